@@ -1,0 +1,222 @@
+"""What can go wrong, and the iRODS code each failure carries.
+
+::
+
+    ComputeToDataError          everything this package raises on purpose
+    ├── ZoneError               an operation on the zone was refused or failed
+    │   ├── NotFound            missing, or hidden from this user (iRODS does not tell which)
+    │   ├── AccessDenied        the client user lacks the access the operation needs
+    │   └── AlreadyExists       something of that name is there
+    ├── Refused                 the request will not be run as it stands
+    │   └── InvalidRequest      it does not say what it must (names the JSON pointer)
+    ├── ConfigurationError      the site's configuration is wrong
+    ├── EngineError             the engine could not do what it was asked
+    │   └── ImageMissing        the engine does not hold the image
+    └── TaskFailed              the task ran and did not succeed
+        └── Cancelled           because somebody asked for its end
+
+Every message names the object, the cause and, where there is one, the remedy. Only the rule
+boundary (``rule.py``) turns an error into a number.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, IntEnum
+
+
+class Code(IntEnum):
+    """iRODS error codes, under the names of ``rodsErrorTable.h``."""
+
+    SYS_NO_API_PRIV = -13000
+    SYS_COPY_LEN_ERR = -27000
+    SYS_INVALID_FILE_PATH = -31000
+    SYS_NOT_SUPPORTED = -66000
+    SYS_RESC_DOES_NOT_EXIST = -78000
+    SYS_RESC_IS_DOWN = -105000
+    SYS_RESC_QUOTA_EXCEEDED = -110000
+    SYS_USER_NO_PERMISSION = -121000
+    CANT_REG_IN_VAULT_FILE = -128000
+    PATH_REG_NOT_ALLOWED = -129000
+    SYS_INVALID_INPUT_PARAM = -130000
+    SYS_INTERNAL_ERR = -154000
+    SYS_REPLICA_DOES_NOT_EXIST = -164000
+    USER_FILE_DOES_NOT_EXIST = -310000
+    OVERWRITE_WITHOUT_FORCE_FLAG = -312000
+    USER_CHKSUM_MISMATCH = -314000
+    USER_INPUT_PATH_ERR = -317000
+    EXEC_CMD_OUTPUT_TOO_LARGE = -343000
+    EXEC_CMD_ERROR = -344000
+    OBJ_PATH_DOES_NOT_EXIST = -358000
+    USER_INCOMPATIBLE_PARAMS = -402000
+    INTERMEDIATE_REPLICA_ACCESS = -405000
+    LOCKED_DATA_OBJECT_ACCESS = -406000
+    UNIX_FILE_OPEN_ERR = -510000
+    UNIX_FILE_STAT_ERR = -516000
+    UNIX_FILE_MKDIR_ERR = -520000
+    CAT_NO_ROWS_FOUND = -808000
+    CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME = -809000
+    CAT_UNKNOWN_COLLECTION = -814000
+    CAT_INVALID_ARGUMENT = -816000
+    CAT_UNKNOWN_FILE = -817000
+    CAT_NO_ACCESS_PERMISSION = -818000
+    CAT_COLLECTION_NOT_EMPTY = -821000
+    CAT_INVALID_USER = -827000
+    CAT_INSUFFICIENT_PRIVILEGE_LEVEL = -830000
+    CAT_NAME_EXISTS_AS_COLLECTION = -833000
+    CAT_NAME_EXISTS_AS_DATAOBJ = -834000
+    CAT_RECURSIVE_MOVE = -837000
+    HIERARCHY_ERROR = -1803000
+    DIRECT_CHILD_ACCESS = -1816000
+    RULE_ENGINE_ERROR = -1828000
+
+
+class ReasonCode(str, Enum):
+    """Why a task ended as it did; the value is what the catalog records."""
+
+    COMPLETED = "completed"
+    NONZERO_EXIT = "nonzero_exit"
+    WALLTIME_EXCEEDED = "walltime_exceeded"
+    OUT_OF_MEMORY = "out_of_memory"
+    OUTPUT_LIMIT = "output_limit"
+    OUTPUT_REFUSED = "output_refused"
+    OUTPUT_MISSING = "output_missing"
+    CANCELLED = "cancelled"
+    REFUSED = "refused"
+    SYSTEM_ERROR = "system_error"
+
+
+def sentence(subject: str, cause: str, remedy: str = "") -> str:
+    """One message out of its three parts: what it is about, what is wrong, what to do."""
+    text = f"{subject}: {cause.rstrip('.')}" if subject else cause.rstrip(".")
+    return f"{text}. {remedy.rstrip('.')}." if remedy else f"{text}."
+
+
+class ComputeToDataError(Exception):
+    """Base of all. ``code`` is the iRODS error code a rule returns for it."""
+
+    code: Code = Code.SYS_INTERNAL_ERR
+
+    def __init__(self, subject: str, cause: str, remedy: str = "", *, code: Code | None = None) -> None:
+        super().__init__(sentence(subject, cause, remedy))
+        self.subject = subject
+        self.cause = cause
+        self.remedy = remedy
+        if code is not None:
+            self.code = code
+
+
+class ZoneError(ComputeToDataError):
+    """The zone refused or failed an operation; ``code`` is the one iRODS gives."""
+
+
+class NotFound(ZoneError):
+    """The named thing is missing, or its access for this user is below read_object."""
+
+    code = Code.USER_FILE_DOES_NOT_EXIST
+
+
+class AccessDenied(ZoneError):
+    """The client user's access does not reach what the operation needs."""
+
+    code = Code.CAT_NO_ACCESS_PERMISSION
+
+
+class AlreadyExists(ZoneError):
+    """Something of that name is there already."""
+
+    code = Code.CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME
+
+
+_FAMILIES: dict[type[ZoneError], frozenset[Code]] = {
+    NotFound: frozenset(
+        {
+            Code.USER_FILE_DOES_NOT_EXIST,
+            Code.OBJ_PATH_DOES_NOT_EXIST,
+            Code.CAT_NO_ROWS_FOUND,
+            Code.CAT_UNKNOWN_COLLECTION,
+            Code.CAT_UNKNOWN_FILE,
+            Code.SYS_RESC_DOES_NOT_EXIST,
+            Code.CAT_INVALID_USER,
+        }
+    ),
+    AccessDenied: frozenset(
+        {
+            Code.CAT_NO_ACCESS_PERMISSION,
+            Code.SYS_USER_NO_PERMISSION,
+            Code.CAT_INSUFFICIENT_PRIVILEGE_LEVEL,
+            Code.SYS_NO_API_PRIV,
+            Code.PATH_REG_NOT_ALLOWED,
+            Code.CANT_REG_IN_VAULT_FILE,
+        }
+    ),
+    AlreadyExists: frozenset(
+        {
+            Code.CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME,
+            Code.OVERWRITE_WITHOUT_FORCE_FLAG,
+            Code.CAT_NAME_EXISTS_AS_COLLECTION,
+            Code.CAT_NAME_EXISTS_AS_DATAOBJ,
+        }
+    ),
+}
+
+
+def zone_error(code: Code, subject: str, cause: str, remedy: str = "") -> ZoneError:
+    """The :class:`ZoneError` of the family that ``code`` belongs to, ready to raise."""
+    for family, codes in _FAMILIES.items():
+        if code in codes:
+            return family(subject, cause, remedy, code=code)
+    return ZoneError(subject, cause, remedy, code=code)
+
+
+class Refused(ComputeToDataError):
+    """The request is understood and will not be run: a rule of the site, or no access."""
+
+    code = Code.SYS_INVALID_INPUT_PARAM
+    reason = ReasonCode.REFUSED
+
+
+class InvalidRequest(Refused):
+    """The request is malformed; the subject holds the JSON pointer of the place."""
+
+
+class ConfigurationError(ComputeToDataError):
+    """The site's configuration cannot be used; the subject holds file and JSON pointer."""
+
+    code = Code.SYS_INVALID_INPUT_PARAM
+
+
+class EngineError(ComputeToDataError):
+    """The engine (Docker, ...) failed at what it was asked to do."""
+
+    reason = ReasonCode.SYSTEM_ERROR
+
+
+class ImageMissing(EngineError):
+    """The engine does not hold the image, and tasks never pull."""
+
+    reason = ReasonCode.REFUSED
+
+
+class TaskFailed(ComputeToDataError):
+    """The task itself did not succeed; ``reason`` says in which way."""
+
+    _CODES = {
+        ReasonCode.OUTPUT_LIMIT: Code.EXEC_CMD_OUTPUT_TOO_LARGE,
+        ReasonCode.CANCELLED: Code.EXEC_CMD_ERROR,
+        ReasonCode.NONZERO_EXIT: Code.EXEC_CMD_ERROR,
+        ReasonCode.WALLTIME_EXCEEDED: Code.EXEC_CMD_ERROR,
+        ReasonCode.OUT_OF_MEMORY: Code.EXEC_CMD_ERROR,
+        ReasonCode.OUTPUT_REFUSED: Code.SYS_INVALID_FILE_PATH,
+        ReasonCode.OUTPUT_MISSING: Code.EXEC_CMD_ERROR,
+    }
+
+    def __init__(self, reason: ReasonCode, subject: str, cause: str, remedy: str = "") -> None:
+        super().__init__(subject, cause, remedy, code=self._CODES.get(reason))
+        self.reason = reason
+
+
+class Cancelled(TaskFailed):
+    """Its owner, or an administrator, asked for the end of the task."""
+
+    def __init__(self, subject: str, cause: str) -> None:
+        super().__init__(ReasonCode.CANCELLED, subject, cause)

@@ -1,0 +1,292 @@
+"""What this project needs from a zone and from an engine; the adapters live elsewhere.
+
+``Catalog`` is one user's session: everything done through it is done with that user's rights,
+and the zone itself enforces them. ``Storage`` is the service account's: it opens sessions on
+behalf of users and moves replicas. ``Engine`` runs containers. An adapter raises the errors of
+``errors.py`` with the codes iRODS uses (``docs/irods-behaviour.md``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from compute_to_data.model import (
+    Access,
+    Avu,
+    Collection,
+    DataObject,
+    Entity,
+    EntityKind,
+    Permission,
+    Registration,
+    Replica,
+    Resource,
+    User,
+)
+
+
+class Catalog(Protocol):
+    """A session of one client user. All paths are logical and absolute.
+
+    Whatever the client user may not even read is :class:`~compute_to_data.errors.NotFound`,
+    as with iRODS's strict ACLs; what they may read but not do is
+    :class:`~compute_to_data.errors.AccessDenied`.
+    """
+
+    @property
+    def user(self) -> User:
+        """The client user."""
+
+    def stat(self, logical_path: str) -> Collection | DataObject:
+        """What stands at a path. NotFound (-310000) when missing or hidden."""
+
+    def children(self, collection: str) -> tuple[Collection | DataObject, ...]:
+        """Direct members the user can see, by name. NotFound (-814000) for no such collection."""
+
+    def access(self, logical_path: str) -> Access:
+        """The user's effective level there: the highest of their own and their groups'.
+
+        ``Access.NULL`` when the path is missing or hidden. A rodsadmin has no more here than
+        the access list gives: administration is asked for, never implied.
+        """
+
+    def permissions(self, logical_path: str) -> tuple[Permission, ...]:
+        """The access list, ordered by user. NotFound (-310000) when missing or hidden."""
+
+    def create_collection(self, collection: str, parents: bool = False) -> None:
+        """Make a collection: needs modify_object on the parent.
+
+        AlreadyExists (-809000) unless ``parents``; NotFound (-814000) without a parent;
+        AccessDenied (-818000); -317000 for a name iRODS cannot hold, -31000 for ``..``.
+        """
+
+    def read(self, data_object: str) -> bytes:
+        """The whole content of a good replica; for small objects. NotFound (-358000),
+        ZoneError (-405000/-406000) when every replica is intermediate or locked, -164000 when
+        all are stale."""
+
+    def write(self, data_object: str, content: bytes, *, resource: str = "", force: bool = False) -> None:
+        """Make a data object, by default on the zone's default resource.
+
+        An existing one: AlreadyExists (-312000), or with ``force`` it is overwritten (needs
+        modify_object) and its other replicas turn stale. The new replica's checksum is
+        computed and recorded.
+        """
+
+    def remove(self, logical_path: str, *, recursive: bool = False) -> None:
+        """Delete a data object with all replicas, or a collection (-821000 when not empty
+        and not ``recursive``); no trash. Needs own for data objects and collections."""
+
+    def rename(self, source: str, destination: str) -> None:
+        """Move in the catalog (needs own on the source, modify_object on the new parent). Files
+        at vault plus logical path move along: physical paths must be read again."""
+
+    def annotate(self, entity: Entity, *, add: Iterable[Avu] = (), remove: Iterable[Avu] = ()) -> None:
+        """Remove, then add AVUs: all or nothing, and idempotent. Needs modify_metadata on
+        objects and collections, rodsadmin for resources and users (-830000). -130000 for an
+        unknown or hidden bearer, or an empty attribute or value."""
+
+    def annotate_all(self, data_objects: Sequence[str], add: Sequence[Avu]) -> None:
+        """Put the same AVUs on many data objects; each object gets all of them or none.
+        Rights and errors as :meth:`annotate`."""
+
+    def avus(self, entity: Entity) -> tuple[Avu, ...]:
+        """The entity's AVUs, sorted. Needs read access to objects and collections."""
+
+    def find(
+        self,
+        kind: EntityKind,
+        attribute: str,
+        value: str | None = None,
+        units: str | None = None,
+        *,
+        within: str = "",
+        limit: int | None = None,
+    ) -> tuple[str, ...]:
+        """Names of visible entities bearing a matching AVU, the oldest entity first; ``within``:
+        only direct members of that collection."""
+
+    def resources(self) -> tuple[Resource, ...]:
+        """All resources of the zone, by name; visible to everybody."""
+
+    def set_access(self, logical_path: str, user: User, access: Access, *, recursive: bool = False) -> None:
+        """Put one row of the access list (``NULL`` takes it away). Needs own."""
+
+    def set_inheritance(self, collection: str, inherits: bool) -> None:
+        """Whether new children take the collection's access list. Needs own."""
+
+    def replicate(self, data_object: str, resource: str) -> None:
+        """Make a good replica under a root resource: needs modify_object (-121000).
+        One is there already: nothing happens. A child resource: -1816000; down: -1803000."""
+
+    def trim(self, data_object: str, number: int) -> None:
+        """Drop one replica: needs modify_object; the last good one is kept (-402000)."""
+
+    def checksum(self, data_object: str) -> str:
+        """``sha2:<base64>`` of a good replica, from the catalog or computed and recorded."""
+
+    def register(self, resource: str, files: Sequence[Registration]) -> None:
+        """Make files known where they lie, owned by this user: all of them or none.
+
+        ``resource`` is the storage resource (the leaf) in whose vault they lie.
+        Collections must exist (-814000); AlreadyExists (-809000). Only a session on behalf of
+        a user, opened by the service account, may: others get -129000 (-128000 in a vault).
+        """
+
+    def unregister(self, data_objects: Sequence[str]) -> None:
+        """Forget data objects without touching their files: needs own; missing ones are passed over."""
+
+
+class Storage(Protocol):
+    """What the service account does beside its users' sessions."""
+
+    @property
+    def zone(self) -> str:
+        """The local zone's name."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """The service account's own session (a rodsadmin)."""
+
+    def on_behalf_of(self, user: User) -> Catalog:
+        """A session with exactly the rights of ``user``. NotFound (-827000) for no such user."""
+
+    def owner(self, data_object: str) -> User:
+        """DATA_OWNER, whatever the access list says. NotFound (-310000) when there is none."""
+
+    def replicate(self, data_object: str, resource: str) -> Replica:
+        """As :meth:`Catalog.replicate`, with administrative rights; returns the good replica.
+        The caller has made sure that the task's owner may read the object."""
+
+    def trim(self, data_object: str, resource: str) -> None:
+        """Drop the replica under a root resource, with administrative rights; the last good
+        one is kept (-402000); nothing there: nothing happens."""
+
+    def verify(self, data_object: str, number: int) -> str:
+        """Read the replica's file, compare with the catalog's checksum where it has one
+        (-314000 when they differ) and return the computed ``sha2:<base64>``."""
+
+    def tasks(self, attribute: str, value: str, units: str, *, limit: int | None = None) -> tuple[str, ...]:
+        """Collections bearing the AVU, whoever owns them, the oldest first: the queue."""
+
+    def close(self) -> None:
+        """Give back connections; the object is not used afterwards."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image as the engine holds it: its name as asked for and what it really is.
+
+    ``digest`` is the content's identity (``sha256:...``); ``aliases`` are other digests that
+    name the same content (a registry's manifest digest beside the local image id).
+    """
+
+    name: str
+    digest: str
+    aliases: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Mount:
+    """One input file made visible, read-only, at ``target`` inside the sandbox."""
+
+    physical_path: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a job may use: seconds, bytes, processors, processes."""
+
+    walltime_seconds: float
+    memory_bytes: int
+    cpus: float
+    pids: int
+    output_bytes: int
+    output_files: int
+    tmp_bytes: int
+    log_bytes: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an engine runs for a task. There is at most one per task id.
+
+    ``outputs`` is the physical path of the one writable directory, seen as ``/outputs``.
+    """
+
+    task_id: str
+    owner: User
+    resource: str
+    image: Image
+    command: tuple[str, ...]
+    limits: Limits
+    outputs: str
+    inputs: tuple[Mount, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    working_directory: str = ""
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a job ended. Times are Unix seconds; ``status`` is the first process's, 128+n when
+    a signal ended it."""
+
+    status: int
+    out_of_memory: bool
+    started: float
+    finished: float
+
+
+@dataclass(frozen=True)
+class Logs:
+    """The last ``log_bytes`` of each stream."""
+
+    stdout: bytes
+    stderr: bytes
+
+
+class Engine(Protocol):
+    """Where jobs run. Safe to use from several threads, and after a restart of the worker:
+    everything it knows, it reads from the engine."""
+
+    @property
+    def name(self) -> str:
+        """As in the configuration: ``docker``, ``process``."""
+
+    @property
+    def sandboxed(self) -> bool:
+        """False only for an engine that isolates nothing."""
+
+    def check(self) -> None:
+        """EngineError, with the remedy, when the engine does not answer."""
+
+    def identify(self, image: str) -> Image:
+        """What the engine holds under a name. ImageMissing when it holds nothing."""
+
+    def prepare(self, outputs: str) -> None:
+        """Make the fresh directory ``outputs`` writable for the job, and for it alone."""
+
+    def start(self, job: Job) -> None:
+        """Run a job; returns once it runs. EngineError when it cannot, nothing left behind."""
+
+    def wait(self, task_id: str, timeout: float) -> Exit | None:
+        """Its end, as soon as it is there; None after ``timeout`` seconds.
+        EngineError when the engine holds no such job."""
+
+    def started(self, task_id: str) -> float | None:
+        """When the job started, in Unix seconds; None when the engine holds no such job."""
+
+    def stop(self, task_id: str, grace: float) -> None:
+        """Ask it to end (SIGTERM), after ``grace`` seconds make it; returns when it has ended."""
+
+    def logs(self, task_id: str) -> Logs:
+        """What it wrote, bounded."""
+
+    def remove(self, task_id: str) -> None:
+        """Afterwards nothing of the job is left in the engine; also when there never was one."""
+
+    def jobs(self, resource: str) -> tuple[str, ...]:
+        """Ids of the tasks whose jobs the engine holds for a resource, running or ended."""
