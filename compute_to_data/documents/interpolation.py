@@ -1,0 +1,109 @@
+"""References inside a request's strings, replaced in one pass.
+
+Two kinds, in two places: ``${input_file}`` and ``${output_file}`` in a command's words,
+``%(NAME)s`` in the values of environment variables. What is put in is never looked at again,
+so neither an input's name nor another variable can smuggle in a reference.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from compute_to_data.documents import schema_words as words
+from compute_to_data.errors import InvalidRequest
+from compute_to_data.task import ProcessDefinition
+
+INPUT_FILE = "${input_file}"
+OUTPUT_FILE = "${output_file}"
+
+EXPECTED_REFERENCE = "${input_file}, ${output_file}, or $${ for a ${ that the program is to see"
+"""What a ``${`` in a command's word can be, for messages."""
+
+SUPPLIED_VARIABLES = ("INPUT_FILE_BASENAME", "IRODS_UID", "IRODS_GID", "TASK_ID")
+"""What an environment may refer to beside its own variables."""
+
+MAXIMUM_ENVIRONMENT_CHARACTERS = 256 * 1024
+"""Of all names and values together; Linux gives arguments and environment 2 MiB."""
+
+_WORD = re.compile(r"\$\$\{|\$\{[^{}]*\}|\$\{")
+_VALUE = re.compile(r"%?%\(([A-Za-z_][A-Za-z0-9_]*)\)s")
+
+
+def resolve_arguments(process: ProcessDefinition, input_path: str, output_path: str) -> tuple[tuple[str, ...], ...]:
+    """The commands with the paths, as the sandbox shows them, in place of the references.
+
+    ``$${`` becomes ``${``. InvalidRequest for a reference to anything else.
+    """
+    paths = {INPUT_FILE: input_path, OUTPUT_FILE: output_path}
+
+    def replacement(match: re.Match[str]) -> str:
+        if match[0] == "$${":
+            return "${"
+        if match[0] not in paths:
+            raise InvalidRequest("argv", f"found {words.quoted(match[0])}, expected {EXPECTED_REFERENCE}")
+        return paths[match[0]]
+
+    return tuple(tuple(_WORD.sub(replacement, word) for word in command) for command in process.commands)
+
+
+def references(word: str) -> Iterator[str]:
+    """The references in a command's word as they are written; ``${`` where nothing closes one."""
+    for match in _WORD.finditer(word):
+        if match[0] != "$${":
+            yield match[0]
+
+
+def escaped(word: str) -> str:
+    """The word that :func:`resolve_arguments` turns into ``word`` again."""
+    return word.replace("${", "$${")
+
+
+def variables(value: str) -> Iterator[str]:
+    """The names a value of the environment refers to."""
+    for match in _VALUE.finditer(value):
+        if not match[0].startswith("%%"):
+            yield match[1]
+
+
+def interpolate(environment: Mapping[str, str], supplied: Mapping[str, str]) -> dict[str, str]:
+    """The variables of ``environment`` with each ``%(NAME)s`` replaced.
+
+    NAME is a key of ``supplied`` or another variable, whose value is taken as it is written.
+    ``%%(NAME)s`` becomes ``%(NAME)s``; every other ``%`` is itself. InvalidRequest names an
+    unknown NAME and the known ones, and a result of more than 256 Ki characters.
+    """
+    own = {name: value for name, value in environment.items() if name not in supplied}
+    known = {**supplied, **own}
+    room = MAXIMUM_ENVIRONMENT_CHARACTERS
+    result = {}
+    for name, value in environment.items():
+        room -= len(name)
+        result[name] = _interpolated(name, value, known, room)
+        room -= len(result[name])
+    return result
+
+
+def _interpolated(name: str, value: str, known: Mapping[str, str], room: int) -> str:
+    pieces = []
+    position = 0
+    for match in _VALUE.finditer(value):
+        pieces.append(value[position : match.start()])
+        pieces.append(match[0][1:] if match[0].startswith("%%") else _known(name, match[1], known))
+        position = match.end()
+    pieces.append(value[position:])
+    if sum(map(len, pieces)) > room:  # before they become one string, which could be a large one
+        raise InvalidRequest(
+            f"environment variable {name}",
+            f"makes the environment longer than {MAXIMUM_ENVIRONMENT_CHARACTERS} characters",
+        )
+    return "".join(pieces)
+
+
+def _known(name: str, reference: str, known: Mapping[str, str]) -> str:
+    if reference not in known:
+        raise InvalidRequest(
+            f"environment variable {name}",
+            f"refers to {words.quoted(reference)}, expected {words.one_of(known, meant=reference)}",
+        )
+    return known[reference]

@@ -1,0 +1,130 @@
+"""Reading JSON that anybody may have written.
+
+Python's own reader lets the last of two equal keys win, makes ``Infinity`` of ``1e999`` and
+gives strings that no file system and no catalog can hold. Here each of these is an error, and
+so are documents larger or deeper than any request is.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+from compute_to_data.documents.schema_words import quoted
+from compute_to_data.errors import ComputeToDataError, InvalidRequest
+
+MAXIMUM_BYTES = 1024 * 1024
+MAXIMUM_DEPTH = 32
+
+_INTEGER_DIGITS = 18
+
+
+class _Unreadable(ValueError):
+    """What is wrong, in words, on its way out of the hooks of Python's reader."""
+
+
+def read_json(content: bytes, subject: str, error: type[ComputeToDataError] = InvalidRequest) -> Any:
+    """The document that ``content`` spells in UTF-8.
+
+    ``subject`` names its origin in messages, which never show the content. Raises ``error``
+    for anything that is not one JSON value with unique keys, finite numbers, integers of at
+    most 18 digits, valid characters, at most 1 MiB and at most 32 levels.
+    """
+    try:
+        document = _decode(_text(content))
+    except _Unreadable as problem:
+        raise error(subject, str(problem)) from None
+    check_values(document, subject, error)
+    return document
+
+
+def check_values(document: Any, subject: str, error: type[ComputeToDataError] = InvalidRequest) -> None:
+    """Raise ``error`` for a document that is nested too deep, or holds half a character.
+
+    For documents that did not come through :func:`read_json`, it also says no to a key that is
+    not a string.
+    """
+    try:
+        _check_values(document)
+    except _Unreadable as problem:
+        raise error(subject, str(problem)) from None
+
+
+def _text(content: bytes) -> str:
+    if len(content) > MAXIMUM_BYTES:
+        raise _Unreadable(f"holds {len(content)} bytes, and at most {MAXIMUM_BYTES} are read")
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as problem:
+        raise _Unreadable(f"is not UTF-8: byte {problem.start} is not; save it as UTF-8") from None
+    if text.startswith("\ufeff"):
+        raise _Unreadable("begins with a byte order mark; save it as UTF-8 without one")
+    if not text.strip():
+        raise _Unreadable("is empty, where a JSON document was expected")
+    return text
+
+
+def _decode(text: str) -> Any:
+    try:
+        return json.loads(
+            text, object_pairs_hook=_members, parse_int=_integer, parse_float=_number, parse_constant=_constant
+        )
+    except json.JSONDecodeError as problem:
+        place = f"line {problem.lineno}, column {problem.colno}"
+        raise _Unreadable(f"is not JSON: {problem.msg} at {place}") from None
+    except RecursionError:
+        _too_deep()
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in members:
+            raise _Unreadable(f"says {quoted(key)} twice in one object; keep one of them")
+        members[key] = value
+    return members
+
+
+def _integer(text: str) -> int:
+    if len(text.lstrip("-")) > _INTEGER_DIGITS:
+        raise _Unreadable(f"holds an integer of more than {_INTEGER_DIGITS} digits")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise _Unreadable("holds a number beyond 1.7e308")
+    return value
+
+
+def _constant(text: str) -> NoReturn:
+    raise _Unreadable(f"holds {text}, which is not a JSON number")
+
+
+def _check_values(document: Any) -> None:
+    """Bound the depth and refuse half characters. Own stack: the document may be deep."""
+    pending = [(document, 1)]
+    while pending:
+        value, depth = pending.pop()
+        if isinstance(value, str):
+            _check_characters(value)
+        elif depth > MAXIMUM_DEPTH and isinstance(value, (dict, list)):
+            _too_deep()
+        elif isinstance(value, dict):
+            if not all(isinstance(key, str) for key in value):
+                raise _Unreadable("holds an object with a key that is not a string")
+            pending.extend((part, depth + 1) for member in value.items() for part in member)
+        elif isinstance(value, list):
+            pending.extend((part, depth + 1) for part in value)
+
+
+def _check_characters(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise _Unreadable(f"holds {quoted(text)}, where an escape names half a character") from None
+
+
+def _too_deep() -> NoReturn:
+    raise _Unreadable(f"nests objects and lists more than {MAXIMUM_DEPTH} levels deep")

@@ -1,0 +1,150 @@
+"""Requests as documents (``schemas/task.json``): read, checked, written.
+
+``parse`` and ``document`` are each other's inverse, so a recorded ``task.json`` is the request
+as it was understood. What can be known to fail later fails here, when the task is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from compute_to_data.documents import schema_words as words
+from compute_to_data.documents.interpolation import interpolate, resolve_arguments, variables
+from compute_to_data.documents.json_text import check_values
+from compute_to_data.documents.process_definition import disagreements, parse_process, process_document, process_from
+from compute_to_data.documents.schema import Problem, first, problems, summary
+from compute_to_data.errors import InvalidRequest
+from compute_to_data.model import Avu
+from compute_to_data.task import (
+    InputKind,
+    InputReference,
+    Notebook,
+    RequestedLimits,
+    Task,
+)
+
+__all__ = ["document", "interpolate", "parse", "parse_process", "process_document", "resolve_arguments"]
+
+MAXIMUM_PATH_BYTES = 1087
+"""iRODS's MAX_NAME_LEN of 1088 without the final NUL."""
+
+_LIMITS = {"walltime_seconds": float, "memory_bytes": int, "cpus": float, "pids": int, "output_bytes": int}
+
+
+def parse(document: Any) -> Task:
+    """The task a document asks for.
+
+    InvalidRequest tells every problem found; its subject is the first one's JSON pointer.
+    """
+    check_values(document, "document")
+    found = problems(document, "task") or first(_disagreements(document))
+    if found:
+        raise InvalidRequest(*summary(found))
+    process = document.get("process")
+    notebook = document.get("notebook")
+    return Task(
+        name=document.get("name", ""),
+        role=document.get("role", ""),
+        resource=document.get("resource", ""),
+        inputs=tuple(_input(item) for item in document.get("inputs", ())),
+        output_collection=document["output_collection"],
+        process=None if process is None else process_from(process),
+        notebook=None if notebook is None else Notebook(**notebook),
+        limits=_limits(document.get("limits", {})),
+        metadata=tuple(_avu(item) for item in document.get("metadata", ())),
+    )
+
+
+def document(task: Task) -> dict[str, Any]:
+    """The canonical document of a task: ``parse(document(task)) == task``.
+
+    What a task leaves to the role or the site is left out.
+    """
+    limits = {name: getattr(task.limits, name) for name in _LIMITS}
+    optional = {
+        "name": task.name,
+        "role": task.role,
+        "resource": task.resource,
+        "process": process_document(task.process) if task.process else None,
+        "limits": {name: value for name, value in limits.items() if value is not None},
+        "metadata": [_avu_document(avu) for avu in task.metadata],
+    }
+    result: dict[str, Any] = {name: value for name, value in optional.items() if value}
+    if task.notebook is not None:
+        result["notebook"] = _notebook_document(task.notebook)
+    result["inputs"] = [{item.kind.value: item.logical_path} for item in task.inputs]
+    result["output_collection"] = task.output_collection
+    return result
+
+
+def _input(item: Any) -> InputReference:
+    if isinstance(item, str):
+        return InputReference(InputKind.OBJECT, item)
+    ((kind, logical_path),) = item.items()
+    return InputReference(InputKind(kind), logical_path)
+
+
+def _limits(limits: Mapping[str, Any]) -> RequestedLimits:
+    return RequestedLimits(**{name: _LIMITS[name](value) for name, value in limits.items()})
+
+
+def _avu(item: Mapping[str, str]) -> Avu:
+    return Avu(item["attribute"], item["value"], item.get("units", ""))
+
+
+def _avu_document(avu: Avu) -> dict[str, str]:
+    described = {"attribute": avu.attribute, "value": avu.value, "units": avu.units}
+    return {name: value for name, value in described.items() if value}
+
+
+def _notebook_document(notebook: Notebook) -> dict[str, Any]:
+    described = {
+        "name": notebook.name,
+        "image": notebook.image,
+        "parameters": dict(notebook.parameters),
+        "report": notebook.report,
+    }
+    return {name: value for name, value in described.items() if value}
+
+
+def _disagreements(document: Mapping[str, Any]) -> Iterator[Problem]:
+    """What the schema cannot see."""
+    inputs = [_input(item) for item in document.get("inputs", ())]
+    for index, item in enumerate(inputs):
+        yield from _too_long(f"/inputs/{index}", item.logical_path)
+    yield from _too_long("/output_collection", document["output_collection"])
+    yield from _repeated(document.get("metadata", ()))
+    if "process" in document:
+        yield from disagreements(document["process"], "/process")
+        yield from _wrong_number(document["process"], inputs)
+
+
+def _too_long(pointer: str, logical_path: str) -> Iterator[Problem]:
+    length = len(logical_path.encode())
+    if length > MAXIMUM_PATH_BYTES:
+        yield Problem(pointer, f"a path of {length} bytes", f"at most {MAXIMUM_PATH_BYTES} bytes in UTF-8")
+
+
+def _repeated(metadata: Any) -> Iterator[Problem]:
+    seen: set[Avu] = set()
+    for index, item in enumerate(metadata):
+        if _avu(item) in seen:
+            yield Problem(f"/metadata/{index}", words.quoted(item["attribute"]), "each AVU once")
+        seen.add(_avu(item))
+
+
+def _wrong_number(process: Mapping[str, Any], inputs: list[InputReference]) -> Iterator[Problem]:
+    """An adapter, and a variable with the input's name, are about exactly one data object."""
+    if len(inputs) == 1 and inputs[0].kind is not InputKind.COLLECTION:
+        return
+    found = "a collection, of any number of inputs" if len(inputs) == 1 else words.shown([*inputs])
+    places = []
+    if "input_adapter" in process:
+        places.append("/process/input_adapter")
+    for name, value in process.get("environment", {}).items():
+        if "INPUT_FILE_BASENAME" in variables(value):
+            places.append(words.below("/process/environment", name))
+    if places:
+        expected = f'one data object, an "object" or a "next_of", as {" and ".join(places[:3])} needs'
+        yield Problem("/inputs", found, expected)

@@ -1,0 +1,114 @@
+"""How a wrong document is spoken of: places, what was found there, what was expected."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_SHOWN_CHARACTERS = 60
+_LISTED_NAMES = 20
+
+_NOUNS = {
+    "object": "an object",
+    "array": "a list",
+    "string": "a string",
+    "number": "a number",
+    "integer": "an integer",
+    "boolean": "true or false",
+    "null": "null",
+}
+
+_QUALIFIERS = {
+    "exclusiveMinimum": "above {}",
+    "minimum": "of at least {}",
+    "maximum": "of at most {}",
+    "minLength": "of {} or more characters",
+    "maxLength": "of {} or fewer characters",
+    "pattern": "matching {}",
+    "minItems": "of {} or more items",
+    "maxItems": "of {} or fewer items",
+    "uniqueItems": "without repeated items",
+    "minProperties": "of {} or more properties",
+    "maxProperties": "of {} or fewer properties",
+}
+
+
+def quoted(text: str, limit: int = _SHOWN_CHARACTERS) -> str:
+    """``text`` between quotes, without characters a terminal obeys, in at most ``limit``."""
+    shown = '"'
+    for character in text:
+        piece = _printable(character)
+        if len(shown) + len(piece) > limit - 2:
+            return shown + '…"'
+        shown += piece
+    return shown + '"'
+
+
+def _printable(character: str) -> str:
+    if character in '"\\':
+        return "\\" + character
+    return character if character.isprintable() else json.dumps(character)[1:-1]
+
+
+def shown(value: Any) -> str:
+    """A value in at most 60 characters: the contents of objects and lists are never shown."""
+    if isinstance(value, str):
+        return quoted(value)
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, dict):
+        return f"an object of {_counted(len(value), 'property', 'properties')}"
+    if isinstance(value, list):
+        return f"a list of {_counted(len(value), 'item', 'items')}"
+    if isinstance(value, int):
+        return str(value) if abs(value) < 10**18 else "an integer of more than 18 digits"
+    return str(value) if isinstance(value, float) else quoted(f"a Python {type(value).__name__}")
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def below(pointer: str, name: Any) -> str:
+    """The JSON pointer of a member; a name of more than 40 characters is cut."""
+    token = quoted(str(name), 40)[1:-1]
+    return f"{pointer}/{token.replace('~', '~0').replace('/', '~1')}"
+
+
+def alternatives(phrases: Iterable[str]) -> str:
+    """``a, b or c``, each phrase once."""
+    unique = list(dict.fromkeys(phrases))
+    return unique[0] if len(unique) == 1 else f"{', '.join(unique[:-1])} or {unique[-1]}"
+
+
+def one_of(known: Iterable[str], meant: str = "") -> str:
+    """The names that may stand somewhere, the one that was probably meant in front."""
+    from difflib import get_close_matches  # only a mistake pays for this import
+
+    names = list(known)
+    if not names:
+        return "no property at all"
+    close = get_close_matches(meant[:_SHOWN_CHARACTERS], names, 1)
+    if not close:
+        return f"one of {_listed(names)}"
+    others = [name for name in names if name != close[0]]
+    return close[0] + (f" (or {_listed(others)})" if others else "")
+
+
+def _listed(names: list[str]) -> str:
+    more = [f"{len(names) - _LISTED_NAMES} more"] if len(names) > _LISTED_NAMES else []
+    return ", ".join(names[:_LISTED_NAMES] + more)
+
+
+def noun_phrase(node: Mapping[str, Any]) -> str:
+    """What a schema without a title asks for: ``a number above 0``."""
+    if "const" in node:
+        return json.dumps(node["const"])
+    if "enum" in node:
+        return alternatives(json.dumps(choice) for choice in node["enum"])
+    types = node.get("type", [])
+    nouns = [_NOUNS[name] for name in ([types] if isinstance(types, str) else types)]
+    phrase = alternatives(nouns) if nouns else "a value"
+    qualifiers = [text.format(node[keyword]) for keyword, text in _QUALIFIERS.items() if keyword in node]
+    return f"{phrase} {' and '.join(qualifiers)}" if qualifiers else phrase

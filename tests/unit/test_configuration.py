@@ -1,0 +1,337 @@
+"""The site's configuration: read once, told precisely when wrong, saying no by default."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compute_to_data import configuration
+from compute_to_data.configuration import (
+    MAXIMUM_IMAGE_CHARACTERS,
+    Attributes,
+    Configuration,
+    EngineSettings,
+    ImageRule,
+    RoleSettings,
+    WorkerSettings,
+    ZoneSettings,
+)
+from compute_to_data.errors import ConfigurationError, Refused
+from compute_to_data.ports import Image, Limits
+from compute_to_data.task import RequestedLimits
+
+EXAMPLES = Path(__file__).parents[1] / "data" / "configurations"
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "configuration.md"
+SCHEMAS = Path(configuration.__file__).parent / "documents" / "schemas"
+SCHEMA = json.loads((SCHEMAS / "configuration.json").read_text("utf-8"))
+
+DIGEST = "sha256:" + "1" * 64
+OTHER = "sha256:" + "2" * 64
+
+
+def parse(**changes: Any) -> Configuration:
+    return configuration.parse({"zone": {"kind": "irods"}, **changes}, "site.json")
+
+
+def complaint(**changes: Any) -> ConfigurationError:
+    with pytest.raises(ConfigurationError) as caught:
+        parse(**changes)
+    return caught.value
+
+
+# Reading
+
+
+def test_the_least_configuration_has_defaults_for_the_rest() -> None:
+    assert configuration.load(str(EXAMPLES / "minimal.json")) == Configuration(
+        zone=ZoneSettings("irods", {"environment_file": "/var/lib/irods/.irods/irods_environment.json"}),
+        images=(),
+        roles={
+            "CONTAINER": RoleSettings("compute_to_data.roles.container:Container"),
+            "SIGNAL_PROCESSING": RoleSettings("compute_to_data.roles.signal_processing:SignalProcessing"),
+        },
+        default_limits=Limits(3600.0, 2 * 2**30, 1.0, 256, 10 * 2**30, 100_000, 256 * 2**20, 2**20),
+        maximum_limits=Limits(86400.0, 16 * 2**30, 4.0, 4096, 100 * 2**30, 1_000_000, 4 * 2**30, 16 * 2**20),
+        attributes=Attributes(),
+        engine=EngineSettings("docker", {}),
+        worker=WorkerSettings(),
+        source=str(EXAMPLES / "minimal.json"),
+    )
+
+
+def test_everything_a_site_says_is_read() -> None:
+    site = configuration.load(str(EXAMPLES / "full.json"))
+    assert site.images == (
+        ImageRule(name="debian:bookworm"),
+        ImageRule(
+            name="example.org/filter:1",
+            digest="sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        ),
+        ImageRule(pattern=r"example\.org/teaching/[a-z0-9-]+(:[a-z0-9.]+)?"),
+    )
+    assert site.roles["SIGNAL_PROCESSING"] == RoleSettings(
+        "compute_to_data.roles.signal_processing:SignalProcessing",
+        {"image": "example.org/filter:1", "notebook": "lpfilter.ipynb"},
+    )
+    assert site.roles["THUMBNAILS"] == RoleSettings("example_site.roles:Thumbnails", {"sizes": [128, 256]})
+    assert "CONTAINER" in site.roles
+    assert (site.default_limits.walltime_seconds, site.default_limits.cpus) == (600.0, 1.0)
+    assert (site.maximum_limits.walltime_seconds, site.maximum_limits.cpus) == (7200.0, 2.0)
+    assert site.worker == WorkerSettings(4, 2, "/var/lib/irods/compute_to_data", False, 60.0, 2.5, 5.0)
+
+
+def test_an_unsandboxed_engine_counts_only_when_it_is_named() -> None:
+    assert parse().engine.name == "docker"
+    assert configuration.load(str(EXAMPLES / "laptop.json")).engine == EngineSettings("process", {})
+    assert parse(engine={"name": "docker", "socket": "/run/x"}).engine.settings == {"socket": "/run/x"}
+    assert complaint(engine={"socket": "/run/x"}).subject == "site.json#/engine/name"
+
+
+def test_a_built_in_role_can_be_replaced() -> None:
+    site = parse(roles={"SIGNAL_PROCESSING": {"implementation": "ours:Filter"}})
+    assert site.roles["SIGNAL_PROCESSING"] == RoleSettings("ours:Filter", {})
+    assert complaint(roles={"OURS": {}}).subject == "site.json#/roles/OURS/implementation"
+
+
+def test_values_have_the_types_that_they_are_declared_with() -> None:
+    site = parse(worker={"slots": 3.0, "idle_seconds": 1}, limits={"maximum": {"pids": 300.0, "cpus": 2}})
+    for values in (site.worker, site.maximum_limits, site.default_limits):
+        for field in dataclasses.fields(values):
+            assert type(getattr(values, field.name)).__name__ == field.type, field.name
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"zone": {"kind": "irodz"}}, "#/zone/kind"),
+        ({"zone": {"kind": "embedded"}}, "#/zone/directory"),
+        ({"zone": {"kind": "embedded", "directory": "here"}}, "#/zone/directory"),
+        ({"zone": {"kind": "irods", "password": "x"}}, "#/zone/password"),
+        ({"image": []}, "#/image"),
+        ({"images": [""]}, "#/images/0"),
+        ({"images": ["a\n"]}, "#/images/0"),
+        ({"images": [{}]}, "#/images/0"),
+        ({"images": [{"name": "a", "pattern": "b"}]}, "#/images/0"),
+        ({"images": [{"digest": DIGEST}]}, "#/images/0"),
+        ({"images": [{"name": "a", "digest": "sha256:1"}]}, "#/images/0/digest"),
+        ({"images": [{"name": "a", "digest": DIGEST + "\n"}]}, "#/images/0/digest"),
+        ({"images": [{"pattern": "("}]}, "#/images/0/pattern"),
+        ({"images": [{"pattern": "[a"}]}, "#/images/0/pattern"),
+        ({"images": [{"pattern": "(a+)+"}]}, "#/images/0/pattern"),
+        ({"images": [{"pattern": "(a|b)*x"}]}, "#/images/0/pattern"),
+        ({"images": [{"pattern": "(?:a{1,9}){1,99}"}]}, "#/images/0/pattern"),
+        ({"images": [{"pattern": ""}]}, "#/images/0/pattern"),
+        ({"roles": {"A": {"implementation": "module.Class"}}}, "#/roles/A/implementation"),
+        ({"roles": {"A B": {"implementation": "module:Class"}}}, "#/roles/A B"),
+        ({"limits": {"default": {"cpu": 1}}}, "#/limits/default/cpu"),
+        ({"limits": {"default": {"cpus": 0}}}, "#/limits/default/cpus"),
+        ({"limits": {"maximum": {"pids": True}}}, "#/limits/maximum/pids"),
+        ({"limits": {"default": {"pids": 5000}}}, "#/limits/default/pids"),
+        ({"limits": {"default": {"pids": 50}, "maximum": {"pids": 49}}}, "#/limits/default/pids"),
+        ({"worker": {"slots": 0}}, "#/worker/slots"),
+        ({"worker": {"on_demand": "yes"}}, "#/worker/on_demand"),
+        ({"attributes": {"role": ""}}, "#/attributes/role"),
+        ({"engine": {"name": "../x"}}, "#/engine/name"),
+    ],
+)
+def test_an_error_names_the_file_and_the_place(changes: Any, pointer: str) -> None:
+    assert complaint(**changes).subject == "site.json" + pointer
+
+
+def test_a_kind_that_no_zone_has_is_told_with_all_there_are() -> None:
+    error = complaint(zone={"kind": "irodz"})
+    assert error.cause == 'found "irodz", expected "embedded" or "irods"'
+
+
+def test_a_default_above_its_maximum_is_told_with_both_values() -> None:
+    assert str(complaint(limits={"default": {"pids": 50}, "maximum": {"pids": 49}})) == (
+        "site.json#/limits/default/pids: found 50, expected at most /limits/maximum/pids, which is 49."
+    )
+
+
+def test_a_built_in_default_gives_way_to_a_smaller_maximum() -> None:
+    site = parse(limits={"maximum": {"memory_bytes": 1024, "walltime_seconds": 60}})
+    assert (site.default_limits.memory_bytes, site.default_limits.walltime_seconds) == (1024, 60.0)
+    assert site.default_limits.cpus == 1.0
+
+
+@pytest.mark.parametrize("document", [None, [], "x", 5, {}])
+def test_what_is_no_configuration_at_all_is_told(document: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^site\.json"):
+        configuration.parse(document, "site.json")
+
+
+def test_a_file_that_cannot_be_read_is_told_by_name(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing.json", tmp_path):
+        with pytest.raises(ConfigurationError, match=f"^{re.escape(str(path))}: cannot be read: "):
+            configuration.load(str(path))
+
+
+def test_what_is_wrong_with_a_file_is_told_without_showing_it(tmp_path: Path) -> None:
+    path = tmp_path / "site.json"
+    for content in (b'{"zone": "hunter2', b'{"zone": {"kind": "irods"}, "engine": {"name": {"token": "hunter2"}}}'):
+        path.write_bytes(content)
+        with pytest.raises(ConfigurationError, match=f"^{re.escape(str(path))}") as caught:
+            configuration.load(str(path))
+        assert "hunter2" not in str(caught.value)
+
+
+def test_the_schema_tells_the_defaults_that_count() -> None:
+    for section, values in (("worker", WorkerSettings()), ("attributes", Attributes())):
+        described = SCHEMA["properties"][section]["properties"]
+        assert {name: part["default"] for name, part in described.items()} == dataclasses.asdict(values)
+    limits = set(SCHEMA["$defs"]["limits"]["properties"])
+    assert limits == {field.name for field in dataclasses.fields(Limits)}
+
+
+# Images
+
+
+@pytest.mark.parametrize(
+    ("rule", "allowed", "others"),
+    [
+        (
+            "debian",
+            ["debian"],
+            ["debian:bookworm", "debian2", "Debian", "docker.io/library/debian", "debia", " debian"],
+        ),
+        ({"pattern": "debian"}, ["debian"], ["debian:bookworm", "debian-evil", "xdebian", "debian\n"]),
+        ({"pattern": "debian.*"}, ["debian", "debian:x"], ["debian\nx", "debian\n", "debian\0", "debian\u2028x"]),
+        ({"pattern": "debian$"}, ["debian"], ["debian\n"]),
+        ({"pattern": "(?s)debian.*$"}, ["debianx"], ["debian\n", "debian\nevil"]),
+        ({"pattern": "a|b.*"}, ["a", "bc"], ["ac", "xa"]),
+        ({"pattern": "a.c"}, ["abc"], ["abcd"]),
+        ({"pattern": ".*"}, ["a"], ["", "a" * (MAXIMUM_IMAGE_CHARACTERS + 1)]),
+    ],
+)
+def test_only_whole_names_match(rule: Any, allowed: list[str], others: list[str]) -> None:
+    site = parse(images=[rule])
+    for name in allowed:
+        assert site.allows(name) == site.images[0]
+    for name in others:
+        assert site.allows(name) is None, name
+        with pytest.raises(Refused, match="is not in this site's list of allowed images"):
+            site.permit(Image(name, DIGEST))
+
+
+@given(st.text(min_size=1))
+def test_no_image_is_allowed_by_default(name: str) -> None:
+    assert parse().allows(name) is None
+
+
+@given(st.text(max_size=30))
+def test_a_name_in_the_list_is_no_pattern(name: str) -> None:
+    assert (parse(images=["a.b+c"]).allows(name) is not None) is (name == "a.b+c")
+
+
+def test_a_costly_pattern_ends_on_the_longest_name() -> None:
+    site = parse(images=[{"pattern": "[a-z]*[a-z]*[a-z]*:x"}])
+    assert site.allows("a" * MAXIMUM_IMAGE_CHARACTERS) is None
+
+
+def test_a_name_without_a_digest_admits_any_content() -> None:
+    parse(images=["a"]).permit(Image("a", OTHER))
+
+
+def test_a_digest_admits_only_that_content_under_any_of_its_digests() -> None:
+    site = parse(images=[{"name": "a", "digest": DIGEST}])
+    site.permit(Image("a", DIGEST))
+    site.permit(Image("a", OTHER, frozenset({DIGEST})))
+    with pytest.raises(Refused) as caught:
+        site.permit(Image("a", OTHER, frozenset({"sha256:" + "3" * 64})))
+    assert "is sha256:222222222222… here, and this site allows only sha256:111111111111…" in caught.value.cause
+
+
+def test_every_rule_of_a_name_may_admit_it() -> None:
+    rules = [{"name": "a", "digest": DIGEST}, {"pattern": "[a-z]", "digest": OTHER}]
+    site = parse(images=rules)
+    site.permit(Image("a", DIGEST))
+    site.permit(Image("a", OTHER))
+    site.permit(Image("b", OTHER))
+    with pytest.raises(Refused):
+        site.permit(Image("b", DIGEST))
+    with pytest.raises(Refused, match="only sha256:111111111111… or sha256:222222222222… under"):
+        site.permit(Image("a", "sha256:" + "3" * 64))
+
+
+# Limits
+
+
+def test_what_is_not_asked_for_is_the_default() -> None:
+    site = parse()
+    assert site.effective_limits(RequestedLimits(), None) == site.default_limits
+
+
+def test_what_is_asked_for_within_the_maximum_is_given() -> None:
+    limits = parse().effective_limits(RequestedLimits(10.0, 1024, 0.5, 2, 4096), None)
+    default = parse().default_limits
+    assert limits == dataclasses.replace(
+        default, walltime_seconds=10.0, memory_bytes=1024, cpus=0.5, pids=2, output_bytes=4096
+    )
+
+
+@pytest.mark.parametrize(
+    ("walltime", "timeout", "given"),
+    [
+        (None, None, 3600.0),
+        (None, 5.0, 5.0),
+        (7.0, None, 7.0),
+        (7.0, 5.0, 5.0),
+        (5.0, 7.0, 5.0),
+        (None, 7200.0, 7200.0),
+    ],
+)
+def test_the_shorter_of_walltime_and_timeout_counts(walltime: float, timeout: float, given: float) -> None:
+    assert parse().effective_limits(RequestedLimits(walltime_seconds=walltime), timeout).walltime_seconds == given
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(RequestedLimits)])
+def test_exactly_the_maximum_is_given_and_no_more(name: str) -> None:
+    site = parse()
+    maximum = getattr(site.maximum_limits, name)
+    assert getattr(site.effective_limits(RequestedLimits(**{name: maximum}), None), name) == maximum
+    with pytest.raises(Refused) as caught:
+        site.effective_limits(RequestedLimits(**{name: maximum + 1}), None)
+    assert caught.value.subject == f"/limits/{name}"
+    assert f"asks for {maximum + 1:.15g}, and this site's maximum of {name} is {maximum:.15g}" in caught.value.cause
+
+
+def test_a_timeout_beyond_the_maximum_is_refused_even_beside_a_short_walltime() -> None:
+    with pytest.raises(Refused) as caught:
+        parse().effective_limits(RequestedLimits(walltime_seconds=1.0), 86401.0)
+    assert caught.value.subject == "/process/timeout"
+
+
+# Documentation
+
+
+def test_every_example_in_the_documentation_is_accepted() -> None:
+    blocks = re.findall(r"```json\n(.*?)```", DOCUMENTATION.read_text("utf-8"), re.DOTALL)
+    assert len(blocks) >= 2
+    for block in blocks:
+        configuration.parse(json.loads(block), "documentation")
+
+
+def test_every_property_and_its_default_is_documented() -> None:
+    text = DOCUMENTATION.read_text("utf-8")
+    for name in property_names(SCHEMA):
+        assert f"`{name}`" in text, name
+    site = parse()
+    for name, value in dataclasses.asdict(site.default_limits).items():
+        maximum = getattr(site.maximum_limits, name)
+        assert re.search(rf"\| `{name}`.* \| {value:.15g} \| {maximum:.15g} \|", text), name
+
+
+def property_names(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        yield from node.get("properties", {})
+    for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from property_names(part)

@@ -1,0 +1,537 @@
+"""Requests: everything a user may write, every contradiction refused when the task is made."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compute_to_data.documents import interpolation, request
+from compute_to_data.documents.interpolation import SUPPLIED_VARIABLES
+from compute_to_data.errors import InvalidRequest
+from compute_to_data.model import Avu
+from compute_to_data.task import (
+    RESERVED_NAMES,
+    FileAdapter,
+    InputKind,
+    InputReference,
+    Notebook,
+    ProcessDefinition,
+    RequestedLimits,
+    Stream,
+    Task,
+)
+
+EXAMPLES = sorted((Path(__file__).parents[1] / "data" / "tasks").glob("*.json"))
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "task-format.md"
+
+STDIN = {"input_type": "file", "input_parameters": {"file_type": "stream", "stream_name": "STDIN"}}
+STDOUT = {"output_type": "file", "output_parameters": {"file_type": "stream", "stream_name": "STDOUT"}}
+BY_NAME_IN = {"input_type": "file", "input_parameters": {"file_path": "${input_file}"}}
+BY_NAME_OUT = {"output_type": "file", "output_parameters": {"file_path": "${output_file}"}}
+
+
+def task(**changes: Any) -> dict[str, Any]:
+    document = {"resource": "dsp_resc", "inputs": ["/tempZone/home/alice/a.txt"], "output_collection": "/tempZone/out"}
+    return {**document, **changes}
+
+
+def process(**changes: Any) -> dict[str, Any]:
+    return {"image": "debian:bookworm", "exec": "tr", **changes}
+
+
+def refusal(document: Any) -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as caught:
+        request.parse(document)
+    return caught.value
+
+
+def process_refusal(**changes: Any) -> str:
+    return str(refusal(task(process=process(**changes))))
+
+
+# What is understood
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_each_example_survives_being_written_and_read_again(path: Path) -> None:
+    understood = request.parse(json.loads(path.read_text()))
+    document = request.document(understood)
+    assert request.parse(json.loads(json.dumps(document))) == understood
+    assert request.document(request.parse(document)) == document
+
+
+def test_a_stream_task_is_understood() -> None:
+    (path,) = [path for path in EXAMPLES if path.stem == "stream"]
+    assert request.parse(json.loads(path.read_text())) == Task(
+        name="",
+        role="",
+        resource="dsp_resc",
+        inputs=(InputReference(InputKind.OBJECT, "/tempZone/home/alice/a.txt"),),
+        output_collection="/tempZone/home/alice/out",
+        process=ProcessDefinition(
+            image="debian:bookworm",
+            commands=(("/usr/bin/tr", "-d", "x"),),
+            input_adapter=FileAdapter(Stream.STDIN),
+            output_adapter=FileAdapter(Stream.STDOUT),
+        ),
+    )
+
+
+def test_everything_else_is_understood() -> None:
+    (path,) = [path for path in EXAMPLES if path.stem == "file_path"]
+    understood = request.parse(json.loads(path.read_text()))
+    assert understood.name == "quieter"
+    assert understood.inputs == (InputReference(InputKind.NEXT_OF, "/tempZone/home/alice/recordings"),)
+    assert understood.limits == RequestedLimits(900.0, 1073741824, 0.5, 64, 104857600)
+    assert understood.metadata == (Avu("instrument", "hydrophone 3"), Avu("sampling rate", "48000", "Hz"))
+    assert understood.process is not None
+    assert understood.process.timeout_seconds == 600.0
+    assert understood.process.working_directory == "/tmp"
+    assert understood.process.input_adapter == FileAdapter(None)
+    assert understood.process.output_adapter == FileAdapter(None, "sound.mp3")
+
+
+def test_indices_are_counted_from_0_and_from_the_end() -> None:
+    document = process(commands=[["a"], ["b"], ["c"]], allowable_command_indices_for_nonzero_exit_code=[0, -1])
+    del document["exec"]
+    assert request.parse_process(document).allowed_nonzero == {0, 2}
+
+
+def test_numbers_take_the_types_of_what_they_count() -> None:
+    limits = request.parse(task(limits={"walltime_seconds": 10, "memory_bytes": 1024.0})).limits
+    assert (type(limits.walltime_seconds), type(limits.memory_bytes)) == (float, int)
+
+
+def test_a_recorded_document_is_understood_again() -> None:
+    assert request.parse(task(version=1)) == request.parse(task())
+    assert refusal(task(version=2)).subject == "/version"
+
+
+# Round trip
+
+components = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/"), min_size=1, max_size=12)
+paths = (
+    st.lists(components.filter(lambda part: part not in (".", "..")), min_size=1, max_size=4)
+    .map(lambda parts: "/" + "/".join(parts))
+    .filter(lambda path: "++++" not in path)
+)
+names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,10}", fullmatch=True)
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
+plain_words = texts.map(interpolation.escaped)
+environments = st.dictionaries(
+    names.filter(lambda name: name not in SUPPLIED_VARIABLES),
+    st.tuples(texts.map(lambda text: text.replace("%", "")), st.sampled_from(["", "%(TASK_ID)s", "%%(NO)s", "%"])).map(
+        "".join
+    ),
+    max_size=3,
+)
+positive = st.floats(0.001, 1e6)
+counts = st.integers(1, 10**12)
+parameter_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**17), 10**17)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts,
+    lambda part: st.lists(part, max_size=3),
+    max_leaves=5,
+)
+images = st.from_regex(r"[a-z0-9][a-z0-9./:@_-]{0,20}", fullmatch=True)
+file_names = components.filter(lambda name: name not in (".", "..") and name not in RESERVED_NAMES).filter(
+    lambda name: len(name) < 200
+)
+
+
+@st.composite
+def processes(draw: st.DrawFn) -> ProcessDefinition:
+    commands = draw(
+        st.lists(st.lists(plain_words, min_size=1, max_size=3).map(tuple), min_size=1, max_size=3).map(tuple)
+    )
+    streams = len(commands) == 1
+    reads = draw(st.sampled_from(["", "name", "stream"] if streams else ["", "name"]))
+    writes = draw(st.sampled_from(["", "name", "stream"] if streams else ["", "name"]))
+    extra = (("${input_file}",) if reads == "name" else ()) + (("--to=${output_file}",) if writes == "name" else ())
+    commands = ((*commands[0], *extra), *commands[1:])
+    name = draw(st.just("") | file_names)
+    return ProcessDefinition(
+        image=draw(images),
+        commands=commands,
+        allowed_nonzero=draw(st.frozensets(st.integers(0, len(commands) - 1))),
+        working_directory=draw(st.sampled_from(["", "/", "/work dir"])),
+        environment=draw(environments),
+        timeout_seconds=draw(st.none() | positive),
+        input_adapter={"": None, "name": FileAdapter(None), "stream": FileAdapter(Stream.STDIN)}[reads],
+        output_adapter={"": None, "name": FileAdapter(None, name), "stream": FileAdapter(Stream.STDOUT, name)}[writes],
+    )
+
+
+notebooks = st.builds(
+    Notebook,
+    name=st.just("") | file_names,
+    image=st.just("") | images,
+    parameters=st.dictionaries(names, parameter_values, max_size=3),
+    report=st.just("") | file_names,
+)
+
+
+@st.composite
+def tasks(draw: st.DrawFn) -> Task:
+    runs = draw(st.none() | processes())
+    one = runs is not None and runs.input_adapter is not None
+    kinds = [InputKind.OBJECT, InputKind.NEXT_OF] if one else list(InputKind)
+    inputs = st.lists(
+        st.builds(InputReference, st.sampled_from(kinds), paths), min_size=int(one), max_size=1 if one else 3
+    )
+    avus = st.builds(Avu, texts.filter(lambda a: a and not a.startswith("irods::")), texts.filter(bool), texts)
+    return Task(
+        name=draw(st.just("") | file_names),
+        role=draw(st.sampled_from(["", "SIGNAL_PROCESSING"])),
+        resource="dsp_resc",
+        inputs=tuple(draw(inputs)),
+        output_collection=draw(paths),
+        process=runs,
+        notebook=draw(st.none() | notebooks) if runs is None else None,
+        limits=draw(
+            st.builds(RequestedLimits, *(st.none() | value for value in (positive, counts, positive, counts, counts)))
+        ),
+        metadata=tuple(draw(st.lists(avus, max_size=3, unique=True))),
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(tasks())
+def test_every_task_survives_being_written_and_read_again(expected: Task) -> None:
+    assert request.parse(json.loads(json.dumps(request.document(expected)))) == expected
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    "logical_path",
+    [
+        "", "/", "a", "a/b", "/a/", "//a", "/a//b", "/.", "/..", "/a/.", "/a/../b", "/a/./b", "/..\n", "/a\n", "/a\tb",
+        "/a\0b", "/a\x7f", "/a\x9b", "/a++++forceFlag=", "/" + "a" * 1087, "/" + "é" * 544,
+    ],
+)  # fmt: skip
+def test_what_is_no_logical_path_is_refused_wherever_one_stands(logical_path: str) -> None:
+    assert refusal(task(output_collection=logical_path)).subject == "/output_collection"
+    assert refusal(task(inputs=[logical_path])).subject == "/inputs/0"
+    for kind in InputKind:
+        assert refusal(task(inputs=[{kind.value: logical_path}])).subject.startswith("/inputs/0")
+
+
+@pytest.mark.parametrize(
+    "logical_path", ["/a", "/a/...", "/a/.b", "/a/b..", "/a b/c'd", "/+++", "/" + "a" * 1086, "/é/💧"]
+)
+def test_what_is_a_logical_path_is_taken(logical_path: str) -> None:
+    assert request.parse(task(output_collection=logical_path)).output_collection == logical_path
+
+
+@pytest.mark.parametrize("attribute", ["irods::compute_to_data::state", "irods::x", "", "a\0"])
+def test_attributes_of_the_system_and_empty_ones_are_refused(attribute: str) -> None:
+    assert refusal(task(metadata=[{"attribute": attribute, "value": "v"}])).subject == "/metadata/0/attribute"
+
+
+def test_an_avu_said_twice_is_refused() -> None:
+    avu = {"attribute": "a", "value": "b"}
+    said = str(refusal(task(metadata=[avu, {**avu, "units": ""}])))
+    assert said == '/metadata/1: found "a", expected each AVU once.'
+
+
+@pytest.mark.parametrize("document", [None, 5, "task", [], {}, {"version": 1}])
+def test_what_is_no_task_at_all_is_refused(document: Any) -> None:
+    assert refusal(document)
+
+
+def test_one_message_tells_all_problems() -> None:
+    said = str(refusal(task(limits={"cpus": 0}, inputs=["a"], resource="")))
+    for pointer in ("/resource: found", "; /inputs/0: found", "; /limits/cpus: found"):
+        assert pointer in said
+
+
+def test_half_characters_are_refused_although_no_reader_saw_them() -> None:
+    assert "half a character" in str(refusal(task(output_collection="/\ud800")))
+
+
+@pytest.mark.parametrize(
+    ("word", "found"),
+    [
+        ("${inputfile}", '"${inputfile}"'),
+        ("${HOME}", '"${HOME}"'),
+        ("${}", '"${}"'),
+        ("a${input_file }b", '"${input_file }"'),
+        ("${input_file", '"${"'),
+        ("${${input_file}}", '"${"'),
+        ("$$${${x}", '"${x}"'),
+    ],
+)
+def test_an_unknown_reference_is_refused_and_told_how_to_be_written(word: str, found: str) -> None:
+    said = process_refusal(argv=["-d", word])
+    assert said.startswith(f"/process/argv/1: found {found}, expected ${{input_file}}, ${{output_file}}, or $${{")
+
+
+@pytest.mark.parametrize("side", ["input", "output"])
+def test_a_reference_without_its_adapter_is_refused(side: str) -> None:
+    reference = "${" + side + "_file}"
+    said = process_refusal(argv=["-i", reference])
+    assert said.startswith(f'/process/argv/1: found "{reference}", expected an "{side}_adapter"')
+    adapter = {"input": STDIN, "output": STDOUT}[side]
+    assert process_refusal(**{"argv": ["-i", reference], f"{side}_adapter": adapter}).startswith("/process/argv/1")
+
+
+@pytest.mark.parametrize(("side", "adapter"), [("input", BY_NAME_IN), ("output", BY_NAME_OUT)])
+def test_an_adapter_that_nothing_uses_is_refused(side: str, adapter: Any) -> None:
+    for argv in ([], ["$${" + side + "_file}"]):
+        said = process_refusal(**{"argv": argv, f"{side}_adapter": adapter})
+        assert said.startswith(f"/process/{side}_adapter: found an adapter that nothing in argv uses")
+
+
+def test_a_stream_needs_exactly_one_command() -> None:
+    document = {"image": "a", "commands": [["a"], ["b"]], "input_adapter": STDIN, "output_adapter": STDOUT}
+    with pytest.raises(InvalidRequest, match=r"found STDIN for 2 commands.*found STDOUT for 2 commands"):
+        request.parse_process(document)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [[], ["/a", "/b"], [{"collection": "/a"}], ["/a", {"next_of": "/b"}]],
+    ids=["none", "two", "collection", "mixed"],
+)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"input_adapter": STDIN},
+        {"input_adapter": BY_NAME_IN, "argv": ["${input_file}"]},
+        {"environment": {"A": "%(INPUT_FILE_BASENAME)s"}},
+    ],
+    ids=["stdin", "by name", "variable"],
+)
+def test_what_is_about_one_input_needs_exactly_one(changes: Any, inputs: Any) -> None:
+    assert refusal(task(inputs=inputs, process=process(**changes))).subject == "/inputs"
+    assert request.parse(task(inputs=[{"next_of": "/a"}], process=process(**changes)))
+
+
+@pytest.mark.parametrize("index", [2, -3, 10**17])
+def test_an_index_of_no_command_is_refused(index: int) -> None:
+    document = {"image": "a", "commands": [["a"], ["b"]], "allowable_command_indices_for_nonzero_exit_code": [0, index]}
+    assert refusal(task(process=document)).subject == "/process/allowable_command_indices_for_nonzero_exit_code/1"
+
+
+@pytest.mark.parametrize("name", ["/a", "a/b", ".", "..", "", "a\0", "a\n", *sorted(RESERVED_NAMES)])
+def test_an_output_is_named_inside_outputs_and_apart_from_the_record(name: str) -> None:
+    adapter = {**STDOUT, "output_parameters": {"file_type": "stream", "stream_name": "STDOUT", "file_name": name}}
+    assert refusal(task(process=process(output_adapter=adapter))).subject.endswith("/output_parameters/file_name")
+
+
+@pytest.mark.parametrize("image", ["", "-v", "a b", "a\n", "a;b", "a" * 257, "$(a)", "../a"])
+def test_what_is_no_image_name_is_refused(image: str) -> None:
+    assert refusal(task(process=process(image=image))).subject == "/process/image"
+
+
+@pytest.mark.parametrize("program", ["", "./a", "bin/a", "a\0"])
+def test_a_program_is_an_absolute_path_or_a_name(program: str) -> None:
+    assert refusal(task(process=process(exec=program))).subject == "/process/exec"
+
+
+def test_argv_belongs_to_exec_and_indices_to_commands() -> None:
+    with pytest.raises(InvalidRequest):
+        request.parse_process({"image": "a", "commands": [["a"]], "argv": ["b"]})
+    with pytest.raises(InvalidRequest):
+        request.parse_process({"image": "a", "exec": "a", "allowable_command_indices_for_nonzero_exit_code": [0]})
+
+
+@pytest.mark.parametrize("name", ["A-B", "1A", "", "A=B", "A\n", "A\0"])
+def test_what_is_no_variable_s_name_is_refused(name: str) -> None:
+    assert refusal(task(process=process(environment={name: "a"}))).subject.startswith("/process/environment/")
+
+
+@pytest.mark.parametrize("name", SUPPLIED_VARIABLES)
+def test_supplied_variables_are_not_for_users_to_set(name: str) -> None:
+    assert refusal(task(process=process(environment={name: "a"}))).subject == f"/process/environment/{name}"
+
+
+def test_an_unknown_variable_is_refused_and_the_known_ones_named() -> None:
+    said = process_refusal(environment={"A": "%(INPUT_FILE_BASENAM)s", "B": "b"})
+    assert said == (
+        '/process/environment/A: found "%(INPUT_FILE_BASENAM)s", expected %(NAME)s with NAME INPUT_FILE_BASENAME '
+        "(or IRODS_UID, IRODS_GID, TASK_ID, A, B)."
+    )
+
+
+def test_a_variable_that_refers_to_itself_is_refused() -> None:
+    said = process_refusal(environment={"PATH": "/opt/bin:%(PATH)s"})
+    assert said.startswith('/process/environment/PATH: found "%(PATH)s", expected a value without itself')
+
+
+def test_an_environment_that_grows_beyond_its_bound_is_refused_before_it_is_built() -> None:
+    environment = {"A": "a" * 30_000, "B": "%(A)s" * 6_000}
+    assert refusal(task(process=process(environment=environment))).subject == "/process/environment"
+
+
+def test_names_that_steer_a_loader_are_taken_since_they_stay_in_the_sandbox() -> None:
+    assert request.parse(task(process=process(environment={"LD_PRELOAD": "/inputs/x.so"})))
+
+
+@pytest.mark.parametrize("value", [{}, {"a": 1}, [{}], [[{"a": 1}]]])
+def test_a_notebook_s_parameters_are_scalars_and_lists(value: Any) -> None:
+    assert refusal(task(notebook={"parameters": {"p": value}})).subject.startswith("/notebook/parameters/p")
+
+
+# Substitution in words
+
+
+def definition(*words: str) -> ProcessDefinition:
+    return ProcessDefinition(image="a", commands=(words,))
+
+
+def test_paths_take_the_places_of_references() -> None:
+    commands = request.resolve_arguments(
+        definition("ffmpeg", "-i", "${input_file}", "--to=${output_file},${output_file}"), "/inputs/a", "/outputs/b"
+    )
+    assert commands == (("ffmpeg", "-i", "/inputs/a", "--to=/outputs/b,/outputs/b"),)
+
+
+def test_a_shell_s_own_braces_are_written_with_two_dollars() -> None:
+    words = ("sh", "-c", "echo $${HOME} $HOME $$ $(id) ${input_file}")
+    assert request.resolve_arguments(definition(*words), "/inputs/a", "/o") == (
+        ("sh", "-c", "echo ${HOME} $HOME $$ $(id) /inputs/a"),
+    )
+
+
+@pytest.mark.parametrize("hostile", ["${output_file}", "$${x}", "%(A)s", "\\1", "\\g<0>", "${"])
+def test_what_is_put_in_a_word_is_never_looked_at_again(hostile: str) -> None:
+    assert request.resolve_arguments(definition("${input_file}!"), hostile, "/outputs/b") == ((hostile + "!",),)
+
+
+def test_a_reference_to_nothing_is_refused_here_too() -> None:
+    with pytest.raises(InvalidRequest, match=re.escape('found "${other}"')):
+        request.resolve_arguments(definition("${other}"), "/inputs/a", "/outputs/b")
+
+
+@given(st.text("${}input_file", max_size=20) | texts)
+def test_an_escaped_word_reaches_the_program_as_it_was(word: str) -> None:
+    assert list(interpolation.references(interpolation.escaped(word))) == []
+    assert request.resolve_arguments(definition(interpolation.escaped(word)), "IN", "OUT") == ((word,),)
+
+
+@given(st.lists(st.sampled_from(["${input_file}", "${output_file}", "$", "{", "}", "x"]), max_size=8), texts, texts)
+def test_words_without_escapes_are_replaced_like_text(pieces: list[str], given_input: str, output: str) -> None:
+    word = "".join(pieces)
+    if "$${" in word or re.search(r"\$\{(?!input_file\}|output_file\})", word):
+        return
+    expected = "".join({"${input_file}": given_input, "${output_file}": output}.get(piece, piece) for piece in pieces)
+    assert request.resolve_arguments(definition(word), given_input, output) == ((expected,),)
+
+
+# Substitution in the environment
+
+SUPPLIED = {"INPUT_FILE_BASENAME": "input.dat", "TASK_ID": "t1"}
+
+
+def test_names_take_the_values_supplied_and_those_of_other_variables() -> None:
+    environment = {
+        "IN": "/inputs/%(INPUT_FILE_BASENAME)s",
+        "BOTH": "%(INPUT_FILE_BASENAME)s.%(TASK_ID)s",
+        "PLAIN": "plain",
+        "OTHER": "<%(PLAIN)s>",
+    }
+    assert request.interpolate(environment, SUPPLIED) == {
+        "IN": "/inputs/input.dat",
+        "BOTH": "input.dat.t1",
+        "PLAIN": "plain",
+        "OTHER": "<plain>",
+    }
+
+
+@pytest.mark.parametrize(
+    "value", ["100%", "%", "%%", "%s", "%(TASK_ID)d", "%(TASK_ID)", "%()s", "%(a b)s", "%(1)s", "%(TASK_ID )s", "%("]
+)
+def test_every_other_percent_sign_is_itself(value: str) -> None:
+    assert request.interpolate({"A": value}, SUPPLIED) == {"A": value}
+
+
+def test_a_doubled_percent_sign_keeps_a_reference_from_being_one() -> None:
+    assert request.interpolate({"A": "%%(TASK_ID)s %%(NOBODY)s"}, SUPPLIED) == {"A": "%(TASK_ID)s %(NOBODY)s"}
+
+
+def test_what_is_put_in_a_value_is_never_looked_at_again() -> None:
+    supplied = {"INPUT_FILE_BASENAME": "%(TASK_ID)s", "TASK_ID": "t1"}
+    assert request.interpolate({"A": "%(INPUT_FILE_BASENAME)s"}, supplied) == {"A": "%(TASK_ID)s"}
+    assert request.interpolate({"A": "%(B)s", "B": "%(TASK_ID)s"}, supplied) == {"A": "%(TASK_ID)s", "B": "t1"}
+
+
+def test_what_is_supplied_stands_above_a_variable_of_the_same_name() -> None:
+    assert request.interpolate({"A": "%(TASK_ID)s", "TASK_ID": "mine"}, SUPPLIED)["A"] == "t1"
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(InvalidRequest, match=r'^environment variable A: refers to "TASK", expected TASK_ID \(or '):
+        request.interpolate({"A": "%(TASK)s"}, SUPPLIED)
+
+
+@pytest.mark.parametrize(
+    ("environment", "basename"),
+    [
+        ({"A": "%(INPUT_FILE_BASENAME)s" * 1000}, "x" * 300),
+        ({"A": "%(INPUT_FILE_BASENAME)s"}, "x" * (interpolation.MAXIMUM_ENVIRONMENT_CHARACTERS + 1)),
+        ({f"A{number}": "%(INPUT_FILE_BASENAME)s" * 40 for number in range(100)}, "x" * 100),
+        ({"A": "%(TASK_ID)s" + "x" * interpolation.MAXIMUM_ENVIRONMENT_CHARACTERS}, ""),
+    ],
+)
+def test_a_result_beyond_its_bound_is_refused(environment: dict[str, str], basename: str) -> None:
+    with pytest.raises(InvalidRequest, match="makes the environment longer than 262144 characters"):
+        request.interpolate(environment, {"INPUT_FILE_BASENAME": basename, "TASK_ID": "t"})
+
+
+def test_a_result_of_just_the_bound_is_given() -> None:
+    size = interpolation.MAXIMUM_ENVIRONMENT_CHARACTERS - len("AB")
+    environment = {"A": "x" * (size - 10), "B": "%(TASK_ID)s12345678"}
+    assert len("".join(request.interpolate(environment, SUPPLIED).values())) == size
+    with pytest.raises(InvalidRequest):
+        request.interpolate({**environment, "B": "%(TASK_ID)s123456789"}, SUPPLIED)
+
+
+@given(st.lists(st.sampled_from(["%(A)s", "%(TASK_ID)s", "x", "(", ")s", "{", "é"]), max_size=8), texts)
+def test_values_without_escapes_are_replaced_like_text(pieces: list[str], a: str) -> None:
+    value = "".join(pieces)
+    expected = "".join({"%(A)s": a, "%(TASK_ID)s": "t1"}.get(piece, piece) for piece in pieces)
+    assert request.interpolate({"V": value, "A": a.replace("%", "")}, {**SUPPLIED, "A": a})["V"] == expected
+
+
+# Documentation
+
+
+def test_every_example_in_the_documentation_is_accepted() -> None:
+    blocks = re.findall(r"```json\n(.*?)```", DOCUMENTATION.read_text("utf-8"), re.DOTALL)
+    documents = [json.loads(block) for block in blocks]
+    whole = [document for document in documents if "output_collection" in document]
+    processes = [document for document in documents if "image" in document]
+    assert len(whole) >= 3
+    assert len(processes) >= 2
+    for document in whole:
+        request.parse(document)
+    for document in processes:
+        request.parse_process(document)
+
+
+def test_every_property_of_a_request_is_documented() -> None:
+    schemas = Path(interpolation.__file__).parent / "schemas"
+    text = DOCUMENTATION.read_text("utf-8")
+    for schema in ("task", "process"):
+        for name in property_names(json.loads((schemas / f"{schema}.json").read_text("utf-8"))):
+            assert f"`{name}`" in text, name
+
+
+def property_names(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        yield from node.get("properties", {})
+    for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from property_names(part)

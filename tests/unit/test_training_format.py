@@ -1,0 +1,188 @@
+"""Files of the 2019 training module: taken as they are, or told in full what to change."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compute_to_data.documents import request, training_format
+from compute_to_data.errors import InvalidRequest
+from compute_to_data.task import InputKind, InputReference
+
+INDICES = "allowable_command_indices_for_nonzero_exit_code"
+EXAMPLES = Path(__file__).parents[1] / "data" / "training"
+
+
+def example(name: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((EXAMPLES / f"{name}.json").read_text("utf-8"))
+    return document
+
+
+def refusal(document: Any, output_collection: str = "") -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as caught:
+        training_format.translate(document, "dsp_resc", output_collection)
+    return caught.value
+
+
+def with_command(*command: str, **keys: Any) -> dict[str, Any]:
+    document = example("accepted")
+    document["container"]["commands"] = [{"command": list(command), **keys}]
+    return document
+
+
+def test_such_a_file_is_told_from_our_own_format() -> None:
+    assert training_format.is_training_format(example("accepted"))
+    assert training_format.is_training_format({"container": 5})
+    for path in (EXAMPLES.parent / "tasks").glob("*.json"):
+        assert not training_format.is_training_format(json.loads(path.read_text("utf-8")))
+    others: list[Any] = [None, 5, "container", ["container"], {}]
+    assert not any(map(training_format.is_training_format, others))
+
+
+def test_a_file_that_asks_for_no_root_is_understood() -> None:
+    task = request.parse(training_format.translate(example("accepted"), "dsp_resc"))
+    assert task.resource == "dsp_resc"
+    assert task.inputs == (InputReference(InputKind.NEXT_OF, "/tempZone/home/alice/measured"),)
+    assert task.output_collection == "/tempZone/home/alice/filtered"
+    assert task.process is not None
+    assert task.process.image == "example.org/teaching/filter"
+    assert task.process.allowed_nonzero == {1}
+    assert task.process.environment == example("accepted")["container"]["environment"]
+
+
+def test_the_words_of_a_command_reach_the_program_as_they_stand() -> None:
+    task = request.parse(training_format.translate(example("accepted"), "dsp_resc"))
+    assert task.process is not None
+    assert request.resolve_arguments(task.process, "/inputs/a", "/outputs/a") == (
+        ("sh", "-c", 'sed s/a/b/ "$SOURCE" > ${TARGET:-/outputs/x}'),
+        ("false",),
+    )
+
+
+def test_the_document_is_left_as_it_was() -> None:
+    document = example("accepted")
+    before = copy.deepcopy(document)
+    training_format.translate(document, "dsp_resc")
+    assert document == before
+
+
+def test_an_output_locator_stands_above_the_document() -> None:
+    document = example("accepted")
+    assert training_format.translate(document, "r", "/tempZone/other")["output_collection"] == "/tempZone/other"
+    del document["external"]["dst_collection"]
+    assert training_format.translate(document, "r", "/tempZone/other")["output_collection"] == "/tempZone/other"
+    assert refusal(document).subject == "/external/dst_collection"
+
+
+def test_without_a_resource_a_role_has_to_be_added() -> None:
+    document = training_format.translate(example("accepted"), "")
+    assert "resource" not in document
+    assert request.parse({**document, "role": "CONTAINER"}).role == "CONTAINER"
+
+
+def test_everything_that_needs_root_is_listed_in_one_message() -> None:
+    assert str(refusal(example("as_root"))) == (
+        '/container/commands/0/user: found "root" for groupadd, gpasswd, chmod, expected this command deleted; '
+        '/container/commands/1/user: found "root", expected this command deleted if it prepares permissions, '
+        'else its "user" deleted; '
+        '/container/commands/3/user: found "root" for chown, expected this command deleted. '
+        "The sandbox runs every command as the service account, never as root, "
+        "with inputs readable and /outputs writable already."
+    )
+
+
+def test_doing_what_the_message_says_makes_the_file_run() -> None:
+    document = example("as_root")
+    commands = document["container"]["commands"]
+    del commands[1]["user"]
+    document["container"]["commands"] = [commands[1], commands[2], commands[4]]
+    task = request.parse(training_format.translate(document, "dsp_resc"))
+    assert task.process is not None
+    assert [command[0] for command in task.process.commands] == ["sh", "python3", "sh"]
+    assert task.process.allowed_nonzero == {2}
+
+
+@pytest.mark.parametrize("user", ["root", "0", "0:0", "root:root", "root:1000", "0:1000", "00", "+0", " root", 0])
+def test_root_is_refused_under_each_of_its_names(user: Any) -> None:
+    error = refusal(with_command("true", user=user))
+    assert error.subject == "/container/commands/0/user"
+    assert "never as root" in error.remedy
+
+
+@pytest.mark.parametrize("user", ["jovyan", "1000", "1000:0", "rooty", "10", 1000, "", None])
+def test_other_users_are_passed_over(user: Any) -> None:
+    with_user = training_format.translate(with_command("true", user=user), "dsp_resc")
+    assert with_user == training_format.translate(with_command("true"), "dsp_resc")
+
+
+@pytest.mark.parametrize(
+    "helper", ["chmod", "chown", "chgrp", "groupadd", "gpasswd", "usermod", "useradd", "su", "sudo", "/bin/chmod"]
+)
+def test_helpers_that_need_root_are_refused_for_everybody(helper: str) -> None:
+    error = refusal(with_command(helper, "x", user="jovyan"))
+    assert error.subject == "/container/commands/0/command/0"
+    assert "this command deleted" in error.cause
+
+
+@pytest.mark.parametrize(
+    ("text", "helpers"),
+    [
+        ("chmod a b", "chmod"),
+        ("true && /usr/sbin/useradd x", "useradd"),
+        ("true;chown a b|su", "chown, su"),
+        ("(chgrp a b)", "chgrp"),
+        ("LANG=C exec sudo true", "sudo"),
+        ("if true\nthen chmod a b; fi", "chmod"),
+        ("x=$(chown a b)", "chown"),
+    ],
+)
+def test_what_root_s_shell_was_to_do_is_named(text: str, helpers: str) -> None:
+    assert f'"root" for {helpers}, expected' in refusal(with_command("/bin/sh", "-c", text, user="root")).cause
+
+
+def test_the_same_words_elsewhere_are_no_commands() -> None:
+    assert training_format.translate(with_command("echo", "chmod"), "dsp_resc")
+    assert training_format.translate(with_command("sh", "-c", "chmod +x /outputs/a", user="jovyan"), "dsp_resc")
+    assert "for" not in refusal(with_command("sh", "-c", "echo chmod", user="root")).cause.split("expected")[0]
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "pointer"),
+    [
+        ("container", "type", "singularity", "/container/type"),
+        ("container", "image", "a b", "/container/image"),
+        ("container", "commands", [], "/container/commands"),
+        ("container", "commands", [{"user": "jovyan"}], "/container/commands/0/command"),
+        ("container", "privileged", True, "/container/privileged"),
+        ("container", "volumes", {"/": "/host"}, "/container/volumes"),
+        ("container", INDICES, [2], f"/container/{INDICES}/0"),
+        ("container", "environment", {"A": "%(B)s"}, "/container/environment/A"),
+        ("container", "environment", {"TASK_ID": "x"}, "/container/environment/TASK_ID"),
+        ("external", "src_collection", "relative", "/external/src_collection"),
+        ("external", "dst_collection", "/a/../b", "/external/dst_collection"),
+        ("internal", "src_directory", "/etc", "/internal/src_directory"),
+        ("internal", "dst_directory", "/inputs", "/internal/dst_directory"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told_where_it_stands_in_that_file(section: str, key: str, value: Any, pointer: str) -> None:
+    document = example("accepted")
+    document[section][key] = value
+    assert refusal(document).subject == pointer
+
+
+def test_internal_may_be_left_out_or_end_in_a_slash() -> None:
+    document = example("accepted")
+    expected = training_format.translate(document, "dsp_resc")
+    document["internal"] = {"src_directory": "/inputs/", "dst_directory": "/outputs/"}
+    assert training_format.translate(document, "dsp_resc") == expected
+    del document["internal"]
+    assert training_format.translate(document, "dsp_resc") == expected
+
+
+def test_a_long_hostile_shell_text_is_read_in_one_go() -> None:
+    for text in ("a=b " * 30_000 + "'", " " * 130_000, "exec " * 26_000 + '"', ";" * 131_000, "a=" * 65_000):
+        assert refusal(with_command("sh", "-c", text, user="root")).subject == "/container/commands/0/user"
