@@ -1,0 +1,107 @@
+"""The SQLite file: a connection for each thread, and transactions.
+
+Write-ahead logging lets readers go on while one writer writes. ``synchronous = NORMAL`` never
+loses a commit when a process is killed, and never corrupts the file when the power fails.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from compute_to_data.errors import Code, zone_error
+
+_BUSY_SECONDS = 60.0
+_PRAGMAS = ("PRAGMA foreign_keys = ON", "PRAGMA synchronous = NORMAL")
+
+_not_ours: list[sqlite3.Connection] = []
+"""Connections a fork brought along. Closing one would upset the parent's (SQLite, "How To
+Corrupt An SQLite Database File", 2.7), so they are kept until the process ends."""
+
+
+class _Held:
+    """One thread's connection, closed with the thread."""
+
+    def __init__(self, file: str) -> None:
+        self.process = os.getpid()
+        # Only its own thread uses a connection, but any thread may close them all at the end.
+        self.connection = sqlite3.connect(
+            file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        for pragma in _PRAGMAS:
+            self.connection.execute(pragma)
+
+    def close(self) -> None:
+        if self.process == os.getpid():
+            self.connection.close()
+        else:
+            _not_ours.append(self.connection)
+
+    def __del__(self) -> None:
+        if hasattr(self, "connection"):
+            self.close()
+
+
+class Database:
+    """The catalog's database file. Threads and processes may share one object."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._local = threading.local()
+        self._held: weakref.WeakSet[_Held] = weakref.WeakSet()
+        self._guard = threading.Lock()
+
+    @property
+    def file(self) -> str:
+        """The physical path of the database."""
+        return self._file
+
+    def connection(self) -> sqlite3.Connection:
+        """The calling thread's connection."""
+        held: _Held | None = getattr(self._local, "held", None)
+        if held is None or held.process != os.getpid():
+            held = _Held(self._file)
+            self._local.held = held
+            with self._guard:
+                self._held.add(held)
+        return held.connection
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A snapshot: every query inside sees the catalog at one and the same moment."""
+        with self._transaction("BEGIN") as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """The one write transaction of the zone: all of it happens, or, on any error, nothing."""
+        with self._transaction("BEGIN IMMEDIATE") as connection:
+            yield connection
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+        try:
+            connection = self.connection()
+            connection.execute(begin)
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        except sqlite3.OperationalError as error:
+            raise zone_error(Code.SYS_INTERNAL_ERR, self._file, f"the catalog failed: {error}") from error
+
+    def close(self) -> None:
+        """Close the connections of all threads; a later use opens new ones."""
+        with self._guard:
+            held = list(self._held)
+            self._held.clear()
+        self._local = threading.local()
+        for one in held:
+            one.close()

@@ -1,0 +1,139 @@
+"""Bytes on disk: directories, whole files, links, digests. Knows nothing of the catalog.
+
+Vault files are 0644 and their directories 0755, whatever the umask: a job runs under an
+unprivileged uid and must be able to read its bind-mounted input, also when root made the zone.
+The zone's own directory, above them, is 0700 and keeps everybody else out.
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import BinaryIO
+
+from compute_to_data.errors import Code, ZoneError, zone_error
+
+_DIRECTORY_MODE = 0o755
+_FILE_MODE = 0o644
+_BLOCK = 1 << 20
+
+_NOT_LINKABLE = frozenset({errno.EEXIST, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.ENOSYS})
+"""Taken by something else, or a file system without hard links."""
+
+
+class Digest:
+    """A checksum in the making: SHA-256, as iRODS writes it."""
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+        self.size = 0
+
+    def update(self, block: bytes) -> None:
+        """Take in the next bytes."""
+        self._sha256.update(block)
+        self.size += len(block)
+
+    @property
+    def text(self) -> str:
+        """``sha2:<base64>`` of all bytes so far."""
+        return "sha2:" + base64.b64encode(self._sha256.digest()).decode("ascii")
+
+
+def blocks_of(file: BinaryIO, digest: Digest) -> Iterator[bytes]:
+    """The rest of a file in blocks, each taken into ``digest`` on its way."""
+    for block in iter(lambda: file.read(_BLOCK), b""):
+        digest.update(block)
+        yield block
+
+
+def checksum_of(content: bytes) -> str:
+    """``sha2:<base64>`` of some bytes."""
+    digest = Digest()
+    digest.update(content)
+    return digest.text
+
+
+def checksum_of_file(file: BinaryIO) -> str:
+    """``sha2:<base64>`` of the rest of a file."""
+    digest = Digest()
+    for _ in blocks_of(file, digest):
+        pass
+    return digest.text
+
+
+def make_directories(directory: str) -> None:
+    """Make a directory and those above it that are missing. ZoneError -520000."""
+    missing = []
+    while not os.path.isdir(directory):
+        missing.append(directory)
+        directory = os.path.dirname(directory)
+    try:
+        for one in reversed(missing):
+            with suppress(FileExistsError):
+                os.mkdir(one)
+                os.chmod(one, _DIRECTORY_MODE)
+    except OSError as error:
+        raise failure(Code.UNIX_FILE_MKDIR_ERR, error, missing[0]) from error
+
+
+def create(physical_path: str, source: Iterable[bytes]) -> None:
+    """Make a new file out of blocks, and its directory. ZoneError -510000 or -520000."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    make_directories(os.path.dirname(physical_path))
+    try:
+        with open(os.open(physical_path, flags, _FILE_MODE), "wb") as file:
+            os.fchmod(file.fileno(), _FILE_MODE)
+            for block in source:
+                file.write(block)
+    except OSError as error:
+        raise failure(Code.UNIX_FILE_OPEN_ERR, error, physical_path) from error
+
+
+def link(existing: str, physical_path: str) -> bool:
+    """Give a file a second name. False when something else bears it, or none can be given."""
+    try:
+        os.link(existing, physical_path, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in _NOT_LINKABLE:
+            return False
+        raise failure(Code.UNIX_FILE_OPEN_ERR, error, physical_path) from error
+    return True
+
+
+def same_file(one: str, other: str) -> bool:
+    """Whether two names are names of one file."""
+    try:
+        return os.path.samestat(os.lstat(one), os.lstat(other))
+    except OSError:
+        return False
+
+
+def unlink(physical_path: str) -> bool:
+    """Take a file away. True when it is no longer our business.
+
+    So it is also when the file is gone, is none, or may not be touched, as a registered file of
+    another owner: like iRODS, the catalog then forgets it. False: try again another time.
+    """
+    try:
+        os.unlink(physical_path)
+    except OSError as error:
+        settled = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
+        return error.errno in settled
+    return True
+
+
+def remove_empty(directories: Iterable[str]) -> None:
+    """Take away those directories that are there and empty. In others lies what the catalog does
+    not know, such as the output of a running job: they stay."""
+    for directory in directories:
+        with suppress(OSError):
+            os.rmdir(directory)
+
+
+def failure(code: Code, error: OSError, physical_path: str) -> ZoneError:
+    """What the operating system said about a file, as an error of the zone."""
+    return zone_error(code, physical_path, error.strerror or str(error))

@@ -1,0 +1,72 @@
+"""Which logical paths a zone can hold.
+
+The limits are those of an iRODS server: a whole path has at most 1,087 bytes
+(``MAX_NAME_LEN``, less its final NUL) and a data object's or collection's name at most 1,000
+(``R_DATA_MAIN.data_name``).
+"""
+
+from __future__ import annotations
+
+from compute_to_data.errors import Code, zone_error
+
+MAXIMUM_PATH_BYTES = 1087
+MAXIMUM_NAME_BYTES = 1000
+_REMEDY = "Give an absolute logical path such as '/tempZone/home/alice/data.csv'"
+
+
+def check_path(logical_path: str) -> str:
+    """The same path, when it is well formed.
+
+    Raises ZoneError -31000 for a ``.`` or ``..`` on the way, -317000 for a path that is not
+    absolute, has an empty or overlong name, a NUL, or text UTF-8 cannot hold.
+    """
+    if logical_path == "/":
+        return logical_path
+    if not logical_path.startswith("/"):
+        raise zone_error(Code.USER_INPUT_PATH_ERR, repr(logical_path), "not an absolute path", _REMEDY)
+    for name in logical_path[1:].split("/"):
+        check_name(name, logical_path)
+    if _byte_length(logical_path, logical_path) > MAXIMUM_PATH_BYTES:
+        cause = f"longer than {MAXIMUM_PATH_BYTES} bytes"
+        raise zone_error(Code.USER_INPUT_PATH_ERR, _shown(logical_path), cause, "Choose shorter names")
+    return logical_path
+
+
+def check_name(name: str, logical_path: str) -> None:
+    """Raises as :func:`check_path` when ``name``, a part of ``logical_path``, cannot be held."""
+    if name in (".", ".."):
+        cause = f"'{name}' on the way"
+        raise zone_error(Code.SYS_INVALID_FILE_PATH, _shown(logical_path), cause, _REMEDY)
+    if not name:
+        cause = "an empty name: two slashes in a row, or one at the end"
+        raise zone_error(Code.USER_INPUT_PATH_ERR, _shown(logical_path), cause, _REMEDY)
+    if "\0" in name:
+        raise zone_error(Code.USER_INPUT_PATH_ERR, _shown(logical_path), "a NUL character in the name")
+    if _byte_length(name, logical_path) > MAXIMUM_NAME_BYTES:
+        cause = f"a name longer than {MAXIMUM_NAME_BYTES} bytes"
+        raise zone_error(Code.USER_INPUT_PATH_ERR, _shown(logical_path), cause, "Choose a shorter name")
+
+
+def check_in_zone(logical_path: str, zone: str) -> str:
+    """As :func:`check_path`; also -317000 for a path that is not below ``/<zone>``."""
+    check_path(logical_path)
+    if not logical_path.startswith(f"/{zone}/"):
+        cause = f"not below /{zone}, the local zone"
+        raise zone_error(Code.USER_INPUT_PATH_ERR, _shown(logical_path), cause, _REMEDY)
+    return logical_path
+
+
+def _byte_length(text: str, logical_path: str) -> int:
+    if text.isascii():
+        return len(text)
+    try:
+        return len(text.encode("utf-8"))
+    except UnicodeEncodeError as error:
+        cause = "characters that UTF-8 cannot hold (a lone surrogate)"
+        raise zone_error(Code.USER_INPUT_PATH_ERR, _shown(logical_path), cause) from error
+
+
+def _shown(logical_path: str) -> str:
+    """A path fit for a message, whatever it holds."""
+    text = logical_path if logical_path.isprintable() else ascii(logical_path)
+    return text if len(text) <= 200 else f"{text[:200]}..."

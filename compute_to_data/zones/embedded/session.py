@@ -1,0 +1,158 @@
+"""One client user's session with an embedded zone."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+from compute_to_data.errors import Code
+from compute_to_data.model import (
+    Access,
+    Avu,
+    Collection,
+    DataObject,
+    Entity,
+    EntityKind,
+    Permission,
+    Registration,
+    Resource,
+    User,
+    UserKind,
+)
+from compute_to_data.zones.embedded import (
+    avus,
+    nodes,
+    registration,
+    renaming,
+    replicas,
+    replication,
+    resources,
+    rights,
+    tree,
+    writing,
+)
+from compute_to_data.zones.embedded.rights import Actor
+from compute_to_data.zones.embedded.store import Store
+
+
+class EmbeddedSession:
+    """A :class:`~compute_to_data.ports.Catalog`; threads may share it.
+
+    ``by_service``: the service account opened it, on behalf of the user or for itself, and it
+    may register files. So may a rodsadmin.
+    """
+
+    def __init__(self, store: Store, user: User, by_service: bool = False) -> None:
+        self._store = store
+        self._user = user
+        self._by_service = by_service
+        with store.database.reading() as connection:
+            self._who(connection)
+
+    def _who(self, connection: sqlite3.Connection) -> Actor:
+        return rights.find_user(connection, self._user)
+
+    @property
+    def user(self) -> User:
+        return self._user
+
+    def stat(self, logical_path: str) -> Collection | DataObject:
+        with self._store.database.reading() as connection:
+            node = nodes.see(connection, self._who(connection), logical_path, Code.USER_FILE_DOES_NOT_EXIST)
+            return nodes.describe(connection, node)
+
+    def children(self, collection: str) -> tuple[Collection | DataObject, ...]:
+        with self._store.database.reading() as connection:
+            actor = self._who(connection)
+            return nodes.members(connection, actor, nodes.see_collection(connection, actor, collection))
+
+    def access(self, logical_path: str) -> Access:
+        with self._store.database.reading() as connection:
+            node = nodes.find(connection, self._who(connection), logical_path)
+            return node.level if node is not None and node.is_visible else Access.NULL
+
+    def permissions(self, logical_path: str) -> tuple[Permission, ...]:
+        with self._store.database.reading() as connection:
+            node = nodes.see(connection, self._who(connection), logical_path, Code.USER_FILE_DOES_NOT_EXIST)
+            return rights.permissions(connection, node.id)
+
+    def create_collection(self, collection: str, parents: bool = False) -> None:
+        tree.create_collection(self._store, self._who, collection, parents)
+
+    def read(self, data_object: str) -> bytes:
+        def find(connection: sqlite3.Connection) -> replicas.Copy:
+            actor = self._who(connection)
+            node = nodes.see_object(connection, actor, data_object, Code.OBJ_PATH_DOES_NOT_EXIST)
+            return replicas.readable(replicas.copies_of(connection, node.id), data_object)
+
+        with replicas.opened(self._store.database, find) as (_, file):
+            return file.read()
+
+    def write(self, data_object: str, content: bytes, *, resource: str = "", force: bool = False) -> None:
+        writing.write(self._store, self._who, data_object, content, resource, force)
+
+    def remove(self, logical_path: str, *, recursive: bool = False) -> None:
+        tree.remove(self._store, self._who, logical_path, recursive)
+
+    def rename(self, source: str, destination: str) -> None:
+        renaming.rename(self._store, self._who, source, destination)
+
+    def annotate(self, entity: Entity, *, add: Iterable[Avu] = (), remove: Iterable[Avu] = ()) -> None:
+        added, removed = list(add), list(remove)
+        with self._store.database.writing() as connection:
+            avus.annotate(connection, self._who(connection), [entity], added, removed)
+
+    def annotate_all(self, data_objects: Sequence[str], add: Sequence[Avu]) -> None:
+        entities = [Entity(EntityKind.DATA_OBJECT, data_object) for data_object in data_objects]
+        with self._store.database.writing() as connection:
+            avus.annotate(connection, self._who(connection), entities, add, ())
+
+    def avus(self, entity: Entity) -> tuple[Avu, ...]:
+        with self._store.database.reading() as connection:
+            return avus.read(connection, self._who(connection), entity)
+
+    def find(
+        self,
+        kind: EntityKind,
+        attribute: str,
+        value: str | None = None,
+        units: str | None = None,
+        *,
+        within: str = "",
+        limit: int | None = None,
+    ) -> tuple[str, ...]:
+        question = avus.Question(kind, attribute, value, units, within, limit)
+        with self._store.database.reading() as connection:
+            return avus.find(connection, self._who(connection), question)
+
+    def resources(self) -> tuple[Resource, ...]:
+        with self._store.database.reading() as connection:
+            return resources.list_all(connection)
+
+    def set_access(self, logical_path: str, user: User, access: Access, *, recursive: bool = False) -> None:
+        tree.set_access(self._store, self._who, logical_path, user, access, recursive)
+
+    def set_inheritance(self, collection: str, inherits: bool) -> None:
+        tree.set_inheritance(self._store, self._who, collection, inherits)
+
+    def replicate(self, data_object: str, resource: str) -> None:
+        replication.replicate(self._store, self._who, data_object, resource)
+
+    def trim(self, data_object: str, number: int) -> None:
+        replication.trim(self._store, self._who, data_object, number)
+
+    def checksum(self, data_object: str) -> str:
+        return replication.checksum(self._store, self._who, data_object)
+
+    def register(self, resource: str, files: Sequence[Registration]) -> None:
+        if not files:
+            return
+        with self._store.database.writing() as connection:
+            actor = self._who(connection)
+            if not self._by_service and actor.kind is not UserKind.RODSADMIN:
+                raise registration.refusal(connection, actor, files)
+            registration.register(connection, actor, self._store.zone, resource, files)
+
+    def unregister(self, data_objects: Sequence[str]) -> None:
+        with self._store.database.writing() as connection:
+            registration.unregister(connection, self._who(connection), data_objects)

@@ -1,0 +1,50 @@
+"""What every operation works on: one zone's catalog, its vault files, its name."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+
+from compute_to_data.errors import ConfigurationError
+from compute_to_data.zones.embedded.database import Database
+from compute_to_data.zones.embedded.files import Files
+from compute_to_data.zones.embedded.rights import Actor
+from compute_to_data.zones.embedded.schema import APPLICATION_ID, VERSION
+
+DATABASE = "zone.db"
+
+Who = Callable[[sqlite3.Connection], Actor]
+"""Looks a session's user up, within the transaction that asks: users and groups change."""
+
+
+class Store:
+    """One opened zone. Threads and processes may share it."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = os.path.abspath(directory)
+        file = os.path.join(self.directory, DATABASE)
+        remedy = "Make a zone there first: EmbeddedZone.create(directory)"
+        # SQLite would make the missing file, and an empty one is a valid database.
+        if not os.path.isfile(file):
+            raise ConfigurationError(self.directory, "no zone is there", remedy)
+        self.database = Database(file)
+        self.files = Files(self.database, self.directory)
+        try:
+            connection = self.database.connection()
+            application = connection.execute("PRAGMA application_id").fetchone()[0]
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+        except sqlite3.DatabaseError as error:
+            raise ConfigurationError(file, f"not a zone's catalog: {error}", remedy) from error
+        if application != APPLICATION_ID:
+            raise ConfigurationError(file, "a database of something else, not a zone's catalog", remedy)
+        if version != VERSION:
+            cause = f"a catalog of version {version}, and this program reads version {VERSION}"
+            raise ConfigurationError(file, cause, "Use the release that made it")
+        query = "SELECT z.name, u.name FROM zone z JOIN user u ON u.id = z.admin"
+        names: tuple[str, str] = connection.execute(query).fetchone()
+        self.zone, self.admin = names
+
+    def close(self) -> None:
+        """Give back connections."""
+        self.database.close()

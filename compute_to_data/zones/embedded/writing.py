@@ -1,0 +1,118 @@
+"""Making and overwriting data objects."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, replace
+
+from compute_to_data.errors import Code, zone_error
+from compute_to_data.model import Access, Replica, ReplicaStatus, name_of
+from compute_to_data.zones.embedded import disk, nodes, replicas, resources
+from compute_to_data.zones.embedded.files import Draft, Stage
+from compute_to_data.zones.embedded.names import check_in_zone
+from compute_to_data.zones.embedded.replicas import Copy
+from compute_to_data.zones.embedded.resources import Leaf
+from compute_to_data.zones.embedded.rights import Actor
+from compute_to_data.zones.embedded.store import Store, Who
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a write will do, as the catalog stands: ``node`` is None for a new data object."""
+
+    actor: Actor
+    parent: nodes.Node
+    node: int | None
+    leaves: tuple[Leaf, ...]
+    copies: tuple[Copy, ...]
+
+
+def write(store: Store, who: Who, data_object: str, content: bytes, resource: str, force: bool) -> None:
+    """As ``Catalog.write``."""
+    check_in_zone(data_object, store.zone)
+    while True:
+        with store.database.reading() as connection:
+            plan = _plan(connection, who(connection), data_object, resource, force)
+        with store.files.stage() as stage:
+            drafts = stage.drafts([leaf.proper_path(data_object) for leaf in plan.leaves])
+            for draft in drafts:
+                disk.create(draft.physical_path, [content])
+            with store.database.writing() as connection:
+                now = _plan(connection, who(connection), data_object, resource, force)
+                if now.leaves == plan.leaves:
+                    _record(connection, stage, now, drafts, data_object, content)
+                    return
+
+
+def _plan(connection: sqlite3.Connection, actor: Actor, data_object: str, resource: str, force: bool) -> _Plan:
+    node = nodes.find(connection, actor, data_object)
+    if node is None:
+        parent = nodes.parent_for_creation(connection, actor, data_object)
+        name = resource or resources.default(connection)
+        leaves = resources.usable_leaves(connection, name, Code.SYS_RESC_IS_DOWN)
+        return _Plan(actor, parent, None, tuple(leaves), ())
+    nodes.need(node, actor, Access.MODIFY_OBJECT)
+    if node.is_collection:
+        raise zone_error(Code.CAT_NAME_EXISTS_AS_COLLECTION, data_object, "a collection of that name is there")
+    if not force:
+        cause = "a data object of that name is there"
+        raise zone_error(Code.OVERWRITE_WITHOUT_FORCE_FLAG, data_object, cause, "Overwrite it with force")
+    copies = replicas.copies_of(connection, node.id)
+    replicas.need_at_rest(copies, data_object)
+    leaves = _overwritten(connection, copies, data_object, resource)
+    return _Plan(actor, node, node.id, tuple(leaves), tuple(copies))
+
+
+def _overwritten(connection: sqlite3.Connection, copies: list[Copy], data_object: str, resource: str) -> list[Leaf]:
+    """The leaves an overwrite goes to: those of the named root, or else of the best replica's."""
+    ranked = sorted(copies, key=lambda copy: (not copy.is_up, not copy.is_good, copy.shown.number))
+    root = resource or ranked[0].shown.root
+    leaves = resources.usable_leaves(connection, root, Code.SYS_RESC_IS_DOWN)
+    if not any(copy.shown.root == root for copy in copies):
+        cause = f"it has no replica on {root} to overwrite"
+        raise zone_error(Code.HIERARCHY_ERROR, data_object, cause, "Replicate it there, or name no resource")
+    return leaves
+
+
+def _record(
+    connection: sqlite3.Connection,
+    stage: Stage,
+    plan: _Plan,
+    drafts: list[Draft],
+    data_object: str,
+    content: bytes,
+) -> None:
+    """Put the new replicas in the catalog; the others turn stale."""
+    node = plan.node
+    if node is None:
+        node = nodes.insert(connection, plan.actor, plan.parent, name_of(data_object), collection=False)
+    else:
+        nodes.touch(connection, node)
+    statement = "UPDATE replica SET status = ? WHERE node = ?"
+    connection.execute(statement, (int(ReplicaStatus.STALE), node))
+    checksum = disk.checksum_of(content)
+    for leaf, draft in zip(plan.leaves, drafts):
+        path = stage.settle(connection, draft)
+        put_good(
+            connection,
+            stage,
+            node,
+            leaf,
+            Replica(0, leaf.hierarchy, ReplicaStatus.GOOD, len(content), path, checksum),
+        )
+
+
+def put_good(connection: sqlite3.Connection, stage: Stage, node: int, leaf: Leaf, replica: Replica) -> Replica:
+    """Put a good replica on a leaf: in place of the one there, whose file is given up, or new,
+    under the next number. Returns it with its number."""
+    copies = replicas.copies_of(connection, node)
+    for copy in copies:
+        if copy.resource == leaf.id:
+            settled = replace(replica, number=copy.shown.number, hierarchy=copy.shown.hierarchy)
+            stage.discard(connection, [copy.shown.physical_path])
+            replicas.update(connection, node, settled)
+            return settled
+    number = max((copy.shown.number for copy in copies), default=-1) + 1
+    settled = replace(replica, number=number)
+    replicas.insert(connection, node, leaf.id, settled)
+    return settled

@@ -1,0 +1,187 @@
+"""AVUs, and finding things by them."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from compute_to_data.errors import AccessDenied, Code, NotFound, ZoneError
+from compute_to_data.model import Access, Avu, Entity, EntityKind
+from compute_to_data.ports import Catalog
+from zone_suite.zone_under_test import Contract, ZoneUnderTest, a_collection, an_object, refused
+
+
+class AvusContract(Contract):
+    def test_the_four_kinds_bear_them(self, zone: ZoneUnderTest, alice: Catalog, here: str) -> None:
+        alice.write(f"{here}/x", b"")
+        administrator = zone.storage().catalog
+        bearers = [
+            (alice, an_object(f"{here}/x")),
+            (alice, a_collection(here)),
+            (administrator, Entity(EntityKind.RESOURCE, zone.make_resource())),
+            (administrator, Entity(EntityKind.USER, str(alice.user))),
+        ]
+        for catalog, entity in bearers:
+            catalog.annotate(entity, add=[Avu("a", "v", "u")])
+            assert alice.avus(entity) == (Avu("a", "v", "u"),)
+            catalog.annotate(entity, remove=[Avu("a", "v", "u")])
+            assert alice.avus(entity) == ()
+
+    def test_adding_and_removing_again_is_harmless(self, alice: Catalog, here: str) -> None:
+        for _ in range(2):
+            alice.annotate(a_collection(here), add=[Avu("a", "v")])
+        assert alice.avus(a_collection(here)) == (Avu("a", "v"),)
+        for _ in range(2):
+            alice.annotate(a_collection(here), remove=[Avu("a", "v")])
+        assert alice.avus(a_collection(here)) == ()
+
+    def test_removing_comes_first(self, alice: Catalog, here: str) -> None:
+        alice.annotate(a_collection(here), add=[Avu("state", "QUEUED")])
+        alice.annotate(a_collection(here), remove=[Avu("state", "QUEUED")], add=[Avu("state", "RUNNING")])
+        alice.annotate(a_collection(here), remove=[Avu("state", "RUNNING")], add=[Avu("state", "RUNNING")])
+        assert alice.avus(a_collection(here)) == (Avu("state", "RUNNING"),)
+
+    def test_a_triple_is_one_thing(self, alice: Catalog, here: str) -> None:
+        avus = [Avu("a", "v"), Avu("a", "v", "u"), Avu("a", "w"), Avu("b", "v")]
+        alice.annotate(a_collection(here), add=reversed(avus))
+        assert alice.avus(a_collection(here)) == tuple(avus)
+        alice.annotate(a_collection(here), remove=[Avu("a", "v")])
+        assert alice.avus(a_collection(here)) == tuple(avus[1:])
+
+    @pytest.mark.parametrize(
+        "bad", [Avu("", "v"), Avu("a", ""), Avu("a", "v" * 2701)], ids=["attribute", "value", "long"]
+    )
+    def test_all_or_nothing(self, alice: Catalog, here: str, bad: Avu) -> None:
+        alice.annotate(a_collection(here), add=[Avu("kept", "v")])
+        with refused(ZoneError, Code.SYS_INVALID_INPUT_PARAM):
+            alice.annotate(a_collection(here), remove=[Avu("kept", "v")], add=[Avu("a", "v"), bad])
+        assert alice.avus(a_collection(here)) == (Avu("kept", "v"),)
+
+    @pytest.mark.parametrize("text", ["it's", "50%", "a_b", "two\nlines", "数据", "\U0001f4a7", '{"a": [1]}', " "])
+    def test_any_text(self, alice: Catalog, here: str, text: str) -> None:
+        avu = Avu(f"a{text}", f"v{text}", f"u{text}")
+        alice.annotate(a_collection(here), add=[avu])
+        assert alice.avus(a_collection(here)) == (avu,)
+        assert alice.find(EntityKind.COLLECTION, avu.attribute, avu.value, avu.units, within=_above(here)) == (here,)
+
+    def test_an_unknown_bearer(self, zone: ZoneUnderTest, alice: Catalog, here: str) -> None:
+        administrator = zone.storage().catalog
+        alice.write(f"{here}/x", b"")
+        unknown = [
+            (alice, an_object(f"{here}/missing")),
+            (alice, an_object(here)),
+            (alice, a_collection(f"{here}/x")),
+            (administrator, Entity(EntityKind.RESOURCE, "no-such-resource")),
+            (administrator, Entity(EntityKind.USER, f"no-such-user#{alice.user.zone}")),
+        ]
+        for catalog, entity in unknown:
+            with refused(ZoneError, Code.SYS_INVALID_INPUT_PARAM):
+                catalog.annotate(entity, add=[Avu("a", "v")])
+            with pytest.raises(NotFound):
+                catalog.avus(entity)
+
+    def test_reading_rights_do_not_suffice(self, alice: Catalog, bob: Catalog, here: str) -> None:
+        alice.set_access(here, bob.user, Access.CREATE_METADATA)
+        with refused(AccessDenied, Code.CAT_NO_ACCESS_PERMISSION):
+            bob.annotate(a_collection(here), add=[Avu("a", "v")])
+
+    def test_hidden_bearers_stay_untouched(self, alice: Catalog, bob: Catalog, here: str) -> None:
+        with refused(ZoneError, Code.SYS_INVALID_INPUT_PARAM, Code.CAT_NO_ACCESS_PERMISSION):
+            bob.annotate(a_collection(here), add=[Avu("a", "v")])
+        assert alice.avus(a_collection(here)) == ()
+
+    def test_resources_and_users_are_the_administrators(self, zone: ZoneUnderTest, alice: Catalog) -> None:
+        for entity in (
+            Entity(EntityKind.RESOURCE, zone.make_resource()),
+            Entity(EntityKind.USER, str(alice.user)),
+        ):
+            with refused(AccessDenied, Code.CAT_INSUFFICIENT_PRIVILEGE_LEVEL):
+                alice.annotate(entity, add=[Avu("a", "v")])
+
+    def test_many_objects_at_once(self, alice: Catalog, here: str) -> None:
+        paths = [f"{here}/x{number}" for number in range(5)]
+        for path in paths:
+            alice.write(path, b"")
+        avus = [Avu("a", "v"), Avu("b", "w", "u")]
+        alice.annotate_all(paths, avus)
+        alice.annotate_all(paths[:2], avus)
+        assert {alice.avus(an_object(path)) for path in paths} == {tuple(avus)}
+
+
+def _above(collection: str) -> str:
+    return collection.rpartition("/")[0]
+
+
+class FindContract(Contract):
+    @pytest.fixture
+    def attribute(self) -> str:
+        """One nothing else in the zone bears."""
+        return f"a{uuid.uuid4().hex}"
+
+    @pytest.fixture
+    def tasks(self, alice: Catalog, here: str, attribute: str) -> list[str]:
+        """Six collections, the oldest first, whose names run the other way."""
+        made = []
+        for number in range(6):
+            path = f"{here}/t{9 - number}"
+            alice.create_collection(path)
+            alice.annotate(a_collection(path), add=[Avu(attribute, "even" if number % 2 == 0 else "odd", "r1")])
+            made.append(path)
+        return made
+
+    def test_the_oldest_first(self, alice: Catalog, tasks: list[str], attribute: str) -> None:
+        assert alice.find(EntityKind.COLLECTION, attribute) == tuple(tasks)
+        assert alice.find(EntityKind.COLLECTION, attribute, "even") == tuple(tasks[::2])
+        assert alice.find(EntityKind.COLLECTION, attribute, "odd", "r1") == tuple(tasks[1::2])
+        assert alice.find(EntityKind.COLLECTION, attribute, units="r1") == tuple(tasks)
+
+    def test_an_annotation_does_not_change_the_age(self, alice: Catalog, tasks: list[str], attribute: str) -> None:
+        for avu in (Avu(attribute, "other", "r1"), Avu(attribute, "even", "r1")):
+            alice.annotate(a_collection(tasks[0]), remove=alice.avus(a_collection(tasks[0])), add=[avu])
+        assert alice.find(EntityKind.COLLECTION, attribute, "even", "r1", limit=1) == (tasks[0],)
+
+    @pytest.mark.parametrize("limit", [0, 1, 2, 6, 100])
+    def test_limit(self, alice: Catalog, tasks: list[str], attribute: str, limit: int) -> None:
+        assert alice.find(EntityKind.COLLECTION, attribute, limit=limit) == tuple(tasks[:limit])
+
+    def test_no_match(self, alice: Catalog, tasks: list[str], attribute: str) -> None:
+        assert alice.find(EntityKind.COLLECTION, attribute, "ev%") == ()
+        assert alice.find(EntityKind.COLLECTION, attribute, "EVEN") == ()
+        assert alice.find(EntityKind.COLLECTION, attribute, "even", "") == ()
+        assert alice.find(EntityKind.DATA_OBJECT, attribute) == ()
+
+    def test_each_once(self, alice: Catalog, tasks: list[str], attribute: str) -> None:
+        alice.annotate(a_collection(tasks[0]), add=[Avu(attribute, "odd", "r1"), Avu(attribute, "even", "r2")])
+        assert alice.find(EntityKind.COLLECTION, attribute) == tuple(tasks)
+
+    def test_only_what_one_may_read(self, alice: Catalog, bob: Catalog, tasks: list[str], attribute: str) -> None:
+        assert bob.find(EntityKind.COLLECTION, attribute) == ()
+        alice.set_access(tasks[2], bob.user, Access.READ_OBJECT)
+        alice.set_access(tasks[3], bob.user, Access.READ_METADATA)
+        assert bob.find(EntityKind.COLLECTION, attribute, limit=1) == (tasks[2],)
+
+    def test_within_one_collection(self, alice: Catalog, here: str, attribute: str) -> None:
+        alice.create_collection(f"{here}/a/b", parents=True)
+        for path in (f"{here}/a/x", f"{here}/a/b/y", f"{here}/z"):
+            alice.write(path, b"")
+            alice.annotate(an_object(path), add=[Avu(attribute, "v")])
+        assert alice.find(EntityKind.DATA_OBJECT, attribute, within=f"{here}/a") == (f"{here}/a/x",)
+        assert alice.find(EntityKind.DATA_OBJECT, attribute, within=f"{here}/missing") == ()
+
+    def test_resources_and_users(self, zone: ZoneUnderTest, alice: Catalog, attribute: str) -> None:
+        resource = zone.make_resource()
+        bearers = [Entity(EntityKind.RESOURCE, resource), Entity(EntityKind.USER, str(alice.user))]
+        for entity in bearers:
+            zone.storage().catalog.annotate(entity, add=[Avu(attribute, "v")])
+        for entity in bearers:
+            assert alice.find(entity.kind, attribute, "v") == (entity.name,)
+
+    def test_the_queue_is_everybodys(self, zone: ZoneUnderTest, bob: Catalog, tasks: list[str], attribute: str) -> None:
+        his = f"{zone.scratch(bob.user)}/task"
+        bob.create_collection(his)
+        bob.annotate(a_collection(his), add=[Avu(attribute, "even", "r1")])
+        storage = zone.storage()
+        assert storage.tasks(attribute, "even", "r1") == (*tasks[::2], his)
+        assert storage.tasks(attribute, "even", "r1", limit=2) == tuple(tasks[:3:2])
+        assert storage.tasks(attribute, "even", "r2") == ()
