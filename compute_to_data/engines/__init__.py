@@ -1,0 +1,34 @@
+"""Engines: where jobs run. Each is imported only when the configuration names it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from compute_to_data.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from compute_to_data.configuration import EngineSettings
+    from compute_to_data.ports import Engine
+
+__all__ = ["open_engine"]
+
+_KNOWN = ("docker", "process")
+
+
+def open_engine(settings: EngineSettings, state_directory: str) -> Engine:
+    """The engine the configuration names; it has not been asked anything yet (see ``check``).
+
+    ``state_directory`` is the worker's: an engine without a memory of its own keeps its jobs
+    there. Errors: ConfigurationError for an unknown engine or setting.
+    """
+    if settings.name == "docker":
+        from compute_to_data.engines.docker import DockerEngine
+
+        return DockerEngine(settings.settings)
+    if settings.name == "process":
+        from compute_to_data.engines.process import ProcessEngine
+
+        return ProcessEngine(settings.settings, state_directory)
+    raise ConfigurationError(
+        "/engine/name", f"there is no engine {settings.name!r}", f"use one of: {', '.join(_KNOWN)}"
+    )

@@ -1,0 +1,93 @@
+"""What every engine checks before it touches anything, and the fresh outputs directory."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from typing import Any
+
+from compute_to_data.errors import ConfigurationError, EngineError
+from compute_to_data.ports import Job
+
+_TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_VARIABLE = re.compile(r"[^=\0]+")
+
+
+def task_id(text: str) -> str:
+    """``text`` if it can be part of a container's name and of a path. Errors: EngineError."""
+    if not _TASK_ID.fullmatch(text):
+        raise EngineError(f"task id {text!r}", "it is not made of letters, digits, '-', '_' and '.'")
+    return text
+
+
+def job(job: Job) -> Job:
+    """``job`` if an engine can pass it on as it is.
+
+    Errors: EngineError for text that is no UTF-8 or holds NUL, an impossible variable name, and
+    an input that is not a regular file (a symbolic link is none: it could lead anywhere).
+    """
+    subject = f"task {task_id(job.task_id)}"
+    if not job.command or not job.command[0]:
+        raise EngineError(subject, "its command names no program")
+    for name in job.environment:
+        if not _VARIABLE.fullmatch(name):
+            raise EngineError(subject, f"{name!r} cannot be the name of an environment variable")
+    for text in (*job.command, *job.environment, *job.environment.values(), job.working_directory):
+        _check_text(subject, text)
+    for mount in job.inputs:
+        _check_input(mount.physical_path)
+    return job
+
+
+def _check_text(subject: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise EngineError(subject, f"{text!r} is no valid UTF-8 text") from error
+    if "\0" in text:
+        raise EngineError(subject, f"{text!r} holds a NUL character")
+
+
+def _check_input(physical_path: str) -> None:
+    subject = f"input {physical_path}"
+    try:
+        mode = os.lstat(physical_path).st_mode
+    except OSError as error:
+        raise EngineError(subject, f"it cannot be used ({error.strerror})") from error
+    if not stat.S_ISREG(mode):
+        raise EngineError(subject, "it is not a regular file")
+
+
+def make_outputs(outputs: str, owner: tuple[int, int] | None = None) -> None:
+    """Make the directory ``outputs``, mode 0700, for ``owner`` (uid, gid; None: this account).
+
+    Missing parents are made. Errors: EngineError when it exists or cannot be made.
+    """
+    try:
+        os.makedirs(os.path.dirname(outputs), exist_ok=True)
+        os.mkdir(outputs, 0o700)
+    except FileExistsError as error:
+        raise EngineError(outputs, "it exists already, and outputs need a fresh directory") from error
+    except OSError as error:
+        raise EngineError(outputs, f"the outputs directory cannot be made ({error.strerror})") from error
+    if owner is not None:
+        os.chown(outputs, *owner)
+
+
+def settings(engine: str, given: Mapping[str, Any], known: Mapping[str, type]) -> dict[str, Any]:
+    """``given`` if every key is known and every value of its type (a float may be written as an
+    integer; a boolean is no integer). Errors: ConfigurationError with the JSON pointer."""
+    for key, value in given.items():
+        if key not in known:
+            raise ConfigurationError(
+                f"/engine/settings/{key}",
+                f"the {engine} engine has no such setting",
+                f"its settings are: {', '.join(sorted(known))}",
+            )
+        wanted = known[key]
+        accepted = (int, float) if wanted is float else wanted
+        if not isinstance(value, accepted) or (isinstance(value, bool) and wanted is not bool):
+            raise ConfigurationError(f"/engine/settings/{key}", f"{value!r} is not a {wanted.__name__}")
+    return dict(given)

@@ -1,0 +1,225 @@
+"""Jobs as Docker containers. Everything it knows of them, it reads from the daemon."""
+
+from __future__ import annotations
+
+import calendar
+import math
+import os
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from docker import APIClient
+from docker.errors import APIError, DockerException, NotFound
+from requests.exceptions import RequestException
+
+from compute_to_data.engines import checks
+from compute_to_data.engines.docker import images, sandbox
+from compute_to_data.engines.docker import settings as docker_settings
+from compute_to_data.engines.docker.host import check_host
+from compute_to_data.engines.docker.messages import asking_about, timed_out
+from compute_to_data.engines.docker.sandbox import container_name
+from compute_to_data.errors import EngineError, ImageMissing
+from compute_to_data.ports import Exit, Image, Job, Logs
+
+_CONNECTIONS = 64  # kept open for as many threads; more of them is slower, not wrong
+_DEFAULT_SOCKET = "unix:///var/run/docker.sock"
+_SHORTEST_WAIT = 0.05  # seconds; an ended container's answer needs some time, too
+_NEVER = "0001-01-01T00:00:00Z"
+
+
+class DockerEngine:
+    """Docker on this host; the settings are those of :class:`settings.DockerSettings`.
+
+    Beside the calls of :class:`~compute_to_data.ports.Engine` it promises nothing. A job's
+    program that is missing in the image ends with status 127 (with ``init``), as in a shell.
+    Of a stream, the last ``log_bytes`` are kept unless its own short lines, or a flood in the
+    other stream, push them out. Errors: ConfigurationError for a wrong setting.
+    """
+
+    name = "docker"
+    sandboxed = True
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = docker_settings.read(settings)
+        self._account = docker_settings.account(self._settings)
+        self._seconds = math.ceil(self._settings.timeout_seconds)
+        self._lock = threading.Lock()
+        self._client: APIClient | None = None
+        self._volumes: dict[str, tuple[str, ...]] = {}
+
+    def check(self) -> None:
+        """EngineError when the daemon does not answer or cannot keep the sandbox's promises."""
+        with asking_about("the Docker engine"):
+            check_host(self._docker().info(), self._settings.runtime)
+
+    def identify(self, image: str) -> Image:
+        """The image under a name, a name with digest, or a full image id."""
+        asked = images.reference(image)
+        with asking_about(f"image {image}"):
+            try:
+                found = self._docker().inspect_image(asked)  # type: ignore[no-untyped-call]
+            except NotFound as error:
+                remedy = f"load or build it on this host: docker pull {image}"
+                raise ImageMissing(f"image {image}", "the engine does not hold it", remedy) from error
+        self._volumes[found["Id"]] = images.volumes(found)
+        return images.image(image, found)
+
+    def prepare(self, outputs: str) -> None:
+        """As the port says; where the worker is root, the directory is the jobs' account's."""
+        checks.make_outputs(outputs, self._account)
+
+    def start(self, job: Job) -> None:
+        """Create and start the job's container; on failure it is removed again."""
+        if job.image.digest not in self._volumes:
+            self.identify(job.image.digest)
+        body = sandbox.container(
+            job,
+            self._account,
+            init=self._settings.init,
+            runtime=self._settings.runtime,
+            volumes=self._volumes[job.image.digest],
+        )
+        name = container_name(job.task_id)
+        with asking_about(f"task {job.task_id}"):
+            self._create(body, name)
+            try:
+                self._docker().start(name)
+            except BaseException:
+                # The reason must reach the caller, whatever the clearing away meets.
+                with suppress(DockerException, RequestException):
+                    self._docker().remove_container(name, force=True, v=True)
+                raise
+
+    def _create(self, body: dict[str, Any], name: str) -> None:
+        """A container of that name that never started is what a lost worker left: replaced."""
+        try:
+            self._docker().create_container_from_config(body, name)  # type: ignore[no-untyped-call]
+        except APIError as error:
+            if error.status_code != 409:
+                raise
+            if not self._remove_unstarted(name):
+                raise EngineError(name, "there is a job for this task already") from error
+            self._docker().create_container_from_config(body, name)  # type: ignore[no-untyped-call]
+        except RequestException:  # did it take place? Then nobody would ever start it.
+            with suppress(DockerException, RequestException):
+                self._remove_unstarted(name)
+            raise
+
+    def _remove_unstarted(self, name: str) -> bool:
+        if self._docker().inspect_container(name)["State"]["Status"] != "created":
+            return False
+        self._docker().remove_container(name, v=True)
+        return True
+
+    def wait(self, task_id: str, timeout: float) -> Exit | None:
+        """As the port says: the daemon answers at the end, nothing is polled.
+
+        A container that was created and never started has no end: EngineError.
+        """
+        name = container_name(task_id)
+        seconds = None if math.isinf(timeout) else max(timeout, _SHORTEST_WAIT)
+        with asking_about(f"task {task_id}"):
+            try:
+                self._docker().wait(name, timeout=seconds)  # type: ignore[arg-type]  # floats are taken
+            except NotFound as error:
+                _no_such_job(task_id, error)
+            except RequestException as error:
+                if not timed_out(error):
+                    raise
+            state = self._inspect(task_id)["State"]
+        if state["StartedAt"] == _NEVER:
+            raise EngineError(f"task {task_id}", "its container was never started", "start the job again")
+        if state["Running"]:
+            return None
+        return Exit(
+            status=state["ExitCode"],
+            out_of_memory=state["OOMKilled"],
+            started=_seconds(state["StartedAt"]),
+            finished=_seconds(state["FinishedAt"]),
+        )
+
+    def started(self, task_id: str) -> float | None:
+        """As the port says; None, too, for a container that was created and never started."""
+        with asking_about(f"task {task_id}"):
+            try:
+                state = self._docker().inspect_container(container_name(task_id))["State"]
+            except NotFound:
+                return None
+        return None if state["StartedAt"] == _NEVER else _seconds(state["StartedAt"])
+
+    def stop(self, task_id: str, grace: float) -> None:
+        """As the port says; Docker counts ``grace`` in whole seconds, so it is rounded up."""
+        with asking_about(f"task {task_id}"):
+            try:
+                self._docker().stop(container_name(task_id), timeout=math.ceil(max(grace, 0)))
+            except NotFound as error:
+                _no_such_job(task_id, error)
+
+    def logs(self, task_id: str) -> Logs:
+        """The last ``log_bytes`` of each stream. EngineError when there is no such job."""
+        name = container_name(task_id)
+        with asking_about(f"task {task_id}"):
+            bound = int(self._inspect(task_id)["Config"]["Labels"][sandbox.LOG_BYTES_LABEL])
+            stdout: bytes = self._docker().logs(name, stdout=True, stderr=False)
+            stderr: bytes = self._docker().logs(name, stdout=False, stderr=True)
+        return Logs(stdout[-bound:] if bound else b"", stderr[-bound:] if bound else b"")
+
+    def remove(self, task_id: str) -> None:
+        """As the port says: a running job is killed, its volumes go too."""
+        name = container_name(task_id)
+        with asking_about(f"task {task_id}"), suppress(NotFound):
+            try:
+                self._docker().remove_container(name, force=True, v=True)
+            except APIError as error:
+                if error.status_code != 409:
+                    raise
+                # Somebody is removing it already: it is gone when this answers.
+                self._docker().wait(name, timeout=self._seconds, condition="removed")
+
+    def jobs(self, resource: str) -> tuple[str, ...]:
+        """As the port says, ordered by id; those created and never started are among them."""
+        labels = [f"{sandbox.RESOURCE_LABEL}={resource}", sandbox.TASK_LABEL]
+        with asking_about(f"the jobs of {resource}"):
+            found = self._docker().containers(all=True, filters={"label": labels})
+        return tuple(sorted(container["Labels"][sandbox.TASK_LABEL] for container in found))
+
+    def _inspect(self, task_id: str) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = self._docker().inspect_container(container_name(task_id))
+        except NotFound as error:
+            _no_such_job(task_id, error)
+        return found
+
+    def _docker(self) -> APIClient:
+        """The client, made at the first call: it asks the daemon for its version once."""
+        with self._lock:
+            if self._client is None:
+                address = self._settings.socket or os.environ.get("DOCKER_HOST") or _DEFAULT_SOCKET
+                _knock(address, self._seconds)
+                client = APIClient(address, timeout=self._seconds, max_pool_size=_CONNECTIONS)
+                client.trust_env = False  # no proxy stands between us and the daemon's socket
+                self._client = client
+            return self._client
+
+
+def _knock(address: str, timeout: float) -> None:
+    """Docker's client forgets an open socket each time it cannot connect: see whether it can."""
+    scheme, _, path = address.partition("://")
+    if scheme == "unix":
+        with socket.socket(socket.AF_UNIX) as knock:
+            knock.settimeout(timeout)
+            knock.connect(path)
+
+
+def _no_such_job(task_id: str, cause: Exception) -> NoReturn:
+    raise EngineError(f"task {task_id}", "the engine holds no job for it") from cause
+
+
+def _seconds(timestamp: str) -> float:
+    """Unix seconds of ``2026-11-21T20:48:26.123456789Z``, which Docker always gives in UTC."""
+    whole, _, fraction = timestamp.rstrip("Z").partition(".")
+    return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + float(f"0.{fraction or 0}")

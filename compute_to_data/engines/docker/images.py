@@ -1,0 +1,43 @@
+"""Names of images, as a user may write them and as Docker is to be asked for them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from compute_to_data.errors import ImageMissing
+from compute_to_data.ports import Image
+
+_ID = re.compile(r"sha256:[0-9a-f]{64}")
+_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_HOST = r"[A-Za-z0-9][A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)*"
+_NAME = re.compile(
+    rf"(?P<name>(?:{_HOST}(?::[0-9]+)?/)?{_PART}(?:/{_PART})*)"
+    r"(?P<tag>:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?P<digest>@sha256:[0-9a-f]{64})?"
+)
+
+
+def reference(image: str) -> str:
+    """What to ask Docker for: a name with its tag or digest, or a full image id.
+
+    Docker takes the first digits of an id for an image, too, so that ``cafe`` could be any; with
+    a tag it cannot. Errors: ImageMissing for text that is no image's name.
+    """
+    match = _NAME.fullmatch(image)
+    if _ID.fullmatch(image):
+        return image
+    if not match or match["name"] == "sha256":
+        raise ImageMissing(f"image {image!r}", "that is not the name of an image", "write it as 'name:tag'")
+    return image if match["tag"] or match["digest"] else f"{image}:latest"
+
+
+def image(name: str, found: Mapping[str, Any]) -> Image:
+    """The image that Docker ``found`` (its answer to an inspection) under ``name``."""
+    digests = (digest.rpartition("@")[2] for digest in found.get("RepoDigests") or ())
+    return Image(name, found["Id"], frozenset(digests))
+
+
+def volumes(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """Paths at which the image declares volumes."""
+    return tuple((found.get("Config") or {}).get("Volumes") or ())

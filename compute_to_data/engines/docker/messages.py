@@ -1,0 +1,93 @@
+"""What Docker and its client say when something fails, as sentences with a remedy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from docker.errors import APIError, DockerException
+from requests.exceptions import ReadTimeout
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+
+from compute_to_data.errors import EngineError, ImageMissing
+
+# What the daemon's text holds -> (cause, remedy). The first that fits is taken.
+_KNOWN: tuple[tuple[str, type[EngineError], str, str], ...] = (
+    (r"No such image", ImageMissing, "the engine no longer holds its image", "load the image again"),
+    (
+        r"executable file not found|no such file or directory: unknown",
+        EngineError,
+        "the image has no such program as the command names",
+        "name a program of the image, by its full path or one found on the image's PATH",
+    ),
+    (
+        r"permission denied: unknown",
+        EngineError,
+        "the program that the command names cannot be executed",
+        "make it executable in the image",
+    ),
+    (
+        r"bind source path does not exist",
+        EngineError,
+        "an input or the outputs directory is gone",
+        "the engine must run on the host that holds the vault",
+    ),
+    (
+        r"[Uu]nknown runtime|unknown or invalid runtime",
+        EngineError,
+        "Docker does not know the configured runtime",
+        "install it, or take 'runtime' out of the engine's settings",
+    ),
+    (
+        r"docker-init|exec: \"/sbin/docker-init\"",
+        EngineError,
+        "Docker finds no init program",
+        "install docker-init, or set 'init' to false",
+    ),
+)
+
+
+def timed_out(error: BaseException) -> bool:
+    """Whether the daemon was there and just took longer than it was given.
+
+    A body that comes late is reported by the client as a lost connection, around the time-out.
+    """
+    return _comes_from(error, ReadTimeout, ReadTimeoutError)
+
+
+def _comes_from(error: BaseException | None, *kinds: type[BaseException]) -> bool:
+    while error is not None:
+        if isinstance(error, kinds) or any(isinstance(part, kinds) for part in error.args):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def explained(subject: str, error: Exception) -> EngineError:
+    """The error to raise for ``error``, met while asking Docker about ``subject``."""
+    if isinstance(error, APIError):
+        text = str(error.explanation or error)
+        for pattern, kind, cause, remedy in _KNOWN:
+            if re.search(pattern, text):
+                return kind(subject, f"{cause} ({text})", remedy)
+        return EngineError(subject, f"Docker refused: {text}")
+    if timed_out(error):
+        return EngineError(subject, "Docker did not answer in time", "see its load, or raise 'timeout_seconds'")
+    if _comes_from(error, PermissionError):
+        remedy = "let the worker's account use it: on most hosts, put it in the group 'docker'"
+        return EngineError(subject, "the Docker daemon's socket may not be used by this account", remedy)
+    return EngineError(
+        subject,
+        f"the Docker daemon does not answer ({error})",
+        "start it, or name its socket in the engine's settings",
+    )
+
+
+@contextmanager
+def asking_about(subject: str) -> Iterator[None]:
+    """Failures of the daemon or of the way to it become :class:`EngineError`."""
+    try:
+        yield
+    except (DockerException, OSError, HTTPError) as error:  # of requests, all are OSErrors
+        raise explained(subject, error) from error

@@ -1,0 +1,128 @@
+"""The real engine for hostile jobs, and images that hold what an attacker would bring along."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compute_to_data.configuration import EngineSettings
+from compute_to_data.engines import open_engine
+from compute_to_data.errors import EngineError
+from compute_to_data.model import User
+from compute_to_data.ports import Engine, Exit, Job, Limits
+
+IMAGE = "compute-to-data/base:bookworm"
+HOSTILE = (Path(__file__).parent / "hostile.py").read_text()
+TIMEOUT = 60.0
+LIMITS = Limits(
+    walltime_seconds=60.0,
+    memory_bytes=64 << 20,
+    cpus=1.0,
+    pids=32,
+    output_bytes=4 << 20,
+    output_files=100,
+    tmp_bytes=4 << 20,
+    log_bytes=1 << 16,
+)
+ARMED = f"""
+FROM {IMAGE}
+RUN cp /usr/bin/id /usr/local/bin/rootid && chown 0:0 /usr/local/bin/rootid && chmod 6755 /usr/local/bin/rootid
+RUN cp "$(readlink -f /usr/bin/python3)" /usr/local/bin/rootpython && chmod 6755 /usr/local/bin/rootpython
+RUN mkdir -m 0777 /open && touch /open/file && chmod 0666 /open/file
+"""
+
+
+@dataclass
+class Attacker:
+    """Runs jobs of one hostile user and forgets none of them."""
+
+    engine: Engine
+    directory: Path
+    image: str
+    limits: Limits = LIMITS
+    task_ids: list[str] = field(default_factory=list)
+
+    def start(self, *command: str, **more: Any) -> Job:
+        """A job that runs, with its own outputs directory."""
+        task_id = str(uuid.uuid4())
+        outputs = str(self.directory / f"outputs-{len(self.task_ids)}")
+        self.task_ids.append(task_id)
+        self.engine.prepare(outputs)
+        given = {"limits": self.limits, "resource": "adversarial", **more}
+        job = Job(
+            task_id=task_id,
+            owner=User("mallory", "tempZone"),
+            image=self.engine.identify(self.image),
+            command=command,
+            outputs=outputs,
+            **given,
+        )
+        self.engine.start(job)
+        return job
+
+    def end(self, job: Job, timeout: float = TIMEOUT) -> Exit:
+        """How it ended; a failure when it has not in time."""
+        end = self.engine.wait(job.task_id, timeout)
+        assert end is not None, f"the job did not end within {timeout} s"
+        return end
+
+    def said(self, job: Job) -> str:
+        """What it wrote to stdout, once it has ended well."""
+        end = self.end(job)
+        logs = self.engine.logs(job.task_id)
+        assert end.status == 0, logs
+        return logs.stdout.decode()
+
+    def tries(self, attack: str, *arguments: str, **more: Any) -> dict[str, str]:
+        """What came of each way of an attack of ``hostile.py``."""
+        ways: dict[str, str] = json.loads(self.said(self.start("python3", "-c", HOSTILE, attack, *arguments, **more)))
+        assert ways, "an attack that tries nothing proves nothing"
+        return ways
+
+    def clear(self) -> None:
+        for task_id in self.task_ids:
+            self.engine.remove(task_id)
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Engine:
+    """The real engine. Skips without one, with the reason; in CI that is a failure."""
+    engine = None
+    try:
+        engine = open_engine(EngineSettings("docker"), "/nonexistent")
+        engine.check()
+        engine.identify(IMAGE)
+    except (EngineError, ImportError) as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"{error} (tests/support/docker-engine.sh starts one)")
+    return engine
+
+
+@pytest.fixture(scope="session")
+def armed_image(docker_engine: Engine) -> Iterator[str]:
+    """An image with setuid-root programs and with places that anybody may write."""
+    import docker
+
+    name = f"compute-to-data/test-armed:{uuid.uuid4().hex[:12]}"
+    with closing(docker.APIClient()) as client:
+        said = list(client.build(fileobj=io.BytesIO(ARMED.encode()), tag=name, rm=True, decode=True))
+        assert client.images(name), said
+        yield name
+        client.remove_image(name, force=True)
+
+
+@pytest.fixture
+def attacker(docker_engine: Engine, armed_image: str, tmp_path: Path) -> Iterator[Attacker]:
+    attacker = Attacker(docker_engine, tmp_path, armed_image)
+    yield attacker
+    attacker.clear()

@@ -1,0 +1,139 @@
+"""Engines to test, and a bench that makes jobs for them and takes everything away afterwards."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import select
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compute_to_data.configuration import EngineSettings
+from compute_to_data.engines import open_engine
+from compute_to_data.errors import EngineError
+from compute_to_data.model import User
+from compute_to_data.ports import Engine, Job, Limits
+
+IMAGE = "compute-to-data/base:bookworm"
+LIMITS = Limits(
+    walltime_seconds=60.0,
+    memory_bytes=128 << 20,
+    cpus=1.0,
+    pids=64,
+    output_bytes=8 << 20,
+    output_files=100,
+    tmp_bytes=8 << 20,
+    log_bytes=1 << 16,
+)
+
+
+@dataclass
+class Bench:
+    """One engine, and jobs for it. ``reopen`` makes another object of the same engine."""
+
+    engine: Engine
+    reopen: Callable[[], Engine]
+    directory: Path
+    image: str = IMAGE
+    resource: str = field(default_factory=lambda: f"resource-{uuid.uuid4().hex}")
+    task_ids: list[str] = field(default_factory=list)
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def job(self, *command: str, **more: Any) -> Job:
+        """A job that has not been started, with its outputs directory."""
+        task_id = str(uuid.uuid4())
+        self.task_ids.append(task_id)
+        outputs = str(self.directory / f"outputs-{next(self.numbers)}")
+        self.engine.prepare(outputs)
+        given = {"limits": LIMITS, "resource": self.resource, "image": self.engine.identify(self.image), **more}
+        return Job(task_id=task_id, owner=User("alice", "tempZone"), command=command, outputs=outputs, **given)
+
+    def started(self, *command: str, **more: Any) -> Job:
+        """A job that runs."""
+        job = self.job(*command, **more)
+        self.engine.start(job)
+        return job
+
+    def clear(self) -> None:
+        """Remove every job of this bench."""
+        for task_id in self.task_ids:
+            self.engine.remove(task_id)
+
+
+class Pipe:
+    """A named pipe in a job's outputs: what the job does there is an event here."""
+
+    def __init__(self, job: Job, name: str = "pipe") -> None:
+        path = Path(job.outputs) / name
+        os.mkfifo(path)
+        path.chmod(0o666)
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+    def read(self, timeout: float = 30.0) -> bytes:
+        """What was written next; b'' when the last writer is gone. Fails after ``timeout``."""
+        ready, _, _ = select.select([self.descriptor], [], [], timeout)
+        assert ready, "the job did not write to its pipe in time"
+        return os.read(self.descriptor, 4096)
+
+
+@pytest.fixture
+def pipe() -> Iterator[Callable[[Job], Pipe]]:
+    """Makes a :class:`Pipe` in a job's outputs; to be called before the job starts."""
+    pipes: list[Pipe] = []
+
+    def make(job: Job) -> Pipe:
+        pipes.append(Pipe(job))
+        return pipes[-1]
+
+    yield make
+    for each in pipes:
+        os.close(each.descriptor)
+
+
+def open_docker(**settings: Any) -> Engine:
+    return open_engine(EngineSettings("docker", settings), "/nonexistent")
+
+
+@pytest.fixture(scope="session")
+def docker_answers() -> None:
+    """Skips without Docker, with the reason; in CI that is a failure, never a silent pass."""
+    try:
+        engine = open_docker()
+        engine.check()
+        engine.identify(IMAGE)
+    except (EngineError, ImportError) as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"{error} (tests/support/docker-engine.sh starts one)")
+
+
+@pytest.fixture
+def docker_engine(docker_answers: None) -> Engine:
+    """The real engine of this machine."""
+    return open_docker()
+
+
+@pytest.fixture
+def docker_bench(docker_engine: Engine, tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(docker_engine, open_docker, tmp_path)
+    yield bench
+    bench.clear()
+
+
+@pytest.fixture
+def process_bench(tmp_path: Path) -> Iterator[Bench]:
+    folder = tmp_path / "image"
+    folder.mkdir()
+    (folder / "README").write_text("no program of its own")
+    settings = EngineSettings("process", {"images": {IMAGE: str(folder)}})
+    state = str(tmp_path / "state")
+    bench = Bench(open_engine(settings, state), lambda: open_engine(settings, state), tmp_path)
+    yield bench
+    bench.clear()
+    shutil.rmtree(folder, ignore_errors=True)

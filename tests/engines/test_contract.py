@@ -1,0 +1,402 @@
+"""What every engine must do, on the real thing: one suite, inherited by each engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from compute_to_data import launcher
+from compute_to_data.errors import EngineError, ImageMissing
+from compute_to_data.ports import Engine, Exit, Image, Job, Mount
+
+if TYPE_CHECKING:
+    from tests.engines.conftest import Bench, Pipe
+
+    MakePipe = Callable[[Job], Pipe]
+
+TIMEOUT = 60.0
+TELL = "import json, os, sys; print(json.dumps([sys.argv[1:], dict(os.environ)]))"
+DEAF = """
+import signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+open("/outputs/pipe", "w").write("ready")
+while True: signal.pause()
+"""
+HEARING = """
+import signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+open("/outputs/pipe", "w").write("ready")
+signal.sigwait({signal.SIGTERM})
+print("told", flush=True)
+sys.exit(5)
+"""
+
+
+def ended(engine: Engine, job: Job) -> Exit:
+    end = engine.wait(job.task_id, TIMEOUT)
+    assert end is not None, "the job did not end in time"
+    return end
+
+
+class EngineContract:
+    @pytest.fixture
+    def bench(self) -> Bench:
+        raise NotImplementedError
+
+    def test_a_job_reads_its_inputs_and_writes_its_outputs(self, bench: Bench) -> None:
+        source = bench.directory / "some input"
+        source.write_bytes(b"content")
+        script = "cat '/inputs/a b'; cp '/inputs/a b' /outputs/copy; echo oops >&2"
+        before = time.time()
+        job = bench.started("sh", "-c", script, inputs=(Mount(str(source), "/inputs/a b"),))
+        end = ended(bench.engine, job)
+        assert (end.status, end.out_of_memory) == (0, False)
+        assert before - 0.1 <= end.started <= end.finished <= time.time() + 0.1
+        assert bench.engine.started(job.task_id) == end.started
+        assert (Path(job.outputs) / "copy").read_bytes() == b"content"
+        logs = bench.engine.logs(job.task_id)
+        assert (logs.stdout, logs.stderr) == (b"content", b"oops\n")
+
+    @pytest.mark.parametrize(
+        ("script", "status"), [("exit 7", 7), ("kill -9 $$", 137), ("kill -15 $$", 143), ("exit 255", 255)]
+    )
+    def test_the_exit_status_is_the_programs(self, bench: Bench, script: str, status: int) -> None:
+        assert ended(bench.engine, bench.started("sh", "-c", script)).status == status
+
+    @pytest.mark.parametrize("name", ["a'b", 'a"b', "a\nb", "é", "-x", "$(x)", "a:b,c=d", "%(X)s"])
+    def test_an_inputs_name_is_any_name(self, bench: Bench, name: str) -> None:
+        source = bench.directory / name
+        source.write_text(name)
+        job = bench.started("cat", f"/inputs/{name}", inputs=(Mount(str(source), f"/inputs/{name}"),))
+        assert ended(bench.engine, job).status == 0
+        assert bench.engine.logs(job.task_id).stdout.decode() == name
+
+    def test_words_and_variables_arrive_as_written(self, bench: Bench) -> None:
+        words = ["", "a b", "a\nb", "'", '"', "\\", "$HOME", "$(x)", "`x`", "%(NAME)s", "${input_file}", "é", "-"]
+        environment = {f"V{index}": word for index, word in enumerate(words)}
+        job = bench.started("python3", "-c", TELL, *words, environment=environment)
+        assert ended(bench.engine, job).status == 0
+        seen, variables = json.loads(bench.engine.logs(job.task_id).stdout)
+        assert seen == words
+        assert {name: variables[name] for name in environment} == environment
+
+    def test_nothing_of_the_workers_environment_is_inherited(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("SECRET_OF_THE_WORKER", "HTTP_PROXY", "https_proxy"):
+            monkeypatch.setenv(name, "secret-value")
+        job = bench.started("env")
+        assert ended(bench.engine, job).status == 0
+        assert b"secret-value" not in bench.engine.logs(job.task_id).stdout
+
+    def test_commands_of_the_launcher_run_in_order(self, bench: Bench) -> None:
+        source = bench.directory / "source"
+        source.write_text("axb")
+        vector = launcher.command(
+            [["tr", "-d", "x"], ["false"], ["printf", "%s", "end"]], frozenset({1}), "/inputs/x", "/outputs/end"
+        )
+        job = bench.started(*vector, inputs=(Mount(str(source), "/inputs/x"),))
+        assert ended(bench.engine, job).status == 0
+        assert bench.engine.logs(job.task_id).stdout == b"ab"
+        assert (Path(job.outputs) / "end").read_text() == "end"
+
+    @pytest.mark.parametrize(("asked", "seen"), [("", r".*/tmp"), ("/outputs", r".*/outputs(-\d+)?"), ("/usr", "/usr")])
+    def test_where_it_starts(self, bench: Bench, asked: str, seen: str) -> None:
+        job = bench.started("sh", "-c", "pwd && echo x > written || true", working_directory=asked)
+        assert ended(bench.engine, job).status == 0
+        assert re.fullmatch(seen, bench.engine.logs(job.task_id).stdout.decode().strip())
+
+    def test_wait_gives_up_after_its_timeout(self, bench: Bench) -> None:
+        job = bench.started("sleep", "300")
+        for timeout in (0, 0.3):
+            before = time.monotonic()
+            assert bench.engine.wait(job.task_id, timeout) is None
+            assert timeout <= time.monotonic() - before < timeout + 3
+
+    def test_wait_answers_at_the_end(self, bench: Bench, pipe: MakePipe) -> None:
+        """The time between the job's end and the answer is nobody's polling interval."""
+        late = []
+        for _ in range(3):
+            job = bench.job("sh", "-c", "echo ready > /outputs/pipe; sleep 0.2")
+            ready = pipe(job)
+            bench.engine.start(job)
+            ready.read()
+            end = ended(bench.engine, job)
+            late.append(time.time() - end.finished)
+        assert min(late) < 0.5
+
+    def test_every_waiting_thread_learns_of_the_end(self, bench: Bench) -> None:
+        job = bench.started("sleep", "0.5")
+        with ThreadPoolExecutor(5) as pool:
+            ends = list(pool.map(lambda _: bench.engine.wait(job.task_id, TIMEOUT), range(5)))
+        assert len(set(ends)) == 1
+        assert ends[0] is not None
+        assert ends[0].status == 0
+
+    def test_stop_asks_first(self, bench: Bench, pipe: MakePipe) -> None:
+        job = bench.job("python3", "-c", HEARING)
+        ready = pipe(job)
+        bench.engine.start(job)
+        ready.read()
+        bench.engine.stop(job.task_id, TIMEOUT)
+        end = bench.engine.wait(job.task_id, 0)
+        assert end is not None
+        assert end.status == 5
+        assert bench.engine.logs(job.task_id).stdout == b"told\n"
+
+    def test_stop_asks_the_command_below_the_launcher(self, bench: Bench, pipe: MakePipe) -> None:
+        job = bench.job(*launcher.command([["true"], ["python3", "-c", HEARING], ["echo", "next"]]))
+        ready = pipe(job)
+        bench.engine.start(job)
+        ready.read()
+        bench.engine.stop(job.task_id, TIMEOUT)
+        assert ended(bench.engine, job).status == 5
+        assert bench.engine.logs(job.task_id).stdout == b"told\n"
+
+    def test_stop_makes_it_end_after_the_grace(self, bench: Bench, pipe: MakePipe) -> None:
+        job = bench.job("python3", "-c", DEAF)
+        ready = pipe(job)
+        bench.engine.start(job)
+        ready.read()
+        before = time.monotonic()
+        bench.engine.stop(job.task_id, 1.0)
+        assert 0.9 <= time.monotonic() - before < 6
+        end = bench.engine.wait(job.task_id, 0)
+        assert end is not None
+        assert (end.status, end.out_of_memory) == (137, False)
+
+    def test_stop_of_what_has_ended_changes_nothing(self, bench: Bench) -> None:
+        job = bench.started("sh", "-c", "exit 3")
+        end = ended(bench.engine, job)
+        bench.engine.stop(job.task_id, 1.0)
+        assert bench.engine.wait(job.task_id, 0) == end
+
+    def test_what_it_left_running_ends_with_it(self, bench: Bench, pipe: MakePipe) -> None:
+        job = bench.job("sh", "-c", "(sleep 300) > /outputs/pipe & echo ready > /outputs/pipe; exit 4")
+        ready = pipe(job)
+        bench.engine.start(job)
+        assert ready.read() == b"ready\n"
+        assert ended(bench.engine, job).status == 4
+        assert ready.read() == b""
+
+    def test_the_end_of_a_log_is_kept_and_its_size_is_bounded(self, bench: Bench) -> None:
+        code = """
+import os, sys
+for number in range(40_000):
+    os.write(1, b"%07d\\xff\\x00\\n" % number)
+os.write(2, b"the last words")
+"""
+        bound = 5000
+        job = bench.started("python3", "-c", code, limits=replace(bench.job("true").limits, log_bytes=bound))
+        assert ended(bench.engine, job).status == 0
+        logs = bench.engine.logs(job.task_id)
+        whole = b"".join(b"%07d\xff\x00\n" % number for number in range(40_000))
+        assert logs.stdout == whole[-bound:]
+        assert logs.stderr == b"the last words"
+
+    def test_logs_can_be_read_while_it_runs(self, bench: Bench, pipe: MakePipe) -> None:
+        job = bench.job("sh", "-c", "echo early; echo ready > /outputs/pipe; sleep 300")
+        ready = pipe(job)
+        bench.engine.start(job)
+        ready.read()
+        deadline = time.monotonic() + 10
+        while bench.engine.logs(job.task_id).stdout != b"early\n":
+            assert time.monotonic() < deadline
+
+    def test_remove_ends_a_running_job(self, bench: Bench, pipe: MakePipe) -> None:
+        job = bench.job("sh", "-c", "exec > /outputs/pipe; echo ready; sleep 300")
+        ready = pipe(job)
+        bench.engine.start(job)
+        assert ready.read() == b"ready\n"
+        bench.engine.remove(job.task_id)
+        assert ready.read() == b""
+        assert bench.engine.jobs(job.resource) == ()
+
+    def test_remove_leaves_nothing_and_can_be_repeated(self, bench: Bench) -> None:
+        job = bench.started("sh", "-c", "echo x > /outputs/file")
+        ended(bench.engine, job)
+        bench.engine.remove(job.task_id)
+        bench.engine.remove(job.task_id)
+        assert bench.engine.started(job.task_id) is None
+        assert bench.engine.jobs(job.resource) == ()
+        assert (Path(job.outputs) / "file").read_text() == "x\n", "outputs are the worker's"
+
+    def test_removing_at_once_from_many_threads(self, bench: Bench) -> None:
+        job = bench.started("sleep", "300")
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(lambda _: bench.engine.remove(job.task_id), range(6)))
+        assert bench.engine.started(job.task_id) is None
+
+    def test_a_job_removed_while_somebody_waits(self, bench: Bench) -> None:
+        """The waiting thread learns either of the end or that the job is gone, and at once."""
+        job = bench.started("sleep", "300")
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(bench.engine.wait, job.task_id, TIMEOUT)
+            bench.engine.remove(job.task_id)
+            error = waiting.exception(10)
+        if error is None:
+            end = waiting.result()
+            assert end is not None
+            assert end.status in (137, 143)
+        else:
+            assert isinstance(error, EngineError)
+            assert job.task_id in str(error)
+
+    def test_a_job_that_never_was(self, bench: Bench) -> None:
+        engine, unknown = bench.engine, str(uuid.uuid4())
+        engine.remove(unknown)
+        assert engine.started(unknown) is None
+        calls: tuple[Callable[[], Any], ...] = (
+            lambda: engine.wait(unknown, 0),
+            lambda: engine.wait(unknown, 1),
+            lambda: engine.stop(unknown, 1),
+            lambda: engine.logs(unknown),
+        )
+        for call in calls:
+            with pytest.raises(EngineError, match=unknown):
+                call()
+
+    @pytest.mark.parametrize("task_id", ["", "..", "../x", "a/b", "a b", "-x", "a\n", "é", "a" * 200])
+    def test_an_id_that_could_be_a_path(self, bench: Bench, task_id: str) -> None:
+        with pytest.raises(EngineError, match="task id"):
+            bench.engine.start(replace(bench.job("true"), task_id=task_id))
+        with pytest.raises(EngineError, match="task id"):
+            bench.engine.remove(task_id)
+
+    def test_jobs_are_those_of_the_resource(self, bench: Bench) -> None:
+        running, over = bench.started("sleep", "300"), bench.started("true")
+        elsewhere = bench.started("true", resource=f"{bench.resource}-2")
+        ended(bench.engine, over)
+        assert set(bench.engine.jobs(bench.resource)) == {running.task_id, over.task_id}
+        assert bench.engine.jobs(elsewhere.resource) == (elsewhere.task_id,)
+        assert bench.engine.jobs("resource-of-nobody") == ()
+
+    def test_a_restarted_worker_finds_its_jobs(self, bench: Bench, pipe: MakePipe) -> None:
+        job = bench.job("sh", "-c", "echo ready > /outputs/pipe; read go < /outputs/go; echo words; exit 6")
+        ready = pipe(job)
+        os.mkfifo(Path(job.outputs) / "go")
+        (Path(job.outputs) / "go").chmod(0o666)
+        bench.engine.start(job)
+        ready.read()
+        other = bench.reopen()
+        assert other.jobs(bench.resource) == (job.task_id,)
+        assert other.wait(job.task_id, 0.1) is None
+        (Path(job.outputs) / "go").write_text("go\n")
+        end = ended(other, job)
+        assert end.status == 6
+        assert end == bench.engine.wait(job.task_id, 0) == bench.reopen().wait(job.task_id, 0)
+        assert other.logs(job.task_id).stdout == b"words\n"
+        other.remove(job.task_id)
+        assert bench.engine.jobs(bench.resource) == ()
+
+    def test_a_second_job_for_a_task_is_refused(self, bench: Bench) -> None:
+        job = bench.started("sh", "-c", "sleep 0.5; exit 8")
+        with pytest.raises(EngineError, match="already"):
+            bench.engine.start(job)
+        assert ended(bench.engine, job).status == 8
+        with pytest.raises(EngineError, match="already"):
+            bench.engine.start(job)
+
+    def test_an_image_it_does_not_hold(self, bench: Bench) -> None:
+        for name in ("no-such/image:1", "no-such-image", "", "../x", "UPPER:case", "a b", "-x", "sha256:" + "0" * 64):
+            with pytest.raises(ImageMissing):
+                bench.engine.identify(name)
+        job = bench.job("true")
+        gone = Image(bench.image, "sha256:" + "0" * 64)
+        with pytest.raises(ImageMissing):
+            bench.engine.start(replace(job, image=gone))
+        assert bench.engine.jobs(job.resource) == ()
+
+    def test_an_image_is_its_content(self, bench: Bench) -> None:
+        image = bench.engine.identify(bench.image)
+        assert image.name == bench.image
+        assert re.fullmatch("sha256:[0-9a-f]{64}", image.digest)
+        assert bench.reopen().identify(bench.image) == image
+
+    def test_a_missing_program_is_the_tasks_failure(self, bench: Bench) -> None:
+        job = bench.started("no-such-program", "x")
+        assert ended(bench.engine, job).status == 127
+        assert b"no-such-program" in bench.engine.logs(job.task_id).stderr
+
+    def test_an_input_must_be_a_regular_file(self, bench: Bench) -> None:
+        target, link = bench.directory / "target", bench.directory / "link"
+        target.write_text("secret")
+        link.symlink_to(target)
+        for source in (link, bench.directory, bench.directory / "missing", Path("/dev/zero")):
+            job = bench.job("true", inputs=(Mount(str(source), "/inputs/x"),))
+            with pytest.raises(EngineError, match=re.escape(str(source))):
+                bench.engine.start(job)
+        assert bench.engine.jobs(bench.resource) == ()
+        assert not (bench.directory / "missing").exists()
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"command": ()},
+            {"command": ("",)},
+            {"command": ("echo", "a\0b")},
+            {"command": ("echo", "\udcff")},
+            {"environment": {"A": "a\0b"}},
+            {"environment": {"A": "\udcff"}},
+            {"environment": {"A=B": "c"}},
+            {"environment": {"": "c"}},
+        ],
+    )
+    def test_what_no_program_can_receive(self, bench: Bench, change: dict[str, Any]) -> None:
+        with pytest.raises(EngineError):
+            bench.engine.start(replace(bench.job("true"), **change))
+        assert bench.engine.jobs(bench.resource) == ()
+
+    def test_prepare_makes_a_directory_for_the_job_alone(self, bench: Bench) -> None:
+        outputs = bench.directory / "new" / "parents" / "outputs"
+        bench.engine.prepare(str(outputs))
+        assert stat.S_IMODE(outputs.stat().st_mode) == 0o700
+        with pytest.raises(EngineError, match="exists already"):
+            bench.engine.prepare(str(outputs))
+        (bench.directory / "dangling").symlink_to(bench.directory / "elsewhere")
+        with pytest.raises(EngineError):
+            bench.engine.prepare(str(bench.directory / "dangling"))
+
+    def test_many_threads(self, bench: Bench) -> None:
+        barrier = threading.Barrier(8)
+
+        def one(number: int) -> tuple[int, bytes]:
+            job = bench.job("sh", "-c", f"echo {number}; exit {number}")
+            barrier.wait(TIMEOUT)
+            bench.engine.start(job)
+            end = ended(bench.engine, job)
+            logs = bench.engine.logs(job.task_id)
+            bench.engine.remove(job.task_id)
+            return end.status, logs.stdout
+
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(one, range(8))) == [(number, b"%d\n" % number) for number in range(8)]
+        assert bench.engine.jobs(bench.resource) == ()
+
+    def test_check_is_content(self, bench: Bench) -> None:
+        bench.engine.check()
+
+
+class TestProcess(EngineContract):
+    @pytest.fixture
+    def bench(self, process_bench: Bench) -> Bench:
+        return process_bench
+
+
+@pytest.mark.docker
+class TestDocker(EngineContract):
+    @pytest.fixture
+    def bench(self, docker_bench: Bench) -> Bench:
+        return docker_bench

@@ -1,0 +1,447 @@
+"""What only Docker has: the container as the daemon sees it, its failures, its settings."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+docker = pytest.importorskip("docker")
+
+from compute_to_data.configuration import EngineSettings  # noqa: E402  needs docker
+from compute_to_data.engines import open_engine  # noqa: E402
+from compute_to_data.engines.docker import DockerEngine, host, images, sandbox, settings  # noqa: E402
+from compute_to_data.errors import ConfigurationError, EngineError, ImageMissing  # noqa: E402
+from compute_to_data.model import User  # noqa: E402
+from compute_to_data.ports import Image, Job, Limits, Mount  # noqa: E402
+
+if TYPE_CHECKING:
+    from tests.engines.conftest import Bench
+
+TIMEOUT = 60.0
+TRAPS = """
+FROM compute-to-data/base:bookworm
+LABEL compute_to_data.resource=stolen compute_to_data.task=stolen
+RUN mkdir -m 1777 /scratch && echo kept > /scratch/file
+VOLUME /scratch
+VOLUME /outputs
+VOLUME /tmp
+ENV GREETING=hello HOME=/root
+USER 0:0
+WORKDIR /root
+STOPSIGNAL SIGUSR1
+HEALTHCHECK --interval=1s CMD touch /outputs/health
+ENTRYPOINT ["echo", "wrapped"]
+CMD ["more"]
+"""
+
+
+@pytest.fixture
+def client(docker_answers: None) -> Iterator[Any]:
+    with closing(docker.APIClient()) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def traps(docker_answers: None) -> Iterator[str]:
+    """An image that tries to decide for the job whatever an image can decide."""
+    name = f"compute-to-data/test-traps:{uuid.uuid4().hex[:12]}"
+    with closing(docker.APIClient()) as client:
+        said = list(client.build(fileobj=io.BytesIO(TRAPS.encode()), tag=name, rm=True, decode=True))
+        assert client.images(name), said
+        yield name
+        client.remove_image(name, force=True)
+
+
+def inspected(client: Any, job: Job) -> dict[str, Any]:
+    found: dict[str, Any] = client.inspect_container(sandbox.container_name(job.task_id))
+    return found
+
+
+@pytest.mark.docker
+class TestContainer:
+    def test_the_effective_sandbox(self, docker_bench: Bench, client: Any) -> None:
+        source = docker_bench.directory / "input"
+        source.touch()
+        limits = Limits(60.0, 64 << 20, 0.5, 32, 4 << 20, 10, 2 << 20, 1000)
+        mounts = (Mount(str(source), "/inputs/x"),)
+        job = docker_bench.started("sleep", "60", limits=limits, inputs=mounts)
+        found = inspected(client, job)
+        seen = found["HostConfig"]
+        expected = {
+            "NetworkMode": "none", "IpcMode": "private", "PidMode": "", "UTSMode": "", "UsernsMode": "",
+            "CgroupParent": "", "ReadonlyRootfs": True, "Privileged": False, "CapAdd": None, "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges"], "Binds": None, "VolumesFrom": None, "Devices": [],
+            "DeviceCgroupRules": None, "DeviceRequests": None, "GroupAdd": None, "PortBindings": {},
+            "PublishAllPorts": False, "Links": None, "Dns": None, "ExtraHosts": None, "OomKillDisable": False,
+            "Memory": 64 << 20, "MemorySwap": 64 << 20, "MemorySwappiness": 0, "CpuPeriod": 100_000,
+            "CpuQuota": 50_000, "PidsLimit": 32, "ShmSize": 2 << 20, "Init": True, "AutoRemove": False,
+        }  # fmt: skip
+        # The daemon writes some empty values as null and some as an empty list.
+        assert {key: seen[key] or None for key in expected} == {key: expected[key] or None for key in expected}
+        assert "/proc/kcore" in seen["MaskedPaths"]
+        assert "/proc/sys" in seen["ReadonlyPaths"]
+        assert {limit["Name"]: limit["Hard"] for limit in seen["Ulimits"]} == {
+            "core": 0, "fsize": 4 << 20, "nofile": 4096,
+        }  # fmt: skip
+        assert {mount["Destination"]: (mount["Type"], mount["RW"]) for mount in found["Mounts"]} == {
+            "/inputs/x": ("bind", False),
+            "/outputs": ("bind", True),
+            "/etc/hosts": ("bind", False),
+            "/tmp": ("tmpfs", True),
+        }
+        assert found["Image"] == job.image.digest == found["Config"]["Image"]
+        assert found["Config"]["Entrypoint"] == ["sleep", "60"]
+        assert found["Config"]["NetworkDisabled"] is True
+        assert found["NetworkSettings"]["Networks"] == {}
+        assert not found["Config"]["Cmd"]
+        assert found["Config"]["User"] == "{}:{}".format(*settings.account(settings.read({})))
+        assert found["Config"]["Labels"] == {
+            "compute_to_data.task": job.task_id,
+            "compute_to_data.owner": "alice#tempZone",
+            "compute_to_data.resource": job.resource,
+            "compute_to_data.log_bytes": "1000",
+        }
+
+    def test_an_image_decides_nothing_but_its_environment(self, docker_bench: Bench, client: Any, traps: str) -> None:
+        docker_bench.image = traps
+        script = """
+        id -u; pwd; echo $GREETING $HOME
+        for place in /scratch /root /outputs /tmp; do touch $place/new 2>/dev/null && echo $place; done
+        for file in 1 2; do dd if=/dev/zero of=/scratch/$file bs=1M count=5; done
+        """
+        job = docker_bench.started("sh", "-c", script)
+        end = docker_bench.engine.wait(job.task_id, TIMEOUT)
+        assert end is not None
+        uid = settings.account(settings.read({}))[0]
+        seen = docker_bench.engine.logs(job.task_id).stdout.decode().splitlines()
+        assert seen == [str(uid), "/tmp", "hello /tmp", "/scratch", "/outputs", "/tmp"]
+        assert b"No space left" in docker_bench.engine.logs(job.task_id).stderr
+        assert os.listdir(job.outputs) == ["new"]
+        found = inspected(client, job)
+        assert found["Config"]["Healthcheck"]["Test"] == ["NONE"]
+        assert found["Config"]["StopSignal"] == "SIGTERM"
+        assert docker_bench.engine.jobs("stolen") == ()
+        assert {mount["Type"] for mount in found["Mounts"]} == {"bind", "tmpfs"}
+
+    def test_the_image_is_the_one_that_was_identified(self, docker_bench: Bench, client: Any) -> None:
+        """Between the check of an image and the job, somebody gives its name to another one."""
+        name = f"compute-to-data/test-moving:{uuid.uuid4().hex[:12]}"
+        built = {}
+        try:
+            for word in ("first", "second"):
+                text = f"FROM compute-to-data/base:bookworm\nENV WORD={word}\n"
+                list(client.build(fileobj=io.BytesIO(text.encode()), tag=f"{name}-{word}", rm=True))
+                built[word] = client.inspect_image(f"{name}-{word}")["Id"]
+            repository, _, tag = name.partition(":")
+            client.tag(built["first"], repository, tag)
+            docker_bench.image = name
+            job = docker_bench.job("sh", "-c", "echo $WORD")
+            client.tag(built["second"], repository, tag)
+            docker_bench.engine.start(job)
+            assert docker_bench.engine.wait(job.task_id, TIMEOUT) is not None
+            assert docker_bench.engine.logs(job.task_id).stdout == b"first\n"
+        finally:
+            docker_bench.clear()
+            for image in (name, *(f"{name}-{word}" for word in built)):
+                client.remove_image(image, force=True)
+
+    def test_loopback_is_there_for_a_programs_own_servers(self, docker_bench: Bench) -> None:
+        code = """
+import socket
+server = socket.create_server(("127.0.0.1", 0))
+for name in ("127.0.0.1", "localhost", socket.gethostname()):
+    client = socket.create_connection((name, server.getsockname()[1]))
+    client.sendall(b"hello"); print(server.accept()[0].recv(5).decode())
+"""
+        job = docker_bench.started("python3", "-c", code)
+        assert docker_bench.engine.wait(job.task_id, TIMEOUT) is not None
+        assert docker_bench.engine.logs(job.task_id).stdout == b"hello\n" * 3
+
+    @pytest.mark.parametrize("directory", ["relative", "/outputs/new", "/tmp/new", "/inputs/x", "/tmp/../outputs/y"])
+    def test_a_directory_the_runtime_would_make_as_root(self, docker_bench: Bench, directory: str) -> None:
+        job = docker_bench.job("true", working_directory=directory)
+        with pytest.raises(EngineError, match="working directory"):
+            docker_bench.engine.start(job)
+        assert os.listdir(job.outputs) == []
+
+
+@pytest.mark.docker
+class TestFailures:
+    def test_a_container_that_never_started_is_replaced(self, docker_bench: Bench, client: Any) -> None:
+        """What a worker leaves that dies between creating and starting."""
+        job = docker_bench.job("sh", "-c", "exit 9")
+        body = sandbox.container(job, (65534, 65534))
+        client.create_container_from_config(body, sandbox.container_name(job.task_id))
+        assert docker_bench.engine.jobs(job.resource) == (job.task_id,)
+        assert docker_bench.engine.started(job.task_id) is None
+        with pytest.raises(EngineError, match="never started"):
+            docker_bench.engine.wait(job.task_id, 1)
+        docker_bench.engine.start(job)
+        end = docker_bench.engine.wait(job.task_id, TIMEOUT)
+        assert end is not None
+        assert end.status == 9
+
+    def test_a_failed_start_leaves_nothing(self, docker_bench: Bench) -> None:
+        engine = DockerEngine({"init": False})
+        job = docker_bench.job("no-such-program")
+        with pytest.raises(EngineError, match=r"no such program .* name a program"):
+            engine.start(job)
+        assert engine.jobs(job.resource) == ()
+        assert engine.started(job.task_id) is None
+
+    def test_without_an_init_a_job_still_ends(self, docker_bench: Bench) -> None:
+        engine = DockerEngine({"init": False})
+        job = docker_bench.job("sh", "-c", "exit 5")
+        engine.start(job)
+        end = engine.wait(job.task_id, TIMEOUT)
+        assert end is not None
+        assert end.status == 5
+
+    def test_an_unknown_runtime_is_named(self, docker_bench: Bench) -> None:
+        engine = DockerEngine({"runtime": "no-such-runtime"})
+        with pytest.raises(EngineError, match="no-such-runtime"):
+            engine.check()
+        with pytest.raises(EngineError, match="runtime"):
+            engine.start(docker_bench.job("true"))
+        assert docker_bench.engine.jobs(docker_bench.resource) == ()
+
+    def test_outputs_that_vanished(self, docker_bench: Bench) -> None:
+        job = docker_bench.job("true")
+        Path(job.outputs).rmdir()
+        with pytest.raises(EngineError, match="outputs directory is gone"):
+            docker_bench.engine.start(job)
+        assert not Path(job.outputs).exists()
+        assert docker_bench.engine.jobs(docker_bench.resource) == ()
+
+    def test_an_id_is_never_taken_for_a_name(self, docker_bench: Bench) -> None:
+        digits = docker_bench.engine.identify(docker_bench.image).digest.partition(":")[2]
+        for name in (digits[:4], digits[:12], f"sha256:{digits[:12]}"):
+            with pytest.raises(ImageMissing):
+                docker_bench.engine.identify(name)
+        assert docker_bench.engine.identify(f"sha256:{digits}").digest == f"sha256:{digits}"
+
+
+class Relay:
+    """A socket before Docker's own, which can be cut; it never answers when told to be mute."""
+
+    def __init__(self, path: Path, target: str = "") -> None:
+        self.target = target
+        self.open: list[socket.socket] = []
+        self.server = socket.socket(socket.AF_UNIX)
+        self.server.bind(str(path))
+        self.server.listen()
+        self.thread = threading.Thread(target=self._accept, daemon=True)
+        self.thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self.server.accept()
+            except OSError:
+                return
+            self.open.append(near)
+            if self.target:
+                far = socket.socket(socket.AF_UNIX)
+                far.connect(self.target)
+                self.open.append(far)
+                for one, other in ((near, far), (far, near)):
+                    threading.Thread(target=self._copy, args=(one, other), daemon=True).start()
+
+    @staticmethod
+    def _copy(source: socket.socket, target: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                target.sendall(data)
+        except OSError:
+            return
+
+    def cut(self) -> None:
+        for each in (self.server, *self.open):
+            with suppress(OSError):  # cut already, or its other end is gone
+                each.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self.cut()
+        self.thread.join(10)
+        for each in (self.server, *self.open):
+            each.close()
+
+
+class TestConnection:
+    def test_no_daemon(self, tmp_path: Path) -> None:
+        engine = DockerEngine({"socket": str(tmp_path / "docker.sock")})
+        calls: tuple[Callable[[], object], ...] = (
+            engine.check,
+            lambda: engine.identify("a:b"),
+            lambda: engine.wait("a", 1),
+            lambda: engine.jobs("r"),
+            lambda: engine.remove("a"),
+        )
+        for call in calls:
+            with pytest.raises(EngineError, match=r"daemon does not answer .* start it"):
+                call()
+
+    def test_a_socket_that_is_not_ours(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(self: socket.socket, address: object) -> None:
+            raise PermissionError(13, "Permission denied")  # root, as whom tests may run, is never refused
+
+        monkeypatch.setattr(socket.socket, "connect", refuse)
+        with pytest.raises(EngineError, match="group 'docker'"):
+            DockerEngine({"socket": str(tmp_path / "s")}).check()
+
+    def test_a_daemon_that_never_answers(self, tmp_path: Path) -> None:
+        relay = Relay(tmp_path / "s")
+        try:
+            before = time.monotonic()
+            with pytest.raises(EngineError, match="in time"):
+                DockerEngine({"socket": str(tmp_path / "s"), "timeout_seconds": 1}).check()
+            assert time.monotonic() - before < 10
+        finally:
+            relay.close()
+
+    @pytest.mark.docker
+    def test_a_daemon_lost_while_waiting_is_an_error(self, docker_bench: Bench, tmp_path: Path) -> None:
+        job = docker_bench.started("sleep", "300")
+        relay = Relay(tmp_path / "s", "/var/run/docker.sock")
+        try:
+            engine = DockerEngine({"socket": str(tmp_path / "s")})
+            assert engine.wait(job.task_id, 0.2) is None
+            timer = threading.Timer(0.5, relay.cut)
+            timer.start()
+            before = time.monotonic()
+            with pytest.raises(EngineError, match="daemon does not answer"):
+                engine.wait(job.task_id, TIMEOUT)
+            assert time.monotonic() - before < 10
+            timer.join()
+        finally:
+            relay.close()
+        assert docker_bench.engine.wait(job.task_id, 0) is None, "the job itself runs on"
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        ("name", "asked"),
+        [
+            ("python", "python:latest"),
+            ("cafe", "cafe:latest"),
+            ("a/b:1.0", "a/b:1.0"),
+            ("registry.example.org:5000/a/b:x", "registry.example.org:5000/a/b:x"),
+            ("a@sha256:" + "0" * 64, "a@sha256:" + "0" * 64),
+            ("sha256:" + "f" * 64, "sha256:" + "f" * 64),
+        ],
+    )
+    def test_what_docker_is_asked_for(self, name: str, asked: str) -> None:
+        assert images.reference(name) == asked
+
+    @pytest.mark.parametrize(
+        "name", ["", " ", "A", "a:", "a/", "/a", "a//b", "../a", "a/../b", "a:b c", "a\n", "-a", "a?x=1", "a#b",
+                 "a%2fb", "sha256:cafe", "a@sha256:cafe", "a:" + "x" * 129, "http://a/b"],
+    )  # fmt: skip
+    def test_what_is_no_name(self, name: str) -> None:
+        with pytest.raises(ImageMissing):
+            images.reference(name)
+
+    def test_the_digests_of_a_registry_are_aliases(self) -> None:
+        digest = "sha256:" + "1" * 64
+        found = {"Id": "sha256:" + "2" * 64, "RepoDigests": [f"host:5000/a/b@{digest}"]}
+        assert images.image("a/b", found) == Image("a/b", found["Id"], frozenset({digest}))  # type: ignore[arg-type]
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("given", "pointer"),
+        [
+            ({"privileged": True}, "/engine/settings/privileged"),
+            ({"uid": 0}, "/engine/settings/uid"),
+            ({"gid": 0}, "/engine/settings/gid"),
+            ({"uid": -1}, "/engine/settings/uid"),
+            ({"uid": "1000"}, "/engine/settings/uid"),
+            ({"uid": True}, "/engine/settings/uid"),
+            ({"init": 1}, "/engine/settings/init"),
+            ({"runtime": None}, "/engine/settings/runtime"),
+            ({"timeout_seconds": 0}, "/engine/settings/timeout_seconds"),
+        ],
+    )
+    def test_a_wrong_setting_is_named(self, given: dict[str, Any], pointer: str) -> None:
+        with pytest.raises(ConfigurationError, match=re.escape(pointer)):
+            open_engine(EngineSettings("docker", given), "/nonexistent")
+
+    def test_an_unknown_engine_is_named_with_the_known_ones(self) -> None:
+        with pytest.raises(ConfigurationError, match=r"'podman'.*docker, process"):
+            open_engine(EngineSettings("podman", {}), "/nonexistent")
+
+    @pytest.mark.parametrize(
+        ("ids", "given", "expected"),
+        [
+            ((0, 0), {}, (65534, 65534)),
+            ((0, 0), {"uid": 990, "gid": 991}, (990, 991)),
+            ((990, 991), {}, (990, 991)),
+            ((990, 0), {}, (990, 65534)),
+        ],
+    )
+    def test_the_account_of_jobs_is_never_root(
+        self, monkeypatch: pytest.MonkeyPatch, ids: tuple[int, int], given: dict[str, int], expected: tuple[int, int]
+    ) -> None:
+        monkeypatch.setattr(os, "geteuid", lambda: ids[0])
+        monkeypatch.setattr(os, "getegid", lambda: ids[1])
+        assert settings.account(settings.read(given)) == expected
+
+    def test_only_root_can_run_jobs_as_somebody_else(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "geteuid", lambda: 990)
+        with pytest.raises(ConfigurationError, match="leave it out"):
+            settings.read({"uid": 1000})
+
+    def test_nothing_of_a_job_reaches_a_privilege(self) -> None:
+        """Jobs that differ in everything a user decides differ in nothing else in the container."""
+        limits = Limits(1.0, 1 << 26, 1.0, 9, 9, 9, 1 << 20, 9)
+        one = Job("1", User("a", "z"), "r", Image("i", "sha256:1"), ("x",), limits, "/o")
+        other = replace(one, command=("--privileged", "-v", "/:/host"), working_directory="/usr",
+                        environment={"TINI_SUBREAPER": "1", "DOCKER_HOST": "x", "HOME": "/"})  # fmt: skip
+        first, second = (sandbox.container(job, (1, 1)) for job in (one, other))
+        assert first["HostConfig"] == second["HostConfig"]
+        assert {key for key in first if first[key] != second[key]} == {"Entrypoint", "Env", "WorkingDir"}
+        assert json.loads(json.dumps(first)) == first
+
+
+class TestHost:
+    GOOD = {
+        "MemoryLimit": True,
+        "CpuCfsQuota": True,
+        "PidsLimit": True,
+        "SecurityOptions": ["name=apparmor", "name=seccomp,profile=default"],
+        "Runtimes": {"runc": {}, "runsc": {}},
+    }
+
+    def test_a_host_that_keeps_its_promises(self) -> None:
+        host.check_host(self.GOOD)
+        host.check_host(self.GOOD, "runsc")
+
+    @pytest.mark.parametrize(
+        ("change", "says"),
+        [
+            ({"MemoryLimit": False}, "memory"),
+            ({"CpuCfsQuota": False}, "cpu"),
+            ({"PidsLimit": False}, "pids"),
+            ({"SecurityOptions": []}, "seccomp"),
+            ({"SecurityOptions": None}, "seccomp"),
+            ({"SecurityOptions": ["name=seccomp,profile=unconfined"]}, "seccomp"),
+            ({"SecurityOptions": ["name=seccomp,profile=default", "name=rootless"]}, "rootless"),
+            ({"SecurityOptions": ["name=seccomp,profile=default", "name=userns"]}, "userns"),
+        ],
+    )
+    def test_a_host_that_cannot(self, change: dict[str, Any], says: str) -> None:
+        with pytest.raises(EngineError, match=says):
+            host.check_host({**self.GOOD, **change})

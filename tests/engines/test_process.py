@@ -1,0 +1,159 @@
+"""What only the process engine has: folders as images, a runner, paths that are replaced."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from compute_to_data.configuration import EngineSettings
+from compute_to_data.engines import open_engine
+from compute_to_data.engines.process_runner import Stream, tail
+from compute_to_data.errors import ConfigurationError, EngineError, ImageMissing
+
+if TYPE_CHECKING:
+    from tests.engines.conftest import Bench
+
+TIMEOUT = 60.0
+
+
+def program(bench: Bench, name: str, text: str) -> Path:
+    """Put a program into the folder that stands for the image."""
+    file = bench.directory / "image" / name
+    file.write_text(text)
+    file.chmod(0o755)
+    return file
+
+
+def said(bench: Bench, *command: str, **more: Any) -> str:
+    job = bench.started(*command, **more)
+    end = bench.engine.wait(job.task_id, TIMEOUT)
+    assert end is not None
+    logs = bench.engine.logs(job.task_id)
+    assert end.status == 0, logs
+    return logs.stdout.decode()
+
+
+def test_it_says_that_it_isolates_nothing(process_bench: Bench) -> None:
+    assert (process_bench.engine.name, process_bench.engine.sandboxed) == ("process", False)
+
+
+def test_the_images_programs_come_first(process_bench: Bench) -> None:
+    program(process_bench, "env", "#!/bin/sh\necho 'the image has its own'\n")
+    program(process_bench, "run-notebook", "#!/usr/bin/env python3\nprint('never reached')\n")
+    assert said(process_bench, "env") == "the image has its own\n"
+
+
+def test_python_is_the_workers(process_bench: Bench) -> None:
+    """So that a notebook's runner finds the packages that the worker's environment has."""
+    program(process_bench, "run-notebook", "#!/usr/bin/env python3\nimport sys; print(sys.prefix)\n")
+    assert said(process_bench, "run-notebook").strip() == sys.prefix
+
+
+def test_an_image_is_its_files(process_bench: Bench) -> None:
+    seen = {process_bench.engine.identify(process_bench.image).digest}
+    file = program(process_bench, "tool", "one")
+    seen.add(process_bench.engine.identify(process_bench.image).digest)
+    file.write_text("two")
+    seen.add(process_bench.engine.identify(process_bench.image).digest)
+    file.chmod(0o644)
+    seen.add(process_bench.engine.identify(process_bench.image).digest)
+    file.rename(file.with_name("tool2"))
+    seen.add(process_bench.engine.identify(process_bench.image).digest)
+    assert len(seen) == 5
+
+
+def test_an_image_that_changed_is_not_run(process_bench: Bench) -> None:
+    job = process_bench.job("true")
+    program(process_bench, "true", "#!/bin/sh\necho changed\n")
+    with pytest.raises(ImageMissing, match="changed"):
+        process_bench.engine.start(job)
+    assert process_bench.engine.jobs(job.resource) == ()
+
+
+def test_the_sandboxs_paths_become_the_folders(process_bench: Bench) -> None:
+    words = ["/outputs", "/outputs/x y", "--out=/outputs/x", "/inputs/a,/inputs/b", "'/tmp'", "a:/tmp/b"]
+    others = ["/var/tmp/x", "/outputs2", "/tmp.d", "x/outputs", "/tmp-x", "//tmp", "./inputs/x", "/usr/inputs"]
+    code = "import json, os, sys; print(json.dumps([sys.argv[1:], os.environ['WHERE'], os.environ['HOME']]))"
+    text = said(process_bench, "python3", "-c", code, *words, *others, environment={"WHERE": "/inputs/x"})
+    seen, where, home = json.loads(text)
+    root = home[: -len("/tmp")]
+    assert os.path.basename(root) == "root"
+    assert where == f"{root}/inputs/x"
+    assert seen[: len(words)] == [re.sub("/(?=inputs|outputs|tmp)", f"{root}/", word) for word in words]
+    assert seen[len(words) :] == others
+
+
+def test_each_job_has_its_own_tmp(process_bench: Bench) -> None:
+    script = "ls -A /tmp; touch /tmp/mine"
+    assert [said(process_bench, "sh", "-c", script) for _ in range(2)] == ["", ""]
+
+
+def test_a_working_directory_that_is_not_there(process_bench: Bench) -> None:
+    job = process_bench.job("true", working_directory="/no/such/directory")
+    with pytest.raises(EngineError, match="/no/such/directory"):
+        process_bench.engine.start(job)
+    assert process_bench.engine.jobs(job.resource) == ()
+
+
+def test_a_lost_runner_is_a_killed_job(process_bench: Bench) -> None:
+    job = process_bench.started("sh", "-c", "echo $PPID > /outputs/runner.new; "
+                                "mv /outputs/runner.new /outputs/runner; exec sleep 300")  # fmt: skip
+    noted = Path(job.outputs) / "runner"
+    while not noted.exists():
+        assert process_bench.engine.wait(job.task_id, 0.02) is None
+    os.kill(int(noted.read_text()), signal.SIGKILL)
+    end = process_bench.engine.wait(job.task_id, TIMEOUT)
+    assert end is not None
+    assert (end.status, end.out_of_memory) == (137, False)
+    process_bench.engine.remove(job.task_id)
+
+
+def test_a_folder_without_a_runner_is_replaced(process_bench: Bench) -> None:
+    """What a worker leaves that dies while it starts a job."""
+    job = process_bench.job("sh", "-c", "exit 6")
+    (process_bench.directory / "state" / "jobs" / job.task_id / "root").mkdir(parents=True)
+    assert process_bench.engine.started(job.task_id) is None
+    process_bench.engine.start(job)
+    end = process_bench.engine.wait(job.task_id, TIMEOUT)
+    assert end is not None
+    assert end.status == 6
+
+
+@pytest.mark.parametrize(
+    ("given", "pointer"),
+    [
+        ({"folder": "/x"}, "/engine/settings/folder"),
+        ({"images": []}, "/engine/settings/images"),
+        ({"images": {"a": 1}}, "/engine/settings/images/a"),
+        ({"images": {"a": "relative"}}, "/engine/settings/images/a"),
+    ],
+)
+def test_a_wrong_setting_is_named(given: dict[str, Any], pointer: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(pointer)):
+        open_engine(EngineSettings("process", given), str(tmp_path))
+
+
+def test_a_state_directory_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(EngineError, match=re.escape(str(tmp_path / "file" / "jobs"))):
+        open_engine(EngineSettings("process"), str(tmp_path / "file")).check()
+
+
+@pytest.mark.parametrize("bound", [0, 1, 10, 1000])
+def test_a_stream_keeps_its_last_bytes(tmp_path: Path, bound: int) -> None:
+    written = b""
+    stream = Stream(tmp_path / "stdout", bound)
+    for size in (3, 0, 12, 1, 2500, 7, 400, 990):
+        data = os.urandom(size)
+        stream.write(data)
+        written += data
+        assert tail(tmp_path / "stdout", bound) == (written[-bound:] if bound else b"")
+    stream.close()
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 4 * bound
