@@ -1,0 +1,212 @@
+"""A task's own record in the catalog: its collection, ``task.json`` and state.
+
+The catalog is the queue and the database: ``<output collection>/<task id>/`` holds
+``task.json`` (the request, as accepted), and AVUs on that collection say how far the task is.
+The state is one AVU whose units name the compute resource, so that one plain query finds the
+next task of a resource.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from enum import Enum
+
+from compute_to_data.configuration import Attributes
+from compute_to_data.errors import AccessDenied, Code, InvalidRequest, NotFound, Refused
+from compute_to_data.model import (
+    Access,
+    Avu,
+    DataObject,
+    Entity,
+    EntityKind,
+    User,
+    UserKind,
+    name_of,
+)
+from compute_to_data.ports import Catalog
+from compute_to_data.task import REQUEST_NAME
+
+_TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+class State(str, Enum):
+    """How far a task is. The last three are final: a task reaches exactly one of them, once."""
+
+    QUEUED = "QUEUED"
+    STAGING_IN = "STAGING_IN"
+    RUNNING = "RUNNING"
+    STAGING_OUT = "STAGING_OUT"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing follows."""
+        return self in (State.COMPLETED, State.FAILED, State.CANCELLED)
+
+
+UNFINISHED = (State.STAGING_OUT, State.RUNNING, State.STAGING_IN)
+
+
+def new_task_id() -> str:
+    """An id nobody else has."""
+    return str(uuid.uuid4())
+
+
+def checked_task_id(task_id: str) -> str:
+    """``task_id`` itself if it can name a collection and a container, else InvalidRequest."""
+    if not _TASK_ID.fullmatch(task_id):
+        raise InvalidRequest(
+            "task id",
+            f"found {task_id[:80]!r}, expected 1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit",
+            "Leave it empty to get a new one",
+        )
+    return task_id
+
+
+def timestamp(seconds: float) -> str:
+    """Unix seconds as ISO 8601 in UTC with milliseconds: ``2026-11-21T09:30:00.125Z``."""
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{whole}.{int(seconds % 1 * 1000):03d}Z"
+
+
+class TaskRecord:
+    """One task's record, read and written in its owner's session."""
+
+    def __init__(self, catalog: Catalog, attributes: Attributes, collection: str, resource: str) -> None:
+        self.catalog = catalog
+        self.attributes = attributes
+        self.collection = collection
+        self.resource = resource
+        self.task_id = name_of(collection)
+        self._entity = Entity(EntityKind.COLLECTION, collection)
+
+    @property
+    def request_path(self) -> str:
+        """The logical path of ``task.json``."""
+        return f"{self.collection}/{REQUEST_NAME}"
+
+    @property
+    def job_id(self) -> str:
+        """The key of this task's job in an engine.
+
+        Users may choose task ids, so two tasks can have the same one; their collections differ.
+        """
+        place = hashlib.sha256(self.collection.encode()).hexdigest()[:20]
+        return f"{self.task_id}.{place}"
+
+    def state(self) -> State | None:
+        """The recorded state; None when the collection bears none (or is gone)."""
+        for avu in self._avus():
+            if avu.attribute == self.attributes.state:
+                return State(avu.value)
+        return None
+
+    def facts(self) -> dict[str, str]:
+        """Every recorded fact by its short name (``exit_status``, ``reason``, ``state``...)."""
+        prefix = f"{self.attributes.prefix}::"
+        return {avu.attribute[len(prefix) :]: avu.value for avu in self._avus() if avu.attribute.startswith(prefix)}
+
+    def values(self, name: str) -> tuple[str, ...]:
+        """All values of a fact that may have several (``staged``)."""
+        wanted = self.attributes.named(name)
+        return tuple(avu.value for avu in self._avus() if avu.attribute == wanted)
+
+    def _avus(self) -> tuple[Avu, ...]:
+        return self.catalog.avus(self._entity)
+
+    def move_to(self, state: State, facts: Mapping[str, str] | None = None) -> None:
+        """Record a state with its time, and facts, in one atomic change.
+
+        A fact replaces an earlier one of its name; an empty one only takes that away.
+        """
+        new = {f"{state.value.lower()}_at": timestamp(time.time()), **(facts or {})}
+        self._change(new, [Avu(self.attributes.state, state.value, self.resource)])
+
+    def decide(self, facts: Mapping[str, str]) -> None:
+        """Record facts, all at once, without changing the state."""
+        self._change(facts, [])
+
+    def _change(self, facts: Mapping[str, str], state: list[Avu]) -> None:
+        replaced = {self.attributes.named(name) for name in facts}
+        replaced |= {avu.attribute for avu in state}
+        self.catalog.annotate(
+            self._entity,
+            remove=[avu for avu in self._avus() if avu.attribute in replaced],
+            add=[*state, *(Avu(self.attributes.named(name), value) for name, value in facts.items() if value)],
+        )
+
+    def remember(self, name: str, value: str) -> None:
+        """Add one value of a fact, keeping its others."""
+        self.catalog.annotate(self._entity, add=[Avu(self.attributes.named(name), value)])
+
+    def forget(self, name: str, value: str) -> None:
+        """Take one value of a fact away; nothing happens when it is not there."""
+        self.catalog.annotate(self._entity, remove=[Avu(self.attributes.named(name), value)])
+
+    def seal(self, owner: User) -> None:
+        """Take away everybody else's right to change the request or its record.
+
+        A worker acts with the owner's rights on what ``task.json`` says, so whoever could write
+        there could borrow those rights; in a collection that inherits a group's access, that
+        would be the whole group. Others keep read_object where they had more; the owner, who may
+        have been there as a member of that group only, gets a row of their own first.
+        """
+        for logical_path in (self.request_path, self.collection):
+            rows = self.catalog.permissions(logical_path)
+            if not any(row.user == owner and row.access is Access.OWN for row in rows):
+                self.catalog.set_access(logical_path, owner, Access.OWN)
+            for row in rows:
+                if _could_tamper(row.user, row.kind, row.access, owner):
+                    self.catalog.set_access(logical_path, row.user, Access.READ_OBJECT)
+
+    def sealed_owner(self) -> User:
+        """The owner of ``task.json``, on whose behalf the task runs.
+
+        Refused when anyone else (administrators aside) could have changed the request or the
+        record: the owner is what the catalog says, never a field of the request.
+        """
+        request = self.catalog.stat(self.request_path)
+        if not isinstance(request, DataObject):
+            raise NotFound(self.request_path, "is not a data object", code=Code.OBJ_PATH_DOES_NOT_EXIST)
+        for logical_path in (self.request_path, self.collection):
+            for row in self.catalog.permissions(logical_path):
+                if _could_tamper(row.user, row.kind, row.access, request.owner):
+                    raise Refused(
+                        logical_path,
+                        f"{row.user} has {row.access.name.lower()} on it, so the request may not be "
+                        f"what {request.owner} asked for",
+                        "Submit the task again",
+                        code=Code.CAT_NO_ACCESS_PERMISSION,
+                    )
+        return request.owner
+
+
+def _could_tamper(user: User, kind: UserKind, access: Access, owner: User) -> bool:
+    """Whether a row lets somebody other than the owner (or an administrator) change things.
+
+    A group counts whoever is in it today. The group of the owner's own name is the owner.
+    """
+    if user == owner or kind is UserKind.RODSADMIN:
+        return False
+    return access > Access.READ_OBJECT
+
+
+def require(catalog: Catalog, logical_path: str, wanted: Access, purpose: str) -> None:
+    """NotFound or AccessDenied unless the session's user reaches ``wanted`` on a path.
+
+    ``purpose`` completes the sentence: "to claim inputs there".
+    """
+    catalog.stat(logical_path)
+    held = catalog.access(logical_path)
+    if held < wanted:
+        raise AccessDenied(
+            logical_path,
+            f"{catalog.user} has {held.name.lower()} and needs {wanted.name.lower()} {purpose}",
+            f"Ask its owner for: ichmod {wanted.name.lower()} {catalog.user.name} {logical_path}",
+        )

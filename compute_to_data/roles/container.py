@@ -1,0 +1,65 @@
+"""A container that runs what the task's process definition says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from compute_to_data.documents import request
+from compute_to_data.errors import InvalidRequest
+from compute_to_data.roles.base import Role
+from compute_to_data.roles.hooks import Program
+from compute_to_data.staging import OUTPUTS
+from compute_to_data.task import FileAdapter, ProcessDefinition, Stream, Task
+
+
+class Container(Role):
+    """Runs ``task.process``: its commands in order, its adapters connected, in one sandbox."""
+
+    def program(self, task: Task, inputs: tuple[str, ...], supplied: Mapping[str, str]) -> Program:
+        """The process definition, with the names of this task's files put in."""
+        process = task.process
+        if process is None:
+            raise InvalidRequest("/process", f"is missing, and the role {self.name} runs what it says")
+        given = input_of(process, inputs)
+        left = output_of(process, given)
+        return Program(
+            image=process.image,
+            commands=request.resolve_arguments(process, given, left),
+            allowed_nonzero=process.allowed_nonzero,
+            stdin=given if _is_stream(process.input_adapter, Stream.STDIN) else "",
+            stdout=left if _is_stream(process.output_adapter, Stream.STDOUT) else "",
+            environment={**supplied, **request.interpolate(process.environment, supplied)},
+            working_directory=process.working_directory,
+        )
+
+    def expected_outputs(self, task: Task, inputs: tuple[str, ...]) -> tuple[str, ...]:
+        """The file that an output adapter collects."""
+        if task.process is None or task.process.output_adapter is None:
+            return ()
+        left = output_of(task.process, input_of(task.process, inputs))
+        return (left[len(OUTPUTS) + 1 :],)
+
+
+def input_of(process: ProcessDefinition, inputs: tuple[str, ...]) -> str:
+    """The one file that an input adapter connects; '' without an adapter."""
+    if process.input_adapter is None:
+        return ""
+    if len(inputs) != 1:
+        raise InvalidRequest(
+            "/inputs",
+            f"found {len(inputs)} data objects, expected exactly 1 for the process's input_adapter",
+            "Without an input_adapter, all inputs are at /inputs/<name>",
+        )
+    return inputs[0]
+
+
+def output_of(process: ProcessDefinition, given: str) -> str:
+    """Where an output adapter collects: its own name, else the input's, else ``output``."""
+    if process.output_adapter is None:
+        return ""
+    name = process.output_adapter.name or given.rpartition("/")[2] or "output"
+    return f"{OUTPUTS}/{name}"
+
+
+def _is_stream(adapter: FileAdapter | None, stream: Stream) -> bool:
+    return adapter is not None and adapter.stream is stream

@@ -1,0 +1,89 @@
+"""What the steps of the template share while one task runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from compute_to_data.configuration import Configuration
+from compute_to_data.errors import ReasonCode
+from compute_to_data.model import Resource
+from compute_to_data.outputs import OutputFile
+from compute_to_data.ports import Catalog, Engine, Exit, Job, Logs, Storage
+from compute_to_data.record import State, TaskRecord
+from compute_to_data.roles.hooks import Program
+from compute_to_data.staging import InUse, Staged
+from compute_to_data.supervision import Watch
+from compute_to_data.task import Task
+from compute_to_data.undo import Undo
+
+if TYPE_CHECKING:
+    from compute_to_data.roles.base import Role
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where a worker's tasks run: sessions, engine, resource, and what stops them.
+
+    ``catalog`` is the task owner's session, ``storage`` the service account's. ``scope`` sets
+    this worker's jobs apart in an engine that several zones share.
+    """
+
+    configuration: Configuration
+    catalog: Catalog
+    storage: Storage
+    engine: Engine
+    resource: Resource
+    scope: str
+    in_use: InUse
+    stopping: Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The final state of a task, why, and the iRODS code of the failure (0 for none)."""
+
+    state: State
+    reason: ReasonCode
+    text: str
+    code: int
+
+
+class Execution:
+    """One task on its way through the template: what it was given and what steps found out."""
+
+    program: Program
+    job: Job
+    exit: Exit
+
+    def __init__(self, role: Role, bench: Bench, record: TaskRecord, task: Task) -> None:
+        self.role = role
+        self.bench = bench
+        self.record = record
+        self.task = task
+        self.undo = Undo()
+        self.resumed_from = record.state()
+        self.staged: tuple[Staged, ...] = ()
+        self.stage_in_seconds = 0.0
+        self.exit_status = ""
+        self.logs = Logs(b"", b"")
+        self.files: tuple[OutputFile, ...] = ()
+        self.after_sandbox: Callable[[], None] = lambda: None
+
+    @property
+    def watch(self) -> Watch:
+        """What besides its own end can end the job."""
+        return Watch(self.bench.stopping, self._cancelled_by, self.bench.configuration.worker.stop_grace_seconds)
+
+    def _cancelled_by(self) -> str:
+        return self.record.facts().get("cancel", "")
+
+
+_LONGEST_REASON = 1000
+
+
+def printable(text: str) -> str:
+    """``text`` on one line, without control characters, short enough for an AVU."""
+    shown = "".join(c if c.isprintable() else " " for c in text)
+    return shown if len(shown) <= _LONGEST_REASON else shown[:_LONGEST_REASON] + "..."

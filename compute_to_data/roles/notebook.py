@@ -1,0 +1,67 @@
+"""A Jupyter notebook, run with injected parameters; its report is an output."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from compute_to_data.errors import ConfigurationError
+from compute_to_data.roles.container import Container
+from compute_to_data.roles.hooks import Program
+from compute_to_data.staging import OUTPUTS
+from compute_to_data.task import Notebook, Task
+
+RUNNER = "run-notebook"
+"""What a notebook image must have on its PATH: ``run-notebook NOTEBOOK --parameters JSON
+--report PATH`` executes a notebook and writes its report, or says why not on standard error."""
+
+
+class NotebookRole(Container):
+    """Runs the task's notebook, or the role's own; a task with a process runs that instead.
+
+    Settings: ``image``, ``notebook`` (a name inside the image), ``report`` (a name under
+    ``/outputs``), each of which a task may override within the allowed images.
+    """
+
+    def parameters(self, task: Task, inputs: tuple[str, ...]) -> Mapping[str, Any]:
+        """The notebook's parameters, before the task's own are laid over them. Asked when the
+        inputs are staged. Default: ``inputs``, their names, and nothing when there are none."""
+        return {"inputs": list(inputs)} if inputs else {}
+
+    def notebook(self, task: Task) -> Notebook:
+        """Which notebook of which image, and the report's name. ConfigurationError when neither
+        the task nor the role's settings say."""
+        asked = task.notebook or Notebook()
+        image = asked.image or self._setting("image")
+        name = asked.name or self._setting("notebook")
+        stem = name.rpartition("/")[2].rpartition(".")[0] or name
+        report = asked.report or str(self.settings.get("report", "")) or f"{stem}.html"
+        return Notebook(name, image, asked.parameters, report)
+
+    def _setting(self, name: str) -> str:
+        value = str(self.settings.get(name, ""))
+        if not value:
+            raise ConfigurationError(
+                f"role {self.name}",
+                f"the task names no notebook.{name if name == 'image' else 'name'} and the role has no default",
+                f"Name it in the task, or set `{name}` for the role in the configuration",
+            )
+        return value
+
+    def program(self, task: Task, inputs: tuple[str, ...], supplied: Mapping[str, str]) -> Program:
+        """The image's notebook runner with the parameters as one JSON argument."""
+        if task.process is not None:
+            return super().program(task, inputs, supplied)
+        notebook = self.notebook(task)
+        parameters = {**self.parameters(task, inputs), **notebook.parameters}
+        written = json.dumps(parameters, ensure_ascii=False, sort_keys=True)
+        report = f"{OUTPUTS}/{notebook.report}"
+        command = (RUNNER, notebook.name, "--parameters", written, "--report", report)
+        return Program(notebook.image, (command,))
+
+    def expected_outputs(self, task: Task, inputs: tuple[str, ...]) -> tuple[str, ...]:
+        """The report."""
+        if task.process is not None:
+            return super().expected_outputs(task, inputs)
+        return (self.notebook(task).report,)

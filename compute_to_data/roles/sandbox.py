@@ -1,0 +1,212 @@
+"""The steps around the engine: start the job or adopt it, wait, hold what it left to account."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import threading
+import time
+
+from compute_to_data import launcher, outputs, supervision, workspace
+from compute_to_data.errors import (
+    ComputeToDataError,
+    EngineError,
+    ReasonCode,
+    TaskFailed,
+)
+from compute_to_data.model import (
+    name_of,
+)
+from compute_to_data.ports import Exit, Image, Job
+from compute_to_data.record import State
+from compute_to_data.roles.execution import Execution, printable
+from compute_to_data.roles.hooks import Program
+from compute_to_data.roles.stage_out import log_files
+from compute_to_data.task import RESERVED_NAMES, STDERR_NAME
+
+log = logging.getLogger(__name__)
+
+
+def run_in_sandbox(execution: Execution) -> None:
+    """Start the job, or find the one an interrupted attempt started, and wait for its end."""
+    engine = execution.bench.engine
+    started = _started_before(execution)
+    execution.job = job = _job(execution, adopted=started is not None)
+    push_removals(execution)
+    if execution.resumed_from is State.STAGING_OUT:
+        execution.exit = _recorded_exit(execution)
+        execution.exit_status = str(execution.exit.status)
+        return
+    if started is None:
+        _start(execution, job)
+        started = time.time()  # asking the engine would cost a tenth of a short task
+    try:
+        execution.exit = supervision.supervise(engine, job, execution.watch, started)
+    except ComputeToDataError:
+        _collect_logs(execution, job)
+        raise
+    execution.exit_status = str(execution.exit.status)
+    execution.logs = engine.logs(job.task_id)
+
+
+def _collect_logs(execution: Execution, job: Job) -> None:
+    try:
+        execution.logs = execution.bench.engine.logs(job.task_id)
+    except EngineError as error:
+        log.warning("task %s: its logs are lost: %s", job.task_id, error)
+
+
+def _started_before(execution: Execution) -> float | None:
+    """When an interrupted attempt started the job (it may have ended since); None without one."""
+    if execution.resumed_from is State.QUEUED:
+        return None
+    return execution.bench.engine.started(execution.record.job_id)
+
+
+def _job(execution: Execution, adopted: bool) -> Job:
+    bench, record, task = execution.bench, execution.record, execution.task
+    execution.program = program = _program(execution)
+    image = _image(execution, program, adopted)
+    timeout = task.process.timeout_seconds if task.process else None
+    return Job(
+        task_id=record.job_id,
+        owner=bench.catalog.user,
+        resource=bench.scope,
+        image=image,
+        command=launcher.command(program.commands, program.allowed_nonzero, stdin=program.stdin, stdout=program.stdout),
+        limits=bench.configuration.effective_limits(task.limits, timeout),
+        outputs=workspace.outputs_directory(bench.resource, record.collection),
+        inputs=tuple(staged.mount for staged in execution.staged),
+        environment=program.environment,
+        working_directory=program.working_directory,
+    )
+
+
+def _image(execution: Execution, program: Program, adopted: bool) -> Image:
+    """What is to run; for a job that runs already, what does, whatever its name means by now."""
+    if adopted or execution.resumed_from is State.STAGING_OUT:
+        return Image(program.image, execution.record.facts()["image_digest"])
+    image = execution.bench.engine.identify(program.image)
+    execution.bench.configuration.permit(image)
+    return image
+
+
+def _program(execution: Execution) -> Program:
+    first = execution.staged[0].data_object.logical_path if execution.staged else ""
+    supplied = {
+        "TASK_ID": execution.record.task_id,
+        "INPUT_FILE_BASENAME": name_of(first),
+        "IRODS_UID": str(os.getuid()),
+        "IRODS_GID": str(os.getgid()),
+    }
+    targets = tuple(staged.target for staged in execution.staged)
+    return execution.role.program(execution.task, targets, supplied)
+
+
+def _start(execution: Execution, job: Job) -> None:
+    record = execution.record
+    attempt = int(record.facts().get("attempt", "0")) + 1
+    allowed = execution.bench.configuration.worker.attempts
+    if attempt > allowed:
+        raise EngineError(f"task {record.task_id}", f"its job was lost {allowed} times", "See the worker's log")
+    if execution.resumed_from is not State.QUEUED:
+        execution.bench.engine.remove(job.task_id)  # made, but never started
+        workspace.discard(job.outputs)
+    execution.bench.engine.prepare(job.outputs)
+    record.move_to(State.RUNNING, {"attempt": str(attempt), "image_digest": job.image.digest})
+    execution.bench.engine.start(job)
+
+
+def push_removals(execution: Execution) -> None:
+    """Should the task fail, its job and then its workspace go."""
+    record = execution.record
+    execution.undo.push(
+        f"remove the outputs of task {record.task_id}", functools.partial(_discard_workspace, execution)
+    )
+    execution.undo.push(
+        f"remove the job of task {record.task_id}",
+        functools.partial(execution.bench.engine.remove, record.job_id),
+    )
+
+
+def _discard_workspace(execution: Execution) -> None:
+    resource, collection = execution.bench.resource, execution.record.collection
+    workspace.discard(workspace.outputs_directory(resource, collection))
+    workspace.discard_empty(workspace.task_directory(resource, collection))
+
+
+def _recorded_exit(execution: Execution) -> Exit:
+    facts = execution.record.facts()
+    return Exit(int(facts["exit_status"]), False, float(facts["job_started"]), float(facts["job_finished"]))
+
+
+def check(execution: Execution) -> None:
+    """Hold the end and the outputs against what was asked; then the job itself may go."""
+    job, exit = execution.job, execution.exit
+    _check_exit(execution, exit, job)
+    execution.files = outputs.inventory(
+        job.outputs,
+        execution.record.collection,
+        size_limit=job.limits.output_bytes,
+        file_limit=job.limits.output_files,
+        reserved=RESERVED_NAMES,
+    )
+    present = {file.relative for file in execution.files}
+    targets = tuple(staged.target for staged in execution.staged)
+    for name in execution.role.expected_outputs(execution.task, targets):
+        if name not in present:
+            raise TaskFailed(ReasonCode.OUTPUT_MISSING, f"output '{name}'", "the task ended well without writing it")
+    if execution.resumed_from is not State.STAGING_OUT:
+        log_files(execution)  # on disk before the job, the only other place they are in, may go
+        execution.record.move_to(
+            State.STAGING_OUT,
+            {
+                "exit_status": str(exit.status),
+                "job_started": repr(exit.started),
+                "job_finished": repr(exit.finished),
+            },
+        )
+    _remove_job_meanwhile(execution, job)
+
+
+def _check_exit(execution: Execution, exit: Exit, job: Job) -> None:
+    if exit.out_of_memory:
+        raise TaskFailed(
+            ReasonCode.OUT_OF_MEMORY,
+            "memory",
+            f"the task needed more than its {job.limits.memory_bytes} bytes and was ended",
+            "Ask for more in limits.memory_bytes",
+        )
+    if exit.finished - exit.started > job.limits.walltime_seconds + execution.watch.grace + 1:
+        raise TaskFailed(  # it ended by itself, too late, while no worker watched
+            ReasonCode.WALLTIME_EXCEEDED,
+            "walltime",
+            f"the task ran longer than its {job.limits.walltime_seconds:g} seconds",
+            "Ask for more in limits.walltime_seconds",
+        )
+    if exit.status != 0:
+        said = execution.role.explanation(exit, execution.logs)
+        cause = f"exited with status {exit.status}" + (f": {printable(said)}" if said else "")
+        raise TaskFailed(ReasonCode.NONZERO_EXIT, "program", cause, f"{STDERR_NAME} holds what it wrote")
+
+
+def _remove_job_meanwhile(execution: Execution, job: Job) -> None:
+    """Removing a job takes an engine longer than registering: let both go on at once."""
+    problem: list[EngineError] = []
+
+    def remove() -> None:
+        try:
+            execution.bench.engine.remove(job.task_id)
+        except EngineError as error:  # swept by the next worker; the task itself is fine
+            problem.append(error)
+
+    thread = threading.Thread(target=remove, name=f"remove-{job.task_id}")
+    thread.start()
+
+    def joined() -> None:
+        thread.join()
+        for error in problem:
+            log.warning("task %s: its job is still in the engine: %s", job.task_id, error)
+
+    execution.after_sandbox = joined

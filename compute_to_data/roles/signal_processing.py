@@ -1,0 +1,32 @@
+"""SIGNAL_PROCESSING: the digital filter notebook on one signal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from compute_to_data.errors import InvalidRequest
+from compute_to_data.roles.notebook import NotebookRole
+from compute_to_data.staging import OUTPUTS
+from compute_to_data.task import Task
+
+
+class SignalProcessing(NotebookRole):
+    """Low-pass filters the input, whole; ``notebook.parameters`` may say otherwise."""
+
+    def parameters(self, task: Task, inputs: tuple[str, ...]) -> Mapping[str, Any]:
+        """Which file to read, where to write, and the whole signal rather than the 2019 block."""
+        if len(inputs) != 1:
+            raise InvalidRequest("/inputs", f"found {len(inputs)} data objects, expected exactly 1 signal")
+        return {"input_file": inputs[0], "output_file": f"{OUTPUTS}/{filtered(inputs)}", "whole_signal": True}
+
+    def expected_outputs(self, task: Task, inputs: tuple[str, ...]) -> tuple[str, ...]:
+        """The filtered signal and the report, unless the task says where else to write."""
+        expected = super().expected_outputs(task, inputs)
+        elsewhere = task.process is not None or (task.notebook and "output_file" in task.notebook.parameters)
+        return expected if elsewhere else (filtered(inputs), *expected)
+
+
+def filtered(inputs: tuple[str, ...]) -> str:
+    """The output's name for an input: ``lowpass_filtered_<name>``."""
+    return f"lowpass_filtered_{inputs[0].rpartition('/')[2]}"

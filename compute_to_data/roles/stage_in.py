@@ -1,0 +1,133 @@
+"""The steps that bring a task's inputs to the compute resource, and what becomes of them."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Sequence
+
+from compute_to_data import staging
+from compute_to_data.errors import (
+    NotFound,
+    Refused,
+)
+from compute_to_data.model import (
+    DataObject,
+    Entity,
+    EntityKind,
+    Resource,
+    parent_of,
+)
+from compute_to_data.record import State, require
+from compute_to_data.roles.execution import Execution
+from compute_to_data.roles.hooks import Retention
+from compute_to_data.task import InputKind
+
+log = logging.getLogger(__name__)
+
+
+def authorise(execution: Execution) -> tuple[DataObject, ...]:
+    """Ask for every access the task needs, and claim its inputs: all in the owner's session."""
+    bench, record, task = execution.bench, execution.record, execution.task
+    needed = execution.role.required_access(task)
+    if execution.resumed_from is State.QUEUED:
+        record.move_to(State.STAGING_IN)
+    require(bench.catalog, parent_of(record.collection), needed.output_collection, "to keep results there")
+    found = list(staging.resolve(bench.catalog, task.inputs))
+    push_unclaims(execution)
+    claim = bench.configuration.attributes.claim
+    for collection in _claimed_from(execution):
+        found.append(staging.claim_next(bench.catalog, collection, claim, record.task_id))
+    for data_object in found:
+        require(bench.catalog, data_object.logical_path, needed.inputs, "to use it as input")
+    staging.targets(found)
+    return tuple(found)
+
+
+def _claimed_from(execution: Execution) -> list[str]:
+    return [one.logical_path for one in execution.task.inputs if one.kind is InputKind.NEXT_OF]
+
+
+def push_unclaims(execution: Execution) -> None:
+    """Should the task fail, what it claimed is free for another."""
+    claim = execution.bench.configuration.attributes.claim
+    for collection in _claimed_from(execution):
+        execution.undo.push(
+            f"take back the claim in {collection}",
+            functools.partial(staging.unclaim, execution.bench.catalog, collection, claim, execution.record.task_id),
+        )
+
+
+def choose_resource(execution: Execution) -> None:
+    """Hold the choice made at submission against how the resource is now."""
+    bench = execution.bench
+    resources = {resource.name: resource for resource in bench.catalog.resources()}
+    resource = resources.get(bench.resource.name)
+    if resource is None or not resource.is_up:
+        raise Refused(f"resource {bench.resource.name}", "is not up any more", "Submit the task again")
+    attribute = bench.configuration.attributes.role
+    borne = bench.catalog.avus(Entity(EntityKind.RESOURCE, resource.name))
+    if not any(avu.attribute == attribute and avu.value == execution.role.name for avu in borne):
+        raise Refused(
+            f"resource {resource.name}", f"does not bear the role {execution.role.name} any more", "Submit it again"
+        )
+
+
+def stage_in(execution: Execution, inputs: Sequence[DataObject]) -> None:
+    """Make sure that each input has a good replica on the resource; make it only when it has none."""
+    began = time.monotonic()
+    execution.staged = tuple(
+        _staged(execution, data_object, target) for data_object, target in zip(inputs, staging.targets(inputs))
+    )
+    execution.stage_in_seconds = time.monotonic() - began
+
+
+def _staged(execution: Execution, data_object: DataObject, target: str) -> staging.Staged:
+    bench = execution.bench
+    logical_path = data_object.logical_path
+    current = bench.catalog.stat(logical_path)
+    if not isinstance(current, DataObject):
+        raise NotFound(logical_path, "is not a data object any more")
+    replica = staging.usable_replica(current, bench.resource)
+    checksum = replica.checksum if replica else ""
+    if replica is None:
+        push_trim(execution, logical_path)
+        execution.record.remember("staged", logical_path)
+        replica = bench.storage.replicate(logical_path, _root_of(bench.resource, execution))
+        checksum = bench.storage.verify(logical_path, replica.number)
+    staged = staging.Staged(current, replica, target, checksum)
+    staging.check_physical(staged)
+    return staged
+
+
+def push_trim(execution: Execution, logical_path: str) -> None:
+    """Should the task fail, the replica that it had made goes."""
+    execution.undo.push(
+        f"trim {logical_path} from {execution.bench.resource.name}",
+        functools.partial(_trim, execution, logical_path),
+    )
+
+
+def _trim(execution: Execution, logical_path: str) -> None:
+    bench = execution.bench
+    root = _root_of(bench.resource, execution)
+    bench.in_use.if_unused(logical_path, lambda: bench.storage.trim(logical_path, root))
+    execution.record.forget("staged", logical_path)
+
+
+def _root_of(resource: Resource, execution: Execution) -> str:
+    """The root above a resource: iRODS refuses to replicate to a child by its name."""
+    known = {one.name: one for one in execution.bench.catalog.resources()}
+    while resource.parent:
+        resource = known[resource.parent]
+    return resource.name
+
+
+def retain(execution: Execution) -> None:
+    """Keep or trim the replicas that staging made, as the role says."""
+    if execution.role.retention(execution.task) is Retention.TRIM:
+        made = set(execution.record.values("staged"))
+        for staged in execution.staged:
+            if staged.data_object.logical_path in made:
+                _trim(execution, staged.data_object.logical_path)

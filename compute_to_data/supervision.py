@@ -1,0 +1,89 @@
+"""Watching a job until it ends by itself or must be ended: one loop, whatever the engine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from compute_to_data import outputs
+from compute_to_data.errors import Cancelled, ReasonCode, TaskFailed
+from compute_to_data.ports import Engine, Exit, Job
+
+_FIRST_LOOK = 0.25
+"""Seconds between looks at the outputs; short, since a job writes gigabytes in a few seconds."""
+_WALK_SHARE = 20
+"""Looking may take one part in so many of the time: many files make looks rarer, not the job slower."""
+_LONGEST_LOOK = 5.0
+_CANCEL_EVERY = 1.0
+"""Seconds between questions to the catalog whether the task was cancelled."""
+
+
+class Detached(Exception):
+    """The worker is to stop and leaves the job running, for its successor to adopt."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What besides its own end can end the wait for a job.
+
+    ``stopping``: the worker is to stop. ``cancelled_by``: who asked for the end of the task, or ''.
+    """
+
+    stopping: Callable[[], bool]
+    cancelled_by: Callable[[], str]
+    grace: float
+
+
+def supervise(engine: Engine, job: Job, watch: Watch, started: float) -> Exit:
+    """The end of a job that ``started`` then (Unix seconds).
+
+    TaskFailed, with the job ended, for walltime or outputs over the limit; Cancelled likewise;
+    Detached, with the job running on, when the worker is to stop.
+    """
+    deadline = started + job.limits.walltime_seconds
+    look = _FIRST_LOOK
+    next_question = time.monotonic() + _CANCEL_EVERY
+    while True:
+        ended = engine.wait(job.task_id, max(0.0, min(look, deadline - time.time())))
+        if ended is not None:
+            return ended
+        if watch.stopping():
+            raise Detached(job.task_id)
+        if time.time() >= deadline:
+            raise _ended(engine, job, watch, _too_long(job))
+        if time.monotonic() >= next_question:
+            next_question = time.monotonic() + _CANCEL_EVERY
+            who = watch.cancelled_by()
+            if who:
+                raise _ended(engine, job, watch, Cancelled("task", f"cancelled by {who}"))
+        before = time.monotonic()
+        usage = outputs.measure(job.outputs, job.limits.output_bytes)
+        look = min(max(_FIRST_LOOK, (time.monotonic() - before) * _WALK_SHARE), _LONGEST_LOOK)
+        if usage.size > job.limits.output_bytes or usage.entries > 2 * job.limits.output_files:
+            raise _ended(engine, job, watch, _too_much(job))
+
+
+def _ended(engine: Engine, job: Job, watch: Watch, why: TaskFailed) -> TaskFailed:
+    """Ends the job at once for what it did, with grace where a person asked."""
+    engine.stop(job.task_id, watch.grace if why.reason is not ReasonCode.OUTPUT_LIMIT else 0.0)
+    return why
+
+
+def _too_long(job: Job) -> TaskFailed:
+    return TaskFailed(
+        ReasonCode.WALLTIME_EXCEEDED,
+        "walltime",
+        f"the task ran longer than its {job.limits.walltime_seconds:g} seconds and was ended",
+        "Ask for more in limits.walltime_seconds",
+    )
+
+
+def _too_much(job: Job) -> TaskFailed:
+    return TaskFailed(
+        ReasonCode.OUTPUT_LIMIT,
+        "outputs",
+        f"the task wrote more than its {job.limits.output_bytes} bytes "
+        f"(or twice {job.limits.output_files} files) and was ended",
+        "Write less, or ask for more in limits.output_bytes",
+    )

@@ -1,0 +1,278 @@
+"""Takes a resource's queued tasks and brings each to its end: one worker a compute resource.
+
+Everything it must know after being killed is in the catalog and in the engine, so starting is
+always recovering: unfinished tasks are taken up where they are, jobs that belong to none are
+removed. Stopping (SIGTERM) leaves running jobs alone, for the next worker to adopt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from compute_to_data import configuration as configuration_module
+from compute_to_data import presence, submission
+from compute_to_data.configuration import Configuration
+from compute_to_data.errors import (
+    Code,
+    ComputeToDataError,
+    ConfigurationError,
+    NotFound,
+    zone_error,
+)
+from compute_to_data.model import Avu, Entity, EntityKind, Resource
+from compute_to_data.ports import Catalog, Engine, Storage
+from compute_to_data.record import UNFINISHED, State, TaskRecord
+from compute_to_data.roles import role_named
+from compute_to_data.roles.ending import ending_of
+from compute_to_data.roles.execution import Bench, Ending
+from compute_to_data.selection import HEARTBEAT_SECONDS
+from compute_to_data.staging import InUse
+from compute_to_data.supervision import Detached
+from compute_to_data.task import REQUEST_NAME
+
+log = logging.getLogger("compute_to_data.worker")
+
+
+class Worker:
+    """Serves one compute resource. Create it, then ``serve`` in the main thread."""
+
+    def __init__(self, configuration: Configuration, resource: str, storage: Storage, engine: Engine) -> None:
+        self._configuration = configuration
+        self._storage = storage
+        self._engine = engine
+        self._resource = _resource(storage, resource)
+        self._scope = presence.scope(configuration, storage.zone, resource)
+        self._lock = presence.ResourceLock(configuration, storage.zone, resource)
+        self._bell = presence.Bell(configuration, storage.zone, resource)
+        self._in_use = InUse()
+        self._stopping = threading.Event()
+        self._in_flight: dict[str, Future[None]] = {}
+        self._passed_over: set[str] = set()
+        self._interrupted = True
+        self._next_heartbeat = 0.0
+
+    def stop(self) -> None:
+        """Take no more tasks and end soon; running jobs go on without us. Safe in a signal handler."""
+        self._stopping.set()
+        self._bell.ring()
+
+    def serve(self, *, on_demand: bool = False) -> None:
+        """Work until stopped, or, ``on_demand``, until there was nothing to do for a while.
+
+        Held when another worker serves the resource; EngineError when the engine is not there.
+        """
+        self._engine.check()
+        self._lock.acquire()
+        self._bell.listen()
+        log.info("serving %s with %d slots", self._scope, self._configuration.worker.slots)
+        try:
+            with ThreadPoolExecutor(self._configuration.worker.slots, "slot") as slots:
+                self._work(slots, on_demand)
+        finally:
+            self._say_goodbye()
+            self._bell.close()
+            self._lock.release()
+
+    def _work(self, slots: ThreadPoolExecutor, on_demand: bool) -> None:
+        settings = self._configuration.worker
+        idle_since = time.monotonic()
+        while not self._stopping.is_set():
+            try:
+                self._heartbeat()
+                if self._interrupted:
+                    self._interrupted = False
+                    self._recover(slots)
+                self._take(slots)
+            except ComputeToDataError as error:
+                log.error("the zone or the engine does not answer, trying again: %s", error)
+                self._interrupted = True
+            if self._in_flight:
+                idle_since = time.monotonic()
+            elif on_demand and time.monotonic() - idle_since > settings.idle_seconds and self._may_leave():
+                return
+            self._bell.wait(min(settings.poll_seconds, HEARTBEAT_SECONDS))
+
+    def _may_leave(self) -> bool:
+        """Give up the lock, then look once more: a task queued while we held it had no reason
+        to start another worker, one queued later finds the lock free."""
+        self._lock.release()
+        if not self._waiting(1):
+            return True
+        with contextlib.suppress(presence.Held):
+            self._lock.acquire()
+            return False
+        return True
+
+    def _take(self, slots: ThreadPoolExecutor) -> None:
+        free = self._configuration.worker.slots - len(self._in_flight)
+        if free > 0:
+            for collection in self._waiting(free):
+                self._begin(slots, collection)
+
+    def _waiting(self, most: int) -> list[str]:
+        """The next queued tasks, oldest first, without those we hold or cannot make sense of."""
+        known = len(self._in_flight) + len(self._passed_over)
+        found = self._tasks(State.QUEUED, most + known)
+        return [one for one in found if one not in self._in_flight and one not in self._passed_over][:most]
+
+    def _tasks(self, state: State, limit: int | None = None) -> tuple[str, ...]:
+        attribute = self._configuration.attributes.state
+        return self._storage.tasks(attribute, state.value, self._resource.name, limit=limit)
+
+    def _recover(self, slots: ThreadPoolExecutor) -> None:
+        """Take up every task that an earlier worker (or a lost connection) left unfinished, and
+        remove jobs that belong to none."""
+        unfinished = [one for state in UNFINISHED for one in self._tasks(state)]
+        known = {self._record(self._storage.catalog, one).job_id for one in (*unfinished, *self._in_flight)}
+        for job in self._engine.jobs(self._scope):
+            if job not in known:
+                log.warning("removing job %s: it belongs to no unfinished task", job)
+                self._engine.remove(job)
+        for collection in unfinished:
+            if collection not in self._in_flight and collection not in self._passed_over:
+                log.info("taking up %s again", collection)
+                self._begin(slots, collection)
+
+    def _begin(self, slots: ThreadPoolExecutor, collection: str) -> None:
+        future = slots.submit(self._run, collection)
+        self._in_flight[collection] = future
+        future.add_done_callback(lambda _: self._done(collection))
+
+    def _done(self, collection: str) -> None:
+        self._in_flight.pop(collection, None)
+        self._bell.ring()
+
+    def _run(self, collection: str) -> None:
+        """One task, in a slot. Nothing one task does may cost another: this is the boundary."""
+        if self._stopping.is_set():
+            return
+        try:
+            ending = self._run_task(collection)
+            if ending is not None:
+                log.info("%s %s %s", collection, ending.state.value, ending.text)
+        except Detached:
+            log.info("%s goes on without us", collection)
+        except Exception:
+            log.exception("%s could not be brought to an end, trying again", collection)
+            time.sleep(min(1.0, self._configuration.worker.poll_seconds))
+            self._interrupted = True
+
+    def _run_task(self, collection: str) -> Ending | None:
+        try:
+            owner = self._storage.owner(f"{collection}/{REQUEST_NAME}")
+            catalog = self._storage.on_behalf_of(owner)
+            record = self._record(catalog, collection)
+        except NotFound as error:
+            log.warning("passing over %s: %s", collection, error)
+            self._passed_over.add(collection)
+            return None
+        try:
+            record.sealed_owner()
+            task = submission.recorded_task(catalog.read(record.request_path), record.request_path)
+            role = role_named(self._configuration, record.facts().get("role", task.role))
+        except (ComputeToDataError, ValueError) as error:
+            return self._end_without_role(record, error)
+        return role.run(self._bench(catalog), record, task)
+
+    def _end_without_role(self, record: TaskRecord, error: Exception) -> Ending | None:
+        ending = ending_of(error)
+        facts = {"reason": ending.text, "reason_code": ending.reason.value, "error_code": str(ending.code)}
+        try:
+            record.move_to(ending.state, facts)
+        except ComputeToDataError as refusal:
+            log.warning("passing over %s: %s (and its record: %s)", record.collection, error, refusal)
+            self._passed_over.add(record.collection)
+            return None
+        return ending
+
+    def _record(self, catalog: Catalog, collection: str) -> TaskRecord:
+        return TaskRecord(catalog, self._configuration.attributes, collection, self._resource.name)
+
+    def _bench(self, catalog: Catalog) -> Bench:
+        return Bench(
+            configuration=self._configuration,
+            catalog=catalog,
+            storage=self._storage,
+            engine=self._engine,
+            resource=self._resource,
+            scope=self._scope,
+            in_use=self._in_use,
+            stopping=self._stopping.is_set,
+        )
+
+    def _heartbeat(self) -> None:
+        """Renew the sign of life that ``selection`` looks for."""
+        if time.monotonic() < self._next_heartbeat:
+            return
+        self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
+        attribute = self._configuration.attributes.named("worker")
+        who = f"{socket.gethostname()}:{os.getpid()}"
+        self._replace_sign([Avu(attribute, who, str(int(time.time())))])
+
+    def _say_goodbye(self) -> None:
+        with contextlib.suppress(ComputeToDataError):
+            self._replace_sign([])
+
+    def _replace_sign(self, signs: Sequence[Avu]) -> None:
+        attribute = self._configuration.attributes.named("worker")
+        entity = Entity(EntityKind.RESOURCE, self._resource.name)
+        catalog = self._storage.catalog
+        old = [avu for avu in catalog.avus(entity) if avu.attribute == attribute]
+        catalog.annotate(entity, remove=old, add=signs)
+
+
+def _resource(storage: Storage, name: str) -> Resource:
+    for resource in storage.catalog.resources():
+        if resource.name == name:
+            if not resource.is_storage:
+                raise ConfigurationError(
+                    f"resource {name}", "is a coordinating resource", "Name the storage resource below it"
+                )
+            return resource
+    raise zone_error(Code.SYS_RESC_DOES_NOT_EXIST, f"resource {name}", "does not exist")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``python3 -m compute_to_data.worker --configuration FILE --resource NAME``.
+
+    Exit status: 0 stopped or idle, 1 it cannot work (the reason is on standard error), 3 another
+    worker serves the resource.
+    """
+    from compute_to_data.engines import open_engine
+    from compute_to_data.zones import open_storage
+
+    parser = argparse.ArgumentParser(prog="compute_to_data.worker", description="Run a compute resource's tasks.")
+    parser.add_argument("--configuration", required=True, help="the site's configuration file")
+    parser.add_argument("--resource", required=True, help="the compute resource to serve")
+    parser.add_argument("--on-demand", action="store_true", help="end when there was nothing to do for a while")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        configuration = configuration_module.load(options.configuration)
+        storage = open_storage(configuration.zone)
+        engine = open_engine(configuration.engine, configuration.worker.state_directory)
+        worker = Worker(configuration, options.resource, storage, engine)
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signal_number, lambda *_: worker.stop())
+        worker.serve(on_demand=options.on_demand)
+    except presence.Held as error:
+        print(error, file=sys.stderr)
+        return 3
+    except ComputeToDataError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

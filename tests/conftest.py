@@ -1,0 +1,36 @@
+"""What every folder of tests may ask for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from support.site import TrialSite
+
+from compute_to_data.configuration import EngineSettings
+from compute_to_data.engines import open_engine
+from compute_to_data.errors import EngineError
+
+BASE_IMAGE = "compute-to-data/base:bookworm"
+
+
+@pytest.fixture(scope="session")
+def docker_answers() -> None:
+    """Skips without a Docker engine, with the reason; in CI that is a failure, never a silent pass."""
+    try:
+        engine = open_engine(EngineSettings("docker", {}), "/nonexistent")
+        engine.check()
+        engine.identify(BASE_IMAGE)
+    except (EngineError, ImportError) as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"{error} (tests/support/docker-engine.sh starts one)")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> TrialSite:
+    """A site whose engine runs plain processes: the whole pipeline without a container's cost."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    return TrialSite(tmp_path, {"name": "process", "images": {"tools": str(tools)}}, "tools")

@@ -1,0 +1,108 @@
+"""A worker dies at every single thing it asks of the zone or the engine, before and after it
+took effect; the next worker brings the task to its one true end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.crashes import Died, Doomed, Fate
+from support.site import COMPUTE, HOME, TrialSite
+
+from compute_to_data.model import DataObject, Entity, EntityKind
+from compute_to_data.record import State
+from compute_to_data.roles import role_named
+from compute_to_data.roles.base import Bench
+from compute_to_data.staging import InUse
+from compute_to_data.submission import Submitted, recorded_task
+from compute_to_data.zones.embedded.audit import audit
+
+MOST_OPERATIONS = 150
+WELL = "cat /inputs/*; mkdir -p /outputs/sub; echo 1 > /outputs/one; echo 2 > /outputs/sub/two"
+BADLY = f"{WELL}; exit 7"
+
+
+def _submit(site: TrialSite, script: str) -> Submitted:
+    site.alice.create_collection(f"{HOME}/in")
+    site.alice.write(f"{HOME}/in/a.txt", b"some input\n", resource="demoResc")
+    return site.submit(site.request("/bin/sh", "-c", script, inputs=[{"next_of": f"{HOME}/in"}]))
+
+
+def _die(site: TrialSite, submitted: Submitted, fate: Fate) -> None:
+    """Run the task's role as a slot does, until fate strikes or the task has ended."""
+    catalog = Doomed(site.storage.on_behalf_of(site.alice.user), fate)
+    record = site.record(submitted, catalog)  # type: ignore[arg-type]
+    task = recorded_task(site.alice.read(record.request_path), record.request_path)
+    bench = Bench(
+        configuration=site.configuration,
+        catalog=catalog,  # type: ignore[arg-type]
+        storage=Doomed(site.storage, fate),  # type: ignore[arg-type]
+        engine=Doomed(site.engine, fate, spared=frozenset({"name"})),  # type: ignore[arg-type]
+        resource=next(one for one in site.alice.resources() if one.name == COMPUTE),
+        scope=site.worker()._scope,
+        in_use=InUse(),
+        stopping=lambda: False,
+    )
+    with contextlib.suppress(Died):
+        role_named(site.configuration, "CONTAINER").run(bench, record, task)
+
+
+def _points(after: bool) -> Iterator[Fate]:
+    for at in range(1, MOST_OPERATIONS):
+        yield Fate(at, after)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("after", [False, True], ids=["before it takes effect", "after it took effect"])
+@pytest.mark.parametrize("script", [WELL, BADLY], ids=["a task that goes well", "a task that fails"])
+def test_every_crash_point_is_recovered(tmp_path: Path, script: str, after: bool) -> None:
+    places = []
+    for fate in _points(after):
+        folder = tmp_path / f"{len(places)}"
+        (folder / "tools").mkdir(parents=True)
+        site = TrialSite(folder, {"name": "process", "images": {"tools": str(folder / "tools")}}, "tools")
+        submitted = _submit(site, script)
+        before = site.snapshot(without=submitted.collection)
+        _die(site, submitted, fate)
+        if not fate.dead:
+            break
+        places.append(fate.where)
+        _check_recovery(site, submitted, script, before, fate.where)
+    else:
+        pytest.fail("the task never got to its end")
+    # The steps that change something were all among the places where it died.
+    changing = {"annotate", "replicate", "prepare", "start", "wait", "logs", "remove", "register"}
+    assert changing <= {*places}
+
+
+def _check_recovery(site: TrialSite, submitted: Submitted, script: str, before: object, where: str) -> None:
+    with site.working():
+        facts = site.ended(submitted)
+    context = f"died at {where}: {facts}"
+    expected = State.COMPLETED if script == WELL else State.FAILED
+    assert facts["state"] == expected.value, context
+    assert site.engine.jobs(site.worker()._scope) == (), context
+    assert site.leftovers(submitted) == [], context
+    assert audit(str(site.folder / "zone")) == [], context
+    contents = site.contents(submitted.collection)
+    assert contents["STDOUT.txt"] == b"some input\n", context
+    if expected is State.COMPLETED:
+        assert (contents["one"], contents["sub/two"]) == (b"1\n", b"2\n"), context
+        _check_provenance(site, submitted)
+    else:
+        assert "exited with status 7" in facts["reason"], context
+        assert set(contents) == {"task.json", "STDOUT.txt"}, context
+        assert site.snapshot(without=submitted.collection) == before, context
+
+
+def _check_provenance(site: TrialSite, submitted: Submitted) -> None:
+    """One claim, one staged replica, AVUs on the output."""
+    claimed = site.alice.find(EntityKind.DATA_OBJECT, "irods::compute_to_data_task", submitted.task_id)
+    assert claimed == (f"{HOME}/in/a.txt",)
+    staged = site.alice.stat(f"{HOME}/in/a.txt")
+    assert isinstance(staged, DataObject)
+    assert [replica.leaf for replica in staged.replicas] == ["demoResc", COMPUTE]
+    avus = site.alice.avus(Entity(EntityKind.DATA_OBJECT, f"{submitted.collection}/one"))
+    assert any(avu.attribute.endswith("::image_digest") for avu in avus)

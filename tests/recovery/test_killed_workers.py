@@ -1,0 +1,132 @@
+"""Real workers, killed (-9) at random instants while real containers run."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support.site import COMPUTE, HOME, TrialSite, wait_until
+
+from compute_to_data import presence
+from compute_to_data.model import DataObject
+from compute_to_data.record import State
+from compute_to_data.zones.embedded.audit import audit
+
+pytestmark = pytest.mark.docker
+TASKS = 16
+
+
+@pytest.fixture
+def docker_site(docker_answers: None, tmp_path: Path) -> TrialSite:
+    return TrialSite(tmp_path, {"name": "docker"}, "compute-to-data/base:bookworm", worker={"attempts": 50})
+
+
+def _worker(site: TrialSite, *more: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "compute_to_data.worker"]
+    arguments = ["--configuration", str(site.configuration_file), "--resource", COMPUTE, *more]
+    with open(site.folder / "worker.log", "ab") as log:
+        return subprocess.Popen([*command, *arguments], stdout=log, stderr=log)
+
+
+def test_tasks_survive_workers_that_are_killed_at_random(docker_site: TrialSite) -> None:
+    site = docker_site
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    site.alice.create_collection(f"{HOME}/in")
+    for number in range(TASKS):
+        site.alice.write(f"{HOME}/in/{number:02}", f"{number}\n".encode(), resource="demoResc")
+    script = "cat /inputs/* > /outputs/got; mkdir -p /outputs/more; echo x > /outputs/more/x"
+    request = site.request("/bin/sh", "-c", script, inputs=[{"next_of": f"{HOME}/in"}])
+    submitted = [site.submit(request) for _ in range(TASKS)]
+
+    def unfinished() -> int:
+        return sum(not (site.record(one).state() or State.QUEUED).is_final for one in submitted)
+
+    kills = 0
+    while unfinished() > 3:
+        worker = _worker(site)
+        time.sleep(chance.uniform(0.3, 2.0))  # the random instant is what is tested, not waited for
+        worker.kill()
+        worker.wait()
+        kills += 1
+    worker = _worker(site)
+    wait_until(lambda: unfinished() == 0, f"{TASKS} tasks after {kills} kills")
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) == 0
+
+    got = []
+    for one in submitted:
+        facts = site.record(one).facts()
+        assert facts["state"] == "COMPLETED", facts
+        contents = site.contents(one.collection)
+        got.append(contents["got"])
+        assert contents["more/x"] == b"x\n"
+        for name in ("got", "more/x"):
+            found = site.alice.stat(f"{one.collection}/{name}")
+            assert isinstance(found, DataObject)
+            assert site.storage.verify(found.logical_path, found.replicas[0].number) == found.replicas[0].checksum
+        assert site.leftovers(one) == []
+    assert sorted(got) == sorted(f"{number}\n".encode() for number in range(TASKS)), "each input once"
+    assert site.engine.jobs(presence.scope(site.configuration, "tempZone", COMPUTE)) == ()
+    assert audit(str(site.folder / "zone")) == []
+
+
+def test_a_stopped_worker_leaves_running_jobs_to_its_successor(docker_site: TrialSite) -> None:
+    site = docker_site
+    script = "echo started > /outputs/log; while [ ! -e /outputs/go ]; do sleep 0.05; done; echo done >> /outputs/log"
+    submitted = site.submit(site.request("/bin/sh", "-c", script))
+    worker = _worker(site)
+    outputs = site.folder / "zone" / "vaults" / COMPUTE / submitted.collection[len("/tempZone/") :] / "outputs"
+    wait_until(lambda: (outputs / "log").exists(), "the job to start")
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) == 0
+    (job,) = site.engine.jobs(presence.scope(site.configuration, "tempZone", COMPUTE))
+    assert site.engine.wait(job, 0) is None, "the job runs on"
+    (outputs / "go").write_text("")
+    os.chown(outputs / "go", os.stat(outputs / "log").st_uid, -1)
+    with site.working():
+        facts = site.ended(submitted)
+    assert facts["state"] == "COMPLETED"
+    assert facts["attempt"] == "1"
+    assert site.contents(submitted.collection)["log"] == b"started\ndone\n"
+
+
+def test_a_lost_job_is_started_again(docker_site: TrialSite) -> None:
+    site = docker_site
+    submitted = site.submit(site.request("/bin/sh", "-c", "echo started >> /outputs/log; sleep 1"))
+    worker = _worker(site)
+    scope = presence.scope(site.configuration, "tempZone", COMPUTE)
+    wait_until(lambda: site.record(submitted).facts().get("state") == "RUNNING" and site.engine.jobs(scope), "a job")
+    worker.kill()
+    worker.wait()
+    for job in site.engine.jobs(scope):
+        site.engine.remove(job)
+    with site.working():
+        facts = site.ended(submitted)
+    assert facts["state"] == "COMPLETED", facts
+    assert facts["attempt"] == "2"
+    assert site.contents(submitted.collection)["log"] == b"started\n"
+
+
+def test_a_second_worker_says_who_serves_the_resource(docker_site: TrialSite) -> None:
+    with docker_site.working():
+        second = subprocess.run(
+            [sys.executable, "-m", "compute_to_data.worker", "--configuration", str(docker_site.configuration_file),
+             "--resource", COMPUTE],
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+    assert second.returncode == 3
+    assert f"process {os.getpid()}" in second.stderr
+
+
+def test_a_worker_on_demand_leaves_when_there_is_nothing_to_do(docker_site: TrialSite) -> None:
+    worker = _worker(docker_site, "--on-demand")
+    assert worker.wait(60) == 0
+    assert not presence.ResourceLock(docker_site.configuration, "tempZone", COMPUTE).is_held()

@@ -1,0 +1,62 @@
+"""A process that dies at the n-th thing it asks of the zone or the engine."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from typing import Any
+
+
+class Died(BaseException):
+    """Raised where a killed process would have stopped: nothing of ours catches it."""
+
+
+class Fate:
+    """Counts operations of all adapters it is wrapped around; the process dies at one of them.
+
+    ``after``: the operation still takes effect, its answer is never seen. Once dead, every
+    operation raises, as no dead process asks anything.
+    """
+
+    def __init__(self, at: int, after: bool) -> None:
+        self._at = at
+        self._after = after
+        self._count = itertools.count(1)
+        self._lock = threading.Lock()
+        self.dead = False
+        self.where = ""
+
+    def call(self, name: str, operation: Any, *args: Any, **kwargs: Any) -> Any:
+        with self._lock:
+            if self.dead:
+                raise Died
+            now = next(self._count) == self._at
+            if now:
+                self.dead = True
+                self.where = name
+        if now and not self._after:
+            raise Died
+        answer = operation(*args, **kwargs)
+        if now:
+            raise Died
+        return answer
+
+
+class Doomed:
+    """Everything of ``inner``; each call passes its fate. Sessions it opens are doomed likewise."""
+
+    def __init__(self, inner: Any, fate: Fate, spared: frozenset[str] = frozenset()) -> None:
+        self._inner = inner
+        self._fate = fate
+        self._spared = spared
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._inner, name)
+        if not callable(value) or name in self._spared:
+            return value
+
+        def doomed(*args: Any, **kwargs: Any) -> Any:
+            answer = self._fate.call(name, value, *args, **kwargs)
+            return Doomed(answer, self._fate) if name == "on_behalf_of" else answer
+
+        return doomed

@@ -1,0 +1,210 @@
+"""A whole site in a folder, for tests: an embedded zone, its configuration, an engine, a worker."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from compute_to_data import configuration as configuration_module
+from compute_to_data import presence, submission
+from compute_to_data.configuration import Configuration
+from compute_to_data.engines import open_engine
+from compute_to_data.model import Avu, Collection, DataObject, Entity, EntityKind, User
+from compute_to_data.ports import Catalog, Engine, Storage
+from compute_to_data.record import State, TaskRecord
+from compute_to_data.submission import Submitted
+from compute_to_data.worker import Worker
+from compute_to_data.zones.embedded import EmbeddedZone
+
+ZONE = "tempZone"
+ALICE, BOB, RODS = User("alice", ZONE), User("bob", ZONE), User("rods", ZONE)
+HOME = f"/{ZONE}/home/alice"
+ROLE_ATTRIBUTE = "COMPUTE_RESOURCE_ROLE"
+COMPUTE = "dsp_resc"
+PATIENCE = 60.0
+"""Seconds after which a test gives up waiting for an event; never a wait by itself."""
+
+
+class TrialSite:
+    """demoResc, and dsp_resc with the role CONTAINER; alice and bob; one allowed image."""
+
+    def __init__(self, folder: Path, engine: Mapping[str, Any], image: str, **changes: Any) -> None:
+        self.folder = folder
+        self.image = image
+        self.zone = EmbeddedZone.create(str(folder / "zone"), zone=ZONE)
+        for name in ("alice", "bob"):
+            self.zone.add_user(name)
+        self.zone.add_resource(COMPUTE)
+        self.storage: Storage = self.zone.storage()
+        self.give_role(COMPUTE, "CONTAINER")
+        self.configuration_file = folder / "compute_to_data.json"
+        self.configuration = self.configure(engine=dict(engine), **changes)
+        self.engine: Engine = open_engine(self.configuration.engine, self.configuration.worker.state_directory)
+        self.alice: Catalog = self.zone.session(ALICE)
+        self.bob: Catalog = self.zone.session(BOB)
+        self.alice.create_collection(f"{HOME}/out")
+
+    def configure(self, **sections: Any) -> Configuration:
+        """Write and load the configuration: ours, with ``sections`` laid over it."""
+        document: dict[str, Any] = {
+            "zone": {"kind": "embedded", "directory": str(self.folder / "zone")},
+            "images": [self.image],
+            "worker": {
+                "state_directory": str(self.folder / "state"),
+                "on_demand": True,
+                "idle_seconds": 1,
+                "poll_seconds": 0.2,
+                "stop_grace_seconds": 1,
+            },
+        }
+        for name, section in sections.items():
+            merged = {**document[name], **section} if isinstance(document.get(name), dict) else section
+            document[name] = merged
+        self.configuration_file.write_text(json.dumps(document), encoding="utf-8")
+        return configuration_module.load(str(self.configuration_file))
+
+    def give_role(self, resource: str, role: str) -> None:
+        entity = Entity(EntityKind.RESOURCE, resource)
+        self.storage.catalog.annotate(entity, add=[Avu(ROLE_ATTRIBUTE, role)])
+
+    def take_role(self, resource: str, role: str) -> None:
+        entity = Entity(EntityKind.RESOURCE, resource)
+        self.storage.catalog.annotate(entity, remove=[Avu(ROLE_ATTRIBUTE, role)])
+
+    def process(self, *argv: str, **more: Any) -> dict[str, Any]:
+        """A process definition in the allowed image."""
+        return {"image": self.image, "exec": argv[0], "argv": list(argv[1:]), **more}
+
+    def request(self, *argv: str, inputs: Any = (), process: Mapping[str, Any] | None = None, **more: Any) -> Any:
+        """A request that runs ``argv`` on dsp_resc, with outputs in alice's ``out``."""
+        return {
+            "resource": COMPUTE,
+            "inputs": list(inputs),
+            "output_collection": f"{HOME}/out",
+            "process": self.process(*argv, **(process or {})),
+            **more,
+        }
+
+    def submit(self, document: Any, *, catalog: Catalog | None = None, **more: Any) -> Submitted:
+        return submission.submit(catalog or self.alice, self.configuration, document, **more)
+
+    def record(self, submitted: Submitted, catalog: Catalog | None = None) -> TaskRecord:
+        return TaskRecord(
+            catalog or self.alice, self.configuration.attributes, submitted.collection, submitted.resource
+        )
+
+    def worker(self, *, storage: Storage | None = None, engine: Engine | None = None) -> Worker:
+        return Worker(self.configuration, COMPUTE, storage or self.storage, engine or self.engine)
+
+    @contextlib.contextmanager
+    def working(self, *, storage: Storage | None = None, engine: Engine | None = None) -> Iterator[Worker]:
+        """A worker serving dsp_resc in a thread while inside."""
+        worker = self.worker(storage=storage, engine=engine)
+        lock = presence.ResourceLock(self.configuration, ZONE, COMPUTE)
+        with serving(worker):
+            wait_until(lock.is_held, "the worker to serve")
+            yield worker
+
+    def run(
+        self, document: Any, *, storage: Storage | None = None, engine: Engine | None = None, **more: Any
+    ) -> dict[str, str]:
+        """Submit as alice, work until the task has ended; its facts, and its ``collection``."""
+        submitted = self.submit(document, **more)
+        with self.working(storage=storage, engine=engine):
+            return self.ended(submitted)
+
+    def ended(self, submitted: Submitted, catalog: Catalog | None = None) -> dict[str, str]:
+        """Wait for the final state; the facts, with ``collection`` added."""
+        record = self.record(submitted, catalog)
+        wait_until(lambda: (record.state() or State.QUEUED).is_final, f"the end of {submitted.collection}")
+        return {**record.facts(), "collection": submitted.collection}
+
+    def contents(self, collection: str, catalog: Catalog | None = None) -> dict[str, bytes]:
+        """Every data object below a collection, by its name relative to it."""
+        session = catalog or self.alice
+        found: dict[str, bytes] = {}
+        for child in session.children(collection):
+            if isinstance(child, Collection):
+                below = self.contents(child.logical_path, session)
+                name = child.logical_path[len(collection) + 1 :]
+                found.update({f"{name}/{key}": value for key, value in below.items()})
+            else:
+                found[child.logical_path[len(collection) + 1 :]] = session.read(child.logical_path)
+        return found
+
+    def snapshot(self, *, without: str = "") -> dict[str, Any]:
+        """All that failing must leave as it was: alice's tree with replicas, AVUs and access
+        lists, and every file in the vaults; ``without`` the record of one task."""
+        seen: dict[str, Any] = {}
+        pile = [HOME]
+        while pile:
+            collection = pile.pop()
+            for child in self.alice.children(collection):
+                if child.logical_path == without:
+                    continue
+                seen[child.logical_path] = self._described(child)
+                if isinstance(child, Collection):
+                    pile.append(child.logical_path)
+        skipped = without[len(f"/{ZONE}/") :]
+        for folder, _, names in os.walk(self.folder / "zone" / "vaults"):
+            for name in names:
+                physical = os.path.join(folder, name)
+                if not skipped or f"/{skipped}/" not in physical:
+                    seen[physical] = os.lstat(physical).st_size
+        return seen
+
+    def _described(self, thing: Collection | DataObject) -> Any:
+        kind = EntityKind.COLLECTION if isinstance(thing, Collection) else EntityKind.DATA_OBJECT
+        replicas = () if isinstance(thing, Collection) else thing.replicas
+        avus = self.alice.avus(Entity(kind, thing.logical_path))
+        return replicas, avus, self.alice.permissions(thing.logical_path)
+
+    def leftovers(self, submitted: Submitted) -> list[str]:
+        """Files of a task in the vaults that no replica in its collection accounts for."""
+        known = set()
+        for name in self.contents(submitted.collection):
+            found = self.alice.stat(f"{submitted.collection}/{name}")
+            if isinstance(found, DataObject):
+                known |= {replica.physical_path for replica in found.replicas}
+        left = []
+        for folder, folders, names in os.walk(self.folder / "zone" / "vaults"):
+            if f"/{submitted.task_id}" in folder:
+                left += [os.path.join(folder, name) for name in (*names, *folders)]
+        return [path for path in left if path not in known and not any(one.startswith(f"{path}/") for one in known)]
+
+
+@contextlib.contextmanager
+def serving(worker: Worker) -> Iterator[None]:
+    """``worker.serve()`` in a thread; what it raises is raised at the end."""
+    problems: list[BaseException] = []
+
+    def serve() -> None:
+        try:
+            worker.serve()
+        except BaseException as error:  # noqa: BLE001 - raised again where the test sees it
+            problems.append(error)
+
+    thread = threading.Thread(target=serve, name="worker")
+    thread.start()
+    try:
+        yield
+    finally:
+        worker.stop()
+        thread.join(PATIENCE)
+        assert not thread.is_alive(), "the worker did not stop"
+    if problems:
+        raise problems[0]
+
+
+def wait_until(condition: Any, what: str, patience: float = PATIENCE) -> None:
+    """Return as soon as ``condition()`` holds; fail naming ``what`` after ``patience`` seconds."""
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {patience:g} s in vain for {what}"
+        time.sleep(0.005)

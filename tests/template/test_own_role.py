@@ -1,0 +1,100 @@
+"""A site's own role: named in the configuration, its hooks asked, the template the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.faults import Troubled, broken
+from support.site import BOB, COMPUTE, HOME, TrialSite
+
+from compute_to_data.errors import ConfigurationError
+from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind
+from compute_to_data.roles import role_named
+
+
+@pytest.fixture
+def tidy(tmp_path: Path) -> TrialSite:
+    (tmp_path / "tools").mkdir()
+    roles = {"TIDY": {"implementation": "support.own_role:TidyContainer", "by": "us"}}
+    engine = {"name": "process", "images": {"tools": str(tmp_path / "tools")}}
+    site = TrialSite(tmp_path, engine, "tools", roles=roles)
+    site.take_role(COMPUTE, "CONTAINER")
+    site.give_role(COMPUTE, "TIDY")
+    site.alice.write(f"{HOME}/there", b"x", resource="demoResc")
+    site.alice.write(f"{HOME}/here", b"y", resource=COMPUTE)
+    return site
+
+
+def _places(site: TrialSite, name: str) -> list[str]:
+    found = site.alice.stat(f"{HOME}/{name}")
+    assert isinstance(found, DataObject)
+    return [replica.leaf for replica in found.replicas]
+
+
+def test_replicas_that_staging_made_are_trimmed_and_no_others(tidy: TrialSite) -> None:
+    facts = tidy.run(tidy.request("/bin/true", inputs=[f"{HOME}/there", f"{HOME}/here"]))
+    assert facts["state"] == "COMPLETED", facts
+    assert facts["role"] == "TIDY"
+    assert _places(tidy, "there") == ["demoResc"]
+    assert _places(tidy, "here") == [COMPUTE]
+    avus = tidy.alice.avus(Entity(EntityKind.COLLECTION, facts["collection"]))
+    assert Avu("tidied", "us") in avus
+
+
+def test_what_another_task_still_reads_is_not_trimmed(tidy: TrialSite) -> None:
+    slow = tidy.request("/bin/sh", "-c", "while [ ! -e /outputs/go ]; do sleep 0.02; done", inputs=[f"{HOME}/there"])
+    quick = tidy.request("/bin/true", inputs=[f"{HOME}/there"])
+    first, second = tidy.submit(slow), tidy.submit(quick)
+    with tidy.working():
+        assert tidy.ended(second)["state"] == "COMPLETED"
+        assert _places(tidy, "there") == ["demoResc", COMPUTE]
+        below = first.collection[len("/tempZone/") :]
+        (tidy.folder / "zone" / "vaults" / COMPUTE / below / "outputs" / "go").touch()
+        assert tidy.ended(first)["state"] == "COMPLETED"
+
+
+def test_the_access_it_asks_for_is_required(tidy: TrialSite) -> None:
+    tidy.bob.write("/tempZone/home/bob/shared", b"z", resource=COMPUTE)
+    tidy.bob.set_access("/tempZone/home/bob", tidy.alice.user, Access.READ_OBJECT)
+    tidy.bob.set_access("/tempZone/home/bob/shared", tidy.alice.user, Access.READ_OBJECT)
+    facts = tidy.run(tidy.request("/bin/true", inputs=["/tempZone/home/bob/shared"]))
+    assert (facts["state"], facts["reason_code"]) == ("FAILED", "refused")
+    assert "needs modify_object" in facts["reason"]
+    assert str(BOB.name) in facts["reason"]
+
+
+def test_why_it_failed_is_in_its_own_words(tidy: TrialSite) -> None:
+    facts = tidy.run(tidy.request("/bin/sh", "-c", "echo no; exit 3"))
+    assert "status 3: it said no" in facts["reason"]
+
+
+def test_retain_fails(tidy: TrialSite) -> None:
+    before = tidy.snapshot()
+    submitted = tidy.submit(tidy.request("/bin/true", inputs=[f"{HOME}/there"]))
+    calls: list[str] = []
+
+    def fail_once(trim, data_object, resource):  # type: ignore[no-untyped-def]
+        calls.append(data_object)
+        return broken() if len(calls) == 1 else trim(data_object, resource)
+
+    with tidy.working(storage=Troubled(tidy.storage, trim=fail_once)):  # type: ignore[arg-type]
+        facts = tidy.ended(submitted)
+    assert facts["state"] == "FAILED"
+    assert "broke on purpose" in facts["reason"]
+    assert tidy.snapshot(without=submitted.collection) == before
+    assert tidy.leftovers(submitted) == []
+
+
+@pytest.mark.parametrize(
+    ("implementation", "words"),
+    [
+        ("support.nowhere:Role", "cannot be loaded"),
+        ("support.own_role:Missing", "cannot be loaded"),
+        ("support.own_role:Access", "is not a Role"),
+    ],
+)
+def test_a_class_that_is_no_role_is_named(tidy: TrialSite, implementation: str, words: str) -> None:
+    configuration = tidy.configure(roles={"ODD": {"implementation": implementation}})
+    with pytest.raises(ConfigurationError, match=words):
+        role_named(configuration, "ODD")
