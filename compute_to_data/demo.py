@@ -1,0 +1,223 @@
+"""``make demo``: the main job on an embedded zone, from nothing to a report.
+
+Makes a zone in a folder of its own, gives alice an input on demoResc, and calls
+``rules/spawn_remote_containers.r`` as she would. Run again, it uses the zone that is there and
+processes the next input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from compute_to_data import configuration as configuration_module
+from compute_to_data.errors import ComputeToDataError
+from compute_to_data.model import Avu, Collection, DataObject, Entity, EntityKind, User, name_of
+from compute_to_data.ports import Catalog
+from compute_to_data.zones.embedded import EmbeddedZone
+from compute_to_data.zones.embedded.agent import RuleExecutionInfo, irule
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+CONTAINER = CHECKOUT / "containers" / "jupyter-digital-filter"
+IMAGE = "compute-to-data/jupyter-digital-filter:1"
+ZONE = "tempZone"
+HOME = f"/{ZONE}/home/alice"
+SIGNAL = "".join(f"{i % 24}\n" for i in range(1, 513)).encode()
+ALICE = User("alice", ZONE)
+_STATES = ("queued", "staging_in", "running", "staging_out", "completed", "failed")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns 0 when the task COMPLETED."""
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--directory", type=Path, default=CHECKOUT / "demo", help="where the zone lives")
+    options = parser.parse_args(arguments)
+    began = time.monotonic()
+    try:
+        engine = choose_engine()
+        zone, configuration_file = make_zone(options.directory.resolve(), engine)
+        code = run(zone, configuration_file)
+    except ComputeToDataError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    print(f"\n{time.monotonic() - began:.1f} s in all")
+    return 0 if code == 0 else 1
+
+
+def choose_engine() -> dict[str, object]:
+    """The configuration's ``engine`` and ``images`` for this machine, said in one line."""
+    try:
+        return _docker_engine()
+    except ComputeToDataError as error:
+        print(f"No container engine to use ({error}) The notebook runs UNSANDBOXED on this machine.")
+    _install_notebook_packages()
+    engine = {"name": "process", "images": {IMAGE: str(CONTAINER)}}
+    return {"engine": engine, "images": [{"name": IMAGE}]}
+
+
+def _docker_engine() -> dict[str, object]:
+    from compute_to_data import images
+    from compute_to_data.configuration import EngineSettings
+    from compute_to_data.engines import open_engine
+
+    open_engine(EngineSettings("docker"), "").check()
+    print("Engine: Docker, sandboxed.")
+    digest = images.build(CONTAINER, IMAGE, print)
+    return {"engine": {"name": "docker"}, "images": [{"name": IMAGE, "digest": digest}]}
+
+
+def _install_notebook_packages() -> None:
+    if importlib.util.find_spec("papermill") and importlib.util.find_spec("matplotlib"):
+        return
+    print("installing papermill, nbconvert and matplotlib beside the demo (a minute, once)", flush=True)
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "-r", str(CONTAINER / "requirements.txt")]
+    subprocess.run(command, check=True)
+
+
+def make_zone(directory: Path, engine: dict[str, object]) -> tuple[EmbeddedZone, Path]:
+    """The zone of the demo, made when it is not there yet, with alice's input and request."""
+    directory.mkdir(parents=True, exist_ok=True)
+    place = directory / "zone"
+    zone = EmbeddedZone(str(place)) if (place / "zone.db").exists() else _new_zone(place)
+    configuration_file = directory / "compute_to_data.json"
+    document = {
+        "zone": {"kind": "embedded", "directory": str(place)},
+        "worker": {"state_directory": str(directory / "worker"), "on_demand": True, "idle_seconds": 5},
+        "roles": {"SIGNAL_PROCESSING": {"image": IMAGE, "notebook": "lpfilter.ipynb"}},
+        **engine,
+    }
+    configuration_file.write_text(json.dumps(document, indent=2), encoding="utf-8")
+    _give_alice_her_input(zone)
+    return zone, configuration_file
+
+
+def _new_zone(place: Path) -> EmbeddedZone:
+    zone = EmbeddedZone.create(str(place), zone=ZONE)
+    zone.add_user("alice")
+    admin = zone.storage().catalog
+    for resource, role in (("lts_resc", "LONG_TERM_STORAGE"), ("dsp_resc", "SIGNAL_PROCESSING")):
+        zone.add_resource(resource)
+        admin.annotate(Entity(EntityKind.RESOURCE, resource), add=[Avu("COMPUTE_RESOURCE_ROLE", role)])
+    return zone
+
+
+def _give_alice_her_input(zone: EmbeddedZone) -> None:
+    """input.dat the first time; when every input is claimed already, one more under a new name."""
+    alice = zone.session(ALICE)
+    source = f"{HOME}/notebook_input"
+    for collection in (source, f"{HOME}/notebook_output"):
+        alice.create_collection(collection, parents=True)
+    present = [name_of(child.logical_path) for child in alice.children(source)]
+    claimed = alice.find(EntityKind.DATA_OBJECT, "irods::compute_to_data_task", within=source)
+    if len(claimed) == len(present):
+        name = f"input_{len(present) + 1}.dat" if present else "input.dat"
+        alice.write(f"{source}/{name}", SIGNAL, resource="demoResc")
+    request = (CONTAINER / "task_config.json").read_bytes()
+    alice.write(f"{HOME}/task_config.json", request, resource="demoResc", force=True)
+
+
+def run(zone: EmbeddedZone, configuration_file: Path) -> int:
+    """What ``irule -F rules/spawn_remote_containers.r`` does, with listings before and after."""
+    alice = zone.session(ALICE)
+    before = _show_listing(alice, "Before:")
+    configuration = configuration_module.load(str(configuration_file))
+    rule_file = CHECKOUT / "rules" / "spawn_remote_containers.r"
+    print(f"\n$ irule -F {rule_file.relative_to(CHECKOUT)}      (as alice)", flush=True)
+    began = time.monotonic()
+
+    def write(where: str, text: str) -> None:
+        print(f"  {time.monotonic() - began:6.2f} s  {text}", file=sys.stderr if where == "serverLog" else sys.stdout)
+        sys.stdout.flush()
+
+    code = irule(_core(), rule_file, RuleExecutionInfo(zone, ALICE, configuration), write)
+    after = _show_listing(alice, "\nAfter:", known=before)
+    tasks = [path for path in alice.find(EntityKind.COLLECTION, "irods::compute_to_data::state") if path not in before]
+    for task in tasks:
+        _show_task(alice, task)
+    if code == 0 and after:
+        print(f"\nThe report: {_report(alice, tasks[-1])}")
+    return code
+
+
+def _core() -> ModuleType:
+    """core.py, loaded from the checkout as an agent loads it from /etc/irods."""
+    specification = importlib.util.spec_from_file_location("core", CHECKOUT / "core.py")
+    if specification is None or specification.loader is None:
+        raise ComputeToDataError(str(CHECKOUT / "core.py"), "cannot be loaded", "Run the demo from a checkout")
+    core = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(core)
+    return core
+
+
+def _show_listing(catalog: Catalog, title: str, known: Sequence[str] = ()) -> list[str]:
+    """Print home as ``ils -lr`` does; lines that are new since ``known`` begin with ``+``."""
+    print(title)
+    seen: list[str] = []
+    pile = [HOME]
+    while pile:
+        collection = pile.pop(0)
+        seen.append(collection)
+        print(f"{_mark(collection, known)}{collection}:")
+        for child in catalog.children(collection):
+            if isinstance(child, Collection):
+                pile.append(child.logical_path)
+            else:
+                _show_replicas(child, known, seen)
+    return seen
+
+
+def _show_replicas(data_object: DataObject, known: Sequence[str], seen: list[str]) -> None:
+    for replica in data_object.replicas:
+        line = (
+            f"  {data_object.owner.name:<8}{replica.number:>3} {replica.hierarchy:<10}{replica.size:>8} "
+            f"{time.strftime('%Y-%m-%d.%H:%M', time.localtime(data_object.modified))} & "
+            f"{name_of(data_object.logical_path)}"
+        )
+        key = f"{data_object.logical_path}#{replica.number}"
+        seen.append(key)
+        print(_mark(key, known) + line)
+
+
+def _mark(key: str, known: Sequence[str]) -> str:
+    return "+ " if known and key not in known else "  "
+
+
+def _show_task(catalog: Catalog, collection: str) -> None:
+    avus = catalog.avus(Entity(EntityKind.COLLECTION, collection))
+    facts = {avu.attribute.rpartition("::")[2]: avu.value for avu in avus}
+    times = [(state, facts[f"{state}_at"]) for state in _STATES if f"{state}_at" in facts]
+    print("\nSteps:")
+    for (state, at), (_, until) in zip(times, times[1:]):
+        print(f"  {state.upper():<12} {_seconds(until) - _seconds(at):6.2f} s")
+    print(f"  {times[-1][0].upper()}")
+    results = [child for child in catalog.children(collection) if isinstance(child, DataObject)]
+    for result in results:
+        found = catalog.avus(Entity(EntityKind.DATA_OBJECT, result.logical_path))
+        if found:
+            print(f"\nAVUs of {name_of(result.logical_path)}:")
+            for avu in found:
+                print(f"  {avu.attribute:<45} {avu.value[:70]:<20} {avu.units[:20]}")
+            break
+
+
+def _seconds(timestamp: str) -> float:
+    whole, _, fraction = timestamp.rstrip("Z").partition(".")
+    return time.mktime(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + float(f"0.{fraction}")
+
+
+def _report(catalog: Catalog, collection: str) -> str:
+    for child in catalog.children(collection):
+        if isinstance(child, DataObject) and child.logical_path.endswith(".html"):
+            return child.replicas[0].physical_path
+    return "(none)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

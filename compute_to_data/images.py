@@ -1,0 +1,73 @@
+"""Building the image of a container folder with the local Docker engine, showing progress."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from compute_to_data.errors import EngineError
+
+LOCAL_BASE_IMAGE = "compute-to-data/base:bookworm"
+"""A base image under this name is preferred to the Dockerfile's own: for sites without a
+registry, who bring their own."""
+_SOURCE = "compute_to_data.source"
+
+
+def build(folder: Path, tag: str, tell: Callable[[str], object]) -> str:
+    """The id of the image ``tag``, built from ``folder`` unless one of exactly these files exists.
+
+    ``BASE_IMAGE`` in the environment names another base image. EngineError when it cannot be built.
+    """
+    import docker
+
+    client = docker.from_env(timeout=600)
+    source = _fingerprint(folder)
+    try:
+        present = client.images.get(tag)
+        if present.labels.get(_SOURCE) == source:
+            return str(present.id)
+    except docker.errors.ImageNotFound:
+        pass
+    base = os.environ.get("BASE_IMAGE", "") or _local_base(client)
+    tell(f"building {tag} from {folder.name}/Dockerfile" + (f" on {base}" if base else ""))
+    arguments = {"BASE_IMAGE": base} if base else {}
+    stream = client.api.build(
+        path=str(folder), tag=tag, buildargs=arguments, labels={_SOURCE: source}, rm=True, forcerm=True, decode=True
+    )
+    for event in stream:
+        _show(event, tag, tell)
+    return str(client.images.get(tag).id)
+
+
+def _local_base(client: Any) -> str:
+    import docker
+
+    try:
+        client.images.get(LOCAL_BASE_IMAGE)
+    except docker.errors.ImageNotFound:
+        return ""
+    return LOCAL_BASE_IMAGE
+
+
+def _show(event: dict[str, Any], tag: str, tell: Callable[[str], object]) -> None:
+    if "error" in event:
+        raise EngineError(
+            f"image {tag}",
+            f"could not be built ({str(event['error']).strip()[-300:]})",
+            "Set BASE_IMAGE to a Debian image with python3 that this host has or can reach",
+        )
+    line = str(event.get("stream", "")).strip()
+    if line.startswith("Step "):
+        tell(f"  {line[:100]}")
+
+
+def _fingerprint(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(f"{path.relative_to(folder)}\0{path.stat().st_mode & 0o111}\0".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()

@@ -1,0 +1,37 @@
+"""``make demo``'s program, as the README shows it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.docker
+
+
+def _demo(folder: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "compute_to_data.demo", "--directory", str(folder)],
+        capture_output=True, text=True, check=False, cwd=CHECKOUT, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_demo_runs_and_runs_again(docker_answers: None, tmp_path: Path) -> None:
+    for number in ("first", "second"):
+        told = _demo(tmp_path / "demo")
+        assert "sandboxed" in told, number
+        assert "COMPLETED" in told, number
+        assert "lowpass_filter_processing.html" in told
+        assert "image_digest" in told
+        report = Path(told.split("The report: ")[1].splitlines()[0])
+        html = report.read_text(encoding="utf-8")
+        assert "data:image/png;base64" in html, "the plots are in it"
+        filtered = next(report.parent.glob("lowpass_filtered_input*.dat"))
+        lines = filtered.read_text().splitlines()
+        assert (len(lines), filtered.stat().st_size) == (128, 3200)
+        assert lines[0] == "1.911602525492879323e+01"

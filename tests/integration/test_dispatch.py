@@ -1,0 +1,174 @@
+"""``container_dispatch``, called as an agent calls it, from core.py and a rule file."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from support.site import ALICE, BOB, COMPUTE, HOME, TrialSite, wait_until
+
+from compute_to_data import presence
+from compute_to_data.errors import InvalidRequest
+from compute_to_data.model import Access
+from compute_to_data.zones.embedded.agent import RuleExecutionInfo, irule
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+TRAINING_REQUEST = {
+    "container": {
+        "type": "docker",
+        "image": "tools",
+        "commands": [
+            {"user": "jovyan", "command": ["/bin/sh", "-c", 'sed s/a/b/ "$INPUT_FILE_PATH" > "$OUTPUT"; exit 4']}
+        ],
+        "allowable_command_indices_for_nonzero_exit_code": [-1],
+        "environment": {
+            "INPUT_FILE_PATH": "/inputs/%(INPUT_FILE_BASENAME)s",
+            "OUTPUT": "/outputs/seen_%(INPUT_FILE_BASENAME)s",
+        },
+    },
+    "external": {"src_collection": f"{HOME}/in", "dst_collection": f"{HOME}/out"},
+    "internal": {"src_directory": "/inputs", "dst_directory": "/outputs"},
+}
+
+
+@pytest.fixture
+def core() -> ModuleType:
+    specification = importlib.util.spec_from_file_location("core", CHECKOUT / "core.py")
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+class Caller:
+    """A user at a terminal: calls the rule, keeps what it told."""
+
+    def __init__(self, site: TrialSite, core: ModuleType) -> None:
+        self.site = site
+        self.core = core
+        self.told: list[str] = []
+        self.logged: list[str] = []
+
+    def call(self, *arguments: str, user: object = ALICE) -> int:
+        rule_file = self.site.folder / "call.r"
+        written = ", ".join(json.dumps(one) for one in arguments)
+        rule_file.write_text(f"main {{\n  container_dispatch({written})\n}}\nINPUT null\nOUTPUT ruleExecOut\n")
+
+        def write(where: str, text: str) -> None:
+            (self.told if where == "stdout" else self.logged).append(text)
+
+        return irule(self.core, rule_file, RuleExecutionInfo(self.site.zone, user, self.site.configuration), write)  # type: ignore[arg-type]
+
+    @property
+    def last(self) -> str:
+        return self.told[-1]
+
+
+@pytest.fixture
+def caller(site: TrialSite, core: ModuleType) -> Caller:
+    site.alice.create_collection(f"{HOME}/in")
+    site.alice.write(f"{HOME}/in/x.txt", b"aaa\n")
+    site.alice.write(f"{HOME}/task_config.json", json.dumps(TRAINING_REQUEST).encode())
+    return Caller(site, core)
+
+
+def test_the_training_modules_request_runs_unchanged(site: TrialSite, caller: Caller) -> None:
+    code = caller.call("containers.run", f"{HOME}/task_config.json", COMPUTE, "", "the-task")
+    assert code == 0, caller.told
+    assert site.contents(f"{HOME}/out/the-task")["seen_x.txt"] == b"baa\n"
+    assert "the-task COMPLETED" in caller.told[-2]
+    assert "seen_x.txt" in caller.last
+    assert not caller.logged
+    # Its only input is claimed now.
+    assert caller.call("containers.run", f"{HOME}/task_config.json", COMPUTE, "", "") == -808000
+    assert "no task has claimed" in caller.last
+
+
+def test_the_output_locator_stands_above_the_request(site: TrialSite, caller: Caller) -> None:
+    site.alice.create_collection(f"{HOME}/elsewhere")
+    assert caller.call("containers.run", f"{HOME}/task_config.json", COMPUTE, f"{HOME}/elsewhere", "t") == 0
+    assert "seen_x.txt" in site.contents(f"{HOME}/elsewhere/t")
+
+
+def test_a_worker_on_demand_that_is_killed_is_replaced(site: TrialSite, caller: Caller) -> None:
+    request = site.request("/bin/sh", "-c", "echo x >> /outputs/log; sleep 1")
+    site.alice.write(f"{HOME}/task.json", json.dumps(request).encode())
+    codes: list[int] = []
+    thread = threading.Thread(
+        target=lambda: codes.append(caller.call("containers.run", f"{HOME}/task.json", "", "", "t"))
+    )
+    thread.start()
+    lock = presence.ResourceLock(site.configuration, "tempZone", COMPUTE)
+    wait_until(lambda: any("RUNNING" in line for line in caller.told), "the task to run")
+    assert lock.is_held()
+    os.kill(json.loads(Path(lock._path).read_text())["pid"], signal.SIGKILL)
+    thread.join(60)
+    assert codes == [0], caller.told
+    assert site.contents(f"{HOME}/out/t")["log"] == b"x\n"
+
+
+REFUSALS = {
+    "another docker command": (("images.pull", f"{HOME}/task_config.json", COMPUTE, "", ""), -130000, "containers.run"),
+    "no such request": (("containers.run", f"{HOME}/none.json", COMPUTE, "", ""), -358000, "none.json"),
+    "a collection as request": (("containers.run", f"{HOME}/in", COMPUTE, "", ""), None, "/in"),
+    "unknown resource": (("containers.run", f"{HOME}/task_config.json", "nowhere", "", ""), -78000, "nowhere"),
+    "no compute resource": (("containers.run", f"{HOME}/task_config.json", "demoResc", "", ""), -130000, "role"),
+    "a path as task id": (("containers.run", f"{HOME}/task_config.json", COMPUTE, "", "../x"), -130000, "task id"),
+    "not JSON": (("containers.run", f"{HOME}/in/x.txt", COMPUTE, "", ""), -130000, "x.txt"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_what_cannot_be_is_told_with_its_code(site: TrialSite, caller: Caller, name: str) -> None:
+    arguments, code, words = REFUSALS[name]
+    before = site.snapshot()
+    returned = caller.call(*arguments)
+    assert returned < 0
+    assert code is None or returned == code, caller.told
+    assert words in caller.last
+    assert site.snapshot() == before
+
+
+def test_what_another_may_not_do(site: TrialSite, caller: Caller) -> None:
+    assert caller.call("containers.run", f"{HOME}/task_config.json", COMPUTE, "", "", user=BOB) == -358000
+    site.alice.set_access(HOME, BOB, Access.READ_OBJECT)
+    site.alice.set_access(f"{HOME}/task_config.json", BOB, Access.READ_OBJECT)
+    assert caller.call("containers.run", f"{HOME}/task_config.json", COMPUTE, "", "", user=BOB) < 0
+    assert f"{HOME}/in" in caller.last
+    site.alice.set_access(f"{HOME}/in", BOB, Access.READ_OBJECT, recursive=True)
+    assert caller.call("containers.run", f"{HOME}/task_config.json", COMPUTE, "", "", user=BOB) == -818000
+    assert "modify_object to claim" in caller.last
+    site.alice.set_access(f"{HOME}/in", BOB, Access.MODIFY_OBJECT, recursive=True)
+    assert caller.call("containers.run", f"{HOME}/task_config.json", COMPUTE, "", "", user=BOB) < 0
+    assert f"{HOME}/out" in caller.last
+
+
+def test_a_failed_task_returns_its_code_and_reason(site: TrialSite, caller: Caller) -> None:
+    request = site.request("/bin/sh", "-c", "echo that is why >&2; exit 9")
+    site.alice.write(f"{HOME}/task.json", json.dumps(request).encode())
+    assert caller.call("containers.run", f"{HOME}/task.json", "", "", "") == -344000
+    assert "exited with status 9: that is why" in caller.last
+
+
+def test_root_in_a_request_is_refused_with_what_to_write(site: TrialSite, caller: Caller) -> None:
+    request = json.loads(json.dumps(TRAINING_REQUEST))
+    request["container"]["commands"].insert(0, {"user": "root", "command": ["chmod", "a+rwx", "/outputs"]})
+    site.alice.write(f"{HOME}/task_config.json", json.dumps(request).encode(), force=True)
+    assert caller.call("containers.run", f"{HOME}/task_config.json", COMPUTE, "", "") == -130000
+    assert "/container/commands/0" in caller.last
+    assert "delete" in caller.last.lower()
+
+
+def test_a_rule_file_that_calls_something_else_is_refused(site: TrialSite, core: ModuleType, tmp_path: Path) -> None:
+    rei = RuleExecutionInfo(site.zone, ALICE, site.configuration)
+    for text in ("main { msiExecCmd('x') }", 'main { writeLine("stdout", "x") }', ""):
+        rule_file = tmp_path / "x.r"
+        rule_file.write_text(text)
+        with pytest.raises(InvalidRequest):
+            irule(core, rule_file, rei)

@@ -1,0 +1,121 @@
+"""The arrows of the house run one way, and an agent's import stays cheap."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import compute_to_data
+
+PACKAGE = Path(compute_to_data.__file__).parent
+
+# Each floor may import itself where it is a folder, and every floor below it.
+FLOORS = [
+    {"errors", "undo"},
+    {"model", "launcher"},
+    {"ports", "task"},
+    {"documents"},
+    {"configuration"},
+    {"record", "outputs", "workspace", "presence"},
+    {"staging", "supervision"},
+    {"provenance", "selection"},
+    {"submission", "roles"},
+    {"worker", "rule_boundary"},
+    {"dispatch", "rule"},
+    {"rulebase", "cli", "demo"},
+]
+ADAPTERS = {"zones", "engines", "images"}
+"""Adapters import ports, model, errors and configuration values; nothing but the doors below opens them."""
+ADAPTERS_MAY_USE = {"ports", "model", "errors", "configuration", "task", "launcher"}
+DOORS = {"worker", "demo"}
+
+
+def _modules() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py"))
+
+
+def _room(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return parts[0]
+
+
+def _imported_rooms(path: Path) -> set[str]:
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "compute_to_data":
+            below = node.module.split(".")[1:]
+            rooms |= {below[0]} if below else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                parts = alias.name.split(".")
+                if parts[0] == "compute_to_data" and len(parts) > 1:
+                    rooms.add(parts[1])
+    return rooms - {"__version__"}
+
+
+def _floor(room: str) -> int:
+    for number, rooms in enumerate(FLOORS):
+        if room in rooms:
+            return number
+    raise AssertionError(f"{room} has no floor yet: decide what it may import, and give it one")
+
+
+@pytest.mark.parametrize("path", _modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_arrows_run_one_way(path: Path) -> None:
+    room = _room(path)
+    if room == "__init__":
+        assert not _imported_rooms(path)
+        return
+    others = _imported_rooms(path) - {room}
+    if room in ADAPTERS:
+        own = ADAPTERS if room == "zones" and path.name == "agent.py" else set()
+        assert others <= ADAPTERS_MAY_USE | own
+        return
+    if room not in DOORS:
+        assert not others & ADAPTERS, f"{room} opens an adapter"
+    for other in others - ADAPTERS:
+        assert _floor(other) < _floor(room), f"{room} imports {other}, which does not lie below it"
+
+
+@pytest.mark.parametrize("path", [*_modules(), Path("core.py")], ids=str)
+def test_syntax_is_python_3_9(path: Path) -> None:
+    ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
+
+
+def _fresh_import(statement: str) -> set[str]:
+    """The modules that a fresh interpreter has only because of ``statement``."""
+    program = f"import sys; before = set(sys.modules); {statement}; print(*(set(sys.modules) - before))"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", f"sys=__import__('sys'); sys.path[:0]=[{str(PACKAGE.parent)!r}];" + program],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stdout.split())
+
+
+def test_importing_the_rulebase_loads_nothing_but_itself() -> None:
+    loaded = _fresh_import("import compute_to_data.rulebase")
+    assert loaded <= {
+        "compute_to_data",
+        "compute_to_data.rulebase",
+        "compute_to_data.rule",
+        "__future__",
+    }
+
+
+def test_a_called_rule_needs_the_standard_library_only() -> None:
+    loaded = _fresh_import("import compute_to_data.dispatch")
+    foreign = {name.split(".")[0] for name in loaded} - set(sys.stdlib_module_names) - {"compute_to_data"}
+    assert not foreign
+
+
+def test_the_rulebase_exports_exactly_the_documented_rules() -> None:
+    program = "import core; print(*core.__all__); print(*(n for n in vars(core) if not n.startswith('_')))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=".")
+    exported, visible = done.stdout.splitlines()
+    assert exported.split() == visible.split() == ["container_dispatch"]
