@@ -1,0 +1,54 @@
+# make demo   the main job on an embedded zone, from nothing to a report
+# make test   everything that CI checks
+# make bench  the figures in docs/performance.md
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+SOURCES := $(shell find compute_to_data -name '*.py' -o -name '*.json') pyproject.toml
+
+.PHONY: demo test bench lint types wheel clean
+
+demo: $(VENV)/.demo
+	@$(BIN)/python -m compute_to_data.demo
+
+test: lint types $(VENV)/.wheel
+	$(BIN)/pytest tests
+
+bench: $(VENV)/.wheel
+	$(BIN)/python tests/benchmarks/run.py
+
+lint: $(VENV)/.tools
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.tools
+	$(BIN)/mypy
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9))' || \
+	    { echo "make: $(PYTHON) is older than 3.9. Name another: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@echo "making an environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || \
+	    { rm -rf $(VENV); echo "make: no environment could be made. On Debian: apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/.demo: $(BIN)/python $(SOURCES)
+	@echo "installing compute-to-data and the Docker client into $(VENV)"
+	@$(PIP) install --force-reinstall --no-deps .
+	@$(PIP) install '.[docker]'
+	@touch $@
+
+$(VENV)/.tools: $(BIN)/python tests/requirements.txt
+	@echo "installing the tools that the tests need into $(VENV)"
+	@$(PIP) install -r tests/requirements.txt
+	@touch $@
+
+# The tests run on the built wheel, not on the checkout: what they find is what users get.
+$(VENV)/.wheel: $(VENV)/.tools $(SOURCES)
+	@rm -rf build dist
+	@$(PIP) wheel --no-deps --wheel-dir dist .
+	@$(PIP) install --force-reinstall --no-deps dist/*.whl
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist demo *.egg-info

@@ -1,0 +1,283 @@
+"""The figures of docs/performance.md: floor and product side by side in one run.
+
+make bench                      all of them
+python tests/benchmarks/run.py trivial import
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from support.site import ALICE, COMPUTE, HOME, TrialSite  # noqa: E402
+
+from compute_to_data import images, outputs, presence  # noqa: E402
+from compute_to_data.engines.docker import sandbox  # noqa: E402
+from compute_to_data.model import Avu, Entity, EntityKind, Registration  # noqa: E402
+from compute_to_data.ports import Job  # noqa: E402
+
+BASE_IMAGE = "compute-to-data/base:bookworm"
+FILTER = ROOT / "containers" / "jupyter-digital-filter"
+FILTER_IMAGE = "compute-to-data/jupyter-digital-filter:1"
+TRIVIAL = ("/bin/true",)
+
+
+def report(name: str, floor: float, product: float, unit: str, target: str) -> None:
+    ratio = product / floor if floor else float("nan")
+    print(f"{name:<42} floor {floor:9.3f} {unit:<8} product {product:9.3f} {unit:<8} ratio {ratio:5.2f}  ({target})")
+
+
+def spread(values: list[float]) -> str:
+    return f"min {min(values):.3f}  median {statistics.median(values):.3f}  max {max(values):.3f}"
+
+
+class Floor:
+    """The same sandboxed container by the plain Docker API: create, start, wait, remove."""
+
+    def __init__(self, site: TrialSite, image: str = BASE_IMAGE) -> None:
+        import docker
+
+        self._client = docker.APIClient()
+        self._site = site
+        self._image = site.engine.identify(image)
+        self._local = threading.local()
+
+    def body(self, command: tuple[str, ...], folder: Path, environment: dict[str, str] | None = None) -> Any:
+        job = Job(
+            task_id=uuid.uuid4().hex,
+            owner=ALICE,
+            resource="floor",
+            image=self._image,
+            command=command,
+            limits=self._site.configuration.default_limits,
+            outputs=str(folder),
+            environment=environment or {},
+        )
+        return sandbox.container(job, (65534, 65534))
+
+    def run(self, body: Any) -> float:
+        import docker
+
+        if not hasattr(self._local, "client"):
+            self._local.client = docker.APIClient()
+        client = self._local.client
+        began = time.perf_counter()
+        container = client.create_container_from_config(body)["Id"]
+        client.start(container)
+        status = client.wait(container)["StatusCode"]
+        client.remove_container(container, v=True)
+        took = time.perf_counter() - began
+        if status != 0:
+            raise RuntimeError(f"the floor's container exited with {status}")
+        return took
+
+
+def docker_site(folder: Path, **more: Any) -> TrialSite:
+    return TrialSite(folder, {"name": "docker"}, BASE_IMAGE, **more)
+
+
+def product(site: TrialSite, request: Any) -> float:
+    """Submit to COMPLETED, as the catalog shows it."""
+    began = time.perf_counter()
+    submitted = site.submit(request)
+    presence.call_worker(site.configuration, "tempZone", COMPUTE)
+    facts = site.ended(submitted)
+    took = time.perf_counter() - began
+    if facts["state"] != "COMPLETED":
+        raise RuntimeError(f"the product's task ended {facts}")
+    return took
+
+
+def trivial(folder: Path) -> None:
+    """A trivial task, one after the other, floor and product in turn."""
+    site = docker_site(folder)
+    floor = Floor(site)
+    place = folder / "floor"
+    place.mkdir()
+    os.chown(place, 65534, 65534)
+    floors, products = [], []
+    with site.working():
+        product(site, site.request(*TRIVIAL))
+        for _ in range(30):
+            floors.append(floor.run(floor.body(TRIVIAL, place)))
+            products.append(product(site, site.request(*TRIVIAL)))
+    print(f"  floor   {spread(floors)}\n  product {spread(products)}")
+    report("a trivial task (median of 30)", statistics.median(floors), statistics.median(products), "s", "<= 1.2")
+
+
+def throughput(folder: Path) -> None:
+    """100 trivial tasks in 2 slots; the floor's loop in 2 threads."""
+    site = docker_site(folder)
+    floor = Floor(site)
+    place = folder / "floor"
+    place.mkdir()
+    os.chown(place, 65534, 65534)
+    bodies = [floor.body(TRIVIAL, place) for _ in range(100)]
+    with ThreadPoolExecutor(2) as pool:
+        began = time.perf_counter()
+        list(pool.map(floor.run, bodies))
+        floor_rate = 100 / (time.perf_counter() - began)
+    submitted = [site.submit(site.request(*TRIVIAL)) for _ in range(100)]
+    began = time.perf_counter()
+    with site.working():
+        for one in submitted:
+            if site.ended(one)["state"] != "COMPLETED":
+                raise RuntimeError("a task failed")
+        rate = 100 / (time.perf_counter() - began)
+    report("100 trivial tasks, 2 slots", floor_rate, rate, "tasks/s", ">= 0.9")
+
+
+DIRECT = """
+import nbformat, nbclient, nbconvert, os, sys
+book = nbformat.read("/opt/notebooks/lpfilter.ipynb", as_version=4)
+nbclient.NotebookClient(book, resources={"metadata": {"path": "/opt/notebooks"}}).execute()
+html, _ = nbconvert.HTMLExporter(embed_images=True).from_notebook_node(book)
+open("/outputs/report.html", "w").write(html)
+"""
+
+
+def digital_filter(folder: Path) -> None:
+    """The notebook by our task, and by nbclient and nbconvert directly in the same sandbox."""
+    images.build(FILTER, FILTER_IMAGE, print)
+    site = TrialSite(folder, {"name": "docker"}, FILTER_IMAGE)
+    site.give_role(COMPUTE, "SIGNAL_PROCESSING")
+    site.take_role(COMPUTE, "CONTAINER")
+    floor = Floor(site, FILTER_IMAGE)
+    signal = "".join(f"{i % 24}\n" for i in range(1, 513)).encode()
+    site.alice.write(f"{HOME}/input.dat", signal, resource=COMPUTE)
+    replica = site.alice.stat(f"{HOME}/input.dat").replicas[0]  # type: ignore[union-attr]
+    request = {
+        "resource": COMPUTE,
+        "inputs": [f"{HOME}/input.dat"],
+        "output_collection": f"{HOME}/out",
+        "notebook": {"image": FILTER_IMAGE, "name": "lpfilter.ipynb"},
+    }
+    environment = {
+        "INPUT_FILE_PATH": "/inputs/input.dat",
+        "OUTPUT_FILE_PATH": "/outputs/filtered",
+        "IPYTHONDIR": "/tmp",
+    }
+    floors, products = [], []
+    with site.working():
+        for number in range(8):
+            place = folder / f"floor-{number}"
+            place.mkdir()
+            os.chown(place, 65534, 65534)
+            body = floor.body(("python3", "-c", DIRECT), place, environment)
+            body["HostConfig"]["Mounts"].append(
+                {"Type": "bind", "Source": replica.physical_path, "Target": "/inputs/input.dat", "ReadOnly": True}
+            )
+            floors.append(floor.run(body))
+            products.append(product(site, request))
+    print(f"  floor   {spread(floors)}\n  product {spread(products)}")
+    report("digital filter task (median of 8)", statistics.median(floors), statistics.median(products), "s", "<= 1.1")
+
+
+def importing(folder: Path) -> None:
+    """A bare interpreter, and one that imports core.py's rules, in turn."""
+
+    def once(program: str) -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-S", "-E", "-c", program], check=True, cwd=ROOT)
+        return (time.perf_counter() - began) * 1000
+
+    where = f"import sys; sys.path.insert(0, {str(ROOT)!r})"
+    bare, ours = [], []
+    for _ in range(41):
+        bare.append(once(where))
+        ours.append(once(f"{where}; import core"))
+    floor, product_ = statistics.median(bare), statistics.median(ours)
+    report("importing the rulebase (median of 41)", floor, product_, "ms", f"+{product_ - floor:.1f} ms, at most +10")
+
+
+def registering(folder: Path) -> None:
+    """10,000 outputs of 100 bytes: walked and hashed, and walked, hashed and registered."""
+    site = TrialSite(folder, {"name": "process", "images": {"none": str(folder)}}, "none")
+    place = folder / "zone" / "vaults" / COMPUTE / "home" / "alice" / "out" / "many"
+    place.mkdir(parents=True)
+    for number in range(10_000):
+        (place / f"{number:05}").write_bytes(f"{number:0100}".encode())
+    collection = f"{HOME}/out"
+    catalog = site.storage.on_behalf_of(ALICE)
+    floors, products = [], []
+    for number in range(5):
+        began = time.perf_counter()
+        _walk_and_hash(place)
+        floors.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        found = outputs.inventory(str(place), collection, size_limit=1 << 40, file_limit=100_000, reserved=frozenset())
+        catalog.create_collection(f"{collection}/{number}")
+        files = [
+            Registration(f"{collection}/{number}/{one.relative}", f"{place}/{one.relative}", one.size, one.checksum)
+            for one in found
+        ]
+        catalog.register(COMPUTE, files)
+        outputs.still_there(str(place), found)
+        products.append(time.perf_counter() - began)
+    print(f"  floor   {spread(floors)}\n  product {spread(products)}")
+    report(
+        "registering 10,000 outputs (median of 5)", statistics.median(floors), statistics.median(products), "s", "<= 3"
+    )
+
+
+def _walk_and_hash(place: Path) -> None:
+    import hashlib
+
+    for folder, _, names in os.walk(place):
+        for name in names:
+            with open(os.path.join(folder, name), "rb") as file:
+                hashlib.sha256(file.read()).digest()
+
+
+def queue(folder: Path) -> None:
+    """5,000 tasks queued: how long choosing the next one takes, and the worker's memory."""
+    site = TrialSite(folder, {"name": "process", "images": {"none": str(folder)}}, "none")
+    state = Avu("irods::compute_to_data::state", "QUEUED", COMPUTE)
+    for number in range(5000):
+        name = f"{HOME}/out/{number:05}"
+        site.alice.create_collection(name)
+        site.alice.annotate(Entity(EntityKind.COLLECTION, name), add=[state])
+    worker = site.worker()
+    took = []
+    for _ in range(50):
+        began = time.perf_counter()
+        next_one = worker._waiting(1)
+        took.append((time.perf_counter() - began) * 1000)
+        assert next_one == [f"{HOME}/out/00000"]
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{'next of 5,000 queued tasks':<42} {spread(took)} ms (at most 20); peak memory {memory:.0f} MB (under 120)")
+
+
+BENCHMARKS: dict[str, Callable[[Path], None]] = {
+    "import": importing,
+    "queue": queue,
+    "register": registering,
+    "trivial": trivial,
+    "throughput": throughput,
+    "filter": digital_filter,
+}
+
+
+def main(names: list[str]) -> None:
+    print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}")
+    for name in names or BENCHMARKS:
+        with tempfile.TemporaryDirectory(prefix="c2d-bench-") as folder:
+            BENCHMARKS[name](Path(folder))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
