@@ -20,11 +20,13 @@ from compute_to_data.errors import InvalidRequest
 #   shell's builtin of that name.
 # - The child runs in the background because a shell that waits for a foreground child handles
 #   a trapped SIGTERM only after it. (So, as POSIX has it, the child ignores SIGINT.)
+# - A `wait` that a signal interrupts answers with the signal's number: it is asked again, and
+#   knows the child no more (127) where its first answer was the child's own status.
 # - The c2d_ prefix: a variable of the script that the environment has too would be exported.
 _SCRIPT = r"""
 c2d_stdin=$1 c2d_stdout=$2 c2d_total=$3 c2d_index=0 c2d_stopping='' c2d_child=''
 shift 3
-trap 'c2d_stopping=1; [ -z "$c2d_child" ] || kill -TERM "$c2d_child" 2>/dev/null' TERM
+trap 'c2d_stopping=1 c2d_signal=1; [ -z "$c2d_child" ] || kill -TERM "$c2d_child" 2>/dev/null' TERM
 while [ "$#" -gt 0 ]; do
   c2d_allowed=$1 c2d_count=$2 c2d_number=1 c2d_line=exec c2d_child=''
   c2d_index=$((c2d_index + 1))
@@ -43,11 +45,13 @@ while [ "$#" -gt 0 ]; do
   eval "$c2d_line &"
   c2d_child=$!
   [ -z "$c2d_stopping" ] || kill -TERM "$c2d_child" 2>/dev/null
-  wait "$c2d_child"
-  c2d_status=$?
-  while kill -0 "$c2d_child" 2>/dev/null; do
-    wait "$c2d_child"
-    c2d_status=$?
+  c2d_status=''
+  while :; do
+    c2d_signal=''
+    wait "$c2d_child" 2>/dev/null
+    c2d_answer=$?
+    [ "$c2d_answer" -eq 127 ] && [ -n "$c2d_status" ] || c2d_status=$c2d_answer
+    [ -n "$c2d_signal" ] || break
   done
   if [ "$c2d_status" -ne 0 ] && { [ "$c2d_allowed" -eq 0 ] || [ -n "$c2d_stopping" ]; }; then
     printf 'command %s of %s (%s) exited %s\n' "$c2d_index" "$c2d_total" "$1" "$c2d_status" >&2

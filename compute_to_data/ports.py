@@ -214,7 +214,9 @@ class Limits:
 class Job:
     """What an engine runs for a task. There is at most one per task id.
 
-    ``outputs`` is the physical path of the one writable directory, seen as ``/outputs``.
+    ``outputs`` is the physical path of the one writable directory, seen as ``/outputs``. The job
+    starts in ``working_directory``, by default ``/tmp``, which is its ``HOME`` too. A program that
+    is not there ends it with status 127, one that cannot be run with 126.
     """
 
     task_id: str
@@ -242,7 +244,7 @@ class Exit:
 
 @dataclass(frozen=True)
 class Logs:
-    """The last ``log_bytes`` of each stream."""
+    """The last ``log_bytes`` of each stream; less where one stream flooded the other away."""
 
     stdout: bytes
     stderr: bytes
@@ -277,13 +279,15 @@ class Engine(Protocol):
         EngineError when the engine holds no such job."""
 
     def started(self, task_id: str) -> float | None:
-        """When the job started, in Unix seconds; None when the engine holds no such job."""
+        """When the job started, in Unix seconds; None when the engine holds no such job, or one
+        that was made and never started (``start`` replaces that)."""
 
     def stop(self, task_id: str, grace: float) -> None:
-        """Ask it to end (SIGTERM), after ``grace`` seconds make it; returns when it has ended."""
+        """Ask it to end (SIGTERM), after ``grace`` seconds (an engine may round up to whole ones)
+        make it; returns when it has ended. EngineError when the engine holds no such job."""
 
     def logs(self, task_id: str) -> Logs:
-        """What it wrote, bounded."""
+        """What it wrote, bounded. EngineError when the engine holds no such job."""
 
     def remove(self, task_id: str) -> None:
         """Afterwards nothing of the job is left in the engine; also when there never was one."""

@@ -57,6 +57,7 @@ def test_tasks_survive_workers_that_are_killed_at_random(docker_site: TrialSite)
         worker.wait()
         kills += 1
     worker = _worker(site)
+    wait_until(presence.ResourceLock(site.configuration, "tempZone", COMPUTE).is_held, "the last worker to serve")
     wait_until(lambda: unfinished() == 0, f"{TASKS} tasks after {kills} kills")
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(30) == 0

@@ -535,3 +535,15 @@ def property_names(node: Any) -> Iterator[str]:
         yield from node.get("properties", {})
     for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
         yield from property_names(part)
+
+
+@pytest.mark.parametrize("place", ["/outputs/a", "/tmp/x", "/inputs/y", "relative", "/a\n"])
+def test_where_commands_cannot_start(place: str) -> None:
+    assert refusal(task(process={"image": "i", "exec": "x", "cwd": place})).subject.startswith("/process/cwd")
+
+
+@pytest.mark.parametrize("place", ["/", "/outputs", "/tmp", "/usr/share", "/outputs2/a"])
+def test_where_commands_can_start(place: str) -> None:
+    found = request.parse(task(process={"image": "i", "exec": "x", "cwd": place}))
+    assert found.process is not None
+    assert found.process.working_directory == place
