@@ -101,11 +101,14 @@ class TaskRecord:
         return f"{self.task_id}.{place}"
 
     def state(self) -> State | None:
-        """The recorded state; None when the collection bears none (or is gone)."""
-        for avu in self._avus():
-            if avu.attribute == self.attributes.state:
-                return State(avu.value)
-        return None
+        """The recorded state; None when the collection bears none. Refused when it bears
+        several, or one that there is not: somebody else than a worker wrote it."""
+        found = [avu.value for avu in self._avus() if avu.attribute == self.attributes.state]
+        if not found:
+            return None
+        if len(found) > 1 or found[0] not in State.__members__:
+            raise Refused(self.collection, f"bears states that no worker wrote ({', '.join(found)[:200]})")
+        return State(found[0])
 
     def facts(self) -> dict[str, str]:
         """Every recorded fact by its short name (``exit_status``, ``reason``, ``state``...)."""

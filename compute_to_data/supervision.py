@@ -41,16 +41,17 @@ def supervise(engine: Engine, job: Job, watch: Watch, started: float) -> Exit:
     TaskFailed, with the job ended, for walltime or outputs over the limit; Cancelled likewise;
     Detached, with the job running on, when the worker is to stop.
     """
-    deadline = started + job.limits.walltime_seconds
+    # The wall clock may jump while we wait, so it is asked once only.
+    deadline = time.monotonic() + job.limits.walltime_seconds - max(0.0, time.time() - started)
     look = _FIRST_LOOK
     next_question = time.monotonic() + _CANCEL_EVERY
     while True:
-        ended = engine.wait(job.task_id, max(0.0, min(look, deadline - time.time())))
+        ended = engine.wait(job.task_id, max(0.0, min(look, deadline - time.monotonic())))
         if ended is not None:
             return ended
         if watch.stopping():
             raise Detached(job.task_id)
-        if time.time() >= deadline:
+        if time.monotonic() >= deadline:
             raise _ended(engine, job, watch, _too_long(job))
         if time.monotonic() >= next_question:
             next_question = time.monotonic() + _CANCEL_EVERY

@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -58,6 +59,7 @@ class Worker:
         self._stopping = threading.Event()
         self._in_flight: dict[str, Future[None]] = {}
         self._passed_over: set[str] = set()
+        self._troubles: Counter[str] = Counter()
         self._interrupted = True
         self._next_heartbeat = 0.0
 
@@ -121,9 +123,9 @@ class Worker:
 
     def _waiting(self, most: int) -> list[str]:
         """The next queued tasks, oldest first, without those we hold or cannot make sense of."""
-        known = len(self._in_flight) + len(self._passed_over)
-        found = self._tasks(State.QUEUED, most + known)
-        return [one for one in found if one not in self._in_flight and one not in self._passed_over][:most]
+        known = {*self._in_flight, *self._passed_over}  # before asking: what ends meanwhile is no news
+        found = self._tasks(State.QUEUED, most + len(known))
+        return [one for one in found if one not in known][:most]
 
     def _tasks(self, state: State, limit: int | None = None) -> tuple[str, ...]:
         attribute = self._configuration.attributes.state
@@ -163,9 +165,18 @@ class Worker:
         except Detached:
             log.info("%s goes on without us", collection)
         except Exception:
-            log.exception("%s could not be brought to an end, trying again", collection)
-            time.sleep(min(1.0, self._configuration.worker.poll_seconds))
-            self._interrupted = True
+            log.exception("%s could not be brought to an end", collection)
+            self._try_again(collection)
+
+    def _try_again(self, collection: str) -> None:
+        """Later, unless it has failed us too often: then it waits for the next worker."""
+        self._troubles[collection] += 1
+        if self._troubles[collection] > self._configuration.worker.attempts:
+            log.error("passing over %s until a worker starts again", collection)
+            self._passed_over.add(collection)
+            return
+        self._stopping.wait(min(1.0, self._configuration.worker.poll_seconds))
+        self._interrupted = True
 
     def _run_task(self, collection: str) -> Ending | None:
         try:
@@ -177,6 +188,9 @@ class Worker:
             self._passed_over.add(collection)
             return None
         try:
+            state = record.state()
+            if state is None or state.is_final:
+                return None
             record.sealed_owner()
             task = submission.recorded_task(catalog.read(record.request_path), record.request_path)
             role = role_named(self._configuration, record.facts().get("role", task.role))

@@ -67,6 +67,7 @@ class Execution:
         self.staged: tuple[Staged, ...] = ()
         self.stage_in_seconds = 0.0
         self.exit_status = ""
+        self.adopted = False
         self.logs = Logs(b"", b"")
         self.files: tuple[OutputFile, ...] = ()
         self.after_sandbox: Callable[[], None] = lambda: None
@@ -80,10 +81,14 @@ class Execution:
         return self.record.facts().get("cancel", "")
 
 
-_LONGEST_REASON = 1000
+_LONGEST_REASON = 2000
+"""Bytes; iRODS holds AVU values of up to 2,700."""
 
 
 def printable(text: str) -> str:
     """``text`` on one line, without control characters, short enough for an AVU."""
     shown = "".join(c if c.isprintable() else " " for c in text)
-    return shown if len(shown) <= _LONGEST_REASON else shown[:_LONGEST_REASON] + "..."
+    encoded = shown.encode("utf-8", "replace")
+    if len(encoded) <= _LONGEST_REASON:
+        return shown
+    return encoded[:_LONGEST_REASON].decode("utf-8", "ignore") + "..."

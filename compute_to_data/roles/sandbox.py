@@ -32,7 +32,8 @@ def run_in_sandbox(execution: Execution) -> None:
     """Start the job, or find the one an interrupted attempt started, and wait for its end."""
     engine = execution.bench.engine
     started = _started_before(execution)
-    execution.job = job = _job(execution, adopted=started is not None)
+    execution.adopted = started is not None
+    execution.job = job = _job(execution)
     push_removals(execution)
     if execution.resumed_from is State.STAGING_OUT:
         execution.exit = _recorded_exit(execution)
@@ -64,10 +65,10 @@ def _started_before(execution: Execution) -> float | None:
     return execution.bench.engine.started(execution.record.job_id)
 
 
-def _job(execution: Execution, adopted: bool) -> Job:
+def _job(execution: Execution) -> Job:
     bench, record, task = execution.bench, execution.record, execution.task
     execution.program = program = _program(execution)
-    image = _image(execution, program, adopted)
+    image = _image(execution, program)
     timeout = task.process.timeout_seconds if task.process else None
     return Job(
         task_id=record.job_id,
@@ -83,9 +84,9 @@ def _job(execution: Execution, adopted: bool) -> Job:
     )
 
 
-def _image(execution: Execution, program: Program, adopted: bool) -> Image:
+def _image(execution: Execution, program: Program) -> Image:
     """What is to run; for a job that runs already, what does, whatever its name means by now."""
-    if adopted or execution.resumed_from is State.STAGING_OUT:
+    if execution.adopted or execution.resumed_from is State.STAGING_OUT:
         return Image(program.image, execution.record.facts()["image_digest"])
     image = execution.bench.engine.identify(program.image)
     execution.bench.configuration.permit(image)
@@ -178,7 +179,7 @@ def _check_exit(execution: Execution, exit: Exit, job: Job) -> None:
             f"the task needed more than its {job.limits.memory_bytes} bytes and was ended",
             "Ask for more in limits.memory_bytes",
         )
-    if exit.finished - exit.started > job.limits.walltime_seconds + execution.watch.grace + 1:
+    if execution.adopted and exit.finished - exit.started > job.limits.walltime_seconds + execution.watch.grace + 1:
         raise TaskFailed(  # it ended by itself, too late, while no worker watched
             ReasonCode.WALLTIME_EXCEEDED,
             "walltime",

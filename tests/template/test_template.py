@@ -247,6 +247,17 @@ class TestWhoMayBorrowAnOwnersRights:
             assert site.ended(submitted)["state"] == "COMPLETED"
         assert site.alice.avus(Entity(EntityKind.COLLECTION, forged)) == (state,)
 
+    def test_states_that_no_worker_wrote_end_the_task(self, site: TrialSite) -> None:
+        submitted = site.submit(site.request("/bin/sh", "-c", "echo 1 > /outputs/one"))
+        odd = Avu("irods::compute_to_data::state", "COMPLETED", COMPUTE)
+        site.alice.annotate(Entity(EntityKind.COLLECTION, submitted.collection), add=[odd])
+        with site.working():
+            wait_until(lambda: "reason" in site.record(submitted).facts(), "the end")
+        facts = site.record(submitted).facts()
+        assert (facts["state"], facts["reason_code"]) == ("FAILED", "refused")
+        assert "no worker wrote" in facts["reason"]
+        assert set(site.contents(submitted.collection)) == {"task.json"}
+
     def test_a_private_input_of_another_stays_private(self, site: TrialSite) -> None:
         site.bob.write("/tempZone/home/bob/secret", b"secret")
         request = site.request("/bin/cp", "/inputs/secret", "/outputs/", inputs=["/tempZone/home/bob/secret"])
