@@ -11,6 +11,7 @@ import base64
 import errno
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +22,6 @@ from compute_to_data.errors import ReasonCode, TaskFailed
 _BLOCK = 1 << 20
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-MAXIMUM_NAME_BYTES = 255
 MAXIMUM_PATH_BYTES = 1087
 """The longest logical path iRODS holds: MAX_NAME_LEN (1088) with its closing NUL."""
 MAXIMUM_DEPTH = 64
@@ -140,19 +140,19 @@ def _walk(
     for entry in found:
         relative = f"{prefix}{entry.name}"
         _check_name(entry.name, relative, collection, frozenset() if prefix else reserved)
-        status = entry.stat(follow_symlinks=False)
-        if _is_directory(status):
+        if entry.is_dir(follow_symlinks=False):
             below = _open(entry.name, _DIRECTORY, descriptor, relative)
             try:
                 yield from _walk(below, f"{relative}/", collection, reserved, file_limit)
             finally:
                 os.close(below)
         else:
-            yield _read(entry.name, descriptor, relative, status)
+            if not entry.is_file(follow_symlinks=False):
+                _check_kind(relative, entry.stat(follow_symlinks=False))
+            yield _read(entry.name, descriptor, relative)
 
 
-def _read(name: str, directory: int, relative: str, seen: os.stat_result) -> OutputFile:
-    _check_kind(relative, seen)
+def _read(name: str, directory: int, relative: str) -> OutputFile:
     descriptor = _open(name, _FILE, directory, relative)
     try:
         status = os.fstat(descriptor)
@@ -161,12 +161,13 @@ def _read(name: str, directory: int, relative: str, seen: os.stat_result) -> Out
             os.fchmod(descriptor, status.st_mode & 0o777)
         digest = hashlib.sha256()
         size = 0
+        wanted = min(status.st_size + 1, _BLOCK)  # a buffer of a block would cost more than a small file
         while True:
-            block = os.read(descriptor, _BLOCK)
-            if not block:
-                break
-            size += len(block)
+            block = os.read(descriptor, wanted)
             digest.update(block)
+            size += len(block)
+            if len(block) < wanted:  # a regular file gives less only at its end
+                break
     finally:
         os.close(descriptor)
     return OutputFile(relative, size, checksum_text(digest.digest()), (status.st_dev, status.st_ino))
@@ -196,28 +197,29 @@ _KINDS = (
 
 
 def _check_kind(relative: str, status: os.stat_result) -> None:
-    for matches, what in _KINDS:
-        if matches(status.st_mode):
-            raise _refused(relative, f"{what}; only regular files and directories become outputs")
-    if not stat.S_ISREG(status.st_mode):
-        raise _refused(relative, "is not a regular file")
-    if status.st_nlink != 1:
-        raise _refused(relative, f"has {status.st_nlink} hard links; an output must be a file of its own")
+    if stat.S_ISREG(status.st_mode):
+        if status.st_nlink != 1:
+            raise _refused(relative, f"has {status.st_nlink} hard links; an output must be a file of its own")
+        return
+    what = next((what for matches, what in _KINDS if matches(status.st_mode)), "is not a regular file")
+    raise _refused(relative, f"{what}; only regular files and directories become outputs")
+
+
+_UNSPEAKABLE = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def _check_name(name: str, relative: str, collection: str, reserved: frozenset[str]) -> None:
     try:
-        encoded = name.encode("utf-8")
+        logical = len(collection.encode()) + 1 + len(relative.encode())
     except UnicodeEncodeError:
         raise _refused(relative, "has a name that is not UTF-8") from None
-    if any(ord(character) < 32 or ord(character) == 127 for character in name):
+    if _UNSPEAKABLE.search(name):
         raise _refused(relative, "has a control character in its name")
     if name.startswith("-"):
         raise _refused(relative, "has a name that begins with '-', which commands take for an option")
     if "++++" in name:
         raise _refused(relative, "has '++++' in its name, which separates keywords in iRODS calls")
-    logical = len(collection.encode("utf-8")) + 1 + len(relative.encode("utf-8", "surrogateescape"))
-    if len(encoded) > MAXIMUM_NAME_BYTES or logical > MAXIMUM_PATH_BYTES:
+    if logical > MAXIMUM_PATH_BYTES:
         raise _refused(relative, f"has a name too long for iRODS ({logical} bytes as a logical path)")
     if name in reserved:
         raise _refused(relative, "has a name that this product keeps for the task's own record")

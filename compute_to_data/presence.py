@@ -148,21 +148,18 @@ def call_worker(configuration: Configuration, zone: str, resource: str) -> None:
         _start_worker(configuration, zone, resource)
 
 
-_children: list[subprocess.Popen[bytes]] = []
-"""Workers started here. Kept so that one which ends before us is reaped with the next start."""
-
-
 def _start_worker(configuration: Configuration, zone: str, resource: str) -> None:
-    """A process of its own, in its own session: it must outlive the agent that asked for it."""
-    command = [sys.executable, "-m", "compute_to_data.worker"]
+    """A process in its own session that is nobody's child: it must outlive the agent that asked
+    for it, and leave it no zombie. The shell that starts it sees its words, never reads them."""
+    command = configuration.worker.command or (sys.executable, "-m", "compute_to_data.worker")
     arguments = ["--configuration", configuration.source, "--resource", resource, "--on-demand"]
     with open(_file(configuration, zone, resource, "log"), "ab") as log:
-        child = subprocess.Popen(
-            [*command, *arguments],
+        subprocess.run(
+            ["/bin/sh", "-c", '"$@" &', "sh", *command, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
             cwd="/",
+            check=True,
         )
-    _children.append(child)

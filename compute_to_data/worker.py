@@ -116,7 +116,7 @@ class Worker:
         return True
 
     def _take(self, slots: ThreadPoolExecutor) -> None:
-        free = self._configuration.worker.slots - len(self._in_flight)
+        free = 2 * self._configuration.worker.slots - len(self._in_flight)  # one waits behind each slot
         if free > 0:
             for collection in self._waiting(free):
                 self._begin(slots, collection)

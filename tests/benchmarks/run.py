@@ -126,19 +126,22 @@ def throughput(folder: Path) -> None:
     place = folder / "floor"
     place.mkdir()
     os.chown(place, 65534, 65534)
-    bodies = [floor.body(TRIVIAL, place) for _ in range(100)]
-    with ThreadPoolExecutor(2) as pool:
-        began = time.perf_counter()
-        list(pool.map(floor.run, bodies))
-        floor_rate = 100 / (time.perf_counter() - began)
-    submitted = [site.submit(site.request(*TRIVIAL)) for _ in range(100)]
-    began = time.perf_counter()
-    with site.working():
-        for one in submitted:
-            if site.ended(one)["state"] != "COMPLETED":
-                raise RuntimeError("a task failed")
-        rate = 100 / (time.perf_counter() - began)
-    report("100 trivial tasks, 2 slots", floor_rate, rate, "tasks/s", ">= 0.9")
+    spent, worked = 0.0, 0.0
+    with ThreadPoolExecutor(2) as pool, site.working():
+        for number in range(1, 6):  # in turn, so that both meet the machine in the same moods
+            bodies = [floor.body(TRIVIAL, place) for _ in range(20)]
+            began = time.perf_counter()
+            list(pool.map(floor.run, bodies))
+            spent += time.perf_counter() - began
+            for _ in range(20):
+                site.submit(site.request(*TRIVIAL))
+            began = time.perf_counter()
+            presence.call_worker(site.configuration, "tempZone", COMPUTE)
+            # Asked rarely, so that asking takes nothing from the two processors the work is done on.
+            while len(site.storage.tasks("irods::compute_to_data::state", "COMPLETED", COMPUTE)) < 20 * number:
+                time.sleep(0.02)
+            worked += time.perf_counter() - began
+    report("100 trivial tasks, 2 slots", 100 / spent, 100 / worked, "tasks/s", ">= 0.9")
 
 
 DIRECT = """

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import calendar
 import math
-import os
-import socket
+import struct
 import threading
 import time
 from collections.abc import Mapping
@@ -19,15 +18,15 @@ from requests.exceptions import RequestException
 from compute_to_data.engines import checks
 from compute_to_data.engines.docker import images, sandbox
 from compute_to_data.engines.docker import settings as docker_settings
+from compute_to_data.engines.docker.connection import connect
 from compute_to_data.engines.docker.host import check_host
 from compute_to_data.engines.docker.messages import asking_about, timed_out
 from compute_to_data.engines.docker.sandbox import container_name
 from compute_to_data.errors import EngineError, ImageMissing
 from compute_to_data.ports import Exit, Image, Job, Logs
 
-_CONNECTIONS = 64  # kept open for as many threads; more of them is slower, not wrong
-_DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 _SHORTEST_WAIT = 0.05  # seconds; an ended container's answer needs some time, too
+_FRAME = struct.Struct(">BxxxL")
 _NEVER = "0001-01-01T00:00:00Z"
 
 
@@ -50,6 +49,7 @@ class DockerEngine:
         self._lock = threading.Lock()
         self._client: APIClient | None = None
         self._volumes: dict[str, tuple[str, ...]] = {}
+        self._log_bytes: dict[str, int] = {}
 
     def check(self) -> None:
         """EngineError when the daemon does not answer or cannot keep the sandbox's promises."""
@@ -93,6 +93,7 @@ class DockerEngine:
                 with suppress(DockerException, RequestException):
                     self._docker().remove_container(name, force=True, v=True)
                 raise
+        self._log_bytes[job.task_id] = job.limits.log_bytes
 
     def _create(self, body: dict[str, Any], name: str) -> None:
         """A container of that name that never started is what a lost worker left: replaced."""
@@ -163,14 +164,20 @@ class DockerEngine:
         """The last ``log_bytes`` of each stream. EngineError when there is no such job."""
         name = container_name(task_id)
         with asking_about(f"task {task_id}"):
-            bound = int(self._inspect(task_id)["Config"]["Labels"][sandbox.LOG_BYTES_LABEL])
-            stdout: bytes = self._docker().logs(name, stdout=True, stderr=False)
-            stderr: bytes = self._docker().logs(name, stdout=False, stderr=True)
+            bound = self._log_bytes.get(task_id)
+            if bound is None:  # another worker started it
+                bound = int(self._inspect(task_id)["Config"]["Labels"][sandbox.LOG_BYTES_LABEL])
+            # The client's own call would read one stream at a time and inspect before each.
+            url = self._docker()._url("/containers/{0}/logs", name)  # type: ignore[attr-defined]
+            answer = self._docker().get(url, params={"stdout": 1, "stderr": 1}, timeout=self._seconds)
+            answer.raise_for_status()
+        stdout, stderr = _streams(answer.content)
         return Logs(stdout[-bound:] if bound else b"", stderr[-bound:] if bound else b"")
 
     def remove(self, task_id: str) -> None:
         """As the port says: a running job is killed, its volumes go too."""
         name = container_name(task_id)
+        self._log_bytes.pop(task_id, None)
         with asking_about(f"task {task_id}"), suppress(NotFound):
             try:
                 self._docker().remove_container(name, force=True, v=True)
@@ -198,21 +205,23 @@ class DockerEngine:
         """The client, made at the first call: it asks the daemon for its version once."""
         with self._lock:
             if self._client is None:
-                address = self._settings.socket or os.environ.get("DOCKER_HOST") or _DEFAULT_SOCKET
-                _knock(address, self._seconds)
-                client = APIClient(address, timeout=self._seconds, max_pool_size=_CONNECTIONS)
-                client.trust_env = False  # no proxy stands between us and the daemon's socket
-                self._client = client
+                self._client = connect(self._settings.socket, self._seconds)
             return self._client
 
 
-def _knock(address: str, timeout: float) -> None:
-    """Docker's client forgets an open socket each time it cannot connect: see whether it can."""
-    scheme, _, path = address.partition("://")
-    if scheme == "unix":
-        with socket.socket(socket.AF_UNIX) as knock:
-            knock.settimeout(timeout)
-            knock.connect(path)
+def _streams(content: bytes) -> tuple[bytes, bytes]:
+    """Standard output and error out of Docker's frames: which stream, three zeros, a length, bytes.
+
+    https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerAttach
+    """
+    pieces: dict[int, list[bytes]] = {1: [], 2: []}
+    place = 0
+    while place + _FRAME.size <= len(content):
+        stream, length = _FRAME.unpack_from(content, place)
+        place += _FRAME.size
+        pieces.setdefault(stream, []).append(content[place : place + length])
+        place += length
+    return b"".join(pieces[1]), b"".join(pieces[2])
 
 
 def _no_such_job(task_id: str, cause: Exception) -> NoReturn:

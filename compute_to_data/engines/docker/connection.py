@@ -1,0 +1,47 @@
+"""The connection to the daemon: one pool of open sockets for all threads and calls."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+from docker import APIClient
+from docker.transport import UnixHTTPAdapter
+
+_CONNECTIONS = 64  # kept open for as many threads; more of them is slower, not wrong
+_DEFAULT_SOCKET = "unix:///var/run/docker.sock"
+
+
+class _OnePool(UnixHTTPAdapter):
+    """Docker's own adapter keeps a pool for each address, which names the container: every call
+    would connect anew, and drop the sockets of another. There is one daemon, so one pool."""
+
+    def get_connection(self, url: str | bytes, proxies: Any = None) -> Any:
+        return super().get_connection("http+docker://localhost", proxies)
+
+
+def connect(address: str, timeout: int) -> APIClient:
+    """A client of the daemon at ``address``, or at $DOCKER_HOST, or at its usual socket.
+
+    OSError or a DockerException when nothing answers there.
+    """
+    address = address or os.environ.get("DOCKER_HOST") or _DEFAULT_SOCKET
+    _knock(address, timeout)
+    client = APIClient(address, timeout=timeout, max_pool_size=_CONNECTIONS)
+    client.trust_env = False  # no proxy stands between us and the daemon's socket
+    scheme, _, path = address.partition("://")
+    if scheme == "unix":
+        adapter = _OnePool(f"http+unix://{path}", timeout, max_pool_size=_CONNECTIONS)
+        client.get_adapter("http+docker://").close()
+        client.mount("http+docker://", adapter)
+    return client
+
+
+def _knock(address: str, timeout: float) -> None:
+    """Docker's client forgets an open socket each time it cannot connect: see whether it can."""
+    scheme, _, path = address.partition("://")
+    if scheme == "unix":
+        with socket.socket(socket.AF_UNIX) as knock:
+            knock.settimeout(timeout)
+            knock.connect(path)

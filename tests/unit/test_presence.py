@@ -1,0 +1,107 @@
+"""The lock says who serves a resource and dies with its holder; the bell wakes at once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from compute_to_data import configuration as configuration_module
+from compute_to_data.configuration import Configuration
+from compute_to_data.presence import Bell, Held, ResourceLock, call_worker, scope
+
+
+def configured(folder: Path, **worker: object) -> Configuration:
+    document = {
+        "zone": {"kind": "embedded", "directory": str(folder / "zone")},
+        "images": [],
+        "worker": {"state_directory": str(folder / "state"), **worker},
+    }
+    file = folder / "site.json"
+    file.write_text(json.dumps(document))
+    return configuration_module.load(str(file))
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Configuration:  # type: ignore[override]
+    return configured(tmp_path)
+
+
+HOLDER = """
+import sys
+from compute_to_data import configuration
+from compute_to_data.presence import ResourceLock
+ResourceLock(configuration.load(sys.argv[1]), "z", "r").acquire()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_lock_names_its_holder_and_dies_with_it(site: Configuration) -> None:
+    lock = ResourceLock(site, "z", "r")
+    assert not lock.is_held()
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, site.source], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        assert lock.is_held()
+        with pytest.raises(Held, match=f"process {holder.pid} on "):
+            lock.acquire()
+        holder.kill()
+        holder.wait()
+    lock.acquire()
+    lock.release()
+    assert not lock.is_held()
+
+
+def test_resources_and_zones_are_locked_one_by_one(site: Configuration) -> None:
+    held = ResourceLock(site, "z", "r")
+    held.acquire()
+    for zone, resource in (("z", "other"), ("other", "r"), ("z-r", ""), ("z", "r/.."), ("z", "r_")):
+        another = ResourceLock(site, zone, resource)
+        another.acquire()
+        another.release()
+    held.release()
+
+
+def test_a_ring_wakes_the_listener_at_once(site: Configuration) -> None:
+    bell = Bell(site, "z", "r")
+    bell.listen()
+    assert not bell.wait(0)
+    threading.Timer(0.05, Bell(site, "z", "r").ring).start()
+    began = time.monotonic()
+    assert bell.wait(30)
+    assert time.monotonic() - began < 10
+    bell.close()
+
+
+def test_many_rings_are_one_and_none_needs_a_listener(site: Configuration) -> None:
+    ringer = Bell(site, "z", "r")
+    ringer.ring()  # nobody has ever listened
+    bell = Bell(site, "z", "r")
+    bell.listen()
+    for _ in range(100_000):
+        ringer.ring()
+    assert bell.wait(0)
+    assert not bell.wait(0)
+    bell.close()
+    ringer.ring()  # nobody listens any more
+
+
+def test_without_leave_no_worker_is_started(site: Configuration, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a worker was started"))
+    call_worker(site, "z", "r")
+
+
+def test_installations_do_not_share_a_scope(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    one, other = configured(tmp_path / "a"), configured(tmp_path / "b")
+    assert scope(one, "z", "r") == scope(one, "z", "r")
+    assert len({scope(one, "z", "r"), scope(other, "z", "r"), scope(one, "z", "s"), scope(one, "y", "r")}) == 4
