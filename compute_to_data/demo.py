@@ -77,7 +77,8 @@ def _install_notebook_packages() -> None:
     if importlib.util.find_spec("papermill") and importlib.util.find_spec("matplotlib"):
         return
     print("installing papermill, nbconvert and matplotlib beside the demo (a minute, once)", flush=True)
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "-r", str(CONTAINER / "requirements.txt")]
+    # Not the image's pins: those are for its own Python.
+    command = [sys.executable, "-m", "pip", "install", "--quiet", f"{CHECKOUT}[notebook]"]
     subprocess.run(command, check=True)
 
 
