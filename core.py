@@ -7,10 +7,10 @@ server log what is wrong, and return an error to whoever calls them.
 An administrator with rules of their own adds the `try` block below to their core.py.
 """
 
-__all__ = ["container_dispatch"]
+__all__ = ["container_dispatch", "container_submit"]
 
 try:
-    from compute_to_data.rulebase import container_dispatch
+    from compute_to_data.rulebase import container_dispatch, container_submit
 except BaseException as _error:  # noqa: BLE001 - SystemExit from a broken module, too, must not stop the zone
     _problem = f"compute_to_data cannot be loaded: {type(_error).__name__}: {_error}"
     _told: "list[bool]" = []
@@ -22,3 +22,5 @@ except BaseException as _error:  # noqa: BLE001 - SystemExit from a broken modul
             callback.writeLine("serverLog", _problem)
         callback.writeLine("stdout", "compute_to_data is not installed correctly; tell the administrator.")
         return -154000  # SYS_INTERNAL_ERR
+
+    container_submit = container_dispatch

@@ -89,7 +89,8 @@ class ZoneSettings:
 class WorkerSettings:
     """``slots`` tasks at a time a resource; ``attempts`` before a task that keeps getting lost
     fails; ``state_directory`` holds locks and wake-up sockets; ``on_demand``: a submission may
-    start a worker, which ends after ``idle_seconds`` without work."""
+    start a worker, which ends after ``idle_seconds`` without work; ``command`` starts one (empty:
+    the Python that asks for it), the worker's own arguments follow it."""
 
     slots: int = 2
     attempts: int = 3
@@ -98,6 +99,7 @@ class WorkerSettings:
     idle_seconds: float = 30.0
     poll_seconds: float = 5.0
     stop_grace_seconds: float = 10.0
+    command: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,7 @@ _MAXIMUM_LIMITS = Limits(
 
 _ROLES: Mapping[str, str] = {
     "CONTAINER": "compute_to_data.roles.container:Container",
+    "IMAGE_PROCESSING": "compute_to_data.roles.image_processing:ImageProcessing",
     "SIGNAL_PROCESSING": "compute_to_data.roles.signal_processing:SignalProcessing",
 }
 

@@ -1,23 +1,51 @@
-"""``container_dispatch`` behind its rule: submit, wake the worker, wait, report."""
+"""The rules behind their boundary: submit, wake the worker, and wait and report or not."""
 
 from __future__ import annotations
 
 import time
 
 from compute_to_data import presence, submission
-from compute_to_data.errors import Code, InvalidRequest
+from compute_to_data.errors import Code, EngineError, InvalidRequest
 from compute_to_data.model import name_of
 from compute_to_data.record import State, TaskRecord
-from compute_to_data.rule_boundary import Site
+from compute_to_data.rule_boundary import Site, with_code
 
 _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.1
 _CALL_AGAIN_SECONDS = 5.0
 """A worker on demand may have been killed: look again every so often."""
+_VAIN_CALLS = 4
+"""So many calls in a row that no worker was there for, and it does not start at all."""
 
 
 def run(site: Site, command: str, configuration_object: str, resource: str, output_locator: str, task_id: str) -> int:
-    """Returns 0 for COMPLETED, else the iRODS code of the failure, after telling the user why."""
+    """Returns 0 for COMPLETED, else the iRODS code of the failure, after telling the user why.
+
+    A delayed rule does not wait: it would hold one of the zone's few delay executors, and nobody
+    would read what it tells. It returns 0 for a task that is queued.
+    """
+    record = _submit(site, command, configuration_object, resource, output_locator, task_id)
+    if site.delayed:
+        _call_worker(site, record)
+        return 0
+    state = follow(site, record)
+    if not state.is_final:
+        site.log(f"nobody waits for {record.collection} any more; it goes on")
+        return 0
+    return _report(site, record, state)
+
+
+def submit(
+    site: Site, command: str, configuration_object: str, resource: str, output_locator: str, task_id: str
+) -> int:
+    """Queue a task, hand its id back in ``task_id``, and return 0 at once."""
+    _call_worker(site, _submit(site, command, configuration_object, resource, output_locator, task_id))
+    return 0
+
+
+def _submit(
+    site: Site, command: str, configuration_object: str, resource: str, output_locator: str, task_id: str
+) -> TaskRecord:
     if command != "containers.run":
         raise InvalidRequest(
             "docker command",
@@ -33,15 +61,17 @@ def run(site: Site, command: str, configuration_object: str, resource: str, outp
         output_collection=output_locator,
         task_id=task_id,
     )
+    site.hand_back("task_id", submitted.task_id)
     site.tell(f"task {submitted.task_id} queued on {submitted.resource} ({submitted.choice})")
-    record = TaskRecord(site.catalog, site.configuration.attributes, submitted.collection, submitted.resource)
-    return _report(site, record, follow(site, record))
+    return TaskRecord(site.catalog, site.configuration.attributes, submitted.collection, submitted.resource)
 
 
 def follow(site: Site, record: TaskRecord) -> State:
-    """Wait for the final state, telling each state as it is seen."""
-    zone = site.catalog.user.zone
-    pause, next_call, seen = _FIRST_PAUSE, 0.0, State.QUEUED
+    """Wait for the final state, telling each state as it is seen; no longer than somebody listens.
+
+    EngineError when a worker is to be started on demand and does not start.
+    """
+    pause, next_call, seen, vain = _FIRST_PAUSE, 0.0, State.QUEUED, 0
     while True:
         state = record.state()
         if state is None:
@@ -49,13 +79,41 @@ def follow(site: Site, record: TaskRecord) -> State:
         if state is not seen:
             site.tell(f"task {record.task_id} {state.value}")
             seen, pause = state, _FIRST_PAUSE
-        if state.is_final:
+        if state.is_final or site.abandoned():
             return state
         if time.monotonic() >= next_call:
-            presence.call_worker(site.configuration, zone, record.resource)
+            vain = 0 if _call_worker(site, record) else vain + 1
+            if vain > _VAIN_CALLS and state is State.QUEUED:
+                raise _no_worker(site, record)
             next_call = time.monotonic() + _CALL_AGAIN_SECONDS
         time.sleep(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+
+def _call_worker(site: Site, record: TaskRecord) -> bool:
+    """Wake (or start) the worker where this is its server; False when one had to be started.
+
+    The task is queued: a worker that cannot be called finds it with its next look at the queue.
+    """
+    host = next((one.host for one in site.catalog.resources() if one.name == record.resource), "")
+    if host not in site.hosts:
+        return True
+    zone = record.collection.split("/")[1]  # the user's own zone may be another one
+    try:
+        there = presence.ResourceLock(site.configuration, zone, record.resource).is_held()
+        presence.call_worker(site.configuration, zone, record.resource)
+    except OSError as error:
+        site.log(f"the worker of {record.resource} cannot be called: {error}")
+        return True
+    return there or not site.configuration.worker.on_demand
+
+
+def _no_worker(site: Site, record: TaskRecord) -> EngineError:
+    return EngineError(
+        f"resource {record.resource}",
+        f"its worker does not start, and task {record.task_id} stays queued",
+        f"An administrator finds the reason in the .log files of {site.configuration.worker.state_directory}",
+    )
 
 
 def _report(site: Site, record: TaskRecord, state: State) -> int:
@@ -64,6 +122,8 @@ def _report(site: Site, record: TaskRecord, state: State) -> int:
         site.tell(f"results in {record.collection}: {', '.join(names)}")
         return 0
     facts = record.facts()
-    site.tell(f"task {record.task_id} {state.value}: {facts.get('reason', 'no reason was recorded')}")
-    code = int(facts.get("error_code", "0"))
-    return code if code < 0 else int(Code.SYS_INTERNAL_ERR)
+    recorded = int(facts.get("error_code", "0"))
+    code = recorded if recorded < 0 else int(Code.SYS_INTERNAL_ERR)
+    reason = facts.get("reason", "no reason was recorded")
+    site.tell(with_code(f"task {record.task_id} {state.value}: {reason}", code))
+    return code

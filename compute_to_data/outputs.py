@@ -40,25 +40,29 @@ class OutputFile:
 
 @dataclass(frozen=True)
 class Usage:
-    """What a directory holds: bytes (allocated or apparent, whichever is more) and entries."""
+    """What a directory holds: bytes (allocated or apparent, whichever is more) and entries.
+
+    ``hidden``: a place that cannot be looked into (no permission, or deeper than any output may
+    lie), which could hold anything.
+    """
 
     size: int
     entries: int
+    hidden: bool = False
 
 
 def measure(directory: str, stop_above: int) -> Usage:
     """Bytes and entries below ``directory``; ends early once ``stop_above`` bytes are passed.
 
     Used while the job runs, so names that vanish under the walk are passed over; links are
-    counted, never followed. What cannot be looked into (a directory without permissions, or
-    deeper than any output may lie) could hide anything, so it counts as past the bound.
+    counted, never followed.
     """
     size = entries = 0
     pile = [(directory, 0)]
     while pile and size <= stop_above:
         place, depth = pile.pop()
         if depth > MAXIMUM_DEPTH:
-            return Usage(stop_above + 1, entries)
+            return Usage(size, entries, hidden=True)
         try:
             with os.scandir(place) as found:
                 for entry in found:
@@ -71,7 +75,7 @@ def measure(directory: str, stop_above: int) -> Usage:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError:
-            return Usage(stop_above + 1, entries)
+            return Usage(size, entries, hidden=True)
     return Usage(size, entries)
 
 

@@ -77,16 +77,16 @@ class Catalog(Protocol):
 
     def remove(self, logical_path: str, *, recursive: bool = False) -> None:
         """Delete a data object with all replicas, or a collection (-821000 when not empty
-        and not ``recursive``); no trash. Needs own for data objects and collections."""
+        and not ``recursive``); no trash. Needs delete_object."""
 
     def rename(self, source: str, destination: str) -> None:
         """Move in the catalog (needs own on the source, modify_object on the new parent). Files
         at vault plus logical path move along: physical paths must be read again."""
 
     def annotate(self, entity: Entity, *, add: Iterable[Avu] = (), remove: Iterable[Avu] = ()) -> None:
-        """Remove, then add AVUs: all or nothing, and idempotent. Needs modify_metadata on
-        objects and collections, rodsadmin for resources and users (-830000). -130000 for an
-        unknown or hidden bearer, or an empty attribute or value."""
+        """Remove, then add AVUs: all or nothing, and idempotent. Needs modify_object on objects
+        and collections, rodsadmin for resources and users (-818000). -130000 for an unknown or
+        hidden bearer, or an empty attribute or value."""
 
     def annotate_all(self, data_objects: Sequence[str], add: Sequence[Avu]) -> None:
         """Put the same AVUs on many data objects; each object gets all of them or none.
@@ -119,7 +119,7 @@ class Catalog(Protocol):
 
     def replicate(self, data_object: str, resource: str) -> None:
         """Make a good replica under a root resource: needs modify_object (-121000).
-        One is there already: nothing happens. A child resource: -1816000; down: -1803000."""
+        One is there already: nothing happens. A child resource: -1816000; down: -168000."""
 
     def trim(self, data_object: str, number: int) -> None:
         """Drop one replica: needs modify_object; the last good one is kept (-402000)."""
@@ -136,7 +136,7 @@ class Catalog(Protocol):
         """
 
     def unregister(self, data_objects: Sequence[str]) -> None:
-        """Forget data objects without touching their files: needs own; missing ones are passed over."""
+        """Forget data objects without touching their files: needs delete_object; missing ones are passed over."""
 
 
 class Storage(Protocol):

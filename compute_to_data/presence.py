@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import random
 import select
 import socket
 import subprocess
@@ -20,6 +21,9 @@ import time
 
 from compute_to_data.configuration import Configuration
 from compute_to_data.errors import ComputeToDataError
+
+_ATTEMPTS = 30
+"""So often, over some 0.3 s, before a lock counts as held by a worker."""
 
 
 class Held(ComputeToDataError):
@@ -52,16 +56,14 @@ class ResourceLock:
     def acquire(self) -> None:
         """Take the lock, or raise Held naming who has it."""
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _locked(descriptor):
             holder = os.read(descriptor, 4096).decode(errors="replace")
             os.close(descriptor)
             raise Held(
                 f"resource {self._resource}",
                 f"is served by another worker ({_described(holder)})",
                 "Stop that one first, or leave it to its work",
-            ) from None
+            )
         about = {"pid": os.getpid(), "host": socket.gethostname(), "since": int(time.time())}
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(about).encode(), 0)
@@ -86,6 +88,18 @@ class ResourceLock:
         finally:
             os.close(descriptor)
         return False
+
+
+def _locked(descriptor: int) -> bool:
+    """Whether the lock could be taken. Whoever asks ``is_held`` has it for an instant, so one
+    refusal says nothing yet."""
+    for _ in range(_ATTEMPTS):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            time.sleep(random.uniform(0.001, 0.02))
+    return False
 
 
 def _described(holder: str) -> str:

@@ -46,8 +46,21 @@ class Outcome:
     extra: tuple[Avu, ...] = field(default=())
 
 
+_MOST_INPUTS_ON_OUTPUTS = 32
+"""With more inputs than these, only the task's collection names them: otherwise a task of a
+thousand inputs and a thousand outputs would put a million AVUs into the catalog."""
+
+
+def output_avus(attributes: Attributes, outcome: Outcome) -> tuple[Avu, ...]:
+    """The AVUs that stand on each output."""
+    facts = avus(attributes, outcome)
+    if len(outcome.inputs) <= _MOST_INPUTS_ON_OUTPUTS:
+        return facts
+    return tuple(avu for avu in facts if avu.attribute != attributes.named("input"))
+
+
 def avus(attributes: Attributes, outcome: Outcome) -> tuple[Avu, ...]:
-    """The AVUs that stand on the task's collection and on each output."""
+    """The AVUs that stand on the task's collection."""
 
     def fact(name: str, value: object, units: str = "") -> Avu:
         return Avu(attributes.named(name), str(value), units)

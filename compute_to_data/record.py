@@ -92,13 +92,9 @@ class TaskRecord:
         return f"{self.collection}/{REQUEST_NAME}"
 
     @property
-    def job_id(self) -> str:
-        """The key of this task's job in an engine.
-
-        Users may choose task ids, so two tasks can have the same one; their collections differ.
-        """
-        place = hashlib.sha256(self.collection.encode()).hexdigest()[:20]
-        return f"{self.task_id}.{place}"
+    def place(self) -> str:
+        """Tells this task from others of its id: users choose ids, but collections differ."""
+        return hashlib.sha256(self.collection.encode()).hexdigest()[:20]
 
     def state(self) -> State | None:
         """The recorded state; None when the collection bears none. Refused when it bears

@@ -2,48 +2,97 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-import logging
+import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from compute_to_data import configuration as configuration_module
 from compute_to_data.configuration import Configuration
-from compute_to_data.errors import Code, ComputeToDataError, InvalidRequest, zone_error
+from compute_to_data.errors import Code, ComputeToDataError, InvalidRequest
 from compute_to_data.ports import Catalog
 
-log = logging.getLogger(__name__)
+CONFIGURATION = "/etc/irods/compute_to_data.json"
+CONFIGURATION_VARIABLE = "COMPUTE_TO_DATA_CONFIGURATION"
+"""Set in the server's environment, it names another file."""
+
+_LONGEST_MESSAGE = 900
+"""Characters; iRODS cuts messages of its error stack at 1,024 bytes."""
+_DELAY_SERVER = "irodsDelayServer"
 
 
 @dataclass(frozen=True)
 class Site:
-    """What a rule works with: the calling user's session, the configuration, the user's ear."""
+    """What a rule works with: the calling user's session, the configuration, the user's ear.
+
+    ``hand_back(name, value)`` gives a value to the caller through the argument of that name;
+    ``log`` reaches the server's log; ``delayed``: the rule runs in one of the zone's few delay
+    executors, with nobody listening; ``hosts``: the names this server goes by; ``abandoned()``:
+    the client has gone away.
+    """
 
     catalog: Catalog
     configuration: Configuration
     tell: Callable[[str], None]
+    hand_back: Callable[[str, str], None]
+    log: Callable[[str], None]
+    delayed: bool = False
+    hosts: frozenset[str] = frozenset({"localhost"})
+    abandoned: Callable[[], bool] = lambda: False
 
 
 def call(function: Callable[..., int], rule_args: list[str], callback: Any, rei: Any) -> int:
     """Call the function behind a rule. Returns 0, or a negative iRODS code after telling why."""
+    told = [""]
 
     def tell(text: str) -> None:
-        callback.writeLine("stdout", text)
+        told.append(_sendable(text))
+        callback.writeLine("stdout", told[-1])
 
     try:
         _check_arguments(function, rule_args)
-        return function(site_of(rei, tell), *rule_args)
+        code = function(site_of(function, rule_args, callback, rei, tell), *rule_args)
     except ComputeToDataError as error:
-        tell(f"{function.__name__}: {error}")
-        return int(error.code)
+        code = int(error.code)
+        tell(with_code(f"{function.__name__}: {error}", code))
     except Exception as error:  # noqa: BLE001 - the boundary: the engine would only say -1828000
-        callback.writeLine("serverLog", f"{function.__name__}: {type(error).__name__}: {error}")
+        code = int(Code.SYS_INTERNAL_ERR)
+        callback.writeLine("serverLog", _sendable(f"{function.__name__}: {type(error).__name__}: {error}"))
         tell(f"{function.__name__}: internal error, see the server's log ({type(error).__name__})")
-        return int(Code.SYS_INTERNAL_ERR)
+    if code < 0:
+        _leave(callback, code, told[-1])
+    return code
+
+
+def with_code(text: str, code: int) -> str:
+    """A sentence with the code that goes with it: ``irule`` shows a user one or the other, never both."""
+    return f"{text} (iRODS code {code})"
+
+
+def _sendable(text: str) -> str:
+    """What the plugin can hand to the server: UTF-8 without NUL. Text of users may be neither, and
+    an error while telling an error would reach the engine."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\0")
+
+
+def _leave(callback: Any, code: int, text: str) -> None:
+    """Put the reason on the client's error stack as well. ``irule -r <engine>`` throws away what a
+    failing rule wrote to stdout; without ``-r`` it shows that, and throws away the code instead."""
+    explain = getattr(callback, "msiExit", None)  # an embedded zone's has none
+    if explain is not None:
+        with contextlib.suppress(RuntimeError):  # it fails with the very code, by design
+            explain(str(code), text[:_LONGEST_MESSAGE])
+
+
+def _parameters(function: Callable[..., int]) -> list[str]:
+    return list(inspect.signature(function).parameters)[1:]
 
 
 def _check_arguments(function: Callable[..., int], rule_args: list[str]) -> None:
-    names = list(inspect.signature(function).parameters)[1:]
+    names = _parameters(function)
     if len(rule_args) != len(names) or not all(isinstance(one, str) for one in rule_args):
         raise InvalidRequest(
             function.__name__,
@@ -52,16 +101,29 @@ def _check_arguments(function: Callable[..., int], rule_args: list[str]) -> None
         )
 
 
-def site_of(rei: Any, tell: Callable[[str], None]) -> Site:
+def site_of(
+    function: Callable[..., int], rule_args: list[str], callback: Any, rei: Any, tell: Callable[[str], None]
+) -> Site:
     """The zone that a rule was called in. The embedded zone's ``rei`` brings its own; the real
-    one is a struct of the rule engine plugin, whose adapter is not built yet."""
+    one is a struct of the rule engine plugin, and everything goes through ``callback``.
+
+    ZoneError (SYS_NOT_SUPPORTED) anywhere else; ConfigurationError for the site's file.
+    """
+
+    def log(text: str) -> None:
+        callback.writeLine("serverLog", _sendable(f"compute_to_data: {text}"))
+
+    def hand_back(name: str, value: str) -> None:
+        rule_args[_parameters(function).index(name)] = value
+
     attach = getattr(rei, "compute_to_data_session", None)
-    if attach is None:
-        raise zone_error(
-            Code.SYS_NOT_SUPPORTED,
-            "compute_to_data",
-            "this version works with the embedded zone only",
-            "Remove its line from core.py until a version for iRODS servers is installed",
-        )
-    catalog, configuration = attach()
-    return Site(catalog, configuration, tell)
+    if attach is not None:
+        catalog, configuration = attach()
+        return Site(catalog, configuration, tell, hand_back, log)
+    from compute_to_data.zones.rule_engine import Agent, AgentCatalog
+
+    agent = Agent(callback, rei)
+    configuration = configuration_module.load(os.environ.get(CONFIGURATION_VARIABLE) or CONFIGURATION)
+    delayed = agent.client_program == _DELAY_SERVER
+    hosts = frozenset({"localhost", socket.gethostname(), socket.getfqdn()})
+    return Site(AgentCatalog(agent), configuration, tell, hand_back, log, delayed, hosts, agent.client_is_gone)

@@ -35,6 +35,8 @@ from compute_to_data.task import InputKind, InputReference
 
 INPUTS = "/inputs"
 OUTPUTS = "/outputs"
+MOST_INPUTS = 1024
+"""Each is a mount of its own; as many as a request may name one by one."""
 _CLAIM_ATTEMPTS = 50
 
 
@@ -64,8 +66,16 @@ def resolve(catalog: Catalog, references: Sequence[InputReference]) -> tuple[Dat
             found.append(_readable(catalog, reference.logical_path))
         elif reference.kind is InputKind.COLLECTION:
             members = _members(catalog, reference.logical_path)
+            _bound(reference.logical_path, len(found) + len(members))
             found.extend(_readable(catalog, member.logical_path) for member in members)
     return tuple(found)
+
+
+def _bound(collection: str, count: int) -> None:
+    if count > MOST_INPUTS:
+        raise InvalidRequest(
+            collection, f"found {count} inputs, expected at most {MOST_INPUTS}", "Process them in several tasks"
+        )
 
 
 def _readable(catalog: Catalog, logical_path: str) -> DataObject:
@@ -96,9 +106,9 @@ def eligible(catalog: Catalog, collection: str, claim: str) -> Iterator[DataObje
             yield member
 
 
-def _claims(catalog: Catalog, data_object: DataObject, claim: str) -> set[str]:
+def _claims(catalog: Catalog, data_object: DataObject, claim: str) -> set[Avu]:
     entity = Entity(EntityKind.DATA_OBJECT, data_object.logical_path)
-    return {avu.value for avu in catalog.avus(entity) if avu.attribute == claim and avu.value}
+    return {avu for avu in catalog.avus(entity) if avu.attribute == claim}
 
 
 def nothing_to_claim(collection: str, claim: str) -> Refused:
@@ -111,35 +121,35 @@ def nothing_to_claim(collection: str, claim: str) -> Refused:
     )
 
 
-def claim_next(catalog: Catalog, collection: str, claim: str, task_id: str) -> DataObject:
+def claim_next(catalog: Catalog, collection: str, mine: Avu) -> DataObject:
     """Claim the first eligible data object for a task, or find the one it has claimed before.
 
     The catalog has no compare-and-set. So a task puts its claim and then looks: alone, it has
     won; with others, all who see each other step back and try again. Two can never both win,
     since each looks only after its own claim is visible.
     """
-    for logical_path in catalog.find(EntityKind.DATA_OBJECT, claim, task_id, within=collection):
+    for logical_path in catalog.find(EntityKind.DATA_OBJECT, mine.attribute, mine.value, mine.units, within=collection):
         return _readable(catalog, logical_path)
     for attempt in range(_CLAIM_ATTEMPTS):
         contested = False
-        for member in eligible(catalog, collection, claim):
+        for member in eligible(catalog, collection, mine.attribute):
             entity = Entity(EntityKind.DATA_OBJECT, member.logical_path)
-            catalog.annotate(entity, add=[Avu(claim, task_id)])
-            if _claims(catalog, member, claim) == {task_id}:
+            catalog.annotate(entity, add=[mine])
+            if _claims(catalog, member, mine.attribute) == {mine}:
                 return _readable(catalog, member.logical_path)
-            catalog.annotate(entity, remove=[Avu(claim, task_id)])
+            catalog.annotate(entity, remove=[mine])
             contested = True
         if not contested:
-            raise nothing_to_claim(collection, claim)
+            raise nothing_to_claim(collection, mine.attribute)
         time.sleep(random.uniform(0, 0.02 * (attempt + 1)))
     raise Refused(collection, "other tasks keep claiming its data objects first", "Submit the task again")
 
 
-def unclaim(catalog: Catalog, collection: str, claim: str, task_id: str) -> None:
+def unclaim(catalog: Catalog, collection: str, mine: Avu) -> None:
     """Take back whatever a task has claimed in a collection."""
-    for logical_path in catalog.find(EntityKind.DATA_OBJECT, claim, task_id, within=collection):
+    for logical_path in catalog.find(EntityKind.DATA_OBJECT, mine.attribute, mine.value, mine.units, within=collection):
         entity = Entity(EntityKind.DATA_OBJECT, logical_path)
-        catalog.annotate(entity, remove=[Avu(claim, task_id)])
+        catalog.annotate(entity, remove=[mine])
 
 
 def targets(data_objects: Iterable[DataObject]) -> tuple[str, ...]:
@@ -227,6 +237,7 @@ class InUse:
         finally:
             with self._lock:
                 self._users.subtract(logical_paths)
+                self._users = +self._users  # a worker runs for weeks: forget what nobody uses
 
     def if_unused(self, logical_path: str, action: Callable[[], object]) -> None:
         """Do ``action`` unless a task uses the path; none can begin to while it is being done."""

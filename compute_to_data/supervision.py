@@ -23,6 +23,9 @@ class Detached(Exception):
     """The worker is to stop and leaves the job running, for its successor to adopt."""
 
 
+_AT_ONCE = (ReasonCode.OUTPUT_LIMIT, ReasonCode.OUTPUT_REFUSED)
+
+
 @dataclass(frozen=True)
 class Watch:
     """What besides its own end can end the wait for a job.
@@ -61,13 +64,15 @@ def supervise(engine: Engine, job: Job, watch: Watch, started: float) -> Exit:
         before = time.monotonic()
         usage = outputs.measure(job.outputs, job.limits.output_bytes)
         look = min(max(_FIRST_LOOK, (time.monotonic() - before) * _WALK_SHARE), _LONGEST_LOOK)
+        if usage.hidden:
+            raise _ended(engine, job, watch, _hidden())
         if usage.size > job.limits.output_bytes or usage.entries > 2 * job.limits.output_files:
             raise _ended(engine, job, watch, _too_much(job))
 
 
 def _ended(engine: Engine, job: Job, watch: Watch, why: TaskFailed) -> TaskFailed:
     """Ends the job at once for what it did, with grace where a person asked."""
-    engine.stop(job.task_id, watch.grace if why.reason is not ReasonCode.OUTPUT_LIMIT else 0.0)
+    engine.stop(job.task_id, 0.0 if why.reason in _AT_ONCE else watch.grace)
     return why
 
 
@@ -77,6 +82,15 @@ def _too_long(job: Job) -> TaskFailed:
         "walltime",
         f"the task ran longer than its {job.limits.walltime_seconds:g} seconds and was ended",
         "Ask for more in limits.walltime_seconds",
+    )
+
+
+def _hidden() -> TaskFailed:
+    return TaskFailed(
+        ReasonCode.OUTPUT_REFUSED,
+        "outputs",
+        "a directory among them cannot be looked into, or lies too deep, and could hold anything",
+        "Leave directories their permissions, and nest them less",
     )
 
 

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from compute_to_data import configuration as configuration_module
-from compute_to_data import presence, submission
+from compute_to_data import notes, presence, submission
 from compute_to_data.configuration import Configuration
 from compute_to_data.errors import (
     Code,
@@ -98,6 +98,9 @@ class Worker:
             except ComputeToDataError as error:
                 log.error("the zone or the engine does not answer, trying again: %s", error)
                 self._interrupted = True
+            except Exception:  # whatever an adapter raises, one worker serves all users
+                log.exception("trying again")
+                self._interrupted = True
             if self._in_flight:
                 idle_since = time.monotonic()
             elif on_demand and time.monotonic() - idle_since > settings.idle_seconds and self._may_leave():
@@ -135,7 +138,10 @@ class Worker:
         """Take up every task that an earlier worker (or a lost connection) left unfinished, and
         remove jobs that belong to none."""
         unfinished = [one for state in UNFINISHED for one in self._tasks(state)]
-        known = {self._record(self._storage.catalog, one).job_id for one in (*unfinished, *self._in_flight)}
+        known = {notes.job_id_of(self._scope, one) for one in (*unfinished, *set(self._in_flight))}
+        queued = {notes.job_id_of(self._scope, one) for one in self._tasks(State.QUEUED)}
+        folder = notes.folder_of(self._configuration.worker.state_directory, self._scope)
+        notes.sweep(folder, known | queued)
         for job in self._engine.jobs(self._scope):
             if job not in known:
                 log.warning("removing job %s: it belongs to no unfinished task", job)

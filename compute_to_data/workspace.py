@@ -17,10 +17,10 @@ def task_directory(resource: Resource, collection: str) -> str:
     return os.path.join(resource.vault, below_zone)
 
 
-def outputs_directory(resource: Resource, collection: str) -> str:
-    """What a job sees as ``/outputs``: below the task's directory, so that nothing else that
-    the catalog keeps there (``task.json``) is ever inside the sandbox."""
-    return os.path.join(task_directory(resource, collection), "outputs")
+def private_directory(resource: Resource, collection: str, token: str) -> str:
+    """The task's own directory below that, under a name nobody could know before it was made:
+    so whatever lies in it is this task's, and never a file that somebody put there beforehand."""
+    return os.path.join(task_directory(resource, collection), token)
 
 
 def discard(directory: str) -> None:

@@ -1,7 +1,7 @@
 """The Template Method: what every task goes through, whatever runs and wherever it was asked for.
 
 ``Role.run`` is the template. Its steps are verbs and live beside it in ``stage_in``, ``sandbox``,
-``stage_out`` and ``ending``; a role overrides hooks, which are nouns and return data. A hook
+``stage_out``, ``retain`` and ``ending``; a role overrides hooks, which are nouns and return data. A hook
 never talks to the zone or the engine.
 """
 
@@ -15,8 +15,8 @@ from typing import Any
 from compute_to_data.errors import ComputeToDataError
 from compute_to_data.model import Avu
 from compute_to_data.ports import Exit, Logs
-from compute_to_data.record import State, TaskRecord
-from compute_to_data.roles import ending, sandbox, stage_in, stage_out
+from compute_to_data.record import TaskRecord
+from compute_to_data.roles import ending, retain, sandbox, stage_in, stage_out
 from compute_to_data.roles.execution import Bench, Ending, Execution
 from compute_to_data.roles.hooks import Program, RequiredAccess, Retention
 from compute_to_data.supervision import Detached
@@ -55,10 +55,23 @@ class Role(ABC):
         """AVUs for the results, beside the provenance that the template records. Default: none."""
         return ()
 
+    def metadata_output(self, task: Task, inputs: tuple[str, ...]) -> str:
+        """The name below ``/outputs`` of a small JSON file whose members become AVUs on the
+        results (``metadata.py`` says which form it has). Asked after the program ended well; a
+        file that is missing or malformed fails the task. Default: '', none."""
+        return ""
+
+    def results_to(self, task: Task) -> str:
+        """The role of the resource that receives the results, instead of the compute resource;
+        '' leaves them where the task left them. Asked before the inputs are staged, so that a task
+        whose results nobody could receive does not run, and again last. Default: the setting
+        ``results_to``."""
+        return str(self.settings.get("results_to", ""))
+
     def retention(self, task: Task) -> Retention:
-        """What becomes of replicas that staging made. Asked last. Default: they stay, so that
-        the next task on the same input finds them."""
-        return Retention.KEEP
+        """What becomes of replicas that staging made. Asked last. Default: the setting
+        ``staged_inputs``, else they stay, so that the next task on the same input finds them."""
+        return Retention(self.settings.get("staged_inputs", Retention.KEEP.value))
 
     def explanation(self, exit: Exit, logs: Logs) -> str:
         """Why the program failed, in its own words, for the task's reason. Default: the last
@@ -76,12 +89,15 @@ class Role(ABC):
         """
         execution = Execution(self, bench, record, task)
         try:
-            if execution.resumed_from is not State.QUEUED:
+            if execution.resumed:
                 self._expect_leftovers(execution)
                 decided = ending.decided(execution)
                 if decided is not None:
                     return ending.undo(execution, decided)
-            self._take_steps(execution)
+            if execution.exited_before and retain.has_moved(execution):
+                retain.complete(execution)
+            else:
+                self._take_steps(execution)
         except Detached:
             raise
         except ComputeToDataError as error:
@@ -94,18 +110,21 @@ class Role(ABC):
     def _expect_leftovers(self, execution: Execution) -> None:
         """Whatever an interrupted attempt may have done is to be taken back if this one fails."""
         stage_in.push_unclaims(execution)
-        for logical_path in execution.record.values("staged"):
+        for logical_path in stage_in.staged_here(execution):
             stage_in.push_trim(execution, logical_path)
         sandbox.push_removals(execution)
         stage_out.push_forgetting(execution)
+        retain.expect_leftovers(execution)
 
     def _take_steps(self, execution: Execution) -> None:
         inputs = stage_in.authorise(execution)
         stage_in.choose_resource(execution)
+        retain.receiving_root(execution)  # before anything runs: results that nobody could receive
         with execution.bench.in_use.using([one.logical_path for one in inputs]):
             stage_in.stage_in(execution, inputs)
             sandbox.run_in_sandbox(execution)
             sandbox.check(execution)
-            stage_out.register(execution)
+            retain.begin_again(execution)
+            results = stage_out.register(execution)
             stage_out.annotate(execution)
-        stage_in.retain(execution)
+        retain.retain(execution, results)

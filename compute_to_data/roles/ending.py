@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 
+from compute_to_data import workspace
 from compute_to_data.errors import (
     AccessDenied,
     Code,
@@ -27,12 +29,12 @@ def finish(execution: Execution, ending: Ending) -> Ending:
     execution.after_sandbox()
     execution.record.move_to(ending.state, {**_facts(execution, ending), "ending": ""})
     execution.undo.discard()
+    execution.notes.remove()
     return ending
 
 
 def _facts(execution: Execution, ending: Ending) -> dict[str, str]:
     return {
-        "ending": ending.state.value,
         "reason": ending.text,
         "reason_code": ending.reason.value,
         "error_code": str(ending.code),
@@ -43,16 +45,19 @@ def _facts(execution: Execution, ending: Ending) -> dict[str, str]:
 def fail(execution: Execution, error: Exception) -> Ending:
     """Decide, take everything back, keep the logs, and record why.
 
-    The decision is recorded before anything is taken back: whoever finds the task half undone
+    The decision is noted before anything is taken back: whoever finds the task half undone
     must go on undoing it, for the reason it had, and not begin again.
     """
     execution.after_sandbox()
     ending = ending_of(error)
     try:
         log_files(execution)  # on disk before the job, the only other place they are in, may go
-        execution.record.decide(_facts(execution, ending))
+        execution.notes.put(
+            ending=[ending.state.value, ending.reason.value, ending.text, ending.code, execution.exit_status]
+        )
+        execution.record.decide({**_facts(execution, ending), "ending": ending.state.value})  # for people
     except (ComputeToDataError, OSError):  # the record may be gone; all must be undone all the same
-        log.exception("task %s: its end could not be decided on record", execution.record.task_id)
+        log.exception("task %s: its end could not be noted", execution.record.task_id)
     return undo(execution, ending)
 
 
@@ -60,18 +65,19 @@ def undo(execution: Execution, ending: Ending) -> Ending:
     """Take everything back and record the final state that was decided."""
     failures = execution.undo.run()
     _keep_logs(execution)
+    workspace.discard_empty(execution.private)
+    workspace.discard_empty(os.path.dirname(execution.private))
     text = " ".join([ending.text, *(f"Afterwards {failure}." for failure in failures)])
     return finish(execution, Ending(ending.state, ending.reason, printable(text), ending.code))
 
 
 def decided(execution: Execution) -> Ending | None:
     """The end that an interrupted attempt had decided on, if it had."""
-    facts = execution.record.facts()
-    if "ending" not in facts:
+    noted = execution.notes.get("ending")
+    if noted is None:
         return None
-    execution.exit_status = facts.get("exit_status", "")
-    reason = ReasonCode(facts["reason_code"])
-    return Ending(State(facts["ending"]), reason, facts.get("reason", ""), int(facts["error_code"]))
+    state, reason, text, code, execution.exit_status = noted
+    return Ending(State(state), ReasonCode(reason), text, code)
 
 
 def _keep_logs(execution: Execution) -> None:

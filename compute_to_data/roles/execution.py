@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from compute_to_data import notes, workspace
 from compute_to_data.configuration import Configuration
-from compute_to_data.errors import ReasonCode
-from compute_to_data.model import Resource
+from compute_to_data.errors import NotFound, ReasonCode, ZoneError
+from compute_to_data.model import Avu, Resource
 from compute_to_data.outputs import OutputFile
 from compute_to_data.ports import Catalog, Engine, Exit, Job, Logs, Storage
 from compute_to_data.record import State, TaskRecord
@@ -17,6 +20,8 @@ from compute_to_data.staging import InUse, Staged
 from compute_to_data.supervision import Watch
 from compute_to_data.task import Task
 from compute_to_data.undo import Undo
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from compute_to_data.roles.base import Role
@@ -63,14 +68,31 @@ class Execution:
         self.record = record
         self.task = task
         self.undo = Undo()
-        self.resumed_from = record.state()
+        self.queued = record.state() is State.QUEUED
+        self.job_id = notes.job_id_of(bench.scope, record.collection)
+        folder = notes.folder_of(bench.configuration.worker.state_directory, bench.scope)
+        self.notes = notes.Notes(folder, self.job_id, bench.catalog.stat(record.collection).created)
+        self.private = workspace.private_directory(bench.resource, record.collection, self.notes.token)
+        self.exited_before = self.notes.get("exit") is not None
         self.staged: tuple[Staged, ...] = ()
         self.stage_in_seconds = 0.0
         self.exit_status = ""
         self.adopted = False
         self.logs = Logs(b"", b"")
         self.files: tuple[OutputFile, ...] = ()
+        self.metadata: tuple[Avu, ...] = ()
         self.after_sandbox: Callable[[], None] = lambda: None
+
+    @property
+    def resumed(self) -> bool:
+        """Whether an earlier attempt got somewhere with this task."""
+        return self.notes.resumed
+
+    @property
+    def outputs(self) -> str:
+        """The physical path of what the job sees as ``/outputs``; beside it lie the logs and the
+        crate, where no job can write."""
+        return os.path.join(self.private, "outputs")
 
     @property
     def watch(self) -> Watch:
@@ -78,7 +100,15 @@ class Execution:
         return Watch(self.bench.stopping, self._cancelled_by, self.bench.configuration.worker.stop_grace_seconds)
 
     def _cancelled_by(self) -> str:
-        return self.record.facts().get("cancel", "")
+        """Who asked for the end of the task. A zone that does not answer just now is no reason to
+        end a job; one whose record is gone is."""
+        try:
+            return self.record.facts().get("cancel", "")
+        except NotFound:
+            raise
+        except ZoneError as error:
+            log.warning("task %s: cannot ask whether it is cancelled: %s", self.record.task_id, error)
+            return ""
 
 
 _LONGEST_REASON = 2000

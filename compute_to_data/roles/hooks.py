@@ -36,7 +36,8 @@ class RequiredAccess:
 
 
 class Retention(Enum):
-    """What becomes of replicas that staging made on the compute resource."""
+    """What becomes of the replicas of inputs that staging made on the compute resource. Those
+    that were there before, or that another task is using, are never touched."""
 
     KEEP = "keep"
     TRIM = "trim"

@@ -20,9 +20,10 @@ from compute_to_data.model import (
 )
 from compute_to_data.ports import Exit, Image, Job
 from compute_to_data.record import State
+from compute_to_data.roles import metadata
 from compute_to_data.roles.execution import Execution, printable
 from compute_to_data.roles.hooks import Program
-from compute_to_data.roles.stage_out import log_files
+from compute_to_data.roles.stage_out import kept_logs, log_files
 from compute_to_data.task import RESERVED_NAMES, STDERR_NAME
 
 log = logging.getLogger(__name__)
@@ -35,9 +36,11 @@ def run_in_sandbox(execution: Execution) -> None:
     execution.adopted = started is not None
     execution.job = job = _job(execution)
     push_removals(execution)
-    if execution.resumed_from is State.STAGING_OUT:
+    if execution.exited_before:
+        engine.remove(job.task_id)  # nothing may write while outputs are read
         execution.exit = _recorded_exit(execution)
         execution.exit_status = str(execution.exit.status)
+        execution.logs = kept_logs(execution)
         return
     if started is None:
         _start(execution, job)
@@ -60,24 +63,24 @@ def _collect_logs(execution: Execution, job: Job) -> None:
 
 def _started_before(execution: Execution) -> float | None:
     """When an interrupted attempt started the job (it may have ended since); None without one."""
-    if execution.resumed_from is State.QUEUED:
+    if not execution.resumed:
         return None
-    return execution.bench.engine.started(execution.record.job_id)
+    return execution.bench.engine.started(execution.job_id)
 
 
 def _job(execution: Execution) -> Job:
-    bench, record, task = execution.bench, execution.record, execution.task
+    bench, task = execution.bench, execution.task
     execution.program = program = _program(execution)
     image = _image(execution, program)
     timeout = task.process.timeout_seconds if task.process else None
     return Job(
-        task_id=record.job_id,
+        task_id=execution.job_id,
         owner=bench.catalog.user,
         resource=bench.scope,
         image=image,
         command=launcher.command(program.commands, program.allowed_nonzero, stdin=program.stdin, stdout=program.stdout),
         limits=bench.configuration.effective_limits(task.limits, timeout),
-        outputs=workspace.outputs_directory(bench.resource, record.collection),
+        outputs=execution.outputs,
         inputs=tuple(staged.mount for staged in execution.staged),
         environment=program.environment,
         working_directory=program.working_directory,
@@ -86,8 +89,8 @@ def _job(execution: Execution) -> Job:
 
 def _image(execution: Execution, program: Program) -> Image:
     """What is to run; for a job that runs already, what does, whatever its name means by now."""
-    if execution.adopted or execution.resumed_from is State.STAGING_OUT:
-        return Image(program.image, execution.record.facts()["image_digest"])
+    if execution.adopted or execution.exited_before:
+        return Image(program.image, execution.notes.get("image_digest"))
     image = execution.bench.engine.identify(program.image)
     execution.bench.configuration.permit(image)
     return image
@@ -107,13 +110,14 @@ def _program(execution: Execution) -> Program:
 
 def _start(execution: Execution, job: Job) -> None:
     record = execution.record
-    attempt = int(record.facts().get("attempt", "0")) + 1
+    attempt = (execution.notes.get("attempt") or 0) + 1
     allowed = execution.bench.configuration.worker.attempts
     if attempt > allowed:
         raise EngineError(f"task {record.task_id}", f"its job was lost {allowed} times", "See the worker's log")
-    if execution.resumed_from is not State.QUEUED:
-        execution.bench.engine.remove(job.task_id)  # made, but never started
+    if execution.resumed or not execution.queued:
+        execution.bench.engine.remove(job.task_id)  # made, but never started; or nobody's any more
         workspace.discard(job.outputs)
+    execution.notes.put(attempt=attempt, image_digest=job.image.digest)
     execution.bench.engine.prepare(job.outputs)
     record.move_to(State.RUNNING, {"attempt": str(attempt), "image_digest": job.image.digest})
     execution.bench.engine.start(job)
@@ -127,19 +131,20 @@ def push_removals(execution: Execution) -> None:
     )
     execution.undo.push(
         f"remove the job of task {record.task_id}",
-        functools.partial(execution.bench.engine.remove, record.job_id),
+        functools.partial(execution.bench.engine.remove, execution.job_id),
     )
 
 
 def _discard_workspace(execution: Execution) -> None:
     resource, collection = execution.bench.resource, execution.record.collection
-    workspace.discard(workspace.outputs_directory(resource, collection))
+    workspace.discard(execution.outputs)
+    workspace.discard_empty(execution.private)
     workspace.discard_empty(workspace.task_directory(resource, collection))
 
 
 def _recorded_exit(execution: Execution) -> Exit:
-    facts = execution.record.facts()
-    return Exit(int(facts["exit_status"]), False, float(facts["job_started"]), float(facts["job_finished"]))
+    status, started, finished = execution.notes.get("exit")
+    return Exit(status, False, started, finished)
 
 
 def check(execution: Execution) -> None:
@@ -158,17 +163,12 @@ def check(execution: Execution) -> None:
     for name in execution.role.expected_outputs(execution.task, targets):
         if name not in present:
             raise TaskFailed(ReasonCode.OUTPUT_MISSING, f"output '{name}'", "the task ended well without writing it")
-    if execution.resumed_from is not State.STAGING_OUT:
+    execution.metadata = metadata.read(execution, execution.role.metadata_output(execution.task, targets))
+    if not execution.exited_before:
         log_files(execution)  # on disk before the job, the only other place they are in, may go
-        execution.record.move_to(
-            State.STAGING_OUT,
-            {
-                "exit_status": str(exit.status),
-                "job_started": repr(exit.started),
-                "job_finished": repr(exit.finished),
-            },
-        )
-    _remove_job_meanwhile(execution, job)
+        execution.notes.put(exit=[exit.status, exit.started, exit.finished])
+        execution.record.move_to(State.STAGING_OUT, {"exit_status": str(exit.status)})
+    remove_job_meanwhile(execution)
 
 
 def _check_exit(execution: Execution, exit: Exit, job: Job) -> None:
@@ -192,22 +192,23 @@ def _check_exit(execution: Execution, exit: Exit, job: Job) -> None:
         raise TaskFailed(ReasonCode.NONZERO_EXIT, "program", cause, f"{STDERR_NAME} holds what it wrote")
 
 
-def _remove_job_meanwhile(execution: Execution, job: Job) -> None:
+def remove_job_meanwhile(execution: Execution) -> None:
     """Removing a job takes an engine longer than registering: let both go on at once."""
+    job_id = execution.job_id
     problem: list[EngineError] = []
 
     def remove() -> None:
         try:
-            execution.bench.engine.remove(job.task_id)
+            execution.bench.engine.remove(job_id)
         except EngineError as error:  # swept by the next worker; the task itself is fine
             problem.append(error)
 
-    thread = threading.Thread(target=remove, name=f"remove-{job.task_id}")
+    thread = threading.Thread(target=remove, name=f"remove-{job_id}")
     thread.start()
 
     def joined() -> None:
         thread.join()
         for error in problem:
-            log.warning("task %s: its job is still in the engine: %s", job.task_id, error)
+            log.warning("task %s: its job is still in the engine: %s", job_id, error)
 
     execution.after_sandbox = joined

@@ -1,4 +1,4 @@
-"""The steps that bring a task's inputs to the compute resource, and what becomes of them."""
+"""The steps that bring a task's inputs to the compute resource."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from compute_to_data.errors import (
     Refused,
 )
 from compute_to_data.model import (
+    Avu,
     DataObject,
     Entity,
     EntityKind,
@@ -21,7 +22,6 @@ from compute_to_data.model import (
 )
 from compute_to_data.record import State, require
 from compute_to_data.roles.execution import Execution
-from compute_to_data.roles.hooks import Retention
 from compute_to_data.task import InputKind
 
 log = logging.getLogger(__name__)
@@ -31,14 +31,14 @@ def authorise(execution: Execution) -> tuple[DataObject, ...]:
     """Ask for every access the task needs, and claim its inputs: all in the owner's session."""
     bench, record, task = execution.bench, execution.record, execution.task
     needed = execution.role.required_access(task)
-    if execution.resumed_from is State.QUEUED:
+    if execution.queued or not execution.resumed:
         record.move_to(State.STAGING_IN)
     require(bench.catalog, parent_of(record.collection), needed.output_collection, "to keep results there")
     found = list(staging.resolve(bench.catalog, task.inputs))
     push_unclaims(execution)
     claim = bench.configuration.attributes.claim
     for collection in _claimed_from(execution):
-        found.append(staging.claim_next(bench.catalog, collection, claim, record.task_id))
+        found.append(staging.claim_next(bench.catalog, collection, Avu(claim, record.task_id, record.place)))
     for data_object in found:
         require(bench.catalog, data_object.logical_path, needed.inputs, "to use it as input")
     staging.targets(found)
@@ -51,11 +51,12 @@ def _claimed_from(execution: Execution) -> list[str]:
 
 def push_unclaims(execution: Execution) -> None:
     """Should the task fail, what it claimed is free for another."""
-    claim = execution.bench.configuration.attributes.claim
+    record = execution.record
+    mine = Avu(record.attributes.claim, record.task_id, record.place)
     for collection in _claimed_from(execution):
         execution.undo.push(
             f"take back the claim in {collection}",
-            functools.partial(staging.unclaim, execution.bench.catalog, collection, claim, execution.record.task_id),
+            functools.partial(staging.unclaim, execution.bench.catalog, collection, mine),
         )
 
 
@@ -93,41 +94,40 @@ def _staged(execution: Execution, data_object: DataObject, target: str) -> stagi
     checksum = replica.checksum if replica else ""
     if replica is None:
         push_trim(execution, logical_path)
+        execution.notes.put(staged=sorted({*staged_here(execution), logical_path}))
         execution.record.remember("staged", logical_path)
-        replica = bench.storage.replicate(logical_path, _root_of(bench.resource, execution))
+        replica = bench.storage.replicate(logical_path, root_of(bench.resource, execution))
         checksum = bench.storage.verify(logical_path, replica.number)
     staged = staging.Staged(current, replica, target, checksum)
     staging.check_physical(staged)
     return staged
 
 
+def staged_here(execution: Execution) -> list[str]:
+    """The inputs whose replicas this task had made, by the worker's own notes."""
+    return list(execution.notes.get("staged") or ())
+
+
 def push_trim(execution: Execution, logical_path: str) -> None:
     """Should the task fail, the replica that it had made goes."""
     execution.undo.push(
         f"trim {logical_path} from {execution.bench.resource.name}",
-        functools.partial(_trim, execution, logical_path),
+        functools.partial(trim, execution, logical_path),
     )
 
 
-def _trim(execution: Execution, logical_path: str) -> None:
+def trim(execution: Execution, logical_path: str) -> None:
+    """Trim a replica that staging made, unless another task is using it."""
     bench = execution.bench
-    root = _root_of(bench.resource, execution)
+    root = root_of(bench.resource, execution)
     bench.in_use.if_unused(logical_path, lambda: bench.storage.trim(logical_path, root))
+    execution.notes.put(staged=sorted({*staged_here(execution)} - {logical_path}))
     execution.record.forget("staged", logical_path)
 
 
-def _root_of(resource: Resource, execution: Execution) -> str:
+def root_of(resource: Resource, execution: Execution) -> str:
     """The root above a resource: iRODS refuses to replicate to a child by its name."""
     known = {one.name: one for one in execution.bench.catalog.resources()}
     while resource.parent:
         resource = known[resource.parent]
     return resource.name
-
-
-def retain(execution: Execution) -> None:
-    """Keep or trim the replicas that staging made, as the role says."""
-    if execution.role.retention(execution.task) is Retention.TRIM:
-        made = set(execution.record.values("staged"))
-        for staged in execution.staged:
-            if staged.data_object.logical_path in made:
-                _trim(execution, staged.data_object.logical_path)

@@ -6,7 +6,7 @@ import functools
 import logging
 import os
 
-from compute_to_data import outputs, provenance, workspace
+from compute_to_data import outputs, provenance
 from compute_to_data.errors import (
     NotFound,
 )
@@ -17,16 +17,16 @@ from compute_to_data.model import (
     EntityKind,
     Registration,
 )
-from compute_to_data.ports import Catalog
-from compute_to_data.record import State
+from compute_to_data.ports import Catalog, Logs
 from compute_to_data.roles.execution import Execution
 from compute_to_data.task import CRATE_NAME, STDERR_NAME, STDOUT_NAME
 
 log = logging.getLogger(__name__)
 
 
-def register(execution: Execution) -> None:
-    """Make outputs, logs and crate known to the catalog: all or nothing, in the owner's session."""
+def register(execution: Execution) -> tuple[Registration, ...]:
+    """Make outputs, logs and crate known to the catalog: all or nothing, in the owner's session.
+    Returns what is registered now."""
     job, record = execution.job, execution.record
     own = [*log_files(execution), _crate_file(execution)]
     files = [
@@ -35,12 +35,13 @@ def register(execution: Execution) -> None:
     ]
     logical_paths = [one.logical_path for one in (*files, *own)]
     catalog = record.catalog
-    if execution.resumed_from is State.STAGING_OUT:
+    if execution.exited_before:
         catalog.unregister(logical_paths)  # whatever an interrupted registration got done
     _make_collections(execution)
     execution.undo.push(f"unregister the outputs of {record.collection}", lambda: catalog.unregister(logical_paths))
     catalog.register(execution.bench.resource.name, [*files, *own])
     outputs.still_there(job.outputs, execution.files)
+    return (*files, *own)
 
 
 def _make_collections(execution: Execution) -> None:
@@ -90,13 +91,19 @@ def _remove_collection(execution: Execution, collection: str) -> None:
 def log_files(execution: Execution) -> list[Registration]:
     """The program's streams as files; empty ones are not kept. An interrupted attempt may have
     written them when the job is gone already. They stay whatever becomes of the task."""
-    folder = workspace.task_directory(execution.bench.resource, execution.record.collection)
+    folder = execution.private
     files = []
     for name, logged in ((STDOUT_NAME, execution.logs.stdout), (STDERR_NAME, execution.logs.stderr)):
         content = logged or _content(os.path.join(folder, name))
         if content:
             files.append(_write_beside(execution, name, content))
     return files
+
+
+def kept_logs(execution: Execution) -> Logs:
+    """The streams as an interrupted attempt wrote them to the disk, before the job could go."""
+    folder = execution.private
+    return Logs(_content(os.path.join(folder, STDOUT_NAME)), _content(os.path.join(folder, STDERR_NAME)))
 
 
 def _content(physical_path: str) -> bytes:
@@ -115,7 +122,8 @@ def _crate_file(execution: Execution) -> Registration:
 
 def _write_beside(execution: Execution, name: str, content: bytes) -> Registration:
     """Write a file of our own beside the outputs directory, which no job has ever seen."""
-    folder = workspace.task_directory(execution.bench.resource, execution.record.collection)
+    folder = execution.private
+    execution.notes.put()
     os.makedirs(folder, mode=0o755, exist_ok=True)
     physical_path = os.path.join(folder, name)
     with open(physical_path, "wb") as file:
@@ -148,7 +156,7 @@ def _outcome(execution: Execution) -> provenance.Outcome:
         outputs=execution.files,
         exit=exit,
         stage_in_seconds=execution.stage_in_seconds,
-        extra=execution.role.annotations(execution.task, exit),
+        extra=(*execution.role.annotations(execution.task, exit), *execution.metadata),
     )
 
 
@@ -163,4 +171,5 @@ def annotate(execution: Execution) -> None:
         f"remove the AVUs of {record.collection}", lambda: record.catalog.annotate(collection, remove=new)
     )
     record.catalog.annotate(collection, add=new)
-    record.catalog.annotate_all([f"{record.collection}/{file.relative}" for file in execution.files], facts)
+    each = provenance.output_avus(execution.bench.configuration.attributes, _outcome(execution))
+    record.catalog.annotate_all([f"{record.collection}/{file.relative}" for file in execution.files], each)

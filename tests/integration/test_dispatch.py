@@ -13,10 +13,12 @@ from types import ModuleType
 import pytest
 from support.site import ALICE, BOB, COMPUTE, HOME, TrialSite, wait_until
 
-from compute_to_data import presence
+from compute_to_data import dispatch, presence
 from compute_to_data.errors import InvalidRequest
-from compute_to_data.model import Access
-from compute_to_data.zones.embedded.agent import RuleExecutionInfo, irule
+from compute_to_data.model import Access, Entity, EntityKind
+from compute_to_data.record import State, TaskRecord
+from compute_to_data.rule_boundary import Site
+from compute_to_data.zones.embedded.agent import Callback, RuleExecutionInfo, irule
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TRAINING_REQUEST = {
@@ -172,3 +174,51 @@ def test_a_rule_file_that_calls_something_else_is_refused(site: TrialSite, core:
         rule_file.write_text(text)
         with pytest.raises(InvalidRequest):
             irule(core, rule_file, rei)
+
+
+def test_submitting_hands_back_the_id_and_does_not_wait(site: TrialSite, caller: Caller) -> None:
+    rei = RuleExecutionInfo(site.zone, ALICE, site.configuration)
+    told: list[str] = []
+    arguments = ["containers.run", f"{HOME}/task_config.json", COMPUTE, "", ""]
+    with site.working():
+        assert caller.core.container_submit(arguments, Callback(lambda _, text: told.append(text)), rei) == 0
+        task_id = arguments[-1]
+        assert [line.split()[:3] for line in told] == [["task", task_id, "queued"]]
+        record = TaskRecord(site.alice, site.configuration.attributes, f"{HOME}/out/{task_id}", COMPUTE)
+        wait_until(lambda: record.state() is State.COMPLETED, "the end of the task")
+
+
+def test_a_delayed_rule_does_not_wait(site: TrialSite, caller: Caller) -> None:
+    told: list[str] = []
+    delayed = Site(site.alice, site.configuration, told.append, lambda *_: None, told.append, delayed=True)
+    with site.working():
+        assert dispatch.run(delayed, "containers.run", f"{HOME}/task_config.json", COMPUTE, "", "later") == 0
+        assert len(told) == 1
+        record = TaskRecord(site.alice, site.configuration.attributes, f"{HOME}/out/later", COMPUTE)
+        wait_until(lambda: record.state() is State.COMPLETED, "the end of the task")
+
+
+def test_nobody_waits_for_a_client_that_has_gone(site: TrialSite, caller: Caller) -> None:
+    logged: list[str] = []
+    left = Site(site.alice, site.configuration, print, lambda *_: None, logged.append, abandoned=lambda: True)
+    assert dispatch.run(left, "containers.run", f"{HOME}/task_config.json", COMPUTE, "", "left") == 0
+    assert logged == [f"nobody waits for {HOME}/out/left any more; it goes on"]
+    assert site.alice.avus(Entity(EntityKind.COLLECTION, f"{HOME}/out/left"))
+
+
+def test_a_worker_that_does_not_start_is_told(site: TrialSite, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "_CALL_AGAIN_SECONDS", 0.01)
+    site.configuration = site.configure(worker={"command": ["/bin/false"]})
+    code = caller.call("containers.run", f"{HOME}/task_config.json", COMPUTE, "", "waits")
+    assert code == -154000
+    assert "its worker does not start, and task waits stays queued" in caller.last
+    assert site.alice.avus(Entity(EntityKind.COLLECTION, f"{HOME}/out/waits"))
+
+
+def test_a_worker_of_another_server_is_not_called(site: TrialSite, caller: Caller) -> None:
+    told: list[str] = []
+    elsewhere = Site(
+        site.alice, site.configuration, told.append, lambda *_: None, told.append, hosts=frozenset({"another"})
+    )
+    assert dispatch.submit(elsewhere, "containers.run", f"{HOME}/task_config.json", COMPUTE, "", "there") == 0
+    assert not (site.folder / "state").exists(), "nothing of a worker was touched"

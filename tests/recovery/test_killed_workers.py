@@ -84,8 +84,9 @@ def test_a_stopped_worker_leaves_running_jobs_to_its_successor(docker_site: Tria
     script = "echo started > /outputs/log; while [ ! -e /outputs/go ]; do sleep 0.05; done; echo done >> /outputs/log"
     submitted = site.submit(site.request("/bin/sh", "-c", script))
     worker = _worker(site)
-    outputs = site.folder / "zone" / "vaults" / COMPUTE / submitted.collection[len("/tempZone/") :] / "outputs"
-    wait_until(lambda: (outputs / "log").exists(), "the job to start")
+    task = site.folder / "zone" / "vaults" / COMPUTE / submitted.collection[len("/tempZone/") :]
+    wait_until(lambda: list(task.glob("*/outputs/log")), "the job to start")
+    (outputs,) = task.glob("*/outputs")
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(30) == 0
     (job,) = site.engine.jobs(presence.scope(site.configuration, "tempZone", COMPUTE))

@@ -74,10 +74,10 @@ def test_a_broken_package_leaves_core_working(tmp_path: Path, forgotten_package:
     _break(tmp_path, *BREAKAGES[breakage])
     sys.path.insert(0, str(tmp_path))
     core = _load_core()
-    assert core.__all__ == ["container_dispatch"]
+    assert core.__all__ == ["container_dispatch", "container_submit"]
     callback = RecordingCallback()
     first = core.container_dispatch(["a", "b", "c", "d", "e"], callback, None)
-    second = core.container_dispatch(["a", "b", "c", "d", "e"], callback, None)
+    second = core.container_submit(["a", "b", "c", "d", "e"], callback, None)
     assert first == second == -154000
     told_log = [text for where, text in callback.lines if where == "serverLog"]
     assert len(told_log) == 1, "the server log is told once"
@@ -97,7 +97,7 @@ def test_a_rule_outside_any_known_zone_says_so(forgotten_package: None) -> None:
     callback = RecordingCallback()
     code = core.container_dispatch(["containers.run", "/z/home/a/t.json", "r", "", ""], callback, object())
     assert code == -66000
-    assert "embedded zone only" in callback.lines[0][1]
+    assert "neither an iRODS agent nor an embedded zone" in callback.lines[0][1]
 
 
 def test_wrong_arguments_are_told_by_name() -> None:

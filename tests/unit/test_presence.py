@@ -105,3 +105,15 @@ def test_installations_do_not_share_a_scope(tmp_path: Path) -> None:
     one, other = configured(tmp_path / "a"), configured(tmp_path / "b")
     assert scope(one, "z", "r") == scope(one, "z", "r")
     assert len({scope(one, "z", "r"), scope(other, "z", "r"), scope(one, "z", "s"), scope(one, "y", "r")}) == 4
+
+
+def test_the_configuration_says_what_starts_a_worker(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    command = ["/bin/sh", "-c", f'echo "$@" > {told}.new && mv {told}.new {told}', "sh"]
+    site = configured(tmp_path, on_demand=True, command=command)
+    call_worker(site, "z", "r")
+    deadline = time.monotonic() + 30
+    while not told.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    assert told.read_text().split() == ["--configuration", site.source, "--resource", "r", "--on-demand"]

@@ -10,11 +10,9 @@ from compute_to_data.errors import Code, NotFound, zone_error
 from compute_to_data.model import Access, Avu, Entity, EntityKind, User, UserKind
 from compute_to_data.zones.embedded import nodes, resources, rights
 from compute_to_data.zones.embedded.rights import VISIBLE, Actor
+from compute_to_data.zones.names import check_avus
 
 _NODES = (EntityKind.DATA_OBJECT, EntityKind.COLLECTION)
-
-_LONGEST = {"attribute": 2700, "value": 2700, "units": 250}
-"""Characters, of the columns of R_META_MAIN."""
 
 
 def annotate(
@@ -25,8 +23,7 @@ def annotate(
     remove: Sequence[Avu],
 ) -> None:
     """As ``Catalog.annotate``, the same for several entities."""
-    for avu in (*remove, *add):
-        _check(avu, entities)
+    check_avus((*remove, *add), entities[0].name if len(entities) == 1 else f"{len(entities)} entities")
     bearers = [_writable(connection, actor, entity) for entity in entities]
     columns = "entity = ? AND attribute = ? AND value = ? AND units = ?"
     connection.executemany(f"DELETE FROM avu WHERE {columns}", _rows(bearers, remove))
@@ -38,36 +35,12 @@ def _rows(bearers: Sequence[int], avus: Sequence[Avu]) -> Iterator[tuple[int, st
     return ((bearer, *part) for bearer in bearers for part in parts)
 
 
-def _check(avu: Avu, entities: Sequence[Entity]) -> None:
-    """ZoneError -130000 for an AVU iRODS cannot hold."""
-    for part, longest in _LONGEST.items():
-        text: str = getattr(avu, part)
-        cause = ""
-        if not text and part != "units":
-            cause = f"the {part} is empty"
-        elif len(text) > longest:
-            cause = f"the {part} is longer than {longest} characters"
-        elif "\0" in text or not _is_encodable(text):
-            cause = f"the {part} holds a character that iRODS cannot"
-        if cause:
-            subject = entities[0].name if len(entities) == 1 else f"{len(entities)} entities"
-            raise zone_error(Code.SYS_INVALID_INPUT_PARAM, f"an AVU for {subject}", cause)
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _writable(connection: sqlite3.Connection, actor: Actor, entity: Entity) -> int:
     """The id of an entity whose AVUs the actor may change."""
     try:
         if entity.kind in _NODES:
             node = _node(connection, actor, entity)
-            nodes.need(node, actor, Access.MODIFY_METADATA)
+            nodes.need(node, actor, Access.MODIFY_OBJECT)
             return node.id
         identity = _administered(connection, entity)
     except NotFound as error:
@@ -75,7 +48,7 @@ def _writable(connection: sqlite3.Connection, actor: Actor, entity: Entity) -> i
         raise zone_error(Code.SYS_INVALID_INPUT_PARAM, entity.name, cause) from error
     if actor.kind is not UserKind.RODSADMIN:
         cause = f"only a rodsadmin changes the AVUs of a {entity.kind.value}, and {actor.user} is none"
-        raise zone_error(Code.CAT_INSUFFICIENT_PRIVILEGE_LEVEL, entity.name, cause)
+        raise zone_error(Code.CAT_NO_ACCESS_PERMISSION, entity.name, cause)
     return identity
 
 

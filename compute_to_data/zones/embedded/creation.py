@@ -42,7 +42,7 @@ def create(directory: str, zone: str, admin: str) -> None:
 
 
 def _fill(connection: sqlite3.Connection, admin: User, vault: str) -> None:
-    public = insert_principal(connection, User(PUBLIC, admin.zone), UserKind.RODSGROUP)
+    insert_principal(connection, User(PUBLIC, admin.zone), UserKind.RODSGROUP)
     first = insert_principal(connection, admin, UserKind.RODSADMIN)
     resource = insert_resource(connection, FIRST_RESOURCE, STORAGE, "localhost", vault, None)
     root = _insert_collection(connection, None, "/", admin)
@@ -50,7 +50,6 @@ def _fill(connection: sqlite3.Connection, admin: User, vault: str) -> None:
     home = _insert_collection(connection, top, f"/{admin.zone}/home", admin)
     for collection in (root, top, home):
         connection.execute("INSERT INTO access VALUES (?, ?, ?)", (collection, first, int(Access.OWN)))
-        connection.execute("INSERT INTO access VALUES (?, ?, ?)", (collection, public, int(Access.READ_OBJECT)))
     make_home(connection, admin, first)
     connection.execute("INSERT INTO zone VALUES (1, ?, ?, ?)", (admin.zone, first, resource))
 

@@ -18,9 +18,9 @@ from compute_to_data.model import (
     name_of,
     parent_of,
 )
-from compute_to_data.zones.embedded.names import check_path
 from compute_to_data.zones.embedded.resources import proper_path
 from compute_to_data.zones.embedded.rights import LEVEL, VISIBLE, Actor, denied, rows_for_child
+from compute_to_data.zones.names import check_path
 
 _COLUMNS = "n.id, n.parent, n.name, n.path, n.owner_name, n.owner_zone, n.inherits, n.created, n.modified"
 _REPLICA_COLUMNS = """
@@ -50,27 +50,33 @@ class Node:
     created: float
     modified: float
     level: Access
-
-    @property
-    def is_visible(self) -> bool:
-        return self.level >= Access.READ_OBJECT
+    is_visible: bool
 
 
 def find(connection: sqlite3.Connection, actor: Actor, logical_path: str) -> Node | None:
     """What stands at a path, visible or not; None when nothing does."""
     check_path(logical_path)
     query = f"""
-        SELECT {_COLUMNS}, {LEVEL} FROM node n
+        SELECT {_COLUMNS}, {LEVEL}, {VISIBLE} FROM node n
         WHERE n.parent = (SELECT id FROM node WHERE path = :parent) AND n.name = :name
     """
     where = {"me": actor.id, "parent": parent_of(logical_path), "name": name_of(logical_path)}
     row = connection.execute(query, where).fetchone()
     if row is None:
         return None
-    identity, parent, _, path, owner, owner_zone, inherits, created, modified, level = row
-    granted = Access.OWN if actor.administers else Access(level)
-    owned_by = User(owner, owner_zone)
-    return Node(identity, parent, logical_path, path is not None, owned_by, bool(inherits), created, modified, granted)
+    identity, parent, _, path, owner, owner_zone, inherits, created, modified, level, visible = row
+    return Node(
+        id=identity,
+        parent=parent,
+        logical_path=logical_path,
+        is_collection=path is not None,
+        owner=User(owner, owner_zone),
+        inherits=bool(inherits),
+        created=created,
+        modified=modified,
+        level=Access.OWN if actor.administers else Access(level),
+        is_visible=bool(visible) or actor.administers,
+    )
 
 
 def see(connection: sqlite3.Connection, actor: Actor, logical_path: str, missing: Code) -> Node:
@@ -105,8 +111,11 @@ def need(node: Node, actor: Actor, access: Access, code: Code = Code.CAT_NO_ACCE
 
 
 def parent_for_creation(connection: sqlite3.Connection, actor: Actor, logical_path: str) -> Node:
-    """The collection a new ``logical_path`` goes to, if the actor may make something there."""
-    parent = see_collection(connection, actor, parent_of(logical_path))
+    """The collection a new ``logical_path`` goes to, if the actor may make something there. A hidden
+    one is no secret here: -818000, and -814000 for none."""
+    parent = find(connection, actor, parent_of(logical_path))
+    if parent is None or not parent.is_collection:
+        raise zone_error(Code.CAT_UNKNOWN_COLLECTION, parent_of(logical_path), "no such collection")
     need(parent, actor, Access.MODIFY_OBJECT)
     return parent
 

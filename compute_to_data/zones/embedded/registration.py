@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from compute_to_data.errors import AccessDenied, Code, ZoneError, zone_error
 from compute_to_data.model import Access, Registration, ReplicaStatus
 from compute_to_data.zones.embedded import nodes, resources, rights
-from compute_to_data.zones.embedded.names import check_in_zone, check_name, check_path
 from compute_to_data.zones.embedded.nodes import Node
 from compute_to_data.zones.embedded.rights import Actor
+from compute_to_data.zones.names import check_in_zone, check_name, check_path
 
 
 def refusal(connection: sqlite3.Connection, actor: Actor, files: Sequence[Registration]) -> AccessDenied:
@@ -96,6 +96,6 @@ def unregister(connection: sqlite3.Connection, actor: Actor, data_objects: Seque
             continue
         if node.is_collection:
             raise zone_error(Code.CAT_UNKNOWN_FILE, data_object, "a collection, not a data object")
-        nodes.need(node, actor, Access.OWN)
+        nodes.need(node, actor, Access.DELETE_OBJECT)
         forgotten.append(node.id)
     nodes.delete(connection, forgotten)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -144,7 +145,8 @@ def files_below(connection: sqlite3.Connection, node: int, logical_path: str) ->
 
 
 def _open(physical_path: str) -> BinaryIO:
-    return open(physical_path, "rb")
+    """A link in a vault leads to what nobody registered, so it is not followed."""
+    return open(os.open(physical_path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
 
 
 def insert(connection: sqlite3.Connection, node: int, resource: int, replica: Replica) -> None:

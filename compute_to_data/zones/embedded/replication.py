@@ -51,7 +51,7 @@ def replicate(store: Store, who: Who, data_object: str, resource: str) -> Replic
 
 
 def _plan(connection: sqlite3.Connection, node: int, data_object: str, resource: str) -> _Plan:
-    leaves = resources.usable_leaves(connection, resource, Code.HIERARCHY_ERROR)
+    leaves = resources.usable_leaves(connection, resource, Code.SYS_REPLICA_INACCESSIBLE)
     copies = replicas.copies_of(connection, node)
     good = {copy.resource: copy for copy in copies if copy.is_good}
     held = next((good[leaf.id] for leaf in leaves if leaf.id in good), None)

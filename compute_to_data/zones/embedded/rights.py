@@ -2,7 +2,7 @@
 
 A user's level on a node is the highest among the rows of its access list that name them or a
 group of theirs. Levels are linear. Below read_object a node is invisible, and nobody can tell
-whether it exists.
+whether it exists; so is a data object in an invisible collection.
 """
 
 from __future__ import annotations
@@ -13,18 +13,23 @@ from dataclasses import dataclass
 from compute_to_data.errors import Code, ZoneError, zone_error
 from compute_to_data.model import Access, Permission, User, UserKind
 
+
+def _readable(node: str) -> str:
+    return f"""
+        EXISTS (SELECT 1 FROM access a
+                WHERE a.node = {node} AND a.level >= {int(Access.READ_OBJECT)}
+                  AND a.principal IN (SELECT principal FROM membership WHERE member = :me))
+    """
+
+
 LEVEL = """
     (SELECT coalesce(max(a.level), 1000) FROM access a
      WHERE a.node = n.id AND a.principal IN (SELECT principal FROM membership WHERE member = :me))
 """
 """SQL: the level of user ``:me`` on node ``n``."""
 
-VISIBLE = f"""
-    EXISTS (SELECT 1 FROM access a
-            WHERE a.node = n.id AND a.level >= {int(Access.READ_OBJECT)}
-              AND a.principal IN (SELECT principal FROM membership WHERE member = :me))
-"""
-"""SQL: whether user ``:me`` may know of node ``n``."""
+VISIBLE = f"({_readable('n.id')} AND (n.path NOTNULL OR {_readable('n.parent')}))"
+"""SQL: whether user ``:me`` may know of node ``n``: a data object also needs a readable collection."""
 
 
 @dataclass(frozen=True)

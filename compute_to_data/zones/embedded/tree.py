@@ -7,10 +7,10 @@ import sqlite3
 from compute_to_data.errors import Code, zone_error
 from compute_to_data.model import Access, User, name_of, parent_of
 from compute_to_data.zones.embedded import disk, nodes, replicas, resources, rights
-from compute_to_data.zones.embedded.names import check_in_zone
 from compute_to_data.zones.embedded.nodes import Node
 from compute_to_data.zones.embedded.rights import Actor
 from compute_to_data.zones.embedded.store import Store, Who
+from compute_to_data.zones.names import check_in_zone
 
 
 def create_collection(store: Store, who: Who, collection: str, parents: bool) -> None:
@@ -40,12 +40,12 @@ def remove(store: Store, who: Who, logical_path: str, recursive: bool) -> None:
     with store.files.stage() as stage, store.database.writing() as connection:
         actor = who(connection)
         node = nodes.see(connection, actor, logical_path, Code.CAT_UNKNOWN_FILE)
-        nodes.need(node, actor, Access.OWN)
+        nodes.need(node, actor, Access.DELETE_OBJECT)
         doomed = nodes.subtree(connection, node.id)
         if len(doomed) > 1 and not recursive:
             cause = "the collection is not empty"
             raise zone_error(Code.CAT_COLLECTION_NOT_EMPTY, logical_path, cause, "Remove it recursively")
-        _need_own_below(connection, actor, node)
+        _need_delete_below(connection, actor, node)
         files = replicas.files_below(connection, node.id, logical_path)
         directories = nodes.directories_below(connection, node.id, resources.vaults(connection))
         stage.discard(connection, [file.physical_path for file in files])
@@ -53,17 +53,17 @@ def remove(store: Store, who: Who, logical_path: str, recursive: bool) -> None:
     disk.remove_empty(directories)
 
 
-def _need_own_below(connection: sqlite3.Connection, actor: Actor, top: Node) -> None:
-    """All or nothing: one member that the actor does not own keeps the whole collection."""
+def _need_delete_below(connection: sqlite3.Connection, actor: Actor, top: Node) -> None:
+    """All or nothing: one member that the actor may not delete keeps the whole collection."""
     query = f"{nodes.BELOW} SELECT min({rights.LEVEL}) FROM below JOIN node n ON n.id = below.id"
     lowest = connection.execute(query, {"me": actor.id, "top": top.id}).fetchone()[0]
-    if actor.administers or lowest >= Access.OWN:
+    if actor.administers or lowest >= Access.DELETE_OBJECT:
         return
     if lowest < Access.READ_OBJECT:
         cause = f"it holds something that {actor.user} cannot see"
         raise zone_error(Code.CAT_COLLECTION_NOT_EMPTY, top.logical_path, cause)
     subject = f"{top.logical_path}, something below it"
-    raise rights.denied(Code.CAT_NO_ACCESS_PERMISSION, subject, Access.OWN, Access(lowest), actor.user)
+    raise rights.denied(Code.CAT_NO_ACCESS_PERMISSION, subject, Access.DELETE_OBJECT, Access(lowest), actor.user)
 
 
 def set_access(store: Store, who: Who, logical_path: str, user: User, access: Access, recursive: bool) -> None:

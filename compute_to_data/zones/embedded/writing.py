@@ -9,11 +9,11 @@ from compute_to_data.errors import Code, zone_error
 from compute_to_data.model import Access, Replica, ReplicaStatus, name_of
 from compute_to_data.zones.embedded import disk, nodes, replicas, resources
 from compute_to_data.zones.embedded.files import Draft, Stage
-from compute_to_data.zones.embedded.names import check_in_zone
 from compute_to_data.zones.embedded.replicas import Copy
 from compute_to_data.zones.embedded.resources import Leaf
 from compute_to_data.zones.embedded.rights import Actor
 from compute_to_data.zones.embedded.store import Store, Who
+from compute_to_data.zones.names import check_in_zone
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ class AvusContract(Contract):
             Entity(EntityKind.RESOURCE, zone.make_resource()),
             Entity(EntityKind.USER, str(alice.user)),
         ):
-            with refused(AccessDenied, Code.CAT_INSUFFICIENT_PRIVILEGE_LEVEL):
+            with refused(AccessDenied, Code.CAT_NO_ACCESS_PERMISSION):
                 alice.annotate(entity, add=[Avu("a", "v")])
 
     def test_many_objects_at_once(self, alice: Catalog, here: str) -> None:
@@ -107,6 +107,25 @@ class AvusContract(Contract):
         alice.annotate_all(paths, avus)
         alice.annotate_all(paths[:2], avus)
         assert {alice.avus(an_object(path)) for path in paths} == {tuple(avus)}
+
+    @pytest.mark.parametrize("other", [0, 1, 2])
+    def test_many_objects_keep_what_they_have(self, alice: Catalog, here: str, other: int) -> None:
+        paths = [f"{here}/x{number}" for number in range(4)]
+        avus = [Avu("a", "v"), Avu("b", "w", "u")]
+        for path in paths:
+            alice.write(path, b"")
+        alice.annotate(an_object(paths[other]), add=[Avu("other", "v")])
+        alice.annotate(an_object(paths[3]), add=avus[:1])
+        alice.annotate_all(paths, avus)
+        for number, path in enumerate(paths):
+            more = (Avu("other", "v"),) if number == other else ()
+            assert alice.avus(an_object(path)) == (*avus, *more)
+
+    def test_one_of_many_is_not_there(self, alice: Catalog, here: str) -> None:
+        for name in ("x", "y"):
+            alice.write(f"{here}/{name}", b"")
+        with refused(ZoneError, Code.SYS_INVALID_INPUT_PARAM):
+            alice.annotate_all([f"{here}/x", f"{here}/missing", f"{here}/y"], [Avu("a", "v")])
 
 
 def _above(collection: str) -> str:

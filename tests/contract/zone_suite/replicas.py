@@ -76,7 +76,8 @@ class ReplicasContract(Contract):
             alice.write(x, b"newer", resource=second, force=True)
         assert (alice.read(x), statuses(alice, x)) == (b"content", {first: GOOD})
 
-    def test_needs_modify_object(self, alice: Catalog, bob: Catalog, x: str, second: str) -> None:
+    def test_needs_modify_object(self, alice: Catalog, bob: Catalog, here: str, x: str, second: str) -> None:
+        alice.set_access(here, bob.user, Access.READ_OBJECT)
         with pytest.raises(NotFound):
             bob.replicate(x, second)
         alice.set_access(x, bob.user, Access.READ_OBJECT)
@@ -133,8 +134,9 @@ class ReplicasContract(Contract):
         if zone.physical_paths_are_local:
             assert zone.read_file(file) is None
 
-    def test_trimming_needs_modify_object(self, alice: Catalog, bob: Catalog, x: str, second: str) -> None:
+    def test_trimming_needs_modify_object(self, alice: Catalog, bob: Catalog, here: str, x: str, second: str) -> None:
         alice.replicate(x, second)
+        alice.set_access(here, bob.user, Access.READ_OBJECT)
         alice.set_access(x, bob.user, Access.READ_OBJECT)
         with pytest.raises(AccessDenied):
             bob.trim(x, 1)
@@ -249,7 +251,7 @@ class ResourcesContract(Contract):
         alice.write(f"{here}/x", b"x", resource=broken)
         alice.write(f"{here}/y", b"y")
         zone.set_resource_status(broken, "down")
-        with refused(ZoneError, Code.HIERARCHY_ERROR):
+        with refused(ZoneError, Code.SYS_REPLICA_INACCESSIBLE):
             alice.replicate(f"{here}/y", broken)
         with refused(ZoneError, Code.SYS_RESC_IS_DOWN, Code.HIERARCHY_ERROR):
             alice.write(f"{here}/z", b"z", resource=broken)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from compute_to_data.errors import AccessDenied, Code, NotFound, ZoneError
-from compute_to_data.model import Access, Avu, Collection, Permission, User, UserKind
+from compute_to_data.model import Access, Avu, Collection, EntityKind, Permission, User, UserKind
 from compute_to_data.ports import Catalog
 from zone_suite.zone_under_test import Contract, ZoneUnderTest, an_object, attempts, refused
 
@@ -20,20 +20,20 @@ READING: dict[str, Callable[[Catalog, str], object]] = {
 }
 CHANGING: dict[str, tuple[Access, Callable[[Catalog, str], object]]] = {
     "annotate": (
-        Access.MODIFY_METADATA,
+        Access.MODIFY_OBJECT,
         lambda catalog, path: catalog.annotate(an_object(path), add=[Avu("a", "v")]),
     ),
     "annotate_all": (
-        Access.MODIFY_METADATA,
+        Access.MODIFY_OBJECT,
         lambda catalog, path: catalog.annotate_all([path], [Avu("a", "v")]),
     ),
     "write": (Access.MODIFY_OBJECT, lambda catalog, path: catalog.write(path, b"new", force=True)),
-    "remove": (Access.OWN, lambda catalog, path: catalog.remove(path)),
+    "remove": (Access.DELETE_OBJECT, lambda catalog, path: catalog.remove(path)),
     "rename": (Access.OWN, lambda catalog, path: catalog.rename(path, f"{path}2")),
     "set_access": (Access.OWN, lambda catalog, path: catalog.set_access(path, catalog.user, Access.OWN)),
-    "unregister": (Access.OWN, lambda catalog, path: catalog.unregister([path])),
+    "unregister": (Access.DELETE_OBJECT, lambda catalog, path: catalog.unregister([path])),
 }
-LEVELS = [Access.READ_OBJECT, Access.MODIFY_METADATA, Access.MODIFY_OBJECT, Access.OWN]
+LEVELS = [Access.READ_OBJECT, Access.DELETE_METADATA, Access.MODIFY_OBJECT, Access.DELETE_OBJECT, Access.OWN]
 
 
 class RightsContract(Contract):
@@ -77,9 +77,10 @@ class RightsContract(Contract):
             assert (alice.stat(shared), alice.avus(an_object(shared)), alice.permissions(shared)) == before
 
     def test_making_needs_modify_object(self, alice: Catalog, bob: Catalog, here: str) -> None:
-        with refused(NotFound, Code.CAT_UNKNOWN_COLLECTION):
-            bob.create_collection(f"{here}/a")
-        alice.set_access(here, bob.user, Access.READ_OBJECT)
+        for visible in (False, True):
+            alice.set_access(here, bob.user, Access.READ_OBJECT if visible else Access.NULL)
+            with refused(AccessDenied, Code.CAT_NO_ACCESS_PERMISSION):
+                bob.create_collection(f"{here}/a")
         for attempt in attempts(lambda: bob.create_collection(f"{here}/a"), lambda: bob.write(f"{here}/x", b"")):
             with refused(AccessDenied, Code.CAT_NO_ACCESS_PERMISSION):
                 attempt()
@@ -92,6 +93,20 @@ class RightsContract(Contract):
         alice.set_access(f"{here}/deep", bob.user, Access.READ_OBJECT)
         assert isinstance(bob.stat(f"{here}/deep"), Collection)
         assert bob.access(here) is Access.NULL
+
+    def test_a_data_object_in_a_hidden_collection_is_hidden(self, alice: Catalog, bob: Catalog, here: str) -> None:
+        alice.write(f"{here}/x", b"x")
+        alice.set_access(f"{here}/x", bob.user, Access.OWN)
+        for operation in READING.values():
+            with pytest.raises(NotFound):
+                operation(bob, f"{here}/x")
+        with refused(ZoneError, Code.SYS_INVALID_INPUT_PARAM):
+            bob.annotate(an_object(f"{here}/x"), add=[Avu("a", "v")])
+        alice.annotate(an_object(f"{here}/x"), add=[Avu("only here", here)])
+        assert bob.find(EntityKind.DATA_OBJECT, "only here", here) == ()
+        assert bob.access(f"{here}/x") is Access.NULL
+        alice.set_access(here, bob.user, Access.READ_OBJECT)
+        assert bob.read(f"{here}/x") == b"x"
 
     def test_the_list(self, alice: Catalog, bob: Catalog, here: str) -> None:
         alice.set_access(here, bob.user, Access.READ_OBJECT)

@@ -69,10 +69,13 @@ class CollectionsContract(Contract):
         alice.remove(f"{here}/a", recursive=True)
         assert alice.children(here) == ()
 
-    def test_a_home_can_be_looked_up_from_the_top(self, alice: Catalog) -> None:
+    def test_what_is_above_a_home_is_hidden(self, alice: Catalog) -> None:
         home = f"/{alice.user.zone}/home"
-        assert isinstance(alice.stat(home), Collection)
-        assert f"{home}/{alice.user.name}" in [child.logical_path for child in alice.children(home)]
+        assert isinstance(alice.stat(f"{home}/{alice.user.name}"), Collection)
+        for above in (home, parent_of(home), "/"):
+            assert alice.access(above) is Access.NULL
+            with refused(NotFound, Code.CAT_UNKNOWN_COLLECTION):
+                alice.children(above)
 
 
 class DataObjectsContract(Contract):
@@ -106,6 +109,7 @@ class DataObjectsContract(Contract):
     def test_overwriting_keeps_everything_else(self, alice: Catalog, bob: Catalog, here: str) -> None:
         alice.write(f"{here}/x", b"old")
         alice.annotate(an_object(f"{here}/x"), add=[Avu("a", "v")])
+        alice.set_access(here, bob.user, Access.READ_OBJECT)
         alice.set_access(f"{here}/x", bob.user, Access.READ_OBJECT)
         alice.write(f"{here}/x", b"new", force=True)
         assert alice.avus(an_object(f"{here}/x")) == (Avu("a", "v"),)
@@ -250,7 +254,7 @@ GOOD_NAMES = [
     "$HOME",
     "x" * 200,
 ]
-BAD_NAMES = ["", "a//b", "a/", "nul\0", "lone\ud800surrogate", "x" * 1020]
+BAD_NAMES = ["", "a//b", "a/", "nul\0", "lone\ud800surrogate", "x" * 1020, "a' || 'b", "it's && that's"]
 
 
 class NamesContract(Contract):

@@ -1,4 +1,4 @@
-"""Which logical paths a zone can hold.
+"""Which logical paths and AVUs a zone can hold, asked before anything is sent to it.
 
 The limits are those of an iRODS server: a whole path has at most 1,087 bytes
 (``MAX_NAME_LEN``, less its final NUL) and a data object's or collection's name at most 1,000
@@ -7,10 +7,15 @@ The limits are those of an iRODS server: a whole path has at most 1,087 bytes
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from compute_to_data.errors import Code, zone_error
+from compute_to_data.model import Avu
 
 MAXIMUM_PATH_BYTES = 1087
 MAXIMUM_NAME_BYTES = 1000
+_LONGEST_AVU = {"attribute": 2700, "value": 2700, "units": 250}
+"""Characters, of the columns of R_META_MAIN."""
 _REMEDY = "Give an absolute logical path such as '/tempZone/home/alice/data.csv'"
 
 
@@ -48,12 +53,41 @@ def check_name(name: str, logical_path: str) -> None:
 
 
 def check_in_zone(logical_path: str, zone: str) -> str:
-    """As :func:`check_path`; also -317000 for a path that is not below ``/<zone>``."""
+    """As :func:`check_path`, for something to be made; also -317000 for a path that is not below
+    ``/<zone>``, or that iRODS would lose."""
     check_path(logical_path)
     if not logical_path.startswith(f"/{zone}/"):
         cause = f"not below /{zone}, the local zone"
         raise zone_error(Code.USER_INPUT_PATH_ERR, _shown(logical_path), cause, _REMEDY)
+    if "'" in logical_path and ("||" in logical_path or "&&" in logical_path):
+        # What stands at such a path, iRODS's own queries cannot find again; some end the agent.
+        cause = "a quote together with || or &&"
+        raise zone_error(Code.USER_INPUT_PATH_ERR, _shown(logical_path), cause, "Choose another name")
     return logical_path
+
+
+def check_avus(avus: Iterable[Avu], bearer: str) -> None:
+    """ZoneError -130000 for an AVU iRODS cannot hold."""
+    for avu in avus:
+        for part, longest in _LONGEST_AVU.items():
+            text: str = getattr(avu, part)
+            cause = ""
+            if not text and part != "units":
+                cause = f"the {part} is empty"
+            elif len(text) > longest:
+                cause = f"the {part} is longer than {longest} characters"
+            elif "\0" in text or not _is_encodable(text):
+                cause = f"the {part} holds a character that iRODS cannot"
+            if cause:
+                raise zone_error(Code.SYS_INVALID_INPUT_PARAM, f"an AVU for {bearer}", cause)
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _byte_length(text: str, logical_path: str) -> int:

@@ -1,0 +1,83 @@
+"""What a worker must find again of a task after being killed, where the task's owner cannot write.
+
+The record in the catalog is the owner's own: whoever owns a task can write any state and any fact
+on it. A worker that resumed on such words could be told to trim another user's replica, or to
+register a directory it never made. So what resuming depends on stands in the worker's state
+directory, one small file a task; the record only tells people. Without its file, a task begins
+from the beginning.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+from typing import Any
+
+_FOLDER = "tasks"
+
+
+def folder_of(state_directory: str, scope: str) -> str:
+    """Where the notes of one scope (zone, resource, installation) lie."""
+    return os.path.join(state_directory, _FOLDER, hashlib.sha256(scope.encode()).hexdigest()[:20])
+
+
+def job_id_of(scope: str, collection: str) -> str:
+    """The key of a task's job in an engine, and of its notes.
+
+    Users choose task ids, and several zones share an engine: so the id alone says too little.
+    """
+    place = hashlib.sha256(f"{scope}\0{collection}".encode()).hexdigest()[:20]
+    return f"{collection.rpartition('/')[2]}.{place}"
+
+
+class Notes:
+    """One task's notes: read when made, written whole with every change."""
+
+    def __init__(self, folder: str, job_id: str, made: float) -> None:
+        """``made``: when the task's collection was. Notes of another collection that had the
+        same name, left by a worker killed at the wrong instant, count for nothing."""
+        self._path = os.path.join(folder, f"{job_id}.json")
+        self._facts: dict[str, Any] = {}
+        with contextlib.suppress(FileNotFoundError, ValueError), open(self._path, encoding="utf-8") as file:
+            self._facts = json.load(file)
+        self.resumed = self._facts.get("made") == made
+        """Whether an earlier attempt of this very task left notes."""
+        if not self.resumed:
+            # The token names the task's directory in the vault, so that nobody can have put
+            # anything there before.
+            self._facts = {"made": made, "token": secrets.token_hex(8)}
+
+    @property
+    def token(self) -> str:
+        """Names the task's own directory in the vault; nobody can guess it before it is there."""
+        return str(self._facts["token"])
+
+    def get(self, name: str) -> Any:
+        """A fact, or None."""
+        return self._facts.get(name)
+
+    def put(self, **facts: Any) -> None:
+        """Record facts; None takes one away."""
+        self._facts.update(facts)
+        self._facts = {name: value for name, value in self._facts.items() if value is not None}
+        os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+        draft = f"{self._path}.draft"
+        with open(draft, "w", encoding="utf-8") as file:
+            json.dump(self._facts, file)
+        os.replace(draft, self._path)
+
+    def remove(self) -> None:
+        """The task has ended: forget it."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path)
+
+
+def sweep(folder: str, keep: set[str]) -> None:
+    """Remove the notes of all tasks but those whose job ids are to be kept."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(folder):
+            if name.rpartition(".")[0] not in keep:
+                os.unlink(os.path.join(folder, name))

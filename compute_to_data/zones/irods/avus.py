@@ -1,0 +1,142 @@
+"""AVUs: putting them on entities, and finding entities by them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from irods.api_number import api_number
+from irods.connection import Connection
+from irods.message import JSON_Message, MetadataRequest
+
+from compute_to_data.errors import Code, zone_error
+from compute_to_data.model import Avu, Entity, EntityKind, name_of, parent_of
+from compute_to_data.zones.irods import lookup
+from compute_to_data.zones.irods.failures import about, shown
+from compute_to_data.zones.irods.query import Column, Equals, select
+from compute_to_data.zones.irods.wire import ask
+from compute_to_data.zones.names import check_avus
+
+_META = {
+    EntityKind.DATA_OBJECT: Column.META_DATA,
+    EntityKind.COLLECTION: Column.META_COLL,
+    EntityKind.RESOURCE: Column.META_RESC,
+    EntityKind.USER: Column.META_USER,
+}
+_NAMES = {
+    EntityKind.DATA_OBJECT: (Column.DATA_ID, Column.COLL_NAME, Column.DATA_NAME),
+    EntityKind.COLLECTION: (Column.COLL_ID, Column.COLL_NAME),
+    EntityKind.RESOURCE: (Column.RESC_ID, Column.RESC_NAME),
+    EntityKind.USER: (Column.USER_ID, Column.USER_NAME, Column.USER_ZONE),
+}
+_BETWEEN = {EntityKind.DATA_OBJECT: "/", EntityKind.USER: "#"}
+
+
+def annotate(connection: Connection, entity: Entity, add: Sequence[Avu], remove: Sequence[Avu]) -> None:
+    """As ``Catalog.annotate``: one atomic call."""
+    check_avus((*remove, *add), shown(entity.name))
+    request = {
+        "admin_mode": False,
+        "entity_name": _name_in_a_call(connection, entity),
+        "entity_type": entity.kind.value,
+        "operations": [*_operations("remove", remove), *_operations("add", add)],
+    }
+    with about(entity.name):
+        message = JSON_Message(request, connection.server_version)
+        ask(connection, api_number["ATOMIC_APPLY_METADATA_OPERATIONS_APN"], message)
+
+
+def copy(connection: Connection, source: str, target: str) -> None:
+    """Give a data object all AVUs of another: all of them or none. ServerError.
+
+    One statement in the catalog (``imeta cp``), 5 times as quick as the atomic call for 15 AVUs. It
+    fails with -809000 when the target bears one of them.
+    """
+    message = MetadataRequest("cp", "-d", "-d", source, target)
+    ask(connection, api_number["MOD_AVU_METADATA_AN"], message)
+
+
+def _name_in_a_call(connection: Connection, entity: Entity) -> str:
+    """The atomic call knows users by name only: one whose name another zone has too cannot be told."""
+    if entity.kind is not EntityKind.USER:
+        return entity.name
+    name, _, zone = entity.name.rpartition("#")
+    zones = [row[0] for row in select(connection, [Column.USER_ZONE], [Equals(Column.USER_NAME, name)])]
+    if zone not in zones:
+        raise zone_error(Code.SYS_INVALID_INPUT_PARAM, entity.name, "no such user")
+    if len(zones) > 1:
+        raise zone_error(Code.SYS_NOT_SUPPORTED, entity.name, "a user of another zone has that name too")
+    return name
+
+
+def _operations(operation: str, avus: Sequence[Avu]) -> list[dict[str, str]]:
+    return [
+        {
+            "operation": operation,
+            "attribute": avu.attribute,
+            "value": avu.value,
+            **({"units": avu.units} if avu.units else {}),
+        }
+        for avu in avus
+    ]
+
+
+def read(connection: Connection, entity: Entity) -> tuple[Avu, ...]:
+    """As ``Catalog.avus``."""
+    first = _META[entity.kind]
+    rows = select(connection, [first, first + 1, first + 2], _the_one(entity))
+    if not rows:
+        _need(connection, entity)
+    return tuple(sorted(Avu(*row) for row in rows))
+
+
+def _the_one(entity: Entity) -> list[Equals]:
+    """The conditions that name an entity."""
+    if entity.kind is EntityKind.DATA_OBJECT:
+        above, name = parent_of(entity.name), name_of(entity.name)
+        return [Equals(Column.COLL_NAME, above), Equals(Column.DATA_NAME, name)]
+    if entity.kind is EntityKind.COLLECTION:
+        return [Equals(Column.COLL_NAME, entity.name)]
+    if entity.kind is EntityKind.RESOURCE:
+        return [Equals(Column.RESC_NAME, entity.name)]
+    name, _, zone = entity.name.rpartition("#")
+    return [Equals(Column.USER_NAME, name), Equals(Column.USER_ZONE, zone)]
+
+
+def _need(connection: Connection, entity: Entity) -> None:
+    """NotFound when the entity is missing or hidden."""
+    identity = _NAMES[entity.kind][0]
+    if select(connection, [identity], _the_one(entity)):
+        return
+    if entity.kind is EntityKind.RESOURCE:
+        raise zone_error(Code.SYS_RESC_DOES_NOT_EXIST, entity.name, "no such resource")
+    if entity.kind is EntityKind.USER:
+        raise zone_error(Code.CAT_INVALID_USER, entity.name, "no such user")
+    raise lookup.missing(entity.name)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What ``Catalog.find`` is asked; its docstring says what each part means."""
+
+    kind: EntityKind
+    attribute: str
+    value: str | None = None
+    units: str | None = None
+    within: str = ""
+    limit: int | None = None
+
+
+def find(connection: Connection, question: Question) -> tuple[str, ...]:
+    """As ``Catalog.find``. Ids are given out in order, and finer than the seconds of a time."""
+    first, columns = _META[question.kind], _NAMES[question.kind]
+    conditions = [Equals(first, question.attribute)]
+    conditions += [Equals(first + 1, question.value)] if question.value is not None else []
+    conditions += [Equals(first + 2, question.units)] if question.units is not None else []
+    if question.within:
+        if question.kind not in (EntityKind.DATA_OBJECT, EntityKind.COLLECTION):
+            return ()
+        is_object = question.kind is EntityKind.DATA_OBJECT
+        conditions.append(Equals(Column.COLL_NAME if is_object else Column.COLL_PARENT, question.within))
+    rows = select(connection, columns, conditions, order_by=columns[0], limit=question.limit)
+    return tuple(_BETWEEN.get(question.kind, "").join(row[1:]) for row in rows)

@@ -1,0 +1,191 @@
+"""Connections to an iRODS server for one client user: made when needed, kept, used by many threads.
+
+A new connection costs an authentication and an agent process on the server (129 ms where it was
+measured), a query on a kept one 2 ms.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from irods.account import iRODSAccount
+from irods.connection import Connection
+from irods.exception import NetworkException, iRODSException
+from irods.pool import Pool
+
+from compute_to_data.errors import Code, ZoneError, zone_error
+from compute_to_data.zones.irods.wire import ServerError, nominal
+
+APPLICATION = "compute-to-data"
+"""What ``ips`` shows on the server."""
+CALL_SECONDS = 120.0
+"""How long a server may take to answer an ordinary call, or to let us in."""
+KEPT_IDLE = 4
+KEPT_SECONDS = 60.0
+"""After that, used or not, a connection is replaced. Each is a process on the server that read the
+resources when it began and never again, and holds a session of the database, which has few
+(PostgreSQL: 100 unless told otherwise)."""
+_OUTDATED = frozenset(
+    {
+        Code.SYS_RESC_DOES_NOT_EXIST,
+        Code.SYS_RESC_IS_DOWN,
+        Code.SYS_REPLICA_INACCESSIBLE,
+        Code.HIERARCHY_ERROR,
+    }
+)
+"""What a process answers that does not know a resource as it is now; nothing has been done then."""
+
+Result = TypeVar("Result")
+
+
+class _Outdated(Exception):
+    """A kept connection's process does not know the resources as they are now."""
+
+
+class Connections:
+    """Those of one account. Threads may share it; each call has a connection for itself."""
+
+    def __init__(self, account: iRODSAccount, name: str) -> None:
+        self._pool = Pool(account, application_name=APPLICATION)
+        self._pool.connection_timeout = CALL_SECONDS
+        self._name = name
+        self._lock = threading.Lock()
+        self._idle: list[tuple[float, Connection]] = []  # when each was made
+        self._closed = False
+
+    @property
+    def account(self) -> Any:
+        """Who connects, where to, and on whose behalf (python-irodsclient's account)."""
+        return self._pool.account
+
+    def call(
+        self, use: Callable[[Connection], Result], *, again: bool = False, seconds: float = CALL_SECONDS
+    ) -> Result:
+        """What ``use`` makes of a connection that nobody else has meanwhile.
+
+        ``again``: doing it twice is as good as once, so that a connection lost on the way, as when
+        the server is restarted, is replaced once. ``seconds`` bounds the wait for each answer.
+        ZoneError -305000 when the server cannot be reached or does not answer.
+        """
+        try:
+            return self._once(use, seconds)
+        except _Outdated:
+            self.drop_idle()
+        except (OSError, NetworkException) as error:
+            self.drop_idle()
+            if not again:
+                raise self._lost(error) from error
+        try:
+            return self._once(use, seconds)
+        except (OSError, NetworkException) as error:
+            raise self._lost(error) from error
+
+    def _once(self, use: Callable[[Connection], Result], seconds: float) -> Result:
+        kept = self._take()
+        made, connection = kept or (time.monotonic(), self._open())
+        try:
+            connection.socket.settimeout(seconds)
+            result = use(connection)
+        except ZoneError as error:
+            if error.__cause__ is None:  # one of our own, the server has refused nothing
+                self._give_back(made, connection)
+                raise
+            _close(connection)
+            self._raise_outdated(kept is not None, error.__cause__)
+            raise
+        except BaseException as error:
+            # In the middle of an answer, or after a refusal: iRODS does not always roll back what it
+            # began, and this connection would see, or commit, half a renaming. See the documentation.
+            _close(connection)
+            self._raise_outdated(kept is not None, error)
+            raise
+        self._give_back(made, connection)
+        return result
+
+    @staticmethod
+    def _raise_outdated(kept: bool, error: BaseException) -> None:
+        if kept and isinstance(error, ServerError) and nominal(error.code) in _OUTDATED:
+            raise _Outdated from error
+
+    def _lost(self, error: Exception) -> ZoneError:
+        where = f"{self.account.host}:{self.account.port}"
+        cause = f"the connection for {self._name} does not work: {error or type(error).__name__}"
+        return zone_error(Code.USER_SOCK_CONNECT_ERR, where, cause, "Look whether the iRODS server runs")
+
+    def _open(self) -> Connection:
+        connection = Connection.__new__(Connection)
+        try:
+            connection.__init__(self._pool, self.account)
+        except iRODSException as error:
+            _close(connection)
+            code = getattr(error, "code", None)
+            raise ServerError(int(code) if code else int(Code.SYS_INTERNAL_ERR), "") from error
+        except BaseException:
+            _close(connection)
+            raise
+        # Copying a large object takes long, and a host that is gone says nothing: ask it now and then.
+        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+        return connection
+
+    def _take(self) -> tuple[float, Connection] | None:
+        """A kept connection that is alive, the most recent first."""
+        while True:
+            with self._lock:
+                if not self._idle:
+                    return None
+                made, connection = self._idle.pop()
+            if time.monotonic() - made < KEPT_SECONDS and not _is_dead(connection):
+                return made, connection
+            _close(connection)
+
+    def _give_back(self, made: float, connection: Connection) -> None:
+        with self._lock:
+            if not self._closed and len(self._idle) < KEPT_IDLE:
+                self._idle.append((made, connection))
+                return
+        _close(connection)
+
+    def reap(self) -> None:
+        """Close those that nobody uses and that are older than :data:`KEPT_SECONDS`."""
+        self._close_older_than(time.monotonic() - KEPT_SECONDS)
+
+    def drop_idle(self) -> None:
+        """Close those that nobody uses."""
+        self._close_older_than(time.monotonic())
+
+    def _close_older_than(self, moment: float) -> None:
+        with self._lock:
+            old = [kept for kept in self._idle if kept[0] <= moment]
+            self._idle = [kept for kept in self._idle if kept[0] > moment]
+        for _, connection in old:
+            _close(connection)
+
+    def close(self) -> None:
+        """Keep none any more; those in use close when their call ends."""
+        self._closed = True
+        self.drop_idle()
+
+
+def _is_dead(connection: Connection) -> bool:
+    """An idle server says nothing: something to read is the end of the connection."""
+    readable, _, _ = select.select([connection.socket], [], [], 0)
+    return bool(readable)
+
+
+def _close(connection: Connection) -> None:
+    """Say goodbye if the server still listens, and give the socket back in any case."""
+    used = getattr(connection, "socket", None)
+    if used is None:
+        return
+    with suppress(OSError, NetworkException, ValueError):
+        used.settimeout(1.0)
+        connection.disconnect()
+    used.close()
+    connection.socket = None

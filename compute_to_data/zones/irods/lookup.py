@@ -1,0 +1,245 @@
+"""Reading the catalog: what stands at a path, who may do what with it, resources and users.
+
+On a user's connection the server itself leaves out what the user may not read (strict access
+control), so that missing and hidden look the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from irods.connection import Connection
+
+from compute_to_data.errors import Code, zone_error
+from compute_to_data.model import (
+    Access,
+    Collection,
+    DataObject,
+    Permission,
+    Replica,
+    ReplicaStatus,
+    Resource,
+    User,
+    UserKind,
+    name_of,
+    parent_of,
+)
+from compute_to_data.zones.irods.failures import shown
+from compute_to_data.zones.irods.query import Among, Column, Equals, Row, select
+from compute_to_data.zones.irods.wire import ServerError
+
+_COLLECTION = (
+    Column.COLL_NAME,
+    Column.COLL_OWNER,
+    Column.COLL_OWNER_ZONE,
+    Column.COLL_INHERITANCE,
+    Column.COLL_CREATED,
+)
+_REPLICA = (
+    Column.DATA_NAME,
+    Column.DATA_REPL_NUM,
+    Column.DATA_HIERARCHY,
+    Column.DATA_STATUS,
+    Column.DATA_SIZE,
+    Column.DATA_PATH,
+    Column.DATA_CHECKSUM,
+    Column.DATA_OWNER,
+    Column.DATA_OWNER_ZONE,
+    Column.DATA_CREATED,
+    Column.DATA_MODIFIED,
+)
+_AT_ONCE = 100
+"""Numbers in one ``in (...)``."""
+
+
+def stat(connection: Connection, logical_path: str) -> Collection | DataObject:
+    """As ``Catalog.stat``."""
+    found = find_collection(connection, logical_path) or find_object(connection, logical_path)
+    if found is None:
+        raise missing(logical_path)
+    return found
+
+
+def missing(logical_path: str, code: Code = Code.USER_FILE_DOES_NOT_EXIST) -> Exception:
+    """The error for what is not there, or hidden."""
+    return zone_error(code, shown(logical_path), "not there, or the user may not read it")
+
+
+def find_collection(connection: Connection, logical_path: str) -> Collection | None:
+    """The collection of that name, if the user may read it."""
+    rows = select(connection, _COLLECTION, [Equals(Column.COLL_NAME, logical_path)])
+    return _collection(rows[0]) if rows else None
+
+
+def _collection(row: Row) -> Collection:
+    name, owner, zone, inherits, created = row
+    return Collection(name, User(owner, zone), inherits == "1", float(created))
+
+
+def find_object(connection: Connection, logical_path: str) -> DataObject | None:
+    """The data object of that name, if the user may read it and its collection."""
+    found = objects_in(connection, parent_of(logical_path), name_of(logical_path))
+    return found[0] if found else None
+
+
+def objects_in(connection: Connection, collection: str, name: str | None = None) -> list[DataObject]:
+    """The data objects of a collection, or the one of that name, by name."""
+    conditions = [Equals(Column.COLL_NAME, collection)]
+    conditions += [Equals(Column.DATA_NAME, name)] if name is not None else []
+    replicas: dict[str, list[Row]] = {}
+    for row in select(connection, _REPLICA, conditions):
+        if not row[2]:
+            raise ServerError(Code.SYS_RESC_DOES_NOT_EXIST, "a replica on a resource this connection does not know")
+        replicas.setdefault(row[0], []).append(row)
+    above = collection.rstrip("/")
+    return [_object(f"{above}/{each}", rows) for each, rows in sorted(replicas.items())]
+
+
+def _object(logical_path: str, rows: Sequence[Row]) -> DataObject:
+    replicas = [
+        Replica(int(number), hierarchy, ReplicaStatus(int(status)), int(size), path, checksum)
+        for _, number, hierarchy, status, size, path, checksum, *_ in rows
+    ]
+    first = min(rows, key=lambda row: int(row[1]))
+    return DataObject(
+        logical_path=logical_path,
+        owner=User(first[7], first[8]),
+        replicas=tuple(sorted(replicas, key=lambda replica: replica.number)),
+        created=min(float(row[9]) for row in rows),
+        modified=max(float(row[10]) for row in rows),
+    )
+
+
+def children(connection: Connection, collection: str) -> tuple[Collection | DataObject, ...]:
+    """As ``Catalog.children``."""
+    if find_collection(connection, collection) is None:
+        raise missing(collection, Code.CAT_UNKNOWN_COLLECTION)
+    below = select(connection, _COLLECTION, [Equals(Column.COLL_PARENT, collection)])
+    members: list[Collection | DataObject] = [_collection(row) for row in below if row[0] != collection]
+    members += objects_in(connection, collection)
+    return tuple(sorted(members, key=lambda member: member.logical_path))
+
+
+def access_rows(connection: Connection, logical_path: str) -> dict[int, Access]:
+    """The access list by the ids of users and groups; empty when the path is missing or hidden."""
+    columns = [Column.COLL_ACCESS_USER, Column.COLL_ACCESS]
+    rows = select(connection, columns, [Equals(Column.COLL_NAME, logical_path)])
+    if not rows:
+        at = [Equals(Column.COLL_NAME, parent_of(logical_path)), Equals(Column.DATA_NAME, name_of(logical_path))]
+        rows = select(connection, [Column.DATA_ACCESS_USER, Column.DATA_ACCESS], at)
+    found: dict[int, Access] = {}
+    for user, level in rows:
+        found[int(user)] = max(_level(int(level)), found.get(int(user), Access.NULL))
+    return found
+
+
+def _level(number: int) -> Access:
+    """A level by its number; iRODS has some between ours, which count as the one below."""
+    return max((level for level in Access if level <= number), default=Access.NULL)
+
+
+def access(connection: Connection, logical_path: str, user: User) -> Access:
+    """As ``Catalog.access``, for any user."""
+    rows = access_rows(connection, logical_path)
+    mine = set(_memberships(connection, user)) if rows else set()
+    level = max((level for principal, level in rows.items() if principal in mine), default=Access.NULL)
+    return level if level >= Access.READ_OBJECT else Access.NULL
+
+
+def _memberships(connection: Connection, user: User) -> list[int]:
+    """The ids of the groups a user is in, the group of their own name among them."""
+    conditions = [Equals(Column.USER_NAME, user.name), Equals(Column.USER_ZONE, user.zone)]
+    return [int(row[0]) for row in select(connection, [Column.GROUP_ID], conditions)]
+
+
+def permissions(connection: Connection, logical_path: str) -> tuple[Permission, ...]:
+    """As ``Catalog.permissions``."""
+    rows = access_rows(connection, logical_path)
+    if not rows:
+        stat(connection, logical_path)
+    named = _users(connection, rows)
+    found = [Permission(*named[user], level) for user, level in rows.items() if user in named]
+    return tuple(sorted(found, key=lambda permission: permission.user))
+
+
+def _users(connection: Connection, ids: Iterable[int]) -> dict[int, tuple[User, UserKind]]:
+    wanted = sorted(ids)
+    columns = [Column.USER_ID, Column.USER_NAME, Column.USER_ZONE, Column.USER_TYPE]
+    found = {}
+    for start in range(0, len(wanted), _AT_ONCE):
+        for identity, name, zone, kind in select(
+            connection, columns, [Among(Column.USER_ID, wanted[start : start + _AT_ONCE])]
+        ):
+            found[int(identity)] = User(name, zone), UserKind(kind)
+    return found
+
+
+def find_user(connection: Connection, user: User) -> UserKind | None:
+    """What a name stands for, None when there is nobody of that name and zone."""
+    conditions = [Equals(Column.USER_NAME, user.name), Equals(Column.USER_ZONE, user.zone)]
+    rows = select(connection, [Column.USER_TYPE], conditions)
+    return UserKind(rows[0][0]) if rows else None
+
+
+def owner(connection: Connection, data_object: str) -> User:
+    """As ``Storage.owner``."""
+    found = find_object(connection, data_object)
+    if found is None:
+        raise missing(data_object)
+    return found.owner
+
+
+def resources(connection: Connection) -> tuple[Resource, ...]:
+    """As ``Catalog.resources``; the bundle resource, which holds nothing, is left out."""
+    columns = [
+        Column.RESC_ID,
+        Column.RESC_NAME,
+        Column.RESC_TYPE,
+        Column.RESC_LOC,
+        Column.RESC_VAULT,
+        Column.RESC_PARENT,
+        Column.RESC_STATUS,
+    ]
+    rows = select(connection, columns, [])
+    names = {row[0]: row[1] for row in rows}
+    found = [
+        Resource(name, kind, host, vault, names.get(parent, ""), status)
+        for _, name, kind, host, vault, parent, status in rows
+        if name != "bundleResc"
+    ]
+    return tuple(sorted(found, key=lambda resource: resource.name))
+
+
+def need_up(connection: Connection, resource: str) -> Resource:
+    """The resource, which is there and up. NotFound (-78000), ZoneError (-105000).
+
+    The server takes the name of one that is down for a wish, and writes elsewhere.
+    """
+    for found in resources(connection):
+        if found.name == resource:
+            break
+    else:
+        raise zone_error(Code.SYS_RESC_DOES_NOT_EXIST, shown(resource), "no such resource")
+    if not found.is_up:
+        raise zone_error(Code.SYS_RESC_IS_DOWN, resource, "the resource is down")
+    return found
+
+
+def at_work(connection: Connection, data_object: str) -> Code | None:
+    """Why none of the replicas can be used, when the reason is not their resources: -405000 for one
+    being written, -406000 for a locked one. The server only says that it found no resource."""
+    found = find_object(connection, data_object)
+    statuses = {replica.status for replica in found.replicas} if found is not None else set()
+    if ReplicaStatus.GOOD in statuses:
+        return None
+    if statuses & {ReplicaStatus.READ_LOCKED, ReplicaStatus.WRITE_LOCKED}:
+        return Code.LOCKED_DATA_OBJECT_ACCESS
+    return Code.INTERMEDIATE_REPLICA_ACCESS if ReplicaStatus.INTERMEDIATE in statuses else None
+
+
+def resource_id(connection: Connection, name: str) -> int:
+    """The catalog's number of a resource. NotFound (-78000)."""
+    rows = select(connection, [Column.RESC_ID], [Equals(Column.RESC_NAME, name)])
+    if not rows:
+        raise zone_error(Code.SYS_RESC_DOES_NOT_EXIST, shown(name), "no such resource")
+    return int(rows[0][0])

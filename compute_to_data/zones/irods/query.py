@@ -1,0 +1,146 @@
+"""GenQuery: rows of the catalog, as the client user of a connection may see them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from irods.api_number import api_number
+from irods.connection import Connection
+from irods.message import GenQueryRequest, IntegerIntegerMap, IntegerStringMap, StringStringMap, _OrderedMultiMapping
+
+from compute_to_data.errors import Code
+from compute_to_data.zones.irods.wire import ServerError, ask, to_text
+
+_PAGE = 256
+"""Rows in one answer; the server's own limit (MAX_SQL_ROWS)."""
+_ORDERED = 0x400
+_PLAIN = 1
+_COLUMN = re.compile(rb"<SqlResult_PI>(.*?)</SqlResult_PI>", re.DOTALL)
+_VALUE = re.compile(rb"<value>(.*?)</value>", re.DOTALL)
+_NUMBER = re.compile(rb"<(rowCnt|attriCnt|continueInx)>(-?\d+)<")
+
+
+class Column:
+    """Numbers of catalog columns (``rodsGenQuery.h``)."""
+
+    USER_ID, USER_NAME, USER_TYPE, USER_ZONE = 201, 202, 203, 204
+    RESC_ID, RESC_NAME, RESC_TYPE, RESC_LOC, RESC_VAULT = 301, 302, 304, 306, 307
+    RESC_STATUS, RESC_PARENT = 313, 317
+    DATA_ID, DATA_NAME, DATA_REPL_NUM, DATA_SIZE = 401, 403, 404, 407
+    DATA_PATH, DATA_OWNER, DATA_OWNER_ZONE, DATA_STATUS = 410, 411, 412, 413
+    DATA_CHECKSUM, DATA_CREATED, DATA_MODIFIED, DATA_HIERARCHY = 415, 419, 420, 422
+    COLL_ID, COLL_NAME, COLL_PARENT, COLL_OWNER, COLL_OWNER_ZONE = 500, 501, 502, 503, 504
+    COLL_INHERITANCE, COLL_CREATED = 506, 508
+    DATA_ACCESS, DATA_ACCESS_USER = 700, 703
+    COLL_ACCESS, COLL_ACCESS_USER = 710, 713
+    GROUP_ID = 900
+    META_DATA, META_COLL, META_RESC, META_USER = 600, 610, 630, 640
+    """Attribute names; value and units are the next two numbers."""
+
+
+@dataclass(frozen=True)
+class Equals:
+    """A condition: the column holds exactly this text."""
+
+    column: int
+    value: str
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether rows must be compared again.
+
+        The server takes what stands between the first quote and the last as it is, so a quote
+        inside needs no escape, and has none (``''`` means two). Only with ``||`` or ``&&`` beside
+        it would the condition be misread, and then quotes are put as a wildcard.
+        """
+        return "'" in self.value and ("||" in self.value or "&&" in self.value)
+
+    def render(self) -> str:
+        """As GenQuery takes it."""
+        if self.is_doubtful:
+            return "like '" + re.sub(r"['\\]", "_", self.value) + "'"
+        return f"= '{self.value}'"
+
+
+@dataclass(frozen=True)
+class Among:
+    """A condition: the column holds one of these numbers."""
+
+    column: int
+    numbers: Sequence[int]
+
+    is_doubtful = False
+
+    def render(self) -> str:
+        """As GenQuery takes it."""
+        return "in (" + ",".join(f"'{number}'" for number in self.numbers) + ")"
+
+
+Row = tuple[str, ...]
+
+
+def select(
+    connection: Connection,
+    columns: Sequence[int],
+    conditions: Sequence[Equals | Among],
+    *,
+    order_by: int | None = None,
+    limit: int | None = None,
+) -> list[Row]:
+    """All distinct rows, or the first ``limit`` of them; values in the order of ``columns``."""
+    if limit == 0:
+        return []
+    doubted = [condition for condition in conditions if isinstance(condition, Equals) and condition.is_doubtful]
+    asked = [*columns, *(condition.column for condition in doubted if condition.column not in columns)]
+    rows: list[Row] = []
+    page, more = _ask(connection, _request(asked, conditions, order_by, 0, _page_size(limit, 0, doubted)))
+    while True:
+        rows += [row[: len(columns)] for row in page if all(row[asked.index(d.column)] == d.value for d in doubted)]
+        if more <= 0:
+            return rows if limit is None else rows[:limit]
+        if limit is not None and len(rows) >= limit:
+            _ask(connection, _request(asked, conditions, order_by, more, 0))  # closes it on the server
+            return rows[:limit]
+        size = _page_size(limit, len(rows), doubted)
+        page, more = _ask(connection, _request(asked, conditions, order_by, more, size))
+
+
+def _page_size(limit: int | None, found: int, doubted: Sequence[object]) -> int:
+    return _PAGE if limit is None or doubted else min(_PAGE, limit - found)
+
+
+def _request(
+    columns: Sequence[int],
+    conditions: Sequence[Equals | Among],
+    order_by: int | None,
+    resumed: int,
+    maximum: int,
+) -> GenQueryRequest:
+    return GenQueryRequest(
+        maxRows=maximum,
+        continueInx=resumed,
+        partialStartIndex=0,
+        options=0,
+        KeyValPair_PI=StringStringMap({}),
+        InxIvalPair_PI=IntegerIntegerMap({column: _ORDERED if column == order_by else _PLAIN for column in columns}),
+        InxValPair_PI=IntegerStringMap(
+            _OrderedMultiMapping([(condition.column, condition.render()) for condition in conditions])
+        ),
+    )
+
+
+def _ask(connection: Connection, request: GenQueryRequest) -> tuple[list[Row], int]:
+    """One page, and the number under which the server keeps the rest (0: there is none)."""
+    try:
+        body = ask(connection, api_number["GEN_QUERY_AN"], request).body
+    except ServerError as error:
+        if error.code == Code.CAT_NO_ROWS_FOUND:
+            return [], 0
+        raise
+    head, _, _ = body.partition(b"<SqlResult_PI>")
+    numbers = {name: int(value) for name, value in _NUMBER.findall(head)}
+    found = _COLUMN.findall(body)[: numbers[b"attriCnt"]]
+    values = [[to_text(value) for value in _VALUE.findall(column)] for column in found]
+    return list(zip(*values)), numbers[b"continueInx"]

@@ -1,0 +1,96 @@
+"""Replicas: making, dropping and checking them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Sequence
+from typing import Final
+
+from irods.api_number import api_number
+from irods.connection import Connection
+
+from compute_to_data.errors import Code, zone_error
+from compute_to_data.model import DataObject, Replica, ReplicaStatus
+from compute_to_data.zones.irods import lookup
+from compute_to_data.zones.irods.failures import about, shown
+from compute_to_data.zones.irods.wire import about_object, ask
+
+TRANSFER_SECONDS: Final = 24 * 3600.0
+"""How long the server may copy one data object."""
+_REPLICATE: Final = 6
+_BLOCK: Final = 1 << 20
+
+
+def need_object(connection: Connection, data_object: str) -> DataObject:
+    """The data object as the user sees it. NotFound (-817000)."""
+    found = lookup.find_object(connection, data_object)
+    if found is None:
+        raise lookup.missing(data_object, Code.CAT_UNKNOWN_FILE)
+    return found
+
+
+def replicate(connection: Connection, data_object: str, resource: str, *, administering: bool) -> None:
+    """As ``Catalog.replicate``. A good replica that is there already: the server does nothing."""
+    need_object(connection, data_object)
+    options = {"destRescName": resource, **({"irodsAdmin": ""} if administering else {})}
+    with about(f"{data_object} to {resource}"):
+        ask(connection, api_number["DATA_OBJ_REPL_AN"], about_object(data_object, options, operation=_REPLICATE))
+
+
+def trim(connection: Connection, data_object: str, number: int) -> None:
+    """As ``Catalog.trim``."""
+    found = need_object(connection, data_object)
+    if all(replica.number != number for replica in found.replicas):
+        raise zone_error(Code.SYS_REPLICA_DOES_NOT_EXIST, shown(data_object), f"there is no replica {number}")
+    _trim(connection, found, [number], administering=False)
+
+
+def trim_from(connection: Connection, data_object: str, resource: str) -> None:
+    """As ``Storage.trim``: whatever lies under the root."""
+    lookup.resource_id(connection, resource)
+    found = need_object(connection, data_object)
+    numbers = [replica.number for replica in found.replicas if replica.root == resource]
+    _trim(connection, found, numbers, administering=True)
+
+
+def _trim(connection: Connection, found: DataObject, numbers: Sequence[int], *, administering: bool) -> None:
+    """iRODS keeps the last good replica too, but says so only when there is a stale one beside it."""
+    good = {replica.number for replica in found.replicas if replica.status is ReplicaStatus.GOOD}
+    if good and good <= set(numbers):
+        cause = "that would remove the last good replica"
+        raise zone_error(Code.USER_INCOMPATIBLE_PARAMS, shown(found.logical_path), cause)
+    for number in numbers:
+        options = {"replNum": str(number), "copies": "1", **({"irodsAdmin": ""} if administering else {})}
+        with about(found.logical_path):
+            ask(connection, api_number["DATA_OBJ_TRIM_AN"], about_object(found.logical_path, options))
+
+
+def verify(replicas: Sequence[Replica], data_object: str, number: int) -> str:
+    """As ``Storage.verify``: the file is read here, on the host that holds it."""
+    for replica in replicas:
+        if replica.number == number:
+            break
+    else:
+        raise zone_error(Code.SYS_REPLICA_DOES_NOT_EXIST, shown(data_object), f"there is no replica {number}")
+    computed = _checksum_of(replica.physical_path)
+    if replica.checksum and computed != replica.checksum:
+        cause = f"replica {number} has the checksum {computed}, the catalog {replica.checksum}"
+        raise zone_error(Code.USER_CHKSUM_MISMATCH, shown(data_object), cause, "Trim that replica, or mend it")
+    return computed
+
+
+def _checksum_of(physical_path: str) -> str:
+    digest = hashlib.sha256()
+    try:
+        # What takes the place of a registered file must not make the service account wait or follow.
+        descriptor = os.open(physical_path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+    except OSError as error:
+        cause = f"cannot be read here: {error.strerror}"
+        remedy = "The worker must run on the host of the resource, with the rights of the iRODS server"
+        raise zone_error(Code.UNIX_FILE_OPEN_ERR, shown(physical_path), cause, remedy) from error
+    return f"sha2:{base64.b64encode(digest.digest()).decode()}"

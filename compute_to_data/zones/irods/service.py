@@ -1,0 +1,123 @@
+"""The service account's side of an iRODS zone."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from irods.account import iRODSAccount
+from irods.connection import Connection
+
+from compute_to_data.errors import Code, ConfigurationError, ZoneError
+from compute_to_data.model import DataObject, EntityKind, Replica, User, UserKind
+from compute_to_data.ports import Catalog
+from compute_to_data.zones.irods import accounts, avus, lookup, replication
+from compute_to_data.zones.irods.connections import CALL_SECONDS, Connections
+from compute_to_data.zones.irods.failures import translated
+from compute_to_data.zones.irods.session import IrodsSession, need_user
+from compute_to_data.zones.irods.wire import ServerError
+
+USERS_KEPT = 8
+"""Users whose connections are kept; those of the least recent one are closed for another."""
+
+Result = TypeVar("Result")
+
+
+class IrodsStorage:
+    """A :class:`~compute_to_data.ports.Storage` of a rodsadmin; threads may share it.
+
+    Nothing is connected before it is needed.
+    """
+
+    def __init__(self, account: iRODSAccount) -> None:
+        self._account = User(account.client_user, account.client_zone)
+        self._connections = Connections(account, str(self._account))
+        self._users: OrderedDict[User, Connections] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, environment_file: str) -> IrodsStorage:
+        """With the service account's environment. ConfigurationError when it cannot be used, or is
+        not a rodsadmin's; ZoneError when the server cannot be reached."""
+        storage = cls(accounts.from_environment(environment_file))
+        kind = storage._ask(str(storage._account), lookup.find_user, storage._account)
+        if kind is not UserKind.RODSADMIN:
+            cause = f"{storage._account} is no rodsadmin, and cannot act on behalf of users"
+            raise ConfigurationError(environment_file, cause, "Name the service account's environment")
+        return storage
+
+    def _ask(self, subject: str, use: Callable[..., Result], *rest: Any, seconds: float = CALL_SECONDS) -> Result:
+        try:
+            return self._connections.call(lambda connection: use(connection, *rest), again=True, seconds=seconds)
+        except ServerError as error:
+            raise translated(error, subject) from error
+
+    @property
+    def zone(self) -> str:
+        return self._account.zone
+
+    @property
+    def catalog(self) -> Catalog:
+        return IrodsSession(self._connections, self._account, by_service=True)
+
+    def on_behalf_of(self, user: User) -> Catalog:
+        need_user(self._ask(str(user), lookup.find_user, user), user)
+        return IrodsSession(self._connections_for(user), user, by_service=True)
+
+    def _connections_for(self, user: User) -> Connections:
+        dropped = []
+        with self._lock:
+            if user not in self._users:
+                account = accounts.on_behalf_of(self._connections.account, user)
+                self._users[user] = Connections(account, str(user))
+            self._users.move_to_end(user)
+            found = self._users[user]
+            while len(self._users) > USERS_KEPT:
+                dropped.append(self._users.popitem(last=False)[1])
+            kept = list(self._users.values())
+        for connections in dropped:
+            connections.close()
+        for connections in kept:
+            connections.reap()
+        return found
+
+    def owner(self, data_object: str) -> User:
+        return self._ask(data_object, lookup.owner, data_object)
+
+    def replicate(self, data_object: str, resource: str) -> Replica:
+        def use(connection: Connection) -> DataObject:
+            replication.replicate(connection, data_object, resource, administering=True)
+            return replication.need_object(connection, data_object)
+
+        found = self._ask(data_object, use, seconds=replication.TRANSFER_SECONDS)
+        made = found.good_replica_on(resource)
+        if made is None:
+            cause = f"was replicated to {resource}, and has no good replica there"
+            raise ZoneError(data_object, cause, code=Code.SYS_REPLICA_DOES_NOT_EXIST)
+        return made
+
+    def trim(self, data_object: str, resource: str) -> None:
+        self._ask(data_object, replication.trim_from, data_object, resource)
+
+    def verify(self, data_object: str, number: int) -> str:
+        found = self._ask(data_object, replication.need_object, data_object)
+        return replication.verify(found.replicas, data_object, number)
+
+    def tasks(self, attribute: str, value: str, units: str, *, limit: int | None = None) -> tuple[str, ...]:
+        question = avus.Question(EntityKind.COLLECTION, attribute, value, units, limit=limit)
+        return self._ask(attribute, avus.find, question)
+
+    def drop_idle(self) -> None:
+        """Close the connections nobody uses: new ones know the resources as they are now."""
+        with self._lock:
+            users = list(self._users.values())
+        for connections in (*users, self._connections):
+            connections.drop_idle()
+
+    def close(self) -> None:
+        with self._lock:
+            users, self._users = list(self._users.values()), OrderedDict()
+        for connections in (*users, self._connections):
+            connections.close()

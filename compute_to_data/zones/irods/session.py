@@ -1,0 +1,261 @@
+"""One client user's session with an iRODS zone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from irods.connection import Connection
+
+from compute_to_data.errors import Code, ZoneError, zone_error
+from compute_to_data.model import (
+    Access,
+    Avu,
+    Collection,
+    DataObject,
+    Entity,
+    EntityKind,
+    Permission,
+    Registration,
+    Resource,
+    User,
+    UserKind,
+)
+from compute_to_data.zones.irods import avus, contents, lookup, registration, replication, tree
+from compute_to_data.zones.irods.connections import CALL_SECONDS, Connections
+from compute_to_data.zones.irods.failures import shown, translated
+from compute_to_data.zones.irods.wire import ServerError
+from compute_to_data.zones.names import check_in_zone
+
+PARALLEL = 4
+"""Connections one call of many parts uses."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class IrodsSession:
+    """A :class:`~compute_to_data.ports.Catalog`; threads may share it.
+
+    ``by_service``: the service account opened it, on behalf of the user or for itself, and it
+    may register files.
+    """
+
+    def __init__(self, connections: Connections, user: User, by_service: bool = False) -> None:
+        self._connections = connections
+        self._user = user
+        self._by_service = by_service
+
+    def _ask(self, subject: str, use: Callable[..., Result], *rest: Any) -> Result:
+        """A question, which may be put twice."""
+        return self._call(subject, use, *rest, again=True)
+
+    def _call(
+        self,
+        subject: str,
+        use: Callable[..., Result],
+        *rest: Any,
+        again: bool = False,
+        seconds: float = CALL_SECONDS,
+    ) -> Result:
+        try:
+            return self._connections.call(lambda connection: use(connection, *rest), again=again, seconds=seconds)
+        except ServerError as error:
+            raise translated(error, subject) from error
+
+    def _zone_path(self, logical_path: str) -> str:
+        return check_in_zone(logical_path, self._connections.account.proxy_zone)
+
+    @property
+    def user(self) -> User:
+        return self._user
+
+    def stat(self, logical_path: str) -> Collection | DataObject:
+        return self._ask(logical_path, lookup.stat, logical_path)
+
+    def children(self, collection: str) -> tuple[Collection | DataObject, ...]:
+        return self._ask(collection, lookup.children, collection)
+
+    def access(self, logical_path: str) -> Access:
+        return self._ask(logical_path, lookup.access, logical_path, self._user)
+
+    def permissions(self, logical_path: str) -> tuple[Permission, ...]:
+        return self._ask(logical_path, lookup.permissions, logical_path)
+
+    def create_collection(self, collection: str, parents: bool = False) -> None:
+        self._zone_path(collection)
+        self._call(collection, tree.create_collection, collection, parents, again=parents)
+
+    def read(self, data_object: str) -> bytes:
+        return self._with_replicas(data_object, contents.read, data_object, again=True)
+
+    def _with_replicas(self, data_object: str, use: Callable[..., Result], *rest: Any, **options: Any) -> Result:
+        """A call that needs a replica; when none can be used, the error says why."""
+        try:
+            return self._call(data_object, use, *rest, **options)
+        except ZoneError as error:
+            if error.code is not Code.HIERARCHY_ERROR:
+                raise
+            code = self._ask(data_object, lookup.at_work, data_object)
+            if code is None:
+                raise
+            raise zone_error(code, shown(data_object), "something is at work on its replicas") from error
+
+    def write(self, data_object: str, content: bytes, *, resource: str = "", force: bool = False) -> None:
+        self._zone_path(data_object)
+        if resource:
+            self._ask(resource, lookup.need_up, resource)
+        self._with_replicas(data_object, contents.write, data_object, content, resource, force, again=force)
+
+    def remove(self, logical_path: str, *, recursive: bool = False) -> None:
+        seconds = replication.TRANSFER_SECONDS if recursive else CALL_SECONDS
+        self._call(logical_path, tree.remove, logical_path, recursive, seconds=seconds)
+
+    def rename(self, source: str, destination: str) -> None:
+        self._zone_path(destination)
+        self._call(source, tree.rename, source, destination)
+
+    def annotate(self, entity: Entity, *, add: Iterable[Avu] = (), remove: Iterable[Avu] = ()) -> None:
+        self._need_access_of_their_own(entity)
+        self._ask(entity.name, avus.annotate, entity, list(add), list(remove))
+
+    def _need_access_of_their_own(self, entity: Entity) -> None:
+        """iRODS's atomic call looks at the user's name and not at the zone: somebody from elsewhere
+        would have the rights of a local user of that name."""
+        if self._user.zone == self._connections.account.proxy_zone:
+            return
+        in_tree = entity.kind in (EntityKind.DATA_OBJECT, EntityKind.COLLECTION)
+        if in_tree and Access.NULL < self.access(entity.name) < Access.MODIFY_OBJECT:
+            raise zone_error(Code.CAT_NO_ACCESS_PERMISSION, shown(entity.name), f"{self._user} may not modify it")
+
+    def annotate_all(self, data_objects: Sequence[str], add: Sequence[Avu]) -> None:
+        """The first gets them by the atomic call, the others as copies of it where it has no more."""
+        entities = [Entity(EntityKind.DATA_OBJECT, data_object) for data_object in data_objects]
+        first, rest = entities[:1], entities[1:]
+        self._each(lambda entity: self.annotate(entity, add=add), first)
+        if not rest or not add or set(self.avus(first[0])) != set(add):
+            self._each(lambda entity: self.annotate(entity, add=add), rest)
+            return
+        copied: list[Entity] = []
+        self._each(lambda entity: self._copy_avus(first[0], entity, add, copied), rest)
+        found = set(self.avus(first[0]))
+        if found != set(add):  # somebody changed the first one meanwhile: mend the copies
+            self._each(lambda entity: self.annotate(entity, add=add, remove=found - set(add)), copied)
+
+    def _copy_avus(self, source: Entity, target: Entity, add: Sequence[Avu], copied: list[Entity]) -> None:
+        try:
+            self._connections.call(lambda connection: avus.copy(connection, source.name, target.name))
+            copied.append(target)
+        except (ServerError, ZoneError):
+            self.annotate(target, add=add)  # it bears some already, or the error is better told by this
+
+    def _each(self, do: Callable[[Item], None], items: Sequence[Item]) -> None:
+        """Do it for each, several at once; all are tried, then the first failure is raised."""
+        if len(items) <= 1:
+            for item in items:
+                do(item)
+            return
+        with ThreadPoolExecutor(min(PARALLEL, len(items)), "irods") as pool:
+            started = [pool.submit(do, item) for item in items]
+        for future in started:
+            future.result()
+
+    def avus(self, entity: Entity) -> tuple[Avu, ...]:
+        return self._ask(entity.name, avus.read, entity)
+
+    def find(
+        self,
+        kind: EntityKind,
+        attribute: str,
+        value: str | None = None,
+        units: str | None = None,
+        *,
+        within: str = "",
+        limit: int | None = None,
+    ) -> tuple[str, ...]:
+        return self._ask(attribute, avus.find, avus.Question(kind, attribute, value, units, within, limit))
+
+    def resources(self) -> tuple[Resource, ...]:
+        return self._ask("resources", lookup.resources)
+
+    def set_access(self, logical_path: str, user: User, access: Access, *, recursive: bool = False) -> None:
+        self._ask(logical_path, tree.set_access, logical_path, user, access, recursive)
+
+    def set_inheritance(self, collection: str, inherits: bool) -> None:
+        self._ask(collection, tree.set_inheritance, collection, inherits)
+
+    def replicate(self, data_object: str, resource: str) -> None:
+        def use(connection: Connection) -> None:
+            replication.replicate(connection, data_object, resource, administering=False)
+
+        self._with_replicas(data_object, use, again=True, seconds=replication.TRANSFER_SECONDS)
+
+    def trim(self, data_object: str, number: int) -> None:
+        self._call(data_object, replication.trim, data_object, number)
+
+    def checksum(self, data_object: str) -> str:
+        return self._call(data_object, contents.checksum, data_object, again=True, seconds=replication.TRANSFER_SECONDS)
+
+    def register(self, resource: str, files: Sequence[Registration]) -> None:
+        if not files:
+            return
+        for file in files:
+            self._zone_path(file.logical_path)
+        if not self._by_service:
+            for file in files:
+                self._call(file.logical_path, registration.register_one, resource, file)
+            return
+        self._ask(resource, registration.need_room, self._user, files)
+        identity = self._storage_resource(resource)
+        for last in (False, True):
+            try:
+                self._register_batches(resource, identity, files)
+                known = self._ask(resource, registration.present, files, resource)
+                if len(known) == len(files):
+                    return
+                if last:
+                    cause = f"{len(files) - len(known)} of {len(files)} files were not registered as they should"
+                    raise zone_error(Code.SYS_INTERNAL_ERR, shown(resource), cause)
+            except BaseException as error:
+                self._forget(files)
+                if last or type(error) is not ZoneError:
+                    raise
+            else:
+                self._forget(files)
+            # A server's process that is older than the resource fails after it has registered the files.
+
+    def _forget(self, files: Sequence[Registration]) -> None:
+        """Take back what is registered of these files, on new connections."""
+        self._connections.drop_idle()
+        self.unregister([file.logical_path for file in self._ask("registration", registration.present, files)])
+
+    def _storage_resource(self, resource: str) -> int:
+        found = self._ask(resource, lookup.need_up, resource)
+        if not found.is_storage:
+            cause = f"a {found.kind} resource has no vault"
+            raise zone_error(Code.HIERARCHY_ERROR, resource, cause, "Name the storage resource of the files")
+        return self._ask(resource, lookup.resource_id, resource)
+
+    def _register_batches(self, resource: str, identity: int, files: Sequence[Registration]) -> None:
+        def one(batch: Sequence[Registration]) -> None:
+            subject = batch[0].logical_path
+            try:
+                self._connections.call(lambda connection: registration.register(connection, resource, identity, batch))
+            except ServerError as error:
+                if not registration.is_refusal(error):
+                    raise translated(error, subject) from error
+                for file in batch:
+                    self._call(file.logical_path, registration.register_one, resource, file)
+
+        self._each(one, list(registration.batches(files)))
+
+    def unregister(self, data_objects: Sequence[str]) -> None:
+        self._each(lambda path: self._ask(path, registration.unregister, path), data_objects)
+
+
+def need_user(kind: UserKind | None, user: User) -> None:
+    """NotFound (-827000) when nobody of that name can have a session."""
+    if kind is None or kind is UserKind.RODSGROUP:
+        cause = "a group, not a user" if kind else "no such user"
+        raise zone_error(Code.CAT_INVALID_USER, str(user), cause)

@@ -1,0 +1,148 @@
+"""The boundary to the Python rule engine plugin: calls, queries, and what their answers mean.
+
+``callback`` makes every attribute a call of the microservice of that name. An answer is
+``{"code", "status", "arguments"}``; a failure is a RuntimeError whose text begins with
+``[iRods__Error__Code:N]``, except "no rows" (-808000), which some microservices return instead.
+Output arguments need a placeholder of the right type, or the call fails after its effect.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import select
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from compute_to_data.errors import Code, ZoneError, zone_error
+from compute_to_data.model import User
+
+_CODE = re.compile(r"\[iRods__Error__Code:(-\d+)\]")
+
+
+class Callback(Protocol):
+    """What the plugin gives a rule. It is dead when the rule has returned."""
+
+    def __getattr__(self, microservice: str) -> Any: ...
+
+
+class Agent:
+    """One rule's calls into the server, with the client user's rights."""
+
+    def __init__(self, callback: Callback, rei: Any) -> None:
+        """ZoneError (SYS_NOT_SUPPORTED) where there is no rule engine plugin."""
+        self._callback = callback
+        try:
+            session = importlib.import_module("session_vars").get_map(rei)
+        except (ImportError, AttributeError):
+            raise zone_error(
+                Code.SYS_NOT_SUPPORTED,
+                "compute_to_data",
+                "this is neither an iRODS agent nor an embedded zone",
+                "Call its rules through the Python rule engine plugin of an iRODS server",
+            ) from None
+        client = session["client_user"]
+        self.user = User(client["user_name"], client["irods_zone"])
+        connection = session["connection"] or {}
+        self.client_program = str(connection.get("option", ""))
+        self._socket = int(connection.get("socket", -1))
+
+    def client_is_gone(self) -> bool:
+        """Whether the client has hung up. The server itself would notice only at the rule's end."""
+        if self._socket < 0:
+            return False
+        poll = select.poll()
+        poll.register(self._socket, select.POLLRDHUP)
+        return any(event & (select.POLLRDHUP | select.POLLHUP) for _, event in poll.poll(0))
+
+    def call(self, microservice: str, *arguments: Any, subject: str) -> list[Any]:
+        """The arguments after the call, outputs filled in. ZoneError about ``subject``."""
+        try:
+            answer = getattr(self._callback, microservice)(*arguments)
+        except RuntimeError as error:
+            found = _CODE.search(str(error))
+            if found is None:  # not an answer of iRODS: a placeholder of the wrong type, say
+                raise
+            number = int(found.group(1))
+        else:
+            number = int(answer["code"])
+            if number >= 0:
+                return list(answer["arguments"])
+        raise self._error(number, microservice, subject) from None
+
+    def _error(self, number: int, microservice: str, subject: str) -> ZoneError:
+        code = _known(number)
+        if code is None:
+            return zone_error(Code.SYS_INTERNAL_ERR, subject, f"iRODS answered {microservice} with {number}")
+        cause = _CAUSES.get(code, f"iRODS answered {microservice} with {number} ({code.name})")
+        return zone_error(code, subject, cause.format(user=self.user))
+
+    def select(self, columns: Sequence[str], where: Mapping[str, str], also: str = "") -> list[tuple[str, ...]]:
+        """The rows of a GenQuery whose columns have exactly the values of ``where``.
+
+        ``also`` is a further condition, made of nothing a user wrote. iRODS 4.3 cannot quote
+        ``'``: such a value is asked for with a wildcard, and every row is looked at again here.
+        """
+        genquery = importlib.import_module("genquery")
+        asked = [*columns, *(column for column in where if column not in columns)]
+        conditions = [_condition(column, value) for column, value in where.items()] + ([also] if also else [])
+        query = genquery.Query(self._callback, asked, " and ".join(conditions), output=genquery.AS_LIST)
+        try:
+            rows = list(query)
+        except RuntimeError as error:
+            found = _CODE.search(str(error))
+            if found is None:
+                raise
+            raise self._error(int(found.group(1)), "a query", ", ".join(columns)) from None
+        named = (dict(zip(asked, row)) for row in rows)
+        return [
+            tuple(row[column] for column in columns)
+            for row in named
+            if all(row[column] == value for column, value in where.items())
+        ]
+
+    def buffer(self, content: bytes = b"") -> Any:
+        """A BytesBuf. Give its memory back with ``clear_buffer``: Python's collector does not."""
+        made = importlib.import_module("irods_types").BytesBuf()
+        if content:
+            made.set_buffer(content)
+        return made
+
+    def write_line(self, where: str, text: str) -> None:
+        """One line for the client (``stdout``; seen when the rule ends) or the ``serverLog``."""
+        self._callback.writeLine(where, text)
+
+
+def _condition(column: str, value: str) -> str:
+    if "'" not in value:
+        return f"{column} = '{value}'"
+    # Beside the quote, only the backslash means something else to LIKE than to the check afterwards.
+    pattern = value.replace("'", "_").replace("\\", "_")
+    return f"{column} like '{pattern}'"
+
+
+def _known(number: int) -> Code | None:
+    """A code by its number; the errno that storage errors carry in the last digits is left away."""
+    for candidate in (number, -(-number // 1000) * 1000):
+        if candidate in Code.__members__.values():
+            return Code(candidate)
+    return None
+
+
+_MISSING = "does not exist, or {user} may not read it"
+_CAUSES = {
+    Code.USER_FILE_DOES_NOT_EXIST: _MISSING,
+    Code.OBJ_PATH_DOES_NOT_EXIST: _MISSING,
+    Code.CAT_UNKNOWN_FILE: _MISSING,
+    Code.CAT_UNKNOWN_COLLECTION: "no such collection, or {user} may not read it",
+    Code.CAT_NO_ROWS_FOUND: _MISSING,
+    Code.CAT_NO_ACCESS_PERMISSION: "{user} has not the access that this needs",
+    Code.SYS_USER_NO_PERMISSION: "{user} has not the access that this needs",
+    Code.CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME: "something of that name is there already",
+    Code.CAT_NAME_EXISTS_AS_DATAOBJ: "a data object of that name is there already",
+    Code.CAT_NAME_EXISTS_AS_COLLECTION: "a collection of that name is there already",
+    Code.CAT_INVALID_USER: "no such user or group",
+    Code.SYS_RESC_IS_DOWN: "its resource is marked down",
+    Code.HIERARCHY_ERROR: "no resource that is up can serve it",
+    Code.SYS_RESC_QUOTA_EXCEEDED: "the quota of {user} does not allow it",
+}

@@ -1,0 +1,253 @@
+"""``ports.Catalog`` for a rule: one client user's session, inside an iRODS agent."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+
+from compute_to_data.errors import Code, ZoneError, zone_error
+from compute_to_data.model import (
+    Access,
+    Avu,
+    Collection,
+    DataObject,
+    Entity,
+    EntityKind,
+    Permission,
+    Registration,
+    ReplicaStatus,
+    Resource,
+    User,
+)
+from compute_to_data.zones.names import check_avus
+from compute_to_data.zones.rule_engine import reading
+from compute_to_data.zones.rule_engine.agent import Agent
+from compute_to_data.zones.rule_engine.paths import checked
+
+_CHUNK = 1024 * 1024
+_LARGEST = 16 * _CHUNK
+"""Bytes: an agent reads and writes documents. Data are the worker's."""
+
+
+class AgentCatalog:
+    """A :class:`~compute_to_data.ports.Catalog`; lives as long as its rule."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    @property
+    def user(self) -> User:
+        """The client user, by name and zone."""
+        return self._agent.user
+
+    def stat(self, logical_path: str) -> Collection | DataObject:
+        """As the port says."""
+        found = reading.find_object(self._agent, logical_path) or reading.find_collection(self._agent, logical_path)
+        if found is None:
+            raise reading.missing(self._agent, logical_path)
+        return found
+
+    def children(self, collection: str) -> tuple[Collection | DataObject, ...]:
+        """As the port says."""
+        return reading.members(self._agent, collection)
+
+    def access(self, logical_path: str) -> Access:
+        """As the port says."""
+        return reading.effective_access(self._agent, logical_path)
+
+    def permissions(self, logical_path: str) -> tuple[Permission, ...]:
+        """As the port says."""
+        return reading.permissions(self._agent, logical_path)
+
+    def avus(self, entity: Entity) -> tuple[Avu, ...]:
+        """As the port says."""
+        return reading.avus(self._agent, entity)
+
+    def find(
+        self,
+        kind: EntityKind,
+        attribute: str,
+        value: str | None = None,
+        units: str | None = None,
+        *,
+        within: str = "",
+        limit: int | None = None,
+    ) -> tuple[str, ...]:
+        """As the port says."""
+        return reading.find(self._agent, kind, attribute, value, units, within)[:limit]
+
+    def resources(self) -> tuple[Resource, ...]:
+        """As the port says."""
+        return reading.resources(self._agent)
+
+    def create_collection(self, collection: str, parents: bool = False) -> None:
+        """As the port says."""
+        checked(collection)
+        self._agent.call("msiCollCreate", collection, "1" if parents else "0", 0, subject=collection)
+
+    def read(self, data_object: str) -> bytes:
+        """As the port says. SYS_NOT_SUPPORTED for more than 16 MiB: data are not an agent's business."""
+        found = reading.find_object(self._agent, data_object)
+        if found is None:
+            raise reading.missing(self._agent, data_object, Code.OBJ_PATH_DOES_NOT_EXIST)
+        _check_readable(found)
+        if found.size > _LARGEST:
+            raise _not_an_agents(data_object, f"reading {found.size} bytes")
+        content = bytearray()
+        with self._opened("msiDataObjOpen", f"objPath={data_object}++++openFlags=O_RDONLY", data_object) as descriptor:
+            while True:
+                chunk = self._read(descriptor, data_object)
+                content += chunk
+                if not chunk:
+                    return bytes(content)
+
+    def _read(self, descriptor: int, subject: str) -> bytes:
+        buffer = self._agent.call("msiDataObjRead", descriptor, _CHUNK, self._agent.buffer(), subject=subject)[2]
+        if buffer is None:  # at the end of the file
+            return b""
+        content = bytes(buffer.get_bytes())
+        buffer.clear_buffer()
+        return content
+
+    @contextlib.contextmanager
+    def _opened(self, microservice: str, *arguments: str) -> Iterator[int]:
+        """A descriptor, closed at the end; the last argument is the data object. Open ones are few."""
+        *given, subject = arguments
+        descriptor = int(self._agent.call(microservice, *given, 0, subject=subject)[-1])
+        try:
+            yield descriptor
+        except BaseException:
+            with contextlib.suppress(ZoneError):  # the first error is the one to tell
+                self._agent.call("msiDataObjClose", descriptor, 0, subject=subject)
+            raise
+        self._agent.call("msiDataObjClose", descriptor, 0, subject=subject)
+
+    def write(self, data_object: str, content: bytes, *, resource: str = "", force: bool = False) -> None:
+        """As the port says. iRODS has no exclusive creation: two who write the same new name at
+        the same time can both succeed. Inside a collection of one's own making, nobody does."""
+        existing = reading.find_object(self._agent, data_object)
+        if existing is not None and not force:
+            cause = "a data object of that name is there already"
+            raise zone_error(Code.OVERWRITE_WITHOUT_FORCE_FLAG, data_object, cause)
+        if len(content) > _LARGEST:
+            raise _not_an_agents(data_object, f"writing {len(content)} bytes")
+        if existing is not None:
+            keys = f"objPath={data_object}++++openFlags=O_WRONLYO_TRUNC" + _key("rescName", resource)
+            with self._opened("msiDataObjOpen", keys, data_object) as descriptor:
+                self._write(descriptor, content, data_object)
+        else:
+            self._create(data_object, content, resource)
+        self._agent.call("msiDataObjChksum", data_object, "forceChksum=", "", subject=data_object)
+
+    def _create(self, data_object: str, content: bytes, resource: str) -> None:
+        keys = _key("destRescName", resource)[4:]
+        made = False
+        try:
+            with self._opened("msiDataObjCreate", data_object, keys, data_object) as descriptor:
+                made = True
+                self._write(descriptor, content, data_object)
+        except Exception:
+            if made:
+                with contextlib.suppress(ZoneError):
+                    self.remove(data_object)
+            raise
+
+    def _write(self, descriptor: int, content: bytes, subject: str) -> None:
+        for start in range(0, len(content), _CHUNK):
+            buffer = self._agent.buffer(content[start : start + _CHUNK])
+            try:
+                self._agent.call("msiDataObjWrite", descriptor, buffer, 0, subject=subject)
+            finally:
+                buffer.clear_buffer()
+
+    def remove(self, logical_path: str, *, recursive: bool = False) -> None:
+        """As the port says."""
+        if isinstance(self.stat(logical_path), DataObject):
+            self._agent.call("msiDataObjUnlink", f"objPath={logical_path}++++forceFlag=", 0, subject=logical_path)
+            return
+        if not recursive and self.children(logical_path):
+            cause = "the collection is not empty"
+            raise zone_error(Code.CAT_COLLECTION_NOT_EMPTY, logical_path, cause, "Remove it recursively")
+        self._agent.call("msiRmColl", logical_path, "forceFlag=", 0, subject=logical_path)
+
+    def annotate(self, entity: Entity, *, add: Iterable[Avu] = (), remove: Iterable[Avu] = ()) -> None:
+        """As the port says. The atomic call knows users by name only: not for their AVUs."""
+        removed, added = tuple(remove), tuple(add)
+        check_avus((*removed, *added), entity.name)
+        operations = [*(_operation("remove", avu) for avu in removed), *(_operation("add", avu) for avu in added)]
+        if not operations:
+            return
+        request = {"entity_name": entity.name, "entity_type": entity.kind.value, "operations": operations}
+        text = json.dumps(request, ensure_ascii=False)
+        self._agent.call("msi_atomic_apply_metadata_operations", text, "", subject=entity.name)
+
+    def annotate_all(self, data_objects: Sequence[str], add: Sequence[Avu]) -> None:
+        """As the port says."""
+        for data_object in data_objects:
+            self.annotate(Entity(EntityKind.DATA_OBJECT, data_object), add=add)
+
+    def set_access(self, logical_path: str, user: User, access: Access, *, recursive: bool = False) -> None:
+        """As the port says."""
+        self.stat(logical_path)
+        depth = "recursive" if recursive else "default"
+        self._agent.call("msiSetACL", depth, access.name.lower(), str(user), logical_path, subject=logical_path)
+
+    # What an agent must never do, and why the worker does it.
+
+    def set_inheritance(self, collection: str, inherits: bool) -> None:
+        """Not in an agent: nothing here needs it."""
+        raise _not_an_agents(collection, "changing inheritance")
+
+    def rename(self, source: str, destination: str) -> None:
+        """Not in an agent: nothing here needs it."""
+        raise _not_an_agents(source, "renaming")
+
+    def replicate(self, data_object: str, resource: str) -> None:
+        """Not in an agent: a transfer called from Python can wait for ever (plugin issue 54)."""
+        raise _not_an_agents(data_object, "replicating")
+
+    def trim(self, data_object: str, number: int) -> None:
+        """Not in an agent: replicas are the worker's business."""
+        raise _not_an_agents(data_object, "trimming")
+
+    def checksum(self, data_object: str) -> str:
+        """Not in an agent: reading a large object would hold the agent for as long."""
+        raise _not_an_agents(data_object, "computing a checksum")
+
+    def register(self, resource: str, files: Sequence[Registration]) -> None:
+        """Not in an agent: iRODS refuses it to an ordinary user (-129000)."""
+        raise _not_an_agents(resource, "registering files")
+
+    def unregister(self, data_objects: Sequence[str]) -> None:
+        """Not in an agent, as registering."""
+        raise _not_an_agents(", ".join(data_objects[:1]), "unregistering files")
+
+
+def _key(name: str, value: str) -> str:
+    if "++++" in value or "=" in value:
+        raise zone_error(Code.SYS_RESC_DOES_NOT_EXIST, value, "no such resource")
+    return f"++++{name}={value}" if value else ""
+
+
+def _check_readable(data_object: DataObject) -> None:
+    """ZoneError unless there is a good replica. iRODS itself would hand out stale bytes."""
+    statuses = {replica.status for replica in data_object.replicas}
+    if ReplicaStatus.GOOD in statuses:
+        return
+    if statuses & {ReplicaStatus.READ_LOCKED, ReplicaStatus.WRITE_LOCKED}:
+        code, cause = Code.LOCKED_DATA_OBJECT_ACCESS, "every replica is locked"
+    elif ReplicaStatus.INTERMEDIATE in statuses:
+        code, cause = Code.INTERMEDIATE_REPLICA_ACCESS, "every replica is being written"
+    else:
+        code, cause = Code.SYS_REPLICA_DOES_NOT_EXIST, "every replica is stale"
+    raise zone_error(code, data_object.logical_path, cause)
+
+
+def _operation(name: str, avu: Avu) -> dict[str, str]:
+    return {"operation": name, "attribute": avu.attribute, "value": avu.value, "units": avu.units}
+
+
+def _not_an_agents(subject: str, what: str) -> ZoneError:
+    cause = f"{what} is not an agent's work"
+    return zone_error(Code.SYS_NOT_SUPPORTED, subject, cause, "The compute resource's worker does it")

@@ -1,0 +1,212 @@
+"""What a rule can learn from the catalog: queries, and rows turned into values.
+
+iRODS shows a client user only what they may read (strict ACLs; always on in 5.0). Where a zone of
+4.3 has them off, names can be seen that cannot be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from compute_to_data.errors import Code, ZoneError, zone_error
+from compute_to_data.model import (
+    Access,
+    Avu,
+    Collection,
+    DataObject,
+    Entity,
+    EntityKind,
+    Permission,
+    Replica,
+    ReplicaStatus,
+    Resource,
+    User,
+    UserKind,
+    name_of,
+    parent_of,
+)
+from compute_to_data.zones.rule_engine.agent import Agent
+from compute_to_data.zones.rule_engine.paths import checked
+
+_COLLECTION = ("COLL_NAME", "COLL_OWNER_NAME", "COLL_OWNER_ZONE", "COLL_INHERITANCE", "COLL_CREATE_TIME")
+_REPLICA = (
+    "DATA_NAME",
+    "DATA_REPL_NUM",
+    "DATA_RESC_HIER",
+    "DATA_REPL_STATUS",
+    "DATA_SIZE",
+    "DATA_PATH",
+    "DATA_CHECKSUM",
+    "DATA_OWNER_NAME",
+    "DATA_OWNER_ZONE",
+    "DATA_CREATE_TIME",
+    "DATA_MODIFY_TIME",
+)
+_RESOURCE = ("RESC_ID", "RESC_NAME", "RESC_TYPE_NAME", "RESC_LOC", "RESC_VAULT_PATH", "RESC_PARENT", "RESC_STATUS")
+_PREFIXES = {
+    EntityKind.DATA_OBJECT: "DATA",
+    EntityKind.COLLECTION: "COLL",
+    EntityKind.RESOURCE: "RESC",
+    EntityKind.USER: "USER",
+}
+_NAMES = {
+    EntityKind.DATA_OBJECT: ("COLL_NAME", "DATA_NAME"),
+    EntityKind.COLLECTION: ("COLL_NAME",),
+    EntityKind.RESOURCE: ("RESC_NAME",),
+    EntityKind.USER: ("USER_NAME", "USER_ZONE"),
+}
+_IDS_A_QUERY = 50
+
+
+def missing(agent: Agent, logical_path: str, code: Code = Code.USER_FILE_DOES_NOT_EXIST) -> ZoneError:
+    """NotFound: iRODS does not tell missing from hidden."""
+    return zone_error(code, logical_path, f"does not exist, or {agent.user} may not read it")
+
+
+def of_object(logical_path: str) -> dict[str, str]:
+    """The condition that holds for one data object."""
+    return {"COLL_NAME": parent_of(logical_path), "DATA_NAME": name_of(logical_path)}
+
+
+def find_object(agent: Agent, logical_path: str) -> DataObject | None:
+    """A data object; None when it is missing or hidden."""
+    checked(logical_path)
+    rows = agent.select(_REPLICA, of_object(logical_path))
+    return _data_object(logical_path, rows) if rows else None
+
+
+def find_collection(agent: Agent, logical_path: str) -> Collection | None:
+    """A collection; None when it is missing or hidden."""
+    rows = agent.select(_COLLECTION, {"COLL_NAME": checked(logical_path)})
+    return _collection(rows[0]) if rows else None
+
+
+def members(agent: Agent, collection: str) -> tuple[Collection | DataObject, ...]:
+    """As ``Catalog.children``."""
+    if find_collection(agent, collection) is None:
+        raise missing(agent, collection, Code.CAT_UNKNOWN_COLLECTION)
+    found: list[Collection | DataObject] = [
+        _collection(row)
+        for row in agent.select(_COLLECTION, {"COLL_PARENT_NAME": collection})
+        if row[0] != collection  # "/" stands in itself
+    ]
+    objects: dict[str, list[tuple[str, ...]]] = {}
+    for row in agent.select(_REPLICA, {"COLL_NAME": collection}):
+        objects.setdefault(row[0], []).append(row)
+    above = collection.rstrip("/")
+    found += [_data_object(f"{above}/{name}", rows) for name, rows in objects.items()]
+    return tuple(sorted(found, key=lambda one: name_of(one.logical_path)))
+
+
+def _collection(row: Sequence[str]) -> Collection:
+    path, owner, zone, inherits, created = row
+    return Collection(path, User(owner, zone), inherits == "1", float(created))
+
+
+def _data_object(logical_path: str, rows: Iterable[Sequence[str]]) -> DataObject:
+    ordered = sorted(rows, key=lambda row: int(row[1]))
+    replicas = tuple(
+        Replica(int(number), hierarchy, ReplicaStatus(int(status)), int(size), physical_path, checksum)
+        for _, number, hierarchy, status, size, physical_path, checksum, *_ in ordered
+    )
+    owner = User(ordered[0][7], ordered[0][8])
+    created = min(float(row[9]) for row in ordered)
+    modified = max(float(row[10]) for row in ordered)
+    return DataObject(logical_path, owner, replicas, created, modified)
+
+
+def access_rows(agent: Agent, logical_path: str) -> list[tuple[Access, str]]:
+    """The access list as levels and ids of users and groups; empty when missing or hidden."""
+    checked(logical_path)
+    rows = agent.select(("DATA_ACCESS_TYPE", "DATA_ACCESS_USER_ID"), of_object(logical_path))
+    rows = rows or agent.select(("COLL_ACCESS_TYPE", "COLL_ACCESS_USER_ID"), {"COLL_NAME": logical_path})
+    return [(_level(int(level)), identity) for level, identity in rows]
+
+
+def _level(number: int) -> Access:
+    """The highest named level that a number of the catalog reaches."""
+    return max((level for level in Access if level <= number), default=Access.NULL)
+
+
+def effective_access(agent: Agent, logical_path: str) -> Access:
+    """As ``Catalog.access``."""
+    held = {"USER_NAME": agent.user.name, "USER_ZONE": agent.user.zone}
+    groups = {identity for (identity,) in agent.select(("USER_GROUP_ID",), held)}
+    levels = [level for level, identity in access_rows(agent, logical_path) if identity in groups]
+    highest = max(levels, default=Access.NULL)
+    return highest if highest >= Access.READ_OBJECT else Access.NULL
+
+
+def permissions(agent: Agent, logical_path: str) -> tuple[Permission, ...]:
+    """As ``Catalog.permissions``."""
+    rows = access_rows(agent, logical_path)
+    if not rows:
+        raise missing(agent, logical_path)
+    people: dict[str, tuple[User, UserKind]] = {}
+    identities = [identity for _, identity in rows if identity.isdigit()]
+    for start in range(0, len(identities), _IDS_A_QUERY):
+        listed = ", ".join(f"'{identity}'" for identity in identities[start : start + _IDS_A_QUERY])
+        columns = ("USER_ID", "USER_NAME", "USER_ZONE", "USER_TYPE")
+        for identity, name, zone, kind in agent.select(columns, {}, f"USER_ID in ({listed})"):
+            people[identity] = (User(name, zone), UserKind(kind))
+    found = [Permission(*people[identity], level) for level, identity in rows if identity in people]
+    return tuple(sorted(found, key=lambda row: row.user))
+
+
+def avus(agent: Agent, entity: Entity) -> tuple[Avu, ...]:
+    """As ``Catalog.avus``."""
+    where = _where(entity)
+    rows = agent.select(_avu_columns(entity.kind), where)
+    if not rows and not agent.select(_NAMES[entity.kind], where):
+        code = {
+            EntityKind.COLLECTION: Code.CAT_UNKNOWN_COLLECTION,
+            EntityKind.RESOURCE: Code.SYS_RESC_DOES_NOT_EXIST,
+            EntityKind.USER: Code.CAT_INVALID_USER,
+        }.get(entity.kind, Code.USER_FILE_DOES_NOT_EXIST)
+        raise missing(agent, entity.name, code)
+    return tuple(sorted(Avu(*row) for row in rows))
+
+
+def _avu_columns(kind: EntityKind) -> tuple[str, str, str]:
+    prefix = f"META_{_PREFIXES[kind]}_ATTR"
+    return f"{prefix}_NAME", f"{prefix}_VALUE", f"{prefix}_UNITS"
+
+
+def _where(entity: Entity) -> dict[str, str]:
+    if entity.kind is EntityKind.DATA_OBJECT:
+        return of_object(checked(entity.name))
+    if entity.kind is EntityKind.COLLECTION:
+        return {"COLL_NAME": checked(entity.name)}
+    if entity.kind is EntityKind.RESOURCE:
+        return {"RESC_NAME": entity.name}
+    name, _, zone = entity.name.rpartition("#")
+    return {"USER_NAME": name, "USER_ZONE": zone}
+
+
+def find(
+    agent: Agent, kind: EntityKind, attribute: str, value: str | None, units: str | None, within: str
+) -> tuple[str, ...]:
+    """As ``Catalog.find``, without its limit."""
+    asked = zip(_avu_columns(kind), (attribute, value, units))
+    where = {column: text for column, text in asked if text is not None}
+    if within and kind is EntityKind.DATA_OBJECT:
+        where["COLL_NAME"] = checked(within)
+    elif within and kind is EntityKind.COLLECTION:
+        where["COLL_PARENT_NAME"] = checked(within)
+    elif within:
+        return ()
+    separator = "#" if kind is EntityKind.USER else "/"
+    rows = agent.select((f"{_PREFIXES[kind]}_ID", *_NAMES[kind]), where)
+    oldest_first = sorted((int(identity), separator.join(names)) for identity, *names in rows)
+    return tuple(dict.fromkeys(name for _, name in oldest_first))
+
+
+def resources(agent: Agent) -> tuple[Resource, ...]:
+    """As ``Catalog.resources``."""
+    rows = agent.select(_RESOURCE, {})
+    names = {row[0]: row[1] for row in rows}
+    found = [
+        Resource(name, kind, host, vault, names.get(parent, ""), status)
+        for _, name, kind, host, vault, parent, status in rows
+    ]
+    return tuple(sorted(found, key=lambda one: one.name))

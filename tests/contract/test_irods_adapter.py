@@ -1,0 +1,159 @@
+"""What only a real iRODS server can show of its adapter: connections, resources that change, zones."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+from zone_suite.zone_under_test import a_collection, an_object, refused, stat_object
+
+from compute_to_data.configuration import ZoneSettings
+from compute_to_data.errors import AccessDenied, Code, ConfigurationError, ZoneError
+from compute_to_data.model import Access, Avu, Collection, Registration, User
+from compute_to_data.ports import Catalog
+from compute_to_data.zones import open_storage
+
+if TYPE_CHECKING:
+    from irods_zone import IrodsZoneUnderTest
+
+ENVIRONMENT_VARIABLE = "C2D_TEST_IRODS_ENVIRONMENT_FILE"
+
+pytestmark = pytest.mark.skipif(
+    not os.environ.get(ENVIRONMENT_VARIABLE), reason=f"no real zone is configured (set {ENVIRONMENT_VARIABLE})"
+)
+
+
+@pytest.fixture(scope="module")
+def zone() -> Iterator[IrodsZoneUnderTest]:
+    from irods_zone import IrodsZoneUnderTest
+
+    under_test = IrodsZoneUnderTest(os.environ[ENVIRONMENT_VARIABLE])
+    yield under_test
+    under_test.close()
+
+
+@pytest.fixture
+def alice(zone: IrodsZoneUnderTest) -> Catalog:
+    return zone.session(zone.make_user())
+
+
+@pytest.fixture
+def here(zone: IrodsZoneUnderTest, alice: Catalog) -> str:
+    return zone.scratch(alice.user)
+
+
+def cut(zone: IrodsZoneUnderTest, user: User) -> int:
+    """End a user's idle connections as a server that goes away does; returns how many there were."""
+    idle = zone.idle_connections(user)
+    for connection in idle:
+        connection.socket.shutdown(socket.SHUT_RDWR)
+    return len(idle)
+
+
+class TestConnections:
+    def test_one_that_ended_meanwhile_is_not_used(self, zone: IrodsZoneUnderTest, alice: Catalog, here: str) -> None:
+        assert cut(zone, alice.user) == 1
+        alice.create_collection(f"{here}/a")
+        assert cut(zone, alice.user) == 1
+        alice.rename(f"{here}/a", f"{here}/b")
+
+    def test_one_lost_on_the_way_is_replaced_where_that_is_harmless(
+        self, zone: IrodsZoneUnderTest, alice: Catalog, here: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("compute_to_data.zones.irods.connections._is_dead", lambda connection: False)
+        assert cut(zone, alice.user) == 1
+        alice.annotate(a_collection(here), add=[Avu("a", "v")])
+        assert cut(zone, alice.user) == 1
+        assert alice.avus(a_collection(here)) == (Avu("a", "v"),)
+        assert cut(zone, alice.user) == 1
+        with refused(ZoneError, Code.USER_SOCK_CONNECT_ERR):
+            alice.create_collection(f"{here}/a")
+        alice.create_collection(f"{here}/a")
+
+    def test_threads_share_a_session(self, alice: Catalog, here: str) -> None:
+        def work(number: int) -> tuple[bytes, int]:
+            path = f"{here}/x{number}"
+            alice.write(path, str(number).encode())
+            alice.annotate(an_object(path), add=[Avu("n", str(number))])
+            return alice.read(path), stat_object(alice, path).size
+
+        with ThreadPoolExecutor(6) as pool:
+            found = list(pool.map(work, range(24)))
+        assert found == [(str(number).encode(), len(str(number))) for number in range(24)]
+
+    def test_few_are_kept(self, zone: IrodsZoneUnderTest, alice: Catalog, here: str) -> None:
+        from compute_to_data.zones.irods.connections import KEPT_IDLE
+
+        with ThreadPoolExecutor(KEPT_IDLE + 2) as pool:
+            list(pool.map(lambda _: alice.stat(here), range(30)))
+        assert len(zone.idle_connections(alice.user)) <= KEPT_IDLE
+
+    def test_nobody_listens(self, tmp_path: object) -> None:
+        from irods.account import iRODSAccount
+
+        from compute_to_data.zones.irods import IrodsStorage
+
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            account = iRODSAccount("127.0.0.1", unused.getsockname()[1], "rods", "tempZone", password="x")
+            with refused(ZoneError, Code.USER_SOCK_CONNECT_ERR):
+                IrodsStorage(account).tasks("a", "v", "u")
+
+    def test_an_ordinary_user_is_no_service_account(self, zone: IrodsZoneUnderTest, alice: Catalog) -> None:
+        with pytest.raises(ConfigurationError, match="is no rodsadmin"):
+            open_storage(ZoneSettings("irods", {"environment_file": zone.environment_of(alice.user)}))
+
+
+class TestNewResources:
+    """A server's process knows the resources as they were when it began."""
+
+    def test_known_to_a_kept_connection(self, zone: IrodsZoneUnderTest, alice: Catalog, here: str) -> None:
+        assert zone.idle_connections(alice.user)
+        resource = zone.make_resource(seen_by_all=False)
+        alice.write(f"{here}/x", b"x", resource=resource)
+        assert stat_object(alice, f"{here}/x").replicas[0].hierarchy == resource
+
+    def test_registering_there(self, zone: IrodsZoneUnderTest, alice: Catalog, here: str) -> None:
+        on_behalf = zone.storage().on_behalf_of(alice.user)
+        assert isinstance(on_behalf.stat(here), Collection)
+        resource = zone.make_resource(seen_by_all=False)
+        path = zone.place_file(resource, f"{here}/x", b"x")
+        on_behalf.register(resource, [Registration(f"{here}/x", path, 1, "")])
+        (replica,) = stat_object(alice, f"{here}/x").replicas
+        assert (replica.hierarchy, replica.physical_path) == (resource, path)
+
+
+class TestNames:
+    @pytest.mark.parametrize("name", ["it's", "'", "''", "a||b", "a && b", "a\r\nb", "\x01", "<x>&amp;", "]]>"])
+    def test_in_questions(self, alice: Catalog, here: str, name: str) -> None:
+        alice.create_collection(f"{here}/{name}")
+        for other in (name.replace("'", "_"), name.replace("'", "x")):
+            if other != name:
+                alice.create_collection(f"{here}/{other}")
+                alice.annotate(a_collection(f"{here}/{other}"), add=[Avu("a", "v")])
+        assert alice.stat(f"{here}/{name}").logical_path == f"{here}/{name}"
+        assert alice.access(f"{here}/{name}") is Access.OWN
+        assert alice.children(f"{here}/{name}") == ()
+        assert alice.avus(a_collection(f"{here}/{name}")) == ()
+        alice.remove(f"{here}/{name}")
+        assert alice.access(f"{here}/{name}") is Access.NULL
+
+
+class TestOtherZones:
+    def test_a_namesake_is_another_user(self, zone: IrodsZoneUnderTest, alice: Catalog, here: str) -> None:
+        namesake = zone.make_namesake(alice.user)
+        foreign = zone.storage().on_behalf_of(namesake)
+        assert (foreign.user, foreign.access(here)) == (namesake, Access.NULL)
+        alice.set_access(here, namesake, Access.READ_OBJECT)
+        assert foreign.access(here) is Access.READ_OBJECT
+        assert {(row.user, row.access) for row in alice.permissions(here)} == {
+            (alice.user, Access.OWN),
+            (namesake, Access.READ_OBJECT),
+        }
+        with refused(AccessDenied, Code.CAT_NO_ACCESS_PERMISSION):
+            foreign.annotate(a_collection(here), add=[Avu("a", "v")])
+        assert alice.avus(a_collection(here)) == ()

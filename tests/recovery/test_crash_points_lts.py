@@ -1,0 +1,118 @@
+"""The same as ``test_crash_points``, for a role whose results go to long-term storage: also while
+they are being moved, and while moving them is being taken back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from recovery import test_crash_points as plain
+from support.crashes import Fate
+from support.faults import Troubled, broken
+from support.site import COMPUTE, HOME, TrialSite
+
+from compute_to_data.model import DataObject
+from compute_to_data.submission import Submitted
+from compute_to_data.zones.embedded.audit import audit
+
+LTS, ROLE = "lts_resc", "LONG_TERM_STORAGE"
+CHANGING = {"annotate", "annotate_all", "logs", "register", "remove", "replicate", "trim", "unregister"}
+RESULTS = {"STDOUT.txt", "one", "sub/two", "ro-crate-metadata.json"}
+
+
+def _site(folder: Path) -> TrialSite:
+    (folder / "tools").mkdir(parents=True)
+    engine = {"name": "process", "images": {"tools": str(folder / "tools")}}
+    roles = {"CONTAINER": {"results_to": ROLE, "staged_inputs": "trim"}}
+    site = TrialSite(folder, engine, "tools", roles=roles)
+    site.zone.add_resource(LTS)
+    site.give_role(LTS, ROLE)
+    return site
+
+
+def _keep_the_input(original: Any, data_object: str, resource: str) -> None:
+    """The very last thing of the step goes wrong, whoever does it: all results have moved by then.
+    Taking the task back trims the input, too; that comes after its end was decided and works."""
+    if data_object.endswith("/in/a.txt") and not _keep_the_input.decided():  # type: ignore[attr-defined]
+        broken()
+    original(data_object, resource)
+
+
+class Diary(Fate):
+    """Nobody dies; what was asked, in order."""
+
+    def __init__(self) -> None:
+        super().__init__(0, after=False)
+        self.asked: list[str] = []
+
+    def call(self, name: str, operation: Any, *args: Any, **kwargs: Any) -> Any:
+        self.asked.append(name)
+        return super().call(name, operation, *args, **kwargs)
+
+
+def _submit(folder: Path, well: bool) -> tuple[TrialSite, Submitted]:
+    site = _site(folder)
+    submitted = plain._submit(site, plain.WELL)
+    if not well:
+        notes = folder / "state" / "tasks"
+        _keep_the_input.decided = lambda: any(  # type: ignore[attr-defined]
+            '"ending"' in note.read_text() for note in notes.rglob("*.json")
+        )
+        site.storage = Troubled(site.storage, trim=_keep_the_input)  # type: ignore[assignment]
+    return site, submitted
+
+
+def _places_to_die(folder: Path, well: bool) -> list[int]:
+    """Whatever changes something once the job has ended; before that, this role is like any other,
+    and dying at a question is dying between two changes."""
+    diary = Diary()
+    plain._die(*_submit(folder, well), diary)
+    began = diary.asked.index("logs")
+    return [at for at, name in enumerate(diary.asked, 1) if at > began and name in CHANGING]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("after", [False, True], ids=["before it takes effect", "after it took effect"])
+@pytest.mark.parametrize("well", [True, False], ids=["results that move", "results that must be taken back"])
+def test_every_crash_point_is_recovered(tmp_path: Path, well: bool, after: bool) -> None:
+    places = []
+    for at in _places_to_die(tmp_path / "first", well):
+        site, submitted = _submit(tmp_path / f"{at}", well)
+        before = site.snapshot(without=submitted.collection)
+        fate = Fate(at, after)
+        plain._die(site, submitted, fate)
+        places.append(fate.where)
+        _check_recovery(site, submitted, well, before, f"died at {fate.where}, number {at}")
+    assert {*places} >= CHANGING - ({"unregister"} if well else set())
+    assert places.count("trim") > len(RESULTS)
+
+
+def _check_recovery(site: TrialSite, submitted: Submitted, well: bool, before: object, context: str) -> None:
+    with site.working():
+        facts = site.ended(submitted)
+    context = f"{context}: {facts}"
+    assert facts["state"] == ("COMPLETED" if well else "FAILED"), context
+    assert "moving_to" not in facts, context
+    assert site.engine.jobs(site.worker()._scope) == (), context
+    assert site.leftovers(submitted) == [], context
+    assert audit(str(site.folder / "zone")) == [], context
+    contents = site.contents(submitted.collection)
+    assert contents["STDOUT.txt"] == b"some input\n", context
+    if well:
+        assert facts["exit_status"] == "0", context
+        assert set(contents) == {"task.json", *RESULTS}, context
+        assert (contents["one"], contents["sub/two"]) == (b"1\n", b"2\n"), context
+        assert {_places(site, f"{submitted.collection}/{name}") for name in RESULTS} == {(LTS,)}, context
+        assert _places(site, f"{HOME}/in/a.txt") == ("demoResc",), context
+    else:
+        assert "broke on purpose" in facts["reason"], context
+        assert set(contents) == {"task.json", "STDOUT.txt"}, context
+        assert _places(site, f"{submitted.collection}/STDOUT.txt") == (COMPUTE,), context
+        assert site.snapshot(without=submitted.collection) == before, context
+
+
+def _places(site: TrialSite, logical_path: str) -> tuple[str, ...]:
+    found = site.alice.stat(logical_path)
+    assert isinstance(found, DataObject), logical_path
+    return tuple(replica.leaf for replica in found.replicas)

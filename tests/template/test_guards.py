@@ -1,0 +1,252 @@
+"""Guards that nothing else would miss: each test fails when its guard is taken away."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from support.faults import Troubled
+from support.site import BOB, COMPUTE, HOME, TrialSite, wait_until
+
+from compute_to_data import notes, presence, selection, staging, submission
+from compute_to_data.documents import request
+from compute_to_data.errors import InvalidRequest, Refused
+from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind
+from compute_to_data.outputs import inventory, measure
+from compute_to_data.ports import Job
+from compute_to_data.record import State
+
+RESOURCE = Entity(EntityKind.RESOURCE, COMPUTE)
+
+
+def scope(site: TrialSite) -> str:
+    return presence.scope(site.configuration, "tempZone", COMPUTE)
+
+
+def test_a_record_that_another_may_change_is_refused(site: TrialSite) -> None:
+    submitted = site.submit(site.request("/bin/true"))
+    site.alice.set_access(submitted.collection, BOB, Access.MODIFY_OBJECT)
+    with site.working():
+        facts = site.ended(submitted)
+    assert facts["reason_code"] == "refused"
+    assert "bob#tempZone" in facts["reason"]
+
+
+def test_of_two_claims_at_one_instant_none_wins_by_not_looking(site: TrialSite) -> None:
+    site.alice.create_collection(f"{HOME}/in")
+    for name in "ab":
+        site.alice.write(f"{HOME}/in/{name}", b"x")
+    rival = Avu("claim", "rival", "elsewhere")
+    contested = Entity(EntityKind.DATA_OBJECT, f"{HOME}/in/a")
+
+    def claim_first(annotate, entity, *, add=(), remove=()):  # type: ignore[no-untyped-def]
+        if entity == contested and add:
+            site.alice.annotate(contested, add=[rival])
+        annotate(entity, add=add, remove=remove)
+
+    mine = Avu("claim", "mine", "here")
+    won = staging.claim_next(Troubled(site.alice, annotate=claim_first), f"{HOME}/in", mine)  # type: ignore[arg-type]
+    assert won.logical_path == f"{HOME}/in/b"
+    assert site.alice.avus(contested) == (rival,)
+
+
+def test_a_replica_that_is_a_link_is_not_run_on(site: TrialSite) -> None:
+    site.alice.write(f"{HOME}/a", b"x", resource=COMPUTE)
+    found = site.alice.stat(f"{HOME}/a")
+    assert isinstance(found, DataObject)
+    physical = Path(found.replicas[0].physical_path)
+    physical.unlink()
+    physical.symlink_to("/etc/hostname")
+    facts = site.run(site.request("/bin/cp", "/inputs/a", "/outputs/b", inputs=[f"{HOME}/a"]))
+    assert facts["state"] == "FAILED"
+    assert "not a regular file" in facts["reason"]
+    assert set(site.contents(facts["collection"])) <= {"task.json", "STDERR.txt"}
+
+
+def test_a_replicated_input_is_read_back(site: TrialSite) -> None:
+    site.alice.write(f"{HOME}/a", b"x", resource="demoResc")
+    verified = []
+
+    def note(verify, data_object, number):  # type: ignore[no-untyped-def]
+        verified.append(data_object)
+        return verify(data_object, number)
+
+    facts = site.run(site.request("/bin/true", inputs=[f"{HOME}/a"]), storage=Troubled(site.storage, verify=note))  # type: ignore[arg-type]
+    assert facts["state"] == "COMPLETED"
+    assert verified == [f"{HOME}/a"]
+
+
+def test_a_sign_of_life_goes_stale(site: TrialSite) -> None:
+    configuration = site.configure(worker={"on_demand": False})
+    attribute = "irods::compute_to_data::worker"
+    assert not selection.has_worker(site.alice, configuration, COMPUTE)
+    now = int(time.time())
+    fresh, stale = (Avu(attribute, "host:1", str(when)) for when in (now, now - 3600))
+    site.storage.catalog.annotate(RESOURCE, add=[stale])
+    assert not selection.has_worker(site.alice, configuration, COMPUTE)
+    with pytest.raises(Refused, match="no live worker"):
+        submission.submit(site.alice, configuration, site.request("/bin/true"))
+    site.storage.catalog.annotate(RESOURCE, add=[fresh])
+    assert selection.has_worker(site.alice, configuration, COMPUTE)
+
+
+def test_a_worker_shows_its_sign_of_life_and_takes_it_away(site: TrialSite) -> None:
+    configuration = site.configure(worker={"on_demand": False})
+    with site.working():
+        wait_until(lambda: selection.has_worker(site.alice, configuration, COMPUTE), "a sign of life")
+    assert not selection.has_worker(site.alice, configuration, COMPUTE)
+
+
+def test_jobs_of_no_task_are_removed_at_the_start(site: TrialSite, tmp_path: Path) -> None:
+    outputs = tmp_path / "foreign"
+    site.engine.prepare(str(outputs))
+    image = site.engine.identify("tools")
+    job = Job(
+        "nobodys.1",
+        site.alice.user,
+        scope(site),
+        image,
+        ("/bin/sleep", "60"),
+        site.configuration.default_limits,
+        str(outputs),
+    )
+    site.engine.start(job)
+    with site.working():
+        wait_until(lambda: not site.engine.jobs(scope(site)), "the foreign job to go")
+
+
+def test_notes_of_no_task_are_removed_at_the_start(site: TrialSite) -> None:
+    folder = notes.folder_of(site.configuration.worker.state_directory, scope(site))
+    notes.Notes(folder, "nobodys.1", 1.0).put()
+    waiting = site.submit(site.request("/bin/true"))
+    with site.working():
+        assert site.ended(waiting)["state"] == "COMPLETED"
+    assert os.listdir(folder) == []
+
+
+def test_notes_of_another_task_of_that_name_count_for_nothing(tmp_path: Path) -> None:
+    first = notes.Notes(str(tmp_path), "id.1", made=1.0)
+    first.put(exit=[0, 1.0, 2.0])
+    assert notes.Notes(str(tmp_path), "id.1", made=1.0).resumed
+    second = notes.Notes(str(tmp_path), "id.1", made=2.0)
+    assert not second.resumed
+    assert second.get("exit") is None
+    assert second.token != first.token
+
+
+def test_a_job_that_keeps_getting_lost_fails_in_the_end(site: TrialSite) -> None:
+    submitted = site.submit(site.request("/bin/sleep", "60"))
+    for _ in range(site.configuration.worker.attempts):
+        with site.working():
+            wait_until(lambda: site.engine.jobs(scope(site)), "a job")
+            wait_until(lambda: site.record(submitted).state() is State.RUNNING, "the task to run")
+        for job in site.engine.jobs(scope(site)):
+            site.engine.remove(job)
+    with site.working():
+        facts = site.ended(submitted)
+    assert (facts["state"], facts["reason_code"]) == ("FAILED", "system_error")
+    assert "lost 3 times" in facts["reason"]
+
+
+def test_a_job_that_outlived_its_walltime_unwatched_fails(site: TrialSite) -> None:
+    submitted = site.submit(site.request("/bin/sleep", "4", limits={"walltime_seconds": 1}))
+    with site.working():
+        wait_until(lambda: site.record(submitted).state() is State.RUNNING, "the task to run")
+    (job,) = site.engine.jobs(scope(site))
+    assert site.engine.wait(job, 30) is not None
+    with site.working():
+        facts = site.ended(submitted)
+    assert facts["reason_code"] == "walltime_exceeded"
+
+
+def test_the_resource_that_holds_the_input_is_preferred(site: TrialSite) -> None:
+    for name in ("a_resc", "z_resc"):
+        site.zone.add_resource(name)
+        site.give_role(name, "CONTAINER")
+    site.alice.write(f"{HOME}/a", b"x" * 100, resource="z_resc")
+    document = site.request("/bin/true", inputs=[f"{HOME}/a"], role="CONTAINER")
+    del document["resource"]
+    submitted = site.submit(document)
+    assert submitted.resource == "z_resc"
+    assert "100 of 100" in submitted.choice
+    site.alice.write(f"{HOME}/b", b"x", resource="demoResc")
+    assert site.submit({**document, "inputs": [f"{HOME}/b"]}).resource == "a_resc", "else the first with fewest tasks"
+
+
+def test_a_request_changed_while_it_is_sealed_is_noticed(site: TrialSite) -> None:
+    def change(read, path):  # type: ignore[no-untyped-def]
+        return read(path).replace(b"/bin/true", b"/bin/evil")
+
+    before = site.snapshot()
+    with pytest.raises(Refused, match="changed by somebody else"):
+        site.submit(site.request("/bin/true"), catalog=Troubled(site.alice, read=change))  # type: ignore[arg-type]
+    assert site.snapshot() == before
+
+
+def test_attributes_of_ours_are_not_a_users_to_give(site: TrialSite) -> None:
+    configuration = site.configure(attributes={"prefix": "c2d", "claim": "claimed"})
+    for attribute in ("c2d::state", "claimed"):
+        document = site.request("/bin/true", metadata=[{"attribute": attribute, "value": "x"}])
+        with pytest.raises(InvalidRequest, match=attribute):
+            submission.submit(site.alice, configuration, document)
+
+
+def test_a_collection_of_too_many_inputs_is_refused(site: TrialSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staging, "MOST_INPUTS", 3)
+    site.alice.create_collection(f"{HOME}/in")
+    for name in "abcd":
+        site.alice.write(f"{HOME}/in/{name}", b"x")
+    with pytest.raises(InvalidRequest, match="found 4 inputs, expected at most 3"):
+        site.submit(site.request("/bin/true", inputs=[{"collection": f"{HOME}/in"}]))
+
+
+def test_with_many_inputs_only_the_collection_names_them(site: TrialSite) -> None:
+    site.alice.create_collection(f"{HOME}/in")
+    for number in range(40):
+        site.alice.write(f"{HOME}/in/{number}", b"x", resource=COMPUTE)
+    facts = site.run(site.request("/bin/sh", "-c", "echo > /outputs/o", inputs=[{"collection": f"{HOME}/in"}]))
+    assert facts["state"] == "COMPLETED", facts
+    named = [
+        sum(avu.attribute.endswith("::input") for avu in site.alice.avus(Entity(kind, name)))
+        for kind, name in (
+            (EntityKind.COLLECTION, facts["collection"]),
+            (EntityKind.DATA_OBJECT, f"{facts['collection']}/o"),
+        )
+    ]
+    assert named == [40, 0]
+
+
+def test_set_user_id_bits_do_not_stay_in_a_vault(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_bytes(b"x")
+    program.chmod(0o6755)
+    inventory(str(tmp_path), "/z/out", size_limit=10, file_limit=10, reserved=frozenset())
+    assert program.stat().st_mode & 0o7777 == 0o755
+
+
+@pytest.mark.parametrize(("sizes", "files"), [((6, 6), 10), ((1, 1, 1), 2)], ids=["bytes", "files"])
+def test_outputs_past_a_limit_at_the_end_are_refused(tmp_path: Path, sizes: tuple[int, ...], files: int) -> None:
+    for number, size in enumerate(sizes):
+        (tmp_path / str(number)).write_bytes(b"x" * size)
+    with pytest.raises(Exception, match="more than"):
+        inventory(str(tmp_path), "/z/out", size_limit=10, file_limit=files, reserved=frozenset())
+
+
+def test_what_lies_too_deep_is_said_to_be_hidden(tmp_path: Path) -> None:
+    deepest = tmp_path
+    for _ in range(70):
+        deepest = deepest / "d"
+        deepest.mkdir()
+    assert measure(str(tmp_path), 1 << 30).hidden
+    assert not measure(str(tmp_path / "d" / "d" / "d" / "d" / "d" / "d" / "d" / "d" / "d" / "d"), 1 << 30).hidden
+
+
+def test_the_recorded_request_is_the_one_that_was_made(site: TrialSite) -> None:
+    document = site.request("/bin/true", name="n", metadata=[{"attribute": "a", "value": "b"}])
+    submitted = site.submit(document)
+    recorded = json.loads(site.alice.read(f"{submitted.collection}/task.json"))
+    assert recorded.pop("version") == 1
+    assert request.parse(recorded) == request.parse(document)

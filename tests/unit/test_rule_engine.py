@@ -1,0 +1,304 @@
+"""What a rule's catalog makes of the plugin's answers. A scripted callback stands for the agent;
+``tests/integration/test_irods_rules.py`` asks a real one."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from compute_to_data import rule_boundary
+from compute_to_data.errors import AccessDenied, Code, InvalidRequest, NotFound, ZoneError
+from compute_to_data.model import Access, Avu, Collection, DataObject, Entity, EntityKind, User
+from compute_to_data.zones.rule_engine import Agent, AgentCatalog
+
+HOME = "/z/home/alice"
+COLLECTION = [HOME, "alice", "z", "1", "01700000000"]
+
+
+def refusal(number: int) -> RuntimeError:
+    return RuntimeError(f"[iRods__Error__Code:{number}] [-]\t/a/frame.cpp:1\n[-]\t/another.cpp:2")
+
+
+class Script:
+    """A callback that answers each microservice as the test says, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+        self.answers: dict[str, Callable[..., Any]] = {}
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("asked", "answers", "__class__"):
+            return object.__getattribute__(self, name)
+
+        def call(*arguments: Any) -> Any:
+            self.asked.append((name, *arguments))
+            answer = self.answers[name](*arguments) if name in self.answers else 0
+            if isinstance(answer, BaseException):
+                raise answer
+            if isinstance(answer, int):
+                return {"code": answer, "status": answer >= 0, "arguments": list(arguments)}
+            return {"code": 0, "status": True, "arguments": answer}
+
+        return call
+
+
+class Buffer:
+    def __init__(self) -> None:
+        self.content: bytes | None = b""
+
+    def set_buffer(self, content: bytes) -> None:
+        self.content = content
+
+    def get_bytes(self) -> list[int]:
+        assert self.content is not None, "used after it was freed"
+        return list(self.content)
+
+    def clear_buffer(self) -> None:
+        self.content = None
+
+
+class Zone:
+    """A catalog over a script, with queries answered by the table named in their first column."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.script = Script()
+        self.conditions: list[str] = []
+        self.rows: dict[str, list[list[str]]] = {}
+        session = ModuleType("session_vars")
+        client = {"user_name": "alice", "irods_zone": "z"}
+        session.get_map = lambda rei: {
+            "client_user": client,
+            "connection": {"option": rei.option, "socket": rei.socket},
+        }  # type: ignore[attr-defined]
+        genquery = ModuleType("genquery")
+        genquery.AS_LIST = object()  # type: ignore[attr-defined]
+        genquery.Query = self._query  # type: ignore[attr-defined]
+        types = ModuleType("irods_types")
+        types.BytesBuf = Buffer  # type: ignore[attr-defined]
+        for module in (session, genquery, types):
+            monkeypatch.setitem(sys.modules, module.__name__, module)
+        self.agent = Agent(self.script, SimpleNamespace(option="irule", socket=-1))
+        self.catalog = AgentCatalog(self.agent)
+
+    def _query(self, callback: Any, columns: list[str], conditions: str, output: Any) -> list[list[str]]:
+        assert callback is self.script
+        self.conditions.append(conditions)
+        return self.rows.get(columns[0], [])
+
+
+@pytest.fixture
+def zone(monkeypatch: pytest.MonkeyPatch) -> Zone:
+    return Zone(monkeypatch)
+
+
+def replica(name: str, number: int = 0, status: int = 1, size: int = 4) -> list[str]:
+    times = ["01700000000", "01700000001"]
+    return [name, str(number), "dsp", str(status), str(size), f"/vault/{name}", "", "alice", "z", *times, HOME]
+
+
+def test_who_asks(zone: Zone) -> None:
+    assert zone.catalog.user == User("alice", "z")
+    assert zone.agent.client_program == "irule"
+
+
+def test_a_client_that_hangs_up_is_noticed(zone: Zone) -> None:
+    ours, client = socket.socketpair()
+    with ours, client:
+        agent = Agent(zone.script, SimpleNamespace(option="irule", socket=ours.fileno()))
+        client.send(b"still here")
+        assert not agent.client_is_gone()
+        client.close()
+        assert agent.client_is_gone()
+    assert not zone.agent.client_is_gone(), "without a socket, nobody hangs up"
+
+
+def test_a_refusal_is_told_on_both_ways_to_the_user(zone: Zone) -> None:
+    def some_rule(site: object, path: str) -> int:
+        raise InvalidRequest(path, "is \ud800 \0 text")
+
+    zone.script.answers["msiExit"] = lambda code, text: refusal(int(code))
+    attached = SimpleNamespace(compute_to_data_session=lambda: (None, None))
+    assert rule_boundary.call(some_rule, ["/z/x"], zone.script, attached) == -130000
+    sentence = "some_rule: /z/x: is \\ud800 \\0 text. (iRODS code -130000)"
+    assert zone.script.asked == [("writeLine", "stdout", sentence), ("msiExit", "-130000", sentence)]
+
+
+def test_an_unforeseen_error_is_logged_and_never_reaches_the_engine(zone: Zone) -> None:
+    def some_rule(site: object) -> int:
+        raise KeyError("secret")
+
+    attached = SimpleNamespace(compute_to_data_session=lambda: (None, None))
+    assert rule_boundary.call(some_rule, [], zone.script, attached) == -154000
+    told = {where: text for name, where, text in zone.script.asked if name == "writeLine"}
+    assert "secret" in told["serverLog"]
+    assert "secret" not in told["stdout"]
+
+
+def test_outside_an_agent() -> None:
+    with pytest.raises(ZoneError) as caught:
+        Agent(Script(), object())
+    assert caught.value.code is Code.SYS_NOT_SUPPORTED
+
+
+REFUSALS = [
+    (refusal(-818000), AccessDenied, Code.CAT_NO_ACCESS_PERMISSION),
+    (refusal(-814000), NotFound, Code.CAT_UNKNOWN_COLLECTION),
+    (refusal(-510013), ZoneError, Code.UNIX_FILE_OPEN_ERR),
+    (-808000, NotFound, Code.CAT_NO_ROWS_FOUND),
+    (refusal(-424242), ZoneError, Code.SYS_INTERNAL_ERR),
+]
+
+
+@pytest.mark.parametrize(("answer", "kind", "code"), REFUSALS, ids=lambda one: str(one)[:40])
+def test_refusals_raised_and_returned(zone: Zone, answer: Any, kind: type[ZoneError], code: Code) -> None:
+    zone.script.answers["msiCollCreate"] = lambda *_: answer
+    with pytest.raises(kind) as caught:
+        zone.catalog.create_collection(f"{HOME}/a")
+    assert (caught.value.code, caught.value.subject) == (code, f"{HOME}/a")
+    assert "frame.cpp" not in str(caught.value)
+
+
+def test_an_error_of_the_plugin_itself_is_no_answer(zone: Zone) -> None:
+    zone.script.answers["msiCollCreate"] = lambda *_: RuntimeError("boost::bad_any_cast")
+    with pytest.raises(RuntimeError, match="bad_any_cast"):
+        zone.catalog.create_collection(f"{HOME}/a")
+
+
+@pytest.mark.parametrize("path", [f"{HOME}/x++++openFlags=O_RDWR", "relative", f"{HOME}/../bob", f"{HOME}/\0"])
+def test_paths_that_would_be_read_otherwise_never_reach_the_server(zone: Zone, path: str) -> None:
+    attempts: list[Callable[[], object]] = [
+        lambda: zone.catalog.read(path),
+        lambda: zone.catalog.write(path, b""),
+        lambda: zone.catalog.create_collection(path),
+        lambda: zone.catalog.remove(path),
+        lambda: zone.catalog.set_access(path, User("bob", "z"), Access.OWN),
+        lambda: zone.catalog.avus(Entity(EntityKind.COLLECTION, path)),
+        lambda: zone.catalog.children(path),
+    ]
+    for attempt in attempts:
+        with pytest.raises(ZoneError):
+            attempt()
+    assert not zone.script.asked
+    assert not zone.conditions
+
+
+def test_a_quote_in_a_name_is_asked_for_with_a_wildcard_and_looked_at_again(zone: Zone) -> None:
+    zone.rows["COLL_NAME"] = [["/z/itXs", *COLLECTION[1:]], ["/z/it's", *COLLECTION[1:]]]
+    found = zone.catalog.stat("/z/it's")
+    assert zone.conditions == ["COLL_NAME = '/z' and DATA_NAME like 'it_s'", "COLL_NAME like '/z/it_s'"]
+    assert isinstance(found, Collection)
+    assert (found.logical_path, found.inherits) == ("/z/it's", True)
+
+
+def test_a_data_object_is_its_replicas(zone: Zone) -> None:
+    zone.rows["DATA_NAME"] = [replica("x", 1, status=0, size=9), replica("x", 0)]
+    found = zone.catalog.stat(f"{HOME}/x")
+    assert isinstance(found, DataObject)
+    assert [(one.number, one.status, one.size) for one in found.replicas] == [(0, 1, 4), (1, 0, 9)]
+    assert (found.owner, found.created, found.modified) == (User("alice", "z"), 1700000000.0, 1700000001.0)
+
+
+def test_reading_ends_where_the_plugin_gives_no_buffer(zone: Zone) -> None:
+    zone.rows["DATA_NAME"] = [replica("x")]
+    buffers: list[Buffer] = []
+
+    def read(descriptor: int, size: int, buffer: Buffer) -> list[Any]:
+        assert descriptor == 7
+        if len(buffers) == 2:
+            return [descriptor, size, None]
+        buffer.set_buffer(b"ab")
+        buffers.append(buffer)
+        return [descriptor, size, buffer]
+
+    zone.script.answers["msiDataObjOpen"] = lambda keys, _: [keys, 7]
+    zone.script.answers["msiDataObjRead"] = read
+    assert zone.catalog.read(f"{HOME}/x") == b"abab"
+    assert [buffer.content for buffer in buffers] == [None, None], "their memory is given back"
+    assert zone.script.asked[-1] == ("msiDataObjClose", 7, 0)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (0, Code.SYS_REPLICA_DOES_NOT_EXIST),
+        (2, Code.INTERMEDIATE_REPLICA_ACCESS),
+        (4, Code.LOCKED_DATA_OBJECT_ACCESS),
+    ],
+)
+def test_nothing_is_read_without_a_good_replica(zone: Zone, status: int, code: Code) -> None:
+    zone.rows["DATA_NAME"] = [replica("x", status=status)]
+    with pytest.raises(ZoneError) as caught:
+        zone.catalog.read(f"{HOME}/x")
+    assert caught.value.code is code
+    assert not zone.script.asked
+
+
+def test_a_failing_write_closes_and_removes_what_it_made(zone: Zone) -> None:
+    def create(path: str, keys: str, _: int) -> list[Any]:
+        zone.rows["DATA_NAME"] = [replica("x", status=2)]
+        return [path, keys, 5]
+
+    zone.script.answers["msiDataObjCreate"] = create
+    zone.script.answers["msiDataObjWrite"] = lambda *_: refusal(-110000)
+    with pytest.raises(ZoneError) as caught:
+        zone.catalog.write(f"{HOME}/x", b"content", resource="dsp")
+    assert caught.value.code is Code.SYS_RESC_QUOTA_EXCEEDED
+    names = [call[0] for call in zone.script.asked]
+    assert names == ["msiDataObjCreate", "msiDataObjWrite", "msiDataObjClose", "msiDataObjUnlink"]
+    assert zone.script.asked[0] == ("msiDataObjCreate", f"{HOME}/x", "destRescName=dsp", 0)
+
+
+def test_existing_data_objects_are_not_written_over(zone: Zone) -> None:
+    zone.rows["DATA_NAME"] = [replica("x")]
+    with pytest.raises(ZoneError) as caught:
+        zone.catalog.write(f"{HOME}/x", b"content")
+    assert caught.value.code is Code.OVERWRITE_WITHOUT_FORCE_FLAG
+    assert not zone.script.asked
+
+
+def test_the_level_is_the_highest_of_the_users_and_their_groups(zone: Zone) -> None:
+    zone.rows["USER_GROUP_ID"] = [["1", "alice", "z"], ["2", "alice", "z"]]
+    zone.rows["DATA_ACCESS_TYPE"] = [["1050", "1", HOME, "x"], ["1120", "2", HOME, "x"], ["1200", "3", HOME, "x"]]
+    assert zone.catalog.access(f"{HOME}/x") is Access.MODIFY_OBJECT
+    zone.rows["DATA_ACCESS_TYPE"] = [["1040", "1", HOME, "x"]]
+    assert zone.catalog.access(f"{HOME}/x") is Access.NULL, "below read_object nothing is there"
+
+
+def test_removing_comes_first_in_the_one_call(zone: Zone) -> None:
+    entity = Entity(EntityKind.COLLECTION, HOME)
+    zone.catalog.annotate(entity, add=[Avu("a", "数", "u")], remove=[Avu("b", "it's")])
+    ((name, text, _),) = zone.script.asked
+    assert name == "msi_atomic_apply_metadata_operations"
+    assert text.index('"remove"') < text.index('"add"')
+    assert "数" in text
+    with pytest.raises(ZoneError):
+        zone.catalog.annotate(entity, add=[Avu("a", "")])
+    assert len(zone.script.asked) == 1
+
+
+def test_found_by_age_each_once(zone: Zone) -> None:
+    zone.rows["COLL_ID"] = [["30", "/z/b", "a"], ["7", "/z/c", "a"], ["30", "/z/b", "a"]]
+    assert zone.catalog.find(EntityKind.COLLECTION, "a") == ("/z/c", "/z/b")
+    assert zone.catalog.find(EntityKind.COLLECTION, "a", limit=1) == ("/z/c",)
+
+
+def test_what_an_agent_must_never_do(zone: Zone) -> None:
+    attempts: list[Callable[[], object]] = [
+        lambda: zone.catalog.replicate(f"{HOME}/x", "dsp"),
+        lambda: zone.catalog.trim(f"{HOME}/x", 1),
+        lambda: zone.catalog.register("dsp", []),
+        lambda: zone.catalog.unregister([f"{HOME}/x"]),
+        lambda: zone.catalog.rename(f"{HOME}/x", f"{HOME}/y"),
+        lambda: zone.catalog.checksum(f"{HOME}/x"),
+        lambda: zone.catalog.set_inheritance(HOME, True),
+    ]
+    for attempt in attempts:
+        with pytest.raises(ZoneError) as caught:
+            attempt()
+        assert caught.value.code is Code.SYS_NOT_SUPPORTED
+    assert not zone.script.asked
