@@ -1,19 +1,20 @@
 """The last step: what stays on the compute resource, and what goes to long-term storage.
 
 Results that are to go are replicated first, all of them, and each replica is read back; only then
-does the compute resource lose its own. Two facts on the task's record divide the step for whoever
-must take it up: ``moving_to`` (the compute resource still has everything: begin again, or undo)
-and ``moved_to`` (the receiving resource has everything: only trimming is left).
+does the compute resource lose its own. Two of the worker's notes divide the step for whoever must
+take it up: ``moving_to`` (the compute resource still has everything: begin again, or undo) and
+``moved_to`` (the receiving resource has everything: only trimming is left).
 """
 
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from collections.abc import Iterator, Sequence
 
 from compute_to_data import workspace
-from compute_to_data.errors import Code, ComputeToDataError, NotFound, Refused, zone_error
+from compute_to_data.errors import Code, ComputeToDataError, Refused, zone_error
 from compute_to_data.model import (
     Collection,
     DataObject,
@@ -22,7 +23,6 @@ from compute_to_data.model import (
     ReplicaStatus,
     Resource,
     name_of,
-    parent_of,
 )
 from compute_to_data.ports import Logs
 from compute_to_data.roles import sandbox, stage_in
@@ -30,6 +30,8 @@ from compute_to_data.roles.execution import Execution
 from compute_to_data.roles.hooks import Retention
 from compute_to_data.supervision import Detached
 from compute_to_data.task import CRATE_NAME, STDERR_NAME, STDOUT_NAME
+
+log = logging.getLogger(__name__)
 
 _MOVING, _MOVED = "moving_to", "moved_to"
 _OWN_NAMES = frozenset({CRATE_NAME, STDOUT_NAME, STDERR_NAME})
@@ -89,7 +91,7 @@ def _replicate_all(execution: Execution, results: Sequence[Registration], root: 
         _stop_if_asked(execution)
         _replicate(execution, registered, root)
     execution.notes.put(moving_to=None, moved_to=root)
-    execution.record.decide({_MOVED: root})
+    execution.record.decide({_MOVED: root})  # for people
 
 
 def _replicate(execution: Execution, registered: Registration, root: str) -> None:
@@ -134,10 +136,8 @@ def _trim_staged(execution: Execution) -> None:
     """Trim the replicas that staging made, and no others, if the role says so."""
     if execution.role.retention(execution.task) is not Retention.TRIM:
         return
-    named = {one.logical_path for one in execution.task.inputs}
     for logical_path in stage_in.staged_here(execution):
-        if logical_path in named or parent_of(logical_path) in named:
-            stage_in.trim(execution, logical_path)
+        stage_in.trim(execution, logical_path)
 
 
 def _results(execution: Execution, collection: str) -> Iterator[DataObject]:
@@ -171,7 +171,8 @@ def expect_leftovers(execution: Execution) -> None:
 def _registered_log(execution: Execution, name: str) -> bytes:
     try:
         return execution.bench.catalog.read(f"{execution.record.collection}/{name}")
-    except NotFound:
+    except ComputeToDataError as error:  # should the task go well yet, nobody will miss it here
+        log.warning("task %s: its %s cannot be read: %s", execution.record.task_id, name, error)
         return b""
 
 
@@ -190,9 +191,11 @@ def has_moved(execution: Execution) -> bool:
 
 def complete(execution: Execution) -> None:
     """Finish what an interrupted attempt left of this step."""
+    root = execution.notes.get(_MOVED)
     execution.exit_status = str(execution.notes.get("exit")[0])
+    execution.record.decide({_MOVED: root})
     sandbox.remove_job_meanwhile(execution)
-    _trim_results(execution, execution.notes.get(_MOVED))
+    _trim_results(execution, root)
     _trim_staged(execution)
 
 

@@ -100,7 +100,7 @@ def _check_recovery(site: TrialSite, submitted: Submitted, well: bool, before: o
     contents = site.contents(submitted.collection)
     assert contents["STDOUT.txt"] == b"some input\n", context
     if well:
-        assert facts["exit_status"] == "0", context
+        assert (facts["exit_status"], facts["moved_to"]) == ("0", LTS), context
         assert set(contents) == {"task.json", *RESULTS}, context
         assert (contents["one"], contents["sub/two"]) == (b"1\n", b"2\n"), context
         assert {_places(site, f"{submitted.collection}/{name}") for name in RESULTS} == {(LTS,)}, context

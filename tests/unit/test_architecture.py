@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -110,9 +112,13 @@ def test_importing_the_rulebase_loads_nothing_but_itself() -> None:
 
 
 def test_a_called_rule_needs_the_standard_library_only() -> None:
-    loaded = _fresh_import("import compute_to_data.dispatch")
-    foreign = {name.split(".")[0] for name in loaded} - set(sys.stdlib_module_names) - {"compute_to_data"}
-    assert not foreign
+    """Without site-packages: what is not in the standard library, or ours, could not be imported."""
+    program = "import sys; sys.path[:0] = [sys.argv[1]]; import compute_to_data.dispatch; print(*sys.modules)"
+    with tempfile.TemporaryDirectory() as alone:
+        os.symlink(PACKAGE, os.path.join(alone, "compute_to_data"))
+        command = [sys.executable, "-S", "-E", "-c", program, alone]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=alone)
+    assert "compute_to_data.submission" in done.stdout.split()
 
 
 def test_the_rulebase_exports_exactly_the_documented_rules() -> None:

@@ -172,7 +172,6 @@ def test_it_is_turned_the_way_the_camera_was_held(tmp_path: Path, orientation: i
         ("RGBA", "a.png", "png", "RGBA"),
         ("CMYK", "a.jpg", "jpg", "RGB"),
         ("CMYK", "a.tif", "jpg", "RGB"),
-        ("YCbCr", "a.tif", "jpg", "RGB"),
         ("LAB", "a.tif", "jpg", "RGB"),
         ("RGB", "a.webp", "jpg", "RGB"),
         ("RGB", "a.bmp", "jpg", "RGB"),

@@ -1,0 +1,56 @@
+"""The thumbnail program's image: built as its README says, verified by its own program, and run
+by the role that is made for it."""
+
+from __future__ import annotations
+
+import subprocess
+import zlib
+from pathlib import Path
+
+import pytest
+from support.site import COMPUTE, HOME, TrialSite
+
+from compute_to_data import images
+from compute_to_data.model import Avu, Entity, EntityKind
+
+CONTAINER = Path(__file__).parents[2] / "containers" / "image-processing"
+IMAGE = "compute-to-data/image-processing:1"
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture(scope="module")
+def image(docker_answers: None) -> str:
+    """The image, built from this tree unless it is there already."""
+    images.build(CONTAINER, IMAGE, print)
+    return IMAGE
+
+
+def test_the_image_verifies(image: str) -> None:
+    done = subprocess.run([str(CONTAINER / "verify"), image], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("all checks hold\n")
+
+
+def _grey_png(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
+
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, 0, 0, 0, 0])
+    rows = zlib.compress((b"\0" + b"\x80" * width) * height)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def test_the_role_runs_it_sandboxed(image: str, tmp_path: Path) -> None:
+    site = TrialSite(tmp_path, {"name": "docker"}, image, roles={"IMAGE_PROCESSING": {"image": image}})
+    site.take_role(COMPUTE, "CONTAINER")
+    site.give_role(COMPUTE, "IMAGE_PROCESSING")
+    site.alice.write(f"{HOME}/my scan.png", _grey_png(300, 200), resource=COMPUTE)
+    request = {"resource": COMPUTE, "inputs": [f"{HOME}/my scan.png"], "output_collection": f"{HOME}/out"}
+    facts = site.run(request)
+    assert facts["state"] == "COMPLETED", facts
+    found = {name for name in site.contents(facts["collection"]) if "_thumbnails/" in name}
+    folder = "my scan_thumbnails/my scan"
+    assert found == {f"{folder}_metadata.json", *(f"{folder}_{size}.jpg" for size in (128, 256, 512, 1024))}
+    avus = site.alice.avus(Entity(EntityKind.DATA_OBJECT, f"{facts['collection']}/{folder}_128.jpg"))
+    assert {Avu("image::width", "300", "pixels"), Avu("image::format", "PNG")} <= {*avus}
