@@ -1,0 +1,1 @@
+"""Puts compute-to-data on an iRODS server, and takes it away again. Standard library only."""

@@ -1,0 +1,223 @@
+"""Installing as a list of changes, each said before it is done: none when all is as it is to be."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from installer import core_block, environment, payload, server_config
+from installer.layout import Layout, replace_file
+from installer.manifest import Manifest, checksum, checksum_of
+from installer.payload import Checkout, Item
+
+
+@dataclass(frozen=True)
+class Change:
+    """What will be done, in words, and the doing."""
+
+    text: str
+    do: Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the administrator asked for. ``configure``: also what belongs to this very server and
+    not to its files: the block in core.py, the state directory, compiled modules."""
+
+    wheels: str = ""
+    workers: tuple[tuple[str, str], ...] = ()
+    edit_server_config: bool = False
+    configure: bool = True
+    venv: bool = True
+
+
+class Installation:
+    """A checkout, a place, and the record of what is there."""
+
+    def __init__(self, checkout: Checkout, layout: Layout, record: Manifest, wishes: Wishes) -> None:
+        self.checkout = checkout
+        self.layout = layout
+        self.record = record
+        self.wishes = wishes
+
+    def changes(self) -> list[Change]:
+        """What is to be done, in order; what fails most easily comes first, what agents see last."""
+        found = [*self._venv(), *self._agent(), *self._plain(), *self._leftovers(), *self._configuration()]
+        if self.wishes.configure:
+            found += configuring(self.layout, self.record, self.checkout.core)
+        return found + list(self._server_config())
+
+    def _venv(self) -> Iterator[Change]:
+        wanted = environment.wanted(self.checkout, self.layout)
+        usable = environment.is_usable(self.layout)
+        if not self.wishes.venv or (usable and self.record.venv == wanted):
+            return
+        verb = "bring up to date" if usable else "make"
+        origin = self.wishes.wheels or "the package index that pip is set up for"
+        yield Change(
+            f"{verb} {self.layout.venv}: compute-to-data[{environment.EXTRAS}] {self.checkout.version}, "
+            f"dependencies from {origin}",
+            lambda: environment.make(self.checkout, self.layout, self.record, self.wishes.wheels),
+        )
+
+    def _agent(self) -> Iterator[Change]:
+        items = {f"{self.layout.agent}/{name}": content for name, content in self.checkout.package().items()}
+        is_same = all(checksum_of(self.layout.on_disk(path)) == checksum(content) for path, content in items.items())
+        stale = [path for path in self.record.files if path.startswith(f"{self.layout.agent}/") and path not in items]
+        if not is_same or stale:
+            verb = "replace" if self.layout.on_disk(self.layout.agent).exists() else "write"
+            text = f"{verb} {self.layout.agent}: the package for the agent's Python, {len(items)} files"
+            yield Change(text, lambda: self._swap_agent(items))
+
+    def _swap_agent(self, items: dict[str, bytes]) -> None:
+        """The whole tree at once, so that no agent meets half of it."""
+        final = self.layout.on_disk(self.layout.agent)
+        fresh, old = (final.with_name(f".agent.{suffix}") for suffix in ("new", "old"))
+        for leftover in (fresh, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        for path, content in items.items():
+            target = fresh / path[len(self.layout.agent) + 1 :]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(target, content)
+        compile_modules(self.layout, fresh, self.layout.agent)
+        for path in [path for path in self.record.files if path.startswith(f"{self.layout.agent}/")]:
+            del self.record.files[path]
+        self.record.files.update({path: [checksum(content)] for path, content in items.items()})
+        if final.exists():
+            final.rename(old)
+        fresh.rename(final)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def _plain(self) -> Iterator[Change]:
+        for path, item in payload.plain_files(self.checkout, self.layout, dict(self.wishes.workers)).items():
+            place = self.layout.on_disk(path)
+            if checksum_of(place) == checksum(item.content) and path in self.record.files:
+                continue
+            yield Change(f"{'replace' if place.exists() else 'write'} {path}", partial(self._write, path, item))
+
+    def _write(self, path: str, item: Item) -> None:
+        make_directories(self.layout, self.record, os.path.dirname(path))
+        self.record.files[path] = [checksum(item.content)]
+        replace_file(self.layout.on_disk(path), item.content, item.mode)
+
+    def _leftovers(self) -> Iterator[Change]:
+        """Files of an earlier version that this one has no more; drop-ins of workers stay."""
+        known = {*payload.plain_files(self.checkout, self.layout, {}), self.layout.configuration}
+        trees = (f"{self.layout.agent}/", f"{self.layout.venv}/", f"{self.layout.units}/")
+        for path in sorted(self.record.files):
+            if path not in known and path not in self.record.defaults and not path.startswith(trees):
+                yield Change(f"remove {path}: this version has it no more", partial(self._forget, path))
+
+    def _forget(self, path: str) -> None:
+        del self.record.files[path]
+        self.layout.on_disk(path).unlink(missing_ok=True)
+
+    def _configuration(self) -> Iterator[Change]:
+        """Written once. Where there is one, a default that is new is put beside it."""
+        path, default = self.layout.configuration, payload.default_configuration(self.layout)
+        place = self.layout.on_disk(path)
+        if place.exists():
+            same = checksum_of(place) == checksum(default)
+            if same or self.record.defaults.get(path) == checksum(default):
+                return
+            path = f"{path}.new"
+            if checksum_of(self.layout.on_disk(path)) == checksum(default):
+                return
+        yield Change(f"write {path}: the default configuration", lambda: self._write_default(path, default))
+
+    def _write_default(self, path: str, default: bytes) -> None:
+        self._write(path, Item(default))
+        self.record.defaults[self.layout.configuration] = checksum(default)
+        self.record.defaults[path] = checksum(default)
+
+    def _server_config(self) -> Iterator[Change]:
+        if not self.wishes.edit_server_config:
+            return
+        path = server_config.path(self.layout)
+        if self.layout.on_disk(path).exists() and server_config.problem(server_config.read(self.layout)):
+            yield Change(
+                f"edit {path}: the Python rule engine's stanza before the native one's; the old file is kept beside it",
+                lambda: server_config.edit(self.layout, self.record),
+            )
+
+
+def configuring(layout: Layout, record: Manifest, our_core: str) -> list[Change]:
+    """What belongs to this very server: the state directory and the block in core.py."""
+    return [*_state_directory(layout, record), *_core(layout, record, our_core)]
+
+
+def _state_directory(layout: Layout, record: Manifest) -> Iterator[Change]:
+    place = layout.on_disk(layout.state_directory)
+    if place.exists():
+        return
+    yield Change(f"make {layout.state_directory} for {layout.account}, mode 0700", lambda: _make_state(layout, record))
+
+
+def _make_state(layout: Layout, record: Manifest) -> None:
+    make_directories(layout, record, layout.state_directory)
+    place = layout.on_disk(layout.state_directory)
+    place.chmod(0o700)
+    owner = layout.account_ids()
+    if owner is not None and os.geteuid() == 0:
+        os.chown(place, *owner)
+
+
+def _core(layout: Layout, record: Manifest, our_core: str) -> Iterator[Change]:
+    place = layout.on_disk(layout.core)
+    block = core_block.make(our_core, layout.agent)
+    if not place.exists():
+        text, what = core_block.add(core_block.HEADER, block), f"write {layout.core}: there is none"
+    else:
+        before = core_block.read(place)
+        text = core_block.add(before, block)
+        what = f"add our block at the end of {layout.core}, the rest stays as it is"
+        if core_block.find(before):
+            what = f"replace our block in {layout.core}, the rest stays as it is"
+        if text == before and checksum(block.encode()) in record.block:
+            return
+    yield Change(what, lambda: _write_core(layout, record, text, block))
+
+
+def _write_core(layout: Layout, record: Manifest, text: str, block: str) -> None:
+    place = layout.on_disk(layout.core)
+    record.block = [*record.block, checksum(block.encode())]
+    if not place.exists():
+        record.core_written = True
+        make_directories(layout, record, layout.irods_configuration)
+    record.save(layout)
+    write_core(layout.real(layout.core), text)
+    record.block = [checksum(block.encode())]
+
+
+def write_core(place: Path, text: str) -> None:
+    """With the owner and mode it had, and no stale compiled module: agents compare times by the second."""
+    status = place.stat() if place.exists() else place.parent.stat()
+    mode = status.st_mode & 0o777 if place.exists() else 0o644
+    replace_file(place, text.encode(), mode, (status.st_uid, status.st_gid), durable=True)
+    for compiled in place.parent.glob("__pycache__/core.*.pyc"):
+        compiled.unlink(missing_ok=True)
+
+
+def make_directories(layout: Layout, record: Manifest, path: str) -> None:
+    """Make a folder and those above it, remembering which were not there."""
+    missing = []
+    while not layout.on_disk(path).exists():
+        missing.append(path)
+        path = os.path.dirname(path)
+    for one in reversed(missing):
+        layout.on_disk(one).mkdir(mode=0o755)
+        if one not in record.directories:
+            record.directories.append(one)
+
+
+def compile_modules(layout: Layout, place: Path, final: str) -> None:
+    """Compile for the agent's Python: agents cannot write there, and would compile at every connection."""
+    rarely = r"site-packages/(pip|setuptools|pkg_resources|_distutils_hack)/"
+    options = ["-q", "-x", rarely, "-s", str(place), "-p", final]
+    command = [layout.python, "-I", "-m", "compileall", *options, str(place)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

@@ -1,0 +1,132 @@
+"""What is put on a server, read from a checkout: nothing is written here."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from installer.layout import InstallError, Layout
+from installer.manifest import checksum
+
+HERE = Path(__file__).resolve().parent.parent
+UNIT = "compute-to-data-worker@.service"
+_PROGRAMS = ("compute-to-data-worker", "compute-to-data-doctor")
+_RESOURCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file to be: its content and mode."""
+
+    content: bytes
+    mode: int = 0o644
+
+
+class Checkout:
+    """The sources, in the folder above ``packaging``."""
+
+    def __init__(self, folder: Path = HERE.parent) -> None:
+        self.folder = folder
+        if not (folder / "compute_to_data" / "__init__.py").is_file() or not (folder / "pyproject.toml").is_file():
+            raise InstallError(f"{folder} is no checkout of compute-to-data: run packaging/install of one")
+
+    @property
+    def version(self) -> str:
+        """``compute_to_data.__version__``, read without importing it."""
+        text = (self.folder / "compute_to_data" / "__init__.py").read_text(encoding="utf-8")
+        found = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
+        if found is None:
+            raise InstallError(f"{self.folder}/compute_to_data/__init__.py names no __version__")
+        return found[1]
+
+    @property
+    def core(self) -> str:
+        """The text of our core.py."""
+        return (self.folder / "core.py").read_text(encoding="utf-8")
+
+    def package(self) -> dict[str, bytes]:
+        """The package's files, by their names below its parent folder."""
+        return {
+            str(path.relative_to(self.folder)): path.read_bytes() for path in _files(self.folder / "compute_to_data")
+        }
+
+    def sources(self) -> dict[str, bytes]:
+        """What a wheel is built from."""
+        names = ("pyproject.toml", "README.md", "LICENSE")
+        return {**self.package(), **{name: (self.folder / name).read_bytes() for name in names}}
+
+    def fingerprint(self) -> str:
+        """Changes with every byte of the sources."""
+        return checksum(json.dumps({name: checksum(text) for name, text in sorted(self.sources().items())}).encode())
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc":
+            yield path
+
+
+def filled(name: str, layout: Layout) -> str:
+    """A file of ``packaging/files`` with this server's paths in it."""
+    text = (HERE / "files" / name).read_text(encoding="utf-8")
+    for key, value in {
+        "PREFIX": layout.prefix,
+        "CONFIGURATION": layout.configuration,
+        "IRODS_CONFIGURATION": layout.irods_configuration,
+        "PYTHON": layout.python,
+        "IRODS_HOME": layout.irods_home,
+        "STATE_DIRECTORY": layout.state_directory,
+        "ACCOUNT": layout.account,
+    }.items():
+        text = text.replace(f"@{key}@", value)
+    return text
+
+
+def default_configuration(layout: Layout) -> bytes:
+    """The template without its comment lines."""
+    lines = filled("compute_to_data.json.template", layout).splitlines(keepends=True)
+    return "".join(line for line in lines if line.strip() and not line.lstrip().startswith("//")).encode()
+
+
+def plain_files(checkout: Checkout, layout: Layout, workers: dict[str, str]) -> dict[str, Item]:
+    """Every file that is ours alone, but for the package and the virtual environment."""
+    share, items = f"{layout.prefix}/share", {}
+    for name in _PROGRAMS:
+        items[f"{layout.prefix}/bin/{name}"] = Item(filled(name, layout).encode(), 0o755)
+    for path in _files(checkout.folder / "rules"):
+        items[f"{share}/rules/{path.name}"] = Item(path.read_bytes())
+    for path in sorted((checkout.folder / "docs").glob("*.md")):
+        items[f"{share}/doc/{path.name}"] = Item(path.read_bytes())
+    items[f"{share}/doc/LICENSE"] = Item((checkout.folder / "LICENSE").read_bytes())
+    template = "compute_to_data.json.template"
+    items[f"{share}/{template}"] = Item(filled(template, layout).encode())
+    items[f"{share}/core.py"] = Item(checkout.core.encode())
+    items[f"{layout.units}/{UNIT}"] = Item(filled(UNIT, layout).encode())
+    for path in _files(HERE / "installer"):
+        items[f"{layout.prefix}/packaging/installer/{path.name}"] = Item(path.read_bytes())
+    items[f"{layout.prefix}/packaging/install"] = Item((HERE / "install").read_bytes(), 0o755)
+    return {**items, **_drop_ins(layout, workers)}
+
+
+def _drop_ins(layout: Layout, workers: dict[str, str]) -> dict[str, Item]:
+    text = "# Besides its state directory, this worker may write the vault.\n[Service]\nReadWritePaths={}\n"
+    return {
+        f"{layout.units}/{UNIT.replace('@', f'@{resource}')}.d/vault.conf": Item(text.format(vault).encode())
+        for resource, vault in workers.items()
+    }
+
+
+def workers_named(arguments: list[str]) -> dict[str, str]:
+    """``dsp_resc=/path/of/its/vault`` as a mapping. InstallError for anything else."""
+    found = {}
+    for argument in arguments:
+        resource, _, vault = argument.partition("=")
+        if not _RESOURCE.fullmatch(resource) or not re.fullmatch(r"/[^\s\"'%\\]*", vault):
+            raise InstallError(
+                f"--worker {argument}: expected a resource and its vault, as in dsp_resc=/data/dsp_vault"
+            )
+        found[resource] = vault
+    return found

@@ -1,0 +1,170 @@
+"""Taking it away: what is as we left it goes, what somebody has changed stays and is named."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from installer import core_block, server_config
+from installer.changes import Change, write_core
+from installer.layout import InstallError, Layout, replace_file
+from installer.manifest import Manifest, checksum, checksum_of
+
+_RUNTIME = (".lock", ".bell", ".log", ".pid")
+
+
+class Removal:
+    """Of what a record says. ``force``: what was changed goes, too, but never an administrator's
+    own rules or server configuration. ``left``: what stayed, and why."""
+
+    def __init__(self, layout: Layout, record: Manifest, force: bool) -> None:
+        self.layout = layout
+        self.record = record
+        self.force = force
+        self.left: list[str] = []
+
+    def changes(self) -> list[Change]:
+        """What is to be done, in order: first what agents see."""
+        return [
+            *self.unconfiguring(),
+            *self._server_config(),
+            *self._files(),
+            Change(f"remove {self.layout.prefix} and other folders of ours that are empty then", self._directories),
+        ]
+
+    def unconfiguring(self) -> list[Change]:
+        """The block in core.py and the state directory."""
+        return [*self._core(), *self._state_directory()]
+
+    def _core(self) -> Iterator[Change]:
+        place = self.layout.on_disk(self.layout.core)
+        text = core_block.read(place)
+        try:
+            block = core_block.find(text)
+        except InstallError as error:
+            self.left.append(f"{self.layout.core}: {error}")
+            return
+        if not block:
+            return
+        if checksum(block.encode()) not in self.record.block and not self.force:
+            self.left.append(f"{self.layout.core}: our block in it was edited; it does no harm without the package")
+            return
+        rest = core_block.remove(text)
+        if self.record.core_written and rest == core_block.HEADER:
+            yield Change(f"remove {self.layout.core}: we wrote it, and nothing was added", place.unlink)
+        else:
+            yield Change(
+                f"take our block out of {self.layout.core}",
+                lambda: write_core(self.layout.real(self.layout.core), rest),
+            )
+
+    def _state_directory(self) -> Iterator[Change]:
+        place = self.layout.on_disk(self.layout.state_directory)
+        if place.is_dir():
+            yield Change(f"remove {self.layout.state_directory} with its locks and logs", self._remove_state)
+
+    def _remove_state(self) -> None:
+        place = self.layout.on_disk(self.layout.state_directory)
+        for path in list(place.iterdir()):
+            if path.suffix in _RUNTIME and not path.is_dir():
+                path.unlink()
+        if self.force:
+            shutil.rmtree(place)
+            return
+        remove_empty(place)
+        if place.exists():
+            self.left.append(f"{self.layout.state_directory}: it holds something else, such as of unfinished tasks")
+
+    def _server_config(self) -> Iterator[Change]:
+        edited = self.record.server_config
+        if not edited:
+            return
+        path = server_config.path(self.layout)
+        place = self.layout.real(path)
+        backup = self.layout.on_disk(edited["backup"])
+        if checksum_of(place) != edited["checksum"]:
+            self.left.append(f"{path} and {edited['backup']}: it was edited since we put the Python engine first")
+            return
+        yield Change(f"put {path} back as it was before --edit-server-config", lambda: _restore(place, backup))
+
+    def _files(self) -> Iterator[Change]:
+        changed = set(self.record.changed(self.layout))
+        venv = f"{self.layout.venv}/"
+        if self.record.venv and (self.force or "fingerprint" not in self.record.venv):
+            yield Change(f"remove {self.layout.venv} with everything in it", self._remove_venv)
+        for path in sorted(changed):
+            if not self.force:
+                self.left.append(f"{path}: it was changed since it was installed")
+        mine = [path for path in sorted(self.record.files) if self.force or path not in changed]
+        several = [path for path in mine if path.startswith((venv, f"{self.layout.agent}/"))]
+        if several:
+            text = f"remove {self.layout.agent} and {self.layout.venv}: {len(several)} files"
+            yield Change(text, partial(self._remove, *several))
+        for path in [path for path in mine if path not in several]:
+            if self.layout.on_disk(path).exists():
+                yield Change(f"remove {path}", partial(self._remove, path))
+
+    def _remove(self, *paths: str) -> None:
+        for path in paths:
+            self.layout.on_disk(path).unlink(missing_ok=True)
+
+    def _remove_venv(self) -> None:
+        shutil.rmtree(self.layout.on_disk(self.layout.venv), ignore_errors=True)
+
+    def _directories(self) -> None:
+        """Compiled modules, then every folder of ours in which nothing is left."""
+        self.layout.on_disk(self.layout.record).unlink(missing_ok=True)
+        prefix = self.layout.on_disk(self.layout.prefix)
+        remove_compiled(prefix)
+        remove_empty(prefix)
+        for path in sorted(self.record.directories, key=len, reverse=True):
+            place = self.layout.on_disk(path)
+            if place.is_dir() and not any(place.iterdir()):
+                place.rmdir()
+        kept = [os.path.join(folder, name) for folder, _, names in os.walk(prefix) for name in names]
+        known = {str(self.layout.on_disk(path)) for path in self.record.files}
+        foreign = [path for path in kept if path not in known]
+        if foreign:
+            self.left.append(f"{self.layout.prefix}: {len(foreign)} files that are not ours, such as {foreign[0]}")
+
+
+def remove_compiled(place: Path) -> None:
+    """Python's compiled modules below a folder: no record has them."""
+    for folder, _, names in os.walk(place, topdown=False):
+        if os.path.basename(folder) == "__pycache__":
+            for name in names:
+                os.unlink(os.path.join(folder, name))
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+
+
+def remove_empty(place: Path) -> None:
+    """A folder and those below it, where no file is left in them."""
+    for folder, _, _ in os.walk(place, topdown=False):
+        if not os.listdir(folder):
+            os.rmdir(folder)
+
+
+def _restore(place: Path, backup: Path) -> None:
+    status = backup.stat()
+    owner = (status.st_uid, status.st_gid)
+    replace_file(place, backup.read_bytes(), status.st_mode & 0o777, owner, durable=True)
+    backup.unlink()
+
+
+def served(layout: Layout) -> list[str]:
+    """Lock files of workers that run now: nothing is taken away from under them."""
+    held = []
+    place = layout.on_disk(layout.state_directory)
+    for path in sorted(place.glob("*.lock")) if place.is_dir() else ():
+        with open(path, "rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                held.append(path.name)
+    return held

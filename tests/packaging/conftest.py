@@ -1,0 +1,138 @@
+"""An installation in a scratch root, made once: virtual environments take their time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(CHECKOUT / "packaging"))
+
+ADMIN_CORE = b"""import json
+
+__all__ = ["acPostProcForPut"]
+
+
+def acPostProcForPut(rule_args, callback, rei):
+    return 0"""
+"""An administrator's core.py; its last line has no end."""
+
+SERVER_CONFIG = """{
+    "advanced_settings": {"number_of_concurrent_delay_rule_executors": 4},
+    "plugin_configuration": {
+        "rule_engines": [
+            {"instance_name": "native", "plugin_name": "irods_rule_engine_plugin-irods_rule_language"}
+        ]
+    }
+}
+"""
+
+
+@dataclass(frozen=True)
+class ScratchServer:
+    """A root with what an iRODS server has there, and the installer of a checkout run on it."""
+
+    root: Path
+    checkout: Path
+
+    def path(self, of_the_server: str) -> Path:
+        return self.root / of_the_server.lstrip("/")
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(self.checkout / "packaging" / "install"), *arguments]
+        options = ["--root", str(self.root), "--python", agents_python()]
+        return subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+
+    def must(self, *arguments: str) -> str:
+        done = self.run(*arguments)
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def contents(self) -> dict[str, str]:
+        """Every file with its mode and checksum, every folder, every link."""
+        found = {}
+        for folder, folders, names in os.walk(self.root):
+            for name in (*folders, *names):
+                path = Path(folder, name)
+                shown = str(path.relative_to(self.root))
+                mode = f"{path.lstat().st_mode:o}"
+                if path.is_symlink():
+                    found[shown] = f"-> {os.readlink(path)}"
+                elif path.is_dir():
+                    found[shown] = mode
+                else:
+                    found[shown] = f"{mode} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+        return found
+
+
+def agents_python() -> str:
+    """An interpreter outside of any virtual environment, as an agent has."""
+    return str(getattr(sys, "_base_executable", sys.executable))
+
+
+def make_server(root: Path, checkout: Path) -> ScratchServer:
+    for name, content in {
+        "etc/irods/core.py": ADMIN_CORE,
+        "etc/irods/server_config.json": SERVER_CONFIG.encode(),
+        "etc/systemd/system/other.service": b"[Unit]\n",
+        "lib/systemd/system/other.service": b"[Unit]\n",
+        "var/lib/irods/version.json": b'{"irods_version": "5.0.2"}',
+        "opt/other/file": b"",
+    }.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    (root / "etc/irods/server_config.json").chmod(0o600)
+    return ScratchServer(root, checkout)
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what is installed from: nobody edits it while the tests run."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in ("compute_to_data", "packaging", "rules", "docs"):
+        shutil.copytree(CHECKOUT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("core.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(CHECKOUT / name, folder)
+    return folder
+
+
+@pytest.fixture
+def server(tmp_path: Path, checkout: Path) -> ScratchServer:
+    """A server on which nothing of ours is."""
+    return make_server(tmp_path / "root", checkout)
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Path:
+    """This checkout's wheel and everything it needs, from the package index."""
+    folder = tmp_path_factory.mktemp("wheels")
+    source = tmp_path_factory.mktemp("source") / "checkout"
+    shutil.copytree(checkout, source)
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "wheel", "-w", str(folder)]
+    done = subprocess.run([*command, f"{source}[docker,irods]"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"these tests need a package index that pip can reach:\n{done.stderr}"
+    return folder
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A server before and after; tests only look at it."""
+
+    server: ScratchServer
+    before: dict[str, str]
+    output: str
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory, checkout: Path, wheels: Path) -> Installed:
+    server = make_server(tmp_path_factory.mktemp("installed") / "root", checkout)
+    before = server.contents()
+    return Installed(server, before, server.must("install", "--wheels", str(wheels)))

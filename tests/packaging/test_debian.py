@@ -1,0 +1,112 @@
+"""The Debian package: built of the same files, installed into a scratch root with its scripts,
+removed and purged without a trace."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .conftest import ADMIN_CORE, Installed, ScratchServer
+
+pytestmark = pytest.mark.skipif(
+    not shutil.which("dpkg-deb") or not os.path.exists("/usr/bin/python3"), reason="no Debian: dpkg-deb is missing"
+)
+
+CONFIGURATION = "/etc/irods/compute_to_data.json"
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory, installed: Installed, wheels: Path) -> Path:
+    """Built around the environment of the installation, where that is of the distribution's Python."""
+    stage, output = tmp_path_factory.mktemp("stage"), tmp_path_factory.mktemp("deb")
+    ours = Path("opt/compute-to-data")
+    shutil.copytree(installed.server.root / ours / "venv", stage / ours / "venv", symlinks=True)
+    shutil.copy(installed.server.root / ours / "manifest.json", stage / ours)
+    command = [str(installed.server.checkout / "packaging/debian/build"), "--wheels", str(wheels)]
+    command += ["--output", str(output), "--stage", str(stage)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    built = Path(done.stdout.strip())
+    assert built.is_file()
+    return built
+
+
+@pytest.fixture
+def debian(server: ScratchServer) -> ScratchServer:
+    """A server with a package database, in which nothing is."""
+    for folder in ("var/lib/dpkg/info", "var/lib/dpkg/updates"):
+        (server.root / folder).mkdir(parents=True)
+    (server.root / "var/lib/dpkg/status").write_text("")
+    return server
+
+
+def _dpkg(server: ScratchServer, *arguments: str) -> subprocess.CompletedProcess[str]:
+    force = ["--force-script-chrootless", "--force-depends", "--force-not-root", "--force-confdef", "--force-confold"]
+    command = ["dpkg", f"--root={server.root}", *force, "--log=/dev/null", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
+
+
+def _must(server: ScratchServer, *arguments: str) -> str:
+    done = _dpkg(server, *arguments)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def _without_dpkgs_own(server: ScratchServer) -> dict[str, str]:
+    return {name: what for name, what in server.contents().items() if not name.startswith("var/lib/dpkg")}
+
+
+def _field(package: Path, name: str) -> str:
+    done = subprocess.run(["dpkg-deb", "--field", str(package), name], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_it_recommends_irods_and_needs_this_python_only(package: Path) -> None:
+    assert "irods-rule-engine-plugin-python" in _field(package, "Recommends")
+    assert "irods" not in _field(package, "Depends")
+    assert _field(package, "Depends").startswith("python3 (>= 3.")
+
+
+def test_its_files_are_roots_and_the_configuration_is_a_conffile(package: Path, tmp_path: Path) -> None:
+    listed = subprocess.run(["dpkg-deb", "--contents", str(package)], capture_output=True, text=True, check=True)
+    lines = listed.stdout.splitlines()
+    assert {line.split()[1] for line in lines} == {"root/root"}
+    assert not [line for line in lines if "__pycache__" in line or "manifest.json" in line]
+    subprocess.run(["dpkg-deb", "--control", str(package), str(tmp_path / "control")], check=True)
+    assert (tmp_path / "control/conffiles").read_text() == f"{CONFIGURATION}\n"
+
+
+def test_installed_edited_removed_and_purged(package: Path, debian: ScratchServer) -> None:
+    before = _without_dpkgs_own(debian)
+    _must(debian, "--install", str(package))
+    assert debian.path("/etc/irods/core.py").read_bytes().startswith(ADMIN_CORE)
+    assert b"compute_to_data.rulebase" in debian.path("/etc/irods/core.py").read_bytes()
+    assert list(debian.path("/opt/compute-to-data/agent/compute_to_data/__pycache__").iterdir())
+    python = debian.path("/opt/compute-to-data/venv/bin/python")
+    subprocess.run([str(python), "-I", "-c", "import docker, irods, compute_to_data.worker"], check=True)
+    assert _must(debian, "--verify", "compute-to-data") == ""
+
+    debian.path(CONFIGURATION).write_text("{}")
+    _must(debian, "--install", str(package))
+    assert debian.path(CONFIGURATION).read_text() == "{}", "an edited configuration survives an upgrade"
+
+    _must(debian, "--remove", "compute-to-data")
+    assert debian.path("/etc/irods/core.py").read_bytes() == ADMIN_CORE
+    left = {name for name in _without_dpkgs_own(debian) if name not in before}
+    assert left == {CONFIGURATION.lstrip("/")}
+
+    _must(debian, "--purge", "compute-to-data")
+    assert _without_dpkgs_own(debian) == before
+
+
+def test_it_is_not_put_over_the_other_installers_files(package: Path, debian: ScratchServer) -> None:
+    debian.must("install", "--no-venv")
+    before = _without_dpkgs_own(debian)
+    done = _dpkg(debian, "--install", str(package))
+    assert done.returncode != 0
+    assert "packaging/install" in done.stderr
+    assert _without_dpkgs_own(debian) == before

@@ -1,0 +1,362 @@
+"""Installing, again, upgrading and taking away, in scratch roots."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from installer import server_config
+
+import compute_to_data
+
+from .conftest import ADMIN_CORE, CHECKOUT, SERVER_CONFIG, Installed, ScratchServer, agents_python
+
+CORE = "/etc/irods/core.py"
+CONFIGURATION = "/etc/irods/compute_to_data.json"
+AGENT = "/opt/compute-to-data/agent"
+VENV = "/opt/compute-to-data/venv"
+UNIT = "/etc/systemd/system/compute-to-data-worker@.service"
+
+
+def _light(server: ScratchServer, *arguments: str) -> str:
+    """Install without the virtual environment, which takes its time."""
+    return server.must("install", "--no-venv", *arguments)
+
+
+def _copy(installed: Installed, folder: Path) -> ScratchServer:
+    copy = ScratchServer(folder / "root", installed.server.checkout)
+    shutil.copytree(installed.server.root, copy.root, symlinks=True)
+    return copy
+
+
+def test_a_dry_run_says_all_and_changes_nothing(server: ScratchServer) -> None:
+    before = server.contents()
+    told = server.must("install", "--dry-run", "--edit-server-config")
+    assert server.contents() == before
+    done = server.must("install", "--no-venv", "--edit-server-config")
+    would = {line[len("would ") :] for line in told.splitlines() if line.startswith("would ")}
+    did = {line for line in done.splitlines() if line.split(" ")[0] in ("write", "replace", "make", "add", "edit")}
+    assert did
+    assert would - did == {line for line in would if line.startswith(f"make {VENV}")}
+    assert did <= would
+
+
+def test_the_agents_python_finds_the_package(installed: Installed) -> None:
+    server = installed.server
+    text = server.path(CORE).read_text(encoding="utf-8")
+    assert text.startswith(ADMIN_CORE.decode())
+    inside = text.replace(AGENT, str(server.path(AGENT)))
+    program = "import compute_to_data; print(compute_to_data.__file__); print(compute_to_data.__spec__.cached)"
+    command = [agents_python(), "-I", "-B", "-c", f"exec({inside!r}); {program}; print(container_dispatch.__module__)"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    where, compiled, module = done.stdout.split()
+    assert where == str(server.path(f"{AGENT}/compute_to_data/__init__.py"))
+    assert Path(compiled).is_file(), "agents cannot write there, and would compile at every connection"
+    assert module.startswith("compute_to_data")
+
+
+def test_the_worker_has_an_environment_of_its_own(installed: Installed) -> None:
+    python = installed.server.path(f"{VENV}/bin/python")
+    program = "import docker, irods, compute_to_data.worker as w; print(w.__file__)"
+    done = subprocess.run([str(python), "-I", "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(installed.server.path(VENV)))
+    assert (installed.server.path(f"{VENV}/bin/pip").read_text().splitlines()[0]).startswith(f"#!{VENV}/bin/python")
+
+
+def test_the_default_configuration_is_valid_and_allows_nothing(installed: Installed) -> None:
+    from compute_to_data import configuration
+
+    loaded = configuration.load(str(installed.server.path(CONFIGURATION)))
+    assert loaded.zone.kind == "irods"
+    assert loaded.images == ()
+    assert loaded.worker.command == (f"{VENV}/bin/python", "-m", "compute_to_data.worker")
+
+
+def test_again_there_is_nothing_to_do(installed: Installed, wheels: Path) -> None:
+    before = installed.server.contents()
+    assert "nothing to do" in installed.server.must("install", "--wheels", str(wheels))
+    assert installed.server.contents() == before
+
+
+def test_uninstalling_leaves_no_trace(installed: Installed, tmp_path: Path) -> None:
+    copy = _copy(installed, tmp_path)
+    copy.path(f"{AGENT}/compute_to_data/__pycache__/later.cpython-399.pyc").write_bytes(b"")
+    before = copy.contents()
+    copy.must("uninstall", "--dry-run")
+    assert copy.contents() == before
+    told = copy.must("uninstall")
+    assert "left" not in told
+    assert copy.contents() == installed.before
+    assert "nothing to do" in copy.must("uninstall")
+
+
+def test_what_a_site_puts_into_the_environment_stays_and_is_named(installed: Installed, tmp_path: Path) -> None:
+    copy = _copy(installed, tmp_path)
+    own = next(copy.path(VENV).glob("lib/python*/site-packages")) / "example_site.py"
+    own.write_text("")
+    assert "1 files that are not ours" in copy.must("uninstall")
+    assert own.exists()
+
+
+def test_a_server_without_core_gets_one_and_loses_it(server: ScratchServer) -> None:
+    server.path(CORE).unlink()
+    before = server.contents()
+    _light(server)
+    compile(server.path(CORE).read_text(), CORE, "exec")
+    server.must("uninstall")
+    assert server.contents() == before
+
+
+def test_a_core_we_wrote_stays_when_rules_were_added(server: ScratchServer) -> None:
+    server.path(CORE).unlink()
+    _light(server)
+    with server.path(CORE).open("a") as file:
+        file.write("def acPostProcForPut(rule_args, callback, rei):\n    return 0\n")
+    server.must("uninstall")
+    assert "acPostProcForPut" in server.path(CORE).read_text()
+    assert "compute_to_data" not in server.path(CORE).read_text()
+
+
+def test_core_keeps_its_mode_behind_a_link(server: ScratchServer) -> None:
+    real = server.path("/etc/irods/rules.py")
+    server.path(CORE).rename(real)
+    real.chmod(0o640)
+    server.path(CORE).symlink_to("rules.py")
+    _light(server)
+    assert server.path(CORE).is_symlink()
+    assert real.stat().st_mode & 0o777 == 0o640
+    server.must("uninstall")
+    assert real.read_bytes() == ADMIN_CORE
+
+
+def test_a_core_that_leads_out_of_the_root_stops_us(server: ScratchServer, tmp_path: Path) -> None:
+    outside = tmp_path / "core.py"
+    server.path(CORE).rename(outside)
+    server.path(CORE).symlink_to(outside)
+    done = server.run("install", "--no-venv")
+    assert done.returncode == 1
+    assert "is a link to" in done.stderr
+    assert outside.read_bytes() == ADMIN_CORE
+
+
+@pytest.mark.parametrize("text", [b"def (:\n", b"\xff\xfe"])
+def test_a_core_that_does_not_parse_stops_us(server: ScratchServer, text: bytes) -> None:
+    server.path(CORE).write_bytes(text)
+    before = server.contents()
+    done = server.run("install", "--no-venv")
+    assert done.returncode == 1
+    assert f"STOP: {CORE} cannot be added to" in done.stderr
+    assert server.contents() == before
+
+
+def test_an_edited_configuration_is_never_overwritten(server: ScratchServer) -> None:
+    _light(server)
+    server.path(CONFIGURATION).write_text('{"zone": {"kind": "irods"}}')
+    assert "compute_to_data.json.new" not in _light(server), "the default is what it was"
+    told = _light(server, "--state-directory", "/var/lib/irods/elsewhere")
+    assert f"write {CONFIGURATION}.new" in told
+    assert server.path(CONFIGURATION).read_text() == '{"zone": {"kind": "irods"}}'
+    assert "/var/lib/irods/elsewhere" in server.path(f"{CONFIGURATION}.new").read_text()
+    told = server.must("uninstall")
+    assert f"left: {CONFIGURATION}: it was changed" in told
+    assert server.path(CONFIGURATION).exists()
+    assert not server.path(f"{CONFIGURATION}.new").exists()
+
+
+def test_a_configuration_that_was_there_before_stays(server: ScratchServer) -> None:
+    server.path(CONFIGURATION).write_text("{}")
+    before = server.contents()
+    _light(server)
+    assert server.path(CONFIGURATION).read_text() == "{}"
+    server.must("uninstall")
+    assert server.contents() == before
+
+
+def test_changed_files_are_named_and_kept(server: ScratchServer) -> None:
+    _light(server)
+    for path in (UNIT, f"{AGENT}/compute_to_data/worker.py"):
+        with server.path(path).open("a") as file:
+            file.write("# mine\n")
+    done = server.run("install", "--no-venv")
+    assert done.returncode == 1
+    assert UNIT in done.stderr
+    assert "worker.py" in done.stderr
+    told = server.must("uninstall")
+    assert f"left: {UNIT}: it was changed" in told
+    assert server.path(UNIT).read_text().endswith("# mine\n")
+    assert server.path(f"{AGENT}/compute_to_data/worker.py").exists()
+    assert not server.path(f"{AGENT}/compute_to_data/model.py").exists()
+
+
+def test_force_writes_changed_files_anew(server: ScratchServer) -> None:
+    _light(server)
+    server.path(UNIT).write_text("# mine\n")
+    _light(server, "--force")
+    assert "NoNewPrivileges=true" in server.path(UNIT).read_text()
+
+
+def test_an_edited_block_is_kept_and_named(server: ScratchServer) -> None:
+    _light(server)
+    text = server.path(CORE).read_text().replace("try:\n", "try:\n    pass  # mine\n")
+    server.path(CORE).write_text(text)
+    assert "our block in /etc/irods/core.py was edited" in server.run("install", "--no-venv").stderr
+    assert f"left: {CORE}" in server.must("uninstall")
+    assert server.path(CORE).read_text() == text
+
+
+def test_an_upgrade_replaces_and_drops_files(server: ScratchServer, tmp_path: Path) -> None:
+    older = ScratchServer(server.root, tmp_path / "checkout")
+    shutil.copytree(server.checkout, older.checkout)
+    (older.checkout / "rules" / "older.r").write_text("main {}\n")
+    (older.checkout / "compute_to_data" / "older.py").write_text("")
+    _light(older)
+    assert server.path("/opt/compute-to-data/share/rules/older.r").exists()
+    _light(server)
+    assert not server.path("/opt/compute-to-data/share/rules/older.r").exists()
+    assert not server.path(f"{AGENT}/compute_to_data/older.py").exists()
+    assert "nothing to do" in _light(server)
+
+
+def test_what_is_installed_can_take_itself_away(server: ScratchServer) -> None:
+    before = server.contents()
+    _light(server)
+    program = server.path("/opt/compute-to-data/packaging/install")
+    subprocess.run([sys.executable, str(program), "uninstall", "--root", str(server.root)], check=True)
+    assert server.contents() == before
+
+
+def test_nothing_is_taken_from_under_a_worker(server: ScratchServer) -> None:
+    _light(server)
+    before = server.contents()
+    with server.path("/var/lib/irods/compute_to_data/tempZone-dsp_resc.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = server.run("uninstall")
+    assert done.returncode == 1
+    assert "a worker runs" in done.stderr
+    assert set(before) < set(server.contents())
+    server.must("uninstall")
+
+
+def test_a_state_directory_that_was_used_goes_unless_tasks_are_unfinished(server: ScratchServer) -> None:
+    before = server.contents()
+    state = server.path("/var/lib/irods/compute_to_data")
+    for note in ([], ["tasks/zone/unfinished"]):
+        _light(server)
+        (state / "tasks" / "zone").mkdir(parents=True)
+        for name in ("zone-dsp_resc.lock", "dsp_resc.log", *note):
+            (state / name).write_text("")
+        told = server.must("uninstall")
+        assert ("left: /var/lib/irods/compute_to_data" in told) == bool(note)
+        assert (server.contents() == before) == (not note)
+    assert [path.name for path in state.rglob("*") if path.is_file()] == ["unfinished"]
+
+
+def test_the_server_configuration_is_edited_only_when_asked_for(server: ScratchServer) -> None:
+    before = server.contents()
+    place = server.path("/etc/irods/server_config.json")
+    told = _light(server)
+    assert place.read_text() == SERVER_CONFIG
+    assert "missing: the Python rule engine has no stanza" in told
+    _light(server, "--edit-server-config")
+    engines = json.loads(place.read_text())["plugin_configuration"]["rule_engines"]
+    assert [one["plugin_name"] for one in engines] == [server_config.PYTHON, server_config.NATIVE]
+    assert place.stat().st_mode & 0o777 == 0o600
+    assert (place.parent / "server_config.json.before-compute-to-data").read_text() == SERVER_CONFIG
+    server.must("uninstall")
+    assert server.contents() == before
+
+
+def test_a_server_configuration_edited_since_stays(server: ScratchServer) -> None:
+    _light(server, "--edit-server-config")
+    place = server.path("/etc/irods/server_config.json")
+    document = json.loads(place.read_text())
+    place.write_text(json.dumps(document))
+    assert "left: /etc/irods/server_config.json" in server.must("uninstall")
+    assert json.loads(place.read_text()) == document
+
+
+def test_a_failing_pip_is_told_and_leaves_no_trace(installed: Installed, tmp_path: Path) -> None:
+    copy = _copy(installed, tmp_path)
+    copy.path(CORE).write_bytes(ADMIN_CORE)
+    record = copy.path("/opt/compute-to-data/manifest.json")
+    record.write_text(record.read_text().replace('"fingerprint": "', '"fingerprint": "another'))
+    nothing = tmp_path / "wheels"
+    nothing.mkdir()
+    done = copy.run("install", "--wheels", str(nothing))
+    assert done.returncode == 1
+    assert f"bring up to date {VENV}" in done.stdout
+    assert "the worker's packages cannot be installed" in done.stderr
+    assert "--wheels" in done.stderr
+    assert copy.path(CORE).read_bytes() == ADMIN_CORE, "what agents see comes last"
+    copy.must("uninstall")
+    assert copy.contents() == installed.before
+
+
+def test_an_environment_that_was_never_finished_goes(server: ScratchServer) -> None:
+    before = server.contents()
+    half = server.path(f"{VENV}/lib")
+    half.mkdir(parents=True)
+    (half / "half.py").write_text("")
+    server.path("/opt/compute-to-data/manifest.json").write_text('{"venv": {"python": "unfinished"}}')
+    server.must("uninstall")
+    assert server.contents() == before
+
+
+def test_what_is_missing_is_told_with_what_to_do(server: ScratchServer) -> None:
+    server.path("/var/lib/irods/version.json").write_text('{"irods_version": "4.2.11"}')
+    server.path("/etc/irods/server_config.json").unlink()
+    told = server.must("check")
+    assert "this is iRODS 4.2.11" in told
+    assert "setup_irods.py" in told
+    assert "irods-rule-engine-plugin-python" in told
+    assert "there is no account irods" in told
+
+
+def test_another_python_than_there_is_stops_us(server: ScratchServer) -> None:
+    done = subprocess.run(
+        [sys.executable, str(CHECKOUT / "packaging/install"), "install", "--root", str(server.root), "--python", "/no"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "STOP: /no does not run" in done.stderr
+
+
+def test_a_worker_may_write_its_vault_and_no_other(server: ScratchServer) -> None:
+    before = server.contents()
+    _light(server, "--worker", "dsp_resc=/data/dsp_vault")
+    drop_in = server.path("/etc/systemd/system/compute-to-data-worker@dsp_resc.service.d/vault.conf")
+    assert "ReadWritePaths=/data/dsp_vault\n" in drop_in.read_text()
+    assert "nothing to do" in _light(server)
+    assert drop_in.exists()
+    server.must("uninstall")
+    assert server.contents() == before
+
+
+@pytest.mark.parametrize("named", ["dsp_resc", "dsp_resc=relative", "a/b=/vault", "dsp=/va ult", "dsp=/v\nUser=root"])
+def test_a_worker_named_wrongly_is_refused(server: ScratchServer, named: str) -> None:
+    done = server.run("install", "--no-venv", "--worker", named)
+    assert done.returncode == 1
+    assert "expected a resource and its vault" in done.stderr
+
+
+def test_the_doctor_knows_the_same_markers_and_engines() -> None:
+    from installer import core_block
+
+    from compute_to_data.doctor import rules
+
+    assert core_block.BEGIN.startswith(rules.BEGIN)
+    assert core_block.END == rules.END
+    assert (rules.PYTHON_ENGINE, rules.NATIVE_ENGINE) == (server_config.PYTHON, server_config.NATIVE)
+
+
+def test_the_version_is_the_packages(installed: Installed) -> None:
+    record = json.loads(installed.server.path("/opt/compute-to-data/manifest.json").read_text())
+    assert record["version"] == compute_to_data.__version__
+    assert importlib.util.find_spec("compute_to_data") is not None

@@ -1,0 +1,107 @@
+"""The worker's unit, and the same by hand."""
+
+from __future__ import annotations
+
+import configparser
+import getpass
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from installer import payload
+from installer.layout import Layout
+from support.site import TrialSite
+
+from compute_to_data import presence
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """Everything in one folder, with this test's interpreter as the worker's environment."""
+    prefix = tmp_path / "opt"
+    (prefix / "venv" / "bin").mkdir(parents=True)
+    python = prefix / "venv" / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    return Layout(
+        prefix=str(prefix),
+        irods_configuration=str(tmp_path),
+        state_directory=str(tmp_path / "state"),
+        account=getpass.getuser(),
+    )
+
+
+def _unit(layout: Layout, folder: Path) -> Path:
+    path = folder / payload.UNIT
+    path.write_text(payload.filled(payload.UNIT, layout))
+    return path
+
+
+def test_the_unit_is_hardened(layout: Layout, tmp_path: Path) -> None:
+    parser = configparser.ConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read(_unit(layout, tmp_path))
+    service = parser["Service"]
+    assert service["User"] == layout.account
+    assert service["ReadWritePaths"] == layout.state_directory, "the vault comes by a drop-in, and nothing else"
+    assert service["ProtectSystem"] == "strict"
+    assert service["NoNewPrivileges"] == service["PrivateTmp"] == service["ProtectHome"] == "true"
+    assert service["CapabilityBoundingSet"] == ""
+    assert service["SupplementaryGroups"] == "docker", "the worker alone, not the account, is in the group"
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze here")
+def test_systemd_understands_the_unit(layout: Layout, tmp_path: Path) -> None:
+    unit = _unit(layout, tmp_path)
+    verified = subprocess.run(["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True)
+    assert str(unit.name).split("@")[0] not in verified.stderr, verified.stderr
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=25", str(unit)]
+    rated = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert rated.returncode == 0, f"exposed more than 2.5 of 10:\n{rated.stdout}\n{rated.stderr}"
+
+
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="no setpriv here")
+def test_by_hand_a_worker_starts_once_and_stops(layout: Layout, site: TrialSite, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir(exist_ok=True)
+    document = json.loads(site.configuration_file.read_text())
+    document["worker"]["state_directory"] = str(state)
+    Path(layout.configuration).write_text(json.dumps(document))
+    program = tmp_path / "compute-to-data-worker"
+    packages = os.pathsep.join(path for path in sys.path if path)
+    text = payload.filled("compute-to-data-worker", layout).replace(" -I -m compute_to_data", " -m compute_to_data")
+    program.write_text(text.replace("set -eu", f"set -eu\nexport PYTHONPATH='{packages}'"))
+    program.chmod(0o755)
+
+    def say(verb: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([str(program), verb, "dsp_resc"], capture_output=True, text=True, check=False, timeout=60)
+
+    assert say("status").returncode == 3
+    started = say("start")
+    assert started.returncode == 0, started.stderr
+    try:
+        assert "runs already" in say("start").stdout
+        assert say("status").returncode == 0
+        from compute_to_data import configuration
+
+        lock = presence.ResourceLock(configuration.load(layout.configuration), "tempZone", "dsp_resc")
+        from support.site import wait_until
+
+        wait_until(lock.is_held, "the worker to serve")
+    finally:
+        stopped = say("stop")
+    assert stopped.returncode == 0, stopped.stderr
+    assert not lock.is_held()
+    assert say("status").returncode == 3
+
+
+@pytest.mark.parametrize("arguments", [[], ["start"], ["begin", "dsp_resc"], ["start", "a/b"], ["stop", "-x"]])
+def test_by_hand_wrong_words_are_refused(layout: Layout, tmp_path: Path, arguments: list[str]) -> None:
+    program = tmp_path / "compute-to-data-worker"
+    program.write_text(payload.filled("compute-to-data-worker", layout))
+    done = subprocess.run(["sh", str(program), *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
