@@ -31,6 +31,8 @@ $(BIN)/python:
 	@echo "making an environment in $(VENV)"
 	@$(PYTHON) -m venv $(VENV) || \
 	    { rm -rf $(VENV); echo "make: no environment could be made. On Debian: apt-get install python3-venv" >&2; exit 1; }
+	@# The pip that old Pythons bring can look for versions that fit together for half an hour.
+	@$(PIP) install --upgrade pip || echo "make: going on with the pip that is there"
 
 $(VENV)/.demo: $(BIN)/python $(SOURCES)
 	@echo "installing compute-to-data and the Docker client into $(VENV)"
