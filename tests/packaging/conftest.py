@@ -74,7 +74,7 @@ class ScratchServer:
 
 def agents_python() -> str:
     """An interpreter outside of any virtual environment, as an agent has."""
-    return str(getattr(sys, "_base_executable", sys.executable))
+    return os.path.realpath(sys.executable)
 
 
 def make_server(root: Path, checkout: Path) -> ScratchServer:
@@ -119,7 +119,19 @@ def wheels(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Path:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "wheel", "-w", str(folder)]
     done = subprocess.run([*command, f"{source}[docker,irods]"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"these tests need a package index that pip can reach:\n{done.stderr}"
+    _add_wheels_of_the_system(folder)
     return folder
+
+
+def _add_wheels_of_the_system(folder: Path) -> None:
+    """The Debian package is built with the system's Python, which may be another than ours."""
+    asking = ["/usr/bin/python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    version = subprocess.run(asking, capture_output=True, text=True, check=True).stdout.strip()
+    if version == f"{sys.version_info[0]}.{sys.version_info[1]}":
+        return
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "download", "-d", str(folder)]
+    options = ["--python-version", version, "--only-binary", ":all:", "--find-links", str(folder)]
+    subprocess.run([*command, *options, "docker>=7.1", "python-irodsclient>=3.3"], check=True)
 
 
 @dataclass(frozen=True)
