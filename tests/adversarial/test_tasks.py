@@ -127,7 +127,7 @@ ATTACKS = {
         "unreachable",
         python="import socket; socket.create_connection(('172.17.0.1', 80), 2)",
     ),
-    "names resolved": Attack("nonzero_exit", "gaierror", python="import socket; socket.getaddrinfo('debian.org', 80)"),
+    "names resolved": Attack("nonzero_exit", "gaierror", python="import socket; socket.getaddrinfo('example.org', 80)"),
     "a sibling input": Attack("nonzero_exit", "No such file", python="open('/inputs/../inputs/secret')"),
     "an input written": Attack("nonzero_exit", "/inputs/a.txt", python="open('/inputs/a.txt', 'a').write('x')"),
 }
