@@ -63,11 +63,26 @@ mount_control_groups() {
     }
 }
 
+# A daemon that was killed leaves its pid file, and another one would not start beside it. A zombie
+# (nobody reaps where there is no init system) and another program under that number count as gone.
+forget_killed() {
+    local file="$1" name="$2" pid
+    [ -e "$file" ] || return 0
+    pid="$(cat "$file")"
+    if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$name" ] && ! grep -q '^State:.*Z' "/proc/$pid/status"; then
+        return 0
+    fi
+    say "removing $file: no $name runs as $pid"
+    rm -f "$file"
+}
+
 start_engine() {
     install_packages docker.io debootstrap ca-certificates iptables
     engine_answers && return 0 # the package's own service may have started it
     [ "$(id -u)" -eq 0 ] || fail "the engine must be started: run this script as root"
     mount_control_groups
+    forget_killed /var/run/docker.pid dockerd
+    forget_killed /var/run/docker/containerd/containerd.pid containerd
     say "starting dockerd, log in $LOG"
     # Its own session, and not our lock: it outlives this script and its terminal.
     setsid nohup "$(command -v dockerd)" >"$LOG" 2>&1 </dev/null 9>&- &
