@@ -51,10 +51,10 @@ _MOST_INPUTS_ON_OUTPUTS = 32
 thousand inputs and a thousand outputs would put a million AVUs into the catalog."""
 
 
-def output_avus(attributes: Attributes, outcome: Outcome) -> tuple[Avu, ...]:
-    """The AVUs that stand on each output."""
-    facts = avus(attributes, outcome)
-    if len(outcome.inputs) <= _MOST_INPUTS_ON_OUTPUTS:
+def output_avus(attributes: Attributes, facts: tuple[Avu, ...], inputs: int) -> tuple[Avu, ...]:
+    """Those of the collection's facts (:func:`avus`) that stand on each output of a task of so
+    many inputs."""
+    if inputs <= _MOST_INPUTS_ON_OUTPUTS:
         return facts
     return tuple(avu for avu in facts if avu.attribute != attributes.named("input"))
 

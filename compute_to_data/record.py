@@ -111,11 +111,6 @@ class TaskRecord:
         prefix = f"{self.attributes.prefix}::"
         return {avu.attribute[len(prefix) :]: avu.value for avu in self._avus() if avu.attribute.startswith(prefix)}
 
-    def values(self, name: str) -> tuple[str, ...]:
-        """All values of a fact that may have several (``staged``)."""
-        wanted = self.attributes.named(name)
-        return tuple(avu.value for avu in self._avus() if avu.attribute == wanted)
-
     def _avus(self) -> tuple[Avu, ...]:
         return self.catalog.avus(self._entity)
 

@@ -127,19 +127,12 @@ def push_removals(execution: Execution) -> None:
     """Should the task fail, its job and then its workspace go."""
     record = execution.record
     execution.undo.push(
-        f"remove the outputs of task {record.task_id}", functools.partial(_discard_workspace, execution)
+        f"remove the outputs of task {record.task_id}", functools.partial(workspace.discard, execution.outputs)
     )
     execution.undo.push(
         f"remove the job of task {record.task_id}",
         functools.partial(execution.bench.engine.remove, execution.job_id),
     )
-
-
-def _discard_workspace(execution: Execution) -> None:
-    resource, collection = execution.bench.resource, execution.record.collection
-    workspace.discard(execution.outputs)
-    workspace.discard_empty(execution.private)
-    workspace.discard_empty(workspace.task_directory(resource, collection))
 
 
 def _recorded_exit(execution: Execution) -> Exit:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import time
 from collections.abc import Sequence
 
@@ -23,8 +22,6 @@ from compute_to_data.model import (
 from compute_to_data.record import State, require
 from compute_to_data.roles.execution import Execution
 from compute_to_data.task import InputKind
-
-log = logging.getLogger(__name__)
 
 
 def authorise(execution: Execution) -> tuple[DataObject, ...]:

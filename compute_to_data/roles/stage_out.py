@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import os
 
 from compute_to_data import outputs, provenance
@@ -20,8 +19,6 @@ from compute_to_data.model import (
 from compute_to_data.ports import Catalog, Logs
 from compute_to_data.roles.execution import Execution
 from compute_to_data.task import CRATE_NAME, STDERR_NAME, STDOUT_NAME
-
-log = logging.getLogger(__name__)
 
 
 def register(execution: Execution) -> tuple[Registration, ...]:
@@ -123,7 +120,6 @@ def _crate_file(execution: Execution) -> Registration:
 def _write_beside(execution: Execution, name: str, content: bytes) -> Registration:
     """Write a file of our own beside the outputs directory, which no job has ever seen."""
     folder = execution.private
-    execution.notes.put()
     os.makedirs(folder, mode=0o755, exist_ok=True)
     physical_path = os.path.join(folder, name)
     with open(physical_path, "wb") as file:
@@ -171,5 +167,5 @@ def annotate(execution: Execution) -> None:
         f"remove the AVUs of {record.collection}", lambda: record.catalog.annotate(collection, remove=new)
     )
     record.catalog.annotate(collection, add=new)
-    each = provenance.output_avus(execution.bench.configuration.attributes, _outcome(execution))
+    each = provenance.output_avus(execution.bench.configuration.attributes, facts, len(execution.staged))
     record.catalog.annotate_all([f"{record.collection}/{file.relative}" for file in execution.files], each)
