@@ -15,6 +15,7 @@ from typing import Protocol
 from compute_to_data.model import (
     Access,
     Avu,
+    Bearer,
     Collection,
     DataObject,
     Entity,
@@ -137,6 +138,33 @@ class Catalog(Protocol):
 
     def unregister(self, data_objects: Sequence[str]) -> None:
         """Forget data objects without touching their files: needs delete_object; missing ones are passed over."""
+
+
+class ClientCatalog(Catalog, Protocol):
+    """What only people's own programs ask of a session; an agent's has none of it."""
+
+    def bearing(
+        self,
+        attribute: str,
+        value: str | None = None,
+        units: str | None = None,
+        *,
+        beginning: str = "",
+        owner: User | None = None,
+        within: str = "",
+        newest_first: bool = True,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> tuple[Bearer, ...]:
+        """Visible collections bearing a matching AVU, one row for each such AVU, in the order in
+        which the collections were made; thousands of them in one question.
+
+        ``beginning``: what the value begins with; ``owner``: only this user's; ``within``: only
+        direct members of that collection; ``offset`` rows are passed over before ``limit`` counts.
+        """
+
+    def close(self) -> None:
+        """Give back connections; the session is not used afterwards."""
 
 
 class Storage(Protocol):
