@@ -13,7 +13,9 @@ REQUEST_NAME = "task.json"
 STDOUT_NAME = "STDOUT.txt"
 STDERR_NAME = "STDERR.txt"
 CRATE_NAME = "ro-crate-metadata.json"
-RESERVED_NAMES = frozenset({REQUEST_NAME, STDOUT_NAME, STDERR_NAME, CRATE_NAME})
+LIVE_STDOUT_NAME = "STDOUT.live.txt"
+LIVE_STDERR_NAME = "STDERR.live.txt"
+RESERVED_NAMES = frozenset({REQUEST_NAME, STDOUT_NAME, STDERR_NAME, CRATE_NAME, LIVE_STDOUT_NAME, LIVE_STDERR_NAME})
 """What stands beside the outputs in a task's own collection, so that no output has these names."""
 
 

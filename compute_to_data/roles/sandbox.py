@@ -20,7 +20,7 @@ from compute_to_data.model import (
 )
 from compute_to_data.ports import Exit, Image, Job
 from compute_to_data.record import State
-from compute_to_data.roles import metadata
+from compute_to_data.roles import live, metadata
 from compute_to_data.roles.execution import Execution, printable
 from compute_to_data.roles.hooks import Program
 from compute_to_data.roles.stage_out import kept_logs, log_files
@@ -43,15 +43,20 @@ def run_in_sandbox(execution: Execution) -> None:
         execution.logs = kept_logs(execution)
         return
     if started is None:
+        execution.stop_if_cancelled()
         _start(execution, job)
         started = time.time()  # asking the engine would cost a tenth of a short task
+    shown = live.LiveLogs(execution)
+    grace = execution.bench.configuration.worker.stop_grace_seconds
+    watch = supervision.Watch(execution.bench.stopping, execution.cancelled_by, grace, shown.show)
     try:
-        execution.exit = supervision.supervise(engine, job, execution.watch, started)
+        execution.exit = supervision.supervise(engine, job, watch, started)
     except ComputeToDataError:
         _collect_logs(execution, job)
         raise
     execution.exit_status = str(execution.exit.status)
     execution.logs = engine.logs(job.task_id)
+    shown.show_last(execution.logs)
 
 
 def _collect_logs(execution: Execution, job: Job) -> None:
@@ -124,7 +129,7 @@ def _start(execution: Execution, job: Job) -> None:
 
 
 def push_removals(execution: Execution) -> None:
-    """Should the task fail, its job and then its workspace go."""
+    """Should the task fail, what its followers read, its job and then its workspace go."""
     record = execution.record
     execution.undo.push(
         f"remove the outputs of task {record.task_id}", functools.partial(workspace.discard, execution.outputs)
@@ -133,6 +138,7 @@ def push_removals(execution: Execution) -> None:
         f"remove the job of task {record.task_id}",
         functools.partial(execution.bench.engine.remove, execution.job_id),
     )
+    execution.undo.push(f"remove the live logs of task {record.task_id}", functools.partial(live.remove, execution))
 
 
 def _recorded_exit(execution: Execution) -> Exit:
@@ -172,7 +178,8 @@ def _check_exit(execution: Execution, exit: Exit, job: Job) -> None:
             f"the task needed more than its {job.limits.memory_bytes} bytes and was ended",
             "Ask for more in limits.memory_bytes",
         )
-    if execution.adopted and exit.finished - exit.started > job.limits.walltime_seconds + execution.watch.grace + 1:
+    grace = execution.bench.configuration.worker.stop_grace_seconds
+    if execution.adopted and exit.finished - exit.started > job.limits.walltime_seconds + grace + 1:
         raise TaskFailed(  # it ended by itself, too late, while no worker watched
             ReasonCode.WALLTIME_EXCEEDED,
             "walltime",
