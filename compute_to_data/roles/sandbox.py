@@ -157,17 +157,26 @@ def check(execution: Execution) -> None:
         file_limit=job.limits.output_files,
         reserved=RESERVED_NAMES,
     )
-    present = {file.relative for file in execution.files}
     targets = tuple(staged.target for staged in execution.staged)
-    for name in execution.role.expected_outputs(execution.task, targets):
-        if name not in present:
-            raise TaskFailed(ReasonCode.OUTPUT_MISSING, f"output '{name}'", "the task ended well without writing it")
+    _check_expected(execution, targets)
     execution.metadata = metadata.read(execution, execution.role.metadata_output(execution.task, targets))
     if not execution.exited_before:
         log_files(execution)  # on disk before the job, the only other place they are in, may go
         execution.notes.put(exit=[exit.status, exit.started, exit.finished])
         execution.record.move_to(State.STAGING_OUT, {"exit_status": str(exit.status)})
     remove_job_meanwhile(execution)
+
+
+def _check_expected(execution: Execution, targets: tuple[str, ...]) -> None:
+    """What the request and the role expect is there: as a file, or as a directory that holds one."""
+    present = {file.relative for file in execution.files}
+    folders = {relative[: index + 1] for relative in present for index, c in enumerate(relative) if c == "/"}
+    expected = (*execution.task.expected_outputs, *execution.role.expected_outputs(execution.task, targets))
+    missing = [name for name in dict.fromkeys(expected) if name not in present and f"{name}/" not in folders]
+    if missing:
+        plural, what = ("s", "them") if len(missing) > 1 else ("", "it")
+        subject = f"output{plural} {', '.join(map(repr, missing))}"
+        raise TaskFailed(ReasonCode.OUTPUT_MISSING, subject, f"the task ended well without writing {what}")
 
 
 def _check_exit(execution: Execution, exit: Exit, job: Job) -> None:
