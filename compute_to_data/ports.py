@@ -196,8 +196,8 @@ class Storage(Protocol):
         """Read the replica's file, compare with the catalog's checksum where it has one
         (-314000 when they differ) and return the computed ``sha2:<base64>``."""
 
-    def tasks(self, attribute: str, value: str, units: str, *, limit: int | None = None) -> tuple[str, ...]:
-        """Collections bearing the AVU, whoever owns them, the oldest first: the queue."""
+    def tasks(self, attribute: str, value: str | None, units: str, *, limit: int | None = None) -> tuple[str, ...]:
+        """Collections bearing the AVU (of any value: None), whoever owns them, the oldest first: the queue."""
 
     def close(self) -> None:
         """Give back connections; the object is not used afterwards."""

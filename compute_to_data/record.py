@@ -52,6 +52,11 @@ class State(str, Enum):
 
 UNFINISHED = (State.STAGING_OUT, State.RUNNING, State.STAGING_IN)
 
+CANCEL, FOLLOW = "cancel", "follow"
+"""What people put on a task's collection while it is not finished: that it is to end (value: who
+says so, units: the resource), that somebody reads along."""
+NO_WISHES = {CANCEL: "", FOLLOW: ""}
+
 
 def new_task_id() -> str:
     """An id nobody else has."""
@@ -117,9 +122,12 @@ class TaskRecord:
     def move_to(self, state: State, facts: Mapping[str, str] | None = None) -> None:
         """Record a state with its time, and facts, in one atomic change.
 
-        A fact replaces an earlier one of its name; an empty one only takes that away.
+        A fact replaces an earlier one of its name; an empty one only takes that away. With a final
+        state, what people wished of the task until then goes too.
         """
         new = {f"{state.value.lower()}_at": timestamp(time.time()), **(facts or {})}
+        if state.is_final:
+            new.update(NO_WISHES)
         self._change(new, [Avu(self.attributes.state, state.value, self.resource)])
 
     def decide(self, facts: Mapping[str, str]) -> None:

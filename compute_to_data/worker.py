@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from compute_to_data import configuration as configuration_module
-from compute_to_data import notes, presence, submission
+from compute_to_data import notes, offer, presence, submission
 from compute_to_data.configuration import Configuration
 from compute_to_data.errors import (
     Code,
@@ -30,18 +30,21 @@ from compute_to_data.errors import (
     NotFound,
     zone_error,
 )
-from compute_to_data.model import Avu, Entity, EntityKind, Resource
+from compute_to_data.model import Avu, Resource
 from compute_to_data.ports import Catalog, Engine, Storage
-from compute_to_data.record import UNFINISHED, State, TaskRecord
+from compute_to_data.record import CANCEL, NO_WISHES, UNFINISHED, State, TaskRecord
 from compute_to_data.roles import role_named
 from compute_to_data.roles.ending import ending_of
 from compute_to_data.roles.execution import Bench, Ending
 from compute_to_data.selection import HEARTBEAT_SECONDS
 from compute_to_data.staging import InUse
-from compute_to_data.supervision import Detached
+from compute_to_data.supervision import QUESTION_EVERY, Detached, cancelled
 from compute_to_data.task import REQUEST_NAME
 
 log = logging.getLogger("compute_to_data.worker")
+
+_WISHES_AT_ONCE = 16
+"""So many queued tasks are cancelled before the worker looks after its slots again."""
 
 
 class Worker:
@@ -61,7 +64,9 @@ class Worker:
         self._passed_over: set[str] = set()
         self._troubles: Counter[str] = Counter()
         self._interrupted = True
+        self._begun: set[str] = set()
         self._next_heartbeat = 0.0
+        self._next_question = 0.0
 
     def stop(self) -> None:
         """Take no more tasks and end soon; running jobs go on without us. Safe in a signal handler."""
@@ -95,6 +100,7 @@ class Worker:
                     self._interrupted = False
                     self._recover(slots)
                 self._take(slots)
+                self._end_unwanted()
             except ComputeToDataError as error:
                 log.error("the zone or the engine does not answer, trying again: %s", error)
                 self._interrupted = True
@@ -134,10 +140,32 @@ class Worker:
         attribute = self._configuration.attributes.state
         return self._storage.tasks(attribute, state.value, self._resource.name, limit=limit)
 
+    def _end_unwanted(self) -> None:
+        """End queued tasks that somebody wants ended, without waiting for a slot. A running one asks
+        for itself; while none waits or runs, there is nothing that anybody could want ended."""
+        if not self._in_flight or time.monotonic() < self._next_question:
+            return
+        self._next_question = time.monotonic() + QUESTION_EVERY
+        not_ours = self._passed_over | self._begun
+        known = {*self._in_flight, *not_ours}
+        wish = self._configuration.attributes.named(CANCEL)
+        found = self._storage.tasks(wish, None, self._resource.name, limit=_WISHES_AT_ONCE + len(known))
+        ended = 0
+        for collection in found:
+            future = self._in_flight.get(collection)
+            if collection not in not_ours and (future is None or future.cancel()):
+                self._run(collection, unwanted=True)
+                ended += 1
+            if ended == _WISHES_AT_ONCE:  # first the sign of life, then the others
+                self._next_question = 0.0
+                self._bell.ring()
+                return
+
     def _recover(self, slots: ThreadPoolExecutor) -> None:
         """Take up every task that an earlier worker (or a lost connection) left unfinished, and
         remove jobs that belong to none."""
         unfinished = [one for state in UNFINISHED for one in self._tasks(state)]
+        self._begun = set(unfinished)
         known = {notes.job_id_of(self._scope, one) for one in (*unfinished, *set(self._in_flight))}
         queued = {notes.job_id_of(self._scope, one) for one in self._tasks(State.QUEUED)}
         folder = notes.folder_of(self._configuration.worker.state_directory, self._scope)
@@ -160,12 +188,13 @@ class Worker:
         self._in_flight.pop(collection, None)
         self._bell.ring()
 
-    def _run(self, collection: str) -> None:
-        """One task, in a slot. Nothing one task does may cost another: this is the boundary."""
+    def _run(self, collection: str, unwanted: bool = False) -> None:
+        """One task, in a slot; an ``unwanted`` one in none. Nothing one task does may cost another:
+        this is the boundary."""
         if self._stopping.is_set():
             return
         try:
-            ending = self._run_task(collection)
+            ending = self._run_task(collection, unwanted)
             if ending is not None:
                 log.info("%s %s %s", collection, ending.state.value, ending.text)
         except Detached:
@@ -184,7 +213,7 @@ class Worker:
         self._stopping.wait(min(1.0, self._configuration.worker.poll_seconds))
         self._interrupted = True
 
-    def _run_task(self, collection: str) -> Ending | None:
+    def _run_task(self, collection: str, unwanted: bool) -> Ending | None:
         try:
             owner = self._storage.owner(f"{collection}/{REQUEST_NAME}")
             catalog = self._storage.on_behalf_of(owner)
@@ -196,13 +225,25 @@ class Worker:
         try:
             state = record.state()
             if state is None or state.is_final:
+                if unwanted:
+                    record.decide(NO_WISHES)  # too late
                 return None
             record.sealed_owner()
+            if unwanted:
+                self._refuse_unwanted(record, state)
+                return None
             task = submission.recorded_task(catalog.read(record.request_path), record.request_path)
             role = role_named(self._configuration, record.facts().get("role", task.role))
         except (ComputeToDataError, ValueError) as error:
             return self._end_without_role(record, error)
         return role.run(self._bench(catalog), record, task)
+
+    @staticmethod
+    def _refuse_unwanted(record: TaskRecord, state: State) -> None:
+        """Cancelled, if that is still wanted of a task that nobody has begun."""
+        who = record.facts().get(CANCEL)
+        if who and state is State.QUEUED:
+            raise cancelled(who)
 
     def _end_without_role(self, record: TaskRecord, error: Exception) -> Ending | None:
         ending = ending_of(error)
@@ -231,24 +272,17 @@ class Worker:
         )
 
     def _heartbeat(self) -> None:
-        """Renew the sign of life that ``selection`` looks for."""
+        """Renew the sign of life that ``selection`` looks for, and what clients may ask for."""
         if time.monotonic() < self._next_heartbeat:
             return
         self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
-        attribute = self._configuration.attributes.named("worker")
         who = f"{socket.gethostname()}:{os.getpid()}"
-        self._replace_sign([Avu(attribute, who, str(int(time.time())))])
+        sign = Avu(self._configuration.attributes.named("worker"), who, str(int(time.time())))
+        offer.publish(self._storage.catalog, self._configuration, self._resource.name, sign)
 
     def _say_goodbye(self) -> None:
         with contextlib.suppress(ComputeToDataError):
-            self._replace_sign([])
-
-    def _replace_sign(self, signs: Sequence[Avu]) -> None:
-        attribute = self._configuration.attributes.named("worker")
-        entity = Entity(EntityKind.RESOURCE, self._resource.name)
-        catalog = self._storage.catalog
-        old = [avu for avu in catalog.avus(entity) if avu.attribute == attribute]
-        catalog.annotate(entity, remove=old, add=signs)
+            offer.withdraw(self._storage.catalog, self._configuration, self._resource.name)
 
 
 def _resource(storage: Storage, name: str) -> Resource:

@@ -117,6 +117,8 @@ class Role(ABC):
         retain.expect_leftovers(execution)
 
     def _take_steps(self, execution: Execution) -> None:
+        if not execution.resumed:  # else there may be a job, whose words are to be kept
+            execution.stop_if_cancelled()
         inputs = stage_in.authorise(execution)
         stage_in.choose_resource(execution)
         retain.receiving_root(execution)  # before anything runs: results that nobody could receive
@@ -124,7 +126,9 @@ class Role(ABC):
             stage_in.stage_in(execution, inputs)
             sandbox.run_in_sandbox(execution)
             sandbox.check(execution)
+            execution.stop_if_cancelled()
             retain.begin_again(execution)
             results = stage_out.register(execution)
             stage_out.annotate(execution)
+        execution.stop_if_cancelled()
         retain.retain(execution, results)

@@ -20,7 +20,7 @@ from compute_to_data.model import (
 )
 from compute_to_data.ports import Exit, Image, Job
 from compute_to_data.record import State
-from compute_to_data.roles import metadata
+from compute_to_data.roles import live, metadata
 from compute_to_data.roles.execution import Execution, printable
 from compute_to_data.roles.hooks import Program
 from compute_to_data.roles.stage_out import kept_logs, log_files
@@ -43,15 +43,20 @@ def run_in_sandbox(execution: Execution) -> None:
         execution.logs = kept_logs(execution)
         return
     if started is None:
+        execution.stop_if_cancelled()
         _start(execution, job)
         started = time.time()  # asking the engine would cost a tenth of a short task
+    shown = live.LiveLogs(execution)
+    grace = execution.bench.configuration.worker.stop_grace_seconds
+    watch = supervision.Watch(execution.bench.stopping, execution.cancelled_by, grace, shown.show)
     try:
-        execution.exit = supervision.supervise(engine, job, execution.watch, started)
+        execution.exit = supervision.supervise(engine, job, watch, started)
     except ComputeToDataError:
         _collect_logs(execution, job)
         raise
     execution.exit_status = str(execution.exit.status)
     execution.logs = engine.logs(job.task_id)
+    shown.show_last(execution.logs)
 
 
 def _collect_logs(execution: Execution, job: Job) -> None:
@@ -124,7 +129,7 @@ def _start(execution: Execution, job: Job) -> None:
 
 
 def push_removals(execution: Execution) -> None:
-    """Should the task fail, its job and then its workspace go."""
+    """Should the task fail, what its followers read, its job and then its workspace go."""
     record = execution.record
     execution.undo.push(
         f"remove the outputs of task {record.task_id}", functools.partial(workspace.discard, execution.outputs)
@@ -133,6 +138,7 @@ def push_removals(execution: Execution) -> None:
         f"remove the job of task {record.task_id}",
         functools.partial(execution.bench.engine.remove, execution.job_id),
     )
+    execution.undo.push(f"remove the live logs of task {record.task_id}", functools.partial(live.remove, execution))
 
 
 def _recorded_exit(execution: Execution) -> Exit:
@@ -151,17 +157,26 @@ def check(execution: Execution) -> None:
         file_limit=job.limits.output_files,
         reserved=RESERVED_NAMES,
     )
-    present = {file.relative for file in execution.files}
     targets = tuple(staged.target for staged in execution.staged)
-    for name in execution.role.expected_outputs(execution.task, targets):
-        if name not in present:
-            raise TaskFailed(ReasonCode.OUTPUT_MISSING, f"output '{name}'", "the task ended well without writing it")
+    _check_expected(execution, targets)
     execution.metadata = metadata.read(execution, execution.role.metadata_output(execution.task, targets))
     if not execution.exited_before:
         log_files(execution)  # on disk before the job, the only other place they are in, may go
         execution.notes.put(exit=[exit.status, exit.started, exit.finished])
         execution.record.move_to(State.STAGING_OUT, {"exit_status": str(exit.status)})
     remove_job_meanwhile(execution)
+
+
+def _check_expected(execution: Execution, targets: tuple[str, ...]) -> None:
+    """What the request and the role expect is there: as a file, or as a directory that holds one."""
+    present = {file.relative for file in execution.files}
+    folders = {relative[: index + 1] for relative in present for index, c in enumerate(relative) if c == "/"}
+    expected = (*execution.task.expected_outputs, *execution.role.expected_outputs(execution.task, targets))
+    missing = [name for name in dict.fromkeys(expected) if name not in present and f"{name}/" not in folders]
+    if missing:
+        plural, what = ("s", "them") if len(missing) > 1 else ("", "it")
+        subject = f"output{plural} {', '.join(map(repr, missing))}"
+        raise TaskFailed(ReasonCode.OUTPUT_MISSING, subject, f"the task ended well without writing {what}")
 
 
 def _check_exit(execution: Execution, exit: Exit, job: Job) -> None:
@@ -172,7 +187,8 @@ def _check_exit(execution: Execution, exit: Exit, job: Job) -> None:
             f"the task needed more than its {job.limits.memory_bytes} bytes and was ended",
             "Ask for more in limits.memory_bytes",
         )
-    if execution.adopted and exit.finished - exit.started > job.limits.walltime_seconds + execution.watch.grace + 1:
+    grace = execution.bench.configuration.worker.stop_grace_seconds
+    if execution.adopted and exit.finished - exit.started > job.limits.walltime_seconds + grace + 1:
         raise TaskFailed(  # it ended by itself, too late, while no worker watched
             ReasonCode.WALLTIME_EXCEEDED,
             "walltime",

@@ -17,6 +17,7 @@ from compute_to_data.model import (
     Registration,
 )
 from compute_to_data.ports import Catalog, Logs
+from compute_to_data.roles import live
 from compute_to_data.roles.execution import Execution
 from compute_to_data.task import CRATE_NAME, STDERR_NAME, STDOUT_NAME
 
@@ -25,6 +26,7 @@ def register(execution: Execution) -> tuple[Registration, ...]:
     """Make outputs, logs and crate known to the catalog: all or nothing, in the owner's session.
     Returns what is registered now."""
     job, record = execution.job, execution.record
+    live.remove(execution)
     own = [*log_files(execution), _crate_file(execution)]
     files = [
         Registration(f"{record.collection}/{file.relative}", f"{job.outputs}/{file.relative}", file.size, file.checksum)

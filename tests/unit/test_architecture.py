@@ -17,14 +17,14 @@ PACKAGE = Path(compute_to_data.__file__).parent
 
 # Each floor may import itself where it is a folder, and every floor below it.
 FLOORS = [
-    {"errors", "undo"},
+    {"errors", "undo", "livelog"},
     {"model", "launcher"},
     {"ports", "task"},
     {"documents"},
     {"configuration"},
     {"record", "outputs", "workspace", "presence", "notes"},
     {"staging", "supervision"},
-    {"provenance", "selection"},
+    {"provenance", "selection", "offer"},
     {"submission", "roles"},
     {"worker", "rule_boundary", "client"},
     {"dispatch", "rule"},

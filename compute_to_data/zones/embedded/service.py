@@ -49,7 +49,7 @@ class EmbeddedStorage:
     def verify(self, data_object: str, number: int) -> str:
         return replication.verify(self._store, self._administering, data_object, number)
 
-    def tasks(self, attribute: str, value: str, units: str, *, limit: int | None = None) -> tuple[str, ...]:
+    def tasks(self, attribute: str, value: str | None, units: str, *, limit: int | None = None) -> tuple[str, ...]:
         question = avus.Question(EntityKind.COLLECTION, attribute, value, units, limit=limit)
         with self._store.database.reading() as connection:
             return avus.find(connection, self._administering(connection), question)

@@ -105,7 +105,7 @@ class IrodsStorage:
         found = self._ask(data_object, replication.need_object, data_object)
         return replication.verify(found.replicas, data_object, number)
 
-    def tasks(self, attribute: str, value: str, units: str, *, limit: int | None = None) -> tuple[str, ...]:
+    def tasks(self, attribute: str, value: str | None, units: str, *, limit: int | None = None) -> tuple[str, ...]:
         question = avus.Question(EntityKind.COLLECTION, attribute, value, units, limit=limit)
         return self._ask(attribute, avus.find, question)
 
