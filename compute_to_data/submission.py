@@ -6,6 +6,7 @@ would. Nothing is left behind by a submission that fails.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +16,14 @@ from compute_to_data.configuration import Configuration
 from compute_to_data.documents import formats, request
 from compute_to_data.documents.schema import read_json
 from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, Refused
-from compute_to_data.model import Access
+from compute_to_data.model import Access, name_of
 from compute_to_data.ports import Catalog
 from compute_to_data.record import State, TaskRecord, checked_task_id, new_task_id, require
 from compute_to_data.task import InputKind, Task
 from compute_to_data.undo import Undo
+
+FINGERPRINT = "fingerprint"
+"""The fact by which an identical earlier task is found."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,7 @@ def _record(record: TaskRecord, task: Task, choice: selection.Choice) -> None:
                 "role": choice.role,
                 "resource": choice.resource.name,
                 "choice": choice.reason,
+                FINGERPRINT: fingerprint(task),
             },
         )
     except AlreadyExists:
@@ -172,6 +177,17 @@ def call_worker(
     there = presence.ResourceLock(configuration, zone, resource).is_held()
     presence.call_worker(configuration, zone, resource)
     return there or not configuration.worker.on_demand
+
+
+def fingerprint(task: Task) -> str:
+    """The same for two tasks that would compute the same on inputs of the same content: it is over
+    all of the request but its name, its places, its limits and what its inputs hold."""
+    document = request.document(task)
+    for name in ("name", "resource", "output_collection", "limits"):
+        document.pop(name, None)
+    document["inputs"] = sorted((one.kind.value, name_of(one.logical_path)) for one in task.inputs)
+    content = json.dumps(document, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def recorded_document(task: Task) -> dict[str, Any]:

@@ -14,14 +14,21 @@ from typing import TYPE_CHECKING
 from compute_to_data.errors import AlreadyExists, Code, ComputeToDataError, InvalidRequest, ZoneError, zone_error
 from compute_to_data.model import Collection, DataObject, ReplicaStatus
 from compute_to_data.outputs import checksum_of, checksum_text
-from compute_to_data.task import CRATE_NAME, RESERVED_NAMES, STDERR_NAME, STDOUT_NAME
+from compute_to_data.task import (
+    CRATE_NAME,
+    LIVE_STDERR_NAME,
+    LIVE_STDOUT_NAME,
+    RESERVED_NAMES,
+    STDERR_NAME,
+    STDOUT_NAME,
+)
 
 if TYPE_CHECKING:
     from compute_to_data.ports import Catalog
 
 _PARTIAL = ".c2d-part"
 _BLOCK = 1 << 20
-_LIVE = frozenset({"STDOUT.live.txt", "STDERR.live.txt"})
+_LIVE = frozenset({LIVE_STDOUT_NAME, LIVE_STDERR_NAME})
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 from support.site import ALICE, HOME, TrialSite
 
 import compute_to_data as c2d
-from compute_to_data.errors import AccessDenied, ConfigurationError, InvalidRequest, NotFound
+from compute_to_data.errors import AccessDenied, ConfigurationError, InvalidRequest, NotFound, Refused
 
 
 @pytest.fixture(autouse=True)
@@ -87,5 +87,19 @@ def test_a_site_that_cannot_be_read_matters_only_when_it_is_needed(site: TrialSi
     own_files.write_text(json.dumps(settings))
     with c2d.connect() as session:
         assert session.attributes.role == "COMPUTE_RESOURCE_ROLE"
-        with pytest.raises(ConfigurationError, match='as "site" in'):
+        with pytest.raises(Refused, match="no worker of dsp_resc says what it would run"):
             _ = session.configuration
+        site.take_role("dsp_resc", "CONTAINER")
+        with pytest.raises(Refused, match="has no compute resource"):
+            _ = session.configuration
+
+
+def test_without_the_sites_file_what_workers_offer_counts(site: TrialSite, own_files: Path) -> None:
+    settings = json.loads(own_files.read_text())
+    del settings["site"]
+    own_files.write_text(json.dumps(settings))
+    with site.working(), c2d.connect() as session:
+        task = session.submit(site.request("/bin/sh", "-c", "echo x > /outputs/x"))
+        assert task.wait().state.value == "COMPLETED"
+        with pytest.raises(Refused, match="not in this site's list"):
+            session.submit(site.request("true", process={"image": "another"}))

@@ -28,8 +28,9 @@ FLOORS = [
     {"submission", "roles"},
     {"worker", "rule_boundary", "client"},
     {"dispatch", "rule"},
-    {"rulebase", "cli", "demo"},
+    {"rulebase", "demo"},
     {"doctor"},
+    {"cli"},
 ]
 ADAPTERS = {"zones", "engines", "images"}
 """Adapters import ports, model, errors and configuration values; nothing but the doors below opens them."""
