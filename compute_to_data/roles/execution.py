@@ -54,6 +54,11 @@ class Ending:
     text: str
     code: int
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """As they are recorded."""
+        return {"reason": self.text, "reason_code": self.reason.value, "error_code": str(self.code)}
+
 
 class Execution:
     """One task on its way through the template: what it was given and what steps found out."""

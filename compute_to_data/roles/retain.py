@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from compute_to_data import workspace
-from compute_to_data.errors import Code, ComputeToDataError, Refused, zone_error
+from compute_to_data.errors import Code, ComputeToDataError, OutOfReach, Refused, zone_error
 from compute_to_data.model import (
     Collection,
     DataObject,
@@ -171,6 +171,8 @@ def expect_leftovers(execution: Execution) -> None:
 def _registered_log(execution: Execution, name: str) -> bytes:
     try:
         return execution.bench.catalog.read(f"{execution.record.collection}/{name}")
+    except OutOfReach:
+        raise
     except ComputeToDataError as error:  # should the task go well yet, nobody will miss it here
         log.warning("task %s: its %s cannot be read: %s", execution.record.task_id, name, error)
         return b""
