@@ -23,7 +23,7 @@ FLOORS = [
     {"documents"},
     {"configuration"},
     {"record", "outputs", "workspace", "presence", "notes"},
-    {"staging", "supervision"},
+    {"staging", "supervision", "sign_of_life"},
     {"provenance", "selection", "offer"},
     {"submission", "roles"},
     {"worker", "rule_boundary", "client"},
