@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from compute_to_data import selection, staging
+from compute_to_data import presence, selection, staging
 from compute_to_data.configuration import Configuration
 from compute_to_data.documents import formats, request
 from compute_to_data.documents.schema import read_json
@@ -152,6 +152,26 @@ def _seal(record: TaskRecord, content: bytes) -> None:
     record.seal(record.catalog.user)
     if record.catalog.read(record.request_path) != content:
         raise Refused(record.request_path, "was changed by somebody else while it was recorded")
+
+
+def call_worker(
+    catalog: Catalog,
+    configuration: Configuration,
+    collection: str,
+    resource: str,
+    hosts: frozenset[str] = frozenset({"localhost"}),
+) -> bool:
+    """Wake (or start) the worker of a queued task where its resource is on one of ``hosts``: the
+    names this one goes by. False when one had to be started. OSError when it cannot be called;
+    then, as on another host, it finds the task with its next look at the queue.
+    """
+    host = next((one.host for one in catalog.resources() if one.name == resource), "")
+    if host not in hosts:
+        return True
+    zone = collection.split("/")[1]  # the user's own zone may be another one
+    there = presence.ResourceLock(configuration, zone, resource).is_held()
+    presence.call_worker(configuration, zone, resource)
+    return there or not configuration.worker.on_demand
 
 
 def recorded_document(task: Task) -> dict[str, Any]:
