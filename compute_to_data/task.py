@@ -96,7 +96,8 @@ class RequestedLimits:
 @dataclass(frozen=True)
 class Task:
     """One requested computation. One of ``role`` and ``resource`` may be empty, never both;
-    at most one of ``process`` and ``notebook`` is given: with neither, the role's own runs."""
+    at most one of ``process`` and ``notebook`` is given: with neither, the role's own runs.
+    ``expected_outputs`` are names below ``/outputs`` that a successful run must leave."""
 
     name: str
     role: str
@@ -106,4 +107,5 @@ class Task:
     process: ProcessDefinition | None = None
     notebook: Notebook | None = None
     limits: RequestedLimits = RequestedLimits()
+    expected_outputs: tuple[str, ...] = ()
     metadata: tuple[Avu, ...] = ()
