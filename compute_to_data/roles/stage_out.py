@@ -63,6 +63,8 @@ def _make_collections(execution: Execution) -> None:
 
 def push_forgetting(execution: Execution) -> None:
     """Should the task fail, whatever an interrupted attempt registered is forgotten again."""
+    crate = os.path.join(execution.private, CRATE_NAME)
+    execution.undo.push(f"delete {crate}", functools.partial(delete, crate))
     execution.undo.push(f"unregister what is in {execution.record.collection}", functools.partial(_forget, execution))
 
 
