@@ -25,6 +25,7 @@ FLOORS = [
     {"record", "outputs", "workspace", "presence", "notes"},
     {"staging", "supervision"},
     {"provenance", "selection"},
+    {"crate"},
     {"submission", "roles"},
     {"worker", "rule_boundary"},
     {"dispatch", "rule"},
