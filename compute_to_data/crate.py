@@ -57,6 +57,17 @@ def crate(outcome: Outcome) -> bytes:
     return json.dumps({"@context": _CONTEXT, "@graph": graph}, indent=1, ensure_ascii=False).encode()
 
 
+def output_names(content: bytes) -> tuple[str, ...] | None:
+    """The outputs that such a file names, relative to the task's collection. None for a file
+    that :func:`crate` did not write."""
+    try:
+        entities = {entity["@id"]: entity for entity in json.loads(content)["@graph"]}
+        results = entities[_RUN].get("result", [])
+        return tuple(str(entities[one["@id"]]["name"]) for one in (results if isinstance(results, list) else [results]))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
 def _reference(entities: Iterable[Entity]) -> Any:
     """References to entities; to a single one, RO-Crate has it, without a list around it."""
     found = [{"@id": entity["@id"]} for entity in entities]

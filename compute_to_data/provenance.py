@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from compute_to_data import __version__
 from compute_to_data.configuration import Attributes
-from compute_to_data.model import Avu, User
+from compute_to_data.documents import request
+from compute_to_data.model import Avu, User, name_of
 from compute_to_data.outputs import OutputFile
 from compute_to_data.ports import Exit, Image
 from compute_to_data.record import timestamp
@@ -50,9 +53,36 @@ thousand inputs and a thousand outputs would put a million AVUs into the catalog
 def output_avus(attributes: Attributes, facts: tuple[Avu, ...], inputs: int) -> tuple[Avu, ...]:
     """Those of the collection's facts (:func:`avus`) that stand on each output of a task of so
     many inputs."""
-    if inputs <= _MOST_INPUTS_ON_OUTPUTS:
-        return facts
-    return tuple(avu for avu in facts if avu.attribute != attributes.named("input"))
+    kept_back = {attributes.named("fingerprint"), attributes.named("outputs_digest")}
+    if inputs > _MOST_INPUTS_ON_OUTPUTS:
+        kept_back.add(attributes.named("input"))
+    return tuple(avu for avu in facts if avu.attribute not in kept_back)
+
+
+def fingerprint(task: Task, role: str, inputs: Iterable[tuple[str, str]]) -> str:
+    """What must be the same for two tasks of one image to compute the same: a SHA-256 in hex over
+    role, process or notebook with its parameters, expected outputs, and the inputs' names and
+    checksums. '' when a checksum is unknown.
+
+    What the image's name stood for, its digest, is a fact of its own: it is known only where the
+    task ran. Limits, name and metadata change no result.
+    """
+    known = [list(one) for one in inputs]
+    if not all(checksum for _, checksum in known):
+        return ""
+    document = request.document(task)
+    asked = {name: document[name] for name in ("process", "notebook", "expected_outputs") if name in document}
+    asked.get("process", {}).pop("timeout", None)
+    return _digest({"version": 1, "role": role, "inputs": known, **asked})
+
+
+def outputs_digest(outputs: Iterable[tuple[str, str]]) -> str:
+    """A SHA-256 in hex over the names and checksums of all outputs, in whatever order."""
+    return _digest(sorted(map(list, outputs)))
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def avus(attributes: Attributes, outcome: Outcome) -> tuple[Avu, ...]:
@@ -78,6 +108,12 @@ def avus(attributes: Attributes, outcome: Outcome) -> tuple[Avu, ...]:
     facts += [fact("command", _shortened(written(one)), str(index)) for index, one in enumerate(outcome.commands)]
     if outcome.task.name:
         facts.append(fact("name", outcome.task.name))
+    identity = fingerprint(
+        outcome.task, outcome.role, ((name_of(one.data_object.logical_path), one.checksum) for one in outcome.inputs)
+    )
+    if identity:
+        facts.append(fact("fingerprint", identity))
+    facts.append(fact("outputs_digest", outputs_digest((one.relative, one.checksum) for one in outcome.outputs)))
     facts += [fact("input", staged.data_object.logical_path, staged.checksum or "unknown") for staged in outcome.inputs]
     for name, value in parameters(outcome.task).items():
         facts.append(fact(f"parameter::{name}", _shortened(json.dumps(value, ensure_ascii=False))))

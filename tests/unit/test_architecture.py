@@ -26,6 +26,7 @@ FLOORS = [
     {"staging", "supervision"},
     {"provenance", "selection"},
     {"crate"},
+    {"reuse"},
     {"submission", "roles"},
     {"worker", "rule_boundary"},
     {"dispatch", "rule"},
