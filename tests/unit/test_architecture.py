@@ -25,6 +25,8 @@ FLOORS = [
     {"record", "outputs", "workspace", "presence", "notes"},
     {"staging", "supervision", "sign_of_life"},
     {"provenance", "selection", "offer"},
+    {"crate"},
+    {"reuse"},
     {"submission", "roles"},
     {"worker", "rule_boundary", "client"},
     {"dispatch", "rule"},
