@@ -46,16 +46,18 @@ def submit(
     resource: str = "",
     output_collection: str = "",
     task_id: str = "",
+    patient: bool = False,
 ) -> Submitted:
     """Accept a request in our own or the 2019 training module's format and queue it.
 
     ``resource`` and ``output_collection``, where given, stand above what the document says.
+    ``patient``: queue it also where no worker is alive just now.
     Raises Refused (InvalidRequest) or the zone's own error; then nothing was recorded.
     """
     task = _understand(document, resource, output_collection)
     _admit(configuration, task)
     inputs = _authorise(catalog, configuration, task)
-    choice = selection.choose(catalog, configuration, task, inputs)
+    choice = selection.choose(catalog, configuration, task, inputs, patient=patient)
     chosen_id = checked_task_id(task_id) if task_id else new_task_id()
     record = TaskRecord(
         catalog, configuration.attributes, f"{task.output_collection}/{chosen_id}", choice.resource.name

@@ -26,9 +26,10 @@ FLOORS = [
     {"staging", "supervision"},
     {"provenance", "selection"},
     {"submission", "roles"},
-    {"worker", "rule_boundary"},
+    {"worker", "rule_boundary", "arrivals"},
     {"dispatch", "rule"},
-    {"rulebase", "cli", "demo"},
+    {"policy_boundary"},
+    {"rulebase", "policies", "cli", "demo"},
     {"doctor"},
 ]
 ADAPTERS = {"zones", "engines", "images"}
