@@ -52,18 +52,20 @@ def submit(
     image: str = "",
     task_id: str = "",
     reuse_earlier: bool = False,
+    patient: bool = False,
 ) -> Submitted:
     """Accept a request in any of the formats (``documents.formats``) and queue it.
 
     ``resource`` and ``output_collection``, where given, stand above what the document says;
     ``image`` is for a format that names none. ``reuse_earlier``: an identical earlier task of this
-    user, if there is one with all its results (``reuse.find``), is what comes back.
+    user, if there is one with all its results (``reuse.find``), is what comes back. ``patient``:
+    queue it also where no worker is alive just now.
     Raises Refused (InvalidRequest) or the zone's own error; then nothing was recorded.
     """
     task = understand(configuration, document, resource=resource, output_collection=output_collection, image=image)
     _admit(configuration, task)
     inputs = _authorise(catalog, configuration, task)
-    choice = selection.choose(catalog, configuration, task, inputs)
+    choice = selection.choose(catalog, configuration, task, inputs, patient=patient)
     earlier = reuse.find(catalog, configuration, task, choice.role, inputs) if reuse_earlier else None
     if earlier is not None:
         why = f"reused: it computed the same from the same inputs, and ended {earlier.completed_at}"

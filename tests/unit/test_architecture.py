@@ -28,9 +28,10 @@ FLOORS = [
     {"crate"},
     {"reuse"},
     {"submission", "roles"},
-    {"worker", "rule_boundary", "client"},
+    {"worker", "rule_boundary", "client", "arrivals"},
     {"dispatch", "rule"},
-    {"rulebase", "cli", "demo"},
+    {"policy_boundary"},
+    {"rulebase", "policies", "cli", "demo"},
     {"doctor"},
 ]
 ADAPTERS = {"zones", "engines", "images"}
