@@ -3,7 +3,8 @@
 ``Catalog`` is one user's session: everything done through it is done with that user's rights,
 and the zone itself enforces them. ``Storage`` is the service account's: it opens sessions on
 behalf of users and moves replicas. ``Engine`` runs containers. An adapter raises the errors of
-``errors.py`` with the codes iRODS uses (``docs/irods-behaviour.md``).
+``errors.py`` with the codes iRODS uses (``docs/irods-behaviour.md``). Whatever asks a zone may
+raise ZoneOutOfReach.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Protocol
 from compute_to_data.model import (
     Access,
     Avu,
+    Bearer,
     Collection,
     DataObject,
     Entity,
@@ -139,6 +141,33 @@ class Catalog(Protocol):
         """Forget data objects without touching their files: needs delete_object; missing ones are passed over."""
 
 
+class ClientCatalog(Catalog, Protocol):
+    """What only people's own programs ask of a session; an agent's has none of it."""
+
+    def bearing(
+        self,
+        attribute: str,
+        value: str | None = None,
+        units: str | None = None,
+        *,
+        beginning: str = "",
+        owner: User | None = None,
+        within: str = "",
+        newest_first: bool = True,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> tuple[Bearer, ...]:
+        """Visible collections bearing a matching AVU, one row for each such AVU, in the order in
+        which the collections were made; thousands of them in one question.
+
+        ``beginning``: what the value begins with; ``owner``: only this user's; ``within``: only
+        direct members of that collection; ``offset`` rows are passed over before ``limit`` counts.
+        """
+
+    def close(self) -> None:
+        """Give back connections; the session is not used afterwards."""
+
+
 class Storage(Protocol):
     """What the service account does beside its users' sessions."""
 
@@ -168,8 +197,14 @@ class Storage(Protocol):
         """Read the replica's file, compare with the catalog's checksum where it has one
         (-314000 when they differ) and return the computed ``sha2:<base64>``."""
 
-    def tasks(self, attribute: str, value: str, units: str, *, limit: int | None = None) -> tuple[str, ...]:
-        """Collections bearing the AVU, whoever owns them, the oldest first: the queue."""
+    def annotate(self, entity: Entity, *, add: Iterable[Avu] = (), remove: Iterable[Avu] = ()) -> None:
+        """As :meth:`Catalog.annotate`, with administrative rights: for what nobody else is left to say."""
+
+    def avus(self, entity: Entity) -> tuple[Avu, ...]:
+        """As :meth:`Catalog.avus`, whatever the access list says."""
+
+    def tasks(self, attribute: str, value: str | None, units: str, *, limit: int | None = None) -> tuple[str, ...]:
+        """Collections bearing the AVU (of any value: None), whoever owns them, the oldest first: the queue."""
 
     def close(self) -> None:
         """Give back connections; the object is not used afterwards."""
@@ -273,7 +308,7 @@ class Logs:
 
 class Engine(Protocol):
     """Where jobs run. Safe to use from several threads, and after a restart of the worker:
-    everything it knows, it reads from the engine."""
+    everything it knows, it reads from the engine. Each call may raise EngineOutOfReach."""
 
     @property
     def name(self) -> str:
@@ -297,7 +332,7 @@ class Engine(Protocol):
 
     def wait(self, task_id: str, timeout: float) -> Exit | None:
         """Its end, as soon as it is there; None after ``timeout`` seconds.
-        EngineError when the engine holds no such job."""
+        EngineOutOfReach when the engine holds no such job."""
 
     def started(self, task_id: str) -> float | None:
         """When the job started, in Unix seconds; None when the engine holds no such job, or one
@@ -305,10 +340,10 @@ class Engine(Protocol):
 
     def stop(self, task_id: str, grace: float) -> None:
         """Ask it to end (SIGTERM), after ``grace`` seconds (an engine may round up to whole ones)
-        make it; returns when it has ended. EngineError when the engine holds no such job."""
+        make it; returns when it has ended. EngineOutOfReach when the engine holds no such job."""
 
     def logs(self, task_id: str) -> Logs:
-        """What it wrote, bounded. EngineError when the engine holds no such job."""
+        """What it wrote, bounded. EngineOutOfReach when the engine holds no such job."""
 
     def remove(self, task_id: str) -> None:
         """Afterwards nothing of the job is left in the engine; also when there never was one."""

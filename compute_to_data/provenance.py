@@ -75,7 +75,7 @@ def avus(attributes: Attributes, outcome: Outcome) -> tuple[Avu, ...]:
         fact("image_digest", outcome.image.digest),
         fact("exit_status", outcome.exit.status),
         fact("started_at", timestamp(outcome.exit.started)),
-        fact("processing_seconds", f"{outcome.exit.finished - outcome.exit.started:.3f}", "s"),
+        fact("processing_seconds", f"{max(0.0, outcome.exit.finished - outcome.exit.started):.3f}", "s"),
         fact("stage_in_seconds", f"{outcome.stage_in_seconds:.3f}", "s"),
         fact("version", __version__),
     ]

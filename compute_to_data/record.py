@@ -12,7 +12,7 @@ import hashlib
 import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 
 from compute_to_data.configuration import Attributes
@@ -27,7 +27,7 @@ from compute_to_data.model import (
     UserKind,
     name_of,
 )
-from compute_to_data.ports import Catalog
+from compute_to_data.ports import Catalog, Storage
 from compute_to_data.task import REQUEST_NAME
 
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -51,6 +51,11 @@ class State(str, Enum):
 
 
 UNFINISHED = (State.STAGING_OUT, State.RUNNING, State.STAGING_IN)
+
+CANCEL, FOLLOW = "cancel", "follow"
+"""What people put on a task's collection while it is not finished: that it is to end (value: who
+says so, units: the resource), that somebody reads along."""
+NO_WISHES = {CANCEL: "", FOLLOW: ""}
 
 
 def new_task_id() -> str:
@@ -117,23 +122,34 @@ class TaskRecord:
     def move_to(self, state: State, facts: Mapping[str, str] | None = None) -> None:
         """Record a state with its time, and facts, in one atomic change.
 
-        A fact replaces an earlier one of its name; an empty one only takes that away.
+        A fact replaces an earlier one of its name; an empty one only takes that away. With a final
+        state, what people wished of the task until then goes too.
         """
-        new = {f"{state.value.lower()}_at": timestamp(time.time()), **(facts or {})}
-        self._change(new, [Avu(self.attributes.state, state.value, self.resource)])
+        self._change(_dated(state, facts or {}), [self._avu(state)])
+
+    def end_without_owner(self, storage: Storage, facts: Mapping[str, str]) -> None:
+        """Record FAILED with the service account's rights: the owner has no account any more."""
+        change = self._changed(storage.avus(self._entity), _dated(State.FAILED, facts), [self._avu(State.FAILED)])
+        storage.annotate(self._entity, **change)
 
     def decide(self, facts: Mapping[str, str]) -> None:
         """Record facts, all at once, without changing the state."""
         self._change(facts, [])
 
     def _change(self, facts: Mapping[str, str], state: list[Avu]) -> None:
+        self.catalog.annotate(self._entity, **self._changed(self._avus(), facts, state))
+
+    def _changed(self, present: Iterable[Avu], facts: Mapping[str, str], state: list[Avu]) -> dict[str, list[Avu]]:
+        """What to ``remove`` and to ``add``."""
         replaced = {self.attributes.named(name) for name in facts}
         replaced |= {avu.attribute for avu in state}
-        self.catalog.annotate(
-            self._entity,
-            remove=[avu for avu in self._avus() if avu.attribute in replaced],
-            add=[*state, *(Avu(self.attributes.named(name), value) for name, value in facts.items() if value)],
-        )
+        return {
+            "remove": [avu for avu in present if avu.attribute in replaced],
+            "add": [*state, *(Avu(self.attributes.named(name), value) for name, value in facts.items() if value)],
+        }
+
+    def _avu(self, state: State) -> Avu:
+        return Avu(self.attributes.state, state.value, self.resource)
 
     def remember(self, name: str, value: str) -> None:
         """Add one value of a fact, keeping its others."""
@@ -179,6 +195,11 @@ class TaskRecord:
                         code=Code.CAT_NO_ACCESS_PERMISSION,
                     )
         return request.owner
+
+
+def _dated(state: State, facts: Mapping[str, str]) -> dict[str, str]:
+    wishes = NO_WISHES if state.is_final else {}
+    return {f"{state.value.lower()}_at": timestamp(time.time()), **facts, **wishes}
 
 
 def _could_tamper(user: User, kind: UserKind, access: Access, owner: User) -> bool:

@@ -7,20 +7,16 @@ first by name.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from compute_to_data import sign_of_life
 from compute_to_data.configuration import Configuration
 from compute_to_data.errors import Code, Refused, zone_error
 from compute_to_data.model import DataObject, Entity, EntityKind, Resource
 from compute_to_data.ports import Catalog
 from compute_to_data.record import UNFINISHED, State
 from compute_to_data.task import Task
-
-HEARTBEAT_SECONDS = 15.0
-"""How often a worker renews its sign of life on its resource."""
-_ALIVE_SECONDS = 4 * HEARTBEAT_SECONDS
 
 
 @dataclass(frozen=True)
@@ -150,9 +146,4 @@ def has_worker(catalog: Catalog, configuration: Configuration, resource: str) ->
     """Whether a worker's sign of life on the resource is fresh, or one may be started on demand."""
     if configuration.worker.on_demand:
         return True
-    attribute = configuration.attributes.named("worker")
-    now = time.time()
-    for avu in catalog.avus(Entity(EntityKind.RESOURCE, resource)):
-        if avu.attribute == attribute and avu.units.isdigit() and abs(now - int(avu.units)) < _ALIVE_SECONDS:
-            return True
-    return False
+    return any(map(sign_of_life.is_fresh, sign_of_life.signs(catalog, configuration, resource)))

@@ -7,13 +7,12 @@ would. Nothing is left behind by a submission that fails.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from compute_to_data import selection, staging
 from compute_to_data.configuration import Configuration
-from compute_to_data.documents import request, training_format
+from compute_to_data.documents import formats, request
 from compute_to_data.documents.schema import read_json
 from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, Refused
 from compute_to_data.model import Access
@@ -45,14 +44,16 @@ def submit(
     *,
     resource: str = "",
     output_collection: str = "",
+    image: str = "",
     task_id: str = "",
 ) -> Submitted:
-    """Accept a request in our own or the 2019 training module's format and queue it.
+    """Accept a request in any of the formats (``documents.formats``) and queue it.
 
-    ``resource`` and ``output_collection``, where given, stand above what the document says.
+    ``resource`` and ``output_collection``, where given, stand above what the document says;
+    ``image`` is for a format that names none.
     Raises Refused (InvalidRequest) or the zone's own error; then nothing was recorded.
     """
-    task = _understand(document, resource, output_collection)
+    task = understand(configuration, document, resource=resource, output_collection=output_collection, image=image)
     _admit(configuration, task)
     inputs = _authorise(catalog, configuration, task)
     choice = selection.choose(catalog, configuration, task, inputs)
@@ -64,13 +65,21 @@ def submit(
     return Submitted(chosen_id, record.collection, choice.resource.name, choice.reason)
 
 
-def _understand(document: Any, resource: str, output_collection: str) -> Task:
-    if training_format.is_training_format(document):
-        return request.parse(training_format.translate(document, resource, output_collection))
-    if isinstance(document, Mapping):
-        overriding = {"resource": resource, "output_collection": output_collection}
-        document = {**document, **{key: value for key, value in overriding.items() if value}}
-    return request.parse(document)
+def understand(
+    configuration: Configuration,
+    document: Any,
+    *,
+    resource: str = "",
+    output_collection: str = "",
+    image: str = "",
+) -> Task:
+    """The task that a document in any format asks for; see :func:`submit`. InvalidRequest."""
+    settings = {name: role.settings for name, role in configuration.roles.items()}
+    return request.parse(
+        formats.in_our_own(
+            document, resource=resource, output_collection=output_collection, image=image, roles=settings
+        )
+    )
 
 
 def _admit(configuration: Configuration, task: Task) -> None:

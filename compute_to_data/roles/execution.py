@@ -14,10 +14,10 @@ from compute_to_data.errors import NotFound, ReasonCode, ZoneError
 from compute_to_data.model import Avu, Resource
 from compute_to_data.outputs import OutputFile
 from compute_to_data.ports import Catalog, Engine, Exit, Job, Logs, Storage
-from compute_to_data.record import State, TaskRecord
+from compute_to_data.record import CANCEL, FOLLOW, State, TaskRecord
 from compute_to_data.roles.hooks import Program
 from compute_to_data.staging import InUse, Staged
-from compute_to_data.supervision import Watch
+from compute_to_data.supervision import cancelled
 from compute_to_data.task import Task
 from compute_to_data.undo import Undo
 
@@ -54,6 +54,11 @@ class Ending:
     text: str
     code: int
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """As they are recorded."""
+        return {"reason": self.text, "reason_code": self.reason.value, "error_code": str(self.code)}
+
 
 class Execution:
     """One task on its way through the template: what it was given and what steps found out."""
@@ -82,6 +87,7 @@ class Execution:
         self.files: tuple[OutputFile, ...] = ()
         self.metadata: tuple[Avu, ...] = ()
         self.after_sandbox: Callable[[], None] = lambda: None
+        self.followed = False
 
     @property
     def resumed(self) -> bool:
@@ -95,20 +101,28 @@ class Execution:
         return os.path.join(self.private, "outputs")
 
     @property
-    def watch(self) -> Watch:
-        """What besides its own end can end the job."""
-        return Watch(self.bench.stopping, self._cancelled_by, self.bench.configuration.worker.stop_grace_seconds)
+    def grace(self) -> float:
+        """Seconds between asking the job to end and making it."""
+        return self.bench.configuration.worker.stop_grace_seconds
 
-    def _cancelled_by(self) -> str:
-        """Who asked for the end of the task. A zone that does not answer just now is no reason to
-        end a job; one whose record is gone is."""
+    def stop_if_cancelled(self) -> None:
+        """Cancelled when somebody has asked for the end of the task: between two steps."""
+        who = self.cancelled_by()
+        if who:
+            raise cancelled(who)
+
+    def cancelled_by(self) -> str:
+        """Who asked for the end of the task, or ''; notices, too, whether somebody follows it. A
+        zone that does not answer just now is no reason to end a task; one whose record is gone is."""
         try:
-            return self.record.facts().get("cancel", "")
+            facts = self.record.facts()
         except NotFound:
             raise
         except ZoneError as error:
             log.warning("task %s: cannot ask whether it is cancelled: %s", self.record.task_id, error)
             return ""
+        self.followed = FOLLOW in facts
+        return facts.get(CANCEL, "")
 
 
 _LONGEST_REASON = 2000

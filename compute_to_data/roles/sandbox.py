@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
+import signal
 import threading
 import time
 
@@ -12,6 +14,7 @@ from compute_to_data import launcher, outputs, supervision, workspace
 from compute_to_data.errors import (
     ComputeToDataError,
     EngineError,
+    OutOfReach,
     ReasonCode,
     TaskFailed,
 )
@@ -20,7 +23,7 @@ from compute_to_data.model import (
 )
 from compute_to_data.ports import Exit, Image, Job
 from compute_to_data.record import State
-from compute_to_data.roles import metadata
+from compute_to_data.roles import live, metadata
 from compute_to_data.roles.execution import Execution, printable
 from compute_to_data.roles.hooks import Program
 from compute_to_data.roles.stage_out import kept_logs, log_files
@@ -43,15 +46,36 @@ def run_in_sandbox(execution: Execution) -> None:
         execution.logs = kept_logs(execution)
         return
     if started is None:
+        execution.stop_if_cancelled()
         _start(execution, job)
-        started = time.time()  # asking the engine would cost a tenth of a short task
+    shown = live.LiveLogs(execution)
+    watch = supervision.Watch(execution.bench.stopping, execution.cancelled_by, execution.grace, shown.show)
     try:
-        execution.exit = supervision.supervise(engine, job, execution.watch, started)
+        execution.exit = supervision.supervise(engine, job, watch, _ran(execution, started))
+    except OutOfReach:
+        raise
     except ComputeToDataError:
         _collect_logs(execution, job)
         raise
     execution.exit_status = str(execution.exit.status)
     execution.logs = engine.logs(job.task_id)
+    shown.show_last(execution.logs)
+
+
+def _ran(execution: Execution, started: float | None) -> float:
+    """For how many seconds the job has run, on a clock that nobody sets; by the wall's where the
+    host was started anew since. ``started``: when the engine says it was; None: just now."""
+    if started is None:
+        return 0.0
+    boot, moment = execution.notes.get("began") or ("", 0.0)
+    return max(0.0, time.monotonic() - moment if boot == _boot() else time.time() - started)
+
+
+def _boot() -> str:
+    """Names the host's present run, through which ``time.monotonic`` is one clock for all processes."""
+    with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+    return "unknown"
 
 
 def _collect_logs(execution: Execution, job: Job) -> None:
@@ -117,14 +141,14 @@ def _start(execution: Execution, job: Job) -> None:
     if execution.resumed or not execution.queued:
         execution.bench.engine.remove(job.task_id)  # made, but never started; or nobody's any more
         workspace.discard(job.outputs)
-    execution.notes.put(attempt=attempt, image_digest=job.image.digest)
+    execution.notes.put(attempt=attempt, image_digest=job.image.digest, began=[_boot(), time.monotonic()])
     execution.bench.engine.prepare(job.outputs)
     record.move_to(State.RUNNING, {"attempt": str(attempt), "image_digest": job.image.digest})
     execution.bench.engine.start(job)
 
 
 def push_removals(execution: Execution) -> None:
-    """Should the task fail, its job and then its workspace go."""
+    """Should the task fail, what its followers read, its job and then its workspace go."""
     record = execution.record
     execution.undo.push(
         f"remove the outputs of task {record.task_id}", functools.partial(workspace.discard, execution.outputs)
@@ -133,6 +157,7 @@ def push_removals(execution: Execution) -> None:
         f"remove the job of task {record.task_id}",
         functools.partial(execution.bench.engine.remove, execution.job_id),
     )
+    execution.undo.push(f"remove the live logs of task {record.task_id}", functools.partial(live.remove, execution))
 
 
 def _recorded_exit(execution: Execution) -> Exit:
@@ -151,17 +176,26 @@ def check(execution: Execution) -> None:
         file_limit=job.limits.output_files,
         reserved=RESERVED_NAMES,
     )
-    present = {file.relative for file in execution.files}
     targets = tuple(staged.target for staged in execution.staged)
-    for name in execution.role.expected_outputs(execution.task, targets):
-        if name not in present:
-            raise TaskFailed(ReasonCode.OUTPUT_MISSING, f"output '{name}'", "the task ended well without writing it")
+    _check_expected(execution, targets)
     execution.metadata = metadata.read(execution, execution.role.metadata_output(execution.task, targets))
     if not execution.exited_before:
         log_files(execution)  # on disk before the job, the only other place they are in, may go
         execution.notes.put(exit=[exit.status, exit.started, exit.finished])
         execution.record.move_to(State.STAGING_OUT, {"exit_status": str(exit.status)})
     remove_job_meanwhile(execution)
+
+
+def _check_expected(execution: Execution, targets: tuple[str, ...]) -> None:
+    """What the request and the role expect is there: as a file, or as a directory that holds one."""
+    present = {file.relative for file in execution.files}
+    folders = {relative[: index + 1] for relative in present for index, c in enumerate(relative) if c == "/"}
+    expected = (*execution.task.expected_outputs, *execution.role.expected_outputs(execution.task, targets))
+    missing = [name for name in dict.fromkeys(expected) if name not in present and f"{name}/" not in folders]
+    if missing:
+        plural, what = ("s", "them") if len(missing) > 1 else ("", "it")
+        subject = f"output{plural} {', '.join(map(repr, missing))}"
+        raise TaskFailed(ReasonCode.OUTPUT_MISSING, subject, f"the task ended well without writing {what}")
 
 
 def _check_exit(execution: Execution, exit: Exit, job: Job) -> None:
@@ -172,7 +206,9 @@ def _check_exit(execution: Execution, exit: Exit, job: Job) -> None:
             f"the task needed more than its {job.limits.memory_bytes} bytes and was ended",
             "Ask for more in limits.memory_bytes",
         )
-    if execution.adopted and exit.finished - exit.started > job.limits.walltime_seconds + execution.watch.grace + 1:
+    longest = job.limits.walltime_seconds + execution.grace + 1
+    ran = min(exit.finished - exit.started, _ran(execution, exit.started))  # the first by a clock that may be set
+    if execution.adopted and ran > longest:
         raise TaskFailed(  # it ended by itself, too late, while no worker watched
             ReasonCode.WALLTIME_EXCEEDED,
             "walltime",
@@ -181,8 +217,16 @@ def _check_exit(execution: Execution, exit: Exit, job: Job) -> None:
         )
     if exit.status != 0:
         said = execution.role.explanation(exit, execution.logs)
-        cause = f"exited with status {exit.status}" + (f": {printable(said)}" if said else "")
+        cause = f"exited with status {exit.status}{_signal(exit.status)}" + (f": {printable(said)}" if said else "")
         raise TaskFailed(ReasonCode.NONZERO_EXIT, "program", cause, f"{STDERR_NAME} holds what it wrote")
+
+
+def _signal(status: int) -> str:
+    """What a shell's status says of the signal that ended a program."""
+    try:
+        return f" (as {signal.Signals(status - 128).name} ends a program)"
+    except ValueError:
+        return ""
 
 
 def remove_job_meanwhile(execution: Execution) -> None:
@@ -202,6 +246,8 @@ def remove_job_meanwhile(execution: Execution) -> None:
     def joined() -> None:
         thread.join()
         for error in problem:
+            if isinstance(error, OutOfReach):
+                raise error
             log.warning("task %s: its job is still in the engine: %s", job_id, error)
 
     execution.after_sandbox = joined

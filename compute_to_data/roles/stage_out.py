@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+from collections.abc import Iterator
 
-from compute_to_data import outputs, provenance
+from compute_to_data import outputs, provenance, workspace
 from compute_to_data.errors import (
+    Code,
+    EngineError,
     NotFound,
 )
 from compute_to_data.model import (
@@ -17,6 +21,7 @@ from compute_to_data.model import (
     Registration,
 )
 from compute_to_data.ports import Catalog, Logs
+from compute_to_data.roles import live
 from compute_to_data.roles.execution import Execution
 from compute_to_data.task import CRATE_NAME, STDERR_NAME, STDOUT_NAME
 
@@ -25,6 +30,7 @@ def register(execution: Execution) -> tuple[Registration, ...]:
     """Make outputs, logs and crate known to the catalog: all or nothing, in the owner's session.
     Returns what is registered now."""
     job, record = execution.job, execution.record
+    live.remove(execution)
     own = [*log_files(execution), _crate_file(execution)]
     files = [
         Registration(f"{record.collection}/{file.relative}", f"{job.outputs}/{file.relative}", file.size, file.checksum)
@@ -78,6 +84,28 @@ def _forget_below(catalog: Catalog, collection: str) -> None:
     catalog.remove(collection)
 
 
+def clear_lost(execution: Execution) -> None:
+    """What an attempt registered whose notes are lost goes, file and all, in the owner's session: it
+    lies in the task's directory of the vault, where its logical path alone would not put it."""
+    resource, collection = execution.bench.resource, execution.record.collection
+    directory = workspace.task_directory(resource, collection)
+    for one in _objects_below(execution.record.catalog, collection):
+        places = [replica.physical_path for replica in one.replicas if replica.leaf == resource.name]
+        usual = workspace.task_directory(resource, one.logical_path)
+        if any(place.startswith(f"{directory}/") and place != usual for place in places):
+            execution.record.catalog.remove(one.logical_path)
+    for folder, _, _ in os.walk(directory, topdown=False):
+        workspace.discard_empty(folder)
+
+
+def _objects_below(catalog: Catalog, collection: str) -> Iterator[DataObject]:
+    for child in catalog.children(collection):
+        if isinstance(child, Collection):
+            yield from _objects_below(catalog, child.logical_path)
+        else:
+            yield child
+
+
 def _remove_collection(execution: Execution, collection: str) -> None:
     try:
         execution.record.catalog.remove(collection, recursive=True)
@@ -120,10 +148,17 @@ def _crate_file(execution: Execution) -> Registration:
 def _write_beside(execution: Execution, name: str, content: bytes) -> Registration:
     """Write a file of our own beside the outputs directory, which no job has ever seen."""
     folder = execution.private
-    os.makedirs(folder, mode=0o755, exist_ok=True)
     physical_path = os.path.join(folder, name)
-    with open(physical_path, "wb") as file:
-        file.write(content)
+    try:
+        os.makedirs(folder, mode=0o755, exist_ok=True)
+        with open(physical_path, "wb") as file:
+            file.write(content)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            delete(physical_path)  # half of it
+        vault = f"the vault of resource {execution.bench.resource.name}"
+        cause = f"{name} cannot be written there ({error.strerror})"
+        raise EngineError(vault, cause, "An administrator makes room", code=Code.UNIX_FILE_OPEN_ERR) from error
     return Registration(
         f"{execution.record.collection}/{name}", physical_path, len(content), outputs.checksum_of(content)
     )

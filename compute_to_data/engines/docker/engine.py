@@ -23,7 +23,7 @@ from compute_to_data.engines.docker.host import check_host
 from compute_to_data.engines.docker.messages import asking_about, timed_out
 from compute_to_data.engines.docker.sandbox import container_name
 from compute_to_data.engines.docker.warm import WarmSandboxes
-from compute_to_data.errors import EngineError, ImageMissing
+from compute_to_data.errors import EngineError, EngineOutOfReach, ImageMissing
 from compute_to_data.ports import Exit, Image, Job, Logs
 
 _SHORTEST_WAIT = 0.05  # seconds; an ended container's answer needs some time, too
@@ -140,7 +140,7 @@ class DockerEngine:
                     raise
             state = self._inspect(task_id)["State"]
         if state["StartedAt"] == _NEVER:
-            raise EngineError(f"task {task_id}", "its container was never started", "start the job again")
+            raise EngineOutOfReach(f"task {task_id}", "its container was never started", "start the job again")
         if state["Running"]:
             return None
         return Exit(
@@ -242,7 +242,7 @@ def _streams(content: bytes) -> tuple[bytes, bytes]:
 
 
 def _no_such_job(task_id: str, cause: Exception) -> NoReturn:
-    raise EngineError(f"task {task_id}", "the engine holds no job for it") from cause
+    raise EngineOutOfReach(f"task {task_id}", "the engine holds no job for it") from cause
 
 
 def _seconds(timestamp: str) -> float:

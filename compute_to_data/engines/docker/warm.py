@@ -24,7 +24,7 @@ from compute_to_data.engines import checks
 from compute_to_data.engines.docker import warm_runner
 from compute_to_data.engines.docker.warm_channel import Closed, Tail
 from compute_to_data.engines.docker.warm_sandbox import RECORD, WarmSandbox, sweep
-from compute_to_data.errors import EngineError
+from compute_to_data.errors import EngineError, EngineOutOfReach
 from compute_to_data.ports import Exit, Job, Logs
 
 log = logging.getLogger(__name__)
@@ -112,6 +112,9 @@ class WarmSandboxes:
         sandbox = WarmSandbox(self._docker, os.path.join(self._home, token), job)
         try:
             sandbox.open(job, self._account, volumes, **self._options)
+        except EngineOutOfReach:
+            self._discard(sandbox)
+            raise
         except (EngineError, OSError, Closed) as error:
             # Without a shell, or where the kernel's words cannot be had, there is no warm sandbox.
             log.warning("image %s runs each task in a container of its own: %s", job.image.name, error)
@@ -213,7 +216,7 @@ class WarmSandboxes:
         with self._lock:
             run = self._runs.get(task_id)
         if run is None:
-            raise EngineError(f"task {task_id}", "the engine holds no job for it")
+            raise EngineOutOfReach(f"task {task_id}", "the engine holds no job for it")
         return run
 
     # Throwing away

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import replace
 
 from compute_to_data.errors import Code
-from compute_to_data.model import EntityKind, Replica, User
+from compute_to_data.model import Avu, Entity, EntityKind, Replica, User
 from compute_to_data.ports import Catalog
 from compute_to_data.zones.embedded import avus, nodes, replication, rights
 from compute_to_data.zones.embedded.rights import Actor
@@ -49,7 +50,15 @@ class EmbeddedStorage:
     def verify(self, data_object: str, number: int) -> str:
         return replication.verify(self._store, self._administering, data_object, number)
 
-    def tasks(self, attribute: str, value: str, units: str, *, limit: int | None = None) -> tuple[str, ...]:
+    def annotate(self, entity: Entity, *, add: Iterable[Avu] = (), remove: Iterable[Avu] = ()) -> None:
+        with self._store.database.writing() as connection:
+            avus.annotate(connection, self._administering(connection), [entity], list(add), list(remove))
+
+    def avus(self, entity: Entity) -> tuple[Avu, ...]:
+        with self._store.database.reading() as connection:
+            return avus.read(connection, self._administering(connection), entity)
+
+    def tasks(self, attribute: str, value: str | None, units: str, *, limit: int | None = None) -> tuple[str, ...]:
         question = avus.Question(EntityKind.COLLECTION, attribute, value, units, limit=limit)
         with self._store.database.reading() as connection:
             return avus.find(connection, self._administering(connection), question)
