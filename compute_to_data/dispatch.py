@@ -26,7 +26,7 @@ def run(site: Site, command: str, configuration_object: str, resource: str, outp
     """
     record = _submit(site, command, configuration_object, resource, output_locator, task_id)
     if site.delayed:
-        _call_worker(site, record)
+        call_worker(site, record)
         return 0
     state = follow(site, record)
     if not state.is_final:
@@ -39,7 +39,7 @@ def submit(
     site: Site, command: str, configuration_object: str, resource: str, output_locator: str, task_id: str
 ) -> int:
     """Queue a task, hand its id back in ``task_id``, and return 0 at once."""
-    _call_worker(site, _submit(site, command, configuration_object, resource, output_locator, task_id))
+    call_worker(site, _submit(site, command, configuration_object, resource, output_locator, task_id))
     return 0
 
 
@@ -82,7 +82,7 @@ def follow(site: Site, record: TaskRecord) -> State:
         if state.is_final or site.abandoned():
             return state
         if time.monotonic() >= next_call:
-            vain = 0 if _call_worker(site, record) else vain + 1
+            vain = 0 if call_worker(site, record) else vain + 1
             if vain > _VAIN_CALLS and state is State.QUEUED:
                 raise _no_worker(site, record)
             next_call = time.monotonic() + _CALL_AGAIN_SECONDS
@@ -90,7 +90,7 @@ def follow(site: Site, record: TaskRecord) -> State:
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 
-def _call_worker(site: Site, record: TaskRecord) -> bool:
+def call_worker(site: Site, record: TaskRecord) -> bool:
     """As :func:`submission.call_worker`; trouble is the server log's."""
     try:
         return submission.call_worker(site.catalog, site.configuration, record.collection, record.resource, site.hosts)

@@ -6,15 +6,18 @@
     ├── ZoneError               an operation on the zone was refused or failed
     │   ├── NotFound            missing, or hidden from this user (iRODS does not tell which)
     │   ├── AccessDenied        the client user lacks the access the operation needs
-    │   └── AlreadyExists       something of that name is there
+    │   ├── AlreadyExists       something of that name is there
+    │   └── ZoneOutOfReach      it does not answer just now (also an OutOfReach)
     ├── Refused                 the request will not be run as it stands
     │   └── InvalidRequest      it does not say what it must (names the JSON pointer)
     ├── ConfigurationError      the site's configuration is wrong
     ├── EngineError             the engine could not do what it was asked
-    │   └── ImageMissing        the engine does not hold the image
+    │   ├── ImageMissing        the engine does not hold the image
+    │   └── EngineOutOfReach    it does not answer just now, or lost the job (also an OutOfReach)
     └── TaskFailed              the task ran and did not succeed
         └── Cancelled           because somebody asked for its end
 
+What is ``OutOfReach`` says nothing about a task: it stays as it is, and is taken up again.
 Every message names the object, the cause and, where there is one, the remedy. Only the rule
 boundary (``rule.py``) turns an error into a number.
 """
@@ -55,6 +58,8 @@ class Code(IntEnum):
     UNIX_FILE_OPEN_ERR = -510000
     UNIX_FILE_STAT_ERR = -516000
     UNIX_FILE_MKDIR_ERR = -520000
+    CATALOG_NOT_CONNECTED = -801000
+    CAT_CONNECT_ERR = -803000
     CAT_NO_ROWS_FOUND = -808000
     CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME = -809000
     CAT_UNKNOWN_COLLECTION = -814000
@@ -131,7 +136,18 @@ class AlreadyExists(ZoneError):
     code = Code.CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME
 
 
+class OutOfReach(ComputeToDataError):
+    """Somebody does not answer just now, and whether what was asked took effect is not known."""
+
+
+class ZoneOutOfReach(ZoneError, OutOfReach):
+    """The zone cannot be reached, or its server cannot reach the catalog's database."""
+
+    code = Code.USER_SOCK_CONNECT_ERR
+
+
 _FAMILIES: dict[type[ZoneError], frozenset[Code]] = {
+    ZoneOutOfReach: frozenset({Code.USER_SOCK_CONNECT_ERR, Code.CATALOG_NOT_CONNECTED, Code.CAT_CONNECT_ERR}),
     NotFound: frozenset(
         {
             Code.USER_FILE_DOES_NOT_EXIST,
@@ -195,6 +211,10 @@ class EngineError(ComputeToDataError):
     """The engine (Docker, ...) failed at what it was asked to do."""
 
     reason = ReasonCode.SYSTEM_ERROR
+
+
+class EngineOutOfReach(EngineError, OutOfReach):
+    """The engine does not answer, answers nonsense, or does not hold the job (any more)."""
 
 
 class ImageMissing(EngineError):

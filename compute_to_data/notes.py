@@ -16,6 +16,8 @@ import os
 import secrets
 from typing import Any
 
+from compute_to_data.errors import OutOfReach
+
 _FOLDER = "tasks"
 
 
@@ -36,14 +38,12 @@ def job_id_of(scope: str, collection: str) -> str:
 class Notes:
     """One task's notes: read when made, written whole with every change."""
 
-    def __init__(self, folder: str, job_id: str, made: float) -> None:
+    def __init__(self, folder: str, job_id: str, made: float | None) -> None:
         """``made``: when the task's collection was. Notes of another collection that had the
-        same name, left by a worker killed at the wrong instant, count for nothing."""
+        same name, left by a worker killed at the wrong instant, count for nothing. None: whichever."""
         self._path = os.path.join(folder, f"{job_id}.json")
-        self._facts: dict[str, Any] = {}
-        with contextlib.suppress(FileNotFoundError, ValueError), open(self._path, encoding="utf-8") as file:
-            self._facts = json.load(file)
-        self.resumed = self._facts.get("made") == made
+        self._facts: dict[str, Any] = _read(self._path)
+        self.resumed = bool(self._facts) and made in (None, self._facts["made"])
         """Whether an earlier attempt of this very task left notes."""
         if not self.resumed:
             # The token names the task's directory in the vault, so that nobody can have put
@@ -60,19 +60,35 @@ class Notes:
         return self._facts.get(name)
 
     def put(self, **facts: Any) -> None:
-        """Record facts; None takes one away."""
+        """Record facts; None takes one away. OutOfReach when the state directory is full, or gone: what
+        the task is about to do waits until it can be noted."""
         self._facts.update(facts)
         self._facts = {name: value for name, value in self._facts.items() if value is not None}
-        os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
         draft = f"{self._path}.draft"
-        with open(draft, "w", encoding="utf-8") as file:
-            json.dump(self._facts, file)
-        os.replace(draft, self._path)
+        try:
+            os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+            with open(draft, "w", encoding="utf-8") as file:
+                json.dump(self._facts, file)
+            os.replace(draft, self._path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.unlink(draft)
+            cause = f"the worker cannot write its notes ({error.strerror})"
+            raise OutOfReach(self._path, cause, "Make room there, and see who owns it") from error
 
     def remove(self) -> None:
         """The task has ended: forget it."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path)
+
+
+def _read(path: str) -> dict[str, Any]:
+    """The facts in a file; none when it is missing, or was cut off when the host went down."""
+    with contextlib.suppress(FileNotFoundError, ValueError), open(path, encoding="utf-8") as file:
+        facts = json.load(file)
+        if isinstance(facts, dict) and {"made", "token"} <= facts.keys():
+            return facts
+    return {}
 
 
 def sweep(folder: str, keep: set[str]) -> None:

@@ -26,24 +26,25 @@ _ANY_IMAGE = r"[\s\S]*"
 """Covers every name: stands for a rule that a client cannot be told, or does not understand."""
 
 
-def publish(catalog: Catalog, configuration: Configuration, resource: str, sign: Avu) -> None:
-    """Put a worker's sign of life and its offers on its resource; what differs is replaced.
+def publish(catalog: Catalog, configuration: Configuration, resource: str) -> None:
+    """Put a worker's offers on its resource; what differs is replaced.
 
     Needs a rodsadmin's session; raises the zone's errors.
     """
-    _replace(catalog, configuration, resource, {sign, *_offers(configuration)})
+    _replace(catalog, configuration, resource, set(_offers(configuration)))
 
 
 def withdraw(catalog: Catalog, configuration: Configuration, resource: str) -> None:
-    """Take both away: nobody serves the resource any more."""
+    """Take them away: nobody serves the resource any more."""
     _replace(catalog, configuration, resource, set())
 
 
 def _replace(catalog: Catalog, configuration: Configuration, resource: str, new: set[Avu]) -> None:
     entity = Entity(EntityKind.RESOURCE, resource)
-    own = {configuration.attributes.named(name) for name in ("worker", "offer")}
-    old = {avu for avu in catalog.avus(entity) if avu.attribute in own}
-    catalog.annotate(entity, remove=old - new, add=new - old)
+    attribute = configuration.attributes.named("offer")
+    old = {avu for avu in catalog.avus(entity) if avu.attribute == attribute}
+    if old != new:
+        catalog.annotate(entity, remove=old - new, add=new - old)
 
 
 def _offers(configuration: Configuration) -> Iterator[Avu]:

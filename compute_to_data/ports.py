@@ -3,7 +3,8 @@
 ``Catalog`` is one user's session: everything done through it is done with that user's rights,
 and the zone itself enforces them. ``Storage`` is the service account's: it opens sessions on
 behalf of users and moves replicas. ``Engine`` runs containers. An adapter raises the errors of
-``errors.py`` with the codes iRODS uses (``docs/irods-behaviour.md``).
+``errors.py`` with the codes iRODS uses (``docs/irods-behaviour.md``). Whatever asks a zone may
+raise ZoneOutOfReach.
 """
 
 from __future__ import annotations
@@ -196,6 +197,12 @@ class Storage(Protocol):
         """Read the replica's file, compare with the catalog's checksum where it has one
         (-314000 when they differ) and return the computed ``sha2:<base64>``."""
 
+    def annotate(self, entity: Entity, *, add: Iterable[Avu] = (), remove: Iterable[Avu] = ()) -> None:
+        """As :meth:`Catalog.annotate`, with administrative rights: for what nobody else is left to say."""
+
+    def avus(self, entity: Entity) -> tuple[Avu, ...]:
+        """As :meth:`Catalog.avus`, whatever the access list says."""
+
     def tasks(self, attribute: str, value: str | None, units: str, *, limit: int | None = None) -> tuple[str, ...]:
         """Collections bearing the AVU (of any value: None), whoever owns them, the oldest first: the queue."""
 
@@ -239,12 +246,32 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Sandbox:
+    """The warm sandboxes of one workload, in one of which a job may run.
+
+    ``workload`` is their name in the engine, and at most ``instances`` of them are wanted.
+    ``directory`` is a physical path of their own on the file system of the jobs' outputs.
+    ``inputs`` is the physical path of a directory that each of their jobs sees, read-only, as
+    ``/input``; '' for none.
+    """
+
+    workload: str
+    instances: int
+    directory: str
+    inputs: str = ""
+
+
+@dataclass(frozen=True)
 class Job:
     """What an engine runs for a task. There is at most one per task id.
 
     ``outputs`` is the physical path of the one writable directory, seen as ``/outputs``. The job
     starts in ``working_directory``, by default ``/tmp``, which is its ``HOME`` too. A program that
     is not there ends it with status 127, one that cannot be run with 126.
+
+    With a ``sandbox``, it sees its outputs as ``/output``, too, and may run where an earlier job of
+    the same owner and workload ran: an engine that can do so saves the time to make a sandbox, and
+    promises that nothing of the earlier job is left there. One that cannot runs it like any other.
     """
 
     task_id: str
@@ -257,17 +284,20 @@ class Job:
     inputs: tuple[Mount, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     working_directory: str = ""
+    sandbox: Sandbox | None = None
 
 
 @dataclass(frozen=True)
 class Exit:
     """How a job ended. Times are Unix seconds; ``status`` is the first process's, 128+n when
-    a signal ended it."""
+    a signal ended it. Not ``certain``: the engine may have lost sight of the job, as when it or the
+    host was killed, and says so with this status."""
 
     status: int
     out_of_memory: bool
     started: float
     finished: float
+    certain: bool = True
 
 
 @dataclass(frozen=True)
@@ -280,7 +310,7 @@ class Logs:
 
 class Engine(Protocol):
     """Where jobs run. Safe to use from several threads, and after a restart of the worker:
-    everything it knows, it reads from the engine."""
+    everything it knows, it reads from the engine. Each call may raise EngineOutOfReach."""
 
     @property
     def name(self) -> str:
@@ -304,7 +334,7 @@ class Engine(Protocol):
 
     def wait(self, task_id: str, timeout: float) -> Exit | None:
         """Its end, as soon as it is there; None after ``timeout`` seconds.
-        EngineError when the engine holds no such job."""
+        EngineOutOfReach when the engine holds no such job."""
 
     def started(self, task_id: str) -> float | None:
         """When the job started, in Unix seconds; None when the engine holds no such job, or one
@@ -312,13 +342,18 @@ class Engine(Protocol):
 
     def stop(self, task_id: str, grace: float) -> None:
         """Ask it to end (SIGTERM), after ``grace`` seconds (an engine may round up to whole ones)
-        make it; returns when it has ended. EngineError when the engine holds no such job."""
+        make it; returns when it has ended. EngineOutOfReach when the engine holds no such job."""
 
     def logs(self, task_id: str) -> Logs:
-        """What it wrote, bounded. EngineError when the engine holds no such job."""
+        """What it wrote, bounded. EngineOutOfReach when the engine holds no such job."""
 
     def remove(self, task_id: str) -> None:
         """Afterwards nothing of the job is left in the engine; also when there never was one."""
 
     def jobs(self, resource: str) -> tuple[str, ...]:
         """Ids of the tasks whose jobs the engine holds for a resource, running or ended."""
+
+    def tidy(self, resource: str, workloads: frozenset[str], idle_seconds: float) -> None:
+        """Throw away the resource's warm sandboxes that run no job and whose workload is not among
+        ``workloads``, or that have had no job for so long; and all that another worker left, with
+        what runs in them."""

@@ -12,7 +12,7 @@ import hashlib
 import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 
 from compute_to_data.configuration import Attributes
@@ -23,11 +23,12 @@ from compute_to_data.model import (
     DataObject,
     Entity,
     EntityKind,
+    Permission,
     User,
     UserKind,
     name_of,
 )
-from compute_to_data.ports import Catalog
+from compute_to_data.ports import Catalog, Storage
 from compute_to_data.task import REQUEST_NAME
 
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -80,6 +81,11 @@ def timestamp(seconds: float) -> str:
     return f"{whole}.{int(seconds % 1 * 1000):03d}Z"
 
 
+def place_of(collection: str) -> str:
+    """The short name of a task's collection that stands as units in its claims."""
+    return hashlib.sha256(collection.encode()).hexdigest()[:20]
+
+
 class TaskRecord:
     """One task's record, read and written in its owner's session."""
 
@@ -99,7 +105,7 @@ class TaskRecord:
     @property
     def place(self) -> str:
         """Tells this task from others of its id: users choose ids, but collections differ."""
-        return hashlib.sha256(self.collection.encode()).hexdigest()[:20]
+        return place_of(self.collection)
 
     def state(self) -> State | None:
         """The recorded state; None when the collection bears none. Refused when it bears
@@ -125,23 +131,31 @@ class TaskRecord:
         A fact replaces an earlier one of its name; an empty one only takes that away. With a final
         state, what people wished of the task until then goes too.
         """
-        new = {f"{state.value.lower()}_at": timestamp(time.time()), **(facts or {})}
-        if state.is_final:
-            new.update(NO_WISHES)
-        self._change(new, [Avu(self.attributes.state, state.value, self.resource)])
+        self._change(_dated(state, facts or {}), [self._avu(state)])
+
+    def end_without_owner(self, storage: Storage, facts: Mapping[str, str]) -> None:
+        """Record FAILED with the service account's rights: the owner has no account any more."""
+        change = self._changed(storage.avus(self._entity), _dated(State.FAILED, facts), [self._avu(State.FAILED)])
+        storage.annotate(self._entity, **change)
 
     def decide(self, facts: Mapping[str, str]) -> None:
         """Record facts, all at once, without changing the state."""
         self._change(facts, [])
 
     def _change(self, facts: Mapping[str, str], state: list[Avu]) -> None:
+        self.catalog.annotate(self._entity, **self._changed(self._avus(), facts, state))
+
+    def _changed(self, present: Iterable[Avu], facts: Mapping[str, str], state: list[Avu]) -> dict[str, list[Avu]]:
+        """What to ``remove`` and to ``add``."""
         replaced = {self.attributes.named(name) for name in facts}
         replaced |= {avu.attribute for avu in state}
-        self.catalog.annotate(
-            self._entity,
-            remove=[avu for avu in self._avus() if avu.attribute in replaced],
-            add=[*state, *(Avu(self.attributes.named(name), value) for name, value in facts.items() if value)],
-        )
+        return {
+            "remove": [avu for avu in present if avu.attribute in replaced],
+            "add": [*state, *(Avu(self.attributes.named(name), value) for name, value in facts.items() if value)],
+        }
+
+    def _avu(self, state: State) -> Avu:
+        return Avu(self.attributes.state, state.value, self.resource)
 
     def remember(self, name: str, value: str) -> None:
         """Add one value of a fact, keeping its others."""
@@ -177,16 +191,25 @@ class TaskRecord:
         if not isinstance(request, DataObject):
             raise NotFound(self.request_path, "is not a data object", code=Code.OBJ_PATH_DOES_NOT_EXIST)
         for logical_path in (self.request_path, self.collection):
-            for row in self.catalog.permissions(logical_path):
-                if _could_tamper(row.user, row.kind, row.access, request.owner):
-                    raise Refused(
-                        logical_path,
-                        f"{row.user} has {row.access.name.lower()} on it, so the request may not be "
-                        f"what {request.owner} asked for",
-                        "Submit the task again",
-                        code=Code.CAT_NO_ACCESS_PERMISSION,
-                    )
+            refuse_tampering(logical_path, self.catalog.permissions(logical_path), request.owner)
         return request.owner
+
+
+def refuse_tampering(logical_path: str, rows: Iterable[Permission], owner: User) -> None:
+    """Refused when the access list lets anybody but the owner and administrators write there."""
+    for row in rows:
+        if _could_tamper(row.user, row.kind, row.access, owner):
+            raise Refused(
+                logical_path,
+                f"{row.user} has {row.access.name.lower()} on it, so the request may not be what {owner} asked for",
+                "Take that access away, and submit the task again",
+                code=Code.CAT_NO_ACCESS_PERMISSION,
+            )
+
+
+def _dated(state: State, facts: Mapping[str, str]) -> dict[str, str]:
+    wishes = NO_WISHES if state.is_final else {}
+    return {f"{state.value.lower()}_at": timestamp(time.time()), **facts, **wishes}
 
 
 def _could_tamper(user: User, kind: UserKind, access: Access, owner: User) -> bool:

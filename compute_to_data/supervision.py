@@ -41,15 +41,14 @@ class Watch:
     show: Callable[[], float] = lambda: math.inf
 
 
-def supervise(engine: Engine, job: Job, watch: Watch, started: float) -> Exit:
-    """The end of a job that ``started`` then (Unix seconds).
+def supervise(engine: Engine, job: Job, watch: Watch, ran: float) -> Exit:
+    """The end of a job that has run for ``ran`` seconds already.
 
     TaskFailed, with the job ended, for walltime or outputs over the limit; Cancelled likewise;
     Detached, with the job running on, when the worker is to stop.
     """
-    # The wall clock may jump while we wait, so it is asked once only.
-    deadline = time.monotonic() + job.limits.walltime_seconds - max(0.0, time.time() - started)
     now = time.monotonic()
+    deadline = now + job.limits.walltime_seconds - ran
     next_look, next_show, next_question = now + _FIRST_LOOK, now + _FIRST_LOOK, now + QUESTION_EVERY
     while True:
         until = min(deadline, next_look, next_show, next_question)

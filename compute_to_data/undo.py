@@ -27,10 +27,10 @@ class Undo:
         """The work is done: nothing is to be taken back any more."""
         self._pile.clear()
 
-    def run(self) -> tuple[str, ...]:
+    def run(self) -> tuple[tuple[str, Exception], ...]:
         """Take everything back, newest first. One that fails never stops the others.
 
-        Returns a sentence for each that failed, so that the task's reason can name them.
+        Returns what failed and why, so that the task's reason can name it.
         """
         failures = []
         while self._pile:
@@ -39,5 +39,5 @@ class Undo:
                 action()
             except Exception as error:
                 log.exception("could not %s", what)
-                failures.append(f"could not {what}: {error}")
+                failures.append((f"could not {what}", error))
         return tuple(failures)

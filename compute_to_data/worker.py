@@ -10,9 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -21,22 +19,24 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from compute_to_data import configuration as configuration_module
-from compute_to_data import notes, offer, presence, submission
+from compute_to_data import notes, offer, presence, submission, workspace
 from compute_to_data.configuration import Configuration
 from compute_to_data.errors import (
     Code,
     ComputeToDataError,
     ConfigurationError,
     NotFound,
+    OutOfReach,
+    Refused,
     zone_error,
 )
-from compute_to_data.model import Avu, Resource
+from compute_to_data.model import Resource, User
 from compute_to_data.ports import Catalog, Engine, Storage
 from compute_to_data.record import CANCEL, NO_WISHES, UNFINISHED, State, TaskRecord
 from compute_to_data.roles import role_named
 from compute_to_data.roles.ending import ending_of
 from compute_to_data.roles.execution import Bench, Ending
-from compute_to_data.selection import HEARTBEAT_SECONDS
+from compute_to_data.sign_of_life import HEARTBEAT_SECONDS, SignOfLife, signs
 from compute_to_data.staging import InUse
 from compute_to_data.supervision import QUESTION_EVERY, Detached, cancelled
 from compute_to_data.task import REQUEST_NAME
@@ -58,9 +58,10 @@ class Worker:
         self._scope = presence.scope(configuration, storage.zone, resource)
         self._lock = presence.ResourceLock(configuration, storage.zone, resource)
         self._bell = presence.Bell(configuration, storage.zone, resource)
+        self._sign = SignOfLife(storage.catalog, configuration, resource)
         self._in_use = InUse()
         self._stopping = threading.Event()
-        self._in_flight: dict[str, Future[None]] = {}
+        self._in_flight: dict[str, Future[bool]] = {}
         self._passed_over: set[str] = set()
         self._troubles: Counter[str] = Counter()
         self._interrupted = True
@@ -76,7 +77,8 @@ class Worker:
     def serve(self, *, on_demand: bool = False) -> None:
         """Work until stopped, or, ``on_demand``, until there was nothing to do for a while.
 
-        Held when another worker serves the resource; EngineError when the engine is not there.
+        Held when another worker serves the resource, or took it over while the zone could not see us;
+        EngineError when the engine is not there.
         """
         self._engine.check()
         self._lock.acquire()
@@ -101,6 +103,9 @@ class Worker:
                     self._recover(slots)
                 self._take(slots)
                 self._end_unwanted()
+            except presence.Held:
+                self.stop()
+                raise
             except ComputeToDataError as error:
                 log.error("the zone or the engine does not answer, trying again: %s", error)
                 self._interrupted = True
@@ -182,41 +187,48 @@ class Worker:
     def _begin(self, slots: ThreadPoolExecutor, collection: str) -> None:
         future = slots.submit(self._run, collection)
         self._in_flight[collection] = future
-        future.add_done_callback(lambda _: self._done(collection))
+        future.add_done_callback(lambda done: self._done(collection, done))
 
-    def _done(self, collection: str) -> None:
+    def _done(self, collection: str, done: Future[bool]) -> None:
         self._in_flight.pop(collection, None)
+        if not done.cancelled() and done.exception() is None and done.result():
+            self._interrupted = True  # only now: what is in flight is not taken up again
         self._bell.ring()
 
-    def _run(self, collection: str, unwanted: bool = False) -> None:
-        """One task, in a slot; an ``unwanted`` one in none. Nothing one task does may cost another:
-        this is the boundary."""
+    def _run(self, collection: str, unwanted: bool = False) -> bool:
+        """One task, in a slot (an ``unwanted`` one in none); whether it is to be taken up again.
+        Nothing one task does may cost another: this is the boundary."""
         if self._stopping.is_set():
-            return
+            return False
         try:
             ending = self._run_task(collection, unwanted)
             if ending is not None:
                 log.info("%s %s %s", collection, ending.state.value, ending.text)
         except Detached:
             log.info("%s goes on without us", collection)
+        except OutOfReach as error:  # which says nothing of the task: as often as it takes
+            log.warning("%s waits: %s", collection, error)
+            return self._later()
         except Exception:
             log.exception("%s could not be brought to an end", collection)
-            self._try_again(collection)
-
-    def _try_again(self, collection: str) -> None:
-        """Later, unless it has failed us too often: then it waits for the next worker."""
-        self._troubles[collection] += 1
-        if self._troubles[collection] > self._configuration.worker.attempts:
+            self._troubles[collection] += 1
+            if self._troubles[collection] <= self._configuration.worker.attempts:
+                return self._later()
             log.error("passing over %s until a worker starts again", collection)
             self._passed_over.add(collection)
-            return
+        return False
+
+    def _later(self) -> bool:
         self._stopping.wait(min(1.0, self._configuration.worker.poll_seconds))
-        self._interrupted = True
+        return True
 
     def _run_task(self, collection: str, unwanted: bool) -> Ending | None:
         try:
             owner = self._storage.owner(f"{collection}/{REQUEST_NAME}")
-            catalog = self._storage.on_behalf_of(owner)
+            try:
+                catalog = self._storage.on_behalf_of(owner)
+            except NotFound:
+                return self._end_without_owner(collection, owner)
             record = self._record(catalog, collection)
         except NotFound as error:
             log.warning("passing over %s: %s", collection, error)
@@ -234,6 +246,8 @@ class Worker:
                 return None
             task = submission.recorded_task(catalog.read(record.request_path), record.request_path)
             role = role_named(self._configuration, record.facts().get("role", task.role))
+        except OutOfReach:
+            raise
         except (ComputeToDataError, ValueError) as error:
             return self._end_without_role(record, error)
         return role.run(self._bench(catalog), record, task)
@@ -247,13 +261,29 @@ class Worker:
 
     def _end_without_role(self, record: TaskRecord, error: Exception) -> Ending | None:
         ending = ending_of(error)
-        facts = {"reason": ending.text, "reason_code": ending.reason.value, "error_code": str(ending.code)}
         try:
-            record.move_to(ending.state, facts)
+            record.move_to(ending.state, ending.facts)
+        except OutOfReach:
+            raise
         except ComputeToDataError as refusal:
             log.warning("passing over %s: %s (and its record: %s)", record.collection, error, refusal)
             self._passed_over.add(record.collection)
             return None
+        return ending
+
+    def _end_without_owner(self, collection: str, owner: User) -> Ending:
+        """The owner's account is gone, and with it every right to register or to take back: the job
+        and its directory go. What was being registered stays as it is, for an administrator."""
+        job_id = notes.job_id_of(self._scope, collection)
+        left = notes.Notes(notes.folder_of(self._configuration.worker.state_directory, self._scope), job_id, None)
+        self._engine.remove(job_id)
+        if left.resumed and left.get("exit") is None:
+            workspace.discard(workspace.private_directory(self._resource, collection, left.token))
+        gone = Refused(f"user {owner}", "the account of the task's owner was removed", code=Code.CAT_INVALID_USER)
+        ending = ending_of(gone)
+        record = self._record(self._storage.catalog, collection)
+        record.end_without_owner(self._storage, ending.facts)
+        left.remove()
         return ending
 
     def _record(self, catalog: Catalog, collection: str) -> TaskRecord:
@@ -272,17 +302,23 @@ class Worker:
         )
 
     def _heartbeat(self) -> None:
-        """Renew the sign of life that ``selection`` looks for, and what clients may ask for."""
+        """Renew the sign of life, and what clients may ask for, while the engine answers: a worker
+        that cannot start a job shows none.
+
+        Held when another worker has put its own.
+        """
         if time.monotonic() < self._next_heartbeat:
             return
+        self._engine.check()
+        self._sign.renew()
+        offer.publish(self._storage.catalog, self._configuration, self._resource.name)
         self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
-        who = f"{socket.gethostname()}:{os.getpid()}"
-        sign = Avu(self._configuration.attributes.named("worker"), who, str(int(time.time())))
-        offer.publish(self._storage.catalog, self._configuration, self._resource.name, sign)
 
     def _say_goodbye(self) -> None:
         with contextlib.suppress(ComputeToDataError):
-            offer.withdraw(self._storage.catalog, self._configuration, self._resource.name)
+            self._sign.withdraw()
+            if not signs(self._storage.catalog, self._configuration, self._resource.name):
+                offer.withdraw(self._storage.catalog, self._configuration, self._resource.name)
 
 
 def _resource(storage: Storage, name: str) -> Resource:

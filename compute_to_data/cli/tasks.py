@@ -138,9 +138,7 @@ def _submit(call: Call) -> int:
         reuse=options.reuse,
     )
     if task.is_reused:
-        from compute_to_data.client.reuse import said
-
-        call.out.note(said(task.status()))
+        call.out.note(f"taken instead of a new task: {task.id}, which computed the same from the same inputs")
     return _submitted(call, task)
 
 

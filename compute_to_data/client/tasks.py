@@ -13,7 +13,6 @@ from compute_to_data import selection, submission
 from compute_to_data.client import results
 from compute_to_data.client.status import TaskStatus, status_of
 from compute_to_data.configuration import Configuration
-from compute_to_data.documents import request
 from compute_to_data.errors import (
     AccessDenied,
     NotFound,
@@ -24,7 +23,6 @@ from compute_to_data.errors import (
 from compute_to_data.model import Access, Avu, Entity, EntityKind, name_of
 from compute_to_data.ports import Catalog
 from compute_to_data.record import CANCEL, State, require
-from compute_to_data.task import REQUEST_NAME
 
 if TYPE_CHECKING:
     from compute_to_data.client.session import Session
@@ -150,18 +148,11 @@ class TaskHandle:
         self.catalog.annotate(self._entity, add=[asked])
         self.call_worker()
 
-    def request(self) -> dict[str, Any]:
-        """The request as it was accepted, without its version: what to submit to run it again."""
-        content = self.catalog.read(f"{self.collection}/{REQUEST_NAME}")
-        document = request.document(submission.recorded_task(content, f"{self.collection}/{REQUEST_NAME}"))
-        inputs = list(self.status().inputs)
-        if inputs and any("next_of" in one for one in document.get("inputs", ())):
-            document["inputs"] = [{"object": path} for path in inputs]  # the ones it claimed, not the next
-        return document
-
     def rerun(self) -> TaskHandle:
-        """Submit the same again: a new task beside this one, on the same inputs."""
-        return self.session.submit(self.request())
+        """Submit the same again: a new task beside this one, on the data objects that this one had.
+        NotFound when they are gone."""
+        document = submission.again(self.catalog, self.session.configuration, self.collection)
+        return self.session.submit(document)
 
     def results(self) -> Mapping[str, results.Result]:
         """What the task made, by name. TaskFailed when it did not succeed, Refused while it runs.
@@ -218,16 +209,6 @@ def submit(
     if not names_own and not output_collection:
         output_collection = session.results
         session.catalog.create_collection(output_collection, parents=True)
-    if reuse:
-        from compute_to_data.client.reuse import earlier
-
-        wanted = submission.understand(
-            session.configuration, document, resource=resource, output_collection=output_collection, image=image
-        )
-        found = earlier(session, wanted)
-        if found is not None:
-            found.is_reused = True
-            return found
     submitted = submission.submit(
         session.catalog,
         session.configuration,
@@ -236,7 +217,10 @@ def submit(
         output_collection=output_collection,
         image=image,
         task_id=task_id,
+        reuse_earlier=reuse,
     )
     task = TaskHandle(session, submitted.collection)
-    task.call_worker()
+    task.is_reused = submitted.reused
+    if not submitted.reused:
+        task.call_worker()
     return task

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from compute_to_data.engines import checks, process_runner
-from compute_to_data.errors import ConfigurationError, EngineError, ImageMissing
+from compute_to_data.errors import ConfigurationError, EngineError, EngineOutOfReach, ImageMissing
 from compute_to_data.ports import Exit, Image, Job, Logs
 
 # A path of the sandbox inside a longer text: not the end of another path, not a longer name.
@@ -111,9 +111,9 @@ class ProcessEngine:
                 return None
             end = _exit_of(folder)
         except FileNotFoundError as error:  # there was none, or it was removed meanwhile
-            raise EngineError(f"task {task_id}", "the engine holds no job for it") from error
+            raise EngineOutOfReach(f"task {task_id}", "the engine holds no job for it") from error
         if end is None:
-            return Exit(_KILLED, False, started, time.time())
+            return Exit(_KILLED, False, started, time.time(), certain=False)
         return Exit(end["status"], False, started, end["finished"])
 
     def started(self, task_id: str) -> float | None:
@@ -137,7 +137,7 @@ class ProcessEngine:
         """As the port says. EngineError when there is no such job."""
         folder = self._folder(task_id)
         if not folder.is_dir():
-            raise EngineError(f"task {task_id}", "the engine holds no job for it")
+            raise EngineOutOfReach(f"task {task_id}", "the engine holds no job for it")
         bound = int(json.loads((folder / process_runner.REQUEST).read_text())["log_bytes"])
         stdout, stderr = (process_runner.tail(folder / name, bound) for name in ("stdout", "stderr"))
         return Logs(stdout, stderr)
@@ -161,6 +161,9 @@ class ProcessEngine:
             except FileNotFoundError:
                 continue  # removed meanwhile
         return tuple(found)
+
+    def tidy(self, resource: str, workloads: frozenset[str], idle_seconds: float) -> None:
+        """Nothing: each job has a folder of its own."""
 
     def _folder(self, task_id: str) -> Path:
         return self._jobs / checks.task_id(task_id)

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from compute_to_data.errors import ComputeToDataError
+from compute_to_data.errors import Code, ComputeToDataError, OutOfReach
 from compute_to_data.model import Avu
 from compute_to_data.ports import Exit, Logs
 from compute_to_data.record import TaskRecord
@@ -84,8 +84,9 @@ class Role(ABC):
     def run(self, bench: Bench, record: TaskRecord, task: Task) -> Ending:
         """Take a task from wherever it is to its one final state.
 
-        Raises only what must not end the task: Detached (the worker is to stop), and errors
-        of recording the end itself, after which another attempt finds everything in place.
+        Raises only what must not end the task: Detached (the worker is to stop), OutOfReach (the
+        zone or the engine does not answer just now), and errors of recording the end itself.
+        After any of these another attempt finds everything in place.
         """
         execution = Execution(self, bench, record, task)
         try:
@@ -94,13 +95,17 @@ class Role(ABC):
                 decided = ending.decided(execution)
                 if decided is not None:
                     return ending.undo(execution, decided)
+            elif not execution.queued:
+                stage_out.clear_lost(execution)
             if execution.exited_before and retain.has_moved(execution):
                 retain.complete(execution)
             else:
                 self._take_steps(execution)
-        except Detached:
+        except (Detached, OutOfReach):
             raise
         except ComputeToDataError as error:
+            if error.code is Code.CAT_INVALID_USER:  # the owner: nobody is left to take anything back for
+                raise
             return ending.fail(execution, error)
         except Exception as error:  # whatever went wrong, the task must end and be undone
             log.exception("task %s: unforeseen", record.task_id)
@@ -117,7 +122,7 @@ class Role(ABC):
         retain.expect_leftovers(execution)
 
     def _take_steps(self, execution: Execution) -> None:
-        if not execution.resumed:  # else there may be a job, whose words are to be kept
+        if execution.queued:  # later, there may be something to take back, or a job's words to keep
             execution.stop_if_cancelled()
         inputs = stage_in.authorise(execution)
         stage_in.choose_resource(execution)
@@ -125,8 +130,8 @@ class Role(ABC):
         with execution.bench.in_use.using([one.logical_path for one in inputs]):
             stage_in.stage_in(execution, inputs)
             sandbox.run_in_sandbox(execution)
+            execution.stop_if_cancelled()  # a worker killed just then may have ended the job for that
             sandbox.check(execution)
-            execution.stop_if_cancelled()
             retain.begin_again(execution)
             results = stage_out.register(execution)
             stage_out.annotate(execution)

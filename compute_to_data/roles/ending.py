@@ -11,6 +11,7 @@ from compute_to_data.errors import (
     Code,
     ComputeToDataError,
     NotFound,
+    OutOfReach,
     ReasonCode,
 )
 from compute_to_data.model import Registration
@@ -34,12 +35,7 @@ def finish(execution: Execution, ending: Ending) -> Ending:
 
 
 def _facts(execution: Execution, ending: Ending) -> dict[str, str]:
-    return {
-        "reason": ending.text,
-        "reason_code": ending.reason.value,
-        "error_code": str(ending.code),
-        "exit_status": execution.exit_status,
-    }
+    return {**ending.facts, "exit_status": execution.exit_status}
 
 
 def fail(execution: Execution, error: Exception) -> Ending:
@@ -52,22 +48,32 @@ def fail(execution: Execution, error: Exception) -> Ending:
     ending = ending_of(error)
     try:
         log_files(execution)  # on disk before the job, the only other place they are in, may go
+    except ComputeToDataError as problem:
+        log.warning("task %s: its logs could not be written yet: %s", execution.record.task_id, problem)
+    try:
         execution.notes.put(
             ending=[ending.state.value, ending.reason.value, ending.text, ending.code, execution.exit_status]
         )
         execution.record.decide({**_facts(execution, ending), "ending": ending.state.value})  # for people
-    except (ComputeToDataError, OSError):  # the record may be gone; all must be undone all the same
+    except ComputeToDataError:  # the record may be gone; all must be undone all the same
         log.exception("task %s: its end could not be noted", execution.record.task_id)
     return undo(execution, ending)
 
 
 def undo(execution: Execution, ending: Ending) -> Ending:
-    """Take everything back and record the final state that was decided."""
+    """Take everything back and record the final state that was decided.
+
+    What could not be taken back while the zone or the engine is out of reach is another attempt's
+    to take back: the task has not ended before.
+    """
     failures = execution.undo.run()
+    for _, error in failures:
+        if isinstance(error, OutOfReach):
+            raise error
     _keep_logs(execution)
     workspace.discard_empty(execution.private)
     workspace.discard_empty(os.path.dirname(execution.private))
-    text = " ".join([ending.text, *(f"Afterwards {failure}." for failure in failures)])
+    text = " ".join([ending.text, *(f"Afterwards {what}: {error}" for what, error in failures)])
     return finish(execution, Ending(ending.state, ending.reason, printable(text), ending.code))
 
 
@@ -87,7 +93,9 @@ def _keep_logs(execution: Execution) -> None:
         files = log_files(execution)
         if files:
             execution.record.catalog.register(execution.bench.resource.name, files)
-    except (ComputeToDataError, OSError) as error:
+    except OutOfReach:
+        raise
+    except ComputeToDataError as error:
         log.warning("task %s: its logs could not be kept: %s", execution.record.task_id, error)
         for file in files:
             delete(file.physical_path)

@@ -54,6 +54,11 @@ class Ending:
     text: str
     code: int
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """As they are recorded."""
+        return {"reason": self.text, "reason_code": self.reason.value, "error_code": str(self.code)}
+
 
 class Execution:
     """One task on its way through the template: what it was given and what steps found out."""
@@ -94,6 +99,11 @@ class Execution:
         """The physical path of what the job sees as ``/outputs``; beside it lie the logs and the
         crate, where no job can write."""
         return os.path.join(self.private, "outputs")
+
+    @property
+    def grace(self) -> float:
+        """Seconds between asking the job to end and making it."""
+        return self.bench.configuration.worker.stop_grace_seconds
 
     def stop_if_cancelled(self) -> None:
         """Cancelled when somebody has asked for the end of the task: between two steps."""

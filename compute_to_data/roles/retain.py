@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from compute_to_data import workspace
-from compute_to_data.errors import Code, ComputeToDataError, Refused, zone_error
+from compute_to_data.errors import Code, ComputeToDataError, OutOfReach, Refused, zone_error
 from compute_to_data.model import (
     Collection,
     DataObject,
@@ -176,6 +176,8 @@ def expect_leftovers(execution: Execution) -> None:
 def _registered_log(execution: Execution, name: str) -> bytes:
     try:
         return execution.bench.catalog.read(f"{execution.record.collection}/{name}")
+    except OutOfReach:
+        raise
     except ComputeToDataError as error:  # should the task go well yet, nobody will miss it here
         log.warning("task %s: its %s cannot be read: %s", execution.record.task_id, name, error)
         return b""

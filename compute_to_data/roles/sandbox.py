@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
+import signal
 import threading
 import time
 
@@ -12,6 +14,8 @@ from compute_to_data import launcher, outputs, supervision, workspace
 from compute_to_data.errors import (
     ComputeToDataError,
     EngineError,
+    EngineOutOfReach,
+    OutOfReach,
     ReasonCode,
     TaskFailed,
 )
@@ -45,18 +49,37 @@ def run_in_sandbox(execution: Execution) -> None:
     if started is None:
         execution.stop_if_cancelled()
         _start(execution, job)
-        started = time.time()  # asking the engine would cost a tenth of a short task
     shown = live.LiveLogs(execution)
-    grace = execution.bench.configuration.worker.stop_grace_seconds
-    watch = supervision.Watch(execution.bench.stopping, execution.cancelled_by, grace, shown.show)
+    watch = supervision.Watch(execution.bench.stopping, execution.cancelled_by, execution.grace, shown.show)
     try:
-        execution.exit = supervision.supervise(engine, job, watch, started)
+        execution.exit = supervision.supervise(engine, job, watch, _ran(execution, started))
+    except OutOfReach:
+        raise
     except ComputeToDataError:
         _collect_logs(execution, job)
         raise
+    if execution.adopted and not execution.exit.certain:
+        engine.remove(job.task_id)
+        raise EngineOutOfReach(f"task {job.task_id}", "the engine lost sight of its job while nobody watched")
     execution.exit_status = str(execution.exit.status)
     execution.logs = engine.logs(job.task_id)
     shown.show_last(execution.logs)
+
+
+def _ran(execution: Execution, started: float | None) -> float:
+    """For how many seconds the job has run, on a clock that nobody sets; by the wall's where the
+    host was started anew since. ``started``: when the engine says it was; None: just now."""
+    if started is None:
+        return 0.0
+    boot, moment = execution.notes.get("began") or ("", 0.0)
+    return max(0.0, time.monotonic() - moment if boot == _boot() else time.time() - started)
+
+
+def _boot() -> str:
+    """Names the host's present run, through which ``time.monotonic`` is one clock for all processes."""
+    with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+    return "unknown"
 
 
 def _collect_logs(execution: Execution, job: Job) -> None:
@@ -122,7 +145,7 @@ def _start(execution: Execution, job: Job) -> None:
     if execution.resumed or not execution.queued:
         execution.bench.engine.remove(job.task_id)  # made, but never started; or nobody's any more
         workspace.discard(job.outputs)
-    execution.notes.put(attempt=attempt, image_digest=job.image.digest)
+    execution.notes.put(attempt=attempt, image_digest=job.image.digest, began=[_boot(), time.monotonic()])
     execution.bench.engine.prepare(job.outputs)
     record.move_to(State.RUNNING, {"attempt": str(attempt), "image_digest": job.image.digest})
     execution.bench.engine.start(job)
@@ -187,8 +210,9 @@ def _check_exit(execution: Execution, exit: Exit, job: Job) -> None:
             f"the task needed more than its {job.limits.memory_bytes} bytes and was ended",
             "Ask for more in limits.memory_bytes",
         )
-    grace = execution.bench.configuration.worker.stop_grace_seconds
-    if execution.adopted and exit.finished - exit.started > job.limits.walltime_seconds + grace + 1:
+    longest = job.limits.walltime_seconds + execution.grace + 1
+    ran = min(exit.finished - exit.started, _ran(execution, exit.started))  # the first by a clock that may be set
+    if execution.adopted and ran > longest:
         raise TaskFailed(  # it ended by itself, too late, while no worker watched
             ReasonCode.WALLTIME_EXCEEDED,
             "walltime",
@@ -197,8 +221,16 @@ def _check_exit(execution: Execution, exit: Exit, job: Job) -> None:
         )
     if exit.status != 0:
         said = execution.role.explanation(exit, execution.logs)
-        cause = f"exited with status {exit.status}" + (f": {printable(said)}" if said else "")
+        cause = f"exited with status {exit.status}{_signal(exit.status)}" + (f": {printable(said)}" if said else "")
         raise TaskFailed(ReasonCode.NONZERO_EXIT, "program", cause, f"{STDERR_NAME} holds what it wrote")
+
+
+def _signal(status: int) -> str:
+    """What a shell's status says of the signal that ended a program."""
+    try:
+        return f" (as {signal.Signals(status - 128).name} ends a program)"
+    except ValueError:
+        return ""
 
 
 def remove_job_meanwhile(execution: Execution) -> None:
@@ -218,6 +250,8 @@ def remove_job_meanwhile(execution: Execution) -> None:
     def joined() -> None:
         thread.join()
         for error in problem:
+            if isinstance(error, OutOfReach):
+                raise error
             log.warning("task %s: its job is still in the engine: %s", job_id, error)
 
     execution.after_sandbox = joined

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+from collections.abc import Iterator
 
-from compute_to_data import outputs, provenance
+from compute_to_data import crate, outputs, provenance, workspace
 from compute_to_data.errors import (
+    Code,
+    EngineError,
     NotFound,
 )
 from compute_to_data.model import (
@@ -59,6 +63,8 @@ def _make_collections(execution: Execution) -> None:
 
 def push_forgetting(execution: Execution) -> None:
     """Should the task fail, whatever an interrupted attempt registered is forgotten again."""
+    crate = os.path.join(execution.private, CRATE_NAME)
+    execution.undo.push(f"delete {crate}", functools.partial(delete, crate))
     execution.undo.push(f"unregister what is in {execution.record.collection}", functools.partial(_forget, execution))
 
 
@@ -78,6 +84,28 @@ def _forget_below(catalog: Catalog, collection: str) -> None:
         if isinstance(child, Collection):
             _forget_below(catalog, child.logical_path)
     catalog.remove(collection)
+
+
+def clear_lost(execution: Execution) -> None:
+    """What an attempt registered whose notes are lost goes, file and all, in the owner's session: it
+    lies in the task's directory of the vault, where its logical path alone would not put it."""
+    resource, collection = execution.bench.resource, execution.record.collection
+    directory = workspace.task_directory(resource, collection)
+    for one in _objects_below(execution.record.catalog, collection):
+        places = [replica.physical_path for replica in one.replicas if replica.leaf == resource.name]
+        usual = workspace.task_directory(resource, one.logical_path)
+        if any(place.startswith(f"{directory}/") and place != usual for place in places):
+            execution.record.catalog.remove(one.logical_path)
+    for folder, _, _ in os.walk(directory, topdown=False):
+        workspace.discard_empty(folder)
+
+
+def _objects_below(catalog: Catalog, collection: str) -> Iterator[DataObject]:
+    for child in catalog.children(collection):
+        if isinstance(child, Collection):
+            yield from _objects_below(catalog, child.logical_path)
+        else:
+            yield child
 
 
 def _remove_collection(execution: Execution, collection: str) -> None:
@@ -114,7 +142,7 @@ def _content(physical_path: str) -> bytes:
 
 
 def _crate_file(execution: Execution) -> Registration:
-    file = _write_beside(execution, CRATE_NAME, provenance.crate(_outcome(execution)))
+    file = _write_beside(execution, CRATE_NAME, crate.crate(_outcome(execution)))
     execution.undo.push(f"delete {file.physical_path}", functools.partial(delete, file.physical_path))
     return file
 
@@ -122,10 +150,17 @@ def _crate_file(execution: Execution) -> Registration:
 def _write_beside(execution: Execution, name: str, content: bytes) -> Registration:
     """Write a file of our own beside the outputs directory, which no job has ever seen."""
     folder = execution.private
-    os.makedirs(folder, mode=0o755, exist_ok=True)
     physical_path = os.path.join(folder, name)
-    with open(physical_path, "wb") as file:
-        file.write(content)
+    try:
+        os.makedirs(folder, mode=0o755, exist_ok=True)
+        with open(physical_path, "wb") as file:
+            file.write(content)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            delete(physical_path)  # half of it
+        vault = f"the vault of resource {execution.bench.resource.name}"
+        cause = f"{name} cannot be written there ({error.strerror})"
+        raise EngineError(vault, cause, "An administrator makes room", code=Code.UNIX_FILE_OPEN_ERR) from error
     return Registration(
         f"{execution.record.collection}/{name}", physical_path, len(content), outputs.checksum_of(content)
     )

@@ -163,7 +163,7 @@ class TestRunningAgain:
             assert session.submit({**document, "name": "else"}, reuse=True).is_reused
             assert not session.submit(document).is_reused
 
-    @pytest.mark.parametrize("difference", ["input", "image", "parameter", "gone", "failed"])
+    @pytest.mark.parametrize("difference", ["input", "parameter", "gone", "failed"])
     def test_what_differs_is_computed(self, site: TrialSite, session: c2d.Session, difference: str) -> None:
         site.alice.write(f"{HOME}/a.txt", b"1")
         script = "cat /inputs/a.txt > /outputs/b; " + ("exit 1" if difference == "failed" else "true")
@@ -173,8 +173,6 @@ class TestRunningAgain:
             first.wait()
             if difference == "input":
                 site.alice.write(f"{HOME}/a.txt", b"2", force=True)
-            elif difference == "image":
-                (site.folder / "tools" / "new").write_text("")
             elif difference == "parameter":
                 document["process"]["environment"] = {"K": "v"}
             elif difference == "gone":

@@ -23,7 +23,7 @@ def told(site: TrialSite, resource: str = COMPUTE) -> list[Avu]:
 
 
 def publish(site: TrialSite, configuration: Configuration, resource: str = COMPUTE) -> None:
-    offer.publish(site.storage.catalog, configuration, resource, Avu("irods::compute_to_data::worker", "w", "1"))
+    offer.publish(site.storage.catalog, configuration, resource)
 
 
 def configured(site: TrialSite, **sections: Any) -> Configuration:
@@ -57,11 +57,10 @@ def test_it_changes_only_what_differs(site: TrialSite) -> None:
             seen.append((set(add), set(remove)))
             catalog.annotate(entity, add=add, remove=remove)
 
-    sign = Avu("irods::compute_to_data::worker", "w", "1")
-    offer.publish(Watched(), site.configuration, COMPUTE, sign)  # type: ignore[arg-type]
-    offer.publish(Watched(), configured(site, images=["tools", "more"]), COMPUTE, sign)  # type: ignore[arg-type]
-    offer.publish(Watched(), configured(site, images=["more"]), COMPUTE, sign)  # type: ignore[arg-type]
-    name = sign.attribute.replace("worker", "offer")
+    offer.publish(Watched(), site.configuration, COMPUTE)  # type: ignore[arg-type]
+    offer.publish(Watched(), configured(site, images=["tools", "more"]), COMPUTE)  # type: ignore[arg-type]
+    offer.publish(Watched(), configured(site, images=["more"]), COMPUTE)  # type: ignore[arg-type]
+    name = "irods::compute_to_data::offer"
     assert seen[1] == ({Avu(name, '{"name": "more"}', "image")}, set())
     assert seen[2] == (set(), {Avu(name, '{"name": "tools"}', "image")})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,11 +11,17 @@ from docker.errors import APIError, DockerException
 from requests.exceptions import ReadTimeout
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from compute_to_data.errors import EngineError, ImageMissing
+from compute_to_data.errors import EngineError, EngineOutOfReach, ImageMissing
 
 # What the daemon's text holds -> (cause, remedy). The first that fits is taken.
 _KNOWN: tuple[tuple[str, type[EngineError], str, str], ...] = (
     (r"No such image", ImageMissing, "the engine no longer holds its image", "load the image again"),
+    (
+        r"containerd\.sock|transport is closing|error reading from server",
+        EngineOutOfReach,
+        "the Docker daemon has lost its containerd",
+        "see whether both run",
+    ),
     (
         r"executable file not found|no such file or directory: unknown",
         EngineError,
@@ -48,6 +55,10 @@ _KNOWN: tuple[tuple[str, type[EngineError], str, str], ...] = (
 )
 
 
+_NONSENSE = (LookupError, TypeError, ValueError, AttributeError, struct.error)
+"""What reading an answer raises that is none of Docker's."""
+
+
 def timed_out(error: BaseException) -> bool:
     """Whether the daemon was there and just took longer than it was given.
 
@@ -73,11 +84,14 @@ def explained(subject: str, error: Exception) -> EngineError:
                 return kind(subject, f"{cause} ({text})", remedy)
         return EngineError(subject, f"Docker refused: {text}")
     if timed_out(error):
-        return EngineError(subject, "Docker did not answer in time", "see its load, or raise 'timeout_seconds'")
+        return EngineOutOfReach(subject, "Docker did not answer in time", "see its load, or raise 'timeout_seconds'")
     if _comes_from(error, PermissionError):
         remedy = "let the worker's account use it: on most hosts, put it in the group 'docker'"
-        return EngineError(subject, "the Docker daemon's socket may not be used by this account", remedy)
-    return EngineError(
+        return EngineOutOfReach(subject, "the Docker daemon's socket may not be used by this account", remedy)
+    if isinstance(error, _NONSENSE):
+        cause = f"what answers at the Docker daemon's socket makes no sense ({type(error).__name__}: {error})"
+        return EngineOutOfReach(subject, cause, "see what listens there: 'socket' in the engine's settings")
+    return EngineOutOfReach(
         subject,
         f"the Docker daemon does not answer ({error})",
         "start it, or name its socket in the engine's settings",
@@ -89,5 +103,5 @@ def asking_about(subject: str) -> Iterator[None]:
     """Failures of the daemon or of the way to it become :class:`EngineError`."""
     try:
         yield
-    except (DockerException, OSError, HTTPError) as error:  # of requests, all are OSErrors
+    except (DockerException, OSError, HTTPError, *_NONSENSE) as error:  # of requests, all are OSErrors
         raise explained(subject, error) from error

@@ -95,7 +95,7 @@ class Database:
                     connection.execute("ROLLBACK")
                 raise
         except sqlite3.OperationalError as error:
-            raise zone_error(Code.SYS_INTERNAL_ERR, self._file, f"the catalog failed: {error}") from error
+            raise zone_error(Code.CATALOG_NOT_CONNECTED, self._file, f"the catalog failed: {error}") from error
 
     def close(self) -> None:
         """Close the connections of all threads; a later use opens new ones."""

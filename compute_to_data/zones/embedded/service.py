@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import replace
 
 from compute_to_data.errors import Code
-from compute_to_data.model import EntityKind, Replica, User
+from compute_to_data.model import Avu, Entity, EntityKind, Replica, User
 from compute_to_data.ports import Catalog
 from compute_to_data.zones.embedded import avus, nodes, replication, rights
 from compute_to_data.zones.embedded.rights import Actor
@@ -48,6 +49,14 @@ class EmbeddedStorage:
 
     def verify(self, data_object: str, number: int) -> str:
         return replication.verify(self._store, self._administering, data_object, number)
+
+    def annotate(self, entity: Entity, *, add: Iterable[Avu] = (), remove: Iterable[Avu] = ()) -> None:
+        with self._store.database.writing() as connection:
+            avus.annotate(connection, self._administering(connection), [entity], list(add), list(remove))
+
+    def avus(self, entity: Entity) -> tuple[Avu, ...]:
+        with self._store.database.reading() as connection:
+            return avus.read(connection, self._administering(connection), entity)
 
     def tasks(self, attribute: str, value: str | None, units: str, *, limit: int | None = None) -> tuple[str, ...]:
         question = avus.Question(EntityKind.COLLECTION, attribute, value, units, limit=limit)

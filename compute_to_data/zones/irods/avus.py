@@ -32,11 +32,13 @@ _NAMES = {
 _BETWEEN = {EntityKind.DATA_OBJECT: "/", EntityKind.USER: "#"}
 
 
-def annotate(connection: Connection, entity: Entity, add: Sequence[Avu], remove: Sequence[Avu]) -> None:
+def annotate(
+    connection: Connection, entity: Entity, add: Sequence[Avu], remove: Sequence[Avu], *, administering: bool = False
+) -> None:
     """As ``Catalog.annotate``: one atomic call."""
     check_avus((*remove, *add), shown(entity.name))
     request = {
-        "admin_mode": False,
+        "admin_mode": administering,
         "entity_name": _name_in_a_call(connection, entity),
         "entity_type": entity.kind.value,
         "operations": [*_operations("remove", remove), *_operations("add", add)],

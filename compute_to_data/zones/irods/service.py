@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from irods.account import iRODSAccount
 from irods.connection import Connection
 
 from compute_to_data.errors import Code, ConfigurationError, ZoneError
-from compute_to_data.model import DataObject, EntityKind, Replica, User, UserKind
+from compute_to_data.model import Avu, DataObject, Entity, EntityKind, Replica, User, UserKind
 from compute_to_data.ports import Catalog
 from compute_to_data.zones.irods import accounts, avus, lookup, replication
 from compute_to_data.zones.irods.connections import CALL_SECONDS, Connections
@@ -104,6 +105,14 @@ class IrodsStorage:
     def verify(self, data_object: str, number: int) -> str:
         found = self._ask(data_object, replication.need_object, data_object)
         return replication.verify(found.replicas, data_object, number)
+
+    def annotate(self, entity: Entity, *, add: Iterable[Avu] = (), remove: Iterable[Avu] = ()) -> None:
+        added, removed = list(add), list(remove)
+        if added or removed:
+            self._ask(entity.name, functools.partial(avus.annotate, administering=True), entity, added, removed)
+
+    def avus(self, entity: Entity) -> tuple[Avu, ...]:
+        return self._ask(entity.name, avus.read, entity)
 
     def tasks(self, attribute: str, value: str | None, units: str, *, limit: int | None = None) -> tuple[str, ...]:
         question = avus.Question(EntityKind.COLLECTION, attribute, value, units, limit=limit)
