@@ -278,16 +278,14 @@ def _rerun(call: Call) -> int:
 
 
 def _show(call: Call) -> int:
-    status = found(call, call.options.task).status()
+    task = found(call, call.options.task)
+    status, request = task.status(), task.request()
     document = status.document()
     kept = ("task_id", "name", "state", "role", "resource", "image", "image_digest", "engine", "version")
     shown = {name: document[name] for name in (*kept, "inputs", "commands", "parameters")}
-    shown["repeat"] = f"c2d rerun {status.task_id}"
-    lines = [
-        ("task_id", status.task_id),
-        ("state", status.state.value),
-        *_made_of(document),
-        ("repeat", shown["repeat"]),
-    ]
-    call.out.facts(shown, lines)
+    shown |= {"request": request, "repeat": f"c2d rerun {status.task_id}"}
+    lines = [("task_id", status.task_id), ("state", status.state.value), *_made_of(document)]
+    if not status.inputs:  # it did not get as far as recording what it used
+        lines += [(f"input {kind}", path) for one in request["inputs"] for kind, path in one.items()]
+    call.out.facts(shown, [*lines, ("repeat", shown["repeat"])])
     return 0

@@ -13,6 +13,7 @@ from compute_to_data import selection, submission
 from compute_to_data.client import results
 from compute_to_data.client.status import TaskStatus, status_of
 from compute_to_data.configuration import Configuration
+from compute_to_data.documents import request
 from compute_to_data.errors import (
     AccessDenied,
     NotFound,
@@ -23,6 +24,7 @@ from compute_to_data.errors import (
 from compute_to_data.model import Access, Avu, Entity, EntityKind, name_of
 from compute_to_data.ports import Catalog
 from compute_to_data.record import CANCEL, State, require
+from compute_to_data.task import REQUEST_NAME
 
 if TYPE_CHECKING:
     from compute_to_data.client.session import Session
@@ -147,6 +149,11 @@ class TaskHandle:
         asked = Avu(self.session.attributes.named(CANCEL), str(self.session.user), status.resource)
         self.catalog.annotate(self._entity, add=[asked])
         self.call_worker()
+
+    def request(self) -> dict[str, Any]:
+        """The request as it was accepted, in our own format."""
+        path = f"{self.collection}/{REQUEST_NAME}"
+        return request.document(submission.recorded_task(self.catalog.read(path), path))
 
     def rerun(self) -> TaskHandle:
         """Submit the same again: a new task beside this one, on the data objects that this one had.
