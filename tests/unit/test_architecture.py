@@ -31,8 +31,9 @@ FLOORS = [
     {"worker", "rule_boundary", "client", "arrivals"},
     {"dispatch", "rule"},
     {"policy_boundary"},
-    {"rulebase", "policies", "cli", "demo"},
+    {"rulebase", "policies", "demo"},
     {"doctor"},
+    {"cli"},
 ]
 ADAPTERS = {"zones", "engines", "images"}
 """Adapters import ports, model, errors and configuration values; nothing but the doors below opens them."""
