@@ -135,6 +135,7 @@ def _submit(call: Call) -> int:
         resource=options.resource,
         output_collection=session.absolute(options.output_collection) if options.output_collection else "",
         image=options.image,
+        reuse=options.reuse,
     )
     return _submitted(call, task)
 
@@ -155,10 +156,13 @@ def _submitted(call: Call, task: TaskHandle) -> int:
     """Say the id; wait, where that was asked for."""
     if not call.options.wait:
         status = task.status()
-        call.out.note(f"queued on {status.resource} ({status.choice}); results go to {task.collection}")
+        how = (
+            "reused: an identical earlier task" if task.is_reused else f"queued on {status.resource} ({status.choice})"
+        )
+        call.out.note(f"{how}; results {'are in' if task.is_reused else 'go to'} {task.collection}")
         call.out.result(status.document(), task.id)
         return 0
-    call.out.note(f"task {task.id}")
+    call.out.note(f"task {task.id}{' is reused: it computed the same earlier' if task.is_reused else ''}")
     status = task.wait(on_change=lambda now: call.out.note(told(now)))
     return ended(call, status)
 

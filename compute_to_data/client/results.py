@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -90,12 +89,11 @@ def outputs(catalog: Catalog, collection: str) -> Mapping[str, Result]:
 
 def expected(catalog: Catalog, collection: str) -> tuple[str, ...]:
     """The names of the outputs that the task's crate lists; none without a crate."""
+    from compute_to_data import crate
+
     try:
-        graph = json.loads(catalog.read(f"{collection}/{CRATE_NAME}"))["@graph"]
-        parts = next(one for one in graph if one.get("@id") == "./")["hasPart"]
-        names = {one["@id"]: one.get("name", one["@id"]) for one in graph if one.get("@type") == "File"}
-        return tuple(str(names[part["@id"]]) for part in parts if part["@id"] in names)
-    except (ComputeToDataError, ValueError, LookupError, TypeError, AttributeError, StopIteration):
+        return crate.output_names(catalog.read(f"{collection}/{CRATE_NAME}")) or ()
+    except ComputeToDataError:
         return ()
 
 

@@ -132,16 +132,25 @@ class Session:
         output_collection: str = "",
         image: str = "",
         task_id: str = "",
+        reuse: bool = False,
     ) -> TaskHandle:
         """Submit a task: a document as in docs/task-format.md, or of another accepted format.
 
         What is given beside it stands above what it says. Without an output collection anywhere,
-        it is :attr:`results`. Raises Refused (InvalidRequest) or the zone's error; then there is no task.
+        it is :attr:`results`. ``reuse``: an identical earlier task that completed, if there is one,
+        is returned instead (its ``is_reused`` says so).
+        Raises Refused (InvalidRequest) or the zone's error; then there is no task.
         """
         from compute_to_data.client import tasks
 
         return tasks.submit(
-            self, document, resource=resource, output_collection=output_collection, image=image, task_id=task_id
+            self,
+            document,
+            resource=resource,
+            output_collection=output_collection,
+            image=image,
+            task_id=task_id,
+            reuse=reuse,
         )
 
     def task(self, task_id: str) -> TaskHandle:

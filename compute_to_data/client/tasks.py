@@ -13,11 +13,9 @@ from compute_to_data import selection, submission
 from compute_to_data.client import results
 from compute_to_data.client.status import TaskStatus, status_of
 from compute_to_data.configuration import Configuration
-from compute_to_data.documents import request
 from compute_to_data.errors import (
     AccessDenied,
     ConfigurationError,
-    InvalidRequest,
     NotFound,
     ReasonCode,
     Refused,
@@ -26,7 +24,6 @@ from compute_to_data.errors import (
 from compute_to_data.model import Access, Avu, Entity, EntityKind, name_of
 from compute_to_data.ports import Catalog
 from compute_to_data.record import State, require
-from compute_to_data.task import REQUEST_NAME
 
 if TYPE_CHECKING:
     from compute_to_data.client.session import Session
@@ -46,6 +43,8 @@ class TaskHandle:
         self.session = session
         self.collection = collection
         self.catalog = catalog or session.catalog
+        self.is_reused = False
+        """Whether submitting found this earlier task, and made no new one."""
 
     def __repr__(self) -> str:
         return f"<TaskHandle {self.collection}>"
@@ -154,13 +153,8 @@ class TaskHandle:
         self.call_worker()
 
     def request(self) -> dict[str, Any]:
-        """The request as it was accepted, without its version: what to submit to run it again."""
-        content = self.catalog.read(f"{self.collection}/{REQUEST_NAME}")
-        document = request.document(submission.recorded_task(content, f"{self.collection}/{REQUEST_NAME}"))
-        inputs = list(self.status().inputs)
-        if inputs and any("next_of" in one for one in document.get("inputs", ())):
-            document["inputs"] = [{"object": path} for path in inputs]  # the ones it claimed, not the next
-        return document
+        """The request that repeats the task on the very data objects it had (``submission.again``)."""
+        return submission.again(self.catalog, self.session.attributes, self.collection)
 
     def rerun(self) -> TaskHandle:
         """Submit the same again: a new task beside this one, on the same inputs."""
@@ -214,31 +208,25 @@ def submit(
     output_collection: str = "",
     image: str = "",
     task_id: str = "",
+    reuse: bool = False,
 ) -> TaskHandle:
     """As :meth:`Session.submit`."""
-    if isinstance(document, Mapping):
-        document = _with_image(dict(document), image)
-        if "output_collection" not in document and "external" not in document and not output_collection:
-            output_collection = session.results
-            session.catalog.create_collection(output_collection, parents=True)
+    names_own = isinstance(document, Mapping) and ("output_collection" in document or "external" in document)
+    if not names_own and not output_collection:
+        output_collection = session.results
+        session.catalog.create_collection(output_collection, parents=True)
     submitted = submission.submit(
         session.catalog,
         session.configuration,
         document,
         resource=resource,
         output_collection=output_collection,
+        image=image,
         task_id=task_id,
+        reuse_earlier=reuse,
     )
     task = TaskHandle(session, submitted.collection)
-    task.call_worker()
+    task.is_reused = submitted.reused
+    if not task.is_reused:
+        task.call_worker()
     return task
-
-
-def _with_image(document: dict[str, Any], image: str) -> dict[str, Any]:
-    """The same request with another image, in the part of it that has one."""
-    if not image:
-        return document
-    for part in ("process", "notebook", "container"):
-        if isinstance(document.get(part), Mapping):
-            return {**document, part: {**document[part], "image": image}}
-    raise InvalidRequest("image", "the request has no process and no notebook whose image could be another")
