@@ -162,7 +162,7 @@ def _submitted(call: Call, task: TaskHandle) -> int:
         call.out.note(f"{where} {task.collection}")
         call.out.result(status.document(), task.id)
         return 0
-    call.out.note(f"task {task.id}")
+    call.out.note(f"task {task.id}{' is reused: it computed the same earlier' if task.is_reused else ''}")
     status = task.wait(on_change=lambda now: call.out.note(told(now)))
     return ended(call, status)
 

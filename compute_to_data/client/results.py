@@ -97,6 +97,7 @@ def outputs(catalog: Catalog, collection: str) -> Mapping[str, Result]:
 
 def expected(catalog: Catalog, collection: str) -> tuple[str, ...]:
     """The names of the outputs that the task's crate lists; none without a crate."""
+
     try:
         return crate.output_names(catalog.read(f"{collection}/{CRATE_NAME}")) or ()
     except ZoneError:
