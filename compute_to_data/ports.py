@@ -290,12 +290,14 @@ class Job:
 @dataclass(frozen=True)
 class Exit:
     """How a job ended. Times are Unix seconds; ``status`` is the first process's, 128+n when
-    a signal ended it."""
+    a signal ended it. Not ``certain``: the engine may have lost sight of the job, as when it or the
+    host was killed, and says so with this status."""
 
     status: int
     out_of_memory: bool
     started: float
     finished: float
+    certain: bool = True
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def start(
     workload_id = f"w-{secrets.token_hex(6)}"
     collection = f"{project}/{WORKLOADS}/{workload_id}"
     record = WorkloadRecord(catalog, configuration.attributes, collection, workload.resource)
-    facts = {INSTANCES: str(instances), DATASET: dataset, "name": name, "image": image}
+    facts = {INSTANCES: str(instances), DATASET: dataset, "name": name}
     catalog.create_collection(f"{project}/{WORKLOADS}", parents=True)
     submission.record_sealed(record, workload.document(), lambda: record.declare(WorkloadState.STARTED, facts))
     return Started(workload_id, collection, workload.resource, choice.reason)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import cached_property
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compute_to_data import configuration as configuration_module
 from compute_to_data import zones
@@ -15,6 +16,10 @@ from compute_to_data.configuration import Attributes, Configuration
 from compute_to_data.errors import ConfigurationError, InvalidRequest, NotFound
 from compute_to_data.model import Collection, User
 from compute_to_data.ports import ClientCatalog
+
+if TYPE_CHECKING:
+    from compute_to_data.client.finding import Listed
+    from compute_to_data.client.tasks import TaskHandle
 
 PROJECT_VARIABLE = "C2D_PROJECT"
 SITE_CONFIGURATION = "/etc/irods/compute_to_data.json"
@@ -46,6 +51,7 @@ class Session:
         self.settings = settings
         self._session_file = session_file
         self._project = project
+        self._given_back: list[Callable[[], None]] = []
 
     @property
     def user(self) -> User:
@@ -118,9 +124,47 @@ class Session:
         """A logical path; a relative one is meant from home, as ``iput`` means it after ``icd``."""
         return (path if path.startswith("/") else f"{self.home}/{path}").rstrip("/") or "/"
 
+    def submit(
+        self,
+        document: Any,
+        *,
+        resource: str = "",
+        output_collection: str = "",
+        image: str = "",
+        task_id: str = "",
+    ) -> TaskHandle:
+        """Submit a task: a document as in docs/task-format.md, or of another accepted format.
+
+        What is given beside it stands above what it says. Without an output collection anywhere,
+        it is :attr:`results`. Raises Refused (InvalidRequest) or the zone's error; then there is no task.
+        """
+        from compute_to_data.client import tasks
+
+        return tasks.submit(
+            self, document, resource=resource, output_collection=output_collection, image=image, task_id=task_id
+        )
+
+    def task(self, task_id: str) -> TaskHandle:
+        """The task of an id, of a unique beginning of one, or of its collection's logical path.
+        NotFound; InvalidRequest when several are meant."""
+        from compute_to_data.client import finding
+
+        return finding.find(self, task_id)
+
+    def tasks(self, *, limit: int | None = None, offset: int = 0, **chosen: Any) -> list[Listed]:
+        """One's tasks, the newest first; ``chosen`` as the fields of :class:`finding.Filter`."""
+        from compute_to_data.client import finding
+
+        return finding.tasks(self, finding.Filter(**chosen), limit=limit, offset=offset)
+
+    def on_close(self, give_back: Callable[[], None]) -> None:
+        """Have something else given back with the session."""
+        self._given_back.append(give_back)
+
     def close(self) -> None:
         """Give back connections."""
-        self.catalog.close()
+        for give_back in (*self._given_back, self.catalog.close):
+            give_back()
 
     def __enter__(self) -> Session:
         return self

@@ -113,7 +113,7 @@ class ProcessEngine:
         except FileNotFoundError as error:  # there was none, or it was removed meanwhile
             raise EngineOutOfReach(f"task {task_id}", "the engine holds no job for it") from error
         if end is None:
-            return Exit(_KILLED, False, started, time.time())
+            return Exit(_KILLED, False, started, time.time(), certain=False)
         return Exit(end["status"], False, started, end["finished"])
 
     def started(self, task_id: str) -> float | None:

@@ -122,7 +122,7 @@ class Role(ABC):
         retain.expect_leftovers(execution)
 
     def _take_steps(self, execution: Execution) -> None:
-        if not execution.resumed:  # else there may be a job, whose words are to be kept
+        if execution.queued:  # later, there may be something to take back, or a job's words to keep
             execution.stop_if_cancelled()
         inputs = stage_in.authorise(execution)
         stage_in.choose_resource(execution)
@@ -132,8 +132,8 @@ class Role(ABC):
             if not execution.exited_before:
                 execution.sandbox = dataset.sandbox(execution)
             sandbox.run_in_sandbox(execution)
+            execution.stop_if_cancelled()  # a worker killed just then may have ended the job for that
             sandbox.check(execution)
-            execution.stop_if_cancelled()
             retain.begin_again(execution)
             results = stage_out.register(execution)
             stage_out.annotate(execution)

@@ -14,6 +14,7 @@ from compute_to_data import launcher, outputs, supervision, workspace
 from compute_to_data.errors import (
     ComputeToDataError,
     EngineError,
+    EngineOutOfReach,
     OutOfReach,
     ReasonCode,
     TaskFailed,
@@ -62,6 +63,9 @@ def run_in_sandbox(execution: Execution) -> None:
     except ComputeToDataError:
         _collect_logs(execution, job)
         raise
+    if execution.adopted and not execution.exit.certain:
+        engine.remove(job.task_id)
+        raise EngineOutOfReach(f"task {job.task_id}", "the engine lost sight of its job while nobody watched")
     execution.exit_status = str(execution.exit.status)
     execution.logs = engine.logs(job.task_id)
     shown.show_last(execution.logs)

@@ -25,11 +25,14 @@ FLOORS = [
     {"record", "outputs", "workspace", "presence", "notes"},
     {"staging", "supervision", "sign_of_life", "workload"},
     {"provenance", "selection", "offer"},
+    {"crate"},
+    {"reuse"},
     {"submission", "roles"},
     {"workloads", "tending"},
-    {"worker", "rule_boundary", "client"},
+    {"worker", "rule_boundary", "client", "arrivals"},
     {"dispatch", "rule"},
-    {"rulebase", "cli", "demo"},
+    {"policy_boundary"},
+    {"rulebase", "policies", "cli", "demo"},
     {"doctor"},
 ]
 ADAPTERS = {"zones", "engines", "images"}

@@ -28,6 +28,7 @@ from compute_to_data.ports import Exit, Image, Job, Logs
 
 _SHORTEST_WAIT = 0.05  # seconds; an ended container's answer needs some time, too
 _FRAME = struct.Struct(">BxxxL")
+_UNKNOWN = 255  # what containerd says of a process that nobody saw end; a program may, too
 _NEVER = "0001-01-01T00:00:00Z"
 
 
@@ -148,6 +149,7 @@ class DockerEngine:
             out_of_memory=state["OOMKilled"],
             started=_seconds(state["StartedAt"]),
             finished=_seconds(state["FinishedAt"]),
+            certain=state["ExitCode"] != _UNKNOWN,
         )
 
     def started(self, task_id: str) -> float | None:
