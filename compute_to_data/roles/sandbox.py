@@ -60,6 +60,11 @@ def _run(execution: Execution) -> None:
         execution.exit = supervision.supervise(engine, job, watch, _ran(execution, started))
     except OutOfReach:
         raise
+    except supervision.Detached:
+        if job.sandbox is not None:  # it ends with its worker, which is no fault of the task
+            engine.remove(job.task_id)
+            execution.notes.put(attempt=execution.notes.get("attempt") - 1)
+        raise
     except ComputeToDataError:
         _collect_logs(execution, job)
         raise
@@ -117,6 +122,7 @@ def _job(execution: Execution) -> Job:
         inputs=tuple(staged.mount for staged in execution.staged),
         environment=program.environment,
         working_directory=program.working_directory,
+        sandbox=execution.sandbox,
     )
 
 
