@@ -62,13 +62,13 @@ def output_avus(attributes: Attributes, facts: tuple[Avu, ...], inputs: int) -> 
 def fingerprint(task: Task, role: str, inputs: Iterable[tuple[str, str]]) -> str:
     """What must be the same for two tasks of one image to compute the same: a SHA-256 in hex over
     role, process or notebook with its parameters, expected outputs, and the inputs' names and
-    checksums. '' when a checksum is unknown.
+    checksums. '' when a checksum is unknown, and for a workload's task, whose dataset it does not name.
 
     What the image's name stood for, its digest, is a fact of its own: it is known only where the
     task ran. Limits, name and metadata change no result.
     """
     known = [list(one) for one in inputs]
-    if not all(checksum for _, checksum in known):
+    if task.workload or not all(checksum for _, checksum in known):
         return ""
     document = request.document(task)
     asked = {name: document[name] for name in ("process", "notebook", "expected_outputs") if name in document}

@@ -137,8 +137,6 @@ def _submit(call: Call) -> int:
         image=options.image,
         reuse=options.reuse,
     )
-    if task.is_reused:
-        call.out.note(f"taken instead of a new task: {task.id}, which computed the same from the same inputs")
     return _submitted(call, task)
 
 
@@ -158,11 +156,12 @@ def _submitted(call: Call, task: TaskHandle) -> int:
     """Say the id; wait, where that was asked for."""
     if not call.options.wait:
         status = task.status()
-        where = f"queued on {status.resource} ({status.choice}); results go to" if not task.is_reused else "results in"
+        reused = "reused: it computed the same earlier; results are in"
+        where = reused if task.is_reused else f"queued on {status.resource} ({status.choice}); results go to"
         call.out.note(f"{where} {task.collection}")
         call.out.result(status.document(), task.id)
         return 0
-    call.out.note(f"task {task.id}")
+    call.out.note(f"task {task.id}{' is reused: it computed the same earlier' if task.is_reused else ''}")
     status = task.wait(on_change=lambda now: call.out.note(told(now)))
     return ended(call, status)
 
@@ -279,7 +278,7 @@ def _rerun(call: Call) -> int:
 
 def _show(call: Call) -> int:
     task = found(call, call.options.task)
-    status, request = task.status(), task.request()
+    status, request = task.status(), task.recorded_request()
     document = status.document()
     kept = ("task_id", "name", "state", "role", "resource", "image", "image_digest", "engine", "version")
     shown = {name: document[name] for name in (*kept, "inputs", "commands", "parameters")}

@@ -151,6 +151,10 @@ class TaskHandle:
         self.call_worker()
 
     def request(self) -> dict[str, Any]:
+        """The request that repeats the task on the very data objects it had (``submission.again``)."""
+        return submission.again(self.catalog, self.session.attributes, self.collection)
+
+    def recorded_request(self) -> dict[str, Any]:
         """The request as it was accepted, in our own format."""
         path = f"{self.collection}/{REQUEST_NAME}"
         return request.document(submission.recorded_task(self.catalog.read(path), path))
@@ -158,8 +162,7 @@ class TaskHandle:
     def rerun(self) -> TaskHandle:
         """Submit the same again: a new task beside this one, on the data objects that this one had.
         NotFound when they are gone."""
-        document = submission.again(self.catalog, self.session.configuration, self.collection)
-        return self.session.submit(document)
+        return self.session.submit(self.request())
 
     def results(self) -> Mapping[str, results.Result]:
         """What the task made, by name. TaskFailed when it did not succeed, Refused while it runs.

@@ -27,7 +27,7 @@ from compute_to_data.errors import ConfigurationError, EngineError, EngineOutOfR
 from compute_to_data.ports import Exit, Image, Job, Logs
 
 # A path of the sandbox inside a longer text: not the end of another path, not a longer name.
-_SANDBOX_PATH = re.compile(r"(?<![\w./-])/(?:inputs|outputs|tmp)(?![\w-]|\.\w)")
+_SANDBOX_PATH = re.compile(r"(?<![\w./-])/(?:inputs?|outputs?|tmp)(?![\w-]|\.\w)")
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 _KILLED = 128 + signal.SIGKILL
 
@@ -183,6 +183,10 @@ def _write_request(folder: Path, job: Job, image: Path) -> None:
     root = folder / "root"
     (root / "tmp").mkdir(parents=True)
     (root / "outputs").symlink_to(job.outputs)
+    if job.sandbox is not None:
+        (root / "output").symlink_to(job.outputs)
+        if job.sandbox.inputs:
+            (root / "input").symlink_to(job.sandbox.inputs)
     for mount in job.inputs:
         link = root / mount.target.lstrip("/")
         link.parent.mkdir(parents=True, exist_ok=True)

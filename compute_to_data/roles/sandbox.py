@@ -35,6 +35,11 @@ log = logging.getLogger(__name__)
 
 def run_in_sandbox(execution: Execution) -> None:
     """Start the job, or find the one an interrupted attempt started, and wait for its end."""
+    _run(execution)
+    execution.left_sandbox = time.monotonic()
+
+
+def _run(execution: Execution) -> None:
     engine = execution.bench.engine
     started = _started_before(execution)
     execution.adopted = started is not None
@@ -54,6 +59,11 @@ def run_in_sandbox(execution: Execution) -> None:
     try:
         execution.exit = supervision.supervise(engine, job, watch, _ran(execution, started))
     except OutOfReach:
+        raise
+    except supervision.Detached:
+        if job.sandbox is not None:  # it ends with its worker, which is no fault of the task
+            engine.remove(job.task_id)
+            execution.notes.put(attempt=execution.notes.get("attempt") - 1)
         raise
     except ComputeToDataError:
         _collect_logs(execution, job)
@@ -112,6 +122,7 @@ def _job(execution: Execution) -> Job:
         inputs=tuple(staged.mount for staged in execution.staged),
         environment=program.environment,
         working_directory=program.working_directory,
+        sandbox=execution.sandbox,
     )
 
 

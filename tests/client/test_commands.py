@@ -132,7 +132,7 @@ class TestSubmitting:
         first = c2d("submit", file, "--wait", "--output", "json").json["task_id"]
         again = c2d("submit", file, "--reuse")
         assert again.out.strip() == first
-        assert "taken instead of a new task" in again.err
+        assert "reused: it computed the same earlier" in again.err
 
     def test_again(self, working: TrialSite, c2d: C2D) -> None:
         first = c2d("submit", written(working, "echo x > /outputs/x"), "--wait", "--output", "json").json

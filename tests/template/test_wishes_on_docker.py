@@ -34,6 +34,7 @@ def docker_site(docker_answers: None, tmp_path: Path) -> TrialSite:
 
 def from_afar(site: TrialSite, script: str, *wishes: Avu) -> Submitted:
     """Submit with what the catalog says alone, then put wishes on the task."""
+    wait_until(lambda: site.alice.find(EntityKind.RESOURCE, "irods::compute_to_data::offer"), "the worker's offers")
     configuration = offer.read(site.alice, Attributes())
     submitted = submission.submit(site.alice, configuration, site.request("/bin/sh", "-c", script))
     put(site, submitted, *wishes)
@@ -101,7 +102,6 @@ def test_a_killed_worker_leaves_it_to_the_next(docker_site: TrialSite, wishes: t
     command = [sys.executable, "-m", "compute_to_data.worker", "--configuration", str(site.configuration_file)]
     with open(site.folder / "worker.log", "ab") as log:
         first = subprocess.Popen([*command, "--resource", COMPUTE], stdout=log, stderr=log)
-    wait_until(lambda: site.alice.find(EntityKind.RESOURCE, "irods::compute_to_data::offer"), "the worker's offers")
     script = DEAF if wishes else "echo began; while [ ! -e /outputs/go ]; do sleep 0.05; done; echo over"
     submitted = from_afar(site, script, FOLLOW)
     wait_until(lambda: live(site, submitted) == b"began\n", "its first word")
