@@ -313,7 +313,7 @@ class TestFetching:
         assert (folder / "d" / "x").read_text() == "deep\n"
         assert (folder / "STDOUT.txt").read_bytes() == (folder / "STDERR.txt").read_bytes() == b""
         again = c2d("fetch", task["task_id"], str(tmp_path / "new" / "got"), "--output", "json").json
-        assert (again["fetched"], len(again["kept"])) == ([], 5)
+        assert (again["fetched"], len(again["kept"])) == ([], 7)
 
     def test_it_goes_on_where_it_was_interrupted(self, task: dict[str, Any], c2d: C2D, tmp_path: Path) -> None:
         c2d("fetch", task["task_id"], str(tmp_path))
