@@ -73,7 +73,9 @@ def _submit_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--wait", action="store_true", help="wait for its end, and tell it by the exit code")
     parser.add_argument("--resource", default="", help="the compute resource, instead of the request's")
     parser.add_argument("--output-collection", default="", metavar="COLLECTION", help="where results go instead")
-    parser.add_argument("--image", default="", help="the image, for a format that names none (Kotta)")
+    parser.add_argument(
+        "--image", default="", help="another image than the request's, or the one where its format names none"
+    )
     parser.add_argument(
         "--reuse", action="store_true", help="take an identical task of yours that completed, if there is one"
     )

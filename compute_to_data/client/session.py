@@ -158,6 +158,15 @@ class Session:
         that names none. Without an output collection anywhere it is :attr:`results`. With ``reuse``,
         an identical earlier task of one's own is returned instead, if there is one. Refused
         (InvalidRequest) or the zone's error: then there is no task.
+
+        >>> process = {"image": image, "exec": "sh", "argv": ["-c", "tr -d x < /inputs/a.txt > /outputs/b.txt"]}
+        >>> with c2d.connect() as session:
+        ...     inputs = [session.absolute("a.txt")]
+        ...     task = session.submit({"role": "CONTAINER", "inputs": inputs, "process": process})
+        ...     print(task.wait().state.value)
+        ...     print(task.results()["b.txt"].lines())
+        COMPLETED
+        ['abc']
         """
         from compute_to_data.client import tasks
 

@@ -36,7 +36,17 @@ _CALL_AGAIN_SECONDS = 5.0
 
 
 class TaskHandle:
-    """One task of the zone, by its collection. Everything asks the zone anew."""
+    """One task of the zone, by its collection. Everything asks the zone anew.
+
+    >>> with c2d.connect() as session:
+    ...     process = {"image": image, "exec": "sh", "argv": ["-c", "echo hello; exit 3"]}
+    ...     task = session.submit({"role": "CONTAINER", "inputs": [], "process": process})
+    ...     status = task.wait()
+    ...     print(status.state.value, status.exit_status, status.reason_code)
+    ...     print(session.task(task.id[:8]).status().reason)
+    FAILED 3 nonzero_exit
+    program: exited with status 3...
+    """
 
     def __init__(self, session: Session, collection: str, catalog: Catalog | None = None) -> None:
         """``catalog``: an administrator's session on behalf of the task's owner; by default the
