@@ -34,7 +34,9 @@ class OwnDaemon:
 
     def start(self) -> None:
         """Returns when it answers."""
-        command = ["dockerd", "--data-root", self.folder / "data", "--exec-root", self.folder / "exec"]
+        # In a network namespace of its own: `--bridge=none` deletes the bridge of the machine's daemon.
+        command = ["unshare", "--net", "--", "dockerd"]
+        command += ["--data-root", self.folder / "data", "--exec-root", self.folder / "exec"]
         command += ["--pidfile", self.folder / "pid", "--host", f"unix://{self.socket}"]
         command += ["--bridge=none", "--iptables=false", "--ip6tables=false"]
         # Should the machine have a containerd for all, ours is kept apart from the others' containers.
