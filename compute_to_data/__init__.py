@@ -1,7 +1,44 @@
 """Compute to data for iRODS: run a task on the storage resource that holds its data.
 
+    import compute_to_data as c2d
+
+    with c2d.connect() as session:
+        task = session.submit({...})
+        task.wait()
+
 Importing this package costs the standard library only and next to nothing: an iRODS agent
-imports it for every connection.
+imports it for every connection. What the lines above need is loaded when it is first used.
 """
 
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # as typing.TYPE_CHECKING, without the time that importing typing takes
+    from typing import Any
+
+    from compute_to_data.client.session import Session, connect
+    from compute_to_data.client.tasks import TaskHandle
+    from compute_to_data.errors import ComputeToDataError
+
+__all__ = ["ComputeToDataError", "Session", "TaskHandle", "__version__", "connect"]
+
 __version__ = "0.1.0"
+
+_LIVES_IN = {
+    "ComputeToDataError": "errors",
+    "Session": "client.session",
+    "TaskHandle": "client.tasks",
+    "connect": "client.session",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LIVES_IN:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_LIVES_IN[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

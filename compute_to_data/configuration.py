@@ -97,7 +97,7 @@ class WorkerSettings:
     state_directory: str = "/var/lib/irods/compute_to_data"
     on_demand: bool = False
     idle_seconds: float = 30.0
-    poll_seconds: float = 5.0
+    poll_seconds: float = 2.0
     stop_grace_seconds: float = 10.0
     command: tuple[str, ...] = ()
 

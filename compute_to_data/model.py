@@ -179,6 +179,18 @@ class Avu:
 
 
 @dataclass(frozen=True)
+class Bearer:
+    """A collection that bears an AVU, and that AVU's value and units. ``created``: when the
+    collection was made, in Unix seconds."""
+
+    collection: str
+    owner: User
+    created: float
+    value: str
+    units: str
+
+
+@dataclass(frozen=True)
 class Registration:
     """A file to be made known to the catalog where it lies, in one vault."""
 

@@ -16,6 +16,7 @@ from typing import Protocol
 from compute_to_data.model import (
     Access,
     Avu,
+    Bearer,
     Collection,
     DataObject,
     Entity,
@@ -140,6 +141,33 @@ class Catalog(Protocol):
         """Forget data objects without touching their files: needs delete_object; missing ones are passed over."""
 
 
+class ClientCatalog(Catalog, Protocol):
+    """What only people's own programs ask of a session; an agent's has none of it."""
+
+    def bearing(
+        self,
+        attribute: str,
+        value: str | None = None,
+        units: str | None = None,
+        *,
+        beginning: str = "",
+        owner: User | None = None,
+        within: str = "",
+        newest_first: bool = True,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> tuple[Bearer, ...]:
+        """Visible collections bearing a matching AVU, one row for each such AVU, in the order in
+        which the collections were made; thousands of them in one question.
+
+        ``beginning``: what the value begins with; ``owner``: only this user's; ``within``: only
+        direct members of that collection; ``offset`` rows are passed over before ``limit`` counts.
+        """
+
+    def close(self) -> None:
+        """Give back connections; the session is not used afterwards."""
+
+
 class Storage(Protocol):
     """What the service account does beside its users' sessions."""
 
@@ -175,8 +203,8 @@ class Storage(Protocol):
     def avus(self, entity: Entity) -> tuple[Avu, ...]:
         """As :meth:`Catalog.avus`, whatever the access list says."""
 
-    def tasks(self, attribute: str, value: str, units: str, *, limit: int | None = None) -> tuple[str, ...]:
-        """Collections bearing the AVU, whoever owns them, the oldest first: the queue."""
+    def tasks(self, attribute: str, value: str | None, units: str, *, limit: int | None = None) -> tuple[str, ...]:
+        """Collections bearing the AVU (of any value: None), whoever owns them, the oldest first: the queue."""
 
     def close(self) -> None:
         """Give back connections; the object is not used afterwards."""
@@ -218,12 +246,32 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Sandbox:
+    """The warm sandboxes of one workload, in one of which a job may run.
+
+    ``workload`` is their name in the engine, and at most ``instances`` of them are wanted.
+    ``directory`` is a physical path of their own on the file system of the jobs' outputs.
+    ``inputs`` is the physical path of a directory that each of their jobs sees, read-only, as
+    ``/input``; '' for none.
+    """
+
+    workload: str
+    instances: int
+    directory: str
+    inputs: str = ""
+
+
+@dataclass(frozen=True)
 class Job:
     """What an engine runs for a task. There is at most one per task id.
 
     ``outputs`` is the physical path of the one writable directory, seen as ``/outputs``. The job
     starts in ``working_directory``, by default ``/tmp``, which is its ``HOME`` too. A program that
     is not there ends it with status 127, one that cannot be run with 126.
+
+    With a ``sandbox``, it sees its outputs as ``/output``, too, and may run where an earlier job of
+    the same owner and workload ran: an engine that can do so saves the time to make a sandbox, and
+    promises that nothing of the earlier job is left there. One that cannot runs it like any other.
     """
 
     task_id: str
@@ -236,6 +284,7 @@ class Job:
     inputs: tuple[Mount, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     working_directory: str = ""
+    sandbox: Sandbox | None = None
 
 
 @dataclass(frozen=True)
@@ -303,3 +352,8 @@ class Engine(Protocol):
 
     def jobs(self, resource: str) -> tuple[str, ...]:
         """Ids of the tasks whose jobs the engine holds for a resource, running or ended."""
+
+    def tidy(self, resource: str, workloads: frozenset[str], idle_seconds: float) -> None:
+        """Throw away the resource's warm sandboxes that run no job and whose workload is not among
+        ``workloads``, or that have had no job for so long; and all that another worker left, with
+        what runs in them."""

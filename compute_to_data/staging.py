@@ -145,6 +145,20 @@ def claim_next(catalog: Catalog, collection: str, mine: Avu) -> DataObject:
     raise Refused(collection, "other tasks keep claiming its data objects first", "Submit the task again")
 
 
+def claim(catalog: Catalog, data_object: DataObject, mine: Avu) -> bool:
+    """Claim one data object, as :func:`claim_next` does; False when another claim is there to stay."""
+    entity = Entity(EntityKind.DATA_OBJECT, data_object.logical_path)
+    for attempt in range(_CLAIM_ATTEMPTS):
+        catalog.annotate(entity, add=[mine])
+        if _claims(catalog, data_object, mine.attribute) == {mine}:
+            return True
+        catalog.annotate(entity, remove=[mine])
+        time.sleep(random.uniform(0, 0.02 * (attempt + 1)))
+        if _claims(catalog, data_object, mine.attribute):
+            return False
+    raise Refused(data_object.logical_path, "others keep claiming it and stepping back")
+
+
 def unclaim(catalog: Catalog, collection: str, mine: Avu) -> None:
     """Take back whatever a task has claimed in a collection."""
     for logical_path in catalog.find(EntityKind.DATA_OBJECT, mine.attribute, mine.value, mine.units, within=collection):

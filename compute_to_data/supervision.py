@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,15 +16,14 @@ _FIRST_LOOK = 0.25
 _WALK_SHARE = 20
 """Looking may take one part in so many of the time: many files make looks rarer, not the job slower."""
 _LONGEST_LOOK = 5.0
-_CANCEL_EVERY = 1.0
-"""Seconds between questions to the catalog whether the task was cancelled."""
+QUESTION_EVERY = 1.0
+"""Seconds between questions to the catalog what people wish of the task."""
+_GRACE_FOR_A_PERSON = 1.0
+"""Seconds that a job has to end by itself where somebody waits for its end."""
 
 
 class Detached(Exception):
     """The worker is to stop and leaves the job running, for its successor to adopt."""
-
-
-_AT_ONCE = (ReasonCode.OUTPUT_LIMIT, ReasonCode.OUTPUT_REFUSED)
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,14 @@ class Watch:
     """What besides its own end can end the wait for a job.
 
     ``stopping``: the worker is to stop. ``cancelled_by``: who asked for the end of the task, or ''.
+    ``show``: put what the job has written where its followers read it; the seconds until that is
+    worth doing again, infinite while nobody follows.
     """
 
     stopping: Callable[[], bool]
     cancelled_by: Callable[[], str]
     grace: float
+    show: Callable[[], float] = lambda: math.inf
 
 
 def supervise(engine: Engine, job: Job, watch: Watch, ran: float) -> Exit:
@@ -44,35 +47,51 @@ def supervise(engine: Engine, job: Job, watch: Watch, ran: float) -> Exit:
     TaskFailed, with the job ended, for walltime or outputs over the limit; Cancelled likewise;
     Detached, with the job running on, when the worker is to stop.
     """
-    deadline = time.monotonic() + job.limits.walltime_seconds - ran
-    look = _FIRST_LOOK
-    next_question = time.monotonic() + _CANCEL_EVERY
+    now = time.monotonic()
+    deadline = now + job.limits.walltime_seconds - ran
+    next_look, next_show, next_question = now + _FIRST_LOOK, now + _FIRST_LOOK, now + QUESTION_EVERY
     while True:
-        ended = engine.wait(job.task_id, max(0.0, min(look, deadline - time.monotonic())))
+        until = min(deadline, next_look, next_show, next_question)
+        ended = engine.wait(job.task_id, max(0.0, until - time.monotonic()))
         if ended is not None:
             return ended
         if watch.stopping():
             raise Detached(job.task_id)
         if time.monotonic() >= deadline:
-            raise _ended(engine, job, watch, _too_long(job))
+            raise _ended(engine, job, watch.grace, _too_long(job))
         if time.monotonic() >= next_question:
-            next_question = time.monotonic() + _CANCEL_EVERY
+            next_question = time.monotonic() + QUESTION_EVERY
             who = watch.cancelled_by()
             if who:
-                raise _ended(engine, job, watch, Cancelled("task", f"cancelled by {who}"))
-        before = time.monotonic()
-        usage = outputs.measure(job.outputs, job.limits.output_bytes)
-        look = min(max(_FIRST_LOOK, (time.monotonic() - before) * _WALK_SHARE), _LONGEST_LOOK)
-        if usage.hidden:
-            raise _ended(engine, job, watch, _hidden())
-        if usage.size > job.limits.output_bytes or usage.entries > 2 * job.limits.output_files:
-            raise _ended(engine, job, watch, _too_much(job))
+                raise _ended(engine, job, min(watch.grace, _GRACE_FOR_A_PERSON), cancelled(who))
+            next_show = min(next_show, time.monotonic())  # somebody may have begun to follow
+        if time.monotonic() >= next_show:
+            next_show = time.monotonic() + watch.show()
+        if time.monotonic() >= next_look:
+            next_look = _look_at_outputs(engine, job)
 
 
-def _ended(engine: Engine, job: Job, watch: Watch, why: TaskFailed) -> TaskFailed:
-    """Ends the job at once for what it did, with grace where a person asked."""
-    engine.stop(job.task_id, 0.0 if why.reason in _AT_ONCE else watch.grace)
+def _look_at_outputs(engine: Engine, job: Job) -> float:
+    """Hold the outputs against their limits; when to look again (of the monotonic clock)."""
+    before = time.monotonic()
+    usage = outputs.measure(job.outputs, job.limits.output_bytes)
+    if usage.hidden:
+        raise _ended(engine, job, 0.0, _hidden())
+    if usage.size > job.limits.output_bytes or usage.entries > 2 * job.limits.output_files:
+        raise _ended(engine, job, 0.0, _too_much(job))
+    after = time.monotonic()
+    return after + min(max(_FIRST_LOOK, (after - before) * _WALK_SHARE), _LONGEST_LOOK)
+
+
+def _ended(engine: Engine, job: Job, grace: float, why: TaskFailed) -> TaskFailed:
+    """Ends the job: with no grace for what it did to the vault."""
+    engine.stop(job.task_id, grace)
     return why
+
+
+def cancelled(who: str) -> Cancelled:
+    """The failure of a task that somebody wanted ended."""
+    return Cancelled("task", f"cancelled by {who}")
 
 
 def _too_long(job: Job) -> TaskFailed:

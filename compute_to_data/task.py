@@ -13,7 +13,9 @@ REQUEST_NAME = "task.json"
 STDOUT_NAME = "STDOUT.txt"
 STDERR_NAME = "STDERR.txt"
 CRATE_NAME = "ro-crate-metadata.json"
-RESERVED_NAMES = frozenset({REQUEST_NAME, STDOUT_NAME, STDERR_NAME, CRATE_NAME})
+LIVE_STDOUT_NAME = "STDOUT.live.txt"
+LIVE_STDERR_NAME = "STDERR.live.txt"
+RESERVED_NAMES = frozenset({REQUEST_NAME, STDOUT_NAME, STDERR_NAME, CRATE_NAME, LIVE_STDOUT_NAME, LIVE_STDERR_NAME})
 """What stands beside the outputs in a task's own collection, so that no output has these names."""
 
 
@@ -94,7 +96,8 @@ class RequestedLimits:
 @dataclass(frozen=True)
 class Task:
     """One requested computation. One of ``role`` and ``resource`` may be empty, never both;
-    at most one of ``process`` and ``notebook`` is given: with neither, the role's own runs."""
+    at most one of ``process`` and ``notebook`` is given: with neither, the role's own runs.
+    ``expected_outputs`` are names below ``/outputs`` that a successful run must leave."""
 
     name: str
     role: str
@@ -104,4 +107,5 @@ class Task:
     process: ProcessDefinition | None = None
     notebook: Notebook | None = None
     limits: RequestedLimits = RequestedLimits()
+    expected_outputs: tuple[str, ...] = ()
     metadata: tuple[Avu, ...] = ()

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from compute_to_data import configuration as configuration_module
-from compute_to_data import notes, presence, submission, workspace
+from compute_to_data import notes, offer, presence, submission, workspace
 from compute_to_data.configuration import Configuration
 from compute_to_data.errors import (
     Code,
@@ -32,16 +32,19 @@ from compute_to_data.errors import (
 )
 from compute_to_data.model import Resource, User
 from compute_to_data.ports import Catalog, Engine, Storage
-from compute_to_data.record import UNFINISHED, State, TaskRecord
+from compute_to_data.record import CANCEL, NO_WISHES, UNFINISHED, State, TaskRecord
 from compute_to_data.roles import role_named
 from compute_to_data.roles.ending import ending_of
 from compute_to_data.roles.execution import Bench, Ending
-from compute_to_data.sign_of_life import HEARTBEAT_SECONDS, SignOfLife
+from compute_to_data.sign_of_life import HEARTBEAT_SECONDS, SignOfLife, signs
 from compute_to_data.staging import InUse
-from compute_to_data.supervision import Detached
+from compute_to_data.supervision import QUESTION_EVERY, Detached, cancelled
 from compute_to_data.task import REQUEST_NAME
 
 log = logging.getLogger("compute_to_data.worker")
+
+_WISHES_AT_ONCE = 16
+"""So many queued tasks are cancelled before the worker looks after its slots again."""
 
 
 class Worker:
@@ -62,7 +65,9 @@ class Worker:
         self._passed_over: set[str] = set()
         self._troubles: Counter[str] = Counter()
         self._interrupted = True
+        self._begun: set[str] = set()
         self._next_heartbeat = 0.0
+        self._next_question = 0.0
 
     def stop(self) -> None:
         """Take no more tasks and end soon; running jobs go on without us. Safe in a signal handler."""
@@ -97,6 +102,7 @@ class Worker:
                     self._interrupted = False
                     self._recover(slots)
                 self._take(slots)
+                self._end_unwanted()
             except presence.Held:
                 self.stop()
                 raise
@@ -139,10 +145,32 @@ class Worker:
         attribute = self._configuration.attributes.state
         return self._storage.tasks(attribute, state.value, self._resource.name, limit=limit)
 
+    def _end_unwanted(self) -> None:
+        """End queued tasks that somebody wants ended, without waiting for a slot. A running one asks
+        for itself; while none waits or runs, there is nothing that anybody could want ended."""
+        if not self._in_flight or time.monotonic() < self._next_question:
+            return
+        self._next_question = time.monotonic() + QUESTION_EVERY
+        not_ours = self._passed_over | self._begun
+        known = {*self._in_flight, *not_ours}
+        wish = self._configuration.attributes.named(CANCEL)
+        found = self._storage.tasks(wish, None, self._resource.name, limit=_WISHES_AT_ONCE + len(known))
+        ended = 0
+        for collection in found:
+            future = self._in_flight.get(collection)
+            if collection not in not_ours and (future is None or future.cancel()):
+                self._run(collection, unwanted=True)
+                ended += 1
+            if ended == _WISHES_AT_ONCE:  # first the sign of life, then the others
+                self._next_question = 0.0
+                self._bell.ring()
+                return
+
     def _recover(self, slots: ThreadPoolExecutor) -> None:
         """Take up every task that an earlier worker (or a lost connection) left unfinished, and
         remove jobs that belong to none."""
         unfinished = [one for state in UNFINISHED for one in self._tasks(state)]
+        self._begun = set(unfinished)
         known = {notes.job_id_of(self._scope, one) for one in (*unfinished, *set(self._in_flight))}
         queued = {notes.job_id_of(self._scope, one) for one in self._tasks(State.QUEUED)}
         folder = notes.folder_of(self._configuration.worker.state_directory, self._scope)
@@ -163,17 +191,17 @@ class Worker:
 
     def _done(self, collection: str, done: Future[bool]) -> None:
         self._in_flight.pop(collection, None)
-        if done.exception() is None and done.result():
+        if not done.cancelled() and done.exception() is None and done.result():
             self._interrupted = True  # only now: what is in flight is not taken up again
         self._bell.ring()
 
-    def _run(self, collection: str) -> bool:
-        """One task, in a slot; whether it is to be taken up again. Nothing one task does may cost
-        another: this is the boundary."""
+    def _run(self, collection: str, unwanted: bool = False) -> bool:
+        """One task, in a slot (an ``unwanted`` one in none); whether it is to be taken up again.
+        Nothing one task does may cost another: this is the boundary."""
         if self._stopping.is_set():
             return False
         try:
-            ending = self._run_task(collection)
+            ending = self._run_task(collection, unwanted)
             if ending is not None:
                 log.info("%s %s %s", collection, ending.state.value, ending.text)
         except Detached:
@@ -194,7 +222,7 @@ class Worker:
         self._stopping.wait(min(1.0, self._configuration.worker.poll_seconds))
         return True
 
-    def _run_task(self, collection: str) -> Ending | None:
+    def _run_task(self, collection: str, unwanted: bool) -> Ending | None:
         try:
             owner = self._storage.owner(f"{collection}/{REQUEST_NAME}")
             try:
@@ -209,8 +237,13 @@ class Worker:
         try:
             state = record.state()
             if state is None or state.is_final:
+                if unwanted:
+                    record.decide(NO_WISHES)  # too late
                 return None
             record.sealed_owner()
+            if unwanted:
+                self._refuse_unwanted(record, state)
+                return None
             task = submission.recorded_task(catalog.read(record.request_path), record.request_path)
             role = role_named(self._configuration, record.facts().get("role", task.role))
         except OutOfReach:
@@ -218,6 +251,13 @@ class Worker:
         except (ComputeToDataError, ValueError) as error:
             return self._end_without_role(record, error)
         return role.run(self._bench(catalog), record, task)
+
+    @staticmethod
+    def _refuse_unwanted(record: TaskRecord, state: State) -> None:
+        """Cancelled, if that is still wanted of a task that nobody has begun."""
+        who = record.facts().get(CANCEL)
+        if who and state is State.QUEUED:
+            raise cancelled(who)
 
     def _end_without_role(self, record: TaskRecord, error: Exception) -> Ending | None:
         ending = ending_of(error)
@@ -262,7 +302,8 @@ class Worker:
         )
 
     def _heartbeat(self) -> None:
-        """Renew the sign of life, while the engine answers: a worker that cannot start a job shows none.
+        """Renew the sign of life, and what clients may ask for, while the engine answers: a worker
+        that cannot start a job shows none.
 
         Held when another worker has put its own.
         """
@@ -270,11 +311,14 @@ class Worker:
             return
         self._engine.check()
         self._sign.renew()
+        offer.publish(self._storage.catalog, self._configuration, self._resource.name)
         self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
 
     def _say_goodbye(self) -> None:
         with contextlib.suppress(ComputeToDataError):
             self._sign.withdraw()
+            if not signs(self._storage.catalog, self._configuration, self._resource.name):
+                offer.withdraw(self._storage.catalog, self._configuration, self._resource.name)
 
 
 def _resource(storage: Storage, name: str) -> Resource:

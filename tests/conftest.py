@@ -6,13 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
-from support.site import TrialSite
+from support.site import BASE_IMAGE, TrialSite
 
 from compute_to_data.configuration import EngineSettings
 from compute_to_data.engines import open_engine
 from compute_to_data.errors import EngineError
-
-BASE_IMAGE = "compute-to-data/base:bookworm"
 
 
 @pytest.fixture(scope="session")

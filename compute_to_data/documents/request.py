@@ -6,7 +6,7 @@ as it was understood. What can be known to fail later fails here, when the task 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from compute_to_data.documents import schema_words as words
@@ -17,6 +17,7 @@ from compute_to_data.documents.schema import Problem, first, problems, summary
 from compute_to_data.errors import InvalidRequest
 from compute_to_data.model import Avu
 from compute_to_data.task import (
+    RESERVED_NAMES,
     InputKind,
     InputReference,
     Notebook,
@@ -52,6 +53,7 @@ def parse(document: Any) -> Task:
         process=None if process is None else process_from(process),
         notebook=None if notebook is None else Notebook(**notebook),
         limits=_limits(document.get("limits", {})),
+        expected_outputs=tuple(document.get("expected_outputs", ())),
         metadata=tuple(_avu(item) for item in document.get("metadata", ())),
     )
 
@@ -68,6 +70,7 @@ def document(task: Task) -> dict[str, Any]:
         "resource": task.resource,
         "process": process_document(task.process) if task.process else None,
         "limits": {name: value for name, value in limits.items() if value is not None},
+        "expected_outputs": list(task.expected_outputs),
         "metadata": [_avu_document(avu) for avu in task.metadata],
     }
     result: dict[str, Any] = {name: value for name, value in optional.items() if value}
@@ -114,6 +117,7 @@ def _disagreements(document: Mapping[str, Any]) -> Iterator[Problem]:
     for index, item in enumerate(inputs):
         yield from _too_long(f"/inputs/{index}", item.logical_path)
     yield from _too_long("/output_collection", document["output_collection"])
+    yield from _kept_names(document.get("expected_outputs", ()))
     yield from _repeated(document.get("metadata", ()))
     if "process" in document:
         yield from disagreements(document["process"], "/process")
@@ -124,6 +128,13 @@ def _too_long(pointer: str, logical_path: str) -> Iterator[Problem]:
     length = len(logical_path.encode())
     if length > MAXIMUM_PATH_BYTES:
         yield Problem(pointer, f"a path of {length} bytes", f"at most {MAXIMUM_PATH_BYTES} bytes in UTF-8")
+
+
+def _kept_names(expected_outputs: Sequence[str]) -> Iterator[Problem]:
+    for index, name in enumerate(expected_outputs):
+        if name.split("/", 1)[0] in RESERVED_NAMES:
+            expected = f"another name than {', '.join(sorted(RESERVED_NAMES))}, which the task's own record uses"
+            yield Problem(f"/expected_outputs/{index}", words.quoted(name), expected)
 
 
 def _repeated(metadata: Any) -> Iterator[Problem]:

@@ -91,6 +91,11 @@ class Schema:
         self._name = name
         self._check(document, "#")
 
+    @property
+    def property_names(self) -> frozenset[str]:
+        """The properties that an object of this schema may have, by its own word."""
+        return frozenset(self._document.get("properties", ()))
+
     def problems(self, document: Any) -> Iterator[Problem]:
         """What breaks this schema, place by place."""
         return self._apply(self._document, document, "")

@@ -19,7 +19,6 @@ from compute_to_data.documents.schema import Problem, first, problems, summary
 from compute_to_data.errors import InvalidRequest
 
 _INDICES = "allowable_command_indices_for_nonzero_exit_code"
-_SECTIONS = {"container", "external", "internal"}
 
 _NEEDS_ROOT = frozenset({"chmod", "chown", "chgrp", "groupadd", "gpasswd", "usermod", "useradd", "su", "sudo"})
 _COMMAND_ENDS = re.compile(r"[;&|(){}`\n]+")
@@ -29,11 +28,6 @@ _REMEDY = (
     "The sandbox runs every command as the service account, never as root, "
     "with inputs readable and /outputs writable already"
 )
-
-
-def is_training_format(document: Any) -> bool:
-    """Whether a document was meant as a ``task_config.json``: it has one of its sections."""
-    return isinstance(document, Mapping) and not _SECTIONS.isdisjoint(document)
 
 
 def translate(document: Any, resource: str, output_collection: str = "") -> dict[str, Any]:

@@ -162,6 +162,9 @@ class ProcessEngine:
                 continue  # removed meanwhile
         return tuple(found)
 
+    def tidy(self, resource: str, workloads: frozenset[str], idle_seconds: float) -> None:
+        """Nothing: each job has a folder of its own."""
+
     def _folder(self, task_id: str) -> Path:
         return self._jobs / checks.task_id(task_id)
 

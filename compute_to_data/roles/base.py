@@ -122,14 +122,18 @@ class Role(ABC):
         retain.expect_leftovers(execution)
 
     def _take_steps(self, execution: Execution) -> None:
+        if execution.queued:  # later, there may be something to take back, or a job's words to keep
+            execution.stop_if_cancelled()
         inputs = stage_in.authorise(execution)
         stage_in.choose_resource(execution)
         retain.receiving_root(execution)  # before anything runs: results that nobody could receive
         with execution.bench.in_use.using([one.logical_path for one in inputs]):
             stage_in.stage_in(execution, inputs)
             sandbox.run_in_sandbox(execution)
+            execution.stop_if_cancelled()  # a worker killed just then may have ended the job for that
             sandbox.check(execution)
             retain.begin_again(execution)
             results = stage_out.register(execution)
             stage_out.annotate(execution)
+        execution.stop_if_cancelled()
         retain.retain(execution, results)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,10 +15,10 @@ from compute_to_data.errors import NotFound, ReasonCode, ZoneError
 from compute_to_data.model import Avu, Resource
 from compute_to_data.outputs import OutputFile
 from compute_to_data.ports import Catalog, Engine, Exit, Job, Logs, Storage
-from compute_to_data.record import State, TaskRecord
+from compute_to_data.record import CANCEL, FOLLOW, State, TaskRecord
 from compute_to_data.roles.hooks import Program
 from compute_to_data.staging import InUse, Staged
-from compute_to_data.supervision import Watch
+from compute_to_data.supervision import cancelled
 from compute_to_data.task import Task
 from compute_to_data.undo import Undo
 
@@ -81,12 +82,14 @@ class Execution:
         self.exited_before = self.notes.get("exit") is not None
         self.staged: tuple[Staged, ...] = ()
         self.stage_in_seconds = 0.0
+        self.left_sandbox: float | None = None
         self.exit_status = ""
         self.adopted = False
         self.logs = Logs(b"", b"")
         self.files: tuple[OutputFile, ...] = ()
         self.metadata: tuple[Avu, ...] = ()
         self.after_sandbox: Callable[[], None] = lambda: None
+        self.followed = False
 
     @property
     def resumed(self) -> bool:
@@ -100,20 +103,38 @@ class Execution:
         return os.path.join(self.private, "outputs")
 
     @property
-    def watch(self) -> Watch:
-        """What besides its own end can end the job."""
-        return Watch(self.bench.stopping, self._cancelled_by, self.bench.configuration.worker.stop_grace_seconds)
+    def grace(self) -> float:
+        """Seconds between asking the job to end and making it."""
+        return self.bench.configuration.worker.stop_grace_seconds
 
-    def _cancelled_by(self) -> str:
-        """Who asked for the end of the task. A zone that does not answer just now is no reason to
-        end a job; one whose record is gone is."""
+    def durations(self) -> dict[str, str]:
+        """How long each part took, in seconds, as facts: of those that this attempt went through."""
+        exit: Exit | None = getattr(self, "exit", None)
+        took = {
+            "stage_in_seconds": self.stage_in_seconds or None,
+            "processing_seconds": exit.finished - exit.started if exit else None,
+            "stage_out_seconds": time.monotonic() - self.left_sandbox if self.left_sandbox else None,
+        }
+        return {name: f"{seconds:.3f}" for name, seconds in took.items() if seconds is not None}
+
+    def stop_if_cancelled(self) -> None:
+        """Cancelled when somebody has asked for the end of the task: between two steps."""
+        who = self.cancelled_by()
+        if who:
+            raise cancelled(who)
+
+    def cancelled_by(self) -> str:
+        """Who asked for the end of the task, or ''; notices, too, whether somebody follows it. A
+        zone that does not answer just now is no reason to end a task; one whose record is gone is."""
         try:
-            return self.record.facts().get("cancel", "")
+            facts = self.record.facts()
         except NotFound:
             raise
         except ZoneError as error:
             log.warning("task %s: cannot ask whether it is cancelled: %s", self.record.task_id, error)
             return ""
+        self.followed = FOLLOW in facts
+        return facts.get(CANCEL, "")
 
 
 _LONGEST_REASON = 2000

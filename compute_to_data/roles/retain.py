@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import time
 from collections.abc import Iterator, Sequence
 
 from compute_to_data import workspace
@@ -28,7 +29,7 @@ from compute_to_data.ports import Logs
 from compute_to_data.roles import sandbox, stage_in
 from compute_to_data.roles.execution import Execution
 from compute_to_data.roles.hooks import Retention
-from compute_to_data.supervision import Detached
+from compute_to_data.supervision import QUESTION_EVERY, Detached
 from compute_to_data.task import CRATE_NAME, STDERR_NAME, STDOUT_NAME
 
 log = logging.getLogger(__name__)
@@ -87,8 +88,12 @@ def _replicate_all(execution: Execution, results: Sequence[Registration], root: 
     """Each result has a replica below the root that holds what was registered, or none has."""
     push_take_back(execution, root)
     execution.notes.put(moving_to=root)
+    asked = time.monotonic()
     for registered in results:
         _stop_if_asked(execution)
+        if time.monotonic() - asked > QUESTION_EVERY:
+            asked = time.monotonic()
+            execution.stop_if_cancelled()
         _replicate(execution, registered, root)
     execution.notes.put(moving_to=None, moved_to=root)
     execution.record.decide({_MOVED: root})  # for people

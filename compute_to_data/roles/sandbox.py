@@ -24,7 +24,7 @@ from compute_to_data.model import (
 )
 from compute_to_data.ports import Exit, Image, Job
 from compute_to_data.record import State
-from compute_to_data.roles import metadata
+from compute_to_data.roles import live, metadata
 from compute_to_data.roles.execution import Execution, printable
 from compute_to_data.roles.hooks import Program
 from compute_to_data.roles.stage_out import kept_logs, log_files
@@ -35,6 +35,11 @@ log = logging.getLogger(__name__)
 
 def run_in_sandbox(execution: Execution) -> None:
     """Start the job, or find the one an interrupted attempt started, and wait for its end."""
+    _run(execution)
+    execution.left_sandbox = time.monotonic()
+
+
+def _run(execution: Execution) -> None:
     engine = execution.bench.engine
     started = _started_before(execution)
     execution.adopted = started is not None
@@ -47,9 +52,12 @@ def run_in_sandbox(execution: Execution) -> None:
         execution.logs = kept_logs(execution)
         return
     if started is None:
+        execution.stop_if_cancelled()
         _start(execution, job)
+    shown = live.LiveLogs(execution)
+    watch = supervision.Watch(execution.bench.stopping, execution.cancelled_by, execution.grace, shown.show)
     try:
-        execution.exit = supervision.supervise(engine, job, execution.watch, _ran(execution, started))
+        execution.exit = supervision.supervise(engine, job, watch, _ran(execution, started))
     except OutOfReach:
         raise
     except ComputeToDataError:
@@ -60,6 +68,7 @@ def run_in_sandbox(execution: Execution) -> None:
         raise EngineOutOfReach(f"task {job.task_id}", "the engine lost sight of its job while nobody watched")
     execution.exit_status = str(execution.exit.status)
     execution.logs = engine.logs(job.task_id)
+    shown.show_last(execution.logs)
 
 
 def _ran(execution: Execution, started: float | None) -> float:
@@ -148,7 +157,7 @@ def _start(execution: Execution, job: Job) -> None:
 
 
 def push_removals(execution: Execution) -> None:
-    """Should the task fail, its job and then its workspace go."""
+    """Should the task fail, what its followers read, its job and then its workspace go."""
     record = execution.record
     execution.undo.push(
         f"remove the outputs of task {record.task_id}", functools.partial(workspace.discard, execution.outputs)
@@ -157,6 +166,7 @@ def push_removals(execution: Execution) -> None:
         f"remove the job of task {record.task_id}",
         functools.partial(execution.bench.engine.remove, execution.job_id),
     )
+    execution.undo.push(f"remove the live logs of task {record.task_id}", functools.partial(live.remove, execution))
 
 
 def _recorded_exit(execution: Execution) -> Exit:
@@ -175,17 +185,26 @@ def check(execution: Execution) -> None:
         file_limit=job.limits.output_files,
         reserved=RESERVED_NAMES,
     )
-    present = {file.relative for file in execution.files}
     targets = tuple(staged.target for staged in execution.staged)
-    for name in execution.role.expected_outputs(execution.task, targets):
-        if name not in present:
-            raise TaskFailed(ReasonCode.OUTPUT_MISSING, f"output '{name}'", "the task ended well without writing it")
+    _check_expected(execution, targets)
     execution.metadata = metadata.read(execution, execution.role.metadata_output(execution.task, targets))
     if not execution.exited_before:
         log_files(execution)  # on disk before the job, the only other place they are in, may go
         execution.notes.put(exit=[exit.status, exit.started, exit.finished])
         execution.record.move_to(State.STAGING_OUT, {"exit_status": str(exit.status)})
     remove_job_meanwhile(execution)
+
+
+def _check_expected(execution: Execution, targets: tuple[str, ...]) -> None:
+    """What the request and the role expect is there: as a file, or as a directory that holds one."""
+    present = {file.relative for file in execution.files}
+    folders = {relative[: index + 1] for relative in present for index, c in enumerate(relative) if c == "/"}
+    expected = (*execution.task.expected_outputs, *execution.role.expected_outputs(execution.task, targets))
+    missing = [name for name in dict.fromkeys(expected) if name not in present and f"{name}/" not in folders]
+    if missing:
+        plural, what = ("s", "them") if len(missing) > 1 else ("", "it")
+        subject = f"output{plural} {', '.join(map(repr, missing))}"
+        raise TaskFailed(ReasonCode.OUTPUT_MISSING, subject, f"the task ended well without writing {what}")
 
 
 def _check_exit(execution: Execution, exit: Exit, job: Job) -> None:
@@ -196,7 +215,7 @@ def _check_exit(execution: Execution, exit: Exit, job: Job) -> None:
             f"the task needed more than its {job.limits.memory_bytes} bytes and was ended",
             "Ask for more in limits.memory_bytes",
         )
-    longest = job.limits.walltime_seconds + execution.watch.grace + 1
+    longest = job.limits.walltime_seconds + execution.grace + 1
     ran = min(exit.finished - exit.started, _ran(execution, exit.started))  # the first by a clock that may be set
     if execution.adopted and ran > longest:
         raise TaskFailed(  # it ended by itself, too late, while no worker watched

@@ -90,6 +90,7 @@ def _staged(execution: Execution, data_object: DataObject, target: str) -> stagi
     replica = staging.usable_replica(current, bench.resource)
     checksum = replica.checksum if replica else ""
     if replica is None:
+        execution.stop_if_cancelled()
         push_trim(execution, logical_path)
         execution.notes.put(staged=sorted({*staged_here(execution), logical_path}))
         execution.record.remember("staged", logical_path)

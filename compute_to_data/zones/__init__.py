@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from compute_to_data.configuration import ZoneSettings
-from compute_to_data.errors import ConfigurationError
-from compute_to_data.ports import Storage
+from compute_to_data.errors import Code, ConfigurationError, ZoneError, zone_error
+from compute_to_data.model import User
+from compute_to_data.ports import ClientCatalog, Storage
 
 
 def open_storage(settings: ZoneSettings) -> Storage:
@@ -19,16 +22,56 @@ def open_storage(settings: ZoneSettings) -> Storage:
         zone.sweep()  # what killed processes left half made in the vaults
         return zone.storage()
     if settings.kind == "irods":
-        return _open_irods(str(settings.settings["environment_file"]))
+        storage: Storage = _irods().IrodsStorage.open(str(settings.settings["environment_file"]))
+        return storage
     raise ConfigurationError("/zone/kind", f"found {settings.kind!r}, this version knows: embedded, irods")
 
 
-def _open_irods(environment_file: str) -> Storage:
+def open_session(settings: ZoneSettings) -> ClientCatalog:
+    """A user's own session with a zone; close it when done.
+
+    For ``irods``, the setting ``environment_file`` is the user's own; for ``embedded``, ``user``
+    says who it is (``name``, or ``name#zone`` of another zone), beside the ``directory``.
+    """
+    if settings.kind == "embedded":
+        from compute_to_data.zones.embedded import EmbeddedZone
+
+        zone = EmbeddedZone(str(settings.settings["directory"]))
+        name, _, of_zone = str(settings.settings["user"]).partition("#")
+        return zone.session(User(name, of_zone or zone.name))
+    if settings.kind == "irods":
+        session: ClientCatalog = _irods().IrodsSession.open(str(settings.settings["environment_file"]))
+        return session
+    raise ConfigurationError("/zone/kind", f"found {settings.kind!r}, this version knows: embedded, irods")
+
+
+def open_administration(settings: ZoneSettings) -> Storage:
+    """A rodsadmin's own session as the service account has one, with the settings of
+    :func:`open_session`. AccessDenied for anybody else."""
+    if settings.kind == "embedded":
+        from compute_to_data.zones.embedded import EmbeddedZone
+
+        zone = EmbeddedZone(str(settings.settings["directory"]))
+        name = str(settings.settings["user"])
+        if name not in (zone.admin.name, str(zone.admin)):
+            raise _no_administrator(name)
+        return zone.storage()
     try:
-        from compute_to_data.zones.irods import IrodsStorage
+        return open_storage(settings)
+    except ConfigurationError as error:
+        raise _no_administrator(str(settings.settings.get("environment_file", ""))) from error
+
+
+def _no_administrator(who: str) -> ZoneError:
+    return zone_error(Code.CAT_INSUFFICIENT_PRIVILEGE_LEVEL, who, "only a rodsadmin may act on behalf of others")
+
+
+def _irods() -> ModuleType:
+    try:
+        from compute_to_data.zones import irods
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != "irods":
             raise
         remedy = "Install it: pip install 'compute-to-data[irods]'"
         raise ConfigurationError("/zone/kind", "the kind irods needs python-irodsclient", remedy) from error
-    return IrodsStorage.open(environment_file)
+    return irods

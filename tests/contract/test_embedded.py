@@ -122,6 +122,10 @@ class TestAvus(metadata.AvusContract):
     pass
 
 
+class TestBearing(metadata.BearingContract):
+    pass
+
+
 class TestFind(metadata.FindContract):
     pass
 

@@ -27,6 +27,7 @@ ALICE, BOB, RODS = User("alice", ZONE), User("bob", ZONE), User("rods", ZONE)
 HOME = f"/{ZONE}/home/alice"
 ROLE_ATTRIBUTE = "COMPUTE_RESOURCE_ROLE"
 COMPUTE = "dsp_resc"
+BASE_IMAGE = "compute-to-data/base:bookworm"
 PATIENCE = 60.0
 """Seconds after which a test gives up waiting for an event; never a wait by itself."""
 

@@ -181,6 +181,14 @@ notebooks = st.builds(
 )
 
 
+def _may_be_expected(name: str) -> bool:
+    parts = name.split("/")
+    return "++++" not in name and parts[0] not in RESERVED_NAMES and not any(one.startswith("-") for one in parts)
+
+
+expected_names = paths.map(lambda path: path[1:]).filter(_may_be_expected)
+
+
 @st.composite
 def tasks(draw: st.DrawFn) -> Task:
     runs = draw(st.none() | processes())
@@ -201,6 +209,7 @@ def tasks(draw: st.DrawFn) -> Task:
         limits=draw(
             st.builds(RequestedLimits, *(st.none() | value for value in (positive, counts, positive, counts, counts)))
         ),
+        expected_outputs=tuple(draw(st.lists(expected_names, max_size=3))),
         metadata=tuple(draw(st.lists(avus, max_size=3, unique=True))),
     )
 

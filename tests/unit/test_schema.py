@@ -40,7 +40,15 @@ def standard(document: Any, name: str) -> bool:
 def examples(name: str) -> list[Any]:
     if name == "process":
         return [task["process"] for task in examples("task") if "process" in task]
-    folder = {"task": "tasks", "training_format": "training", "configuration": "configurations"}[name]
+    folders = {
+        "task": "tasks",
+        "training_format": "training",
+        "kotta_format": "kotta",
+        "configuration": "configurations",
+        "settings": "settings",
+        "session": "sessions",
+    }
+    folder = folders[name]
     return [json.loads(path.read_text("utf-8")) for path in sorted((EXAMPLES / folder).glob("*.json"))]
 
 

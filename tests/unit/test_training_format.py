@@ -34,15 +34,6 @@ def with_command(*command: str, **keys: Any) -> dict[str, Any]:
     return document
 
 
-def test_such_a_file_is_told_from_our_own_format() -> None:
-    assert training_format.is_training_format(example("accepted"))
-    assert training_format.is_training_format({"container": 5})
-    for path in (EXAMPLES.parent / "tasks").glob("*.json"):
-        assert not training_format.is_training_format(json.loads(path.read_text("utf-8")))
-    others: list[Any] = [None, 5, "container", ["container"], {}]
-    assert not any(map(training_format.is_training_format, others))
-
-
 def test_a_file_that_asks_for_no_root_is_understood() -> None:
     task = request.parse(training_format.translate(example("accepted"), "dsp_resc"))
     assert task.resource == "dsp_resc"

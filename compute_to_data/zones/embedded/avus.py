@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from compute_to_data.errors import Code, NotFound, zone_error
-from compute_to_data.model import Access, Avu, Entity, EntityKind, User, UserKind
+from compute_to_data.model import Access, Avu, Bearer, Entity, EntityKind, User, UserKind
 from compute_to_data.zones.embedded import nodes, resources, rights
 from compute_to_data.zones.embedded.rights import VISIBLE, Actor
 from compute_to_data.zones.names import check_avus
@@ -123,3 +123,49 @@ _TABLES = {
     EntityKind.RESOURCE: "avu v JOIN resource r ON r.id = v.entity",
     EntityKind.USER: "avu v JOIN user u ON u.id = v.entity",
 }
+
+
+@dataclass(frozen=True)
+class CollectionQuestion:
+    """What ``ClientCatalog.bearing`` is asked; its docstring says what each part means."""
+
+    attribute: str
+    value: str | None = None
+    units: str | None = None
+    beginning: str = ""
+    owner: User | None = None
+    within: str = ""
+    newest_first: bool = True
+    limit: int | None = None
+    offset: int = 0
+
+
+_LAST = chr(0x10FFFF)
+
+
+def bearing(connection: sqlite3.Connection, actor: Actor, question: CollectionQuestion) -> tuple[Bearer, ...]:
+    """As ``ClientCatalog.bearing``."""
+    conditions = ["v.attribute = :attribute"]
+    conditions += ["v.value = :value"] if question.value is not None else []
+    conditions += ["v.value >= :beginning AND v.value < :beyond"] if question.beginning else []
+    conditions += ["v.units = :units"] if question.units is not None else []
+    conditions += ["n.owner_name = :owner AND n.owner_zone = :owner_zone"] if question.owner else []
+    conditions += ["n.parent = (SELECT id FROM node WHERE path = :within)"] if question.within else []
+    conditions += [VISIBLE] if not actor.administers else []
+    tables = _TABLES[EntityKind.COLLECTION]
+    query = f"""
+        SELECT n.path, n.owner_name, n.owner_zone, n.created, v.value, v.units
+        FROM {tables if question.within else tables.replace(" JOIN ", " CROSS JOIN ")}
+        WHERE {" AND ".join(conditions)}
+        ORDER BY v.entity {"DESC" if question.newest_first else "ASC"}, v.value, v.units LIMIT :limit OFFSET :offset
+    """
+    asked = {
+        **vars(question),
+        "beyond": question.beginning + _LAST,
+        "owner": question.owner.name if question.owner else "",
+        "owner_zone": question.owner.zone if question.owner else "",
+        "limit": -1 if question.limit is None else question.limit,
+        "me": actor.id,
+    }
+    rows = connection.execute(query, asked)
+    return tuple(Bearer(path, User(name, zone), created, *rest) for path, name, zone, created, *rest in rows)

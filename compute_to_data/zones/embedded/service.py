@@ -58,7 +58,7 @@ class EmbeddedStorage:
         with self._store.database.reading() as connection:
             return avus.read(connection, self._administering(connection), entity)
 
-    def tasks(self, attribute: str, value: str, units: str, *, limit: int | None = None) -> tuple[str, ...]:
+    def tasks(self, attribute: str, value: str | None, units: str, *, limit: int | None = None) -> tuple[str, ...]:
         question = avus.Question(EntityKind.COLLECTION, attribute, value, units, limit=limit)
         with self._store.database.reading() as connection:
             return avus.find(connection, self._administering(connection), question)

@@ -9,6 +9,7 @@ from compute_to_data.errors import Code
 from compute_to_data.model import (
     Access,
     Avu,
+    Bearer,
     Collection,
     DataObject,
     Entity,
@@ -125,6 +126,25 @@ class EmbeddedSession:
         with self._store.database.reading() as connection:
             return avus.find(connection, self._who(connection), question)
 
+    def bearing(
+        self,
+        attribute: str,
+        value: str | None = None,
+        units: str | None = None,
+        *,
+        beginning: str = "",
+        owner: User | None = None,
+        within: str = "",
+        newest_first: bool = True,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> tuple[Bearer, ...]:
+        question = avus.CollectionQuestion(
+            attribute, value, units, beginning, owner, within, newest_first, limit, offset
+        )
+        with self._store.database.reading() as connection:
+            return avus.bearing(connection, self._who(connection), question)
+
     def resources(self) -> tuple[Resource, ...]:
         with self._store.database.reading() as connection:
             return resources.list_all(connection)
@@ -156,3 +176,7 @@ class EmbeddedSession:
     def unregister(self, data_objects: Sequence[str]) -> None:
         with self._store.database.writing() as connection:
             registration.unregister(connection, self._who(connection), data_objects)
+
+    def close(self) -> None:
+        """Of a session that :func:`~compute_to_data.zones.open_session` opened."""
+        self._store.close()

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from compute_to_data.errors import Code, zone_error
 from compute_to_data.model import ReplicaStatus, User, UserKind
-from compute_to_data.ports import Catalog, Storage
+from compute_to_data.ports import ClientCatalog, Storage
 from compute_to_data.zones.embedded import creation, disk, nodes, resources, rights
 from compute_to_data.zones.embedded.service import EmbeddedStorage
 from compute_to_data.zones.embedded.session import EmbeddedSession
@@ -56,7 +56,7 @@ class EmbeddedZone:
         """The service account, a rodsadmin."""
         return User(self._store.admin, self._store.zone)
 
-    def session(self, user: User) -> Catalog:
+    def session(self, user: User) -> ClientCatalog:
         """A user's own session, as a client opens it. NotFound (-827000) for no such user."""
         return EmbeddedSession(self._store, user)
 

@@ -15,6 +15,8 @@ from compute_to_data.errors import ConfigurationError
 from compute_to_data.model import User
 
 _REMEDY = "Run iinit as the service account, or name another environment file"
+LOG_IN = "Log in with: iinit"
+"""The remedy where a user's own environment is at fault."""
 
 
 def from_environment(environment_file: str) -> iRODSAccount:

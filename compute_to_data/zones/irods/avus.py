@@ -10,10 +10,10 @@ from irods.connection import Connection
 from irods.message import JSON_Message, MetadataRequest
 
 from compute_to_data.errors import Code, zone_error
-from compute_to_data.model import Avu, Entity, EntityKind, name_of, parent_of
+from compute_to_data.model import Avu, Bearer, Entity, EntityKind, User, name_of, parent_of
 from compute_to_data.zones.irods import lookup
 from compute_to_data.zones.irods.failures import about, shown
-from compute_to_data.zones.irods.query import Column, Equals, select
+from compute_to_data.zones.irods.query import Begins, Column, Condition, Equals, select
 from compute_to_data.zones.irods.wire import ask
 from compute_to_data.zones.names import check_avus
 
@@ -142,3 +142,57 @@ def find(connection: Connection, question: Question) -> tuple[str, ...]:
         conditions.append(Equals(Column.COLL_NAME if is_object else Column.COLL_PARENT, question.within))
     rows = select(connection, columns, conditions, order_by=columns[0], limit=question.limit)
     return tuple(_BETWEEN.get(question.kind, "").join(row[1:]) for row in rows)
+
+
+@dataclass(frozen=True)
+class CollectionQuestion:
+    """What ``ClientCatalog.bearing`` is asked; its docstring says what each part means."""
+
+    attribute: str
+    value: str | None = None
+    units: str | None = None
+    beginning: str = ""
+    owner: User | None = None
+    within: str = ""
+    newest_first: bool = True
+    limit: int | None = None
+    offset: int = 0
+
+
+def bearing(connection: Connection, question: CollectionQuestion) -> tuple[Bearer, ...]:
+    """As ``ClientCatalog.bearing``."""
+    columns = (
+        Column.COLL_ID,
+        Column.COLL_NAME,
+        Column.COLL_OWNER,
+        Column.COLL_OWNER_ZONE,
+        Column.COLL_CREATED,
+        Column.META_COLL + 1,
+        Column.META_COLL + 2,
+    )
+    rows = select(
+        connection,
+        columns,
+        _conditions(question),
+        order_by=columns[0],
+        descending=question.newest_first,
+        limit=question.limit,
+        offset=question.offset,
+    )
+    return tuple(
+        Bearer(name, User(owner, zone), float(created), value, units)
+        for _, name, owner, zone, created, value, units in rows
+    )
+
+
+def _conditions(question: CollectionQuestion) -> list[Condition]:
+    attribute = Column.META_COLL
+    conditions: list[Condition] = [Equals(attribute, question.attribute)]
+    conditions += [Equals(attribute + 1, question.value)] if question.value is not None else []
+    conditions += [Begins(attribute + 1, question.beginning)] if question.beginning else []
+    conditions += [Equals(attribute + 2, question.units)] if question.units is not None else []
+    if question.owner is not None:
+        conditions += [Equals(Column.COLL_OWNER, question.owner.name)]
+        conditions += [Equals(Column.COLL_OWNER_ZONE, question.owner.zone)]
+    conditions += [Equals(Column.COLL_PARENT, question.within)] if question.within else []
+    return conditions

@@ -27,6 +27,8 @@ _CAUSES: dict[Code, str] = {
     Code.USER_FILE_DOES_NOT_EXIST: "not there, or the user may not read it",
     Code.CAT_NO_ROWS_FOUND: "not there, or the user may not read it",
     Code.CAT_COLLECTION_NOT_EMPTY: "the collection is not empty",
+    Code.CAT_INVALID_AUTHENTICATION: "the password is wrong, or has expired",
+    Code.CAT_PASSWORD_EXPIRED: "the password has expired",
     Code.CAT_INVALID_USER: "no such user",
     Code.SYS_RESC_DOES_NOT_EXIST: "no such resource",
     Code.SYS_RESC_IS_DOWN: "the resource is down",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Union
 
 from irods.api_number import api_number
 from irods.connection import Connection
@@ -16,6 +17,7 @@ from compute_to_data.zones.irods.wire import ServerError, ask, to_text
 _PAGE = 256
 """Rows in one answer; the server's own limit (MAX_SQL_ROWS)."""
 _ORDERED = 0x400
+_DESCENDING = 0x800
 _PLAIN = 1
 _COLUMN = re.compile(rb"<SqlResult_PI>(.*?)</SqlResult_PI>", re.DOTALL)
 _VALUE = re.compile(rb"<value>(.*?)</value>", re.DOTALL)
@@ -47,6 +49,10 @@ class Equals:
     column: int
     value: str
 
+    def admits(self, text: str) -> bool:
+        """Whether the condition is met."""
+        return text == self.value
+
     @property
     def is_doubtful(self) -> bool:
         """Whether rows must be compared again.
@@ -65,6 +71,27 @@ class Equals:
 
 
 @dataclass(frozen=True)
+class Begins:
+    """A condition: the column's text begins with this."""
+
+    column: int
+    value: str
+
+    def admits(self, text: str) -> bool:
+        """Whether the condition is met."""
+        return text.startswith(self.value)
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether rows must be compared again: what stands for itself here may be a wildcard there."""
+        return re.search(r"['\\%_]", self.value) is not None
+
+    def render(self) -> str:
+        """As GenQuery takes it."""
+        return "like '" + re.sub(r"['\\%]", "_", self.value) + "%'"
+
+
+@dataclass(frozen=True)
 class Among:
     """A condition: the column holds one of these numbers."""
 
@@ -78,33 +105,43 @@ class Among:
         return "in (" + ",".join(f"'{number}'" for number in self.numbers) + ")"
 
 
+Condition = Union[Equals, Begins, Among]
 Row = tuple[str, ...]
 
 
 def select(
     connection: Connection,
     columns: Sequence[int],
-    conditions: Sequence[Equals | Among],
+    conditions: Sequence[Condition],
     *,
     order_by: int | None = None,
+    descending: bool = False,
     limit: int | None = None,
+    offset: int = 0,
 ) -> list[Row]:
-    """All distinct rows, or the first ``limit`` of them; values in the order of ``columns``."""
+    """All distinct rows after ``offset`` of them, or the first ``limit`` of these; values in the
+    order of ``columns``."""
     if limit == 0:
         return []
-    doubted = [condition for condition in conditions if isinstance(condition, Equals) and condition.is_doubtful]
+    order = (order_by, _DESCENDING if descending else _ORDERED)
+    doubted = [one for one in conditions if isinstance(one, (Equals, Begins)) and one.is_doubtful]
     asked = [*columns, *(condition.column for condition in doubted if condition.column not in columns)]
     rows: list[Row] = []
-    page, more = _ask(connection, _request(asked, conditions, order_by, 0, _page_size(limit, 0, doubted)))
+    if doubted and offset:  # the server would count rows that are none
+        found = select(
+            connection, columns, conditions, order_by=order_by, descending=descending, limit=limit and limit + offset
+        )
+        return found[offset:]
+    page, more = _ask(connection, _request(asked, conditions, order, 0, _page_size(limit, 0, doubted), offset))
     while True:
-        rows += [row[: len(columns)] for row in page if all(row[asked.index(d.column)] == d.value for d in doubted)]
+        rows += [row[: len(columns)] for row in page if all(d.admits(row[asked.index(d.column)]) for d in doubted)]
         if more <= 0:
             return rows if limit is None else rows[:limit]
         if limit is not None and len(rows) >= limit:
-            _ask(connection, _request(asked, conditions, order_by, more, 0))  # closes it on the server
+            _ask(connection, _request(asked, conditions, order, more, 0))  # closes it on the server
             return rows[:limit]
         size = _page_size(limit, len(rows), doubted)
-        page, more = _ask(connection, _request(asked, conditions, order_by, more, size))
+        page, more = _ask(connection, _request(asked, conditions, order, more, size))
 
 
 def _page_size(limit: int | None, found: int, doubted: Sequence[object]) -> int:
@@ -113,18 +150,19 @@ def _page_size(limit: int | None, found: int, doubted: Sequence[object]) -> int:
 
 def _request(
     columns: Sequence[int],
-    conditions: Sequence[Equals | Among],
-    order_by: int | None,
+    conditions: Sequence[Condition],
+    order: tuple[int | None, int],
     resumed: int,
     maximum: int,
+    offset: int = 0,
 ) -> GenQueryRequest:
     return GenQueryRequest(
         maxRows=maximum,
         continueInx=resumed,
-        partialStartIndex=0,
+        partialStartIndex=offset,
         options=0,
         KeyValPair_PI=StringStringMap({}),
-        InxIvalPair_PI=IntegerIntegerMap({column: _ORDERED if column == order_by else _PLAIN for column in columns}),
+        InxIvalPair_PI=IntegerIntegerMap({column: order[1] if column == order[0] else _PLAIN for column in columns}),
         InxValPair_PI=IntegerStringMap(
             _OrderedMultiMapping([(condition.column, condition.render()) for condition in conditions])
         ),

@@ -114,7 +114,7 @@ class IrodsStorage:
     def avus(self, entity: Entity) -> tuple[Avu, ...]:
         return self._ask(entity.name, avus.read, entity)
 
-    def tasks(self, attribute: str, value: str, units: str, *, limit: int | None = None) -> tuple[str, ...]:
+    def tasks(self, attribute: str, value: str | None, units: str, *, limit: int | None = None) -> tuple[str, ...]:
         question = avus.Question(EntityKind.COLLECTION, attribute, value, units, limit=limit)
         return self._ask(attribute, avus.find, question)
 

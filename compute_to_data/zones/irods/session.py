@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 from irods.connection import Connection
 
-from compute_to_data.errors import Code, ZoneError, zone_error
+from compute_to_data.errors import AccessDenied, Code, ConfigurationError, NotFound, ZoneError, zone_error
 from compute_to_data.model import (
     Access,
     Avu,
+    Bearer,
     Collection,
     DataObject,
     Entity,
@@ -22,7 +23,7 @@ from compute_to_data.model import (
     User,
     UserKind,
 )
-from compute_to_data.zones.irods import avus, contents, lookup, registration, replication, tree
+from compute_to_data.zones.irods import accounts, avus, contents, lookup, registration, replication, tree
 from compute_to_data.zones.irods.connections import CALL_SECONDS, Connections
 from compute_to_data.zones.irods.failures import shown, translated
 from compute_to_data.zones.irods.wire import ServerError
@@ -66,6 +67,28 @@ class IrodsSession:
 
     def _zone_path(self, logical_path: str) -> str:
         return check_in_zone(logical_path, self._connections.account.proxy_zone)
+
+    @classmethod
+    def open(cls, environment_file: str) -> IrodsSession:
+        """A user's own session, with what their ``iinit`` left. AccessDenied (-826000) when nobody is
+        logged in there, or the password is wrong; NotFound (-827000) for no such user; ZoneError
+        (-305000) without a server."""
+        try:
+            account = accounts.from_environment(environment_file)
+        except ConfigurationError as error:
+            cause = f"{error.subject}: {error.cause}"
+            raise zone_error(Code.CAT_INVALID_AUTHENTICATION, "not logged in", cause, accounts.LOG_IN) from error
+        user = User(account.client_user, account.client_zone)
+        session = cls(Connections(account, str(user)), user)
+        try:
+            session._ask(str(user), lambda connection: None)
+        except (AccessDenied, NotFound) as error:
+            raise zone_error(error.code, f"{user} on {account.host}", error.cause, accounts.LOG_IN) from error
+        return session
+
+    def close(self) -> None:
+        """Of a session that :meth:`open` opened: it has connections of its own."""
+        self._connections.close()
 
     @property
     def user(self) -> User:
@@ -175,6 +198,24 @@ class IrodsSession:
         limit: int | None = None,
     ) -> tuple[str, ...]:
         return self._ask(attribute, avus.find, avus.Question(kind, attribute, value, units, within, limit))
+
+    def bearing(
+        self,
+        attribute: str,
+        value: str | None = None,
+        units: str | None = None,
+        *,
+        beginning: str = "",
+        owner: User | None = None,
+        within: str = "",
+        newest_first: bool = True,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> tuple[Bearer, ...]:
+        question = avus.CollectionQuestion(
+            attribute, value, units, beginning, owner, within, newest_first, limit, offset
+        )
+        return self._ask(attribute, avus.bearing, question)
 
     def resources(self) -> tuple[Resource, ...]:
         return self._ask("resources", lookup.resources)

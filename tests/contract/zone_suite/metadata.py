@@ -7,8 +7,8 @@ import uuid
 import pytest
 
 from compute_to_data.errors import AccessDenied, Code, NotFound, ZoneError
-from compute_to_data.model import Access, Avu, Entity, EntityKind
-from compute_to_data.ports import Catalog
+from compute_to_data.model import Access, Avu, Collection, Entity, EntityKind
+from compute_to_data.ports import Catalog, ClientCatalog
 from zone_suite.zone_under_test import Contract, ZoneUnderTest, a_collection, an_object, refused
 
 
@@ -204,3 +204,76 @@ class FindContract(Contract):
         assert storage.tasks(attribute, "even", "r1") == (*tasks[::2], his)
         assert storage.tasks(attribute, "even", "r1", limit=2) == tuple(tasks[:3:2])
         assert storage.tasks(attribute, "even", "r2") == ()
+
+
+class BearingContract(Contract):
+    """``ClientCatalog.bearing``: what a person's listing of tasks asks."""
+
+    @pytest.fixture
+    def attribute(self) -> str:
+        """One nothing else in the zone bears."""
+        return f"a{uuid.uuid4().hex}"
+
+    @pytest.fixture
+    def tasks(self, alice: ClientCatalog, here: str, attribute: str) -> list[str]:
+        """Six collections, the oldest first, whose names run the other way."""
+        made = []
+        for number in range(6):
+            path = f"{here}/t{9 - number}"
+            alice.create_collection(path)
+            value = "even" if number % 2 == 0 else "odd_100%"
+            alice.annotate(a_collection(path), add=[Avu(attribute, value, f"r{number // 3}")])
+            made.append(path)
+        return made
+
+    def test_the_newest_first_with_what_it_bears(self, alice: ClientCatalog, tasks: list[str], attribute: str) -> None:
+        found = alice.bearing(attribute)
+        assert [one.collection for one in found] == tasks[::-1]
+        assert [(one.value, one.units) for one in found[:2]] == [("odd_100%", "r1"), ("even", "r1")]
+        assert {one.owner for one in found} == {alice.user}
+        made = alice.stat(tasks[0])
+        assert isinstance(made, Collection)
+        assert found[-1].created == made.created
+        assert [one.collection for one in alice.bearing(attribute, newest_first=False)] == tasks
+
+    @pytest.mark.parametrize(("offset", "limit"), [(0, 2), (2, 2), (5, 2), (6, 2), (1, None), (0, 0)])
+    def test_a_page(
+        self, alice: ClientCatalog, tasks: list[str], attribute: str, offset: int, limit: int | None
+    ) -> None:
+        end = None if limit is None else offset + limit
+        found = alice.bearing(attribute, limit=limit, offset=offset)
+        assert [one.collection for one in found] == tasks[::-1][offset:end]
+
+    def test_by_value_units_and_beginning(self, alice: ClientCatalog, tasks: list[str], attribute: str) -> None:
+        def found(*args: object, **options: object) -> list[str]:
+            return [one.collection for one in alice.bearing(attribute, *args, newest_first=False, **options)]
+
+        assert found("even") == tasks[::2]
+        assert found("even", "r0") == [tasks[0], tasks[2]]
+        assert found(units="r1") == tasks[3:]
+        assert found(beginning="od") == tasks[1::2]
+        assert found(beginning="odd_100%", limit=1, offset=1) == [tasks[3]]
+        assert found(beginning="odd1") == found(beginning="%") == found(beginning="e_") == found(beginning="'") == []
+
+    def test_a_row_for_each_value(self, alice: ClientCatalog, tasks: list[str], attribute: str) -> None:
+        alice.annotate(a_collection(tasks[5]), add=[Avu(attribute, "another", "")])
+        newest = alice.bearing(attribute, limit=2)
+        assert {(one.collection, one.value) for one in newest} == {(tasks[5], "another"), (tasks[5], "odd_100%")}
+
+    def test_only_what_one_may_read_and_only_an_owners(
+        self, alice: ClientCatalog, bob: ClientCatalog, tasks: list[str], attribute: str
+    ) -> None:
+        assert bob.bearing(attribute) == ()
+        alice.set_access(tasks[2], bob.user, Access.READ_OBJECT)
+        alice.set_access(tasks[3], bob.user, Access.READ_METADATA)
+        assert [one.collection for one in bob.bearing(attribute)] == [tasks[2]]
+        assert bob.bearing(attribute, owner=bob.user) == ()
+        assert len(bob.bearing(attribute, owner=alice.user)) == 1
+
+    def test_within_one_collection(self, alice: ClientCatalog, here: str, tasks: list[str], attribute: str) -> None:
+        below = f"{tasks[0]}/below"
+        alice.create_collection(below)
+        alice.annotate(a_collection(below), add=[Avu(attribute, "even")])
+        assert [one.collection for one in alice.bearing(attribute, within=tasks[0])] == [below]
+        assert len(alice.bearing(attribute, within=here)) == 6
+        assert alice.bearing(attribute, within=f"{here}/missing") == ()

@@ -1,0 +1,72 @@
+"""The exit codes of ``c2d``: how a script tells what happened."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from compute_to_data.errors import (
+    AccessDenied,
+    AlreadyExists,
+    ComputeToDataError,
+    ConfigurationError,
+    NotFound,
+    ReasonCode,
+    Refused,
+    TaskFailed,
+)
+
+
+class ExitCode(IntEnum):
+    """What ``c2d`` ends with."""
+
+    DONE = 0
+    PROGRAM_FAILED = 1
+    USAGE = 2
+    REFUSED = 3
+    NOT_FOUND = 4
+    WALLTIME_EXCEEDED = 5
+    CANCELLED = 6
+    UNREACHABLE = 7
+    TASK_FAILED = 8
+    INCOMPLETE = 9
+    INTERRUPTED = 130
+
+
+MEANINGS: dict[ExitCode, str] = {
+    ExitCode.DONE: "done; of a task that was waited for: COMPLETED",
+    ExitCode.PROGRAM_FAILED: "the task FAILED because its program ended with a status other than 0",
+    ExitCode.USAGE: "the command line or a settings file is wrong",
+    ExitCode.REFUSED: "refused: a malformed request, a rule of the site, no access, not logged in",
+    ExitCode.NOT_FOUND: "no such task, project, collection, data object, resource or user, or you may not see it",
+    ExitCode.WALLTIME_EXCEEDED: "the task FAILED because it ran longer than its walltime",
+    ExitCode.CANCELLED: "the task was CANCELLED",
+    ExitCode.UNREACHABLE: "the zone, the engine or a worker cannot be reached, or failed",
+    ExitCode.TASK_FAILED: "the task FAILED for another reason: memory, its output, the system",
+    ExitCode.INCOMPLETE: "not everything could be fetched: results are missing or damaged",
+    ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
+}
+
+_OF_REASON = {
+    ReasonCode.COMPLETED: ExitCode.DONE,
+    ReasonCode.NONZERO_EXIT: ExitCode.PROGRAM_FAILED,
+    ReasonCode.WALLTIME_EXCEEDED: ExitCode.WALLTIME_EXCEEDED,
+    ReasonCode.CANCELLED: ExitCode.CANCELLED,
+    ReasonCode.REFUSED: ExitCode.REFUSED,
+}
+
+
+def of_reason(reason: str) -> ExitCode:
+    """For a task that has ended, by its recorded ``reason_code``."""
+    known = reason in {one.value for one in ReasonCode}
+    return _OF_REASON.get(ReasonCode(reason), ExitCode.TASK_FAILED) if known else ExitCode.TASK_FAILED
+
+
+def of_error(error: ComputeToDataError) -> ExitCode:
+    """For an error that ended a command."""
+    if isinstance(error, TaskFailed):
+        return of_reason(error.reason.value)
+    if isinstance(error, NotFound):
+        return ExitCode.NOT_FOUND
+    if isinstance(error, (Refused, AccessDenied, AlreadyExists)):
+        return ExitCode.REFUSED
+    return ExitCode.USAGE if isinstance(error, ConfigurationError) else ExitCode.UNREACHABLE

@@ -1,0 +1,131 @@
+"""What a person sees: results on stdout, everything else on stderr.
+
+``pretty`` is for reading, ``raw`` one plain line a thing with tabs between its values, ``json`` for
+programs. Colours and progress only on a terminal, and no colours with ``NO_COLOR``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
+
+_COLOURS = {"green": "32", "red": "31", "yellow": "33", "blue": "34", "bold": "1", "dim": "2"}
+_OF_STATE = {
+    "COMPLETED": "green",
+    "FAILED": "red",
+    "CANCELLED": "yellow",
+    "RUNNING": "blue",
+    "STAGING_IN": "blue",
+    "STAGING_OUT": "blue",
+}
+
+
+class Output:
+    """How one command speaks. ``form`` is ``pretty``, ``raw`` or ``json``."""
+
+    def __init__(self, form: str = "pretty", stdout: TextIO | None = None, stderr: TextIO | None = None) -> None:
+        self.form = form
+        self._stdout = stdout or sys.stdout
+        self._stderr = stderr or sys.stderr
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether results go to a person's eyes directly."""
+        return self._stdout.isatty()
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether a line that is written over again makes sense."""
+        return self._stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+    def result(self, document: Any, pretty: str | None = None, raw: str | None = None) -> None:
+        """One result: ``document`` as JSON, or its texts; without ``raw``, that is ``pretty``."""
+        if self.form == "json":
+            self._print(json.dumps(document, indent=2, ensure_ascii=False))
+            return
+        text = pretty if self.form == "pretty" or raw is None else raw
+        if text:
+            self._print(text)
+
+    def table(self, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, empty: str = "") -> None:
+        """Many results. ``columns``: which members of each row to show, under which heading; as
+        JSON, rows are whole. ``empty`` is noted when there are none."""
+        if self.form == "json":
+            self._print(json.dumps(list(rows), indent=2, ensure_ascii=False))
+            return
+        lines = [[one_line(row.get(name)) for name in columns] for row in rows]
+        if self.form == "raw":
+            for line in lines:
+                self._print("\t".join(line))
+            return
+        if not lines:
+            self.note(empty)
+            return
+        headings = list(columns.values())
+        widths = [max(len(line[place]) for line in (headings, *lines)) for place in range(len(headings))]
+        self._print(self._row(headings, widths, "bold"))
+        for line in lines:
+            self._print(self._row(line, widths))
+
+    def facts(self, document: Mapping[str, Any], lines: Sequence[tuple[str, str]]) -> None:
+        """One thing with its properties: ``lines`` of name and value for reading."""
+        if self.form == "json":
+            self._print(json.dumps(document, indent=2, ensure_ascii=False))
+            return
+        width = max((len(name) for name, _ in lines), default=0)
+        for name, value in lines:
+            if self.form == "raw":
+                self._print(f"{name}\t{one_line(value)}")
+            else:
+                self._print(f"{self.coloured(name.ljust(width), 'dim')}  {self.coloured(value, _OF_STATE.get(value))}")
+
+    def text(self, text: str) -> None:
+        """A result that is text already, as of a log; never changed."""
+        self._stdout.write(text)
+        self._stdout.flush()
+
+    def note(self, text: str) -> None:
+        """What a person should know beside the results; nothing for an empty text."""
+        if text:
+            print(printable(text), file=self._stderr, flush=True)
+
+    def progress(self, text: str) -> None:
+        """Write over the last progress line; '' takes it away. Only where a person watches."""
+        if self.shows_progress:
+            width = shutil.get_terminal_size().columns - 1
+            self._stderr.write(f"\r\x1b[K{printable(text)[:width]}")
+            self._stderr.flush()
+
+    def coloured(self, text: str, colour: str | None) -> str:
+        """The text in a colour where that makes sense."""
+        if not colour or self.form != "pretty" or not self.is_terminal or "NO_COLOR" in os.environ:
+            return printable(text)
+        return f"\x1b[{_COLOURS[colour]}m{printable(text)}\x1b[0m"
+
+    def _row(self, values: Sequence[str], widths: Sequence[int], colour: str = "") -> str:
+        last = len(values) - 1
+        cells = [
+            value.ljust(width) if place < last else value for place, (value, width) in enumerate(zip(values, widths))
+        ]
+        return "  ".join(
+            self.coloured(cell, colour or _OF_STATE.get(value)) for cell, value in zip(cells, values)
+        ).rstrip()
+
+    def _print(self, text: str) -> None:
+        print(text, file=self._stdout, flush=True)
+
+
+def one_line(value: Any) -> str:
+    """A value in one line without tabs; a missing one is empty."""
+    if value is None:
+        return ""
+    return printable(" ".join(str(value).split()))
+
+
+def printable(text: str) -> str:
+    """Text of others without what could move a terminal's cursor or hide something."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)

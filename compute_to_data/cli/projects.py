@@ -1,0 +1,47 @@
+"""``c2d project``: a project is a collection; the session remembers which one."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+
+from compute_to_data.cli.command import Call, Commands
+
+
+def register(commands: Commands) -> None:
+    """Add this noun's commands."""
+    project = commands.group("project", "which collection one works in")
+    project.add("list", _list, "your collections that can be a project", example="list")
+    project.add("set", _set, "work in a collection from now on", example="set notebooks", arguments=_collection)
+    project.add("show", _show, "the project in force, and where results go", example="show")
+
+
+def _collection(parser: ArgumentParser) -> None:
+    parser.add_argument("collection", help="a logical path, from home where it is relative; '' for none")
+
+
+def _list(call: Call) -> int:
+    from compute_to_data.model import Collection
+
+    session = call.session
+    current = session.project
+    found = [one for one in session.catalog.children(session.home) if isinstance(one, Collection)]
+    rows = [{"project": one.logical_path, "current": one.logical_path == current} for one in found]
+    shown = [{**row, "mark": "*" if row["current"] else ""} for row in rows]
+    if call.out.form == "json":
+        call.out.result(rows)
+    else:
+        call.out.table(shown, {"project": "PROJECT", "mark": "CURRENT"}, empty=f"No collections in {session.home} yet.")
+    return 0
+
+
+def _set(call: Call) -> int:
+    chosen = call.session.use_project(call.options.collection)
+    call.out.result({"project": chosen}, chosen)
+    return 0
+
+
+def _show(call: Call) -> int:
+    session = call.session
+    document = {"project": session.project, "results": session.results}
+    call.out.facts(document, list(document.items()))
+    return 0

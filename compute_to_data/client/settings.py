@@ -1,0 +1,127 @@
+"""A person's own two files: ``config.json`` (which zone, and how) and ``session.json`` (the project).
+
+Both are JSON with mode 0600. Where they lie: an argument, else ``C2D_CONFIG_FILE`` and
+``C2D_SESSION_FILE``, else the platform's folder. Without a ``config.json``, what ``iinit`` wrote counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from compute_to_data.configuration import Attributes, ZoneSettings
+from compute_to_data.documents.schema import problems, read_json, summary
+from compute_to_data.errors import ConfigurationError
+
+APPLICATION = "compute-to-data"
+CONFIG_VARIABLE = "C2D_CONFIG_FILE"
+SESSION_VARIABLE = "C2D_SESSION_FILE"
+OUTPUTS = ("pretty", "raw", "json")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What ``config.json`` says. ``site``: the physical path of the site's configuration, or '';
+    ``attributes``: None where the file leaves them to the site; ``source``: the file, or ''."""
+
+    zone: ZoneSettings
+    site: str = ""
+    attributes: Attributes | None = None
+    output: str = "pretty"
+    source: str = ""
+
+
+def load(config_file: str = "") -> Settings:
+    """The settings in force. ConfigurationError for a file that was named and is not there, or
+    says something wrong."""
+    named = config_file or os.environ.get(CONFIG_VARIABLE, "")
+    path = os.path.abspath(named or default_config_file())
+    document = _read(path, "settings", missing_is_empty=not named)
+    zone = dict(document.get("zone", {"kind": "irods"}))
+    kind = zone.pop("kind")
+    if kind == "irods":
+        zone.setdefault("environment_file", _irods_environment_file())
+    attributes = document.get("attributes")
+    return Settings(
+        ZoneSettings(kind, zone),
+        document.get("site", ""),
+        None if attributes is None else Attributes(**attributes),
+        document.get("output", "pretty"),
+        path if os.path.exists(path) else "",
+    )
+
+
+def load_session(session_file: str = "") -> dict[str, Any]:
+    """What the session remembers; nothing when there is no file yet."""
+    return dict(_read(session_path(session_file), "session", missing_is_empty=True))
+
+
+def session_path(session_file: str = "") -> str:
+    """The physical path of ``session.json``."""
+    named = session_file or os.environ.get(SESSION_VARIABLE, "")
+    return os.path.abspath(named or os.path.join(_folder("state"), "session.json"))
+
+
+def default_config_file() -> str:
+    """The physical path of ``config.json`` where nobody names another."""
+    return os.path.join(_folder("config"), "config.json")
+
+
+def _folder(kind: str) -> str:
+    """The platform's folder for a person's configuration, or for what a program remembers."""
+    home = os.path.expanduser("~")
+    if sys.platform == "darwin":
+        return os.path.join(home, "Library", "Application Support", APPLICATION)
+    if os.name == "nt":
+        variable = "APPDATA" if kind == "config" else "LOCALAPPDATA"
+        return os.path.join(os.environ.get(variable) or home, APPLICATION)
+    variable, usual = ("XDG_CONFIG_HOME", ".config") if kind == "config" else ("XDG_STATE_HOME", ".local/state")
+    named = os.environ.get(variable, "")
+    return os.path.join(named if os.path.isabs(named) else os.path.join(home, usual), APPLICATION)
+
+
+def _irods_environment_file() -> str:
+    named = os.environ.get("IRODS_ENVIRONMENT_FILE", "")
+    return os.path.abspath(named or os.path.expanduser("~/.irods/irods_environment.json"))
+
+
+def _read(path: str, schema: str, *, missing_is_empty: bool) -> Mapping[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            document = read_json(file.read(), path, ConfigurationError)
+    except FileNotFoundError:
+        if missing_is_empty:
+            return {}
+        raise ConfigurationError(path, "is not there", "Write it, or name another file") from None
+    except OSError as error:
+        raise ConfigurationError(path, f"cannot be read: {error.strerror}") from None
+    found = problems(document, schema)
+    if found:
+        pointer, cause = summary(found)
+        raise ConfigurationError(f"{path}#{pointer}" if pointer.startswith("/") else path, cause)
+    return dict(document)
+
+
+def write_private(path: str, document: Mapping[str, Any]) -> None:
+    """Write a JSON file that only its owner may read: whole, or not at all."""
+    folder = os.path.dirname(os.path.abspath(path))
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        descriptor, draft = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=folder)  # 0600
+        try:
+            with open(descriptor, "w", encoding="utf-8") as file:
+                json.dump(document, file, indent=2, ensure_ascii=False)
+                file.write("\n")
+            os.replace(draft, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(draft)
+            raise
+    except OSError as error:
+        raise ConfigurationError(path, f"cannot be written: {error.strerror}") from None

@@ -1,0 +1,132 @@
+"""What holds for every command: help, forms of output, errors, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.site import HOME, TrialSite
+
+from compute_to_data.cli import main as main_module
+from compute_to_data.cli.exits import MEANINGS, ExitCode
+from compute_to_data.cli.main import main, parser
+
+C2D = [sys.executable, "-m", "compute_to_data.cli.main"]
+
+
+@pytest.fixture(autouse=True)
+def _own(own_files: Path) -> None:
+    pass
+
+
+def commands(top: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every command's words."""
+    below = [action for action in top._actions if isinstance(action, argparse._SubParsersAction)]
+    if not below:
+        yield words
+    for action in below:
+        for name, found in action.choices.items():
+            yield from commands(found, (*words, name))
+
+
+@pytest.mark.parametrize("words", list(commands(parser())), ids=" ".join)
+def test_each_command_has_help_with_an_example(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert f"example:\n  c2d {' '.join(words)}" in said
+    for option in ("--format", "--debug", "--config-file", "--session-file"):
+        assert option in said
+
+
+def test_help_costs_little_more_than_python_itself() -> None:
+    """Everything below counts modules, since seconds depend on the machine; the benchmark has those."""
+    program = "import sys, compute_to_data.cli.main as m\ntry: m.main(['--help'])\nfinally: print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "compute_to_data.cli.projects" in loaded
+    assert not loaded & {"irods", "docker", "sqlite3", "subprocess", "socket", "asyncio", "concurrent.futures"}
+
+
+def test_a_word_too_few_shows_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["project"])
+    assert "list" in capsys.readouterr().out
+
+
+def test_nothing_follows_two_dashes_where_no_program_is_run() -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["project", "list", "--", "x"])
+    assert ended.value.code == ExitCode.USAGE
+
+
+def test_options_for_every_command_stand_before_or_after_it(
+    site: TrialSite, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for line in (["--output", "json", "project", "show"], ["project", "show", "--output", "json"]):
+        assert main(line) == 0
+        assert json.loads(capsys.readouterr().out) == {"project": HOME, "results": f"{HOME}/c2d_results"}
+
+
+def test_the_form_comes_from_the_option_the_variable_or_the_settings(
+    own_files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_files.write_text(json.dumps({**json.loads(own_files.read_text()), "output": "raw"}))
+    main(["project", "show"])
+    assert capsys.readouterr().out == f"project\t{HOME}\nresults\t{HOME}/c2d_results\n"
+    monkeypatch.setenv("C2D_OUTPUT", "json")
+    main(["project", "show"])
+    assert capsys.readouterr().out.startswith("{")
+    monkeypatch.setenv("C2D_OUTPUT", "html")
+    assert main(["project", "show"]) == ExitCode.USAGE
+    assert "expected one of pretty, raw, json" in capsys.readouterr().err
+
+
+def test_an_error_is_one_sentence_on_stderr_with_its_code(
+    own_files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["project", "set", "nowhere"]) == ExitCode.NOT_FOUND
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"c2d: project {HOME}/nowhere: there is no such collection")
+    assert said.err.count("\n") == 1
+    assert main(["project", "set", "nowhere", "--debug"]) == ExitCode.NOT_FOUND
+    assert "Traceback" in capsys.readouterr().err
+    assert main(["project", "show", "--config-file", str(own_files.parent / "none")]) == ExitCode.USAGE
+
+
+def test_a_fault_of_ours_is_a_sentence_too(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(options: argparse.Namespace) -> str:
+        raise ZeroDivisionError("x")
+
+    monkeypatch.setattr(main_module, "_form", broken)
+    assert main(["project", "show"]) == ExitCode.UNREACHABLE
+    assert "internal error (ZeroDivisionError: x). Run it again with --debug" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_enough_is_no_error(site: TrialSite) -> None:
+    """More than a pipe holds, and nobody reads it."""
+    for number in range(1200):
+        site.alice.create_collection(f"{HOME}/{'long' * 20}-{number}")
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([*C2D, "project", "list"], stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_names_of_others_cannot_steer_a_terminal(site: TrialSite, capsys: pytest.CaptureFixture[str]) -> None:
+    site.alice.create_collection(f"{HOME}/x\x1b[31mred")
+    main(["project", "list"])
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_every_exit_code_has_a_meaning() -> None:
+    assert set(MEANINGS) == set(ExitCode)

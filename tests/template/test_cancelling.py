@@ -1,0 +1,244 @@
+"""Whoever may ask for a task's end gets it, in any state, and nothing of the task is left."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+from support.faults import StorageWithTroubledSessions, Troubled
+from support.site import BOB, COMPUTE, HOME, RODS, TrialSite, wait_until
+
+from compute_to_data.configuration import WorkerSettings
+from compute_to_data.errors import AccessDenied, ZoneError
+from compute_to_data.model import Access, Avu, Entity, EntityKind
+from compute_to_data.submission import Submitted
+
+CANCEL = "irods::compute_to_data::cancel"
+LONG = 'trap "" TERM; echo began; while :; do sleep 0.1; done'
+
+
+def wish(who: str = "alice#tempZone", units: str = COMPUTE) -> Avu:
+    return Avu(CANCEL, who, units)
+
+
+def cancel(site: TrialSite, submitted: Submitted, units: str = COMPUTE, catalog: Any = None) -> None:
+    entity = Entity(EntityKind.COLLECTION, submitted.collection)
+    (catalog or site.alice).annotate(entity, add=[wish(units=units)])
+
+
+def state(site: TrialSite, submitted: Submitted) -> str:
+    return site.record(submitted).facts()["state"]
+
+
+def check_cancelled(site: TrialSite, submitted: Submitted, facts: dict[str, str]) -> None:
+    assert (facts["state"], facts["reason_code"], facts["error_code"]) == ("CANCELLED", "cancelled", "-344000")
+    assert "cancelled by alice#tempZone" in facts["reason"]
+    assert "cancel" not in facts, "what was wished has come true"
+    assert set(site.contents(submitted.collection)) <= {"task.json", "STDOUT.txt"}
+    assert site.leftovers(submitted) == []
+    assert not any(submitted.task_id in job for job in site.engine.jobs(site.worker()._scope))
+
+
+def one_slot(site: TrialSite) -> None:
+    site.configuration = site.configure(
+        engine={"name": "process", "images": {"tools": str(site.folder / "tools")}}, worker={"slots": 1}
+    )
+
+
+def test_queued_tasks_end_while_every_slot_is_busy(site: TrialSite) -> None:
+    one_slot(site)
+    site.alice.write(f"{HOME}/a", b"a", resource="demoResc")
+    busy = site.submit(site.request("/bin/sh", "-c", LONG))
+    behind, later, last = (site.submit(site.request("/bin/true", inputs=[f"{HOME}/a"])) for _ in range(3))
+    before = site.snapshot(without=f"{HOME}/out")
+    with site.working():
+        wait_until(lambda: state(site, busy) == "RUNNING", "the slot to be busy")
+        for one in (last, behind):
+            cancel(site, one)
+        for one in (last, behind):
+            facts = site.ended(one)
+            check_cancelled(site, one, facts)
+            assert not {"staging_in_at", "running_at", "attempt"} & set(facts), "before anything was done"
+        assert state(site, later) == "QUEUED", "only what somebody wants ended"
+        assert site.snapshot(without=f"{HOME}/out") == before, "nothing was staged"
+        cancel(site, busy)
+        check_cancelled(site, busy, site.ended(busy))
+        assert site.ended(later)["state"] == "COMPLETED"
+
+
+def test_many_queued_tasks_end(site: TrialSite) -> None:
+    one_slot(site)
+    busy = site.submit(site.request("/bin/sh", "-c", LONG))
+    unwanted = [site.submit(site.request("/bin/true")) for _ in range(40)]
+    for one in unwanted:
+        cancel(site, one)
+    with site.working():
+        wait_until(lambda: state(site, busy) == "RUNNING", "the slot to be busy")
+        assert {site.ended(one)["state"] for one in unwanted} == {"CANCELLED"}
+        assert state(site, busy) == "RUNNING"
+        cancel(site, busy)
+        site.ended(busy)
+
+
+def test_before_a_worker_is_there(site: TrialSite) -> None:
+    submitted = site.submit(site.request("/bin/true"))
+    cancel(site, submitted, units="")  # as before units were told: heard when it is its turn
+    with site.working():
+        facts = site.ended(submitted)
+    check_cancelled(site, submitted, facts)
+    assert "staging_in_at" not in facts
+
+
+def test_a_running_job_that_is_deaf_stops_within_two_seconds(site: TrialSite) -> None:
+    site.configuration = site.configure(
+        engine={"name": "process", "images": {"tools": str(site.folder / "tools")}}, worker={"stop_grace_seconds": 60}
+    )
+    submitted = site.submit(site.request("/bin/sh", "-c", LONG))
+    seen: list[float] = []
+
+    def noticed(avus: Any, entity: Entity) -> Any:
+        found = avus(entity)
+        if any(avu.attribute == CANCEL for avu in found) and not seen:
+            seen.append(time.monotonic())
+        return found
+
+    stopped: list[float] = []
+
+    def stop(original: Any, task_id: str, grace: float) -> None:
+        original(task_id, grace)
+        stopped.append(time.monotonic())
+
+    storage = StorageWithTroubledSessions(site.storage, avus=noticed)
+    with site.working(storage=storage, engine=Troubled(site.engine, stop=stop)):  # type: ignore[arg-type]
+        wait_until(lambda: state(site, submitted) == "RUNNING", "the job to run")
+        cancel(site, submitted)
+        wished = time.monotonic()
+        facts = site.ended(submitted)
+    check_cancelled(site, submitted, facts)
+    assert site.contents(submitted.collection)["STDOUT.txt"] == b"began\n"
+    assert stopped[0] - seen[0] < 2
+    assert stopped[0] - wished < 4
+
+
+def test_between_two_inputs(site: TrialSite) -> None:
+    for name in "ab":
+        site.alice.write(f"{HOME}/{name}", b"x", resource="demoResc")
+    submitted = site.submit(site.request("/bin/true", inputs=[f"{HOME}/a", f"{HOME}/b"]))
+    before = site.snapshot(without=submitted.collection)
+    replicated: list[str] = []
+
+    def replicate(original: Any, data_object: str, resource: str) -> Any:
+        replicated.append(data_object)
+        cancel(site, submitted)
+        return original(data_object, resource)
+
+    with site.working(storage=Troubled(site.storage, replicate=replicate)):  # type: ignore[arg-type]
+        facts = site.ended(submitted)
+    check_cancelled(site, submitted, facts)
+    assert replicated == [f"{HOME}/a"]
+    assert "running_at" not in facts
+    assert site.snapshot(without=submitted.collection) == before, "the replica is gone again"
+
+
+@pytest.mark.parametrize("operation", ["register", "annotate_all"])
+def test_while_results_are_made_known(site: TrialSite, operation: str) -> None:
+    site.alice.write(f"{HOME}/a", b"x", resource="demoResc")
+    submitted = site.submit(site.request("/bin/sh", "-c", "echo 1 > /outputs/one", inputs=[f"{HOME}/a"]))
+    before = site.snapshot(without=submitted.collection)
+
+    def late(original: Any, *args: Any) -> Any:
+        cancel(site, submitted)
+        return original(*args)
+
+    storage = StorageWithTroubledSessions(site.storage, **{operation: late})
+    with site.working(storage=storage):  # type: ignore[arg-type]
+        facts = site.ended(submitted)
+    check_cancelled(site, submitted, facts)
+    assert "staging_out_at" in facts
+    assert site.snapshot(without=submitted.collection) == before
+
+
+def test_an_end_that_is_decided_stays(site: TrialSite) -> None:
+    submitted = site.submit(site.request("/bin/sh", "-c", "exit 3"))
+
+    def undoing(original: Any, task_id: str) -> None:
+        original(task_id)
+        cancel(site, submitted)
+
+    with site.working(engine=Troubled(site.engine, remove=undoing)):  # type: ignore[arg-type]
+        facts = site.ended(submitted)
+    assert (facts["state"], facts["reason_code"]) == ("FAILED", "nonzero_exit")
+    assert "cancel" not in facts
+
+
+def test_a_wish_that_comes_too_late_goes_without_effect(site: TrialSite) -> None:
+    one_slot(site)
+    over = site.submit(site.request("/bin/true"))
+    with site.working():
+        ended = site.ended(over)
+        cancel(site, over)
+        busy = site.submit(site.request("/bin/sh", "-c", LONG))  # a worker with nothing to do asks nothing
+        wait_until(lambda: "cancel" not in site.record(over).facts(), "the wish to go")
+        assert {**site.record(over).facts(), "collection": over.collection} == ended
+        cancel(site, busy)
+        site.ended(busy)
+
+
+def test_only_the_owner_and_administrators(site: TrialSite) -> None:
+    site.alice.set_access(f"{HOME}/out", BOB, Access.OWN)
+    site.alice.set_access(HOME, BOB, Access.READ_OBJECT)
+    site.alice.set_inheritance(f"{HOME}/out", True)
+    submitted = site.submit(site.request("/bin/sh", "-c", LONG))
+    assert site.bob.access(submitted.collection) == Access.READ_OBJECT
+    with site.working():
+        wait_until(lambda: state(site, submitted) == "RUNNING", "the job to run")
+        for attribute in (CANCEL, "irods::compute_to_data::follow"):
+            with pytest.raises(AccessDenied):
+                site.bob.annotate(
+                    Entity(EntityKind.COLLECTION, submitted.collection), add=[Avu(attribute, "bob#tempZone", COMPUTE)]
+                )
+        assert state(site, submitted) == "RUNNING"
+        site.alice.set_access(submitted.collection, RODS, Access.OWN)
+        cancel(site, submitted, catalog=site.zone.session(RODS))
+        assert site.ended(submitted)["state"] == "CANCELLED"
+
+
+def test_an_idle_worker_asks_the_catalog_at_most_once_a_second(site: TrialSite) -> None:
+    assert WorkerSettings().poll_seconds == 2.0
+    site.configuration = site.configure(
+        engine={"name": "process", "images": {"tools": str(site.folder / "tools")}},
+        worker={"poll_seconds": WorkerSettings().poll_seconds},
+    )
+    asked: list[tuple[str, float]] = []
+    idle = threading.Event()
+
+    def counted(original: Any, *args: Any, **more: Any) -> Any:
+        asked.append(("queue" if "QUEUED" in args else "", time.monotonic()))
+        if [what for what, _ in asked].count("queue") == 5:  # the first ones come with what starting asks
+            idle.set()
+        return original(*args, **more)
+
+    storage = Troubled(site.storage, tasks=counted)
+    storage.catalog = Troubled(site.storage.catalog, avus=counted, annotate=counted, find=counted)  # type: ignore[attr-defined]
+    with site.working(storage=storage):  # type: ignore[arg-type]
+        assert idle.wait(30)
+        (_, first), (_, second), (_, third) = last = asked[-3:]
+    assert [what for what, _ in last] == ["queue"] * 3
+    assert second - first > 1 and third - second > 1
+
+
+def test_a_zone_in_trouble_while_it_is_asked_cancels_nothing(site: TrialSite) -> None:
+    submitted = site.submit(site.request("/bin/sleep", "1"))
+    troubles: list[str] = []
+
+    def trouble(original: Any, attribute: str, *args: Any, **more: Any) -> Any:
+        if attribute == CANCEL and len(troubles) < 2:
+            troubles.append(attribute)
+            raise ZoneError("the zone", "does not answer")
+        return original(attribute, *args, **more)
+
+    with site.working(storage=Troubled(site.storage, tasks=trouble)):  # type: ignore[arg-type]
+        assert site.ended(submitted)["state"] == "COMPLETED"
+    assert troubles

@@ -1,0 +1,163 @@
+"""Whoever follows a task reads its words while it runs; afterwards nothing of that is left."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import pytest
+from support.faults import StorageWithTroubledSessions, broken
+from support.site import ALICE, TrialSite, wait_until
+
+from compute_to_data.errors import ComputeToDataError
+from compute_to_data.livelog import news
+from compute_to_data.model import Avu, DataObject, Entity, EntityKind
+from compute_to_data.submission import Submitted
+from compute_to_data.zones.embedded.audit import audit
+
+FOLLOW = Avu("irods::compute_to_data::follow", "1")
+LIVE = ("STDOUT.live.txt", "STDERR.live.txt")
+UNTIL_GO = "while [ ! -e /outputs/go ]; do sleep 0.02; done"
+TALKS = f"echo one; echo oops >&2; {UNTIL_GO}; echo two"
+
+
+def follow(site: TrialSite, submitted: Submitted) -> None:
+    site.alice.annotate(Entity(EntityKind.COLLECTION, submitted.collection), add=[FOLLOW])
+
+
+def live(site: TrialSite, submitted: Submitted, name: str = LIVE[0]) -> bytes:
+    try:
+        return site.alice.read(f"{submitted.collection}/{name}")
+    except ComputeToDataError:
+        return b""
+
+
+def let_go(site: TrialSite, submitted: Submitted) -> None:
+    vault = site.folder / "zone" / "vaults" / "dsp_resc" / submitted.collection[len("/tempZone/") :]
+    (outputs,) = vault.glob("*/outputs")
+    (outputs / "go").write_text("")
+
+
+def check_nothing_remains(site: TrialSite, submitted: Submitted) -> None:
+    assert not set(LIVE) & set(site.contents(submitted.collection))
+    assert site.leftovers(submitted) == []
+    assert audit(str(site.folder / "zone")) == []
+    assert "follow" not in site.record(submitted).facts()
+
+
+@pytest.mark.parametrize("end", ["", "; exit 3"], ids=["well", "badly"])
+def test_its_words_are_there_while_it_runs(site: TrialSite, end: str) -> None:
+    submitted = site.submit(site.request("/bin/sh", "-c", TALKS + end))
+    follow(site, submitted)
+    with site.working():
+        wait_until(lambda: live(site, submitted) == b"one\n", "the first line")
+        assert live(site, submitted, LIVE[1]) == b"oops\n"
+        found = site.alice.stat(f"{submitted.collection}/{LIVE[0]}")
+        assert isinstance(found, DataObject)
+        assert found.owner == ALICE
+        let_go(site, submitted)
+        facts = site.ended(submitted)
+    assert facts["state"] == ("FAILED" if end else "COMPLETED")
+    contents = site.contents(submitted.collection)
+    assert (contents["STDOUT.txt"], contents["STDERR.txt"]) == (b"one\ntwo\n", b"oops\n")
+    check_nothing_remains(site, submitted)
+
+
+def test_somebody_who_comes_later_reads_along_too(site: TrialSite) -> None:
+    submitted = site.submit(site.request("/bin/sh", "-c", TALKS))
+    with site.working():
+        wait_until(lambda: site.record(submitted).facts()["state"] == "RUNNING", "the job to run")
+        time.sleep(0.6)  # two looks: it would be there by now
+        assert not set(LIVE) & set(site.contents(submitted.collection))
+        follow(site, submitted)
+        wait_until(lambda: live(site, submitted) == b"one\n", "the first line")
+        let_go(site, submitted)
+        assert site.ended(submitted)["state"] == "COMPLETED"
+    check_nothing_remains(site, submitted)
+
+
+def test_every_line_arrives_once_and_soon(site: TrialSite) -> None:
+    site.configuration = site.configure(
+        engine={"name": "process", "images": {"tools": str(site.folder / "tools")}},
+        limits={"default": {"log_bytes": 2000}},
+    )
+    script = "i=0; while [ $i -lt 40 ]; do i=$((i+1)); echo line $i $(date +%s.%N); head -c 80 /dev/zero | tr '\\0' .; "
+    submitted = site.submit(site.request("/bin/sh", "-c", script + "echo; sleep 0.05; done"))
+    follow(site, submitted)
+    seen, delays, lines = b"", [], b""
+    with site.working():
+        while "line 40 " not in lines.decode():
+            tail = live(site, submitted)
+            new, seen = news(seen, tail), tail or seen
+            lines += new
+            stamps = [
+                line.split()[2] for line in new.split(b"\n") if line.startswith(b"line ") and line.count(b" ") == 2
+            ]
+            delays += [time.time() - float(stamp) for stamp in stamps]
+            if site.record(submitted).state() is not None and "completed_at" in site.record(submitted).facts():
+                break
+            time.sleep(0.02)
+        site.ended(submitted)
+    lines += news(seen, site.contents(submitted.collection)["STDOUT.txt"])  # what came after the last look
+    numbers = [int(line.split()[1]) for line in lines.split(b"\n") if line.startswith(b"line ")]
+    assert numbers == list(range(1, 41))
+    assert max(delays) < 1
+
+
+def test_a_zone_that_takes_no_live_logs_costs_the_task_nothing(
+    site: TrialSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    def trouble(register: Any, resource: str, files: Any) -> Any:
+        if any(file.logical_path.endswith(LIVE) for file in files):
+            broken()
+        return register(resource, files)
+
+    submitted = site.submit(site.request("/bin/sh", "-c", "echo x > /outputs/x; echo one; sleep 1; echo two"))
+    follow(site, submitted)
+    with (
+        caplog.at_level(logging.WARNING),
+        site.working(
+            storage=StorageWithTroubledSessions(site.storage, register=trouble)  # type: ignore[arg-type]
+        ),
+    ):
+        assert site.ended(submitted)["state"] == "COMPLETED"
+    assert site.contents(submitted.collection)["STDOUT.txt"] == b"one\ntwo\n"
+    assert len([one for one in caplog.records if "followers see nothing" in one.message]) == 1
+    check_nothing_remains(site, submitted)
+
+
+def test_what_the_owner_has_under_that_name_stays(site: TrialSite) -> None:
+    submitted = site.submit(site.request("/bin/sh", "-c", "echo one; sleep 0.6"))
+    follow(site, submitted)
+    site.alice.write(f"{submitted.collection}/{LIVE[0]}", b"my own")
+    with site.working():
+        assert site.ended(submitted)["state"] == "COMPLETED"
+    assert site.contents(submitted.collection)[LIVE[0]] == b"my own"
+
+
+@pytest.mark.parametrize("name", LIVE)
+def test_no_output_has_such_a_name(site: TrialSite, name: str) -> None:
+    facts = site.run(site.request("/bin/sh", "-c", f"echo x > /outputs/{name}"))
+    assert (facts["state"], facts["reason_code"]) == ("FAILED", "output_refused")
+
+
+def test_a_task_that_nobody_follows_is_asked_about_once_a_second(site: TrialSite) -> None:
+    asked: list[float] = []
+    registered: list[str] = []
+
+    def question(avus: Any, entity: Entity) -> Any:
+        found = avus(entity)
+        if any(avu.value == "RUNNING" for avu in found):
+            asked.append(time.monotonic())
+        return found
+
+    def register(original: Any, resource: str, files: Any) -> Any:
+        registered.extend(file.logical_path for file in files)
+        return original(resource, files)
+
+    storage = StorageWithTroubledSessions(site.storage, avus=question, register=register)
+    facts = site.run(site.request("/bin/sh", "-c", "echo one; sleep 2.5"), storage=storage)  # type: ignore[arg-type]
+    assert facts["state"] == "COMPLETED"
+    assert 2 <= len(asked) <= 3 + 1, "and once more before the state changes"
+    assert not any(path.endswith(LIVE) for path in registered)
