@@ -69,8 +69,8 @@ class DockerEngine:
             except NotFound as error:
                 remedy = f"load or build it on this host: docker pull {image}"
                 raise ImageMissing(f"image {image}", "the engine does not hold it", remedy) from error
-        self._volumes[found["Id"]] = images.volumes(found)
-        return images.image(image, found)
+            self._volumes[found["Id"]] = images.volumes(found)
+            return images.image(image, found)
 
     def prepare(self, outputs: str) -> None:
         """As the port says; where the worker is root, the directory is the jobs' account's."""
@@ -140,17 +140,17 @@ class DockerEngine:
                 if not timed_out(error):
                     raise
             state = self._inspect(task_id)["State"]
-        if state["StartedAt"] == _NEVER:
-            raise EngineOutOfReach(f"task {task_id}", "its container was never started", "start the job again")
-        if state["Running"]:
-            return None
-        return Exit(
-            status=state["ExitCode"],
-            out_of_memory=state["OOMKilled"],
-            started=_seconds(state["StartedAt"]),
-            finished=_seconds(state["FinishedAt"]),
-            certain=state["ExitCode"] != _UNKNOWN,
-        )
+            if state["StartedAt"] == _NEVER:
+                raise EngineOutOfReach(f"task {task_id}", "its container was never started", "start the job again")
+            if state["Running"]:
+                return None
+            return Exit(
+                status=state["ExitCode"],
+                out_of_memory=state["OOMKilled"],
+                started=_seconds(state["StartedAt"]),
+                finished=_seconds(state["FinishedAt"]),
+                certain=state["ExitCode"] != _UNKNOWN,
+            )
 
     def started(self, task_id: str) -> float | None:
         """As the port says; None, too, for a container that was created and never started."""
@@ -161,7 +161,7 @@ class DockerEngine:
                 state = self._docker().inspect_container(container_name(task_id))["State"]
             except NotFound:
                 return None
-        return None if state["StartedAt"] == _NEVER else _seconds(state["StartedAt"])
+            return None if state["StartedAt"] == _NEVER else _seconds(state["StartedAt"])
 
     def stop(self, task_id: str, grace: float) -> None:
         """As the port says; Docker counts ``grace`` in whole seconds, so it is rounded up."""
@@ -206,7 +206,7 @@ class DockerEngine:
         labels = [f"{sandbox.RESOURCE_LABEL}={resource}", sandbox.TASK_LABEL]
         with asking_about(f"the jobs of {resource}"):
             found = self._docker().containers(all=True, filters={"label": labels})
-        own = (container["Labels"][sandbox.TASK_LABEL] for container in found)
+            own = [container["Labels"][sandbox.TASK_LABEL] for container in found]
         return tuple(sorted([*own, *self._warm.jobs(resource)]))
 
     def tidy(self, resource: str, workloads: frozenset[str], idle_seconds: float) -> None:
