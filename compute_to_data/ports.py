@@ -223,6 +223,10 @@ class Image:
     aliases: frozenset[str] = frozenset()
 
 
+SECRETS = "/run/secrets"
+"""Where a job finds its secrets, each a file of its name."""
+
+
 @dataclass(frozen=True)
 class Mount:
     """One input file made visible, read-only, at ``target`` inside the sandbox."""
@@ -251,7 +255,9 @@ class Job:
 
     ``outputs`` is the physical path of the one writable directory, seen as ``/outputs``. The job
     starts in ``working_directory``, by default ``/tmp``, which is its ``HOME`` too. A program that
-    is not there ends it with status 127, one that cannot be run with 126.
+    is not there ends it with status 127, one that cannot be run with 126. ``secrets`` are values by
+    name: the job reads them as files in :data:`SECRETS` (mode 0400, its own account's), and once
+    it has ended no engine keeps anything of them.
     """
 
     task_id: str
@@ -264,6 +270,7 @@ class Job:
     inputs: tuple[Mount, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     working_directory: str = ""
+    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)

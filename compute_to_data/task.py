@@ -109,3 +109,4 @@ class Task:
     limits: RequestedLimits = RequestedLimits()
     expected_outputs: tuple[str, ...] = ()
     metadata: tuple[Avu, ...] = ()
+    secrets: tuple[str, ...] = ()

@@ -55,6 +55,7 @@ def parse(document: Any) -> Task:
         limits=_limits(document.get("limits", {})),
         expected_outputs=tuple(document.get("expected_outputs", ())),
         metadata=tuple(_avu(item) for item in document.get("metadata", ())),
+        secrets=tuple(document.get("secrets", ())),
     )
 
 
@@ -72,6 +73,7 @@ def document(task: Task) -> dict[str, Any]:
         "limits": {name: value for name, value in limits.items() if value is not None},
         "expected_outputs": list(task.expected_outputs),
         "metadata": [_avu_document(avu) for avu in task.metadata],
+        "secrets": list(task.secrets),
     }
     result: dict[str, Any] = {name: value for name, value in optional.items() if value}
     if task.notebook is not None:

@@ -16,7 +16,7 @@ from docker.errors import APIError, DockerException, NotFound
 from requests.exceptions import RequestException
 
 from compute_to_data.engines import checks
-from compute_to_data.engines.docker import images, sandbox
+from compute_to_data.engines.docker import confidential, images, sandbox
 from compute_to_data.engines.docker import settings as docker_settings
 from compute_to_data.engines.docker.connection import connect
 from compute_to_data.engines.docker.host import check_host
@@ -83,8 +83,16 @@ class DockerEngine:
             runtime=self._settings.runtime,
             volumes=self._volumes[job.image.digest],
         )
-        name = container_name(job.task_id)
-        with asking_about(f"task {job.task_id}"):
+        body["HostConfig"]["Mounts"] += confidential.put(job, self._account)
+        try:
+            self._create_and_start(body, job.task_id)
+        finally:
+            confidential.discard(job.task_id)
+        self._log_bytes[job.task_id] = job.limits.log_bytes
+
+    def _create_and_start(self, body: dict[str, Any], task_id: str) -> None:
+        name = container_name(task_id)
+        with asking_about(f"task {task_id}"):
             self._create(body, name)
             try:
                 self._docker().start(name)
@@ -93,7 +101,6 @@ class DockerEngine:
                 with suppress(DockerException, RequestException):
                     self._docker().remove_container(name, force=True, v=True)
                 raise
-        self._log_bytes[job.task_id] = job.limits.log_bytes
 
     def _create(self, body: dict[str, Any], name: str) -> None:
         """A container of that name that never started is what a lost worker left: replaced."""
@@ -178,6 +185,7 @@ class DockerEngine:
         """As the port says: a running job is killed, its volumes go too."""
         name = container_name(task_id)
         self._log_bytes.pop(task_id, None)
+        confidential.discard(task_id)
         with asking_about(f"task {task_id}"), suppress(NotFound):
             try:
                 self._docker().remove_container(name, force=True, v=True)
@@ -188,11 +196,13 @@ class DockerEngine:
                 self._docker().wait(name, timeout=self._seconds, condition="removed")
 
     def jobs(self, resource: str) -> tuple[str, ...]:
-        """As the port says, ordered by id; those created and never started are among them."""
+        """As the port says, ordered by id; those created and never started are among them, and those of
+        which nothing but secrets is left."""
         labels = [f"{sandbox.RESOURCE_LABEL}={resource}", sandbox.TASK_LABEL]
         with asking_about(f"the jobs of {resource}"):
             found = self._docker().containers(all=True, filters={"label": labels})
-        return tuple(sorted(container["Labels"][sandbox.TASK_LABEL] for container in found))
+        made = {container["Labels"][sandbox.TASK_LABEL] for container in found}
+        return tuple(sorted(made.union(confidential.left(resource))))
 
     def _inspect(self, task_id: str) -> dict[str, Any]:
         try:
