@@ -15,6 +15,7 @@ from compute_to_data import launcher, outputs, secret, supervision, workspace
 from compute_to_data.errors import (
     ComputeToDataError,
     EngineError,
+    EngineOutOfReach,
     OutOfReach,
     ReasonCode,
     TaskFailed,
@@ -58,9 +59,17 @@ def _run(execution: Execution) -> None:
         execution.exit = supervision.supervise(engine, job, watch, _ran(execution, started))
     except OutOfReach:
         raise
+    except supervision.Detached:
+        if job.sandbox is not None:  # it ends with its worker, which is no fault of the task
+            engine.remove(job.task_id)
+            execution.notes.put(attempt=execution.notes.get("attempt") - 1)
+        raise
     except ComputeToDataError:
         _collect_logs(execution, job)
         raise
+    if execution.adopted and not execution.exit.certain:
+        engine.remove(job.task_id)
+        raise EngineOutOfReach(f"task {job.task_id}", "the engine lost sight of its job while nobody watched")
     execution.exit_status = str(execution.exit.status)
     execution.logs = engine.logs(job.task_id)
     shown.show_last(execution.logs)
@@ -112,6 +121,7 @@ def _job(execution: Execution) -> Job:
         inputs=tuple(staged.mount for staged in execution.staged),
         environment=program.environment,
         working_directory=program.working_directory,
+        sandbox=execution.sandbox,
     )
 
 

@@ -7,7 +7,7 @@ import functools
 import os
 from collections.abc import Iterator
 
-from compute_to_data import outputs, provenance, workspace
+from compute_to_data import crate, outputs, provenance, workspace
 from compute_to_data.errors import (
     Code,
     EngineError,
@@ -142,7 +142,7 @@ def _content(physical_path: str) -> bytes:
 
 
 def _crate_file(execution: Execution) -> Registration:
-    file = _write_beside(execution, CRATE_NAME, provenance.crate(_outcome(execution)))
+    file = _write_beside(execution, CRATE_NAME, crate.crate(_outcome(execution)))
     execution.undo.push(f"delete {file.physical_path}", functools.partial(delete, file.physical_path))
     return file
 

@@ -72,8 +72,8 @@ def test_the_crate_describes_inputs_and_outputs(site: TrialSite) -> None:
     crate = json.loads(site.contents(facts["collection"])["ro-crate-metadata.json"])
     things = {thing["@id"]: thing for thing in crate["@graph"]}
     run = things["#run"]
-    assert [things[one["@id"]]["name"] for one in run["object"]] == [f"{HOME}/a.txt"]
-    assert [one["@id"] for one in run["result"]] == ["b.txt"]
+    assert things[run["object"]["@id"]]["name"] == f"{HOME}/a.txt"
+    assert run["result"]["@id"] == "b.txt"
     registered = site.alice.stat(f"{facts['collection']}/b.txt")
     assert isinstance(registered, DataObject)
     assert things["b.txt"]["identifier"] == registered.replicas[0].checksum
