@@ -9,8 +9,10 @@ from support.faults import Troubled
 from support.site import ALICE, BOB, HOME, TrialSite
 
 from compute_to_data import secret
+from compute_to_data.documents.request import parse
 from compute_to_data.errors import ComputeToDataError, InvalidRequest, NotFound, Refused
 from compute_to_data.model import Access, User
+from compute_to_data.provenance import fingerprint
 
 PLACE = f"{HOME}/.compute_to_data/secrets"
 VALUE = b"correct horse battery staple"
@@ -110,3 +112,10 @@ def test_what_turned_out_wrong_after_submission_ends_the_task(stored: TrialSite)
     assert (facts["state"], facts["reason_code"]) == ("FAILED", "refused")
     assert f"{PLACE}/TOKEN: can be read by others (bob#tempZone)" in facts["reason"]
     assert "attempt" not in facts, "before anything ran"
+
+
+def test_only_their_names_tell_computations_apart(stored: TrialSite) -> None:
+    one, other = (
+        fingerprint(parse(stored.request("/bin/true", secrets=names)), "CONTAINER", []) for names in (["A"], ["B"])
+    )
+    assert one != other != ""

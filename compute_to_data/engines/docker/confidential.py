@@ -28,10 +28,10 @@ def put(job: Job, account: tuple[int, int]) -> list[dict[str, Any]]:
     discard(job.task_id)
     if not job.secrets:
         return []
-    folder = os.path.join(_place(job.resource), checks.task_id(job.task_id))
+    folder = os.path.join(_top(), f"{_mark(job.resource)}.{checks.task_id(job.task_id)}")
     try:
-        for directory in (_top(), os.path.dirname(folder), folder):
-            _make(directory)
+        _make(_top())
+        _make(folder)
         for name, value in job.secrets.items():
             _write(os.path.join(folder, name), value, account)
     except OSError as error:
@@ -45,26 +45,28 @@ def put(job: Job, account: tuple[int, int]) -> list[dict[str, Any]]:
 
 def discard(task_id: str) -> None:
     """Nothing of a job's secrets is left on the host."""
-    for resource in _entries(_top()):
-        shutil.rmtree(os.path.join(_top(), resource, checks.task_id(task_id)), ignore_errors=True)
+    for name in _entries():
+        if name.partition(".")[2] == checks.task_id(task_id):
+            shutil.rmtree(os.path.join(_top(), name), ignore_errors=True)
 
 
 def left(resource: str) -> list[str]:
     """Ids of the jobs whose secrets lie there now."""
-    return _entries(_place(resource))
+    return [name.partition(".")[2] for name in _entries() if name.partition(".")[0] == _mark(resource)]
 
 
 def _top() -> str:
     return os.path.join(MEMORY, f"compute-to-data-{os.geteuid()}")
 
 
-def _place(resource: str) -> str:
-    return os.path.join(_top(), hashlib.sha256(resource.encode()).hexdigest()[:20])
+def _mark(resource: str) -> str:
+    """Tells the jobs of one resource from others'; without a dot."""
+    return hashlib.sha256(resource.encode()).hexdigest()[:20]
 
 
-def _entries(directory: str) -> list[str]:
+def _entries() -> list[str]:
     try:
-        return sorted(os.listdir(directory))
+        return sorted(os.listdir(_top()))
     except OSError:
         return []
 
