@@ -352,8 +352,9 @@ class Engine(Protocol):
         """Ask it to end (SIGTERM), after ``grace`` seconds (an engine may round up to whole ones)
         make it; returns when it has ended. EngineOutOfReach when the engine holds no such job."""
 
-    def logs(self, task_id: str) -> Logs:
-        """What it wrote, bounded. EngineOutOfReach when the engine holds no such job."""
+    def logs(self, task_id: str, lines: int | None = None) -> Logs:
+        """What it wrote, bounded. With ``lines``, an engine that saves time with it gives no more than
+        so many last lines of both streams. EngineOutOfReach when the engine holds no such job."""
 
     def remove(self, task_id: str) -> None:
         """Afterwards nothing of the job is left in the engine; also when there never was one."""

@@ -63,7 +63,7 @@ def _check(catalog: Catalog, path: str) -> None:
         raise Refused(
             subject,
             f"can be read by others ({', '.join(others)[:200]})",
-            f"Take that away: ichmod null {others[0].partition('#')[0]} {path}. And is it still secret?",
+            f"Take that away: ichmod null {others[0].partition('#')[0]} {path}, and ask yourself who has read it",
             code=Code.CAT_NO_ACCESS_PERMISSION,
         )
     largest = max(replica.size for replica in found.replicas) if found.replicas else 0

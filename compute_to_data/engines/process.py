@@ -136,7 +136,7 @@ class ProcessEngine:
             _signal(folder, signal.SIGKILL)
             _ended(folder, None)
 
-    def logs(self, task_id: str) -> Logs:
+    def logs(self, task_id: str, lines: int | None = None) -> Logs:
         """As the port says. EngineError when there is no such job."""
         folder = self._folder(task_id)
         if not folder.is_dir():

@@ -78,6 +78,16 @@ class EngineContract:
         assert bench.engine.logs(job.task_id).stdout.split() == [b"0o400", b"True", sha256(value).hexdigest().encode()]
         assert holding(bench.directory, value) == [], "it has ended"
 
+    def test_the_last_lines_of_a_flood_are_told_soon(self, bench: Bench) -> None:
+        job = bench.started("sh", "-c", "seq 100000", limits=replace(bench.job("x").limits, log_bytes=1 << 20))
+        assert ended(bench.engine, job).status == 0
+        whole, last = bench.engine.logs(job.task_id), bench.engine.logs(job.task_id, 500)
+        assert last.stdout.endswith(b"\n99999\n100000\n")
+        assert whole.stdout.endswith(last.stdout) and len(whole.stdout) > 500_000
+        began = time.monotonic()
+        bench.engine.logs(job.task_id, 500)
+        assert time.monotonic() - began < 1
+
     @pytest.mark.parametrize("name", ["../TOKEN", "a/b", "", "..", "1st", "a" * 65, "a\n"])
     def test_a_name_that_leads_elsewhere_is_refused(self, bench: Bench, name: str) -> None:
         job = bench.job("/bin/true", secrets={name: b"x"})

@@ -182,7 +182,7 @@ class DockerEngine:
             except NotFound as error:
                 _no_such_job(task_id, error)
 
-    def logs(self, task_id: str) -> Logs:
+    def logs(self, task_id: str, lines: int | None = None) -> Logs:
         """The last ``log_bytes`` of each stream. EngineError when there is no such job."""
         if self._warm.holds(task_id):
             return self._warm.logs(task_id)
@@ -193,7 +193,8 @@ class DockerEngine:
                 bound = int(self._inspect(task_id)["Config"]["Labels"][sandbox.LOG_BYTES_LABEL])
             # The client's own call would read one stream at a time and inspect before each.
             url = self._docker()._url("/containers/{0}/logs", name)  # type: ignore[attr-defined]
-            answer = self._docker().get(url, params={"stdout": 1, "stderr": 1}, timeout=self._seconds)
+            which = {"stdout": 1, "stderr": 1, "tail": "all" if lines is None else lines}
+            answer = self._docker().get(url, params=which, timeout=self._seconds)
             answer.raise_for_status()
         stdout, stderr = _streams(answer.content)
         return Logs(stdout[-bound:] if bound else b"", stderr[-bound:] if bound else b"")
