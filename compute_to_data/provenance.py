@@ -61,8 +61,9 @@ def output_avus(attributes: Attributes, facts: tuple[Avu, ...], inputs: int) -> 
 
 def fingerprint(task: Task, role: str, inputs: Iterable[tuple[str, str]]) -> str:
     """What must be the same for two tasks of one image to compute the same: a SHA-256 in hex over
-    role, process or notebook with its parameters, expected outputs, and the inputs' names and
-    checksums. '' when a checksum is unknown, and for a workload's task, whose dataset it does not name.
+    role, process or notebook with its parameters, expected outputs, the secrets' names, and the
+    inputs' names and checksums. '' when a checksum is unknown, and for a workload's task, whose
+    dataset it does not name.
 
     What the image's name stood for, its digest, is a fact of its own: it is known only where the
     task ran. Limits, name and metadata change no result.
@@ -71,7 +72,9 @@ def fingerprint(task: Task, role: str, inputs: Iterable[tuple[str, str]]) -> str
     if task.workload or not all(checksum for _, checksum in known):
         return ""
     document = request.document(task)
-    asked = {name: document[name] for name in ("process", "notebook", "expected_outputs") if name in document}
+    asked = {
+        name: document[name] for name in ("process", "notebook", "expected_outputs", "secrets") if name in document
+    }
     asked.get("process", {}).pop("timeout", None)
     return _digest({"version": 1, "role": role, "inputs": known, **asked})
 
