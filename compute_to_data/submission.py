@@ -58,10 +58,9 @@ def submit(
     """Accept a request in any of the formats (``documents.formats``) and queue it.
 
     ``resource``, ``output_collection`` and ``image``, where given, stand above what the document
-    says. ``reuse_earlier``: an identical earlier task of this
-    user, if there is one with all its results (``reuse.find``), is what comes back. ``patient``:
-    queue it also where no worker is alive just now.
-    Raises Refused (InvalidRequest) or the zone's own error; then nothing was recorded.
+    says. ``reuse_earlier``: an identical earlier task of this user, if there is one with all its
+    results (``reuse.find``), is what comes back. ``patient``: queue it also where no worker is alive
+    just now. Raises Refused (InvalidRequest) or the zone's own error; then nothing was recorded.
     """
     task = understand(configuration, document, resource=resource, output_collection=output_collection, image=image)
     _admit(configuration, task)
