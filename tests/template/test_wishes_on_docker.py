@@ -34,6 +34,7 @@ def docker_site(docker_answers: None, tmp_path: Path) -> TrialSite:
 
 def from_afar(site: TrialSite, script: str, *wishes: Avu) -> Submitted:
     """Submit with what the catalog says alone, then put wishes on the task."""
+    wait_until(lambda: site.alice.find(EntityKind.RESOURCE, "irods::compute_to_data::offer"), "the worker's offers")
     configuration = offer.read(site.alice, Attributes())
     submitted = submission.submit(site.alice, configuration, site.request("/bin/sh", "-c", script))
     put(site, submitted, *wishes)

@@ -33,6 +33,7 @@ from compute_to_data.errors import EngineError
 from compute_to_data.ports import Job
 
 _READY_SECONDS = 30.0
+_LOOK_SECONDS = 0.5
 _LONGEST_POLL = 3600.0
 _ANSWER_SECONDS = 10.0
 _SETTLE_SECONDS = 0.1
@@ -81,13 +82,19 @@ class WarmSandbox:
             with asking_about(f"a warm sandbox of {job.image.name}"):
                 self._docker().create_container_from_config(body, self.name)  # type: ignore[no-untyped-call]
                 self._docker().start(self.name)
-                first = self._docker().inspect_container(self.name)["State"]["Pid"]
-            if not self._expect("ready", _READY_SECONDS):
-                raise EngineError(f"a warm sandbox of {job.image.name}", "its /bin/sh did not begin to work")
-            self._vitals = Vitals(first)
+                self._vitals = Vitals(self._first_process())
         except BaseException:
             self.destroy()
             raise
+
+    def _first_process(self) -> int:
+        """Its process id, on the host, once the runner is ready; where an image has no /bin/sh, none is."""
+        deadline = time.monotonic() + _READY_SECONDS
+        while not self._expect("ready", _LOOK_SECONDS):
+            state = self._docker().inspect_container(self.name)["State"]
+            if not state["Running"] or time.monotonic() > deadline:
+                raise EngineError(f"warm sandbox {self.token}", "the image's /bin/sh did not begin to work")
+        return int(self._docker().inspect_container(self.name)["State"]["Pid"])
 
     def _lay_out(self, account: tuple[int, int]) -> None:
         os.makedirs(self._folder, mode=0o700)
