@@ -29,7 +29,7 @@ from compute_to_data.engines.docker.connection import remove_container
 from compute_to_data.engines.docker.messages import asking_about
 from compute_to_data.engines.docker.vitals import Vitals
 from compute_to_data.engines.docker.warm_channel import Channel, Closed, Tail
-from compute_to_data.errors import EngineError
+from compute_to_data.errors import EngineError, EngineOutOfReach
 from compute_to_data.ports import Job
 
 _READY_SECONDS = 30.0
@@ -40,6 +40,8 @@ _SETTLE_SECONDS = 0.1
 """How long processes that end with their task may take to be gone."""
 _MOST_MOVED = 10_000
 """Entries at the top of the outputs; moving more takes longer than another sandbox."""
+_UNKNOWN = 255  # what the daemon says of a container that it lost sight of
+_TAKEN_AWAY = ("removing", "dead", "gone")
 _SCRATCH = ("/tmp", "/dev/shm", "/dev/mqueue")
 RECORD = "sandbox.json"
 _FORGED = "sent what only its sandbox may send, so that its end is not known"
@@ -167,16 +169,26 @@ class WarmSandbox:
         return int(status)
 
     def killed_for_memory(self) -> bool:
-        """Whether the kernel ended a process of it for want of memory; also after its end."""
+        """Whether the kernel has ended a process of it for want of memory."""
         try:
             return self._vitals.killed_for_memory() > 0
-        except OSError:
-            pass
+        except OSError:  # it is gone
+            return False
+
+    def ended_for_memory(self) -> bool:
+        """The same of one that has ended, which the daemon knows better than its traces.
+        EngineOutOfReach when nobody can know any more why it ended."""
+        if self.killed_for_memory():
+            return True
         with asking_about(f"warm sandbox {self.token}"):
             try:
-                return bool(self._docker().inspect_container(self.name)["State"]["OOMKilled"])
+                self._docker().wait(self.name, timeout=_ANSWER_SECONDS)  # type: ignore[arg-type]  # floats are taken
+                state = self._docker().inspect_container(self.name)["State"]
             except NotFound:
-                return False
+                state = {"ExitCode": _UNKNOWN, "Status": "gone"}
+        if state["ExitCode"] == _UNKNOWN or state["Status"] in _TAKEN_AWAY:
+            raise EngineOutOfReach(f"warm sandbox {self.token}", "was lost with the task in it")
+        return bool(state["OOMKilled"])
 
     def recycle(self, job: Job) -> bool:
         """Make it as new after a task, and move what the task left to a directory of its own.
