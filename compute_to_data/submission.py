@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from compute_to_data import presence, reuse, selection, staging
-from compute_to_data.configuration import Configuration
+from compute_to_data.configuration import Attributes, Configuration
 from compute_to_data.documents import formats, request
 from compute_to_data.documents.schema import read_json
 from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, NotFound, Refused
@@ -57,8 +57,8 @@ def submit(
 ) -> Submitted:
     """Accept a request in any of the formats (``documents.formats``) and queue it.
 
-    ``resource`` and ``output_collection``, where given, stand above what the document says;
-    ``image`` is for a format that names none. ``reuse_earlier``: an identical earlier task of this
+    ``resource``, ``output_collection`` and ``image``, where given, stand above what the document
+    says. ``reuse_earlier``: an identical earlier task of this
     user, if there is one with all its results (``reuse.find``), is what comes back. ``patient``:
     queue it also where no worker is alive just now.
     Raises Refused (InvalidRequest) or the zone's own error; then nothing was recorded.
@@ -211,17 +211,17 @@ def recorded_task(content: bytes, subject: str) -> Task:
     return request.parse(document)
 
 
-def again(catalog: Catalog, configuration: Configuration, collection: str) -> dict[str, Any]:
+def again(catalog: Catalog, attributes: Attributes, collection: str) -> dict[str, Any]:
     """The request that repeats a recorded task on the data objects it had, in our own format.
 
     What it claimed becomes that very data object, and a collection those that were in it then.
     Of a task that did not complete, which kept no claim, the request is as it was. NotFound when
     the task, or what it had claimed, is not there any more.
     """
-    record = TaskRecord(catalog, configuration.attributes, collection, "")
+    record = TaskRecord(catalog, attributes, collection, "")
     task = recorded_task(catalog.read(record.request_path), record.request_path)
     if record.state() is State.COMPLETED:
-        attribute = configuration.attributes.named("input")
+        attribute = attributes.named("input")
         avus = catalog.avus(Entity(EntityKind.COLLECTION, collection))
         used = [avu.value for avu in avus if avu.attribute == attribute]
         pinned = [one for reference in task.inputs for one in _pinned(record, reference, used)]

@@ -14,7 +14,7 @@ from compute_to_data.cli.exits import ExitCode, of_error
 from compute_to_data.cli.output import Output
 from compute_to_data.errors import ComputeToDataError, ConfigurationError
 
-NOUNS = ("running", "tasks", "results", "projects")
+NOUNS = ("running", "tasks", "results", "projects", "secrets", "site", "completion")
 """The modules beside this one that have commands, in the order of ``c2d --help``."""
 
 
@@ -96,6 +96,8 @@ def _form(options: argparse.Namespace) -> str:
     from compute_to_data.client import settings
 
     named = str(options.form or os.environ.get("C2D_OUTPUT", ""))
+    if not named and getattr(options, "writes_settings", False):
+        return "pretty"
     if named and named not in settings.OUTPUTS:
         raise ConfigurationError("C2D_OUTPUT", f"found {named!r}, expected one of {', '.join(settings.OUTPUTS)}")
     return named or settings.load(options.config_file).output

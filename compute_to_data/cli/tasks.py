@@ -73,7 +73,7 @@ def _submit_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--wait", action="store_true", help="wait for its end, and tell it by the exit code")
     parser.add_argument("--resource", default="", help="the compute resource, instead of the request's")
     parser.add_argument("--output-collection", default="", metavar="COLLECTION", help="where results go instead")
-    parser.add_argument("--image", default="", help="another image than the request's")
+    parser.add_argument("--image", default="", help="the image, for a format that names none (Kotta)")
     parser.add_argument(
         "--reuse", action="store_true", help="take an identical task of yours that completed, if there is one"
     )
@@ -135,7 +135,10 @@ def _submit(call: Call) -> int:
         resource=options.resource,
         output_collection=session.absolute(options.output_collection) if options.output_collection else "",
         image=options.image,
+        reuse=options.reuse,
     )
+    if task.is_reused:
+        call.out.note(f"taken instead of a new task: {task.id}, which computed the same from the same inputs")
     return _submitted(call, task)
 
 
@@ -155,10 +158,11 @@ def _submitted(call: Call, task: TaskHandle) -> int:
     """Say the id; wait, where that was asked for."""
     if not call.options.wait:
         status = task.status()
-        call.out.note(f"queued on {status.resource} ({status.choice}); results go to {task.collection}")
+        where = f"queued on {status.resource} ({status.choice}); results go to" if not task.is_reused else "results in"
+        call.out.note(f"{where} {task.collection}")
         call.out.result(status.document(), task.id)
         return 0
-    call.out.note(f"task {task.id}")
+    call.out.note(f"task {task.id}{' is reused: it computed the same earlier' if task.is_reused else ''}")
     status = task.wait(on_change=lambda now: call.out.note(told(now)))
     return ended(call, status)
 

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from compute_to_data.errors import AlreadyExists, Code, ComputeToDataError, InvalidRequest, ZoneError, zone_error
+from compute_to_data import crate
+from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, ZoneError, zone_error
 from compute_to_data.model import Collection, DataObject, ReplicaStatus
 from compute_to_data.outputs import checksum_of, checksum_text
-from compute_to_data.task import CRATE_NAME, RESERVED_NAMES, STDERR_NAME, STDOUT_NAME
+from compute_to_data.task import (
+    CRATE_NAME,
+    LIVE_STDERR_NAME,
+    LIVE_STDOUT_NAME,
+    RESERVED_NAMES,
+    STDERR_NAME,
+    STDOUT_NAME,
+)
 
 if TYPE_CHECKING:
     from compute_to_data.ports import Catalog
 
 _PARTIAL = ".c2d-part"
 _BLOCK = 1 << 20
-_LIVE = frozenset({"STDOUT.live.txt", "STDERR.live.txt"})
+_LIVE = frozenset({LIVE_STDOUT_NAME, LIVE_STDERR_NAME})
 
 
 @dataclass(frozen=True)
@@ -90,12 +97,10 @@ def outputs(catalog: Catalog, collection: str) -> Mapping[str, Result]:
 
 def expected(catalog: Catalog, collection: str) -> tuple[str, ...]:
     """The names of the outputs that the task's crate lists; none without a crate."""
+
     try:
-        graph = json.loads(catalog.read(f"{collection}/{CRATE_NAME}"))["@graph"]
-        parts = next(one for one in graph if one.get("@id") == "./")["hasPart"]
-        names = {one["@id"]: one.get("name", one["@id"]) for one in graph if one.get("@type") == "File"}
-        return tuple(str(names[part["@id"]]) for part in parts if part["@id"] in names)
-    except (ComputeToDataError, ValueError, LookupError, TypeError, AttributeError, StopIteration):
+        return crate.output_names(catalog.read(f"{collection}/{CRATE_NAME}")) or ()
+    except ZoneError:
         return ()
 
 

@@ -13,11 +13,8 @@ from compute_to_data import selection, submission
 from compute_to_data.client import results
 from compute_to_data.client.status import TaskStatus, status_of
 from compute_to_data.configuration import Configuration
-from compute_to_data.documents import request
 from compute_to_data.errors import (
     AccessDenied,
-    ConfigurationError,
-    InvalidRequest,
     NotFound,
     ReasonCode,
     Refused,
@@ -25,8 +22,7 @@ from compute_to_data.errors import (
 )
 from compute_to_data.model import Access, Avu, Entity, EntityKind, name_of
 from compute_to_data.ports import Catalog
-from compute_to_data.record import State, require
-from compute_to_data.task import REQUEST_NAME
+from compute_to_data.record import CANCEL, State, require
 
 if TYPE_CHECKING:
     from compute_to_data.client.session import Session
@@ -46,6 +42,8 @@ class TaskHandle:
         self.session = session
         self.collection = collection
         self.catalog = catalog or session.catalog
+        self.is_reused = False
+        """Whether submitting took this earlier task instead of making one."""
 
     def __repr__(self) -> str:
         return f"<TaskHandle {self.collection}>"
@@ -93,8 +91,8 @@ class TaskHandle:
         """Whether somebody works on the resource, or can be called to."""
         try:
             return selection.has_worker(self.catalog, self.session.configuration, resource)
-        except ConfigurationError:
-            return True  # what the site says is not known here
+        except Refused:
+            return False  # no worker says anything
 
     def wait(self, timeout: float | None = None, on_change: Callable[[TaskStatus], None] | None = None) -> TaskStatus:
         """Return when the task has ended, however it did. ``on_change`` is told of each new state.
@@ -122,12 +120,9 @@ class TaskHandle:
     def call_worker(self) -> None:
         """Wake the worker, or start it, where this is its own host and account; elsewhere it looks
         by itself every few seconds."""
-        try:
-            configuration = self.session.configuration
-        except ConfigurationError:
-            return
-        resource = self._resource()
-        if resource and _is_own(configuration):
+        configuration = self.session.site
+        resource = self._resource() if configuration is not None and _is_own(configuration) else ""
+        if configuration is not None and resource:
             hosts = frozenset({"localhost", socket.gethostname(), socket.getfqdn()})
             with contextlib.suppress(OSError):
                 submission.call_worker(self.catalog, configuration, self.collection, resource, hosts)
@@ -149,21 +144,17 @@ class TaskHandle:
         except AccessDenied as error:
             remedy = "Ask its owner; an administrator can: c2d cancel --admin"
             raise AccessDenied(f"task {self.id}", error.cause, remedy, code=error.code) from None
-        asked = Avu(self.session.attributes.named("cancel"), str(self.session.user), status.resource)
+        asked = Avu(self.session.attributes.named(CANCEL), str(self.session.user), status.resource)
         self.catalog.annotate(self._entity, add=[asked])
         self.call_worker()
 
     def request(self) -> dict[str, Any]:
-        """The request as it was accepted, without its version: what to submit to run it again."""
-        content = self.catalog.read(f"{self.collection}/{REQUEST_NAME}")
-        document = request.document(submission.recorded_task(content, f"{self.collection}/{REQUEST_NAME}"))
-        inputs = list(self.status().inputs)
-        if inputs and any("next_of" in one for one in document.get("inputs", ())):
-            document["inputs"] = [{"object": path} for path in inputs]  # the ones it claimed, not the next
-        return document
+        """The request that repeats the task on the very data objects it had (``submission.again``)."""
+        return submission.again(self.catalog, self.session.attributes, self.collection)
 
     def rerun(self) -> TaskHandle:
-        """Submit the same again: a new task beside this one, on the same inputs."""
+        """Submit the same again: a new task beside this one, on the data objects that this one had.
+        NotFound when they are gone."""
         return self.session.submit(self.request())
 
     def results(self) -> Mapping[str, results.Result]:
@@ -214,31 +205,25 @@ def submit(
     output_collection: str = "",
     image: str = "",
     task_id: str = "",
+    reuse: bool = False,
 ) -> TaskHandle:
     """As :meth:`Session.submit`."""
-    if isinstance(document, Mapping):
-        document = _with_image(dict(document), image)
-        if "output_collection" not in document and "external" not in document and not output_collection:
-            output_collection = session.results
-            session.catalog.create_collection(output_collection, parents=True)
+    names_own = isinstance(document, Mapping) and ("output_collection" in document or "external" in document)
+    if not names_own and not output_collection:
+        output_collection = session.results
+        session.catalog.create_collection(output_collection, parents=True)
     submitted = submission.submit(
         session.catalog,
         session.configuration,
         document,
         resource=resource,
         output_collection=output_collection,
+        image=image,
         task_id=task_id,
+        reuse_earlier=reuse,
     )
     task = TaskHandle(session, submitted.collection)
-    task.call_worker()
+    task.is_reused = submitted.reused
+    if not submitted.reused:
+        task.call_worker()
     return task
-
-
-def _with_image(document: dict[str, Any], image: str) -> dict[str, Any]:
-    """The same request with another image, in the part of it that has one."""
-    if not image:
-        return document
-    for part in ("process", "notebook", "container"):
-        if isinstance(document.get(part), Mapping):
-            return {**document, part: {**document[part], "image": image}}
-    raise InvalidRequest("image", "the request has no process and no notebook whose image could be another")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -84,6 +85,7 @@ class Execution:
         self.staged: tuple[Staged, ...] = ()
         self.sandbox: Sandbox | None = None
         self.stage_in_seconds = 0.0
+        self.left_sandbox: float | None = None
         self.exit_status = ""
         self.adopted = False
         self.logs = Logs(b"", b"")
@@ -107,6 +109,16 @@ class Execution:
     def grace(self) -> float:
         """Seconds between asking the job to end and making it."""
         return self.bench.configuration.worker.stop_grace_seconds
+
+    def durations(self) -> dict[str, str]:
+        """How long each part took, in seconds, as facts: of those that this attempt went through."""
+        exit: Exit | None = getattr(self, "exit", None)
+        took = {
+            "stage_in_seconds": self.stage_in_seconds or None,
+            "processing_seconds": exit.finished - exit.started if exit else None,
+            "stage_out_seconds": time.monotonic() - self.left_sandbox if self.left_sandbox else None,
+        }
+        return {name: f"{seconds:.3f}" for name, seconds in took.items() if seconds is not None}
 
     def stop_if_cancelled(self) -> None:
         """Cancelled when somebody has asked for the end of the task: between two steps."""

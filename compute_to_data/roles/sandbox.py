@@ -35,6 +35,11 @@ log = logging.getLogger(__name__)
 
 def run_in_sandbox(execution: Execution) -> None:
     """Start the job, or find the one an interrupted attempt started, and wait for its end."""
+    _run(execution)
+    execution.left_sandbox = time.monotonic()
+
+
+def _run(execution: Execution) -> None:
     engine = execution.bench.engine
     started = _started_before(execution)
     execution.adopted = started is not None

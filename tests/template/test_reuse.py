@@ -11,7 +11,6 @@ import pytest
 from support.site import BASE_IMAGE, BOB, COMPUTE, HOME, TrialSite
 
 from compute_to_data import submission
-from compute_to_data.configuration import Configuration
 from compute_to_data.errors import NotFound
 from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind
 from compute_to_data.ports import Catalog
@@ -198,7 +197,7 @@ def test_the_fingerprint_stands_on_the_record_alone(site: TrialSite, ran: dict[s
 
 
 def again(site: TrialSite, collection: str) -> dict[str, Any]:
-    return submission.again(site.alice, site.configuration, collection)
+    return submission.again(site.alice, site.configuration.attributes, collection)
 
 
 def checksums(site: TrialSite, collection: str) -> dict[str, str]:
@@ -268,5 +267,4 @@ def test_a_failed_task_claims_anew(site: TrialSite) -> None:
     failed = site.run(document)
     repeated = again(site, failed["collection"])
     assert repeated["inputs"] == [{"next_of": f"{HOME}/in"}]
-    assert isinstance(site.configuration, Configuration)
     assert site.run(repeated)["state"] == "FAILED"

@@ -133,6 +133,17 @@ def test_what_the_program_said_is_kept_also_when_it_failed(site: TrialSite) -> N
     assert facts["exit_status"] == "2"
 
 
+def test_it_says_how_long_each_part_took(site: TrialSite) -> None:
+    site.alice.write(f"{HOME}/a.txt", b"x", resource="demoResc")
+    for script, state in (("sleep 0.2", "COMPLETED"), ("sleep 0.2; exit 3", "FAILED")):
+        facts = site.run(site.request("/bin/sh", "-c", script, inputs=[f"{HOME}/a.txt"]))
+        assert facts["state"] == state
+        parts = [float(facts[f"{part}_seconds"]) for part in ("stage_in", "processing", "stage_out")]
+        assert 0.2 <= parts[1] < 10 and min(parts) >= 0
+        avus = site.alice.avus(Entity(EntityKind.COLLECTION, facts["collection"]))
+        assert [avu.units for avu in avus if avu.attribute.endswith("_seconds")] == ["s", "s", "s"]
+
+
 def test_a_cancelled_task_ends_and_says_by_whom(site: TrialSite) -> None:
     submitted = site.submit(site.request("/bin/sleep", "60"))
     with site.working():

@@ -102,7 +102,6 @@ def test_a_killed_worker_leaves_it_to_the_next(docker_site: TrialSite, wishes: t
     command = [sys.executable, "-m", "compute_to_data.worker", "--configuration", str(site.configuration_file)]
     with open(site.folder / "worker.log", "ab") as log:
         first = subprocess.Popen([*command, "--resource", COMPUTE], stdout=log, stderr=log)
-    wait_until(lambda: site.alice.find(EntityKind.RESOURCE, "irods::compute_to_data::offer"), "the worker's offers")
     script = DEAF if wishes else "echo began; while [ ! -e /outputs/go ]; do sleep 0.05; done; echo over"
     submitted = from_afar(site, script, FOLLOW)
     wait_until(lambda: live(site, submitted) == b"began\n", "its first word")
