@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from compute_to_data import presence, submission
+from compute_to_data import submission
 from compute_to_data.errors import Code, EngineError, InvalidRequest
 from compute_to_data.model import name_of
 from compute_to_data.record import State, TaskRecord
@@ -91,21 +91,12 @@ def follow(site: Site, record: TaskRecord) -> State:
 
 
 def call_worker(site: Site, record: TaskRecord) -> bool:
-    """Wake (or start) the worker where this is its server; False when one had to be started.
-
-    The task is queued: a worker that cannot be called finds it with its next look at the queue.
-    """
-    host = next((one.host for one in site.catalog.resources() if one.name == record.resource), "")
-    if host not in site.hosts:
-        return True
-    zone = record.collection.split("/")[1]  # the user's own zone may be another one
+    """As :func:`submission.call_worker`; trouble is the server log's."""
     try:
-        there = presence.ResourceLock(site.configuration, zone, record.resource).is_held()
-        presence.call_worker(site.configuration, zone, record.resource)
+        return submission.call_worker(site.catalog, site.configuration, record.collection, record.resource, site.hosts)
     except OSError as error:
         site.log(f"the worker of {record.resource} cannot be called: {error}")
         return True
-    return there or not site.configuration.worker.on_demand
 
 
 def _no_worker(site: Site, record: TaskRecord) -> EngineError:

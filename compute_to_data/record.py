@@ -151,11 +151,14 @@ class TaskRecord:
         replaced |= {avu.attribute for avu in state}
         return {
             "remove": [avu for avu in present if avu.attribute in replaced],
-            "add": [*state, *(Avu(self.attributes.named(name), value) for name, value in facts.items() if value)],
+            "add": [*state, *(self._fact(name, value) for name, value in facts.items() if value)],
         }
 
     def _avu(self, state: State) -> Avu:
         return Avu(self.attributes.state, state.value, self.resource)
+
+    def _fact(self, name: str, value: str) -> Avu:
+        return Avu(self.attributes.named(name), value, "s" if name.endswith("_seconds") else "")
 
     def remember(self, name: str, value: str) -> None:
         """Add one value of a fact, keeping its others."""

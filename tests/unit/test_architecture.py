@@ -23,14 +23,18 @@ FLOORS = [
     {"documents"},
     {"configuration"},
     {"record", "outputs", "workspace", "presence", "notes"},
-    {"staging", "supervision", "sign_of_life"},
+    {"staging", "supervision", "sign_of_life", "workload"},
     {"provenance", "selection", "offer"},
+    {"crate"},
+    {"reuse"},
     {"submission", "roles"},
+    {"workloads", "tending"},
     {"worker", "rule_boundary", "client", "arrivals"},
     {"dispatch", "rule"},
     {"policy_boundary"},
-    {"rulebase", "policies", "cli", "demo"},
+    {"rulebase", "policies", "demo"},
     {"doctor"},
+    {"cli"},
 ]
 ADAPTERS = {"zones", "engines", "images"}
 """Adapters import ports, model, errors and configuration values; nothing but the doors below opens them."""
