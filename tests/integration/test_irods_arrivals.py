@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -20,7 +21,7 @@ import pytest
 from support.terminal import ADMINISTRATOR, PATIENCE, USER, Bench, Terminal, opened_bench, serving
 
 POLICIES = "C2D_TEST_IRODS_POLICIES"
-TAG, NOTE = "irods::compute_to_data::trigger", "irods::compute_to_data::arrival"
+TAG, NOTE, STATE = (f"irods::compute_to_data::{name}" for name in ("trigger", "arrival", "state"))
 CLAIM = "irods::compute_to_data_task"
 PARALLEL = 40_000_000
 """Bytes; more than one buffer of 32 MiB, so that clients send in several streams."""
@@ -39,6 +40,7 @@ class Inbox:
         self.bench = bench
         self.user, self.administrator = bench.user, bench.administrator
         self.folder = folder
+        self.out = f"{bench.home}/out"
         self.tagged, self.plain = f"{bench.home}/tagged", f"{bench.home}/plain"
         self.user.get("imkdir", self.tagged, self.plain)
         self.template = f"{bench.home}/template.json"
@@ -52,10 +54,10 @@ class Inbox:
     def tag(self, collection: str, template: str) -> None:
         self.user.get("imeta", "add", "-C", collection, TAG, template)
 
-    def file(self, name: str, size: int = 0) -> str:
+    def file(self, name: str, size: int | None = None) -> str:
         path = self.folder / name
         path.write_text(f"{name}\n")
-        if size:
+        if size is not None:
             os.truncate(path, size)
         return str(path)
 
@@ -63,15 +65,20 @@ class Inbox:
         listed = (whose or self.user).get("imeta", "ls", "-d", path, attribute)
         return re.findall(r"^value: (.*)$", listed, re.MULTILINE)
 
-    def claims(self, path: str, expected: int = 1) -> list[str]:
-        """What has claimed it. A client that sends in several streams does not wait for the agent."""
-        deadline = time.monotonic() + 15
-        while len(found := self.avus(path, CLAIM)) < expected and time.monotonic() < deadline:
+    def claims(self, path: str, output: str = "") -> list[str]:
+        """The tasks that have claimed it, once the first is queued: a client that sends in several
+        streams does not wait for its agent."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            found = self.avus(path, CLAIM)
+            queued = found and self.user.run("imeta", "ls", "-C", f"{output or self.out}/{found[0]}", STATE)
+            if queued and "value: " in queued.stdout:
+                return found
             time.sleep(0.2)
-        return found
+        return self.avus(path, CLAIM)
 
     def tasks(self) -> set[str]:
-        return set(re.findall(r"C- .*/([^/\n]+)$", self.user.get("ils", f"{self.bench.home}/out"), re.MULTILINE))
+        return set(re.findall(r"C- .*/([^/\n]+)$", self.user.get("ils", self.out), re.MULTILINE))
 
     def python(self, program: str, *arguments: str) -> None:
         """A client of python-irodsclient, in a process of its own as users have it."""
@@ -127,7 +134,7 @@ def _streamed(inbox: Inbox, path: str) -> None:
 WAYS: dict[str, Callable[[Inbox, str], object]] = {
     "iput": lambda inbox, path: inbox.user.get("iput", inbox.file("small"), path),
     "iput-K": lambda inbox, path: inbox.user.get("iput", "-K", inbox.file("checked"), path),
-    "iput-empty": lambda inbox, path: inbox.user.get("iput", "/dev/null", path),
+    "iput-empty": lambda inbox, path: inbox.user.get("iput", inbox.file("nothing", 0), path),
     "iput-parallel": lambda inbox, path: inbox.user.get("iput", inbox.file("large", PARALLEL), path),
     "iput-r": _recursive,
     "iput-b": lambda inbox, path: inbox.user.get("iput", "-b", inbox.file(os.path.basename(path)), inbox.tagged),
@@ -181,8 +188,18 @@ def test_what_is_registered_arrives(inbox: Inbox) -> None:
         rods.get("ireg", "-R", inbox.bench.resource, str(outside / "one"), f"{home}/in/one")
         assert len(inbox.avus(f"{home}/in/one", CLAIM, rods)) == 1
         assert inbox.avus(f"{home}/in/one", NOTE, rods) == []
+        directory = outside / "directory"
+        directory.mkdir()
+        for name in ("two", "three"):
+            (directory / name).write_text(name)
+        rods.get("imeta", "rm", "-C", f"{home}/in", TAG, f"{home}/t.json")
+        rods.put(f"{home}/in/older", "older")
+        rods.get("imeta", "add", "-C", f"{home}/in", TAG, f"{home}/t.json")
+        rods.get("ireg", "-f", "-r", "-R", inbox.bench.resource, str(directory), f"{home}/in")
+        assert [len(inbox.avus(f"{home}/in/{name}", CLAIM, rods)) for name in ("two", "three", "older")] == [1, 1, 0]
     finally:
         rods.get("irm", "-rf", home)
+        shutil.rmtree(outside)
 
 
 def test_where_nothing_arrives(inbox: Inbox) -> None:
@@ -258,7 +275,7 @@ def test_of_many_none_is_lost_and_none_comes_twice(inbox: Inbox) -> None:
         for client in clients:
             client.join(4 * PATIENCE)
         paths = [f"{collection}/{name}" for kind in names.values() for name in kind]
-        claims = {path: inbox.claims(path) for path in paths}
+        claims = {path: inbox.claims(path, out) for path in paths}
         assert [len(one) for one in claims.values()] == [1] * len(paths)
         condition = f"COLL_PARENT_NAME = '{out}' and META_COLL_ATTR_NAME = 'irods::compute_to_data::state'"
         query = f"select COLL_NAME, META_COLL_ATTR_VALUE where {condition}"
