@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from compute_to_data.errors import Code, zone_error
@@ -13,6 +14,7 @@ from compute_to_data.zones.embedded.replicas import Copy
 from compute_to_data.zones.embedded.resources import Leaf
 from compute_to_data.zones.embedded.rights import Actor
 from compute_to_data.zones.embedded.store import Store, Who
+from compute_to_data.zones.local_files import Digest
 from compute_to_data.zones.names import check_in_zone
 
 
@@ -27,21 +29,36 @@ class _Plan:
     copies: tuple[Copy, ...]
 
 
+Make = Callable[[str], Digest]
+"""Makes the file of that physical path, which is not there yet; what it holds."""
+
+
 def write(store: Store, who: Who, data_object: str, content: bytes, resource: str, force: bool) -> None:
     """As ``Catalog.write``."""
+
+    def make(physical_path: str) -> Digest:
+        digest = Digest()
+        digest.update(content)
+        disk.create(physical_path, [content])
+        return digest
+
+    make_object(store, who, data_object, make, resource, force)
+
+
+def make_object(store: Store, who: Who, data_object: str, make: Make, resource: str, force: bool) -> str:
+    """A data object out of what ``make`` writes; its checksum."""
     check_in_zone(data_object, store.zone)
     while True:
         with store.database.reading() as connection:
             plan = _plan(connection, who(connection), data_object, resource, force)
         with store.files.stage() as stage:
             drafts = stage.drafts([leaf.proper_path(data_object) for leaf in plan.leaves])
-            for draft in drafts:
-                disk.create(draft.physical_path, [content])
+            made = [make(draft.physical_path) for draft in drafts]
             with store.database.writing() as connection:
                 now = _plan(connection, who(connection), data_object, resource, force)
                 if now.leaves == plan.leaves:
-                    _record(connection, stage, now, drafts, data_object, content)
-                    return
+                    _record(connection, stage, now, drafts, data_object, made)
+                    return made[0].text
 
 
 def _plan(connection: sqlite3.Connection, actor: Actor, data_object: str, resource: str, force: bool) -> _Plan:
@@ -80,7 +97,7 @@ def _record(
     plan: _Plan,
     drafts: list[Draft],
     data_object: str,
-    content: bytes,
+    made: list[Digest],
 ) -> None:
     """Put the new replicas in the catalog; the others turn stale."""
     node = plan.node
@@ -90,15 +107,14 @@ def _record(
         nodes.touch(connection, node)
     statement = "UPDATE replica SET status = ? WHERE node = ?"
     connection.execute(statement, (int(ReplicaStatus.STALE), node))
-    checksum = disk.checksum_of(content)
-    for leaf, draft in zip(plan.leaves, drafts):
+    for leaf, draft, digest in zip(plan.leaves, drafts, made):
         path = stage.settle(connection, draft)
         put_good(
             connection,
             stage,
             node,
             leaf,
-            Replica(0, leaf.hierarchy, ReplicaStatus.GOOD, len(content), path, checksum),
+            Replica(0, leaf.hierarchy, ReplicaStatus.GOOD, digest.size, path, digest.text),
         )
 
 
