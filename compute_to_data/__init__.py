@@ -17,15 +17,17 @@ if TYPE_CHECKING:  # as typing.TYPE_CHECKING, without the time that importing ty
     from typing import Any
 
     from compute_to_data.client.session import Session, connect
+    from compute_to_data.client.tasks import TaskHandle
     from compute_to_data.errors import ComputeToDataError
 
-__all__ = ["ComputeToDataError", "Session", "__version__", "connect"]
+__all__ = ["ComputeToDataError", "Session", "TaskHandle", "__version__", "connect"]
 
 __version__ = "0.1.0"
 
 _LIVES_IN = {
     "ComputeToDataError": "errors",
     "Session": "client.session",
+    "TaskHandle": "client.tasks",
     "connect": "client.session",
 }
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import subprocess
 import sys
 import time
@@ -18,8 +17,9 @@ from pathlib import Path
 from types import ModuleType
 
 from compute_to_data import configuration as configuration_module
+from compute_to_data.client import laptop
 from compute_to_data.errors import ComputeToDataError
-from compute_to_data.model import Avu, Collection, DataObject, Entity, EntityKind, User, name_of
+from compute_to_data.model import Collection, DataObject, Entity, EntityKind, User, name_of
 from compute_to_data.ports import Catalog
 from compute_to_data.zones.embedded import EmbeddedZone
 from compute_to_data.zones.embedded.agent import RuleExecutionInfo, irule
@@ -27,7 +27,8 @@ from compute_to_data.zones.embedded.agent import RuleExecutionInfo, irule
 CHECKOUT = Path(__file__).resolve().parent.parent
 CONTAINER = CHECKOUT / "containers" / "jupyter-digital-filter"
 IMAGE = "compute-to-data/jupyter-digital-filter:1"
-ZONE = "tempZone"
+ZONE = laptop.ZONE
+RESOURCES = {"lts_resc": "LONG_TERM_STORAGE", "dsp_resc": "SIGNAL_PROCESSING"}
 HOME = f"/{ZONE}/home/alice"
 SIGNAL = "".join(f"{i % 24}\n" for i in range(1, 513)).encode()
 ALICE = User("alice", ZONE)
@@ -84,29 +85,10 @@ def _install_notebook_packages() -> None:
 
 def make_zone(directory: Path, engine: dict[str, object]) -> tuple[EmbeddedZone, Path]:
     """The zone of the demo, made when it is not there yet, with alice's input and request."""
-    directory.mkdir(parents=True, exist_ok=True)
-    place = directory / "zone"
-    zone = EmbeddedZone(str(place)) if (place / "zone.db").exists() else _new_zone(place)
-    configuration_file = directory / "compute_to_data.json"
-    document = {
-        "zone": {"kind": "embedded", "directory": str(place)},
-        "worker": {"state_directory": str(directory / "worker"), "on_demand": True, "idle_seconds": 5},
-        "roles": {"SIGNAL_PROCESSING": {"image": IMAGE, "notebook": "lpfilter.ipynb"}},
-        **engine,
-    }
-    configuration_file.write_text(json.dumps(document, indent=2), encoding="utf-8")
+    roles = {"SIGNAL_PROCESSING": {"image": IMAGE, "notebook": "lpfilter.ipynb"}}
+    zone, configuration_file = laptop.make_zone(str(directory), "alice", RESOURCES, {"roles": roles, **engine})
     _give_alice_her_input(zone)
-    return zone, configuration_file
-
-
-def _new_zone(place: Path) -> EmbeddedZone:
-    zone = EmbeddedZone.create(str(place), zone=ZONE)
-    zone.add_user("alice")
-    admin = zone.storage().catalog
-    for resource, role in (("lts_resc", "LONG_TERM_STORAGE"), ("dsp_resc", "SIGNAL_PROCESSING")):
-        zone.add_resource(resource)
-        admin.annotate(Entity(EntityKind.RESOURCE, resource), add=[Avu("COMPUTE_RESOURCE_ROLE", role)])
-    return zone
+    return zone, Path(configuration_file)
 
 
 def _give_alice_her_input(zone: EmbeddedZone) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from compute_to_data import presence, submission
+from compute_to_data import submission
 from compute_to_data.errors import Code, EngineError, InvalidRequest
 from compute_to_data.model import name_of
 from compute_to_data.record import State, TaskRecord
@@ -26,7 +26,7 @@ def run(site: Site, command: str, configuration_object: str, resource: str, outp
     """
     record = _submit(site, command, configuration_object, resource, output_locator, task_id)
     if site.delayed:
-        _call_worker(site, record)
+        call_worker(site, record)
         return 0
     state = follow(site, record)
     if not state.is_final:
@@ -39,7 +39,7 @@ def submit(
     site: Site, command: str, configuration_object: str, resource: str, output_locator: str, task_id: str
 ) -> int:
     """Queue a task, hand its id back in ``task_id``, and return 0 at once."""
-    _call_worker(site, _submit(site, command, configuration_object, resource, output_locator, task_id))
+    call_worker(site, _submit(site, command, configuration_object, resource, output_locator, task_id))
     return 0
 
 
@@ -82,7 +82,7 @@ def follow(site: Site, record: TaskRecord) -> State:
         if state.is_final or site.abandoned():
             return state
         if time.monotonic() >= next_call:
-            vain = 0 if _call_worker(site, record) else vain + 1
+            vain = 0 if call_worker(site, record) else vain + 1
             if vain > _VAIN_CALLS and state is State.QUEUED:
                 raise _no_worker(site, record)
             next_call = time.monotonic() + _CALL_AGAIN_SECONDS
@@ -90,22 +90,13 @@ def follow(site: Site, record: TaskRecord) -> State:
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 
-def _call_worker(site: Site, record: TaskRecord) -> bool:
-    """Wake (or start) the worker where this is its server; False when one had to be started.
-
-    The task is queued: a worker that cannot be called finds it with its next look at the queue.
-    """
-    host = next((one.host for one in site.catalog.resources() if one.name == record.resource), "")
-    if host not in site.hosts:
-        return True
-    zone = record.collection.split("/")[1]  # the user's own zone may be another one
+def call_worker(site: Site, record: TaskRecord) -> bool:
+    """As :func:`submission.call_worker`; trouble is the server log's."""
     try:
-        there = presence.ResourceLock(site.configuration, zone, record.resource).is_held()
-        presence.call_worker(site.configuration, zone, record.resource)
+        return submission.call_worker(site.catalog, site.configuration, record.collection, record.resource, site.hosts)
     except OSError as error:
         site.log(f"the worker of {record.resource} cannot be called: {error}")
         return True
-    return there or not site.configuration.worker.on_demand
 
 
 def _no_worker(site: Site, record: TaskRecord) -> EngineError:

@@ -271,12 +271,32 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Sandbox:
+    """The warm sandboxes of one workload, in one of which a job may run.
+
+    ``workload`` is their name in the engine, and at most ``instances`` of them are wanted.
+    ``directory`` is a physical path of their own on the file system of the jobs' outputs.
+    ``inputs`` is the physical path of a directory that each of their jobs sees, read-only, as
+    ``/input``; '' for none.
+    """
+
+    workload: str
+    instances: int
+    directory: str
+    inputs: str = ""
+
+
+@dataclass(frozen=True)
 class Job:
     """What an engine runs for a task. There is at most one per task id.
 
     ``outputs`` is the physical path of the one writable directory, seen as ``/outputs``. The job
     starts in ``working_directory``, by default ``/tmp``, which is its ``HOME`` too. A program that
     is not there ends it with status 127, one that cannot be run with 126.
+
+    With a ``sandbox``, it sees its outputs as ``/output``, too, and may run where an earlier job of
+    the same owner and workload ran: an engine that can do so saves the time to make a sandbox, and
+    promises that nothing of the earlier job is left there. One that cannot runs it like any other.
     """
 
     task_id: str
@@ -289,17 +309,20 @@ class Job:
     inputs: tuple[Mount, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     working_directory: str = ""
+    sandbox: Sandbox | None = None
 
 
 @dataclass(frozen=True)
 class Exit:
     """How a job ended. Times are Unix seconds; ``status`` is the first process's, 128+n when
-    a signal ended it."""
+    a signal ended it. Not ``certain``: the engine may have lost sight of the job, as when it or the
+    host was killed, and says so with this status."""
 
     status: int
     out_of_memory: bool
     started: float
     finished: float
+    certain: bool = True
 
 
 @dataclass(frozen=True)
@@ -354,3 +377,8 @@ class Engine(Protocol):
 
     def jobs(self, resource: str) -> tuple[str, ...]:
         """Ids of the tasks whose jobs the engine holds for a resource, running or ended."""
+
+    def tidy(self, resource: str, workloads: frozenset[str], idle_seconds: float) -> None:
+        """Throw away the resource's warm sandboxes that run no job and whose workload is not among
+        ``workloads``, or that have had no job for so long; and all that another worker left, with
+        what runs in them."""

@@ -1,28 +1,27 @@
-"""What a finished task says about itself: AVUs on its collection and outputs, and an RO-Crate.
+"""What a finished task says about itself: the AVUs on its collection and on its outputs.
 
-The crate follows the Process Run Crate profile 0.5 (https://w3id.org/ro/wfrun/process/0.5) on
-RO-Crate 1.1: one ``CreateAction`` whose instrument is the image's program, whose objects are
-the inputs and whose results are the outputs.
+``crate.py`` says the same in a file that other programs than iRODS understand.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import platform
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from compute_to_data import __version__
 from compute_to_data.configuration import Attributes
-from compute_to_data.model import Avu, User
+from compute_to_data.documents import request
+from compute_to_data.model import Avu, User, name_of
 from compute_to_data.outputs import OutputFile
 from compute_to_data.ports import Exit, Image
 from compute_to_data.record import timestamp
 from compute_to_data.staging import Staged
 from compute_to_data.task import Task
 
-PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 _LONGEST_VALUE = 2000
 """iRODS holds AVU values of up to 2,700 bytes; what is longer stands in ``task.json``."""
 
@@ -54,9 +53,36 @@ thousand inputs and a thousand outputs would put a million AVUs into the catalog
 def output_avus(attributes: Attributes, facts: tuple[Avu, ...], inputs: int) -> tuple[Avu, ...]:
     """Those of the collection's facts (:func:`avus`) that stand on each output of a task of so
     many inputs."""
-    if inputs <= _MOST_INPUTS_ON_OUTPUTS:
-        return facts
-    return tuple(avu for avu in facts if avu.attribute != attributes.named("input"))
+    kept_back = {attributes.named("fingerprint"), attributes.named("outputs_digest")}
+    if inputs > _MOST_INPUTS_ON_OUTPUTS:
+        kept_back.add(attributes.named("input"))
+    return tuple(avu for avu in facts if avu.attribute not in kept_back)
+
+
+def fingerprint(task: Task, role: str, inputs: Iterable[tuple[str, str]]) -> str:
+    """What must be the same for two tasks of one image to compute the same: a SHA-256 in hex over
+    role, process or notebook with its parameters, expected outputs, and the inputs' names and
+    checksums. '' when a checksum is unknown, and for a workload's task, whose dataset it does not name.
+
+    What the image's name stood for, its digest, is a fact of its own: it is known only where the
+    task ran. Limits, name and metadata change no result.
+    """
+    known = [list(one) for one in inputs]
+    if task.workload or not all(checksum for _, checksum in known):
+        return ""
+    document = request.document(task)
+    asked = {name: document[name] for name in ("process", "notebook", "expected_outputs") if name in document}
+    asked.get("process", {}).pop("timeout", None)
+    return _digest({"version": 1, "role": role, "inputs": known, **asked})
+
+
+def outputs_digest(outputs: Iterable[tuple[str, str]]) -> str:
+    """A SHA-256 in hex over the names and checksums of all outputs, in whatever order."""
+    return _digest(sorted(map(list, outputs)))
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def avus(attributes: Attributes, outcome: Outcome) -> tuple[Avu, ...]:
@@ -79,23 +105,30 @@ def avus(attributes: Attributes, outcome: Outcome) -> tuple[Avu, ...]:
         fact("stage_in_seconds", f"{outcome.stage_in_seconds:.3f}", "s"),
         fact("version", __version__),
     ]
-    facts += [fact("command", _shortened(_written(one)), str(index)) for index, one in enumerate(outcome.commands)]
+    facts += [fact("command", _shortened(written(one)), str(index)) for index, one in enumerate(outcome.commands)]
     if outcome.task.name:
         facts.append(fact("name", outcome.task.name))
+    identity = fingerprint(
+        outcome.task, outcome.role, ((name_of(one.data_object.logical_path), one.checksum) for one in outcome.inputs)
+    )
+    if identity:
+        facts.append(fact("fingerprint", identity))
+    facts.append(fact("outputs_digest", outputs_digest((one.relative, one.checksum) for one in outcome.outputs)))
     facts += [fact("input", staged.data_object.logical_path, staged.checksum or "unknown") for staged in outcome.inputs]
-    for name, value in _parameters(outcome.task).items():
+    for name, value in parameters(outcome.task).items():
         facts.append(fact(f"parameter::{name}", _shortened(json.dumps(value, ensure_ascii=False))))
     unique = dict.fromkeys((*facts, *outcome.task.metadata, *outcome.extra))
     return tuple(unique)
 
 
-def _parameters(task: Task) -> dict[str, Any]:
+def parameters(task: Task) -> dict[str, Any]:
+    """What a task's user set: its notebook's parameters, or its process's environment."""
     if task.notebook is not None:
         return dict(task.notebook.parameters)
     return dict(task.process.environment) if task.process is not None else {}
 
 
-def _written(command: tuple[str, ...]) -> str:
+def written(command: tuple[str, ...]) -> str:
     """An argument vector as somebody could type it."""
     return shlex.join(command)
 
@@ -105,86 +138,3 @@ def _shortened(text: str) -> str:
     if len(encoded) <= _LONGEST_VALUE:
         return text
     return encoded[:_LONGEST_VALUE].decode(errors="ignore") + "..."
-
-
-def crate(outcome: Outcome) -> bytes:
-    """``ro-crate-metadata.json`` for the task's collection."""
-    image_id = f"#{outcome.image.digest}"
-    name = outcome.task.name or f"Task {outcome.task_id}"
-    inputs = [_input_entity(staged) for staged in outcome.inputs]
-    results = [_output_entity(file) for file in outcome.outputs]
-    finished = timestamp(outcome.exit.finished)
-    root: dict[str, Any] = {
-        "@id": "./",
-        "@type": "Dataset",
-        "name": name,
-        "description": f"Results of a {outcome.role} task that ran on {outcome.resource}",
-        "datePublished": finished,
-        "license": "the license of the inputs applies",
-        "conformsTo": {"@id": PROFILE},
-        "hasPart": [{"@id": entity["@id"]} for entity in results],
-        "mentions": {"@id": "#run"},
-    }
-    run = {
-        "@id": "#run",
-        "@type": "CreateAction",
-        "name": name,
-        "instrument": {"@id": image_id},
-        "agent": {"@id": f"#{outcome.owner}"},
-        "object": [{"@id": entity["@id"]} for entity in inputs],
-        "result": [{"@id": entity["@id"]} for entity in results],
-        "startTime": timestamp(outcome.exit.started),
-        "endTime": finished,
-        "actionStatus": {"@id": "http://schema.org/CompletedActionStatus"},
-        "description": "\n".join(_written(command) for command in outcome.commands),
-    }
-    program = {
-        "@id": image_id,
-        "@type": "SoftwareApplication",
-        "name": outcome.image.name,
-        "version": outcome.image.digest,
-    }
-    agent = {"@id": f"#{outcome.owner}", "@type": "Person", "name": str(outcome.owner)}
-    runner = {
-        "@id": "#compute-to-data",
-        "@type": "SoftwareApplication",
-        "name": "compute-to-data",
-        "version": __version__,
-        "softwareRequirements": f"Python {platform.python_version()}",
-    }
-    descriptor = {
-        "@id": "ro-crate-metadata.json",
-        "@type": "CreativeWork",
-        "about": {"@id": "./"},
-        "conformsTo": {"@id": "https://w3id.org/ro/crate/1.1"},
-    }
-    profile = {"@id": PROFILE, "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"}
-    graph = [descriptor, root, run, program, agent, runner, profile, *inputs, *results]
-    document = {"@context": "https://w3id.org/ro/crate/1.1/context", "@graph": graph}
-    return json.dumps(document, indent=1, ensure_ascii=False).encode()
-
-
-def _input_entity(staged: Staged) -> dict[str, Any]:
-    """An input stays where it is, so it is named by its logical path, not as a part."""
-    from urllib.parse import quote
-
-    path = staged.data_object.logical_path
-    return {
-        "@id": f"irods://{quote(path)}",
-        "@type": "File",
-        "name": path,
-        "contentSize": str(staged.replica.size),
-        "identifier": staged.checksum or "unknown",
-    }
-
-
-def _output_entity(file: OutputFile) -> dict[str, Any]:
-    from urllib.parse import quote
-
-    return {
-        "@id": quote(file.relative),
-        "@type": "File",
-        "name": file.relative,
-        "contentSize": str(file.size),
-        "identifier": file.checksum,
-    }

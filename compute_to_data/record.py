@@ -23,6 +23,7 @@ from compute_to_data.model import (
     DataObject,
     Entity,
     EntityKind,
+    Permission,
     User,
     UserKind,
     name_of,
@@ -80,6 +81,11 @@ def timestamp(seconds: float) -> str:
     return f"{whole}.{int(seconds % 1 * 1000):03d}Z"
 
 
+def place_of(collection: str) -> str:
+    """The short name of a task's collection that stands as units in its claims."""
+    return hashlib.sha256(collection.encode()).hexdigest()[:20]
+
+
 class TaskRecord:
     """One task's record, read and written in its owner's session."""
 
@@ -99,7 +105,7 @@ class TaskRecord:
     @property
     def place(self) -> str:
         """Tells this task from others of its id: users choose ids, but collections differ."""
-        return hashlib.sha256(self.collection.encode()).hexdigest()[:20]
+        return place_of(self.collection)
 
     def state(self) -> State | None:
         """The recorded state; None when the collection bears none. Refused when it bears
@@ -145,11 +151,14 @@ class TaskRecord:
         replaced |= {avu.attribute for avu in state}
         return {
             "remove": [avu for avu in present if avu.attribute in replaced],
-            "add": [*state, *(Avu(self.attributes.named(name), value) for name, value in facts.items() if value)],
+            "add": [*state, *(self._fact(name, value) for name, value in facts.items() if value)],
         }
 
     def _avu(self, state: State) -> Avu:
         return Avu(self.attributes.state, state.value, self.resource)
+
+    def _fact(self, name: str, value: str) -> Avu:
+        return Avu(self.attributes.named(name), value, "s" if name.endswith("_seconds") else "")
 
     def remember(self, name: str, value: str) -> None:
         """Add one value of a fact, keeping its others."""
@@ -185,16 +194,20 @@ class TaskRecord:
         if not isinstance(request, DataObject):
             raise NotFound(self.request_path, "is not a data object", code=Code.OBJ_PATH_DOES_NOT_EXIST)
         for logical_path in (self.request_path, self.collection):
-            for row in self.catalog.permissions(logical_path):
-                if _could_tamper(row.user, row.kind, row.access, request.owner):
-                    raise Refused(
-                        logical_path,
-                        f"{row.user} has {row.access.name.lower()} on it, so the request may not be "
-                        f"what {request.owner} asked for",
-                        "Submit the task again",
-                        code=Code.CAT_NO_ACCESS_PERMISSION,
-                    )
+            refuse_tampering(logical_path, self.catalog.permissions(logical_path), request.owner)
         return request.owner
+
+
+def refuse_tampering(logical_path: str, rows: Iterable[Permission], owner: User) -> None:
+    """Refused when the access list lets anybody but the owner and administrators write there."""
+    for row in rows:
+        if _could_tamper(row.user, row.kind, row.access, owner):
+            raise Refused(
+                logical_path,
+                f"{row.user} has {row.access.name.lower()} on it, so the request may not be what {owner} asked for",
+                "Take that access away, and submit the task again",
+                code=Code.CAT_NO_ACCESS_PERMISSION,
+            )
 
 
 def _dated(state: State, facts: Mapping[str, str]) -> dict[str, str]:

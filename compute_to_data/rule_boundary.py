@@ -31,7 +31,7 @@ class Site:
     ``hand_back(name, value)`` gives a value to the caller through the argument of that name;
     ``log`` reaches the server's log; ``delayed``: the rule runs in one of the zone's few delay
     executors, with nobody listening; ``hosts``: the names this server goes by; ``abandoned()``:
-    the client has gone away.
+    the client has gone away; ``by_service``: it is a worker that is at work here.
     """
 
     catalog: Catalog
@@ -42,6 +42,7 @@ class Site:
     delayed: bool = False
     hosts: frozenset[str] = frozenset({"localhost"})
     abandoned: Callable[[], bool] = lambda: False
+    by_service: bool = False
 
 
 def call(function: Callable[..., int], rule_args: list[str], callback: Any, rei: Any) -> int:
@@ -49,18 +50,21 @@ def call(function: Callable[..., int], rule_args: list[str], callback: Any, rei:
     told = [""]
 
     def tell(text: str) -> None:
-        told.append(_sendable(text))
+        told.append(sendable(text))
         callback.writeLine("stdout", told[-1])
+
+    def hand_back(name: str, value: str) -> None:
+        rule_args[_parameters(function).index(name)] = value
 
     try:
         _check_arguments(function, rule_args)
-        code = function(site_of(function, rule_args, callback, rei, tell), *rule_args)
+        code = function(site_of(callback, rei, tell, hand_back), *rule_args)
     except ComputeToDataError as error:
         code = int(error.code)
         tell(with_code(f"{function.__name__}: {error}", code))
     except Exception as error:  # noqa: BLE001 - the boundary: the engine would only say -1828000
         code = int(Code.SYS_INTERNAL_ERR)
-        callback.writeLine("serverLog", _sendable(f"{function.__name__}: {type(error).__name__}: {error}"))
+        callback.writeLine("serverLog", sendable(f"{function.__name__}: {type(error).__name__}: {error}"))
         tell(f"{function.__name__}: internal error, see the server's log ({type(error).__name__})")
     if code < 0:
         _leave(callback, code, told[-1])
@@ -72,7 +76,7 @@ def with_code(text: str, code: int) -> str:
     return f"{text} (iRODS code {code})"
 
 
-def _sendable(text: str) -> str:
+def sendable(text: str) -> str:
     """What the plugin can hand to the server: UTF-8 without NUL. Text of users may be neither, and
     an error while telling an error would reach the engine."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\0")
@@ -101,9 +105,7 @@ def _check_arguments(function: Callable[..., int], rule_args: list[str]) -> None
         )
 
 
-def site_of(
-    function: Callable[..., int], rule_args: list[str], callback: Any, rei: Any, tell: Callable[[str], None]
-) -> Site:
+def site_of(callback: Any, rei: Any, tell: Callable[[str], None], hand_back: Callable[[str, str], None]) -> Site:
     """The zone that a rule was called in. The embedded zone's ``rei`` brings its own; the real
     one is a struct of the rule engine plugin, and everything goes through ``callback``.
 
@@ -111,10 +113,7 @@ def site_of(
     """
 
     def log(text: str) -> None:
-        callback.writeLine("serverLog", _sendable(f"compute_to_data: {text}"))
-
-    def hand_back(name: str, value: str) -> None:
-        rule_args[_parameters(function).index(name)] = value
+        callback.writeLine("serverLog", sendable(f"compute_to_data: {text}"))
 
     attach = getattr(rei, "compute_to_data_session", None)
     if attach is not None:
@@ -126,4 +125,5 @@ def site_of(
     configuration = configuration_module.load(os.environ.get(CONFIGURATION_VARIABLE) or CONFIGURATION)
     delayed = agent.client_program == _DELAY_SERVER
     hosts = frozenset({"localhost", socket.gethostname(), socket.getfqdn()})
-    return Site(AgentCatalog(agent), configuration, tell, hand_back, log, delayed, hosts, agent.client_is_gone)
+    catalog = AgentCatalog(agent)
+    return Site(catalog, configuration, tell, hand_back, log, delayed, hosts, agent.client_is_gone, agent.by_service)

@@ -28,11 +28,21 @@ class Choice:
     reason: str
 
 
-def choose(catalog: Catalog, configuration: Configuration, task: Task, inputs: Sequence[DataObject]) -> Choice:
-    """The compute resource for a task. Refused, or a ZoneError, saying what stands in the way."""
+def choose(
+    catalog: Catalog,
+    configuration: Configuration,
+    task: Task,
+    inputs: Sequence[DataObject],
+    *,
+    patient: bool = False,
+) -> Choice:
+    """The compute resource for a task. Refused, or a ZoneError, saying what stands in the way.
+
+    ``patient``: with nobody waiting, a task is queued also where no worker is alive just now.
+    """
     resources = {resource.name: resource for resource in catalog.resources()}
     if task.resource:
-        return _named(catalog, configuration, task, resources)
+        return _named(catalog, configuration, task, resources, patient)
     role = _known_role(configuration, task.role)
     bearers = catalog.find(EntityKind.RESOURCE, configuration.attributes.role, role)
     candidates = [resources[name] for name in bearers if name in resources and resources[name].is_storage]
@@ -42,14 +52,17 @@ def choose(catalog: Catalog, configuration: Configuration, task: Task, inputs: S
             "no compute resource bears it",
             f"An administrator can: imeta add -R <resource> {configuration.attributes.role} {role}",
         )
-    ready = [one for one in candidates if one.is_up and has_worker(catalog, configuration, one.name)]
+    up = [one for one in candidates if one.is_up]
+    ready = [one for one in up if has_worker(catalog, configuration, one.name)] or (up if patient else [])
     if not ready:
         names = ", ".join(sorted(one.name for one in candidates))
         raise Refused(f"role {role}", f"no compute resource that bears it is up with a live worker (of: {names})")
     return _best(catalog, configuration, role, ready, inputs)
 
 
-def _named(catalog: Catalog, configuration: Configuration, task: Task, resources: dict[str, Resource]) -> Choice:
+def _named(
+    catalog: Catalog, configuration: Configuration, task: Task, resources: dict[str, Resource], patient: bool
+) -> Choice:
     resource = resources.get(task.resource)
     if resource is None:
         raise zone_error(
@@ -70,7 +83,7 @@ def _named(catalog: Catalog, configuration: Configuration, task: Task, resources
             "Name another, or name a role instead of a resource",
         )
     role = _role_there(catalog, configuration, task, resource)
-    if not has_worker(catalog, configuration, resource.name):
+    if not patient and not has_worker(catalog, configuration, resource.name):
         raise Refused(
             f"resource {resource.name}",
             "has no live worker",

@@ -97,6 +97,23 @@ def _members(catalog: Catalog, collection: str) -> list[DataObject]:
     return [child for child in catalog.children(collection) if isinstance(child, DataObject)]
 
 
+def tree(catalog: Catalog, collection: str) -> Iterator[DataObject]:
+    """All data objects below a collection, at any depth, each of which the user may read.
+
+    AccessDenied for one that they see and may not read; InvalidRequest for no collection.
+    """
+    if not isinstance(catalog.stat(collection), Collection):
+        raise InvalidRequest(collection, "is a data object, expected a collection")
+    pile = [collection]
+    while pile:
+        for child in catalog.children(pile.pop()):
+            if isinstance(child, Collection):
+                pile.append(child.logical_path)
+            else:
+                require(catalog, child.logical_path, Access.READ_OBJECT, "to use it as input")
+                yield child
+
+
 def eligible(catalog: Catalog, collection: str, claim: str) -> Iterator[DataObject]:
     """Members that bear no claim, by name."""
     require(catalog, collection, Access.MODIFY_OBJECT, "to claim its data objects as inputs")
@@ -143,6 +160,20 @@ def claim_next(catalog: Catalog, collection: str, mine: Avu) -> DataObject:
             raise nothing_to_claim(collection, mine.attribute)
         time.sleep(random.uniform(0, 0.02 * (attempt + 1)))
     raise Refused(collection, "other tasks keep claiming its data objects first", "Submit the task again")
+
+
+def claim(catalog: Catalog, data_object: DataObject, mine: Avu) -> bool:
+    """Claim one data object, as :func:`claim_next` does; False when another claim is there to stay."""
+    entity = Entity(EntityKind.DATA_OBJECT, data_object.logical_path)
+    for attempt in range(_CLAIM_ATTEMPTS):
+        catalog.annotate(entity, add=[mine])
+        if _claims(catalog, data_object, mine.attribute) == {mine}:
+            return True
+        catalog.annotate(entity, remove=[mine])
+        time.sleep(random.uniform(0, 0.02 * (attempt + 1)))
+        if _claims(catalog, data_object, mine.attribute):
+            return False
+    raise Refused(data_object.logical_path, "others keep claiming it and stepping back")
 
 
 def unclaim(catalog: Catalog, collection: str, mine: Avu) -> None:

@@ -72,10 +72,13 @@ class Commands:
             epilog=f"example:\n  {' '.join(self.words)} {example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
             prog=" ".join(words),
+            allow_abbrev=False,
         )
         if arguments is not None:
             arguments(parser)
-        add_common(parser, argparse.SUPPRESS)
+        # Of `c2d run`, --output is the collection: there, and only there, the form has one name.
+        taken = any("--output" in action.option_strings for action in parser._actions)
+        add_common(parser, argparse.SUPPRESS, names=("--format",) if taken else ("--output", "--format"))
         parser.set_defaults(run=run, takes_program=takes_program)
 
     def group(self, name: str, help: str) -> Commands:
@@ -85,11 +88,17 @@ class Commands:
         return Commands(parser, words)
 
 
-def add_common(parser: argparse.ArgumentParser, default: Any = "") -> None:
+def add_common(
+    parser: argparse.ArgumentParser, default: Any = "", names: Sequence[str] = ("--output", "--format")
+) -> None:
     """The options that every command has; they may stand before the command, too."""
     common = parser.add_argument_group("for every command")
     common.add_argument(
-        "--output", choices=("pretty", "raw", "json"), default=default, help="how results are printed (C2D_OUTPUT)"
+        *names,
+        dest="form",
+        choices=("pretty", "raw", "json"),
+        default=default,
+        help="how results are printed (C2D_OUTPUT)",
     )
     common.add_argument(
         "--config-file", metavar="FILE", default=default, help="settings to go by instead (C2D_CONFIG_FILE)"

@@ -14,7 +14,7 @@ from compute_to_data.cli.exits import ExitCode, of_error
 from compute_to_data.cli.output import Output
 from compute_to_data.errors import ComputeToDataError, ConfigurationError
 
-NOUNS = ("projects",)
+NOUNS = ("running", "tasks", "results", "projects", "secrets", "site", "completion")
 """The modules beside this one that have commands, in the order of ``c2d --help``."""
 
 
@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
         description="Run tasks on the storage resource that holds their data, and fetch what they make.",
         epilog="example:\n  c2d run debian:bookworm --input a.txt --output results -- wc -c /inputs/a.txt",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"c2d {__version__}")
     add_common(top)
@@ -94,7 +95,9 @@ def _form(options: argparse.Namespace) -> str:
     """pretty, raw or json: the option, else ``C2D_OUTPUT``, else the settings."""
     from compute_to_data.client import settings
 
-    named = str(options.output or os.environ.get("C2D_OUTPUT", ""))
+    named = str(options.form or os.environ.get("C2D_OUTPUT", ""))
+    if not named and getattr(options, "writes_settings", False):
+        return "pretty"
     if named and named not in settings.OUTPUTS:
         raise ConfigurationError("C2D_OUTPUT", f"found {named!r}, expected one of {', '.join(settings.OUTPUTS)}")
     return named or settings.load(options.config_file).output

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import cached_property
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compute_to_data import configuration as configuration_module
-from compute_to_data import zones
+from compute_to_data import offer, zones
 from compute_to_data.client import settings as settings_module
 from compute_to_data.client.settings import Settings
 from compute_to_data.configuration import Attributes, Configuration
-from compute_to_data.errors import ConfigurationError, InvalidRequest, NotFound
-from compute_to_data.model import Collection, User
+from compute_to_data.errors import InvalidRequest, NotFound, Refused
+from compute_to_data.model import Collection, EntityKind, User
 from compute_to_data.ports import ClientCatalog
+
+if TYPE_CHECKING:
+    from compute_to_data.client.finding import Listed
+    from compute_to_data.client.tasks import TaskHandle
 
 PROJECT_VARIABLE = "C2D_PROJECT"
 SITE_CONFIGURATION = "/etc/irods/compute_to_data.json"
@@ -46,6 +51,7 @@ class Session:
         self.settings = settings
         self._session_file = session_file
         self._project = project
+        self._given_back: list[Callable[[], None]] = []
 
     @property
     def user(self) -> User:
@@ -58,27 +64,38 @@ class Session:
         return f"/{self.user.zone}/home/{self.user.name}"
 
     @cached_property
-    def configuration(self) -> Configuration:
-        """What the site allows: images, roles, limits. Asked for when a task is submitted only.
-
-        ConfigurationError where it cannot be known from here.
-        """
+    def site(self) -> Configuration | None:
+        """The site's own configuration, where it can be read from here."""
         if self.settings.site:
             return configuration_module.load(self.settings.site)
         if self.settings.zone.kind == "irods" and os.access(SITE_CONFIGURATION, os.R_OK):
             return configuration_module.load(SITE_CONFIGURATION)
-        raise ConfigurationError(
-            "site",
-            "this zone's configuration cannot be read from here",
-            f'Name a copy of it as "site" in {self.settings.source or settings_module.default_config_file()}',
-        )
+        return None
+
+    @cached_property
+    def configuration(self) -> Configuration:
+        """What the site allows: images, roles, limits; its own file, else what its workers offer.
+
+        Refused when no worker says what it would run.
+        """
+        if self.site is not None:
+            return self.site
+        try:
+            return offer.read(self.catalog, self.attributes)
+        except Refused as error:
+            found = self.catalog.find(EntityKind.RESOURCE, self.attributes.role)
+            if not found:
+                remedy = "An administrator makes one: docs/administrators.md"
+                raise Refused(error.subject, "has no compute resource", remedy) from None
+            cause = f"no worker of {', '.join(sorted(found))} says what it would run"
+            raise Refused(error.subject, cause, error.remedy) from None
 
     @property
     def attributes(self) -> Attributes:
         """The names of AVUs: what the person's settings say, else the site, else the usual ones."""
         if self.settings.attributes is not None:
             return self.settings.attributes
-        return self.configuration.attributes if self.settings.site else Attributes()
+        return self.site.attributes if self.site is not None else Attributes()
 
     @property
     def project(self) -> str:
@@ -118,9 +135,56 @@ class Session:
         """A logical path; a relative one is meant from home, as ``iput`` means it after ``icd``."""
         return (path if path.startswith("/") else f"{self.home}/{path}").rstrip("/") or "/"
 
+    def submit(
+        self,
+        document: Any,
+        *,
+        resource: str = "",
+        output_collection: str = "",
+        image: str = "",
+        task_id: str = "",
+        reuse: bool = False,
+    ) -> TaskHandle:
+        """Submit a task: a document as in docs/task-format.md, or of another accepted format.
+
+        ``resource`` and ``output_collection`` stand above what it says; ``image`` is for a format
+        that names none. Without an output collection anywhere it is :attr:`results`. With ``reuse``,
+        an identical earlier task of one's own is returned instead, if there is one. Refused
+        (InvalidRequest) or the zone's error: then there is no task.
+        """
+        from compute_to_data.client import tasks
+
+        return tasks.submit(
+            self,
+            document,
+            resource=resource,
+            output_collection=output_collection,
+            image=image,
+            task_id=task_id,
+            reuse=reuse,
+        )
+
+    def task(self, task_id: str) -> TaskHandle:
+        """The task of an id, of a unique beginning of one, or of its collection's logical path.
+        NotFound; InvalidRequest when several are meant."""
+        from compute_to_data.client import finding
+
+        return finding.find(self, task_id)
+
+    def tasks(self, *, limit: int | None = None, offset: int = 0, **chosen: Any) -> list[Listed]:
+        """One's tasks, the newest first; ``chosen`` as the fields of :class:`finding.Filter`."""
+        from compute_to_data.client import finding
+
+        return finding.tasks(self, finding.Filter(**chosen), limit=limit, offset=offset)
+
+    def on_close(self, give_back: Callable[[], None]) -> None:
+        """Have something else given back with the session."""
+        self._given_back.append(give_back)
+
     def close(self) -> None:
         """Give back connections."""
-        self.catalog.close()
+        for give_back in (*self._given_back, self.catalog.close):
+            give_back()
 
     def __enter__(self) -> Session:
         return self

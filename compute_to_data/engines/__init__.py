@@ -18,13 +18,13 @@ _KNOWN = ("docker", "process")
 def open_engine(settings: EngineSettings, state_directory: str) -> Engine:
     """The engine the configuration names; it has not been asked anything yet (see ``check``).
 
-    ``state_directory`` is the worker's: an engine without a memory of its own keeps its jobs
-    there. Errors: ConfigurationError for an unknown engine or setting.
+    ``state_directory`` is the worker's: an engine keeps there what it must find again, and has no
+    memory of its own for. Errors: ConfigurationError for an unknown engine or setting.
     """
     if settings.name == "docker":
         from compute_to_data.engines.docker import DockerEngine
 
-        return DockerEngine(settings.settings)
+        return DockerEngine(settings.settings, state_directory)
     if settings.name == "process":
         from compute_to_data.engines.process import ProcessEngine
 

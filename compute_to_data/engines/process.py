@@ -27,7 +27,7 @@ from compute_to_data.errors import ConfigurationError, EngineError, EngineOutOfR
 from compute_to_data.ports import Exit, Image, Job, Logs
 
 # A path of the sandbox inside a longer text: not the end of another path, not a longer name.
-_SANDBOX_PATH = re.compile(r"(?<![\w./-])/(?:inputs|outputs|tmp)(?![\w-]|\.\w)")
+_SANDBOX_PATH = re.compile(r"(?<![\w./-])/(?:inputs?|outputs?|tmp)(?![\w-]|\.\w)")
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 _KILLED = 128 + signal.SIGKILL
 
@@ -113,7 +113,7 @@ class ProcessEngine:
         except FileNotFoundError as error:  # there was none, or it was removed meanwhile
             raise EngineOutOfReach(f"task {task_id}", "the engine holds no job for it") from error
         if end is None:
-            return Exit(_KILLED, False, started, time.time())
+            return Exit(_KILLED, False, started, time.time(), certain=False)
         return Exit(end["status"], False, started, end["finished"])
 
     def started(self, task_id: str) -> float | None:
@@ -162,6 +162,9 @@ class ProcessEngine:
                 continue  # removed meanwhile
         return tuple(found)
 
+    def tidy(self, resource: str, workloads: frozenset[str], idle_seconds: float) -> None:
+        """Nothing: each job has a folder of its own."""
+
     def _folder(self, task_id: str) -> Path:
         return self._jobs / checks.task_id(task_id)
 
@@ -180,6 +183,10 @@ def _write_request(folder: Path, job: Job, image: Path) -> None:
     root = folder / "root"
     (root / "tmp").mkdir(parents=True)
     (root / "outputs").symlink_to(job.outputs)
+    if job.sandbox is not None:
+        (root / "output").symlink_to(job.outputs)
+        if job.sandbox.inputs:
+            (root / "input").symlink_to(job.sandbox.inputs)
     for mount in job.inputs:
         link = root / mount.target.lstrip("/")
         link.parent.mkdir(parents=True, exist_ok=True)

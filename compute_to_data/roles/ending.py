@@ -35,7 +35,7 @@ def finish(execution: Execution, ending: Ending) -> Ending:
 
 
 def _facts(execution: Execution, ending: Ending) -> dict[str, str]:
-    return {**ending.facts, "exit_status": execution.exit_status}
+    return {**ending.facts, "exit_status": execution.exit_status, **execution.durations()}
 
 
 def fail(execution: Execution, error: Exception) -> Ending:

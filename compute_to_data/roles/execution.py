@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,9 +14,10 @@ from compute_to_data.configuration import Configuration
 from compute_to_data.errors import NotFound, ReasonCode, ZoneError
 from compute_to_data.model import Avu, Resource
 from compute_to_data.outputs import OutputFile
-from compute_to_data.ports import Catalog, Engine, Exit, Job, Logs, Storage
+from compute_to_data.ports import Catalog, Engine, Exit, Job, Logs, Sandbox, Storage
 from compute_to_data.record import CANCEL, FOLLOW, State, TaskRecord
 from compute_to_data.roles.hooks import Program
+from compute_to_data.roles.places import Places
 from compute_to_data.staging import InUse, Staged
 from compute_to_data.supervision import cancelled
 from compute_to_data.task import Task
@@ -42,6 +44,7 @@ class Bench:
     resource: Resource
     scope: str
     in_use: InUse
+    places: Places
     stopping: Callable[[], bool]
 
 
@@ -80,7 +83,9 @@ class Execution:
         self.private = workspace.private_directory(bench.resource, record.collection, self.notes.token)
         self.exited_before = self.notes.get("exit") is not None
         self.staged: tuple[Staged, ...] = ()
+        self.sandbox: Sandbox | None = None
         self.stage_in_seconds = 0.0
+        self.left_sandbox: float | None = None
         self.exit_status = ""
         self.adopted = False
         self.logs = Logs(b"", b"")
@@ -104,6 +109,16 @@ class Execution:
     def grace(self) -> float:
         """Seconds between asking the job to end and making it."""
         return self.bench.configuration.worker.stop_grace_seconds
+
+    def durations(self) -> dict[str, str]:
+        """How long each part took, in seconds, as facts: of those that this attempt went through."""
+        exit: Exit | None = getattr(self, "exit", None)
+        took = {
+            "stage_in_seconds": self.stage_in_seconds or None,
+            "processing_seconds": exit.finished - exit.started if exit else None,
+            "stage_out_seconds": time.monotonic() - self.left_sandbox if self.left_sandbox else None,
+        }
+        return {name: f"{seconds:.3f}" for name, seconds in took.items() if seconds is not None}
 
     def stop_if_cancelled(self) -> None:
         """Cancelled when somebody has asked for the end of the task: between two steps."""

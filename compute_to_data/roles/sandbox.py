@@ -14,6 +14,7 @@ from compute_to_data import launcher, outputs, supervision, workspace
 from compute_to_data.errors import (
     ComputeToDataError,
     EngineError,
+    EngineOutOfReach,
     OutOfReach,
     ReasonCode,
     TaskFailed,
@@ -34,6 +35,11 @@ log = logging.getLogger(__name__)
 
 def run_in_sandbox(execution: Execution) -> None:
     """Start the job, or find the one an interrupted attempt started, and wait for its end."""
+    _run(execution)
+    execution.left_sandbox = time.monotonic()
+
+
+def _run(execution: Execution) -> None:
     engine = execution.bench.engine
     started = _started_before(execution)
     execution.adopted = started is not None
@@ -54,9 +60,17 @@ def run_in_sandbox(execution: Execution) -> None:
         execution.exit = supervision.supervise(engine, job, watch, _ran(execution, started))
     except OutOfReach:
         raise
+    except supervision.Detached:
+        if job.sandbox is not None:  # it ends with its worker, which is no fault of the task
+            engine.remove(job.task_id)
+            execution.notes.put(attempt=execution.notes.get("attempt") - 1)
+        raise
     except ComputeToDataError:
         _collect_logs(execution, job)
         raise
+    if execution.adopted and not execution.exit.certain:
+        engine.remove(job.task_id)
+        raise EngineOutOfReach(f"task {job.task_id}", "the engine lost sight of its job while nobody watched")
     execution.exit_status = str(execution.exit.status)
     execution.logs = engine.logs(job.task_id)
     shown.show_last(execution.logs)
@@ -108,6 +122,7 @@ def _job(execution: Execution) -> Job:
         inputs=tuple(staged.mount for staged in execution.staged),
         environment=program.environment,
         working_directory=program.working_directory,
+        sandbox=execution.sandbox,
     )
 
 

@@ -7,7 +7,7 @@ import functools
 import os
 from collections.abc import Iterator
 
-from compute_to_data import outputs, provenance, workspace
+from compute_to_data import crate, outputs, provenance, workspace
 from compute_to_data.errors import (
     Code,
     EngineError,
@@ -63,6 +63,8 @@ def _make_collections(execution: Execution) -> None:
 
 def push_forgetting(execution: Execution) -> None:
     """Should the task fail, whatever an interrupted attempt registered is forgotten again."""
+    crate = os.path.join(execution.private, CRATE_NAME)
+    execution.undo.push(f"delete {crate}", functools.partial(delete, crate))
     execution.undo.push(f"unregister what is in {execution.record.collection}", functools.partial(_forget, execution))
 
 
@@ -140,7 +142,7 @@ def _content(physical_path: str) -> bytes:
 
 
 def _crate_file(execution: Execution) -> Registration:
-    file = _write_beside(execution, CRATE_NAME, provenance.crate(_outcome(execution)))
+    file = _write_beside(execution, CRATE_NAME, crate.crate(_outcome(execution)))
     execution.undo.push(f"delete {file.physical_path}", functools.partial(delete, file.physical_path))
     return file
 

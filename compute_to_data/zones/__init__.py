@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from compute_to_data.configuration import ZoneSettings
-from compute_to_data.errors import ConfigurationError
+from compute_to_data.errors import Code, ConfigurationError, ZoneError, zone_error
 from compute_to_data.model import User
 from compute_to_data.ports import ClientCatalog, Storage
 
@@ -43,6 +43,27 @@ def open_session(settings: ZoneSettings) -> ClientCatalog:
         session: ClientCatalog = _irods().IrodsSession.open(str(settings.settings["environment_file"]))
         return session
     raise ConfigurationError("/zone/kind", f"found {settings.kind!r}, this version knows: embedded, irods")
+
+
+def open_administration(settings: ZoneSettings) -> Storage:
+    """A rodsadmin's own session as the service account has one, with the settings of
+    :func:`open_session`. AccessDenied for anybody else."""
+    if settings.kind == "embedded":
+        from compute_to_data.zones.embedded import EmbeddedZone
+
+        zone = EmbeddedZone(str(settings.settings["directory"]))
+        name = str(settings.settings["user"])
+        if name not in (zone.admin.name, str(zone.admin)):
+            raise _no_administrator(name)
+        return zone.storage()
+    try:
+        return open_storage(settings)
+    except ConfigurationError as error:
+        raise _no_administrator(str(settings.settings.get("environment_file", ""))) from error
+
+
+def _no_administrator(who: str) -> ZoneError:
+    return zone_error(Code.CAT_INSUFFICIENT_PRIVILEGE_LEVEL, who, "only a rodsadmin may act on behalf of others")
 
 
 def _irods() -> ModuleType:

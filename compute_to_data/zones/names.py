@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from compute_to_data.errors import Code, zone_error
 from compute_to_data.model import Avu
 
+APPLICATION = "compute-to-data"
+"""What our connections call themselves; ``ips`` shows it on the server."""
 MAXIMUM_PATH_BYTES = 1087
 MAXIMUM_NAME_BYTES = 1000
 _LONGEST_AVU = {"attribute": 2700, "value": 2700, "units": 250}

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from support.people import settings_of
 from support.site import TrialSite
 
 
@@ -20,9 +21,3 @@ def own_files(site: TrialSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("C2D_CONFIG_FILE", str(path))
     monkeypatch.setenv("C2D_SESSION_FILE", str(path.parent / "session.json"))
     return path
-
-
-def settings_of(site: TrialSite, user: str) -> dict[str, object]:
-    """What a user's ``config.json`` says."""
-    zone = {"kind": "embedded", "directory": site.zone.directory, "user": user}
-    return {"zone": zone, "site": str(site.configuration_file)}

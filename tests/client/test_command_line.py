@@ -42,7 +42,7 @@ def test_each_command_has_help_with_an_example(words: tuple[str, ...], capsys: p
     assert ended.value.code == 0
     said = capsys.readouterr().out
     assert f"example:\n  c2d {' '.join(words)}" in said
-    for option in ("--output", "--debug", "--config-file", "--session-file"):
+    for option in ("--format", "--debug", "--config-file", "--session-file"):
         assert option in said
 
 

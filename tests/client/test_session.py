@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from support.site import ALICE, HOME, TrialSite
+from support.site import ALICE, COMPUTE, HOME, TrialSite, wait_until
 
 import compute_to_data as c2d
-from compute_to_data.errors import AccessDenied, ConfigurationError, InvalidRequest, NotFound
+from compute_to_data.errors import AccessDenied, ConfigurationError, InvalidRequest, NotFound, Refused
+from compute_to_data.model import Entity, EntityKind
 
 
 @pytest.fixture(autouse=True)
@@ -87,5 +88,21 @@ def test_a_site_that_cannot_be_read_matters_only_when_it_is_needed(site: TrialSi
     own_files.write_text(json.dumps(settings))
     with c2d.connect() as session:
         assert session.attributes.role == "COMPUTE_RESOURCE_ROLE"
-        with pytest.raises(ConfigurationError, match='as "site" in'):
+        with pytest.raises(Refused, match="no worker of dsp_resc says what it would run"):
             _ = session.configuration
+        site.take_role("dsp_resc", "CONTAINER")
+        with pytest.raises(Refused, match="has no compute resource"):
+            _ = session.configuration
+
+
+def test_without_the_sites_file_what_workers_offer_counts(site: TrialSite, own_files: Path) -> None:
+    settings = json.loads(own_files.read_text())
+    del settings["site"]
+    own_files.write_text(json.dumps(settings))
+    entity = Entity(EntityKind.RESOURCE, COMPUTE)
+    with site.working(), c2d.connect() as session:
+        wait_until(lambda: any("::offer" in avu.attribute for avu in site.alice.avus(entity)), "the offers")
+        task = session.submit(site.request("/bin/sh", "-c", "echo x > /outputs/x"))
+        assert task.wait().state.value == "COMPLETED"
+        with pytest.raises(Refused, match="not in this site's list"):
+            session.submit(site.request("true", process={"image": "another"}))

@@ -18,7 +18,7 @@ from compute_to_data.configuration import EngineSettings
 from compute_to_data.engines import open_engine
 from compute_to_data.errors import EngineError
 from compute_to_data.model import User
-from compute_to_data.ports import Engine, Job, Limits
+from compute_to_data.ports import Engine, Job, Limits, Sandbox
 
 IMAGE = "compute-to-data/base:bookworm"
 LIMITS = Limits(
@@ -96,8 +96,8 @@ def pipe() -> Iterator[Callable[[Job], Pipe]]:
         os.close(each.descriptor)
 
 
-def open_docker(**settings: Any) -> Engine:
-    return open_engine(EngineSettings("docker", settings), "/nonexistent")
+def open_docker(state_directory: str = "/nonexistent", **settings: Any) -> Engine:
+    return open_engine(EngineSettings("docker", settings), state_directory)
 
 
 @pytest.fixture(scope="session")
@@ -122,6 +122,32 @@ def docker_engine(docker_answers: None) -> Engine:
 @pytest.fixture
 def docker_bench(docker_engine: Engine, tmp_path: Path) -> Iterator[Bench]:
     bench = Bench(docker_engine, open_docker, tmp_path)
+    yield bench
+    bench.clear()
+
+
+@dataclass
+class WarmBench(Bench):
+    """Its jobs are tasks of one workload: they run in warm sandboxes."""
+
+    def job(self, *command: str, **more: Any) -> Job:
+        place = str(self.directory / "sandboxes")
+        return super().job(*command, **{"sandbox": Sandbox("workload", 8, place), **more})
+
+    def clear(self) -> None:
+        super().clear()
+        for resource in (self.resource, f"{self.resource}-2"):
+            self.engine.tidy(resource, frozenset(), 0.0)
+        assert list((self.directory / "state" / "sandboxes").glob("*")) == []
+        assert list((self.directory / "sandboxes").glob("*")) == []
+
+
+@pytest.fixture
+def warm_bench(docker_answers: None, tmp_path: Path) -> Iterator[WarmBench]:
+    state = str(tmp_path / "state")
+    tmp_path.chmod(0o755)
+    engine = open_docker(state)
+    bench = WarmBench(engine, lambda: open_docker(state), tmp_path)
     yield bench
     bench.clear()
 

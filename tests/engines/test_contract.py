@@ -400,3 +400,25 @@ class TestDocker(EngineContract):
     @pytest.fixture
     def bench(self, docker_bench: Bench) -> Bench:
         return docker_bench
+
+
+@pytest.mark.docker
+class TestWarmSandboxes(EngineContract):
+    """What holds for every job holds for the tasks of a workload, but for one thing."""
+
+    @pytest.fixture
+    def bench(self, warm_bench: Bench) -> Bench:
+        return warm_bench
+
+    def test_a_restarted_worker_finds_its_jobs(self, bench: Bench, pipe: MakePipe) -> None:
+        """It does not: what it finds goes, so that the task can begin again."""
+        job = bench.job("sh", "-c", "exec > /outputs/pipe; echo ready; sleep 300")
+        ready = pipe(job)
+        bench.engine.start(job)
+        ready.read()
+        other = bench.reopen()
+        other.tidy(bench.resource, frozenset({"workload"}), 60.0)
+        assert ready.read() == b""
+        assert other.started(job.task_id) is None
+        assert other.jobs(bench.resource) == ()
+        assert ended(bench.engine, job).status == 137

@@ -195,7 +195,7 @@ class TestFailures:
         assert end.status == 9
 
     def test_a_failed_start_leaves_nothing(self, docker_bench: Bench) -> None:
-        engine = DockerEngine({"init": False})
+        engine = DockerEngine({"init": False}, "/nonexistent")
         job = docker_bench.job("no-such-program")
         with pytest.raises(EngineError, match=r"no such program .* name a program"):
             engine.start(job)
@@ -203,7 +203,7 @@ class TestFailures:
         assert engine.started(job.task_id) is None
 
     def test_without_an_init_a_job_still_ends(self, docker_bench: Bench) -> None:
-        engine = DockerEngine({"init": False})
+        engine = DockerEngine({"init": False}, "/nonexistent")
         job = docker_bench.job("sh", "-c", "exit 5")
         engine.start(job)
         end = engine.wait(job.task_id, TIMEOUT)
@@ -211,7 +211,7 @@ class TestFailures:
         assert end.status == 5
 
     def test_an_unknown_runtime_is_named(self, docker_bench: Bench) -> None:
-        engine = DockerEngine({"runtime": "no-such-runtime"})
+        engine = DockerEngine({"runtime": "no-such-runtime"}, "/nonexistent")
         with pytest.raises(EngineError, match="no-such-runtime"):
             engine.check()
         with pytest.raises(EngineError, match="runtime"):
@@ -282,7 +282,7 @@ class Relay:
 
 class TestConnection:
     def test_no_daemon(self, tmp_path: Path) -> None:
-        engine = DockerEngine({"socket": str(tmp_path / "docker.sock")})
+        engine = DockerEngine({"socket": str(tmp_path / "docker.sock")}, "/nonexistent")
         calls: tuple[Callable[[], object], ...] = (
             engine.check,
             lambda: engine.identify("a:b"),
@@ -300,14 +300,14 @@ class TestConnection:
 
         monkeypatch.setattr(socket.socket, "connect", refuse)
         with pytest.raises(EngineError, match="group 'docker'"):
-            DockerEngine({"socket": str(tmp_path / "s")}).check()
+            DockerEngine({"socket": str(tmp_path / "s")}, "/nonexistent").check()
 
     def test_a_daemon_that_never_answers(self, tmp_path: Path) -> None:
         relay = Relay(tmp_path / "s")
         try:
             before = time.monotonic()
             with pytest.raises(EngineError, match="in time"):
-                DockerEngine({"socket": str(tmp_path / "s"), "timeout_seconds": 1}).check()
+                DockerEngine({"socket": str(tmp_path / "s"), "timeout_seconds": 1}, "/nonexistent").check()
             assert time.monotonic() - before < 10
         finally:
             relay.close()
@@ -317,7 +317,7 @@ class TestConnection:
         job = docker_bench.started("sleep", "300")
         relay = Relay(tmp_path / "s", "/var/run/docker.sock")
         try:
-            engine = DockerEngine({"socket": str(tmp_path / "s")})
+            engine = DockerEngine({"socket": str(tmp_path / "s")}, "/nonexistent")
             assert engine.wait(job.task_id, 0.2) is None
             timer = threading.Timer(0.5, relay.cut)
             timer.start()

@@ -211,22 +211,22 @@ def test_an_idle_worker_asks_the_catalog_at_most_once_a_second(site: TrialSite) 
         engine={"name": "process", "images": {"tools": str(site.folder / "tools")}},
         worker={"poll_seconds": WorkerSettings().poll_seconds},
     )
-    asked: list[float] = []
-    quiet = threading.Event()
+    asked: list[tuple[str, float]] = []
+    idle = threading.Event()
 
     def counted(original: Any, *args: Any, **more: Any) -> Any:
-        asked.append(time.monotonic())
-        if len(asked) == 9:  # the sign of life takes 2, what was left behind 4, the queue 1: then it is idle
-            quiet.set()
+        asked.append(("queue" if "QUEUED" in args else "", time.monotonic()))
+        if [what for what, _ in asked].count("queue") == 5:  # the first ones come with what starting asks
+            idle.set()
         return original(*args, **more)
 
-    session = Troubled(site.storage.catalog, avus=counted, annotate=counted)
     storage = Troubled(site.storage, tasks=counted)
-    storage.catalog = session  # type: ignore[attr-defined]
+    storage.catalog = Troubled(site.storage.catalog, avus=counted, annotate=counted, find=counted)  # type: ignore[attr-defined]
     with site.working(storage=storage):  # type: ignore[arg-type]
-        assert quiet.wait(20)
-        idle = asked[6:9]
-    assert idle[1] - idle[0] > 1 and idle[2] - idle[1] > 1
+        assert idle.wait(30)
+        (_, first), (_, second), (_, third) = last = asked[-3:]
+    assert [what for what, _ in last] == ["queue"] * 3
+    assert second - first > 1 and third - second > 1
 
 
 def test_a_zone_in_trouble_while_it_is_asked_cancels_nothing(site: TrialSite) -> None:

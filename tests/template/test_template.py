@@ -72,8 +72,8 @@ def test_the_crate_describes_inputs_and_outputs(site: TrialSite) -> None:
     crate = json.loads(site.contents(facts["collection"])["ro-crate-metadata.json"])
     things = {thing["@id"]: thing for thing in crate["@graph"]}
     run = things["#run"]
-    assert [things[one["@id"]]["name"] for one in run["object"]] == [f"{HOME}/a.txt"]
-    assert [one["@id"] for one in run["result"]] == ["b.txt"]
+    assert things[run["object"]["@id"]]["name"] == f"{HOME}/a.txt"
+    assert run["result"]["@id"] == "b.txt"
     registered = site.alice.stat(f"{facts['collection']}/b.txt")
     assert isinstance(registered, DataObject)
     assert things["b.txt"]["identifier"] == registered.replicas[0].checksum
@@ -131,6 +131,17 @@ def test_what_the_program_said_is_kept_also_when_it_failed(site: TrialSite) -> N
     assert site.contents(facts["collection"])["STDOUT.txt"] == b"out\n"
     assert site.contents(facts["collection"])["STDERR.txt"] == b"err\n"
     assert facts["exit_status"] == "2"
+
+
+def test_it_says_how_long_each_part_took(site: TrialSite) -> None:
+    site.alice.write(f"{HOME}/a.txt", b"x", resource="demoResc")
+    for script, state in (("sleep 0.2", "COMPLETED"), ("sleep 0.2; exit 3", "FAILED")):
+        facts = site.run(site.request("/bin/sh", "-c", script, inputs=[f"{HOME}/a.txt"]))
+        assert facts["state"] == state
+        parts = [float(facts[f"{part}_seconds"]) for part in ("stage_in", "processing", "stage_out")]
+        assert 0.2 <= parts[1] < 10 and min(parts) >= 0
+        avus = site.alice.avus(Entity(EntityKind.COLLECTION, facts["collection"]))
+        assert [avu.units for avu in avus if avu.attribute.endswith("_seconds")] == ["s", "s", "s"]
 
 
 def test_a_cancelled_task_ends_and_says_by_whom(site: TrialSite) -> None:

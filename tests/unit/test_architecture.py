@@ -23,13 +23,18 @@ FLOORS = [
     {"documents"},
     {"configuration"},
     {"record", "outputs", "workspace", "presence", "notes"},
-    {"staging", "supervision", "sign_of_life"},
+    {"staging", "supervision", "sign_of_life", "workload"},
     {"provenance", "selection", "offer"},
+    {"crate"},
+    {"reuse"},
     {"submission", "roles"},
-    {"worker", "rule_boundary", "client"},
+    {"workloads", "tending"},
+    {"worker", "rule_boundary", "client", "arrivals"},
     {"dispatch", "rule"},
-    {"rulebase", "cli", "demo"},
+    {"policy_boundary"},
+    {"rulebase", "policies", "demo"},
     {"doctor"},
+    {"cli"},
 ]
 ADAPTERS = {"zones", "engines", "images"}
 """Adapters import ports, model, errors and configuration values; nothing but the doors below opens them."""
@@ -100,11 +105,12 @@ def _fresh_import(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_importing_the_rulebase_loads_nothing_but_itself() -> None:
-    loaded = _fresh_import("import compute_to_data.rulebase")
+@pytest.mark.parametrize("module", ["rulebase", "policies"])
+def test_what_every_agent_imports_loads_nothing_but_itself(module: str) -> None:
+    loaded = _fresh_import(f"import compute_to_data.{module}")
     assert loaded <= {
         "compute_to_data",
-        "compute_to_data.rulebase",
+        f"compute_to_data.{module}",
         "compute_to_data.rule",
         "__future__",
     }

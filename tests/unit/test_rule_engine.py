@@ -253,6 +253,19 @@ def test_a_failing_write_closes_and_removes_what_it_made(zone: Zone) -> None:
     assert zone.script.asked[0] == ("msiDataObjCreate", f"{HOME}/x", "destRescName=dsp", 0)
 
 
+def test_overwriting_is_done_where_it_was_asked_for_or_not_at_all(zone: Zone) -> None:
+    zone.rows["DATA_NAME"] = [replica("x"), replica("x", number=3)]
+    zone.rows["DATA_NAME"][1][2] = "lts"
+    zone.script.answers["msiDataObjOpen"] = lambda keys, _: [keys, 5]
+    zone.catalog.write(f"{HOME}/x", b"content", resource="lts", force=True)
+    assert zone.script.asked[0][1] == f"objPath={HOME}/x++++openFlags=O_WRONLYO_TRUNC++++replNum=3"
+    zone.script.asked.clear()
+    with pytest.raises(ZoneError) as caught:
+        zone.catalog.write(f"{HOME}/x", b"content", resource="elsewhere", force=True)
+    assert caught.value.code is Code.HIERARCHY_ERROR
+    assert not zone.script.asked
+
+
 def test_existing_data_objects_are_not_written_over(zone: Zone) -> None:
     zone.rows["DATA_NAME"] = [replica("x")]
     with pytest.raises(ZoneError) as caught:

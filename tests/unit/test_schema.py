@@ -45,6 +45,9 @@ def examples(name: str) -> list[Any]:
         "training_format": "training",
         "kotta_format": "kotta",
         "configuration": "configurations",
+        "settings": "settings",
+        "session": "sessions",
+        "workload": "workloads",
     }
     folder = folders[name]
     return [json.loads(path.read_text("utf-8")) for path in sorted((EXAMPLES / folder).glob("*.json"))]

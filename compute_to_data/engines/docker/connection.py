@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 from typing import Any
 
 from docker import APIClient
+from docker.errors import APIError, NotFound
 from docker.transport import UnixHTTPAdapter
 
 _CONNECTIONS = 64  # kept open for as many threads; more of them is slower, not wrong
@@ -36,6 +38,18 @@ def connect(address: str, timeout: int) -> APIClient:
         client.get_adapter("http+docker://").close()
         client.mount("http+docker://", adapter)
     return client
+
+
+def remove_container(docker: APIClient, name: str, seconds: float) -> None:
+    """Kill and remove a container with its volumes; afterwards it is gone, or never was there."""
+    with suppress(NotFound):
+        try:
+            docker.remove_container(name, force=True, v=True)
+        except APIError as error:
+            if error.status_code != 409:
+                raise
+            # Somebody is removing it already: it is gone when this answers.
+            docker.wait(name, timeout=seconds, condition="removed")  # type: ignore[arg-type]  # floats are taken
 
 
 def _knock(address: str, timeout: float) -> None:

@@ -18,15 +18,17 @@ from requests.exceptions import RequestException
 from compute_to_data.engines import checks
 from compute_to_data.engines.docker import images, sandbox
 from compute_to_data.engines.docker import settings as docker_settings
-from compute_to_data.engines.docker.connection import connect
+from compute_to_data.engines.docker.connection import connect, remove_container
 from compute_to_data.engines.docker.host import check_host
 from compute_to_data.engines.docker.messages import asking_about, timed_out
 from compute_to_data.engines.docker.sandbox import container_name
+from compute_to_data.engines.docker.warm import WarmSandboxes
 from compute_to_data.errors import EngineError, EngineOutOfReach, ImageMissing
 from compute_to_data.ports import Exit, Image, Job, Logs
 
 _SHORTEST_WAIT = 0.05  # seconds; an ended container's answer needs some time, too
 _FRAME = struct.Struct(">BxxxL")
+_UNKNOWN = 255  # what containerd says of a process that nobody saw end; a program may, too
 _NEVER = "0001-01-01T00:00:00Z"
 
 
@@ -42,7 +44,7 @@ class DockerEngine:
     name = "docker"
     sandboxed = True
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
+    def __init__(self, settings: Mapping[str, Any], state_directory: str) -> None:
         self._settings = docker_settings.read(settings)
         self._account = docker_settings.account(self._settings)
         self._seconds = math.ceil(self._settings.timeout_seconds)
@@ -50,6 +52,8 @@ class DockerEngine:
         self._client: APIClient | None = None
         self._volumes: dict[str, tuple[str, ...]] = {}
         self._log_bytes: dict[str, int] = {}
+        options = {"init": self._settings.init, "runtime": self._settings.runtime}
+        self._warm = WarmSandboxes(self._docker, state_directory, self._account, **options)
 
     def check(self) -> None:
         """EngineError when the daemon does not answer or cannot keep the sandbox's promises."""
@@ -76,6 +80,8 @@ class DockerEngine:
         """Create and start the job's container; on failure it is removed again."""
         if job.image.digest not in self._volumes:
             self.identify(job.image.digest)
+        if self._warm.start(job, self._volumes[job.image.digest]):
+            return
         body = sandbox.container(
             job,
             self._account,
@@ -121,6 +127,8 @@ class DockerEngine:
 
         A container that was created and never started has no end: EngineError.
         """
+        if self._warm.holds(task_id):
+            return self._warm.wait(task_id, timeout)
         name = container_name(task_id)
         seconds = None if math.isinf(timeout) else max(timeout, _SHORTEST_WAIT)
         with asking_about(f"task {task_id}"):
@@ -141,10 +149,13 @@ class DockerEngine:
             out_of_memory=state["OOMKilled"],
             started=_seconds(state["StartedAt"]),
             finished=_seconds(state["FinishedAt"]),
+            certain=state["ExitCode"] != _UNKNOWN,
         )
 
     def started(self, task_id: str) -> float | None:
         """As the port says; None, too, for a container that was created and never started."""
+        if self._warm.holds(task_id):
+            return self._warm.started(task_id)
         with asking_about(f"task {task_id}"):
             try:
                 state = self._docker().inspect_container(container_name(task_id))["State"]
@@ -154,14 +165,20 @@ class DockerEngine:
 
     def stop(self, task_id: str, grace: float) -> None:
         """As the port says; Docker counts ``grace`` in whole seconds, so it is rounded up."""
+        seconds = math.ceil(max(grace, 0))
+        if self._warm.holds(task_id):
+            self._warm.stop(task_id, seconds)
+            return
         with asking_about(f"task {task_id}"):
             try:
-                self._docker().stop(container_name(task_id), timeout=math.ceil(max(grace, 0)))
+                self._docker().stop(container_name(task_id), timeout=seconds)
             except NotFound as error:
                 _no_such_job(task_id, error)
 
     def logs(self, task_id: str) -> Logs:
         """The last ``log_bytes`` of each stream. EngineError when there is no such job."""
+        if self._warm.holds(task_id):
+            return self._warm.logs(task_id)
         name = container_name(task_id)
         with asking_about(f"task {task_id}"):
             bound = self._log_bytes.get(task_id)
@@ -176,23 +193,25 @@ class DockerEngine:
 
     def remove(self, task_id: str) -> None:
         """As the port says: a running job is killed, its volumes go too."""
+        if self._warm.holds(task_id):
+            self._warm.remove(task_id)
+            return
         name = container_name(task_id)
         self._log_bytes.pop(task_id, None)
-        with asking_about(f"task {task_id}"), suppress(NotFound):
-            try:
-                self._docker().remove_container(name, force=True, v=True)
-            except APIError as error:
-                if error.status_code != 409:
-                    raise
-                # Somebody is removing it already: it is gone when this answers.
-                self._docker().wait(name, timeout=self._seconds, condition="removed")
+        with asking_about(f"task {task_id}"):
+            remove_container(self._docker(), name, self._seconds)
 
     def jobs(self, resource: str) -> tuple[str, ...]:
         """As the port says, ordered by id; those created and never started are among them."""
         labels = [f"{sandbox.RESOURCE_LABEL}={resource}", sandbox.TASK_LABEL]
         with asking_about(f"the jobs of {resource}"):
             found = self._docker().containers(all=True, filters={"label": labels})
-        return tuple(sorted(container["Labels"][sandbox.TASK_LABEL] for container in found))
+        own = (container["Labels"][sandbox.TASK_LABEL] for container in found)
+        return tuple(sorted([*own, *self._warm.jobs(resource)]))
+
+    def tidy(self, resource: str, workloads: frozenset[str], idle_seconds: float) -> None:
+        """As the port says."""
+        self._warm.tidy(resource, workloads, idle_seconds)
 
     def _inspect(self, task_id: str) -> dict[str, Any]:
         try:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from compute_to_data.engines import checks
+from compute_to_data.engines.docker import warm_runner
 from compute_to_data.errors import EngineError
 from compute_to_data.ports import Job, Limits
 
@@ -21,6 +23,7 @@ RESOURCE_LABEL = "compute_to_data.resource"
 LOG_BYTES_LABEL = "compute_to_data.log_bytes"
 
 OUTPUTS = "/outputs"
+WORKLOAD_INPUT, WORKLOAD_OUTPUT = "/input", "/output"  # what the tasks of a workload know them as
 HOME = "/tmp"  # the sandbox's private one
 
 _HOSTS = Path(__file__).with_name("hosts")  # localhost: Docker writes none without a network
@@ -60,7 +63,7 @@ def container(
         # The whole command is the entrypoint, so that the image's own cannot wrap it.
         "Entrypoint": list(job.command),
         "Env": [f"{name}={value}" for name, value in {"HOME": HOME, **job.environment}.items()],
-        "WorkingDir": _working_directory(job),
+        "WorkingDir": working_directory(job),
         "User": "{}:{}".format(*account),
         "Hostname": "compute-to-data",
         # With it Docker sets up no network at all, not even "none": no resolver's address comes in,
@@ -77,6 +80,28 @@ def container(
             **({"Runtime": runtime} if runtime else {}),
         },
     }
+
+
+def warm(
+    job: Job, account: tuple[int, int], folder: str, area: str, *, volumes: Iterable[str], **options: Any
+) -> dict[str, Any]:
+    """The container in which ``job`` and others of its kind run, as ``account``: what a job's own
+    would be, with nothing that is this job's alone.
+
+    ``folder`` has what worker and runner talk through, ``area`` the directories ``outputs`` and
+    ``inputs``. ``options``: ``init`` and ``runtime``, as for :func:`container`.
+    """
+    everybody = replace(
+        job, command=warm_runner.COMMAND, inputs=(), environment={}, working_directory="", outputs=f"{area}/outputs"
+    )
+    body = container(everybody, account, volumes=volumes, **options)
+    del body["Labels"][TASK_LABEL]
+    body["HostConfig"]["LogConfig"] = {"Type": "none", "Config": {}}
+    body["HostConfig"]["Mounts"] += [
+        {"Type": "bind", "Source": f"{area}/inputs", "Target": "/inputs", "ReadOnly": True},
+        {"Type": "bind", "Source": folder, "Target": warm_runner.FOLDER, "ReadOnly": True},
+    ]
+    return body
 
 
 def _isolation() -> dict[str, Any]:
@@ -126,6 +151,11 @@ def _mounts(job: Job, volumes: Iterable[str]) -> list[dict[str, Any]]:
     ]
     mounts.append({"Type": "bind", "Source": str(_HOSTS), "Target": "/etc/hosts", "ReadOnly": True})
     mounts.append({"Type": "bind", "Source": job.outputs, "Target": OUTPUTS})
+    if job.sandbox is not None:
+        mounts.append({"Type": "bind", "Source": job.outputs, "Target": WORKLOAD_OUTPUT})
+        if job.sandbox.inputs:
+            dataset = {"Type": "bind", "Source": job.sandbox.inputs, "Target": WORKLOAD_INPUT, "ReadOnly": True}
+            mounts.append(dataset)
     taken = {mount["Target"] for mount in mounts}
     scratch = {HOME, *map(posixpath.normpath, volumes)} - taken
     return mounts + [_scratch(path, job.limits.tmp_bytes) for path in sorted(scratch)]
@@ -136,10 +166,12 @@ def _scratch(path: str, size: int) -> dict[str, Any]:
     return {"Type": "tmpfs", "Target": path, "TmpfsOptions": {"SizeBytes": size, "Mode": 0o1777}}
 
 
-def _working_directory(job: Job) -> str:
-    """Below a mount the runtime would make a missing directory, as root, in the outputs."""
+def working_directory(job: Job) -> str:
+    """Where a job starts. EngineError for a place below a mount.
+
+    Below a mount the runtime would make a missing directory, as root, in the outputs."""
     directory = posixpath.normpath(job.working_directory) if job.working_directory else HOME
-    below = any(directory.startswith(f"{top}/") for top in (OUTPUTS, HOME, "/inputs"))
+    below = any(directory.startswith(f"{top}/") for top in (OUTPUTS, HOME, "/inputs", WORKLOAD_INPUT, WORKLOAD_OUTPUT))
     if below or not directory.startswith("/"):
         raise EngineError(
             f"working directory {job.working_directory!r}",

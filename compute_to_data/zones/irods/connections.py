@@ -21,9 +21,8 @@ from irods.pool import Pool
 
 from compute_to_data.errors import Code, ZoneError, zone_error
 from compute_to_data.zones.irods.wire import ServerError, nominal
+from compute_to_data.zones.names import APPLICATION
 
-APPLICATION = "compute-to-data"
-"""What ``ips`` shows on the server."""
 CALL_SECONDS = 120.0
 """How long a server may take to answer an ordinary call, or to let us in."""
 KEPT_IDLE = 4

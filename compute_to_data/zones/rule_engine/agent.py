@@ -16,7 +16,10 @@ from typing import Any, Protocol
 
 from compute_to_data.errors import Code, ZoneError, zone_error
 from compute_to_data.model import User
+from compute_to_data.zones.names import APPLICATION
 
+_ADMINISTRATOR = 5
+"""LOCAL_PRIV_USER_AUTH: the proxy user proved to be a rodsadmin of this zone."""
 _CODE = re.compile(r"\[iRods__Error__Code:(-\d+)\]")
 
 
@@ -46,6 +49,13 @@ class Agent:
         connection = session["connection"] or {}
         self.client_program = str(connection.get("option", ""))
         self._socket = int(connection.get("socket", -1))
+        proxy = session.get("proxy_user") or {}
+        self._privilege = int(proxy.get("authentication_info", {}).get("privilege_level", 0))
+
+    @property
+    def by_service(self) -> bool:
+        """Whether our own service account is connected here, for itself or on behalf of a user."""
+        return self.client_program == APPLICATION and self._privilege == _ADMINISTRATOR
 
     def client_is_gone(self) -> bool:
         """Whether the client has hung up. The server itself would notice only at the rule's end."""

@@ -1,0 +1,154 @@
+"""``c2d logs | fetch | open``: what tasks said and made."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from argparse import ArgumentParser
+from typing import TYPE_CHECKING, Any
+
+from compute_to_data.cli.command import Call, Commands
+from compute_to_data.cli.exits import ExitCode, of_reason
+from compute_to_data.cli.tasks import administering, found, one_task, told
+
+if TYPE_CHECKING:
+    from compute_to_data.client.results import Fetched
+    from compute_to_data.client.tasks import TaskHandle
+
+_MOVES_THE_CURSOR = re.compile(r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f]")
+"""Control characters and escapes but tabs, line ends and colours."""
+
+
+def register(commands: Commands) -> None:
+    """Add this noun's commands."""
+    commands.add("logs", _logs, "what a task's program wrote", example="logs 3f2a --follow", arguments=_logs_arguments)
+    commands.add(
+        "fetch",
+        _fetch,
+        "fetch everything of tasks into a folder",
+        example="fetch 3f2a results",
+        arguments=_fetch_arguments,
+    )
+    commands.add("open", _open, "open a task's report in a browser", example="open 3f2a", arguments=_open_arguments)
+
+
+def _logs_arguments(parser: ArgumentParser) -> None:
+    one_task(parser)
+    parser.add_argument("--follow", "-f", action="store_true", help="go on until the task has ended")
+
+
+def _fetch_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("task", metavar="ID", help="a task's id, its beginning, or its collection's logical path")
+    parser.add_argument("directory", metavar="DIR", nargs="?", default=".", help="a folder <id> is made in it")
+    parser.add_argument("--force", action="store_true", help="overwrite files with other content")
+    administering(parser)
+
+
+def _open_arguments(parser: ArgumentParser) -> None:
+    one_task(parser)
+    parser.add_argument("--no-browser", action="store_true", help="only fetch it, and print where it is")
+
+
+class Speaker:
+    """A program's words, on the streams it wrote them to."""
+
+    def __init__(self, call: Call) -> None:
+        self._json = call.out.form == "json"
+
+    def hear(self, stream: str, said: bytes) -> None:
+        """Pass words on; as JSON, one object a piece."""
+        if self._json:
+            text = json.dumps({"stream": stream, "text": said.decode("utf-8", "replace")}, ensure_ascii=False)
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+            return
+        speak(said, stream)
+
+
+def speak(said: bytes, stream: str) -> None:
+    """Write a program's words as they are; on a terminal, without what could move its cursor."""
+    target = sys.stdout if stream == "stdout" else sys.stderr
+    target.flush()
+    if target.isatty():
+        target.write(_MOVES_THE_CURSOR.sub("\N{REPLACEMENT CHARACTER}", said.decode("utf-8", "replace")))
+    elif hasattr(target, "buffer"):
+        target.buffer.write(said)
+    else:
+        target.write(said.decode("utf-8", "replace"))
+    target.flush()
+
+
+def _logs(call: Call) -> int:
+    from compute_to_data.client import logs
+
+    task = found(call, call.options.task)
+    if call.options.follow:
+        state = logs.follow(task, Speaker(call).hear)
+        call.out.note(f"task {task.id} {told(task.status())}")
+        return of_reason(task.status().reason_code) if state.value != "COMPLETED" else ExitCode.DONE
+    said = logs.read(task)
+    if call.out.form == "json":
+        texts = {name: getattr(said, name).decode("utf-8", "replace") for name in ("stdout", "stderr")}
+        call.out.result({"task_id": task.id, **texts})
+        return 0
+    speak(said.stdout, "stdout")
+    speak(said.stderr, "stderr")
+    return 0
+
+
+def _fetch(call: Call) -> int:
+    from compute_to_data.client import results
+    from compute_to_data.errors import Refused
+
+    task = found(call, call.options.task)
+    status = task.status()
+    if not status.state.is_final:
+        raise Refused(f"task {task.id}", f"has not ended yet: it is {status.state.value}", f"c2d wait {task.id}")
+    done = results.fetch(
+        task.catalog,
+        task.collection,
+        call.options.directory,
+        force=call.options.force,
+        moved=lambda done, total: call.out.progress(f"{done} of {total} bytes" if done < total else ""),
+    )
+    if status.state.value != "COMPLETED":
+        call.out.note(f"task {task.id} {told(status)}")
+    return _report(call, task, done)
+
+
+def _report(call: Call, task: TaskHandle, done: Fetched) -> int:
+    for name in done.missing:
+        call.out.note(f"not available: {name} is an output of task {task.id} and is not in {task.collection} any more")
+    for name in done.damaged:
+        call.out.note(f"damaged: {name} does not have the checksum that the catalog has for it, and was not kept")
+    document: dict[str, Any] = {"task_id": task.id, **vars(done)}
+    call.out.result(
+        {name: list(value) if isinstance(value, tuple) else value for name, value in document.items()}, done.directory
+    )
+    if not done.is_complete:
+        return ExitCode.INCOMPLETE
+    call.out.note(f"{len(done.fetched)} fetched, {len(done.kept)} were there already")
+    return 0
+
+
+def _open(call: Call) -> int:
+    import tempfile
+    import webbrowser
+    from pathlib import Path
+
+    from compute_to_data.client import results
+    from compute_to_data.errors import NotFound
+
+    task = found(call, call.options.task)
+    pages = [one for one in results.everything(task.catalog, task.collection) if one.name.endswith(".html")]
+    if not pages:
+        raise NotFound(f"task {task.id}", "has no report", f"c2d fetch {task.id} brings everything it has")
+    report = min(pages, key=lambda one: (one.name.count("/"), one.name))
+    file = os.path.join(tempfile.mkdtemp(prefix="c2d-"), os.path.basename(report.name))
+    Path(file).write_bytes(report.bytes())
+    call.out.result({"task_id": task.id, "report": report.path, "file": file}, file)
+    if not call.options.no_browser and not webbrowser.open(Path(file).as_uri()):
+        call.out.note("no browser could be started; open the file yourself")
+    return 0

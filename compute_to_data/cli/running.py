@@ -1,0 +1,157 @@
+"""``c2d run``: one command that submits, waits, shows the log and says where the results are."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from argparse import ArgumentParser
+from typing import TYPE_CHECKING, Any
+
+from compute_to_data.cli.command import Call, Commands
+from compute_to_data.cli.exits import ExitCode, of_reason
+
+if TYPE_CHECKING:
+    from compute_to_data.client.session import Session
+    from compute_to_data.client.tasks import TaskHandle
+
+_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def register(commands: Commands) -> None:
+    """Add this noun's commands."""
+    commands.add(
+        "run",
+        _run,
+        "run a program on data of the zone, wait, and show what it writes",
+        example="run debian:bookworm --input a.txt --output results -- wc -c /inputs/a.txt",
+        arguments=_arguments,
+        takes_program=True,
+    )
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.usage = f"{parser.prog} IMAGE [options] -- PROGRAM [ARGUMENT ...]"
+    parser.add_argument("image", metavar="IMAGE", help="an image that the site allows")
+    parser.add_argument(
+        "--input", action="append", default=[], metavar="PATH", help="a data object or collection; repeat for more"
+    )
+    parser.add_argument(
+        "--output", dest="into", default="", metavar="COLLECTION", help="where results go; made if need be"
+    )
+    parser.add_argument("--resource", default="", help="the compute resource; by default one that bears the role")
+    parser.add_argument("--role", default="", help="the role (default CONTAINER)")
+    parser.add_argument("--name", default="", help="what you call the task")
+    parser.add_argument(
+        "--env", action="append", default=[], type=_variable, metavar="KEY=VALUE", help="repeat for more"
+    )
+    parser.add_argument("--walltime", type=float, metavar="SECONDS", help="how long it may run")
+    parser.add_argument("--memory", type=_bytes, metavar="BYTES", help="what it may use: 512m, 4g")
+    parser.add_argument("--cpus", type=float, help="processors: 0.5, 2")
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    return name, value
+
+
+def _bytes(text: str) -> int:
+    unit = _UNITS.get(text[-1:].lower())
+    number = text[:-1] if unit else text
+    try:
+        return int(float(number) * (unit or 1))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes, as 512m or 4g") from None
+
+
+def _run(call: Call) -> int:
+    from compute_to_data.client import logs
+
+    task = call.session.submit(request(call))
+    call.out.note(f"task {task.id}")
+    try:
+        hear = _hear(call)
+        logs.follow(task, hear, lambda state: _tell(call, task))
+    except KeyboardInterrupt:
+        return _interrupted(call, task)
+    status = task.status()
+    call.out.note(f"results in {task.collection}")
+    if call.out.form == "json":
+        call.out.result(status.document())
+    return of_reason(status.reason_code)
+
+
+def _hear(call: Call) -> Any:
+    from compute_to_data.cli.results import speak
+
+    if call.out.form == "json":  # stdout is for the one document
+        return lambda stream, said: speak(said, "stderr")
+    return lambda stream, said: speak(said, stream)
+
+
+def _tell(call: Call, task: TaskHandle) -> None:
+    from compute_to_data.cli.tasks import told
+
+    call.out.note(told(task.status()))
+
+
+def _interrupted(call: Call, task: TaskHandle) -> int:
+    """Ctrl-C leaves the task running, unless one who can be asked says otherwise."""
+    answer = ""
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        call.out.note("")
+        try:
+            sys.stderr.write(f"\nCancel task {task.id}? [y/N] ")
+            sys.stderr.flush()
+            answer = sys.stdin.readline().strip().lower()
+        except KeyboardInterrupt:
+            answer = ""
+    if answer in ("y", "yes"):
+        task.cancel()
+        call.out.note(f"cancelling; c2d status {task.id} tells when it has ended")
+    else:
+        call.out.note(f"it goes on. Follow it: c2d logs {task.id} --follow. End it: c2d cancel {task.id}")
+    return ExitCode.INTERRUPTED
+
+
+def request(call: Call) -> dict[str, Any]:
+    """The task that the command line describes."""
+    from compute_to_data.errors import InvalidRequest
+
+    options, session = call.options, call.session
+    if not options.program:
+        raise InvalidRequest("c2d run", "no program is given", "Write it after --, as in: c2d run IMAGE -- wc -l FILE")
+    into = session.absolute(options.into) if options.into else session.results
+    session.catalog.create_collection(into, parents=True)
+    limits = {"walltime_seconds": options.walltime, "memory_bytes": options.memory, "cpus": options.cpus}
+    # ${ is for the program to see: nothing on a command line is meant as our own reference.
+    words = [word.replace("${", "$${") for word in options.program]
+    environment = {"environment": dict(options.env)} if options.env else {}
+    document: dict[str, Any] = {
+        "inputs": [_input(session, path) for path in options.input],
+        "output_collection": into,
+        "process": {"image": options.image, "exec": words[0], "argv": words[1:], **environment},
+        "limits": {name: value for name, value in limits.items() if value is not None},
+    }
+    named = {"name": options.name, "resource": options.resource, "role": options.role}
+    document.update({name: value for name, value in named.items() if value})
+    if not options.resource and not options.role:
+        document["role"] = "CONTAINER"
+    return document
+
+
+def _input(session: Session, path: str) -> dict[str, str]:
+    from compute_to_data.errors import NotFound
+    from compute_to_data.model import Collection
+
+    logical_path = session.absolute(path)
+    try:
+        found = session.catalog.stat(logical_path)
+    except NotFound as error:
+        if os.path.exists(path):
+            remedy = f"{path} is a file of this computer: put it into the zone first, as with iput"
+            raise NotFound(logical_path, error.cause, remedy, code=error.code) from None
+        raise
+    return {"collection" if isinstance(found, Collection) else "object": logical_path}

@@ -1,0 +1,88 @@
+"""``c2d secret``: values that a program reads as files, and that nobody else sees."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+
+from compute_to_data.cli.command import Call, Commands
+
+
+def register(commands: Commands) -> None:
+    """Add this noun's commands."""
+    secret = commands.group("secret", "values that a program reads as files")
+    secret.add(
+        "create",
+        _create,
+        "keep a value, read from standard input or asked for without showing it",
+        example="create database-password",
+        arguments=_create_arguments,
+    )
+    secret.add("list", _list, "the names of your secrets", example="list")
+    secret.add(
+        "describe", _describe, "where a secret rests, and who may read it", example="describe key", arguments=_name
+    )
+    secret.add("delete", _delete, "forget a secret", example="delete key", arguments=_name)
+
+
+def _name(parser: ArgumentParser) -> None:
+    parser.add_argument("name", help="1 to 64 letters, digits, . _ -")
+
+
+def _create_arguments(parser: ArgumentParser) -> None:
+    _name(parser)
+    parser.add_argument("--force", action="store_true", help="replace one of that name")
+
+
+def _create(call: Call) -> int:
+    from dataclasses import asdict
+
+    from compute_to_data.client import secrets
+
+    secrets.checked_name(call.options.name)  # before anybody types a value
+    kept = secrets.create(call.session, call.options.name, _value(call), force=call.options.force)
+    call.out.result(asdict(kept), kept.name)
+    return 0
+
+
+def _value(call: Call) -> bytes:
+    """From a pipe exactly the bytes that come; a person is asked twice, and sees nothing."""
+    from getpass import getpass
+
+    from compute_to_data.errors import InvalidRequest
+
+    if not sys.stdin.isatty():
+        return sys.stdin.buffer.read()
+    value = getpass("Value (not shown): ", sys.stderr)
+    if getpass("The same again: ", sys.stderr) != value:
+        raise InvalidRequest(f"secret {call.options.name}", "the two values differ", "Try again")
+    return value.encode()
+
+
+def _list(call: Call) -> int:
+    from dataclasses import asdict
+
+    from compute_to_data.client import secrets
+
+    rows = [asdict(secret) for secret in secrets.listed(call.session)]
+    call.out.table(rows, {"name": "NAME", "created": "CREATED"}, empty="No secrets yet.")
+    return 0
+
+
+def _describe(call: Call) -> int:
+    from dataclasses import asdict
+
+    from compute_to_data.client import secrets
+
+    found = asdict(secrets.describe(call.session, call.options.name))
+    lines = [(name, ", ".join(value) if isinstance(value, tuple) else str(value)) for name, value in found.items()]
+    call.out.facts(found, lines)
+    return 0
+
+
+def _delete(call: Call) -> int:
+    from compute_to_data.client import secrets
+
+    secrets.delete(call.session, call.options.name)
+    call.out.note(f"secret {call.options.name} is gone")
+    return 0

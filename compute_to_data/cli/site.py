@@ -1,0 +1,111 @@
+"""``c2d resources | zone | doctor``: the zone, and what it can run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from argparse import ArgumentParser
+from typing import Any
+
+from compute_to_data.cli.command import Call, Commands
+
+
+def register(commands: Commands) -> None:
+    """Add this noun's commands."""
+    commands.add("resources", _resources, "where tasks can run, and what may run there", example="resources")
+    zone = commands.group("zone", "a zone of your own on this computer")
+    zone.add(
+        "create",
+        _create,
+        "make a zone in a folder, and work in it from now on",
+        example="create ~/my-zone",
+        arguments=_create_arguments,
+    )
+    commands.add(
+        "doctor",
+        _doctor,
+        "check each link of an iRODS server's installation",
+        example="doctor",
+        arguments=_doctor_arguments,
+    )
+
+
+def _resources(call: Call) -> int:
+    from compute_to_data.client import site
+
+    found = site.resources(call.session)
+    document: dict[str, Any] = {
+        "resources": [one.document() for one in found],
+        "images": site.images(call.session),
+        "limits": site.limits(call.session),
+    }
+    if call.out.form == "json":
+        call.out.result(document)
+        return 0
+    rows = [
+        {**one.document(), "roles": ", ".join(one.roles), "up": _yes(one.is_up), "worker": _yes(one.has_worker)}
+        for one in found
+    ]
+    columns = {"resource": "RESOURCE", "roles": "ROLES", "up": "UP", "worker": "WORKER", "queued": "QUEUED"}
+    call.out.table(rows, columns, empty="No resource of this zone bears a role.")
+    if call.out.form == "pretty":
+        call.out.note("\nimages: " + (", ".join(_image(one) for one in document["images"]) or "none is allowed"))
+        for name, value in document["limits"].items():
+            default, maximum = ("any" if one is None else f"{one:.15g}" for one in value.values())
+            call.out.note(f"{name}: {default}, or up to {maximum} where a task asks for it")
+    return 0
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _image(rule: dict[str, Any]) -> str:
+    name = str(rule.get("name") or f"any matching {rule.get('pattern')}")
+    return f"{name} (one content only)" if rule.get("digest") else name
+
+
+def _create_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("directory", metavar="DIR", help="where the zone is kept; made if need be")
+    parser.add_argument("--user", default="", help="what you are called there (default: your login name)")
+    parser.add_argument(
+        "--image", action="append", default=[], help="what may run (default: all that Docker holds here)"
+    )
+    parser.add_argument("--force", action="store_true", help="replace the settings that are there")
+    parser.set_defaults(writes_settings=True)
+
+
+def _create(call: Call) -> int:
+    import getpass
+
+    from compute_to_data.client import laptop, settings
+    from compute_to_data.errors import AlreadyExists
+
+    options = call.options
+    path = os.path.abspath(
+        options.config_file or os.environ.get(settings.CONFIG_VARIABLE, "") or settings.default_config_file()
+    )
+    if os.path.exists(path) and not options.force:
+        remedy = "Replace them with --force, or name another file with --config-file"
+        raise AlreadyExists(path, "holds settings already", remedy)
+    chosen, engine = laptop.create(options.directory, options.user or getpass.getuser(), tuple(options.image))
+    settings.write_private(path, chosen)
+    settings.write_private(settings.session_path(options.session_file), {})  # its project was another zone's
+    call.out.note(f"settings written to {path}")
+    if engine != "docker":
+        call.out.note("No Docker engine answers here: tasks run UNSANDBOXED, as this computer's own programs.")
+    call.out.result({**chosen, "engine": engine, "config_file": path}, chosen["zone"]["directory"])
+    return 0
+
+
+def _doctor_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--configuration", default="", metavar="FILE", help="the site's configuration to check")
+    parser.add_argument("--irods-configuration", default="", metavar="DIR", help=argparse.SUPPRESS)
+
+
+def _doctor(call: Call) -> int:
+    from compute_to_data.doctor.__main__ import main
+
+    given = {"--configuration": call.options.configuration, "--irods-configuration": call.options.irods_configuration}
+    words = [word for name, value in given.items() if value for word in (name, value)]
+    return main([*words, *(["--json"] if call.out.form == "json" else [])])

@@ -1,0 +1,293 @@
+"""``c2d submit | run | status | list | wait | cancel | rerun | show``: tasks."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from argparse import ArgumentParser
+from typing import TYPE_CHECKING, Any
+
+from compute_to_data.cli.command import Call, Commands
+from compute_to_data.cli.exits import of_reason
+
+if TYPE_CHECKING:
+    from compute_to_data.client.status import TaskStatus
+    from compute_to_data.client.tasks import TaskHandle
+
+_STATES = ("QUEUED", "STAGING_IN", "RUNNING", "STAGING_OUT", "COMPLETED", "FAILED", "CANCELLED")
+
+
+def register(commands: Commands) -> None:
+    """Add this noun's commands."""
+    commands.add(
+        "submit",
+        _submit,
+        "submit a task from a JSON file",
+        example="submit task.json --wait",
+        arguments=_submit_arguments,
+    )
+    commands.add("status", _status, "everything known of a task", example="status 3f2a", arguments=one_task)
+    commands.add(
+        "list",
+        _list,
+        "your tasks, the newest first",
+        example="list --state FAILED --since 2d",
+        arguments=_list_arguments,
+    )
+    commands.add("wait", _wait, "wait until tasks have ended", example="wait 3f2a 77b0", arguments=_several)
+    commands.add("cancel", _cancel, "ask for the end of tasks", example="cancel 3f2a", arguments=_cancel_arguments)
+    commands.add(
+        "rerun", _rerun, "submit the same request again", example="rerun 3f2a --wait", arguments=_rerun_arguments
+    )
+    commands.add(
+        "show", _show, "what a task was made of, and how to repeat it", example="show 3f2a", arguments=one_task
+    )
+
+
+def one_task(parser: ArgumentParser) -> None:
+    parser.add_argument("task", metavar="ID", help="a task's id, its beginning, or its collection's logical path")
+    administering(parser)
+
+
+def _several(parser: ArgumentParser) -> None:
+    parser.add_argument("tasks", metavar="ID", nargs="+", help="tasks' ids, their beginnings, or logical paths")
+    administering(parser)
+
+
+def administering(parser: ArgumentParser) -> None:
+    parser.add_argument("--admin", action="store_true", help="as an administrator, on behalf of the task's owner")
+
+
+def _cancel_arguments(parser: ArgumentParser) -> None:
+    _several(parser)
+    parser.add_argument("--wait", action="store_true", help="return when they have ended")
+
+
+def _rerun_arguments(parser: ArgumentParser) -> None:
+    one_task(parser)
+    parser.add_argument("--wait", action="store_true", help="wait for its end, and tell it by the exit code")
+
+
+def _submit_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="the request; - reads it from standard input")
+    parser.add_argument("--wait", action="store_true", help="wait for its end, and tell it by the exit code")
+    parser.add_argument("--resource", default="", help="the compute resource, instead of the request's")
+    parser.add_argument("--output-collection", default="", metavar="COLLECTION", help="where results go instead")
+    parser.add_argument("--image", default="", help="the image, for a format that names none (Kotta)")
+    parser.add_argument(
+        "--reuse", action="store_true", help="take an identical task of yours that completed, if there is one"
+    )
+
+
+def _list_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--state", action="append", default=[], type=_state, help="only in this state; repeat for more")
+    parser.add_argument("--role", default="", help="only of this role")
+    parser.add_argument("--resource", default="", help="only on this compute resource")
+    parser.add_argument("--since", type=moment, metavar="WHEN", help="only newer: 30m, 12h, 7d or 2026-11-30")
+    parser.add_argument("--older-than", type=moment, metavar="WHEN", help="only older: the same")
+    parser.add_argument("--all", action="store_true", help="also tasks of others that you may read")
+    parser.add_argument("--limit", type=_count, default=50, help="so many at most (default 50; 0: all)")
+    parser.add_argument("--offset", type=_count, default=0, help="pass over so many first")
+
+
+def _state(text: str) -> str:
+    if text.upper() not in _STATES:
+        raise argparse.ArgumentTypeError(f"{text!r} is no state: {', '.join(_STATES)}")
+    return text.upper()
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 up")
+    return int(text)
+
+
+def moment(text: str) -> float:
+    """Unix seconds of ``30m``, ``12h`` or ``7d`` ago, or of a local date, with a time or without."""
+    import time
+    from datetime import datetime
+
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+    if text[-1:] in units and text[:-1].isdecimal():
+        return time.time() - int(text[:-1]) * units[text[-1]]
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither like 30m, 12h, 7d nor like 2026-11-30") from None
+
+
+def found(call: Call, given: str) -> TaskHandle:
+    """The task that somebody means, as themselves or as administrator."""
+    if getattr(call.options, "admin", False):
+        from compute_to_data.client.finding import find_as_administrator
+
+        return find_as_administrator(call.session, given)
+    return call.session.task(given)
+
+
+def _submit(call: Call) -> int:
+    from compute_to_data.documents.json_text import read_json
+
+    options, session = call.options, call.session
+    document = read_json(_content(options.file), "standard input" if options.file == "-" else options.file)
+    task = session.submit(
+        document,
+        resource=options.resource,
+        output_collection=session.absolute(options.output_collection) if options.output_collection else "",
+        image=options.image,
+        reuse=options.reuse,
+    )
+    if task.is_reused:
+        call.out.note(f"taken instead of a new task: {task.id}, which computed the same from the same inputs")
+    return _submitted(call, task)
+
+
+def _content(file: str) -> bytes:
+    from compute_to_data.errors import InvalidRequest
+
+    if file == "-":
+        return sys.stdin.buffer.read()
+    try:
+        with open(file, "rb") as opened:
+            return opened.read()
+    except OSError as error:
+        raise InvalidRequest(file, f"cannot be read: {error.strerror}") from None
+
+
+def _submitted(call: Call, task: TaskHandle) -> int:
+    """Say the id; wait, where that was asked for."""
+    if not call.options.wait:
+        status = task.status()
+        where = f"queued on {status.resource} ({status.choice}); results go to" if not task.is_reused else "results in"
+        call.out.note(f"{where} {task.collection}")
+        call.out.result(status.document(), task.id)
+        return 0
+    call.out.note(f"task {task.id}{' is reused: it computed the same earlier' if task.is_reused else ''}")
+    status = task.wait(on_change=lambda now: call.out.note(told(now)))
+    return ended(call, status)
+
+
+def told(status: TaskStatus) -> str:
+    """A state, and what there is to say about it."""
+    why = status.waiting_for if status.state.value == "QUEUED" else status.reason
+    return f"{status.state.value}{f': {why}' if why and status.state.value != 'COMPLETED' else ''}"
+
+
+def ended(call: Call, status: TaskStatus) -> int:
+    """The end of a task as result and exit code."""
+    call.out.result(
+        status.document(), f"{status.task_id}  {status.state.value}", f"{status.task_id}\t{status.state.value}"
+    )
+    return of_reason(status.reason_code)
+
+
+def _status(call: Call) -> int:
+    status = found(call, call.options.task).status()
+    call.out.facts(status.document(), list(_lines(status)))
+    return 0
+
+
+def _lines(status: TaskStatus) -> Any:
+    """Names and values for reading; what there is nothing of is left out."""
+    document = status.document()
+    for name in ("task_id", "name", "state", "waiting_for", "reason", "reason_code", "exit_status", "error_code"):
+        if document[name] not in ("", None):
+            yield name, str(document[name])
+    for name in ("owner", "role", "resource", "choice", "collection", "moved_to", "attempts", "cancel_asked_by"):
+        if document[name] not in ("", None):
+            yield name, str(document[name])
+    for name, when in document["times"].items():
+        yield f"{name.lower()}_at", when
+    for name, seconds in document["seconds"].items():
+        yield f"{name}_seconds", f"{seconds:.3f}"
+    yield from _made_of(document)
+    for name, values in document["other"].items():
+        for value in values:
+            yield name, value
+
+
+def _made_of(document: dict[str, Any]) -> Any:
+    for name in ("image", "image_digest", "engine", "version"):
+        if document[name]:
+            yield name, document[name]
+    for one in document["inputs"]:
+        yield "input", f"{one['object']}  {one['checksum'] or 'no checksum'}"
+    for name in document["staged"]:
+        yield "staged", name
+    for command in document["commands"]:
+        yield "command", command
+    for name, value in document["parameters"].items():
+        yield f"parameter {name}", str(value)
+
+
+def _list(call: Call) -> int:
+    from compute_to_data.record import State
+
+    options = call.options
+    rows = call.session.tasks(
+        limit=options.limit or None,
+        offset=options.offset,
+        states=tuple(State(name) for name in options.state),
+        role=options.role,
+        resource=options.resource,
+        since=options.since,
+        until=options.older_than,
+        everybodys=options.all,
+    )
+    columns = {
+        "task_id": "TASK ID",
+        "name": "NAME",
+        "state": "STATE",
+        "role": "ROLE",
+        "resource": "RESOURCE",
+        "created": "CREATED",
+    }
+    if options.all:
+        columns["owner"] = "OWNER"
+    call.out.table([row.document() for row in rows], columns, empty="No such tasks.")
+    if options.limit and len(rows) == options.limit:
+        call.out.note(f"There may be more: --offset {options.offset + options.limit}")
+    return 0
+
+
+def _wait(call: Call) -> int:
+    tasks = [found(call, given) for given in call.options.tasks]
+    ends = []
+    for task in tasks:
+        ends.append(task.wait())
+        call.out.note(f"{task.id} {told(ends[-1])}")
+    columns = {"task_id": "TASK ID", "state": "STATE", "reason": "REASON"}
+    call.out.table([status.document() for status in ends], columns)
+    return next((code for code in (of_reason(status.reason_code) for status in ends) if code), 0)
+
+
+def _cancel(call: Call) -> int:
+    tasks = [found(call, given) for given in call.options.tasks]
+    for task in tasks:
+        task.cancel()
+        if not call.options.wait and not task.has_worker(task.status().resource):
+            call.out.note(f"{task.id}: it ends when a worker of {task.status().resource} sees it; none is alive")
+    statuses = [task.wait() if call.options.wait else task.status() for task in tasks]
+    columns = {"task_id": "TASK ID", "state": "STATE", "cancel_asked_by": "CANCEL ASKED BY"}
+    call.out.table([status.document() for status in statuses], columns)
+    return 0
+
+
+def _rerun(call: Call) -> int:
+    return _submitted(call, found(call, call.options.task).rerun())
+
+
+def _show(call: Call) -> int:
+    status = found(call, call.options.task).status()
+    document = status.document()
+    kept = ("task_id", "name", "state", "role", "resource", "image", "image_digest", "engine", "version")
+    shown = {name: document[name] for name in (*kept, "inputs", "commands", "parameters")}
+    shown["repeat"] = f"c2d rerun {status.task_id}"
+    lines = [
+        ("task_id", status.task_id),
+        ("state", status.state.value),
+        *_made_of(document),
+        ("repeat", shown["repeat"]),
+    ]
+    call.out.facts(shown, lines)
+    return 0

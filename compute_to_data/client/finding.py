@@ -1,0 +1,173 @@
+"""Which task a person means, and which tasks there are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from compute_to_data.client.tasks import TaskHandle
+from compute_to_data.errors import InvalidRequest, NotFound
+from compute_to_data.model import Bearer, Entity, EntityKind, User, name_of
+from compute_to_data.record import State, timestamp
+from compute_to_data.task import REQUEST_NAME
+
+if TYPE_CHECKING:
+    from compute_to_data.client.session import Session
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_SHOWN = 5
+"""So many candidates are named."""
+_FEW = 100
+"""Up to so many tasks, asking for each one's facts is quicker than for those of all."""
+
+
+def find(session: Session, given: str) -> TaskHandle:
+    """The task of an id, of a unique beginning of one, or of its collection's logical path.
+
+    One's own come first; then those of others that one may read. NotFound, or InvalidRequest
+    naming the candidates.
+    """
+    if given.startswith("/"):
+        task = TaskHandle(session, given.rstrip("/"))
+        _ = task.state  # NotFound where there is none
+        return task
+    if not _ID.fullmatch(given):
+        raise InvalidRequest("task id", f"found {given[:80]!r}, and that is no task's id", "c2d list shows them")
+    attribute = session.attributes.named("task_id")
+    for owner in (session.user, None):
+        found = session.catalog.bearing(attribute, beginning=given, owner=owner, limit=_SHOWN + 1)
+        # Anybody may write any id on a collection of their own; the collection's name is the task's.
+        tasks = [one for one in found if name_of(one.collection) == one.value]
+        exact = [one for one in tasks if one.value == given]
+        if exact or tasks:
+            return _the_only(session, given, exact or tasks)
+    raise NotFound(f"task {given}", "there is none of that id, or you may not read it", "c2d list shows yours")
+
+
+def _the_only(session: Session, given: str, found: list[Bearer]) -> TaskHandle:
+    if len(found) == 1:
+        return TaskHandle(session, found[0].collection)
+    same = len({one.value for one in found}) < len(found)
+    names = [one.collection if same else one.value for one in found[:_SHOWN]]
+    several = f"{', '.join(names)}{' and more' if len(found) > _SHOWN else ''}"
+    raise InvalidRequest(
+        f"task {given}",
+        f"several tasks are meant: {several}",
+        "Give the logical path of its collection" if same else "Give more of the id",
+    )
+
+
+def find_as_administrator(session: Session, given: str) -> TaskHandle:
+    """Anybody's task, in a session on behalf of its owner; needs a rodsadmin's own session, and
+    the whole id or the logical path of the task's collection."""
+    from compute_to_data import zones
+
+    storage = zones.open_administration(session.settings.zone)
+    session.on_close(storage.close)
+    if given.startswith("/"):
+        found: tuple[str, ...] = (given.rstrip("/"),)
+    else:
+        found = storage.tasks(session.attributes.named("task_id"), given, "", limit=_SHOWN + 1)
+        found = tuple(one for one in found if name_of(one) == given)
+    if not found:
+        raise NotFound(f"task {given}", "there is none of that id", "An administrator gives the whole id")
+    if len(found) > 1:
+        cause = f"several tasks are meant: {', '.join(found[:_SHOWN])}"
+        raise InvalidRequest(f"task {given}", cause, "Give the logical path of its collection")
+    owner = storage.owner(f"{found[0]}/{REQUEST_NAME}")
+    task = TaskHandle(session, found[0], storage.on_behalf_of(owner))
+    _ = task.state
+    return task
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A task in a listing. ``created`` in ISO 8601, UTC."""
+
+    task_id: str
+    name: str
+    state: str
+    role: str
+    resource: str
+    owner: str
+    created: str
+    collection: str
+
+    def document(self) -> dict[str, str]:
+        """The same as JSON (docs/reference/json.md)."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which tasks to list; what is left out admits all. Times are Unix seconds of submission;
+    ``everybodys``: also others' tasks that one may read."""
+
+    states: tuple[State, ...] = ()
+    role: str = ""
+    resource: str = ""
+    since: float | None = None
+    until: float | None = None
+    everybodys: bool = False
+
+
+def tasks(session: Session, chosen: Filter = Filter(), *, limit: int | None = None, offset: int = 0) -> list[Listed]:
+    """The tasks that a filter admits, the newest first, ``limit`` of them after ``offset``."""
+    bearers = _bearers(session, chosen, limit, offset)
+    if len(bearers) <= _FEW:
+        return [_listed(session, one) for one in bearers]
+    named = session.attributes.named
+    owner = None if chosen.everybodys else session.user
+    roles = _values(session.catalog.bearing(named("role"), owner=owner))
+    names = _values(session.catalog.bearing(named("name"), owner=owner))
+    return [_row(one, names.get(one.collection, ""), roles.get(one.collection, "")) for one in bearers]
+
+
+def _bearers(session: Session, chosen: Filter, limit: int | None, offset: int) -> list[Bearer]:
+    """One row for each task, by as few questions as the filter needs."""
+    attributes, catalog = session.attributes, session.catalog
+    owner: User | None = None if chosen.everybodys else session.user
+    value = chosen.states[0].value if len(chosen.states) == 1 else None
+    units = chosen.resource or None
+    plain = len(chosen.states) <= 1 and not chosen.role and chosen.since is None and chosen.until is None
+    if plain:
+        page = catalog.bearing(attributes.state, value, units, owner=owner, limit=limit, offset=offset)
+        return [one for one in page if one.value in State.__members__]
+    found = catalog.bearing(attributes.state, value, units, owner=owner)
+    admitted = {state.value for state in chosen.states or State}
+    if chosen.role:
+        bearing = catalog.bearing(attributes.named("role"), chosen.role, owner=owner)
+        with_role = {one.collection for one in bearing}
+        found = tuple(one for one in found if one.collection in with_role)
+    rows = [one for one in found if one.value in admitted and _is_in_time(one, chosen)]
+    return rows[offset : None if limit is None else offset + limit]
+
+
+def _is_in_time(one: Bearer, chosen: Filter) -> bool:
+    after = chosen.since is None or one.created >= chosen.since
+    return after and (chosen.until is None or one.created <= chosen.until)
+
+
+def _values(bearers: Iterable[Bearer]) -> dict[str, str]:
+    return {one.collection: one.value for one in bearers}
+
+
+def _listed(session: Session, one: Bearer) -> Listed:
+    facts = {avu.attribute: avu.value for avu in session.catalog.avus(Entity(EntityKind.COLLECTION, one.collection))}
+    named = session.attributes.named
+    return _row(one, facts.get(named("name"), ""), facts.get(named("role"), ""))
+
+
+def _row(one: Bearer, name: str, role: str) -> Listed:
+    return Listed(
+        task_id=name_of(one.collection),
+        name=name,
+        state=one.value,
+        role=role,
+        resource=one.units,
+        owner=str(one.owner),
+        created=timestamp(one.created),
+        collection=one.collection,
+    )

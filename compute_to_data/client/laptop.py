@@ -1,0 +1,87 @@
+"""A zone of one's own on this computer: made whole, with its configuration, in one folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from compute_to_data.configuration import EngineSettings
+from compute_to_data.errors import AlreadyExists, ComputeToDataError
+from compute_to_data.model import Avu, Entity, EntityKind
+
+if TYPE_CHECKING:
+    from compute_to_data.zones.embedded import EmbeddedZone
+
+ZONE = "tempZone"
+RESOURCES = {"compute_resc": "CONTAINER", "dsp_resc": "SIGNAL_PROCESSING", "lts_resc": "LONG_TERM_STORAGE"}
+_CONFIGURATION = "compute_to_data.json"
+_ROLE = "COMPUTE_RESOURCE_ROLE"
+HOST = "host"
+"""The one image of a zone without Docker: this computer's own programs, not isolated at all."""
+
+
+def make_zone(
+    directory: str, user: str, resources: Mapping[str, str], document: Mapping[str, Any]
+) -> tuple[EmbeddedZone, str]:
+    """The zone in ``directory``, made if it is not there yet, and its configuration, written anew.
+
+    ``resources`` are made beside demoResc, each with its role; ``document`` is the configuration
+    without what follows from the place. Returns the zone and the configuration's physical path.
+    """
+    from compute_to_data.zones.embedded import EmbeddedZone
+
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    place = os.path.join(directory, "zone")
+    known = os.path.exists(os.path.join(place, "zone.db"))
+    zone = EmbeddedZone(place) if known else _new(place, user, resources)
+    path = os.path.join(directory, _CONFIGURATION)
+    worker = {"state_directory": os.path.join(directory, "worker"), "on_demand": True, "idle_seconds": 5}
+    whole = {"zone": {"kind": "embedded", "directory": place}, "worker": worker, **document}
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(whole, file, indent=2)
+    return zone, path
+
+
+def _new(place: str, user: str, resources: Mapping[str, str]) -> EmbeddedZone:
+    from compute_to_data.zones.embedded import EmbeddedZone
+
+    zone = EmbeddedZone.create(place, zone=ZONE)
+    zone.add_user(user)
+    admin = zone.storage().catalog
+    for resource, role in resources.items():
+        zone.add_resource(resource)
+        admin.annotate(Entity(EntityKind.RESOURCE, resource), add=[Avu(_ROLE, role)])
+    return zone
+
+
+def create(directory: str, user: str, images: tuple[str, ...] = ()) -> tuple[dict[str, Any], str]:
+    """Make a new zone for one person. Returns their settings, and the engine's name.
+
+    With Docker, ``images`` may run, or any that this computer's Docker holds; without, its own
+    programs, unsandboxed, as the image ``host``. AlreadyExists when a zone is there.
+    """
+    directory = os.path.abspath(directory)
+    if os.path.exists(os.path.join(directory, "zone", "zone.db")):
+        raise AlreadyExists(directory, "holds a zone already", "Choose another folder")
+    document = _engine(directory, images)
+    zone, site = make_zone(directory, user, RESOURCES, document)
+    zone.close()
+    place = {"kind": "embedded", "directory": os.path.join(directory, "zone"), "user": user}
+    return {"zone": place, "site": site}, document["engine"]["name"]
+
+
+def _engine(directory: str, images: tuple[str, ...]) -> dict[str, Any]:
+    from compute_to_data.engines import open_engine
+
+    try:
+        open_engine(EngineSettings("docker"), "").check()
+    except ComputeToDataError:
+        tools = os.path.join(directory, HOST)
+        os.makedirs(tools, mode=0o700, exist_ok=True)
+        names = images or (HOST,)
+        return {"engine": {"name": "process", "images": dict.fromkeys(names, tools)}, "images": list(names)}
+    # The person who owns the zone owns the engine: what their Docker holds is theirs to run.
+    allowed: list[Any] = list(images) or [{"pattern": "[^ ]+"}]
+    return {"engine": {"name": "docker"}, "images": allowed}

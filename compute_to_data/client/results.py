@@ -1,0 +1,228 @@
+"""What a task made: read as bytes or lines, or fetched into a folder and verified."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from compute_to_data import crate
+from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, ZoneError, zone_error
+from compute_to_data.model import Collection, DataObject, ReplicaStatus
+from compute_to_data.outputs import checksum_of, checksum_text
+from compute_to_data.task import (
+    CRATE_NAME,
+    LIVE_STDERR_NAME,
+    LIVE_STDOUT_NAME,
+    RESERVED_NAMES,
+    STDERR_NAME,
+    STDOUT_NAME,
+)
+
+if TYPE_CHECKING:
+    from compute_to_data.ports import Catalog
+
+_PARTIAL = ".c2d-part"
+_BLOCK = 1 << 20
+_LIVE = frozenset({LIVE_STDOUT_NAME, LIVE_STDERR_NAME})
+
+
+@dataclass(frozen=True)
+class Result:
+    """One output of a task. ``name`` is relative to the task's collection; ``size`` in bytes;
+    ``checksum`` as the catalog holds it (``sha2:<base64>``, or '')."""
+
+    name: str
+    data_object: DataObject
+    catalog: Catalog = field(repr=False, compare=False)
+
+    @property
+    def path(self) -> str:
+        """Its logical path."""
+        return self.data_object.logical_path
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return self.data_object.size
+
+    @property
+    def checksum(self) -> str:
+        """As the catalog holds it for a good replica; '' where it holds none."""
+        good = [one for one in self.data_object.replicas if one.status is ReplicaStatus.GOOD and one.checksum]
+        return good[0].checksum if good else ""
+
+    def bytes(self) -> bytes:
+        """The whole content; ZoneError when it is not what the catalog's checksum says."""
+        content = self.catalog.read(self.path)
+        if self.checksum and checksum_of(content) != self.checksum:
+            raise _damaged(self.path)
+        return content
+
+    def text(self) -> str:
+        """The content as UTF-8."""
+        return self.bytes().decode("utf-8")
+
+    def lines(self) -> list[str]:
+        """The lines of the text, without their ends."""
+        return self.text().splitlines()
+
+
+def _damaged(logical_path: str) -> ZoneError:
+    cause = "its bytes do not match the checksum in the catalog"
+    return zone_error(Code.USER_CHKSUM_MISMATCH, logical_path, cause, "Run the task again: c2d rerun")
+
+
+def everything(catalog: Catalog, collection: str) -> Iterator[Result]:
+    """Every data object below a task's collection, but what only its followers read."""
+    pile = [collection]
+    while pile:
+        for child in catalog.children(pile.pop()):
+            name = child.logical_path[len(collection) + 1 :]
+            if isinstance(child, Collection):
+                pile.append(child.logical_path)
+            elif name not in _LIVE:
+                yield Result(name, child, catalog)
+
+
+def outputs(catalog: Catalog, collection: str) -> Mapping[str, Result]:
+    """What the program left, by name; without the request, the logs and the crate."""
+    found = {one.name: one for one in everything(catalog, collection) if one.name not in RESERVED_NAMES}
+    return dict(sorted(found.items()))
+
+
+def expected(catalog: Catalog, collection: str) -> tuple[str, ...]:
+    """The names of the outputs that the task's crate lists; none without a crate."""
+
+    try:
+        return crate.output_names(catalog.read(f"{collection}/{CRATE_NAME}")) or ()
+    except ZoneError:
+        return ()
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What came of fetching a task into ``directory``: names relative to the task's collection.
+    ``kept`` were there already with the same content; ``missing`` are outputs that the task made
+    and that are gone; ``damaged`` came with other bytes than the catalog's checksum says."""
+
+    directory: str
+    fetched: tuple[str, ...]
+    kept: tuple[str, ...]
+    missing: tuple[str, ...]
+    damaged: tuple[str, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is missing or damaged."""
+        return not self.missing and not self.damaged
+
+
+def fetch(
+    catalog: Catalog,
+    collection: str,
+    directory: str,
+    *,
+    force: bool = False,
+    moved: Callable[[int, int], None] = lambda done, total: None,
+) -> Fetched:
+    """Bring everything in a task's collection into the folder ``<directory>/<task id>``.
+
+    What is there already with the right content stays, so that an interrupted fetch goes on.
+    AlreadyExists for a file with other content, unless ``force``, and InvalidRequest where the
+    folder cannot take the files: both before anything is fetched. ``moved`` is told the bytes that
+    are done and all of them.
+    """
+    target = os.path.join(os.path.abspath(directory), collection.rpartition("/")[2])
+    wanted = {one.name: one for one in everything(catalog, collection)}
+    kept = _looked_over(target, wanted, force)
+    todo = [one for name, one in sorted(wanted.items()) if name not in kept]
+    total = sum(one.size for one in todo)
+    _check_room(target, total)
+    fetched: list[str] = []
+    damaged: list[str] = []
+    done = 0
+    for result in todo:
+        moved(done, total)
+        (fetched if _fetch_one(result, os.path.join(target, result.name)) else damaged).append(result.name)
+        done += result.size
+    moved(done, total)
+    for name in (STDOUT_NAME, STDERR_NAME):
+        if name not in wanted and not os.path.exists(os.path.join(target, name)):
+            os.makedirs(target, exist_ok=True)
+            with open(os.path.join(target, name), "xb"):
+                fetched.append(name)
+    missing = [name for name in expected(catalog, collection) if name not in wanted]
+    return Fetched(target, tuple(fetched), tuple(sorted(kept)), tuple(missing), tuple(damaged))
+
+
+def _looked_over(target: str, wanted: Mapping[str, Result], force: bool) -> set[str]:
+    """Names of files that are there with the right content. AlreadyExists for others."""
+    kept, other = set(), []
+    for name, result in wanted.items():
+        file = os.path.join(target, name)
+        if not os.path.lexists(file):
+            continue
+        if _is_same(file, result):
+            kept.add(name)
+        else:
+            other.append(name)
+    if other and not force:
+        named = ", ".join(sorted(other)[:5]) + (" and more" if len(other) > 5 else "")
+        remedy = "Fetch into another folder, or overwrite them with --force"
+        raise AlreadyExists(target, f"holds files with other content: {named}", remedy)
+    return kept
+
+
+def _is_same(file: str, result: Result) -> bool:
+    if os.path.islink(file) or not os.path.isfile(file) or os.path.getsize(file) != result.size:
+        return False
+    return bool(result.checksum) and _checksum_of_file(file) == result.checksum
+
+
+def _checksum_of_file(file: str) -> str:
+    digest = hashlib.sha256()
+    with open(file, "rb") as opened:
+        while block := opened.read(_BLOCK):
+            digest.update(block)
+    return checksum_text(digest.digest())
+
+
+def _check_room(target: str, needed: int) -> None:
+    """InvalidRequest unless the files can be written there."""
+    existing = target
+    while not os.path.exists(existing):
+        existing = os.path.dirname(existing)
+    if not os.path.isdir(existing):
+        raise InvalidRequest(existing, "is not a folder", "Name another one")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InvalidRequest(existing, "you may not write there", "Name another folder")
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        cause = f"has {free} bytes free, and the results need {needed}"
+        raise InvalidRequest(existing, cause, "Name a folder on a larger disk")
+
+
+def _fetch_one(result: Result, file: str) -> bool:
+    """Bring one result into a file: whole and right, or not at all. False when it is damaged."""
+    partial = file + _PARTIAL
+    try:
+        os.makedirs(os.path.dirname(file), exist_ok=True)
+        if os.path.isdir(file) and not os.path.islink(file):
+            raise InvalidRequest(file, "is a folder, and a result has that name", "Fetch into another folder")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(partial)
+        content = result.catalog.read(result.path)
+        with open(partial, "xb") as opened:
+            opened.write(content)
+        if result.checksum and checksum_of(content) != result.checksum:
+            os.unlink(partial)
+            return False
+        os.replace(partial, file)
+    except OSError as error:
+        raise InvalidRequest(file, f"cannot be written: {error.strerror}") from None
+    return True

@@ -1,0 +1,119 @@
+"""Secrets: small values that a task's program reads as files, kept where only their owner may read.
+
+A secret is the data object ``<home>/.compute_to_data/secrets/<name>``, with an access list of its
+owner alone. It is not encrypted there: administrators of the zone, and whoever can read the vault's
+disks, can read it (docs/security.md).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from compute_to_data.errors import AlreadyExists, InvalidRequest, NotFound, Refused
+from compute_to_data.model import Access, DataObject, name_of
+from compute_to_data.record import timestamp
+
+if TYPE_CHECKING:
+    from compute_to_data.client.session import Session
+
+MAXIMUM_BYTES = 64 * 1024
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A secret without its value. ``created`` in ISO 8601, UTC; ``readers``: who may read it."""
+
+    name: str
+    data_object: str
+    created: str
+    readers: tuple[str, ...]
+
+
+def collection_of(home: str) -> str:
+    """Where a home collection's secrets lie."""
+    return f"{home}/.compute_to_data/secrets"
+
+
+def checked_name(name: str) -> str:
+    """``name`` itself if a secret can be called so, else InvalidRequest."""
+    if not _NAME.fullmatch(name):
+        expected = "1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit"
+        raise InvalidRequest("secret", f"found the name {name[:80]!r}, expected {expected}")
+    return name
+
+
+def create(session: Session, name: str, value: bytes, *, force: bool = False) -> Secret:
+    """Keep a value of at most 64 KiB. AlreadyExists unless ``force`` replaces it; Refused when
+    somebody else could read it there."""
+    checked_name(name)
+    if not 0 < len(value) <= MAXIMUM_BYTES:
+        raise InvalidRequest(f"secret {name}", f"has {len(value)} bytes, expected 1 to {MAXIMUM_BYTES}")
+    folder = collection_of(session.home)
+    path = f"{folder}/{name}"
+    _make_private(session, folder)
+    known = _names(session)
+    if name in known and not force:
+        raise AlreadyExists(f"secret {name}", "is there already", "Choose another name, or replace it with --force")
+    if name in known:
+        session.catalog.remove(path)  # all replicas: none of them keeps the old value
+    session.catalog.write(path, value)
+    readers = _keep_to_owner(session, path)
+    if readers:
+        session.catalog.remove(path)
+        raise Refused(f"secret {name}", f"{', '.join(readers)} could read it there, so it was not kept")
+    return describe(session, name)
+
+
+def _make_private(session: Session, folder: str) -> None:
+    """The collection, which hands no access on to what is put into it."""
+    session.catalog.create_collection(folder, parents=True)
+    for collection in (folder.rpartition("/")[0], folder):
+        session.catalog.set_inheritance(collection, False)
+        _keep_to_owner(session, collection)
+
+
+def _keep_to_owner(session: Session, path: str) -> tuple[str, ...]:
+    """Take everybody else off the access list; returns who is left."""
+    for row in session.catalog.permissions(path):
+        if row.user != session.user:
+            session.catalog.set_access(path, row.user, Access.NULL)
+    return _others(session, path)
+
+
+def _others(session: Session, path: str) -> tuple[str, ...]:
+    return tuple(str(row.user) for row in session.catalog.permissions(path) if row.user != session.user)
+
+
+def _names(session: Session) -> tuple[str, ...]:
+    try:
+        children = session.catalog.children(collection_of(session.home))
+    except NotFound:
+        return ()
+    return tuple(name_of(child.logical_path) for child in children if isinstance(child, DataObject))
+
+
+def listed(session: Session) -> tuple[Secret, ...]:
+    """All of one's secrets, by name, without their values."""
+    return tuple(describe(session, name) for name in _names(session))
+
+
+def describe(session: Session, name: str) -> Secret:
+    """One secret without its value. NotFound."""
+    path = _path(session, name)
+    found = session.catalog.stat(path)
+    readers = tuple(str(row.user) for row in session.catalog.permissions(path))
+    return Secret(name, path, timestamp(found.created), readers)
+
+
+def delete(session: Session, name: str) -> None:
+    """Forget a secret. NotFound."""
+    session.catalog.remove(_path(session, name))
+
+
+def _path(session: Session, name: str) -> str:
+    if checked_name(name) not in _names(session):
+        raise NotFound(f"secret {name}", "there is none of that name", "c2d secret list shows yours")
+    return f"{collection_of(session.home)}/{name}"

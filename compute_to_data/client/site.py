@@ -1,0 +1,79 @@
+"""What a zone can run, and where, as far as a person may know."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from compute_to_data import selection
+from compute_to_data.errors import Refused
+from compute_to_data.model import Entity, EntityKind
+from compute_to_data.record import State
+
+if TYPE_CHECKING:
+    from compute_to_data.client.session import Session
+
+
+@dataclass(frozen=True)
+class ComputeResource:
+    """A resource that bears roles. ``queued``: how many tasks wait there that one may see."""
+
+    resource: str
+    roles: tuple[str, ...]
+    is_up: bool
+    has_worker: bool
+    queued: int
+
+    def document(self) -> dict[str, Any]:
+        """The same as JSON (docs/reference/json.md)."""
+        return {**vars(self), "roles": list(self.roles)}
+
+
+def resources(session: Session) -> list[ComputeResource]:
+    """Every resource that bears a role, by name."""
+    catalog, attributes = session.catalog, session.attributes
+    known = {one.name: one for one in catalog.resources()}
+    found = []
+    for name in sorted(set(catalog.find(EntityKind.RESOURCE, attributes.role)) & set(known)):
+        avus = catalog.avus(Entity(EntityKind.RESOURCE, name))
+        roles = sorted(avu.value for avu in avus if avu.attribute == attributes.role)
+        queued = catalog.find(EntityKind.COLLECTION, attributes.state, State.QUEUED.value, name)
+        found.append(
+            ComputeResource(name, tuple(roles), known[name].is_up, _has_worker(session, name, roles), len(queued))
+        )
+    return found
+
+
+def _has_worker(session: Session, resource: str, roles: Sequence[str]) -> bool:
+    try:
+        if not set(roles) & set(session.configuration.roles):
+            return False  # as one that only receives results
+        return selection.has_worker(session.catalog, session.configuration, resource)
+    except Refused:  # no worker says anything
+        return False
+
+
+def images(session: Session) -> list[dict[str, str]]:
+    """What may run: rules with ``name`` or ``pattern``, and perhaps the only ``digest``."""
+    try:
+        rules = session.configuration.images
+    except Refused:
+        return []
+    return [{name: value for name, value in vars(rule).items() if value} for rule in rules]
+
+
+def limits(session: Session) -> dict[str, dict[str, float | None]]:
+    """Of each limit that a task may ask for: ``default`` and ``maximum``; None is not known here."""
+    try:
+        configuration = session.configuration
+    except Refused:
+        return {}
+    names = ("walltime_seconds", "memory_bytes", "cpus", "pids", "output_bytes")
+    default, maximum = configuration.default_limits, configuration.maximum_limits
+    told = {name: {"default": getattr(default, name), "maximum": getattr(maximum, name)} for name in names}
+    return {
+        name: {which: value if math.isfinite(value) else None for which, value in pair.items()}
+        for name, pair in told.items()
+    }

@@ -1,0 +1,173 @@
+"""What is known of a task, put together from the AVUs of its collection."""
+
+from __future__ import annotations
+
+import calendar
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from compute_to_data.configuration import Attributes
+from compute_to_data.model import Avu
+from compute_to_data.record import State
+
+_PHASES = {
+    State.QUEUED: "queued",
+    State.STAGING_IN: "stage_in",
+    State.RUNNING: "processing",
+    State.STAGING_OUT: "stage_out",
+}
+"""What the time in a state is called."""
+_PARAMETER = "parameter::"
+
+
+@dataclass(frozen=True)
+class TaskStatus:
+    """A task at one moment. Times are ISO 8601 in UTC; ``seconds`` says how long each phase took
+    (``queued``, ``stage_in``, ``processing``, ``stage_out``), the current one so far.
+
+    ``inputs`` are logical paths with their checksums ('' while unknown); ``other`` holds every
+    recorded fact that has no name here; ``waiting_for`` says why a QUEUED task does not run yet.
+    """
+
+    task_id: str
+    collection: str
+    state: State
+    resource: str
+    owner: str = ""
+    name: str = ""
+    role: str = ""
+    choice: str = ""
+    times: Mapping[str, str] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    exit_status: int | None = None
+    reason_code: str = ""
+    reason: str = ""
+    error_code: int | None = None
+    image: str = ""
+    image_digest: str = ""
+    engine: str = ""
+    version: str = ""
+    attempts: int | None = None
+    commands: tuple[str, ...] = ()
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    staged: tuple[str, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    moved_to: str = ""
+    cancel_asked_by: str = ""
+    waiting_for: str = ""
+    other: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """The same as JSON (docs/reference/json.md)."""
+        whole = {name: _plain(value) for name, value in vars(self).items()}
+        whole["inputs"] = [{"object": path, "checksum": checksum} for path, checksum in self.inputs.items()]
+        return whole
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, State):
+        return value.value
+    if isinstance(value, tuple):
+        return list(value)
+    return {key: _plain(each) for key, each in value.items()} if isinstance(value, Mapping) else value
+
+
+def status_of(collection: str, avus: Iterable[Avu], attributes: Attributes, now: float) -> TaskStatus | None:
+    """The task whose collection bears these AVUs; None when they name no state, or none there is.
+
+    The owner of a task can write its facts, so whatever does not look as it should is passed over.
+    """
+    found = _facts(avus, attributes)
+    states = found.pop("state", [])
+    if len(states) != 1 or states[0].value not in State.__members__:
+        return None
+    state = State(states[0].value)
+    times = {one.value: moment for one in State if (moment := _first(found, f"{one.value.lower()}_at"))}
+    commands = sorted(found.pop("command", []), key=lambda avu: int(avu.units) if avu.units.isdecimal() else 0)
+    parameters = [name for name in found if name.startswith(_PARAMETER)]
+    texts: dict[str, Any] = {name: _first(found, name) for name in _TEXTS}
+    return TaskStatus(
+        task_id=collection.rpartition("/")[2],
+        collection=collection,
+        state=state,
+        resource=states[0].units,
+        times=times,
+        seconds=_seconds(times, state, now),
+        commands=tuple(avu.value for avu in commands),
+        inputs={avu.value: "" if avu.units == "unknown" else avu.units for avu in found.pop("input", [])},
+        staged=tuple(avu.value for avu in found.pop("staged", [])),
+        parameters={name[len(_PARAMETER) :]: _json(_first(found, name)) for name in parameters},
+        attempts=_number(_first(found, "attempt")),
+        exit_status=_number(_first(found, "exit_status")),
+        error_code=_number(_first(found, "error_code")),
+        cancel_asked_by=_first(found, "cancel"),
+        **texts,
+        other={name: tuple(avu.value for avu in avus) for name, avus in found.items() if name not in _SAID_OTHERWISE},
+    )
+
+
+_TEXTS = (
+    "owner",
+    "name",
+    "role",
+    "choice",
+    "reason_code",
+    "reason",
+    "image",
+    "image_digest",
+    "engine",
+    "version",
+    "moved_to",
+)
+_SAID_OTHERWISE = ("task_id", "resource", "started_at", "processing_seconds", "stage_in_seconds")
+
+
+def _facts(avus: Iterable[Avu], attributes: Attributes) -> dict[str, list[Avu]]:
+    """By their short names."""
+    prefix = attributes.named("")
+    found: defaultdict[str, list[Avu]] = defaultdict(list)
+    for avu in avus:
+        if avu.attribute.startswith(prefix):
+            found[avu.attribute[len(prefix) :]].append(avu)
+    return dict(found)
+
+
+def _first(found: dict[str, list[Avu]], name: str) -> str:
+    """A fact's value, '' without one; it is not among the rest any more."""
+    avus = found.pop(name, [])
+    return avus[0].value if avus else ""
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.lstrip("-").isdecimal() else None
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:  # a long one was cut when it was recorded
+        return text
+
+
+def _seconds(times: Mapping[str, str], state: State, now: float) -> dict[str, float]:
+    """How long each phase took; a phase ends when the next recorded one begins."""
+    begun = sorted((when, name) for name, text in times.items() if (when := unix_time(text)) is not None)
+    ends = [when for when, _ in begun[1:]] + [now]
+    took = {}
+    for (start, name), end in zip(begun, ends):
+        if State(name) in _PHASES and (end is not now or State(name) is state):
+            took[_PHASES[State(name)]] = round(max(0.0, end - start), 3)
+    return took
+
+
+def unix_time(timestamp: str) -> float | None:
+    """The Unix seconds of ``2026-11-21T09:30:00.125Z``, None for anything else."""
+    whole, _, fraction = timestamp.rstrip("Z").partition(".")
+    try:
+        return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + float(f"0.{fraction or 0}")
+    except ValueError:
+        return None

@@ -1,0 +1,64 @@
+"""What stands behind a policy in a tagged collection: an agent's session, and where refusals go.
+
+Nothing reaches the operation that was followed. An arrival that gets no task stays where it is; the
+server's log and an AVU on the data object say why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from compute_to_data import arrivals, dispatch
+from compute_to_data.errors import ComputeToDataError
+from compute_to_data.model import DataObject, EntityKind
+from compute_to_data.record import TaskRecord
+from compute_to_data.rule_boundary import Site, sendable, site_of
+
+_LONGEST_NOTE = 900
+
+
+def arrived(callback: Any, rei: Any, logical_path: str, written: bool) -> bool:
+    """Give a data object its task; ``written``: it was opened and closed. False while it is still
+    being written: it will arrive later."""
+    site = _site(callback, rei)
+    return True if site.by_service else _take(site, logical_path, written)
+
+
+def registered(callback: Any, rei: Any, collection: str, since: int) -> None:
+    """A directory was registered as ``collection``: what came with it into tagged collections is what
+    this user owns there and is not older than ``since`` (Unix seconds)."""
+    site = _site(callback, rei)
+    if site.by_service:
+        return
+    tag = site.configuration.attributes.named("trigger")
+    for tagged in site.catalog.find(EntityKind.COLLECTION, tag):
+        if f"{tagged}/".startswith(f"{collection}/"):
+            for child in site.catalog.children(tagged):
+                if isinstance(child, DataObject) and child.owner == site.catalog.user and child.created >= since:
+                    _take(site, child.logical_path, False)
+
+
+def _site(callback: Any, rei: Any) -> Site:
+    def log(text: str) -> None:
+        callback.writeLine("serverLog", sendable(f"compute_to_data: {text}"))
+
+    return site_of(callback, rei, log, lambda name, value: None)
+
+
+def _take(site: Site, logical_path: str, written: bool) -> bool:
+    try:
+        submitted = arrivals.take(site.catalog, site.configuration, logical_path, written=written)
+    except arrivals.BeingWritten:
+        return False
+    except ComputeToDataError as error:
+        text = f"{logical_path} has arrived and gets no task: {error}"
+        site.log(text)
+        with contextlib.suppress(ComputeToDataError):  # whoever may not annotate it has the log
+            arrivals.note(site.catalog, site.configuration, logical_path, text[:_LONGEST_NOTE])
+        return True
+    if submitted is not None:
+        attributes = site.configuration.attributes
+        record = TaskRecord(site.catalog, attributes, submitted.collection, submitted.resource)
+        dispatch.call_worker(site, record)
+    return True

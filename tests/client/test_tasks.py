@@ -1,0 +1,347 @@
+"""Tasks in Python: submit, look, wait, cancel, run again; which task is meant; what it made."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.people import settings_of
+from support.site import ALICE, BOB, COMPUTE, HOME, TrialSite, wait_until
+
+import compute_to_data as c2d
+from compute_to_data.client import logs
+from compute_to_data.client.tasks import TaskHandle
+from compute_to_data.errors import (
+    AccessDenied,
+    InvalidRequest,
+    NotFound,
+    ReasonCode,
+    Refused,
+    TaskFailed,
+)
+from compute_to_data.model import Access, Avu, Entity, EntityKind
+from compute_to_data.record import State
+
+
+@pytest.fixture
+def session(own_files: Path) -> Iterator[c2d.Session]:
+    with c2d.connect() as opened:
+        yield opened
+
+
+@pytest.fixture
+def bobs(site: TrialSite, own_files: Path) -> Iterator[c2d.Session]:
+    path = own_files.parent / "bob.json"
+    path.write_text(json.dumps(settings_of(site, "bob")))
+    with c2d.connect(str(path)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def idle(site: TrialSite) -> TrialSite:
+    """A site whose workers nobody starts by calling."""
+    engine = {"name": "process", **site.configuration.engine.settings}
+    site.configuration = site.configure(engine=engine, worker={"on_demand": False})
+    return site
+
+
+def sh(site: TrialSite, script: str, **more: Any) -> Any:
+    return site.request("/bin/sh", "-c", script, **more)
+
+
+class TestOneTask:
+    def test_from_submitting_to_its_lines(self, site: TrialSite, session: c2d.Session) -> None:
+        site.alice.write(f"{HOME}/a.txt", b"axbxc\nd\n")
+        states = []
+        with site.working():
+            task = session.submit(sh(site, "tr -d x < /inputs/a.txt > /outputs/b.txt", inputs=[f"{HOME}/a.txt"]))
+            status = task.wait(on_change=lambda one: states.append(one.state))
+        assert (status.state, status.exit_status, status.reason_code) == (State.COMPLETED, 0, "completed")
+        assert states[-1] is State.COMPLETED
+        results = task.results()
+        assert list(results) == ["b.txt"]
+        result = results["b.txt"]
+        assert (result.bytes(), result.text(), result.lines()) == (b"abc\nd\n", "abc\nd\n", ["abc", "d"])
+        assert (result.path, result.size) == (f"{task.collection}/b.txt", 6)
+        assert result.checksum.startswith("sha2:")
+
+    def test_every_fact_has_a_place(self, site: TrialSite, session: c2d.Session) -> None:
+        site.alice.write(f"{HOME}/a.txt", b"a")
+        with site.working():
+            task = session.submit(
+                sh(site, "exit 0", inputs=[f"{HOME}/a.txt"], name="first", process={"environment": {"K": "v"}})
+            )
+            status = task.wait()
+        avus = site.alice.avus(Entity(EntityKind.COLLECTION, task.collection))
+        assert (status.name, status.role, status.resource, status.owner) == ("first", "CONTAINER", COMPUTE, str(ALICE))
+        assert status.parameters == {"K": "v"}
+        assert status.commands == ("/bin/sh -c 'exit 0'",)
+        (checksum,) = (avu.units for avu in avus if avu.attribute.endswith("::input"))
+        assert status.inputs == {f"{HOME}/a.txt": checksum}
+        assert set(status.seconds) == {"queued", "stage_in", "processing", "stage_out"}
+        told = json.dumps(status.document())
+        for avu in avus:
+            if not avu.attribute.endswith(("::processing_seconds", "::stage_in_seconds", "::started_at")):
+                assert avu.value in told or avu.value in json.loads(told).values(), avu
+
+    def test_why_it_waits(self, idle: TrialSite, session: c2d.Session) -> None:
+        entity = Entity(EntityKind.RESOURCE, COMPUTE)
+        sign = Avu("irods::compute_to_data::worker", "test", str(int(time.time())))
+        idle.storage.catalog.annotate(entity, add=[sign])
+        first, second = session.submit(sh(idle, "true")), session.submit(sh(idle, "true"))
+        assert first.status().waiting_for == f"it is the next on {COMPUTE}"
+        assert second.status().waiting_for == f"1 task before it on {COMPUTE}"
+        idle.storage.catalog.annotate(entity, remove=[sign])
+        assert second.status().waiting_for == f"{COMPUTE} has no live worker; 1 task before it on {COMPUTE}"
+
+    def test_without_a_worker_it_is_refused_and_nothing_is_there(self, idle: TrialSite, session: c2d.Session) -> None:
+        with pytest.raises(Refused, match=f"resource {COMPUTE}: has no live worker"):
+            session.submit(sh(idle, "true"))
+        assert session.tasks() == []
+
+    def test_a_failure_is_raised_with_its_reason(self, site: TrialSite, session: c2d.Session) -> None:
+        with site.working():
+            task = session.submit(sh(site, "echo why >&2; exit 7"))
+            with pytest.raises(Refused, match="has not ended yet"):
+                task.results()
+            status = task.wait()
+        assert (status.state, status.exit_status, status.reason_code) == (State.FAILED, 7, "nonzero_exit")
+        with pytest.raises(TaskFailed, match="exited with status 7") as caught:
+            task.results()
+        assert caught.value.reason is ReasonCode.NONZERO_EXIT
+        assert logs.read(task).stderr == b"why\n"
+
+    def test_waiting_may_end_before_the_task(self, site: TrialSite, session: c2d.Session) -> None:
+        with site.working():
+            task = session.submit(sh(site, "sleep 60"))
+            with pytest.raises(TimeoutError, match="goes on"):
+                task.wait(timeout=0.1)
+            task.cancel()
+            assert task.wait().state is State.CANCELLED
+
+    def test_no_output_collection_means_the_projects(self, site: TrialSite, session: c2d.Session) -> None:
+        document = sh(site, "true")
+        del document["output_collection"]
+        assert session.submit(document).collection.startswith(f"{HOME}/c2d_results/")
+        site.alice.create_collection(f"{HOME}/p")
+        session.use_project("p")
+        assert session.submit(document).collection.startswith(f"{HOME}/p/results/")
+        assert session.submit(document, output_collection=f"{HOME}/out").collection.startswith(f"{HOME}/out/")
+
+    def test_a_malformed_request_says_where(self, session: c2d.Session) -> None:
+        with pytest.raises(InvalidRequest, match="/inputs"):
+            session.submit({"role": "CONTAINER", "inputs": 3})
+
+
+class TestRunningAgain:
+    def test_the_same_request_gives_the_same_checksums(self, site: TrialSite, session: c2d.Session) -> None:
+        site.alice.create_collection(f"{HOME}/in")
+        for name in "ab":
+            site.alice.write(f"{HOME}/in/{name}", name.encode())
+        with site.working():
+            first = session.submit(sh(site, "cat /inputs/* > /outputs/x", inputs=[{"next_of": f"{HOME}/in"}]))
+            first.wait()
+            again = first.rerun()
+            assert again.wait().state is State.COMPLETED
+        assert again.id != first.id
+        assert list(again.status().inputs) == [f"{HOME}/in/a"]  # not the next one
+        assert again.results()["x"].checksum == first.results()["x"].checksum
+
+    def test_an_identical_task_is_taken_on_request_only(self, site: TrialSite, session: c2d.Session) -> None:
+        site.alice.write(f"{HOME}/a.txt", b"1")
+        document = sh(site, "cat /inputs/a.txt > /outputs/b", inputs=[f"{HOME}/a.txt"])
+        with site.working():
+            first = session.submit(document)
+            first.wait()
+            same = session.submit(document, reuse=True)
+            assert (same.id, same.is_reused) == (first.id, True)
+            assert session.submit({**document, "name": "else"}, reuse=True).is_reused
+            assert not session.submit(document).is_reused
+
+    @pytest.mark.parametrize("difference", ["input", "parameter", "gone", "failed"])
+    def test_what_differs_is_computed(self, site: TrialSite, session: c2d.Session, difference: str) -> None:
+        site.alice.write(f"{HOME}/a.txt", b"1")
+        script = "cat /inputs/a.txt > /outputs/b; " + ("exit 1" if difference == "failed" else "true")
+        document = sh(site, script, inputs=[f"{HOME}/a.txt"])
+        with site.working():
+            first = session.submit(document)
+            first.wait()
+            if difference == "input":
+                site.alice.write(f"{HOME}/a.txt", b"2", force=True)
+            elif difference == "parameter":
+                document["process"]["environment"] = {"K": "v"}
+            elif difference == "gone":
+                site.alice.remove(f"{first.collection}/b")
+            assert not session.submit(document, reuse=True).is_reused
+
+    def test_somebody_elses_task_is_never_taken(self, site: TrialSite, session: c2d.Session, bobs: c2d.Session) -> None:
+        with site.working():
+            first = session.submit(sh(site, "true"))
+            first.wait()
+            site.alice.set_access(HOME, BOB, Access.READ_OBJECT, recursive=True)
+            site.bob.create_collection("/tempZone/home/bob/out")
+            document = {**sh(site, "true"), "output_collection": "/tempZone/home/bob/out"}
+            assert not bobs.submit(document, reuse=True).is_reused
+
+
+class TestCancelling:
+    def test_only_the_owner_and_an_administrator(
+        self, site: TrialSite, session: c2d.Session, bobs: c2d.Session, own_files: Path
+    ) -> None:
+        from compute_to_data.client.finding import find_as_administrator
+
+        with site.working():
+            task = session.submit(sh(site, "sleep 60"))
+            site.alice.set_access(HOME, BOB, Access.READ_OBJECT)
+            site.alice.set_access(f"{HOME}/out", BOB, Access.READ_OBJECT)
+            site.alice.set_access(task.collection, BOB, Access.READ_OBJECT)
+            theirs = bobs.task(task.id)
+            with pytest.raises(AccessDenied, match=r"bob#tempZone has read_object and needs own.*c2d cancel --admin"):
+                theirs.cancel()
+            with pytest.raises(AccessDenied, match="only a rodsadmin"):
+                find_as_administrator(bobs, task.id)
+            path = own_files.parent / "rods.json"
+            path.write_text(json.dumps(settings_of(site, "rods")))
+            with c2d.connect(str(path)) as administrator:
+                with pytest.raises(NotFound):
+                    administrator.task(task.id)
+                find_as_administrator(administrator, task.id).cancel()
+            status = task.wait()
+        assert status.state is State.CANCELLED
+        assert "rods#tempZone" in status.reason
+
+    def test_what_has_ended_cannot_be_cancelled(self, site: TrialSite, session: c2d.Session) -> None:
+        with site.working():
+            task = session.submit(sh(site, "true"))
+            task.wait()
+        with pytest.raises(Refused, match="has ended already: it is COMPLETED"):
+            task.cancel()
+
+
+class TestFinding:
+    def submit(self, session: c2d.Session, site: TrialSite, task_id: str, **more: Any) -> TaskHandle:
+        return session.submit(sh(site, "true", **more), task_id=task_id)
+
+    def test_a_beginning_will_do_when_it_is_unique(self, site: TrialSite, session: c2d.Session) -> None:
+        for name in ("abc1", "abc2", "ab", "x_1"):
+            self.submit(session, site, name)
+        assert session.task("abc1").id == "abc1"
+        assert session.task("ab").id == "ab"  # whole ids come first
+        assert session.task("x").id == "x_1"
+        assert session.task(f"{HOME}/out/abc2").id == "abc2"
+        with pytest.raises(InvalidRequest, match=r"several tasks are meant: abc2, abc1\. Give more"):
+            session.task("abc")
+        for unknown in ("abcd", "y", f"{HOME}/out/nothing", f"{HOME}/out", "%", "a" * 65, ""):
+            with pytest.raises((NotFound, InvalidRequest)):
+                session.task(unknown)
+
+    def test_the_same_id_in_two_places(self, site: TrialSite, session: c2d.Session) -> None:
+        site.alice.create_collection(f"{HOME}/other")
+        self.submit(session, site, "same")
+        self.submit(session, site, "same", output_collection=f"{HOME}/other")
+        with pytest.raises(InvalidRequest, match=f"{HOME}/other/same, {HOME}/out/same. Give the logical path"):
+            session.task("same")
+
+    def test_nobody_can_stand_in_anothers_way(self, site: TrialSite, session: c2d.Session, bobs: c2d.Session) -> None:
+        """bob writes alice's id on collections of his own, which she may read."""
+        task = self.submit(session, site, "mine")
+        forged = "/tempZone/home/bob/mine"
+        site.bob.create_collection(forged)
+        facts = [Avu("irods::compute_to_data::task_id", "mine"), Avu("irods::compute_to_data::state", "COMPLETED", "r")]
+        site.bob.annotate(Entity(EntityKind.COLLECTION, forged), add=facts)
+        for path in ("/tempZone/home/bob", forged):
+            site.bob.set_access(path, ALICE, Access.READ_OBJECT)
+        assert session.task("mine").collection == task.collection
+        assert [one.collection for one in session.tasks()] == [task.collection]
+        assert len(session.tasks(everybodys=True)) == 2
+
+    def test_what_one_may_read_of_others(self, site: TrialSite, session: c2d.Session, bobs: c2d.Session) -> None:
+        task = self.submit(session, site, "shared")
+        with pytest.raises(NotFound):
+            bobs.task("shared")
+        for path in (HOME, f"{HOME}/out", task.collection):
+            site.alice.set_access(path, BOB, Access.READ_OBJECT)
+        assert bobs.task("sha").status().owner == str(ALICE)
+
+
+class TestListing:
+    @pytest.fixture
+    def many(self, site: TrialSite, session: c2d.Session) -> list[str]:
+        """The ids of seven tasks, the newest first; two have ended."""
+        site.give_role(COMPUTE, "SIGNAL_PROCESSING")
+        made = []
+        with site.working():
+            for number in range(2):
+                made.append(session.submit(sh(site, f"exit {number}", role="CONTAINER"), task_id=f"t{number}"))
+            for task in made:
+                task.wait()
+        for number in range(2, 7):
+            role = "CONTAINER" if number % 2 else "SIGNAL_PROCESSING"
+            made.append(session.submit(sh(site, "true", role=role, name=f"n{number}"), task_id=f"t{number}"))
+        return [task.id for task in reversed(made)]
+
+    def test_pages_and_filters(self, session: c2d.Session, many: list[str]) -> None:
+        def ids(**chosen: Any) -> list[str]:
+            return [one.task_id for one in session.tasks(**chosen)]
+
+        assert ids() == many
+        assert ids(limit=3) == many[:3]
+        assert ids(limit=3, offset=5) == many[5:]
+        assert ids(states=(State.COMPLETED,)) == ["t0"]
+        assert ids(states=(State.COMPLETED, State.FAILED)) == ["t1", "t0"]
+        assert ids(role="SIGNAL_PROCESSING") == ["t6", "t4", "t2"]
+        assert ids(role="SIGNAL_PROCESSING", limit=1, offset=1) == ["t4"]
+        assert ids(resource=COMPUTE) == many
+        assert ids(resource="other") == []
+        (oldest,) = session.tasks(offset=6)
+        assert (oldest.state, oldest.role, oldest.name, oldest.owner) == ("COMPLETED", "CONTAINER", "", str(ALICE))
+
+    def test_by_age(self, site: TrialSite, session: c2d.Session, many: list[str]) -> None:
+        created = {name: site.alice.stat(f"{HOME}/out/{name}").created for name in many}
+        middle = created["t3"]
+        assert [one.task_id for one in session.tasks(since=middle)] == ["t6", "t5", "t4", "t3"]
+        assert [one.task_id for one in session.tasks(until=middle)] == ["t3", "t2", "t1", "t0"]
+
+    def test_facts_of_many_are_the_same_as_of_few(
+        self, session: c2d.Session, many: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from compute_to_data.client import finding
+
+        few = session.tasks()
+        monkeypatch.setattr(finding, "_FEW", 2)
+        assert session.tasks() == few
+
+
+def let_go(site: TrialSite, task: TaskHandle) -> None:
+    """Put the file ``go`` into the task's /outputs."""
+    vault = site.folder / "zone" / "vaults" / COMPUTE / task.collection[len("/tempZone/") :]
+    (outputs,) = vault.glob("*/outputs")
+    (outputs / "go").write_text("")
+
+
+def test_following_tells_each_word_once_while_it_runs(site: TrialSite, session: c2d.Session) -> None:
+    """The program goes on only after its first words were heard: they came while it ran."""
+    heard: list[tuple[str, bytes]] = []
+
+    def hear(stream: str, said: bytes) -> None:
+        heard.append((stream, said))
+        if said == b"one\n":
+            let_go(site, task)
+
+    script = "echo one; while [ ! -e /outputs/go ]; do sleep 0.02; done; echo two; echo bad >&2"
+    with site.working():
+        task = session.submit(sh(site, script))
+        states: list[State] = []
+        thread = threading.Thread(target=logs.follow, args=(task, hear, states.append))
+        thread.start()
+        thread.join(60)
+        assert not thread.is_alive()
+    assert b"".join(said for stream, said in heard if stream == "stdout") == b"one\ntwo\n"
+    assert b"".join(said for stream, said in heard if stream == "stderr") == b"bad\n"
+    assert states[-1] is State.COMPLETED
+    wait_until(lambda: "follow" not in task.status().other, "the wish to be gone")

@@ -1,0 +1,294 @@
+"""Which arrivals get a task, whose it is, and that a tag lends nobody's rights to anybody."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from support.site import ALICE, BOB, HOME, RODS, ZONE, TrialSite, wait_until
+
+from compute_to_data import arrivals
+from compute_to_data.errors import Refused, ZoneError
+from compute_to_data.model import Access, Avu, Collection, Entity, EntityKind, ReplicaStatus, User
+from compute_to_data.ports import Catalog
+from compute_to_data.record import State, TaskRecord
+
+SHARED = f"/{ZONE}/home/shared"
+INBOX = f"{HOME}/in"
+TEMPLATE = f"{HOME}/template.json"
+TAG = "irods::compute_to_data::trigger"
+STREAMS = {
+    "input_adapter": {"input_type": "file", "input_parameters": {"file_type": "stream", "stream_name": "STDIN"}},
+    "output_adapter": {
+        "output_type": "file",
+        "output_parameters": {"file_type": "stream", "stream_name": "STDOUT", "file_name": "copy"},
+    },
+}
+CLAIM = "irods::compute_to_data_task"
+
+
+class Lab:
+    """alice's tagged collection, and one that alice and bob share, in which both may write."""
+
+    def __init__(self, site: TrialSite) -> None:
+        self.site = site
+        self.rods: Catalog = self.site.zone.session(RODS)
+        self.alice, self.bob = self.site.alice, self.site.bob
+        self.alice.create_collection(INBOX)
+        self.site.storage.catalog.create_collection(SHARED, parents=True)
+        for user in (ALICE, BOB):
+            self.site.storage.catalog.set_access(SHARED, user, Access.OWN)
+        self.bob.create_collection(f"/{ZONE}/home/bob/out")
+
+    def template(self, collection: str = INBOX, output: str = f"{HOME}/out", **changes: Any) -> bytes:
+        document = self.site.request("/bin/cat", process=STREAMS)
+        return json.dumps(
+            {**document, "inputs": [{"arriving_in": collection}], "output_collection": output, **changes}
+        ).encode()
+
+    def tag(self, collection: str, template: str, catalog: Catalog | None = None) -> None:
+        (catalog or self.alice).annotate(Entity(EntityKind.COLLECTION, collection), add=[Avu(TAG, template)])
+
+    def take(self, logical_path: str, catalog: Catalog | None = None, **more: Any) -> Any:
+        return arrivals.take(catalog or self.alice, self.site.configuration, logical_path, **more)
+
+    def put(self, logical_path: str, catalog: Catalog | None = None, content: bytes = b"data") -> str:
+        (catalog or self.alice).write(logical_path, content)
+        return logical_path
+
+    def claims(self, logical_path: str) -> list[str]:
+        avus = self.alice.avus(Entity(EntityKind.DATA_OBJECT, logical_path))
+        return [avu.value for avu in avus if avu.attribute == CLAIM]
+
+    def tasks(self, collection: str = f"{HOME}/out", catalog: Catalog | None = None) -> list[str]:
+        children = (catalog or self.alice).children(collection)
+        return [child.logical_path for child in children if isinstance(child, Collection)]
+
+
+@pytest.fixture
+def lab(site: TrialSite) -> Lab:
+    lab = Lab(site)
+    lab.alice.write(TEMPLATE, lab.template())
+    lab.tag(INBOX, TEMPLATE)
+    return lab
+
+
+def test_an_arrival_gets_one_task_whose_input_it_is(lab: Lab) -> None:
+    path = lab.put(f"{INBOX}/a.dat")
+    submitted = lab.take(path)
+    record = TaskRecord(lab.alice, lab.site.configuration.attributes, submitted.collection, submitted.resource)
+    assert record.state() is State.QUEUED
+    assert record.sealed_owner() == ALICE
+    assert json.loads(lab.alice.read(record.request_path))["inputs"] == [{"object": path}]
+    assert lab.claims(path) == [submitted.task_id]
+    assert lab.take(path) is None, "the same arrival, told twice"
+    lab.alice.write(path, b"overwritten", force=True)
+    assert lab.take(path) is None, "overwriting is no new arrival"
+    assert lab.tasks() == [submitted.collection]
+
+
+def test_without_its_claim_it_arrives_again(lab: Lab) -> None:
+    path = lab.put(f"{INBOX}/a.dat")
+    first = lab.take(path)
+    (claim,) = [one for one in lab.alice.avus(Entity(EntityKind.DATA_OBJECT, path)) if one.attribute == CLAIM]
+    lab.alice.annotate(Entity(EntityKind.DATA_OBJECT, path), remove=[claim])
+    second = lab.take(path)
+    assert second is not None and second.task_id != first.task_id
+
+
+def test_its_task_runs_and_its_outputs_trigger_nothing(lab: Lab) -> None:
+    """Results arrive below the tagged collection itself: the worst place for a loop."""
+    lab.alice.write(TEMPLATE, lab.template(output=INBOX), force=True)
+    submitted = lab.take(lab.put(f"{INBOX}/a.dat"))
+    with lab.site.working():
+        facts = lab.site.ended(submitted)
+    assert facts["state"] == "COMPLETED", facts
+    assert lab.alice.read(f"{submitted.collection}/copy") == b"data"
+    for name in ("copy", "task.json", "ro-crate-metadata.json"):
+        assert lab.take(f"{submitted.collection}/{name}") is None
+    assert lab.tasks(INBOX) == [submitted.collection]
+
+
+def test_told_by_many_agents_at_once_it_is_taken_once(lab: Lab) -> None:
+    paths = [lab.put(f"{INBOX}/{number}.dat") for number in range(5)]
+    start, taken = threading.Barrier(4), []
+
+    def agent() -> None:
+        session = lab.site.zone.session(ALICE)
+        start.wait(30)
+        taken.extend(one for one in (lab.take(path, session) for path in paths) if one is not None)
+
+    agents = [threading.Thread(target=agent) for _ in range(4)]
+    for one in agents:
+        one.start()
+    for one in agents:
+        one.join(60)
+    assert sorted(one.collection for one in taken) == lab.tasks()
+    assert len(taken) == len(paths)
+    assert [len(lab.claims(path)) for path in paths] == [1] * len(paths)
+
+
+def test_where_nothing_arrives(lab: Lab) -> None:
+    lab.alice.create_collection(f"{INBOX}/below")
+    assert lab.take(lab.put(f"{INBOX}/below/a.dat")) is None, "subcollections have tags of their own"
+    assert lab.take(lab.put(f"{HOME}/a.dat")) is None
+    assert lab.take(f"{INBOX}/gone.dat") is None
+    assert lab.take(f"{INBOX}/below") is None
+    lab.alice.write(f"{INBOX}/t.json", lab.template())
+    lab.tag(INBOX, f"{INBOX}/t.json")
+    assert lab.take(f"{INBOX}/t.json") is None, "a template is brought up to date where it is"
+    assert lab.tasks() == []
+
+
+def test_what_is_not_at_rest_arrives_later(lab: Lab) -> None:
+    path = lab.put(f"{INBOX}/a.dat")
+    lab.site.zone.set_replica_status(path, 0, ReplicaStatus.INTERMEDIATE)
+    with pytest.raises(arrivals.BeingWritten):
+        lab.take(path)
+    empty = lab.put(f"{INBOX}/empty.dat", content=b"")
+    with pytest.raises(arrivals.BeingWritten):
+        lab.take(empty, written=True)
+    assert lab.take(empty) is not None, "iput of an empty file is an arrival"
+
+
+def test_a_worker_that_rests_loses_no_arrival(lab: Lab) -> None:
+    changed = replace(lab.site.configuration.worker, on_demand=False)
+    lab.site.configuration = replace(lab.site.configuration, worker=changed)
+    submitted = lab.take(lab.put(f"{INBOX}/a.dat"))
+    with lab.site.working():
+        assert lab.site.ended(submitted)["state"] == "COMPLETED"
+
+
+def test_a_refused_arrival_is_left_as_it_was(lab: Lab) -> None:
+    lab.alice.write(TEMPLATE, lab.template(resource="no_such_resource"), force=True)
+    path = lab.put(f"{INBOX}/a.dat")
+    before = lab.site.snapshot()
+    with pytest.raises(ZoneError, match="no_such_resource"):
+        lab.take(path)
+    assert lab.site.snapshot() == before
+    arrivals.note(lab.alice, lab.site.configuration, path, "why not")
+    entity = Entity(EntityKind.DATA_OBJECT, path)
+    assert Avu("irods::compute_to_data::arrival", "why not") in lab.alice.avus(entity)
+    lab.alice.write(TEMPLATE, lab.template(), force=True)
+    assert lab.take(path) is not None, "the next event, with the template mended"
+    assert not [avu for avu in lab.alice.avus(entity) if avu.attribute.endswith("::arrival")]
+
+
+WRONG = {
+    "no place": {"inputs": []},
+    "no inputs": {"inputs": {}},
+    "two places": {"inputs": [{"arriving_in": INBOX}, {"arriving_in": INBOX}]},
+    "another collection's": {"inputs": [{"arriving_in": f"{HOME}/other"}]},
+    "beside a word": {"inputs": [{"arriving_in": INBOX, "object": TEMPLATE}]},
+    "an output that is no path": {"output_collection": 1},
+    "an image that is not allowed": {"process": {"image": "no/such:1", "exec": "x"}},
+    "an input one may not read": {"inputs": [{"arriving_in": INBOX}, f"/{ZONE}/home/bob/x"]},
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_template_that_cannot_be_is_refused(lab: Lab, name: str) -> None:
+    lab.alice.write(TEMPLATE, lab.template(**WRONG[name]), force=True)
+    path = lab.put(f"{INBOX}/a.dat")
+    with pytest.raises((Refused, ZoneError)):
+        lab.take(path)
+    assert lab.claims(path) == []
+    assert lab.tasks() == []
+
+
+def test_a_template_is_no_request_by_itself(lab: Lab) -> None:
+    with pytest.raises(Refused, match="/inputs/0"):
+        lab.site.submit(json.loads(lab.template()))
+
+
+def written_by(lab: Lab, user: User, path: str, **changes: Any) -> str:
+    lab.site.zone.session(user).write(path, lab.template(SHARED, **changes))
+    return path
+
+
+def test_a_tag_does_not_borrow_rights(lab: Lab) -> None:
+    """bob tags the collection that alice also uses: with a document of his own that would have her
+    task read what only she may, and leave it where he may read it."""
+    lab.put(f"{HOME}/secret.dat")
+    lab.alice.create_collection(f"{SHARED}/out")
+    mine = written_by(
+        lab,
+        BOB,
+        f"{SHARED}/bobs.json",
+        inputs=[{"arriving_in": SHARED}, f"{HOME}/secret.dat"],
+        output_collection=f"{SHARED}/out",
+    )
+    lab.bob.set_access(mine, ALICE, Access.READ_OBJECT)
+    lab.tag(SHARED, mine, lab.bob)
+    path = lab.put(f"{SHARED}/a.dat")
+    with pytest.raises(Refused, match="belongs to bob#tempZone"):
+        lab.take(path)
+    assert lab.tasks(f"{SHARED}/out") == []
+
+
+def test_a_tag_does_not_turn_ones_own_documents_against_one(lab: Lab) -> None:
+    """bob tags the shared collection with something alice wrote for another purpose: a template for
+    another collection, or the record of a task she once ran."""
+    once = lab.take(lab.put(f"{INBOX}/once.dat"))
+    for document in (TEMPLATE, f"{once.collection}/task.json"):
+        entity = Entity(EntityKind.COLLECTION, SHARED)
+        lab.bob.annotate(entity, remove=[a for a in lab.bob.avus(entity) if a.attribute == TAG], add=[])
+        lab.tag(SHARED, document, lab.bob)
+        path = lab.put(f"{SHARED}/{len(document)}.dat")
+        with pytest.raises(Refused, match="arriving_in"):
+            lab.take(path)
+    assert lab.tasks() == [once.collection]
+
+
+@pytest.mark.parametrize("level", [Access.MODIFY_OBJECT, Access.OWN, Access.CREATE_METADATA])
+def test_a_template_that_another_could_write_does_not_count(lab: Lab, level: Access) -> None:
+    template = written_by(lab, ALICE, f"{HOME}/shared.json")
+    lab.tag(SHARED, template)
+    lab.alice.set_access(template, BOB, level)
+    path = lab.put(f"{SHARED}/a.dat")
+    with pytest.raises(Refused, match="bob#tempZone has"):
+        lab.take(path)
+    lab.alice.set_access(template, BOB, Access.READ_OBJECT)
+    assert lab.take(path) is not None
+
+
+def test_each_user_of_a_shared_collection_has_their_own(lab: Lab) -> None:
+    for catalog, user in ((lab.alice, ALICE), (lab.bob, BOB)):
+        home = f"/{ZONE}/home/{user.name}"
+        lab.tag(SHARED, written_by(lab, user, f"{home}/shared.json", output=f"{home}/out"), catalog)
+    alices, bobs = (lab.put(f"{SHARED}/{one.user.name}", one) for one in (lab.alice, lab.bob))
+    assert lab.take(alices).collection.startswith(f"{HOME}/out/")
+    assert lab.take(bobs, lab.bob).collection.startswith(f"/{ZONE}/home/bob/out/")
+
+
+def test_an_administrators_template_is_for_everybody(lab: Lab) -> None:
+    template = written_by(lab, RODS, f"/{ZONE}/home/rods/all.json", output=f"/{ZONE}/home/%(USER)s/out")
+    for user in (ALICE, BOB):
+        lab.site.storage.catalog.set_access(f"/{ZONE}/home/rods", user, Access.READ_OBJECT)
+        lab.site.storage.catalog.set_access(template, user, Access.READ_OBJECT)
+    lab.tag(SHARED, template, lab.bob)
+    submitted = lab.take(lab.put(f"{SHARED}/a.dat"))
+    assert submitted.collection.startswith(f"{HOME}/out/")
+    assert lab.alice.stat(f"{submitted.collection}/task.json").owner == ALICE
+    other = lab.take(lab.put(f"{SHARED}/b.dat", lab.bob), lab.bob)
+    assert other.collection.startswith(f"/{ZONE}/home/bob/out/")
+
+
+def test_tags_are_few(lab: Lab) -> None:
+    for number in range(9):
+        lab.tag(INBOX, f"{HOME}/none{number}")
+    with pytest.raises(Refused, match="bears 10"):
+        lab.take(lab.put(f"{INBOX}/a.dat"))
+
+
+def test_all_of_many_arrivals_run(lab: Lab) -> None:
+    paths = [lab.put(f"{INBOX}/{number:02}.dat", content=f"{number}".encode()) for number in range(20)]
+    submitted = [lab.take(path) for path in paths]
+    with lab.site.working():
+        for number, one in enumerate(submitted):
+            assert lab.site.ended(one)["state"] == "COMPLETED"
+            assert lab.alice.read(f"{one.collection}/copy") == f"{number}".encode()
+    wait_until(lambda: len(lab.tasks()) == len(paths), "all tasks")

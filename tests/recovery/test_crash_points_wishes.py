@@ -1,0 +1,110 @@
+"""The same as ``test_crash_points``, for a task that somebody follows, or cancels while it runs or while
+its results are made known: a worker dies wherever it changes something, the next one ends the task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from recovery import test_crash_points as plain
+from recovery.test_crash_points_lts import CHANGING, Diary
+from support.crashes import Fate
+from support.faults import StorageWithTroubledSessions, Troubled
+from support.site import COMPUTE, TrialSite
+
+from compute_to_data import supervision
+from compute_to_data.model import Avu, Entity, EntityKind
+from compute_to_data.roles import live
+from compute_to_data.submission import Submitted
+from compute_to_data.zones.embedded.audit import audit
+
+WORDS = "cat /inputs/*; echo 1 > /outputs/one"
+DEAF = f'trap "" TERM; {WORDS}; while :; do sleep 0.05; done'
+SOON = f"{WORDS}; sleep 0.15"
+WISH = Avu("irods::compute_to_data::cancel", "alice#tempZone", COMPUTE)
+FOLLOW = Avu("irods::compute_to_data::follow", "1")
+STEPS = CHANGING | {"prepare", "start", "stop"}
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Questions and looks come soon, so that a test of so many deaths ends soon."""
+    monkeypatch.setattr(supervision, "QUESTION_EVERY", 0.05)
+    monkeypatch.setattr(live, "_EVERY", 0.05)
+
+
+def _put(site: TrialSite, submitted: Submitted, avu: Avu) -> None:
+    site.alice.annotate(Entity(EntityKind.COLLECTION, submitted.collection), add=[avu])
+
+
+def _prepared(folder: Path, script: str, moment: str) -> tuple[TrialSite, Submitted]:
+    """A followed task; at the ``moment`` (an operation) somebody cancels it."""
+    tools = folder / "tools"
+    tools.mkdir(parents=True)
+    worker = {"stop_grace_seconds": 0, "attempts": 5}
+    site = TrialSite(folder, {"name": "process", "images": {"tools": str(tools)}}, "tools", worker=worker)
+    submitted = plain._submit(site, script)
+    _put(site, submitted, FOLLOW)
+
+    def cancel(original: Any, *args: Any) -> Any:
+        results = moment != "register" or any(one.logical_path.endswith("/one") for one in args[1])
+        if results:
+            _put(site, submitted, WISH)
+        return original(*args)
+
+    if moment == "register":
+        site.storage = StorageWithTroubledSessions(site.storage, register=cancel)  # type: ignore[assignment]
+    elif moment:
+        site.engine = Troubled(site.engine, **{moment: cancel})  # type: ignore[assignment]
+    return site, submitted
+
+
+def _places_to_die(folder: Path, script: str, moment: str) -> list[int]:
+    diary = Diary()
+    plain._die(*_prepared(folder, script, moment), diary)
+    assert "unregister" in diary.asked, "it was followed"
+    return [at for at, name in enumerate(diary.asked, 1) if name in STEPS]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("after", [False, True], ids=["before it takes effect", "after it took effect"])
+@pytest.mark.parametrize(
+    ("script", "moment"),
+    [(DEAF, "logs"), (SOON, "register"), (SOON, "")],
+    ids=["cancelled while it runs", "cancelled while results are registered", "followed only"],
+)
+def test_every_crash_point_is_recovered(tmp_path: Path, script: str, moment: str, after: bool) -> None:
+    died = 0
+    for at in _places_to_die(tmp_path / "first", script, moment):
+        fate = Fate(at, after)
+        site, submitted = _prepared(tmp_path / f"{at}", script, moment)
+        before = site.snapshot(without=submitted.collection)
+        plain._die(site, submitted, fate)
+        died += fate.dead
+        final = site.record(submitted).facts()["state"] in ("CANCELLED", "COMPLETED")
+        if moment and not final:
+            _put(site, submitted, WISH)  # it died before anybody asked for the end
+        _check(site, submitted, before, "CANCELLED" if moment else "COMPLETED", f"died at {fate.where} ({at})")
+    assert died > 15
+
+
+def _check(site: TrialSite, submitted: Submitted, before: object, expected: str, context: str) -> None:
+    with site.working():
+        facts = site.ended(submitted)
+    context = f"{context}: {facts}"
+    assert facts["state"] == expected, context
+    assert not {"cancel", "follow"} & set(facts), context
+    assert site.engine.jobs(site.worker()._scope) == (), context
+    assert site.leftovers(submitted) == [], context
+    assert audit(str(site.folder / "zone")) == [], context
+    contents = site.contents(submitted.collection)
+    assert not any("live" in name for name in contents), context
+    if "running_at" in facts and expected == "COMPLETED":
+        assert contents["STDOUT.txt"] == b"some input\n", context
+    if expected == "CANCELLED":
+        assert "cancelled by alice#tempZone" in facts["reason"], context
+        assert set(contents) <= {"task.json", "STDOUT.txt"}, context
+        assert site.snapshot(without=submitted.collection) == before, context
+    else:
+        assert contents["one"] == b"1\n", context

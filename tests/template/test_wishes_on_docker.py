@@ -1,0 +1,121 @@
+"""Cancelling and following with real containers, by somebody who has nothing but the catalog."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support.site import COMPUTE, TrialSite, wait_until
+
+from compute_to_data import offer, presence, submission
+from compute_to_data.configuration import Attributes
+from compute_to_data.errors import ComputeToDataError
+from compute_to_data.livelog import news
+from compute_to_data.model import Avu, Entity, EntityKind
+from compute_to_data.submission import Submitted
+from compute_to_data.zones.embedded.audit import audit
+
+pytestmark = pytest.mark.docker
+CANCEL = Avu("irods::compute_to_data::cancel", "alice#tempZone", COMPUTE)
+FOLLOW = Avu("irods::compute_to_data::follow", "1")
+DEAF = "trap '' TERM; echo began; while :; do sleep 0.1; done"
+STAMPED = "for i in 1 2 3 4 5 6 7 8 9 10; do echo line $i $(date +%s.%N); sleep 0.2; done"
+
+
+@pytest.fixture
+def docker_site(docker_answers: None, tmp_path: Path) -> TrialSite:
+    """A worker as sites have it: nobody rings its bell, and it gives jobs long to end."""
+    worker = {"poll_seconds": 2, "stop_grace_seconds": 30, "on_demand": False}
+    return TrialSite(tmp_path, {"name": "docker"}, "compute-to-data/base:bookworm", worker=worker)
+
+
+def from_afar(site: TrialSite, script: str, *wishes: Avu) -> Submitted:
+    """Submit with what the catalog says alone, then put wishes on the task."""
+    wait_until(lambda: site.alice.find(EntityKind.RESOURCE, "irods::compute_to_data::offer"), "the worker's offers")
+    configuration = offer.read(site.alice, Attributes())
+    submitted = submission.submit(site.alice, configuration, site.request("/bin/sh", "-c", script))
+    put(site, submitted, *wishes)
+    return submitted
+
+
+def put(site: TrialSite, submitted: Submitted, *wishes: Avu) -> None:
+    site.alice.annotate(Entity(EntityKind.COLLECTION, submitted.collection), add=wishes)
+
+
+def live(site: TrialSite, submitted: Submitted) -> bytes:
+    try:
+        return site.alice.read(f"{submitted.collection}/STDOUT.live.txt")
+    except ComputeToDataError:
+        return b""
+
+
+def check_nothing_is_left(site: TrialSite, submitted: Submitted, state: str) -> None:
+    facts = site.record(submitted).facts()
+    assert facts["state"] == state, facts
+    assert site.engine.jobs(presence.scope(site.configuration, "tempZone", COMPUTE)) == ()
+    assert not any("live" in name for name in site.contents(submitted.collection))
+    assert site.leftovers(submitted) == []
+    assert audit(str(site.folder / "zone")) == []
+
+
+def test_a_deaf_container_stops_soon(docker_site: TrialSite) -> None:
+    site = docker_site
+    with site.working():
+        submitted = from_afar(site, DEAF, FOLLOW)
+        wait_until(lambda: live(site, submitted) == b"began\n", "its first word")
+        began = time.monotonic()
+        put(site, submitted, CANCEL)
+        scope = presence.scope(site.configuration, "tempZone", COMPUTE)
+        wait_until(lambda: not site.engine.jobs(scope), "the container to be gone")
+        assert time.monotonic() - began < 1 + 2 + 1, "a question, the stop, removing it"
+        assert "cancelled by alice#tempZone" in site.ended(submitted)["reason"]
+    assert site.contents(submitted.collection)["STDOUT.txt"] == b"began\n"
+    check_nothing_is_left(site, submitted, "CANCELLED")
+
+
+def test_lines_arrive_within_a_second(docker_site: TrialSite) -> None:
+    site = docker_site
+    delays, seen = [], b""
+    with site.working():
+        submitted = from_afar(site, STAMPED + "; echo x > /outputs/x", FOLLOW)
+        asked = time.monotonic()
+        wait_until(lambda: site.record(submitted).facts()["state"] == "RUNNING", "the job to run")
+        assert time.monotonic() - asked < 2 + 1.5, "a poll, and starting it"
+        while site.record(submitted).facts()["state"] != "COMPLETED":
+            tail = live(site, submitted) or seen
+            new, seen = news(seen, tail), tail
+            delays += [time.time() - float(line.split()[2]) for line in new.splitlines()]
+            time.sleep(0.05)
+    assert len(delays) >= 9, "but for the last ones, which the final file has"
+    assert max(delays) < 1
+    print(f"delays of {len(delays)} lines: median {sorted(delays)[len(delays) // 2]:.3f} s, most {max(delays):.3f} s")
+    assert site.contents(submitted.collection)["STDOUT.txt"].startswith(seen)
+    check_nothing_is_left(site, submitted, "COMPLETED")
+
+
+@pytest.mark.parametrize("wishes", [(), (CANCEL,)], ids=["followed", "followed and cancelled"])
+def test_a_killed_worker_leaves_it_to_the_next(docker_site: TrialSite, wishes: tuple[Avu, ...]) -> None:
+    site = docker_site
+    command = [sys.executable, "-m", "compute_to_data.worker", "--configuration", str(site.configuration_file)]
+    with open(site.folder / "worker.log", "ab") as log:
+        first = subprocess.Popen([*command, "--resource", COMPUTE], stdout=log, stderr=log)
+    script = DEAF if wishes else "echo began; while [ ! -e /outputs/go ]; do sleep 0.05; done; echo over"
+    submitted = from_afar(site, script, FOLLOW)
+    wait_until(lambda: live(site, submitted) == b"began\n", "its first word")
+    first.kill()
+    first.wait()
+    put(site, submitted, *wishes)
+    assert offer.read(site.alice, Attributes()).allows(site.image), "what a killed worker said stays"
+    with site.working():
+        if not wishes:
+            assert live(site, submitted) == b"began\n"
+            outputs = next((site.folder / "zone" / "vaults" / COMPUTE).rglob("outputs"))
+            (outputs / "go").write_text("")
+        facts = site.ended(submitted)
+    assert facts["attempt"] == "1"
+    expected = b"began\n" if wishes else b"began\nover\n"
+    assert site.contents(submitted.collection)["STDOUT.txt"] == expected
+    check_nothing_is_left(site, submitted, "CANCELLED" if wishes else "COMPLETED")
