@@ -182,6 +182,17 @@ class ClientCatalog(Catalog, Protocol):
         data object that has a good replica with other bytes than the file's.
         """
 
+    def put_all(
+        self,
+        files: Sequence[tuple[str, str]],
+        *,
+        resource: str = "",
+        force: bool = False,
+        moved: Callable[[int], None] | None = None,
+    ) -> tuple[str, ...]:
+        """As :meth:`put`, for many pairs of a local file and a data object, one after the other or
+        in one go, whichever the zone is quicker at. When one fails, some or none of them are there."""
+
     def get(self, data_object: str, file: str, *, moved: Callable[[int], None] | None = None) -> str:
         """Read a good replica into a new local file, which is there when it is whole and its bytes
         are those of the catalog's checksum (where it has one; -314000); returns the checksum.

@@ -30,7 +30,7 @@ def silent(count: int) -> None:
 _BLOCK: Final = 1 << 20
 _STRIDE: Final = 1 << 24
 _NO_COPY_IN_THE_KERNEL: Final = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
-_ENDING: Final = ".c2d-partial"
+ENDING: Final = ".c2d-partial"
 
 
 class Digest:
@@ -99,7 +99,7 @@ def arriving(path: str) -> Iterator[BinaryIO]:
     """
     if os.path.lexists(path):
         raise _in_the_way(path)
-    partial = f"{_shortened(path)}.{secrets.token_hex(6)}{_ENDING}"
+    partial = f"{_shortened(path)}.{secrets.token_hex(6)}{ENDING}"
     try:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(partial, flags, 0o666)

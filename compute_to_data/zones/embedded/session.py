@@ -188,7 +188,18 @@ class EmbeddedSession:
         force: bool = False,
         moved: Callable[[int], None] | None = None,
     ) -> str:
-        return transfer.put(self._store, self._who, file, data_object, resource, force, moved or silent)
+        (checksum,) = self.put_all([(file, data_object)], resource=resource, force=force, moved=moved)
+        return checksum
+
+    def put_all(
+        self,
+        files: Sequence[tuple[str, str]],
+        *,
+        resource: str = "",
+        force: bool = False,
+        moved: Callable[[int], None] | None = None,
+    ) -> tuple[str, ...]:
+        return transfer.put_all(self._store, self._who, files, resource, force, moved or silent)
 
     def get(self, data_object: str, file: str, *, moved: Callable[[int], None] | None = None) -> str:
         return transfer.get(self._store, self._who, data_object, file, moved or silent)

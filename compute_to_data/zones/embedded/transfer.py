@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 from compute_to_data.errors import Code, zone_error
 from compute_to_data.zones import local_files
@@ -12,15 +13,25 @@ from compute_to_data.zones.embedded.store import Store, Who
 from compute_to_data.zones.local_files import Digest, Moved, silent
 
 
-def put(store: Store, who: Who, file: str, data_object: str, resource: str, force: bool, moved: Moved) -> str:
-    """As ``ClientCatalog.put``."""
-    with local_files.source(file) as source:
-        listeners = iter([moved])  # a second replica's bytes are not told
+def put_all(
+    store: Store, who: Who, files: Sequence[tuple[str, str]], resource: str, force: bool, moved: Moved
+) -> tuple[str, ...]:
+    """As ``ClientCatalog.put_all``: one transaction for all."""
+    wishes = [writing.Wish(data_object, _Put(file, moved)) for file, data_object in files]
+    return tuple(writing.make_objects(store, who, wishes, resource, force))
 
-        def make(physical_path: str) -> Digest:
-            return disk.copy_in(source, physical_path, next(listeners, silent))
 
-        return writing.make_object(store, who, data_object, make, resource, force)
+class _Put:
+    """Puts a person's file where it is told; further replicas' bytes are not told."""
+
+    def __init__(self, file: str, moved: Moved) -> None:
+        self._file = file
+        self._moved = moved
+
+    def __call__(self, physical_path: str) -> Digest:
+        moved, self._moved = self._moved, silent
+        with local_files.source(self._file) as source:
+            return disk.copy_in(source, physical_path, moved)
 
 
 def get(store: Store, who: Who, data_object: str, file: str, moved: Moved) -> str:

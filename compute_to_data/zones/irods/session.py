@@ -33,6 +33,8 @@ from compute_to_data.zones.names import check_in_zone
 
 PARALLEL = 4
 """Connections one call of many parts uses."""
+KEPT_BY_A_PERSON = 8
+"""Connections that a person's own session keeps: many files go over so many at a time."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -81,7 +83,7 @@ class IrodsSession:
             cause = f"{error.subject}: {error.cause}"
             raise zone_error(Code.CAT_INVALID_AUTHENTICATION, "not logged in", cause, accounts.LOG_IN) from error
         user = User(account.client_user, account.client_zone)
-        session = cls(Connections(account, str(user)), user)
+        session = cls(Connections(account, str(user), KEPT_BY_A_PERSON), user)
         try:
             session._ask(str(user), lambda connection: None)
         except (AccessDenied, NotFound) as error:
@@ -103,6 +105,18 @@ class IrodsSession:
         target = transfer.Target(data_object, resource, force)
         with self._telling_why(data_object), about(data_object):
             return transfer.put(self._connections, file, target, moved or silent)
+
+    def put_all(
+        self,
+        files: Sequence[tuple[str, str]],
+        *,
+        resource: str = "",
+        force: bool = False,
+        moved: Callable[[int], None] | None = None,
+    ) -> tuple[str, ...]:
+        return tuple(
+            self.put(file, data_object, resource=resource, force=force, moved=moved) for file, data_object in files
+        )
 
     def get(self, data_object: str, file: str, *, moved: Callable[[int], None] | None = None) -> str:
         with self._telling_why(data_object), about(data_object):
