@@ -9,6 +9,7 @@ loads this module.
 
 from __future__ import annotations
 
+_SENTENCE = "compute_to_data is not installed correctly; tell the administrator. (iRODS code -154000)"
 _told: list[BaseException] = []  # an agent says once in the server log what is wrong
 
 
@@ -22,7 +23,11 @@ def rule(function):  # type: ignore[no-untyped-def]  # typing would cost an impo
             if not _told:
                 _told.append(error)
                 callback.writeLine("serverLog", f"compute_to_data cannot be loaded: {type(error).__name__}: {error}")
-            callback.writeLine("stdout", "compute_to_data is not installed correctly; tell the administrator.")
+            callback.writeLine("stdout", _SENTENCE)
+            try:  # noqa: SIM105 - no imports; `irule -r` shows only what msiExit says, and it fails by design
+                callback.msiExit("-154000", _SENTENCE)
+            except (AttributeError, RuntimeError):  # an embedded zone has no msiExit
+                pass
             return -154000  # SYS_INTERNAL_ERR, as in core.py
         return rule_boundary.call(function, rule_args, callback, rei)
 

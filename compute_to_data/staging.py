@@ -97,6 +97,23 @@ def _members(catalog: Catalog, collection: str) -> list[DataObject]:
     return [child for child in catalog.children(collection) if isinstance(child, DataObject)]
 
 
+def tree(catalog: Catalog, collection: str) -> Iterator[DataObject]:
+    """All data objects below a collection, at any depth, each of which the user may read.
+
+    AccessDenied for one that they see and may not read; InvalidRequest for no collection.
+    """
+    if not isinstance(catalog.stat(collection), Collection):
+        raise InvalidRequest(collection, "is a data object, expected a collection")
+    pile = [collection]
+    while pile:
+        for child in catalog.children(pile.pop()):
+            if isinstance(child, Collection):
+                pile.append(child.logical_path)
+            else:
+                require(catalog, child.logical_path, Access.READ_OBJECT, "to use it as input")
+                yield child
+
+
 def eligible(catalog: Catalog, collection: str, claim: str) -> Iterator[DataObject]:
     """Members that bear no claim, by name."""
     require(catalog, collection, Access.MODIFY_OBJECT, "to claim its data objects as inputs")

@@ -7,20 +7,21 @@ would. Nothing is left behind by a submission that fails.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from compute_to_data import presence, reuse, selection, staging
-from compute_to_data.configuration import Configuration
+from compute_to_data import presence, reuse, secret, selection, staging
+from compute_to_data.configuration import Attributes, Configuration
 from compute_to_data.documents import formats, request
 from compute_to_data.documents.schema import read_json
 from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, NotFound, Refused
-from compute_to_data.model import Access, Entity, EntityKind, parent_of
+from compute_to_data.model import Access, Entity, EntityKind, parent_of, zone_of
 from compute_to_data.ports import Catalog
 from compute_to_data.record import State, TaskRecord, checked_task_id, new_task_id, require
 from compute_to_data.task import InputKind, InputReference, Task
 from compute_to_data.undo import Undo
+from compute_to_data.workload import WorkloadRecord
 
 
 @dataclass(frozen=True)
@@ -56,24 +57,24 @@ def submit(
 ) -> Submitted:
     """Accept a request in any of the formats (``documents.formats``) and queue it.
 
-    ``resource`` and ``output_collection``, where given, stand above what the document says;
-    ``image`` is for a format that names none. ``reuse_earlier``: an identical earlier task of this
-    user, if there is one with all its results (``reuse.find``), is what comes back. ``patient``:
-    queue it also where no worker is alive just now.
-    Raises Refused (InvalidRequest) or the zone's own error; then nothing was recorded.
+    ``resource``, ``output_collection`` and ``image``, where given, stand above what the document
+    says. ``reuse_earlier``: an identical earlier task of this user, if there is one with all its
+    results (``reuse.find``), is what comes back. ``patient``: queue it also where no worker is alive
+    just now. Raises Refused (InvalidRequest) or the zone's own error; then nothing was recorded.
     """
     task = understand(configuration, document, resource=resource, output_collection=output_collection, image=image)
     _admit(configuration, task)
+    chosen_id = checked_task_id(task_id) if task_id else new_task_id()
+    collection = f"{task.output_collection}/{chosen_id}"
+    if task.workload:
+        WorkloadRecord(catalog, configuration.attributes, task.workload, task.resource).of_its_task(task, collection)
     inputs = _authorise(catalog, configuration, task)
     choice = selection.choose(catalog, configuration, task, inputs, patient=patient)
     earlier = reuse.find(catalog, configuration, task, choice.role, inputs) if reuse_earlier else None
     if earlier is not None:
         why = f"reused: it computed the same from the same inputs, and ended {earlier.completed_at}"
         return Submitted(earlier.task_id, earlier.collection, earlier.resource, why, reused=True)
-    chosen_id = checked_task_id(task_id) if task_id else new_task_id()
-    record = TaskRecord(
-        catalog, configuration.attributes, f"{task.output_collection}/{chosen_id}", choice.resource.name
-    )
+    record = TaskRecord(catalog, configuration.attributes, collection, choice.resource.name)
     _record(record, task, choice)
     return Submitted(chosen_id, record.collection, choice.resource.name, choice.reason)
 
@@ -102,15 +103,20 @@ def _admit(configuration: Configuration, task: Task) -> None:
     """
     image = task.process.image if task.process else task.notebook.image if task.notebook else ""
     if image and configuration.allows(image) is None:
-        raise Refused(
-            f"image {image}",
-            "is not in this site's list of allowed images",
-            "Ask the administrator to add it to `images` in the configuration",
-        )
+        raise image_refused(image)
     for avu in task.metadata:
         if avu.attribute.startswith((configuration.attributes.prefix, configuration.attributes.claim)):
             raise InvalidRequest("/metadata", f"{avu.attribute} is an attribute that this product keeps for itself")
     configuration.effective_limits(task.limits, task.process.timeout_seconds if task.process else None)
+
+
+def image_refused(image: str) -> Refused:
+    """The refusal of an image that the site does not list."""
+    return Refused(
+        f"image {image}",
+        "is not in this site's list of allowed images",
+        "Ask the administrator to add it to `images` in the configuration",
+    )
 
 
 def _authorise(catalog: Catalog, configuration: Configuration, task: Task) -> Any:
@@ -124,30 +130,35 @@ def _authorise(catalog: Catalog, configuration: Configuration, task: Task) -> An
             if first is None:
                 raise staging.nothing_to_claim(reference.logical_path, claim)
             inputs = (*inputs, first)
+    secret.check(catalog, zone_of(task.output_collection), task.secrets)
     require(catalog, task.output_collection, Access.OWN, "to keep a task and its results there")
     return inputs
 
 
 def _record(record: TaskRecord, task: Task, choice: selection.Choice) -> None:
-    """Write the task down; the state comes last, since with it a worker may begin."""
+    facts = {
+        "task_id": record.task_id,
+        "name": task.name,
+        "role": choice.role,
+        "resource": choice.resource.name,
+        "choice": choice.reason,
+        "workload": task.workload,
+    }
+    record_sealed(record, recorded_document(task), lambda: record.move_to(State.QUEUED, facts))
+
+
+def record_sealed(record: TaskRecord, document: Mapping[str, Any], declare: Callable[[], None]) -> None:
+    """Write a request down where nobody else can change it; ``declare`` puts the state on it, last,
+    since with the state a worker may begin. AlreadyExists, or the zone's error: nothing is left."""
     catalog = record.catalog
-    content = json.dumps(recorded_document(task), indent=2, sort_keys=True, ensure_ascii=False).encode()
+    content = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False).encode()
     undo = Undo()
     try:
         catalog.create_collection(record.collection)
         undo.push(f"remove {record.collection}", lambda: catalog.remove(record.collection, recursive=True))
         catalog.write(record.request_path, content)
         _seal(record, content)
-        record.move_to(
-            State.QUEUED,
-            {
-                "task_id": record.task_id,
-                "name": task.name,
-                "role": choice.role,
-                "resource": choice.resource.name,
-                "choice": choice.reason,
-            },
-        )
+        declare()
     except AlreadyExists:
         undo.run()
         raise AlreadyExists(
@@ -200,17 +211,17 @@ def recorded_task(content: bytes, subject: str) -> Task:
     return request.parse(document)
 
 
-def again(catalog: Catalog, configuration: Configuration, collection: str) -> dict[str, Any]:
+def again(catalog: Catalog, attributes: Attributes, collection: str) -> dict[str, Any]:
     """The request that repeats a recorded task on the data objects it had, in our own format.
 
     What it claimed becomes that very data object, and a collection those that were in it then.
     Of a task that did not complete, which kept no claim, the request is as it was. NotFound when
     the task, or what it had claimed, is not there any more.
     """
-    record = TaskRecord(catalog, configuration.attributes, collection, "")
+    record = TaskRecord(catalog, attributes, collection, "")
     task = recorded_task(catalog.read(record.request_path), record.request_path)
     if record.state() is State.COMPLETED:
-        attribute = configuration.attributes.named("input")
+        attribute = attributes.named("input")
         avus = catalog.avus(Entity(EntityKind.COLLECTION, collection))
         used = [avu.value for avu in avus if avu.attribute == attribute]
         pinned = [one for reference in task.inputs for one in _pinned(record, reference, used)]

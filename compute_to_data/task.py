@@ -97,7 +97,8 @@ class RequestedLimits:
 class Task:
     """One requested computation. One of ``role`` and ``resource`` may be empty, never both;
     at most one of ``process`` and ``notebook`` is given: with neither, the role's own runs.
-    ``expected_outputs`` are names below ``/outputs`` that a successful run must leave."""
+    ``expected_outputs`` are names below ``/outputs`` that a successful run must leave; ``workload``
+    is the collection of the workload that it belongs to, or ''."""
 
     name: str
     role: str
@@ -108,4 +109,6 @@ class Task:
     notebook: Notebook | None = None
     limits: RequestedLimits = RequestedLimits()
     expected_outputs: tuple[str, ...] = ()
+    workload: str = ""
     metadata: tuple[Avu, ...] = ()
+    secrets: tuple[str, ...] = ()

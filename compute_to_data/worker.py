@@ -40,6 +40,7 @@ from compute_to_data.sign_of_life import HEARTBEAT_SECONDS, SignOfLife, signs
 from compute_to_data.staging import InUse
 from compute_to_data.supervision import QUESTION_EVERY, Detached, cancelled
 from compute_to_data.task import REQUEST_NAME
+from compute_to_data.tending import Tending
 
 log = logging.getLogger("compute_to_data.worker")
 
@@ -60,6 +61,7 @@ class Worker:
         self._bell = presence.Bell(configuration, storage.zone, resource)
         self._sign = SignOfLife(storage.catalog, configuration, resource)
         self._in_use = InUse()
+        self._tending = Tending(configuration, storage, engine, self._resource, self._scope)
         self._stopping = threading.Event()
         self._in_flight: dict[str, Future[bool]] = {}
         self._passed_over: set[str] = set()
@@ -87,6 +89,8 @@ class Worker:
         try:
             with ThreadPoolExecutor(self._configuration.worker.slots, "slot") as slots:
                 self._work(slots, on_demand)
+            if self._stopping.is_set():
+                self._tending.leave()
         finally:
             self._say_goodbye()
             self._bell.close()
@@ -121,6 +125,7 @@ class Worker:
     def _may_leave(self) -> bool:
         """Give up the lock, then look once more: a task queued while we held it had no reason
         to start another worker, one queued later finds the lock free."""
+        self._tending.leave()  # while what a worker left is ours to take away
         self._lock.release()
         if not self._waiting(1):
             return True
@@ -138,8 +143,13 @@ class Worker:
     def _waiting(self, most: int) -> list[str]:
         """The next queued tasks, oldest first, without those we hold or cannot make sense of."""
         known = {*self._in_flight, *self._passed_over}  # before asking: what ends meanwhile is no news
-        found = self._tasks(State.QUEUED, most + len(known))
-        return [one for one in found if one not in known][:most]
+        admitted: list[str] = []
+        for limit in (most + len(known), None):  # those without room may stand in front of all others
+            found = [one for one in self._tasks(State.QUEUED, limit) if one not in known]
+            admitted = self._tending.admitted(found, list(self._in_flight))
+            if len(admitted) >= min(most, len(found)):
+                break
+        return admitted[:most]
 
     def _tasks(self, state: State, limit: int | None = None) -> tuple[str, ...]:
         attribute = self._configuration.attributes.state
@@ -298,6 +308,7 @@ class Worker:
             resource=self._resource,
             scope=self._scope,
             in_use=self._in_use,
+            places=self._tending.places,
             stopping=self._stopping.is_set,
         )
 
@@ -312,6 +323,7 @@ class Worker:
         self._engine.check()
         self._sign.renew()
         offer.publish(self._storage.catalog, self._configuration, self._resource.name)
+        self._tending.tend(list(self._in_flight))
         self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
 
     def _say_goodbye(self) -> None:

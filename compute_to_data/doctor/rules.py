@@ -41,7 +41,7 @@ cached = getattr(getattr(package, "__spec__", None), "cached", None) or ""
 print(json.dumps({
     "rules": rules,
     "exported": list(getattr(core, "__all__", rules)),
-    "problem": getattr(core, "_problem", ""),
+    "problem": getattr(core, "_compute_to_data_problem", ""),
     "package": os.path.dirname(getattr(package, "__file__", None) or ""),
     "compiled": os.path.exists(cached),
 }))

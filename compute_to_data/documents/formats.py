@@ -48,23 +48,30 @@ def in_our_own(
 ) -> Any:
     """The document in our own format, for :func:`compute_to_data.documents.request.parse`.
 
-    What is given beside it stands above what it says; ``image`` is for a format that names
-    none, and refused beside another. ``roles``: the site's, with their settings.
+    What is given beside it stands above what it says. ``roles``: the site's, with their settings.
     """
     found = format_of(document)
     if found == KOTTA:
         return kotta_format.translate(
             document, resource=resource, output_collection=output_collection, image=image, roles=roles
         )
-    if image:
-        raise InvalidRequest(
-            f"image {words.quoted(image)}",
-            f"was given beside a document in {_CALLED[found]}, which says itself what to run",
-            "Write it into the document",
-        )
     if found == TRAINING:
-        return training_format.translate(document, resource, output_collection)
+        return _with_image(training_format.translate(document, resource, output_collection), image)
     if not isinstance(document, Mapping):
         return document
     overriding = {"resource": resource, "output_collection": output_collection}
-    return {**document, **{key: value for key, value in overriding.items() if value}}
+    return _with_image({**document, **{key: value for key, value in overriding.items() if value}}, image)
+
+
+def _with_image(document: dict[str, Any], image: str) -> dict[str, Any]:
+    """The request with another image, in the part of it that has one."""
+    if not image:
+        return document
+    for part in ("process", "notebook"):
+        if isinstance(document.get(part), Mapping):
+            return {**document, part: {**document[part], "image": image}}
+    raise InvalidRequest(
+        f"image {words.quoted(image)}",
+        "was given beside a request that has no process and no notebook whose image it could be",
+        "Add a notebook: {} stands for the role's own",
+    )

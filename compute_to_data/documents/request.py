@@ -25,7 +25,16 @@ from compute_to_data.task import (
     Task,
 )
 
-__all__ = ["document", "interpolate", "parse", "parse_process", "process_document", "resolve_arguments"]
+__all__ = [
+    "document",
+    "interpolate",
+    "limits",
+    "limits_document",
+    "parse",
+    "parse_process",
+    "process_document",
+    "resolve_arguments",
+]
 
 MAXIMUM_PATH_BYTES = 1087
 """iRODS's MAX_NAME_LEN of 1088 without the final NUL."""
@@ -52,9 +61,11 @@ def parse(document: Any) -> Task:
         output_collection=document["output_collection"],
         process=None if process is None else process_from(process),
         notebook=None if notebook is None else Notebook(**notebook),
-        limits=_limits(document.get("limits", {})),
+        limits=limits(document.get("limits", {})),
+        workload=document.get("workload", ""),
         expected_outputs=tuple(document.get("expected_outputs", ())),
         metadata=tuple(_avu(item) for item in document.get("metadata", ())),
+        secrets=tuple(document.get("secrets", ())),
     )
 
 
@@ -63,15 +74,16 @@ def document(task: Task) -> dict[str, Any]:
 
     What a task leaves to the role or the site is left out.
     """
-    limits = {name: getattr(task.limits, name) for name in _LIMITS}
     optional = {
         "name": task.name,
         "role": task.role,
         "resource": task.resource,
         "process": process_document(task.process) if task.process else None,
-        "limits": {name: value for name, value in limits.items() if value is not None},
+        "limits": limits_document(task.limits),
+        "workload": task.workload,
         "expected_outputs": list(task.expected_outputs),
         "metadata": [_avu_document(avu) for avu in task.metadata],
+        "secrets": list(task.secrets),
     }
     result: dict[str, Any] = {name: value for name, value in optional.items() if value}
     if task.notebook is not None:
@@ -88,8 +100,15 @@ def _input(item: Any) -> InputReference:
     return InputReference(InputKind(kind), logical_path)
 
 
-def _limits(limits: Mapping[str, Any]) -> RequestedLimits:
-    return RequestedLimits(**{name: _LIMITS[name](value) for name, value in limits.items()})
+def limits(document: Mapping[str, Any]) -> RequestedLimits:
+    """The limits that a document's ``limits`` ask for."""
+    return RequestedLimits(**{name: _LIMITS[name](value) for name, value in document.items()})
+
+
+def limits_document(asked: RequestedLimits) -> dict[str, Any]:
+    """The inverse of :func:`limits`: what is left to the site is left out."""
+    found = {name: getattr(asked, name) for name in _LIMITS}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _avu(item: Mapping[str, str]) -> Avu:

@@ -16,7 +16,7 @@ from compute_to_data.errors import Code, ComputeToDataError, OutOfReach
 from compute_to_data.model import Avu
 from compute_to_data.ports import Exit, Logs
 from compute_to_data.record import TaskRecord
-from compute_to_data.roles import ending, retain, sandbox, stage_in, stage_out
+from compute_to_data.roles import dataset, ending, retain, sandbox, stage_in, stage_out
 from compute_to_data.roles.execution import Bench, Ending, Execution
 from compute_to_data.roles.hooks import Program, RequiredAccess, Retention
 from compute_to_data.supervision import Detached
@@ -129,6 +129,8 @@ class Role(ABC):
         retain.receiving_root(execution)  # before anything runs: results that nobody could receive
         with execution.bench.in_use.using([one.logical_path for one in inputs]):
             stage_in.stage_in(execution, inputs)
+            if not execution.exited_before:
+                execution.sandbox = dataset.sandbox(execution)
             sandbox.run_in_sandbox(execution)
             execution.stop_if_cancelled()  # a worker killed just then may have ended the job for that
             sandbox.check(execution)

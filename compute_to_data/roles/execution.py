@@ -14,9 +14,10 @@ from compute_to_data.configuration import Configuration
 from compute_to_data.errors import NotFound, ReasonCode, ZoneError
 from compute_to_data.model import Avu, Resource
 from compute_to_data.outputs import OutputFile
-from compute_to_data.ports import Catalog, Engine, Exit, Job, Logs, Storage
+from compute_to_data.ports import Catalog, Engine, Exit, Job, Logs, Sandbox, Storage
 from compute_to_data.record import CANCEL, FOLLOW, State, TaskRecord
 from compute_to_data.roles.hooks import Program
+from compute_to_data.roles.places import Places
 from compute_to_data.staging import InUse, Staged
 from compute_to_data.supervision import cancelled
 from compute_to_data.task import Task
@@ -43,6 +44,7 @@ class Bench:
     resource: Resource
     scope: str
     in_use: InUse
+    places: Places
     stopping: Callable[[], bool]
 
 
@@ -81,6 +83,7 @@ class Execution:
         self.private = workspace.private_directory(bench.resource, record.collection, self.notes.token)
         self.exited_before = self.notes.get("exit") is not None
         self.staged: tuple[Staged, ...] = ()
+        self.sandbox: Sandbox | None = None
         self.stage_in_seconds = 0.0
         self.left_sandbox: float | None = None
         self.exit_status = ""

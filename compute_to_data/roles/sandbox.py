@@ -9,8 +9,9 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 
-from compute_to_data import launcher, outputs, supervision, workspace
+from compute_to_data import launcher, outputs, secret, supervision, workspace
 from compute_to_data.errors import (
     ComputeToDataError,
     EngineError,
@@ -19,9 +20,7 @@ from compute_to_data.errors import (
     ReasonCode,
     TaskFailed,
 )
-from compute_to_data.model import (
-    name_of,
-)
+from compute_to_data.model import name_of, zone_of
 from compute_to_data.ports import Exit, Image, Job
 from compute_to_data.record import State
 from compute_to_data.roles import live, metadata
@@ -59,6 +58,11 @@ def _run(execution: Execution) -> None:
     try:
         execution.exit = supervision.supervise(engine, job, watch, _ran(execution, started))
     except OutOfReach:
+        raise
+    except supervision.Detached:
+        if job.sandbox is not None:  # it ends with its worker, which is no fault of the task
+            engine.remove(job.task_id)
+            execution.notes.put(attempt=execution.notes.get("attempt") - 1)
         raise
     except ComputeToDataError:
         _collect_logs(execution, job)
@@ -117,6 +121,7 @@ def _job(execution: Execution) -> Job:
         inputs=tuple(staged.mount for staged in execution.staged),
         environment=program.environment,
         working_directory=program.working_directory,
+        sandbox=execution.sandbox,
     )
 
 
@@ -143,6 +148,7 @@ def _program(execution: Execution) -> Program:
 
 def _start(execution: Execution, job: Job) -> None:
     record = execution.record
+    secrets = secret.read(execution.bench.catalog, zone_of(record.collection), execution.task.secrets)
     attempt = (execution.notes.get("attempt") or 0) + 1
     allowed = execution.bench.configuration.worker.attempts
     if attempt > allowed:
@@ -153,7 +159,7 @@ def _start(execution: Execution, job: Job) -> None:
     execution.notes.put(attempt=attempt, image_digest=job.image.digest, began=[_boot(), time.monotonic()])
     execution.bench.engine.prepare(job.outputs)
     record.move_to(State.RUNNING, {"attempt": str(attempt), "image_digest": job.image.digest})
-    execution.bench.engine.start(job)
+    execution.bench.engine.start(replace(job, secrets=secrets))  # kept nowhere else
 
 
 def push_removals(execution: Execution) -> None:

@@ -10,7 +10,7 @@ import pytest
 from support.crates import violations
 from support.site import ALICE, BASE_IMAGE, COMPUTE, HOME, TrialSite
 
-from compute_to_data.crate import crate
+from compute_to_data.crate import crate, output_names
 from compute_to_data.model import DataObject, Replica, ReplicaStatus, User
 from compute_to_data.outputs import OutputFile, checksum_of
 from compute_to_data.ports import Exit, Image
@@ -134,3 +134,18 @@ def test_an_image_s_name_is_read_as_the_engine_reads_it() -> None:
         (image,) = [entity for entity in graph if entity["@type"] == "ContainerImage"]
         assert (image["name"], image.get("tag"), image["registry"]) == parts
         assert image["sha256"] == "a" * 64
+
+
+@pytest.mark.parametrize("count", [0, 1, len(AWKWARD)])
+def test_the_outputs_that_a_crate_names_can_be_read_from_it(count: int) -> None:
+    files = tuple(OutputFile(name, 7, checksum_of(b"content"), (0, 0)) for name in AWKWARD[:count])
+    described = outcome(outputs=files, inputs=(staged("an input"),))
+    assert output_names(crate(described)) == tuple(AWKWARD[:count])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", b"[]", b'{"@graph": 5}', b'{"@graph": [{"@id": "#run", "result": "x"}]}', b"\xff", b"[" * 9999],
+)
+def test_what_is_no_crate_of_ours_names_nothing(content: bytes) -> None:
+    assert output_names(content) is None

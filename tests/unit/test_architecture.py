@@ -22,12 +22,13 @@ FLOORS = [
     {"ports", "task"},
     {"documents"},
     {"configuration"},
-    {"record", "outputs", "workspace", "presence", "notes"},
-    {"staging", "supervision", "sign_of_life"},
+    {"record", "outputs", "workspace", "presence", "notes", "secret"},
+    {"staging", "supervision", "sign_of_life", "workload"},
     {"provenance", "selection", "offer"},
     {"crate"},
     {"reuse"},
     {"submission", "roles"},
+    {"workloads", "tending"},
     {"worker", "rule_boundary", "client", "arrivals"},
     {"dispatch", "rule"},
     {"policy_boundary"},
@@ -104,11 +105,12 @@ def _fresh_import(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_importing_the_rulebase_loads_nothing_but_itself() -> None:
-    loaded = _fresh_import("import compute_to_data.rulebase")
+@pytest.mark.parametrize("module", ["rulebase", "policies"])
+def test_what_every_agent_imports_loads_nothing_but_itself(module: str) -> None:
+    loaded = _fresh_import(f"import compute_to_data.{module}")
     assert loaded <= {
         "compute_to_data",
-        "compute_to_data.rulebase",
+        f"compute_to_data.{module}",
         "compute_to_data.rule",
         "__future__",
     }

@@ -25,6 +25,14 @@ class RecordingCallback:
         self.lines.append((where, text))
 
 
+class ServerCallback(RecordingCallback):
+    """One with ``msiExit``, which puts a sentence on the client's error stack and fails."""
+
+    def msiExit(self, code: str, text: str) -> None:
+        self.lines.append((code, text))
+        raise RuntimeError(f"[iRods__Error__Code:{code}]")
+
+
 @pytest.fixture
 def forgotten_package() -> Iterator[None]:
     """No module of the package is loaded while the test runs."""
@@ -83,6 +91,26 @@ def test_a_broken_package_leaves_core_working(tmp_path: Path, forgotten_package:
     assert len(told_log) == 1, "the server log is told once"
     assert "compute_to_data cannot be loaded" in told_log[0]
     assert [where for where, _ in callback.lines].count("stdout") == 2, "each caller is told"
+
+
+@pytest.mark.parametrize("breakage", ["it raises", "a module that a called rule needs is gone"])
+def test_a_broken_package_is_told_on_both_ways_to_the_user(
+    tmp_path: Path, forgotten_package: None, breakage: str
+) -> None:
+    _break(tmp_path, *BREAKAGES[breakage])
+    sys.path.insert(0, str(tmp_path))
+    callback = ServerCallback()
+    assert _load_core().container_dispatch(["a", "b", "c", "d", "e"], callback, None) == -154000
+    told = dict(callback.lines)
+    assert told["stdout"] == told["-154000"]
+    assert "tell the administrator" in told["stdout"] and "-154000" in told["stdout"]
+
+
+def test_the_guards_own_names_leave_an_administrators_alone(tmp_path: Path, forgotten_package: None) -> None:
+    _break(tmp_path, *BREAKAGES["it raises"])
+    sys.path.insert(0, str(tmp_path))
+    private = {name for name in vars(_load_core()) if name.startswith("_") and not name.startswith("__")}
+    assert private and all(name.startswith("_compute_to_data_") for name in private)
 
 
 def test_a_missing_package_leaves_core_working(forgotten_package: None) -> None:

@@ -88,11 +88,17 @@ def test_a_document_that_could_be_two_formats_is_refused_by_name(document: Any, 
     assert all(f'"{name}"' in error.cause for name in named)
 
 
-def test_an_image_beside_a_document_that_names_one_is_refused() -> None:
-    for folder, name in (("tasks", "stream"), ("training", "accepted")):
+def test_an_image_beside_a_document_stands_above_what_it_says() -> None:
+    for folder, name in (("tasks", "stream"), ("tasks", "notebook"), ("training", "accepted")):
         document = json.loads((EXAMPLES / folder / f"{name}.json").read_text("utf-8"))
-        assert understood(document, image="", resource="dsp_resc")
-        assert "debian:bookworm" in refusal(document).subject
+        task = understood(document, image="other:1", resource="dsp_resc")
+        named = task.process or task.notebook
+        assert named is not None
+        assert named.image == "other:1"
+
+
+def test_an_image_beside_a_request_that_runs_none_is_refused() -> None:
+    assert "other:1" in refusal({"role": "SIGNAL_PROCESSING"}, image="other:1").subject
 
 
 # What is understood

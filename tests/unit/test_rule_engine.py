@@ -106,6 +106,21 @@ def test_who_asks(zone: Zone) -> None:
     assert zone.agent.client_program == "irule"
 
 
+@pytest.mark.parametrize(
+    ("option", "privilege", "is_ours"),
+    [("compute-to-data", 5, True), ("compute-to-data", 3, False), ("iput", 5, False), ("compute-to-data", None, False)],
+)
+def test_a_workers_own_connection_is_known(
+    zone: Zone, monkeypatch: pytest.MonkeyPatch, option: str, privilege: int | None, is_ours: bool
+) -> None:
+    """Its name alone says nothing: any client may call itself so."""
+    told = sys.modules["session_vars"].get_map(SimpleNamespace(option=option, socket=-1))
+    if privilege is not None:
+        told["proxy_user"] = {"authentication_info": {"privilege_level": privilege}}
+    monkeypatch.setattr(sys.modules["session_vars"], "get_map", lambda rei: told)
+    assert Agent(zone.script, None).by_service is is_ours
+
+
 def test_a_client_that_hangs_up_is_noticed(zone: Zone) -> None:
     ours, client = socket.socketpair()
     with ours, client:
@@ -251,6 +266,19 @@ def test_a_failing_write_closes_and_removes_what_it_made(zone: Zone) -> None:
     names = [call[0] for call in zone.script.asked]
     assert names == ["msiDataObjCreate", "msiDataObjWrite", "msiDataObjClose", "msiDataObjUnlink"]
     assert zone.script.asked[0] == ("msiDataObjCreate", f"{HOME}/x", "destRescName=dsp", 0)
+
+
+def test_overwriting_is_done_where_it_was_asked_for_or_not_at_all(zone: Zone) -> None:
+    zone.rows["DATA_NAME"] = [replica("x"), replica("x", number=3)]
+    zone.rows["DATA_NAME"][1][2] = "lts"
+    zone.script.answers["msiDataObjOpen"] = lambda keys, _: [keys, 5]
+    zone.catalog.write(f"{HOME}/x", b"content", resource="lts", force=True)
+    assert zone.script.asked[0][1] == f"objPath={HOME}/x++++openFlags=O_WRONLYO_TRUNC++++replNum=3"
+    zone.script.asked.clear()
+    with pytest.raises(ZoneError) as caught:
+        zone.catalog.write(f"{HOME}/x", b"content", resource="elsewhere", force=True)
+    assert caught.value.code is Code.HIERARCHY_ERROR
+    assert not zone.script.asked
 
 
 def test_existing_data_objects_are_not_written_over(zone: Zone) -> None:

@@ -47,6 +47,7 @@ def examples(name: str) -> list[Any]:
         "configuration": "configurations",
         "settings": "settings",
         "session": "sessions",
+        "workload": "workloads",
     }
     folder = folders[name]
     return [json.loads(path.read_text("utf-8")) for path in sorted((EXAMPLES / folder).glob("*.json"))]

@@ -133,7 +133,7 @@ class AgentCatalog:
         if len(content) > _LARGEST:
             raise _not_an_agents(data_object, f"writing {len(content)} bytes")
         if existing is not None:
-            keys = f"objPath={data_object}++++openFlags=O_WRONLYO_TRUNC" + _key("rescName", resource)
+            keys = f"objPath={data_object}++++openFlags=O_WRONLYO_TRUNC" + _overwritten(existing, resource)
             with self._opened("msiDataObjOpen", keys, data_object) as descriptor:
                 self._write(descriptor, content, data_object)
         else:
@@ -228,6 +228,18 @@ def _key(name: str, value: str) -> str:
     if "++++" in value or "=" in value:
         raise zone_error(Code.SYS_RESC_DOES_NOT_EXIST, value, "no such resource")
     return f"++++{name}={value}" if value else ""
+
+
+def _overwritten(existing: DataObject, resource: str) -> str:
+    """The key of the replica to overwrite. A named resource without one would be passed over by
+    iRODS, which takes a replica elsewhere: -1803000."""
+    if not resource:
+        return ""
+    numbers = [replica.number for replica in existing.replicas if replica.root == resource]
+    if not numbers:
+        cause = f"it has no replica on {resource} to overwrite"
+        raise zone_error(Code.HIERARCHY_ERROR, existing.logical_path, cause, "Name no resource")
+    return f"++++replNum={numbers[0]}"
 
 
 def _check_readable(data_object: DataObject) -> None:

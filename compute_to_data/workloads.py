@@ -1,0 +1,209 @@
+"""Workloads and their tasks, as a person asks for them: everything happens in their own session.
+
+A workload is recorded by :func:`start`; its tasks are ordinary tasks, submitted by
+:func:`create_task` and followed, cancelled and fetched like any other. Nothing runs for a workload
+until it has a task.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from compute_to_data import selection, staging, submission
+from compute_to_data.configuration import Attributes, Configuration
+from compute_to_data.documents import request
+from compute_to_data.documents.interpolation import escaped
+from compute_to_data.documents.schema import problems, summary
+from compute_to_data.errors import InvalidRequest, NotFound
+from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind, name_of
+from compute_to_data.ports import Catalog
+from compute_to_data.record import CANCEL, State, TaskRecord, new_task_id, require
+from compute_to_data.submission import Submitted
+from compute_to_data.task import Task
+from compute_to_data.workload import DATASET, INSTANCES, STATE, Workload, WorkloadRecord, WorkloadState
+
+WORKLOADS = "workloads"
+"""The collection of a project that holds its workloads."""
+STDIN = "stdin"
+"""The collection of a workload that holds what its tasks read as standard input."""
+DEFAULT_ROLE = "CONTAINER"
+
+
+@dataclass(frozen=True)
+class Started:
+    """A recorded workload: its id, its collection, where its tasks will run and why there."""
+
+    workload_id: str
+    collection: str
+    resource: str
+    choice: str
+
+
+@dataclass(frozen=True)
+class Description:
+    """A workload as the catalog has it. ``tasks``: how many of its tasks are in which state."""
+
+    workload_id: str
+    collection: str
+    state: str
+    created: float
+    workload: Workload
+    tasks: Mapping[str, int] = field(default_factory=dict)
+
+
+def start(
+    catalog: Catalog,
+    configuration: Configuration,
+    project: str,
+    *,
+    image: str,
+    instances: int = 1,
+    dataset: str = "",
+    environment: Mapping[str, str] | None = None,
+    limits: Mapping[str, Any] | None = None,
+    role: str = "",
+    resource: str = "",
+    name: str = "",
+) -> Started:
+    """Record a workload below ``project``, a collection of the user's own.
+
+    ``dataset``: a collection that the tasks see, read-only, as ``/input``. ``limits``: as in a
+    task's request; of each task. Without ``role`` and ``resource`` a resource of the role
+    CONTAINER is chosen, at best the one that holds the dataset. Refused (InvalidRequest) or the
+    zone's own error; then nothing was recorded.
+    """
+    asked = Workload(image, instances, role or DEFAULT_ROLE, resource or "any", dataset, environment or {}, name=name)
+    document = {**asked.document(), **({"limits": dict(limits)} if limits else {})}
+    found = problems(document, "workload")
+    if found:
+        raise InvalidRequest(*summary(found))
+    if configuration.allows(image) is None:
+        raise submission.image_refused(image)
+    wanted = request.limits(limits or {})
+    configuration.effective_limits(wanted, None)
+    inputs = tuple(staging.tree(catalog, dataset)) if dataset else ()
+    require(catalog, project, Access.OWN, "to keep a workload and its results there")
+    where = Task(name, role or ("" if resource else DEFAULT_ROLE), resource, (), project)
+    choice = selection.choose(catalog, configuration, where, inputs)
+    workload = replace(asked, role=choice.role, resource=choice.resource.name, limits=wanted)
+    workload_id = f"w-{secrets.token_hex(6)}"
+    collection = f"{project}/{WORKLOADS}/{workload_id}"
+    record = WorkloadRecord(catalog, configuration.attributes, collection, workload.resource)
+    facts = {INSTANCES: str(instances), DATASET: dataset, "name": name}
+    catalog.create_collection(f"{project}/{WORKLOADS}", parents=True)
+    submission.record_sealed(record, workload.document(), lambda: record.declare(WorkloadState.STARTED, facts))
+    return Started(workload_id, collection, workload.resource, choice.reason)
+
+
+def _known(catalog: Catalog, attributes: Attributes, collection: str) -> tuple[WorkloadRecord, Workload]:
+    """A workload's record and what it says. NotFound when none is there that the user can see."""
+    record = WorkloadRecord(catalog, attributes, collection, "")
+    try:
+        workload = record.read()
+    except NotFound as error:
+        cause, remedy = "there is no such workload, or you may not read it", "See which there are: c2d workload list"
+        raise NotFound(f"workload {name_of(collection)}", cause, remedy, code=error.code) from None
+    record.resource = workload.resource
+    return record, workload
+
+
+def create_task(
+    catalog: Catalog,
+    configuration: Configuration,
+    collection: str,
+    command: Sequence[str],
+    *,
+    stdin: str = "",
+    name: str = "",
+    walltime_seconds: float | None = None,
+    environment: Mapping[str, str] | None = None,
+    task_id: str = "",
+) -> Submitted:
+    """Queue a task of a workload.
+
+    ``command``: its argument vector; no shell reads it. ``stdin``: a data object that it reads as
+    standard input (:func:`put_stdin` makes one). ``environment``: variables beside the workload's.
+    Errors as of :func:`~compute_to_data.submission.submit`.
+    """
+    if not command:
+        raise InvalidRequest("task", "names no program", "Write one after --: c2d task create W -- PROGRAM ARGUMENTS")
+    _, workload = _known(catalog, configuration.attributes, collection)
+    process: dict[str, Any] = {
+        "image": workload.image,
+        "exec": escaped(command[0]),
+        "argv": [escaped(word) for word in command[1:]],
+        "environment": {**workload.environment, **(environment or {})},
+    }
+    if walltime_seconds is not None:
+        process["timeout"] = walltime_seconds
+    if stdin:
+        stream = {"file_type": "stream", "stream_name": "STDIN"}
+        process["input_adapter"] = {"input_type": "file", "input_parameters": stream}
+    document = {
+        "workload": collection,
+        "output_collection": collection,
+        "role": workload.role,
+        "resource": workload.resource,
+        "inputs": [stdin] if stdin else [],
+        "process": process,
+        "limits": request.limits_document(workload.limits),
+        **({"name": name} if name else {}),
+    }
+    return submission.submit(catalog, configuration, document, task_id=task_id)
+
+
+def put_stdin(catalog: Catalog, attributes: Attributes, collection: str, content: bytes) -> str:
+    """Store what a task is to read as standard input; the data object to name to :func:`create_task`."""
+    _, workload = _known(catalog, attributes, collection)
+    catalog.create_collection(f"{collection}/{STDIN}", parents=True)
+    path = f"{collection}/{STDIN}/{new_task_id()}"
+    known = {resource.name: resource for resource in catalog.resources()}
+    here = known.get(workload.resource)
+    # iRODS takes a root by name only; elsewhere the worker replicates it.
+    catalog.write(path, content, resource=here.name if here and not here.parent else "")
+    return path
+
+
+def tasks(catalog: Catalog, attributes: Attributes, collection: str) -> tuple[str, ...]:
+    """The collections of a workload's tasks, the oldest first."""
+    return catalog.find(EntityKind.COLLECTION, attributes.state, within=collection)
+
+
+def listed(catalog: Catalog, attributes: Attributes, project: str) -> tuple[str, ...]:
+    """The collections of a project's workloads, the oldest first."""
+    return catalog.find(EntityKind.COLLECTION, attributes.named(STATE), within=f"{project}/{WORKLOADS}")
+
+
+def describe(catalog: Catalog, attributes: Attributes, collection: str) -> Description:
+    """All about a workload. NotFound for none."""
+    record, workload = _known(catalog, attributes, collection)
+    found = catalog.stat(record.request_path)
+    created = found.created if isinstance(found, DataObject) else 0.0
+    states: Counter[str] = Counter()
+    for state in State:
+        count = len(catalog.find(EntityKind.COLLECTION, attributes.state, state.value, within=collection))
+        if count:
+            states[state.value] = count
+    current = record.workload_state()
+    return Description(
+        name_of(collection), collection, current.value if current else "unknown", created, workload, dict(states)
+    )
+
+
+def stop(catalog: Catalog, attributes: Attributes, collection: str) -> tuple[str, ...]:
+    """Take no more tasks, and ask for the end of those that have not ended; returns their
+    collections. The worker then removes the sandboxes."""
+    record, workload = _known(catalog, attributes, collection)
+    wish = Avu(attributes.named(CANCEL), str(catalog.user), workload.resource)
+    record.declare(WorkloadState.STOPPED)
+    unfinished = []
+    for task in tasks(catalog, attributes, collection):
+        state = TaskRecord(catalog, attributes, task, workload.resource).state()
+        if state is not None and not state.is_final:
+            catalog.annotate(Entity(EntityKind.COLLECTION, task), add=[wish])
+            unfinished.append(task)
+    return tuple(unfinished)
