@@ -49,6 +49,9 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--env", action="append", default=[], type=_variable, metavar="KEY=VALUE", help="repeat for more"
     )
+    parser.add_argument(
+        "--secret", action="append", default=[], metavar="NAME", help="a secret, read as /run/secrets/NAME; repeat"
+    )
     parser.add_argument("--walltime", type=float, metavar="SECONDS", help="how long it may run")
     parser.add_argument("--memory", type=_bytes, metavar="BYTES", help="what it may use: 512m, 4g")
     parser.add_argument("--cpus", type=float, help="processors: 0.5, 2")
@@ -141,6 +144,8 @@ def request(call: Call) -> dict[str, Any]:
     }
     named = {"name": options.name, "resource": options.resource, "role": options.role}
     document.update({name: value for name, value in named.items() if value})
+    if options.secret:
+        document["secrets"] = options.secret
     if not options.resource and not options.role:
         document["role"] = "CONTAINER"
     return document
