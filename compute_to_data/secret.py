@@ -56,7 +56,7 @@ def _check(catalog: Catalog, path: str) -> None:
     try:
         found = catalog.stat(path)
     except NotFound:
-        raise NotFound(subject, "is not there", "Put it there with: c2d secret set") from None
+        raise NotFound(subject, "is not there", "Put it there with: c2d secret create") from None
     if not isinstance(found, DataObject):
         raise Refused(subject, "is a collection", "Remove it, and set the secret again")
     if found.owner != catalog.user:

@@ -34,7 +34,11 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.usage = f"{parser.prog} IMAGE [options] -- PROGRAM [ARGUMENT ...]"
     parser.add_argument("image", metavar="IMAGE", help="an image that the site allows")
     parser.add_argument(
-        "--input", action="append", default=[], metavar="PATH", help="a data object or collection; repeat for more"
+        "--input",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="a data object, a collection or a dataset (d-...); repeat for more",
     )
     parser.add_argument(
         "--output", dest="into", default="", metavar="COLLECTION", help="where results go; made if need be"
@@ -44,6 +48,9 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--name", default="", help="what you call the task")
     parser.add_argument(
         "--env", action="append", default=[], type=variable, metavar="KEY=VALUE", help="repeat for more"
+    )
+    parser.add_argument(
+        "--secret", action="append", default=[], metavar="NAME", help="a secret, read as /run/secrets/NAME; repeat"
     )
     limit_arguments(parser)
 
@@ -148,21 +155,28 @@ def request(call: Call) -> dict[str, Any]:
     }
     named = {"name": options.name, "resource": options.resource, "role": options.role}
     document.update({name: value for name, value in named.items() if value})
+    if options.secret:
+        document["secrets"] = options.secret
     if not options.resource and not options.role:
         document["role"] = "CONTAINER"
     return document
 
 
 def _input(session: Session, path: str) -> dict[str, str]:
+    """A dataset of the project, a data object or a collection as an input."""
+    from compute_to_data.client import datasets
+    from compute_to_data.client.manifest import DATASET_ID, FILES
     from compute_to_data.errors import NotFound
     from compute_to_data.model import Collection
 
+    if DATASET_ID.fullmatch(path):
+        return {"collection": f"{datasets.find(session, path)}/{FILES}"}
     logical_path = session.absolute(path)
     try:
         found = session.catalog.stat(logical_path)
     except NotFound as error:
         if os.path.exists(path):
-            remedy = f"{path} is a file of this computer: put it into the zone first, as with iput"
+            remedy = f"{path} is a file of this computer: put it into the zone first: c2d dataset upload, or iput"
             raise NotFound(logical_path, error.cause, remedy, code=error.code) from None
         raise
     return {"collection" if isinstance(found, Collection) else "object": logical_path}

@@ -277,3 +277,10 @@ def test_a_sandbox_that_is_lost_with_its_task_is_not_the_tasks_failure(mallory: 
         mallory.end(job)
     assert mallory.engine.started(job.task_id) is None
     assert mallory.answers(WHICH) != first
+
+
+def test_secrets_never_enter_a_warm_sandbox(mallory: Mallory, first: str) -> None:
+    secret = {"token": b"hush"}
+    assert mallory.answers(f"{WHICH}; cat /run/secrets/token", secrets=secret).split() != [first, "hush"]
+    assert mallory.answers("cat /run/secrets/token", secrets=secret) == "hush"
+    assert mallory.answers(f"{WHICH}; ls -A /run/secrets 2>/dev/null; true") == first
