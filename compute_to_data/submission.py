@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from compute_to_data import presence, selection, staging
+from compute_to_data import presence, secret, selection, staging
 from compute_to_data.configuration import Attributes, Configuration
 from compute_to_data.documents import formats, request
 from compute_to_data.documents.schema import read_json
 from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, NotFound, Refused
-from compute_to_data.model import Access, DataObject, Entity, EntityKind, parent_of
+from compute_to_data.model import Access, DataObject, Entity, EntityKind, parent_of, zone_of
 from compute_to_data.ports import Catalog
 from compute_to_data.record import State, TaskRecord, checked_task_id, new_task_id, require
 from compute_to_data.task import InputKind, InputReference, Task
@@ -141,6 +141,7 @@ def _authorise(catalog: Catalog, configuration: Configuration, task: Task) -> An
             if first is None:
                 raise staging.nothing_to_claim(reference.logical_path, claim)
             inputs = (*inputs, first)
+    secret.check(catalog, zone_of(task.output_collection), task.secrets)
     require(catalog, task.output_collection, Access.OWN, "to keep a task and its results there")
     return inputs
 
