@@ -1,5 +1,6 @@
 # make demo   the main job on an embedded zone, from nothing to a report
 # make test   everything that CI checks
+# make survive  300 tasks while workers, containers and a Docker daemon are killed (as root)
 # make bench  the figures in docs/performance.md
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,13 +8,16 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := $(shell find compute_to_data -name '*.py' -o -name '*.json') pyproject.toml
 
-.PHONY: demo test bench lint types wheel clean
+.PHONY: demo test survive bench lint types wheel clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/python -m compute_to_data.demo
 
 test: lint types $(VENV)/.wheel
 	$(BIN)/pytest tests
+
+survive: $(VENV)/.wheel
+	C2D_TEST_TASKS=300 $(BIN)/pytest tests/recovery/test_nothing_is_lost.py -q -s
 
 bench: $(VENV)/.wheel
 	$(BIN)/python tests/benchmarks/run.py

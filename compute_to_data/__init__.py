@@ -16,11 +16,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # as typing.TYPE_CHECKING, without the time that importing typing takes
     from typing import Any
 
+    from compute_to_data.client.functions import as_task
     from compute_to_data.client.session import Session, connect
     from compute_to_data.client.tasks import TaskHandle
     from compute_to_data.errors import ComputeToDataError
 
-__all__ = ["ComputeToDataError", "Session", "TaskHandle", "__version__", "connect"]
+__all__ = ["ComputeToDataError", "Session", "TaskHandle", "__version__", "as_task", "connect"]
 
 __version__ = "0.1.0"
 
@@ -28,6 +29,7 @@ _LIVES_IN = {
     "ComputeToDataError": "errors",
     "Session": "client.session",
     "TaskHandle": "client.tasks",
+    "as_task": "client.functions",
     "connect": "client.session",
 }
 

@@ -205,6 +205,11 @@ def parent_of(logical_path: str) -> str:
     return logical_path.rstrip("/").rpartition("/")[0] or "/"
 
 
+def zone_of(logical_path: str) -> str:
+    """The zone that ``logical_path`` is in: its first part."""
+    return logical_path.lstrip("/").partition("/")[0]
+
+
 def name_of(logical_path: str) -> str:
     """The last part of ``logical_path``."""
     return logical_path.rstrip("/").rpartition("/")[2]

@@ -40,7 +40,7 @@ _ATTRIBUTE = "irods::compute_to_data::trigger"
 
 _attribute: list[str] = []  # the site's, once it was looked up
 _being_written: set[str] = set()  # what this agent's client opened for writing, in tagged collections
-_registering: dict[str, int] = {}  # when a registration began, in Unix seconds
+_registering: dict[str, tuple[str, int]] = {}  # from which directory, and since when (Unix seconds)
 
 
 def _policy(follow: Callable[[list[Any], Any, Any], None]) -> Callable[[list[Any], Any, Any], int]:
@@ -167,24 +167,29 @@ def pep_api_data_obj_rename_post(arguments: list[Any], callback: Any, rei: Any) 
 
 @_policy
 def pep_api_phy_path_reg_pre(arguments: list[Any], callback: Any, rei: Any) -> None:
-    """``ireg`` begins. What it registers is made from now on."""
+    """``ireg`` begins. Afterwards its arguments name the last file instead of the directory."""
     import time
 
-    _registering[str(arguments[0].objPath)] = int(time.time())
+    directory = _keywords(arguments[0]).get("filePath", "")
+    _registering[str(arguments[0].objPath)] = (directory, int(time.time()))
 
 
 @_policy
 def pep_api_phy_path_reg_post(arguments: list[Any], callback: Any, rei: Any) -> None:
     """``ireg`` of a file, of a replica, or of a directory with all that is in it."""
     path = str(arguments[0].objPath)
-    since = _registering.pop(path, None)
-    keywords = arguments[0].condInput
-    if "collection" not in [str(keywords.key[number]) for number in range(keywords.len)]:
+    began = _registering.pop(path, None)
+    if "collection" not in _keywords(arguments[0]):
         _arrived([path], callback, rei)
-    elif since is not None and _is_tagged(callback, path, below=True):
+    elif began is not None and _is_tagged(callback, path, below=True):
         from compute_to_data import policy_boundary
 
-        policy_boundary.registered(callback, rei, path, since)
+        policy_boundary.registered(callback, rei, path, *began)
+
+
+def _keywords(struct: Any) -> dict[str, str]:
+    given = struct.condInput
+    return {str(given.key[number]): str(given.value[number]) for number in range(given.len)}
 
 
 def _opened(arguments: list[Any], callback: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from compute_to_data import arrivals, dispatch
 from compute_to_data.errors import ComputeToDataError
-from compute_to_data.model import DataObject, EntityKind
+from compute_to_data.model import DataObject, EntityKind, User
 from compute_to_data.record import TaskRecord
 from compute_to_data.rule_boundary import Site, sendable, site_of
 
@@ -25,9 +25,9 @@ def arrived(callback: Any, rei: Any, logical_path: str, written: bool) -> bool:
     return True if site.by_service else _take(site, logical_path, written)
 
 
-def registered(callback: Any, rei: Any, collection: str, since: int) -> None:
+def registered(callback: Any, rei: Any, collection: str, directory: str, since: int) -> None:
     """A directory was registered as ``collection``: what came with it into tagged collections is what
-    this user owns there and is not older than ``since`` (Unix seconds)."""
+    lies in the directory, belongs to this user and is not older than ``since`` (Unix seconds)."""
     site = _site(callback, rei)
     if site.by_service:
         return
@@ -35,8 +35,13 @@ def registered(callback: Any, rei: Any, collection: str, since: int) -> None:
     for tagged in site.catalog.find(EntityKind.COLLECTION, tag):
         if f"{tagged}/".startswith(f"{collection}/"):
             for child in site.catalog.children(tagged):
-                if isinstance(child, DataObject) and child.owner == site.catalog.user and child.created >= since:
+                if isinstance(child, DataObject) and _came_with(child, site.catalog.user, directory, since):
                     _take(site, child.logical_path, False)
+
+
+def _came_with(data_object: DataObject, user: User, directory: str, since: int) -> bool:
+    lies_there = any(one.physical_path.startswith(f"{directory.rstrip('/')}/") for one in data_object.replicas)
+    return lies_there and data_object.owner == user and data_object.created >= since
 
 
 def _site(callback: Any, rei: Any) -> Site:

@@ -259,6 +259,10 @@ class Image:
     aliases: frozenset[str] = frozenset()
 
 
+SECRETS = "/run/secrets"
+"""Where a job finds its secrets, each a file of its name."""
+
+
 @dataclass(frozen=True)
 class Mount:
     """One input file made visible, read-only, at ``target`` inside the sandbox."""
@@ -308,6 +312,9 @@ class Job:
     With a ``sandbox``, it sees its outputs as ``/output``, too, and may run where an earlier job of
     the same owner and workload ran: an engine that can do so saves the time to make a sandbox, and
     promises that nothing of the earlier job is left there. One that cannot runs it like any other.
+
+    ``secrets`` are values by name: the job reads them as files in :data:`SECRETS` (mode 0400, its own
+    account's), and once it has ended no engine keeps anything of them.
     """
 
     task_id: str
@@ -320,6 +327,7 @@ class Job:
     inputs: tuple[Mount, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     working_directory: str = ""
+    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     sandbox: Sandbox | None = None
 
 
@@ -380,8 +388,9 @@ class Engine(Protocol):
         """Ask it to end (SIGTERM), after ``grace`` seconds (an engine may round up to whole ones)
         make it; returns when it has ended. EngineOutOfReach when the engine holds no such job."""
 
-    def logs(self, task_id: str) -> Logs:
-        """What it wrote, bounded. EngineOutOfReach when the engine holds no such job."""
+    def logs(self, task_id: str, lines: int | None = None) -> Logs:
+        """What it wrote, bounded. With ``lines``, an engine that saves time with it gives no more than
+        so many last lines of both streams. EngineOutOfReach when the engine holds no such job."""
 
     def remove(self, task_id: str) -> None:
         """Afterwards nothing of the job is left in the engine; also when there never was one."""

@@ -59,21 +59,25 @@ def output_avus(attributes: Attributes, facts: tuple[Avu, ...], inputs: int) -> 
     return tuple(avu for avu in facts if avu.attribute not in kept_back)
 
 
+_CHANGES_NO_RESULT = frozenset({"name", "role", "resource", "inputs", "output_collection", "limits", "metadata"})
+"""What of a request does not count, or counts as what it came to."""
+
+
 def fingerprint(task: Task, role: str, inputs: Iterable[tuple[str, str]]) -> str:
     """What must be the same for two tasks of one image to compute the same: a SHA-256 in hex over
-    role, process or notebook with its parameters, expected outputs, and the inputs' names and
-    checksums. '' when a checksum is unknown, and for a workload's task, whose dataset it does not name.
+    role, the inputs' names and checksums, and all of the request but its name, places, limits and
+    metadata.
 
+    '' when a checksum is unknown, and for a task of a workload, which sees more than its inputs.
     What the image's name stood for, its digest, is a fact of its own: it is known only where the
-    task ran. Limits, name and metadata change no result.
+    task ran.
     """
     known = [list(one) for one in inputs]
     if task.workload or not all(checksum for _, checksum in known):
         return ""
-    document = request.document(task)
-    asked = {name: document[name] for name in ("process", "notebook", "expected_outputs") if name in document}
+    asked = {name: value for name, value in request.document(task).items() if name not in _CHANGES_NO_RESULT}
     asked.get("process", {}).pop("timeout", None)
-    return _digest({"version": 1, "role": role, "inputs": known, **asked})
+    return _digest({"version": 1, "role": role, "inputs": known, "asked": asked})
 
 
 def outputs_digest(outputs: Iterable[tuple[str, str]]) -> str:

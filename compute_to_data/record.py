@@ -52,6 +52,7 @@ class State(str, Enum):
 
 
 UNFINISHED = (State.STAGING_OUT, State.RUNNING, State.STAGING_IN)
+_FINAL = frozenset(state.value for state in State if state.is_final)
 
 CANCEL, FOLLOW = "cancel", "follow"
 """What people put on a task's collection while it is not finished: that it is to end (value: who
@@ -134,9 +135,12 @@ class TaskRecord:
         self._change(_dated(state, facts or {}), [self._avu(state)])
 
     def end_without_owner(self, storage: Storage, facts: Mapping[str, str]) -> None:
-        """Record FAILED with the service account's rights: the owner has no account any more."""
-        change = self._changed(storage.avus(self._entity), _dated(State.FAILED, facts), [self._avu(State.FAILED)])
-        storage.annotate(self._entity, **change)
+        """Record FAILED with the service account's rights, unless the task has ended: the owner has no
+        account any more."""
+        present = storage.avus(self._entity)
+        if any(avu.attribute == self.attributes.state and avu.value in _FINAL for avu in present):
+            return
+        storage.annotate(self._entity, **self._changed(present, _dated(State.FAILED, facts), [self._avu(State.FAILED)]))
 
     def decide(self, facts: Mapping[str, str]) -> None:
         """Record facts, all at once, without changing the state."""

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from compute_to_data import presence, reuse, selection, staging
+from compute_to_data import presence, reuse, secret, selection, staging
 from compute_to_data.configuration import Attributes, Configuration
 from compute_to_data.documents import formats, request
 from compute_to_data.documents.schema import read_json
 from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, NotFound, Refused
-from compute_to_data.model import Access, Entity, EntityKind, parent_of
+from compute_to_data.model import Access, Entity, EntityKind, parent_of, zone_of
 from compute_to_data.ports import Catalog
 from compute_to_data.record import State, TaskRecord, checked_task_id, new_task_id, require
 from compute_to_data.task import InputKind, InputReference, Task
@@ -58,10 +58,9 @@ def submit(
     """Accept a request in any of the formats (``documents.formats``) and queue it.
 
     ``resource``, ``output_collection`` and ``image``, where given, stand above what the document
-    says. ``reuse_earlier``: an identical earlier task of this
-    user, if there is one with all its results (``reuse.find``), is what comes back. ``patient``:
-    queue it also where no worker is alive just now.
-    Raises Refused (InvalidRequest) or the zone's own error; then nothing was recorded.
+    says. ``reuse_earlier``: an identical earlier task of this user, if there is one with all its
+    results (``reuse.find``), is what comes back. ``patient``: queue it also where no worker is alive
+    just now. Raises Refused (InvalidRequest) or the zone's own error; then nothing was recorded.
     """
     task = understand(configuration, document, resource=resource, output_collection=output_collection, image=image)
     _admit(configuration, task)
@@ -131,6 +130,7 @@ def _authorise(catalog: Catalog, configuration: Configuration, task: Task) -> An
             if first is None:
                 raise staging.nothing_to_claim(reference.logical_path, claim)
             inputs = (*inputs, first)
+    secret.check(catalog, zone_of(task.output_collection), task.secrets)
     require(catalog, task.output_collection, Access.OWN, "to keep a task and its results there")
     return inputs
 

@@ -111,3 +111,4 @@ class Task:
     expected_outputs: tuple[str, ...] = ()
     workload: str = ""
     metadata: tuple[Avu, ...] = ()
+    secrets: tuple[str, ...] = ()

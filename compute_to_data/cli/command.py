@@ -42,6 +42,31 @@ Run = Callable[[Call], int]
 """Does the work of a command; returns its exit code."""
 
 
+class LateParser(argparse.ArgumentParser):
+    """A command's parser, which is given its arguments when they are first asked for: making those
+    of all commands would be most of the time that one of them, or ``--help``, takes."""
+
+    def __init__(self, *, arguments: Arguments = lambda parser: None, **options: Any) -> None:
+        super().__init__(**options)
+        self._arguments: Arguments | None = arguments
+
+    def complete(self) -> None:
+        """Add the arguments, if they are not there yet."""
+        arguments, self._arguments = self._arguments, None
+        if arguments is not None:
+            arguments(self)
+
+    def parse_known_args(self, *rest: Any, **options: Any) -> Any:
+        """As the base class does."""
+        self.complete()
+        return super().parse_known_args(*rest, **options)
+
+    def format_help(self) -> str:
+        """As the base class does."""
+        self.complete()
+        return super().format_help()
+
+
 class Commands:
     """Where a noun's module puts its commands: at the top (``c2d status``), or below a word of
     their own (``c2d dataset upload``)."""
@@ -49,7 +74,9 @@ class Commands:
     def __init__(self, parser: argparse.ArgumentParser, words: Sequence[str] = ("c2d",)) -> None:
         self.words = tuple(words)
         self._parser = parser
-        self._below = parser.add_subparsers(metavar="COMMAND", title="commands", dest=f"command{len(words)}")
+        self._below = parser.add_subparsers(
+            metavar="COMMAND", title="commands", dest=f"command{len(words)}", parser_class=LateParser
+        )
 
     def add(
         self,
@@ -64,28 +91,31 @@ class Commands:
         """A command. ``help``: one line; ``example``: one that works as it stands, without ``c2d`` and
         the words before; ``arguments`` adds what it takes to its parser. ``takes_program``: what
         follows ``--`` is for a task's program, and comes as ``options.program``."""
-        words = (*self.words, name)
-        parser = self._below.add_parser(
+        self._below.add_parser(
             name,
             help=help,
             description=help,
             epilog=f"example:\n  {' '.join(self.words)} {example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
-            prog=" ".join(words),
+            prog=" ".join((*self.words, name)),
             allow_abbrev=False,
-        )
-        if arguments is not None:
-            arguments(parser)
-        # Of `c2d run`, --output is the collection: there, and only there, the form has one name.
-        taken = any("--output" in action.option_strings for action in parser._actions)
-        add_common(parser, argparse.SUPPRESS, names=("--format",) if taken else ("--output", "--format"))
-        parser.set_defaults(run=run, takes_program=takes_program)
+            arguments=lambda parser: _fill(parser, arguments),
+        ).set_defaults(run=run, takes_program=takes_program)
 
     def group(self, name: str, help: str) -> Commands:
         """A word with commands of its own below it."""
         words = (*self.words, name)
         parser = self._below.add_parser(name, help=help, description=help, prog=" ".join(words))
         return Commands(parser, words)
+
+
+def _fill(parser: argparse.ArgumentParser, arguments: Arguments | None) -> None:
+    """Add a command's arguments, and what every command has."""
+    if arguments is not None:
+        arguments(parser)
+    # Of `c2d run`, --output is the collection: there, and only there, the form has one name.
+    taken = any("--output" in action.option_strings for action in parser._actions)
+    add_common(parser, argparse.SUPPRESS, names=("--format",) if taken else ("--output", "--format"))
 
 
 def add_common(

@@ -6,7 +6,7 @@ import argparse
 from argparse import ArgumentParser
 from collections.abc import Iterator
 
-from compute_to_data.cli.command import Call, Commands
+from compute_to_data.cli.command import Call, Commands, LateParser
 
 _HINTS = {
     "bash": "bash: source <(c2d completion bash), or put that line into ~/.bashrc",
@@ -63,6 +63,8 @@ def nodes(
     parser: ArgumentParser, words: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], list[str], list[str]]]:
     """Every word of the command line: how one gets there, which words follow, which options."""
+    if isinstance(parser, LateParser):
+        parser.complete()
     below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     named = {name: found for action in below for name, found in action.choices.items()}
     choices = [

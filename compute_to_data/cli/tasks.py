@@ -73,7 +73,9 @@ def _submit_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--wait", action="store_true", help="wait for its end, and tell it by the exit code")
     parser.add_argument("--resource", default="", help="the compute resource, instead of the request's")
     parser.add_argument("--output-collection", default="", metavar="COLLECTION", help="where results go instead")
-    parser.add_argument("--image", default="", help="the image, for a format that names none (Kotta)")
+    parser.add_argument(
+        "--image", default="", help="another image than the request's, or the one where its format names none"
+    )
     parser.add_argument(
         "--reuse", action="store_true", help="take an identical task of yours that completed, if there is one"
     )
@@ -137,8 +139,6 @@ def _submit(call: Call) -> int:
         image=options.image,
         reuse=options.reuse,
     )
-    if task.is_reused:
-        call.out.note(f"taken instead of a new task: {task.id}, which computed the same from the same inputs")
     return _submitted(call, task)
 
 
@@ -158,7 +158,8 @@ def _submitted(call: Call, task: TaskHandle) -> int:
     """Say the id; wait, where that was asked for."""
     if not call.options.wait:
         status = task.status()
-        where = f"queued on {status.resource} ({status.choice}); results go to" if not task.is_reused else "results in"
+        reused = "reused: it computed the same earlier; results are in"
+        where = reused if task.is_reused else f"queued on {status.resource} ({status.choice}); results go to"
         call.out.note(f"{where} {task.collection}")
         call.out.result(status.document(), task.id)
         return 0
@@ -278,16 +279,14 @@ def _rerun(call: Call) -> int:
 
 
 def _show(call: Call) -> int:
-    status = found(call, call.options.task).status()
+    task = found(call, call.options.task)
+    status, request = task.status(), task.recorded_request()
     document = status.document()
     kept = ("task_id", "name", "state", "role", "resource", "image", "image_digest", "engine", "version")
     shown = {name: document[name] for name in (*kept, "inputs", "commands", "parameters")}
-    shown["repeat"] = f"c2d rerun {status.task_id}"
-    lines = [
-        ("task_id", status.task_id),
-        ("state", status.state.value),
-        *_made_of(document),
-        ("repeat", shown["repeat"]),
-    ]
-    call.out.facts(shown, lines)
+    shown |= {"request": request, "repeat": f"c2d rerun {status.task_id}"}
+    lines = [("task_id", status.task_id), ("state", status.state.value), *_made_of(document)]
+    if not status.inputs:  # it did not get as far as recording what it used
+        lines += [(f"input {kind}", path) for one in request["inputs"] for kind, path in one.items()]
+    call.out.facts(shown, [*lines, ("repeat", shown["repeat"])])
     return 0

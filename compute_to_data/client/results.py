@@ -97,7 +97,6 @@ def outputs(catalog: Catalog, collection: str) -> Mapping[str, Result]:
 
 def expected(catalog: Catalog, collection: str) -> tuple[str, ...]:
     """The names of the outputs that the task's crate lists; none without a crate."""
-
     try:
         return crate.output_names(catalog.read(f"{collection}/{CRATE_NAME}")) or ()
     except ZoneError:
@@ -139,7 +138,7 @@ def fetch(
     """
     target = os.path.join(os.path.abspath(directory), collection.rpartition("/")[2])
     wanted = {one.name: one for one in everything(catalog, collection)}
-    kept = _looked_over(target, wanted, force)
+    kept = sorted(_looked_over(target, wanted, force))
     todo = [one for name, one in sorted(wanted.items()) if name not in kept]
     total = sum(one.size for one in todo)
     _check_room(target, total)
@@ -152,12 +151,20 @@ def fetch(
         done += result.size
     moved(done, total)
     for name in (STDOUT_NAME, STDERR_NAME):
-        if name not in wanted and not os.path.exists(os.path.join(target, name)):
-            os.makedirs(target, exist_ok=True)
-            with open(os.path.join(target, name), "xb"):
-                fetched.append(name)
+        if name not in wanted:
+            (fetched if _make_empty(os.path.join(target, name)) else kept).append(name)
     missing = [name for name in expected(catalog, collection) if name not in wanted]
-    return Fetched(target, tuple(fetched), tuple(sorted(kept)), tuple(missing), tuple(damaged))
+    return Fetched(target, tuple(fetched), tuple(kept), tuple(missing), tuple(damaged))
+
+
+def _make_empty(file: str) -> bool:
+    """What the task has no log of is an empty file; False when something is there already."""
+    os.makedirs(os.path.dirname(file), exist_ok=True)
+    try:
+        with open(file, "xb"):
+            return True
+    except FileExistsError:
+        return False
 
 
 def _looked_over(target: str, wanted: Mapping[str, Result], force: bool) -> set[str]:

@@ -74,21 +74,28 @@ class Session:
 
     @cached_property
     def configuration(self) -> Configuration:
-        """What the site allows: images, roles, limits; its own file, else what its workers offer.
+        """What the site allows: images, roles, limits. The file that the person's settings name,
+        else what the zone's workers offer, else, on a server, its own file.
 
         Refused when no worker says what it would run.
         """
-        if self.site is not None:
+        if self.settings.site and self.site is not None:
             return self.site
         try:
             return offer.read(self.catalog, self.attributes)
         except Refused as error:
-            found = self.catalog.find(EntityKind.RESOURCE, self.attributes.role)
-            if not found:
-                remedy = "An administrator makes one: docs/administrators.md"
-                raise Refused(error.subject, "has no compute resource", remedy) from None
-            cause = f"no worker of {', '.join(sorted(found))} says what it would run"
-            raise Refused(error.subject, cause, error.remedy) from None
+            if self.site is not None:
+                return self.site  # a submission may start a worker there
+            raise self._nobody_offers(error) from None
+
+    def _nobody_offers(self, error: Refused) -> Refused:
+        found = self.catalog.find(EntityKind.RESOURCE, self.attributes.role)
+        if not found:
+            return Refused(
+                error.subject, "has no compute resource", "An administrator makes one: docs/administrators.md"
+            )
+        cause = f"no worker of {', '.join(sorted(found))} says what it would run"
+        return Refused(error.subject, cause, error.remedy)
 
     @property
     def attributes(self) -> Attributes:
@@ -151,6 +158,15 @@ class Session:
         that names none. Without an output collection anywhere it is :attr:`results`. With ``reuse``,
         an identical earlier task of one's own is returned instead, if there is one. Refused
         (InvalidRequest) or the zone's error: then there is no task.
+
+        >>> process = {"image": image, "exec": "sh", "argv": ["-c", "tr -d x < /inputs/a.txt > /outputs/b.txt"]}
+        >>> with c2d.connect() as session:
+        ...     inputs = [session.absolute("a.txt")]
+        ...     task = session.submit({"role": "CONTAINER", "inputs": inputs, "process": process})
+        ...     print(task.wait().state.value)
+        ...     print(task.results()["b.txt"].lines())
+        COMPLETED
+        ['abc']
         """
         from compute_to_data.client import tasks
 

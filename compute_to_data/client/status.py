@@ -123,7 +123,7 @@ _TEXTS = (
     "version",
     "moved_to",
 )
-_SAID_OTHERWISE = ("task_id", "resource", "started_at", "processing_seconds", "stage_in_seconds")
+_SAID_OTHERWISE = ("task_id", "resource", "started_at", *(f"{phase}_seconds" for phase in _PHASES.values()))
 
 
 def _facts(avus: Iterable[Avu], attributes: Attributes) -> dict[str, list[Avu]]:

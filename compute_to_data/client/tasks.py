@@ -13,6 +13,7 @@ from compute_to_data import selection, submission
 from compute_to_data.client import results
 from compute_to_data.client.status import TaskStatus, status_of
 from compute_to_data.configuration import Configuration
+from compute_to_data.documents import request
 from compute_to_data.errors import (
     AccessDenied,
     NotFound,
@@ -23,6 +24,7 @@ from compute_to_data.errors import (
 from compute_to_data.model import Access, Avu, Entity, EntityKind, name_of
 from compute_to_data.ports import Catalog
 from compute_to_data.record import CANCEL, State, require
+from compute_to_data.task import REQUEST_NAME
 
 if TYPE_CHECKING:
     from compute_to_data.client.session import Session
@@ -34,7 +36,17 @@ _CALL_AGAIN_SECONDS = 5.0
 
 
 class TaskHandle:
-    """One task of the zone, by its collection. Everything asks the zone anew."""
+    """One task of the zone, by its collection. Everything asks the zone anew.
+
+    >>> with c2d.connect() as session:
+    ...     process = {"image": image, "exec": "sh", "argv": ["-c", "echo hello; exit 3"]}
+    ...     task = session.submit({"role": "CONTAINER", "inputs": [], "process": process})
+    ...     status = task.wait()
+    ...     print(status.state.value, status.exit_status, status.reason_code)
+    ...     print(session.task(task.id[:8]).status().reason)
+    FAILED 3 nonzero_exit
+    program: exited with status 3...
+    """
 
     def __init__(self, session: Session, collection: str, catalog: Catalog | None = None) -> None:
         """``catalog``: an administrator's session on behalf of the task's owner; by default the
@@ -151,6 +163,11 @@ class TaskHandle:
     def request(self) -> dict[str, Any]:
         """The request that repeats the task on the very data objects it had (``submission.again``)."""
         return submission.again(self.catalog, self.session.attributes, self.collection)
+
+    def recorded_request(self) -> dict[str, Any]:
+        """The request as it was accepted, in our own format."""
+        path = f"{self.collection}/{REQUEST_NAME}"
+        return request.document(submission.recorded_task(self.catalog.read(path), path))
 
     def rerun(self) -> TaskHandle:
         """Submit the same again: a new task beside this one, on the data objects that this one had.

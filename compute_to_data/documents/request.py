@@ -65,6 +65,7 @@ def parse(document: Any) -> Task:
         workload=document.get("workload", ""),
         expected_outputs=tuple(document.get("expected_outputs", ())),
         metadata=tuple(_avu(item) for item in document.get("metadata", ())),
+        secrets=tuple(document.get("secrets", ())),
     )
 
 
@@ -82,6 +83,7 @@ def document(task: Task) -> dict[str, Any]:
         "workload": task.workload,
         "expected_outputs": list(task.expected_outputs),
         "metadata": [_avu_document(avu) for avu in task.metadata],
+        "secrets": list(task.secrets),
     }
     result: dict[str, Any] = {name: value for name, value in optional.items() if value}
     if task.notebook is not None:

@@ -12,6 +12,7 @@ from compute_to_data.errors import ConfigurationError, EngineError
 from compute_to_data.ports import Job
 
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_SECRET = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _VARIABLE = re.compile(r"[^=\0]+")
 
 
@@ -36,6 +37,9 @@ def job(job: Job) -> Job:
             raise EngineError(subject, f"{name!r} cannot be the name of an environment variable")
     for text in (*job.command, *job.environment, *job.environment.values(), job.working_directory):
         _check_text(subject, text)
+    for name in job.secrets:
+        if not _SECRET.fullmatch(name):
+            raise EngineError(subject, f"{name!r} cannot be the name of a secret")
     for mount in job.inputs:
         _check_input(mount.physical_path)
     return job

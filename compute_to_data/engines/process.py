@@ -2,8 +2,9 @@
 
 For trying out on a machine without Docker, with programs you trust. A job is a folder
 ``<state directory>/jobs/<task id>`` and a process group of its own, looked after by a runner
-(``process_runner.py``) that outlives the worker. Its paths ``/inputs/...``, ``/outputs`` and
-``/tmp`` are replaced, in arguments and in values of the environment, by the folder's own.
+(``process_runner.py``) that outlives the worker. Its paths ``/inputs/...``, ``/outputs``,
+``/tmp`` and ``/run/secrets/...`` are replaced, in arguments and in values of the environment, by the
+folder's own. Secrets lie in that folder, on the disk, until the job has ended.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from typing import Any
 
 from compute_to_data.engines import checks, process_runner
 from compute_to_data.errors import ConfigurationError, EngineError, EngineOutOfReach, ImageMissing
-from compute_to_data.ports import Exit, Image, Job, Logs
+from compute_to_data.ports import SECRETS, Exit, Image, Job, Logs
 
 # A path of the sandbox inside a longer text: not the end of another path, not a longer name.
-_SANDBOX_PATH = re.compile(r"(?<![\w./-])/(?:inputs?|outputs?|tmp)(?![\w-]|\.\w)")
+_SANDBOX_PATH = re.compile(r"(?<![\w./-])/(?:inputs?|outputs?|tmp|run/secrets)(?![\w-]|\.\w)")
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+_SECRETS = Path("root", SECRETS.lstrip("/"))
 _KILLED = 128 + signal.SIGKILL
 
 
@@ -109,6 +111,7 @@ class ProcessEngine:
                 raise FileNotFoundError(folder)
             if not _ended(folder, timeout):
                 return None
+            shutil.rmtree(folder / _SECRETS, ignore_errors=True)
             end = _exit_of(folder)
         except FileNotFoundError as error:  # there was none, or it was removed meanwhile
             raise EngineOutOfReach(f"task {task_id}", "the engine holds no job for it") from error
@@ -133,7 +136,7 @@ class ProcessEngine:
             _signal(folder, signal.SIGKILL)
             _ended(folder, None)
 
-    def logs(self, task_id: str) -> Logs:
+    def logs(self, task_id: str, lines: int | None = None) -> Logs:
         """As the port says. EngineError when there is no such job."""
         folder = self._folder(task_id)
         if not folder.is_dir():
@@ -191,6 +194,11 @@ def _write_request(folder: Path, job: Job, image: Path) -> None:
         link = root / mount.target.lstrip("/")
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(mount.physical_path)
+
+    (folder / _SECRETS).mkdir(parents=True, mode=0o700)
+    for name, value in job.secrets.items():
+        with open(os.open(folder / _SECRETS / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "wb") as secret:
+            secret.write(value)
 
     def real(text: str) -> str:
         return _SANDBOX_PATH.sub(lambda found: f"{root}{found.group()}", text)

@@ -1,6 +1,6 @@
 """What a running job has written so far, for whoever follows it: the only road is the catalog.
 
-Two small files lie beside the job's outputs and hold the last ``log_bytes`` of its streams. They are
+Two small files lie beside the job's outputs and hold the last lines of its streams. They are
 registered once, as data objects of the task's owner, with the size that they may reach; from then on
 each is replaced whole where it lies. A server reads what the file holds, up to the size it knows of:
 so a line is there at once, a reader never sees half a change, and the catalog is asked for nothing.
@@ -25,6 +25,8 @@ _EVERY = 0.25
 """Seconds between two looks at what the job has written."""
 _SHARE = 4
 """Looking may take one part in so many of the time: many bytes make looks rarer."""
+_LINES = 2000
+"""Lines of both streams that are looked at: an engine takes seconds to tell all of a flood."""
 _AFTER_TROUBLE = 5.0
 _NOTE = "live"
 _NAMES = (LIVE_STDOUT_NAME, LIVE_STDERR_NAME)
@@ -44,7 +46,7 @@ class LiveLogs:
             return math.inf
         before = time.monotonic()
         try:
-            self._put(self._execution.bench.engine.logs(self._execution.job_id))
+            self._put(self._execution.bench.engine.logs(self._execution.job_id, _LINES))
         except (ComputeToDataError, OSError) as error:
             self._complain(error)
             return _AFTER_TROUBLE

@@ -9,8 +9,9 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 
-from compute_to_data import launcher, outputs, supervision, workspace
+from compute_to_data import launcher, outputs, secret, supervision, workspace
 from compute_to_data.errors import (
     ComputeToDataError,
     EngineError,
@@ -19,9 +20,7 @@ from compute_to_data.errors import (
     ReasonCode,
     TaskFailed,
 )
-from compute_to_data.model import (
-    name_of,
-)
+from compute_to_data.model import name_of, zone_of
 from compute_to_data.ports import Exit, Image, Job
 from compute_to_data.record import State
 from compute_to_data.roles import live, metadata
@@ -149,6 +148,7 @@ def _program(execution: Execution) -> Program:
 
 def _start(execution: Execution, job: Job) -> None:
     record = execution.record
+    secrets = secret.read(execution.bench.catalog, zone_of(record.collection), execution.task.secrets)
     attempt = (execution.notes.get("attempt") or 0) + 1
     allowed = execution.bench.configuration.worker.attempts
     if attempt > allowed:
@@ -159,7 +159,7 @@ def _start(execution: Execution, job: Job) -> None:
     execution.notes.put(attempt=attempt, image_digest=job.image.digest, began=[_boot(), time.monotonic()])
     execution.bench.engine.prepare(job.outputs)
     record.move_to(State.RUNNING, {"attempt": str(attempt), "image_digest": job.image.digest})
-    execution.bench.engine.start(job)
+    execution.bench.engine.start(replace(job, secrets=secrets))  # kept nowhere else
 
 
 def push_removals(execution: Execution) -> None:

@@ -14,7 +14,7 @@ import pytest
 from compute_to_data.configuration import EngineSettings
 from compute_to_data.engines import open_engine
 from compute_to_data.engines.docker import sandbox
-from compute_to_data.errors import EngineError
+from compute_to_data.errors import EngineError, EngineOutOfReach
 from compute_to_data.model import User
 from compute_to_data.ports import Job, Sandbox
 from tests.adversarial.conftest import IMAGE, LIMITS, Attacker
@@ -261,4 +261,19 @@ def test_an_idle_sandbox_that_somebody_removed_is_no_loss(mallory: Mallory, firs
     folder = next((mallory.directory / "state" / "sandboxes").iterdir())
     client.remove_container(f"compute-to-data-warm-{folder.name}", force=True)
     client.close()
+    assert mallory.answers(WHICH) != first
+
+
+def test_a_sandbox_that_is_lost_with_its_task_is_not_the_tasks_failure(mallory: Mallory, first: str) -> None:
+    """Removed by somebody, or by a daemon that was started anew: the task can begin again."""
+    import docker
+
+    job = mallory.start("sleep", "60")
+    client = docker.APIClient()
+    folder = next((mallory.directory / "state" / "sandboxes").iterdir())
+    client.remove_container(f"compute-to-data-warm-{folder.name}", force=True)
+    client.close()
+    with pytest.raises(EngineOutOfReach, match="lost"):
+        mallory.end(job)
+    assert mallory.engine.started(job.task_id) is None
     assert mallory.answers(WHICH) != first

@@ -1,10 +1,15 @@
 """Figures on a real iRODS zone: the product beside its floor, in one run.
 
     C2D_TEST_IRODS_ENVIRONMENT_FILE=... python tests/benchmarks/real_zone.py [--files 5000] [--annotated 1000]
+    C2D_TEST_IRODS_ENVIRONMENT_FILE=... python tests/benchmarks/real_zone.py --policies /etc/irods/core.py
 
 The environment is a rodsadmin's, and the icommands must be installed; the tests' own zone harness
 makes a user, a resource and collections, and removes them. The floors: ``ireg -r`` of the same
 files, and one atomic metadata call after the other on one connection.
+
+``--policies`` measures what the policies cost an ``iput`` into a collection without a tag: it adds
+their lines to the server's core.py and takes them away again, in turns, and puts the file back at the
+end. The package must be where that core.py finds it. Nobody else should be using the zone.
 """
 
 from __future__ import annotations
@@ -13,9 +18,11 @@ import argparse
 import base64
 import hashlib
 import os
+import statistics
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +34,12 @@ from compute_to_data.model import Avu, Entity, EntityKind, Registration, User
 from compute_to_data.ports import Catalog
 
 CONTENT = b"x" * 100
+POLICIES = b"""
+try:
+    from compute_to_data.policies import *
+except BaseException:
+    pass
+"""
 CHECKSUM = f"sha2:{base64.b64encode(hashlib.sha256(CONTENT).digest()).decode()}"
 
 
@@ -93,12 +106,47 @@ def annotating(bench: Bench, data_objects: list[str], count: int) -> None:
     print(f"  {product / floor:.2f} times")
 
 
+def upload(collection: str, file: str, environment: dict[str, str]) -> float:
+    """Milliseconds of one ``iput``, with all that a process and a connection cost."""
+    subprocess.run(["ils", collection], check=True, env=environment, stdout=subprocess.DEVNULL)  # core.py is compiled
+    started = time.monotonic()
+    subprocess.run(["iput", file, f"{collection}/{uuid.uuid4().hex}"], check=True, env=environment)
+    return 1000 * (time.monotonic() - started)
+
+
+def policies(core: Path, rounds: int) -> None:
+    """``iput`` with and without the policies, in turns whose order changes."""
+    environment = {**os.environ, "IRODS_ENVIRONMENT_FILE": os.environ[ENVIRONMENT_VARIABLE]}
+    collection = f"c2d-policies-{uuid.uuid4().hex[:8]}"
+    subprocess.run(["imkdir", collection], check=True, env=environment)
+    without = core.read_bytes()
+    texts = {"without": without, "with": without + POLICIES}
+    seen: dict[str, list[float]] = {name: [] for name in texts}
+    try:
+        for number in range(rounds):
+            for name in sorted(texts, reverse=number % 2 == 0):
+                core.write_bytes(texts[name])
+                seen[name].append(upload(collection, __file__, environment))
+    finally:
+        core.write_bytes(without)
+        subprocess.run(["irm", "-rf", collection], check=True, env=environment)
+    medians = {name: statistics.median(times) for name, times in seen.items()}
+    for name, times in seen.items():
+        print(f"iput {name:8} policies: median {medians[name]:6.1f} ms of {len(times)}, least {min(times):6.1f} ms")
+    print(f"  x {medians['with'] / medians['without']:.3f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=5000)
     parser.add_argument("--annotated", type=int, default=1000)
     parser.add_argument("--hashed", action="store_true", help="also ireg -K, which reads the files")
+    parser.add_argument("--policies", type=Path, metavar="CORE.PY", help="only this: what the policies cost an iput")
+    parser.add_argument("--rounds", type=int, default=50, help="of --policies")
     given = parser.parse_args()
+    if given.policies:
+        policies(given.policies, given.rounds)
+        return
     zone = IrodsZoneUnderTest(os.environ[ENVIRONMENT_VARIABLE])
     try:
         bench = Bench(zone)

@@ -15,8 +15,9 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from support.site import ALICE, COMPUTE, HOME, TrialSite  # noqa: E402
 
-from compute_to_data import images, outputs, presence  # noqa: E402
+from compute_to_data import images, outputs, presence, workloads  # noqa: E402
 from compute_to_data.engines.docker import sandbox  # noqa: E402
 from compute_to_data.model import Avu, Entity, EntityKind, Registration  # noqa: E402
 from compute_to_data.ports import Job  # noqa: E402
@@ -142,6 +143,99 @@ def throughput(folder: Path) -> None:
                 time.sleep(0.02)
             worked += time.perf_counter() - began
     report("100 trivial tasks, 2 slots", 100 / spent, 100 / worked, "tasks/s", ">= 0.9")
+
+
+def workload(folder: Path) -> None:
+    """200 trivial tasks in a workload of 2: queued already, and submitted meanwhile by another process.
+
+    The floor is the sandboxed container of each by the plain API, 2 at a time; `docker run` of
+    each, with the client's own start and a network, is told beside it.
+    """
+    site = docker_site(folder)
+    floor = Floor(site)
+    place = folder / "floor"
+    place.mkdir()
+    os.chown(place, 65534, 65534)
+    started = workloads.start(site.alice, site.configuration, HOME, image=BASE_IMAGE, instances=2)
+    command_line = ["docker", "run", "--rm", BASE_IMAGE, *TRIVIAL]
+    floors, clients, queued, meanwhile = [], [], [], []
+    with ThreadPoolExecutor(2) as pool, site.working():
+        _tasks_of(site, started.collection, 4)
+        _await(site, 4)
+        for number in range(4):  # in turn, so that all meet the machine in the same moods
+            bodies = [floor.body(TRIVIAL, place) for _ in range(20)]
+            floors.append(20 / _timed(lambda bodies=bodies: list(pool.map(floor.run, bodies))))
+            runs = [command_line] * 8
+            clients.append(
+                8 / _timed(lambda runs=runs: list(pool.map(lambda one: subprocess.run(one, check=True), runs)))
+            )
+            done = 4 + 100 * number
+            _tasks_of(site, started.collection, 50)
+            queued.append(50 / _timed(lambda done=done: (_ring(site), _await(site, done + 50))))
+            with _submitter(site, started.collection, 50) as other:
+                meanwhile.append(50 / _timed(lambda done=done, other=other: (other.go(), _await(site, done + 100))))
+    print(f"  floor      {spread(floors)} tasks/s\n  docker run {spread(clients)} tasks/s")
+    print(f"  queued     {spread(queued)} tasks/s\n  meanwhile  {spread(meanwhile)} tasks/s")
+    report("200 tasks, workload of 2, queued", statistics.median(floors), statistics.median(queued), "tasks/s", ">= 5")
+    report("the same, submitted meanwhile", statistics.median(floors), statistics.median(meanwhile), "tasks/s", ">= 5")
+
+
+def _timed(action: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+def _tasks_of(site: TrialSite, collection: str, count: int) -> None:
+    for _ in range(count):
+        workloads.create_task(site.alice, site.configuration, collection, TRIVIAL)
+
+
+def _ring(site: TrialSite) -> None:
+    presence.call_worker(site.configuration, "tempZone", COMPUTE)
+
+
+def _await(site: TrialSite, count: int) -> None:
+    # Asked rarely, so that asking takes nothing from the two processors the work is done on.
+    while len(site.storage.tasks("irods::compute_to_data::state", "COMPLETED", COMPUTE)) < count:
+        time.sleep(0.02)
+
+
+SUBMITTER = """
+import sys
+from compute_to_data import configuration, presence, workloads
+from compute_to_data.model import User
+from compute_to_data.zones.embedded import EmbeddedZone
+
+file, zone, collection, count, *command = sys.argv[1:]
+site = configuration.load(file)
+alice = EmbeddedZone(zone).session(User("alice", "tempZone"))
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(int(count)):
+    workloads.create_task(alice, site, collection, command)
+    presence.call_worker(site, "tempZone", "dsp_resc")
+"""
+
+
+class _Submitter:
+    """A process that has imported everything, and submits when it is told to."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen([sys.executable, "-c", SUBMITTER, *arguments], **pipes)  # type: ignore[call-overload]
+        self.process.stdout.readline()
+
+    def go(self) -> None:
+        self.process.communicate("go\n")
+
+
+@contextmanager
+def _submitter(site: TrialSite, collection: str, count: int) -> Iterator[_Submitter]:
+    arguments = [str(site.configuration_file), str(site.folder / "zone"), collection, str(count), *TRIVIAL]
+    submitter = _Submitter(arguments)
+    with submitter.process:
+        yield submitter
 
 
 DIRECT = """
@@ -271,6 +365,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "register": registering,
     "trivial": trivial,
     "throughput": throughput,
+    "workload": workload,
     "filter": digital_filter,
 }
 

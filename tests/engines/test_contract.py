@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,10 +51,49 @@ def ended(engine: Engine, job: Job) -> Exit:
     return end
 
 
+READS_SECRETS = """
+import hashlib, os, sys
+path = sys.argv[1]
+status = os.stat(path)
+print(oct(status.st_mode & 0o7777), status.st_uid == os.geteuid(), hashlib.sha256(open(path, "rb").read()).hexdigest())
+"""
+
+
+def holding(folder: Path, value: bytes) -> list[str]:
+    """The files below a folder that hold a value."""
+    return [str(file) for file in folder.rglob("*") if file.is_file() and value in file.read_bytes()]
+
+
 class EngineContract:
     @pytest.fixture
     def bench(self) -> Bench:
         raise NotImplementedError
+
+    def test_a_job_reads_its_secrets_as_files_of_its_own(self, bench: Bench) -> None:
+        value = uuid.uuid4().hex.encode() + b"\0\xff"
+        command = ("python3", "-c", READS_SECRETS, "/run/secrets/TOKEN")
+        job = bench.started(*command, secrets={"TOKEN": value, "_2": b""})
+        assert value[:32].decode() not in repr(job)
+        assert ended(bench.engine, job).status == 0
+        assert bench.engine.logs(job.task_id).stdout.split() == [b"0o400", b"True", sha256(value).hexdigest().encode()]
+        assert holding(bench.directory, value) == [], "it has ended"
+
+    def test_the_last_lines_of_a_flood_are_told_soon(self, bench: Bench) -> None:
+        job = bench.started("sh", "-c", "seq 100000", limits=replace(bench.job("x").limits, log_bytes=1 << 20))
+        assert ended(bench.engine, job).status == 0
+        whole, last = bench.engine.logs(job.task_id), bench.engine.logs(job.task_id, 500)
+        assert last.stdout.endswith(b"\n99999\n100000\n")
+        assert whole.stdout.endswith(last.stdout) and len(whole.stdout) > 500_000
+        began = time.monotonic()
+        bench.engine.logs(job.task_id, 500)
+        assert time.monotonic() - began < 1
+
+    @pytest.mark.parametrize("name", ["../TOKEN", "a/b", "", "..", "1st", "a" * 65, "a\n"])
+    def test_a_name_that_leads_elsewhere_is_refused(self, bench: Bench, name: str) -> None:
+        job = bench.job("/bin/true", secrets={name: b"x"})
+        with pytest.raises(EngineError, match="name of a secret"):
+            bench.engine.start(job)
+        assert bench.engine.jobs(bench.resource) == ()
 
     def test_a_job_reads_its_inputs_and_writes_its_outputs(self, bench: Bench) -> None:
         source = bench.directory / "some input"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from dataclasses import replace
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 import pytest
 from support.site import ALICE, BOB, HOME, RODS, ZONE, TrialSite, wait_until
 
-from compute_to_data import arrivals
+from compute_to_data import arrivals, policy_boundary
 from compute_to_data.errors import Refused, ZoneError
-from compute_to_data.model import Access, Avu, Collection, Entity, EntityKind, ReplicaStatus, User
+from compute_to_data.model import Access, Avu, Collection, DataObject, Entity, EntityKind, ReplicaStatus, User
 from compute_to_data.ports import Catalog
 from compute_to_data.record import State, TaskRecord
+from compute_to_data.zones.embedded.agent import Callback, RuleExecutionInfo
 
 SHARED = f"/{ZONE}/home/shared"
 INBOX = f"{HOME}/in"
@@ -292,3 +294,75 @@ def test_all_of_many_arrivals_run(lab: Lab) -> None:
             assert lab.site.ended(one)["state"] == "COMPLETED"
             assert lab.alice.read(f"{one.collection}/copy") == f"{number}".encode()
     wait_until(lambda: len(lab.tasks()) == len(paths), "all tasks")
+
+
+class Server:
+    """An agent of alice's, as a policy finds itself in one; what it logs."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.rei = RuleExecutionInfo(lab.site.zone, ALICE, lab.site.configuration)
+        self.log: list[str] = []
+        self.callback = Callback(lambda where, text: self.log.append(f"{where}: {text}"))
+
+    def arrived(self, logical_path: str, *, written: bool = False) -> bool:
+        return policy_boundary.arrived(self.callback, self.rei, logical_path, written=written)
+
+
+def test_a_policy_queues_what_has_arrived_and_wakes_the_worker(lab: Lab) -> None:
+    server = Server(lab)
+    with lab.site.working():
+        assert server.arrived(lab.put(f"{INBOX}/a.dat"))
+        (collection,) = lab.tasks()
+        record = TaskRecord(lab.alice, lab.site.configuration.attributes, collection, "dsp_resc")
+        wait_until(lambda: record.state() is State.COMPLETED, "the task's end")
+    assert not server.arrived(lab.put(f"{INBOX}/empty.dat", content=b""), written=True)
+    assert server.log == []
+
+
+def test_a_policy_tells_the_log_and_the_data_object_why_there_is_no_task(lab: Lab) -> None:
+    lab.alice.write(TEMPLATE, lab.template(resource="no_such_resource"), force=True)
+    path, server = lab.put(f"{INBOX}/a.dat"), Server(lab)
+    assert server.arrived(path), "nothing more will come of it"
+    (line,) = server.log
+    assert line.startswith(f"serverLog: compute_to_data: {path} has arrived and gets no task")
+    notes = [avu for avu in lab.alice.avus(Entity(EntityKind.DATA_OBJECT, path)) if avu.attribute.endswith("::arrival")]
+    assert len(notes) == 1 and "no_such_resource" in notes[0].value
+
+
+def test_where_the_owner_cannot_be_told_the_log_is(lab: Lab) -> None:
+    """alice puts into bob's data object: she may not annotate it any more when she is done."""
+    lab.tag(SHARED, f"{HOME}/none.json")
+    path = lab.put(f"{SHARED}/b.dat", lab.bob)
+    lab.bob.set_access(path, ALICE, Access.READ_OBJECT)
+    server = Server(lab)
+    assert server.arrived(path)
+    assert len(server.log) == 1
+
+
+def test_what_a_worker_does_arrives_nowhere(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, server = lab.put(f"{INBOX}/a.dat"), Server(lab)
+    real = policy_boundary.site_of
+    monkeypatch.setattr(policy_boundary, "site_of", lambda *given: replace(real(*given), by_service=True))
+    assert server.arrived(path)
+    policy_boundary.registered(server.callback, server.rei, INBOX, "/", 0)
+    assert lab.tasks() == []
+
+
+def test_what_came_with_a_registered_directory(lab: Lab) -> None:
+    lab.alice.create_collection(f"{INBOX}/below")
+    lab.tag(f"{INBOX}/below", TEMPLATE)
+    older, new = lab.put(f"{INBOX}/older.dat"), lab.put(f"{INBOX}/new.dat")
+    lab.put(f"{HOME}/elsewhere.dat")
+    found = lab.alice.stat(new)
+    assert isinstance(found, DataObject)
+    server, directory = Server(lab), found.replicas[0].physical_path
+    policy_boundary.registered(server.callback, server.rei, INBOX, directory, int(found.created))
+    assert lab.tasks() == [], "it lies beside, not in it"
+    physical = os.path.dirname(directory)
+    policy_boundary.registered(server.callback, server.rei, f"{INBOX}/n", physical, int(found.created))
+    assert lab.tasks() == [], "a collection whose name begins alike"
+    policy_boundary.registered(server.callback, server.rei, HOME, physical, int(found.created) + 1)
+    assert lab.tasks() == [], "older than the registration"
+    policy_boundary.registered(server.callback, server.rei, HOME, physical, 0)
+    assert len(lab.claims(older)) == len(lab.claims(new)) == 1
+    assert len(lab.tasks()) == 2

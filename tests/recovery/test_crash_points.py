@@ -35,14 +35,16 @@ def _die(site: TrialSite, submitted: Submitted, fate: Fate) -> None:
     catalog = Doomed(site.storage.on_behalf_of(site.alice.user), fate)
     record = site.record(submitted, catalog)  # type: ignore[arg-type]
     task = recorded_task(site.alice.read(record.request_path), record.request_path)
+    worker = site.worker()
     bench = Bench(
         configuration=site.configuration,
         catalog=catalog,  # type: ignore[arg-type]
         storage=Doomed(site.storage, fate),  # type: ignore[arg-type]
         engine=Doomed(site.engine, fate, spared=frozenset({"name"})),  # type: ignore[arg-type]
         resource=next(one for one in site.alice.resources() if one.name == COMPUTE),
-        scope=site.worker()._scope,
+        scope=worker._scope,
         in_use=InUse(),
+        places=worker._tending.places,
         stopping=lambda: False,
     )
     with contextlib.suppress(Died):

@@ -30,7 +30,7 @@ from compute_to_data.submission import Submitted
 from compute_to_data.zones.embedded.audit import audit
 
 pytestmark = pytest.mark.docker
-TASKS = int(os.environ.get("C2D_TEST_TASKS", "60"))
+TASKS = int(os.environ.get("C2D_TEST_TASKS", "40"))
 SEED = int(os.environ.get("C2D_TEST_SEED", "0")) or random.randrange(1, 1 << 32)
 CLAIM = "irods::compute_to_data_task"
 KILLED = {"137", "143"}

@@ -32,6 +32,10 @@ PATIENCE = 60.0
 """Seconds after which a test gives up waiting for an event; never a wait by itself."""
 
 
+WAITS = "echo > /outputs/started; while [ ! -e /outputs/go ]; do sleep 0.02; done; rm /outputs/go /outputs/started"
+"""A script that runs until :meth:`TrialSite.let_go`, and at most for its task's walltime."""
+
+
 class TrialSite:
     """demoResc, and dsp_resc with the role CONTAINER; alice and bob; one allowed image."""
 
@@ -125,6 +129,22 @@ class TrialSite:
         record = self.record(submitted, catalog)
         wait_until(lambda: (record.state() or State.QUEUED).is_final, f"the end of {submitted.collection}")
         return {**record.facts(), "collection": submitted.collection}
+
+    def outputs(self, submitted: Submitted) -> Path:
+        """Wait until a task that WAITS runs; where its outputs lie."""
+        found: list[Path] = []
+
+        def runs() -> bool:
+            task = self.folder / "zone" / "vaults" / COMPUTE / submitted.collection[len(f"/{ZONE}/") :]
+            found[:] = [one.parent for one in task.glob("*/outputs/started")]
+            return bool(found)
+
+        wait_until(runs, f"{submitted.collection} to run")
+        return found[0]
+
+    def let_go(self, submitted: Submitted) -> None:
+        """A task that WAITS goes on."""
+        (self.outputs(submitted) / "go").touch()
 
     def contents(self, collection: str, catalog: Catalog | None = None) -> dict[str, bytes]:
         """Every data object below a collection, by its name relative to it."""

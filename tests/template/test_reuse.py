@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.site import BASE_IMAGE, BOB, COMPUTE, HOME, TrialSite
 
-from compute_to_data import submission
+from compute_to_data import provenance, submission
 from compute_to_data.errors import NotFound
 from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind
 from compute_to_data.ports import Catalog
@@ -191,6 +192,13 @@ def test_the_fingerprint_stands_on_the_record_alone(site: TrialSite, ran: dict[s
     on_output = {avu.attribute for avu in site.alice.avus(Entity(EntityKind.DATA_OBJECT, f"{ran['collection']}/n"))}
     assert f"{PREFIX}::image_digest" in on_output
     assert not on_output & {f"{PREFIX}::fingerprint", f"{PREFIX}::outputs_digest"}
+
+
+def test_a_workload_s_task_has_no_fingerprint_since_it_sees_more_than_its_inputs(site: TrialSite) -> None:
+    task = submission.understand(site.configuration, count(site))
+    assert provenance.fingerprint(task, "CONTAINER", [("a.txt", "sha2:x=")])
+    assert not provenance.fingerprint(replace(task, workload=f"{HOME}/w"), "CONTAINER", [("a.txt", "sha2:x=")])
+    assert not provenance.fingerprint(task, "CONTAINER", [("a.txt", "")])
 
 
 # Running it again

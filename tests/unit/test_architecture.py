@@ -22,7 +22,7 @@ FLOORS = [
     {"ports", "task"},
     {"documents"},
     {"configuration"},
-    {"record", "outputs", "workspace", "presence", "notes"},
+    {"record", "outputs", "workspace", "presence", "notes", "secret"},
     {"staging", "supervision", "sign_of_life", "workload"},
     {"provenance", "selection", "offer"},
     {"crate"},

@@ -37,7 +37,7 @@ class Agent:
         self.queries: list[str] = []
         self.log: list[str] = []
         self.passed_on: list[tuple[str, bool]] = []
-        self.registered: list[tuple[str, int]] = []
+        self.registered: list[tuple[str, str, int]] = []
         self.at_rest = True
 
     def msiMakeGenQuery(self, columns: str, condition: str, query: Any) -> Any:
@@ -72,9 +72,7 @@ def agent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Agent]:
     (tmp_path / "site.json").write_text('{"zone": {"kind": "irods"}}')
     importlib.reload(policies)  # an agent begins with nothing in mind
     monkeypatch.setattr(policy_boundary, "arrived", agent.arrived)
-    monkeypatch.setattr(
-        policy_boundary, "registered", lambda _, __, path, since: agent.registered.append((path, since))
-    )
+    monkeypatch.setattr(policy_boundary, "registered", lambda _, __, *given: agent.registered.append(given))
     yield agent
     importlib.reload(policies)
 
@@ -165,8 +163,9 @@ def test_a_registered_directory_is_looked_through_from_when_it_began(agent: Agen
     assert not agent.registered, "without a beginning nothing is new"
     agent.call("phy_path_reg_pre", directory)
     agent.call("phy_path_reg_post", directory)
-    ((path, since),) = agent.registered
-    assert path == IN and since > 1700000000
+    assert not agent.log
+    ((path, outside, since),) = agent.registered
+    assert (path, outside) == (IN, "/outside") and since > 1700000000
 
 
 @pytest.mark.parametrize("collection", ["/z/it's", "/z/back\\slash"])

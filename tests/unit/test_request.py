@@ -211,6 +211,7 @@ def tasks(draw: st.DrawFn) -> Task:
         ),
         expected_outputs=tuple(draw(st.lists(expected_names, max_size=3))),
         metadata=tuple(draw(st.lists(avus, max_size=3, unique=True))),
+        secrets=tuple(draw(st.lists(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,63}", fullmatch=True), unique=True))),
     )
 
 

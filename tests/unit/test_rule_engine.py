@@ -106,6 +106,21 @@ def test_who_asks(zone: Zone) -> None:
     assert zone.agent.client_program == "irule"
 
 
+@pytest.mark.parametrize(
+    ("option", "privilege", "is_ours"),
+    [("compute-to-data", 5, True), ("compute-to-data", 3, False), ("iput", 5, False), ("compute-to-data", None, False)],
+)
+def test_a_workers_own_connection_is_known(
+    zone: Zone, monkeypatch: pytest.MonkeyPatch, option: str, privilege: int | None, is_ours: bool
+) -> None:
+    """Its name alone says nothing: any client may call itself so."""
+    told = sys.modules["session_vars"].get_map(SimpleNamespace(option=option, socket=-1))
+    if privilege is not None:
+        told["proxy_user"] = {"authentication_info": {"privilege_level": privilege}}
+    monkeypatch.setattr(sys.modules["session_vars"], "get_map", lambda rei: told)
+    assert Agent(zone.script, None).by_service is is_ours
+
+
 def test_a_client_that_hangs_up_is_noticed(zone: Zone) -> None:
     ours, client = socket.socketpair()
     with ours, client:

@@ -16,7 +16,7 @@ from docker.errors import APIError, DockerException, NotFound
 from requests.exceptions import RequestException
 
 from compute_to_data.engines import checks
-from compute_to_data.engines.docker import images, sandbox
+from compute_to_data.engines.docker import confidential, images, sandbox
 from compute_to_data.engines.docker import settings as docker_settings
 from compute_to_data.engines.docker.connection import connect, remove_container
 from compute_to_data.engines.docker.host import check_host
@@ -69,8 +69,8 @@ class DockerEngine:
             except NotFound as error:
                 remedy = f"load or build it on this host: docker pull {image}"
                 raise ImageMissing(f"image {image}", "the engine does not hold it", remedy) from error
-        self._volumes[found["Id"]] = images.volumes(found)
-        return images.image(image, found)
+            self._volumes[found["Id"]] = images.volumes(found)
+            return images.image(image, found)
 
     def prepare(self, outputs: str) -> None:
         """As the port says; where the worker is root, the directory is the jobs' account's."""
@@ -89,8 +89,16 @@ class DockerEngine:
             runtime=self._settings.runtime,
             volumes=self._volumes[job.image.digest],
         )
-        name = container_name(job.task_id)
-        with asking_about(f"task {job.task_id}"):
+        body["HostConfig"]["Mounts"] += confidential.put(job, self._account)
+        try:
+            self._create_and_start(body, job.task_id)
+        finally:
+            confidential.discard(job.task_id)
+        self._log_bytes[job.task_id] = job.limits.log_bytes
+
+    def _create_and_start(self, body: dict[str, Any], task_id: str) -> None:
+        name = container_name(task_id)
+        with asking_about(f"task {task_id}"):
             self._create(body, name)
             try:
                 self._docker().start(name)
@@ -99,7 +107,6 @@ class DockerEngine:
                 with suppress(DockerException, RequestException):
                     self._docker().remove_container(name, force=True, v=True)
                 raise
-        self._log_bytes[job.task_id] = job.limits.log_bytes
 
     def _create(self, body: dict[str, Any], name: str) -> None:
         """A container of that name that never started is what a lost worker left: replaced."""
@@ -140,17 +147,17 @@ class DockerEngine:
                 if not timed_out(error):
                     raise
             state = self._inspect(task_id)["State"]
-        if state["StartedAt"] == _NEVER:
-            raise EngineOutOfReach(f"task {task_id}", "its container was never started", "start the job again")
-        if state["Running"]:
-            return None
-        return Exit(
-            status=state["ExitCode"],
-            out_of_memory=state["OOMKilled"],
-            started=_seconds(state["StartedAt"]),
-            finished=_seconds(state["FinishedAt"]),
-            certain=state["ExitCode"] != _UNKNOWN,
-        )
+            if state["StartedAt"] == _NEVER:
+                raise EngineOutOfReach(f"task {task_id}", "its container was never started", "start the job again")
+            if state["Running"]:
+                return None
+            return Exit(
+                status=state["ExitCode"],
+                out_of_memory=state["OOMKilled"],
+                started=_seconds(state["StartedAt"]),
+                finished=_seconds(state["FinishedAt"]),
+                certain=state["ExitCode"] != _UNKNOWN,
+            )
 
     def started(self, task_id: str) -> float | None:
         """As the port says; None, too, for a container that was created and never started."""
@@ -161,7 +168,7 @@ class DockerEngine:
                 state = self._docker().inspect_container(container_name(task_id))["State"]
             except NotFound:
                 return None
-        return None if state["StartedAt"] == _NEVER else _seconds(state["StartedAt"])
+            return None if state["StartedAt"] == _NEVER else _seconds(state["StartedAt"])
 
     def stop(self, task_id: str, grace: float) -> None:
         """As the port says; Docker counts ``grace`` in whole seconds, so it is rounded up."""
@@ -175,7 +182,7 @@ class DockerEngine:
             except NotFound as error:
                 _no_such_job(task_id, error)
 
-    def logs(self, task_id: str) -> Logs:
+    def logs(self, task_id: str, lines: int | None = None) -> Logs:
         """The last ``log_bytes`` of each stream. EngineError when there is no such job."""
         if self._warm.holds(task_id):
             return self._warm.logs(task_id)
@@ -186,7 +193,8 @@ class DockerEngine:
                 bound = int(self._inspect(task_id)["Config"]["Labels"][sandbox.LOG_BYTES_LABEL])
             # The client's own call would read one stream at a time and inspect before each.
             url = self._docker()._url("/containers/{0}/logs", name)  # type: ignore[attr-defined]
-            answer = self._docker().get(url, params={"stdout": 1, "stderr": 1}, timeout=self._seconds)
+            which = {"stdout": 1, "stderr": 1, "tail": "all" if lines is None else lines}
+            answer = self._docker().get(url, params=which, timeout=self._seconds)
             answer.raise_for_status()
         stdout, stderr = _streams(answer.content)
         return Logs(stdout[-bound:] if bound else b"", stderr[-bound:] if bound else b"")
@@ -198,16 +206,18 @@ class DockerEngine:
             return
         name = container_name(task_id)
         self._log_bytes.pop(task_id, None)
+        confidential.discard(task_id)
         with asking_about(f"task {task_id}"):
             remove_container(self._docker(), name, self._seconds)
 
     def jobs(self, resource: str) -> tuple[str, ...]:
-        """As the port says, ordered by id; those created and never started are among them."""
+        """As the port says, ordered by id; those created and never started are among them, and those of
+        which nothing but secrets is left."""
         labels = [f"{sandbox.RESOURCE_LABEL}={resource}", sandbox.TASK_LABEL]
         with asking_about(f"the jobs of {resource}"):
             found = self._docker().containers(all=True, filters={"label": labels})
-        own = (container["Labels"][sandbox.TASK_LABEL] for container in found)
-        return tuple(sorted([*own, *self._warm.jobs(resource)]))
+            own = {container["Labels"][sandbox.TASK_LABEL] for container in found}
+        return tuple(sorted(own.union(self._warm.jobs(resource), confidential.left(resource))))
 
     def tidy(self, resource: str, workloads: frozenset[str], idle_seconds: float) -> None:
         """As the port says."""

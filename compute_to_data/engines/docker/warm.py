@@ -133,7 +133,7 @@ class WarmSandboxes:
             lost_memory = not reusable and run.sandbox.killed_for_memory()
             run.exit = _exit(run, status, lost_memory, finished)
         except Closed:
-            run.exit = self._lost(run)
+            self._lost(run)
         except EngineError as error:
             run.problem = error
         except Exception as error:  # whoever waits must learn of the end, whatever it was
@@ -144,15 +144,18 @@ class WarmSandboxes:
             self._put_back(run) if reusable and not run.stopped else self._discard(run.sandbox)
             run.ended.set()
 
-    def _lost(self, run: _Run) -> Exit:
-        """The sandbox ended under its task: stopped by us, for want of memory, or from within."""
+    def _lost(self, run: _Run) -> None:
+        """The sandbox ended under its task: stopped by us, for want of memory, from within, or
+        nobody knows why; then the task is to begin again."""
         finished = time.time()
         lost_memory = False
-        with contextlib.suppress(EngineError):
-            lost_memory = run.sandbox.killed_for_memory()
+        try:
+            lost_memory = run.sandbox.ended_for_memory()
+        except EngineError as error:
+            run.problem = None if run.stopped else error
         if not (lost_memory or run.stopped):
             run.stderr.add(_OWN_END)
-        return _exit(run, _KILLED, lost_memory, finished)
+        run.exit = _exit(run, _KILLED, lost_memory, finished)
 
     def _put_back(self, run: _Run) -> None:
         assert run.job.sandbox is not None
@@ -173,6 +176,8 @@ class WarmSandboxes:
         run = self._run(task_id)
         run.ended.wait(min(max(timeout, 0.0), threading.TIMEOUT_MAX))
         if run.problem is not None:
+            if isinstance(run.problem, EngineOutOfReach):  # who asks again is told that there is none
+                self.remove(task_id)
             raise run.problem
         return run.exit if run.ended.is_set() else None
 
@@ -270,7 +275,7 @@ def _exit(run: _Run, status: int, lost_memory: bool, finished: float) -> Exit:
 def _suits(job: Job) -> bool:
     """Whether what a job needs of its own can be given to a sandbox that runs already."""
     flat = all(mount.target.startswith("/inputs/") and mount.target.count("/") == 2 for mount in job.inputs)
-    return flat and warm_runner.can_set(list(job.environment))
+    return flat and not job.secrets and warm_runner.can_set(list(job.environment))
 
 
 def _key(job: Job) -> Key:

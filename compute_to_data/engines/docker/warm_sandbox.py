@@ -29,16 +29,19 @@ from compute_to_data.engines.docker.connection import remove_container
 from compute_to_data.engines.docker.messages import asking_about
 from compute_to_data.engines.docker.vitals import Vitals
 from compute_to_data.engines.docker.warm_channel import Channel, Closed, Tail
-from compute_to_data.errors import EngineError
+from compute_to_data.errors import EngineError, EngineOutOfReach
 from compute_to_data.ports import Job
 
 _READY_SECONDS = 30.0
+_LOOK_SECONDS = 0.5
 _LONGEST_POLL = 3600.0
 _ANSWER_SECONDS = 10.0
 _SETTLE_SECONDS = 0.1
 """How long processes that end with their task may take to be gone."""
 _MOST_MOVED = 10_000
 """Entries at the top of the outputs; moving more takes longer than another sandbox."""
+_UNKNOWN = 255  # what the daemon says of a container that it lost sight of
+_TAKEN_AWAY = ("removing", "dead", "gone")
 _SCRATCH = ("/tmp", "/dev/shm", "/dev/mqueue")
 RECORD = "sandbox.json"
 _FORGED = "sent what only its sandbox may send, so that its end is not known"
@@ -81,13 +84,19 @@ class WarmSandbox:
             with asking_about(f"a warm sandbox of {job.image.name}"):
                 self._docker().create_container_from_config(body, self.name)  # type: ignore[no-untyped-call]
                 self._docker().start(self.name)
-                first = self._docker().inspect_container(self.name)["State"]["Pid"]
-            if not self._expect("ready", _READY_SECONDS):
-                raise EngineError(f"a warm sandbox of {job.image.name}", "its /bin/sh did not begin to work")
-            self._vitals = Vitals(first)
+                self._vitals = Vitals(self._first_process())
         except BaseException:
             self.destroy()
             raise
+
+    def _first_process(self) -> int:
+        """Its process id, on the host, once the runner is ready; where an image has no /bin/sh, none is."""
+        deadline = time.monotonic() + _READY_SECONDS
+        while not self._expect("ready", _LOOK_SECONDS):
+            state = self._docker().inspect_container(self.name)["State"]
+            if not state["Running"] or time.monotonic() > deadline:
+                raise EngineError(f"warm sandbox {self.token}", "the image's /bin/sh did not begin to work")
+        return int(self._docker().inspect_container(self.name)["State"]["Pid"])
 
     def _lay_out(self, account: tuple[int, int]) -> None:
         os.makedirs(self._folder, mode=0o700)
@@ -160,16 +169,26 @@ class WarmSandbox:
         return int(status)
 
     def killed_for_memory(self) -> bool:
-        """Whether the kernel ended a process of it for want of memory; also after its end."""
+        """Whether the kernel has ended a process of it for want of memory."""
         try:
             return self._vitals.killed_for_memory() > 0
-        except OSError:
-            pass
+        except OSError:  # it is gone
+            return False
+
+    def ended_for_memory(self) -> bool:
+        """The same of one that has ended, which the daemon knows better than its traces.
+        EngineOutOfReach when nobody can know any more why it ended."""
+        if self.killed_for_memory():
+            return True
         with asking_about(f"warm sandbox {self.token}"):
             try:
-                return bool(self._docker().inspect_container(self.name)["State"]["OOMKilled"])
+                self._docker().wait(self.name, timeout=_ANSWER_SECONDS)  # type: ignore[arg-type]  # floats are taken
+                state = self._docker().inspect_container(self.name)["State"]
             except NotFound:
-                return False
+                state = {"ExitCode": _UNKNOWN, "Status": "gone"}
+        if state["ExitCode"] == _UNKNOWN or state["Status"] in _TAKEN_AWAY:
+            raise EngineOutOfReach(f"warm sandbox {self.token}", "was lost with the task in it")
+        return bool(state["OOMKilled"])
 
     def recycle(self, job: Job) -> bool:
         """Make it as new after a task, and move what the task left to a directory of its own.

@@ -1,0 +1,76 @@
+"""What runs in the container for a Python function: sent there as text, for ``python3 -c``.
+
+It needs Python 3.7 and its standard library. It reads the function's source and its arguments
+from ``/inputs/call.json`` and leaves what the function returned in ``/outputs/result.json``.
+What the function raises ends it as any Python program: traceback on standard error, status 1.
+"""
+
+from __future__ import annotations
+import __future__
+
+import json
+import linecache
+import sys
+import traceback
+from typing import Any
+
+CALL = "/inputs/call.json"
+RESULT = "/outputs/result.json"
+
+
+def problem(value: Any, place: str) -> str:
+    """Why a value would not come back from JSON as it was; '' when it would.
+
+    Exact types only: what is derived from one (an enum, a NumPy number) would come back as the
+    plain one, and a tuple as a list.
+    """
+    kind = type(value)
+    if value is None or kind in (bool, int):
+        return ""
+    if kind is float:
+        return "" if value - value == 0 else f"{place} is {value}, and JSON has finite numbers only"
+    if kind is str:
+        half = any("\ud800" <= character <= "\udfff" for character in value)
+        return f"{place} holds half a character, which no file can" if half else ""
+    if kind is list:
+        found = (problem(one, f"{place}[{index}]") for index, one in enumerate(value))
+        return next(filter(None, found), "")
+    if kind is dict:
+        return next(filter(None, (_member(key, one, place) for key, one in value.items())), "")
+    expected = "None, True, False, int, float, str, list or dict"
+    return f"{place} is of type {kind.__module__}.{kind.__qualname__}, and it can be {expected}"
+
+
+def _member(key: Any, value: Any, place: str) -> str:
+    if type(key) is not str:
+        return f"{place} has the key {key!r:.60}, and a dict's keys must be str"
+    return problem(key, f"a key of {place}") or problem(value, f"{place}[{key!r:.60}]")
+
+
+def main() -> None:
+    """Call the function."""
+    with open(CALL, encoding="utf-8") as file:
+        call = json.load(file)
+    name, source = call["function"], call["source"]
+    shown_as = f"<function {name}>"
+    linecache.cache[shown_as] = (len(source), None, source.splitlines(True), shown_as)  # for tracebacks
+    # Annotations stay text: what they name is not there, and nobody asks.
+    code = compile(source, shown_as, "exec", __future__.annotations.compiler_flag, dont_inherit=True)
+    namespace: dict[str, Any] = {"__name__": "__task__"}
+    exec(code, namespace)
+    function = namespace[name]
+    try:
+        result = function(*call["args"], **call["kwargs"])
+    except Exception:  # noqa: BLE001 - told in full; Python's own words would lack the function's lines
+        kind, error, trace = sys.exc_info()
+        traceback.print_exception(kind, error, trace.tb_next if trace else None)
+        sys.exit(1)
+    said = problem(result, "the result")
+    if said:
+        raise TypeError(said)
+    with open(RESULT, "w", encoding="utf-8") as file:
+        json.dump({"result": result}, file, ensure_ascii=False)
+
+
+if __name__ == "__main__":
+    main()

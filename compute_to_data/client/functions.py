@@ -1,0 +1,171 @@
+"""A Python function that runs as a task, beside the data: a decorator.
+
+    @c2d.as_task(image="python:3.12")
+    def count(name: str, word: str) -> int:
+        with open(f"/inputs/{name}") as file:
+            return file.read().split().count(word)
+
+    with c2d.connect() as session:
+        call = count.on("/tempZone/home/alice/sea.txt").submit(session, "sea.txt", "whale")
+        print(call.result())
+
+The task's input ``call.json`` holds the function's source and its arguments, for everybody who
+may read the task; ``result.json`` holds what it returned.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import update_wrapper
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from compute_to_data.client import function_call
+from compute_to_data.documents import interpolation
+from compute_to_data.errors import ReasonCode, TaskFailed
+from compute_to_data.model import name_of
+from compute_to_data.record import new_task_id
+
+if TYPE_CHECKING:
+    from compute_to_data.client.session import Session
+    from compute_to_data.client.tasks import TaskHandle
+
+_RESULT = "result.json"
+_CALL = "call.json"
+_CALLS = "calls"
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a function runs: as in a request (docs/task-format.md). ``python`` is the program in
+    the image, ``reuse`` whether an identical earlier call may give the result."""
+
+    image: str
+    role: str = ""
+    resource: str = ""
+    inputs: tuple[str, ...] = ()
+    environment: Mapping[str, str] | None = None
+    limits: Mapping[str, float] | None = None
+    output_collection: str = ""
+    python: str = "python3"
+    reuse: bool = False
+
+
+def as_task(
+    *,
+    image: str,
+    role: str = "",
+    resource: str = "",
+    environment: Mapping[str, str] | None = None,
+    limits: Mapping[str, float] | None = None,
+    output_collection: str = "",
+    python: str = "python3",
+    reuse: bool = False,
+) -> Callable[[Callable[..., R]], TaskFunction[R]]:
+    """Make a function one that runs in an allowed ``image`` that has Python 3.7 or later.
+
+    Without role and resource the role is CONTAINER. Arguments and result are what JSON carries
+    unchanged: None, bool, int, float, str, and lists and dicts of these. InvalidRequest, when the
+    function is defined, for one that needs more than itself: variables of its module or of a
+    function around it. It imports what it needs in its body.
+    """
+    settings = Settings(
+        image, role, resource, (), environment, limits, output_collection=output_collection, python=python, reuse=reuse
+    )
+
+    def decorate(function: Callable[..., R]) -> TaskFunction[R]:
+        return TaskFunction(function, settings)
+
+    return decorate
+
+
+class TaskFunction(Generic[R]):
+    """A function that can run as a task. Calling it runs it there and waits for its result."""
+
+    __wrapped__: Callable[..., R]
+    """The function itself, to be called here."""
+
+    def __init__(self, function: Callable[..., R], settings: Settings) -> None:
+        self.source = function_call.source_of(function)
+        self.settings = settings
+        update_wrapper(self, function)
+
+    def on(self, *data_objects: str) -> TaskFunction[R]:
+        """The same function with these data objects as its inputs, seen as ``/inputs/<name>``."""
+        return TaskFunction(self.__wrapped__, replace(self.settings, inputs=(*self.settings.inputs, *data_objects)))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> R:
+        """Run it as a task in a session of its own, and return its result; as :meth:`submit`."""
+        from compute_to_data.client.session import connect
+
+        function_call.written(self.__wrapped__, self.source, args, kwargs)  # wrong ones, before connecting
+        with connect() as session:
+            return self.submit(session, *args, **kwargs).result()
+
+    def submit(self, session: Session, *args: Any, **kwargs: Any) -> FunctionCall[R]:
+        """Queue a task that calls the function. TypeError and InvalidRequest for its arguments,
+        Refused or the zone's error as :meth:`Session.submit`; then nothing is left behind."""
+        content = function_call.written(self.__wrapped__, self.source, args, kwargs)
+        task_id = new_task_id()
+        results = self.settings.output_collection or session.results
+        place = f"{results}/{_CALLS}/{task_id}"
+        session.catalog.create_collection(place, parents=True)
+        try:
+            session.catalog.write(f"{place}/{_CALL}", content)
+            document = self.document(f"{place}/{_CALL}", results)
+            task = session.submit(document, task_id=task_id, reuse=self.settings.reuse)
+        except BaseException:
+            session.catalog.remove(place, recursive=True)
+            raise
+        if task.is_reused:
+            session.catalog.remove(place, recursive=True)  # the earlier task has its own
+        return FunctionCall(task)
+
+    def document(self, call: str, results: str) -> dict[str, Any]:
+        """The request: ``call`` is the logical path of ``call.json``."""
+        given = self.settings
+        optional = {"role": given.role, "resource": given.resource, "limits": dict(given.limits or {})}
+        if not given.role and not given.resource:
+            optional["role"] = "CONTAINER"
+        process: dict[str, Any] = {
+            "image": given.image,
+            "exec": given.python,
+            "argv": ["-c", interpolation.escaped(function_call.runner())],
+        }
+        if given.environment:
+            process["environment"] = dict(given.environment)
+        return {
+            **{name: value for name, value in optional.items() if value},
+            "name": self.__wrapped__.__name__,
+            "inputs": [call, *given.inputs],
+            "output_collection": results,
+            "process": process,
+            "expected_outputs": [_RESULT],
+        }
+
+
+@dataclass(frozen=True)
+class FunctionCall(Generic[R]):
+    """A call that was submitted."""
+
+    task: TaskHandle
+
+    def result(self, timeout: float | None = None) -> R:
+        """What the function returned, once it has.
+
+        TaskFailed, with the last line of the traceback, when it raised or was ended; TimeoutError
+        after ``timeout`` seconds, and the task goes on.
+        """
+        self.task.wait(timeout)
+        content = self.task.results()[_RESULT].bytes()
+        try:
+            result: R = json.loads(content)["result"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            subject = f"task {self.task.id}"
+            raise TaskFailed(
+                ReasonCode.OUTPUT_MISSING, subject, f"{name_of(self.task.collection)}/{_RESULT} holds no result"
+            ) from None
+        return result

@@ -1,0 +1,88 @@
+"""Values that a task may read and nobody else may see: where they rest, and who may read them.
+
+Each is a data object ``/<zone>/home/<user>/.compute_to_data/secrets/<NAME>`` that nobody but its
+owner has any access to. A request says names; a worker reads the values in the owner's session just
+before the job starts, and they go nowhere but into the job's sandbox.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from compute_to_data.errors import Code, InvalidRequest, NotFound, Refused
+from compute_to_data.model import DataObject, User
+from compute_to_data.ports import Catalog
+
+LONGEST = 64 * 1024
+"""Bytes that a value may have."""
+_FOLDER = ".compute_to_data/secrets"
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+
+
+def collection_of(user: User, zone: str) -> str:
+    """Where a user's secrets rest in a zone."""
+    home = user.name if user.zone == zone else str(user)
+    return f"/{zone}/home/{home}/{_FOLDER}"
+
+
+def path_of(user: User, zone: str, name: str) -> str:
+    """The logical path of a secret. InvalidRequest for what is not a name of one."""
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest(
+            "secret",
+            f"found the name {name[:80]!r}, expected at most 64 letters, digits and _, no digit first",
+        )
+    return f"{collection_of(user, zone)}/{name}"
+
+
+def check(catalog: Catalog, zone: str, names: Iterable[str]) -> tuple[str, ...]:
+    """The logical paths of the session user's own secrets, each fit to be used.
+
+    NotFound for one that is not there; Refused for one that others can read, that another user
+    owns, or that is too long. No message tells anything of a value.
+    """
+    paths = tuple(path_of(catalog.user, zone, name) for name in names)
+    for path in paths:
+        _check(catalog, path)
+    return paths
+
+
+def _check(catalog: Catalog, path: str) -> None:
+    subject = f"secret {path}"
+    try:
+        found = catalog.stat(path)
+    except NotFound:
+        raise NotFound(subject, "is not there", "Put it there with: c2d secret set") from None
+    if not isinstance(found, DataObject):
+        raise Refused(subject, "is a collection", "Remove it, and set the secret again")
+    if found.owner != catalog.user:
+        raise Refused(subject, f"belongs to {found.owner}", "Remove it, and set your own")
+    others = [str(row.user) for row in catalog.permissions(path) if row.user != catalog.user]
+    if others:
+        raise Refused(
+            subject,
+            f"can be read by others ({', '.join(others)[:200]})",
+            f"Take that away: ichmod null {others[0].partition('#')[0]} {path}, and ask yourself who has read it",
+            code=Code.CAT_NO_ACCESS_PERMISSION,
+        )
+    largest = max(replica.size for replica in found.replicas) if found.replicas else 0
+    if largest > LONGEST:
+        raise _too_long(subject, largest)
+
+
+def read(catalog: Catalog, zone: str, names: Iterable[str]) -> dict[str, bytes]:
+    """The values, by name, read with the session user's own rights. Errors as :func:`check`."""
+    names = tuple(names)
+    return {name: _read(catalog, path) for name, path in zip(names, check(catalog, zone, names))}
+
+
+def _read(catalog: Catalog, path: str) -> bytes:
+    value = catalog.read(path)
+    if len(value) > LONGEST:
+        raise _too_long(f"secret {path}", len(value))
+    return value
+
+
+def _too_long(subject: str, size: int) -> Refused:
+    return Refused(subject, f"has {size} bytes, and a secret has at most {LONGEST}", "Use an input for more")

@@ -1,0 +1,85 @@
+"""What is written for people is true of the code."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from support import reference
+from support.site import HOME, TrialSite
+
+from compute_to_data.cli.main import main
+from compute_to_data.client import session as session_module
+from compute_to_data.client import tasks as tasks_module
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def test_the_page_of_commands_is_what_the_code_says() -> None:
+    written = (DOCS / "reference" / "commands.md").read_text(encoding="utf-8")
+    assert written == reference.text(), "run: python tests/support/reference.py"
+
+
+def documented(heading: str) -> set[str]:
+    """The members that a section of json.md names in the first column of its table."""
+    page = (DOCS / "reference" / "json.md").read_text(encoding="utf-8")
+    section = re.split(r"^## ", page, flags=re.MULTILINE)
+    (text,) = (one for one in section if one.startswith(heading))
+    rows = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+    return {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+
+
+@pytest.fixture
+def printed(site: TrialSite, own_files: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
+    """Calls a command as alice, while somebody works; its JSON."""
+
+    def call(*words: str) -> Any:
+        capsys.readouterr()
+        assert main(["--output", "json", *words]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    with site.working():
+        yield call
+
+
+def test_each_json_has_the_members_that_are_documented(
+    printed: Any, site: TrialSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_file = tmp_path / "task.json"
+    task_file.write_text(json.dumps(site.request("/bin/sh", "-c", "echo x > /outputs/r.html")))
+    submitted = printed("submit", str(task_file), "--wait")
+    task = submitted["task_id"]
+    assert set(submitted) == set(printed("status", task)) == set(printed("wait", task)[0]) == documented("A task")
+    assert set(printed("list")[0]) == documented("`c2d list`")
+    assert set(printed("show", task)) == documented("`c2d show`")
+    assert set(printed("logs", task)) == documented("`c2d logs`")
+    assert set(printed("fetch", task, str(tmp_path))) == documented("`c2d fetch`")
+    assert set(printed("open", task, "--no-browser")) == documented("`c2d open`")
+    assert set(printed("resources")) == documented("`c2d resources`")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("getpass.getpass", lambda *_: "hush")
+    assert set(printed("secret", "create", "k")) == set(printed("secret", "list")[0]) == documented("`c2d secret`")
+    monkeypatch.setenv("C2D_CONFIG_FILE", str(tmp_path / "new.json"))
+    made = printed("zone", "create", str(tmp_path / "own"), "--user", "carol")
+    assert set(made) == documented("`c2d zone create`")
+
+
+@pytest.mark.parametrize(
+    "module", [session_module, tasks_module], ids=lambda module: module.__name__.rpartition(".")[2]
+)
+def test_the_examples_in_the_code_are_true(site: TrialSite, own_files: Path, module: ModuleType) -> None:
+    """On an embedded zone, as alice, who has a data object; somebody works."""
+    import compute_to_data
+
+    site.alice.write(f"{HOME}/a.txt", b"axbxc\n")
+    names = {"c2d": compute_to_data, "connect": session_module.connect, "image": site.image}
+    with site.working():
+        found = doctest.testmod(module, extraglobs=names, optionflags=doctest.ELLIPSIS)
+    assert found.attempted > 0
+    assert found.failed == 0

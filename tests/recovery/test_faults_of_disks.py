@@ -1,0 +1,197 @@
+"""Disks that are full, read-only, lost; notes cut off; a catalog that somebody else has locked."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from recovery import test_crash_points as crashes
+from support.crashes import Fate
+from support.disks import SmallDisk, small_disk
+from support.site import COMPUTE, HOME, WAITS, TrialSite, wait_until
+
+from compute_to_data import notes, presence
+from compute_to_data.record import State
+from compute_to_data.submission import Submitted
+from compute_to_data.zones.embedded import database
+from compute_to_data.zones.embedded.audit import audit
+
+BIG = 4_000_000
+FULL = "No space left on device"
+
+
+@pytest.fixture
+def vault(site: TrialSite) -> Iterator[SmallDisk]:
+    """The compute resource's vault is a disk of one megabyte."""
+    with small_disk(site.folder / "zone" / "vaults" / COMPUTE, 1024) as disk:
+        yield disk
+
+
+def _works_again(site: TrialSite) -> None:
+    facts = site.run(site.request("/bin/sh", "-c", "echo x > /outputs/x"))
+    assert facts["state"] == "COMPLETED", facts
+
+
+def _waiting(caplog: pytest.LogCaptureFixture, words: str) -> None:
+    wait_until(lambda: any("waits" in one.getMessage() and words in one.getMessage() for one in caplog.records), words)
+
+
+def test_a_program_that_fills_the_vault_fails_and_says_why(site: TrialSite, vault: SmallDisk) -> None:
+    before = site.snapshot()
+    submitted = site.submit(site.request("/bin/sh", "-c", f"head -c {BIG} /dev/zero > /outputs/big"))
+    with site.working():
+        facts = site.ended(submitted)
+    assert (facts["state"], facts["reason_code"]) == ("FAILED", "nonzero_exit")
+    assert FULL in facts["reason"]
+    assert site.leftovers(submitted) == []
+    assert site.snapshot(without=submitted.collection) == before
+    _works_again(site)
+
+
+def test_an_input_that_does_not_fit_the_vault_is_told(site: TrialSite, vault: SmallDisk) -> None:
+    site.alice.write(f"{HOME}/big", bytes(BIG), resource="demoResc")
+    submitted = site.submit(site.request("/bin/true", inputs=[f"{HOME}/big"]))
+    before = site.snapshot(without=submitted.collection)
+    with site.working():
+        facts = site.ended(submitted)
+    assert (facts["state"], facts["reason_code"], facts["error_code"]) == ("FAILED", "system_error", "-510000")
+    assert FULL in facts["reason"]
+    assert site.snapshot(without=submitted.collection) == before
+    assert audit(str(site.folder / "zone")) == []
+    _works_again(site)
+
+
+def test_what_we_write_ourselves_does_not_fit_the_vault(site: TrialSite, vault: SmallDisk) -> None:
+    """The program takes all room and ends well; its log comes when its outputs are taken back."""
+    script = f"head -c {BIG} /dev/zero > /outputs/big 2>/dev/null; echo said; exit 0"
+    submitted = site.submit(site.request("/bin/sh", "-c", script))
+    with site.working():
+        facts = site.ended(submitted)
+    assert (facts["state"], facts["reason_code"]) == ("FAILED", "system_error")
+    assert f"vault of resource {COMPUTE}: STDOUT.txt cannot be written there ({FULL})" in facts["reason"]
+    assert site.contents(submitted.collection)["STDOUT.txt"] == b"said\n"
+    assert site.leftovers(submitted) == []
+    _works_again(site)
+
+
+def test_a_read_only_vault_is_told(site: TrialSite, vault: SmallDisk) -> None:
+    vault.protect()
+    site.alice.write(f"{HOME}/a", b"x", resource="demoResc")
+    for inputs in ([], [f"{HOME}/a"]):
+        submitted = site.submit(site.request("/bin/true", inputs=inputs), output_collection=f"{HOME}/out")
+        with site.working():
+            facts = site.ended(submitted)
+        assert (facts["state"], facts["reason_code"]) == ("FAILED", "system_error")
+        assert "Read-only file system" in facts["reason"]
+    assert audit(str(site.folder / "zone")) == []
+
+
+def test_a_full_state_directory_makes_tasks_wait(site: TrialSite, caplog: pytest.LogCaptureFixture) -> None:
+    with small_disk(site.folder / "state", 256) as disk, site.working():
+        disk.fill()
+        submitted = site.submit(site.request("/bin/sh", "-c", "echo x > /outputs/x"))
+        with caplog.at_level(logging.WARNING):
+            _waiting(caplog, FULL)
+        assert site.record(submitted).state() is State.STAGING_IN
+        disk.make_room()
+        facts = site.ended(submitted)
+        assert (facts["state"], facts["attempt"]) == ("COMPLETED", "1"), facts
+        assert site.contents(submitted.collection)["x"] == b"x\n"
+    assert site.leftovers(submitted) == []
+
+
+def test_a_locked_catalog_makes_tasks_wait(
+    site: TrialSite, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_BUSY_SECONDS", 0.2)
+    submitted = site.submit(site.request("/bin/sh", "-c", f"{WAITS}; echo x > /outputs/x"))
+    with site.working():
+        site.outputs(submitted)
+        other = sqlite3.connect(site.folder / "zone" / "zone.db", isolation_level=None)
+        with contextlib.closing(other), caplog.at_level(logging.WARNING):
+            other.execute("BEGIN EXCLUSIVE")
+            site.let_go(submitted)
+            _waiting(caplog, "database is locked")
+            other.execute("COMMIT")
+        facts = site.ended(submitted)
+    assert (facts["state"], facts["attempt"]) == ("COMPLETED", "1"), facts
+    assert site.contents(submitted.collection)["x"] == b"x\n"
+    assert site.leftovers(submitted) == []
+    assert audit(str(site.folder / "zone")) == []
+
+
+def _notes_of(site: TrialSite, submitted: Submitted) -> Path:
+    scope = presence.scope(site.configuration, "tempZone", COMPUTE)
+    folder = notes.folder_of(site.configuration.worker.state_directory, scope)
+    return Path(folder, f"{notes.job_id_of(scope, submitted.collection)}.json")
+
+
+def _cut_off(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:20])
+
+
+LOSSES = {
+    "cut off": _cut_off,
+    "empty": lambda file: file.write_bytes(b""),
+    "something else": lambda file: file.write_bytes(b"[1]"),
+    "the folder is gone": lambda file: shutil.rmtree(file.parent),
+}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("loss", LOSSES)
+def test_lost_notes_cost_a_task_no_more_than_another_run(tmp_path: Path, loss: str) -> None:
+    """The worker dies wherever the task changes something, and its notes of it are lost, too."""
+    for place in ("start", "register", "annotate_all"):
+        (tmp_path / place / "tools").mkdir(parents=True)
+        engine = {"name": "process", "images": {"tools": str(tmp_path / place / "tools")}}
+        site = TrialSite(tmp_path / place, engine, "tools")
+        submitted = crashes._submit(site, crashes.WELL)
+        crashes._die(site, submitted, _FateAt(place))
+        LOSSES[loss](_notes_of(site, submitted))
+        with site.working():
+            facts = site.ended(submitted)
+        assert facts["state"] == "COMPLETED", facts
+        contents = site.contents(submitted.collection)
+        assert set(contents) == {"task.json", "STDOUT.txt", "one", "sub/two", "ro-crate-metadata.json"}
+        assert (contents["one"], contents["sub/two"], contents["STDOUT.txt"]) == (b"1\n", b"2\n", b"some input\n")
+        assert audit(str(site.folder / "zone")) == []
+        assert site.engine.jobs(site.worker()._scope) == ()
+        if place != "start":  # what only the lost notes knew of stays: files that nothing in the catalog names
+            assert site.leftovers(submitted) == []
+
+
+class _FateAt(Fate):
+    """Death after the first call of a name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(0, after=True)
+        self._name = name
+
+    def call(self, name, operation, *args, **kwargs):  # type: ignore[no-untyped-def]
+        if name == self._name and not self.dead:
+            self._at = -1
+            operation(*args, **kwargs)
+            self.dead = True
+        return super().call(name, operation, *args, **kwargs)
+
+
+@pytest.mark.docker
+def test_a_lost_state_directory_costs_a_running_task_another_run(docker_answers: None, tmp_path: Path) -> None:
+    site = TrialSite(tmp_path, {"name": "docker"}, "compute-to-data/base:bookworm")
+    submitted = site.submit(site.request("/bin/sh", "-c", "sleep 1; echo x > /outputs/x"))
+    with site.working():
+        wait_until(lambda: site.engine.jobs(site.worker()._scope), "a job")
+        wait_until(lambda: site.record(submitted).state() is State.RUNNING, "the task to run")
+    shutil.rmtree(site.folder / "state")
+    with site.working():
+        facts = site.ended(submitted)
+    assert facts["state"] == "COMPLETED", facts
+    assert site.contents(submitted.collection)["x"] == b"x\n"
+    assert site.engine.jobs(site.worker()._scope) == ()
+    assert audit(str(site.folder / "zone")) == []

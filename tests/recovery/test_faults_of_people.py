@@ -1,0 +1,293 @@
+"""What people do to a task while it waits or runs, and what a host's clock does."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from support.faults import Troubled
+from support.site import COMPUTE, HOME, WAITS, ZONE, TrialSite, wait_until
+
+from compute_to_data import presence, selection, sign_of_life
+from compute_to_data.errors import EngineOutOfReach
+from compute_to_data.model import Access, Avu, Entity, EntityKind
+from compute_to_data.ports import Catalog
+from compute_to_data.record import State
+from compute_to_data.submission import Submitted
+from compute_to_data.worker import Worker
+from compute_to_data.zones.embedded.audit import audit
+
+RESOURCE = Entity(EntityKind.RESOURCE, COMPUTE)
+RUNS = f"{WAITS}; echo x > /outputs/x"
+
+
+def _notes(site: TrialSite) -> list[str]:
+    return [name for _, _, names in os.walk(site.folder / "state" / "tasks") for name in names]
+
+
+def _nothing_left(site: TrialSite) -> None:
+    """No job, no note, no directory that a task wrote to, nothing in the catalog without its file."""
+    assert site.engine.jobs(site.worker()._scope) == ()
+    assert _notes(site) == []
+    assert list((site.folder / "zone" / "vaults" / COMPUTE).rglob("started")) == []
+    assert audit(str(site.folder / "zone")) == []
+
+
+# The record
+
+
+def test_a_task_whose_collection_is_deleted_is_ended_and_cleared_away(site: TrialSite) -> None:
+    site.alice.create_collection(f"{HOME}/in")
+    site.alice.write(f"{HOME}/in/a", b"x", resource="demoResc")
+    submitted = site.submit(site.request("/bin/sh", "-c", RUNS, inputs=[{"next_of": f"{HOME}/in"}]))
+    other = site.submit(site.request("/bin/sh", "-c", RUNS))
+    with site.working():
+        outputs = site.outputs(submitted)
+        site.alice.remove(submitted.collection, recursive=True)
+        wait_until(lambda: not outputs.exists(), "its directory to go")
+        wait_until(lambda: len(site.engine.jobs(site.worker()._scope)) == 1, "its job to go")
+        site.let_go(other)
+        assert site.ended(other)["state"] == "COMPLETED", "its neighbour is none the worse for it"
+    assert site.alice.avus(Entity(EntityKind.DATA_OBJECT, f"{HOME}/in/a")) == (), "its claim is free"
+    with site.working():  # what is left of its notes, the next worker sweeps
+        wait_until(
+            lambda: not any(names for _, _, names in os.walk(site.folder / "state" / "tasks")), "its notes to go"
+        )
+    _nothing_left(site)
+
+
+def test_a_task_whose_collection_is_moved_begins_again_there(site: TrialSite) -> None:
+    submitted = site.submit(site.request("/bin/sh", "-c", RUNS))
+    with site.working():
+        site.outputs(submitted)
+        site.alice.rename(submitted.collection, f"{HOME}/elsewhere")
+        moved = replace(submitted, collection=f"{HOME}/elsewhere")
+        site.let_go(moved)
+        facts = site.ended(moved)
+    assert facts["state"] == "COMPLETED", facts
+    assert site.contents(moved.collection)["x"] == b"x\n"
+    _nothing_left(site)
+
+
+ALTERED: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "an image that is not allowed": (lambda task: task["process"].update(image="evil:1"), "evil:1"),
+    "more than the site's maximum": (lambda task: task.update(limits={"walltime_seconds": 1e9}), "maximum"),
+    "an input of another": (lambda task: task.update(inputs=[{"object": f"/{ZONE}/home/bob/secret"}]), "secret"),
+    "not a task": (lambda task: task.clear(), "version 1"),
+}
+
+
+@pytest.mark.parametrize("name", ALTERED)
+def test_a_request_that_its_owner_alters_is_held_to_the_same_rules(site: TrialSite, name: str) -> None:
+    change, words = ALTERED[name]
+    site.bob.write(f"/{ZONE}/home/bob/secret", b"secret")
+    submitted = site.submit(site.request("/bin/true"))
+    path = f"{submitted.collection}/task.json"
+    task = json.loads(site.alice.read(path))
+    change(task)
+    site.alice.write(path, json.dumps(task).encode(), force=True)
+    with site.working():
+        facts = site.ended(submitted)
+    assert (facts["state"], facts["reason_code"]) == ("FAILED", "refused"), facts
+    assert words in facts["reason"]
+
+
+# The image
+
+
+@pytest.mark.parametrize("retagged", [True, False], ids=["given to other content", "removed"])
+def test_an_image_that_changes_before_the_start(site: TrialSite, retagged: bool) -> None:
+    digest = site.engine.identify("tools").digest
+    site.configuration = site.configure(images=[{"name": "tools", "digest": digest}], engine={
+        "name": "process", "images": {"tools": str(site.folder / "tools")}
+    })  # fmt: skip
+    submitted = site.submit(site.request("/bin/true"))
+    if retagged:
+        (site.folder / "tools" / "true").write_text("#!/bin/sh\n")
+    else:
+        (site.folder / "tools").rmdir()
+    with site.working():
+        facts = site.ended(submitted)
+    assert (facts["state"], facts["reason_code"]) == ("FAILED", "refused"), facts
+    assert ("given to other content" if retagged else "is missing") in facts["reason"]
+
+
+# The owner
+
+
+@pytest.fixture
+def carol(site: TrialSite) -> Catalog:
+    """A user with no home of hers in use, who owns a collection elsewhere."""
+    user = site.zone.add_user("carol")
+    rods = site.zone.session(site.zone.admin)
+    rods.create_collection(f"/{ZONE}/home/rods/projects")
+    for collection in (f"/{ZONE}/home/rods", f"/{ZONE}/home/rods/projects"):
+        rods.set_access(collection, user, Access.OWN)
+    return site.zone.session(user)
+
+
+def _carols(site: TrialSite, carol: Catalog, script: str) -> Submitted:
+    document = site.request("/bin/sh", "-c", script, output_collection=f"/{ZONE}/home/rods/projects")
+    return site.submit(document, catalog=carol)
+
+
+def _facts(site: TrialSite, submitted: Submitted) -> dict[str, str]:
+    """As an administrator sees them."""
+    avus = site.storage.avus(Entity(EntityKind.COLLECTION, submitted.collection))
+    return {avu.attribute.rpartition("::")[2]: avu.value for avu in avus}
+
+
+@pytest.mark.parametrize("when", ["it waits", "it runs", "it runs and no worker does"])
+def test_a_task_of_a_removed_owner_fails_and_says_so(site: TrialSite, carol: Catalog, when: str) -> None:
+    submitted = _carols(site, carol, RUNS)
+    if when == "it waits":
+        site.zone.remove_user(carol.user)
+    elif when == "it runs and no worker does":
+        with site.working():
+            site.outputs(submitted)
+        site.zone.remove_user(carol.user)
+    with site.working():
+        if when == "it runs":
+            site.outputs(submitted)
+            site.zone.remove_user(carol.user)
+        wait_until(lambda: _facts(site, submitted)["state"] == "FAILED", "its end")
+        wait_until(lambda: not site.engine.jobs(site.worker()._scope), "its job to go")
+        assert site.ended(site.submit(site.request("/bin/true")))["state"] == "COMPLETED"
+    facts = _facts(site, submitted)
+    assert facts["reason_code"] == "refused"
+    assert facts["error_code"] == "-827000"
+    assert "carol#tempZone: the account of the task's owner was removed" in facts["reason"]
+    assert "failed_at" in facts
+    _nothing_left(site)
+
+
+# The clock
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0], ids=["forwards", "backwards"])
+@pytest.mark.parametrize("meanwhile", ["a worker watches", "no worker does"])
+def test_a_clock_that_jumps_changes_no_walltime(
+    site: TrialSite, monkeypatch: pytest.MonkeyPatch, jump: float, meanwhile: str
+) -> None:
+    long = site.submit(site.request("/bin/sh", "-c", RUNS, limits={"walltime_seconds": 600}))
+    short = site.submit(site.request("/bin/sh", "-c", WAITS, limits={"walltime_seconds": 2}))
+    real = time.time
+
+    def leap() -> None:
+        for one in (long, short):
+            site.outputs(one)
+        monkeypatch.setattr(time, "time", lambda: real() + jump)
+
+    if meanwhile == "no worker does":
+        with site.working():
+            leap()
+    began = time.monotonic()
+    with site.working():
+        if meanwhile == "a worker watches":
+            leap()
+        site.let_go(long)
+        facts = site.ended(long)
+        assert facts["state"] == "COMPLETED", facts
+        assert float(facts["processing_seconds"]) >= 0
+        facts = site.ended(short)
+    assert facts["reason_code"] == "walltime_exceeded", facts
+    assert time.monotonic() - began < 30, "an hour back is no hour more"
+
+
+# Two workers for one resource
+
+
+def _elsewhere(site: TrialSite, storage: Any = None) -> Worker:
+    """The worker of another host: it shares the zone, and no state directory."""
+    settings = replace(site.configuration.worker, state_directory=str(site.folder / "elsewhere"))
+    return Worker(replace(site.configuration, worker=settings), COMPUTE, storage or site.storage, site.engine)
+
+
+def test_a_second_worker_on_another_host_leaves(site: TrialSite) -> None:
+    with site.working():
+        wait_until(lambda: sign_of_life.signs(site.alice, site.configuration, COMPUTE), "the first one's sign")
+        (sign,) = sign_of_life.signs(site.alice, site.configuration, COMPUTE)
+        with pytest.raises(presence.Held, match=r"is served by another worker .* start again in 60 s"):
+            _elsewhere(site).serve()
+        assert sign_of_life.signs(site.alice, site.configuration, COMPUTE) == [sign], (
+            "the first one's sign is left alone"
+        )
+    _elsewhere(site).serve(on_demand=True)  # it said goodbye: nothing is in the way
+
+
+def test_of_two_workers_that_start_at_one_instant_none_serves_by_not_looking(site: TrialSite) -> None:
+    rival = Avu(site.configuration.attributes.named("worker"), "rival@1:1", str(int(time.time())))
+
+    def put_first(annotate, entity, *, add=(), remove=()):  # type: ignore[no-untyped-def]
+        if add:
+            site.storage.catalog.annotate(RESOURCE, add=[rival])
+        annotate(entity, add=add, remove=remove)
+
+    catalog = Troubled(site.storage.catalog, annotate=put_first)
+    worker = _elsewhere(site, _WithCatalog(site.storage, catalog))
+    with pytest.raises(presence.Held, match="rival"):
+        worker.serve()
+    assert sign_of_life.signs(site.alice, site.configuration, COMPUTE) == [rival]
+
+
+class _WithCatalog(Troubled):
+    def __init__(self, inner: Any, catalog: Any) -> None:
+        super().__init__(inner)
+        self.catalog = catalog
+
+
+def test_a_dead_workers_resource_can_be_taken_over(site: TrialSite) -> None:
+    attribute = site.configuration.attributes.named("worker")
+    site.storage.catalog.annotate(RESOURCE, add=[Avu(attribute, "gone@1:1", str(int(time.time()) - 61))])
+    submitted = site.submit(site.request("/bin/true"))
+    with site.working():
+        assert site.ended(submitted)["state"] == "COMPLETED"
+    assert sign_of_life.signs(site.alice, site.configuration, COMPUTE) == []
+
+
+def test_a_worker_that_was_taken_over_leaves_its_tasks_alone(site: TrialSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compute_to_data.worker.HEARTBEAT_SECONDS", 0.2)
+    submitted = site.submit(site.request("/bin/sh", "-c", RUNS))
+    other = Avu(site.configuration.attributes.named("worker"), "other@1:1", str(int(time.time())))
+    with pytest.raises(presence.Held, match="other@1:1"):
+        _be_taken_over(site, submitted, other)
+    assert site.record(submitted).state() is State.RUNNING
+    assert len(site.engine.jobs(site.worker()._scope)) == 1
+    site.storage.catalog.annotate(RESOURCE, remove=[other])
+    with site.working():
+        site.let_go(submitted)
+        assert site.ended(submitted)["attempt"] == "1"
+
+
+def _be_taken_over(site: TrialSite, submitted: Submitted, other: Avu) -> None:
+    with site.working():
+        site.outputs(submitted)
+        site.storage.catalog.annotate(RESOURCE, add=[other])
+        wait_until(lambda: not presence.ResourceLock(site.configuration, ZONE, COMPUTE).is_held(), "it to leave")
+
+
+def test_a_worker_without_an_engine_shows_no_sign_of_life(site: TrialSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compute_to_data.worker.HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(sign_of_life, "_ALIVE_SECONDS", 1.5)
+    configuration = site.configure(worker={"on_demand": False})
+    sick: list[bool] = []
+
+    def check(original: Callable[[], None]) -> None:
+        if sick:
+            raise EngineOutOfReach("the engine", "is away on purpose")
+        original()
+
+    def alive() -> bool:
+        return selection.has_worker(site.alice, configuration, COMPUTE)
+
+    with site.working(engine=Troubled(site.engine, check=check)):  # type: ignore[arg-type]
+        wait_until(alive, "a sign of life")
+        sick.append(True)
+        wait_until(lambda: not alive(), "the sign to go stale")
+        sick.clear()
+        wait_until(alive, "a sign of life again")

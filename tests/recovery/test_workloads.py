@@ -1,0 +1,143 @@
+"""Workers that die while a workload's tasks run: one true end each, and nothing left of the sandboxes."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from recovery import test_crash_points as plain
+from recovery.test_killed_workers import _worker
+from support.crashes import Fate
+from support.site import COMPUTE, HOME, TrialSite, wait_until
+
+from compute_to_data import presence, workloads
+from compute_to_data.record import State
+from compute_to_data.submission import Submitted
+from compute_to_data.zones.embedded.audit import audit
+
+TASKS = 40
+SCRIPT = "cat /input/sub/one >/output/got; echo $TASK_ID; mkdir /output/more; echo x >/output/more/x"
+
+
+def _workload(site: TrialSite) -> workloads.Started:
+    site.alice.create_collection(f"{HOME}/dataset/sub", parents=True)
+    site.alice.write(f"{HOME}/dataset/sub/one", b"some input\n", resource="demoResc")
+    return workloads.start(
+        site.alice, site.configuration, HOME, image=site.image, instances=2, dataset=f"{HOME}/dataset"
+    )
+
+
+def _task(site: TrialSite, workload: workloads.Started, script: str) -> Submitted:
+    return workloads.create_task(site.alice, site.configuration, workload.collection, ["/bin/sh", "-c", script])
+
+
+def _left(site: TrialSite) -> list[Path]:
+    """What there would be of sandboxes and of the dataset's links."""
+    vault, state = site.folder / "zone" / "vaults" / COMPUTE, site.folder / "state"
+    found = [*vault.rglob("sandboxes/*"), *vault.rglob("dataset/sub/two"), *state.glob("sandboxes/*")]
+    linked = [path for path in vault.rglob("one") if path.lstat().st_nlink > 1]
+    return [*found, *linked, *state.glob("tasks/*.workloads/*")]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("after", [False, True], ids=["before it takes effect", "after it took effect"])
+def test_every_crash_point_of_a_workloads_task_is_recovered(tmp_path: Path, after: bool) -> None:
+    places = []
+    for fate in (Fate(at, after) for at in range(1, plain.MOST_OPERATIONS)):
+        folder = tmp_path / f"{len(places)}"
+        (folder / "tools").mkdir(parents=True)
+        site = TrialSite(folder, {"name": "process", "images": {"tools": str(folder / "tools")}}, "tools")
+        submitted = _task(site, _workload(site), SCRIPT)
+        plain._die(site, submitted, fate)
+        if not fate.dead:
+            break
+        places.append(fate.where)
+        with site.working():
+            facts = site.ended(submitted)
+        assert facts["state"] == "COMPLETED", (fate.where, facts)
+        assert site.contents(submitted.collection)["got"] == b"some input\n"
+        assert site.engine.jobs(site.worker()._scope) == (), fate.where
+        assert site.leftovers(submitted) == [], fate.where
+        assert _left(site) == [], fate.where
+        assert audit(str(folder / "zone")) == [], fate.where
+    else:
+        pytest.fail("the task never got to its end")
+    assert {"replicate", "start", "wait", "register", "children"} <= {*places}
+
+
+@pytest.mark.docker
+def test_workers_that_are_killed_at_random(docker_answers: None, tmp_path: Path) -> None:
+    site = TrialSite(tmp_path, {"name": "docker"}, "compute-to-data/base:bookworm", worker={"attempts": 50})
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    workload = _workload(site)
+    slow = f"sleep 0.2; {SCRIPT}"
+    # Some leave a process behind, so that sandboxes are thrown away and made all the time.
+    submitted = [
+        _task(site, workload, slow + ("; sleep 60 >/dev/null 2>&1 &" if number % 8 == 7 else ""))
+        for number in range(TASKS)
+    ]
+
+    def unfinished() -> int:
+        return sum(not (site.record(one).state() or State.QUEUED).is_final for one in submitted)
+
+    kills = 0
+    while unfinished() > 5 and kills < 12:
+        worker = _worker(site)
+        time.sleep(chance.uniform(0.6, 1.6))  # the random instant is what is tested, not waited for
+        worker.kill()
+        worker.wait()
+        kills += 1
+    assert kills > 1
+    worker = _worker(site)
+    wait_until(presence.ResourceLock(site.configuration, "tempZone", COMPUTE).is_held, "the last worker to serve")
+    wait_until(lambda: unfinished() == 0, f"{TASKS} tasks after {kills} kills")
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) == 0
+
+    for one in submitted:
+        facts = site.record(one).facts()
+        assert facts["state"] == "COMPLETED", facts
+        contents = site.contents(one.collection)
+        assert (contents["got"], contents["more/x"]) == (b"some input\n", b"x\n")
+        assert contents["STDOUT.txt"].decode() == f"{one.task_id}\n"
+        assert site.leftovers(one) == []
+    assert _left(site) == []
+    assert audit(str(site.folder / "zone")) == []
+    assert _sandboxes(site) == []
+
+
+def _sandboxes(site: TrialSite) -> list[str]:
+    """The containers of this site's workloads that there are."""
+    import docker
+
+    client = docker.APIClient()
+    try:
+        label = f"compute_to_data.resource={presence.scope(site.configuration, 'tempZone', COMPUTE)}"
+        return [one["Names"][0] for one in client.containers(all=True, filters={"label": [label]})]
+    finally:
+        client.close()
+
+
+@pytest.mark.docker
+def test_a_stopped_worker_takes_its_sandboxes_along(docker_answers: None, tmp_path: Path) -> None:
+    """A workload's task does not outlive its worker: it begins again, and that costs no attempt."""
+    site = TrialSite(tmp_path, {"name": "docker"}, "compute-to-data/base:bookworm", worker={"attempts": 1})
+    workload = _workload(site)
+    submitted = _task(site, workload, "echo once >>/output/log; [ -e /input/sub/two ] || sleep 60")
+    worker = _worker(site)
+    vault = site.folder / "zone" / "vaults" / COMPUTE
+    wait_until(lambda: list(vault.rglob("outputs/log")), "the task to run")
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) == 0
+    assert _left(site) == []
+    assert _sandboxes(site) == []
+    site.alice.write(f"{HOME}/dataset/sub/two", b"", resource="demoResc")
+    with site.working():
+        facts = site.ended(submitted)
+    assert facts["state"] == "COMPLETED", facts
+    assert site.contents(submitted.collection)["log"] == b"once\n"

@@ -1,0 +1,313 @@
+"""Workloads from the request to the results, on real sandboxes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.site import ALICE, BOB, COMPUTE, HOME, TrialSite, wait_until
+
+from compute_to_data import submission, tending, workloads
+from compute_to_data.errors import InvalidRequest, NotFound, Refused
+from compute_to_data.model import Access, DataObject
+from compute_to_data.record import State
+from compute_to_data.submission import Submitted
+from compute_to_data.workloads import Started
+
+IMAGE = "compute-to-data/base:bookworm"
+
+
+class Workloads:
+    """alice's workload on a site, and short words for what is done with it."""
+
+    def __init__(self, site: TrialSite) -> None:
+        self.site = site
+        self.attributes = site.configuration.attributes
+
+    def start(self, **more: Any) -> Started:
+        given = {"image": IMAGE, "instances": 2, **more}
+        return workloads.start(self.site.alice, self.site.configuration, HOME, **given)
+
+    def task(self, workload: Started, *command: str, **more: Any) -> Submitted:
+        return workloads.create_task(self.site.alice, self.site.configuration, workload.collection, command, **more)
+
+    def shell(self, workload: Started, script: str, **more: Any) -> Submitted:
+        return self.task(workload, "/bin/sh", "-c", script, **more)
+
+    def said(self, submitted: Submitted) -> str:
+        facts = self.site.ended(submitted)
+        assert facts["state"] == "COMPLETED", facts
+        return self.site.contents(submitted.collection).get("STDOUT.txt", b"").decode()
+
+    def dataset(self, names: list[str]) -> str:
+        for name in names:
+            path = f"{HOME}/dataset/{name}"
+            self.site.alice.create_collection(path.rpartition("/")[0], parents=True)
+            self.site.alice.write(path, f"content of {name}".encode(), resource="demoResc")
+        return f"{HOME}/dataset"
+
+    def sandboxes(self) -> int:
+        folder = self.site.folder / "state" / "sandboxes"
+        return len(list(folder.iterdir())) if folder.exists() else 0
+
+
+@pytest.fixture
+def ours(docker_answers: None, tmp_path: Path) -> Workloads:
+    return Workloads(TrialSite(tmp_path, {"name": "docker"}, IMAGE))
+
+
+def test_a_task_sees_dataset_variables_and_standard_input(ours: Workloads) -> None:
+    names = ["one", "a/two", "a/b/three of é"]
+    workload = ours.start(dataset=ours.dataset(names), environment={"WHO": "alice", "WHICH": "%(TASK_ID)s"})
+    stdin = workloads.put_stdin(ours.site.alice, ours.attributes, workload.collection, b"from a pipe\n")
+    look = "cd /input; find . -type f | sort; cat one; echo; echo $WHO $WHICH; cat; pwd"
+    with ours.site.working():
+        first = ours.shell(workload, look, stdin=stdin)
+        said = ours.said(first)
+        assert said.splitlines() == [
+            "./a/b/three of é", "./a/two", "./one", "content of one", f"alice {first.task_id}", "from a pipe", "/input",
+        ]  # fmt: skip
+        ways = "for w in 'echo x >/input/new' 'rm /input/one' 'chmod 0 /input/one' 'echo x >>/input/one'; do "
+        assert ours.said(ours.shell(workload, f'{ways} sh -c "$w" 2>/dev/null && echo $w; done; cat')) == ""
+        assert ours.sandboxes() == 1
+    staged = ours.site.alice.stat(f"{HOME}/dataset/a/two")
+    assert isinstance(staged, DataObject)
+    assert [replica.leaf for replica in staged.replicas] == ["demoResc", COMPUTE]
+
+
+def test_outputs_are_kept_when_the_task_succeeds(ours: Workloads) -> None:
+    workload = ours.start()
+    with ours.site.working():
+        well = ours.shell(workload, "ls -A /output /outputs; echo kept >/output/result; echo too >/outputs/other")
+        badly = ours.shell(workload, "echo lost >/output/result; echo why >&2; exit 3")
+        again = ours.shell(workload, "ls -A /output; ls -A /tmp")
+        facts = ours.site.ended(badly)
+        assert ours.said(well) == "/output:\n\n/outputs:\n"
+        assert ours.said(again) == ""
+    assert (facts["state"], facts["reason_code"], facts["exit_status"]) == ("FAILED", "nonzero_exit", "3")
+    contents = ours.site.contents(well.collection)
+    assert (contents["result"], contents["other"]) == (b"kept\n", b"too\n")
+    assert set(ours.site.contents(badly.collection)) == {"task.json", "STDERR.txt"}
+    assert ours.site.leftovers(well) == ours.site.leftovers(badly) == []
+    owner = ours.site.alice.stat(f"{well.collection}/result")
+    assert owner.owner == ALICE
+
+
+def test_its_state_is_told_and_it_can_be_stopped(ours: Workloads) -> None:
+    site = ours.site
+    workload = ours.start(name="grains")
+    with site.working():
+        ours.said(ours.task(workload, "true"))
+        running = ours.shell(workload, "echo here >/output/here; sleep 60")
+        wait_until(lambda: site.record(running).state() is State.RUNNING, "the task to run")
+        described = workloads.describe(site.alice, ours.attributes, workload.collection)
+        assert (described.state, described.tasks) == ("STARTED", {"COMPLETED": 1, "RUNNING": 1})
+        assert (described.workload.image, described.workload.instances, described.workload.name) == (IMAGE, 2, "grains")
+        assert workloads.listed(site.alice, ours.attributes, HOME) == (workload.collection,)
+        assert len(workloads.tasks(site.alice, ours.attributes, workload.collection)) == 2
+        assert workloads.stop(site.alice, ours.attributes, workload.collection) == (running.collection,)
+        facts = site.ended(running)
+        assert facts["state"] == "CANCELLED"
+        assert "alice#tempZone" in facts["reason"]
+        with pytest.raises(Refused, match="was stopped"):
+            ours.task(workload, "true")
+    assert workloads.describe(site.alice, ours.attributes, workload.collection).state == "STOPPED"
+    assert ours.sandboxes() == 0
+    assert not list((site.folder / "zone" / "vaults" / COMPUTE).rglob("sandboxes"))
+
+
+def test_a_stopped_workloads_queued_task_does_not_run(ours: Workloads) -> None:
+    workload = ours.start()
+    queued = ours.shell(workload, "echo ran >/output/ran")
+    workloads.stop(ours.site.alice, ours.attributes, workload.collection)
+    with ours.site.working():
+        facts = ours.site.ended(queued)
+    assert facts["state"] in ("CANCELLED", "FAILED")
+    assert set(ours.site.contents(queued.collection)) == {"task.json"}
+
+
+def test_sandboxes_without_work_go(ours: Workloads, monkeypatch: pytest.MonkeyPatch) -> None:
+    workload = ours.start()
+    monkeypatch.setattr(tending, "IDLE_SECONDS", 0.0)
+    with ours.site.working() as worker:
+        ours.said(ours.task(workload, "true"))
+        assert ours.sandboxes() == 1
+        worker._next_heartbeat = 0.0
+        wait_until(lambda: ours.sandboxes() == 0, "the sandbox to go", 20)
+        ours.said(ours.task(workload, "true"))
+
+
+def test_no_more_run_at_one_time_than_were_asked_for(docker_answers: None, tmp_path: Path) -> None:
+    ours = Workloads(TrialSite(tmp_path, {"name": "docker"}, IMAGE, worker={"slots": 4}))
+    workload, other = ours.start(instances=1), ours.start(instances=1)
+    with ours.site.working():
+        script = "date +%s.%N >/output/from; sleep 0.3; date +%s.%N >/output/to"
+        submitted = [ours.shell(workload, script) for _ in range(4)]
+        quick = ours.task(other, "true")
+        ours.said(quick)
+        assert any(not (ours.site.record(one).state() or State.QUEUED).is_final for one in submitted)
+        times = []
+        for one in submitted:
+            ours.said(one)
+            found = ours.site.contents(one.collection)
+            times.append((float(found["from"]), float(found["to"])))
+    times.sort()
+    assert all(end <= begin for (_, end), (begin, _) in zip(times, times[1:]))
+
+
+def test_walltime_ends_a_task_and_its_sandbox_alone(ours: Workloads) -> None:
+    workload = ours.start()
+    with ours.site.working():
+        quick = ours.shell(workload, "for i in 1 2 3 4 5; do sleep 0.3; done; echo unharmed")
+        long = ours.task(workload, "sleep", "60", walltime_seconds=0.5)
+        assert ours.site.ended(long)["reason_code"] == "walltime_exceeded"
+        assert ours.said(quick) == "unharmed\n"
+        assert ours.said(ours.task(workload, "echo", "on")) == "on\n"
+
+
+def test_too_much_output_fails_the_task(ours: Workloads) -> None:
+    workload = ours.start(limits={"output_bytes": 1 << 20})
+    with ours.site.working():
+        flood = ours.shell(workload, "for i in 1 2 3 4; do head -c 1000000 /dev/zero >/output/$i; done; sleep 30")
+        link = ours.shell(workload, "ln -s /etc/passwd /output/link")
+        assert ours.site.ended(flood)["reason_code"] == "output_limit"
+        assert ours.site.ended(link)["reason_code"] == "output_refused"
+        assert ours.said(ours.shell(workload, "ls -A /output")) == ""
+
+
+# Whose it is
+
+
+def test_nobody_else_gives_it_tasks(ours: Workloads) -> None:
+    site = ours.site
+    workload = ours.start()
+    with pytest.raises(NotFound):
+        workloads.create_task(site.bob, site.configuration, workload.collection, ["true"])
+    for path in (HOME, f"{HOME}/workloads", workload.collection, f"{workload.collection}/workload.json"):
+        site.alice.set_access(path, BOB, Access.READ_OBJECT)
+    with pytest.raises(Refused, match="alice#tempZone"):
+        workloads.create_task(site.bob, site.configuration, workload.collection, ["true"])
+
+
+def test_a_workload_that_somebody_could_have_changed_is_refused(ours: Workloads) -> None:
+    workload = ours.start()
+    queued = ours.task(workload, "true")
+    ours.site.alice.set_access(f"{workload.collection}/workload.json", BOB, Access.MODIFY_OBJECT)
+    with pytest.raises(Refused, match="bob#tempZone"):
+        ours.task(workload, "true")
+    with ours.site.working():
+        facts = ours.site.ended(queued)
+    assert (facts["state"], facts["reason_code"]) == ("FAILED", "refused")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"workload": f"{HOME}/workloads/w-000000000000"},
+        {"output_collection": f"{HOME}/out"},
+        {"limits": {"memory_bytes": 1 << 20}},
+        {"process": {"image": "debian:bookworm", "exec": "true"}},
+    ],
+)
+def test_a_task_that_is_not_the_workloads(ours: Workloads, change: dict[str, Any]) -> None:
+    """Refused when it is submitted, and again by the worker, should somebody have got past that."""
+    site = ours.site
+    workload = ours.start()
+    submitted = ours.task(workload, "true")
+    path = f"{submitted.collection}/task.json"
+    document = json.loads(site.alice.read(path))
+    del document["version"]
+    document.update(change)
+    with pytest.raises((Refused, NotFound)):
+        submission.submit(site.alice, site.configuration, document)
+    if "output_collection" in change:
+        return  # where its record lies is what counts for the worker
+    site.alice.write(path, json.dumps({"version": 1, **document}).encode(), force=True)
+    with site.working():
+        facts = site.ended(submitted)
+    assert facts["state"] == "FAILED"
+    assert facts["reason_code"] in ("refused", "system_error")
+
+
+def test_access_to_the_dataset_is_asked_for_each_task(ours: Workloads) -> None:
+    site = ours.site
+    site.bob.write("/tempZone/home/bob/data", b"bob's")
+    site.bob.set_access("/tempZone/home/bob", ALICE, Access.READ_OBJECT)
+    hidden, workload = ours.start(dataset="/tempZone/home/bob"), ours.start(dataset="/tempZone/home/bob")
+    with site.working():
+        assert ours.said(ours.task(hidden, "ls", "-A", "/input")) == "", "what she may not read is not there"
+        site.bob.set_access("/tempZone/home/bob/data", ALICE, Access.READ_OBJECT)
+        assert ours.said(ours.task(workload, "cat", "/input/data")) == "bob's"
+        site.bob.set_access("/tempZone/home/bob", ALICE, Access.NULL)
+        facts = site.ended(ours.task(workload, "cat", "/input/data"))
+    assert (facts["state"], facts["reason_code"]) == ("FAILED", "refused")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"image": "not/allowed:1"}, "allowed images"),
+        ({"instances": 0}, "instances"),
+        ({"dataset": f"{HOME}/nothing"}, "nothing"),
+        ({"environment": {"A B": "x"}}, "environment"),
+        ({"limits": {"walltime": 5}}, "walltime"),
+        ({"limits": {"pids": 1 << 40}}, "pids"),
+        ({"resource": "no_such_resc"}, "no_such_resc"),
+        ({"role": "NO_SUCH_ROLE"}, "NO_SUCH_ROLE"),
+    ],
+)
+def test_a_workload_that_cannot_be(ours: Workloads, change: dict[str, Any], expected: str) -> None:
+    with pytest.raises((InvalidRequest, Refused, NotFound), match=expected):
+        ours.start(**change)
+    assert workloads.listed(ours.site.alice, ours.attributes, HOME) == ()
+
+
+def test_two_tasks_at_once_make_one_dataset(ours: Workloads) -> None:
+    workload = ours.start(dataset=ours.dataset([f"{number}" for number in range(50)]))
+    submitted = [ours.shell(workload, "ls /input | wc -l") for _ in range(2)]
+    with ours.site.working():
+        assert {ours.said(one) for one in submitted} == {"50\n"}
+        vault = ours.site.folder / "zone" / "vaults" / COMPUTE
+        assert len(list(Path(vault).rglob(f"{workload.workload_id}/*/dataset"))) == 1
+
+
+def test_a_shell_is_not_needed(docker_answers: None, tmp_path: Path) -> None:
+    """Without one, each task has a container of its own: slower, and right."""
+    import io
+    import uuid
+
+    import docker
+
+    name = f"compute-to-data/test-no-shell:{uuid.uuid4().hex[:12]}"
+    client = docker.APIClient()
+    build = f"FROM {IMAGE}\nRUN mv /bin/sh /bin/shell"
+    try:
+        said = list(client.build(fileobj=io.BytesIO(build.encode()), tag=name, rm=True, decode=True))
+        assert client.images(name), said
+        ours = Workloads(TrialSite(tmp_path, {"name": "docker"}, name))
+        workload = ours.start(image=name, dataset=ours.dataset(["one"]))
+        script = "print(open('/input/one').read()); open('/output/got', 'w').write('x')"
+        with ours.site.working():
+            for _ in range(2):
+                submitted = ours.task(workload, "python3", "-c", script)
+                assert ours.said(submitted) == "content of one\n"
+                assert ours.site.contents(submitted.collection)["got"] == b"x"
+        assert ours.sandboxes() == 0
+    finally:
+        client.remove_image(name, force=True)
+        client.close()
+
+
+def test_the_end_of_a_task_is_learnt_at_once(ours: Workloads) -> None:
+    """From the end of its program to the next one's start, in one sandbox."""
+    workload = ours.start(instances=1)
+    stamped = "date +%s.%N >/output/at"
+    submitted = [ours.shell(workload, stamped) for _ in range(11)]
+    with ours.site.working():
+        for one in submitted:
+            ours.said(one)
+    at = sorted(float(ours.site.contents(one.collection)["at"]) for one in submitted)
+    gaps = sorted(after - before for before, after in zip(at, at[1:]))
+    assert gaps[len(gaps) // 2] < 0.2, "no polling interval lies between them"
