@@ -83,3 +83,16 @@ def test_the_examples_in_the_code_are_true(site: TrialSite, own_files: Path, mod
         found = doctest.testmod(module, extraglobs=names, optionflags=doctest.ELLIPSIS)
     assert found.attempted > 0
     assert found.failed == 0
+
+
+def test_each_json_of_datasets_has_documented_members(printed: Any, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.txt").write_text("a")
+    done = printed("dataset", "upload", str(tmp_path / "data"))
+    dataset = done["dataset"]
+    came = printed("dataset", "download", dataset, str(tmp_path / "back"))
+    (listed,) = printed("dataset", "list")
+    described = printed("dataset", "describe", dataset)
+    removed = printed("dataset", "remove", dataset, "--yes")
+    assert set(done) == set(came)
+    assert {*done, *listed, *described, *removed} == documented("`c2d dataset`")
