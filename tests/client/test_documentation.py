@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import doctest
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 from support import reference
+from support.reference import documented
 from support.site import HOME, TrialSite
 
 from compute_to_data.cli.main import main
@@ -24,15 +24,6 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 def test_the_page_of_commands_is_what_the_code_says() -> None:
     written = (DOCS / "reference" / "commands.md").read_text(encoding="utf-8")
     assert written == reference.text(), "run: python tests/support/reference.py"
-
-
-def documented(heading: str) -> set[str]:
-    """The members that a section of json.md names in the first column of its table."""
-    page = (DOCS / "reference" / "json.md").read_text(encoding="utf-8")
-    section = re.split(r"^## ", page, flags=re.MULTILINE)
-    (text,) = (one for one in section if one.startswith(heading))
-    rows = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
-    return {name for row in rows for name in re.findall(r"`(\w+)`", row)}
 
 
 @pytest.fixture
