@@ -39,26 +39,26 @@ def printed(site: TrialSite, own_files: Path, capsys: pytest.CaptureFixture[str]
         yield call
 
 
-def test_each_json_has_the_members_that_are_reference.documented(
+def test_each_json_has_the_members_that_are_documented(
     printed: Any, site: TrialSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task_file = tmp_path / "task.json"
     task_file.write_text(json.dumps(site.request("/bin/sh", "-c", "echo x > /outputs/r.html")))
     submitted = printed("submit", str(task_file), "--wait")
     task = submitted["task_id"]
-    assert set(submitted) == set(printed("status", task)) == set(printed("wait", task)[0]) == reference.documented("A task")
-    assert set(printed("list")[0]) == reference.documented("`c2d list`")
-    assert set(printed("show", task)) == reference.documented("`c2d show`")
-    assert set(printed("logs", task)) == reference.documented("`c2d logs`")
-    assert set(printed("fetch", task, str(tmp_path))) == reference.documented("`c2d fetch`")
-    assert set(printed("open", task, "--no-browser")) == reference.documented("`c2d open`")
-    assert set(printed("resources")) == reference.documented("`c2d resources`")
+    assert set(submitted) == set(printed("status", task)) == set(printed("wait", task)[0]) == documented("A task")
+    assert set(printed("list")[0]) == documented("`c2d list`")
+    assert set(printed("show", task)) == documented("`c2d show`")
+    assert set(printed("logs", task)) == documented("`c2d logs`")
+    assert set(printed("fetch", task, str(tmp_path))) == documented("`c2d fetch`")
+    assert set(printed("open", task, "--no-browser")) == documented("`c2d open`")
+    assert set(printed("resources")) == documented("`c2d resources`")
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("getpass.getpass", lambda *_: "hush")
-    assert set(printed("secret", "create", "k")) == set(printed("secret", "list")[0]) == reference.documented("`c2d secret`")
+    assert set(printed("secret", "create", "k")) == set(printed("secret", "list")[0]) == documented("`c2d secret`")
     monkeypatch.setenv("C2D_CONFIG_FILE", str(tmp_path / "new.json"))
     made = printed("zone", "create", str(tmp_path / "own"), "--user", "carol")
-    assert set(made) == reference.documented("`c2d zone create`")
+    assert set(made) == documented("`c2d zone create`")
 
 
 @pytest.mark.parametrize(
@@ -74,3 +74,16 @@ def test_the_examples_in_the_code_are_true(site: TrialSite, own_files: Path, mod
         found = doctest.testmod(module, extraglobs=names, optionflags=doctest.ELLIPSIS)
     assert found.attempted > 0
     assert found.failed == 0
+
+
+def test_each_json_of_datasets_has_documented_members(printed: Any, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.txt").write_text("a")
+    done = printed("dataset", "upload", str(tmp_path / "data"))
+    dataset = done["dataset"]
+    came = printed("dataset", "download", dataset, str(tmp_path / "back"))
+    (listed,) = printed("dataset", "list")
+    described = printed("dataset", "describe", dataset)
+    removed = printed("dataset", "remove", dataset, "--yes")
+    assert set(done) == set(came)
+    assert {*done, *listed, *described, *removed} == documented("`c2d dataset`")
