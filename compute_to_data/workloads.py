@@ -121,12 +121,14 @@ def create_task(
     name: str = "",
     walltime_seconds: float | None = None,
     environment: Mapping[str, str] | None = None,
+    secrets: Sequence[str] = (),
     task_id: str = "",
 ) -> Submitted:
     """Queue a task of a workload.
 
     ``command``: its argument vector; no shell reads it. ``stdin``: a data object that it reads as
     standard input (:func:`put_stdin` makes one). ``environment``: variables beside the workload's.
+    ``secrets``: as in a request; such a task has a container of its own.
     Errors as of :func:`~compute_to_data.submission.submit`.
     """
     if not command:
@@ -152,6 +154,7 @@ def create_task(
         "process": process,
         "limits": request.limits_document(workload.limits),
         **({"name": name} if name else {}),
+        **({"secrets": list(secrets)} if secrets else {}),
     }
     return submission.submit(catalog, configuration, document, task_id=task_id)
 
