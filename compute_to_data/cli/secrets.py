@@ -6,6 +6,7 @@ import sys
 from argparse import ArgumentParser
 
 from compute_to_data.cli.command import Call, Commands
+from compute_to_data.secret import checked_name
 
 
 def register(commands: Commands) -> None:
@@ -39,7 +40,7 @@ def _create(call: Call) -> int:
 
     from compute_to_data.client import secrets
 
-    secrets.checked_name(call.options.name)  # before anybody types a value
+    checked_name(call.options.name)  # before anybody types a value
     kept = secrets.create(call.session, call.options.name, _value(call), force=call.options.force)
     call.out.result(asdict(kept), kept.name)
     return 0

@@ -7,19 +7,16 @@ disks, can read it (docs/security.md).
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from compute_to_data.errors import AlreadyExists, InvalidRequest, NotFound, Refused
 from compute_to_data.model import Access, DataObject, name_of
 from compute_to_data.record import timestamp
+from compute_to_data.secret import LONGEST, checked_name
 
 if TYPE_CHECKING:
     from compute_to_data.client.session import Session
-
-MAXIMUM_BYTES = 64 * 1024
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -37,20 +34,12 @@ def collection_of(home: str) -> str:
     return f"{home}/.compute_to_data/secrets"
 
 
-def checked_name(name: str) -> str:
-    """``name`` itself if a secret can be called so, else InvalidRequest."""
-    if not _NAME.fullmatch(name):
-        expected = "1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit"
-        raise InvalidRequest("secret", f"found the name {name[:80]!r}, expected {expected}")
-    return name
-
-
 def create(session: Session, name: str, value: bytes, *, force: bool = False) -> Secret:
     """Keep a value of at most 64 KiB. AlreadyExists unless ``force`` replaces it; Refused when
     somebody else could read it there."""
     checked_name(name)
-    if not 0 < len(value) <= MAXIMUM_BYTES:
-        raise InvalidRequest(f"secret {name}", f"has {len(value)} bytes, expected 1 to {MAXIMUM_BYTES}")
+    if not 0 < len(value) <= LONGEST:
+        raise InvalidRequest(f"secret {name}", f"has {len(value)} bytes, expected 1 to {LONGEST}")
     folder = collection_of(session.home)
     path = f"{folder}/{name}"
     _make_private(session, folder)

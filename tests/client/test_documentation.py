@@ -26,15 +26,6 @@ def test_the_page_of_commands_is_what_the_code_says() -> None:
     assert written == reference.text(), "run: python tests/support/reference.py"
 
 
-def documented(heading: str) -> set[str]:
-    """The members that a section of json.md names in the first column of its table."""
-    page = (DOCS / "reference" / "json.md").read_text(encoding="utf-8")
-    section = re.split(r"^## ", page, flags=re.MULTILINE)
-    (text,) = (one for one in section if one.startswith(heading))
-    rows = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
-    return {name for row in rows for name in re.findall(r"`(\w+)`", row)}
-
-
 @pytest.fixture
 def printed(site: TrialSite, own_files: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
     """Calls a command as alice, while somebody works; its JSON."""
@@ -48,26 +39,26 @@ def printed(site: TrialSite, own_files: Path, capsys: pytest.CaptureFixture[str]
         yield call
 
 
-def test_each_json_has_the_members_that_are_documented(
+def test_each_json_has_the_members_that_are_reference.documented(
     printed: Any, site: TrialSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task_file = tmp_path / "task.json"
     task_file.write_text(json.dumps(site.request("/bin/sh", "-c", "echo x > /outputs/r.html")))
     submitted = printed("submit", str(task_file), "--wait")
     task = submitted["task_id"]
-    assert set(submitted) == set(printed("status", task)) == set(printed("wait", task)[0]) == documented("A task")
-    assert set(printed("list")[0]) == documented("`c2d list`")
-    assert set(printed("show", task)) == documented("`c2d show`")
-    assert set(printed("logs", task)) == documented("`c2d logs`")
-    assert set(printed("fetch", task, str(tmp_path))) == documented("`c2d fetch`")
-    assert set(printed("open", task, "--no-browser")) == documented("`c2d open`")
-    assert set(printed("resources")) == documented("`c2d resources`")
+    assert set(submitted) == set(printed("status", task)) == set(printed("wait", task)[0]) == reference.documented("A task")
+    assert set(printed("list")[0]) == reference.documented("`c2d list`")
+    assert set(printed("show", task)) == reference.documented("`c2d show`")
+    assert set(printed("logs", task)) == reference.documented("`c2d logs`")
+    assert set(printed("fetch", task, str(tmp_path))) == reference.documented("`c2d fetch`")
+    assert set(printed("open", task, "--no-browser")) == reference.documented("`c2d open`")
+    assert set(printed("resources")) == reference.documented("`c2d resources`")
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("getpass.getpass", lambda *_: "hush")
-    assert set(printed("secret", "create", "k")) == set(printed("secret", "list")[0]) == documented("`c2d secret`")
+    assert set(printed("secret", "create", "k")) == set(printed("secret", "list")[0]) == reference.documented("`c2d secret`")
     monkeypatch.setenv("C2D_CONFIG_FILE", str(tmp_path / "new.json"))
     made = printed("zone", "create", str(tmp_path / "own"), "--user", "carol")
-    assert set(made) == documented("`c2d zone create`")
+    assert set(made) == reference.documented("`c2d zone create`")
 
 
 @pytest.mark.parametrize(

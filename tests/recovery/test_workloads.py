@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
@@ -11,6 +12,7 @@ import pytest
 from recovery import test_crash_points as plain
 from recovery.test_killed_workers import _worker
 from support.crashes import Fate
+from support.docker_daemon import BASE_IMAGE, own_daemon
 from support.site import COMPUTE, HOME, TrialSite, wait_until
 
 from compute_to_data import presence, workloads
@@ -18,7 +20,7 @@ from compute_to_data.record import State
 from compute_to_data.submission import Submitted
 from compute_to_data.zones.embedded.audit import audit
 
-TASKS = 40
+TASKS = 24
 SCRIPT = "cat /input/sub/one >/output/got; echo $TASK_ID; mkdir /output/more; echo x >/output/more/x"
 
 
@@ -141,3 +143,34 @@ def test_a_stopped_worker_takes_its_sandboxes_along(docker_answers: None, tmp_pa
         facts = site.ended(submitted)
     assert facts["state"] == "COMPLETED", facts
     assert site.contents(submitted.collection)["log"] == b"once\n"
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("live_restore", [True, False], ids=["outlive", "end with"])
+def test_sandboxes_whose_daemon_is_killed(docker_answers: None, tmp_path: Path, live_restore: bool) -> None:
+    """Containers that outlive their daemon go on; what ended with it ends its task, as it does any."""
+    if os.geteuid() != 0:
+        pytest.skip("a Docker daemon of the test's own needs root")
+    with own_daemon(live_restore=live_restore) as daemon:
+        engine = {"name": "docker", "socket": daemon.socket, "timeout_seconds": 20}
+        site = TrialSite(tmp_path, engine, BASE_IMAGE, worker={"attempts": 50})
+        workload = _workload(site)
+        submitted = [_task(site, workload, f"sleep 0.3; {SCRIPT}") for _ in range(6)]
+        worker = _worker(site)
+        wait_until(lambda: any(site.record(one).state() is State.RUNNING for one in submitted), "a task to run")
+        daemon.kill()
+        daemon.start()
+        assert worker.poll() is None
+        states = [site.ended(one) for one in submitted]
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(60) == 0
+        with daemon.client() as client:
+            assert client.containers(all=True) == []
+    for one, facts in zip(submitted, states):
+        if facts["state"] == "COMPLETED":
+            assert site.contents(one.collection)["got"] == b"some input\n"
+        else:
+            assert (facts["exit_status"], live_restore) == ("137", False), facts
+        assert site.leftovers(one) == []
+    assert any(facts["state"] == "COMPLETED" for facts in states)
+    assert _left(site) == []
