@@ -3,8 +3,8 @@
 The tag, an AVU of the collection, names a template: a task document with
 ``{"arriving_in": <that collection>}`` in the place of its input. Whoever may modify a collection may
 tag it, and iRODS keeps no author of an AVU. So the tag gives nothing: what counts is the template,
-which must be the arriving user's own (or an administrator's), writable by nobody else, and name the
-collection itself. Then whoever runs the task is who asked for it there.
+which must be the arriving user's own (or an administrator's), writable by nobody else, lie in a
+collection of that user's, and name the tagged collection itself. Then whoever runs the task is who asked for it there.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from compute_to_data.model import (
     parent_of,
 )
 from compute_to_data.ports import Catalog
-from compute_to_data.record import new_task_id, place_of, refuse_tampering
+from compute_to_data.record import new_task_id, place_of, refuse_displaced, refuse_tampering
 from compute_to_data.submission import Submitted
 
 PLACE = "arriving_in"
@@ -137,6 +137,7 @@ def _consented(catalog: Catalog, template: str) -> Any:
             code=Code.CAT_NO_ACCESS_PERMISSION,
         )
     refuse_tampering(template, rows, found.owner)
+    refuse_displaced(catalog, found)
     return submission.read_request(catalog, template)
 
 

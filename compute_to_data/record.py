@@ -20,6 +20,7 @@ from compute_to_data.errors import AccessDenied, Code, InvalidRequest, NotFound,
 from compute_to_data.model import (
     Access,
     Avu,
+    Collection,
     DataObject,
     Entity,
     EntityKind,
@@ -27,6 +28,7 @@ from compute_to_data.model import (
     User,
     UserKind,
     name_of,
+    parent_of,
 )
 from compute_to_data.ports import Catalog, Storage
 from compute_to_data.task import REQUEST_NAME
@@ -192,11 +194,13 @@ class TaskRecord:
         """The owner of ``task.json``, on whose behalf the task runs.
 
         Refused when anyone else (administrators aside) could have changed the request or the
-        record: the owner is what the catalog says, never a field of the request.
+        record: the owner is what the catalog says, never a field of the request. The collection must
+        be theirs, too: whoever owns a data object of theirs by inheritance could have put it there.
         """
         request = self.catalog.stat(self.request_path)
         if not isinstance(request, DataObject):
             raise NotFound(self.request_path, "is not a data object", code=Code.OBJ_PATH_DOES_NOT_EXIST)
+        refuse_displaced(self.catalog, request)
         for logical_path in (self.request_path, self.collection):
             refuse_tampering(logical_path, self.catalog.permissions(logical_path), request.owner)
         return request.owner
@@ -212,6 +216,25 @@ def refuse_tampering(logical_path: str, rows: Iterable[Permission], owner: User)
                 "Take that access away, and submit the task again",
                 code=Code.CAT_NO_ACCESS_PERMISSION,
             )
+
+
+def refuse_displaced(catalog: Catalog, data_object: DataObject) -> None:
+    """Refused when a data object lies in somebody else's collection.
+
+    Who puts one into a collection that hands its access list down shares it with whoever owns
+    things there. These could write in it what they like, take their own access away, and have it
+    look like its owner's word; a collection of that owner's is more than they were given by it.
+    """
+    collection = parent_of(data_object.logical_path)
+    found = catalog.stat(collection)
+    if isinstance(found, Collection) and found.owner != data_object.owner:
+        raise Refused(
+            data_object.logical_path,
+            f"belongs to {data_object.owner}, and lies in a collection that belongs to {found.owner}, who may have"
+            " put it there",
+            "Put it into a collection of your own",
+            code=Code.CAT_NO_ACCESS_PERMISSION,
+        )
 
 
 def _dated(state: State, facts: Mapping[str, str]) -> dict[str, str]:

@@ -149,3 +149,34 @@ def test_inputs_nobody_uses_are_forgotten() -> None:
         with in_use.using([f"/z/{number}"]):
             pass
     assert not in_use._users
+
+
+def what_bob_left(site: TrialSite, path: str) -> None:
+    """bob puts a file into alice's collection, whose access list it inherits: alice owns the data object
+    with him, and DATA_OWNER is bob."""
+    site.alice.create_collection(f"{HOME}/inbox")
+    site.alice.set_access(f"{HOME}/inbox", BOB, Access.MODIFY_OBJECT)
+    site.alice.set_inheritance(f"{HOME}/inbox", True)
+    site.bob.write(f"{HOME}/inbox/file", b"x")
+    site.alice.rename(f"{HOME}/inbox/file", path)
+
+
+def test_a_data_object_that_somebody_left_becomes_no_request_of_theirs(site: TrialSite) -> None:
+    site.bob.write(f"{BOBS}/secret", b"bob's secret", resource=COMPUTE)
+    collection = f"{HOME}/trap/x"
+    site.alice.create_collection(collection, parents=True)
+    what_bob_left(site, f"{collection}/task.json")
+    copying = ("/bin/sh", "-c", "cp /inputs/* /outputs/")
+    wanted = site.request(*copying, inputs=[f"{BOBS}/secret"])
+    document = submission.recorded_document(request.parse(wanted))
+    site.alice.write(f"{collection}/task.json", json.dumps(document).encode(), force=True)
+    put(site, collection, role="CONTAINER", state="QUEUED")
+    site.alice.set_inheritance(collection, True)
+    site.alice.set_access(f"{HOME}/trap", BOB, Access.OWN)
+    for path in (collection, f"{collection}/task.json"):
+        site.alice.set_access(path, BOB, Access.OWN)
+        site.alice.set_access(path, ALICE, Access.READ_OBJECT)
+    record = TaskRecord(site.alice, site.configuration.attributes, collection, COMPUTE)
+    facts = work(site, record)
+    assert facts["state"] == "FAILED" and "belongs to" in facts["reason"], facts
+    assert "secret" not in site.contents(collection)

@@ -245,6 +245,27 @@ def test_a_tag_does_not_turn_ones_own_documents_against_one(lab: Lab) -> None:
     assert lab.tasks() == [once.collection]
 
 
+def test_what_somebody_left_becomes_no_template_of_theirs(lab: Lab) -> None:
+    """alice leaves a file in bob's collection, whose access list it inherits: he makes a template of it,
+    takes his own access away, and waits for her next file."""
+    lab.put(f"{HOME}/secret.dat")
+    inbox = f"/{ZONE}/home/bob/inbox"
+    lab.bob.create_collection(inbox)
+    lab.bob.set_access(inbox, ALICE, Access.OWN)
+    lab.bob.set_inheritance(inbox, True)
+    left = lab.put(f"{inbox}/left.dat")
+    reading = {
+        "inputs": [{"arriving_in": inbox}, f"{HOME}/secret.dat"],
+        "process": lab.site.process("/bin/true"),
+    }
+    lab.bob.write(left, lab.template(inbox, output=inbox, **reading), force=True)
+    lab.bob.set_access(left, BOB, Access.NULL)
+    lab.tag(inbox, left, lab.bob)
+    with pytest.raises(Refused, match="a collection that belongs to bob#tempZone"):
+        lab.take(lab.put(f"{inbox}/next.dat"))
+    assert lab.tasks(inbox) == []
+
+
 @pytest.mark.parametrize("level", [Access.MODIFY_OBJECT, Access.OWN, Access.CREATE_METADATA])
 def test_a_template_that_another_could_write_does_not_count(lab: Lab, level: Access) -> None:
     template = written_by(lab, ALICE, f"{HOME}/shared.json")
