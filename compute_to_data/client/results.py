@@ -6,11 +6,12 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from compute_to_data import crate
+from compute_to_data.client.manifest import ancestors
 from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, ZoneError, zone_error
 from compute_to_data.model import Collection, DataObject, ReplicaStatus
 from compute_to_data.outputs import checksum_of, checksum_text
@@ -132,12 +133,13 @@ def fetch(
     """Bring everything in a task's collection into the folder ``<directory>/<task id>``.
 
     What is there already with the right content stays, so that an interrupted fetch goes on.
-    AlreadyExists for a file with other content, unless ``force``, and InvalidRequest where the
-    folder cannot take the files: both before anything is fetched. ``moved`` is told the bytes that
-    are done and all of them.
+    AlreadyExists for a file with other content, unless ``force``, and for a link in the place of a
+    folder; InvalidRequest where the folder cannot take the files: all before anything is fetched.
+    ``moved`` is told the bytes that are done and all of them.
     """
     target = os.path.join(os.path.abspath(directory), collection.rpartition("/")[2])
     wanted = {one.name: one for one in everything(catalog, collection)}
+    _refuse_links(target, wanted)
     kept = sorted(_looked_over(target, wanted, force))
     todo = [one for name, one in sorted(wanted.items()) if name not in kept]
     total = sum(one.size for one in todo)
@@ -169,6 +171,15 @@ def _make_empty(file: str) -> bool:
             return True
     except FileExistsError:
         return False
+
+
+def _refuse_links(target: str, names: Iterable[str]) -> None:
+    """AlreadyExists for a link in the place of a folder: in one that others can write to, somebody
+    could have a program's outputs overwrite what they may not."""
+    for folder in sorted({"", *(above for name in names for above in ancestors(name))}):
+        place = os.path.join(target, folder).rstrip("/")
+        if os.path.islink(place):
+            raise AlreadyExists(place, "is a link", "Move it away, or fetch into another folder")
 
 
 def _looked_over(target: str, wanted: Mapping[str, Result], force: bool) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import socket
@@ -17,6 +18,7 @@ from support.site import HOME, TrialSite
 from compute_to_data.cli import main as main_module
 from compute_to_data.cli.exits import MEANINGS, ExitCode
 from compute_to_data.cli.main import main, parser
+from compute_to_data.cli.output import Output
 
 C2D = [sys.executable, "-m", "compute_to_data.cli.main"]
 
@@ -192,3 +194,12 @@ def on_irods_again(folder: Path) -> dict[str, str]:
     below = folder / "again"
     below.mkdir()
     return on_irods(below)
+
+
+def test_json_moves_no_terminals_cursor_and_says_the_same() -> None:
+    said = io.StringIO()
+    document = {"name": "\x9b2J\x1b[2J\u202e\udc80 \u00e9 \U000e0001\n"}
+    Output("json", said).result(document)
+    assert said.getvalue().replace("\n", "").isprintable()
+    assert "\u00e9" in said.getvalue()
+    assert json.loads(said.getvalue()) == document

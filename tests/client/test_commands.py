@@ -336,6 +336,19 @@ class TestFetching:
         assert c2d("fetch", task["task_id"], str(tmp_path), "--force").code == 0
         assert mine.read_text() == "deep\n"
 
+    @pytest.mark.parametrize("link", ["", "d"])
+    def test_no_link_leads_out_of_the_folder(self, task: dict[str, Any], c2d: C2D, tmp_path: Path, link: str) -> None:
+        """Whoever may write to the folder, and knew the task's id, made a link where a result is to lie."""
+        elsewhere, folder = tmp_path / "elsewhere", tmp_path / "shared"
+        elsewhere.mkdir()
+        (folder / task["task_id"] / link).parent.mkdir(parents=True)
+        (folder / task["task_id"] / link).symlink_to(elsewhere)
+        for more in ((), ("--force",)):
+            done = c2d("fetch", task["task_id"], str(folder), *more)
+            assert done.code == ExitCode.REFUSED
+            assert "is a link" in done.err
+        assert os.listdir(elsewhere) == []
+
     def test_a_folder_that_cannot_be_written(
         self, task: dict[str, Any], c2d: C2D, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -101,8 +101,8 @@ class Channel:
             self._unread += os.read(self._descriptors["answers"], _BLOCK)
             if len(self._unread) > _BLOCK:
                 raise Closed  # no runner says so much: a task floods it
-        elif events & (select.POLLHUP | select.POLLERR):
-            raise Closed
+        elif any(event & (select.POLLHUP | select.POLLERR) and not event & select.POLLIN for event in found.values()):
+            raise Closed  # of a stream alone, too: the runner keeps it open for as long as it lives
 
     def _pump(self, name: str) -> bool:
         try:
