@@ -66,9 +66,7 @@ class Attempts:
         try:
             state = record.state()
             if state is None or state.is_final:
-                if unwanted:
-                    record.decide(NO_WISHES)  # too late
-                return None
+                return self._forget_wishes(record) if unwanted else None
             record.sealed_owner()
             if unwanted:
                 self._refuse_unwanted(record, state)
@@ -80,6 +78,16 @@ class Attempts:
         except (ComputeToDataError, ValueError) as error:
             return self._end_without_role(record, error)
         return role.run(self._bench(catalog), record, task)
+
+    @staticmethod
+    def _forget_wishes(record: TaskRecord) -> None:
+        """They came too late. What has ended stays as it ended, also where they cannot be taken away."""
+        try:
+            record.decide(NO_WISHES)
+        except OutOfReach:
+            raise
+        except ComputeToDataError as error:
+            raise Unintelligible(f"a wish came too late, and stays: {error}") from error
 
     @staticmethod
     def _refuse_unwanted(record: TaskRecord, state: State) -> None:

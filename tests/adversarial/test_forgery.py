@@ -10,6 +10,7 @@ from support.faults import StorageWithTroubledSessions, broken
 from support.site import ALICE, BOB, COMPUTE, HOME, TrialSite, serving, wait_until
 
 from compute_to_data import submission
+from compute_to_data.attempts import Unintelligible
 from compute_to_data.documents import request
 from compute_to_data.errors import NotFound
 from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind
@@ -180,3 +181,24 @@ def test_a_data_object_that_somebody_left_becomes_no_request_of_theirs(site: Tri
     facts = work(site, record)
     assert facts["state"] == "FAILED" and "belongs to" in facts["reason"], facts
     assert "secret" not in site.contents(collection)
+
+
+def test_a_late_wish_that_cannot_be_taken_back_changes_no_end(site: TrialSite) -> None:
+    submitted = site.submit(site.request("/bin/true"))
+    with site.working():
+        assert site.ended(submitted)["state"] == "COMPLETED"
+    put(site, submitted.collection, cancel="alice#tempZone")
+    refusals: list[str] = []
+
+    def refused_once(annotate, entity, **changes):  # type: ignore[no-untyped-def]
+        if not refusals:
+            refusals.append("")
+            broken()
+        annotate(entity, **changes)
+
+    storage = StorageWithTroubledSessions(site.storage, annotate=refused_once)
+    attempts = site.worker(storage=storage)._attempts
+    with pytest.raises(Unintelligible):
+        attempts.run(submitted.collection, True)
+    assert refusals
+    assert site.record(submitted).state() is State.COMPLETED
