@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import threading
+import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -284,3 +287,34 @@ def test_secrets_never_enter_a_warm_sandbox(mallory: Mallory, first: str) -> Non
     assert mallory.answers(f"{WHICH}; cat /run/secrets/token", secrets=secret).split() != [first, "hush"]
     assert mallory.answers("cat /run/secrets/token", secrets=secret) == "hush"
     assert mallory.answers(f"{WHICH}; ls -A /run/secrets 2>/dev/null; true") == first
+
+
+LINK = "RUN mkdir -p /elsewhere && ln -s {} /link\nVOLUME /link/inside"
+VOLUMES = "VOLUME /outputs\nVOLUME /output\nVOLUME /inputs\nVOLUME /data"
+
+
+@pytest.mark.parametrize("trap", [LINK, VOLUMES], ids=["a link", "volumes"])
+def test_an_image_leads_nobody_astray(mallory: Mallory, tmp_path: Path, trap: str) -> None:
+    """Its volumes are emptied after each task, its outputs are not, and a symbolic link on the way
+    to a volume is not followed: out here it would name a place of the host."""
+    import docker
+
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    (inside / "of the host").write_text("x")
+    name = f"compute-to-data/test-volumes:{uuid.uuid4().hex[:12]}"
+    with closing(docker.APIClient()) as client:
+        try:
+            build = io.BytesIO(f"FROM {IMAGE}\n{trap.format(tmp_path)}".encode())
+            said = list(client.build(fileobj=build, tag=name, rm=True, decode=True))
+            assert client.images(name), said
+            mallory.image = name
+            job = mallory.runs(
+                "for d in /data /link/inside; do echo x >$d/left; done 2>/dev/null; echo 1 >/output/kept"
+            )
+            assert (Path(job.outputs) / "kept").read_text() == "1\n"
+            assert mallory.answers("find /data /link/inside/ /output -mindepth 1 2>/dev/null; true") == ""
+            mallory.clear()
+        finally:
+            client.remove_image(name, force=True)
+    assert (inside / "of the host").read_text() == "x"

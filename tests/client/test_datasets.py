@@ -169,6 +169,21 @@ def test_an_interrupted_upload_goes_on(
     assert tree(tmp_path / "back") == tree(folder)
 
 
+def test_an_interrupted_update_is_not_taken_for_the_old_dataset(
+    session: c2d.Session, folder: Path, tmp_path: Path, one_lane: None
+) -> None:
+    done = datasets.upload(session, str(folder))
+    for name in ("a.txt", "deep/er/b.txt", "empty.dat"):
+        (folder / name).write_text("changed")
+    with pytest.raises(Interrupted):
+        datasets.upload(session, str(folder), dataset=done.dataset, progress=AfterTwo())
+    with pytest.raises(Refused, match="not complete"):
+        datasets.download(session, done.dataset, str(tmp_path / "back"))
+    datasets.upload(session, str(folder), dataset=done.dataset)
+    datasets.download(session, done.dataset, str(tmp_path / "back"))
+    assert tree(tmp_path / "back") == tree(folder)
+
+
 def test_a_data_object_that_is_not_good_is_sent_again(
     site: TrialSite, session: c2d.Session, folder: Path, tmp_path: Path
 ) -> None:

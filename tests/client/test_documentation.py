@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 from support import reference
+from support.reference import documented
 from support.site import HOME, TrialSite
 
 from compute_to_data.cli.main import main
 from compute_to_data.client import session as session_module
 from compute_to_data.client import tasks as tasks_module
+from compute_to_data.errors import ReasonCode
+from compute_to_data.record import State
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -26,13 +29,16 @@ def test_the_page_of_commands_is_what_the_code_says() -> None:
     assert written == reference.text(), "run: python tests/support/reference.py"
 
 
-def documented(heading: str) -> set[str]:
-    """The members that a section of json.md names in the first column of its table."""
-    page = (DOCS / "reference" / "json.md").read_text(encoding="utf-8")
-    section = re.split(r"^## ", page, flags=re.MULTILINE)
-    (text,) = (one for one in section if one.startswith(heading))
-    rows = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
-    return {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+def test_the_page_of_states_names_every_state_reason_and_fact(site: TrialSite) -> None:
+    page = (DOCS / "states.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([^`\s]+)`", page))
+    assert {one.value for one in ReasonCode} <= named
+    for state in State:
+        assert re.search(rf"\b{state.value}\b", page), state
+    facts = site.run(site.request("/bin/sh", "-c", "echo x > /outputs/x", metadata=[]))
+    facts.update(site.run(site.request("/bin/sh", "-c", "exit 3")))
+    dates = {f"{state.value.lower()}_at" for state in State}  # the page names the first and the last ones
+    assert set(facts) - {"collection", "state"} - dates <= named
 
 
 @pytest.fixture
@@ -83,3 +89,16 @@ def test_the_examples_in_the_code_are_true(site: TrialSite, own_files: Path, mod
         found = doctest.testmod(module, extraglobs=names, optionflags=doctest.ELLIPSIS)
     assert found.attempted > 0
     assert found.failed == 0
+
+
+def test_each_json_of_datasets_has_documented_members(printed: Any, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.txt").write_text("a")
+    done = printed("dataset", "upload", str(tmp_path / "data"))
+    dataset = done["dataset"]
+    came = printed("dataset", "download", dataset, str(tmp_path / "back"))
+    (listed,) = printed("dataset", "list")
+    described = printed("dataset", "describe", dataset)
+    removed = printed("dataset", "remove", dataset, "--yes")
+    assert set(done) == set(came)
+    assert {*done, *listed, *described, *removed} == documented("`c2d dataset`")

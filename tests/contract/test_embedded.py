@@ -144,3 +144,7 @@ class TestRegistration(registration.RegistrationContract):
 
 class TestTransfers(transfers.TransfersContract):
     pass
+
+
+class TestDatasets(transfers.DatasetsContract):
+    pass

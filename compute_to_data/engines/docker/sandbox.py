@@ -97,10 +97,12 @@ def warm(
     body = container(everybody, account, volumes=volumes, **options)
     del body["Labels"][TASK_LABEL]
     body["HostConfig"]["LogConfig"] = {"Type": "none", "Config": {}}
-    body["HostConfig"]["Mounts"] += [
-        {"Type": "bind", "Source": f"{area}/inputs", "Target": "/inputs", "ReadOnly": True},
-        {"Type": "bind", "Source": folder, "Target": warm_runner.FOLDER, "ReadOnly": True},
-    ]
+    own = {
+        "/inputs": {"Type": "bind", "Source": f"{area}/inputs", "Target": "/inputs", "ReadOnly": True},
+        warm_runner.FOLDER: {"Type": "bind", "Source": folder, "Target": warm_runner.FOLDER, "ReadOnly": True},
+    }
+    mounts = [mount for mount in body["HostConfig"]["Mounts"] if mount["Target"] not in own]
+    body["HostConfig"]["Mounts"] = [*mounts, *own.values()]
     return body
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from compute_to_data.errors import EngineError
 
 _CGROUPS = Path("/sys/fs/cgroup")
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_DEEPEST = 64
 _MANNER = ("Name", "Umask", "TracerPid", "FDSize", "Threads", "SigBlk", "SigIgn", "SigCgt", "Cpus_allowed")
 
 
@@ -19,24 +20,36 @@ class Vitals:
     EngineError where this host does not show them: a worker in a container of its own, say.
     """
 
-    def __init__(self, first: int) -> None:
-        """``first``: the process id, on the host, of the container's first process."""
-        self._first = first
+    def __init__(self, first: int, container: str) -> None:
+        """``first``: the process id, on the host, of the first process of ``container`` (its id)."""
+        self._root = -1
         try:
+            # Held, so that a later process of that number can never be taken for this one.
+            self._root = os.open(f"/proc/{first}/root", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             groups = _groups(first)
+            if container not in str(groups["pids"]):
+                raise ValueError(f"process {first} is not in {container}")
             self._pids = groups["pids"] / "pids.current"
-            self._memory = groups["memory"]
             self._events = next(
-                file for file in (self._memory / "memory.events", self._memory / "memory.oom_control") if file.exists()
+                file
+                for file in (groups["memory"] / "memory.events", groups["memory"] / "memory.oom_control")
+                if file.exists()
             )
             below = self._children(first)
             self._runner = below[0] if below else first  # without an init, the runner is the first
             self.baseline = self.processes()
             self._manner = self._manner_of_runner()
         except (OSError, KeyError, ValueError, StopIteration) as error:
+            self.close()
             raise EngineError(
                 "warm sandboxes", f"this host does not show what runs in a container ({error!r})"
             ) from error
+
+    def close(self) -> None:
+        """Let go of the container's file system."""
+        if self._root >= 0:
+            os.close(self._root)
+            self._root = -1
 
     def processes(self) -> int:
         """How many processes and threads there are in the container, by the kernel's own count."""
@@ -78,20 +91,39 @@ class Vitals:
     def empty(self, directories: Iterable[str]) -> None:
         """Remove whatever lies in directories of the container; OSError where that fails.
 
-        No process of a task runs meanwhile, the directories are mount points, and no symbolic
-        link in them is followed.
+        An image may hold symbolic links, which would lead into the host's file system from here:
+        none is followed, on the way to a directory or below it.
         """
         for directory in directories:
-            place = f"/proc/{self._first}/root{directory}"
-            for name in os.listdir(place):
-                entry = os.path.join(place, name)
-                if os.path.isdir(entry) and not os.path.islink(entry):
-                    shutil.rmtree(entry)
-                else:
-                    os.unlink(entry)
+            descriptor = os.dup(self._root)
+            try:
+                for part in directory.strip("/").split("/"):
+                    below = os.open(part, _DIRECTORY, dir_fd=descriptor)
+                    os.close(descriptor)
+                    descriptor = below
+                _remove_below(descriptor, _DEEPEST)
+            finally:
+                os.close(descriptor)
 
     def _children(self, process: int) -> list[int]:
         return [int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def _remove_below(directory: int, deepest: int) -> None:
+    if deepest == 0:
+        raise OSError(f"more than {_DEEPEST} directories deep")
+    with os.scandir(directory) as entries:
+        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, is_directory in found:
+        if not is_directory:
+            os.unlink(name, dir_fd=directory)
+            continue
+        below = os.open(name, _DIRECTORY, dir_fd=directory)
+        try:
+            _remove_below(below, deepest - 1)
+        finally:
+            os.close(below)
+        os.rmdir(name, dir_fd=directory)
 
 
 def _groups(process: int) -> dict[str, Path]:

@@ -23,7 +23,7 @@ from docker import APIClient
 from compute_to_data.engines import checks
 from compute_to_data.engines.docker import warm_runner
 from compute_to_data.engines.docker.warm_channel import Closed, Tail
-from compute_to_data.engines.docker.warm_sandbox import RECORD, WarmSandbox, sweep
+from compute_to_data.engines.docker.warm_sandbox import RECORD, Unsuited, WarmSandbox, sweep
 from compute_to_data.errors import EngineError, EngineOutOfReach
 from compute_to_data.ports import Exit, Job, Logs
 
@@ -89,6 +89,9 @@ class WarmSandboxes:
             try:
                 sandbox.begin(job)
                 break
+            except Unsuited:
+                self._put_back(job, sandbox)
+                return False
             except EngineError as error:
                 log.warning("throwing a warm sandbox away: %s", error)
                 self._discard(sandbox)
@@ -141,7 +144,10 @@ class WarmSandboxes:
             run.problem = EngineError(f"task {run.job.task_id}", f"its sandbox failed ({error!r})")
         finally:
             # First the sandbox: nothing of the task may run while its outputs are read.
-            self._put_back(run) if reusable and not run.stopped else self._discard(run.sandbox)
+            if reusable and not run.stopped:
+                self._put_back(run.job, run.sandbox)
+            elif not self._discard(run.sandbox):
+                run.problem = EngineOutOfReach(f"task {run.job.task_id}", "its sandbox could not be ended")
             run.ended.set()
 
     def _lost(self, run: _Run) -> None:
@@ -157,14 +163,14 @@ class WarmSandboxes:
             run.stderr.add(_OWN_END)
         run.exit = _exit(run, _KILLED, lost_memory, finished)
 
-    def _put_back(self, run: _Run) -> None:
-        assert run.job.sandbox is not None
+    def _put_back(self, job: Job, sandbox: WarmSandbox) -> None:
+        assert job.sandbox is not None
         with self._lock:
-            idle = self._idle.setdefault(_key(run.job), [])
-            if len(idle) < run.job.sandbox.instances:
-                idle.append(run.sandbox)
+            idle = self._idle.setdefault(_key(job), [])
+            if len(idle) < job.sandbox.instances:
+                idle.append(sandbox)
                 return
-        self._discard(run.sandbox)
+        self._discard(sandbox)
 
     def holds(self, task_id: str) -> bool:
         """Whether a task runs here, or ended here and was not removed yet."""
@@ -259,13 +265,17 @@ class WarmSandboxes:
                     log.warning("removing %s: an earlier worker left it", record["container"])
                     sweep(self._docker(), folder, record)
 
-    def _discard(self, sandbox: WarmSandbox) -> None:
+    def _discard(self, sandbox: WarmSandbox) -> bool:
+        """Whether nothing of it runs any more. Otherwise its record stays, so that it is swept later."""
         try:
             sandbox.destroy()
-        except EngineError as error:  # its record stays, so that it is swept later
+            gone = True
+        except EngineError as error:
             log.warning("a warm sandbox could not be removed: %s", error)
+            gone = False
         with self._lock:
             self._known.discard(sandbox.token)
+        return gone
 
 
 def _exit(run: _Run, status: int, lost_memory: bool, finished: float) -> Exit:

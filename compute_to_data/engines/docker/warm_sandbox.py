@@ -4,10 +4,6 @@ Whatever a task could have forged is asked of somebody else. That a task has end
 word (the number of processes in the container, the runner's children); the runner tells only with
 which status, and a task that fakes that could as well have exited with it. What a task left is
 looked at from outside, and when anything is not as it should be, the sandbox is thrown away.
-
-The directory that the sandbox sees as ``/outputs`` is a mount, so it stays the same one for all
-tasks. While a task runs, it lies where the task's outputs are wanted; afterwards its content moves
-to a fresh directory, which takes its place.
 """
 
 from __future__ import annotations
@@ -29,6 +25,7 @@ from compute_to_data.engines.docker.connection import remove_container
 from compute_to_data.engines.docker.messages import asking_about
 from compute_to_data.engines.docker.vitals import Vitals
 from compute_to_data.engines.docker.warm_channel import Channel, Closed, Tail
+from compute_to_data.engines.docker.warm_outputs import LentOutputs
 from compute_to_data.errors import EngineError, EngineOutOfReach
 from compute_to_data.ports import Job
 
@@ -38,17 +35,19 @@ _LONGEST_POLL = 3600.0
 _ANSWER_SECONDS = 10.0
 _SETTLE_SECONDS = 0.1
 """How long processes that end with their task may take to be gone."""
-_MOST_MOVED = 10_000
-"""Entries at the top of the outputs; moving more takes longer than another sandbox."""
 _UNKNOWN = 255  # what the daemon says of a container that it lost sight of
 _TAKEN_AWAY = ("removing", "dead", "gone")
-_SCRATCH = ("/tmp", "/dev/shm", "/dev/mqueue")
+_SHARED = ("/dev/shm", "/dev/mqueue")
 RECORD = "sandbox.json"
 _FORGED = "sent what only its sandbox may send, so that its end is not known"
 
 
 class Tampered(EngineError):
     """Somebody inside sent what only the runner may send."""
+
+
+class Unsuited(EngineError):
+    """What a task needs cannot be given to a sandbox that runs already; the sandbox is as it was."""
 
 
 class WarmSandbox:
@@ -64,6 +63,7 @@ class WarmSandbox:
         self._area = os.path.join(job.sandbox.directory, self.token)
         self._scope = job.resource
         self._channel: Channel | None = None
+        self._vitals: Vitals | None = None
 
     @property
     def name(self) -> str:
@@ -78,25 +78,26 @@ class WarmSandbox:
         nothing is left of it."""
         try:
             self._lay_out(account)
-            # What the task of that moment asks for itself comes with the task, not the container.
-            self._scratch = tuple(sorted({*_SCRATCH, *volumes}))
             body = sandbox.warm(job, account, self._folder, self._area, volumes=volumes, **options)
+            mounts = body["HostConfig"]["Mounts"]
+            self._scratch = (*_SHARED, *(mount["Target"] for mount in mounts if mount["Type"] == "tmpfs"))
             with asking_about(f"a warm sandbox of {job.image.name}"):
                 self._docker().create_container_from_config(body, self.name)  # type: ignore[no-untyped-call]
                 self._docker().start(self.name)
-                self._vitals = Vitals(self._first_process())
+                self._vitals = self._when_ready()
         except BaseException:
             self.destroy()
             raise
 
-    def _first_process(self) -> int:
-        """Its process id, on the host, once the runner is ready; where an image has no /bin/sh, none is."""
+    def _when_ready(self) -> Vitals:
+        """What can be seen of it, once the runner is ready; where an image has no /bin/sh, none ever is."""
         deadline = time.monotonic() + _READY_SECONDS
         while not self._expect("ready", _LOOK_SECONDS):
             state = self._docker().inspect_container(self.name)["State"]
             if not state["Running"] or time.monotonic() > deadline:
                 raise EngineError(f"warm sandbox {self.token}", "the image's /bin/sh did not begin to work")
-        return int(self._docker().inspect_container(self.name)["State"]["Pid"])
+        found = self._docker().inspect_container(self.name)
+        return Vitals(found["State"]["Pid"], found["Id"])
 
     def _lay_out(self, account: tuple[int, int]) -> None:
         os.makedirs(self._folder, mode=0o700)
@@ -109,7 +110,7 @@ class WarmSandbox:
         if os.geteuid() == 0:
             for place in (self._folder, self._in_area("outputs"), self._in_area("inputs")):
                 os.chown(place, *account)
-        self._owned = _marks(self._in_area("outputs"))
+        self._outputs = LentOutputs(self._area)
         self._channel = Channel(self._folder, account)
 
     @property
@@ -119,40 +120,45 @@ class WarmSandbox:
             raise Closed
         return self._channel
 
+    @property
+    def vitals(self) -> Vitals:
+        """What can be seen of it from outside."""
+        if self._vitals is None:
+            raise Closed
+        return self._vitals
+
     def begin(self, job: Job) -> None:
         """Run a job. EngineError, with the job's outputs directory as it was, when it cannot."""
         self.stdout, self.stderr = Tail(job.limits.log_bytes), Tail(job.limits.log_bytes)
         self._number = secrets.token_hex(8)
         self.started = time.time()
+        self._give_inputs(job)
         try:
-            self._give_inputs(job)
             directory = sandbox.working_directory(job)
             script = warm_runner.task_script(job.command, job.environment, directory)
             with open(os.path.join(self._folder, warm_runner.TASK), "w", encoding="utf-8") as file:
                 file.write(script)
             if self.channel.answer(0) is not None or self.channel.asked:
                 raise Tampered(f"warm sandbox {self.token}", "somebody spoke in it while it was idle")
-            for name in os.listdir(job.outputs):
-                os.rename(os.path.join(job.outputs, name), self._in_area(f"outputs/{name}"))
-            os.rename(job.outputs, self._in_area("next"))
-            os.rename(self._in_area("outputs"), job.outputs)
+            self._outputs.lend(job.outputs)
             self.channel.begin(self.stdout, self.stderr)
             self.channel.ask(f"run {self._number}")
         except (OSError, Closed) as error:
-            self._give_back(job.outputs)
+            self._outputs.give_back(job.outputs)
             raise EngineError(f"warm sandbox {self.token}", f"cannot run a task ({error!r})") from error
 
     def _give_inputs(self, job: Job) -> None:
-        for mount in job.inputs:
-            os.link(mount.physical_path, self._in_area(f"inputs/{mount.target.rpartition('/')[2]}"),
-                    follow_symlinks=False)  # fmt: skip
+        try:
+            for mount in job.inputs:
+                link = self._in_area(f"inputs/{mount.target.rpartition('/')[2]}")
+                os.link(mount.physical_path, link, follow_symlinks=False)
+        except OSError as error:  # on another file system, say
+            self._take_inputs()
+            raise Unsuited(f"task {job.task_id}", f"needs a sandbox of its own ({error.strerror})") from error
 
-    def _give_back(self, outputs: str) -> None:
-        with contextlib.suppress(OSError):
-            if os.path.isdir(self._in_area("next")):
-                if not os.path.isdir(self._in_area("outputs")):
-                    os.rename(outputs, self._in_area("outputs"))
-                os.rename(self._in_area("next"), outputs)
+    def _take_inputs(self) -> None:
+        for name in os.listdir(self._in_area("inputs")):
+            os.unlink(self._in_area(f"inputs/{name}"))
 
     def wait(self) -> int:
         """The status with which the task's first process ended, once it has.
@@ -163,7 +169,7 @@ class WarmSandbox:
         while line is None:
             line = self.channel.answer(_LONGEST_POLL)
         what, _, status = line.rpartition(" ")
-        if what != f"done {self._number}" or not status.isdecimal() or self._vitals.runs_a_task():
+        if what != f"done {self._number}" or not status.isdecimal() or self.vitals.runs_a_task():
             raise Tampered("the task", _FORGED)
         self.channel.drain()
         return int(status)
@@ -171,7 +177,7 @@ class WarmSandbox:
     def killed_for_memory(self) -> bool:
         """Whether the kernel has ended a process of it for want of memory."""
         try:
-            return self._vitals.killed_for_memory() > 0
+            return self.vitals.killed_for_memory() > 0
         except OSError:  # it is gone
             return False
 
@@ -204,47 +210,28 @@ class WarmSandbox:
         return again
 
     def _alone_and_unharmed(self) -> bool:
-        if not self._settled() or self._vitals.killed_for_memory():
+        if not self._settled() or self.vitals.killed_for_memory():
             return False
         number = secrets.token_hex(8)
         self.channel.ask(f"reset {number}")
         # Its answer shows that the runner waits for the next request, and that nobody has sent it
         # another one meanwhile: it would have answered that before.
         left = self._expect(f"idle {number}", _ANSWER_SECONDS)
-        return left == "clean" and not self.channel.asked and self._vitals.as_it_was()
+        return left == "clean" and not self.channel.asked and self.vitals.as_it_was()
 
     def _emptied(self, outputs: str) -> bool:
-        self._vitals.empty(self._scratch)
-        for name in os.listdir(self._in_area("inputs")):
-            os.unlink(self._in_area(f"inputs/{name}"))
-        return _marks(outputs) == self._owned and self._move(outputs)
+        self.vitals.empty(self._scratch)
+        self._take_inputs()
+        return self._outputs.take(outputs)
 
     def _settled(self) -> bool:
         """Whether all of the task's processes are gone; those about to end get a moment."""
         deadline = time.monotonic() + _SETTLE_SECONDS
-        while self._vitals.processes() != self._vitals.baseline:
+        while self.vitals.processes() != self.vitals.baseline:
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.001)
-        return not self._vitals.runs_a_task()
-
-    def _move(self, outputs: str) -> bool:
-        fresh = self._in_area("next")
-        names = os.listdir(outputs)
-        if len(names) > _MOST_MOVED:
-            return False
-        moved: list[str] = []
-        try:
-            for name in names:
-                os.rename(os.path.join(outputs, name), os.path.join(fresh, name))
-                moved.append(name)
-        except OSError:  # a directory without permissions: it stays, and so do the others
-            for name in moved:
-                os.rename(os.path.join(fresh, name), os.path.join(outputs, name))
-            return False
-        os.rename(outputs, self._in_area("outputs"))
-        os.rename(fresh, outputs)
-        return True
+        return not self.vitals.runs_a_task()
 
     def _expect(self, wanted: str, timeout: float) -> str:
         """The rest of the answer that begins so, or all of it; '' when there was none in time.
@@ -271,6 +258,9 @@ class WarmSandbox:
 
     def destroy(self) -> None:
         """End whatever runs in it; afterwards nothing of it is left but a task's outputs."""
+        if self._vitals is not None:
+            self._vitals.close()
+            self._vitals = None
         self.kill()
         if self._channel is not None:
             with contextlib.suppress(Closed):
@@ -293,9 +283,3 @@ def _clear(folder: str, area: str) -> None:
     with contextlib.suppress(OSError):
         os.rmdir(os.path.dirname(area))
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _marks(directory: str) -> tuple[object, ...]:
-    """What a task could change about its outputs directory itself, for the tasks after it."""
-    status = os.lstat(directory)
-    return status.st_mode, status.st_uid, status.st_gid, tuple(sorted(os.listxattr(directory)))

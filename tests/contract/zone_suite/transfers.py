@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from compute_to_data.client import datasets
+from compute_to_data.client.session import Session
+from compute_to_data.client.settings import Settings
+from compute_to_data.configuration import Attributes, ZoneSettings
 from compute_to_data.errors import AccessDenied, AlreadyExists, Code, NotFound, ZoneError
 from compute_to_data.model import Access, ReplicaStatus
 from compute_to_data.ports import ClientCatalog
@@ -221,3 +225,34 @@ class TransfersContract(Contract):
         zone.set_replica_status(f"{here}/a", 0, ReplicaStatus.STALE)
         alice.put(str(tmp_path / "a"), f"{here}/a", force=True)
         assert alice.read(f"{here}/a") == b"new"
+
+
+class DatasetsContract(Contract):
+    def test_a_folder_there_and_back(self, alice: ClientCatalog, here: str, tmp_path: Path) -> None:
+        top = tmp_path / "data"
+        for name in ("a b/it's.txt", "a b/größe/x.dat", "y.dat"):
+            (top / name).parent.mkdir(parents=True, exist_ok=True)
+            (top / name).write_bytes(pattern(100_000))
+        (top / "empty").mkdir()
+        for number in range(40):
+            (top / f"many{number}").write_bytes(b"x" * number)
+        session = Session(alice, Settings(ZoneSettings("unused"), attributes=Attributes()), project=here)
+        done = datasets.upload(session, str(top))
+        assert (done.files, done.sent) == (43, 43)
+        (top / "y.dat").write_bytes(b"changed")
+        assert datasets.upload(session, str(top), dataset=done.dataset).sent == 1
+        datasets.download(session, done.dataset, str(tmp_path / "back"))
+        assert self.tree(tmp_path / "back") == self.tree(top)
+        (listed,) = datasets.listed(session)
+        assert (listed.is_complete, listed.files, listed.folders) == (True, 43, 3)
+        found = datasets.describe(session, done.dataset)
+        assert (found.tasks, found.workloads) == ({}, ())
+        datasets.remove(session, done.dataset)
+        assert datasets.listed(session) == []
+
+    @staticmethod
+    def tree(top: Path) -> dict[str, tuple[bytes | None, int]]:
+        return {
+            str(path.relative_to(top)): (path.read_bytes() if path.is_file() else None, path.stat().st_mtime_ns)
+            for path in top.rglob("*")
+        }
