@@ -19,9 +19,10 @@ if TYPE_CHECKING:  # as typing.TYPE_CHECKING, without the time that importing ty
     from compute_to_data.client.functions import as_task
     from compute_to_data.client.session import Session, connect
     from compute_to_data.client.tasks import TaskHandle
+    from compute_to_data.client.workloads import WorkloadHandle
     from compute_to_data.errors import ComputeToDataError
 
-__all__ = ["ComputeToDataError", "Session", "TaskHandle", "__version__", "as_task", "connect"]
+__all__ = ["ComputeToDataError", "Session", "TaskHandle", "WorkloadHandle", "__version__", "as_task", "connect"]
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,7 @@ _LIVES_IN = {
     "ComputeToDataError": "errors",
     "Session": "client.session",
     "TaskHandle": "client.tasks",
+    "WorkloadHandle": "client.workloads",
     "as_task": "client.functions",
     "connect": "client.session",
 }

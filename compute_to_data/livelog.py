@@ -4,25 +4,39 @@ from __future__ import annotations
 
 _PROBE = 1024
 """Bytes by which the place of the earlier end is sought; more make chance matches rarer."""
-_MOST_PLACES = 4096
+_MOST_PLACES = 512
 """So many candidates are looked at in words that repeat themselves."""
 
 
 def news(seen: bytes, tail: bytes) -> bytes:
-    """What of ``tail`` was not in ``seen``; both are the last bytes of one stream, ``tail`` later.
+    """What of ``tail`` came after ``seen``; both are last bytes of one stream, ``tail`` is the later.
 
-    The tail may have lost its beginning since. It continues after the largest part that ends
-    ``seen`` and begins ``tail``: so a stream that repeats itself faster than one looks shows less
-    than was written, and one that wrote more than a whole tail since shows that tail, all of it.
+    The tail may have lost the beginning of what was seen, or reach further back, as the final file
+    does. It continues after ``seen``, where it holds all of that, else after the largest part that
+    ends ``seen`` and begins ``tail``. So a stream that repeats itself may show less or more than
+    was written, and one that wrote more than a whole tail since shows that tail, all of it.
     """
     if tail.startswith(seen):
         return tail[len(seen) :]
-    return tail[_overlap(seen, tail) :]
-
-
-def _overlap(seen: bytes, tail: bytes) -> int:
-    """The largest number of bytes that end ``seen`` and begin ``tail``."""
     probe = seen[-_PROBE:]
+    return tail[_whole(seen, probe, tail) or _overlap(seen, probe, tail) :]
+
+
+def _whole(seen: bytes, probe: bytes, tail: bytes) -> int:
+    """Where the first ``seen`` in ``tail`` ends; 0 for none."""
+    place = tail.find(probe, len(seen) - len(probe))
+    for _ in range(_MOST_PLACES):
+        if place < 0:
+            break
+        end = place + len(probe)
+        if tail.startswith(seen, end - len(seen)):
+            return end
+        place = tail.find(probe, place + 1)
+    return 0
+
+
+def _overlap(seen: bytes, probe: bytes, tail: bytes) -> int:
+    """The largest number of bytes that end ``seen`` and begin ``tail``."""
     place = tail.rfind(probe, 0, len(seen))
     for _ in range(_MOST_PLACES):
         if place < 0:

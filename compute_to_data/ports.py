@@ -9,7 +9,7 @@ raise ZoneOutOfReach.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -162,6 +162,42 @@ class ClientCatalog(Catalog, Protocol):
 
         ``beginning``: what the value begins with; ``owner``: only this user's; ``within``: only
         direct members of that collection; ``offset`` rows are passed over before ``limit`` counts.
+        """
+
+    def put(
+        self,
+        file: str,
+        data_object: str,
+        *,
+        resource: str = "",
+        force: bool = False,
+        moved: Callable[[int], None] | None = None,
+    ) -> str:
+        """Store a local file of any size as a data object; returns its checksum, ``sha2:<base64>``.
+
+        The checksum is computed from the bytes that are sent, recorded, and compared with what the
+        zone computed. ``moved`` is told the bytes as they go, from any thread. Errors as
+        :meth:`Catalog.write`; -317000 for what is no regular file, links included; -314000 when the
+        file changed meanwhile, or arrived otherwise. An error, or an end of the program, leaves no
+        data object that has a good replica with other bytes than the file's.
+        """
+
+    def put_all(
+        self,
+        files: Sequence[tuple[str, str]],
+        *,
+        resource: str = "",
+        force: bool = False,
+        moved: Callable[[int], None] | None = None,
+    ) -> tuple[str, ...]:
+        """As :meth:`put`, for many pairs of a local file and a data object, one after the other or
+        in one go, whichever the zone is quicker at. When one fails, some or none of them are there."""
+
+    def get(self, data_object: str, file: str, *, moved: Callable[[int], None] | None = None) -> str:
+        """Read a good replica into a new local file, which is there when it is whole and its bytes
+        are those of the catalog's checksum (where it has one; -314000); returns the checksum.
+
+        Errors as :meth:`Catalog.read`; AlreadyExists (-312000) when something has the file's name.
         """
 
     def close(self) -> None:

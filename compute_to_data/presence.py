@@ -143,7 +143,7 @@ class Bell:
                 return
             raise
         try:
-            with contextlib.suppress(BlockingIOError):
+            with contextlib.suppress(BlockingIOError, BrokenPipeError):  # it rings already, or nobody is left
                 os.write(descriptor, b"!")
         finally:
             os.close(descriptor)

@@ -26,14 +26,17 @@ def collection_of(user: User, zone: str) -> str:
     return f"/{zone}/home/{home}/{_FOLDER}"
 
 
+def checked_name(name: str) -> str:
+    """``name`` itself if a secret can be called so, else InvalidRequest."""
+    if not _NAME.fullmatch(name):
+        expected = "at most 64 letters (A-Z a-z), digits and _, no digit first"
+        raise InvalidRequest("secret", f"found the name {name[:80]!r}, expected {expected}")
+    return name
+
+
 def path_of(user: User, zone: str, name: str) -> str:
     """The logical path of a secret. InvalidRequest for what is not a name of one."""
-    if not _NAME.fullmatch(name):
-        raise InvalidRequest(
-            "secret",
-            f"found the name {name[:80]!r}, expected at most 64 letters, digits and _, no digit first",
-        )
-    return f"{collection_of(user, zone)}/{name}"
+    return f"{collection_of(user, zone)}/{checked_name(name)}"
 
 
 def check(catalog: Catalog, zone: str, names: Iterable[str]) -> tuple[str, ...]:
@@ -53,7 +56,7 @@ def _check(catalog: Catalog, path: str) -> None:
     try:
         found = catalog.stat(path)
     except NotFound:
-        raise NotFound(subject, "is not there", "Put it there with: c2d secret set") from None
+        raise NotFound(subject, "is not there", "Put it there with: c2d secret create") from None
     if not isinstance(found, DataObject):
         raise Refused(subject, "is a collection", "Remove it, and set the secret again")
     if found.owner != catalog.user:

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from compute_to_data import presence, reuse, secret, selection, staging
+from compute_to_data import presence, secret, selection, staging
 from compute_to_data.configuration import Attributes, Configuration
 from compute_to_data.documents import formats, request
 from compute_to_data.documents.schema import read_json
 from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, NotFound, Refused
-from compute_to_data.model import Access, Entity, EntityKind, parent_of, zone_of
+from compute_to_data.model import Access, DataObject, Entity, EntityKind, parent_of, zone_of
 from compute_to_data.ports import Catalog
 from compute_to_data.record import State, TaskRecord, checked_task_id, new_task_id, require
 from compute_to_data.task import InputKind, InputReference, Task
@@ -70,13 +70,24 @@ def submit(
         WorkloadRecord(catalog, configuration.attributes, task.workload, task.resource).of_its_task(task, collection)
     inputs = _authorise(catalog, configuration, task)
     choice = selection.choose(catalog, configuration, task, inputs, patient=patient)
-    earlier = reuse.find(catalog, configuration, task, choice.role, inputs) if reuse_earlier else None
-    if earlier is not None:
-        why = f"reused: it computed the same from the same inputs, and ended {earlier.completed_at}"
-        return Submitted(earlier.task_id, earlier.collection, earlier.resource, why, reused=True)
+    reused = _reused(catalog, configuration, task, choice.role, inputs) if reuse_earlier else None
+    if reused is not None:
+        return reused
     record = TaskRecord(catalog, configuration.attributes, collection, choice.resource.name)
     _record(record, task, choice)
     return Submitted(chosen_id, record.collection, choice.resource.name, choice.reason)
+
+
+def _reused(
+    catalog: Catalog, configuration: Configuration, task: Task, role: str, inputs: Sequence[DataObject]
+) -> Submitted | None:
+    from compute_to_data import reuse  # an agent, which never asks, is spared its imports
+
+    earlier = reuse.find(catalog, configuration, task, role, inputs)
+    if earlier is None:
+        return None
+    why = f"reused: it computed the same from the same inputs, and ended {earlier.completed_at}"
+    return Submitted(earlier.task_id, earlier.collection, earlier.resource, why, reused=True)
 
 
 def understand(

@@ -6,7 +6,9 @@ import json
 import os
 import re
 import sys
+import time
 from argparse import ArgumentParser
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data.cli.command import Call, Commands
@@ -111,11 +113,24 @@ def _fetch(call: Call) -> int:
         task.collection,
         call.options.directory,
         force=call.options.force,
-        moved=lambda done, total: call.out.progress(f"{done} of {total} bytes" if done < total else ""),
+        moved=_shown(call),
     )
     if status.state.value != "COMPLETED":
         call.out.note(f"task {task.id} {told(status)}")
     return _report(call, task, done)
+
+
+def _shown(call: Call) -> Callable[[int, int], None]:
+    """Tells how far it is, at most ten times a second."""
+    last = 0.0
+
+    def moved(done: int, total: int) -> None:
+        nonlocal last
+        if done >= total or time.monotonic() - last > 0.1:
+            last = time.monotonic()
+            call.out.progress(f"{done} of {total} bytes" if done < total else "")
+
+    return moved
 
 
 def _report(call: Call, task: TaskHandle, done: Fetched) -> int:

@@ -34,7 +34,11 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.usage = f"{parser.prog} IMAGE [options] -- PROGRAM [ARGUMENT ...]"
     parser.add_argument("image", metavar="IMAGE", help="an image that the site allows")
     parser.add_argument(
-        "--input", action="append", default=[], metavar="PATH", help="a data object or collection; repeat for more"
+        "--input",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="a data object, a collection or a dataset (d-...); repeat for more",
     )
     parser.add_argument(
         "--output", dest="into", default="", metavar="COLLECTION", help="where results go; made if need be"
@@ -43,14 +47,29 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--role", default="", help="the role (default CONTAINER)")
     parser.add_argument("--name", default="", help="what you call the task")
     parser.add_argument(
-        "--env", action="append", default=[], type=_variable, metavar="KEY=VALUE", help="repeat for more"
+        "--env", action="append", default=[], type=variable, metavar="KEY=VALUE", help="repeat for more"
     )
+    parser.add_argument(
+        "--secret", action="append", default=[], metavar="NAME", help="a secret, read as /run/secrets/NAME; repeat"
+    )
+    limit_arguments(parser)
+
+
+def limit_arguments(parser: ArgumentParser) -> None:
+    """What :func:`limits` reads."""
     parser.add_argument("--walltime", type=float, metavar="SECONDS", help="how long it may run")
     parser.add_argument("--memory", type=_bytes, metavar="BYTES", help="what it may use: 512m, 4g")
     parser.add_argument("--cpus", type=float, help="processors: 0.5, 2")
 
 
-def _variable(text: str) -> tuple[str, str]:
+def limits(options: argparse.Namespace) -> dict[str, Any]:
+    """A request's ``limits``: those that were given."""
+    asked = {"walltime_seconds": options.walltime, "memory_bytes": options.memory, "cpus": options.cpus}
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def variable(text: str) -> tuple[str, str]:
+    """``KEY=VALUE``, divided."""
     name, equals, value = text.partition("=")
     if not name or not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
@@ -125,7 +144,6 @@ def request(call: Call) -> dict[str, Any]:
         raise InvalidRequest("c2d run", "no program is given", "Write it after --, as in: c2d run IMAGE -- wc -l FILE")
     into = session.absolute(options.into) if options.into else session.results
     session.catalog.create_collection(into, parents=True)
-    limits = {"walltime_seconds": options.walltime, "memory_bytes": options.memory, "cpus": options.cpus}
     # ${ is for the program to see: nothing on a command line is meant as our own reference.
     words = [word.replace("${", "$${") for word in options.program]
     environment = {"environment": dict(options.env)} if options.env else {}
@@ -133,25 +151,32 @@ def request(call: Call) -> dict[str, Any]:
         "inputs": [_input(session, path) for path in options.input],
         "output_collection": into,
         "process": {"image": options.image, "exec": words[0], "argv": words[1:], **environment},
-        "limits": {name: value for name, value in limits.items() if value is not None},
+        "limits": limits(options),
     }
     named = {"name": options.name, "resource": options.resource, "role": options.role}
     document.update({name: value for name, value in named.items() if value})
+    if options.secret:
+        document["secrets"] = options.secret
     if not options.resource and not options.role:
         document["role"] = "CONTAINER"
     return document
 
 
 def _input(session: Session, path: str) -> dict[str, str]:
+    """A dataset of the project, a data object or a collection as an input."""
+    from compute_to_data.client import datasets
+    from compute_to_data.client.manifest import DATASET_ID, FILES
     from compute_to_data.errors import NotFound
     from compute_to_data.model import Collection
 
+    if DATASET_ID.fullmatch(path):
+        return {"collection": f"{datasets.find(session, path)}/{FILES}"}
     logical_path = session.absolute(path)
     try:
         found = session.catalog.stat(logical_path)
     except NotFound as error:
         if os.path.exists(path):
-            remedy = f"{path} is a file of this computer: put it into the zone first, as with iput"
+            remedy = f"{path} is a file of this computer: put it into the zone first: c2d dataset upload, or iput"
             raise NotFound(logical_path, error.cause, remedy, code=error.code) from None
         raise
     return {"collection" if isinstance(found, Collection) else "object": logical_path}

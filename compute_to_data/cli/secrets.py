@@ -15,18 +15,22 @@ def register(commands: Commands) -> None:
         "create",
         _create,
         "keep a value, read from standard input or asked for without showing it",
-        example="create database-password",
+        example="create ARCHIVE_TOKEN",
         arguments=_create_arguments,
     )
     secret.add("list", _list, "the names of your secrets", example="list")
     secret.add(
-        "describe", _describe, "where a secret rests, and who may read it", example="describe key", arguments=_name
+        "describe",
+        _describe,
+        "where a secret rests, and who may read it",
+        example="describe ARCHIVE_TOKEN",
+        arguments=_name,
     )
-    secret.add("delete", _delete, "forget a secret", example="delete key", arguments=_name)
+    secret.add("delete", _delete, "forget a secret", example="delete ARCHIVE_TOKEN", arguments=_name)
 
 
 def _name(parser: ArgumentParser) -> None:
-    parser.add_argument("name", help="1 to 64 letters, digits, . _ -")
+    parser.add_argument("name", help="at most 64 letters, digits and _, no digit first")
 
 
 def _create_arguments(parser: ArgumentParser) -> None:
@@ -39,7 +43,7 @@ def _create(call: Call) -> int:
 
     from compute_to_data.client import secrets
 
-    secrets.checked_name(call.options.name)  # before anybody types a value
+    secrets.path_of(call.session, call.options.name)  # a name that will not do, before anybody types a value
     kept = secrets.create(call.session, call.options.name, _value(call), force=call.options.force)
     call.out.result(asdict(kept), kept.name)
     return 0

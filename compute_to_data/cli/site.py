@@ -88,13 +88,15 @@ def _create(call: Call) -> int:
     if os.path.exists(path) and not options.force:
         remedy = "Replace them with --force, or name another file with --config-file"
         raise AlreadyExists(path, "holds settings already", remedy)
-    chosen, engine = laptop.create(options.directory, options.user or getpass.getuser(), tuple(options.image))
+    chosen, why_not = laptop.create(options.directory, options.user or getpass.getuser(), tuple(options.image))
     settings.write_private(path, chosen)
     settings.write_private(settings.session_path(options.session_file), {})  # its project was another zone's
     call.out.note(f"settings written to {path}")
-    if engine != "docker":
-        call.out.note("No Docker engine answers here: tasks run UNSANDBOXED, as this computer's own programs.")
-    call.out.result({**chosen, "engine": engine, "config_file": path}, chosen["zone"]["directory"])
+    if why_not:
+        call.out.note(f"Tasks run UNSANDBOXED, as this computer's own programs (image: {laptop.HOST}). {why_not}")
+    call.out.result(
+        {**chosen, "engine": "process" if why_not else "docker", "config_file": path}, chosen["zone"]["directory"]
+    )
     return 0
 
 

@@ -170,8 +170,9 @@ def _submitted(call: Call, task: TaskHandle) -> int:
 
 def told(status: TaskStatus) -> str:
     """A state, and what there is to say about it."""
-    why = status.waiting_for if status.state.value == "QUEUED" else status.reason
-    return f"{status.state.value}{f': {why}' if why and status.state.value != 'COMPLETED' else ''}"
+    state = status.state.value
+    why = status.waiting_for if state == "QUEUED" else status.reason if state in ("FAILED", "CANCELLED") else ""
+    return f"{state}{f': {why}' if why else ''}"
 
 
 def ended(call: Call, status: TaskStatus) -> int:
@@ -183,7 +184,12 @@ def ended(call: Call, status: TaskStatus) -> int:
 
 
 def _status(call: Call) -> int:
-    status = found(call, call.options.task).status()
+    return describe(call, found(call, call.options.task))
+
+
+def describe(call: Call, task: TaskHandle) -> int:
+    """Everything known of a task."""
+    status = task.status()
     call.out.facts(status.document(), list(_lines(status)))
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import InvalidRequest, NotFound
@@ -15,6 +15,7 @@ from compute_to_data.task import REQUEST_NAME
 
 if TYPE_CHECKING:
     from compute_to_data.client.session import Session
+    from compute_to_data.ports import ClientCatalog
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _SHOWN = 5
@@ -77,7 +78,8 @@ def find_as_administrator(session: Session, given: str) -> TaskHandle:
         cause = f"several tasks are meant: {', '.join(found[:_SHOWN])}"
         raise InvalidRequest(f"task {given}", cause, "Give the logical path of its collection")
     owner = storage.owner(f"{found[0]}/{REQUEST_NAME}")
-    task = TaskHandle(session, found[0], storage.on_behalf_of(owner))
+    # Both zones' sessions on behalf of users are whole sessions of theirs.
+    task = TaskHandle(session, found[0], cast("ClientCatalog", storage.on_behalf_of(owner)))
     _ = task.state
     return task
 

@@ -57,7 +57,7 @@ def _new(place: str, user: str, resources: Mapping[str, str]) -> EmbeddedZone:
 
 
 def create(directory: str, user: str, images: tuple[str, ...] = ()) -> tuple[dict[str, Any], str]:
-    """Make a new zone for one person. Returns their settings, and the engine's name.
+    """Make a new zone for one person. Returns their settings, and why its tasks run unsandboxed, or ''.
 
     With Docker, ``images`` may run, or any that this computer's Docker holds; without, its own
     programs, unsandboxed, as the image ``host``. AlreadyExists when a zone is there.
@@ -65,23 +65,24 @@ def create(directory: str, user: str, images: tuple[str, ...] = ()) -> tuple[dic
     directory = os.path.abspath(directory)
     if os.path.exists(os.path.join(directory, "zone", "zone.db")):
         raise AlreadyExists(directory, "holds a zone already", "Choose another folder")
-    document = _engine(directory, images)
+    document, why_not = _engine(directory, images)
     zone, site = make_zone(directory, user, RESOURCES, document)
     zone.close()
     place = {"kind": "embedded", "directory": os.path.join(directory, "zone"), "user": user}
-    return {"zone": place, "site": site}, document["engine"]["name"]
+    return {"zone": place, "site": site}, why_not
 
 
-def _engine(directory: str, images: tuple[str, ...]) -> dict[str, Any]:
+def _engine(directory: str, images: tuple[str, ...]) -> tuple[dict[str, Any], str]:
+    """The configuration's ``engine`` and ``images``, and why that is not Docker, or ''."""
     from compute_to_data.engines import open_engine
 
     try:
         open_engine(EngineSettings("docker"), "").check()
-    except ComputeToDataError:
+    except ComputeToDataError as error:
         tools = os.path.join(directory, HOST)
         os.makedirs(tools, mode=0o700, exist_ok=True)
         names = images or (HOST,)
-        return {"engine": {"name": "process", "images": dict.fromkeys(names, tools)}, "images": list(names)}
+        return {"engine": {"name": "process", "images": dict.fromkeys(names, tools)}, "images": list(names)}, str(error)
     # The person who owns the zone owns the engine: what their Docker holds is theirs to run.
     allowed: list[Any] = list(images) or [{"pattern": "[^ ]+"}]
-    return {"engine": {"name": "docker"}, "images": allowed}
+    return {"engine": {"name": "docker"}, "images": allowed}, ""

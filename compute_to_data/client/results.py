@@ -24,7 +24,7 @@ from compute_to_data.task import (
 )
 
 if TYPE_CHECKING:
-    from compute_to_data.ports import Catalog
+    from compute_to_data.ports import ClientCatalog
 
 _PARTIAL = ".c2d-part"
 _BLOCK = 1 << 20
@@ -38,7 +38,7 @@ class Result:
 
     name: str
     data_object: DataObject
-    catalog: Catalog = field(repr=False, compare=False)
+    catalog: ClientCatalog = field(repr=False, compare=False)
 
     @property
     def path(self) -> str:
@@ -77,7 +77,7 @@ def _damaged(logical_path: str) -> ZoneError:
     return zone_error(Code.USER_CHKSUM_MISMATCH, logical_path, cause, "Run the task again: c2d rerun")
 
 
-def everything(catalog: Catalog, collection: str) -> Iterator[Result]:
+def everything(catalog: ClientCatalog, collection: str) -> Iterator[Result]:
     """Every data object below a task's collection, but what only its followers read."""
     pile = [collection]
     while pile:
@@ -89,13 +89,13 @@ def everything(catalog: Catalog, collection: str) -> Iterator[Result]:
                 yield Result(name, child, catalog)
 
 
-def outputs(catalog: Catalog, collection: str) -> Mapping[str, Result]:
+def outputs(catalog: ClientCatalog, collection: str) -> Mapping[str, Result]:
     """What the program left, by name; without the request, the logs and the crate."""
     found = {one.name: one for one in everything(catalog, collection) if one.name not in RESERVED_NAMES}
     return dict(sorted(found.items()))
 
 
-def expected(catalog: Catalog, collection: str) -> tuple[str, ...]:
+def expected(catalog: ClientCatalog, collection: str) -> tuple[str, ...]:
     """The names of the outputs that the task's crate lists; none without a crate."""
     try:
         return crate.output_names(catalog.read(f"{collection}/{CRATE_NAME}")) or ()
@@ -122,7 +122,7 @@ class Fetched:
 
 
 def fetch(
-    catalog: Catalog,
+    catalog: ClientCatalog,
     collection: str,
     directory: str,
     *,
@@ -145,11 +145,15 @@ def fetch(
     fetched: list[str] = []
     damaged: list[str] = []
     done = 0
-    for result in todo:
+
+    def more(count: int) -> None:
+        nonlocal done
+        done += count
         moved(done, total)
-        (fetched if _fetch_one(result, os.path.join(target, result.name)) else damaged).append(result.name)
-        done += result.size
-    moved(done, total)
+
+    for result in todo:
+        right = _fetch_one(result, os.path.join(target, result.name), more)
+        (fetched if right else damaged).append(result.name)
     for name in (STDOUT_NAME, STDERR_NAME):
         if name not in wanted:
             (fetched if _make_empty(os.path.join(target, name)) else kept).append(name)
@@ -214,7 +218,7 @@ def _check_room(target: str, needed: int) -> None:
         raise InvalidRequest(existing, cause, "Name a folder on a larger disk")
 
 
-def _fetch_one(result: Result, file: str) -> bool:
+def _fetch_one(result: Result, file: str, moved: Callable[[int], None]) -> bool:
     """Bring one result into a file: whole and right, or not at all. False when it is damaged."""
     partial = file + _PARTIAL
     try:
@@ -223,13 +227,12 @@ def _fetch_one(result: Result, file: str) -> bool:
             raise InvalidRequest(file, "is a folder, and a result has that name", "Fetch into another folder")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(partial)
-        content = result.catalog.read(result.path)
-        with open(partial, "xb") as opened:
-            opened.write(content)
-        if result.checksum and checksum_of(content) != result.checksum:
-            os.unlink(partial)
-            return False
+        result.catalog.get(result.path, partial, moved=moved)
         os.replace(partial, file)
+    except ZoneError as error:
+        if error.code is Code.USER_CHKSUM_MISMATCH:
+            return False
+        raise
     except OSError as error:
         raise InvalidRequest(file, f"cannot be written: {error.strerror}") from None
     return True

@@ -7,19 +7,16 @@ disks, can read it (docs/security.md).
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from compute_to_data import secret
 from compute_to_data.errors import AlreadyExists, InvalidRequest, NotFound, Refused
-from compute_to_data.model import Access, DataObject, name_of
+from compute_to_data.model import Access, DataObject, name_of, parent_of
 from compute_to_data.record import timestamp
 
 if TYPE_CHECKING:
     from compute_to_data.client.session import Session
-
-MAXIMUM_BYTES = 64 * 1024
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -32,28 +29,18 @@ class Secret:
     readers: tuple[str, ...]
 
 
-def collection_of(home: str) -> str:
-    """Where a home collection's secrets lie."""
-    return f"{home}/.compute_to_data/secrets"
-
-
-def checked_name(name: str) -> str:
-    """``name`` itself if a secret can be called so, else InvalidRequest."""
-    if not _NAME.fullmatch(name):
-        expected = "1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit"
-        raise InvalidRequest("secret", f"found the name {name[:80]!r}, expected {expected}")
-    return name
+def path_of(session: Session, name: str) -> str:
+    """Where a secret of that name rests. InvalidRequest for what is no name of one."""
+    return secret.path_of(session.user, session.user.zone, name)
 
 
 def create(session: Session, name: str, value: bytes, *, force: bool = False) -> Secret:
     """Keep a value of at most 64 KiB. AlreadyExists unless ``force`` replaces it; Refused when
     somebody else could read it there."""
-    checked_name(name)
-    if not 0 < len(value) <= MAXIMUM_BYTES:
-        raise InvalidRequest(f"secret {name}", f"has {len(value)} bytes, expected 1 to {MAXIMUM_BYTES}")
-    folder = collection_of(session.home)
-    path = f"{folder}/{name}"
-    _make_private(session, folder)
+    path = path_of(session, name)
+    if not 0 < len(value) <= secret.LONGEST:
+        raise InvalidRequest(f"secret {name}", f"has {len(value)} bytes, expected 1 to {secret.LONGEST}")
+    _make_private(session, parent_of(path))
     known = _names(session)
     if name in known and not force:
         raise AlreadyExists(f"secret {name}", "is there already", "Choose another name, or replace it with --force")
@@ -70,7 +57,7 @@ def create(session: Session, name: str, value: bytes, *, force: bool = False) ->
 def _make_private(session: Session, folder: str) -> None:
     """The collection, which hands no access on to what is put into it."""
     session.catalog.create_collection(folder, parents=True)
-    for collection in (folder.rpartition("/")[0], folder):
+    for collection in (parent_of(folder), folder):
         session.catalog.set_inheritance(collection, False)
         _keep_to_owner(session, collection)
 
@@ -89,7 +76,7 @@ def _others(session: Session, path: str) -> tuple[str, ...]:
 
 def _names(session: Session) -> tuple[str, ...]:
     try:
-        children = session.catalog.children(collection_of(session.home))
+        children = session.catalog.children(secret.collection_of(session.user, session.user.zone))
     except NotFound:
         return ()
     return tuple(name_of(child.logical_path) for child in children if isinstance(child, DataObject))
@@ -102,7 +89,7 @@ def listed(session: Session) -> tuple[Secret, ...]:
 
 def describe(session: Session, name: str) -> Secret:
     """One secret without its value. NotFound."""
-    path = _path(session, name)
+    path = _known(session, name)
     found = session.catalog.stat(path)
     readers = tuple(str(row.user) for row in session.catalog.permissions(path))
     return Secret(name, path, timestamp(found.created), readers)
@@ -110,10 +97,11 @@ def describe(session: Session, name: str) -> Secret:
 
 def delete(session: Session, name: str) -> None:
     """Forget a secret. NotFound."""
-    session.catalog.remove(_path(session, name))
+    session.catalog.remove(_known(session, name))
 
 
-def _path(session: Session, name: str) -> str:
-    if checked_name(name) not in _names(session):
+def _known(session: Session, name: str) -> str:
+    path = path_of(session, name)
+    if name not in _names(session):
         raise NotFound(f"secret {name}", "there is none of that name", "c2d secret list shows yours")
-    return f"{collection_of(session.home)}/{name}"
+    return path

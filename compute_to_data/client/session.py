@@ -20,6 +20,7 @@ from compute_to_data.ports import ClientCatalog
 if TYPE_CHECKING:
     from compute_to_data.client.finding import Listed
     from compute_to_data.client.tasks import TaskHandle
+    from compute_to_data.client.workloads import ListedWorkload, WorkloadHandle
 
 PROJECT_VARIABLE = "C2D_PROJECT"
 SITE_CONFIGURATION = "/etc/irods/compute_to_data.json"
@@ -192,6 +193,24 @@ class Session:
         from compute_to_data.client import finding
 
         return finding.tasks(self, finding.Filter(**chosen), limit=limit, offset=offset)
+
+    def start_workload(self, image: str, **asked: Any) -> WorkloadHandle:
+        """Start a workload in the project: ``asked`` as :func:`compute_to_data.client.workloads.start` says."""
+        from compute_to_data.client import workloads
+
+        return workloads.start(self, image, **asked)
+
+    def workload(self, workload: str) -> WorkloadHandle:
+        """The project's workload of an id or a unique beginning of one, or any by its logical path."""
+        from compute_to_data.client import workloads
+
+        return workloads.find(self, workload)
+
+    def workloads(self) -> list[ListedWorkload]:
+        """The project's workloads, the newest first."""
+        from compute_to_data.client import workloads
+
+        return workloads.listed(self)
 
     def on_close(self, give_back: Callable[[], None]) -> None:
         """Have something else given back with the session."""

@@ -22,7 +22,7 @@ from compute_to_data.errors import (
     TaskFailed,
 )
 from compute_to_data.model import Access, Avu, Entity, EntityKind, name_of
-from compute_to_data.ports import Catalog
+from compute_to_data.ports import ClientCatalog
 from compute_to_data.record import CANCEL, State, require
 from compute_to_data.task import REQUEST_NAME
 
@@ -48,7 +48,7 @@ class TaskHandle:
     program: exited with status 3...
     """
 
-    def __init__(self, session: Session, collection: str, catalog: Catalog | None = None) -> None:
+    def __init__(self, session: Session, collection: str, catalog: ClientCatalog | None = None) -> None:
         """``catalog``: an administrator's session on behalf of the task's owner; by default the
         person's own."""
         self.session = session

@@ -109,11 +109,10 @@ def _engine(patient: Patient) -> Iterator[Finding]:
     try:
         opened: Engine = open_engine(settings, patient.configuration.worker.state_directory)
     except ComputeToDataError as error:
-        yield problem("engine", f"{error.subject}: {error.cause}", error.remedy or "Mend engine in the configuration")
-        return
-    except ModuleNotFoundError as error:
-        remedy = f"Run the doctor of the worker's environment: {patient.server.prefix}/bin/compute-to-data-doctor"
-        yield problem("engine", f"this Python has no module {error.name}", remedy)
+        remedy = error.remedy or "Mend engine in the configuration"
+        if isinstance(error.__cause__, ModuleNotFoundError):
+            remedy = f"Run the doctor of the worker's environment: {patient.server.prefix}/bin/compute-to-data-doctor"
+        yield problem("engine", f"{error.subject}: {error.cause}", remedy)
         return
     found = list(tasks.engine(patient, opened))
     yield from found

@@ -12,7 +12,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from compute_to_data.documents import interpolation
 from compute_to_data.documents import schema_words as words
@@ -122,6 +121,8 @@ def _logical_path(item: str) -> str:
     rest = rest[2:] if rest.startswith("///") else rest
     if rest.startswith("//") or "?" in rest or "#" in rest:
         return ""
+    from urllib.parse import unquote_to_bytes  # a tenth of what an agent loads, and most never need it
+
     try:
         return unquote_to_bytes(rest).decode()
     except UnicodeDecodeError:

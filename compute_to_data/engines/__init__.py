@@ -19,11 +19,17 @@ def open_engine(settings: EngineSettings, state_directory: str) -> Engine:
     """The engine the configuration names; it has not been asked anything yet (see ``check``).
 
     ``state_directory`` is the worker's: an engine keeps there what it must find again, and has no
-    memory of its own for. Errors: ConfigurationError for an unknown engine or setting.
+    memory of its own for. Errors: ConfigurationError for an unknown engine or setting, or
+    a package that is not installed.
     """
     if settings.name == "docker":
-        from compute_to_data.engines.docker import DockerEngine
-
+        try:
+            from compute_to_data.engines.docker import DockerEngine
+        except ModuleNotFoundError as error:
+            if (error.name or "").split(".")[0] != "docker":
+                raise
+            remedy = "Install it: pip install 'compute-to-data[docker]'"
+            raise ConfigurationError("/engine/name", "the engine docker needs the package docker", remedy) from error
         return DockerEngine(settings.settings, state_directory)
     if settings.name == "process":
         from compute_to_data.engines.process import ProcessEngine

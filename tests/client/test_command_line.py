@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -130,3 +131,64 @@ def test_names_of_others_cannot_steer_a_terminal(site: TrialSite, capsys: pytest
 
 def test_every_exit_code_has_a_meaning() -> None:
     assert set(MEANINGS) == set(ExitCode)
+
+
+def on_irods(folder: Path, **environment: object) -> dict[str, str]:
+    """Variables of somebody whose zone is iRODS, with such an ``irods_environment.json``."""
+    file = folder / "irods" / "irods_environment.json"
+    file.parent.mkdir()
+    if environment:
+        file.write_text(json.dumps(environment))
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("C2D_", "IRODS_"))}
+    return {**plain, "HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "IRODS_ENVIRONMENT_FILE": str(file)}
+
+
+def typed(environment: dict[str, str], *words: str, without: str = "") -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own, perhaps without a package."""
+    program = (
+        f"import sys; sys.modules[{without!r}] = None; from compute_to_data.cli.main import main; sys.exit(main())"
+    )
+    command = [sys.executable, "-c", program, *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_nobody_is_logged_in(tmp_path: Path) -> None:
+    done = typed(on_irods(tmp_path), "list")
+    assert done.returncode == ExitCode.REFUSED
+    assert done.stderr.startswith("c2d: not logged in: ")
+    assert done.stderr.endswith("Log in with: iinit.\n")
+
+
+def test_the_zone_is_down(tmp_path: Path) -> None:
+    from irods import password_obfuscation as password
+
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        (tmp_path / ".irodsA").write_text(password.encode("secret"))
+        environment = on_irods(
+            tmp_path,
+            irods_host="127.0.0.1",
+            irods_port=nobody.getsockname()[1],
+            irods_user_name="alice",
+            irods_zone_name="tempZone",
+            irods_authentication_file=str(tmp_path / ".irodsA"),
+        )
+        done = typed(environment, "list")
+    assert (done.returncode, done.stdout) == (ExitCode.UNREACHABLE, "")
+    assert "Look whether the iRODS server runs" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_package_that_is_not_installed_is_named_with_its_remedy(tmp_path: Path) -> None:
+    done = typed(on_irods(tmp_path), "list", without="irods")
+    assert done.returncode == ExitCode.USAGE
+    assert "pip install 'compute-to-data[irods]'" in done.stderr
+    made = typed(on_irods_again(tmp_path), "zone", "create", str(tmp_path / "zone"), without="docker")
+    assert made.returncode == 0
+    assert "pip install 'compute-to-data[docker]'" in made.stderr
+
+
+def on_irods_again(folder: Path) -> dict[str, str]:
+    below = folder / "again"
+    below.mkdir()
+    return on_irods(below)

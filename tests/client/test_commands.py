@@ -446,9 +446,21 @@ class TestSecrets:
         assert_hidden(site.bob, f"{HOME}/.compute_to_data/secrets/k")
         assert_hidden(site.bob, f"{HOME}/.compute_to_data")
 
-    @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x" * 65, "a b"])
+    @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x" * 65, "a b", "a-b", "1a"])
     def test_a_name_that_will_not_do(self, c2d: C2D, name: str) -> None:
         assert c2d("secret", "create", name).code == ExitCode.REFUSED
+
+    def test_a_program_reads_it_and_nothing_else_shows_it(
+        self, working: TrialSite, c2d: C2D, piped: Callable[..., Typed]
+    ) -> None:
+        piped(b"hush", "secret", "create", "KEY")
+        done = c2d("run", "tools", "--secret", "KEY", "--", "sh", "-c", "wc -c < /run/secrets/KEY")
+        assert (done.code, done.out.strip()) == (0, "4")
+        (task,) = c2d("list", "--output", "json").json
+        for words in (("status",), ("show",), ("logs",), ("status", "--output", "json"), ("show", "--output", "json")):
+            said = c2d(words[0], task["task_id"], *words[1:])
+            assert "hush" not in said.out + said.err
+        assert c2d("run", "tools", "--secret", "NONE", "--", "true").code == ExitCode.NOT_FOUND
 
     def test_nothing_and_too_much(self, piped: Callable[..., Typed]) -> None:
         for value in (b"", b"x" * 65537):

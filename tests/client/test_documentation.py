@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import doctest
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 from support import reference
+from support.reference import documented
 from support.site import HOME, TrialSite
 
 from compute_to_data.cli.main import main
@@ -24,15 +24,6 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 def test_the_page_of_commands_is_what_the_code_says() -> None:
     written = (DOCS / "reference" / "commands.md").read_text(encoding="utf-8")
     assert written == reference.text(), "run: python tests/support/reference.py"
-
-
-def documented(heading: str) -> set[str]:
-    """The members that a section of json.md names in the first column of its table."""
-    page = (DOCS / "reference" / "json.md").read_text(encoding="utf-8")
-    section = re.split(r"^## ", page, flags=re.MULTILINE)
-    (text,) = (one for one in section if one.startswith(heading))
-    rows = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
-    return {name for row in rows for name in re.findall(r"`(\w+)`", row)}
 
 
 @pytest.fixture
@@ -83,3 +74,16 @@ def test_the_examples_in_the_code_are_true(site: TrialSite, own_files: Path, mod
         found = doctest.testmod(module, extraglobs=names, optionflags=doctest.ELLIPSIS)
     assert found.attempted > 0
     assert found.failed == 0
+
+
+def test_each_json_of_datasets_has_documented_members(printed: Any, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.txt").write_text("a")
+    done = printed("dataset", "upload", str(tmp_path / "data"))
+    dataset = done["dataset"]
+    came = printed("dataset", "download", dataset, str(tmp_path / "back"))
+    (listed,) = printed("dataset", "list")
+    described = printed("dataset", "describe", dataset)
+    removed = printed("dataset", "remove", dataset, "--yes")
+    assert set(done) == set(came)
+    assert {*done, *listed, *described, *removed} == documented("`c2d dataset`")

@@ -74,7 +74,6 @@ def test_an_unknown_user_or_zone(own_files: Path) -> None:
 
 
 def test_nobody_is_logged_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("irods", reason="python-irodsclient is not installed")
     monkeypatch.delenv("C2D_CONFIG_FILE")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
     monkeypatch.setenv("IRODS_ENVIRONMENT_FILE", str(tmp_path / "none.json"))

@@ -75,6 +75,12 @@ class IrodsZoneUnderTest:
         if os.geteuid() == 0:
             os.chown(path, self._owner.st_uid, self._owner.st_gid)
 
+    def make_place(self, kind: str) -> Path:
+        """A new directory, where the server's account may write."""
+        place = self._vaults / self._name(kind)
+        self._make_directory(place)
+        return place
+
     def _name(self, kind: str) -> str:
         return f"{self._tag}{kind}{next(self._numbers)}"
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from zone_suite import metadata, registration, replicas, rights, tree
+from zone_suite import metadata, registration, replicas, rights, transfers, tree
 
 from compute_to_data.model import ReplicaStatus, User, UserKind
 from compute_to_data.ports import Catalog, Storage
@@ -139,4 +139,12 @@ class TestResources(replicas.ResourcesContract):
 
 
 class TestRegistration(registration.RegistrationContract):
+    pass
+
+
+class TestTransfers(transfers.TransfersContract):
+    pass
+
+
+class TestDatasets(transfers.DatasetsContract):
     pass

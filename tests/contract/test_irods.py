@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from zone_suite import metadata, registration, replicas, rights, tree
+from zone_suite import metadata, registration, replicas, rights, transfers, tree
 from zone_suite.zone_under_test import ZoneUnderTest
 
 ENVIRONMENT_VARIABLE = "C2D_TEST_IRODS_ENVIRONMENT_FILE"
@@ -86,4 +86,12 @@ class TestResources(replicas.ResourcesContract):
 
 
 class TestRegistration(registration.RegistrationContract):
+    pass
+
+
+class TestTransfers(transfers.TransfersContract):
+    pass
+
+
+class TestDatasets(transfers.DatasetsContract):
     pass

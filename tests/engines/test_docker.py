@@ -440,6 +440,8 @@ class TestHost:
             ({"SecurityOptions": ["name=seccomp,profile=unconfined"]}, "seccomp"),
             ({"SecurityOptions": ["name=seccomp,profile=default", "name=rootless"]}, "rootless"),
             ({"SecurityOptions": ["name=seccomp,profile=default", "name=userns"]}, "userns"),
+            ({"Rootless": True}, "Podman"),
+            ({"BuildahVersion": "1.28.2"}, "Podman"),
         ],
     )
     def test_a_host_that_cannot(self, change: dict[str, Any], says: str) -> None:

@@ -20,6 +20,8 @@ from pathlib import Path
 import pytest
 from support.terminal import ADMINISTRATOR, PATIENCE, USER, Bench, Terminal, opened_bench, serving
 
+from compute_to_data.record import State
+
 POLICIES = "C2D_TEST_IRODS_POLICIES"
 TAG, NOTE, STATE = (f"irods::compute_to_data::{name}" for name in ("trigger", "arrival", "state"))
 CLAIM = "irods::compute_to_data_task"
@@ -79,6 +81,13 @@ class Inbox:
 
     def tasks(self) -> set[str]:
         return set(re.findall(r"C- .*/([^/\n]+)$", self.user.get("ils", self.out), re.MULTILINE))
+
+    def states(self, output: str) -> dict[str, State]:
+        """Of all tasks below a collection."""
+        query = f"select COLL_NAME, META_COLL_ATTR_VALUE where COLL_PARENT_NAME = '{output}'"
+        done = self.user.run("iquest", "--no-page", "%s %s", f"{query} and META_COLL_ATTR_NAME = '{STATE}'")
+        rows = [line.split() for line in done.stdout.splitlines() if line.startswith(output)]
+        return {name: State(state) for name, state in rows}
 
     def python(self, program: str, *arguments: str) -> None:
         """A client of python-irodsclient, in a process of its own as users have it."""
@@ -277,13 +286,14 @@ def test_of_many_none_is_lost_and_none_comes_twice(inbox: Inbox) -> None:
         paths = [f"{collection}/{name}" for kind in names.values() for name in kind]
         claims = {path: inbox.claims(path, out) for path in paths}
         assert [len(one) for one in claims.values()] == [1] * len(paths)
-        condition = f"COLL_PARENT_NAME = '{out}' and META_COLL_ATTR_NAME = 'irods::compute_to_data::state'"
-        query = f"select COLL_NAME, META_COLL_ATTR_VALUE where {condition}"
+        states = inbox.states(out)
         deadline = time.monotonic() + 4 * PATIENCE
-        while inbox.user.get("iquest", "--no-page", "%s %s", query).count("COMPLETED") < len(paths):
-            assert time.monotonic() < deadline, inbox.user.get("iquest", "--no-page", "%s %s", query)
+        while len(states) < len(paths) or not all(state.is_final for state in states.values()):
+            assert time.monotonic() < deadline, states
             time.sleep(0.5)
-    states = dict(line.split() for line in inbox.user.get("iquest", "--no-page", "%s %s", query).splitlines())
-    assert states == {f"{out}/{one[0]}": "COMPLETED" for one in claims.values()}
+            states = inbox.states(out)
+    failed = {name: inbox.user.avus(name)["reason"] for name, state in states.items() if state is not State.COMPLETED}
+    assert not failed, "\n".join(sorted(set(failed.values())))[:2000]
+    assert set(states) == {f"{out}/{one[0]}" for one in claims.values()}
     for path in paths[:: max(1, each // 2)]:
         assert inbox.user.get("iget", f"{out}/{claims[path][0]}/copy", "-") == f"{os.path.basename(path)}\n"

@@ -48,7 +48,7 @@ class ScratchServer:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(self.checkout / "packaging" / "install"), *arguments]
         options = ["--root", str(self.root), "--python", agents_python()]
-        return subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+        return subprocess.run([*command, *options], capture_output=True, text=True, check=False, timeout=300)
 
     def must(self, *arguments: str) -> str:
         done = self.run(*arguments)
@@ -117,7 +117,9 @@ def wheels(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Path:
     source = tmp_path_factory.mktemp("source") / "checkout"
     shutil.copytree(checkout, source)
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "wheel", "-w", str(folder)]
-    done = subprocess.run([*command, f"{source}[docker,irods]"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, f"{source}[docker,irods]"], capture_output=True, text=True, check=False, timeout=300
+    )
     assert done.returncode == 0, f"these tests need a package index that pip can reach:\n{done.stderr}"
     _add_wheels_of_the_system(folder)
     return folder

@@ -47,6 +47,12 @@ def test_a_dry_run_says_all_and_changes_nothing(server: ScratchServer) -> None:
     assert did <= would
 
 
+def test_a_root_that_is_not_there_is_refused(checkout: Path, tmp_path: Path) -> None:
+    done = ScratchServer(tmp_path / "no-such", checkout).run("install", "--no-venv")
+    assert done.returncode == 1
+    assert "no such folder" in done.stderr
+
+
 def test_the_agents_python_finds_the_package(installed: Installed) -> None:
     server = installed.server
     text = server.path(CORE).read_text(encoding="utf-8")

@@ -209,18 +209,23 @@ def _elsewhere(site: TrialSite, storage: Any = None) -> Worker:
 
 
 def test_a_second_worker_on_another_host_leaves(site: TrialSite) -> None:
+    put = []
+
+    def note(annotate, entity, *, add=(), remove=()):  # type: ignore[no-untyped-def]
+        put.extend(add)
+        annotate(entity, add=add, remove=remove)
+
+    watched = _WithCatalog(site.storage, Troubled(site.storage.catalog, annotate=note))
     with site.working():
         wait_until(lambda: sign_of_life.signs(site.alice, site.configuration, COMPUTE), "the first one's sign")
-        (sign,) = sign_of_life.signs(site.alice, site.configuration, COMPUTE)
         with pytest.raises(presence.Held, match=r"is served by another worker .* start again in 60 s"):
-            _elsewhere(site).serve()
-        assert sign_of_life.signs(site.alice, site.configuration, COMPUTE) == [sign], (
-            "the first one's sign is left alone"
-        )
+            _elsewhere(site, watched).serve()
+        assert put == [], "not even for an instant, in which the first one would leave to it"
     _elsewhere(site).serve(on_demand=True)  # it said goodbye: nothing is in the way
 
 
 def test_of_two_workers_that_start_at_one_instant_none_serves_by_not_looking(site: TrialSite) -> None:
+    submitted = site.submit(site.request("/bin/true"))
     rival = Avu(site.configuration.attributes.named("worker"), "rival@1:1", str(int(time.time())))
 
     def put_first(annotate, entity, *, add=(), remove=()):  # type: ignore[no-untyped-def]
@@ -229,9 +234,9 @@ def test_of_two_workers_that_start_at_one_instant_none_serves_by_not_looking(sit
         annotate(entity, add=add, remove=remove)
 
     catalog = Troubled(site.storage.catalog, annotate=put_first)
-    worker = _elsewhere(site, _WithCatalog(site.storage, catalog))
     with pytest.raises(presence.Held, match="rival"):
-        worker.serve()
+        _elsewhere(site, _WithCatalog(site.storage, catalog)).serve()
+    assert site.record(submitted).state() is State.QUEUED
     assert sign_of_life.signs(site.alice, site.configuration, COMPUTE) == [rival]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from compute_to_data.cli.command import LateParser
 from compute_to_data.cli.exits import MEANINGS
 from compute_to_data.cli.main import parser
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "commands.md"
+_REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
+PAGE = _REFERENCE / "commands.md"
 GENERATED = "## Exit codes\n"
 """From here on the page is written out of the code; what stands before is written by hand."""
 
@@ -65,6 +67,15 @@ def _row(action: argparse.Action) -> str:
         written = ", ".join(action.option_strings) + ("" if action.nargs == 0 else f" {shown}")
     meaning = (action.help or "").replace("|", "\\|")
     return f"| `{written.replace('|', chr(92) + '|')}` | {meaning} |"
+
+
+def documented(heading: str) -> set[str]:
+    """The members that a section of json.md names in the first column of its table."""
+    page = (_REFERENCE / "json.md").read_text(encoding="utf-8")
+    sections = re.split(r"^## ", page, flags=re.MULTILINE)
+    (text,) = (one for one in sections if one.startswith(heading))
+    rows = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+    return {name for row in rows for name in re.findall(r"`(\w+)`", row)}
 
 
 if __name__ == "__main__":

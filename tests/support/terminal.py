@@ -145,7 +145,9 @@ def serving(bench: Bench, *, containers: bool = False) -> Iterator[None]:
     to read what it leaves. It runs plain processes, or ``containers`` in the site's own engine."""
     document = json.loads(Path(bench.configuration.source).read_text())
     if not containers:
-        document["engine"] = {"name": "process", "images": {bench.image: str(bench.place)}}
+        tools = bench.place / "tools"  # nothing else writes there: an image that changes is refused
+        tools.mkdir(exist_ok=True)
+        document["engine"] = {"name": "process", "images": {bench.image: str(tools)}}
     file = bench.place / "configuration.json"
     file.write_text(json.dumps(document))
     file.chmod(0o644)

@@ -22,6 +22,8 @@ from compute_to_data.livelog import news
         (b"abcd", b"dxyz", b"xyz"),
         (b"aab", b"abab", b"ab"),
         (b"abcd", b"", b""),
+        (b"b\nc\n", b"a\nb\nc\nd\n", b"d\n"),
+        (b"b\nc\n", b"a\nb\nc\n", b""),
     ],
 )
 def test_what_was_not_there_before(seen: bytes, tail: bytes, new: bytes) -> None:
@@ -39,6 +41,13 @@ def test_a_stream_is_put_together_again_from_its_tails(bound: int) -> None:
         got += news(seen, tail)
         seen = tail
     assert got == stream
+
+
+def test_the_final_file_reaches_further_back_than_what_was_shown() -> None:
+    lines = [b"line %d\n" % number for number in range(20_000)]
+    seen = b"".join(lines[15_000:17_000])
+    assert news(seen, b"".join(lines)) == b"".join(lines[17_000:])
+    assert news(seen, b"".join(lines[16_000:])) == b"".join(lines[17_000:])
 
 
 def test_more_than_a_tail_at_once_shows_the_tail() -> None:

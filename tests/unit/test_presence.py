@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,3 +119,16 @@ def test_the_configuration_says_what_starts_a_worker(tmp_path: Path) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.005)
     assert told.read_text().split() == ["--configuration", site.source, "--resource", "r", "--on-demand"]
+
+
+def test_a_listener_that_leaves_while_it_is_rung_for(site: Configuration, monkeypatch: pytest.MonkeyPatch) -> None:
+    bell, opened = Bell(site, "z", "r"), os.open
+    bell.listen()
+
+    def leaving(*arguments: Any, **more: Any) -> int:
+        descriptor = opened(*arguments, **more)
+        bell.close()
+        return descriptor
+
+    monkeypatch.setattr(os, "open", leaving)
+    Bell(site, "z", "r").ring()

@@ -13,8 +13,15 @@ _LIMITS = {"MemoryLimit": "memory", "CpuCfsQuota": "cpu", "PidsLimit": "pids"}
 
 def check_host(info: Mapping[str, Any], runtime: str = "") -> None:
     """EngineError when the daemon that gave ``info`` (its answer to ``GET /info``) cannot bound
-    memory, processors or processes, filters no system calls, or maps users to other ids."""
+    memory, processors or processes, filters no system calls, maps users to other ids, or is Podman."""
     subject = "the Docker engine"
+    if info.get("Rootless") or "BuildahVersion" in info:
+        # Rootless on cgroup v1, Podman 4.3 says that it has every limit, and then drops them all.
+        raise EngineError(
+            subject,
+            "it is Podman, and what it says of its limits cannot be relied on",
+            "use a Docker daemon; docs/security.md has what was tried",
+        )
     for key, name in _LIMITS.items():
         if not info.get(key):
             raise EngineError(subject, f"it cannot limit {name}", f"give the daemon the kernel's {name} control group")

@@ -7,40 +7,22 @@ The zone's own directory, above them, is 0700 and keeps everybody else out.
 
 from __future__ import annotations
 
-import base64
 import errno
-import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import BinaryIO
 
 from compute_to_data.errors import Code, ZoneError, zone_error
+from compute_to_data.zones.local_files import Digest, Moved, Source, copy
 
 _DIRECTORY_MODE = 0o755
 _FILE_MODE = 0o644
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _BLOCK = 1 << 20
 
 _NOT_LINKABLE = frozenset({errno.EEXIST, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.ENOSYS})
 """Taken by something else, or a file system without hard links."""
-
-
-class Digest:
-    """A checksum in the making: SHA-256, as iRODS writes it."""
-
-    def __init__(self) -> None:
-        self._sha256 = hashlib.sha256()
-        self.size = 0
-
-    def update(self, block: bytes) -> None:
-        """Take in the next bytes."""
-        self._sha256.update(block)
-        self.size += len(block)
-
-    @property
-    def text(self) -> str:
-        """``sha2:<base64>`` of all bytes so far."""
-        return "sha2:" + base64.b64encode(self._sha256.digest()).decode("ascii")
 
 
 def blocks_of(file: BinaryIO, digest: Digest) -> Iterator[bytes]:
@@ -48,13 +30,6 @@ def blocks_of(file: BinaryIO, digest: Digest) -> Iterator[bytes]:
     for block in iter(lambda: file.read(_BLOCK), b""):
         digest.update(block)
         yield block
-
-
-def checksum_of(content: bytes) -> str:
-    """``sha2:<base64>`` of some bytes."""
-    digest = Digest()
-    digest.update(content)
-    return digest.text
 
 
 def checksum_of_file(file: BinaryIO) -> str:
@@ -82,15 +57,29 @@ def make_directories(directory: str) -> None:
 
 def create(physical_path: str, source: Iterable[bytes]) -> None:
     """Make a new file out of blocks, and its directory. ZoneError -510000 or -520000."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     make_directories(os.path.dirname(physical_path))
     try:
-        with open(os.open(physical_path, flags, _FILE_MODE), "wb") as file:
+        with open(os.open(physical_path, _NEW, _FILE_MODE), "wb") as file:
             os.fchmod(file.fileno(), _FILE_MODE)
             for block in source:
                 file.write(block)
     except OSError as error:
         raise failure(Code.UNIX_FILE_OPEN_ERR, error, physical_path) from error
+
+
+def copy_in(source: Source, physical_path: str, moved: Moved) -> Digest:
+    """Make a new file out of a person's, and its directory. Errors as :func:`create`, and -314000
+    for a file that changed meanwhile."""
+    make_directories(os.path.dirname(physical_path))
+    try:
+        source.file.seek(0)
+        with open(os.open(physical_path, _NEW, _FILE_MODE), "r+b", buffering=0) as file:
+            os.fchmod(file.fileno(), _FILE_MODE)
+            digest = copy(source.file, file, moved)
+    except OSError as error:
+        raise failure(Code.UNIX_FILE_OPEN_ERR, error, physical_path) from error
+    source.need_unchanged()
+    return digest
 
 
 def link(existing: str, physical_path: str) -> bool:

@@ -15,6 +15,7 @@ from compute_to_data.zones.embedded.replicas import Copy
 from compute_to_data.zones.embedded.resources import Leaf
 from compute_to_data.zones.embedded.store import Store, Who
 from compute_to_data.zones.embedded.writing import put_good
+from compute_to_data.zones.local_files import Digest
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class _Changed(Exception):
 
 def _copy_bytes(draft: Draft, copy: Copy, file: BinaryIO, data_object: str) -> None:
     """Write the draft out of the source; -27000 or -314000 when that is not what the catalog says."""
-    digest = disk.Digest()
+    digest = Digest()
     disk.create(draft.physical_path, disk.blocks_of(file, digest))
     if digest.size != copy.shown.size:
         cause = f"the catalog has {copy.shown.size} bytes, the file {digest.size}"

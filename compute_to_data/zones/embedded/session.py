@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from compute_to_data.errors import Code
 from compute_to_data.model import (
@@ -29,11 +29,13 @@ from compute_to_data.zones.embedded import (
     replication,
     resources,
     rights,
+    transfer,
     tree,
     writing,
 )
 from compute_to_data.zones.embedded.rights import Actor
 from compute_to_data.zones.embedded.store import Store
+from compute_to_data.zones.local_files import silent
 
 
 class EmbeddedSession:
@@ -176,6 +178,31 @@ class EmbeddedSession:
     def unregister(self, data_objects: Sequence[str]) -> None:
         with self._store.database.writing() as connection:
             registration.unregister(connection, self._who(connection), data_objects)
+
+    def put(
+        self,
+        file: str,
+        data_object: str,
+        *,
+        resource: str = "",
+        force: bool = False,
+        moved: Callable[[int], None] | None = None,
+    ) -> str:
+        (checksum,) = self.put_all([(file, data_object)], resource=resource, force=force, moved=moved)
+        return checksum
+
+    def put_all(
+        self,
+        files: Sequence[tuple[str, str]],
+        *,
+        resource: str = "",
+        force: bool = False,
+        moved: Callable[[int], None] | None = None,
+    ) -> tuple[str, ...]:
+        return transfer.put_all(self._store, self._who, files, resource, force, moved or silent)
+
+    def get(self, data_object: str, file: str, *, moved: Callable[[int], None] | None = None) -> str:
+        return transfer.get(self._store, self._who, data_object, file, moved or silent)
 
     def close(self) -> None:
         """Of a session that :func:`~compute_to_data.zones.open_session` opened."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from compute_to_data.errors import Code, zone_error
@@ -13,6 +15,7 @@ from compute_to_data.zones.embedded.replicas import Copy
 from compute_to_data.zones.embedded.resources import Leaf
 from compute_to_data.zones.embedded.rights import Actor
 from compute_to_data.zones.embedded.store import Store, Who
+from compute_to_data.zones.local_files import Digest
 from compute_to_data.zones.names import check_in_zone
 
 
@@ -27,21 +30,59 @@ class _Plan:
     copies: tuple[Copy, ...]
 
 
+@dataclass(frozen=True)
+class Wish:
+    """A data object to be made. ``make`` writes the file of a physical path, which is not there
+    yet, and says what it holds."""
+
+    data_object: str
+    make: Callable[[str], Digest]
+
+
 def write(store: Store, who: Who, data_object: str, content: bytes, resource: str, force: bool) -> None:
     """As ``Catalog.write``."""
-    check_in_zone(data_object, store.zone)
+
+    def make(physical_path: str) -> Digest:
+        digest = Digest()
+        digest.update(content)
+        disk.create(physical_path, [content])
+        return digest
+
+    make_objects(store, who, [Wish(data_object, make)], resource, force)
+
+
+def make_objects(store: Store, who: Who, wishes: Sequence[Wish], resource: str, force: bool) -> list[str]:
+    """All of them or none, in one transaction; their checksums."""
+    for wish in wishes:
+        check_in_zone(wish.data_object, store.zone)
     while True:
         with store.database.reading() as connection:
-            plan = _plan(connection, who(connection), data_object, resource, force)
-        with store.files.stage() as stage:
-            drafts = stage.drafts([leaf.proper_path(data_object) for leaf in plan.leaves])
-            for draft in drafts:
-                disk.create(draft.physical_path, [content])
-            with store.database.writing() as connection:
-                now = _plan(connection, who(connection), data_object, resource, force)
-                if now.leaves == plan.leaves:
-                    _record(connection, stage, now, drafts, data_object, content)
-                    return
+            actor = who(connection)
+            plans = [_plan(connection, actor, wish.data_object, resource, force) for wish in wishes]
+        with suppress(_Changed), store.files.stage() as stage:
+            return _carry_out(store, who, stage, list(zip(wishes, plans)), resource, force)
+
+
+class _Changed(Exception):
+    """The catalog changed since the plan was made."""
+
+
+def _carry_out(
+    store: Store, who: Who, stage: Stage, planned: Sequence[tuple[Wish, _Plan]], resource: str, force: bool
+) -> list[str]:
+    paths = [leaf.proper_path(wish.data_object) for wish, plan in planned for leaf in plan.leaves]
+    drafts = iter(stage.drafts(paths))
+    made = [
+        [(draft, wish.make(draft.physical_path)) for _, draft in zip(plan.leaves, drafts)] for wish, plan in planned
+    ]
+    with store.database.writing() as connection:
+        actor = who(connection)
+        for (wish, plan), files in zip(planned, made):
+            now = _plan(connection, actor, wish.data_object, resource, force)
+            if now.leaves != plan.leaves:
+                raise _Changed
+            _record(connection, stage, now, files, wish.data_object)
+    return [files[0][1].text for files in made]
 
 
 def _plan(connection: sqlite3.Connection, actor: Actor, data_object: str, resource: str, force: bool) -> _Plan:
@@ -78,9 +119,8 @@ def _record(
     connection: sqlite3.Connection,
     stage: Stage,
     plan: _Plan,
-    drafts: list[Draft],
+    files: Sequence[tuple[Draft, Digest]],
     data_object: str,
-    content: bytes,
 ) -> None:
     """Put the new replicas in the catalog; the others turn stale."""
     node = plan.node
@@ -90,15 +130,14 @@ def _record(
         nodes.touch(connection, node)
     statement = "UPDATE replica SET status = ? WHERE node = ?"
     connection.execute(statement, (int(ReplicaStatus.STALE), node))
-    checksum = disk.checksum_of(content)
-    for leaf, draft in zip(plan.leaves, drafts):
+    for leaf, (draft, digest) in zip(plan.leaves, files):
         path = stage.settle(connection, draft)
         put_good(
             connection,
             stage,
             node,
             leaf,
-            Replica(0, leaf.hierarchy, ReplicaStatus.GOOD, len(content), path, checksum),
+            Replica(0, leaf.hierarchy, ReplicaStatus.GOOD, digest.size, path, digest.text),
         )
 
 

@@ -50,12 +50,13 @@ class _Outdated(Exception):
 class Connections:
     """Those of one account. Threads may share it; each call has a connection for itself."""
 
-    def __init__(self, account: iRODSAccount, name: str) -> None:
+    def __init__(self, account: iRODSAccount, name: str, kept: int = KEPT_IDLE) -> None:
         self._pool = Pool(account, application_name=APPLICATION)
         self._pool.connection_timeout = CALL_SECONDS
         self._name = name
         self._lock = threading.Lock()
         self._idle: list[tuple[float, Connection]] = []  # when each was made
+        self._kept = kept
         self._closed = False
 
     @property
@@ -146,7 +147,7 @@ class Connections:
 
     def _give_back(self, made: float, connection: Connection) -> None:
         with self._lock:
-            if not self._closed and len(self._idle) < KEPT_IDLE:
+            if not self._closed and len(self._idle) < self._kept:
                 self._idle.append((made, connection))
                 return
         _close(connection)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from irods.api_number import api_number
@@ -9,7 +12,7 @@ from irods.connection import Connection
 from irods.message import OpenedDataObjRequest, StringStringMap
 
 from compute_to_data.errors import Code, zone_error
-from compute_to_data.model import ReplicaStatus
+from compute_to_data.model import DataObject, ReplicaStatus
 from compute_to_data.zones.irods import lookup
 from compute_to_data.zones.irods.failures import about, shown, translated
 from compute_to_data.zones.irods.wire import ServerError, about_object, ask, field
@@ -28,39 +31,75 @@ def read(connection: Connection, data_object: str) -> bytes:
     with about(data_object, {**absent, Code.CAT_NO_ACCESS_PERMISSION: Code.OBJ_PATH_DOES_NOT_EXIST}):
         descriptor = ask(connection, api_number["DATA_OBJ_OPEN_AN"], about_object(data_object)).info
         content = b"".join(_blocks(connection, descriptor))
-        ask(connection, api_number["DATA_OBJ_CLOSE_AN"], _opened(descriptor))
+        ask(connection, api_number["DATA_OBJ_CLOSE_AN"], opened(descriptor))
     return content
 
 
-def _blocks(connection: Connection, descriptor: int) -> list[bytes]:
-    blocks: list[bytes] = []
+def need_readable(connection: Connection, data_object: str) -> DataObject:
+    """The data object, which has a good replica. Errors as ``Catalog.read``."""
+    found = lookup.find_object(connection, data_object)
+    if found is None:
+        raise lookup.missing(data_object, Code.OBJ_PATH_DOES_NOT_EXIST)
+    if not any(replica.status is ReplicaStatus.GOOD for replica in found.replicas):
+        code = lookup.at_work(connection, data_object) or Code.SYS_REPLICA_DOES_NOT_EXIST
+        raise zone_error(code, shown(data_object), "it has no good replica")
+    return found
+
+
+def _blocks(connection: Connection, descriptor: int) -> list[bytes | bytearray]:
+    blocks: list[bytes | bytearray] = []
     while True:
-        block = ask(connection, api_number["DATA_OBJ_READ_AN"], _opened(descriptor, _BLOCK)).content
+        block = ask(connection, api_number["DATA_OBJ_READ_AN"], opened(descriptor, _BLOCK)).content
         if not block:
             return blocks
         blocks.append(block)
 
 
-def _opened(descriptor: int, length: int = 0) -> OpenedDataObjRequest:
+def opened(descriptor: int, length: int = 0, *, offset: int = 0) -> OpenedDataObjRequest:
+    """A request that is about an open replica."""
     return OpenedDataObjRequest(
         l1descInx=descriptor,
         len=length,
         whence=0,
         oprType=0,
-        offset=0,
+        offset=offset,
         bytesWritten=0,
         KeyValPair_PI=StringStringMap({}),
     )
 
 
-def write(connection: Connection, data_object: str, content: bytes, resource: str, force: bool) -> None:
-    """As ``Catalog.write``: one call holds all, so that there is never half an object."""
-    options = {"dataType": "generic", "dataIncluded": "", "regChksum": ""}
+def write(
+    connection: Connection,
+    data_object: str,
+    content: bytes | memoryview,
+    resource: str,
+    force: bool,
+    checksum: str = "",
+) -> None:
+    """As ``Catalog.write``: one call holds all, so that there is never half an object. The server
+    compares what it wrote with ``checksum`` where one is given (-314000)."""
+    options = {"dataType": "generic", "dataIncluded": "", "verifyChksum" if checksum else "regChksum": checksum}
     options.update({"destRescName": resource} if resource else {})
     options.update({"forceFlag": ""} if force else {})
     request = about_object(data_object, options, operation=_PUT_OPERATION, size=len(content), mode=_FILE_MODE)
-    try:
+    with _making(connection, data_object, force):
         ask(connection, api_number["DATA_OBJ_PUT_AN"], request, content)
+
+
+def create(connection: Connection, data_object: str, resource: str, size: int) -> int:
+    """Open a new replica for writing, or an old one from its beginning: whatever is there. Its
+    descriptor; closing that records the checksum."""
+    options = {"dataType": "generic", "regChksum": "", **({"destRescName": resource} if resource else {})}
+    flags = os.O_CREAT | os.O_RDWR | os.O_TRUNC
+    request = about_object(data_object, options, flags=flags, size=size, mode=_FILE_MODE)
+    with _making(connection, data_object, force=True):
+        return ask(connection, api_number["DATA_OBJ_OPEN_AN"], request).info
+
+
+@contextmanager
+def _making(connection: Connection, data_object: str, force: bool) -> Iterator[None]:
+    try:
+        yield
     except ServerError as error:
         # An object that the user may read and not modify counts as one to be made, and is in the way.
         in_the_way = force and error.code == Code.CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from irods.connection import Connection
@@ -23,14 +24,17 @@ from compute_to_data.model import (
     User,
     UserKind,
 )
-from compute_to_data.zones.irods import accounts, avus, contents, lookup, registration, replication, tree
+from compute_to_data.zones.irods import accounts, avus, contents, lookup, registration, replication, transfer, tree
 from compute_to_data.zones.irods.connections import CALL_SECONDS, Connections
-from compute_to_data.zones.irods.failures import shown, translated
+from compute_to_data.zones.irods.failures import about, shown, translated
 from compute_to_data.zones.irods.wire import ServerError
+from compute_to_data.zones.local_files import silent
 from compute_to_data.zones.names import check_in_zone
 
 PARALLEL = 4
 """Connections one call of many parts uses."""
+KEPT_BY_A_PERSON = 8
+"""Connections that a person's own session keeps: many files go over so many at a time."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -79,12 +83,44 @@ class IrodsSession:
             cause = f"{error.subject}: {error.cause}"
             raise zone_error(Code.CAT_INVALID_AUTHENTICATION, "not logged in", cause, accounts.LOG_IN) from error
         user = User(account.client_user, account.client_zone)
-        session = cls(Connections(account, str(user)), user)
+        session = cls(Connections(account, str(user), KEPT_BY_A_PERSON), user)
         try:
             session._ask(str(user), lambda connection: None)
         except (AccessDenied, NotFound) as error:
             raise zone_error(error.code, f"{user} on {account.host}", error.cause, accounts.LOG_IN) from error
         return session
+
+    def put(
+        self,
+        file: str,
+        data_object: str,
+        *,
+        resource: str = "",
+        force: bool = False,
+        moved: Callable[[int], None] | None = None,
+    ) -> str:
+        self._zone_path(data_object)
+        if resource:
+            self._ask(resource, lookup.need_up, resource)
+        target = transfer.Target(data_object, resource, force)
+        with self._telling_why(data_object), about(data_object):
+            return transfer.put(self._connections, file, target, moved or silent)
+
+    def put_all(
+        self,
+        files: Sequence[tuple[str, str]],
+        *,
+        resource: str = "",
+        force: bool = False,
+        moved: Callable[[int], None] | None = None,
+    ) -> tuple[str, ...]:
+        return tuple(
+            self.put(file, data_object, resource=resource, force=force, moved=moved) for file, data_object in files
+        )
+
+    def get(self, data_object: str, file: str, *, moved: Callable[[int], None] | None = None) -> str:
+        with self._telling_why(data_object), about(data_object):
+            return transfer.get(self._connections, data_object, file, moved or silent)
 
     def close(self) -> None:
         """Of a session that :meth:`open` opened: it has connections of its own."""
@@ -114,9 +150,15 @@ class IrodsSession:
         return self._with_replicas(data_object, contents.read, data_object, again=True)
 
     def _with_replicas(self, data_object: str, use: Callable[..., Result], *rest: Any, **options: Any) -> Result:
-        """A call that needs a replica; when none can be used, the error says why."""
-        try:
+        """A call that needs a replica."""
+        with self._telling_why(data_object):
             return self._call(data_object, use, *rest, **options)
+
+    @contextmanager
+    def _telling_why(self, data_object: str) -> Iterator[None]:
+        """When no replica can be used, the error says why."""
+        try:
+            yield
         except ZoneError as error:
             if error.code is not Code.HIERARCHY_ERROR:
                 raise

@@ -2,6 +2,7 @@
 
 The client library's own ``recv`` parses error texts and rows as XML, and fails on the control
 characters that names may hold; here an answer is taken apart by the few patterns it is made of.
+It also copies megabytes of content several times, here they go as they are.
 """
 
 from __future__ import annotations
@@ -12,8 +13,14 @@ from dataclasses import dataclass
 from html import unescape
 
 from irods.connection import Connection
+from irods.exception import NetworkException
 from irods.message import FileOpenRequest, Message, StringStringMap, iRODSMessage
 
+_NUMBERS = (b"msgLen", b"errorLen", b"bsLen", b"intInfo")
+_NUMBER = re.compile(rb"<(%s)>(-?\d+)</" % b"|".join(_NUMBERS))
+_LENGTH_BYTES = 4
+_LONGEST_HEAD = 1088
+"""Bytes of an answer's first part; the server's own limit (MAX_NAME_LEN)."""
 _MESSAGE = re.compile(rb"<msg>(.*?)</msg>", re.DOTALL)
 
 
@@ -39,25 +46,48 @@ class Answer:
 
     info: int
     body: bytes
-    content: bytes
+    content: bytes | bytearray
 
 
-def ask(connection: Connection, api: int, message: Message | None, content: bytes = b"") -> Answer:
+def ask(connection: Connection, api: int, message: Message | None, content: bytes | memoryview = b"") -> Answer:
     """Send one request and wait for its answer.
 
     ServerError for a refusal; OSError or NetworkException when the connection does not work.
     """
-    connection.send(iRODSMessage("RODS_API_REQ", msg=message, bs=content, int_info=api))
+    body = message.pack().encode() if message else b""
+    head = iRODSMessage.pack_header("RODS_API_REQ", len(body), 0, len(content), api)
+    connection.socket.sendall(head + body)
+    if content:
+        connection.socket.sendall(content)  # megabytes, which are not put together with the rest
     return receive(connection)
 
 
 def receive(connection: Connection) -> Answer:
     """The next answer on a connection. Errors as :func:`ask`."""
-    raw = iRODSMessage.recv(connection.socket)
-    if raw.int_info < 0:
-        texts = [to_text(found) for found in _MESSAGE.findall(raw.error or b"")]
-        raise ServerError(raw.int_info, "; ".join(texts))
-    return Answer(raw.int_info, raw.msg or b"", raw.bs or b"")
+    length = int.from_bytes(_read(connection, _LENGTH_BYTES), "big")
+    head = bytes(_read(connection, min(length, _LONGEST_HEAD)))
+    numbers = {name: int(value) for name, value in _NUMBER.findall(head)}
+    if len(numbers) != len(_NUMBERS):
+        raise NetworkException(f"an answer that begins {head[:40]!r} is none of an iRODS server's")
+    body = bytes(_read(connection, numbers[b"msgLen"]))
+    error = bytes(_read(connection, numbers[b"errorLen"]))
+    content = _read(connection, numbers[b"bsLen"])
+    if numbers[b"intInfo"] < 0:
+        texts = [to_text(found) for found in _MESSAGE.findall(error)]
+        raise ServerError(numbers[b"intInfo"], "; ".join(texts))
+    return Answer(numbers[b"intInfo"], body, content)
+
+
+def _read(connection: Connection, length: int) -> bytearray:
+    """So many bytes. The client library's way copies what it has for each packet that comes."""
+    held = bytearray(length)
+    free = memoryview(held)
+    while free:
+        count = connection.socket.recv_into(free)
+        if not count:
+            raise NetworkException("the server closed the connection")
+        free = free[count:]
+    return held
 
 
 def to_text(raw: bytes) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from compute_to_data.errors import Code, ZoneError
 from compute_to_data.model import DataObject, Entity, EntityKind, ReplicaStatus, User, UserKind
-from compute_to_data.ports import Catalog, Storage
+from compute_to_data.ports import Catalog, ClientCatalog, Storage
 
 
 class ZoneUnderTest(Protocol):
@@ -28,7 +28,7 @@ class ZoneUnderTest(Protocol):
     def storage(self) -> Storage:
         """The service account's."""
 
-    def session(self, user: User) -> Catalog:
+    def session(self, user: User) -> ClientCatalog:
         """A client's own session."""
 
     def make_user(self, kind: UserKind = UserKind.RODSUSER) -> User:
@@ -67,11 +67,11 @@ class Contract:
     """Two users who share nothing, and a place for the first."""
 
     @pytest.fixture
-    def alice(self, zone: ZoneUnderTest) -> Catalog:
+    def alice(self, zone: ZoneUnderTest) -> ClientCatalog:
         return zone.session(zone.make_user())
 
     @pytest.fixture
-    def bob(self, zone: ZoneUnderTest) -> Catalog:
+    def bob(self, zone: ZoneUnderTest) -> ClientCatalog:
         return zone.session(zone.make_user())
 
     @pytest.fixture

@@ -1,0 +1,225 @@
+"""``c2d dataset``: folders that are kept in a project for tasks to read."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from argparse import ArgumentParser
+from typing import TYPE_CHECKING, Any
+
+from compute_to_data.cli.command import Call, Commands
+from compute_to_data.cli.exits import ExitCode
+
+if TYPE_CHECKING:
+    from compute_to_data.client.uploading import Moved
+
+_ID = "a dataset's id (d-...), or its collection's logical path"
+_REDRAW_SECONDS = 0.1
+_BAR = 24
+
+
+def register(commands: Commands) -> None:
+    """Add this noun's commands."""
+    dataset = commands.group("dataset", "folders kept in a project for tasks to read")
+    dataset.add("upload", _upload, "store a folder", example="upload measurements", arguments=_upload_arguments)
+    dataset.add(
+        "download",
+        _download,
+        "bring a dataset's files into a folder",
+        example="download d-0123456789ab measurements",
+        arguments=_download_arguments,
+    )
+    dataset.add("list", _list, "the datasets of the project, the newest first", example="list")
+    dataset.add(
+        "describe",
+        _describe,
+        "what a dataset holds, and which tasks use it",
+        example="describe d-0123456789ab",
+        arguments=_one,
+    )
+    dataset.add(
+        "remove",
+        _remove,
+        "take a dataset away with all its files",
+        example="remove d-0123456789ab --yes",
+        arguments=_remove_arguments,
+    )
+
+
+def _one(parser: ArgumentParser) -> None:
+    parser.add_argument("dataset", metavar="ID", help=_ID)
+
+
+def _upload_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("directory", metavar="DIR", help="the folder whose content is stored")
+    parser.add_argument("--name", default="", help="what people call it; the folder's name where none is given")
+    parser.add_argument("--id", dest="dataset", metavar="ID", default="", help="bring this dataset up to date instead")
+    parser.add_argument("--delete", action="store_true", help="take away from it what is no longer in the folder")
+
+
+def _download_arguments(parser: ArgumentParser) -> None:
+    _one(parser)
+    parser.add_argument("directory", metavar="DIR", help="where its files go; made when it is not there")
+
+
+def _remove_arguments(parser: ArgumentParser) -> None:
+    _one(parser)
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--force", action="store_true", help="even though a task or workload uses it")
+
+
+class Bar:
+    """A line that shows how far a transfer is, how fast it goes and when it will have ended."""
+
+    def __init__(self, call: Call) -> None:
+        self._out = call.out
+        self._lock = threading.Lock()
+        self._began = self._drawn = time.monotonic()
+        self._size = self._files = self._moved = self._done = 0
+
+    def begin(self, size: int, files: int) -> None:
+        self._size, self._files = size, files
+        self._began = time.monotonic()
+
+    def moved(self, size: int, files: int) -> None:
+        with self._lock:
+            self._moved += size
+            self._done += files
+            now = time.monotonic()
+            if now - self._drawn >= _REDRAW_SECONDS:
+                self._drawn = now
+                self._out.progress(self.line(now - self._began))
+
+    def line(self, seconds: float) -> str:
+        """As it stands after so many seconds."""
+        share = min(1.0, self._moved / self._size) if self._size else 1.0
+        rate = self._moved / seconds if seconds > 0 else 0.0
+        left = clock((self._size - self._moved) / rate) if rate else "?"
+        bar = "=" * int(share * _BAR)
+        return (
+            f"[{bar:{_BAR}}] {share:4.0%}  {amount(self._moved)} of {amount(self._size)}"
+            f"  {self._done}/{self._files} files  {amount(rate)}/s  {left} left"
+        )
+
+    def end(self) -> None:
+        """Take the line away."""
+        self._out.progress("")
+
+
+def amount(size: float) -> str:
+    """Bytes for people: ``1.5 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def clock(seconds: float) -> str:
+    """A duration for people: ``1:05``, ``2:00:00``."""
+    whole = max(0, round(seconds))
+    minutes = f"{whole // 60 % 60}:{whole % 60:02}"
+    return minutes if whole < 3600 else f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+
+
+def _upload(call: Call) -> int:
+    from compute_to_data.client import datasets
+
+    options = call.options
+    bar = Bar(call)
+    dataset = options.dataset
+    try:
+        datasets.look_over(call.session, options.directory)  # before anything is made in the zone
+        dataset = dataset or datasets.reserve(call.session)
+        done = datasets.upload(
+            call.session,
+            options.directory,
+            name=options.name,
+            dataset=dataset,
+            delete=options.delete,
+            progress=bar,
+        )
+    except BaseException:
+        bar.end()
+        if dataset and not options.dataset:
+            call.out.note(f"What has arrived stays. Go on with: c2d dataset upload {options.directory} --id {dataset}")
+        raise
+    bar.end()
+    return _told(call, done, "sent")
+
+
+def _download(call: Call) -> int:
+    from compute_to_data.client import datasets
+
+    bar = Bar(call)
+    try:
+        done = datasets.download(call.session, call.options.dataset, call.options.directory, progress=bar)
+    finally:
+        bar.end()
+    return _told(call, done, "fetched")
+
+
+def _told(call: Call, done: Moved, word: str) -> int:
+    call.out.result(vars(done), done.dataset)
+    removed = f", {done.removed} removed" if done.removed else ""
+    call.out.note(
+        f"{done.name}: {done.files} files, {amount(done.size)};"
+        f" {done.sent} files {word} ({amount(done.sent_size)}), the others were there{removed}."
+    )
+    return ExitCode.DONE
+
+
+def _list(call: Call) -> int:
+    from compute_to_data.client import datasets
+
+    rows: list[dict[str, Any]] = []
+    for one in datasets.listed(call.session):
+        rows.append({**vars(one), "amount": amount(one.size) if one.is_complete else "incomplete"})
+    if call.out.form == "json":
+        call.out.result([{name: value for name, value in row.items() if name != "amount"} for row in rows])
+        return ExitCode.DONE
+    size = "size" if call.out.form == "raw" else "amount"
+    columns = {"dataset": "DATASET", "name": "NAME", "files": "FILES", size: "SIZE", "created": "CREATED"}
+    call.out.table(rows, columns, empty="No datasets in this project yet.")
+    return ExitCode.DONE
+
+
+def _describe(call: Call) -> int:
+    from compute_to_data.client import datasets
+
+    found = datasets.describe(call.session, call.options.dataset)
+    one, document = found.listed, found.document()
+    lines = [
+        ("dataset", one.dataset),
+        ("name", one.name),
+        ("collection", one.collection),
+        ("input", str(document["input"])),
+        ("complete", "yes" if one.is_complete else "no: its upload was interrupted"),
+        ("files", str(one.files)),
+        ("folders", str(one.folders)),
+        ("size", amount(one.size)),
+        ("created", one.created),
+    ]
+    lines += [("task", f"{task} {state}") for task, state in found.tasks.items()]
+    lines += [("workload", workload) for workload in found.workloads]
+    call.out.facts(document, lines)
+    return ExitCode.DONE
+
+
+def _remove(call: Call) -> int:
+    from compute_to_data.client import datasets
+    from compute_to_data.errors import InvalidRequest
+
+    dataset = call.options.dataset
+    if not call.options.yes:
+        if not sys.stdin.isatty():
+            raise InvalidRequest(f"dataset {dataset}", "nobody can be asked whether to remove it", "Say --yes")
+        found = datasets.describe(call.session, dataset).listed
+        call.out.note(f"Remove {found.dataset} ({found.name}: {found.files} files, {amount(found.size)})? [y/N]")
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            call.out.note("Nothing was removed.")
+            return ExitCode.REFUSED
+    collection = datasets.remove(call.session, dataset, force=call.options.force)
+    call.out.result({"removed": collection}, collection)
+    return ExitCode.DONE

@@ -1,0 +1,205 @@
+"""``c2d workload`` and ``c2d task``: many short tasks of one image, in sandboxes kept warm."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from compute_to_data.cli.command import Call, Commands
+from compute_to_data.cli.exits import ExitCode
+from compute_to_data.cli.running import limit_arguments, limits, variable
+
+_TASK_COLUMNS = {"task_id": "TASK ID", "name": "CMD", "state": "STATUS", "created": "CREATED"}
+
+
+def register(commands: Commands) -> None:
+    """Add these nouns' commands."""
+    workload = commands.group("workload", "many short tasks of one image, in sandboxes kept warm")
+    workload.add(
+        "start",
+        _start,
+        "make a workload that takes tasks",
+        example="start debian:bookworm --instances 2 --input-dataset d-0123456789ab",
+        arguments=_start_arguments,
+    )
+    workload.add("list", _list, "the workloads of the project, the newest first", example="list")
+    workload.add("describe", _describe, "all about a workload", example="describe w-0123", arguments=_one)
+    workload.add(
+        "stop",
+        _stop,
+        "take no more tasks, and end those that have not ended",
+        example="stop w-0123",
+        arguments=_one,
+    )
+    workload.add(
+        "download",
+        _download,
+        "fetch what its tasks made, a folder for each",
+        example="download w-0123 results",
+        arguments=_download_arguments,
+    )
+    task = commands.group("task", "the tasks of a workload")
+    task.add(
+        "create",
+        _create,
+        "queue a task of a workload",
+        example="create w-0123 -- wc -l /input/a.txt",
+        arguments=_create_arguments,
+        takes_program=True,
+    )
+    task.add("list", _tasks, "a workload's tasks, the newest first", example="list w-0123", arguments=_one)
+    task.add("describe", _describe_task, "all about a task", example="describe 3f2a", arguments=_one_task)
+    task.add("stop", _stop_task, "ask for the end of a task", example="stop 3f2a", arguments=_one_task)
+
+
+def _one(parser: ArgumentParser) -> None:
+    parser.add_argument("workload", metavar="W", help="a workload's id, its beginning, or its logical path")
+
+
+def _one_task(parser: ArgumentParser) -> None:
+    parser.add_argument("task", metavar="ID", help="a task's id, its beginning, or its collection's logical path")
+
+
+def _start_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("image", metavar="IMAGE", help="an image that the site allows")
+    parser.add_argument("--instances", type=int, default=1, help="how many of its tasks run at one time (default 1)")
+    parser.add_argument(
+        "--input-dataset", default="", metavar="D", help="a dataset's id, or a collection: what tasks see at /input"
+    )
+    parser.add_argument("--env", action="append", default=[], type=variable, metavar="KEY=VALUE", help="repeat it")
+    parser.add_argument("--name", default="", help="what you call it")
+    parser.add_argument("--resource", default="", help="the compute resource; by default one that bears the role")
+    parser.add_argument("--role", default="", help="the role (default CONTAINER)")
+    limit_arguments(parser)
+
+
+def _download_arguments(parser: ArgumentParser) -> None:
+    _one(parser)
+    parser.add_argument("directory", metavar="DIR", nargs="?", default=".", help="a folder for each task is made in it")
+    parser.add_argument("--force", action="store_true", help="overwrite files with other content")
+
+
+def _create_arguments(parser: ArgumentParser) -> None:
+    parser.usage = f"{parser.prog} W [options] -- PROGRAM [ARGUMENT ...]"
+    _one(parser)
+    # Asked for, not guessed: in a shell's loop our standard input is the loop's.
+    parser.add_argument("--stdin", action="store_true", help="what arrives on standard input is the task's, too")
+    parser.add_argument("--env", action="append", default=[], type=variable, metavar="KEY=VALUE", help="repeat it")
+    parser.add_argument("--name", default="", help="what you call it; its command where nothing is given")
+    parser.add_argument("--walltime", type=float, metavar="SECONDS", help="how long it may run")
+    parser.add_argument("--wait", action="store_true", help="wait for its end, and tell it by the exit code")
+
+
+def _start(call: Call) -> int:
+    options = call.options
+    workload = call.session.start_workload(
+        options.image,
+        instances=options.instances,
+        input_dataset=options.input_dataset,
+        environment=dict(options.env),
+        limits=limits(options),
+        name=options.name,
+        role=options.role,
+        resource=options.resource,
+    )
+    call.out.result({"workload": workload.id, "collection": workload.collection}, workload.id)
+    call.out.note(f"give it tasks: c2d task create {workload.id} -- PROGRAM")
+    return ExitCode.DONE
+
+
+def _list(call: Call) -> int:
+    columns = {"workload": "WORKLOAD", "name": "NAME", "state": "STATE", "resource": "RESOURCE", "created": "CREATED"}
+    rows = [vars(one) for one in call.session.workloads()]
+    call.out.table(rows, columns, empty="No workloads in this project yet.")
+    return ExitCode.DONE
+
+
+def _describe(call: Call) -> int:
+    from compute_to_data.record import timestamp
+
+    found = call.session.workload(call.options.workload).describe()
+    asked = found.workload.document()
+    document = {
+        "workload": found.workload_id,
+        "collection": found.collection,
+        "state": found.state,
+        "created": timestamp(found.created),
+        "tasks": dict(found.tasks),
+        "request": asked,
+    }
+    lines = [(name, str(document[name])) for name in ("workload", "state", "created", "collection")]
+    lines += [
+        (name, str(asked[name]))
+        for name in ("name", "image", "instances", "dataset", "role", "resource")
+        if name in asked
+    ]
+    lines += [(f"env {name}", value) for name, value in found.workload.environment.items()]
+    lines += [(name, f"{value:.15g}") for name, value in asked.get("limits", {}).items()]
+    lines += [(f"tasks {state}", str(count)) for state, count in found.tasks.items()]
+    call.out.facts(document, lines)
+    return ExitCode.DONE
+
+
+def _stop(call: Call) -> int:
+    workload = call.session.workload(call.options.workload)
+    asked = workload.stop()
+    call.out.result({"workload": workload.id, "cancelled": [task.id for task in asked]}, workload.id)
+    if asked:
+        call.out.note(f"asked for the end of {len(asked)} task{'s' * (len(asked) > 1)}")
+    return ExitCode.DONE
+
+
+def _download(call: Call) -> int:
+    workload = call.session.workload(call.options.workload)
+    done = workload.download(
+        call.options.directory,
+        force=call.options.force,
+        fetched=lambda number, of: call.out.progress(f"{number} of {of} tasks" if number < of else ""),
+    )
+    document: dict[str, Any] = {"workload": workload.id, "folders": dict(done.folders)}
+    document |= {"unfinished": list(done.unfinished), "incomplete": list(done.incomplete)}
+    call.out.result(document, "\n".join(done.folders.values()))
+    for task in done.incomplete:
+        call.out.note(f"incomplete: what task {task} made is not all there, or damaged; c2d fetch {task} tells")
+    if done.unfinished:
+        call.out.note(f"{len(done.unfinished)} of its tasks have not ended yet")
+    return ExitCode.DONE if done.is_complete else ExitCode.INCOMPLETE
+
+
+def _create(call: Call) -> int:
+    from compute_to_data.cli.tasks import ended, told
+
+    options = call.options
+    task = call.session.workload(options.workload).create_task(
+        options.program,
+        stdin=sys.stdin.buffer.read() if options.stdin else None,
+        name=options.name,
+        environment=dict(options.env),
+        walltime_seconds=options.walltime,
+    )
+    if not options.wait:
+        call.out.result({"task_id": task.id, "collection": task.collection}, task.id)
+        return ExitCode.DONE
+    call.out.note(f"task {task.id}")
+    return ended(call, task.wait(on_change=lambda now: call.out.note(told(now))))
+
+
+def _tasks(call: Call) -> int:
+    rows = [vars(one) for one in call.session.workload(call.options.workload).tasks()]
+    call.out.table(rows, _TASK_COLUMNS, empty="It has no tasks yet.")
+    return ExitCode.DONE
+
+
+def _describe_task(call: Call) -> int:
+    from compute_to_data.cli.tasks import describe
+
+    return describe(call, call.session.task(call.options.task))
+
+
+def _stop_task(call: Call) -> int:
+    task = call.session.task(call.options.task)
+    task.cancel()
+    status = task.status()
+    call.out.result(status.document(), f"{task.id}  {status.state.value}", f"{task.id}\t{status.state.value}")
+    return ExitCode.DONE

@@ -1,0 +1,226 @@
+"""Datasets: a folder kept in a project under an id, whole and checked, for tasks to read.
+
+A dataset is the collection ``<project>/datasets/d-<id>``: its files below ``files``, and beside it
+``manifest.json``, which is written last and taken away before anything changes. With a manifest a
+dataset is complete; without one, an upload was interrupted and can be gone on with.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from compute_to_data.client import folders, transfers
+from compute_to_data.client.folders import Target
+from compute_to_data.client.manifest import DATASET_ID, FILES, MANIFEST_NAME
+from compute_to_data.client.transfers import Transfer
+from compute_to_data.client.uploading import Moved, Progress, Unheard, Upload, manifest_of
+from compute_to_data.errors import InvalidRequest, NotFound, Refused
+from compute_to_data.model import Collection, Entity, EntityKind, name_of
+from compute_to_data.record import State
+from compute_to_data.task import REQUEST_NAME
+
+if TYPE_CHECKING:
+    from compute_to_data.client.session import Session
+    from compute_to_data.ports import ClientCatalog
+
+DATASETS: Final = "datasets"
+"""The collection of a project that holds its datasets."""
+_LOOKING: Final = 4
+_UNFINISHED: Final = tuple(state for state in State if not state.is_final)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A dataset of a project. Without ``is_complete``, an upload was interrupted, and nothing more
+    is known of it. ``size`` in bytes."""
+
+    dataset: str
+    collection: str
+    is_complete: bool
+    name: str = ""
+    files: int = 0
+    folders: int = 0
+    size: int = 0
+    created: str = ""
+
+
+@dataclass(frozen=True)
+class Description:
+    """A dataset, and what uses it: collections of tasks, by state, and of workloads."""
+
+    listed: Listed
+    tasks: Mapping[str, str]
+    workloads: tuple[str, ...]
+
+    @property
+    def unfinished(self) -> tuple[str, ...]:
+        """The tasks that have not ended."""
+        return tuple(task for task, state in self.tasks.items() if not State(state).is_final)
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            **vars(self.listed),
+            "input": f"{self.listed.collection}/{FILES}",
+            "tasks": [{"collection": task, "state": state} for task, state in self.tasks.items()],
+            "workloads": list(self.workloads),
+        }
+
+
+def find(session: Session, dataset: str) -> str:
+    """The collection of a dataset, by its id in the project or by its logical path. InvalidRequest
+    for what is neither, NotFound when there is none."""
+    collection = dataset.rstrip("/") if dataset.startswith("/") else f"{session.project}/{DATASETS}/{dataset}"
+    if not DATASET_ID.fullmatch(name_of(collection) if dataset.startswith("/") else dataset):
+        raise InvalidRequest(f"dataset {dataset}", "is no id of a dataset", "c2d dataset list shows them")
+    try:
+        found = session.catalog.stat(collection)
+    except NotFound as error:
+        cause, remedy = "there is none, or you may not read it", "c2d dataset list shows those of a project"
+        raise NotFound(f"dataset {dataset}", cause, remedy, code=error.code) from None
+    if not isinstance(found, Collection):
+        raise InvalidRequest(f"dataset {dataset}", "is a data object")
+    return collection
+
+
+def reserve(session: Session) -> str:
+    """A new dataset's id; its collection is there, and empty."""
+    dataset = f"d-{secrets.token_hex(6)}"
+    session.catalog.create_collection(f"{session.project}/{DATASETS}/{dataset}/{FILES}", parents=True)
+    return dataset
+
+
+def look_over(session: Session, directory: str) -> folders.Listing:
+    """What a folder holds, when all of it can be stored as a dataset of the project. InvalidRequest
+    naming what cannot."""
+    top = f"{session.project}/{DATASETS}/d-{'0' * 12}/{FILES}"
+    return folders.listing(directory.rstrip("/") or "/", top)
+
+
+def upload(
+    session: Session,
+    directory: str,
+    *,
+    name: str = "",
+    dataset: str = "",
+    delete: bool = False,
+    progress: Progress | None = None,
+) -> Moved:
+    """Store a folder as a dataset; what is there already with the same checksum is not sent again.
+
+    ``dataset``: the id of one to bring up to date, or to go on with; otherwise a new one is made.
+    ``delete``: what is no longer in the folder is taken away from it; otherwise that stays. Errors as
+    :func:`look_over`, before anything is sent, and as ``ClientCatalog.put``.
+    """
+    local = look_over(session, directory)
+    collection = find(session, dataset or reserve(session))
+    return Upload(session.catalog, collection, local, progress or Unheard()).run(name, delete)
+
+
+def download(session: Session, dataset: str, directory: str, *, progress: Progress | None = None) -> Moved:
+    """Bring a dataset's files into ``directory``, with the times they had.
+
+    What is there already with the right checksum stays, so that an interrupted download goes on.
+    The folder is looked over first: AlreadyExists for something else in a file's place, and nothing
+    has been changed. Refused for a dataset that is not complete; -314000 for a file that is not
+    what the manifest says. Nothing outside ``directory`` is written, whatever the manifest says.
+    """
+    collection = find(session, dataset)
+    held = manifest_of(session.catalog, collection)
+    if held is None:
+        remedy = f"Go on with its upload: c2d dataset upload DIR --id {name_of(collection)}"
+        raise Refused(f"dataset {name_of(collection)}", "is not complete: its upload was interrupted", remedy)
+    progress = progress or Unheard()
+    target = Target(directory)
+    missing = target.missing(held)
+    size = sum(file.size for file in missing)
+    target.need_room(size)
+    target.make_folders(held)
+    progress.begin(size, len(missing))
+    chosen = [
+        Transfer(target.physical_path(file.path), f"{collection}/{FILES}/{file.path}", file.size, file.checksum)
+        for file in missing
+    ]
+    transfers.fetch(session.catalog, chosen, progress=progress.moved)
+    target.set_times(held)
+    return Moved(held.dataset, collection, held.name, len(held.files), held.size, len(missing), size)
+
+
+def listed(session: Session) -> list[Listed]:
+    """The datasets of the project, the newest first."""
+    catalog, top = session.catalog, f"{session.project}/{DATASETS}"
+    try:
+        members = catalog.children(top)
+    except NotFound:
+        return []
+    collections = [one for one in members if isinstance(one, Collection)]
+    newest_first = sorted(collections, key=lambda one: one.created, reverse=True)
+    found = [one.logical_path for one in newest_first if DATASET_ID.fullmatch(name_of(one.logical_path))]
+    with ThreadPoolExecutor(_LOOKING, "datasets") as pool:
+        return list(pool.map(lambda collection: _listed(catalog, collection), found))
+
+
+def _listed(catalog: ClientCatalog, collection: str) -> Listed:
+    try:
+        held = manifest_of(catalog, collection)
+    except InvalidRequest:
+        held = None
+    if held is None:
+        return Listed(name_of(collection), collection, False)
+    return Listed(
+        held.dataset, collection, True, held.name, len(held.files), len(held.folders), held.size, held.created
+    )
+
+
+def describe(session: Session, dataset: str) -> Description:
+    """A dataset, and the tasks and workloads that the person can see which use it."""
+    collection = find(session, dataset)
+    catalog, attributes = session.catalog, session.attributes
+    tasks: dict[str, str] = {}
+    for state in _UNFINISHED:
+        for one in catalog.bearing(attributes.state, state.value):
+            if _names(catalog, one.collection, collection):
+                tasks[one.collection] = state.value
+    for one in catalog.bearing(attributes.named("input"), beginning=f"{collection}/{FILES}/"):
+        if one.collection not in tasks:
+            avus = catalog.avus(Entity(EntityKind.COLLECTION, one.collection))
+            states = [avu.value for avu in avus if avu.attribute == attributes.state]
+            if len(states) == 1 and states[0] in State.__members__:
+                tasks[one.collection] = states[0]
+    workloads = catalog.bearing(attributes.named("dataset"), beginning=collection)
+    used_by = tuple(bearer.collection for bearer in workloads if _is_within(bearer.value, collection))
+    return Description(_listed(catalog, collection), tasks, used_by)
+
+
+def _is_within(logical_path: str, collection: str) -> bool:
+    return logical_path == collection or logical_path.startswith(f"{collection}/")
+
+
+def _names(catalog: ClientCatalog, task: str, collection: str) -> bool:
+    """Whether the request of a task that has not ended names something of the dataset."""
+    try:
+        request = catalog.read(f"{task}/{REQUEST_NAME}").decode("utf-8", "replace")
+    except NotFound:
+        return False
+    return f'"{collection}/' in request or f'"{collection}"' in request
+
+
+def remove(session: Session, dataset: str, *, force: bool = False) -> str:
+    """Take a dataset away with all its files; returns its collection.
+
+    Refused while a task that has not ended, or a workload, uses it, unless ``force``.
+    """
+    found = describe(session, dataset)
+    users = (*found.unfinished, *found.workloads)
+    if users and not force:
+        cause = f"is in use by {', '.join(users[:3])}{' and others' if len(users) > 3 else ''}"
+        raise Refused(f"dataset {found.listed.dataset}", cause, "Wait for their end, or remove it with --force")
+    collection = found.listed.collection
+    if found.listed.is_complete:
+        session.catalog.remove(f"{collection}/{MANIFEST_NAME}")  # first: what is half gone is not complete
+    session.catalog.remove(collection, recursive=True)
+    return collection

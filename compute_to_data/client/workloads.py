@@ -1,0 +1,229 @@
+"""Workloads as a person handles them: many short tasks of one image, in sandboxes kept warm."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from compute_to_data import workloads
+from compute_to_data.client import datasets, results
+from compute_to_data.client.manifest import FILES
+from compute_to_data.client.tasks import TaskHandle
+from compute_to_data.errors import InvalidRequest, NotFound
+from compute_to_data.model import name_of
+from compute_to_data.record import State, timestamp
+from compute_to_data.workload import STATE, is_workload_id
+
+if TYPE_CHECKING:
+    from compute_to_data.client.session import Session
+
+_SHOWN = 5
+_LONGEST_NAME = 255
+
+
+@dataclass(frozen=True)
+class ListedWorkload:
+    """A workload in a listing. ``created`` in ISO 8601, UTC."""
+
+    workload: str
+    name: str
+    state: str
+    resource: str
+    created: str
+    collection: str
+
+
+@dataclass(frozen=True)
+class ListedTask:
+    """A task of a workload in a listing; ``name`` is its command where nobody gave another."""
+
+    task_id: str
+    name: str
+    state: str
+    created: str
+    collection: str
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """What :meth:`WorkloadHandle.download` brought: folders by task id, and tasks that have nothing
+    to bring yet, or lack something. ``is_complete``: nothing is amiss with what was fetched."""
+
+    folders: Mapping[str, str]
+    unfinished: tuple[str, ...]
+    incomplete: tuple[str, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every task that has ended was fetched whole."""
+        return not self.incomplete
+
+
+class WorkloadHandle:
+    """One workload, by its collection. Everything asks the zone anew."""
+
+    def __init__(self, session: Session, collection: str) -> None:
+        self.session = session
+        self.collection = collection
+
+    def __repr__(self) -> str:
+        return f"<WorkloadHandle {self.collection}>"
+
+    @property
+    def id(self) -> str:
+        """``w-...``, which names its collection."""
+        return name_of(self.collection)
+
+    def create_task(
+        self,
+        command: Sequence[str],
+        *,
+        stdin: bytes | None = None,
+        name: str = "",
+        environment: Mapping[str, str] | None = None,
+        walltime_seconds: float | None = None,
+    ) -> TaskHandle:
+        """Queue a task: its argument vector, and what it reads as standard input.
+
+        Refused when the workload was stopped; InvalidRequest, or the zone's error.
+        """
+        session = self.session
+        known = session.attributes
+        path = "" if stdin is None else workloads.put_stdin(session.catalog, known, self.collection, stdin)
+        try:
+            submitted = workloads.create_task(
+                session.catalog,
+                session.configuration,
+                self.collection,
+                command,
+                stdin=path,
+                name=name or _shown(command),
+                environment=environment,
+                walltime_seconds=walltime_seconds,
+            )
+        except BaseException:
+            if path:
+                session.catalog.remove(path)
+            raise
+        task = TaskHandle(session, submitted.collection)
+        task.call_worker()
+        return task
+
+    def tasks(self) -> list[ListedTask]:
+        """Its tasks, the newest first."""
+        attributes, catalog = self.session.attributes, self.session.catalog
+        named = catalog.bearing(attributes.named("name"), within=self.collection)
+        names = {one.collection: one.value for one in named}
+        return [
+            ListedTask(
+                name_of(one.collection),
+                names.get(one.collection, ""),
+                one.value,
+                timestamp(one.created),
+                one.collection,
+            )
+            for one in catalog.bearing(attributes.state, within=self.collection)
+        ]
+
+    def describe(self) -> workloads.Description:
+        """All about it: what was asked for, and how many of its tasks are in which state."""
+        return workloads.describe(self.session.catalog, self.session.attributes, self.collection)
+
+    def stop(self) -> list[TaskHandle]:
+        """Take no more tasks, and ask for the end of those that have not ended; returns these."""
+        unfinished = workloads.stop(self.session.catalog, self.session.attributes, self.collection)
+        asked = [TaskHandle(self.session, one) for one in unfinished]
+        for task in asked[:1]:
+            task.call_worker()
+        return asked
+
+    def download(
+        self, directory: str, *, force: bool = False, fetched: Callable[[int, int], None] = lambda done, all: None
+    ) -> Downloaded:
+        """Bring what each ended task has into ``<directory>/<task id>``; what is there stays.
+
+        ``fetched`` is told how many tasks are done, of all. Errors as of :func:`results.fetch`.
+        """
+        folders, unfinished, incomplete = {}, [], []
+        listed = self.tasks()
+        for number, task in enumerate(reversed(listed), start=1):
+            if not State(task.state).is_final:
+                unfinished.append(task.task_id)
+                continue
+            done = results.fetch(self.session.catalog, task.collection, directory, force=force)
+            folders[task.task_id] = done.directory
+            if not done.is_complete:
+                incomplete.append(task.task_id)
+            fetched(number, len(listed))
+        return Downloaded(folders, tuple(unfinished), tuple(incomplete))
+
+
+def _shown(command: Sequence[str]) -> str:
+    """A command as a task's name: in one line, not too long."""
+    text = "".join(c if c.isprintable() else " " for c in shlex.join(command))
+    return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 3]}..."
+
+
+def start(session: Session, image: str, *, input_dataset: str = "", **asked: Any) -> WorkloadHandle:
+    """Start a workload in the session's project.
+
+    ``input_dataset``: a dataset's id, or any collection; tasks see its files at ``/input``. The
+    other arguments, and errors, as of :func:`compute_to_data.workloads.start`.
+    """
+    started = workloads.start(
+        session.catalog,
+        session.configuration,
+        session.project,
+        image=image,
+        dataset=_collection_of(session, input_dataset),
+        **asked,
+    )
+    return WorkloadHandle(session, started.collection)
+
+
+def _collection_of(session: Session, dataset: str) -> str:
+    if not dataset:
+        return ""
+    if "/" in dataset:
+        return session.absolute(dataset)
+    return f"{datasets.find(session, dataset)}/{FILES}"
+
+
+def find(session: Session, given: str) -> WorkloadHandle:
+    """The workload of an id, of a unique beginning of one in the project, or of a logical path.
+    NotFound; InvalidRequest when several are meant."""
+    if given.startswith("/"):
+        collection = given.rstrip("/")
+        if not is_workload_id(name_of(collection)):
+            raise InvalidRequest(f"workload {given}", "names no workload's collection", "c2d workload list shows them")
+        return WorkloadHandle(session, collection)
+    known = [one.collection for one in listed(session)]
+    meant = [one for one in known if name_of(one).startswith(given)]
+    if not meant:
+        where = f"there is none of that id in {session.project}"
+        raise NotFound(f"workload {given}", where, "c2d workload list shows those of the project")
+    if len(meant) > 1:
+        names = ", ".join(name_of(one) for one in meant[:_SHOWN])
+        raise InvalidRequest(f"workload {given}", f"several are meant: {names}", "Give more of the id")
+    return WorkloadHandle(session, meant[0])
+
+
+def listed(session: Session) -> list[ListedWorkload]:
+    """The project's workloads, the newest first."""
+    attributes, catalog = session.attributes, session.catalog
+    place = f"{session.project}/{workloads.WORKLOADS}"
+    names = {one.collection: one.value for one in catalog.bearing(attributes.named("name"), within=place)}
+    return [
+        ListedWorkload(
+            name_of(one.collection),
+            names.get(one.collection, ""),
+            one.value,
+            one.units,
+            timestamp(one.created),
+            one.collection,
+        )
+        for one in catalog.bearing(attributes.named(STATE), within=place)
+        if is_workload_id(name_of(one.collection))
+    ]

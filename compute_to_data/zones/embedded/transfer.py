@@ -1,0 +1,51 @@
+"""A person's files into data objects, and back."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from compute_to_data.errors import Code, zone_error
+from compute_to_data.zones import local_files
+from compute_to_data.zones.embedded import disk, nodes, replicas, writing
+from compute_to_data.zones.embedded.replicas import Copy
+from compute_to_data.zones.embedded.store import Store, Who
+from compute_to_data.zones.local_files import Digest, Moved, silent
+
+
+def put_all(
+    store: Store, who: Who, files: Sequence[tuple[str, str]], resource: str, force: bool, moved: Moved
+) -> tuple[str, ...]:
+    """As ``ClientCatalog.put_all``: one transaction for all."""
+    wishes = [writing.Wish(data_object, _Put(file, moved)) for file, data_object in files]
+    return tuple(writing.make_objects(store, who, wishes, resource, force))
+
+
+class _Put:
+    """Puts a person's file where it is told; further replicas' bytes are not told."""
+
+    def __init__(self, file: str, moved: Moved) -> None:
+        self._file = file
+        self._moved = moved
+
+    def __call__(self, physical_path: str) -> Digest:
+        moved, self._moved = self._moved, silent
+        with local_files.source(self._file) as source:
+            return disk.copy_in(source, physical_path, moved)
+
+
+def get(store: Store, who: Who, data_object: str, file: str, moved: Moved) -> str:
+    """As ``ClientCatalog.get``."""
+
+    def find(connection: sqlite3.Connection) -> Copy:
+        node = nodes.see_object(connection, who(connection), data_object, Code.OBJ_PATH_DOES_NOT_EXIST)
+        return replicas.readable(replicas.copies_of(connection, node.id), data_object)
+
+    with local_files.arriving(file) as target, replicas.opened(store.database, find) as (copy, content):
+        digest = local_files.copy(content, target, moved)
+        if digest.size != copy.shown.size:
+            cause = f"the catalog has {copy.shown.size} bytes, the file {digest.size}"
+            raise zone_error(Code.SYS_COPY_LEN_ERR, data_object, cause, "Mend the replica, or trim it")
+        if copy.shown.checksum and digest.text != copy.shown.checksum:
+            raise replicas.mismatch(data_object, copy.shown.checksum, digest.text)
+    return digest.text

@@ -1,0 +1,278 @@
+"""A person's files into data objects and back, with the person's own connections.
+
+What fits one block goes in one call, which is what ``iput`` does. A larger file goes over several
+connections: each takes the next block of the file, writes it where it belongs, and comes back for
+another. So the file is read once, in order, its checksum computed on the way, and no more than one
+block a connection is held. The first connection opened the replica and closes it last; until then
+it is no good replica, and when the connection is lost the server marks it stale.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import BinaryIO, Final
+
+from irods.api_number import api_number
+from irods.connection import Connection
+from irods.message import JSON_Message, Message
+
+from compute_to_data.errors import Code, ZoneError, zone_error
+from compute_to_data.model import DataObject, Replica, ReplicaStatus
+from compute_to_data.zones import local_files
+from compute_to_data.zones.irods import contents, lookup, tree
+from compute_to_data.zones.irods.connections import Connections
+from compute_to_data.zones.irods.contents import opened
+from compute_to_data.zones.irods.failures import about, shown
+from compute_to_data.zones.irods.wire import ServerError, about_object, ask, field
+from compute_to_data.zones.local_files import Digest, Moved, Source
+
+BLOCK: Final = 16 * 1024 * 1024
+STREAMS: Final = 3
+"""Connections for one large file."""
+CLOSE_SECONDS: Final = 24 * 3600.0
+"""How long the server may compute the checksum of a file when it is closed."""
+_GET_OPERATION: Final = 2
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a file goes."""
+
+    data_object: str
+    resource: str = ""
+    force: bool = False
+
+
+def put(connections: Connections, file: str, target: Target, moved: Moved) -> str:
+    """As ``ClientCatalog.put``. ServerError for what the server refuses."""
+    with local_files.source(file) as source:
+        if source.size <= BLOCK:
+            return _put_small(connections, source, target, moved)
+        return _Sending(connections, source, target, moved).run()
+
+
+def _put_small(connections: Connections, source: Source, target: Target, moved: Moved) -> str:
+    content = _filled(source.file, source.size)
+    source.need_unchanged()
+    digest = Digest()
+    digest.update(content)
+
+    def write(connection: Connection) -> None:
+        contents.write(connection, target.data_object, content, target.resource, target.force, digest.text)
+
+    try:
+        connections.call(write, again=target.force)
+    except ZoneError as error:
+        if error.code is Code.USER_CHKSUM_MISMATCH:
+            _take_away(connections, target)
+        raise
+    moved(len(content))
+    return digest.text
+
+
+def _filled(file: BinaryIO, size: int) -> memoryview:
+    """The next bytes of a file, fewer at its end."""
+    block = memoryview(bytearray(size))
+    count = 0
+    while count < size and (went := file.readinto(block[count:])):  # type: ignore[attr-defined]
+        count += went
+    return block[:count]
+
+
+def _take_away(connections: Connections, target: Target) -> None:
+    """What arrived otherwise than it was sent must not stay; an error on the way is not the one to tell."""
+    with suppress(ZoneError, ServerError):
+        connections.call(lambda connection: tree.remove(connection, target.data_object, False))
+
+
+class _Streams:
+    """Several connections at work on one data object, each on the next block of a local file."""
+
+    def __init__(self, connections: Connections, logical_path: str, size: int, moved: Moved) -> None:
+        self._connections = connections
+        self._logical_path = logical_path
+        self._size = size
+        self._moved = moved
+        self._digest = Digest()
+        self._next = 0
+        self._stopped = False
+        self._turn = threading.Condition()
+
+    @property
+    def _count(self) -> int:
+        return min(STREAMS, -(-self._size // BLOCK))
+
+    def _beside(self, stream: Callable[[Connection], None]) -> None:
+        """One of the streams: when it fails, the others stop."""
+        with self._stopping_all(), about(self._logical_path):
+            self._connections.call(stream)
+
+    @contextmanager
+    def _stopping_all(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            with self._turn:
+                self._stopped = True
+                self._turn.notify_all()
+            raise
+
+    def _claim(self) -> tuple[int, int]:
+        """The next block's place and length; length 0: there is none. In one's turn only."""
+        offset = self._next
+        self._next = min(self._size, offset + BLOCK)
+        return offset, 0 if self._stopped else self._next - offset
+
+
+class _Sending(_Streams):
+    """One large file on its way to the zone."""
+
+    def __init__(self, connections: Connections, source: Source, target: Target, moved: Moved) -> None:
+        super().__init__(connections, target.data_object, source.size, moved)
+        self._source = source
+        self._target = target
+
+    def run(self) -> str:
+        """Send it; its checksum."""
+        found = self._connections.call(self._look, again=True)
+        if found is not None and not self._target.force:
+            code = Code.OVERWRITE_WITHOUT_FORCE_FLAG
+            raise zone_error(code, shown(self._logical_path), "a data object of that name is there")
+        self._connections.call(self._first, seconds=CLOSE_SECONDS)
+        recorded = {replica.checksum for replica in _good(self._connections.call(self._look, again=True))}
+        if self._digest.text in recorded:
+            return self._digest.text
+        _take_away(self._connections, self._target)
+        cause = f"{self._digest.text} was sent, and the zone has {' and '.join(sorted(recorded)) or 'nothing good'}"
+        raise zone_error(Code.USER_CHKSUM_MISMATCH, shown(self._logical_path), cause, "Send it again")
+
+    def _look(self, connection: Connection) -> DataObject | None:
+        return lookup.find_object(connection, self._logical_path)
+
+    def _first(self, connection: Connection) -> None:
+        """On the connection that opens the replica, and closes it when all is written."""
+        descriptor = contents.create(connection, self._logical_path, self._target.resource, self._size)
+        token, hierarchy = _replica_in_use(connection, descriptor)
+        options = {"replicaToken": token, "resc_hier": hierarchy}
+        request = about_object(self._logical_path, options, flags=os.O_WRONLY)
+        with ThreadPoolExecutor(STREAMS, "put") as pool:
+            others = [
+                pool.submit(self._beside, lambda other: self._another(other, request)) for _ in range(self._count - 1)
+            ]
+            with self._stopping_all():
+                self._write_blocks(connection, descriptor)
+        for other in others:
+            other.result()
+        try:
+            self._source.need_unchanged()
+        except ZoneError as error:
+            # Having a cause, it makes this connection be given up, and the server the replica stale.
+            raise ZoneError(error.subject, error.cause, error.remedy, code=error.code) from error
+        ask(connection, api_number["DATA_OBJ_CLOSE_AN"], opened(descriptor))
+
+    def _another(self, connection: Connection, request: Message) -> None:
+        descriptor = ask(connection, api_number["DATA_OBJ_OPEN_AN"], request).info
+        self._write_blocks(connection, descriptor)
+        way = ("update_size", "update_status", "compute_checksum", "send_notifications")
+        closing = {"fd": descriptor, **dict.fromkeys(way, False)}
+        ask(connection, api_number["REPLICA_CLOSE_APN"], JSON_Message(closing, connection.server_version))
+
+    def _write_blocks(self, connection: Connection, descriptor: int) -> None:
+        while True:
+            with self._turn:
+                offset, length = self._claim()
+                block = _filled(self._source.file, length)
+                self._digest.update(block)
+            if not block:
+                return
+            ask(connection, api_number["DATA_OBJ_LSEEK_AN"], opened(descriptor, offset=offset))
+            ask(connection, api_number["DATA_OBJ_WRITE_AN"], opened(descriptor, len(block)), block)
+            self._moved(len(block))
+
+
+def _replica_in_use(connection: Connection, descriptor: int) -> tuple[str, str]:
+    """What other connections must show to write to the same replica, and its resource hierarchy."""
+    message = JSON_Message({"fd": descriptor}, connection.server_version)
+    answer = ask(connection, api_number["GET_FILE_DESCRIPTOR_INFO_APN"], message)
+    facts = json.loads(base64.b64decode(field(answer.body, "buf")).rstrip(b"\0"))
+    return facts["replica_token"], facts["data_object_info"]["resource_hierarchy"]
+
+
+def _good(found: DataObject | None) -> list[Replica]:
+    replicas = found.replicas if found is not None else ()
+    return [replica for replica in replicas if replica.status is ReplicaStatus.GOOD]
+
+
+def get(connections: Connections, data_object: str, file: str, moved: Moved) -> str:
+    """As ``ClientCatalog.get``. ServerError for what the server refuses."""
+    found = connections.call(lambda connection: contents.need_readable(connection, data_object), again=True)
+    with local_files.arriving(file) as target:
+        digest = _Fetching(connections, found, target, moved).run()
+        recorded = {replica.checksum for replica in _good(found)} - {""}
+        if recorded and digest not in recorded:
+            cause = f"the catalog has {' and '.join(sorted(recorded))}, and {digest} came"
+            raise zone_error(Code.USER_CHKSUM_MISMATCH, shown(data_object), cause, "Try again, or have it mended")
+    return digest
+
+
+class _Fetching(_Streams):
+    """One data object on its way here."""
+
+    def __init__(self, connections: Connections, found: DataObject, target: BinaryIO, moved: Moved) -> None:
+        super().__init__(connections, found.logical_path, found.size, moved)
+        self._target = target
+
+    def run(self) -> str:
+        """Fetch it; the checksum of what came."""
+        if self._size <= BLOCK:
+            self._connections.call(self._whole, again=True)
+        else:
+            with ThreadPoolExecutor(STREAMS, "get") as pool:
+                streams = [pool.submit(self._beside, self._read_blocks) for _ in range(self._count)]
+            for stream in streams:
+                stream.result()
+        return self._digest.text
+
+    def _whole(self, connection: Connection) -> None:
+        request = about_object(self._logical_path, operation=_GET_OPERATION, size=self._size)
+        content = ask(connection, api_number["DATA_OBJ_GET_AN"], request).content
+        self._need(len(content), self._size)
+        self._target.write(content)
+        self._digest = Digest()
+        self._digest.update(content)
+        self._moved(len(content))
+
+    def _read_blocks(self, connection: Connection) -> None:
+        descriptor = ask(connection, api_number["DATA_OBJ_OPEN_AN"], about_object(self._logical_path)).info
+        while True:
+            with self._turn:
+                offset, length = self._claim()
+            if not length:
+                break
+            ask(connection, api_number["DATA_OBJ_LSEEK_AN"], opened(descriptor, offset=offset))
+            block = ask(connection, api_number["DATA_OBJ_READ_AN"], opened(descriptor, length)).content
+            self._need(len(block), length)
+            os.pwrite(self._target.fileno(), block, offset)
+            self._take_in(block, offset)
+            self._moved(length)
+        ask(connection, api_number["DATA_OBJ_CLOSE_AN"], opened(descriptor))
+
+    def _take_in(self, block: bytes | bytearray, offset: int) -> None:
+        """Into the checksum, in one's turn. Whoever has the earliest block never waits."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._stopped or self._digest.size == offset)
+            if not self._stopped:
+                self._digest.update(block)
+                self._turn.notify_all()
+
+    def _need(self, count: int, expected: int) -> None:
+        if count != expected:
+            cause = f"{count} bytes came where the catalog promises {expected}"
+            raise zone_error(Code.SYS_COPY_LEN_ERR, shown(self._logical_path), cause, "Try again, or have it mended")

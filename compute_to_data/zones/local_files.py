@@ -1,0 +1,191 @@
+"""Files of the person at this machine: read for a zone, and written from one.
+
+Nothing is followed that is a link, nothing is overwritten, and a file that did not arrive whole is
+not there at all: it is written under another name beside its own, and gets its own at the end.
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import BinaryIO, Final
+
+from compute_to_data.errors import AlreadyExists, Code, ZoneError, zone_error
+
+Moved = Callable[[int], None]
+"""Is told how many bytes have gone since it was last told."""
+
+
+def silent(count: int) -> None:
+    """A :data:`Moved` that tells nobody."""
+
+
+_BLOCK: Final = 1 << 20
+_STRIDE: Final = 1 << 24
+_NO_COPY_IN_THE_KERNEL: Final = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
+ENDING: Final = ".c2d-partial"
+
+
+class Digest:
+    """A checksum in the making: SHA-256, as iRODS writes it."""
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+        self.size = 0
+
+    def update(self, block: bytes | bytearray | memoryview) -> None:
+        """Take in the next bytes."""
+        self._sha256.update(block)
+        self.size += len(block)
+
+    @property
+    def text(self) -> str:
+        """``sha2:<base64>`` of all bytes so far."""
+        return "sha2:" + base64.b64encode(self._sha256.digest()).decode("ascii")
+
+
+class Source:
+    """A file that is being sent. ``size`` is what it had when it was opened."""
+
+    def __init__(self, path: str, file: BinaryIO) -> None:
+        self.path = path
+        self.file = file
+        self._before = os.fstat(file.fileno())
+        self.size = self._before.st_size
+
+    def need_unchanged(self) -> None:
+        """ZoneError (-314000) when somebody has written to the file since it was opened."""
+        now = os.fstat(self.file.fileno())
+        if (now.st_size, now.st_mtime_ns) != (self._before.st_size, self._before.st_mtime_ns):
+            cause = "the file changed while it was read"
+            raise zone_error(Code.USER_CHKSUM_MISMATCH, self.path, cause, "Send it again when nobody writes to it")
+
+
+@contextmanager
+def source(path: str) -> Iterator[Source]:
+    """A regular file, open for reading. ZoneError -317000 for a link, a directory or a device;
+    -310000 when it is not there; -510000 when it cannot be read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise zone_error(Code.USER_INPUT_PATH_ERR, path, "not a regular file")
+    with open(descriptor, "rb", buffering=0) as file:
+        yield Source(path, file)
+
+
+def _unreadable(path: str, error: OSError) -> ZoneError:
+    if error.errno == errno.ELOOP:
+        return zone_error(Code.USER_INPUT_PATH_ERR, path, "a symbolic link, and links are not followed")
+    code = Code.USER_FILE_DOES_NOT_EXIST if error.errno == errno.ENOENT else Code.UNIX_FILE_OPEN_ERR
+    return zone_error(code, path, error.strerror or str(error))
+
+
+@contextmanager
+def arriving(path: str) -> Iterator[BinaryIO]:
+    """A new file for what comes: it has its name when the block ends well, and is gone when not.
+
+    AlreadyExists (-312000) when something has that name, at the beginning or at the end; ZoneError
+    -510000 when it cannot be made.
+    """
+    if os.path.lexists(path):
+        raise _in_the_way(path)
+    partial = f"{_shortened(path)}.{secrets.token_hex(6)}{ENDING}"
+    try:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(partial, flags, 0o666)
+    except OSError as error:
+        raise zone_error(Code.UNIX_FILE_OPEN_ERR, path, error.strerror or str(error)) from error
+    try:
+        with open(descriptor, "r+b", buffering=0) as file:
+            yield file
+        _name(partial, path)
+    except OSError as error:
+        raise zone_error(Code.UNIX_FILE_OPEN_ERR, path, error.strerror or str(error)) from error
+    finally:
+        with suppress(OSError):
+            os.unlink(partial)
+
+
+def _shortened(path: str) -> str:
+    """Room for an ending: 60 characters are at most 240 of the 255 bytes of a name."""
+    directory, name = os.path.split(path)
+    return os.path.join(directory, name[:50])
+
+
+def _name(partial: str, path: str) -> None:
+    """A second name, which unlike renaming replaces nothing; renaming where there are no links."""
+    try:
+        os.link(partial, path, follow_symlinks=False)
+    except FileExistsError as error:
+        raise _in_the_way(path) from error
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
+            raise
+        if os.path.lexists(path):
+            raise _in_the_way(path) from error
+        os.rename(partial, path)
+
+
+def _in_the_way(path: str) -> AlreadyExists:
+    remedy = "Move it away, or choose another directory"
+    return AlreadyExists(path, "something of that name is there", remedy, code=Code.OVERWRITE_WITHOUT_FORCE_FLAG)
+
+
+def copy(source: BinaryIO, target: BinaryIO, moved: Moved) -> Digest:
+    """The rest of one file into another, and the checksum of what was written.
+
+    A large one goes by the kernel, and is hashed beside the copying. OSError.
+    """
+    digest = Digest()
+    block = source.read(_BLOCK)
+    while block:
+        target.write(block)
+        digest.update(block)
+        moved(len(block))
+        if len(block) == _BLOCK and _copy_large(source, target, digest, moved):
+            break
+        block = source.read(_BLOCK)
+    return digest
+
+
+def _copy_large(source: BinaryIO, target: BinaryIO, digest: Digest, moved: Moved) -> bool:
+    """As :func:`copy`, from where both stand; False, and nothing done, where the kernel cannot."""
+    if not hasattr(os, "copy_file_range"):
+        return False
+    with ThreadPoolExecutor(1, "checksum") as hasher:
+        hashed: list[Future[None]] = []
+        while True:
+            try:
+                went = os.copy_file_range(source.fileno(), target.fileno(), _STRIDE)
+            except OSError as error:
+                if hashed or error.errno not in _NO_COPY_IN_THE_KERNEL:
+                    raise
+                return False
+            if not went:
+                break
+            hashed.append(hasher.submit(_hash, target.fileno(), digest, went))
+            moved(went)
+        for each in hashed:
+            each.result()
+    return True
+
+
+def _hash(descriptor: int, digest: Digest, length: int) -> None:
+    """Take in what follows what was taken in before."""
+    buffer = memoryview(bytearray(min(length, _BLOCK)))
+    end = digest.size + length
+    while digest.size < end:
+        went = os.preadv(descriptor, [buffer[: end - digest.size]], digest.size)
+        if not went:
+            raise OSError(errno.EIO, "the copy is shorter than it was")
+        digest.update(buffer[:went])

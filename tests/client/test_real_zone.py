@@ -1,0 +1,223 @@
+"""``c2d`` on a real iRODS zone, as an ordinary user who has run ``iinit`` and knows nothing else.
+
+``tests/contract/irods_zone.py`` says which environment variables name a zone. The worker runs as the
+service's account, and plain processes: sandboxes have tests of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from compute_to_data.cli.exits import ExitCode
+from compute_to_data.model import Avu, DataObject, Entity, EntityKind, User
+
+if TYPE_CHECKING:
+    from contract.irods_zone import IrodsZoneUnderTest
+
+ENVIRONMENT_VARIABLE = "C2D_TEST_IRODS_ENVIRONMENT_FILE"
+PATIENCE = 90.0
+IMAGE = "tools"
+
+pytestmark = pytest.mark.skipif(
+    not os.environ.get(ENVIRONMENT_VARIABLE), reason=f"no real zone is configured (set {ENVIRONMENT_VARIABLE})"
+)
+
+
+@pytest.fixture(scope="module")
+def zone() -> Iterator[IrodsZoneUnderTest]:
+    from contract.irods_zone import IrodsZoneUnderTest
+
+    under_test = IrodsZoneUnderTest(os.environ[ENVIRONMENT_VARIABLE])
+    yield under_test
+    under_test.close()
+
+
+@pytest.fixture(scope="module")
+def resource(zone: IrodsZoneUnderTest) -> Iterator[str]:
+    """A compute resource that a worker serves."""
+    name = zone.make_resource()
+    entity = Entity(EntityKind.RESOURCE, name)
+    zone.storage().catalog.annotate(entity, add=[Avu("COMPUTE_RESOURCE_ROLE", "CONTAINER")])
+    (vault,) = (one.vault for one in zone.storage().catalog.resources() if one.name == name)
+    with working(Path(vault), name):
+        deadline = time.monotonic() + PATIENCE
+        while not any("::offer" in avu.attribute for avu in zone.storage().catalog.avus(entity)):
+            assert time.monotonic() < deadline, "no worker"
+            time.sleep(0.05)
+        yield name
+
+
+class working:
+    """The worker of a resource, as the account that owns its vault."""
+
+    def __init__(self, vault: Path, resource: str) -> None:
+        self._owner = vault.stat()
+        self._place = vault.parent / f"{vault.name}-worker"
+        self._resource = resource
+
+    def __enter__(self) -> None:
+        self._place.mkdir()
+        os.chown(self._place, self._owner.st_uid, self._owner.st_gid)
+        (self._place / "tools").mkdir()
+        engine = {"name": "process", "images": {IMAGE: str(self._place / "tools")}}
+        worker = {"state_directory": str(self._place / "state"), "poll_seconds": 0.5}
+        document = {"zone": {"kind": "irods"}, "images": [IMAGE], "engine": engine, "worker": worker}
+        configuration = self._place / "configuration.json"
+        configuration.write_text(json.dumps(document))
+        configuration.chmod(0o644)
+        account: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            account = {"user": self._owner.st_uid, "group": self._owner.st_gid, "extra_groups": []}
+        names = ("PATH", "PYTHONPATH")
+        self._log = (self._place / "log").open("w")
+        self._running = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "compute_to_data.worker",
+                "--configuration",
+                configuration,
+                "--resource",
+                self._resource,
+            ],
+            env={name: os.environ[name] for name in names if name in os.environ}
+            | {"HOME": pwd.getpwuid(self._owner.st_uid).pw_dir},
+            cwd="/",
+            stderr=self._log,
+            **account,
+        )
+
+    def __exit__(self, *_: object) -> None:
+        self._running.terminate()
+        self._running.wait(PATIENCE)
+        self._log.close()
+
+
+@dataclass
+class Person:
+    """Somebody's terminal."""
+
+    user: User
+    environment: dict[str, str]
+
+    def types(self, *words: str, content: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        command = [sys.executable, "-m", "compute_to_data.cli.main", *words]
+        return subprocess.run(command, env=self.environment, input=content, capture_output=True, timeout=PATIENCE)
+
+    def gets(self, *words: str, content: bytes = b"") -> Any:
+        done = self.types("--output", "json", *words, content=content)
+        assert done.returncode == 0, done.stderr.decode()
+        return json.loads(done.stdout)
+
+
+@pytest.fixture
+def person(zone: IrodsZoneUnderTest, tmp_path: Path) -> Person:
+    user = zone.make_user()
+    return Person(user, own_environment(zone.environment_of(user), tmp_path))
+
+
+def own_environment(environment_file: str, home: Path) -> dict[str, str]:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("C2D_", "IRODS_", "XDG_"))}
+    return {**plain, "HOME": str(home), "IRODS_ENVIRONMENT_FILE": environment_file}
+
+
+def test_from_one_command_to_a_fetched_result(
+    zone: IrodsZoneUnderTest, resource: str, person: Person, tmp_path: Path
+) -> None:
+    home = f"/{person.user.zone}/home/{person.user.name}"
+    zone.session(person.user).write(f"{home}/a.txt", b"axbxc\n")
+    script = "tr -d x < /inputs/a.txt | tee /outputs/b.txt; echo beside >&2"
+    done = person.types("run", IMAGE, "--resource", resource, "--input", "a.txt", "--", "sh", "-c", script)
+    assert (done.returncode, done.stdout) == (0, b"abc\n"), done.stderr.decode()
+    assert b"beside\n" in done.stderr
+    (listed,) = person.gets("list")
+    assert (listed["state"], listed["resource"], listed["owner"]) == ("COMPLETED", resource, str(person.user))
+    status = person.gets("status", listed["task_id"][:8])
+    assert status["inputs"][0]["object"] == f"{home}/a.txt"
+    assert status["seconds"].keys() == {"queued", "stage_in", "processing", "stage_out"}
+    fetched = person.gets("fetch", listed["task_id"], str(tmp_path))
+    assert (Path(fetched["directory"]) / "b.txt").read_bytes() == b"abc\n"
+    found = zone.session(person.user).stat(f"{listed['collection']}/b.txt")
+    assert isinstance(found, DataObject)
+    assert found.owner == person.user
+    again = person.gets("rerun", listed["task_id"], "--wait")
+    assert again["state"] == "COMPLETED"
+    assert len(person.gets("list", "--state", "COMPLETED", "--resource", resource, "--limit", "1")) == 1
+
+
+def test_a_running_task_is_cancelled_by_its_owner_only(
+    zone: IrodsZoneUnderTest, resource: str, person: Person, tmp_path: Path
+) -> None:
+    file = tmp_path / "long.json"
+    process = {"image": IMAGE, "exec": "sleep", "argv": ["120"]}
+    file.write_text(json.dumps({"resource": resource, "inputs": [], "process": process}))
+    task = person.gets("submit", str(file))
+    other = zone.make_user()
+    stranger = Person(other, own_environment(zone.environment_of(other), tmp_path))
+    assert stranger.types("cancel", task["collection"]).returncode in (ExitCode.NOT_FOUND, ExitCode.REFUSED)
+    assert stranger.types("cancel", "--admin", task["task_id"]).returncode == ExitCode.REFUSED
+    (ended,) = person.gets("cancel", task["task_id"], "--wait")
+    assert ended["state"] == "CANCELLED"
+    assert person.types("wait", task["task_id"]).returncode == ExitCode.CANCELLED
+
+
+def test_what_cannot_be_is_a_sentence_and_a_code(
+    zone: IrodsZoneUnderTest, resource: str, person: Person, tmp_path: Path
+) -> None:
+    idle = zone.make_resource()
+    entity = Entity(EntityKind.RESOURCE, idle)
+    zone.storage().catalog.annotate(entity, add=[Avu("COMPUTE_RESOURCE_ROLE", "CONTAINER")])
+
+    def said(*words: str) -> tuple[int, str]:
+        done = person.types(*words)
+        assert done.stdout == b""
+        assert done.stderr.count(b"\n") == 1, done.stderr.decode()
+        return done.returncode, done.stderr.decode()
+
+    code, text = said("run", IMAGE, "--resource", idle, "--", "true")
+    assert (code, f"resource {idle}: has no live worker" in text) == (ExitCode.REFUSED, True)
+    assert said("run", "another", "--resource", resource, "--", "true")[0] == ExitCode.REFUSED
+    assert said("run", IMAGE, "--resource", "nowhere", "--", "true")[0] == ExitCode.NOT_FOUND
+    assert said("run", IMAGE, "--resource", resource, "--input", "none", "--", "true")[0] == ExitCode.NOT_FOUND
+    assert said("status", "nothing")[0] == ExitCode.NOT_FOUND
+    assert said("project", "set", "nowhere")[0] == ExitCode.NOT_FOUND
+    environment_file = Path(person.environment["IRODS_ENVIRONMENT_FILE"])
+    settings = json.loads(environment_file.read_text())
+    environment_file.write_text(json.dumps({**settings, "irods_user_name": "nobody-of-that-name"}))
+    code, text = said("list")
+    assert (code, "no such user" in text) == (ExitCode.NOT_FOUND, True)
+    environment_file.write_text(json.dumps(settings))
+    environment_file.with_name(".irodsA").unlink()
+    person.environment["HOME"] = str(tmp_path)
+    code, text = said("list")
+    assert (code, "not logged in" in text, "iinit" in text) == (ExitCode.REFUSED, True, True)
+
+
+def test_a_wrong_password(zone: IrodsZoneUnderTest, person: Person) -> None:
+    from irods import password_obfuscation
+
+    file = Path(person.environment["IRODS_ENVIRONMENT_FILE"]).with_name(".irodsA")
+    file.write_text(password_obfuscation.encode("another"))
+    done = person.types("list")
+    assert done.returncode == ExitCode.REFUSED
+    assert b"the password is wrong, or has expired. Log in with: iinit." in done.stderr
+
+
+def test_a_secret_is_its_owners_alone(zone: IrodsZoneUnderTest, person: Person) -> None:
+    made = person.gets("secret", "create", "k", content=b"hush\0")
+    assert made["readers"] == [str(person.user)]
+    assert zone.session(person.user).read(made["data_object"]) == b"hush\0"
+    assert [one["name"] for one in person.gets("secret", "list")] == ["k"]
+    assert person.types("secret", "delete", "k").returncode == 0
+    assert person.gets("secret", "list") == []

@@ -1,0 +1,126 @@
+"""Workloads as people use them, by the command line and in Python, in real warm sandboxes."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.people import settings_of
+from support.reference import documented
+from support.site import TrialSite
+
+import compute_to_data as c2d
+from compute_to_data.cli.exits import ExitCode
+from compute_to_data.cli.main import main
+from compute_to_data.errors import InvalidRequest, NotFound, Refused
+
+IMAGE = "compute-to-data/base:bookworm"
+
+
+@pytest.fixture
+def session(docker_answers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[c2d.Session]:
+    """alice's, with a worker that serves while inside."""
+    site = TrialSite(tmp_path, {"name": "docker"}, IMAGE)
+    config_file = tmp_path / "config.json"
+    config_file.write_text(json.dumps(settings_of(site, "alice")), encoding="utf-8")
+    monkeypatch.setenv("C2D_CONFIG_FILE", str(config_file))
+    monkeypatch.setenv("C2D_SESSION_FILE", str(tmp_path / "session.json"))
+    monkeypatch.delenv("C2D_PROJECT", raising=False)
+    with site.working(), c2d.connect() as opened:
+        yield opened
+
+
+@pytest.fixture
+def typed(session: c2d.Session, capfdbinary: pytest.CaptureFixture[bytes]) -> Any:
+    """Types a command line as alice: its exit code, and its JSON (or what it said beside, when it failed)."""
+
+    def call(*words: str) -> tuple[int, Any]:
+        capfdbinary.readouterr()
+        code = main(["--output", "json", *words])
+        out, err = capfdbinary.readouterr()
+        return code, json.loads(out) if out else err.decode()
+
+    return call
+
+
+def test_a_day_with_a_workload(typed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "measurements"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "a.txt").write_text("first\nsecond\n")
+    dataset = typed("dataset", "upload", str(folder))[1]["dataset"]
+    code, started = typed("workload", "start", IMAGE, "--instances", "2", "--input-dataset", dataset, "--env", "K=V")
+    workload = started["workload"]
+    assert (code, set(started)) == (ExitCode.DONE, documented("`c2d workload start`"))
+
+    counted = typed("task", "create", workload, "--wait", "--", "wc", "-l", "/input/deep/a.txt")[1]
+    assert (counted["state"], counted["name"]) == ("COMPLETED", "wc -l /input/deep/a.txt")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"from a pipe\n")))
+    script = 'cat > /output/said; echo "$K" >> /output/said'
+    piped = typed("task", "create", workload, "--stdin", "--wait", "--", "sh", "-c", script)[1]
+    code, failed = typed("task", "create", workload, "--wait", "--", "sh", "-c", "echo > /output/lost; exit 3")
+    assert (code, failed["state"]) == (ExitCode.PROGRAM_FAILED, "FAILED")
+
+    listed = typed("task", "list", workload)[1]
+    assert [one["task_id"] for one in listed] == [failed["task_id"], piped["task_id"], counted["task_id"]]
+    assert [one["state"] for one in listed] == ["FAILED", "COMPLETED", "COMPLETED"]
+    assert typed("task", "describe", piped["task_id"][:8])[1]["state"] == "COMPLETED"
+    assert set(listed[0]) == documented("`c2d task list`")
+    described = typed("workload", "describe", workload[:6])[1]
+    assert set(described) == documented("`c2d workload describe`")
+    assert described["tasks"] == {"COMPLETED": 2, "FAILED": 1}
+    assert described["request"]["environment"] == {"K": "V"}
+
+    code, done = typed("workload", "download", workload, str(tmp_path / "results"))
+    assert (code, set(done["folders"])) == (ExitCode.DONE, {one["task_id"] for one in listed})
+    assert set(done) == documented("`c2d workload download`")
+    results = tmp_path / "results"
+    assert (results / piped["task_id"] / "said").read_text() == "from a pipe\nV\n"
+    assert (results / counted["task_id"] / "STDOUT.txt").read_text() == "2 /input/deep/a.txt\n"
+    assert not (results / failed["task_id"] / "lost").exists(), "what a failed task leaves is not kept"
+
+    (only,) = typed("workload", "list")[1]
+    assert (only["workload"], set(only)) == (workload, documented("`c2d workload list`"))
+    assert typed("workload", "stop", workload) == (ExitCode.DONE, {"workload": workload, "cancelled": []})
+    code, said = typed("task", "create", workload, "--", "true")
+    assert code == ExitCode.REFUSED
+    assert "was stopped" in said
+
+
+def test_stopping_ends_what_has_not_ended(session: c2d.Session, typed: Any) -> None:
+    workload = session.start_workload(IMAGE)
+    running, waiting = workload.create_task(["sleep", "60"]), workload.create_task(["sleep", "60"])
+    asked = typed("workload", "stop", workload.id)[1]["cancelled"]
+    assert set(asked) == {running.id, waiting.id}
+    assert [task.wait(30).state.value for task in (running, waiting)] == ["CANCELLED", "CANCELLED"]
+
+
+def test_one_of_its_tasks_can_be_stopped(session: c2d.Session, typed: Any) -> None:
+    workload = session.start_workload(IMAGE)
+    task = workload.create_task(["sleep", "60"])
+    assert typed("task", "stop", task.id)[0] == ExitCode.DONE
+    assert task.wait(30).state.value == "CANCELLED"
+    assert workload.create_task(["true"]).wait(30).state.value == "COMPLETED", "the workload goes on"
+
+
+def test_what_is_refused_names_it_and_what_to_do(session: c2d.Session, typed: Any) -> None:
+    workload = session.start_workload(IMAGE)
+    stdin = session.catalog.children(workload.collection)
+    with pytest.raises(InvalidRequest, match="names no program"):
+        workload.create_task([], stdin=b"x")
+    (made,) = set(session.catalog.children(workload.collection)) - set(stdin)
+    assert session.catalog.children(made.logical_path) == (), "what it was to read is gone again"
+    assert "c2d workload list" in typed("task", "list", "w-ffffffffffff")[1]
+    with pytest.raises(NotFound, match="c2d dataset list"):
+        session.start_workload(IMAGE, input_dataset="d-0123456789ab")
+    with pytest.raises(Refused, match="allowed images"):
+        session.start_workload("nosuch:1")
+    session.start_workload(IMAGE)
+    with pytest.raises(InvalidRequest, match="several are meant"):
+        session.workload("w-")
+    with pytest.raises(InvalidRequest, match="no workload's collection"):
+        session.workload(session.home)

@@ -1,0 +1,82 @@
+"""docs/tutorial.md, block by block: typed as it stands, into a shell of somebody new."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TUTORIAL = Path(__file__).resolve().parents[2] / "docs" / "tutorial.md"
+BLOCK = re.compile(r"^```(\w+) ?(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+IMAGE = "compute-to-data/base:bookworm"
+"""Stands for the image that a reader pulls: tests have no network."""
+_END = "-- end of block --"
+
+
+def blocks() -> list[tuple[str, str, str]]:
+    """Language, note and content of each block."""
+    return BLOCK.findall(TUTORIAL.read_text(encoding="utf-8"))
+
+
+def script() -> str:
+    """Everything to be typed, with a line after each block."""
+    parts = ["set -eu -o pipefail"]
+    for language, note, content in blocks():
+        if language == "sh" and note == "fails":
+            parts.append(f"if {content.strip()}; then exit 99; fi")
+        elif language == "sh" and note != "install":
+            parts.append(content)
+        elif language == "python":
+            parts.append(f"python3 - <<'PROGRAM'\n{content}PROGRAM\n")
+        if language in ("sh", "python"):
+            parts.append(f"echo '{_END}'")
+    return "\n".join(parts).replace("debian:bookworm", IMAGE)
+
+
+def somebody_new(folder: Path) -> dict[str, str]:
+    """Variables of a person who has nothing yet but ``c2d`` on their PATH."""
+    programs = folder / "programs"
+    programs.mkdir()
+    for name, what in (("c2d", " -m compute_to_data.cli.main"), ("python3", "")):
+        (programs / name).write_text(f'#!/bin/sh\nexec {sys.executable}{what} "$@"\n')
+        (programs / name).chmod(0o755)
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("C2D_", "IRODS_", "XDG_"))}
+    return {**plain, "HOME": str(folder), "PATH": f"{programs}:{os.environ['PATH']}"}
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("docker_answers")
+def test_each_block_does_what_it_says(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["bash", "-c", script()],
+        cwd=tmp_path,
+        env=somebody_new(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed = iter(done.stdout.split(f"{_END}\n"))
+    said = ""
+    for language, note, content in blocks():
+        if language == "text":
+            assert content in said, said
+        elif language in ("sh", "python"):
+            said = next(printed)
+            assert note != "install" or not said
+    assert (tmp_path / "results").is_dir()
+    assert "reused" in done.stderr
+
+
+def test_what_is_installed_exists() -> None:
+    """The one block that is not typed here needs a network; the extras it names are real."""
+    (installing,) = (content for _, note, content in blocks() if note == "install")
+    project = (TUTORIAL.parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    for extra in re.findall(r"compute-to-data\[(\w+)\]", TUTORIAL.read_text(encoding="utf-8")):
+        assert re.search(rf"^{extra} = \[", project, re.MULTILINE)
+    assert "compute-to-data[docker]" in installing

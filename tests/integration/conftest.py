@@ -1,0 +1,19 @@
+"""What the tests on a real zone share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+from support.irods_site import open_zone
+
+if TYPE_CHECKING:
+    from contract.irods_zone import IrodsZoneUnderTest
+
+
+@pytest.fixture(scope="module")
+def zone() -> Iterator[IrodsZoneUnderTest]:
+    under_test = open_zone()
+    yield under_test
+    under_test.close()

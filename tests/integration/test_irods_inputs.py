@@ -1,0 +1,138 @@
+"""Inputs as a zone that has lived holds them, with whole tasks: replicas in every state and place.
+
+``tests/support/irods_site.py`` says what they need.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from support.irods_site import COUNT, ENVIRONMENT, NO_ZONE, RealSite, data_object, plain_site, succeeded
+
+from compute_to_data.errors import Code
+from compute_to_data.model import Access, Entity, EntityKind, Registration, ReplicaStatus
+
+if TYPE_CHECKING:
+    from contract.irods_zone import IrodsZoneUnderTest
+
+pytestmark = pytest.mark.skipif(not os.environ.get(ENVIRONMENT), reason=NO_ZONE)
+
+
+@pytest.fixture(scope="module")
+def site(zone: IrodsZoneUnderTest) -> RealSite:
+    return plain_site(zone)
+
+
+@pytest.fixture(scope="module")
+def compute(site: RealSite) -> Iterator[str]:
+    """A compute resource that is being served."""
+    name = site.compute_resource(site.role)
+    with site.working(name):
+        yield name
+
+
+def test_not_where_the_vault_would_have_it(zone: IrodsZoneUnderTest, site: RealSite, compute: str) -> None:
+    path = f"{site.home}/in/registered"
+    file = Path(zone.place_file(compute, f"{site.home}/in/quite-another-name", b"as it is"))
+    zone.storage().on_behalf_of(site.alice.user).register(compute, [Registration(path, str(file), 8, "")])
+    facts = site.run(site.request("/bin/sh", "-c", "cp /inputs/registered /outputs/y", inputs=[path],
+                                  resource=compute))  # fmt: skip
+    assert site.alice.read(f"{succeeded(facts)}/y") == b"as it is"
+    assert site.replicas(path) == {compute: "GOOD"}
+
+
+def test_renamed_since(site: RealSite, compute: str) -> None:
+    before, path = site.put("before", b"moved", resource=compute), f"{site.home}/in/it's ü & %"
+    site.alice.rename(before, path)
+    facts = site.run(site.request("/bin/sh", "-c", "cat /inputs/* > /outputs/y", inputs=[path], resource=compute))
+    assert site.alice.read(f"{succeeded(facts)}/y") == b"moved"
+
+
+def test_stale_on_the_compute_resource(zone: IrodsZoneUnderTest, site: RealSite, compute: str) -> None:
+    origin = zone.make_resource()
+    path = site.put("stale", b"old", resource=origin)
+    zone.storage().replicate(path, compute)
+    site.alice.write(path, b"new, and longer", force=True, resource=origin)
+    assert site.replicas(path)[compute] == "STALE"
+    facts = site.run(site.request("/bin/sh", "-c", "cat /inputs/stale > /outputs/y", inputs=[path],
+                                  resource=compute))  # fmt: skip
+    assert site.alice.read(f"{succeeded(facts)}/y") == b"new, and longer"
+    assert site.replicas(path)[compute] == "GOOD"
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (ReplicaStatus.INTERMEDIATE, Code.INTERMEDIATE_REPLICA_ACCESS),
+        (ReplicaStatus.READ_LOCKED, Code.LOCKED_DATA_OBJECT_ACCESS),
+        (ReplicaStatus.WRITE_LOCKED, Code.LOCKED_DATA_OBJECT_ACCESS),
+    ],
+)
+def test_at_work(zone: IrodsZoneUnderTest, site: RealSite, compute: str, status: ReplicaStatus, code: Code) -> None:
+    path = site.put(f"at_work_{status.name}", b"x", resource=compute)
+    zone.set_replica_status(path, 0, status)
+    facts = site.run(site.request(*COUNT, inputs=[path], resource=compute))
+    assert (facts["state"], facts["error_code"]) == ("FAILED", str(int(code))), facts
+    assert status.name.lower() in facts["reason"]
+    assert site.replicas(path) == {compute: status.name}
+
+
+def test_without_a_checksum(zone: IrodsZoneUnderTest, site: RealSite, compute: str) -> None:
+    path, origin = f"{site.home}/in/unsummed", zone.make_resource()
+    file = zone.place_file(origin, path, b"12345")
+    zone.storage().on_behalf_of(site.alice.user).register(origin, [Registration(path, file, 5, "")])
+    facts = site.run(site.request(*COUNT, inputs=[path], resource=compute))
+    assert site.alice.read(f"{succeeded(facts)}/count").strip() == b"5"
+    read = f"sha2:{base64.b64encode(hashlib.sha256(b'12345').digest()).decode()}"
+    avus = site.alice.avus(Entity(EntityKind.COLLECTION, facts["collection"]))
+    assert any(read in (avu.value, avu.units) for avu in avus), "what was read is on record all the same"
+
+
+def test_other_bytes_than_the_catalogs_checksum(site: RealSite, compute: str) -> None:
+    path = site.put("rotten", b"as it was")
+    site.alice.checksum(path)
+    (replica,) = data_object(site, path).replicas
+    Path(replica.physical_path).write_bytes(b"as it is!")
+    facts = site.run(site.request(*COUNT, inputs=[path], resource=compute))
+    assert (facts["state"], facts["error_code"]) == ("FAILED", "-314000"), facts
+    assert compute not in site.replicas(path)
+    assert [one.logical_path for one in site.alice.children(facts["collection"])] == [
+        f"{facts['collection']}/task.json"
+    ]
+
+
+def test_gone_from_the_vault(site: RealSite, compute: str) -> None:
+    path = site.put("gone", b"x", resource=compute)
+    os.unlink(data_object(site, path).replicas[0].physical_path)
+    facts = site.run(site.request(*COUNT, inputs=[path], resource=compute))
+    assert facts["state"] == "FAILED"
+    assert "cannot be found in the vault" in facts["reason"]
+    site.alice.remove(path)
+
+
+def test_only_on_a_resource_that_is_down(zone: IrodsZoneUnderTest, site: RealSite, compute: str) -> None:
+    other = zone.make_resource()
+    path = site.put("unreachable", b"x", resource=other)
+    zone.set_resource_status(other, "down")
+    try:
+        facts = site.run(site.request(*COUNT, inputs=[path], resource=compute))
+    finally:
+        zone.set_resource_status(other, "up")
+    assert (facts["state"], facts["reason_code"]) == ("FAILED", "system_error"), facts
+    assert site.replicas(path) == {other: "GOOD"}
+    assert not site.alice.find(EntityKind.DATA_OBJECT, site.configuration.attributes.claim, within=f"{site.home}/in")
+
+
+def test_others_see_nothing(zone: IrodsZoneUnderTest, site: RealSite, compute: str) -> None:
+    path = site.put("mine", b"x")
+    bob = zone.session(zone.make_user())
+    collection = succeeded(site.run(site.request(*COUNT, inputs=[path], resource=compute)))
+    for child in (collection, path, *(one.logical_path for one in site.alice.children(collection))):
+        assert bob.access(child) is Access.NULL
+        assert site.alice.access(child) is Access.OWN
