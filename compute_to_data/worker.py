@@ -19,27 +19,21 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from compute_to_data import configuration as configuration_module
-from compute_to_data import notes, offer, presence, submission, workspace
+from compute_to_data import notes, offer, presence
+from compute_to_data.attempts import Attempts, Unintelligible
 from compute_to_data.configuration import Configuration
 from compute_to_data.errors import (
     Code,
     ComputeToDataError,
     ConfigurationError,
-    NotFound,
     OutOfReach,
-    Refused,
     zone_error,
 )
-from compute_to_data.model import Resource, User
-from compute_to_data.ports import Catalog, Engine, Storage
-from compute_to_data.record import CANCEL, NO_WISHES, UNFINISHED, State, TaskRecord
-from compute_to_data.roles import role_named
-from compute_to_data.roles.ending import ending_of
-from compute_to_data.roles.execution import Bench, Ending
+from compute_to_data.model import Resource
+from compute_to_data.ports import Engine, Storage
+from compute_to_data.record import CANCEL, UNFINISHED, State
 from compute_to_data.sign_of_life import HEARTBEAT_SECONDS, SignOfLife, signs
-from compute_to_data.staging import InUse
-from compute_to_data.supervision import QUESTION_EVERY, Detached, cancelled
-from compute_to_data.task import REQUEST_NAME
+from compute_to_data.supervision import QUESTION_EVERY, Detached
 from compute_to_data.tending import Tending
 
 log = logging.getLogger("compute_to_data.worker")
@@ -60,9 +54,17 @@ class Worker:
         self._lock = presence.ResourceLock(configuration, storage.zone, resource)
         self._bell = presence.Bell(configuration, storage.zone, resource)
         self._sign = SignOfLife(storage.catalog, configuration, resource)
-        self._in_use = InUse()
         self._tending = Tending(configuration, storage, engine, self._resource, self._scope)
         self._stopping = threading.Event()
+        self._attempts = Attempts(
+            configuration,
+            storage,
+            engine,
+            self._resource,
+            self._scope,
+            self._tending.places,
+            self._stopping.is_set,
+        )
         self._in_flight: dict[str, Future[bool]] = {}
         self._passed_over: set[str] = set()
         self._troubles: Counter[str] = Counter()
@@ -211,11 +213,14 @@ class Worker:
         if self._stopping.is_set():
             return False
         try:
-            ending = self._run_task(collection, unwanted)
+            ending = self._attempts.run(collection, unwanted)
             if ending is not None:
                 log.info("%s %s %s", collection, ending.state.value, ending.text)
         except Detached:
             log.info("%s goes on without us", collection)
+        except Unintelligible as error:
+            log.warning("passing over %s: %s", collection, error)
+            self._passed_over.add(collection)
         except OutOfReach as error:  # which says nothing of the task: as often as it takes
             log.warning("%s waits: %s", collection, error)
             return self._later()
@@ -231,86 +236,6 @@ class Worker:
     def _later(self) -> bool:
         self._stopping.wait(min(1.0, self._configuration.worker.poll_seconds))
         return True
-
-    def _run_task(self, collection: str, unwanted: bool) -> Ending | None:
-        try:
-            owner = self._storage.owner(f"{collection}/{REQUEST_NAME}")
-            try:
-                catalog = self._storage.on_behalf_of(owner)
-            except NotFound:
-                return self._end_without_owner(collection, owner)
-            record = self._record(catalog, collection)
-        except NotFound as error:
-            log.warning("passing over %s: %s", collection, error)
-            self._passed_over.add(collection)
-            return None
-        try:
-            state = record.state()
-            if state is None or state.is_final:
-                if unwanted:
-                    record.decide(NO_WISHES)  # too late
-                return None
-            record.sealed_owner()
-            if unwanted:
-                self._refuse_unwanted(record, state)
-                return None
-            task = submission.recorded_task(catalog.read(record.request_path), record.request_path)
-            role = role_named(self._configuration, record.facts().get("role", task.role))
-        except OutOfReach:
-            raise
-        except (ComputeToDataError, ValueError) as error:
-            return self._end_without_role(record, error)
-        return role.run(self._bench(catalog), record, task)
-
-    @staticmethod
-    def _refuse_unwanted(record: TaskRecord, state: State) -> None:
-        """Cancelled, if that is still wanted of a task that nobody has begun."""
-        who = record.facts().get(CANCEL)
-        if who and state is State.QUEUED:
-            raise cancelled(who)
-
-    def _end_without_role(self, record: TaskRecord, error: Exception) -> Ending | None:
-        ending = ending_of(error)
-        try:
-            record.move_to(ending.state, ending.facts)
-        except OutOfReach:
-            raise
-        except ComputeToDataError as refusal:
-            log.warning("passing over %s: %s (and its record: %s)", record.collection, error, refusal)
-            self._passed_over.add(record.collection)
-            return None
-        return ending
-
-    def _end_without_owner(self, collection: str, owner: User) -> Ending:
-        """The owner's account is gone, and with it every right to register or to take back: the job
-        and its directory go. What was being registered stays as it is, for an administrator."""
-        job_id = notes.job_id_of(self._scope, collection)
-        left = notes.Notes(notes.folder_of(self._configuration.worker.state_directory, self._scope), job_id, None)
-        self._engine.remove(job_id)
-        if left.resumed and left.get("exit") is None:
-            workspace.discard(workspace.private_directory(self._resource, collection, left.token))
-        gone = Refused(f"user {owner}", "the account of the task's owner was removed", code=Code.CAT_INVALID_USER)
-        ending = ending_of(gone)
-        record = self._record(self._storage.catalog, collection)
-        record.end_without_owner(self._storage, ending.facts)
-        left.remove()
-        return ending
-
-    def _record(self, catalog: Catalog, collection: str) -> TaskRecord:
-        return TaskRecord(catalog, self._configuration.attributes, collection, self._resource.name)
-
-    def _bench(self, catalog: Catalog) -> Bench:
-        return Bench(
-            configuration=self._configuration,
-            catalog=catalog,
-            storage=self._storage,
-            engine=self._engine,
-            resource=self._resource,
-            scope=self._scope,
-            in_use=self._in_use,
-            places=self._tending.places,
-            stopping=self._stopping.is_set,
-        )
 
     def _heartbeat(self) -> None:
         """Renew the sign of life, and what clients may ask for, while the engine answers: a worker

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +18,8 @@ from support.site import HOME, TrialSite
 from compute_to_data.cli.main import main
 from compute_to_data.client import session as session_module
 from compute_to_data.client import tasks as tasks_module
+from compute_to_data.errors import ReasonCode
+from compute_to_data.record import State
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -24,6 +27,18 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 def test_the_page_of_commands_is_what_the_code_says() -> None:
     written = (DOCS / "reference" / "commands.md").read_text(encoding="utf-8")
     assert written == reference.text(), "run: python tests/support/reference.py"
+
+
+def test_the_page_of_states_names_every_state_reason_and_fact(site: TrialSite) -> None:
+    page = (DOCS / "states.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([^`\s]+)`", page))
+    assert {one.value for one in ReasonCode} <= named
+    for state in State:
+        assert re.search(rf"\b{state.value}\b", page), state
+    facts = site.run(site.request("/bin/sh", "-c", "echo x > /outputs/x", metadata=[]))
+    facts.update(site.run(site.request("/bin/sh", "-c", "exit 3")))
+    dates = {f"{state.value.lower()}_at" for state in State}  # the page names the first and the last ones
+    assert set(facts) - {"collection", "state"} - dates <= named
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ FLOORS = [
     {"crate"},
     {"reuse"},
     {"submission", "roles"},
-    {"workloads", "tending"},
+    {"workloads", "tending", "attempts"},
     {"worker", "rule_boundary", "client", "arrivals"},
     {"dispatch", "rule"},
     {"policy_boundary"},
