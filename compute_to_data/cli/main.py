@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,9 @@ NOUNS = ("running", "tasks", "results", "projects", "datasets", "workloads", "se
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (docs/reference/commands.md lists them)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a zone may hold names that a terminal cannot show
     given = list(sys.argv[1:] if arguments is None else arguments)
     own, program = _divided(given)
     options = parser().parse_args(own)

@@ -45,7 +45,7 @@ class Output:
     def result(self, document: Any, pretty: str | None = None, raw: str | None = None) -> None:
         """One result: ``document`` as JSON, or its texts; without ``raw``, that is ``pretty``."""
         if self.form == "json":
-            self._print(as_json(document, indent=2))
+            self._print(self._json(document))
             return
         text = pretty if self.form == "pretty" or raw is None else raw
         if text:
@@ -55,7 +55,7 @@ class Output:
         """Many results. ``columns``: which members of each row to show, under which heading; as
         JSON, rows are whole. ``empty`` is noted when there are none."""
         if self.form == "json":
-            self._print(as_json(list(rows), indent=2))
+            self._print(self._json(list(rows)))
             return
         lines = [[one_line(row.get(name)) for name in columns] for row in rows]
         if self.form == "raw":
@@ -74,7 +74,7 @@ class Output:
     def facts(self, document: Mapping[str, Any], lines: Sequence[tuple[str, str]]) -> None:
         """One thing with its properties: ``lines`` of name and value for reading."""
         if self.form == "json":
-            self._print(as_json(document, indent=2))
+            self._print(self._json(document))
             return
         width = max((len(name) for name, _ in lines), default=0)
         for name, value in lines:
@@ -115,6 +115,12 @@ class Output:
             self.coloured(cell, colour or _OF_STATE.get(value)) for cell, value in zip(cells, values)
         ).rstrip()
 
+    def _json(self, document: Any) -> str:
+        """Readable where all characters can be printed; what would move a cursor stands there escaped."""
+        encoding = (self._stdout.encoding or "utf-8").lower().replace("-", "")
+        text = json.dumps(document, indent=2, ensure_ascii=encoding != "utf8")
+        return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+
     def _print(self, text: str) -> None:
         print(text, file=self._stdout, flush=True)
 
@@ -129,9 +135,3 @@ def one_line(value: Any) -> str:
 def printable(text: str) -> str:
     """Text of others without what could move a terminal's cursor or hide something."""
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
-
-
-def as_json(document: Any, *, indent: int | None = None) -> str:
-    """JSON that a terminal shows as it is, too: what is not printable stands there escaped."""
-    text = json.dumps(document, indent=indent, ensure_ascii=False)
-    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode, of_reason
-from compute_to_data.cli.output import as_json
 from compute_to_data.cli.tasks import administering, found, one_task, told
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Speaker:
     def hear(self, stream: str, said: bytes) -> None:
         """Pass words on; as JSON, one object a piece."""
         if self._json:
-            text = as_json({"stream": stream, "text": said.decode("utf-8", "replace")})
+            text = json.dumps({"stream": stream, "text": said.decode("utf-8", "replace")})
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
             return
