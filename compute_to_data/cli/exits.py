@@ -7,6 +7,7 @@ from enum import IntEnum
 from compute_to_data.errors import (
     AccessDenied,
     AlreadyExists,
+    Code,
     ComputeToDataError,
     ConfigurationError,
     NotFound,
@@ -54,6 +55,9 @@ _OF_REASON = {
     ReasonCode.REFUSED: ExitCode.REFUSED,
 }
 
+_MALFORMED = (Code.USER_INPUT_PATH_ERR, Code.SYS_INVALID_FILE_PATH, Code.CAT_INVALID_ARGUMENT)
+"""What a zone says of a name that it cannot have."""
+
 
 def of_reason(reason: str) -> ExitCode:
     """For a task that has ended, by its recorded ``reason_code``."""
@@ -67,6 +71,6 @@ def of_error(error: ComputeToDataError) -> ExitCode:
         return of_reason(error.reason.value)
     if isinstance(error, NotFound):
         return ExitCode.NOT_FOUND
-    if isinstance(error, (Refused, AccessDenied, AlreadyExists)):
+    if isinstance(error, (Refused, AccessDenied, AlreadyExists)) or error.code in _MALFORMED:
         return ExitCode.REFUSED
     return ExitCode.USAGE if isinstance(error, ConfigurationError) else ExitCode.UNREACHABLE

@@ -97,6 +97,8 @@ def reserve(session: Session) -> str:
 def look_over(session: Session, directory: str) -> folders.Listing:
     """What a folder holds, when all of it can be stored as a dataset of the project. InvalidRequest
     naming what cannot."""
+    if not directory:
+        raise InvalidRequest("dataset", "no folder is named", "Name the one whose content is to be uploaded, or .")
     top = f"{session.project}/{DATASETS}/d-{'0' * 12}/{FILES}"
     return folders.listing(directory.rstrip("/") or "/", top)
 

@@ -113,7 +113,7 @@ class Session:
         """
         if not self._project:
             return self.home
-        return self._checked(self._project)
+        return self._checked(self.absolute(self._project))
 
     def use_project(self, collection: str) -> str:
         """Work in this collection from now on, here and in later sessions; returns its logical
