@@ -13,7 +13,7 @@ from compute_to_data import offer, zones
 from compute_to_data.client import settings as settings_module
 from compute_to_data.client.settings import Settings
 from compute_to_data.configuration import Attributes, Configuration
-from compute_to_data.errors import InvalidRequest, NotFound, Refused
+from compute_to_data.errors import AccessDenied, Code, InvalidRequest, NotFound, Refused
 from compute_to_data.model import Collection, EntityKind, User
 from compute_to_data.ports import ClientCatalog
 
@@ -38,6 +38,10 @@ def connect(config_file: str = "", session_file: str = "", *, project: str = "")
     alice#tempZone
     """
     settings = settings_module.load(config_file)
+    if not settings.source and settings_module.nobody_ran_iinit():
+        cause = f"there is neither {settings_module.default_config_file()} nor what iinit writes"
+        remedy = "Log in with: iinit. Without an iRODS zone, make one of your own: c2d zone create DIR"
+        raise AccessDenied("not logged in", cause, remedy, code=Code.CAT_INVALID_AUTHENTICATION)
     path = settings_module.session_path(session_file)
     remembered = str(settings_module.load_session(session_file).get("project", ""))
     chosen = project or os.environ.get(PROJECT_VARIABLE, "") or remembered

@@ -207,6 +207,14 @@ def test_nobody_is_logged_in(tmp_path: Path) -> None:
     assert done.stderr.endswith("Log in with: iinit.\n")
 
 
+def test_somebody_with_nothing_at_all_is_told_both_ways(tmp_path: Path) -> None:
+    environment = on_irods(tmp_path)
+    del environment["IRODS_ENVIRONMENT_FILE"]
+    done = typed(environment, "list", without="irods")
+    assert (done.returncode, done.stdout) == (ExitCode.REFUSED, "")
+    assert "Log in with: iinit. Without an iRODS zone, make one of your own: c2d zone create DIR." in done.stderr
+
+
 def test_the_zone_is_down(tmp_path: Path) -> None:
     from irods import password_obfuscation as password
 
