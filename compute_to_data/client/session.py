@@ -121,7 +121,14 @@ class Session:
 
     def use_project(self, collection: str) -> str:
         """Work in this collection from now on, here and in later sessions; returns its logical
-        path. A relative path is below home; '' is no project. NotFound for an unknown one."""
+        path. A relative path is below home; '' is no project. NotFound for an unknown one.
+
+        >>> with c2d.connect() as session:
+        ...     print(session.use_project(session.home), session.results)
+        ...     print(session.use_project(""), session.results)
+        /tempZone/home/alice /tempZone/home/alice/results
+        /tempZone/home/alice /tempZone/home/alice/c2d_results
+        """
         chosen = self._checked(self.absolute(collection)) if collection else ""
         remembered: dict[str, Any] = {**settings_module.load_session(self._session_file), "project": chosen}
         settings_module.write_private(self._session_file, remembered)
@@ -193,7 +200,13 @@ class Session:
         return finding.find(self, task_id)
 
     def tasks(self, *, limit: int | None = None, offset: int = 0, **chosen: Any) -> list[Listed]:
-        """One's tasks, the newest first; ``chosen`` as the fields of :class:`finding.Filter`."""
+        """One's tasks, the newest first; ``chosen`` as the fields of :class:`finding.Filter`.
+
+        >>> from compute_to_data.record import State
+        >>> with c2d.connect() as session:
+        ...     print([task.name for task in session.tasks(states=(State.RUNNING,), limit=10)])
+        []
+        """
         from compute_to_data.client import finding
 
         return finding.tasks(self, finding.Filter(**chosen), limit=limit, offset=offset)
