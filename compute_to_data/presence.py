@@ -130,7 +130,7 @@ class Bell:
             raise RuntimeError("listen first")
         ready, _, _ = select.select([self._descriptor], [], [], max(0.0, seconds))
         if ready:
-            with contextlib.suppress(BlockingIOError):
+            with contextlib.suppress(BlockingIOError, BrokenPipeError):  # full, or it stops just now
                 os.read(self._descriptor, 65536)
         return bool(ready)
 

@@ -38,9 +38,11 @@ class Tending:
     def tend(self, in_flight: Iterable[str]) -> None:
         """Throw away the sandboxes of workloads that were stopped, and those without work; after a
         start, all that an earlier worker left."""
-        attribute = self._configuration.attributes.named(STATE)
-        started = self._storage.tasks(attribute, WorkloadState.STARTED.value, self._resource.name)
         busy = {parent_of(collection) for collection in in_flight}
+        started: tuple[str, ...] = ()
+        if self.places.any():  # a worker that has had no workload's task asks the zone for nothing
+            attribute = self._configuration.attributes.named(STATE)
+            started = self._storage.tasks(attribute, WorkloadState.STARTED.value, self._resource.name)
         self._instances = {one: count for one, count in self._instances.items() if one in busy}
         self._keep(frozenset({*started, *busy}), IDLE_SECONDS)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ NOUNS = ("running", "tasks", "results", "projects", "datasets", "workloads", "se
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (docs/reference/commands.md lists them)."""
-    _open_streams()
+    _prepare_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
     own, program = _divided(given)
     options, unknown = parser().parse_known_args(own)
@@ -38,11 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _guarded(options)
 
 
-def _open_streams() -> None:
-    """A stream that whoever called has closed (``<&-``) is an empty one."""
+def _prepare_streams() -> None:
+    """A stream that whoever called has closed (``<&-``) is an empty one; a zone may hold names that
+    a terminal cannot show."""
     sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115 - the program's own, for as long as it lives
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _divided(given: list[str]) -> tuple[list[str], list[str] | None]:

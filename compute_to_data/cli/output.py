@@ -45,7 +45,7 @@ class Output:
     def result(self, document: Any, pretty: str | None = None, raw: str | None = None) -> None:
         """One result: ``document`` as JSON, or its texts; without ``raw``, that is ``pretty``."""
         if self.form == "json":
-            self._print(json.dumps(document, indent=2, ensure_ascii=False))
+            self._print(self._json(document))
             return
         text = pretty if self.form == "pretty" or raw is None else raw
         if text:
@@ -55,7 +55,7 @@ class Output:
         """Many results. ``columns``: which members of each row to show, under which heading; as
         JSON, rows are whole. ``empty`` is noted when there are none."""
         if self.form == "json":
-            self._print(json.dumps(list(rows), indent=2, ensure_ascii=False))
+            self._print(self._json(list(rows)))
             return
         lines = [[one_line(row.get(name)) for name in columns] for row in rows]
         if self.form == "raw":
@@ -74,7 +74,7 @@ class Output:
     def facts(self, document: Mapping[str, Any], lines: Sequence[tuple[str, str]]) -> None:
         """One thing with its properties: ``lines`` of name and value for reading."""
         if self.form == "json":
-            self._print(json.dumps(document, indent=2, ensure_ascii=False))
+            self._print(self._json(document))
             return
         width = max((len(name) for name, _ in lines), default=0)
         for name, value in lines:
@@ -114,6 +114,11 @@ class Output:
         return "  ".join(
             self.coloured(cell, colour or _OF_STATE.get(value)) for cell, value in zip(cells, values)
         ).rstrip()
+
+    def _json(self, document: Any) -> str:
+        """Readable where all characters can be printed."""
+        encoding = (self._stdout.encoding or "utf-8").lower().replace("-", "")
+        return json.dumps(document, indent=2, ensure_ascii=encoding != "utf8")
 
     def _print(self, text: str) -> None:
         print(text, file=self._stdout, flush=True)

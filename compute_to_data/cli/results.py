@@ -62,7 +62,7 @@ class Speaker:
     def hear(self, stream: str, said: bytes) -> None:
         """Pass words on; as JSON, one object a piece."""
         if self._json:
-            text = json.dumps({"stream": stream, "text": said.decode("utf-8", "replace")}, ensure_ascii=False)
+            text = json.dumps({"stream": stream, "text": said.decode("utf-8", "replace")})
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
             return

@@ -65,6 +65,10 @@ class Places:
             os.unlink(os.path.join(self._folder, token))
         self._ours.discard(directory)
 
+    def any(self) -> bool:
+        """Whether this worker has made one that is still there."""
+        return bool(self._ours)
+
     def tidy(self, kept: frozenset[str]) -> None:
         """Take away the places of all workloads but these, and whatever an earlier worker left. No
         task of another workload may run, or begin meanwhile."""

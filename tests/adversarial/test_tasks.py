@@ -91,7 +91,8 @@ ATTACKS = {
     "keyword separator in a name": Attack("output_refused", "++++", "touch '/outputs/a++++forceFlag='"),
     "not UTF-8": Attack("output_refused", "not UTF-8", python="open(b'/outputs/\\xff', 'w')"),
     "4,000 characters": Attack("output_refused", "too long", python=LONG),
-    "2,000 directories deep": Attack("output_refused", "too long", python=DEEP),
+    # Too long a name, or too deep, whichever of two guards sees it first.
+    "2,000 directories deep": Attack("output_refused", " too ", python=DEEP),
     "directories without permissions": Attack(
         "output_refused", "", "mkdir -p /outputs/a/b; touch /outputs/a/b/c; ln -s x /outputs/z; chmod 0 /outputs/a"
     ),

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import compute_to_data
 from compute_to_data.cli.exits import ExitCode
 from compute_to_data.model import Avu, DataObject, Entity, EntityKind, User
 
@@ -79,11 +80,10 @@ class working:
         account: dict[str, Any] = {}
         if os.geteuid() == 0:
             account = {"user": self._owner.st_uid, "group": self._owner.st_gid, "extra_groups": []}
-        names = ("PATH", "PYTHONPATH")
         self._log = (self._place / "log").open("w")
         self._running = subprocess.Popen(
             [
-                sys.executable,
+                os.environ.get("C2D_TEST_IRODS_PYTHON") or sys.executable,
                 "-m",
                 "compute_to_data.worker",
                 "--configuration",
@@ -91,8 +91,11 @@ class working:
                 "--resource",
                 self._resource,
             ],
-            env={name: os.environ[name] for name in names if name in os.environ}
-            | {"HOME": pwd.getpwuid(self._owner.st_uid).pw_dir},
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": str(Path(compute_to_data.__file__).parent.parent),
+                "HOME": pwd.getpwuid(self._owner.st_uid).pw_dir,
+            },
             cwd="/",
             stderr=self._log,
             **account,

@@ -103,7 +103,7 @@ class EngineContract:
         job = bench.started("sh", "-c", script, inputs=(Mount(str(source), "/inputs/a b"),))
         end = ended(bench.engine, job)
         assert (end.status, end.out_of_memory) == (0, False)
-        assert before - 0.1 <= end.started <= end.finished <= time.time() + 0.1
+        assert before - 0.1 <= end.started <= end.finished + 0.1 <= time.time() + 0.2
         assert bench.engine.started(job.task_id) == end.started
         assert (Path(job.outputs) / "copy").read_bytes() == b"content"
         logs = bench.engine.logs(job.task_id)

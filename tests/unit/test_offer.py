@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from support.site import COMPUTE, TrialSite
+from support.site import COMPUTE, TrialSite, wait_until
 
 from compute_to_data import offer, submission
 from compute_to_data.configuration import Attributes, Configuration
@@ -117,6 +117,7 @@ def test_a_client_without_a_configuration_submits_follows_and_is_refused_early(s
                                         attributes={"role": "OUR_ROLE"})  # fmt: skip
     site.storage.catalog.annotate(Entity(EntityKind.RESOURCE, COMPUTE), add=[Avu("OUR_ROLE", "CONTAINER")])
     with site.working():
+        wait_until(lambda: told(site), "the worker's offers")
         configuration = offer.read(site.alice, Attributes())
         submitted = submission.submit(site.alice, configuration, site.request("/bin/true"))
         by_role = submission.submit(
