@@ -56,7 +56,8 @@ def choose(
     ready = [one for one in up if has_worker(catalog, configuration, one.name)] or (up if patient else [])
     if not ready:
         names = ", ".join(sorted(one.name for one in candidates))
-        raise Refused(f"role {role}", f"no compute resource that bears it is up with a live worker (of: {names})")
+        cause = f"no compute resource that bears it is up with a live worker (of: {names})"
+        raise Refused(f"role {role}", cause, _start_one(candidates[0].name))
     return _best(catalog, configuration, role, ready, inputs)
 
 
@@ -84,12 +85,12 @@ def _named(
         )
     role = _role_there(catalog, configuration, task, resource)
     if not patient and not has_worker(catalog, configuration, resource.name):
-        raise Refused(
-            f"resource {resource.name}",
-            "has no live worker",
-            f"An administrator can start one: python3 -m compute_to_data.worker --resource {resource.name}",
-        )
+        raise Refused(f"resource {resource.name}", "has no live worker", _start_one(resource.name))
     return Choice(resource, role, f"{resource.name} was named by the request")
+
+
+def _start_one(resource: str) -> str:
+    return f"An administrator can start one: python3 -m compute_to_data.worker --resource {resource}"
 
 
 def _role_there(catalog: Catalog, configuration: Configuration, task: Task, resource: Resource) -> str:

@@ -91,7 +91,7 @@ class Commands:
         """A command. ``help``: one line; ``example``: one that works as it stands, without ``c2d`` and
         the words before; ``arguments`` adds what it takes to its parser. ``takes_program``: what
         follows ``--`` is for a task's program, and comes as ``options.program``."""
-        self._below.add_parser(
+        command = self._below.add_parser(
             name,
             help=help,
             description=help,
@@ -100,7 +100,8 @@ class Commands:
             prog=" ".join((*self.words, name)),
             allow_abbrev=False,
             arguments=lambda parser: _fill(parser, arguments),
-        ).set_defaults(run=run, takes_program=takes_program)
+        )
+        command.set_defaults(run=run, parser=command, takes_program=takes_program)
 
     def group(self, name: str, help: str) -> Commands:
         """A word with commands of its own below it."""

@@ -116,6 +116,10 @@ def amount(size: float) -> str:
     return f"{size:.1f} TB"
 
 
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"
+
+
 def clock(seconds: float) -> str:
     """A duration for people: ``1:05``, ``2:00:00``."""
     whole = max(0, round(seconds))
@@ -162,10 +166,11 @@ def _download(call: Call) -> int:
 
 def _told(call: Call, done: Moved, word: str) -> int:
     call.out.result(vars(done), done.dataset)
+    there = ", the others were there" if done.sent < done.files else ""
     removed = f", {done.removed} removed" if done.removed else ""
     call.out.note(
-        f"{done.name}: {done.files} files, {amount(done.size)};"
-        f" {done.sent} files {word} ({amount(done.sent_size)}), the others were there{removed}."
+        f"{done.name}: {_files(done.files)}, {amount(done.size)};"
+        f" {_files(done.sent)} {word} ({amount(done.sent_size)}){there}{removed}."
     )
     return ExitCode.DONE
 
@@ -216,7 +221,7 @@ def _remove(call: Call) -> int:
         if not sys.stdin.isatty():
             raise InvalidRequest(f"dataset {dataset}", "nobody can be asked whether to remove it", "Say --yes")
         found = datasets.describe(call.session, dataset).listed
-        call.out.note(f"Remove {found.dataset} ({found.name}: {found.files} files, {amount(found.size)})? [y/N]")
+        call.out.note(f"Remove {found.dataset} ({found.name}: {_files(found.files)}, {amount(found.size)})? [y/N]")
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             call.out.note("Nothing was removed.")
             return ExitCode.REFUSED

@@ -7,6 +7,7 @@ from enum import IntEnum
 from compute_to_data.errors import (
     AccessDenied,
     AlreadyExists,
+    Code,
     ComputeToDataError,
     ConfigurationError,
     NotFound,
@@ -36,11 +37,11 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.DONE: "done; of a task that was waited for: COMPLETED",
     ExitCode.PROGRAM_FAILED: "the task FAILED because its program ended with a status other than 0",
     ExitCode.USAGE: "the command line or a settings file is wrong",
-    ExitCode.REFUSED: "refused: a malformed request, a rule of the site, no access, not logged in",
+    ExitCode.REFUSED: "refused: a malformed request, a rule of the site, no live worker, no access, not logged in",
     ExitCode.NOT_FOUND: "no such task, project, collection, data object, resource or user, or you may not see it",
     ExitCode.WALLTIME_EXCEEDED: "the task FAILED because it ran longer than its walltime",
     ExitCode.CANCELLED: "the task was CANCELLED",
-    ExitCode.UNREACHABLE: "the zone, the engine or a worker cannot be reached, or failed",
+    ExitCode.UNREACHABLE: "the zone cannot be reached, or it or this computer failed",
     ExitCode.TASK_FAILED: "the task FAILED for another reason: memory, its output, the system",
     ExitCode.INCOMPLETE: "not everything could be fetched: results are missing or damaged",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
@@ -53,6 +54,9 @@ _OF_REASON = {
     ReasonCode.CANCELLED: ExitCode.CANCELLED,
     ReasonCode.REFUSED: ExitCode.REFUSED,
 }
+
+_MALFORMED = (Code.USER_INPUT_PATH_ERR, Code.SYS_INVALID_FILE_PATH, Code.CAT_INVALID_ARGUMENT)
+"""What a zone says of a name that it cannot have."""
 
 
 def of_reason(reason: str) -> ExitCode:
@@ -67,6 +71,6 @@ def of_error(error: ComputeToDataError) -> ExitCode:
         return of_reason(error.reason.value)
     if isinstance(error, NotFound):
         return ExitCode.NOT_FOUND
-    if isinstance(error, (Refused, AccessDenied, AlreadyExists)):
+    if isinstance(error, (Refused, AccessDenied, AlreadyExists)) or error.code in _MALFORMED:
         return ExitCode.REFUSED
     return ExitCode.USAGE if isinstance(error, ConfigurationError) else ExitCode.UNREACHABLE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import os
 import sys
@@ -21,18 +22,32 @@ NOUNS = ("running", "tasks", "results", "projects", "datasets", "workloads", "se
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (docs/reference/commands.md lists them)."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a zone may hold names that a terminal cannot show
+    _prepare_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
     own, program = _divided(given)
-    options = parser().parse_args(own)
+    options, unknown = parser().parse_known_args(own)
     if not hasattr(options, "run"):
-        return _usage(options)
+        return _usage(own)
+    if options.takes_program and not program:
+        forgotten = f", before {' '.join(unknown)}" if unknown else ", as in: -- wc -l FILE"
+        options.parser.error(f"no program is given: write it after --{forgotten}")
+    if unknown:
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if program is not None and not options.takes_program:
-        parser().error("nothing can follow -- here")
+        options.parser.error("nothing can follow -- here")
     options.program = program or []
     return _guarded(options)
+
+
+def _prepare_streams() -> None:
+    """A stream that whoever called has closed (``<&-``) is an empty one; a zone may hold names that
+    a terminal cannot show."""
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115 - the program's own, for as long as it lives
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _divided(given: list[str]) -> tuple[list[str], list[str] | None]:
@@ -60,10 +75,10 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _usage(options: argparse.Namespace) -> int:
-    """A word was left out: say which there are."""
-    words = [value for name, value in sorted(vars(options).items()) if name.startswith("command") and value]
-    parser().parse_args([*words, "--help"])
+def _usage(own: Sequence[str]) -> int:
+    """A word was left out: say which there are, on stderr, since that is no result."""
+    with contextlib.redirect_stdout(sys.stderr), contextlib.suppress(SystemExit):
+        parser().parse_args([*own, "--help"])
     return ExitCode.USAGE
 
 
@@ -86,6 +101,11 @@ def _guarded(options: argparse.Namespace) -> int:
         # Whoever read has enough. What is still buffered must not fail again when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.DONE
+    except OSError as error:
+        if debug:
+            _traceback()
+        out.note(f"c2d: {error.filename or 'this computer'}: {error.strerror or error}.")
+        return ExitCode.UNREACHABLE
     except Exception as error:  # noqa: BLE001 - the boundary: a person gets a sentence, --debug the rest
         if debug:
             _traceback()

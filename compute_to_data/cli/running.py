@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from argparse import ArgumentParser
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data.cli.command import Call, Commands
@@ -14,6 +15,7 @@ from compute_to_data.cli.exits import ExitCode, of_reason
 if TYPE_CHECKING:
     from compute_to_data.client.session import Session
     from compute_to_data.client.tasks import TaskHandle
+    from compute_to_data.record import State
 
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
@@ -49,10 +51,15 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--env", action="append", default=[], type=variable, metavar="KEY=VALUE", help="repeat for more"
     )
+    secret_argument(parser)
+    limit_arguments(parser)
+
+
+def secret_argument(parser: ArgumentParser) -> None:
+    """``--secret NAME``, as often as one likes."""
     parser.add_argument(
         "--secret", action="append", default=[], metavar="NAME", help="a secret, read as /run/secrets/NAME; repeat"
     )
-    limit_arguments(parser)
 
 
 def limit_arguments(parser: ArgumentParser) -> None:
@@ -91,8 +98,7 @@ def _run(call: Call) -> int:
     task = call.session.submit(request(call))
     call.out.note(f"task {task.id}")
     try:
-        hear = _hear(call)
-        logs.follow(task, hear, lambda state: _tell(call, task))
+        logs.follow(task, _hear(call), _teller(call, task))
     except KeyboardInterrupt:
         return _interrupted(call, task)
     status = task.status()
@@ -110,10 +116,20 @@ def _hear(call: Call) -> Any:
     return lambda stream, said: speak(said, stream)
 
 
-def _tell(call: Call, task: TaskHandle) -> None:
+def _teller(call: Call, task: TaskHandle) -> Callable[[State], None]:
+    """Notes each state once: the task may be further by the time its status is read."""
     from compute_to_data.cli.tasks import told
 
-    call.out.note(told(task.status()))
+    last = ""
+
+    def tell(state: State) -> None:
+        nonlocal last
+        now = told(task.status())
+        if now != last:
+            call.out.note(now)
+        last = now
+
+    return tell
 
 
 def _interrupted(call: Call, task: TaskHandle) -> int:
@@ -137,11 +153,7 @@ def _interrupted(call: Call, task: TaskHandle) -> int:
 
 def request(call: Call) -> dict[str, Any]:
     """The task that the command line describes."""
-    from compute_to_data.errors import InvalidRequest
-
     options, session = call.options, call.session
-    if not options.program:
-        raise InvalidRequest("c2d run", "no program is given", "Write it after --, as in: c2d run IMAGE -- wc -l FILE")
     into = session.absolute(options.into) if options.into else session.results
     session.catalog.create_collection(into, parents=True)
     # ${ is for the program to see: nothing on a command line is meant as our own reference.

@@ -227,6 +227,18 @@ def _made_of(document: dict[str, Any]) -> Any:
         yield f"parameter {name}", str(value)
 
 
+def _asked_for(request: dict[str, Any]) -> Any:
+    """What a request says of what :func:`_made_of` tells of a task that ran."""
+    import shlex
+
+    for one in request["inputs"]:
+        for kind, path in one.items():
+            yield f"input {kind}", path
+    process = request.get("process", {})
+    for words in process.get("commands", [[process["exec"], *process.get("argv", [])]] if "exec" in process else []):
+        yield "command", shlex.join(words)
+
+
 def _list(call: Call) -> int:
     from compute_to_data.record import State
 
@@ -293,6 +305,6 @@ def _show(call: Call) -> int:
     shown |= {"request": request, "repeat": f"c2d rerun {status.task_id}"}
     lines = [("task_id", status.task_id), ("state", status.state.value), *_made_of(document)]
     if not status.inputs:  # it did not get as far as recording what it used
-        lines += [(f"input {kind}", path) for one in request["inputs"] for kind, path in one.items()]
+        lines += _asked_for(request)
     call.out.facts(shown, [*lines, ("repeat", shown["repeat"])])
     return 0

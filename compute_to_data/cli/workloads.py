@@ -8,7 +8,7 @@ from typing import Any
 
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode
-from compute_to_data.cli.running import limit_arguments, limits, variable
+from compute_to_data.cli.running import limit_arguments, limits, secret_argument, variable
 
 _TASK_COLUMNS = {"task_id": "TASK ID", "name": "CMD", "state": "STATUS", "created": "CREATED"}
 
@@ -86,6 +86,7 @@ def _create_arguments(parser: ArgumentParser) -> None:
     # Asked for, not guessed: in a shell's loop our standard input is the loop's.
     parser.add_argument("--stdin", action="store_true", help="what arrives on standard input is the task's, too")
     parser.add_argument("--env", action="append", default=[], type=variable, metavar="KEY=VALUE", help="repeat it")
+    secret_argument(parser)
     parser.add_argument("--name", default="", help="what you call it; its command where nothing is given")
     parser.add_argument("--walltime", type=float, metavar="SECONDS", help="how long it may run")
     parser.add_argument("--wait", action="store_true", help="wait for its end, and tell it by the exit code")
@@ -177,6 +178,7 @@ def _create(call: Call) -> int:
         name=options.name,
         environment=dict(options.env),
         walltime_seconds=options.walltime,
+        secrets=options.secret,
     )
     if not options.wait:
         call.out.result({"task_id": task.id, "collection": task.collection}, task.id)

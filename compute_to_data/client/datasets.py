@@ -97,6 +97,8 @@ def reserve(session: Session) -> str:
 def look_over(session: Session, directory: str) -> folders.Listing:
     """What a folder holds, when all of it can be stored as a dataset of the project. InvalidRequest
     naming what cannot."""
+    if not directory:
+        raise InvalidRequest("dataset", "no folder is named", "Name the one whose content is to be uploaded, or .")
     top = f"{session.project}/{DATASETS}/d-{'0' * 12}/{FILES}"
     return folders.listing(directory.rstrip("/") or "/", top)
 
@@ -115,6 +117,16 @@ def upload(
     ``dataset``: the id of one to bring up to date, or to go on with; otherwise a new one is made.
     ``delete``: what is no longer in the folder is taken away from it; otherwise that stays. Errors as
     :func:`look_over`, before anything is sent, and as ``ClientCatalog.put``.
+
+    >>> from compute_to_data.client import datasets
+    >>> with c2d.connect() as session:
+    ...     sent = datasets.upload(session, folder, name="measurements")
+    ...     print(sent.files, sent.size, [one.name for one in datasets.listed(session)])
+    ...     back = datasets.download(session, sent.dataset, folder)
+    ...     print(back.sent, "came, the others were there")
+    ...     removed = datasets.remove(session, sent.dataset)
+    1 2 ['measurements']
+    0 came, the others were there
     """
     local = look_over(session, directory)
     collection = find(session, dataset or reserve(session))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data.configuration import EngineSettings
-from compute_to_data.errors import AlreadyExists, ComputeToDataError
+from compute_to_data.errors import AlreadyExists, ComputeToDataError, InvalidRequest
 from compute_to_data.model import Avu, Entity, EntityKind
 
 if TYPE_CHECKING:
@@ -48,7 +49,12 @@ def _new(place: str, user: str, resources: Mapping[str, str]) -> EmbeddedZone:
     from compute_to_data.zones.embedded import EmbeddedZone
 
     zone = EmbeddedZone.create(place, zone=ZONE)
-    zone.add_user(user)
+    try:
+        zone.add_user(user)
+    except ComputeToDataError:  # a name that no user can have: no zone without anybody in it
+        zone.close()
+        shutil.rmtree(place)
+        raise
     admin = zone.storage().catalog
     for resource, role in resources.items():
         zone.add_resource(resource)
@@ -60,13 +66,19 @@ def create(directory: str, user: str, images: tuple[str, ...] = ()) -> tuple[dic
     """Make a new zone for one person. Returns their settings, and why its tasks run unsandboxed, or ''.
 
     With Docker, ``images`` may run, or any that this computer's Docker holds; without, its own
-    programs, unsandboxed, as the image ``host``. AlreadyExists when a zone is there.
+    programs, unsandboxed, as the image ``host``. AlreadyExists when a zone is there,
+    InvalidRequest when none can be made there.
     """
     directory = os.path.abspath(directory)
     if os.path.exists(os.path.join(directory, "zone", "zone.db")):
         raise AlreadyExists(directory, "holds a zone already", "Choose another folder")
-    document, why_not = _engine(directory, images)
-    zone, site = make_zone(directory, user, RESOURCES, document)
+    try:
+        document, why_not = _engine(directory, images)
+        zone, site = make_zone(directory, user, RESOURCES, document)
+    except OSError as error:
+        raise InvalidRequest(
+            directory, f"no zone can be made there: {error.strerror}", "Choose another folder"
+        ) from None
     zone.close()
     place = {"kind": "embedded", "directory": os.path.join(directory, "zone"), "user": user}
     return {"zone": place, "site": site}, why_not

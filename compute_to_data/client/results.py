@@ -140,7 +140,8 @@ def fetch(
     target = os.path.join(os.path.abspath(directory), collection.rpartition("/")[2])
     wanted = {one.name: one for one in everything(catalog, collection)}
     _refuse_links(target, wanted)
-    kept = sorted(_looked_over(target, wanted, force))
+    empty = [name for name in (STDOUT_NAME, STDERR_NAME) if name not in wanted]
+    kept = sorted(_looked_over(target, wanted, empty, force))
     todo = [one for name, one in sorted(wanted.items()) if name not in kept]
     total = sum(one.size for one in todo)
     _check_room(target, total)
@@ -156,21 +157,24 @@ def fetch(
     for result in todo:
         right = _fetch_one(result, os.path.join(target, result.name), more)
         (fetched if right else damaged).append(result.name)
-    for name in (STDOUT_NAME, STDERR_NAME):
-        if name not in wanted:
-            (fetched if _make_empty(os.path.join(target, name)) else kept).append(name)
+    for name in empty:
+        if name not in kept:
+            _make_empty(os.path.join(target, name))
+            fetched.append(name)
     missing = [name for name in expected(catalog, collection) if name not in wanted]
     return Fetched(target, tuple(fetched), tuple(kept), tuple(missing), tuple(damaged))
 
 
-def _make_empty(file: str) -> bool:
-    """What the task has no log of is an empty file; False when something is there already."""
-    os.makedirs(os.path.dirname(file), exist_ok=True)
+def _make_empty(file: str) -> None:
+    """What the task has no log of is an empty file."""
     try:
+        os.makedirs(os.path.dirname(file), exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(file)
         with open(file, "xb"):
-            return True
-    except FileExistsError:
-        return False
+            pass
+    except OSError as error:
+        raise InvalidRequest(file, f"cannot be written: {error.strerror}") from None
 
 
 def _refuse_links(target: str, names: Iterable[str]) -> None:
@@ -182,14 +186,14 @@ def _refuse_links(target: str, names: Iterable[str]) -> None:
             raise AlreadyExists(place, "is a link", "Move it away, or fetch into another folder")
 
 
-def _looked_over(target: str, wanted: Mapping[str, Result], force: bool) -> set[str]:
+def _looked_over(target: str, wanted: Mapping[str, Result], empty: Iterable[str], force: bool) -> set[str]:
     """Names of files that are there with the right content. AlreadyExists for others."""
     kept, other = set(), []
-    for name, result in wanted.items():
+    for name in (*wanted, *empty):
         file = os.path.join(target, name)
         if not os.path.lexists(file):
             continue
-        if _is_same(file, result):
+        if _is_same(file, wanted[name]) if name in wanted else _is_empty(file):
             kept.add(name)
         else:
             other.append(name)
@@ -204,6 +208,10 @@ def _is_same(file: str, result: Result) -> bool:
     if os.path.islink(file) or not os.path.isfile(file) or os.path.getsize(file) != result.size:
         return False
     return bool(result.checksum) and _checksum_of_file(file) == result.checksum
+
+
+def _is_empty(file: str) -> bool:
+    return not os.path.islink(file) and os.path.isfile(file) and os.path.getsize(file) == 0
 
 
 def _checksum_of_file(file: str) -> str:

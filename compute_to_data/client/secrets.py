@@ -36,7 +36,16 @@ def path_of(session: Session, name: str) -> str:
 
 def create(session: Session, name: str, value: bytes, *, force: bool = False) -> Secret:
     """Keep a value of at most 64 KiB. AlreadyExists unless ``force`` replaces it; Refused when
-    somebody else could read it there."""
+    somebody else could read it there.
+
+    >>> from compute_to_data.client import secrets
+    >>> with c2d.connect() as session:
+    ...     print(secrets.create(session, "ARCHIVE_TOKEN", b"hidden").readers)
+    ...     print([one.name for one in secrets.listed(session)])
+    ...     secrets.delete(session, "ARCHIVE_TOKEN")
+    ('alice#tempZone',)
+    ['ARCHIVE_TOKEN']
+    """
     path = path_of(session, name)
     if not 0 < len(value) <= secret.LONGEST:
         raise InvalidRequest(f"secret {name}", f"has {len(value)} bytes, expected 1 to {secret.LONGEST}")

@@ -13,7 +13,7 @@ from compute_to_data import offer, zones
 from compute_to_data.client import settings as settings_module
 from compute_to_data.client.settings import Settings
 from compute_to_data.configuration import Attributes, Configuration
-from compute_to_data.errors import InvalidRequest, NotFound, Refused
+from compute_to_data.errors import AccessDenied, Code, InvalidRequest, NotFound, Refused
 from compute_to_data.model import Collection, EntityKind, User
 from compute_to_data.ports import ClientCatalog
 
@@ -38,6 +38,10 @@ def connect(config_file: str = "", session_file: str = "", *, project: str = "")
     alice#tempZone
     """
     settings = settings_module.load(config_file)
+    if not settings.source and settings_module.nobody_ran_iinit():
+        cause = f"there is neither {settings_module.default_config_file()} nor what iinit writes"
+        remedy = "Log in with: iinit. Without an iRODS zone, make one of your own: c2d zone create DIR"
+        raise AccessDenied("not logged in", cause, remedy, code=Code.CAT_INVALID_AUTHENTICATION)
     path = settings_module.session_path(session_file)
     remembered = str(settings_module.load_session(session_file).get("project", ""))
     chosen = project or os.environ.get(PROJECT_VARIABLE, "") or remembered
@@ -113,11 +117,18 @@ class Session:
         """
         if not self._project:
             return self.home
-        return self._checked(self._project)
+        return self._checked(self.absolute(self._project))
 
     def use_project(self, collection: str) -> str:
         """Work in this collection from now on, here and in later sessions; returns its logical
-        path. A relative path is below home; '' is no project. NotFound for an unknown one."""
+        path. A relative path is below home; '' is no project. NotFound for an unknown one.
+
+        >>> with c2d.connect() as session:
+        ...     print(session.use_project(session.home), session.results)
+        ...     print(session.use_project(""), session.results)
+        /tempZone/home/alice /tempZone/home/alice/results
+        /tempZone/home/alice /tempZone/home/alice/c2d_results
+        """
         chosen = self._checked(self.absolute(collection)) if collection else ""
         remembered: dict[str, Any] = {**settings_module.load_session(self._session_file), "project": chosen}
         settings_module.write_private(self._session_file, remembered)
@@ -189,7 +200,13 @@ class Session:
         return finding.find(self, task_id)
 
     def tasks(self, *, limit: int | None = None, offset: int = 0, **chosen: Any) -> list[Listed]:
-        """One's tasks, the newest first; ``chosen`` as the fields of :class:`finding.Filter`."""
+        """One's tasks, the newest first; ``chosen`` as the fields of :class:`finding.Filter`.
+
+        >>> from compute_to_data.record import State
+        >>> with c2d.connect() as session:
+        ...     print([task.name for task in session.tasks(states=(State.RUNNING,), limit=10)])
+        []
+        """
         from compute_to_data.client import finding
 
         return finding.tasks(self, finding.Filter(**chosen), limit=limit, offset=offset)

@@ -91,6 +91,11 @@ def _irods_environment_file() -> str:
     return os.path.abspath(named or os.path.expanduser("~/.irods/irods_environment.json"))
 
 
+def nobody_ran_iinit() -> bool:
+    """Whether nobody says where iRODS is, and ``iinit`` left nothing at its usual place."""
+    return "IRODS_ENVIRONMENT_FILE" not in os.environ and not os.path.exists(_irods_environment_file())
+
+
 def _read(path: str, schema: str, *, missing_is_empty: bool) -> Mapping[str, Any]:
     try:
         with open(path, "rb") as file:

@@ -118,7 +118,9 @@ class TaskHandle:
             if state is not seen:
                 seen, pause = state, _FIRST_PAUSE
                 if on_change is not None:
-                    on_change(self.status())
+                    status = self.status()
+                    seen = state = status.state  # it may be further by now
+                    on_change(status)
             if state.is_final:
                 return self.status()
             if time.monotonic() >= next_call:

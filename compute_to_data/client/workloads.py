@@ -84,8 +84,10 @@ class WorkloadHandle:
         name: str = "",
         environment: Mapping[str, str] | None = None,
         walltime_seconds: float | None = None,
+        secrets: Sequence[str] = (),
     ) -> TaskHandle:
-        """Queue a task: its argument vector, and what it reads as standard input.
+        """Queue a task: its argument vector, what it reads as standard input, and the secrets that
+        it reads as files.
 
         Refused when the workload was stopped; InvalidRequest, or the zone's error.
         """
@@ -102,6 +104,7 @@ class WorkloadHandle:
                 name=name or _shown(command),
                 environment=environment,
                 walltime_seconds=walltime_seconds,
+                secrets=secrets,
             )
         except BaseException:
             if path:

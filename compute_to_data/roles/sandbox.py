@@ -158,7 +158,8 @@ def _start(execution: Execution, job: Job) -> None:
         workspace.discard(job.outputs)
     execution.notes.put(attempt=attempt, image_digest=job.image.digest, began=[_boot(), time.monotonic()])
     execution.bench.engine.prepare(job.outputs)
-    record.move_to(State.RUNNING, {"attempt": str(attempt), "image_digest": job.image.digest})
+    image = {"image": job.image.name, "image_digest": job.image.digest}
+    record.move_to(State.RUNNING, {"attempt": str(attempt), **image})
     execution.bench.engine.start(replace(job, secrets=secrets))  # kept nowhere else
 
 

@@ -59,9 +59,57 @@ def test_help_costs_little_more_than_python_itself() -> None:
 
 
 def test_a_word_too_few_shows_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["project"])
-    assert "list" in capsys.readouterr().out
+    for words in ([], ["project"], ["--debug", "workload"]):
+        assert main(words) == ExitCode.USAGE
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert "list" in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["run", "image"], "as in: -- wc -l FILE"),
+        (["run", "image", "--"], "as in: -- wc -l FILE"),
+        (["run", "image", "wc", "-l"], "no program is given: write it after --, before wc -l"),
+        (["task", "create", "w-1", "wc"], "no program is given: write it after --, before wc"),
+        (["run", "image", "x", "--", "wc"], "unrecognized arguments: x"),
+        (["list", "x"], "unrecognized arguments: x"),
+    ],
+)
+def test_a_program_has_its_place(words: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == ExitCode.USAGE
+    assert expected in capsys.readouterr().err
+
+
+def test_streams_that_are_closed_are_empty(site: TrialSite) -> None:
+    def closed(number: int, *words: str) -> tuple[int, bytes]:
+        command = [sys.executable, "-m", "compute_to_data.cli.main", *words]
+        script = f'exec "$@" {number}{"<" if number == 0 else ">"}&-'
+        done = subprocess.run(["sh", "-c", script, "sh", *command], capture_output=True, timeout=60, check=False)
+        return done.returncode, done.stderr
+
+    code, said = closed(0, "submit", "-")
+    assert (code, b"standard input: is empty" in said) == (ExitCode.REFUSED, True)
+    assert closed(0, "dataset", "remove", "d-000000000000")[0] == ExitCode.REFUSED
+    assert closed(1, "project", "show") == (0, b"")
+    assert closed(2, "project", "set", "nowhere")[0] == ExitCode.NOT_FOUND
+
+
+def test_results_that_cannot_be_written_are_a_sentence(site: TrialSite) -> None:
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "compute_to_data.cli.main", "project", "show"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (ExitCode.UNREACHABLE, "c2d: this computer: No space left on device.\n")
+
+
+def test_a_path_that_cannot_be_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["project", "set", f"{HOME}/../bob"]) == ExitCode.REFUSED
+    assert "'..' on the way" in capsys.readouterr().err
+    assert main(["project", "show", "--project", "nowhere"]) == ExitCode.NOT_FOUND
+    assert f"project {HOME}/nowhere: there is no such collection" in capsys.readouterr().err
 
 
 def test_nothing_follows_two_dashes_where_no_program_is_run() -> None:
@@ -159,6 +207,14 @@ def test_nobody_is_logged_in(tmp_path: Path) -> None:
     assert done.returncode == ExitCode.REFUSED
     assert done.stderr.startswith("c2d: not logged in: ")
     assert done.stderr.endswith("Log in with: iinit.\n")
+
+
+def test_somebody_with_nothing_at_all_is_told_both_ways(tmp_path: Path) -> None:
+    environment = on_irods(tmp_path)
+    del environment["IRODS_ENVIRONMENT_FILE"]
+    done = typed(environment, "list", without="irods")
+    assert (done.returncode, done.stdout) == (ExitCode.REFUSED, "")
+    assert "Log in with: iinit. Without an iRODS zone, make one of your own: c2d zone create DIR." in done.stderr
 
 
 def test_the_zone_is_down(tmp_path: Path) -> None:

@@ -163,7 +163,10 @@ class TestLooking:
         assert document["seconds"].keys() == {"queued", "stage_in", "processing"}
         shown = c2d("show", task, "--output", "json").json
         assert shown["request"]["inputs"] == [{"object": f"{HOME}/a.txt"}]
-        assert f"{HOME}/a.txt" in c2d("show", task).out
+        assert shown["image"] == "tools"
+        told = c2d("show", task).out
+        assert f"{HOME}/a.txt" in told
+        assert re.search(r"^command +/bin/sh -c 'exit 4'$", told, re.MULTILINE), told
 
     def test_list_says_that_there_is_more(self, site: TrialSite, c2d: C2D) -> None:
         for number in range(3):
@@ -252,7 +255,7 @@ class TestRunning:
     def test_what_is_wrong_is_said_before_anything_runs(
         self, working: TrialSite, c2d: C2D, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        assert "Write it after --" in c2d("run", "tools").err
+        assert "write it after --" in c2d("run", "tools").err
         assert c2d("run", "tools", "--memory", "much", "--", "true").code == ExitCode.USAGE
         assert c2d("run", "tools", "--env", "K", "--", "true").code == ExitCode.USAGE
         monkeypatch.chdir(working.folder)
@@ -314,6 +317,18 @@ class TestFetching:
         assert (folder / "STDOUT.txt").read_bytes() == (folder / "STDERR.txt").read_bytes() == b""
         again = c2d("fetch", task["task_id"], str(tmp_path / "new" / "got"), "--output", "json").json
         assert (again["fetched"], len(again["kept"])) == ([], 7)
+
+    def test_a_log_that_the_task_has_not_is_not_anything_that_lies_there(
+        self, task: dict[str, Any], c2d: C2D, tmp_path: Path
+    ) -> None:
+        mine = tmp_path / task["task_id"] / "STDOUT.txt"
+        mine.parent.mkdir()
+        mine.write_text("mine")
+        refused = c2d("fetch", task["task_id"], str(tmp_path))
+        assert (refused.code, "other content: STDOUT.txt" in refused.err) == (ExitCode.REFUSED, True)
+        assert (mine.read_text(), os.listdir(mine.parent)) == ("mine", ["STDOUT.txt"])
+        assert c2d("fetch", task["task_id"], str(tmp_path), "--force").code == 0
+        assert mine.read_text() == ""
 
     def test_it_goes_on_where_it_was_interrupted(self, task: dict[str, Any], c2d: C2D, tmp_path: Path) -> None:
         c2d("fetch", task["task_id"], str(tmp_path))
@@ -500,6 +515,17 @@ class TestOneZoneOfOnesOwn:
         assert not (tmp_path / "other").exists()
         assert c2d("zone", "create", str(tmp_path / "own"), "--force").code == ExitCode.REFUSED
         assert json.loads(config.read_text())["zone"]["user"] == "carol"
+
+    def test_where_none_can_be_made_none_is_left(
+        self, c2d: C2D, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("C2D_CONFIG_FILE", str(tmp_path / "fresh.json"))
+        monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent")
+        (tmp_path / "file").touch()
+        refused = c2d("zone", "create", str(tmp_path / "file"))
+        assert (refused.code, "no zone can be made there" in refused.err) == (ExitCode.REFUSED, True)
+        assert c2d("zone", "create", str(tmp_path / "own"), "--user", "a/b").code == ExitCode.REFUSED
+        assert c2d("zone", "create", str(tmp_path / "own"), "--user", "carol").code == 0
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

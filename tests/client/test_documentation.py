@@ -16,6 +16,8 @@ from support.reference import documented
 from support.site import HOME, TrialSite
 
 from compute_to_data.cli.main import main
+from compute_to_data.client import datasets as datasets_module
+from compute_to_data.client import secrets as secrets_module
 from compute_to_data.client import session as session_module
 from compute_to_data.client import tasks as tasks_module
 from compute_to_data.errors import ReasonCode
@@ -27,6 +29,22 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 def test_the_page_of_commands_is_what_the_code_says() -> None:
     written = (DOCS / "reference" / "commands.md").read_text(encoding="utf-8")
     assert written == reference.text(), "run: python tests/support/reference.py"
+
+
+def test_every_link_leads_somewhere() -> None:
+    for page in (DOCS.parent / "README.md", DOCS.parent / "CONTRIBUTING.md", *DOCS.rglob("*.md")):
+        links = re.findall(r"\]\(([^)\s#:]*)(?:#([^)\s]+))?\)", page.read_text(encoding="utf-8"))
+        for name, heading in links:
+            target = page.parent / name if name else page
+            assert target.exists(), f"{page}: {name}"
+            if heading:
+                assert heading in headings(target), f"{page}: {name}#{heading}"
+
+
+def headings(page: Path) -> set[str]:
+    """What links name the headings of a page by."""
+    found = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in found}
 
 
 def test_the_page_of_states_names_every_state_reason_and_fact(site: TrialSite) -> None:
@@ -77,14 +95,21 @@ def test_each_json_has_the_members_that_are_documented(
 
 
 @pytest.mark.parametrize(
-    "module", [session_module, tasks_module], ids=lambda module: module.__name__.rpartition(".")[2]
+    "module",
+    [session_module, tasks_module, datasets_module, secrets_module],
+    ids=lambda module: module.__name__.rpartition(".")[2],
 )
-def test_the_examples_in_the_code_are_true(site: TrialSite, own_files: Path, module: ModuleType) -> None:
-    """On an embedded zone, as alice, who has a data object; somebody works."""
+def test_the_examples_in_the_code_are_true(
+    site: TrialSite, own_files: Path, tmp_path: Path, module: ModuleType
+) -> None:
+    """On an embedded zone, as alice, who has a data object there and a folder here; somebody works."""
     import compute_to_data
 
     site.alice.write(f"{HOME}/a.txt", b"axbxc\n")
     names = {"c2d": compute_to_data, "connect": session_module.connect, "image": site.image}
+    names["folder"] = str(tmp_path / "folder")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.txt").write_text("a\n")
     with site.working():
         found = doctest.testmod(module, extraglobs=names, optionflags=doctest.ELLIPSIS)
     assert found.attempted > 0

@@ -62,17 +62,22 @@ def test_a_day_with_a_workload(typed: Any, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"from a pipe\n")))
     script = 'cat > /output/said; echo "$K" >> /output/said'
     piped = typed("task", "create", workload, "--stdin", "--wait", "--", "sh", "-c", script)[1]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"hidden")))
+    assert typed("secret", "create", "TOKEN")[0] == ExitCode.DONE
+    words = ("--secret", "TOKEN", "--wait", "--", "wc", "-c", "/run/secrets/TOKEN")
+    told = typed("task", "create", workload, *words)[1]
+    assert typed("logs", told["task_id"])[1]["stdout"] == "6 /run/secrets/TOKEN\n"
     code, failed = typed("task", "create", workload, "--wait", "--", "sh", "-c", "echo > /output/lost; exit 3")
     assert (code, failed["state"]) == (ExitCode.PROGRAM_FAILED, "FAILED")
 
     listed = typed("task", "list", workload)[1]
-    assert [one["task_id"] for one in listed] == [failed["task_id"], piped["task_id"], counted["task_id"]]
-    assert [one["state"] for one in listed] == ["FAILED", "COMPLETED", "COMPLETED"]
+    assert [one["task_id"] for one in listed] == [one["task_id"] for one in (failed, told, piped, counted)]
+    assert [one["state"] for one in listed] == ["FAILED", *["COMPLETED"] * 3]
     assert typed("task", "describe", piped["task_id"][:8])[1]["state"] == "COMPLETED"
     assert set(listed[0]) == documented("`c2d task list`")
     described = typed("workload", "describe", workload[:6])[1]
     assert set(described) == documented("`c2d workload describe`")
-    assert described["tasks"] == {"COMPLETED": 2, "FAILED": 1}
+    assert described["tasks"] == {"COMPLETED": 3, "FAILED": 1}
     assert described["request"]["environment"] == {"K": "V"}
 
     code, done = typed("workload", "download", workload, str(tmp_path / "results"))

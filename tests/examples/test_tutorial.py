@@ -1,4 +1,4 @@
-"""docs/tutorial.md, block by block: typed as it stands, into a shell of somebody new."""
+"""docs/tutorial.md and docs/workloads.md, block by block: typed as they stand, into a shell of somebody new."""
 
 from __future__ import annotations
 
@@ -11,21 +11,26 @@ from pathlib import Path
 import pytest
 
 TUTORIAL = Path(__file__).resolve().parents[2] / "docs" / "tutorial.md"
+WORKLOADS = TUTORIAL.with_name("workloads.md")
 BLOCK = re.compile(r"^```(\w+) ?(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 IMAGE = "compute-to-data/base:bookworm"
 """Stands for the image that a reader pulls: tests have no network."""
 _END = "-- end of block --"
+_BEFORE = {
+    WORKLOADS: "c2d zone create my-zone --user alice; mkdir measurements; seq 512 > measurements/input.dat",
+}
+"""What a page's reader has done before."""
 
 
-def blocks() -> list[tuple[str, str, str]]:
+def blocks(page: Path = TUTORIAL) -> list[tuple[str, str, str]]:
     """Language, note and content of each block."""
-    return BLOCK.findall(TUTORIAL.read_text(encoding="utf-8"))
+    return BLOCK.findall(page.read_text(encoding="utf-8"))
 
 
-def script() -> str:
+def script(page: Path) -> str:
     """Everything to be typed, with a line after each block."""
-    parts = ["set -eu -o pipefail"]
-    for language, note, content in blocks():
+    parts = ["set -eu -o pipefail", _BEFORE.get(page, "")]
+    for language, note, content in blocks(page):
         if language == "sh" and note == "fails":
             parts.append(f"if {content.strip()}; then exit 99; fi")
         elif language == "sh" and note != "install":
@@ -50,9 +55,10 @@ def somebody_new(folder: Path) -> dict[str, str]:
 
 @pytest.mark.docker
 @pytest.mark.usefixtures("docker_answers")
-def test_each_block_does_what_it_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", [TUTORIAL, WORKLOADS], ids=["tutorial", "workloads"])
+def test_each_block_does_what_it_says(page: Path, tmp_path: Path) -> None:
     done = subprocess.run(
-        ["bash", "-c", script()],
+        ["bash", "-c", script(page)],
         cwd=tmp_path,
         env=somebody_new(tmp_path),
         capture_output=True,
@@ -63,14 +69,14 @@ def test_each_block_does_what_it_says(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     printed = iter(done.stdout.split(f"{_END}\n"))
     said = ""
-    for language, note, content in blocks():
+    for language, note, content in blocks(page):
         if language == "text":
             assert content in said, said
         elif language in ("sh", "python"):
             said = next(printed)
             assert note != "install" or not said
     assert (tmp_path / "results").is_dir()
-    assert "reused" in done.stderr
+    assert "reused" in done.stderr or page is not TUTORIAL
 
 
 def test_what_is_installed_exists() -> None:

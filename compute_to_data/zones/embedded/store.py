@@ -24,7 +24,7 @@ class Store:
     def __init__(self, directory: str) -> None:
         self.directory = os.path.abspath(directory)
         file = os.path.join(self.directory, DATABASE)
-        remedy = "Make a zone there first: EmbeddedZone.create(directory)"
+        remedy = "Make one: c2d zone create, or EmbeddedZone.create"
         # SQLite would make the missing file, and an empty one is a valid database.
         if not os.path.isfile(file):
             raise ConfigurationError(self.directory, "no zone is there", remedy)
