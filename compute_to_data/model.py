@@ -191,6 +191,21 @@ class Bearer:
 
 
 @dataclass(frozen=True)
+class CollectionQuestion:
+    """What ``ClientCatalog.bearing`` is asked; its docstring says what each part means."""
+
+    attribute: str
+    value: str | None = None
+    units: str | None = None
+    beginning: str = ""
+    owner: User | None = None
+    within: str = ""
+    newest_first: bool = True
+    limit: int | None = None
+    offset: int = 0
+
+
+@dataclass(frozen=True)
 class Registration:
     """A file to be made known to the catalog where it lies, in one vault."""
 

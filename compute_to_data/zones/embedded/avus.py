@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from compute_to_data.errors import Code, NotFound, zone_error
-from compute_to_data.model import Access, Avu, Bearer, Entity, EntityKind, User, UserKind
+from compute_to_data.model import Access, Avu, Bearer, CollectionQuestion, Entity, EntityKind, User, UserKind
 from compute_to_data.zones.embedded import nodes, resources, rights
 from compute_to_data.zones.embedded.rights import VISIBLE, Actor
 from compute_to_data.zones.names import check_avus
@@ -123,21 +123,6 @@ _TABLES = {
     EntityKind.RESOURCE: "avu v JOIN resource r ON r.id = v.entity",
     EntityKind.USER: "avu v JOIN user u ON u.id = v.entity",
 }
-
-
-@dataclass(frozen=True)
-class CollectionQuestion:
-    """What ``ClientCatalog.bearing`` is asked; its docstring says what each part means."""
-
-    attribute: str
-    value: str | None = None
-    units: str | None = None
-    beginning: str = ""
-    owner: User | None = None
-    within: str = ""
-    newest_first: bool = True
-    limit: int | None = None
-    offset: int = 0
 
 
 _LAST = chr(0x10FFFF)

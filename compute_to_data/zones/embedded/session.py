@@ -11,6 +11,7 @@ from compute_to_data.model import (
     Avu,
     Bearer,
     Collection,
+    CollectionQuestion,
     DataObject,
     Entity,
     EntityKind,
@@ -141,9 +142,7 @@ class EmbeddedSession:
         limit: int | None = None,
         offset: int = 0,
     ) -> tuple[Bearer, ...]:
-        question = avus.CollectionQuestion(
-            attribute, value, units, beginning, owner, within, newest_first, limit, offset
-        )
+        question = CollectionQuestion(attribute, value, units, beginning, owner, within, newest_first, limit, offset)
         with self._store.database.reading() as connection:
             return avus.bearing(connection, self._who(connection), question)
 

@@ -10,7 +10,7 @@ from irods.connection import Connection
 from irods.message import JSON_Message, MetadataRequest
 
 from compute_to_data.errors import Code, zone_error
-from compute_to_data.model import Avu, Bearer, Entity, EntityKind, User, name_of, parent_of
+from compute_to_data.model import Avu, Bearer, CollectionQuestion, Entity, EntityKind, User, name_of, parent_of
 from compute_to_data.zones.irods import lookup
 from compute_to_data.zones.irods.failures import about, shown
 from compute_to_data.zones.irods.query import Begins, Column, Condition, Equals, select
@@ -142,21 +142,6 @@ def find(connection: Connection, question: Question) -> tuple[str, ...]:
         conditions.append(Equals(Column.COLL_NAME if is_object else Column.COLL_PARENT, question.within))
     rows = select(connection, columns, conditions, order_by=columns[0], limit=question.limit)
     return tuple(_BETWEEN.get(question.kind, "").join(row[1:]) for row in rows)
-
-
-@dataclass(frozen=True)
-class CollectionQuestion:
-    """What ``ClientCatalog.bearing`` is asked; its docstring says what each part means."""
-
-    attribute: str
-    value: str | None = None
-    units: str | None = None
-    beginning: str = ""
-    owner: User | None = None
-    within: str = ""
-    newest_first: bool = True
-    limit: int | None = None
-    offset: int = 0
 
 
 def bearing(connection: Connection, question: CollectionQuestion) -> tuple[Bearer, ...]:

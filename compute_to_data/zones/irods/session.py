@@ -15,6 +15,7 @@ from compute_to_data.model import (
     Avu,
     Bearer,
     Collection,
+    CollectionQuestion,
     DataObject,
     Entity,
     EntityKind,
@@ -254,9 +255,7 @@ class IrodsSession:
         limit: int | None = None,
         offset: int = 0,
     ) -> tuple[Bearer, ...]:
-        question = avus.CollectionQuestion(
-            attribute, value, units, beginning, owner, within, newest_first, limit, offset
-        )
+        question = CollectionQuestion(attribute, value, units, beginning, owner, within, newest_first, limit, offset)
         return self._ask(attribute, avus.bearing, question)
 
     def resources(self) -> tuple[Resource, ...]:
