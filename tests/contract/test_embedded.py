@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from zone_suite import metadata, registration, replicas, rights, transfers, tree
+from zone_suite.every_zone import *  # noqa: F403
 
 from compute_to_data.model import ReplicaStatus, User, UserKind
 from compute_to_data.ports import Catalog, Storage
@@ -84,67 +84,3 @@ def _zone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedZoneUnde
 @pytest.fixture
 def zone(_zone: EmbeddedZoneUnderTest) -> EmbeddedZoneUnderTest:
     return _zone
-
-
-class TestCollections(tree.CollectionsContract):
-    pass
-
-
-class TestDataObjects(tree.DataObjectsContract):
-    pass
-
-
-class TestRenaming(tree.RenamingContract):
-    pass
-
-
-class TestNames(tree.NamesContract):
-    pass
-
-
-class TestRights(rights.RightsContract):
-    pass
-
-
-class TestGroups(rights.GroupsContract):
-    pass
-
-
-class TestInheritance(rights.InheritanceContract):
-    pass
-
-
-class TestSessions(rights.SessionsContract):
-    pass
-
-
-class TestAvus(metadata.AvusContract):
-    pass
-
-
-class TestBearing(metadata.BearingContract):
-    pass
-
-
-class TestFind(metadata.FindContract):
-    pass
-
-
-class TestReplicas(replicas.ReplicasContract):
-    pass
-
-
-class TestResources(replicas.ResourcesContract):
-    pass
-
-
-class TestRegistration(registration.RegistrationContract):
-    pass
-
-
-class TestTransfers(transfers.TransfersContract):
-    pass
-
-
-class TestDatasets(transfers.DatasetsContract):
-    pass

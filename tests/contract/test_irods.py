@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from zone_suite import metadata, registration, replicas, rights, transfers, tree
+from zone_suite.every_zone import *  # noqa: F403
 from zone_suite.zone_under_test import ZoneUnderTest
 
 ENVIRONMENT_VARIABLE = "C2D_TEST_IRODS_ENVIRONMENT_FILE"
@@ -31,67 +31,3 @@ def _zone() -> Iterator[ZoneUnderTest]:
 @pytest.fixture
 def zone(_zone: ZoneUnderTest) -> ZoneUnderTest:
     return _zone
-
-
-class TestCollections(tree.CollectionsContract):
-    pass
-
-
-class TestDataObjects(tree.DataObjectsContract):
-    pass
-
-
-class TestRenaming(tree.RenamingContract):
-    pass
-
-
-class TestNames(tree.NamesContract):
-    pass
-
-
-class TestRights(rights.RightsContract):
-    pass
-
-
-class TestGroups(rights.GroupsContract):
-    pass
-
-
-class TestInheritance(rights.InheritanceContract):
-    pass
-
-
-class TestSessions(rights.SessionsContract):
-    pass
-
-
-class TestAvus(metadata.AvusContract):
-    pass
-
-
-class TestBearing(metadata.BearingContract):
-    pass
-
-
-class TestFind(metadata.FindContract):
-    pass
-
-
-class TestReplicas(replicas.ReplicasContract):
-    pass
-
-
-class TestResources(replicas.ResourcesContract):
-    pass
-
-
-class TestRegistration(registration.RegistrationContract):
-    pass
-
-
-class TestTransfers(transfers.TransfersContract):
-    pass
-
-
-class TestDatasets(transfers.DatasetsContract):
-    pass
