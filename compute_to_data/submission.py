@@ -16,7 +16,7 @@ from compute_to_data.configuration import Attributes, Configuration
 from compute_to_data.documents import formats, request
 from compute_to_data.documents.schema import read_json
 from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, NotFound, Refused
-from compute_to_data.model import Access, DataObject, Entity, EntityKind, parent_of, zone_of
+from compute_to_data.model import Access, DataObject, Entity, EntityKind, name_of, parent_of, zone_of
 from compute_to_data.ports import Catalog
 from compute_to_data.record import State, TaskRecord, checked_task_id, new_task_id, require
 from compute_to_data.task import InputKind, InputReference, Task
@@ -67,7 +67,10 @@ def submit(
     chosen_id = checked_task_id(task_id) if task_id else new_task_id()
     collection = f"{task.output_collection}/{chosen_id}"
     if task.workload:
-        WorkloadRecord(catalog, configuration.attributes, task.workload, task.resource).of_its_task(task, collection)
+        workload = WorkloadRecord(catalog, configuration.attributes, task.workload, task.resource)
+        workload.of_its_task(task, collection)
+        if not workload.is_started():
+            raise Refused(f"workload {name_of(task.workload)}", "was stopped", "Start another one")
     inputs = _authorise(catalog, configuration, task)
     choice = selection.choose(catalog, configuration, task, inputs, patient=patient)
     reused = _reused(catalog, configuration, task, choice.role, inputs) if reuse_earlier else None

@@ -16,7 +16,7 @@ from typing import Any
 from compute_to_data.documents import request
 from compute_to_data.documents.schema import problems, read_json, summary
 from compute_to_data.errors import InvalidRequest, Refused
-from compute_to_data.model import Avu, name_of, parent_of
+from compute_to_data.model import Avu, parent_of
 from compute_to_data.record import TaskRecord
 from compute_to_data.task import RequestedLimits, Task
 
@@ -112,7 +112,7 @@ class WorkloadRecord(TaskRecord):
 
     def of_its_task(self, task: Task, collection: str) -> Workload:
         """The workload of a task that lies, or is to lie, in ``collection``. Refused when the task
-        is not its own: another owner's, of another place or kind, or when it was stopped."""
+        is not its own: another owner's, of another place or kind."""
         if parent_of(collection) != self.collection:
             raise Refused("/workload", f"a task of {self.collection} is kept there, as its output collection")
         owner = self.sealed_owner()
@@ -120,6 +120,8 @@ class WorkloadRecord(TaskRecord):
             raise Refused(self.collection, f"is a workload of {owner}, and nobody else can give it tasks")
         workload = self.read()
         workload.admit(task)
-        if self.workload_state() is not WorkloadState.STARTED:
-            raise Refused(f"workload {name_of(self.collection)}", "was stopped", "Start another one")
         return workload
+
+    def is_started(self) -> bool:
+        """Whether it takes tasks."""
+        return self.workload_state() is WorkloadState.STARTED

@@ -13,7 +13,7 @@ import os
 import time
 
 from compute_to_data import notes, staging
-from compute_to_data.errors import EngineError
+from compute_to_data.errors import Cancelled, EngineError
 from compute_to_data.model import Access, DataObject, name_of
 from compute_to_data.ports import Sandbox
 from compute_to_data.record import require
@@ -27,7 +27,8 @@ _DATASET, _SANDBOXES = "dataset", "sandboxes"
 def sandbox(execution: Execution) -> Sandbox | None:
     """The sandboxes in which the task may run; None for one that belongs to no workload.
 
-    Refused when the workload is not the task's owner's, not as the task says, or was stopped.
+    Refused when the workload is not the task's owner's, or not as the task says. Cancelled when it
+    was stopped: that is a wish to end its tasks, also those that it does not yet stand on.
     """
     collection = execution.task.workload
     if not collection:
@@ -36,6 +37,8 @@ def sandbox(execution: Execution) -> Sandbox | None:
     bench = execution.bench
     record = WorkloadRecord(bench.catalog, bench.configuration.attributes, collection, bench.resource.name)
     workload = record.of_its_task(execution.task, execution.record.collection)
+    if not record.is_started():
+        raise Cancelled("task", f"its workload {name_of(collection)} was stopped")
     if workload.dataset:
         require(bench.catalog, workload.dataset, Access.READ_OBJECT, "to use it as a dataset")
     made = bench.catalog.stat(collection).created

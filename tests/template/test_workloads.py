@@ -14,6 +14,7 @@ from compute_to_data.errors import InvalidRequest, NotFound, Refused
 from compute_to_data.model import Access, DataObject
 from compute_to_data.record import State
 from compute_to_data.submission import Submitted
+from compute_to_data.workload import WorkloadRecord, WorkloadState
 from compute_to_data.workloads import Started
 
 IMAGE = "compute-to-data/base:bookworm"
@@ -124,7 +125,20 @@ def test_a_stopped_workloads_queued_task_does_not_run(ours: Workloads) -> None:
     workloads.stop(ours.site.alice, ours.attributes, workload.collection)
     with ours.site.working():
         facts = ours.site.ended(queued)
-    assert facts["state"] in ("CANCELLED", "FAILED")
+    assert facts["state"] == "CANCELLED"
+    assert set(ours.site.contents(queued.collection)) == {"task.json"}
+
+
+def test_a_task_that_begins_while_its_workload_is_being_stopped_is_cancelled(ours: Workloads) -> None:
+    """Stopping declares the workload's end before it stands on each task; a worker may be quicker."""
+    workload = ours.start()
+    queued = ours.shell(workload, "echo ran >/output/ran")
+    record = WorkloadRecord(ours.site.alice, ours.attributes, workload.collection, workload.resource)
+    record.declare(WorkloadState.STOPPED)
+    with ours.site.working():
+        facts = ours.site.ended(queued)
+    assert (facts["state"], facts["reason_code"]) == ("CANCELLED", "cancelled")
+    assert f"its workload {workload.workload_id} was stopped" in facts["reason"]
     assert set(ours.site.contents(queued.collection)) == {"task.json"}
 
 
