@@ -82,7 +82,15 @@ def _submit_arguments(parser: ArgumentParser) -> None:
 
 
 def _list_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--state", action="append", default=[], type=_state, help="only in this state; repeat for more")
+    parser.add_argument(
+        "--state",
+        action="append",
+        default=[],
+        type=str.upper,
+        choices=_STATES,
+        metavar="STATE",
+        help=f"only in this state; repeat for more: {', '.join(_STATES)}",
+    )
     parser.add_argument("--role", default="", help="only of this role")
     parser.add_argument("--resource", default="", help="only on this compute resource")
     parser.add_argument("--since", type=moment, metavar="WHEN", help="only newer: 30m, 12h, 7d or 2026-11-30")
@@ -90,12 +98,6 @@ def _list_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="also tasks of others that you may read")
     parser.add_argument("--limit", type=_count, default=50, help="so many at most (default 50; 0: all)")
     parser.add_argument("--offset", type=_count, default=0, help="pass over so many first")
-
-
-def _state(text: str) -> str:
-    if text.upper() not in _STATES:
-        raise argparse.ArgumentTypeError(f"{text!r} is no state: {', '.join(_STATES)}")
-    return text.upper()
 
 
 def _count(text: str) -> int:

@@ -528,27 +528,6 @@ class TestOneZoneOfOnesOwn:
         assert c2d("zone", "create", str(tmp_path / "own"), "--user", "carol").code == 0
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_knows_every_command(c2d: C2D, shell: str) -> None:
-    script = c2d("completion", shell).out
-    for word in ("submit", "project", "create", "follow"):
-        assert word in script
-
-
-def test_bash_completes(c2d: C2D) -> None:
-    script = c2d("completion", "bash").out
-
-    def completed(*words: str) -> list[str]:
-        given = f"COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; _c2d; echo ${{COMPREPLY[@]}}"
-        done = subprocess.run(["bash", "-c", f"{script}\n{given}"], capture_output=True, text=True, check=True)
-        return done.stdout.split()
-
-    assert completed("c2d", "sub") == ["submit"]
-    assert completed("c2d", "secret", "d") == ["describe", "delete"]
-    assert completed("c2d", "list", "--st") == ["--state"]
-    assert completed("c2d", "completion", "f") == ["fish"]
-
-
 @pytest.mark.docker
 @pytest.mark.usefixtures("docker_answers")
 def test_a_day_with_containers_through_the_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
