@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -21,6 +20,9 @@ import time
 
 from compute_to_data.configuration import Configuration
 from compute_to_data.errors import ComputeToDataError
+
+with contextlib.suppress(ModuleNotFoundError):  # Windows, where clients run, and no worker
+    import fcntl
 
 _ATTEMPTS = 30
 """So often, over some 0.3 s, before a lock counts as held by a worker."""

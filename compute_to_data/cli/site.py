@@ -106,7 +106,13 @@ def _doctor_arguments(parser: ArgumentParser) -> None:
 
 
 def _doctor(call: Call) -> int:
-    from compute_to_data.doctor.__main__ import main
+    try:
+        from compute_to_data.doctor.__main__ import main
+    except ModuleNotFoundError as error:
+        from compute_to_data.errors import ConfigurationError
+
+        cause = f"checks an iRODS server, and this system has no {error.name}"
+        raise ConfigurationError("c2d doctor", cause, "Run it on the server") from error
 
     given = {"--configuration": call.options.configuration, "--irods-configuration": call.options.irods_configuration}
     words = [word for name, value in given.items() if value for word in (name, value)]

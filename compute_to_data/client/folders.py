@@ -11,7 +11,7 @@ from typing import Final
 
 from compute_to_data.client.manifest import HeldFile, HeldFolder, Manifest, parent
 from compute_to_data.errors import AlreadyExists, Code, ComputeToDataError, InvalidRequest, zone_error
-from compute_to_data.zones.local_files import ENDING, Digest, source
+from compute_to_data.zones.local_files import ENDING, Digest, need_names, source
 from compute_to_data.zones.names import check_in_zone
 
 _NAMED: Final = 10
@@ -121,6 +121,7 @@ class Target:
         """
         if os.path.lexists(self.directory) and not os.path.isdir(self.directory):
             raise AlreadyExists(self.directory, "is no folder", "Name a folder, or one that is not there yet")
+        need_names([*(folder.path for folder in manifest.folders), *(file.path for file in manifest.files)])
         for folder in manifest.folders:
             self._need_folder(folder.path)
         return [file for file in manifest.files if not self._is_here(file)]
@@ -174,7 +175,8 @@ class Target:
         times = [(file.path, file.modified_ns) for file in manifest.files]
         times += [(folder.path, folder.modified_ns) for folder in folders]
         for path, modified_ns in times:
-            os.utime(self.physical_path(path), ns=(modified_ns, modified_ns), follow_symlinks=False)
+            follow = os.utime not in os.supports_follow_symlinks
+            os.utime(self.physical_path(path), ns=(modified_ns, modified_ns), follow_symlinks=follow)
 
 
 def deepest(folders: Sequence[HeldFolder]) -> Iterator[str]:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from compute_to_data import zones
 from compute_to_data.configuration import EngineSettings
 from compute_to_data.errors import AlreadyExists, ComputeToDataError, InvalidRequest
 from compute_to_data.model import Avu, Entity, EntityKind
@@ -31,12 +32,11 @@ def make_zone(
     ``resources`` are made beside demoResc, each with its role; ``document`` is the configuration
     without what follows from the place. Returns the zone and the configuration's physical path.
     """
-    from compute_to_data.zones.embedded import EmbeddedZone
-
+    embedded = zones.embedded_zones()
     os.makedirs(directory, mode=0o700, exist_ok=True)
     place = os.path.join(directory, "zone")
     known = os.path.exists(os.path.join(place, "zone.db"))
-    zone = EmbeddedZone(place) if known else _new(place, user, resources)
+    zone = embedded(place) if known else _new(place, user, resources)
     path = os.path.join(directory, _CONFIGURATION)
     worker = {"state_directory": os.path.join(directory, "worker"), "on_demand": True, "idle_seconds": 5}
     whole = {"zone": {"kind": "embedded", "directory": place}, "worker": worker, **document}
@@ -46,9 +46,7 @@ def make_zone(
 
 
 def _new(place: str, user: str, resources: Mapping[str, str]) -> EmbeddedZone:
-    from compute_to_data.zones.embedded import EmbeddedZone
-
-    zone = EmbeddedZone.create(place, zone=ZONE)
+    zone = zones.embedded_zones().create(place, zone=ZONE)
     try:
         zone.add_user(user)
     except ComputeToDataError:  # a name that no user can have: no zone without anybody in it
@@ -70,6 +68,7 @@ def create(directory: str, user: str, images: tuple[str, ...] = ()) -> tuple[dic
     InvalidRequest when none can be made there.
     """
     directory = os.path.abspath(directory)
+    zones.embedded_zones()  # before anything is made
     if os.path.exists(os.path.join(directory, "zone", "zone.db")):
         raise AlreadyExists(directory, "holds a zone already", "Choose another folder")
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from compute_to_data import crate
+from compute_to_data.client import folders
 from compute_to_data.client.manifest import ancestors
 from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, ZoneError, zone_error
 from compute_to_data.model import Collection, DataObject, ReplicaStatus
-from compute_to_data.outputs import checksum_of, checksum_text
 from compute_to_data.task import (
     CRATE_NAME,
     LIVE_STDERR_NAME,
@@ -23,12 +22,12 @@ from compute_to_data.task import (
     STDERR_NAME,
     STDOUT_NAME,
 )
+from compute_to_data.zones.local_files import Digest, need_names
 
 if TYPE_CHECKING:
     from compute_to_data.ports import ClientCatalog
 
 _PARTIAL = ".c2d-part"
-_BLOCK = 1 << 20
 _LIVE = frozenset({LIVE_STDOUT_NAME, LIVE_STDERR_NAME})
 
 
@@ -60,7 +59,9 @@ class Result:
     def bytes(self) -> bytes:
         """The whole content; ZoneError when it is not what the catalog's checksum says."""
         content = self.catalog.read(self.path)
-        if self.checksum and checksum_of(content) != self.checksum:
+        digest = Digest()
+        digest.update(content)
+        if self.checksum and digest.text != self.checksum:
             raise _damaged(self.path)
         return content
 
@@ -139,6 +140,7 @@ def fetch(
     """
     target = os.path.join(os.path.abspath(directory), collection.rpartition("/")[2])
     wanted = {one.name: one for one in everything(catalog, collection)}
+    need_names(wanted)
     _refuse_links(target, wanted)
     empty = [name for name in (STDOUT_NAME, STDERR_NAME) if name not in wanted]
     kept = sorted(_looked_over(target, wanted, empty, force))
@@ -207,19 +209,11 @@ def _looked_over(target: str, wanted: Mapping[str, Result], empty: Iterable[str]
 def _is_same(file: str, result: Result) -> bool:
     if os.path.islink(file) or not os.path.isfile(file) or os.path.getsize(file) != result.size:
         return False
-    return bool(result.checksum) and _checksum_of_file(file) == result.checksum
+    return bool(result.checksum) and folders.checksum_of(file)[0] == result.checksum
 
 
 def _is_empty(file: str) -> bool:
     return not os.path.islink(file) and os.path.isfile(file) and os.path.getsize(file) == 0
-
-
-def _checksum_of_file(file: str) -> str:
-    digest = hashlib.sha256()
-    with open(file, "rb") as opened:
-        while block := opened.read(_BLOCK):
-            digest.update(block)
-    return checksum_text(digest.digest())
 
 
 def _check_room(target: str, needed: int) -> None:

@@ -73,14 +73,14 @@ def default_config_file() -> str:
     return os.path.join(_folder("config"), "config.json")
 
 
-def _folder(kind: str) -> str:
+def _folder(kind: str, platform: str = sys.platform) -> str:
     """The platform's folder for a person's configuration, or for what a program remembers."""
     home = os.path.expanduser("~")
-    if sys.platform == "darwin":
+    if platform == "darwin":
         return os.path.join(home, "Library", "Application Support", APPLICATION)
-    if os.name == "nt":
-        variable = "APPDATA" if kind == "config" else "LOCALAPPDATA"
-        return os.path.join(os.environ.get(variable) or home, APPLICATION)
+    if platform == "win32":
+        variable, usual = ("APPDATA", "Roaming") if kind == "config" else ("LOCALAPPDATA", "Local")
+        return os.path.join(os.environ.get(variable) or os.path.join(home, "AppData", usual), APPLICATION)
     variable, usual = ("XDG_CONFIG_HOME", ".config") if kind == "config" else ("XDG_STATE_HOME", ".local/state")
     named = os.environ.get(variable, "")
     return os.path.join(named if os.path.isabs(named) else os.path.join(home, usual), APPLICATION)

@@ -194,7 +194,7 @@ def _is_own(configuration: Configuration) -> bool:
     start one or leave files in its state directory."""
     if configuration.zone.kind == "embedded":
         return True
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, AttributeError):  # on Windows there is nobody to compare with
         return os.stat(configuration.worker.state_directory).st_uid == os.geteuid()
     return False
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from compute_to_data.configuration import ZoneSettings
 from compute_to_data.errors import Code, ConfigurationError, ZoneError, zone_error
 from compute_to_data.model import User
 from compute_to_data.ports import ClientCatalog, Storage
+
+if TYPE_CHECKING:
+    from compute_to_data.zones.embedded import EmbeddedZone
 
 
 def open_storage(settings: ZoneSettings) -> Storage:
@@ -16,9 +20,7 @@ def open_storage(settings: ZoneSettings) -> Storage:
     For ``irods``, the setting ``environment_file`` is the service account's.
     """
     if settings.kind == "embedded":
-        from compute_to_data.zones.embedded import EmbeddedZone
-
-        zone = EmbeddedZone(str(settings.settings["directory"]))
+        zone = embedded_zones()(str(settings.settings["directory"]))
         zone.sweep()  # what killed processes left half made in the vaults
         return zone.storage()
     if settings.kind == "irods":
@@ -34,9 +36,7 @@ def open_session(settings: ZoneSettings) -> ClientCatalog:
     says who it is (``name``, or ``name#zone`` of another zone), beside the ``directory``.
     """
     if settings.kind == "embedded":
-        from compute_to_data.zones.embedded import EmbeddedZone
-
-        zone = EmbeddedZone(str(settings.settings["directory"]))
+        zone = embedded_zones()(str(settings.settings["directory"]))
         name, _, of_zone = str(settings.settings["user"]).partition("#")
         return zone.session(User(name, of_zone or zone.name))
     if settings.kind == "irods":
@@ -49,9 +49,7 @@ def open_administration(settings: ZoneSettings) -> Storage:
     """A rodsadmin's own session as the service account has one, with the settings of
     :func:`open_session`. AccessDenied for anybody else."""
     if settings.kind == "embedded":
-        from compute_to_data.zones.embedded import EmbeddedZone
-
-        zone = EmbeddedZone(str(settings.settings["directory"]))
+        zone = embedded_zones()(str(settings.settings["directory"]))
         name = str(settings.settings["user"])
         if name not in (zone.admin.name, str(zone.admin)):
             raise _no_administrator(name)
@@ -64,6 +62,16 @@ def open_administration(settings: ZoneSettings) -> Storage:
 
 def _no_administrator(who: str) -> ZoneError:
     return zone_error(Code.CAT_INSUFFICIENT_PRIVILEGE_LEVEL, who, "only a rodsadmin may act on behalf of others")
+
+
+def embedded_zones() -> type[EmbeddedZone]:
+    """The class of embedded zones. ConfigurationError where this system lacks what they need."""
+    try:
+        from compute_to_data.zones.embedded import EmbeddedZone
+    except ModuleNotFoundError as error:
+        cause = f"the kind embedded needs Python's {error.name}, which this system does not have"
+        raise ConfigurationError("/zone/kind", cause, "Use it on Linux or macOS") from error
+    return EmbeddedZone
 
 
 def _irods() -> ModuleType:

@@ -12,12 +12,13 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, Final
 
-from compute_to_data.errors import AlreadyExists, Code, ZoneError, zone_error
+from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, ZoneError, zone_error
 
 Moved = Callable[[int], None]
 """Is told how many bytes have gone since it was last told."""
@@ -31,6 +32,17 @@ _BLOCK: Final = 1 << 20
 _STRIDE: Final = 1 << 24
 _NO_COPY_IN_THE_KERNEL: Final = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
 ENDING: Final = ".c2d-partial"
+_CAREFUL: Final = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+"""As far as the platform has them: where links are followed, they are looked for first."""
+_WINDOWS_ONLY: Final = frozenset('\\:*?"<>|')
+
+
+def need_names(paths: Iterable[str], platform: str = sys.platform) -> None:
+    """InvalidRequest for a relative path that cannot be one here, or leads out of its folder: a zone's
+    names may have backslashes and colons, which Windows takes for folders, drives and streams."""
+    for path in paths if platform == "win32" else ():
+        if _WINDOWS_ONLY & set(path) or any(part != part.rstrip(". ") for part in path.split("/")):
+            raise InvalidRequest(path, "cannot be the name of a file on Windows", "Fetch it on another system")
 
 
 class Digest:
@@ -72,8 +84,10 @@ class Source:
 def source(path: str) -> Iterator[Source]:
     """A regular file, open for reading. ZoneError -317000 for a link, a directory or a device;
     -310000 when it is not there; -510000 when it cannot be read."""
+    if not hasattr(os, "O_NOFOLLOW") and os.path.islink(path):
+        raise _unreadable(path, OSError(errno.ELOOP, ""))
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | _CAREFUL)
     except OSError as error:
         raise _unreadable(path, error) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -101,8 +115,7 @@ def arriving(path: str) -> Iterator[BinaryIO]:
         raise _in_the_way(path)
     partial = f"{_shortened(path)}.{secrets.token_hex(6)}{ENDING}"
     try:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(partial, flags, 0o666)
+        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | _CAREFUL, 0o666)
     except OSError as error:
         raise zone_error(Code.UNIX_FILE_OPEN_ERR, path, error.strerror or str(error)) from error
     try:
@@ -125,7 +138,7 @@ def _shortened(path: str) -> str:
 def _name(partial: str, path: str) -> None:
     """A second name, which unlike renaming replaces nothing; renaming where there are no links."""
     try:
-        os.link(partial, path, follow_symlinks=False)
+        os.link(partial, path, follow_symlinks=os.link not in os.supports_follow_symlinks)
     except FileExistsError as error:
         raise _in_the_way(path) from error
     except OSError as error:

@@ -102,3 +102,26 @@ def test_a_file_that_cannot_be_written_stays_as_it_was(home: Path) -> None:
     written(home / "not-a-folder", "x")
     with pytest.raises(ConfigurationError, match="cannot be written"):
         settings.write_private(str(home / "not-a-folder" / "session.json"), {})
+
+
+@pytest.mark.parametrize(
+    ("platform", "variables", "config", "state"),
+    [
+        ("linux", {}, ".config", ".local/state"),
+        ("linux", {"XDG_CONFIG_HOME": "/c", "XDG_STATE_HOME": "/s"}, "/c", "/s"),
+        ("linux", {"XDG_CONFIG_HOME": "relative"}, ".config", ".local/state"),  # as the specification says
+        ("freebsd14", {}, ".config", ".local/state"),
+        ("darwin", {"XDG_CONFIG_HOME": "/c"}, "Library/Application Support", "Library/Application Support"),
+        ("win32", {"APPDATA": "/r", "LOCALAPPDATA": "/l"}, "/r", "/l"),
+        ("win32", {}, "AppData/Roaming", "AppData/Local"),
+    ],
+)
+def test_each_platform_has_its_own_folders(
+    home: Path, monkeypatch: pytest.MonkeyPatch, platform: str, variables: dict[str, str], config: str, state: str
+) -> None:
+    for name in ("APPDATA", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert settings._folder("config", platform) == str(home / config / "compute-to-data")
+    assert settings._folder("state", platform) == str(home / state / "compute-to-data")

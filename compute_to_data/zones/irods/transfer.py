@@ -259,10 +259,18 @@ class _Fetching(_Streams):
             ask(connection, api_number["DATA_OBJ_LSEEK_AN"], opened(descriptor, offset=offset))
             block = ask(connection, api_number["DATA_OBJ_READ_AN"], opened(descriptor, length)).content
             self._need(len(block), length)
-            os.pwrite(self._target.fileno(), block, offset)
+            self._put(block, offset)
             self._take_in(block, offset)
             self._moved(length)
         ask(connection, api_number["DATA_OBJ_CLOSE_AN"], opened(descriptor))
+
+    def _put(self, block: bytes | bytearray, offset: int) -> None:
+        if hasattr(os, "pwrite"):
+            os.pwrite(self._target.fileno(), block, offset)
+            return
+        with self._turn:  # Windows
+            self._target.seek(offset)
+            self._target.write(block)
 
     def _take_in(self, block: bytes | bytearray, offset: int) -> None:
         """Into the checksum, in one's turn. Whoever has the earliest block never waits."""
