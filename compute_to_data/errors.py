@@ -101,7 +101,16 @@ def sentence(subject: str, cause: str, remedy: str = "") -> str:
 
 
 class ComputeToDataError(Exception):
-    """Base of all. ``code`` is the iRODS error code a rule returns for it."""
+    """Base of all. ``code`` is the iRODS error code a rule returns for it.
+
+    >>> try:
+    ...     raise NotFound("task 3f2a", "there is none of that id", "c2d list shows yours")
+    ... except ComputeToDataError as error:
+    ...     print(error, int(error.code), error.subject, sep="\\n")
+    task 3f2a: there is none of that id. c2d list shows yours.
+    -310000
+    task 3f2a
+    """
 
     code: Code = Code.SYS_INTERNAL_ERR
 

@@ -71,6 +71,14 @@ def as_task(
     unchanged: None, bool, int, float, str, and lists and dicts of these. InvalidRequest, when the
     function is defined, for one that needs more than itself: variables of its module or of a
     function around it. It imports what it needs in its body.
+
+    >>> @c2d.as_task(image=image)
+    ... def longest(text: str) -> str:
+    ...     return max(text.split(), key=len)
+    >>> longest("call me Ishmael")
+    'Ishmael'
+    >>> longest.__wrapped__("here, not as a task")
+    'here,'
     """
     settings = Settings(
         image, role, resource, (), environment, limits, output_collection=output_collection, python=python, reuse=reuse

@@ -49,7 +49,14 @@ def connect(config_file: str = "", session_file: str = "", *, project: str = "")
 
 
 class Session:
-    """``catalog`` is the person's own session with the zone, ``settings`` their own settings."""
+    """``catalog`` is the person's own session with the zone, ``settings`` their own settings.
+
+    >>> with c2d.connect() as session:
+    ...     print(session.user, session.project, session.absolute("a.txt"))
+    ...     print(session.catalog.read(session.absolute("a.txt")))
+    alice#tempZone /tempZone/home/alice /tempZone/home/alice/a.txt
+    b'axbxc\\n'
+    """
 
     def __init__(self, catalog: ClientCatalog, settings: Settings, session_file: str = "", project: str = "") -> None:
         self.catalog = catalog

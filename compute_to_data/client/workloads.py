@@ -62,7 +62,18 @@ class Downloaded:
 
 
 class WorkloadHandle:
-    """One workload, by its collection. Everything asks the zone anew."""
+    """One workload, by its collection. Everything asks the zone anew.
+
+    >>> with c2d.connect() as session:
+    ...     workload = session.start_workload(image, instances=2)
+    ...     tasks = [workload.create_task(["echo", word]) for word in ("one", "two")]
+    ...     print([task.wait().state.value for task in tasks])
+    ...     print(sorted(task.name for task in workload.tasks()))
+    ...     print(workload.stop(), workload.describe().state)
+    ['COMPLETED', 'COMPLETED']
+    ['echo one', 'echo two']
+    [] STOPPED
+    """
 
     def __init__(self, session: Session, collection: str) -> None:
         self.session = session

@@ -6,20 +6,18 @@ import doctest
 import json
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from support import reference
+from support.people import settings_of
 from support.reference import documented
-from support.site import HOME, TrialSite
+from support.site import BASE_IMAGE, HOME, TrialSite
 
+import compute_to_data
 from compute_to_data.cli.main import main
-from compute_to_data.client import datasets as datasets_module
-from compute_to_data.client import secrets as secrets_module
-from compute_to_data.client import session as session_module
-from compute_to_data.client import tasks as tasks_module
 from compute_to_data.errors import ReasonCode
 from compute_to_data.record import State
 
@@ -94,19 +92,45 @@ def test_each_json_has_the_members_that_are_documented(
     assert set(made) == documented("`c2d zone create`")
 
 
-@pytest.mark.parametrize(
-    "module",
-    [session_module, tasks_module, datasets_module, secrets_module],
-    ids=lambda module: module.__name__.rpartition(".")[2],
-)
-def test_the_examples_in_the_code_are_true(
-    site: TrialSite, own_files: Path, tmp_path: Path, module: ModuleType
-) -> None:
-    """On an embedded zone, as alice, who has a data object there and a folder here; somebody works."""
-    import compute_to_data
+def test_every_public_name_has_an_example() -> None:
+    for name in set(compute_to_data.__all__) - {"__version__"}:
+        found = doctest.DocTestFinder().find(getattr(compute_to_data, name), name)
+        assert any(one.examples for one in found), name
 
+
+EXAMPLES = ("client.session", "client.tasks", "client.functions", "client.datasets", "client.secrets", "errors")
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_in_the_code_are_true(site: TrialSite, own_files: Path, tmp_path: Path, name: str) -> None:
+    """On an embedded zone, as alice, who has a data object there and a folder here; somebody works."""
+    examples_are_true(site, tmp_path, name)
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("docker_answers")
+def test_the_examples_of_workloads_are_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As above, in real sandboxes."""
+    site = TrialSite(tmp_path, {"name": "docker"}, BASE_IMAGE)
+    (tmp_path / "config.json").write_text(json.dumps(settings_of(site, "alice")), encoding="utf-8")
+    monkeypatch.setenv("C2D_CONFIG_FILE", str(tmp_path / "config.json"))
+    monkeypatch.setenv("C2D_SESSION_FILE", str(tmp_path / "session.json"))
+    monkeypatch.delenv("C2D_PROJECT", raising=False)
+    examples_are_true(site, tmp_path, "client.workloads")
+
+
+def test_no_example_is_forgotten() -> None:
+    package = Path(compute_to_data.__file__).parent
+    with_examples = {path.relative_to(package) for path in package.rglob("*.py") if "    >>> " in path.read_text()}
+    known = {Path(*name.split(".")).with_suffix(".py") for name in (*EXAMPLES, "client.workloads")}
+    assert with_examples == known
+
+
+def examples_are_true(site: TrialSite, tmp_path: Path, name: str) -> None:
+    """Run a module's examples while somebody works."""
+    module = import_module(f"compute_to_data.{name}")
     site.alice.write(f"{HOME}/a.txt", b"axbxc\n")
-    names = {"c2d": compute_to_data, "connect": session_module.connect, "image": site.image}
+    names = {"c2d": compute_to_data, "connect": compute_to_data.connect, "image": site.image}
     names["folder"] = str(tmp_path / "folder")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "a.txt").write_text("a\n")
