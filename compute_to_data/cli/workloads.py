@@ -10,7 +10,13 @@ from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode
 from compute_to_data.cli.running import limit_arguments, limits, secret_argument, variable
 
-_TASK_COLUMNS = {"task_id": "TASK ID", "name": "CMD", "state": "STATUS", "created": "CREATED"}
+_TASK_COLUMNS = {
+    "task_id": "TASK ID",
+    "name": "CMD",
+    "collection": "OUTPUT ID",
+    "state": "STATUS",
+    "created": "CREATED",
+}
 
 
 def register(commands: Commands) -> None:

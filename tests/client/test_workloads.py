@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from compute_to_data.cli.exits import ExitCode
 from compute_to_data.cli.main import main
 from compute_to_data.errors import InvalidRequest, NotFound, Refused
 
+COLUMNS = ["TASK ID", "CMD", "OUTPUT ID", "STATUS", "CREATED"]
 IMAGE = "compute-to-data/base:bookworm"
 
 
@@ -48,7 +50,19 @@ def typed(session: c2d.Session, capfdbinary: pytest.CaptureFixture[bytes]) -> An
     return call
 
 
-def test_a_day_with_a_workload(typed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def said(session: c2d.Session, capfdbinary: pytest.CaptureFixture[bytes]) -> Any:
+    """Types a command line as alice: what it printed in a form."""
+
+    def call(form: str, *words: str) -> str:
+        capfdbinary.readouterr()
+        assert main(["--output", form, *words]) == 0
+        return capfdbinary.readouterr().out.decode()
+
+    return call
+
+
+def test_a_day_with_a_workload(typed: Any, said: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "measurements"
     (folder / "deep").mkdir(parents=True)
     (folder / "deep" / "a.txt").write_text("first\nsecond\n")
@@ -75,6 +89,15 @@ def test_a_day_with_a_workload(typed: Any, tmp_path: Path, monkeypatch: pytest.M
     assert [one["state"] for one in listed] == ["FAILED", *["COMPLETED"] * 3]
     assert typed("task", "describe", piped["task_id"][:8])[1]["state"] == "COMPLETED"
     assert set(listed[0]) == documented("`c2d task list`")
+    rows = said("raw", "task", "list", workload).splitlines()
+    assert rows[3].split("\t")[:4] == [
+        counted["task_id"],
+        "wc -l /input/deep/a.txt",
+        counted["collection"],
+        "COMPLETED",
+    ]
+    assert re.split(" {2,}", said("pretty", "task", "list", workload).splitlines()[0]) == COLUMNS
+    assert typed("fetch", rows[3].split("\t")[2], str(tmp_path / "by output"))[0] == ExitCode.DONE
     described = typed("workload", "describe", workload[:6])[1]
     assert set(described) == documented("`c2d workload describe`")
     assert described["tasks"] == {"COMPLETED": 3, "FAILED": 1}
