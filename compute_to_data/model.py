@@ -21,6 +21,10 @@ class User:
     def __str__(self) -> str:
         return f"{self.name}#{self.zone}"
 
+    def home_in(self, zone: str) -> str:
+        """The home collection that iRODS makes for the user in a zone."""
+        return f"/{zone}/home/{self.name if self.zone == zone else self}"
+
 
 class UserKind(str, Enum):
     """What a name in an access list stands for."""

@@ -144,6 +144,10 @@ class Catalog(Protocol):
 class ClientCatalog(Catalog, Protocol):
     """What only people's own programs ask of a session; an agent's has none of it."""
 
+    @property
+    def home(self) -> str:
+        """The user's home collection; its zone is the session's."""
+
     def bearing(
         self,
         attribute: str,

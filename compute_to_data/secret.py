@@ -22,8 +22,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 def collection_of(user: User, zone: str) -> str:
     """Where a user's secrets rest in a zone."""
-    home = user.name if user.zone == zone else str(user)
-    return f"/{zone}/home/{home}/{_FOLDER}"
+    return f"{user.home_in(zone)}/{_FOLDER}"
 
 
 def checked_name(name: str) -> str:

@@ -31,7 +31,7 @@ class Secret:
 
 def path_of(session: Session, name: str) -> str:
     """Where a secret of that name rests. InvalidRequest for what is no name of one."""
-    return secret.path_of(session.user, session.user.zone, name)
+    return secret.path_of(session.user, session.zone, name)
 
 
 def create(session: Session, name: str, value: bytes, *, force: bool = False) -> Secret:
@@ -85,7 +85,7 @@ def _others(session: Session, path: str) -> tuple[str, ...]:
 
 def _names(session: Session) -> tuple[str, ...]:
     try:
-        children = session.catalog.children(secret.collection_of(session.user, session.user.zone))
+        children = session.catalog.children(secret.collection_of(session.user, session.zone))
     except NotFound:
         return ()
     return tuple(name_of(child.logical_path) for child in children if isinstance(child, DataObject))

@@ -14,7 +14,7 @@ from compute_to_data.client import settings as settings_module
 from compute_to_data.client.settings import Settings
 from compute_to_data.configuration import Attributes, Configuration
 from compute_to_data.errors import AccessDenied, Code, InvalidRequest, NotFound, Refused
-from compute_to_data.model import Collection, EntityKind, User
+from compute_to_data.model import Collection, EntityKind, User, zone_of
 from compute_to_data.ports import ClientCatalog
 
 if TYPE_CHECKING:
@@ -72,8 +72,13 @@ class Session:
 
     @property
     def home(self) -> str:
-        """The person's home collection."""
-        return f"/{self.user.zone}/home/{self.user.name}"
+        """The person's home collection: ``irods_home`` where their environment names one."""
+        return self.catalog.home
+
+    @property
+    def zone(self) -> str:
+        """The zone they work in, which need not be the one they are from."""
+        return zone_of(self.home)
 
     @cached_property
     def site(self) -> Configuration | None:
@@ -104,10 +109,10 @@ class Session:
         found = self.catalog.find(EntityKind.RESOURCE, self.attributes.role)
         if not found:
             return Refused(
-                error.subject, "has no compute resource", "An administrator makes one: docs/administrators.md"
+                f"zone {self.zone}", "has no compute resource", "An administrator makes one: docs/administrators.md"
             )
         cause = f"no worker of {', '.join(sorted(found))} says what it would run"
-        return Refused(error.subject, cause, error.remedy)
+        return Refused(f"zone {self.zone}", cause, error.remedy)
 
     @property
     def attributes(self) -> Attributes:

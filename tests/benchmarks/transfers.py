@@ -140,8 +140,7 @@ def real(environment: str, folder: Path, rounds: int, wanted: dict[str, Path]) -
     """A real zone, beside the icommands."""
     zone = ZoneSettings("irods", {"environment_file": environment})
     catalog = open_session(zone)
-    home = f"/{catalog.user.zone}/home/{catalog.user.name}"
-    project = f"{home}/c2d-bench-{os.getpid()}"
+    project = f"{catalog.home}/c2d-bench-{os.getpid()}"
     catalog.create_collection(project)
     session = Session(catalog, Settings(zone, attributes=Attributes()), project=project)
     try:

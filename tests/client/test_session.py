@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+from support.people import settings_of
 from support.site import ALICE, COMPUTE, HOME, TrialSite, wait_until
 
 import compute_to_data as c2d
+from compute_to_data.client import secrets
 from compute_to_data.errors import AccessDenied, ConfigurationError, InvalidRequest, NotFound, Refused
 from compute_to_data.model import Entity, EntityKind
+from compute_to_data.zones.irods import accounts
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +26,45 @@ def test_a_session_is_its_users(site: TrialSite) -> None:
         assert (session.user, session.home) == (ALICE, HOME)
         assert session.configuration.images == site.configuration.images
         assert session.attributes == site.configuration.attributes
+
+
+def test_somebody_of_another_zone_is_at_home_here(site: TrialSite, own_files: Path) -> None:
+    """iRODS gives them ``/<this zone>/home/<name>#<their zone>``: results, datasets and secrets go there."""
+    alice = site.zone.add_user("alice", zone="otherZone")
+    site.zone.session(alice).write("/tempZone/home/alice#otherZone/a.txt", b"axbxc")
+    own_files.write_text(json.dumps(settings_of(site, "alice#otherZone")))
+    process = {"image": site.image, "exec": "/bin/sh", "argv": ["-c", "tr -d x < /inputs/a.txt > /outputs/b"]}
+    with site.working(), c2d.connect() as session:
+        assert (session.zone, session.home) == ("tempZone", "/tempZone/home/alice#otherZone")
+        secret = secrets.create(session, "TOKEN", b"hidden")
+        assert secret.data_object.startswith(f"{session.home}/.")
+        document = {"role": "CONTAINER", "inputs": [session.absolute("a.txt")], "process": process}
+        task = session.submit({**document, "secrets": ["TOKEN"]})
+        assert task.wait(30).state.value == "COMPLETED"
+        assert task.collection == f"{session.home}/c2d_results/{task.id}"
+        assert task.results()["b"].bytes() == b"abc"
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ({}, ""),
+        ({"irods_home": "/tempZone/home/alice#otherZone"}, "/tempZone/home/alice#otherZone"),
+        ({"irods_home": "/tempZone/projects/sea/"}, "/tempZone/projects/sea"),
+    ],
+)
+def test_an_irods_environment_may_name_the_home(tmp_path: Path, named: dict[str, str], expected: str) -> None:
+    file = tmp_path / "irods_environment.json"
+    file.write_text(json.dumps({"irods_user_name": "alice", "irods_zone_name": "otherZone", **named}))
+    assert accounts.home(str(file)) == expected
+
+
+@pytest.mark.parametrize("named", ["home", "/tempZone/../x", "//x", 7])
+def test_a_home_that_cannot_be_one_is_refused(tmp_path: Path, named: object) -> None:
+    file = tmp_path / "irods_environment.json"
+    file.write_text(json.dumps({"irods_home": named}))
+    with pytest.raises(ConfigurationError, match=r"irods_home: found .*, expected a logical path"):
+        accounts.home(str(file))
 
 
 def test_the_project_is_remembered(site: TrialSite, own_files: Path) -> None:

@@ -60,6 +60,10 @@ class EmbeddedSession:
     def user(self) -> User:
         return self._user
 
+    @property
+    def home(self) -> str:
+        return self._user.home_in(self._store.zone)
+
     def stat(self, logical_path: str) -> Collection | DataObject:
         with self._store.database.reading() as connection:
             node = nodes.see(connection, self._who(connection), logical_path, Code.USER_FILE_DOES_NOT_EXIST)

@@ -98,7 +98,7 @@ class EmbeddedZone:
         """
         with self._store.database.writing() as connection:
             actor = rights.find_principal(connection, user)
-            home = f"/{self.name}/home/{user.name if user.zone == self.name else user}"
+            home = user.home_in(self.name)
             node = nodes.find(connection, actor, home)
             if node is not None and actor.kind is not UserKind.RODSGROUP:
                 if len(nodes.subtree(connection, node.id)) > 1:

@@ -11,8 +11,9 @@ from irods.account import iRODSAccount
 from irods.exception import iRODSException
 from irods.session import NonAnonymousLoginWithoutPassword, iRODSSession
 
-from compute_to_data.errors import ConfigurationError
-from compute_to_data.model import User
+from compute_to_data.errors import ComputeToDataError, ConfigurationError
+from compute_to_data.model import User, zone_of
+from compute_to_data.zones.names import check_in_zone
 
 _REMEDY = "Run iinit as the service account, or name another environment file"
 LOG_IN = "Log in with: iinit"
@@ -42,9 +43,24 @@ def from_environment(environment_file: str) -> iRODSAccount:
     return session.pool.account
 
 
-def _password_file(environment_file: str) -> str:
+def home(environment_file: str) -> str:
+    """The ``irods_home`` of an environment that :func:`from_environment` could read, '' without one.
+    ConfigurationError for what is no collection."""
+    named = str(_document(environment_file).get("irods_home", "")).rstrip("/")
+    try:
+        return check_in_zone(named, zone_of(named)) if named else ""
+    except ComputeToDataError as error:
+        cause = f"irods_home: found {named!r}, expected a logical path"
+        raise ConfigurationError(environment_file, cause) from error
+
+
+def _document(environment_file: str) -> dict[str, Any]:
     with open(environment_file, encoding="utf-8") as file:
-        named = json.load(file).get("irods_authentication_file", "")
+        return dict(json.load(file))
+
+
+def _password_file(environment_file: str) -> str:
+    named = _document(environment_file).get("irods_authentication_file", "")
     beside = os.path.join(os.path.dirname(environment_file), ".irodsA")
     at_home = os.path.expanduser("~/.irods/.irodsA")
     chosen: str = named or os.environ.get("IRODS_AUTHENTICATION_FILE", "")

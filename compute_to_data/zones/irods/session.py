@@ -24,6 +24,7 @@ from compute_to_data.model import (
     Resource,
     User,
     UserKind,
+    zone_of,
 )
 from compute_to_data.zones.irods import accounts, avus, contents, lookup, registration, replication, transfer, tree
 from compute_to_data.zones.irods.connections import CALL_SECONDS, Connections
@@ -45,13 +46,14 @@ class IrodsSession:
     """A :class:`~compute_to_data.ports.Catalog`; threads may share it.
 
     ``by_service``: the service account opened it, on behalf of the user or for itself, and it
-    may register files.
+    may register files. ``home``: the home collection, where that is not the usual one.
     """
 
-    def __init__(self, connections: Connections, user: User, by_service: bool = False) -> None:
+    def __init__(self, connections: Connections, user: User, by_service: bool = False, home: str = "") -> None:
         self._connections = connections
         self._user = user
         self._by_service = by_service
+        self._home = home or user.home_in(connections.account.proxy_zone)
 
     def _ask(self, subject: str, use: Callable[..., Result], *rest: Any) -> Result:
         """A question, which may be put twice."""
@@ -71,7 +73,11 @@ class IrodsSession:
             raise translated(error, subject) from error
 
     def _zone_path(self, logical_path: str) -> str:
-        return check_in_zone(logical_path, self._connections.account.proxy_zone)
+        return check_in_zone(logical_path, zone_of(self._home))
+
+    @property
+    def home(self) -> str:
+        return self._home
 
     @classmethod
     def open(cls, environment_file: str) -> IrodsSession:
@@ -80,11 +86,12 @@ class IrodsSession:
         (-305000) without a server."""
         try:
             account = accounts.from_environment(environment_file)
+            home = accounts.home(environment_file)
         except ConfigurationError as error:
             cause = f"{error.subject}: {error.cause}"
             raise zone_error(Code.CAT_INVALID_AUTHENTICATION, "not logged in", cause, accounts.LOG_IN) from error
         user = User(account.client_user, account.client_zone)
-        session = cls(Connections(account, str(user), KEPT_BY_A_PERSON), user)
+        session = cls(Connections(account, str(user), KEPT_BY_A_PERSON), user, home=home)
         try:
             session._ask(str(user), lambda connection: None)
         except (AccessDenied, NotFound) as error:
@@ -189,7 +196,7 @@ class IrodsSession:
     def _need_access_of_their_own(self, entity: Entity) -> None:
         """iRODS's atomic call looks at the user's name and not at the zone: somebody from elsewhere
         would have the rights of a local user of that name."""
-        if self._user.zone == self._connections.account.proxy_zone:
+        if self._user.zone == zone_of(self._home):
             return
         in_tree = entity.kind in (EntityKind.DATA_OBJECT, EntityKind.COLLECTION)
         if in_tree and Access.NULL < self.access(entity.name) < Access.MODIFY_OBJECT:
