@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
@@ -19,8 +20,12 @@ if TYPE_CHECKING:
     from compute_to_data.client.results import Fetched
     from compute_to_data.client.tasks import TaskHandle
 
-_MOVES_THE_CURSOR = re.compile(r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f]")
-"""Control characters and escapes but tabs, line ends and colours."""
+_MOVES_THE_CURSOR = re.compile(
+    r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+)
+"""Control characters and escapes but tabs, line ends and colours; those that turn text around, too."""
+_ERASES_THE_LINE = re.compile(r"\x1b\[[012]?K")
+"""Beside ``\\r`` in progress bars; what is written over is erased anyway."""
 
 
 def register(commands: Commands) -> None:
@@ -54,32 +59,50 @@ def _open_arguments(parser: ArgumentParser) -> None:
 
 
 class Speaker:
-    """A program's words, on the streams it wrote them to."""
+    """A program's words, on the streams it wrote them to; ``only``: all on that one."""
 
-    def __init__(self, call: Call) -> None:
-        self._json = call.out.form == "json"
+    def __init__(self, *, as_json: bool = False, only: str = "") -> None:
+        self._json = as_json
+        self._only = only
+        self._shown: dict[str, Shown] = {}
 
     def hear(self, stream: str, said: bytes) -> None:
-        """Pass words on; as JSON, one object a piece."""
+        """Pass words on as they are; as JSON, one object a piece; on a terminal, harmless."""
+        target = sys.stderr if (self._only or stream) == "stderr" else sys.stdout
+        target.flush()
         if self._json:
-            text = json.dumps({"stream": stream, "text": said.decode("utf-8", "replace")})
-            sys.stdout.write(text + "\n")
-            sys.stdout.flush()
-            return
-        speak(said, stream)
+            target.write(json.dumps({"stream": stream, "text": said.decode("utf-8", "replace")}) + "\n")
+        elif target.isatty():
+            target.write(self._shown.setdefault(stream, Shown()).text(said))
+        elif hasattr(target, "buffer"):
+            target.buffer.write(said)
+        else:
+            target.write(said.decode("utf-8", "replace"))
+        target.flush()
 
 
-def speak(said: bytes, stream: str) -> None:
-    """Write a program's words as they are; on a terminal, without what could move its cursor."""
-    target = sys.stdout if stream == "stdout" else sys.stderr
-    target.flush()
-    if target.isatty():
-        target.write(_MOVES_THE_CURSOR.sub("\N{REPLACEMENT CHARACTER}", said.decode("utf-8", "replace")))
-    elif hasattr(target, "buffer"):
-        target.buffer.write(said)
-    else:
-        target.write(said.decode("utf-8", "replace"))
-    target.flush()
+class Shown:
+    """One stream as a terminal is shown it. A line that the program writes over again, as a progress
+    bar does with ``\\r``, is its last state; nothing but colours does anything else to the terminal."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held = ""
+
+    def text(self, said: bytes) -> str:
+        """What to write for the program's next bytes."""
+        *ended, last = (self._held + self._decoder.decode(said)).split("\n")
+        shown = last.rstrip("\r")
+        self._held = "\r" if shown != last else ""  # what comes next tells whether the line ends or begins again
+        lines = [*(line.rstrip("\r") for line in ended), shown]
+        return "\n".join(map(_last_state, lines))
+
+
+def _last_state(line: str) -> str:
+    """What a line, or what was added to one, comes to."""
+    _, again, state = line.rpartition("\r")
+    harmless = _MOVES_THE_CURSOR.sub("\N{REPLACEMENT CHARACTER}", _ERASES_THE_LINE.sub("", state))
+    return f"\r\x1b[K{harmless}" if again else harmless
 
 
 def _logs(call: Call) -> int:
@@ -87,7 +110,7 @@ def _logs(call: Call) -> int:
 
     task = found(call, call.options.task)
     if call.options.follow:
-        state = logs.follow(task, Speaker(call).hear)
+        state = logs.follow(task, Speaker(as_json=call.out.form == "json").hear)
         call.out.note(f"task {task.id} {told(task.status())}")
         return of_reason(task.status().reason_code) if state.value != "COMPLETED" else ExitCode.DONE
     said = logs.read(task)
@@ -95,8 +118,9 @@ def _logs(call: Call) -> int:
         texts = {name: getattr(said, name).decode("utf-8", "replace") for name in ("stdout", "stderr")}
         call.out.result({"task_id": task.id, **texts})
         return 0
-    speak(said.stdout, "stdout")
-    speak(said.stderr, "stderr")
+    speaker = Speaker()
+    speaker.hear("stdout", said.stdout)
+    speaker.hear("stderr", said.stderr)
     return 0
 
 

@@ -93,12 +93,14 @@ def _bytes(text: str) -> int:
 
 
 def _run(call: Call) -> int:
+    from compute_to_data.cli.results import Speaker
     from compute_to_data.client import logs
 
+    speaker = Speaker(only="stderr" if call.out.form == "json" else "")  # stdout is for the one document
     task = call.session.submit(request(call))
     call.out.note(f"task {task.id}")
     try:
-        logs.follow(task, _hear(call), _teller(call, task))
+        logs.follow(task, speaker.hear, _teller(call, task))
     except KeyboardInterrupt:
         return _interrupted(call, task)
     status = task.status()
@@ -106,14 +108,6 @@ def _run(call: Call) -> int:
     if call.out.form == "json":
         call.out.result(status.document())
     return of_reason(status.reason_code)
-
-
-def _hear(call: Call) -> Any:
-    from compute_to_data.cli.results import speak
-
-    if call.out.form == "json":  # stdout is for the one document
-        return lambda stream, said: speak(said, "stderr")
-    return lambda stream, said: speak(said, stream)
 
 
 def _teller(call: Call, task: TaskHandle) -> Callable[[State], None]:

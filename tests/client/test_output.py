@@ -7,12 +7,15 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.site import HOME, TrialSite
 
 from compute_to_data.cli.output import Output
+from compute_to_data.cli.results import Shown, Speaker
 
 
 class Terminal(io.StringIO):
@@ -74,3 +77,46 @@ def test_a_terminal_that_knows_few_characters_gets_all_names(site: TrialSite, ow
         said[form] = done.stdout
     assert "gr\\xf6\\xdfe" in said["pretty"]
     assert f"{HOME}/größe" in [one["project"] for one in json.loads(said["json"])]
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (["plain\n", "lines\n"], "plain\nlines\n"),
+        (["10%\r50%\r100%\ndone\n"], "\r\x1b[K100%\ndone\n"),
+        (["10%\r", "50%\r", "100%\r\n"], "10%\r\x1b[K50%\r\x1b[K100%\n"),
+        (["\r 3%", "\r 9%", "\n"], "\r\x1b[K 3%\r\x1b[K 9%\n"),
+        (["kept\r", "\n"], "kept\n"),
+        (["a dos line\r\n"], "a dos line\n"),
+        (["half\r\x1b[Kwhole"], "\r\x1b[Kwhole"),
+        (["\x1b[31mred\x1b[0m"], "\x1b[31mred\x1b[0m"),
+        (["\x1b[2J\x1b]0;title\x07\x9b1A\b"], "\ufffd[2J\ufffd]0;title\ufffd\ufffd1A\ufffd"),
+        (["\u202egnp.exe"], "\ufffdgnp.exe"),
+        (["gr\u00f6", "\u00dfe"], "gr\u00f6\u00dfe"),
+    ],
+)
+def test_a_terminal_shows_the_last_state_of_a_line_and_nothing_harmful(said: list[str], shown: str) -> None:
+    stream = Shown()
+    assert "".join(stream.text(one.encode()) for one in said) == shown
+
+
+def test_a_character_in_two_pieces_is_one() -> None:
+    stream = Shown()
+    assert [stream.text(bytes([one])) for one in "\u00f6".encode()] == ["", "\u00f6"]
+
+
+def test_lines_without_an_end_take_no_long() -> None:
+    for hostile in (b"\r" * 1_000_000, b"x" * 1_000_000, b"x\r" * 500_000, b"\x1b[" * 500_000):
+        began = time.process_time()
+        Shown().text(hostile)
+        assert time.process_time() - began < 2
+
+
+def test_a_pipe_gets_the_programs_very_bytes(monkeypatch: pytest.MonkeyPatch, capfdbinary: Any) -> None:
+    said = b"10%\r50%\r\n\x1b[2J\xff\x00"
+    Speaker().hear("stdout", said)
+    assert capfdbinary.readouterr().out == said
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    Speaker().hear("stdout", said)
+    assert terminal.getvalue() == "\r\x1b[K50%\n\ufffd[2J\ufffd\ufffd"
