@@ -15,7 +15,7 @@ from typing import Any
 from compute_to_data import __version__
 from compute_to_data.configuration import Attributes
 from compute_to_data.documents import request
-from compute_to_data.model import Avu, User, name_of
+from compute_to_data.model import Avu, User
 from compute_to_data.outputs import OutputFile
 from compute_to_data.ports import Exit, Image
 from compute_to_data.record import timestamp
@@ -65,7 +65,7 @@ _CHANGES_NO_RESULT = frozenset({"name", "role", "resource", "inputs", "output_co
 
 def fingerprint(task: Task, role: str, inputs: Iterable[tuple[str, str]]) -> str:
     """What must be the same for two tasks of one image to compute the same: a SHA-256 in hex over
-    role, the inputs' names and checksums, and all of the request but its name, places, limits and
+    role, where each input is seen and its checksum, and all of the request but its name, places, limits and
     metadata.
 
     '' when a checksum is unknown, and for a task of a workload, which sees more than its inputs.
@@ -112,9 +112,7 @@ def avus(attributes: Attributes, outcome: Outcome) -> tuple[Avu, ...]:
     facts += [fact("command", _shortened(written(one)), str(index)) for index, one in enumerate(outcome.commands)]
     if outcome.task.name:
         facts.append(fact("name", outcome.task.name))
-    identity = fingerprint(
-        outcome.task, outcome.role, ((name_of(one.data_object.logical_path), one.checksum) for one in outcome.inputs)
-    )
+    identity = fingerprint(outcome.task, outcome.role, ((one.target, one.checksum) for one in outcome.inputs))
     if identity:
         facts.append(fact("fingerprint", identity))
     facts.append(fact("outputs_digest", outputs_digest((one.relative, one.checksum) for one in outcome.outputs)))

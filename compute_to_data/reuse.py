@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from compute_to_data import crate, provenance
+from compute_to_data import crate, provenance, staging
 from compute_to_data.configuration import Configuration
 from compute_to_data.errors import AccessDenied, NotFound, Refused, ZoneError
 from compute_to_data.model import (
@@ -21,7 +21,6 @@ from compute_to_data.model import (
     Entity,
     EntityKind,
     ReplicaStatus,
-    name_of,
 )
 from compute_to_data.ports import Catalog, Image
 from compute_to_data.record import State, TaskRecord
@@ -52,7 +51,8 @@ def find(
     """
     if any(reference.kind is InputKind.NEXT_OF for reference in task.inputs):
         return None
-    named = ((name_of(one.logical_path), _checksum(catalog, one)) for one in inputs)
+    places = staging.targets(inputs, task.inputs)
+    named = ((place, _checksum(catalog, one)) for place, one in zip(places, inputs))
     identity = provenance.fingerprint(task, role, named)
     if not identity:
         return None

@@ -1,6 +1,6 @@
 """Bringing inputs to the compute resource: used where they lie, replicated only when they must.
 
-Also which data objects a request means: one, all of a collection, or the next one that no task
+Also which data objects a request means: one, all below a collection, or the next one that no task
 has claimed.
 """
 
@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import random
 import stat
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 
 from compute_to_data.errors import Code, EngineError, InvalidRequest, Refused, zone_error
 from compute_to_data.model import (
@@ -27,7 +29,7 @@ from compute_to_data.model import (
     Replica,
     ReplicaStatus,
     Resource,
-    name_of,
+    parent_of,
 )
 from compute_to_data.ports import Catalog, Mount
 from compute_to_data.record import require
@@ -65,9 +67,9 @@ def resolve(catalog: Catalog, references: Sequence[InputReference]) -> tuple[Dat
         if reference.kind is InputKind.OBJECT:
             found.append(_readable(catalog, reference.logical_path))
         elif reference.kind is InputKind.COLLECTION:
-            members = _members(catalog, reference.logical_path)
-            _bound(reference.logical_path, len(found) + len(members))
-            found.extend(_readable(catalog, member.logical_path) for member in members)
+            room = MOST_INPUTS - len(found)
+            found.extend(islice(tree(catalog, reference.logical_path, most_collections=MOST_INPUTS), room + 1))
+            _bound(reference.logical_path, len(found))
     return tuple(found)
 
 
@@ -85,7 +87,7 @@ def _readable(catalog: Catalog, logical_path: str) -> DataObject:
         raise InvalidRequest(
             logical_path,
             "is a collection, expected a data object",
-            'Write {"collection": ...} to take all its data objects',
+            'Write {"collection": ...} to take all that is in it',
         )
     return found
 
@@ -97,18 +99,24 @@ def _members(catalog: Catalog, collection: str) -> list[DataObject]:
     return [child for child in catalog.children(collection) if isinstance(child, DataObject)]
 
 
-def tree(catalog: Catalog, collection: str) -> Iterator[DataObject]:
-    """All data objects below a collection, at any depth, each of which the user may read.
+def tree(catalog: Catalog, collection: str, most_collections: int = sys.maxsize) -> Iterator[DataObject]:
+    """All data objects below a collection, at any depth, each of which the user may read; those
+    directly in it first, by name.
 
-    AccessDenied for one that they see and may not read; InvalidRequest for no collection.
+    AccessDenied for one that they see and may not read; InvalidRequest for no collection, or one
+    with more than ``most_collections`` below it.
     """
     if not isinstance(catalog.stat(collection), Collection):
         raise InvalidRequest(collection, "is a data object, expected a collection")
-    pile = [collection]
+    pile, collections = [collection], 0
     while pile:
         for child in catalog.children(pile.pop()):
             if isinstance(child, Collection):
                 pile.append(child.logical_path)
+                collections += 1
+                if collections > most_collections:
+                    cause = f"has more than {most_collections} collections below it"
+                    raise InvalidRequest(collection, cause, "Process them in several tasks")
             else:
                 require(catalog, child.logical_path, Access.READ_OBJECT, "to use it as input")
                 yield child
@@ -183,19 +191,27 @@ def unclaim(catalog: Catalog, collection: str, mine: Avu) -> None:
         catalog.annotate(entity, remove=[mine])
 
 
-def targets(data_objects: Iterable[DataObject]) -> tuple[str, ...]:
-    """Where a job sees each input: ``/inputs/<name>``. InvalidRequest when two share a name."""
+def targets(data_objects: Iterable[DataObject], references: Sequence[InputReference]) -> tuple[str, ...]:
+    """Where a job sees each input of a task's ``references``: ``/inputs/<name>``, and what lies in a
+    collection's own collections in directories as there. InvalidRequest when two would be one."""
+    collections = [one.logical_path for one in references if one.kind is InputKind.COLLECTION]
     seen: dict[str, str] = {}
     for data_object in data_objects:
-        name = name_of(data_object.logical_path)
+        logical_path = data_object.logical_path
+        above = next((one for one in collections if logical_path.startswith(f"{one}/")), parent_of(logical_path))
+        name = logical_path[len(above) + 1 :]
         if name in seen:
-            raise InvalidRequest(
-                data_object.logical_path,
-                f"has the same name as {seen[name]}, and both would be {INPUTS}/{name}",
-                "Rename one, or process them in two tasks",
-            )
-        seen[name] = data_object.logical_path
+            raise _twice(logical_path, f"has the same name as {seen[name]}, and both would be {INPUTS}/{name}")
+        seen[name] = logical_path
+    for name in seen:
+        for place in (name[:end] for end, letter in enumerate(name) if letter == "/"):
+            if place in seen:
+                raise _twice(seen[place], f"and the collection of {seen[name]} would both be {INPUTS}/{place}")
     return tuple(f"{INPUTS}/{name}" for name in seen)
+
+
+def _twice(logical_path: str, cause: str) -> InvalidRequest:
+    return InvalidRequest(logical_path, cause, "Rename one, or process them in two tasks")
 
 
 def usable_replica(data_object: DataObject, resource: Resource) -> Replica | None:

@@ -136,7 +136,7 @@ def image_refused(image: str) -> Refused:
 def _authorise(catalog: Catalog, configuration: Configuration, task: Task) -> Any:
     """The inputs known so far, after asking for every access the task will need."""
     inputs = staging.resolve(catalog, task.inputs)
-    staging.targets(inputs)
+    staging.targets(inputs, task.inputs)
     for reference in task.inputs:
         if reference.kind is InputKind.NEXT_OF:
             claim = configuration.attributes.claim
@@ -243,12 +243,23 @@ def again(catalog: Catalog, attributes: Attributes, collection: str) -> dict[str
     return request.document(task)
 
 
+def _need_same(record: TaskRecord, collection: str, used: set[str]) -> None:
+    """NotFound unless the collection holds what it held when the task ran."""
+    different = used ^ {one.logical_path for one in staging.tree(record.catalog, collection)}
+    if different:
+        cause = f"does not hold what it did when task {record.task_id} ran: {min(different)} has come or gone"
+        raise NotFound(collection, cause, "Name what is meant in a new request")
+
+
 def _pinned(record: TaskRecord, reference: InputReference, used: Sequence[str]) -> list[InputReference]:
     """The data objects that a reference meant when the task ran."""
     if reference.kind is InputKind.OBJECT:
         return [reference]
     if reference.kind is InputKind.COLLECTION:
-        meant = [one for one in used if parent_of(one) == reference.logical_path]
+        meant = [one for one in used if one.startswith(f"{reference.logical_path}/")]
+        if any(parent_of(one) != reference.logical_path for one in meant):
+            _need_same(record, reference.logical_path, set(meant))
+            return [reference]  # which alone says where each is seen
     else:
         meant = list(
             record.catalog.find(

@@ -29,7 +29,7 @@ class InputKind(str, Enum):
 
 @dataclass(frozen=True)
 class InputReference:
-    """One data object; all data objects directly in a collection; or the first data object
+    """One data object; all data objects below a collection; or the first data object
     of a collection that no task has claimed yet (it is claimed by this one)."""
 
     kind: InputKind

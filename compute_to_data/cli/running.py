@@ -40,7 +40,7 @@ def _arguments(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="PATH",
-        help="a data object, a collection or a dataset (d-...); repeat for more",
+        help="a data object, or a collection or dataset (d-...) with all that is in it; repeat for more",
     )
     parser.add_argument(
         "--output", dest="into", default="", metavar="COLLECTION", help="where results go; made if need be"

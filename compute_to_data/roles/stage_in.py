@@ -38,7 +38,7 @@ def authorise(execution: Execution) -> tuple[DataObject, ...]:
         found.append(staging.claim_next(bench.catalog, collection, Avu(claim, record.task_id, record.place)))
     for data_object in found:
         require(bench.catalog, data_object.logical_path, needed.inputs, "to use it as input")
-    staging.targets(found)
+    staging.targets(found, task.inputs)
     return tuple(found)
 
 
@@ -76,7 +76,8 @@ def stage_in(execution: Execution, inputs: Sequence[DataObject]) -> None:
     """Make sure that each input has a good replica on the resource; make it only when it has none."""
     began = time.monotonic()
     execution.staged = tuple(
-        _staged(execution, data_object, target) for data_object, target in zip(inputs, staging.targets(inputs))
+        _staged(execution, data_object, target)
+        for data_object, target in zip(inputs, staging.targets(inputs, execution.task.inputs))
     )
     execution.stage_in_seconds = time.monotonic() - began
 
