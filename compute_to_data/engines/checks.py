@@ -88,7 +88,7 @@ def settings(engine: str, given: Mapping[str, Any], known: Mapping[str, type]) -
             raise ConfigurationError(
                 f"/engine/settings/{key}",
                 f"the {engine} engine has no such setting",
-                f"its settings are: {', '.join(sorted(known))}",
+                f"Its settings are: {', '.join(sorted(known))}",
             )
         wanted = known[key]
         accepted = (int, float) if wanted is float else wanted

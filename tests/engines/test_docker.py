@@ -197,7 +197,7 @@ class TestFailures:
     def test_a_failed_start_leaves_nothing(self, docker_bench: Bench) -> None:
         engine = DockerEngine({"init": False}, "/nonexistent")
         job = docker_bench.job("no-such-program")
-        with pytest.raises(EngineError, match=r"no such program .* name a program"):
+        with pytest.raises(EngineError, match=r"no such program .* Name a program"):
             engine.start(job)
         assert engine.jobs(job.resource) == ()
         assert engine.started(job.task_id) is None
@@ -291,7 +291,7 @@ class TestConnection:
             lambda: engine.remove("a"),
         )
         for call in calls:
-            with pytest.raises(EngineError, match=r"daemon does not answer .* start it"):
+            with pytest.raises(EngineError, match=r"daemon does not answer .* Start it"):
                 call()
 
     def test_a_socket_that_is_not_ours(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,7 @@ class DockerEngine:
             try:
                 found = self._docker().inspect_image(asked)  # type: ignore[no-untyped-call]
             except NotFound as error:
-                remedy = f"load or build it on this host: docker pull {image}"
+                remedy = f"Load or build it on this host: docker pull {image}"
                 raise ImageMissing(f"image {image}", "the engine does not hold it", remedy) from error
             self._volumes[found["Id"]] = images.volumes(found)
             return images.image(image, found)
@@ -148,7 +148,7 @@ class DockerEngine:
                     raise
             state = self._inspect(task_id)["State"]
             if state["StartedAt"] == _NEVER:
-                raise EngineOutOfReach(f"task {task_id}", "its container was never started", "start the job again")
+                raise EngineOutOfReach(f"task {task_id}", "its container was never started", "Start the job again")
             if state["Running"]:
                 return None
             return Exit(

@@ -20,37 +20,37 @@ _KNOWN: tuple[tuple[str, type[EngineError], str, str], ...] = (
         r"containerd\.sock|transport is closing|error reading from server",
         EngineOutOfReach,
         "the Docker daemon has lost its containerd",
-        "see whether both run",
+        "See whether both run",
     ),
     (
         r"executable file not found|no such file or directory: unknown",
         EngineError,
         "the image has no such program as the command names",
-        "name a program of the image, by its full path or one found on the image's PATH",
+        "Name a program of the image, by its full path or one found on the image's PATH",
     ),
     (
         r"permission denied: unknown",
         EngineError,
         "the program that the command names cannot be executed",
-        "make it executable in the image",
+        "Make it executable in the image",
     ),
     (
         r"bind source path does not exist",
         EngineError,
         "an input or the outputs directory is gone",
-        "the engine must run on the host that holds the vault",
+        "The engine must run on the host that holds the vault",
     ),
     (
         r"[Uu]nknown runtime|unknown or invalid runtime",
         EngineError,
         "Docker does not know the configured runtime",
-        "install it, or take 'runtime' out of the engine's settings",
+        "Install it, or take 'runtime' out of the engine's settings",
     ),
     (
         r"docker-init|exec: \"/sbin/docker-init\"",
         EngineError,
         "Docker finds no init program",
-        "install docker-init, or set 'init' to false",
+        "Install docker-init, or set 'init' to false",
     ),
 )
 
@@ -84,17 +84,17 @@ def explained(subject: str, error: Exception) -> EngineError:
                 return kind(subject, f"{cause} ({text})", remedy)
         return EngineError(subject, f"Docker refused: {text}")
     if timed_out(error):
-        return EngineOutOfReach(subject, "Docker did not answer in time", "see its load, or raise 'timeout_seconds'")
+        return EngineOutOfReach(subject, "Docker did not answer in time", "See its load, or raise 'timeout_seconds'")
     if _comes_from(error, PermissionError):
-        remedy = "let the worker's account use it: on most hosts, put it in the group 'docker'"
+        remedy = "Let the worker's account use it: on most hosts, put it in the group 'docker'"
         return EngineOutOfReach(subject, "the Docker daemon's socket may not be used by this account", remedy)
     if isinstance(error, _NONSENSE):
         cause = f"what answers at the Docker daemon's socket makes no sense ({type(error).__name__}: {error})"
-        return EngineOutOfReach(subject, cause, "see what listens there: 'socket' in the engine's settings")
+        return EngineOutOfReach(subject, cause, "See what listens there: 'socket' in the engine's settings")
     return EngineOutOfReach(
         subject,
         f"the Docker daemon does not answer ({error})",
-        "start it, or name its socket in the engine's settings",
+        "Start it, or name its socket in the engine's settings",
     )
 
 

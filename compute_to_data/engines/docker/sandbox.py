@@ -178,6 +178,6 @@ def working_directory(job: Job) -> str:
         raise EngineError(
             f"working directory {job.working_directory!r}",
             "a job starts in /outputs, in /tmp or in a directory of its image",
-            "name one of these and change directory in the program",
+            "Name one of these and change directory in the program",
         )
     return directory
