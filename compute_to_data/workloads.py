@@ -7,6 +7,7 @@ until it has a task.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -205,8 +206,9 @@ def stop(catalog: Catalog, attributes: Attributes, collection: str) -> tuple[str
     record.declare(WorkloadState.STOPPED)
     unfinished = []
     for task in tasks(catalog, attributes, collection):
-        state = TaskRecord(catalog, attributes, task, workload.resource).state()
-        if state is not None and not state.is_final:
-            catalog.annotate(Entity(EntityKind.COLLECTION, task), add=[wish])
-            unfinished.append(task)
+        with contextlib.suppress(NotFound):  # somebody has just removed it
+            state = TaskRecord(catalog, attributes, task, workload.resource).state()
+            if state is not None and not state.is_final:
+                catalog.annotate(Entity(EntityKind.COLLECTION, task), add=[wish])
+                unfinished.append(task)
     return tuple(unfinished)
