@@ -90,7 +90,9 @@ def test_workers_that_are_killed_at_random(docker_answers: None, tmp_path: Path)
     kills = 0
     while unfinished() > 5 and kills < 12:
         worker = _worker(site)
-        time.sleep(chance.uniform(0.6, 1.6))  # the random instant is what is tested, not waited for
+        if kills % 2:  # however long starting takes here, and dying in it; some do get to work
+            wait_until(presence.ResourceLock(site.configuration, "tempZone", COMPUTE).is_held, "a worker to serve")
+        time.sleep(chance.uniform(0.3, 1.3))  # the random instant is what is tested, not waited for
         worker.kill()
         worker.wait()
         kills += 1
