@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.faults import Troubled
 from support.site import ALICE, BOB, COMPUTE, HOME, WAITS, TrialSite, wait_until
 
 from compute_to_data import submission, tending, workloads
@@ -140,6 +141,21 @@ def test_a_task_that_begins_while_its_workload_is_being_stopped_is_cancelled(our
     assert (facts["state"], facts["reason_code"]) == ("CANCELLED", "cancelled")
     assert f"its workload {workload.workload_id} was stopped" in facts["reason"]
     assert set(ours.site.contents(queued.collection)) == {"task.json"}
+
+
+def test_stopping_goes_on_past_a_task_that_somebody_removes(ours: Workloads) -> None:
+    """Between finding the tasks and asking for each one's state."""
+    workload = ours.start()
+    first, last = ours.task(workload, "true"), ours.task(workload, "true")
+
+    def found(find: Any, *args: Any, **more: Any) -> Any:
+        tasks = find(*args, **more)
+        ours.site.alice.remove(first.collection, recursive=True)
+        return tasks
+
+    catalog = Troubled(ours.site.alice, find=found)
+    assert workloads.stop(catalog, ours.attributes, workload.collection) == (last.collection,)  # type: ignore[arg-type]
+    assert "cancel" in ours.site.record(last).facts()
 
 
 def test_sandboxes_without_work_go(ours: Workloads, monkeypatch: pytest.MonkeyPatch) -> None:
