@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.site import COMPUTE, HOME, TrialSite, wait_until
+from support.site import COMPUTE, HOME, PATIENCE, TrialSite, wait_until
 
 from compute_to_data import presence
 from compute_to_data.model import DataObject
@@ -50,7 +50,7 @@ def test_tasks_survive_workers_that_are_killed_at_random(docker_site: TrialSite)
         return sum(not (site.record(one).state() or State.QUEUED).is_final for one in submitted)
 
     kills = 0
-    while unfinished() > 3 and kills < 30:
+    while unfinished() > 3 and kills < 12:
         worker = _worker(site)
         if kills % 2:  # however long starting takes here, and dying in it; some do get to work
             wait_until(presence.ResourceLock(site.configuration, "tempZone", COMPUTE).is_held, "a worker to serve")
@@ -60,7 +60,7 @@ def test_tasks_survive_workers_that_are_killed_at_random(docker_site: TrialSite)
         kills += 1
     worker = _worker(site)
     wait_until(presence.ResourceLock(site.configuration, "tempZone", COMPUTE).is_held, "the last worker to serve")
-    wait_until(lambda: unfinished() == 0, f"{TASKS} tasks after {kills} kills")
+    wait_until(lambda: unfinished() == 0, f"{TASKS} tasks after {kills} kills", 4 * PATIENCE)
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(30) == 0
 
