@@ -24,8 +24,8 @@ from compute_to_data.errors import ComputeToDataError
 with contextlib.suppress(ModuleNotFoundError):  # Windows, where clients run, and no worker
     import fcntl
 
-_ATTEMPTS = 30
-"""So often, over some 0.3 s, before a lock counts as held by a worker."""
+_ATTEMPTS = 1000
+"""So often, over some 10 s, a lock is tried that no worker has."""
 
 
 class Held(ComputeToDataError):
@@ -71,6 +71,11 @@ class ResourceLock:
         os.pwrite(descriptor, json.dumps(about).encode(), 0)
         self._descriptor = descriptor
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether it was taken here, and not released."""
+        return self._descriptor is not None
+
     def release(self) -> None:
         """Let others serve the resource."""
         if self._descriptor is not None:
@@ -93,14 +98,20 @@ class ResourceLock:
 
 
 def _locked(descriptor: int) -> bool:
-    """Whether the lock could be taken. Whoever asks ``is_held`` has it for an instant, so one
-    refusal says nothing yet."""
+    """Whether the lock could be taken. Whoever asks ``is_held`` shares it for an instant (a long one,
+    on a busy host), and so do two who start at a time; where it can be shared, no worker has it."""
     for _ in range(_ATTEMPTS):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except OSError:
-            time.sleep(random.uniform(0.001, 0.02))
+        for how in (fcntl.LOCK_EX, fcntl.LOCK_SH):
+            try:
+                fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+            except OSError:
+                if how == fcntl.LOCK_SH:
+                    return False
+            else:
+                if how == fcntl.LOCK_EX:
+                    return True
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+        time.sleep(random.uniform(0.001, 0.02))
     return False
 
 

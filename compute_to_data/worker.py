@@ -94,7 +94,8 @@ class Worker:
             if self._stopping.is_set():
                 self._tending.leave()
         finally:
-            self._say_goodbye()
+            if self._lock.is_ours:
+                self._say_goodbye()
             self._bell.close()
             self._lock.release()
 
@@ -118,7 +119,7 @@ class Worker:
             except Exception:  # whatever an adapter raises, one worker serves all users
                 log.exception("trying again")
                 self._interrupted = True
-            if self._in_flight:
+            if self._in_flight or self._interrupted:  # what was left unfinished is work, too
                 idle_since = time.monotonic()
             elif on_demand and time.monotonic() - idle_since > settings.idle_seconds and self._may_leave():
                 return
@@ -127,12 +128,17 @@ class Worker:
     def _may_leave(self) -> bool:
         """Give up the lock, then look once more: a task queued while we held it had no reason
         to start another worker, one queued later finds the lock free."""
-        self._tending.leave()  # while what a worker left is ours to take away
+        self._tending.leave()  # while what a worker left is ours to take away, and the signs are our own
+        self._say_goodbye()
         self._lock.release()
-        if not self._waiting(1):
-            return True
+        try:
+            if not self._waiting(1):
+                return True
+        except ComputeToDataError as error:
+            log.warning("staying: nobody knows whether a task waits: %s", error)
         with contextlib.suppress(presence.Held):
             self._lock.acquire()
+            self._next_heartbeat = 0.0
             return False
         return True
 

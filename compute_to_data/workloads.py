@@ -7,6 +7,7 @@ until it has a task.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from compute_to_data.documents.interpolation import escaped
 from compute_to_data.documents.schema import problems, summary
 from compute_to_data.errors import InvalidRequest, NotFound
 from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind, name_of
-from compute_to_data.ports import Catalog
+from compute_to_data.ports import Catalog, ClientCatalog
 from compute_to_data.record import CANCEL, State, TaskRecord, new_task_id, require
 from compute_to_data.submission import Submitted
 from compute_to_data.task import Task
@@ -181,19 +182,16 @@ def listed(catalog: Catalog, attributes: Attributes, project: str) -> tuple[str,
     return catalog.find(EntityKind.COLLECTION, attributes.named(STATE), within=f"{project}/{WORKLOADS}")
 
 
-def describe(catalog: Catalog, attributes: Attributes, collection: str) -> Description:
-    """All about a workload. NotFound for none."""
+def describe(catalog: ClientCatalog, attributes: Attributes, collection: str) -> Description:
+    """All about a workload, each of its tasks counted once. NotFound for none."""
     record, workload = _known(catalog, attributes, collection)
     found = catalog.stat(record.request_path)
     created = found.created if isinstance(found, DataObject) else 0.0
-    states: Counter[str] = Counter()
-    for state in State:
-        count = len(catalog.find(EntityKind.COLLECTION, attributes.state, state.value, within=collection))
-        if count:
-            states[state.value] = count
+    counts = Counter(one.value for one in catalog.bearing(attributes.state, within=collection))
+    states = {state.value: counts[state.value] for state in State if counts[state.value]}
     current = record.workload_state()
     return Description(
-        name_of(collection), collection, current.value if current else "unknown", created, workload, dict(states)
+        name_of(collection), collection, current.value if current else "unknown", created, workload, states
     )
 
 
@@ -205,8 +203,9 @@ def stop(catalog: Catalog, attributes: Attributes, collection: str) -> tuple[str
     record.declare(WorkloadState.STOPPED)
     unfinished = []
     for task in tasks(catalog, attributes, collection):
-        state = TaskRecord(catalog, attributes, task, workload.resource).state()
-        if state is not None and not state.is_final:
-            catalog.annotate(Entity(EntityKind.COLLECTION, task), add=[wish])
-            unfinished.append(task)
+        with contextlib.suppress(NotFound):  # somebody has just removed it
+            state = TaskRecord(catalog, attributes, task, workload.resource).state()
+            if state is not None and not state.is_final:
+                catalog.annotate(Entity(EntityKind.COLLECTION, task), add=[wish])
+                unfinished.append(task)
     return tuple(unfinished)

@@ -6,11 +6,16 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support.site import BASE_IMAGE, TrialSite
 
 from compute_to_data.configuration import EngineSettings
 from compute_to_data.engines import open_engine
 from compute_to_data.errors import ConfigurationError, EngineError
+
+# How quick a machine is says nothing about the code; with CI set, Hypothesis has it so by itself.
+settings.register_profile("any machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

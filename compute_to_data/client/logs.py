@@ -33,9 +33,11 @@ class TaskLogs:
 
 def read(task: TaskHandle) -> TaskLogs:
     """What is there now; empty streams while nothing is."""
-    final = task.state.is_final
-    names = (STDOUT_NAME, STDERR_NAME) if final else (LIVE_STDOUT_NAME, LIVE_STDERR_NAME)
-    return TaskLogs(*(_content(task, name) for name in names))
+    if not task.state.is_final:
+        shown = TaskLogs(_content(task, LIVE_STDOUT_NAME), _content(task, LIVE_STDERR_NAME))
+        if not task.state.is_final:  # it may have ended just then, and what was shown is gone
+            return shown
+    return TaskLogs(_content(task, STDOUT_NAME), _content(task, STDERR_NAME))
 
 
 def _content(task: TaskHandle, name: str) -> bytes:
@@ -53,13 +55,14 @@ def follow(task: TaskHandle, hear: Hear, on_state: Callable[[State], None] = lam
     """
     streams = {"stdout": _Stream(task, LIVE_STDOUT_NAME), "stderr": _Stream(task, LIVE_STDERR_NAME)}
     seen = task.state
+    is_asked = not seen.is_final
     try:
         while not seen.is_final:
             on_state(seen)
             seen = _follow_while(task, seen, streams, hear)
     finally:
-        if not seen.is_final:
-            _say(task, add=False)
+        if is_asked:
+            _say(task, add=False)  # also when it has ended: that may have been just before we said so
     for name, final in (("stdout", STDOUT_NAME), ("stderr", STDERR_NAME)):
         streams[name].tell_rest(_content(task, final), partial(hear, name))
     on_state(seen)

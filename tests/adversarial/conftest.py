@@ -54,7 +54,7 @@ class Attacker:
     def start(self, *command: str, **more: Any) -> Job:
         """A job that runs, with its own outputs directory."""
         task_id = str(uuid.uuid4())
-        outputs = str(self.directory / f"outputs-{len(self.task_ids)}")
+        outputs = str(self.directory / f"outputs-{task_id}")
         self.task_ids.append(task_id)
         self.engine.prepare(outputs)
         given = {"limits": self.limits, "resource": "adversarial", **more}

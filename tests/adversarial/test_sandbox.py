@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.site import PATIENCE
 
 from compute_to_data.ports import Job, Mount
 
@@ -268,7 +269,7 @@ while True: signal.pause()
     _until(lambda: (Path(job.outputs) / "ready").exists())
     before = time.monotonic()
     attacker.engine.stop(job.task_id, 1.0)
-    assert time.monotonic() - before < 6
+    assert time.monotonic() - before < PATIENCE / 2
     assert attacker.end(job, 0).status == 137
 
 
@@ -312,7 +313,7 @@ def test_values_arrive_literally(attacker: Attacker) -> None:
 
 
 def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)

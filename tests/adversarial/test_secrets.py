@@ -76,7 +76,7 @@ def test_it_is_nowhere_but_in_the_sandbox(site: TrialSite, value: bytes, caplog:
         vault = site.folder / "zone" / "vaults" / COMPUTE
         wait_until(lambda: [one for one in vault.rglob("sum") if one.stat().st_size], "the program to have read it")
         (job,) = site.engine.jobs(presence.scope(site.configuration, "tempZone", COMPUTE))
-        wait_until(lambda: in_memory(site) == [], "the host's file to go: a started container needs none", 5)
+        wait_until(lambda: in_memory(site) == [], "the host's file to go: a started container needs none")
         client = docker.from_env()
         inspected = json.dumps(client.api.inspect_container(f"compute-to-data-{job}"))
         processes = subprocess.run(["ps", "axeww"], capture_output=True, text=True, check=True).stdout

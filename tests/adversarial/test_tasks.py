@@ -177,7 +177,7 @@ def test_the_walltime_of_a_deaf_task_ends_it_soon(site: TrialSite) -> None:
     facts = site.ended(hostile)
     grace = site.configuration.worker.stop_grace_seconds
     assert facts["reason_code"] == "walltime_exceeded"
-    assert time.monotonic() - began < 2 + grace + 10 < PATIENCE
+    assert time.monotonic() - began < 2 + grace + 30 < PATIENCE
 
 
 class TestImages:

@@ -20,7 +20,7 @@ from compute_to_data.engines.docker import sandbox
 from compute_to_data.errors import EngineError, EngineOutOfReach
 from compute_to_data.model import User
 from compute_to_data.ports import Job, Sandbox
-from tests.adversarial.conftest import IMAGE, LIMITS, Attacker
+from tests.adversarial.conftest import IMAGE, LIMITS, TIMEOUT, Attacker
 
 if TYPE_CHECKING:
     from compute_to_data.ports import Engine
@@ -245,8 +245,11 @@ def test_two_at_a_time_have_two_sandboxes(mallory: Mallory) -> None:
     barrier, seen = threading.Barrier(2), []
 
     def one() -> None:
-        barrier.wait(30)
-        seen.append(mallory.answers(f"sleep 0.5; {WHICH}"))
+        barrier.wait(TIMEOUT)
+        job = mallory.start("sh", "-c", f"until [ -e /output/go ]; do sleep 0.02; done; {WHICH}")
+        barrier.wait(TIMEOUT)
+        (Path(job.outputs) / "go").touch()
+        seen.append(mallory.said(job))
 
     threads = [threading.Thread(target=one) for _ in range(2)]
     for thread in threads:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.faults import Troubled
 from support.people import settings_of
-from support.site import ALICE, BOB, COMPUTE, HOME, TrialSite, wait_until
+from support.site import ALICE, BOB, COMPUTE, HOME, WAITS, TrialSite
 
 import compute_to_data as c2d
 from compute_to_data.client import logs
@@ -106,9 +107,10 @@ class TestOneTask:
 
     def test_a_failure_is_raised_with_its_reason(self, site: TrialSite, session: c2d.Session) -> None:
         with site.working():
-            task = session.submit(sh(site, "echo why >&2; exit 7"))
+            task = session.submit(sh(site, f"{WAITS}; echo why >&2; exit 7"))
             with pytest.raises(Refused, match="has not ended yet"):
                 task.results()
+            site.let_go(task)
             status = task.wait()
         assert (status.state, status.exit_status, status.reason_code) == (State.FAILED, 7, "nonzero_exit")
         with pytest.raises(TaskFailed, match="exited with status 7") as caught:
@@ -225,7 +227,8 @@ class TestCancelling:
 
 class TestFinding:
     def submit(self, session: c2d.Session, site: TrialSite, task_id: str, **more: Any) -> TaskHandle:
-        return session.submit(sh(site, "true", **more), task_id=task_id)
+        """One that waits: no worker is called."""
+        return TaskHandle(session, site.submit(sh(site, "true", **more), task_id=task_id).collection)
 
     def test_a_beginning_will_do_when_it_is_unique(self, site: TrialSite, session: c2d.Session) -> None:
         for name in ("abc1", "abc2", "ab", "x_1"):
@@ -282,7 +285,8 @@ class TestListing:
                 task.wait()
         for number in range(2, 7):
             role = "CONTAINER" if number % 2 else "SIGNAL_PROCESSING"
-            made.append(session.submit(sh(site, "true", role=role, name=f"n{number}"), task_id=f"t{number}"))
+            waits = site.submit(sh(site, "true", role=role, name=f"n{number}"), task_id=f"t{number}")  # calls nobody
+            made.append(TaskHandle(session, waits.collection))
         return [task.id for task in reversed(made)]
 
     def test_pages_and_filters(self, session: c2d.Session, many: list[str]) -> None:
@@ -317,13 +321,6 @@ class TestListing:
         assert session.tasks() == few
 
 
-def let_go(site: TrialSite, task: TaskHandle) -> None:
-    """Put the file ``go`` into the task's /outputs."""
-    vault = site.folder / "zone" / "vaults" / COMPUTE / task.collection[len("/tempZone/") :]
-    (outputs,) = vault.glob("*/outputs")
-    (outputs / "go").write_text("")
-
-
 def test_following_tells_each_word_once_while_it_runs(site: TrialSite, session: c2d.Session) -> None:
     """The program goes on only after its first words were heard: they came while it ran."""
     heard: list[tuple[str, bytes]] = []
@@ -331,9 +328,9 @@ def test_following_tells_each_word_once_while_it_runs(site: TrialSite, session: 
     def hear(stream: str, said: bytes) -> None:
         heard.append((stream, said))
         if said == b"one\n":
-            let_go(site, task)
+            site.let_go(task)
 
-    script = "echo one; while [ ! -e /outputs/go ]; do sleep 0.02; done; echo two; echo bad >&2"
+    script = f"echo one; {WAITS}; echo two; echo bad >&2"
     with site.working():
         task = session.submit(sh(site, script))
         states: list[State] = []
@@ -344,4 +341,34 @@ def test_following_tells_each_word_once_while_it_runs(site: TrialSite, session: 
     assert b"".join(said for stream, said in heard if stream == "stdout") == b"one\ntwo\n"
     assert b"".join(said for stream, said in heard if stream == "stderr") == b"bad\n"
     assert states[-1] is State.COMPLETED
-    wait_until(lambda: "follow" not in task.status().other, "the wish to be gone")
+    assert "follow" not in task.status().other
+
+
+def test_a_task_that_ends_just_before_it_is_followed_keeps_no_wish(site: TrialSite, session: c2d.Session) -> None:
+    """Between asking for its state and saying that somebody reads along."""
+    task = session.submit(sh(site, "echo one"))
+
+    def late(annotate: Any, entity: Entity, **changes: Any) -> None:
+        task.wait()
+        annotate(entity, **changes)
+
+    heard: list[bytes] = []
+    following = TaskHandle(session, task.collection, Troubled(session.catalog, annotate=late))  # type: ignore[arg-type]
+    assert logs.follow(following, lambda _, said: heard.append(said)) is State.COMPLETED
+    assert b"".join(heard) == b"one\n"
+    assert "follow" not in task.status().other
+
+
+def test_a_task_that_ends_while_its_logs_are_read_shows_them(site: TrialSite, session: c2d.Session) -> None:
+    """Between asking for its state and reading what is shown of a running one."""
+    task = session.submit(sh(site, f"{WAITS}; echo one"))
+    site.outputs(task)
+
+    def late(read: Any, path: str) -> bytes:
+        if path.endswith("STDOUT.live.txt"):
+            site.let_go(task)
+            task.wait()
+        return bytes(read(path))
+
+    reading = TaskHandle(session, task.collection, Troubled(session.catalog, read=late))  # type: ignore[arg-type]
+    assert logs.read(reading).stdout == b"one\n"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from support.people import settings_of
 from support.reference import documented
-from support.site import TrialSite
+from support.site import PATIENCE, TrialSite
 
 import compute_to_data as c2d
 from compute_to_data.cli.exits import ExitCode
@@ -124,15 +124,15 @@ def test_stopping_ends_what_has_not_ended(session: c2d.Session, typed: Any) -> N
     running, waiting = workload.create_task(["sleep", "60"]), workload.create_task(["sleep", "60"])
     asked = typed("workload", "stop", workload.id)[1]["cancelled"]
     assert set(asked) == {running.id, waiting.id}
-    assert [task.wait(30).state.value for task in (running, waiting)] == ["CANCELLED", "CANCELLED"]
+    assert [task.wait(PATIENCE).state.value for task in (running, waiting)] == ["CANCELLED", "CANCELLED"]
 
 
 def test_one_of_its_tasks_can_be_stopped(session: c2d.Session, typed: Any) -> None:
     workload = session.start_workload(IMAGE)
     task = workload.create_task(["sleep", "60"])
     assert typed("task", "stop", task.id)[0] == ExitCode.DONE
-    assert task.wait(30).state.value == "CANCELLED"
-    assert workload.create_task(["true"]).wait(30).state.value == "COMPLETED", "the workload goes on"
+    assert task.wait(PATIENCE).state.value == "CANCELLED"
+    assert workload.create_task(["true"]).wait(PATIENCE).state.value == "COMPLETED", "the workload goes on"
 
 
 def test_what_is_refused_names_it_and_what_to_do(session: c2d.Session, typed: Any) -> None:

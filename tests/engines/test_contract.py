@@ -84,9 +84,12 @@ class EngineContract:
         whole, last = bench.engine.logs(job.task_id), bench.engine.logs(job.task_id, 500)
         assert last.stdout.endswith(b"\n99999\n100000\n")
         assert whole.stdout.endswith(last.stdout) and len(whole.stdout) > 500_000
-        began = time.monotonic()
-        bench.engine.logs(job.task_id, 500)
-        assert time.monotonic() - began < 1
+        took = []
+        for lines in (None, 500):
+            began = time.monotonic()
+            bench.engine.logs(job.task_id, lines)
+            took.append(time.monotonic() - began)
+        assert took[1] < max(1.0, took[0]), "a follower asks for them several times a second"
 
     @pytest.mark.parametrize("name", ["../TOKEN", "a/b", "", "..", "1st", "a" * 65, "a\n"])
     def test_a_name_that_leads_elsewhere_is_refused(self, bench: Bench, name: str) -> None:
@@ -163,7 +166,7 @@ class EngineContract:
         for timeout in (0, 0.3):
             before = time.monotonic()
             assert bench.engine.wait(job.task_id, timeout) is None
-            assert timeout <= time.monotonic() - before < timeout + 3
+            assert timeout <= time.monotonic() - before < timeout + TIMEOUT, "not its end"
 
     def test_wait_answers_at_the_end(self, bench: Bench, pipe: MakePipe) -> None:
         """The time between the job's end and the answer is nobody's polling interval."""
@@ -212,7 +215,7 @@ class EngineContract:
         ready.read()
         before = time.monotonic()
         bench.engine.stop(job.task_id, 1.0)
-        assert 0.9 <= time.monotonic() - before < 6
+        assert 0.9 <= time.monotonic() - before < TIMEOUT
         end = bench.engine.wait(job.task_id, 0)
         assert end is not None
         assert (end.status, end.out_of_memory) == (137, False)
@@ -251,7 +254,7 @@ os.write(2, b"the last words")
         ready = pipe(job)
         bench.engine.start(job)
         ready.read()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + TIMEOUT
         while bench.engine.logs(job.task_id).stdout != b"early\n":
             assert time.monotonic() < deadline
 
@@ -285,7 +288,7 @@ os.write(2, b"the last words")
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(bench.engine.wait, job.task_id, TIMEOUT)
             bench.engine.remove(job.task_id)
-            error = waiting.exception(10)
+            error = waiting.exception(TIMEOUT / 2)
         if error is None:
             end = waiting.result()
             assert end is not None

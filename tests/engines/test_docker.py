@@ -22,13 +22,14 @@ docker = pytest.importorskip("docker")
 
 from compute_to_data.configuration import EngineSettings  # noqa: E402  needs docker
 from compute_to_data.engines import open_engine  # noqa: E402
-from compute_to_data.engines.docker import DockerEngine, host, images, sandbox, settings  # noqa: E402
+from compute_to_data.engines.docker import DockerEngine, host, images, sandbox, settings, warm  # noqa: E402
+from compute_to_data.engines.docker.vitals import Vitals  # noqa: E402
 from compute_to_data.errors import ConfigurationError, EngineError, ImageMissing  # noqa: E402
 from compute_to_data.model import User  # noqa: E402
 from compute_to_data.ports import Image, Job, Limits, Mount  # noqa: E402
 
 if TYPE_CHECKING:
-    from tests.engines.conftest import Bench
+    from tests.engines.conftest import Bench, WarmBench
 
 TIMEOUT = 60.0
 TRAPS = """
@@ -308,7 +309,7 @@ class TestConnection:
             before = time.monotonic()
             with pytest.raises(EngineError, match="in time"):
                 DockerEngine({"socket": str(tmp_path / "s"), "timeout_seconds": 1}, "/nonexistent").check()
-            assert time.monotonic() - before < 10
+            assert time.monotonic() - before < TIMEOUT / 2
         finally:
             relay.close()
 
@@ -324,11 +325,50 @@ class TestConnection:
             before = time.monotonic()
             with pytest.raises(EngineError, match="daemon does not answer"):
                 engine.wait(job.task_id, TIMEOUT)
-            assert time.monotonic() - before < 10
+            assert time.monotonic() - before < TIMEOUT / 2
             timer.join()
         finally:
             relay.close()
         assert docker_bench.engine.wait(job.task_id, 0) is None, "the job itself runs on"
+
+
+@pytest.mark.docker
+class TestWarmSandboxes:
+    @pytest.mark.parametrize("end", ["stop", "remove"])
+    def test_ending_a_task_that_has_just_ended_harms_no_other(
+        self, warm_bench: WarmBench, monkeypatch: pytest.MonkeyPatch, end: str
+    ) -> None:
+        """Its sandbox may be another task's before anybody is told of its end."""
+        sandboxes = warm_bench.engine._warm  # type: ignore[attr-defined]
+        put_back, following = sandboxes._put_back, []
+
+        def then_ended(job: Job, made: Any) -> None:
+            put_back(job, made)
+            if not following:
+                following.append(warm_bench.started("sh", "-c", "sleep 0.3; echo unharmed"))
+                with suppress(EngineError):  # "does not end": it has, and we do not wait to be told
+                    getattr(sandboxes, end)(job.task_id, *([0] if end == "stop" else []))
+
+        monkeypatch.setattr(warm, "_END_SECONDS", 0.01)
+        monkeypatch.setattr(sandboxes, "_put_back", then_ended)
+        first = warm_bench.started("true")
+        assert (ended := warm_bench.engine.wait(first.task_id, TIMEOUT)) is not None and ended.status == 0
+        monkeypatch.undo()
+        (other,) = following
+        assert (ended := warm_bench.engine.wait(other.task_id, TIMEOUT)) is not None
+        assert (ended.status, warm_bench.engine.logs(other.task_id).stdout) == (0, b"unharmed\n")
+
+    @pytest.mark.parametrize("how", [FileNotFoundError, ProcessLookupError])
+    def test_a_runner_that_ends_while_it_is_looked_at_runs_no_task(
+        self, monkeypatch: pytest.MonkeyPatch, how: type[OSError]
+    ) -> None:
+        def gone(self: Path, **_: Any) -> str:
+            raise how(f"{self} is gone")
+
+        monkeypatch.setattr(Path, "read_text", gone)
+        looking = Vitals.__new__(Vitals)
+        looking._runner = os.getpid()
+        assert not looking.runs_a_task()
 
 
 class TestNames:

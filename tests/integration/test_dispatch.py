@@ -11,13 +11,14 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from support.site import ALICE, BOB, COMPUTE, HOME, TrialSite, wait_until
+from support.site import ALICE, BOB, COMPUTE, HOME, WAITS, TrialSite, wait_until
 
 from compute_to_data import dispatch, presence
 from compute_to_data.errors import InvalidRequest
 from compute_to_data.model import Access, Entity, EntityKind
 from compute_to_data.record import State, TaskRecord
 from compute_to_data.rule_boundary import Site
+from compute_to_data.submission import Submitted
 from compute_to_data.zones.embedded.agent import Callback, RuleExecutionInfo, irule
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -99,7 +100,7 @@ def test_the_output_locator_stands_above_the_request(site: TrialSite, caller: Ca
 
 
 def test_a_worker_on_demand_that_is_killed_is_replaced(site: TrialSite, caller: Caller) -> None:
-    request = site.request("/bin/sh", "-c", "echo x >> /outputs/log; sleep 1")
+    request = site.request("/bin/sh", "-c", f"echo x >> /outputs/log; {WAITS}")
     site.alice.write(f"{HOME}/task.json", json.dumps(request).encode())
     codes: list[int] = []
     thread = threading.Thread(
@@ -108,8 +109,11 @@ def test_a_worker_on_demand_that_is_killed_is_replaced(site: TrialSite, caller: 
     thread.start()
     lock = presence.ResourceLock(site.configuration, "tempZone", COMPUTE)
     wait_until(lambda: any("RUNNING" in line for line in caller.told), "the task to run")
+    task = Submitted("t", f"{HOME}/out/t", COMPUTE, "")
+    site.outputs(task)
     assert lock.is_held()
     os.kill(json.loads(Path(lock._path).read_text())["pid"], signal.SIGKILL)
+    site.let_go(task)
     thread.join(60)
     assert codes == [0], caller.told
     assert site.contents(f"{HOME}/out/t")["log"] == b"x\n"

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compute_to_data import configuration as configuration_module
 from compute_to_data import presence, submission
@@ -21,6 +21,9 @@ from compute_to_data.record import State, TaskRecord
 from compute_to_data.submission import Submitted
 from compute_to_data.worker import Worker
 from compute_to_data.zones.embedded import EmbeddedZone
+
+if TYPE_CHECKING:
+    from compute_to_data.client.tasks import TaskHandle
 
 ZONE = "tempZone"
 ALICE, BOB, RODS = User("alice", ZONE), User("bob", ZONE), User("rods", ZONE)
@@ -130,7 +133,7 @@ class TrialSite:
         wait_until(lambda: (record.state() or State.QUEUED).is_final, f"the end of {submitted.collection}")
         return {**record.facts(), "collection": submitted.collection}
 
-    def outputs(self, submitted: Submitted) -> Path:
+    def outputs(self, submitted: Submitted | TaskHandle) -> Path:
         """Wait until a task that WAITS runs; where its outputs lie."""
         found: list[Path] = []
 
@@ -142,7 +145,7 @@ class TrialSite:
         wait_until(runs, f"{submitted.collection} to run")
         return found[0]
 
-    def let_go(self, submitted: Submitted) -> None:
+    def let_go(self, submitted: Submitted | TaskHandle) -> None:
         """A task that WAITS goes on."""
         (self.outputs(submitted) / "go").touch()
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.faults import Troubled
-from support.site import BOB, COMPUTE, HOME, TrialSite, wait_until
+from support.site import BOB, COMPUTE, HOME, PATIENCE, WAITS, TrialSite, serving, wait_until
 
 from compute_to_data import notes, presence, selection, staging, submission
 from compute_to_data.documents import request
-from compute_to_data.errors import InvalidRequest, Refused
+from compute_to_data.errors import InvalidRequest, Refused, ZoneError
 from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind
 from compute_to_data.outputs import inventory, measure
 from compute_to_data.ports import Job
@@ -100,6 +103,50 @@ def test_a_worker_shows_its_sign_of_life_and_takes_it_away(site: TrialSite) -> N
     assert not selection.has_worker(site.alice, configuration, COMPUTE)
 
 
+def test_a_worker_on_demand_that_leaves_takes_nothing_of_the_next_ones(
+    site: TrialSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next one may begin as soon as the resource is free, while the first still says goodbye."""
+    first, next_one = site.worker(), site.worker()
+    release = first._lock.release
+
+    def shown() -> tuple[int, int]:
+        avus = [avu.attribute for avu in site.alice.avus(RESOURCE)]
+        return tuple(avus.count(f"irods::compute_to_data::{name}") for name in ("worker", "offer"))  # type: ignore[return-value]
+
+    with contextlib.ExitStack() as stack:
+
+        def released() -> None:
+            release()
+            if not started:
+                started.append(True)
+                stack.enter_context(serving(next_one))
+                wait_until(lambda: all(shown()), "the next one's sign of life and offers")
+
+        started: list[bool] = []
+        monkeypatch.setattr(first._lock, "release", released)
+        first.serve(on_demand=True)
+        assert started and all(shown()), shown()
+    assert shown() == (0, 0)
+
+
+def test_a_worker_on_demand_stays_while_it_cannot_see_what_waits(site: TrialSite) -> None:
+    """It has given up the resource, and the zone does not tell whether a task has come meanwhile."""
+    asked: list[str] = []
+    submitted = []
+
+    def tasks(original: Any, attribute: str, value: str, *args: Any, **more: Any) -> Any:
+        if not presence.ResourceLock(site.configuration, "tempZone", COMPUTE).is_held() and not asked:
+            asked.append(value)
+            submitted.append(site.submit(site.request("/bin/true")))
+            raise ZoneError("the zone", "does not answer")
+        return original(attribute, value, *args, **more)
+
+    site.worker(storage=Troubled(site.storage, tasks=tasks)).serve(on_demand=True)  # type: ignore[arg-type]
+    assert asked == ["QUEUED"]
+    assert site.record(submitted[0]).state() is State.COMPLETED
+
+
 def test_jobs_of_no_task_are_removed_at_the_start(site: TrialSite, tmp_path: Path) -> None:
     outputs = tmp_path / "foreign"
     site.engine.prepare(str(outputs))
@@ -152,12 +199,21 @@ def test_a_job_that_keeps_getting_lost_fails_in_the_end(site: TrialSite) -> None
 
 
 def test_a_job_that_outlived_its_walltime_unwatched_fails(site: TrialSite) -> None:
-    submitted = site.submit(site.request("/bin/sleep", "4", limits={"walltime_seconds": 1}))
+    submitted = site.submit(site.request("/bin/sh", "-c", WAITS, limits={"walltime_seconds": 600}))
     with site.working():
-        wait_until(lambda: site.record(submitted).state() is State.RUNNING, "the task to run")
+        site.outputs(submitted)
     (job,) = site.engine.jobs(scope(site))
-    assert site.engine.wait(job, 30) is not None
-    with site.working():
+    site.let_go(submitted)
+    assert site.engine.wait(job, PATIENCE) is not None
+    noted = notes.Notes(notes.folder_of(site.configuration.worker.state_directory, scope(site)), job, None)
+    boot, moment = noted.get("began")
+    noted.put(began=[boot, moment - 3600])  # as if an hour had gone by, on this clock and on the other
+
+    def waited(wait: Any, *args: Any) -> Any:
+        ended = wait(*args)
+        return ended and dataclasses.replace(ended, finished=ended.started + 3600)
+
+    with site.working(engine=Troubled(site.engine, wait=waited)):  # type: ignore[arg-type]
         facts = site.ended(submitted)
     assert facts["reason_code"] == "walltime_exceeded"
 

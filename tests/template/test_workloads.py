@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.site import ALICE, BOB, COMPUTE, HOME, TrialSite, serving, wait_until
+from support.faults import Troubled
+from support.site import ALICE, BOB, COMPUTE, HOME, WAITS, TrialSite, serving, wait_until
 
 from compute_to_data import submission, tending, workloads
 from compute_to_data.errors import InvalidRequest, NotFound, Refused
@@ -142,14 +143,29 @@ def test_a_task_that_begins_while_its_workload_is_being_stopped_is_cancelled(our
     assert set(ours.site.contents(queued.collection)) == {"task.json"}
 
 
+def test_stopping_goes_on_past_a_task_that_somebody_removes(ours: Workloads) -> None:
+    """Between finding the tasks and asking for each one's state."""
+    workload = ours.start()
+    first, last = ours.task(workload, "true"), ours.task(workload, "true")
+
+    def found(find: Any, *args: Any, **more: Any) -> Any:
+        tasks = find(*args, **more)
+        ours.site.alice.remove(first.collection, recursive=True)
+        return tasks
+
+    catalog = Troubled(ours.site.alice, find=found)
+    assert workloads.stop(catalog, ours.attributes, workload.collection) == (last.collection,)  # type: ignore[arg-type]
+    assert "cancel" in ours.site.record(last).facts()
+
+
 def test_sandboxes_without_work_go(ours: Workloads, monkeypatch: pytest.MonkeyPatch) -> None:
     workload = ours.start()
-    monkeypatch.setattr(tending, "IDLE_SECONDS", 0.0)
     with ours.site.working() as worker:
         ours.said(ours.task(workload, "true"))
         assert ours.sandboxes() == 1
+        monkeypatch.setattr(tending, "IDLE_SECONDS", 0.0)
         worker._next_heartbeat = 0.0
-        wait_until(lambda: ours.sandboxes() == 0, "the sandbox to go", 20)
+        wait_until(lambda: ours.sandboxes() == 0, "the sandbox to go")
         ours.said(ours.task(workload, "true"))
 
 
@@ -157,11 +173,14 @@ def test_no_more_run_at_one_time_than_were_asked_for(docker_answers: None, tmp_p
     ours = Workloads(TrialSite(tmp_path, {"name": "docker"}, IMAGE, worker={"slots": 4}))
     workload, other = ours.start(instances=1), ours.start(instances=1)
     with ours.site.working():
-        script = "date +%s.%N >/output/from; sleep 0.3; date +%s.%N >/output/to"
-        submitted = [ours.shell(workload, script) for _ in range(4)]
+        script = "date +%s.%N >/output/from; sleep 0.1; {}; date +%s.%N >/output/to"
+        submitted = [ours.shell(workload, script.format(how)) for how in (WAITS, "true", "true", "true")]
         quick = ours.task(other, "true")
         ours.said(quick)
-        assert any(not (ours.site.record(one).state() or State.QUEUED).is_final for one in submitted)
+        assert not any((ours.site.record(one).state() or State.QUEUED).is_final for one in submitted)
+        vault = ours.site.folder / "zone" / "vaults" / COMPUTE
+        wait_until(lambda: list(vault.rglob("outputs/started")), "the first one to run")
+        (next(vault.rglob("outputs/started")).parent / "go").touch()
         times = []
         for one in submitted:
             ours.said(one)

@@ -13,7 +13,7 @@ import pytest
 
 import compute_to_data
 
-CORE = Path("core.py").resolve()
+CORE = Path(__file__).resolve().parents[2] / "core.py"
 PACKAGE = Path(compute_to_data.__file__).parent
 
 

@@ -246,7 +246,7 @@ def test_arguments_arrive_as_they_stand(arguments: list[str]) -> None:
     assert program(job(args=shlex.join(arguments))) == ["true", *arguments]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25)
 @given(script=texts, name=file_names, arguments=st.lists(texts, max_size=3), given_input=file_names)
 def test_nothing_a_description_says_is_read_by_the_shell_around_it(
     script: str, name: str, arguments: list[str], given_input: str, tmp_path_factory: pytest.TempPathFactory

@@ -74,7 +74,7 @@ def test_arguments_arrive_as_written(shell: str, tmp_path: Path) -> None:
 WORDS = st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30), max_size=12)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(words=st.lists(WORDS, min_size=2, max_size=3))
 def test_any_argument_round_trips(shell: str, tmp_path: Path, words: list[list[str]]) -> None:
     vector = launcher.command([["printf", r"[%s]\0", *each] for each in words])

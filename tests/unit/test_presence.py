@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -60,6 +61,29 @@ def test_a_lock_names_its_holder_and_dies_with_it(site: Configuration) -> None:
     lock.acquire()
     lock.release()
     assert not lock.is_held()
+
+
+def test_who_only_asks_keeps_no_worker_from_starting(site: Configuration, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a busy host stops those who ask in the middle of it."""
+    lock = ResourceLock(site, "z", "r")
+    lock.acquire()
+    lock.release()
+    asking = os.open(lock._path, os.O_RDWR)
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 100:
+            os.close(asking)
+
+    monkeypatch.setattr(time, "sleep", pause)
+    lock.acquire()
+    assert len(pauses) == 100
+    with pytest.raises(Held, match=f"process {os.getpid()} on "):
+        ResourceLock(site, "z", "r").acquire()
+    assert len(pauses) == 100, "a worker that serves is known at once"
+    lock.release()
 
 
 def test_resources_and_zones_are_locked_one_by_one(site: Configuration) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from compute_to_data.documents import interpolation, request
@@ -215,7 +215,6 @@ def tasks(draw: st.DrawFn) -> Task:
     )
 
 
-@settings(max_examples=300, deadline=None)
 @given(tasks())
 def test_every_task_survives_being_written_and_read_again(expected: Task) -> None:
     assert request.parse(json.loads(json.dumps(request.document(expected)))) == expected

@@ -173,7 +173,7 @@ def damaged(draw: st.DrawFn, name: str) -> Any:
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_damaged_documents_get_the_verdict_of_the_standard(name: str, data: st.DataObject) -> None:
     document = data.draw(damaged(name))
@@ -208,7 +208,7 @@ SMALL_SCHEMAS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("document", SMALL_SCHEMAS, ids=lambda document: "+".join(document))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(value=junk)
 def test_every_keyword_gives_the_verdict_of_the_standard(document: dict[str, Any], value: Any) -> None:
     ours = Schema(document)

@@ -56,10 +56,10 @@ class Vitals:
         return int(self._pids.read_text())
 
     def runs_a_task(self) -> bool:
-        """Whether the runner has a child. One that is gone has none."""
+        """Whether the runner has a child. One that is gone, or goes while it is looked at, has none."""
         try:
             return bool(self._children(self._runner))
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             return False
 
     def as_it_was(self) -> bool:

@@ -47,6 +47,8 @@ class _Run:
     stdout: Tail
     stderr: Tail
     stopped: bool = False
+    released: bool = False
+    """Its sandbox is, or may be, another task's: whoever ends this task must not end that."""
     exit: Exit | None = None
     problem: EngineError | None = None
     ended: threading.Event = field(default_factory=threading.Event)
@@ -144,7 +146,7 @@ class WarmSandboxes:
             run.problem = EngineError(f"task {run.job.task_id}", f"its sandbox failed ({error!r})")
         finally:
             # First the sandbox: nothing of the task may run while its outputs are read.
-            if reusable and not run.stopped:
+            if reusable and self._release(run):
                 self._put_back(run.job, run.sandbox)
             elif not self._discard(run.sandbox):
                 run.problem = EngineOutOfReach(f"task {run.job.task_id}", "its sandbox could not be ended")
@@ -162,6 +164,20 @@ class WarmSandboxes:
         if not (lost_memory or run.stopped):
             run.stderr.add(_OWN_END)
         run.exit = _exit(run, _KILLED, lost_memory, finished)
+
+    def _release(self, run: _Run) -> bool:
+        """Let go of a task's sandbox. False when somebody is ending the task, and the sandbox with it."""
+        with self._lock:
+            run.released = not run.stopped
+            return run.released
+
+    def _claim(self, run: _Run) -> bool:
+        """Whether the sandbox is a task's to end; then it is not used again."""
+        with self._lock:
+            if run.released or run.ended.is_set():
+                return False
+            run.stopped = True
+            return True
 
     def _put_back(self, job: Job, sandbox: WarmSandbox) -> None:
         assert job.sandbox is not None
@@ -199,10 +215,9 @@ class WarmSandboxes:
     def stop(self, task_id: str, grace: int) -> None:
         """As the port says; the sandbox ends with its task."""
         run = self._run(task_id)
-        if not run.ended.is_set():
-            run.stopped = True
+        if self._claim(run):
             run.sandbox.stop(grace)
-            run.ended.wait(_END_SECONDS)
+        run.ended.wait(_END_SECONDS)
 
     def remove(self, task_id: str) -> None:
         """Forget a task; one that runs is ended with its sandbox."""
@@ -210,11 +225,10 @@ class WarmSandboxes:
             run = self._runs.get(task_id)
         if run is None:
             return
-        if not run.ended.is_set():
-            run.stopped = True
+        if self._claim(run):
             run.sandbox.kill()
-            if not run.ended.wait(_END_SECONDS):
-                raise EngineError(f"task {task_id}", "its sandbox does not end")
+        if not run.ended.wait(_END_SECONDS):
+            raise EngineError(f"task {task_id}", "its sandbox does not end")
         with self._lock:
             self._runs.pop(task_id, None)
 
