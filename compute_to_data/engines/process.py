@@ -18,6 +18,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,6 +56,7 @@ class ProcessEngine:
                 )
             self._images[image] = Path(folder)
         self._jobs = Path(state_directory).absolute() / "jobs"
+        self._removing = threading.Lock()
 
     def check(self) -> None:
         """EngineError when jobs cannot be kept in the state directory."""
@@ -148,11 +150,12 @@ class ProcessEngine:
     def remove(self, task_id: str) -> None:
         """As the port says: a running job is killed first. The outputs are not touched."""
         folder = self._folder(task_id)
-        if self.started(task_id) is not None:
-            self.stop(task_id, 0)
-        shutil.rmtree(folder, ignore_errors=True)
-        if folder.exists():
-            raise EngineError(str(folder), "it cannot be removed", "see who owns the files in it")
+        with self._removing:  # of two at one time, one would miss what the other has just taken away
+            if self.started(task_id) is not None:
+                self.stop(task_id, 0)
+            shutil.rmtree(folder, ignore_errors=True)
+            if folder.exists():
+                raise EngineError(str(folder), "it cannot be removed", "see who owns the files in it")
 
     def jobs(self, resource: str) -> tuple[str, ...]:
         """As the port says, ordered by id."""
