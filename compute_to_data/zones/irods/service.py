@@ -6,7 +6,7 @@ import functools
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from irods.account import iRODSAccount
@@ -126,8 +126,16 @@ class IrodsStorage:
     def avus(self, entity: Entity) -> tuple[Avu, ...]:
         return self._ask(entity.name, avus.read, entity)
 
-    def tasks(self, attribute: str, value: str | None, units: str, *, limit: int | None = None) -> tuple[str, ...]:
-        question = avus.Question(EntityKind.COLLECTION, attribute, value, units, limit=limit)
+    def tasks(
+        self,
+        attribute: str,
+        value: str | None,
+        units: str,
+        *,
+        besides: Sequence[str] = (),
+        limit: int | None = None,
+    ) -> tuple[str, ...]:
+        question = avus.Question(EntityKind.COLLECTION, attribute, value, units, besides=besides, limit=limit)
         return self._ask(attribute, avus.find, question)
 
     def drop_idle(self) -> None:
