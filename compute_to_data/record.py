@@ -55,6 +55,8 @@ class State(str, Enum):
 
 UNFINISHED = (State.STAGING_OUT, State.RUNNING, State.STAGING_IN)
 _FINAL = frozenset(state.value for state in State if state.is_final)
+_NEVER_BEGUN = {State.QUEUED.value, State.COMPLETED.value}
+"""None follows the other: what is COMPLETED has been RUNNING."""
 
 CANCEL, FOLLOW = "cancel", "follow"
 """What people put on a task's collection while it is not finished: that it is to end (value: who
@@ -63,13 +65,15 @@ NO_WISHES = {CANCEL: "", FOLLOW: ""}
 
 
 def furthest(found: Iterable[str]) -> State | None:
-    """The one state that those on a task's collection mean; None when they mean none, or two ends.
+    """The one state that those on a task's collection mean; None when no worker could have left them.
 
     For an instant, or when a worker was killed in it, the one before is still there: iRODS may need
     a call of its own to take it away (``zones/irods/avus.py``).
     """
     names = set(found)
-    if not names or not names <= State.__members__.keys() or len(names & _FINAL) > 1:
+    if not names or not names <= State.__members__.keys():
+        return None
+    if len(names & _FINAL) > 1 or names >= _NEVER_BEGUN:
         return None
     return max((State(name) for name in names), key=list(State).index)
 
@@ -123,8 +127,8 @@ class TaskRecord:
         return place_of(self.collection)
 
     def state(self) -> State | None:
-        """The recorded state; None when the collection bears none. Refused when it bears two ends,
-        or one that there is not: somebody else than a worker wrote it."""
+        """The recorded state; None when the collection bears none. Refused when it bears two ends, or
+        one that there is not, or cannot be yet: somebody else than a worker wrote it."""
         found = self._states()
         if not found:
             return None

@@ -22,7 +22,7 @@ def _leave(site: TrialSite, submitted: Submitted, state: State) -> None:
     site.alice.annotate(Entity(EntityKind.COLLECTION, submitted.collection), add=[left])
 
 
-@pytest.mark.parametrize("left", [State.QUEUED, State.STAGING_OUT])
+@pytest.mark.parametrize("left", [State.RUNNING, State.STAGING_OUT])
 def test_beside_an_end_it_goes(site: TrialSite, left: State) -> None:
     submitted = site.submit(site.request("/bin/true"))
     with site.working():
