@@ -107,9 +107,16 @@ def test_each_task_has_one_true_end(killer: Killer) -> None:
     killer.start_worker()
     while _unfinished(site) > 3:
         time.sleep(chance.uniform(*site.pause))  # the random instant is what is tested, not waited for
-        killer.kill_something()
+        if sum(killer.kills.values()) < TASKS:  # on a busy machine too, something must get done between two kills
+            killer.kill_something()
+        killer.keep_worker()
         assert time.monotonic() - began < 120 + 6 * TASKS, f"seed {SEED}: too slow, after {killer.kills}"
-    until(lambda: _unfinished(site) == 0, f"the last tasks (seed {SEED}, {killer.kills})", PATIENCE)
+
+    def all_ended() -> bool:
+        killer.keep_worker()
+        return _unfinished(site) == 0
+
+    until(all_ended, f"the last tasks (seed {SEED}, {killer.kills})", PATIENCE)
     seconds = time.monotonic() - began
     until(presence.ResourceLock(site.configuration, site.storage.zone, site.compute).is_held, "the last worker")
     assert killer.end_worker(signal.SIGTERM) == 0

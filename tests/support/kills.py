@@ -145,7 +145,6 @@ class Killer:
         kinds = ["worker", "container", "daemon", "server"]
         (kind,) = self.chance.choices(kinds, (5, 6, 2, 2 if self.site.has_server else 0))
         self._kill(kind)
-        self.keep_worker()
 
     def _kill(self, kind: str) -> None:
         if kind == "worker":

@@ -182,25 +182,25 @@ class TrialSite:
         return leftovers(self.alice, submitted, [self.folder / "zone" / "vaults"])
 
 
+def objects_below(catalog: Catalog, collection: str) -> Iterator[DataObject]:
+    """Every data object below a collection, at any depth."""
+    for child in catalog.children(collection):
+        if isinstance(child, Collection):
+            yield from objects_below(catalog, child.logical_path)
+        else:
+            yield child
+
+
 def contents(catalog: Catalog, collection: str) -> dict[str, bytes]:
     """Every data object below a collection, by its name relative to it."""
-    found: dict[str, bytes] = {}
-    for child in catalog.children(collection):
-        name = child.logical_path[len(collection) + 1 :]
-        if isinstance(child, Collection):
-            found.update({f"{name}/{key}": value for key, value in contents(catalog, child.logical_path).items()})
-        else:
-            found[name] = catalog.read(child.logical_path)
-    return found
+    found = [one.logical_path for one in objects_below(catalog, collection)]
+    return {path[len(collection) + 1 :]: catalog.read(path) for path in found}
 
 
 def leftovers(catalog: Catalog, submitted: Submitted, vaults: Sequence[Path]) -> list[str]:
     """Files and directories of a task below ``vaults`` that no replica in its collection accounts for."""
-    known = set()
-    for name in contents(catalog, submitted.collection):
-        found = catalog.stat(f"{submitted.collection}/{name}")
-        if isinstance(found, DataObject):
-            known |= {replica.physical_path for replica in found.replicas}
+    found = objects_below(catalog, submitted.collection)
+    known = {replica.physical_path for one in found for replica in one.replicas}
     left = []
     for vault in vaults:
         for folder, folders, names in os.walk(vault):
