@@ -7,7 +7,6 @@ neither read nor written nor replicated, until an administrator says that it is 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
@@ -70,6 +69,8 @@ def _may_be_open(physical_path: str) -> bool:
 
     The kernel grants a lease on a file to nobody while another has it open, and to its owner only.
     """
+    import fcntl  # only the service account gets here; a client may have no such module
+
     try:
         descriptor = os.open(physical_path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
