@@ -1,6 +1,6 @@
 # make demo   the main job on an embedded zone, from nothing to a report
 # make test   everything that CI checks
-# make survive  300 tasks while workers, containers and a Docker daemon are killed (as root)
+# make survive  300 tasks while workers, containers, a Docker daemon and, on a real zone, the server are killed (as root)
 # make bench  the figures in docs/performance.md
 PYTHON ?= python3
 VENV ?= .venv

@@ -66,6 +66,7 @@ class Attempts:
         try:
             state = record.state()
             if state is None or state.is_final:
+                record.settle()
                 return self._forget_wishes(record) if unwanted else None
             record.sealed_owner()
             if unwanted:

@@ -227,11 +227,12 @@ class Storage(Protocol):
 
     def replicate(self, data_object: str, resource: str) -> Replica:
         """As :meth:`Catalog.replicate`, with administrative rights; returns the good replica.
-        The caller has made sure that the task's owner may read the object."""
+        The caller has made sure that the task's owner may read the object. A replica there that a
+        transfer left unfinished is written anew; OutOfReach while that transfer goes on."""
 
     def trim(self, data_object: str, resource: str) -> None:
         """Drop the replica under a root resource, with administrative rights; the last good
-        one is kept (-402000); nothing there: nothing happens."""
+        one is kept (-402000); nothing there: nothing happens. Unfinished ones as in ``replicate``."""
 
     def verify(self, data_object: str, number: int) -> str:
         """Read the replica's file, compare with the catalog's checksum where it has one

@@ -55,11 +55,27 @@ class State(str, Enum):
 
 UNFINISHED = (State.STAGING_OUT, State.RUNNING, State.STAGING_IN)
 _FINAL = frozenset(state.value for state in State if state.is_final)
+_NEVER_BEGUN = {State.QUEUED.value, State.COMPLETED.value}
+"""None follows the other: what is COMPLETED has been RUNNING."""
 
 CANCEL, FOLLOW = "cancel", "follow"
 """What people put on a task's collection while it is not finished: that it is to end (value: who
 says so, units: the resource), that somebody reads along."""
 NO_WISHES = {CANCEL: "", FOLLOW: ""}
+
+
+def furthest(found: Iterable[str]) -> State | None:
+    """The one state that those on a task's collection mean; None when no worker could have left them.
+
+    For an instant, or when a worker was killed in it, the one before is still there: iRODS may need
+    a call of its own to take it away (``zones/irods/avus.py``).
+    """
+    names = set(found)
+    if not names or not names <= State.__members__.keys():
+        return None
+    if len(names & _FINAL) > 1 or names >= _NEVER_BEGUN:
+        return None
+    return max((State(name) for name in names), key=list(State).index)
 
 
 def new_task_id() -> str:
@@ -111,14 +127,18 @@ class TaskRecord:
         return place_of(self.collection)
 
     def state(self) -> State | None:
-        """The recorded state; None when the collection bears none. Refused when it bears
-        several, or one that there is not: somebody else than a worker wrote it."""
-        found = [avu.value for avu in self._avus() if avu.attribute == self.attributes.state]
+        """The recorded state; None when the collection bears none. Refused when it bears two ends, or
+        one that there is not, or cannot be yet: somebody else than a worker wrote it."""
+        found = self._states()
         if not found:
             return None
-        if len(found) > 1 or found[0] not in State.__members__:
+        state = furthest(found)
+        if state is None:
             raise Refused(self.collection, f"bears states that no worker wrote ({', '.join(found)[:200]})")
-        return State(found[0])
+        return state
+
+    def _states(self) -> list[str]:
+        return [avu.value for avu in self._avus() if avu.attribute == self.attributes.state]
 
     def facts(self) -> dict[str, str]:
         """Every recorded fact by its short name (``exit_status``, ``reason``, ``state``...)."""
@@ -135,6 +155,12 @@ class TaskRecord:
         state, what people wished of the task until then goes too.
         """
         self._change(_dated(state, facts or {}), [self._avu(state)])
+
+    def settle(self) -> None:
+        """Take away states before the one that the task has reached, should any be left."""
+        state = self.state()
+        if state is not None and len(self._states()) > 1:
+            self._change({}, [self._avu(state)])
 
     def end_without_owner(self, storage: Storage, facts: Mapping[str, str]) -> None:
         """Record FAILED with the service account's rights, unless the task has ended: the owner has no

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from weakref import WeakValueDictionary
 
 from compute_to_data.errors import Code, EngineError, InvalidRequest, Refused, zone_error
 from compute_to_data.model import (
@@ -265,7 +266,7 @@ def check_physical(staged: Staged) -> None:
 
 
 class InUse:
-    """Which inputs tasks of this worker are using, so that none trims what another reads.
+    """Which inputs tasks of this worker are using, so that none trims what another reads or stages.
 
     One worker serves a compute resource, so counting in memory is enough.
     """
@@ -273,6 +274,16 @@ class InUse:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users: Counter[str] = Counter()
+        self._locks: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
+
+    @contextmanager
+    def alone(self, logical_path: str) -> Iterator[None]:
+        """One task at a time inside, for each path: what one has replicated, the next finds there, and
+        none meets a replica that another is having made."""
+        with self._lock:
+            lock = self._locks.setdefault(logical_path, threading.Lock())
+        with lock:
+            yield
 
     @contextmanager
     def using(self, logical_paths: Sequence[str]) -> Iterator[None]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from compute_to_data.configuration import Attributes
 from compute_to_data.model import Avu
-from compute_to_data.record import State
+from compute_to_data.record import State, furthest
 
 _PHASES = {
     State.QUEUED: "queued",
@@ -83,9 +83,9 @@ def status_of(collection: str, avus: Iterable[Avu], attributes: Attributes, now:
     """
     found = _facts(avus, attributes)
     states = found.pop("state", [])
-    if len(states) != 1 or states[0].value not in State.__members__:
+    state = furthest([avu.value for avu in states])
+    if state is None:
         return None
-    state = State(states[0].value)
     times = {one.value: moment for one in State if (moment := _first(found, f"{one.value.lower()}_at"))}
     commands = sorted(found.pop("command", []), key=lambda avu: int(avu.units) if avu.units.isdecimal() else 0)
     parameters = [name for name in found if name.startswith(_PARAMETER)]

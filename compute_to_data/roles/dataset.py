@@ -13,8 +13,8 @@ import os
 import time
 
 from compute_to_data import notes, staging
-from compute_to_data.errors import Cancelled, EngineError
-from compute_to_data.model import Access, DataObject, name_of
+from compute_to_data.errors import Cancelled, EngineError, NotFound
+from compute_to_data.model import Access, DataObject, Replica, name_of
 from compute_to_data.ports import Sandbox
 from compute_to_data.record import require
 from compute_to_data.roles import stage_in
@@ -69,15 +69,25 @@ def _fill(execution: Execution, workload: Workload, directory: str) -> None:
 
 def _staged(execution: Execution, data_object: DataObject) -> staging.Staged:
     """A good replica on the resource, made where there is none; it stays for the tasks to come."""
-    storage = execution.bench.storage
-    replica = staging.usable_replica(data_object, execution.bench.resource)
+    replica = data_object.good_replica_on(execution.bench.resource.name)
     if replica is None:
-        root = stage_in.root_of(execution.bench.resource, execution)
-        replica = storage.replicate(data_object.logical_path, root)
-        storage.verify(data_object.logical_path, replica.number)
+        with execution.bench.in_use.alone(data_object.logical_path):
+            replica = _made(execution, data_object.logical_path)
     staged = staging.Staged(data_object, replica, name_of(data_object.logical_path), replica.checksum)
     staging.check_physical(staged)
     return staged
+
+
+def _made(execution: Execution, logical_path: str) -> Replica:
+    bench = execution.bench
+    current = bench.catalog.stat(logical_path)  # anew: another task may have had it made meanwhile
+    if not isinstance(current, DataObject):
+        raise NotFound(logical_path, "is not a data object any more")
+    replica = staging.usable_replica(current, bench.resource)
+    if replica is None:
+        replica = bench.storage.replicate(logical_path, stage_in.root_of(bench.resource, execution))
+        bench.storage.verify(logical_path, replica.number)
+    return replica
 
 
 def _link(staged: staging.Staged, link: str) -> None:

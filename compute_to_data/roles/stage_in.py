@@ -75,10 +75,11 @@ def choose_resource(execution: Execution) -> None:
 def stage_in(execution: Execution, inputs: Sequence[DataObject]) -> None:
     """Make sure that each input has a good replica on the resource; make it only when it has none."""
     began = time.monotonic()
-    execution.staged = tuple(
-        _staged(execution, data_object, target)
-        for data_object, target in zip(inputs, staging.targets(inputs, execution.task.inputs))
-    )
+    staged = []
+    for data_object, target in zip(inputs, staging.targets(inputs, execution.task.inputs)):
+        with execution.bench.in_use.alone(data_object.logical_path):
+            staged.append(_staged(execution, data_object, target))
+    execution.staged = tuple(staged)
     execution.stage_in_seconds = time.monotonic() - began
 
 
@@ -88,7 +89,10 @@ def _staged(execution: Execution, data_object: DataObject, target: str) -> stagi
     current = bench.catalog.stat(logical_path)
     if not isinstance(current, DataObject):
         raise NotFound(logical_path, "is not a data object any more")
-    replica = staging.usable_replica(current, bench.resource)
+    if logical_path in staged_here(execution):  # what an earlier attempt's transfer left is ours to finish
+        replica = current.good_replica_on(bench.resource.name)
+    else:
+        replica = staging.usable_replica(current, bench.resource)
     checksum = replica.checksum if replica else ""
     if replica is None:
         execution.stop_if_cancelled()

@@ -1,25 +1,24 @@
 """``c2d`` on a real iRODS zone, as an ordinary user who has run ``iinit`` and knows nothing else.
 
-``tests/contract/irods_zone.py`` says which environment variables name a zone. The worker runs as the
-service's account, and plain processes: sandboxes have tests of their own.
+``tests/contract/irods_zone.py`` says which environment variables name a zone. The worker runs plain
+processes: sandboxes have tests of their own.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import pwd
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.service_worker import working
 
-import compute_to_data
+from compute_to_data import configuration as configuration_module
 from compute_to_data.cli.exits import ExitCode
 from compute_to_data.model import Avu, DataObject, Entity, EntityKind, User
 
@@ -50,61 +49,15 @@ def resource(zone: IrodsZoneUnderTest) -> Iterator[str]:
     name = zone.make_resource()
     entity = Entity(EntityKind.RESOURCE, name)
     zone.storage().catalog.annotate(entity, add=[Avu("COMPUTE_RESOURCE_ROLE", "CONTAINER")])
-    (vault,) = (one.vault for one in zone.storage().catalog.resources() if one.name == name)
-    with working(Path(vault), name):
-        deadline = time.monotonic() + PATIENCE
-        while not any("::offer" in avu.attribute for avu in zone.storage().catalog.avus(entity)):
-            assert time.monotonic() < deadline, "no worker"
-            time.sleep(0.05)
+    place = zone.make_place("worker")
+    (place / "tools").mkdir()
+    engine = {"name": "process", "images": {IMAGE: str(place / "tools")}}
+    worker = {"state_directory": str(zone.make_place("state")), "poll_seconds": 0.5}
+    document = {"zone": {"kind": "irods"}, "images": [IMAGE], "engine": engine, "worker": worker}
+    file = place / "configuration.json"
+    file.write_text(json.dumps(document))
+    with working(zone.storage().catalog, configuration_module.load(str(file)), name, place / "log"):
         yield name
-
-
-class working:
-    """The worker of a resource, as the account that owns its vault."""
-
-    def __init__(self, vault: Path, resource: str) -> None:
-        self._owner = vault.stat()
-        self._place = vault.parent / f"{vault.name}-worker"
-        self._resource = resource
-
-    def __enter__(self) -> None:
-        self._place.mkdir()
-        os.chown(self._place, self._owner.st_uid, self._owner.st_gid)
-        (self._place / "tools").mkdir()
-        engine = {"name": "process", "images": {IMAGE: str(self._place / "tools")}}
-        worker = {"state_directory": str(self._place / "state"), "poll_seconds": 0.5}
-        document = {"zone": {"kind": "irods"}, "images": [IMAGE], "engine": engine, "worker": worker}
-        configuration = self._place / "configuration.json"
-        configuration.write_text(json.dumps(document))
-        configuration.chmod(0o644)
-        account: dict[str, Any] = {}
-        if os.geteuid() == 0:
-            account = {"user": self._owner.st_uid, "group": self._owner.st_gid, "extra_groups": []}
-        self._log = (self._place / "log").open("w")
-        self._running = subprocess.Popen(
-            [
-                os.environ.get("C2D_TEST_IRODS_PYTHON") or sys.executable,
-                "-m",
-                "compute_to_data.worker",
-                "--configuration",
-                configuration,
-                "--resource",
-                self._resource,
-            ],
-            env={
-                "PATH": os.environ["PATH"],
-                "PYTHONPATH": str(Path(compute_to_data.__file__).parent.parent),
-                "HOME": pwd.getpwuid(self._owner.st_uid).pw_dir,
-            },
-            cwd="/",
-            stderr=self._log,
-            **account,
-        )
-
-    def __exit__(self, *_: object) -> None:
-        self._running.terminate()
-        self._running.wait(PATIENCE)
-        self._log.close()
 
 
 @dataclass

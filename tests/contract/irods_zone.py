@@ -8,12 +8,15 @@ default resource.
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import itertools
 import json
 import os
 import shutil
 import uuid
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from irods import password_obfuscation
@@ -21,6 +24,7 @@ from irods.access import iRODSAccess
 from irods.api_number import api_number
 from irods.connection import Connection
 from irods.message import GeneralAdminRequest
+from irods.models import DataObject as CatalogObject
 from irods.session import iRODSSession
 
 from compute_to_data.errors import NotFound
@@ -180,9 +184,11 @@ class IrodsZoneUnderTest:
         self._iadmin("modify", "resource", resource, "status", status)
         self._resources_changed()
 
-    def set_replica_status(self, data_object: str, number: int, status: ReplicaStatus) -> None:
+    def set_replica_status(self, data_object: str, number: int, status: ReplicaStatus, note: str = "") -> None:
+        """``note``: what the server writes beside the status of a replica that it locks."""
         about = {"objPath": data_object, "replNum": number}
-        self._prc.data_objects.modDataObjMeta(about, {"replStatus": str(int(status)), "irodsAdmin": ""})
+        change = {"replStatus": str(int(status)), **({"statusString": note} if note else {}), "irodsAdmin": ""}
+        self._prc.data_objects.modDataObjMeta(about, change)
 
     def scratch(self, owner: User) -> str:
         path = f"{self._home_of(owner)}/{self._name('s')}"
@@ -208,6 +214,20 @@ class IrodsZoneUnderTest:
 
     def read_file(self, physical_path: str) -> bytes | None:
         return Path(physical_path).read_bytes() if os.path.exists(physical_path) else None
+
+    def audit(self, resources: Sequence[str]) -> list[str]:
+        """What is wrong with resources of these tests, in words: replicas that are not at rest or not
+        what the catalog says, files in the vaults that no replica names."""
+        self._prc.cleanup()  # the server may have been another since
+        wrong: list[str] = []
+        for name in resources:
+            columns = (CatalogObject.path, CatalogObject.replica_status, CatalogObject.size, CatalogObject.checksum)
+            query = self._prc.query(*columns, CatalogObject.id).filter(CatalogObject.resource_name == name)
+            rows = [[row[column] for column in columns] for row in query]
+            wrong += [problem for row in rows for problem in _problems(*row)]
+            files = {str(file) for file in (self._vaults / name).rglob("*") if not file.is_dir()}
+            wrong += [f"a file that no replica names: {file}" for file in sorted(files - {row[0] for row in rows})]
+        return wrong
 
     def close(self) -> None:
         """Take everything away that these tests made."""
@@ -268,3 +288,17 @@ class IrodsZoneUnderTest:
         for replica in data_object.replicas:
             if replica.status not in (ReplicaStatus.GOOD, ReplicaStatus.STALE):
                 self.set_replica_status(data_object.logical_path, replica.number, ReplicaStatus.STALE)
+
+
+def _problems(path: str, status: str, size: int, checksum: str | None) -> Iterator[str]:
+    """What is wrong with a replica, in words."""
+    if status != str(int(ReplicaStatus.GOOD)):
+        yield f"a replica of status {status}: {path}"
+    if not os.path.isfile(path):
+        yield f"a replica without its file: {path}"
+        return
+    content = Path(path).read_bytes()
+    if len(content) != int(size):
+        yield f"a replica of {size} bytes whose file has {len(content)}: {path}"
+    if checksum and checksum != f"sha2:{base64.b64encode(hashlib.sha256(content).digest()).decode()}":
+        yield f"a replica whose file has another checksum: {path}"

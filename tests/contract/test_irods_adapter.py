@@ -6,14 +6,15 @@ import os
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from zone_suite.zone_under_test import a_collection, an_object, refused, stat_object
 
 from compute_to_data.configuration import ZoneSettings
-from compute_to_data.errors import AccessDenied, Code, ConfigurationError, ZoneError
-from compute_to_data.model import Access, Avu, Collection, Registration, User
+from compute_to_data.errors import AccessDenied, Code, ConfigurationError, OutOfReach, ZoneError
+from compute_to_data.model import Access, Avu, Collection, Registration, ReplicaStatus, User
 from compute_to_data.ports import Catalog
 from compute_to_data.zones import open_storage
 
@@ -157,3 +158,45 @@ class TestOtherZones:
         with refused(AccessDenied, Code.CAT_NO_ACCESS_PERMISSION):
             foreign.annotate(a_collection(here), add=[Avu("a", "v")])
         assert alice.avus(a_collection(here)) == ()
+
+
+class TestDeadTransfers:
+    """A server that is killed while it writes a replica leaves it intermediate, and all others locked."""
+
+    @pytest.fixture
+    def left(self, zone: IrodsZoneUnderTest, alice: Catalog, here: str) -> tuple[str, str]:
+        """A data object, and the resource where its replica was being written."""
+        origin, resource, path = zone.make_resource(), zone.make_resource(), f"{here}/x"
+        alice.write(path, b"whole", resource=origin)
+        replica = zone.storage().replicate(path, resource)
+        Path(replica.physical_path).write_bytes(b"ha")
+        zone.set_replica_status(path, 1, ReplicaStatus.INTERMEDIATE)
+        zone.set_replica_status(path, 0, ReplicaStatus.WRITE_LOCKED, note='{"original_status":"1"}')
+        with refused(ZoneError, Code.LOCKED_DATA_OBJECT_ACCESS):
+            alice.write(path, b"other", force=True)
+        return path, resource
+
+    def test_it_is_written_anew(self, zone: IrodsZoneUnderTest, alice: Catalog, left: tuple[str, str]) -> None:
+        path, resource = left
+        made = zone.storage().replicate(path, resource)
+        assert Path(made.physical_path).read_bytes() == b"whole"
+        assert [one.status for one in stat_object(alice, path).replicas] == [ReplicaStatus.GOOD, ReplicaStatus.GOOD]
+        alice.write(path, b"other", force=True)
+
+    def test_it_is_trimmed(self, zone: IrodsZoneUnderTest, alice: Catalog, left: tuple[str, str]) -> None:
+        path, resource = left
+        zone.storage().trim(path, resource)
+        (replica,) = stat_object(alice, path).replicas
+        assert replica.status is ReplicaStatus.GOOD
+        assert alice.read(path) == b"whole"
+
+    def test_one_that_goes_on_is_left_alone(
+        self, zone: IrodsZoneUnderTest, alice: Catalog, left: tuple[str, str]
+    ) -> None:
+        path, resource = left
+        before = stat_object(alice, path).replicas
+        with open(before[1].physical_path, "ab"):
+            for operation in (zone.storage().replicate, zone.storage().trim):
+                with pytest.raises(OutOfReach, match="is still being written"):
+                    operation(path, resource)
+        assert stat_object(alice, path).replicas == before

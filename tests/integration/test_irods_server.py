@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.irods_server import CORE, Installed, rules
-from support.irods_site import ENVIRONMENT, NO_ZONE, PYTHON, SOURCES, RealSite
+from support.irods_site import ENVIRONMENT, NO_ZONE, RealSite
+from support.service_worker import PYTHON, SOURCES
 
 if TYPE_CHECKING:
     from contract.irods_zone import IrodsZoneUnderTest

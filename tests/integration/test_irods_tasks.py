@@ -17,6 +17,7 @@ import pytest
 from support.irods_site import (
     COUNT,
     ENVIRONMENT,
+    KILL,
     NO_ZONE,
     START,
     STOP,
@@ -25,9 +26,8 @@ from support.irods_site import (
     data_object,
     plain_site,
     succeeded,
-    until,
 )
-from support.site import ROLE_ATTRIBUTE, wait_until
+from support.site import ROLE_ATTRIBUTE, until, wait_until
 
 from compute_to_data import images
 from compute_to_data.errors import Code, ZoneError
@@ -243,3 +243,26 @@ def test_a_server_restarted_under_its_worker(site: RealSite) -> None:
     assert site.alice.read(f"{collection}/log") == b"began\n", "it ran once"
     assert site.alice.read(f"{collection}/n") == b"12345"
     assert facts["attempt"] == "1"
+
+
+@pytest.mark.skipif(
+    not (os.environ.get(STOP) and os.environ.get(START)),
+    reason=f"no real zone is configured (set {STOP} and {START})",
+)
+def test_a_server_killed_while_it_replicates_an_input(site: RealSite) -> None:
+    """Nobody else would take back that the data object is locked: neither its owner could read it."""
+    compute = site.compute_resource(site.role)
+    content = os.urandom(1 << 20) * MEGABYTES
+    path = site.put("cut_off", content)
+    (origin,) = site.replicas(path)
+    with site.working(compute):
+        submitted = site.submit(site.request(*COUNT, inputs=[path], resource=compute))
+        wait_until(lambda: compute in site.replicas(path), "the transfer to begin")
+        call(KILL if os.environ.get(KILL) else STOP)
+        call(START)
+        facts = site.ended(submitted)
+    collection = succeeded(facts)
+    assert site.replicas(path) == {origin: "GOOD", compute: "GOOD"}
+    assert int(site.alice.read(f"{collection}/count")) == len(content)
+    assert hashlib.sha256(site.alice.read(path)).digest() == hashlib.sha256(content).digest()
+    site.alice.remove(path)

@@ -144,6 +144,7 @@ def own_daemon(*, live_restore: bool) -> Iterator[OwnDaemon]:
     """One that runs and holds the base image."""
     # Not pytest's folder: its path would be too long for the sockets below it.
     daemon = OwnDaemon(Path(tempfile.mkdtemp(prefix="c2d-docker-", dir="/tmp")), live_restore=live_restore)
+    daemon.folder.chmod(0o711)  # whoever may use the socket must get to it
     try:
         daemon.start()
         load = ["docker", "--host", f"unix://{daemon.socket}", "load", "--quiet"]

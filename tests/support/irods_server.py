@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from support.irods_site import SOURCES, RealSite
+from support.irods_site import RealSite
+from support.service_worker import SOURCES
 from support.site import PATIENCE
 
 if TYPE_CHECKING:

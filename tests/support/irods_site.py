@@ -1,11 +1,9 @@
 """A site on a real iRODS zone, for tests: users, resources and workers of its own, all removed.
 
-``tests/contract/irods_zone.py`` says which environment variables name the zone. Workers run as the
-service account, as everywhere: the server must be able to read what tasks leave. They run the code
-under test with ``C2D_TEST_IRODS_PYTHON``, a Python with python-irodsclient and Docker's client that
-that account may run; by default the one that runs the tests. ``C2D_TEST_IRODS_STOP`` and
-``C2D_TEST_IRODS_START`` are shell commands that stop and start the iRODS server: tests that take it
-away from their workers need both.
+``tests/contract/irods_zone.py`` says which environment variables name the zone, and
+``service_worker.py`` how workers run. ``C2D_TEST_IRODS_STOP`` and ``C2D_TEST_IRODS_START`` are shell
+commands that stop and start the iRODS server, the second returning when it listens; tests that take it
+away from their workers need both. ``C2D_TEST_IRODS_KILL`` kills it with -9, and all that it started.
 """
 
 from __future__ import annotations
@@ -13,15 +11,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pwd
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import compute_to_data
 from compute_to_data import configuration as configuration_module
 from compute_to_data import submission
 from compute_to_data.configuration import Configuration
@@ -29,17 +22,15 @@ from compute_to_data.model import Avu, DataObject, Entity, EntityKind
 from compute_to_data.ports import Catalog
 from compute_to_data.record import State, TaskRecord
 from compute_to_data.submission import Submitted
-from support.site import PATIENCE, ROLE_ATTRIBUTE, wait_until
+from support.service_worker import ServiceWorker, working
+from support.site import PATIENCE, ROLE_ATTRIBUTE, until
 
 if TYPE_CHECKING:
     from contract.irods_zone import IrodsZoneUnderTest
 
 ENVIRONMENT = "C2D_TEST_IRODS_ENVIRONMENT_FILE"
-STOP, START = "C2D_TEST_IRODS_STOP", "C2D_TEST_IRODS_START"
-PYTHON = "C2D_TEST_IRODS_PYTHON"
+STOP, START, KILL = "C2D_TEST_IRODS_STOP", "C2D_TEST_IRODS_START", "C2D_TEST_IRODS_KILL"
 NO_ZONE = f"no real zone is configured (set {ENVIRONMENT})"
-SOURCES = Path(compute_to_data.__file__).parents[1]
-_DOCKER = "/var/run/docker.sock"
 
 
 def open_zone() -> IrodsZoneUnderTest:
@@ -51,18 +42,6 @@ def open_zone() -> IrodsZoneUnderTest:
 
 COUNT = ("/bin/sh", "-c", "cat /inputs/* | wc -c > /outputs/count; pwd > /outputs/where")
 """What a task of these tests often does."""
-
-
-class Serving:
-    """A worker's process, and what it says."""
-
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        self.process = process
-        self._log = log
-
-    @property
-    def said(self) -> str:
-        return self._log.read_text()
 
 
 class RealSite:
@@ -100,40 +79,14 @@ class RealSite:
         return name
 
     @contextlib.contextmanager
-    def working(self, *resources: str) -> Iterator[list[Serving]]:
+    def working(self, *resources: str) -> Iterator[list[ServiceWorker]]:
         """A worker for each resource while inside; each must end well when it is told to stop."""
+        catalog = self.zone.storage().catalog
         with contextlib.ExitStack() as stack:
-            yield [stack.enter_context(self._worker(resource)) for resource in resources]
-
-    @contextlib.contextmanager
-    def _worker(self, resource: str) -> Iterator[Serving]:
-        log = self.place / f"{resource}.log"
-        python = os.environ.get(PYTHON) or sys.executable
-        command = [python, "-m", "compute_to_data.worker", "--configuration", self.configuration.source]
-        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCES), "PYTHONDONTWRITEBYTECODE": "1"}
-        account, home = _service_account(self.place)
-        with log.open("ab") as written:
-            running = subprocess.Popen(
-                [*command, "--resource", resource],
-                env={**environment, "HOME": home},
-                cwd="/",
-                stderr=written,
-                **account,
-            )
-        serving = Serving(running, log)
-        try:
-            until(lambda: running.poll() is not None or self._is_served(resource), f"a worker of {resource}")
-            assert running.poll() is None, serving.said
-            yield serving
-        finally:
-            running.terminate()
-            ended = running.wait(PATIENCE)
-        assert ended == 0, serving.said
-
-    def _is_served(self, resource: str) -> bool:
-        sign = self.configuration.attributes.named("worker")
-        found = self.zone.storage().catalog.avus(Entity(EntityKind.RESOURCE, resource))
-        return any(avu.attribute == sign for avu in found)
+            yield [
+                stack.enter_context(working(catalog, self.configuration, one, self.place / f"{one}.log"))
+                for one in resources
+            ]
 
     def put(self, name: str, content: bytes, resource: str = "") -> str:
         """A data object in alice's ``in``; its logical path."""
@@ -196,24 +149,3 @@ def call(variable: str) -> None:
     """Run the shell command that an environment variable holds."""
     subprocess.run(["/bin/sh", "-c", os.environ[variable]], check=True, timeout=PATIENCE, stdin=subprocess.DEVNULL,
                    stdout=subprocess.DEVNULL, close_fds=True)  # fmt: skip
-
-
-def until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
-    """As ``wait_until``, asking a server that others use no more often than people would."""
-
-    def asked() -> object:
-        time.sleep(0.1)
-        return condition()
-
-    wait_until(asked, what, patience)
-
-
-def _service_account(owned: Path) -> tuple[dict[str, Any], str]:
-    """What starts a process as the account that owns the vaults, and its home; whoever runs the
-    tests without being root is that account. Only workers get at the engine."""
-    owner = owned.stat()
-    home = pwd.getpwuid(owner.st_uid).pw_dir
-    if os.geteuid() != 0:
-        return {}, home
-    groups = [os.stat(_DOCKER).st_gid] if os.path.exists(_DOCKER) else []
-    return {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": groups}, home

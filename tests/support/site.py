@@ -7,7 +7,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,16 +151,7 @@ class TrialSite:
 
     def contents(self, collection: str, catalog: Catalog | None = None) -> dict[str, bytes]:
         """Every data object below a collection, by its name relative to it."""
-        session = catalog or self.alice
-        found: dict[str, bytes] = {}
-        for child in session.children(collection):
-            if isinstance(child, Collection):
-                below = self.contents(child.logical_path, session)
-                name = child.logical_path[len(collection) + 1 :]
-                found.update({f"{name}/{key}": value for key, value in below.items()})
-            else:
-                found[child.logical_path[len(collection) + 1 :]] = session.read(child.logical_path)
-        return found
+        return contents(catalog or self.alice, collection)
 
     def snapshot(self, *, without: str = "") -> dict[str, Any]:
         """All that failing must leave as it was: alice's tree with replicas, AVUs and access
@@ -191,16 +182,34 @@ class TrialSite:
 
     def leftovers(self, submitted: Submitted) -> list[str]:
         """Files of a task in the vaults that no replica in its collection accounts for."""
-        known = set()
-        for name in self.contents(submitted.collection):
-            found = self.alice.stat(f"{submitted.collection}/{name}")
-            if isinstance(found, DataObject):
-                known |= {replica.physical_path for replica in found.replicas}
-        left = []
-        for folder, folders, names in os.walk(self.folder / "zone" / "vaults"):
+        return leftovers(self.alice, submitted, [self.folder / "zone" / "vaults"])
+
+
+def objects_below(catalog: Catalog, collection: str) -> Iterator[DataObject]:
+    """Every data object below a collection, at any depth."""
+    for child in catalog.children(collection):
+        if isinstance(child, Collection):
+            yield from objects_below(catalog, child.logical_path)
+        else:
+            yield child
+
+
+def contents(catalog: Catalog, collection: str) -> dict[str, bytes]:
+    """Every data object below a collection, by its name relative to it."""
+    found = [one.logical_path for one in objects_below(catalog, collection)]
+    return {path[len(collection) + 1 :]: catalog.read(path) for path in found}
+
+
+def leftovers(catalog: Catalog, submitted: Submitted, vaults: Sequence[Path]) -> list[str]:
+    """Files and directories of a task below ``vaults`` that no replica in its collection accounts for."""
+    found = objects_below(catalog, submitted.collection)
+    known = {replica.physical_path for one in found for replica in one.replicas}
+    left = []
+    for vault in vaults:
+        for folder, folders, names in os.walk(vault):
             if f"/{submitted.task_id}" in folder:
                 left += [os.path.join(folder, name) for name in (*names, *folders)]
-        return [path for path in left if path not in known and not any(one.startswith(f"{path}/") for one in known)]
+    return [path for path in left if path not in known and not any(one.startswith(f"{path}/") for one in known)]
 
 
 @contextlib.contextmanager
@@ -232,3 +241,13 @@ def wait_until(condition: Any, what: str, patience: float = PATIENCE) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"waited {patience:g} s in vain for {what}"
         time.sleep(0.005)
+
+
+def until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
+    """As ``wait_until``, asking a server that others use no more often than people would."""
+
+    def asked() -> object:
+        time.sleep(0.1)
+        return condition()
+
+    wait_until(asked, what, patience)

@@ -5,8 +5,8 @@ run on the server's host, as root or as the service's account.
 
 ``C2D_TEST_IRODS_ENVIRONMENT_FILE`` names a rodsadmin's ``irods_environment.json`` and
 ``C2D_TEST_IRODS_USER_ENVIRONMENT_FILE`` an ordinary user's. A resource is made in
-``C2D_TEST_IRODS_VAULTS``, by default beside the vault of the administrator's default resource. Workers run with
-``C2D_TEST_IRODS_PYTHON``, one that the service's account may run; by default the tests' own.
+``C2D_TEST_IRODS_VAULTS``, by default beside the vault of the administrator's default resource.
+``service_worker.py`` says how workers run.
 """
 
 from __future__ import annotations
@@ -15,30 +15,24 @@ import contextlib
 import dataclasses
 import json
 import os
-import pwd
 import re
 import shutil
 import subprocess
-import sys
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import compute_to_data
 from compute_to_data import configuration as configuration_module
 from compute_to_data.configuration import Configuration
 from compute_to_data.rule_boundary import CONFIGURATION, CONFIGURATION_VARIABLE
+from compute_to_data.zones.irods import IrodsStorage
+from support.service_worker import working
 
 ADMINISTRATOR = "C2D_TEST_IRODS_ENVIRONMENT_FILE"
 USER = "C2D_TEST_IRODS_USER_ENVIRONMENT_FILE"
 VAULTS = "C2D_TEST_IRODS_VAULTS"
 NATIVE = "irods_rule_engine_plugin-irods_rule_language-instance"
-PYTHON = "C2D_TEST_IRODS_PYTHON"
 PATIENCE = 90.0
-_DOCKER = "/var/run/docker.sock"
-_SOURCES = Path(compute_to_data.__file__).parents[1]
 
 NO_ZONE = f"no real zone is configured (set {ADMINISTRATOR} and {USER})"
 
@@ -141,8 +135,7 @@ def opened_bench(folder: Path) -> Iterator[Bench]:
 
 @contextlib.contextmanager
 def serving(bench: Bench, *, containers: bool = False) -> Iterator[None]:
-    """A worker of the resource, run by the service's account as everywhere: the server must be able
-    to read what it leaves. It runs plain processes, or ``containers`` in the site's own engine."""
+    """A worker of the resource. It runs plain processes, or ``containers`` in the site's own engine."""
     document = json.loads(Path(bench.configuration.source).read_text())
     if not containers:
         tools = bench.place / "tools"  # nothing else writes there: an image that changes is refused
@@ -151,29 +144,10 @@ def serving(bench: Bench, *, containers: bool = False) -> Iterator[None]:
     file = bench.place / "configuration.json"
     file.write_text(json.dumps(document))
     file.chmod(0o644)
-    owner = bench.place.stat()
-    account: dict[str, Any] = {}
-    if os.geteuid() == 0:
-        groups = [os.stat(_DOCKER).st_gid] if containers and os.path.exists(_DOCKER) else []
-        account = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": groups}
-    python = os.environ.get(PYTHON) or sys.executable
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(_SOURCES), "PYTHONDONTWRITEBYTECODE": "1"}
-    with (bench.place / "log").open("w+") as log:
-        running = subprocess.Popen(
-            [python, "-m", "compute_to_data.worker", "--configuration", file, "--resource", bench.resource],
-            env={**environment, "HOME": pwd.getpwuid(owner.st_uid).pw_dir},
-            cwd="/",
-            stderr=log,
-            **account,
-        )
-        try:
-            deadline = time.monotonic() + PATIENCE
-            sign = bench.configuration.attributes.named("worker")
-            while sign not in bench.administrator.get("imeta", "ls", "-R", bench.resource):
-                assert running.poll() is None and time.monotonic() < deadline, Path(log.name).read_text()
-                time.sleep(0.05)
+    storage = IrodsStorage.open(bench.administrator.environment_file)
+    try:
+        configuration = configuration_module.load(str(file))
+        with working(storage.catalog, configuration, bench.resource, bench.place / "log"):
             yield
-        finally:
-            running.terminate()
-            ended = running.wait(PATIENCE)
-        assert ended == 0, Path(log.name).read_text()
+    finally:
+        storage.close()

@@ -82,6 +82,25 @@ def test_a_replicated_input_is_read_back(site: TrialSite) -> None:
     assert verified == [f"{HOME}/a"]
 
 
+def test_two_tasks_stage_one_input_once(site: TrialSite) -> None:
+    """On iRODS the second would find the data object locked, and fail."""
+    site.alice.write(f"{HOME}/a", b"x", resource="demoResc")
+    begun: list[str] = []
+
+    def slowly(replicate, data_object, resource):  # type: ignore[no-untyped-def]
+        begun.append(data_object)
+        deadline = time.monotonic() + 1
+        while len(begun) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return replicate(data_object, resource)
+
+    request = site.request("/bin/true", inputs=[f"{HOME}/a"])
+    submitted = [site.submit(request) for _ in range(2)]
+    with site.working(storage=Troubled(site.storage, replicate=slowly)):  # type: ignore[arg-type]
+        assert [site.ended(one)["state"] for one in submitted] == ["COMPLETED", "COMPLETED"]
+    assert begun == [f"{HOME}/a"]
+
+
 def test_a_sign_of_life_goes_stale(site: TrialSite) -> None:
     configuration = site.configure(worker={"on_demand": False})
     attribute = "irods::compute_to_data::worker"

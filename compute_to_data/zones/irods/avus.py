@@ -29,13 +29,19 @@ _NAMES = {
     EntityKind.RESOURCE: (Column.RESC_ID, Column.RESC_NAME),
     EntityKind.USER: (Column.USER_ID, Column.USER_NAME, Column.USER_ZONE),
 }
+_OPTIONS = {
+    EntityKind.DATA_OBJECT: "-d",
+    EntityKind.COLLECTION: "-C",
+    EntityKind.RESOURCE: "-R",
+    EntityKind.USER: "-u",
+}
 _BETWEEN = {EntityKind.DATA_OBJECT: "/", EntityKind.USER: "#"}
 
 
 def annotate(
     connection: Connection, entity: Entity, add: Sequence[Avu], remove: Sequence[Avu], *, administering: bool = False
 ) -> None:
-    """As ``Catalog.annotate``: one atomic call."""
+    """As ``Catalog.annotate``: one atomic call, and more for what it could not remove."""
     check_avus((*remove, *add), shown(entity.name))
     request = {
         "admin_mode": administering,
@@ -46,6 +52,25 @@ def annotate(
     with about(entity.name):
         message = JSON_Message(request, connection.server_version)
         ask(connection, api_number["ATOMIC_APPLY_METADATA_OPERATIONS_APN"], message)
+        if remove:
+            _remove_twins(connection, entity, {*remove} - {*add}, administering)
+
+
+def _remove_twins(connection: Connection, entity: Entity, unwanted: set[Avu], administering: bool) -> None:
+    """Take away what the atomic call left though it was told to remove it.
+
+    Agents that add a triple that is new to the catalog at one instant each make a row for it, and
+    each of their entities keeps its own. Removing looks up one row for the triple: where the entity
+    has another, nothing happens, and nothing is said. By its number each can be removed.
+    """
+    first = _META[entity.kind]
+    rows = select(connection, [first, first + 1, first + 2, first + 3], _the_one(entity))
+    options = {"irodsAdmin": ""} if administering else {}
+    for attribute, value, units, number in rows:
+        if Avu(attribute, value, units) in unwanted:
+            # The value says nothing here, but an agent that is given none dies of it.
+            message = MetadataRequest("rmi", _OPTIONS[entity.kind], entity.name, number, value, **options)
+            ask(connection, api_number["MOD_AVU_METADATA_AN"], message)
 
 
 def copy(connection: Connection, source: str, target: str) -> None:

@@ -132,7 +132,9 @@ def unregister(connection: Connection, data_object: str) -> None:
     usual one (an unlink that only unregisters) is refused for files of a vault (-355000).
     """
     try:
-        ask(connection, api_number["UNREG_DATA_OBJ_AN"], _about_replicas(connection, data_object))
+        about_all = description(connection, data_object, _ALL_REPLICAS)
+        request = _Unregistration(DataObjInfo_PI=about_all, KeyValPair_PI=StringStringMap({}))
+        ask(connection, api_number["UNREG_DATA_OBJ_AN"], request)
     except ServerError as error:
         if lookup.find_object(connection, data_object) is not None:
             raise translated(error, data_object) from error
@@ -146,16 +148,16 @@ class _Unregistration(Message):  # type: ignore[misc]  # python-irodsclient has 
     KeyValPair_PI = SubmessageProperty(StringStringMap)
 
 
-def _about_replicas(connection: Connection, data_object: str) -> _Unregistration:
-    numbers = ("dataSize", "replStatus", "dataId", "collId", "dataMapId", "dataAccessInx", "writeFlag")
+def description(connection: Connection, data_object: str, number: int) -> Message:
+    """What iRODS calls a ``DataObjInfo``, of a replica, with nothing said but which one it is."""
+    numbers = ("dataSize", "replStatus", "dataId", "collId", "dataMapId", "flags", "dataAccessInx", "writeFlag")
     words = ("rescName", "rescHier", "dataType", "chksum", "version", "filePath", "dataOwnerName", "dataOwnerZone")
     more = ("statusString", "dataComments", "dataMode", "dataExpiry", "dataCreate", "dataModify", "dataAccess")
     last = ("destRescName", "backupRescName", "subPath", "in_pdmo", "dataAccessTime")
-    description = DataObjInfo_for_session(connection)(
+    return DataObjInfo_for_session(connection)(
         **dict.fromkeys((*words, *more, *last), ""),
         **dict.fromkeys((*numbers, "specColl", "regUid", "otherFlags", "next", "rescId"), 0),
         objPath=data_object,
-        replNum=_ALL_REPLICAS,
+        replNum=number,
         KeyValPair_PI=StringStringMap({}),
     )
-    return _Unregistration(DataObjInfo_PI=description, KeyValPair_PI=StringStringMap({}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ from irods.connection import Connection
 from compute_to_data.errors import Code, ConfigurationError, ZoneError
 from compute_to_data.model import Avu, DataObject, Entity, EntityKind, Replica, User, UserKind
 from compute_to_data.ports import Catalog
-from compute_to_data.zones.irods import accounts, avus, lookup, replication
+from compute_to_data.zones.irods import accounts, avus, dead_transfers, lookup, replication
 from compute_to_data.zones.irods.connections import CALL_SECONDS, Connections
 from compute_to_data.zones.irods.failures import translated
 from compute_to_data.zones.irods.session import IrodsSession, need_user
@@ -92,6 +93,7 @@ class IrodsStorage:
             replication.replicate(connection, data_object, resource, administering=True)
             return replication.need_object(connection, data_object)
 
+        self._end_dead_transfer(data_object, resource)
         found = self._ask(data_object, use, seconds=replication.TRANSFER_SECONDS)
         made = found.good_replica_on(resource)
         if made is None:
@@ -99,7 +101,17 @@ class IrodsStorage:
             raise ZoneError(data_object, cause, code=Code.SYS_REPLICA_DOES_NOT_EXIST)
         return made
 
+    def _end_dead_transfer(self, data_object: str, resource: str) -> None:
+        """Should a server have died while it wrote a replica there, its data object is unlocked."""
+        deadline = time.monotonic() + dead_transfers.QUIET_SECONDS
+        while self._ask(data_object, dead_transfers.is_left, data_object, resource):
+            if time.monotonic() >= deadline:
+                self._ask(data_object, dead_transfers.put_to_rest, data_object, resource)
+                return
+            time.sleep(0.5)
+
     def trim(self, data_object: str, resource: str) -> None:
+        self._end_dead_transfer(data_object, resource)
         self._ask(data_object, replication.trim_from, data_object, resource)
 
     def verify(self, data_object: str, number: int) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -35,6 +37,27 @@ class AvusContract(Contract):
         for _ in range(2):
             alice.annotate(a_collection(here), remove=[Avu("a", "v")])
         assert alice.avus(a_collection(here)) == ()
+
+    def test_what_several_add_at_one_instant_can_be_taken_away(
+        self, zone: ZoneUnderTest, alice: Catalog, here: str
+    ) -> None:
+        """Nobody has used the triple before: iRODS makes a row of it for each, and forgets which."""
+        collections = [f"{here}/{number}" for number in range(4)]
+        for collection in collections:
+            alice.create_collection(collection)
+        for _ in range(25):
+            avu, together = Avu("state", uuid.uuid4().hex, "u"), threading.Barrier(len(collections))
+
+            def add(collection: str, avu: Avu = avu, together: threading.Barrier = together) -> None:
+                alice.avus(a_collection(collection))  # a connection is there
+                together.wait(60)
+                alice.annotate(a_collection(collection), add=[avu])
+
+            with ThreadPoolExecutor(len(collections)) as pool:
+                list(pool.map(add, collections))
+            for collection in collections:
+                alice.annotate(a_collection(collection), remove=[avu], add=[Avu("state", "next")])
+                assert alice.avus(a_collection(collection)) == (Avu("state", "next"),)
 
     def test_removing_comes_first(self, alice: Catalog, here: str) -> None:
         alice.annotate(a_collection(here), add=[Avu("state", "QUEUED")])

@@ -1,0 +1,100 @@
+"""A worker in a process of its own, as its host would run it: by the service's account.
+
+That account owns the folder of the configuration file. The server must be able to read what tasks
+leave in its vaults, so a worker of a real zone is never root's; in a folder of one's own it is one's own.
+A worker of another account runs with ``C2D_TEST_IRODS_PYTHON``, a Python that the account may run, with
+what a worker needs; by default the one that runs the tests. It gets at the engine, nobody else does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import compute_to_data
+from compute_to_data import sign_of_life
+from compute_to_data.configuration import Configuration
+from compute_to_data.model import Entity, EntityKind
+from compute_to_data.ports import Catalog
+from support.site import PATIENCE, until
+
+PYTHON = "C2D_TEST_IRODS_PYTHON"
+SOURCES = Path(compute_to_data.__file__).parents[1]
+_DOCKER = "/var/run/docker.sock"
+
+
+class ServiceWorker:
+    """One that has been started, and what it says."""
+
+    def __init__(self, configuration: Configuration, resource: str, log: Path) -> None:
+        self._log = log
+        python, account, home = _account(configuration)
+        command = [python, "-m", "compute_to_data.worker", "--configuration", configuration.source]
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCES), "PYTHONDONTWRITEBYTECODE": "1"}
+        with log.open("ab") as written:
+            self._process = subprocess.Popen(
+                [*command, "--resource", resource],
+                env={**environment, "HOME": home},
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=written,
+                stderr=written,
+                **account,
+            )
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text()
+
+    @property
+    def ended(self) -> int | None:
+        """Its exit status, or None while it runs."""
+        return self._process.poll()
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Send it a signal, and wait for its end; its exit status."""
+        self._process.send_signal(number)
+        return self._process.wait(PATIENCE)
+
+
+@contextlib.contextmanager
+def working(catalog: Catalog, configuration: Configuration, resource: str, log: Path) -> Iterator[ServiceWorker]:
+    """A resource is served while inside, by a worker that ends well when it is told to stop.
+
+    ``catalog``: an administrator's session.
+    """
+    worker = ServiceWorker(configuration, resource, log)
+    try:
+        until(lambda: worker.ended is not None or _is_served(catalog, configuration, resource), f"a worker: {resource}")
+        assert worker.ended is None, worker.said
+        yield worker
+    finally:
+        ended = worker.end() if worker.ended is None else worker.ended
+    assert ended == 0, worker.said
+
+
+def _is_served(catalog: Catalog, configuration: Configuration, resource: str) -> bool:
+    """It shows its sign of life, and then what it accepts."""
+    if not sign_of_life.signs(catalog, configuration, resource):
+        return False
+    offer = configuration.attributes.named("offer")
+    return any(avu.attribute == offer for avu in catalog.avus(Entity(EntityKind.RESOURCE, resource)))
+
+
+def _account(configuration: Configuration) -> tuple[str, dict[str, Any], str]:
+    """The Python of the account that runs the worker, what starts a process as it, and its home."""
+    owner = Path(configuration.source).parent.stat()
+    home = pwd.getpwuid(owner.st_uid).pw_dir
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        return sys.executable, {}, home
+    socket = str(configuration.engine.settings.get("socket", _DOCKER))
+    groups = [os.stat(socket).st_gid] if configuration.engine.name == "docker" and os.path.exists(socket) else []
+    python = os.environ.get(PYTHON) or sys.executable
+    return python, {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": groups}, home
