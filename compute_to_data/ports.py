@@ -239,8 +239,19 @@ class Storage(Protocol):
     def avus(self, entity: Entity) -> tuple[Avu, ...]:
         """As :meth:`Catalog.avus`, whatever the access list says."""
 
-    def tasks(self, attribute: str, value: str | None, units: str, *, limit: int | None = None) -> tuple[str, ...]:
-        """Collections bearing the AVU (of any value: None), whoever owns them, the oldest first: the queue."""
+    def tasks(
+        self,
+        attribute: str,
+        value: str | None,
+        units: str,
+        *,
+        besides: Sequence[str] = (),
+        limit: int | None = None,
+    ) -> tuple[str, ...]:
+        """Collections bearing the AVU (of any value: None), whoever owns them, the oldest first: the queue.
+
+        ``besides``: without the direct members of these collections.
+        """
 
     def close(self) -> None:
         """Give back connections; the object is not used afterwards."""

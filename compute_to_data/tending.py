@@ -4,6 +4,7 @@ and nothing left of those that have been stopped or have nothing to do."""
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable
 
 from compute_to_data import notes
@@ -58,15 +59,20 @@ class Tending:
         self._engine.tidy(self._scope, names, idle_seconds)
         self.places.tidy(workloads)
 
+    def full(self, in_flight: Iterable[str]) -> list[str]:
+        """The workloads of these tasks that have no room for one more."""
+        taken = Counter(parent_of(collection) for collection in in_flight)
+        return [workload for workload, count in taken.items() if 0 < self._most(workload) <= count]
+
     def admitted(self, queued: Iterable[str], in_flight: Iterable[str]) -> list[str]:
         """Those queued tasks whose workload has room for one more, or that belong to none."""
-        taken = [parent_of(collection) for collection in in_flight]
+        taken = Counter(parent_of(collection) for collection in in_flight)
         found = []
         for collection in queued:
             workload = parent_of(collection)
             most = self._most(workload)
-            if not most or taken.count(workload) < most:
-                taken.append(workload)
+            if not most or taken[workload] < most:
+                taken[workload] += 1
                 found.append(collection)
         return found
 

@@ -144,18 +144,24 @@ class Worker:
 
     def _waiting(self, most: int) -> list[str]:
         """The next queued tasks, oldest first, without those we hold or cannot make sense of."""
-        known = {*self._in_flight, *self._passed_over}  # before asking: what ends meanwhile is no news
+        held = list(self._in_flight)  # before asking: what ends meanwhile is no news
         admitted: list[str] = []
-        for limit in (most + len(known), None):  # those without room may stand in front of all others
-            found = [one for one in self._tasks(State.QUEUED, limit) if one not in known]
-            admitted = self._tending.admitted(found, list(self._in_flight))
-            if len(admitted) >= min(most, len(found)):
+        while len(admitted) < most:
+            taken = [*held, *admitted]
+            known = {*taken, *self._passed_over}
+            # A workload that has no room may have thousands in front of all others.
+            full = self._tending.full(taken)
+            queued = self._tasks(State.QUEUED, besides=full, limit=most - len(admitted) + len(known))
+            found = [one for one in queued if one not in known]
+            more = self._tending.admitted(found, taken)
+            admitted += more
+            if len(more) == len(found):
                 break
         return admitted[:most]
 
-    def _tasks(self, state: State, limit: int | None = None) -> tuple[str, ...]:
+    def _tasks(self, state: State, *, besides: Sequence[str] = (), limit: int | None = None) -> tuple[str, ...]:
         attribute = self._configuration.attributes.state
-        return self._storage.tasks(attribute, state.value, self._resource.name, limit=limit)
+        return self._storage.tasks(attribute, state.value, self._resource.name, besides=besides, limit=limit)
 
     def _end_unwanted(self) -> None:
         """End queued tasks that somebody wants ended, without waiting for a slot. A running one asks

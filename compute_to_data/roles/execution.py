@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from compute_to_data import notes, workspace
 from compute_to_data.configuration import Configuration
@@ -16,7 +15,7 @@ from compute_to_data.model import Avu, Resource
 from compute_to_data.outputs import OutputFile
 from compute_to_data.ports import Catalog, Engine, Exit, Job, Logs, Sandbox, Storage
 from compute_to_data.record import CANCEL, FOLLOW, State, TaskRecord
-from compute_to_data.roles.hooks import Program
+from compute_to_data.roles.hooks import Hooks, Program
 from compute_to_data.roles.places import Places
 from compute_to_data.staging import InUse, Staged
 from compute_to_data.supervision import cancelled
@@ -24,9 +23,6 @@ from compute_to_data.task import Task
 from compute_to_data.undo import Undo
 
 log = logging.getLogger(__name__)
-
-if TYPE_CHECKING:
-    from compute_to_data.roles.base import Role
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,7 @@ class Execution:
     job: Job
     exit: Exit
 
-    def __init__(self, role: Role, bench: Bench, record: TaskRecord, task: Task) -> None:
+    def __init__(self, role: Hooks, bench: Bench, record: TaskRecord, task: Task) -> None:
         self.role = role
         self.bench = bench
         self.record = record

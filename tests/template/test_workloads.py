@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.site import ALICE, BOB, COMPUTE, HOME, TrialSite, wait_until
+from support.site import ALICE, BOB, COMPUTE, HOME, TrialSite, serving, wait_until
 
 from compute_to_data import submission, tending, workloads
 from compute_to_data.errors import InvalidRequest, NotFound, Refused
@@ -169,6 +169,34 @@ def test_no_more_run_at_one_time_than_were_asked_for(docker_answers: None, tmp_p
             times.append((float(found["from"]), float(found["to"])))
     times.sort()
     assert all(end <= begin for (_, end), (begin, _) in zip(times, times[1:]))
+
+
+def test_a_workload_without_room_is_not_read_to_its_end(docker_answers: None, tmp_path: Path) -> None:
+    """However long its queue, others get past it, and a look at the queue costs as much as ever."""
+    slots = 2
+    ours = Workloads(TrialSite(tmp_path, {"name": "docker"}, IMAGE, worker={"slots": slots}))
+    full = ours.start(instances=1)
+    ours.shell(full, "sleep 60")
+    for _ in range(20):
+        ours.task(full, "true")
+    behind = ours.task(ours.start(instances=1), "echo", "past")
+    answers: list[int] = []
+
+    class Counted:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(ours.site.storage, name)
+
+        def tasks(self, *arguments: Any, **more: Any) -> tuple[str, ...]:
+            found: tuple[str, ...] = ours.site.storage.tasks(*arguments, **more)
+            if arguments[1] == "QUEUED" and more.get("limit"):
+                answers.append(len(found))
+            return found
+
+    with serving(ours.site.worker(storage=Counted())):  # type: ignore[arg-type]
+        assert ours.said(behind) == "past\n"
+        workloads.stop(ours.site.alice, ours.attributes, full.collection)
+    assert answers
+    assert max(answers) <= 4 * slots  # as many as may be held, beside as many that are
 
 
 def test_walltime_ends_a_task_and_its_sandbox_alone(ours: Workloads) -> None:

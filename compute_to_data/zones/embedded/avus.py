@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -75,13 +76,14 @@ def read(connection: sqlite3.Connection, actor: Actor, entity: Entity) -> tuple[
 
 @dataclass(frozen=True)
 class Question:
-    """What ``Catalog.find`` is asked; its docstring says what each part means."""
+    """What ``Catalog.find`` and ``Storage.tasks`` are asked; their docstrings say what each part means."""
 
     kind: EntityKind
     attribute: str
     value: str | None = None
     units: str | None = None
     within: str = ""
+    besides: Sequence[str] = ()
     limit: int | None = None
 
 
@@ -93,6 +95,8 @@ def find(connection: sqlite3.Connection, actor: Actor, question: Question) -> tu
     conditions += ["v.value = :value"] if question.value is not None else []
     conditions += ["v.units = :units"] if question.units is not None else []
     conditions += [VISIBLE] if of_nodes and not actor.administers else []
+    if question.besides:
+        conditions.append("n.parent NOT IN (SELECT id FROM node WHERE path IN (SELECT value FROM json_each(:besides)))")
     tables = _TABLES[question.kind]
     if question.within:
         conditions.append("n.parent = (SELECT id FROM node WHERE path = :within)" if of_nodes else "0")
@@ -105,7 +109,8 @@ def find(connection: sqlite3.Connection, actor: Actor, question: Question) -> tu
         GROUP BY v.entity ORDER BY v.entity LIMIT :limit
     """
     limit = -1 if question.limit is None else question.limit
-    rows = connection.execute(query, {**vars(question), "me": actor.id, "kind": "", "limit": limit})
+    asked = {**vars(question), "besides": json.dumps(question.besides), "me": actor.id, "kind": "", "limit": limit}
+    rows = connection.execute(query, asked)
     return tuple(name for (name,) in rows)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from compute_to_data.errors import Code
@@ -58,8 +58,16 @@ class EmbeddedStorage:
         with self._store.database.reading() as connection:
             return avus.read(connection, self._administering(connection), entity)
 
-    def tasks(self, attribute: str, value: str | None, units: str, *, limit: int | None = None) -> tuple[str, ...]:
-        question = avus.Question(EntityKind.COLLECTION, attribute, value, units, limit=limit)
+    def tasks(
+        self,
+        attribute: str,
+        value: str | None,
+        units: str,
+        *,
+        besides: Sequence[str] = (),
+        limit: int | None = None,
+    ) -> tuple[str, ...]:
+        question = avus.Question(EntityKind.COLLECTION, attribute, value, units, besides=besides, limit=limit)
         with self._store.database.reading() as connection:
             return avus.find(connection, self._administering(connection), question)
 

@@ -125,7 +125,7 @@ class EmbeddedSession:
         within: str = "",
         limit: int | None = None,
     ) -> tuple[str, ...]:
-        question = avus.Question(kind, attribute, value, units, within, limit)
+        question = avus.Question(kind, attribute, value, units, within, limit=limit)
         with self._store.database.reading() as connection:
             return avus.find(connection, self._who(connection), question)
 

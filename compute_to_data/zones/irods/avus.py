@@ -13,7 +13,7 @@ from compute_to_data.errors import Code, zone_error
 from compute_to_data.model import Avu, Bearer, CollectionQuestion, Entity, EntityKind, User, name_of, parent_of
 from compute_to_data.zones.irods import lookup
 from compute_to_data.zones.irods.failures import about, shown
-from compute_to_data.zones.irods.query import Begins, Column, Condition, Equals, select
+from compute_to_data.zones.irods.query import Begins, Column, Condition, Differs, Equals, select
 from compute_to_data.zones.irods.wire import ask
 from compute_to_data.zones.names import check_avus
 
@@ -119,22 +119,24 @@ def _need(connection: Connection, entity: Entity) -> None:
 
 @dataclass(frozen=True)
 class Question:
-    """What ``Catalog.find`` is asked; its docstring says what each part means."""
+    """What ``Catalog.find`` and ``Storage.tasks`` are asked; their docstrings say what each part means."""
 
     kind: EntityKind
     attribute: str
     value: str | None = None
     units: str | None = None
     within: str = ""
+    besides: Sequence[str] = ()
     limit: int | None = None
 
 
 def find(connection: Connection, question: Question) -> tuple[str, ...]:
     """As ``Catalog.find``. Ids are given out in order, and finer than the seconds of a time."""
     first, columns = _META[question.kind], _NAMES[question.kind]
-    conditions = [Equals(first, question.attribute)]
+    conditions: list[Condition] = [Equals(first, question.attribute)]
     conditions += [Equals(first + 1, question.value)] if question.value is not None else []
     conditions += [Equals(first + 2, question.units)] if question.units is not None else []
+    conditions += [Differs(Column.COLL_PARENT, one) for one in question.besides]
     if question.within:
         if question.kind not in (EntityKind.DATA_OBJECT, EntityKind.COLLECTION):
             return ()

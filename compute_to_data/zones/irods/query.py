@@ -71,6 +71,27 @@ class Equals:
 
 
 @dataclass(frozen=True)
+class Differs:
+    """A condition: the column holds anything but this text."""
+
+    column: int
+    value: str
+
+    def admits(self, text: str) -> bool:
+        """Whether the condition is met."""
+        return text != self.value
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether rows must be compared again: as of :class:`Equals`."""
+        return Equals(self.column, self.value).is_doubtful
+
+    def render(self) -> str:
+        """As GenQuery takes it; of a text that it would misread, all rows."""
+        return "like '%'" if self.is_doubtful else f"!= '{self.value}'"
+
+
+@dataclass(frozen=True)
 class Begins:
     """A condition: the column's text begins with this."""
 
@@ -105,7 +126,7 @@ class Among:
         return "in (" + ",".join(f"'{number}'" for number in self.numbers) + ")"
 
 
-Condition = Union[Equals, Begins, Among]
+Condition = Union[Equals, Differs, Begins, Among]
 Row = tuple[str, ...]
 
 
@@ -124,7 +145,7 @@ def select(
     if limit == 0:
         return []
     order = (order_by, _DESCENDING if descending else _ORDERED)
-    doubted = [one for one in conditions if isinstance(one, (Equals, Begins)) and one.is_doubtful]
+    doubted = [one for one in conditions if isinstance(one, (Equals, Differs, Begins)) and one.is_doubtful]
     asked = [*columns, *(condition.column for condition in doubted if condition.column not in columns)]
     rows: list[Row] = []
     if doubted and offset:  # the server would count rows that are none

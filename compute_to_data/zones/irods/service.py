@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from irods.account import iRODSAccount
@@ -114,8 +114,16 @@ class IrodsStorage:
     def avus(self, entity: Entity) -> tuple[Avu, ...]:
         return self._ask(entity.name, avus.read, entity)
 
-    def tasks(self, attribute: str, value: str | None, units: str, *, limit: int | None = None) -> tuple[str, ...]:
-        question = avus.Question(EntityKind.COLLECTION, attribute, value, units, limit=limit)
+    def tasks(
+        self,
+        attribute: str,
+        value: str | None,
+        units: str,
+        *,
+        besides: Sequence[str] = (),
+        limit: int | None = None,
+    ) -> tuple[str, ...]:
+        question = avus.Question(EntityKind.COLLECTION, attribute, value, units, besides=besides, limit=limit)
         return self._ask(attribute, avus.find, question)
 
     def drop_idle(self) -> None:

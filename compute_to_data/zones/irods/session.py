@@ -240,7 +240,7 @@ class IrodsSession:
         within: str = "",
         limit: int | None = None,
     ) -> tuple[str, ...]:
-        return self._ask(attribute, avus.find, avus.Question(kind, attribute, value, units, within, limit))
+        return self._ask(attribute, avus.find, avus.Question(kind, attribute, value, units, within, limit=limit))
 
     def bearing(
         self,

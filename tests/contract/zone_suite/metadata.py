@@ -205,6 +205,21 @@ class FindContract(Contract):
         assert storage.tasks(attribute, "even", "r1", limit=2) == tuple(tasks[:3:2])
         assert storage.tasks(attribute, "even", "r2") == ()
 
+    @pytest.mark.parametrize("name", ["w", "it's", "a||b", "100%_"])
+    def test_the_queue_besides_what_some_collections_hold(
+        self, zone: ZoneUnderTest, alice: Catalog, here: str, attribute: str, name: str
+    ) -> None:
+        avu = Avu(attribute, "v", "r1")
+        paths = [f"{here}/{name}/1", f"{here}/{name}/2", f"{here}/{name}/2/deeper", f"{here}/{name}x/3", f"{here}/4"]
+        for path in paths:
+            alice.create_collection(path, parents=True)
+            alice.annotate(a_collection(path), add=[avu])
+        storage = zone.storage()
+        besides = [f"{here}/{name}", f"{here}/missing"]
+        assert storage.tasks(attribute, "v", "r1", besides=besides) == tuple(paths[2:])
+        assert storage.tasks(attribute, "v", "r1", besides=besides, limit=2) == tuple(paths[2:4])
+        assert storage.tasks(attribute, "v", "r1", besides=[*besides, here]) == tuple(paths[2:4])
+
 
 class BearingContract(Contract):
     """``ClientCatalog.bearing``: what a person's listing of tasks asks."""
