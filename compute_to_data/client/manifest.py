@@ -112,14 +112,19 @@ def _is_count(value: Any, least: int) -> bool:
 def _clash(manifest: Manifest) -> str:
     """A path that is there twice, or is a file and has something below it; '' when there is none."""
     files = {file.path for file in manifest.files}
-    folders = {folder.path for folder in manifest.folders}
-    if len(files) < len(manifest.files) or len(folders) < len(manifest.folders):
-        paths = [file.path for file in manifest.files] + [folder.path for folder in manifest.folders]
-        return next(path for path in paths if paths.count(path) > 1)
-    for way in (*folders, *map(parent, files)):
-        for above in (way, *ancestors(way)):
+    seen: set[str] = set()
+    for path in (*(file.path for file in manifest.files), *(folder.path for folder in manifest.folders)):
+        if path in seen:
+            return path
+        seen.add(path)
+    looked_at: set[str] = set()
+    for path in seen:
+        for above in ancestors(path):
             if above in files:
                 return above
+            if above in looked_at:
+                break
+            looked_at.add(above)
     return ""
 
 

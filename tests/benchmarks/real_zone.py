@@ -1,11 +1,15 @@
 """Figures on a real iRODS zone: the product beside its floor, in one run.
 
     C2D_TEST_IRODS_ENVIRONMENT_FILE=... python tests/benchmarks/real_zone.py [--files 5000] [--annotated 1000]
+    C2D_TEST_IRODS_ENVIRONMENT_FILE=... python tests/benchmarks/real_zone.py --tasks 10000
     C2D_TEST_IRODS_ENVIRONMENT_FILE=... python tests/benchmarks/real_zone.py --policies /etc/irods/core.py
 
 The environment is a rodsadmin's, and the icommands must be installed; the tests' own zone harness
 makes a user, a resource and collections, and removes them. The floors: ``ireg -r`` of the same
 files, and one atomic metadata call after the other on one connection.
+
+``--tasks`` measures ``c2d list`` with so many tasks of one user, whose collections and AVUs it makes
+(some minutes) and removes.
 
 ``--policies`` measures what the policies cost an ``iput`` into a collection without a tag: it adds
 their lines to the server's core.py and takes them away again, in turns, and puts the file back at the
@@ -17,13 +21,16 @@ from __future__ import annotations
 import argparse
 import base64
 import hashlib
+import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "contract"))
@@ -40,6 +47,15 @@ try:
 except BaseException:
     pass
 """
+PREFIX = "irods::compute_to_data"
+STATES = ("COMPLETED", "FAILED", "QUEUED")
+LISTINGS = {
+    "the first page": [],
+    "one state": ["--state", "FAILED"],
+    "one role and two states, the last page": ["--role", "CONTAINER", "--state", "FAILED", "--state", "QUEUED",
+                                               "--offset", "6600"],
+    "all": ["--limit", "0"],
+}  # fmt: skip
 CHECKSUM = f"sha2:{base64.b64encode(hashlib.sha256(CONTENT).digest()).decode()}"
 
 
@@ -106,6 +122,74 @@ def annotating(bench: Bench, data_objects: list[str], count: int) -> None:
     print(f"  {product / floor:.2f} times")
 
 
+def facts(number: int, owner: User) -> list[Avu]:
+    """What the collection of a task that has ended bears."""
+
+    def fact(name: str, value: object, units: str = "") -> Avu:
+        return Avu(f"{PREFIX}::{name}", str(value), units)
+
+    digest = hashlib.sha256(str(number).encode()).hexdigest()
+    moment = f"2026-01-{1 + number % 28:02}T09:30:{number % 60:02}.{number % 1000:03}Z"
+    return [
+        fact("state", STATES[number % len(STATES)], "demoResc"),
+        fact("task_id", f"task-{number:05}"),
+        fact("name", f"run {number}"),
+        fact("role", "CONTAINER"),
+        fact("resource", "demoResc"),
+        fact("owner", owner),
+        fact("engine", "docker"),
+        fact("image", "tools"),
+        fact("image_digest", f"sha256:{'0' * 64}"),
+        fact("command", f"tools --number {number}", "0"),
+        fact("attempt", 1),
+        fact("exit_status", 0),
+        fact("reason", "the program ended with status 0"),
+        *(fact(f"{state}_at", moment) for state in ("queued", "staging_in", "running", "staging_out", "completed")),
+        fact("started_at", moment),
+        fact("processing_seconds", f"{number / 1000:.3f}", "s"),
+        fact("stage_in_seconds", "0.010", "s"),
+        fact("version", "1.0"),
+        fact("fingerprint", digest),
+        fact("outputs_digest", digest[::-1]),
+        fact("input", f"/tempZone/home/{owner.name}/measurements/m{number:05}.dat", f"sha2:{digest[:43]}="),
+    ]
+
+
+def listing(zone: IrodsZoneUnderTest, tasks: int) -> None:
+    """``c2d list``, each in a process of its own, of one user's tasks."""
+    user = zone.make_user()
+    catalog, top = zone.session(user), zone.scratch(user)
+
+    def one(number: int) -> None:
+        collection = f"{top}/task-{number:05}"
+        catalog.create_collection(collection)
+        catalog.annotate(Entity(EntityKind.COLLECTION, collection), add=facts(number, user))
+
+    def all_of_them() -> None:
+        with ThreadPoolExecutor(4) as pool:
+            for each in [pool.submit(one, number) for number in range(tasks)]:
+                each.result()
+
+    timed("tasks' collections made, with their AVUs", tasks, all_of_them)
+    configuration = zone.make_place("client") / "config.json"
+    configuration.write_text(
+        json.dumps({"zone": {"kind": "irods", "environment_file": zone.environment_of(user)}, "attributes": {}})
+    )
+    environment = {**os.environ, "C2D_CONFIG_FILE": str(configuration)}
+    for title, options in LISTINGS.items():
+        command = [sys.executable, "-m", "compute_to_data.cli.main", "list", "--output", "json", *options]
+        seconds = []
+        for _ in range(5):
+            started = time.monotonic()
+            answer = subprocess.run(command, check=True, env=environment, capture_output=True).stdout
+            seconds.append(time.monotonic() - started)
+        print(f"c2d list of {tasks}: {title:40} {len(json.loads(answer)):6} shown, "
+              f"median {statistics.median(seconds):5.2f} s, least {min(seconds):5.2f} s, load {os.getloadavg()[0]:.1f}",
+              flush=True)  # fmt: skip
+    timed("tasks' collections removed", tasks, lambda: catalog.remove(top, recursive=True))
+    print(f"most memory of any of them: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:.0f} MB")
+
+
 def upload(collection: str, file: str, environment: dict[str, str]) -> float:
     """Milliseconds of one ``iput``, with all that a process and a connection cost."""
     subprocess.run(["ils", collection], check=True, env=environment, stdout=subprocess.DEVNULL)  # core.py is compiled
@@ -141,6 +225,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=5000)
     parser.add_argument("--annotated", type=int, default=1000)
     parser.add_argument("--hashed", action="store_true", help="also ireg -K, which reads the files")
+    parser.add_argument("--tasks", type=int, default=0, help="only this: c2d list with so many tasks")
     parser.add_argument("--policies", type=Path, metavar="CORE.PY", help="only this: what the policies cost an iput")
     parser.add_argument("--rounds", type=int, default=50, help="of --policies")
     given = parser.parse_args()
@@ -149,6 +234,9 @@ def main() -> None:
         return
     zone = IrodsZoneUnderTest(os.environ[ENVIRONMENT_VARIABLE])
     try:
+        if given.tasks:
+            listing(zone, given.tasks)
+            return
         bench = Bench(zone)
         data_objects = registering(bench, given.files, given.hashed)
         annotating(bench, data_objects, given.annotated)

@@ -1,11 +1,14 @@
 """Upload and download beside what people use otherwise, in turn, in one run.
 
-    python tests/benchmarks/transfers.py [--rounds 3] [--files 1000] [--megabytes 1000]
+    python tests/benchmarks/transfers.py [--rounds 3] [--files 1000] [--megabytes 1000] [--only embedded|real]
 
-On an embedded zone, beside ``cp -r``. With ``C2D_TEST_IRODS_USER_ENVIRONMENT_FILE`` (what a rodsuser's
-``iinit`` wrote; the icommands must be installed) also on a real zone, beside ``iput -r`` and ``iget -r``,
-and for one large file beside ``iput -K`` too, which checks what arrived, as the product always does.
-Everything made is removed at once. The fastest of the rounds counts: others use the machine as well.
+On an embedded zone, beside ``cp -r``, and beside ``cp -r`` followed by ``sha256sum`` of the copies, which
+is what a person must type to know as much. With ``C2D_TEST_IRODS_USER_ENVIRONMENT_FILE`` (what a
+rodsuser's ``iinit`` wrote; the icommands must be installed) also on a real zone, beside ``iput -r`` and
+``iget -r``, and beside both with ``-K``, which checks what arrived, as the product always does.
+``--megabytes 0`` and ``--files 0`` leave one kind out. Everything made is removed at once, and what was
+written is on the disk before the next step begins. The fastest of the rounds counts: others use the
+machine as well.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Union
 
 from compute_to_data.client import datasets
 from compute_to_data.client.session import Session
@@ -34,7 +38,8 @@ Step = Callable[[], object]
 
 
 def timed(do: Step) -> float:
-    """Seconds that it takes."""
+    """Seconds that it takes; the disk has nothing left to do for others."""
+    os.sync()
     began = time.perf_counter()
     do()
     return time.perf_counter() - began
@@ -75,6 +80,23 @@ class Copying:
         shutil.rmtree(self._back)
 
 
+class CopyingChecked(Copying):
+    """The same, each time with the checksums of the copies."""
+
+    def up(self) -> None:
+        super().up()
+        self._hash(self._there)
+
+    def down(self) -> None:
+        super().down()
+        self._hash(self._back)
+
+    @staticmethod
+    def _hash(folder: Path) -> None:
+        command = ["find", folder, "-type", "f", "-exec", "sha256sum", "{}", "+"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
 class Icommands:
     """``iput -r`` there, ``iget -r`` back, as one user."""
 
@@ -97,7 +119,10 @@ class Icommands:
         shutil.rmtree(self._back)
 
 
-def compare(what: str, ways: dict[str, Product | Copying | Icommands], rounds: int) -> None:
+Way = Union[Product, Copying, Icommands]
+
+
+def compare(what: str, ways: dict[str, Way], rounds: int) -> None:
     """Print the fastest round of each way, and how the product stands to the others."""
     ups: dict[str, list[float]] = {name: [] for name in ways}
     downs: dict[str, list[float]] = {name: [] for name in ways}
@@ -110,7 +135,7 @@ def compare(what: str, ways: dict[str, Product | Copying | Icommands], rounds: i
         product = min(took["product"])
         for name, seconds in took.items():
             beside = "" if name == "product" else f"   {min(seconds) / product:.2f} times as long as the product"
-            print(f"{what:24} {direction:5} {name:12} {min(seconds):7.2f} s{beside}", flush=True)
+            print(f"{what:24} {direction:5} {name:14} {min(seconds):7.2f} s{beside}", flush=True)
 
 
 def sources(folder: Path, files: int, megabytes: int) -> dict[str, Path]:
@@ -123,7 +148,8 @@ def sources(folder: Path, files: int, megabytes: int) -> dict[str, Path]:
     with open(one / "large", "wb") as large:
         for _ in range(megabytes):
             large.write(os.urandom(1_000_000))
-    return {f"{files} files of 100 kB": many, f"one of {megabytes} MB": one}
+    made = {f"{files} files of 100 kB": many if files else None, f"one of {megabytes} MB": one if megabytes else None}
+    return {what: source for what, source in made.items() if source is not None}
 
 
 def embedded(folder: Path, rounds: int, wanted: dict[str, Path]) -> None:
@@ -133,7 +159,12 @@ def embedded(folder: Path, rounds: int, wanted: dict[str, Path]) -> None:
         settings = Settings(ZoneSettings("embedded"), attributes=Attributes())
         session = Session(zone.session(user), settings)
         for what, source in wanted.items():
-            compare(what, {"cp -r": Copying(source, folder), "product": Product(session, source, folder)}, rounds)
+            ways: dict[str, Way] = {
+                "cp -r": Copying(source, folder),
+                "product": Product(session, source, folder),
+                "cp, sha256sum": CopyingChecked(source, folder),
+            }
+            compare(what, ways, rounds)
 
 
 def real(environment: str, folder: Path, rounds: int, wanted: dict[str, Path]) -> None:
@@ -145,12 +176,11 @@ def real(environment: str, folder: Path, rounds: int, wanted: dict[str, Path]) -
     session = Session(catalog, Settings(zone, attributes=Attributes()), project=project)
     try:
         for what, source in wanted.items():
-            ways: dict[str, Product | Copying | Icommands] = {
+            ways: dict[str, Way] = {
                 "iput, iget": Icommands(environment, project, source, folder),
                 "product": Product(session, source, folder),
+                "with -K": Icommands(environment, project, source, folder, "-K"),
             }
-            if "one" in what:
-                ways["with -K"] = Icommands(environment, project, source, folder, "-K")
             compare(what, ways, rounds)
     finally:
         catalog.remove(project, recursive=True)
@@ -162,13 +192,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--megabytes", type=int, default=1000)
+    parser.add_argument("--only", choices=("embedded", "real"), help="only on this zone")
     options = parser.parse_args()
     environment = os.environ.get(ENVIRONMENT_VARIABLE, "")
     with tempfile.TemporaryDirectory(prefix="c2d-bench-") as folder:
         wanted = sources(Path(folder), options.files, options.megabytes)
-        print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}; embedded zone")
-        embedded(Path(folder), options.rounds, wanted)
-        if environment:
+        if options.only != "real":
+            print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}; embedded zone")
+            embedded(Path(folder), options.rounds, wanted)
+        if environment and options.only != "embedded":
             print(f"load {os.getloadavg()[0]:.1f}; real zone")
             real(environment, Path(folder), options.rounds, wanted)
 

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import compute_to_data as c2d
 from compute_to_data.cli import datasets as command
 from compute_to_data.cli.exits import ExitCode
 from compute_to_data.cli.main import main
-from compute_to_data.client import datasets, transfers
+from compute_to_data.client import datasets, manifest, transfers
 from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, NotFound, Refused, ZoneError
 from compute_to_data.model import ReplicaStatus
 
@@ -62,6 +63,29 @@ def sent_names(monkeypatch: pytest.MonkeyPatch, session: c2d.Session) -> list[st
 
     monkeypatch.setattr(session.catalog, "put_all", listening)
     return names
+
+
+def held(*paths: str) -> bytes:
+    """The manifest of a dataset of these files."""
+    files = tuple(manifest.HeldFile(path, 1, f"sha2:{'A' * 43}=", OLD) for path in paths)
+    return manifest.Manifest("d-0123456789ab", "held", "2026-01-31T12:00:00Z", files, ()).content()
+
+
+@pytest.mark.parametrize(
+    ("paths", "named"),
+    [
+        (("a/b", "c", "a/b"), "'a/b' twice"),
+        (("a/b/c/d", "a/b"), "'a/b' twice, or as a file and as a folder"),
+        (tuple(f"many/{number}" for number in (*range(20_000), 19_999)), "'many/19999' twice"),
+    ],
+    ids=["twice", "a file with something below it", "twice among many"],
+)
+def test_a_manifest_in_which_names_clash_is_refused(paths: tuple[str, ...], named: str) -> None:
+    content = held(*paths)
+    began = time.process_time()
+    with pytest.raises(InvalidRequest, match=named):
+        manifest.parsed(content, "manifest.json")
+    assert time.process_time() - began < 3, "each name was compared with all the others"
 
 
 def test_a_folder_there_and_back(session: c2d.Session, folder: Path, tmp_path: Path) -> None:

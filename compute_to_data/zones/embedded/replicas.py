@@ -146,7 +146,7 @@ def files_below(connection: sqlite3.Connection, node: int, logical_path: str) ->
 
 def _open(physical_path: str) -> BinaryIO:
     """A link in a vault leads to what nobody registered, so it is not followed."""
-    return open(os.open(physical_path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+    return open(os.open(physical_path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0)
 
 
 def insert(connection: sqlite3.Connection, node: int, resource: int, replica: Replica) -> None:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from compute_to_data.errors import Code, zone_error
-from compute_to_data.model import Access, Replica, ReplicaStatus, name_of
+from compute_to_data.model import Access, Replica, ReplicaStatus, name_of, parent_of
 from compute_to_data.zones.embedded import disk, nodes, replicas, resources
 from compute_to_data.zones.embedded.files import Draft, Stage
 from compute_to_data.zones.embedded.replicas import Copy
@@ -27,7 +27,6 @@ class _Plan:
     parent: nodes.Node
     node: int | None
     leaves: tuple[Leaf, ...]
-    copies: tuple[Copy, ...]
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,8 @@ def make_objects(store: Store, who: Who, wishes: Sequence[Wish], resource: str, 
         check_in_zone(wish.data_object, store.zone)
     while True:
         with store.database.reading() as connection:
-            actor = who(connection)
-            plans = [_plan(connection, actor, wish.data_object, resource, force) for wish in wishes]
+            planner = _Planner(connection, who(connection), resource, force)
+            plans = [planner.plan(wish.data_object) for wish in wishes]
         with suppress(_Changed), store.files.stage() as stage:
             return _carry_out(store, who, stage, list(zip(wishes, plans)), resource, force)
 
@@ -76,32 +75,53 @@ def _carry_out(
         [(draft, wish.make(draft.physical_path)) for _, draft in zip(plan.leaves, drafts)] for wish, plan in planned
     ]
     with store.database.writing() as connection:
-        actor = who(connection)
+        planner = _Planner(connection, who(connection), resource, force)
         for (wish, plan), files in zip(planned, made):
-            now = _plan(connection, actor, wish.data_object, resource, force)
+            now = planner.plan(wish.data_object)
             if now.leaves != plan.leaves:
                 raise _Changed
             _record(connection, stage, now, files, wish.data_object)
     return [files[0][1].text for files in made]
 
 
-def _plan(connection: sqlite3.Connection, actor: Actor, data_object: str, resource: str, force: bool) -> _Plan:
-    node = nodes.find(connection, actor, data_object)
-    if node is None:
-        parent = nodes.parent_for_creation(connection, actor, data_object)
-        name = resource or resources.default(connection)
-        leaves = resources.usable_leaves(connection, name, Code.SYS_RESC_IS_DOWN)
-        return _Plan(actor, parent, None, tuple(leaves), ())
-    nodes.need(node, actor, Access.MODIFY_OBJECT)
-    if node.is_collection:
-        raise zone_error(Code.CAT_NAME_EXISTS_AS_COLLECTION, data_object, "a collection of that name is there")
-    if not force:
-        cause = "a data object of that name is there"
-        raise zone_error(Code.OVERWRITE_WITHOUT_FORCE_FLAG, data_object, cause, "Overwrite it with force")
-    copies = replicas.copies_of(connection, node.id)
-    replicas.need_at_rest(copies, data_object)
-    leaves = _overwritten(connection, copies, data_object, resource)
-    return _Plan(actor, node, node.id, tuple(leaves), tuple(copies))
+class _Planner:
+    """Plans for many data objects within one transaction: what new ones share is looked up once."""
+
+    def __init__(self, connection: sqlite3.Connection, actor: Actor, resource: str, force: bool) -> None:
+        self._connection = connection
+        self._actor = actor
+        self._resource = resource
+        self._force = force
+        self._parents: dict[str, nodes.Node] = {}
+        self._leaves: tuple[Leaf, ...] = ()
+
+    def plan(self, data_object: str) -> _Plan:
+        connection, actor = self._connection, self._actor
+        node = nodes.find(connection, actor, data_object)
+        if node is None:
+            return _Plan(actor, self._parent(data_object), None, self._usable_leaves())
+        nodes.need(node, actor, Access.MODIFY_OBJECT)
+        if node.is_collection:
+            raise zone_error(Code.CAT_NAME_EXISTS_AS_COLLECTION, data_object, "a collection of that name is there")
+        if not self._force:
+            cause = "a data object of that name is there"
+            raise zone_error(Code.OVERWRITE_WITHOUT_FORCE_FLAG, data_object, cause, "Overwrite it with force")
+        copies = replicas.copies_of(connection, node.id)
+        replicas.need_at_rest(copies, data_object)
+        leaves = _overwritten(connection, copies, data_object, self._resource)
+        return _Plan(actor, node, node.id, tuple(leaves))
+
+    def _parent(self, data_object: str) -> nodes.Node:
+        above = parent_of(data_object)
+        if above not in self._parents:
+            self._parents[above] = nodes.parent_for_creation(self._connection, self._actor, data_object)
+        return self._parents[above]
+
+    def _usable_leaves(self) -> tuple[Leaf, ...]:
+        if not self._leaves:
+            name = self._resource or resources.default(self._connection)
+            self._leaves = tuple(resources.usable_leaves(self._connection, name, Code.SYS_RESC_IS_DOWN))
+        return self._leaves
 
 
 def _overwritten(connection: sqlite3.Connection, copies: list[Copy], data_object: str, resource: str) -> list[Leaf]:
@@ -128,17 +148,15 @@ def _record(
         node = nodes.insert(connection, plan.actor, plan.parent, name_of(data_object), collection=False)
     else:
         nodes.touch(connection, node)
-    statement = "UPDATE replica SET status = ? WHERE node = ?"
-    connection.execute(statement, (int(ReplicaStatus.STALE), node))
-    for leaf, (draft, digest) in zip(plan.leaves, files):
+        statement = "UPDATE replica SET status = ? WHERE node = ?"
+        connection.execute(statement, (int(ReplicaStatus.STALE), node))
+    for number, (leaf, (draft, digest)) in enumerate(zip(plan.leaves, files)):
         path = stage.settle(connection, draft)
-        put_good(
-            connection,
-            stage,
-            node,
-            leaf,
-            Replica(0, leaf.hierarchy, ReplicaStatus.GOOD, digest.size, path, digest.text),
-        )
+        replica = Replica(number, leaf.hierarchy, ReplicaStatus.GOOD, digest.size, path, digest.text)
+        if plan.node is None:
+            replicas.insert(connection, node, leaf.id, replica)
+        else:
+            put_good(connection, stage, node, leaf, replica)
 
 
 def put_good(connection: sqlite3.Connection, stage: Stage, node: int, leaf: Leaf, replica: Replica) -> Replica:
