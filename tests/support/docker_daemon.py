@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -31,6 +32,7 @@ class OwnDaemon:
         self.live_restore = live_restore
         self.socket = str(folder / "docker.sock")
         self._process: subprocess.Popen[bytes] | None = None
+        self._namespace = f"c2d-{secrets.token_hex(8)}"  # containerd takes no name like the folder's may be: `a_-b`
 
     def start(self) -> None:
         """Returns when it answers."""
@@ -40,10 +42,7 @@ class OwnDaemon:
         command += ["--pidfile", self.folder / "pid", "--host", f"unix://{self.socket}"]
         command += ["--bridge=none", "--iptables=false", "--ip6tables=false"]
         # Should the machine have a containerd for all, ours is kept apart from the others' containers.
-        command += [
-            f"--containerd-namespace={self.folder.name}",
-            f"--containerd-plugins-namespace={self.folder.name}-p",
-        ]
+        command += [f"--containerd-namespace={self._namespace}", f"--containerd-plugins-namespace={self._namespace}-p"]
         with open(self.folder / "log", "ab") as log:
             self._process = subprocess.Popen(
                 [*command, f"--live-restore={str(self.live_restore).lower()}"],
