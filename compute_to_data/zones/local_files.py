@@ -13,6 +13,7 @@ import os
 import secrets
 import stat
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -69,15 +70,34 @@ class Source:
     def __init__(self, path: str, file: BinaryIO) -> None:
         self.path = path
         self.file = file
+        self._turn = threading.Lock()
         self._before = os.fstat(file.fileno())
         self.size = self._before.st_size
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """So many bytes from there on; fewer when the file has become shorter. From any thread."""
+        block = self._piece(offset, length)
+        while len(block) < length and (more := self._piece(offset + len(block), length - len(block))):
+            block += more
+        return block
+
+    def _piece(self, offset: int, length: int) -> bytes:
+        if hasattr(os, "pread"):
+            return os.pread(self.file.fileno(), length, offset)
+        with self._turn:  # Windows
+            self.file.seek(offset)
+            return self.file.read(length)
 
     def need_unchanged(self) -> None:
         """ZoneError (-314000) when somebody has written to the file since it was opened."""
         now = os.fstat(self.file.fileno())
         if (now.st_size, now.st_mtime_ns) != (self._before.st_size, self._before.st_mtime_ns):
-            cause = "the file changed while it was read"
-            raise zone_error(Code.USER_CHKSUM_MISMATCH, self.path, cause, "Send it again when nobody writes to it")
+            raise self.changed()
+
+    def changed(self) -> ZoneError:
+        """The error for a file that somebody has written to."""
+        cause = "the file changed while it was read"
+        return zone_error(Code.USER_CHKSUM_MISMATCH, self.path, cause, "Send it again when nobody writes to it")
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """A person's files into data objects and back, with the person's own connections.
 
-What fits one block goes in one call, which is what ``iput`` does. A larger file goes over several
+A small file goes in one call, which is what ``iput`` does. A larger one goes over several
 connections: each takes the next block of the file, writes it where it belongs, and comes back for
-another. So the file is read once, in order, its checksum computed on the way, and no more than one
+another. So the file is read once, its checksum computed on the way in order, and no more than one
 block a connection is held. The first connection opened the replica and closes it last; until then
 it is no good replica, and when the connection is lost the server marks it stale.
 """
@@ -33,7 +33,11 @@ from compute_to_data.zones.irods.failures import about, shown
 from compute_to_data.zones.irods.wire import ServerError, about_object, ask, field
 from compute_to_data.zones.local_files import Digest, Moved, Source
 
-BLOCK: Final = 16 * 1024 * 1024
+WHOLE: Final = 16 * 1024 * 1024
+"""Bytes up to which a file goes in one call."""
+BLOCK: Final = 4 * 1024 * 1024
+"""Bytes that a connection takes at a time: few enough to be still in the processor's cache when they
+are hashed and sent, so many that asking for each costs little."""
 STREAMS: Final = 3
 """Connections for one large file."""
 CLOSE_SECONDS: Final = 24 * 3600.0
@@ -53,13 +57,13 @@ class Target:
 def put(connections: Connections, file: str, target: Target, moved: Moved) -> str:
     """As ``ClientCatalog.put``. ServerError for what the server refuses."""
     with local_files.source(file) as source:
-        if source.size <= BLOCK:
+        if source.size <= WHOLE:
             return _put_small(connections, source, target, moved)
         return _Sending(connections, source, target, moved).run()
 
 
 def _put_small(connections: Connections, source: Source, target: Target, moved: Moved) -> str:
-    content = _filled(source.file, source.size)
+    content = source.read_at(0, source.size)
     source.need_unchanged()
     digest = Digest()
     digest.update(content)
@@ -75,15 +79,6 @@ def _put_small(connections: Connections, source: Source, target: Target, moved: 
         raise
     moved(len(content))
     return digest.text
-
-
-def _filled(file: BinaryIO, size: int) -> memoryview:
-    """The next bytes of a file, fewer at its end."""
-    block = memoryview(bytearray(size))
-    count = 0
-    while count < size and (went := file.readinto(block[count:])):  # type: ignore[attr-defined]
-        count += went
-    return block[:count]
 
 
 def _take_away(connections: Connections, target: Target) -> None:
@@ -125,10 +120,19 @@ class _Streams:
             raise
 
     def _claim(self) -> tuple[int, int]:
-        """The next block's place and length; length 0: there is none. In one's turn only."""
-        offset = self._next
-        self._next = min(self._size, offset + BLOCK)
-        return offset, 0 if self._stopped else self._next - offset
+        """The next block's place and length; length 0: there is none."""
+        with self._turn:
+            offset = self._next
+            self._next = min(self._size, offset + BLOCK)
+            return offset, 0 if self._stopped else self._next - offset
+
+    def _take_in(self, block: bytes | bytearray, offset: int) -> None:
+        """Into the checksum, in one's turn. Whoever has the earliest block never waits."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._stopped or self._digest.size == offset)
+            if not self._stopped:
+                self._digest.update(block)
+                self._turn.notify_all()
 
 
 class _Sending(_Streams):
@@ -173,8 +177,7 @@ class _Sending(_Streams):
         try:
             self._source.need_unchanged()
         except ZoneError as error:
-            # Having a cause, it makes this connection be given up, and the server the replica stale.
-            raise ZoneError(error.subject, error.cause, error.remedy, code=error.code) from error
+            raise self._source.changed() from error  # as above
         ask(connection, api_number["DATA_OBJ_CLOSE_AN"], opened(descriptor))
 
     def _another(self, connection: Connection, request: Message) -> None:
@@ -186,12 +189,14 @@ class _Sending(_Streams):
 
     def _write_blocks(self, connection: Connection, descriptor: int) -> None:
         while True:
-            with self._turn:
-                offset, length = self._claim()
-                block = _filled(self._source.file, length)
-                self._digest.update(block)
-            if not block:
+            offset, length = self._claim()
+            if not length:
                 return
+            block = self._source.read_at(offset, length)
+            if len(block) < length:
+                # Having a cause, it makes this connection be given up, and the server the replica stale.
+                raise self._source.changed() from EOFError(f"{length - len(block)} bytes are gone")
+            self._take_in(block, offset)
             ask(connection, api_number["DATA_OBJ_LSEEK_AN"], opened(descriptor, offset=offset))
             ask(connection, api_number["DATA_OBJ_WRITE_AN"], opened(descriptor, len(block)), block)
             self._moved(len(block))
@@ -231,7 +236,7 @@ class _Fetching(_Streams):
 
     def run(self) -> str:
         """Fetch it; the checksum of what came."""
-        if self._size <= BLOCK:
+        if self._size <= WHOLE:
             self._connections.call(self._whole, again=True)
         else:
             with ThreadPoolExecutor(STREAMS, "get") as pool:
@@ -252,8 +257,7 @@ class _Fetching(_Streams):
     def _read_blocks(self, connection: Connection) -> None:
         descriptor = ask(connection, api_number["DATA_OBJ_OPEN_AN"], about_object(self._logical_path)).info
         while True:
-            with self._turn:
-                offset, length = self._claim()
+            offset, length = self._claim()
             if not length:
                 break
             ask(connection, api_number["DATA_OBJ_LSEEK_AN"], opened(descriptor, offset=offset))
@@ -271,14 +275,6 @@ class _Fetching(_Streams):
         with self._turn:  # Windows
             self._target.seek(offset)
             self._target.write(block)
-
-    def _take_in(self, block: bytes | bytearray, offset: int) -> None:
-        """Into the checksum, in one's turn. Whoever has the earliest block never waits."""
-        with self._turn:
-            self._turn.wait_for(lambda: self._stopped or self._digest.size == offset)
-            if not self._stopped:
-                self._digest.update(block)
-                self._turn.notify_all()
 
     def _need(self, count: int, expected: int) -> None:
         if count != expected:

@@ -151,6 +151,13 @@ class TransfersContract(Contract):
             alice.put(str(file), f"{here}/a", moved=change)
         self._need_nothing_good(alice, here, tmp_path)
 
+    def test_a_file_that_becomes_shorter_meanwhile(self, alice: ClientCatalog, here: str, tmp_path: Path) -> None:
+        file = tmp_path / "a"
+        file.write_bytes(pattern(LARGE))
+        with refused(ZoneError, Code.USER_CHKSUM_MISMATCH):
+            alice.put(str(file), f"{here}/a", moved=lambda count: os.truncate(file, 1))
+        self._need_nothing_good(alice, here, tmp_path)
+
     def test_an_interrupted_put_leaves_nothing_that_looks_good(
         self, alice: ClientCatalog, here: str, tmp_path: Path
     ) -> None:
