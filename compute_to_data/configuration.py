@@ -14,7 +14,7 @@ from compute_to_data.documents import schema_words as words
 from compute_to_data.documents.json_text import check_values, read_json
 from compute_to_data.documents.schema import Problem, problems, summary
 from compute_to_data.errors import ConfigurationError, Refused
-from compute_to_data.ports import Image, Limits
+from compute_to_data.job import Image, Limits
 from compute_to_data.task import RequestedLimits
 
 MAXIMUM_IMAGE_CHARACTERS = 256

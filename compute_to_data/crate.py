@@ -16,9 +16,9 @@ from typing import Any
 from urllib.parse import quote
 
 from compute_to_data import __version__
+from compute_to_data.job import Image
 from compute_to_data.model import User, name_of
 from compute_to_data.outputs import OutputFile
-from compute_to_data.ports import Image
 from compute_to_data.provenance import Outcome, parameters, written
 from compute_to_data.record import timestamp
 from compute_to_data.staging import Staged

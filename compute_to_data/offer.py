@@ -16,8 +16,9 @@ from typing import Any
 
 from compute_to_data.configuration import Attributes, Configuration, ImageRule, RoleSettings, ZoneSettings
 from compute_to_data.errors import Refused
+from compute_to_data.job import Limits
 from compute_to_data.model import Avu, Entity, EntityKind
-from compute_to_data.ports import Catalog, Limits
+from compute_to_data.ports import Catalog
 
 _IMAGE, _ROLE, _DEFAULT, _MAXIMUM, _ATTRIBUTES = "image", "role", "default_limits", "maximum_limits", "attributes"
 _LONGEST_VALUE = 2700

@@ -9,10 +9,10 @@ raise ZoneOutOfReach.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+from compute_to_data.job import Exit, Image, Job, Logs
 from compute_to_data.model import (
     Access,
     Avu,
@@ -260,112 +260,6 @@ class Storage(Protocol):
 
     def close(self) -> None:
         """Give back connections; the object is not used afterwards."""
-
-
-@dataclass(frozen=True)
-class Image:
-    """An image as the engine holds it: its name as asked for and what it really is.
-
-    ``digest`` is the content's identity (``sha256:...``); ``aliases`` are other digests that
-    name the same content (a registry's manifest digest beside the local image id).
-    """
-
-    name: str
-    digest: str
-    aliases: frozenset[str] = frozenset()
-
-
-SECRETS = "/run/secrets"
-"""Where a job finds its secrets, each a file of its name."""
-
-
-@dataclass(frozen=True)
-class Mount:
-    """One input file made visible, read-only, at ``target`` inside the sandbox."""
-
-    physical_path: str
-    target: str
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a job may use: seconds, bytes, processors, processes."""
-
-    walltime_seconds: float
-    memory_bytes: int
-    cpus: float
-    pids: int
-    output_bytes: int
-    output_files: int
-    tmp_bytes: int
-    log_bytes: int
-
-
-@dataclass(frozen=True)
-class Sandbox:
-    """The warm sandboxes of one workload, in one of which a job may run.
-
-    ``workload`` is their name in the engine, and at most ``instances`` of them are wanted.
-    ``directory`` is a physical path of their own on the file system of the jobs' outputs.
-    ``inputs`` is the physical path of a directory that each of their jobs sees, read-only, as
-    ``/input``; '' for none.
-    """
-
-    workload: str
-    instances: int
-    directory: str
-    inputs: str = ""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What an engine runs for a task. There is at most one per task id.
-
-    ``outputs`` is the physical path of the one writable directory, seen as ``/outputs``. The job
-    starts in ``working_directory``, by default ``/tmp``, which is its ``HOME`` too. A program that
-    is not there ends it with status 127, one that cannot be run with 126.
-
-    With a ``sandbox``, it sees its outputs as ``/output``, too, and may run where an earlier job of
-    the same owner and workload ran: an engine that can do so saves the time to make a sandbox, and
-    promises that nothing of the earlier job is left there. One that cannot runs it like any other.
-
-    ``secrets`` are values by name: the job reads them as files in :data:`SECRETS` (mode 0400, its own
-    account's), and once it has ended no engine keeps anything of them.
-    """
-
-    task_id: str
-    owner: User
-    resource: str
-    image: Image
-    command: tuple[str, ...]
-    limits: Limits
-    outputs: str
-    inputs: tuple[Mount, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
-    working_directory: str = ""
-    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    sandbox: Sandbox | None = None
-
-
-@dataclass(frozen=True)
-class Exit:
-    """How a job ended. Times are Unix seconds; ``status`` is the first process's, 128+n when
-    a signal ended it. Not ``certain``: the engine may have lost sight of the job, as when it or the
-    host was killed, and says so with this status."""
-
-    status: int
-    out_of_memory: bool
-    started: float
-    finished: float
-    certain: bool = True
-
-
-@dataclass(frozen=True)
-class Logs:
-    """The last ``log_bytes`` of each stream; less where one stream flooded the other away."""
-
-    stdout: bytes
-    stderr: bytes
 
 
 class Engine(Protocol):

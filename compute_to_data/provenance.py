@@ -15,9 +15,9 @@ from typing import Any
 from compute_to_data import __version__
 from compute_to_data.configuration import Attributes
 from compute_to_data.documents import request
+from compute_to_data.job import Exit, Image
 from compute_to_data.model import Avu, User
 from compute_to_data.outputs import OutputFile
-from compute_to_data.ports import Exit, Image
 from compute_to_data.record import timestamp
 from compute_to_data.staging import Staged
 from compute_to_data.task import Task

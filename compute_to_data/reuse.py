@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from compute_to_data import crate, provenance, staging
 from compute_to_data.configuration import Configuration
 from compute_to_data.errors import AccessDenied, NotFound, Refused, ZoneError
+from compute_to_data.job import Image
 from compute_to_data.model import (
     Collection,
     DataObject,
@@ -22,7 +23,7 @@ from compute_to_data.model import (
     EntityKind,
     ReplicaStatus,
 )
-from compute_to_data.ports import Catalog, Image
+from compute_to_data.ports import Catalog
 from compute_to_data.record import State, TaskRecord
 from compute_to_data.task import CRATE_NAME, InputKind, Task
 

@@ -20,6 +20,7 @@ from itertools import islice
 from weakref import WeakValueDictionary
 
 from compute_to_data.errors import Code, EngineError, InvalidRequest, Refused, zone_error
+from compute_to_data.job import Mount
 from compute_to_data.model import (
     Access,
     Avu,
@@ -32,7 +33,7 @@ from compute_to_data.model import (
     Resource,
     parent_of,
 )
-from compute_to_data.ports import Catalog, Mount
+from compute_to_data.ports import Catalog
 from compute_to_data.record import require
 from compute_to_data.task import InputKind, InputReference
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from compute_to_data import outputs
 from compute_to_data.errors import Cancelled, ReasonCode, TaskFailed
-from compute_to_data.ports import Engine, Exit, Job
+from compute_to_data.job import Exit, Job
+from compute_to_data.ports import Engine
 
 _FIRST_LOOK = 0.25
 """Seconds between looks at the outputs; short, since a job writes gigabytes in a few seconds."""

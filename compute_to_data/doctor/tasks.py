@@ -12,8 +12,9 @@ from compute_to_data import presence, selection
 from compute_to_data.configuration import Configuration, ImageRule
 from compute_to_data.doctor.findings import Account, Finding, Patient, ok, problem, python_as, skipped
 from compute_to_data.errors import EngineError
+from compute_to_data.job import Image
 from compute_to_data.model import Entity, EntityKind, Resource
-from compute_to_data.ports import Engine, Image, Storage
+from compute_to_data.ports import Engine, Storage
 
 _PROBE = """
 import os, sys

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from compute_to_data.errors import ConfigurationError, EngineError
-from compute_to_data.ports import Job
+from compute_to_data.job import Job
 
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _SECRET = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")

@@ -26,7 +26,7 @@ from typing import Any
 
 from compute_to_data.engines import checks, process_runner
 from compute_to_data.errors import ConfigurationError, EngineError, EngineOutOfReach, ImageMissing
-from compute_to_data.ports import SECRETS, Exit, Image, Job, Logs
+from compute_to_data.job import SECRETS, Exit, Image, Job, Logs
 
 # A path of the sandbox inside a longer text: not the end of another path, not a longer name.
 _SANDBOX_PATH = re.compile(r"(?<![\w./-])/(?:inputs?|outputs?|tmp|run/secrets)(?![\w-]|\.\w)")

@@ -14,8 +14,8 @@ import time
 
 from compute_to_data import notes, staging
 from compute_to_data.errors import Cancelled, EngineError, NotFound
+from compute_to_data.job import Sandbox
 from compute_to_data.model import Access, DataObject, Replica, name_of
-from compute_to_data.ports import Sandbox
 from compute_to_data.record import require
 from compute_to_data.roles import stage_in
 from compute_to_data.roles.execution import Execution

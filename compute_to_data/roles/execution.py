@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from compute_to_data import notes, workspace
 from compute_to_data.configuration import Configuration
 from compute_to_data.errors import NotFound, ReasonCode, ZoneError
+from compute_to_data.job import Exit, Job, Logs, Sandbox
 from compute_to_data.model import Avu, Resource
 from compute_to_data.outputs import OutputFile
-from compute_to_data.ports import Catalog, Engine, Exit, Job, Logs, Sandbox, Storage
+from compute_to_data.ports import Catalog, Engine, Storage
 from compute_to_data.record import CANCEL, FOLLOW, State, TaskRecord
 from compute_to_data.roles.hooks import Hooks, Program
 from compute_to_data.roles.places import Places

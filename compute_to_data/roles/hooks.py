@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from compute_to_data.job import Exit, Logs
 from compute_to_data.model import Access, Avu
-from compute_to_data.ports import Exit, Logs
 from compute_to_data.task import Task
 
 

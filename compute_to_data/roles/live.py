@@ -14,8 +14,8 @@ import os
 import time
 
 from compute_to_data.errors import ComputeToDataError, NotFound
+from compute_to_data.job import Logs
 from compute_to_data.model import DataObject, Registration
-from compute_to_data.ports import Logs
 from compute_to_data.roles.execution import Execution
 from compute_to_data.task import LIVE_STDERR_NAME, LIVE_STDOUT_NAME
 

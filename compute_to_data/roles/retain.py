@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 
 from compute_to_data import workspace
 from compute_to_data.errors import Code, ComputeToDataError, OutOfReach, Refused, zone_error
+from compute_to_data.job import Logs
 from compute_to_data.model import (
     Collection,
     DataObject,
@@ -25,7 +26,6 @@ from compute_to_data.model import (
     Resource,
     name_of,
 )
-from compute_to_data.ports import Logs
 from compute_to_data.roles import sandbox, stage_in
 from compute_to_data.roles.execution import Execution
 from compute_to_data.roles.hooks import Retention

@@ -20,8 +20,8 @@ from compute_to_data.errors import (
     ReasonCode,
     TaskFailed,
 )
+from compute_to_data.job import Exit, Image, Job
 from compute_to_data.model import name_of, zone_of
-from compute_to_data.ports import Exit, Image, Job
 from compute_to_data.record import State
 from compute_to_data.roles import live, metadata
 from compute_to_data.roles.execution import Execution, printable

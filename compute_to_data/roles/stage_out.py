@@ -13,6 +13,7 @@ from compute_to_data.errors import (
     EngineError,
     NotFound,
 )
+from compute_to_data.job import Logs
 from compute_to_data.model import (
     Collection,
     DataObject,
@@ -20,7 +21,7 @@ from compute_to_data.model import (
     EntityKind,
     Registration,
 )
-from compute_to_data.ports import Catalog, Logs
+from compute_to_data.ports import Catalog
 from compute_to_data.roles import live
 from compute_to_data.roles.execution import Execution
 from compute_to_data.task import CRATE_NAME, STDERR_NAME, STDOUT_NAME

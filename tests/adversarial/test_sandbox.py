@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.site import PATIENCE
 
-from compute_to_data.ports import Job, Mount
+from compute_to_data.job import Job, Mount
 
 if TYPE_CHECKING:
     from tests.adversarial.conftest import Attacker

@@ -18,9 +18,9 @@ from support.site import COMPUTE, HOME, TrialSite, wait_until
 from compute_to_data import presence
 from compute_to_data.engines.docker import confidential
 from compute_to_data.errors import EngineError
+from compute_to_data.job import Image as EngineImage
+from compute_to_data.job import Job, Limits
 from compute_to_data.model import Entity, EntityKind, User
-from compute_to_data.ports import Image as EngineImage
-from compute_to_data.ports import Job, Limits
 
 pytestmark = pytest.mark.docker
 PLACE = f"{HOME}/.compute_to_data/secrets"

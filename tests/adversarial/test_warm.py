@@ -18,8 +18,8 @@ from compute_to_data.configuration import EngineSettings
 from compute_to_data.engines import open_engine
 from compute_to_data.engines.docker import sandbox
 from compute_to_data.errors import EngineError, EngineOutOfReach
+from compute_to_data.job import Job, Sandbox
 from compute_to_data.model import User
-from compute_to_data.ports import Job, Sandbox
 from tests.adversarial.conftest import IMAGE, LIMITS, TIMEOUT, Attacker
 
 if TYPE_CHECKING:

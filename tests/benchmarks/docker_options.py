@@ -20,8 +20,8 @@ from typing import Any
 from docker import APIClient
 
 from compute_to_data.engines.docker import DockerEngine, sandbox, settings
+from compute_to_data.job import Job, Limits, Mount
 from compute_to_data.model import User
-from compute_to_data.ports import Job, Limits, Mount
 
 PHASES = ("create", "start", "wait", "remove")
 LIMITS = Limits(60.0, 256 << 20, 1.0, 100, 1 << 30, 1000, 64 << 20, 1 << 20)

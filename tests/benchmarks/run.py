@@ -28,8 +28,8 @@ from support.site import ALICE, COMPUTE, HOME, TrialSite  # noqa: E402
 
 from compute_to_data import images, outputs, presence, workloads  # noqa: E402
 from compute_to_data.engines.docker import sandbox  # noqa: E402
+from compute_to_data.job import Job  # noqa: E402
 from compute_to_data.model import Avu, Entity, EntityKind, Registration  # noqa: E402
-from compute_to_data.ports import Job  # noqa: E402
 
 BASE_IMAGE = "compute-to-data/base:bookworm"
 FILTER = ROOT / "containers" / "jupyter-digital-filter"

@@ -17,8 +17,9 @@ import pytest
 from compute_to_data.configuration import EngineSettings
 from compute_to_data.engines import open_engine
 from compute_to_data.errors import EngineError
+from compute_to_data.job import Job, Limits, Sandbox
 from compute_to_data.model import User
-from compute_to_data.ports import Engine, Job, Limits, Sandbox
+from compute_to_data.ports import Engine
 
 IMAGE = "compute-to-data/base:bookworm"
 LIMITS = Limits(

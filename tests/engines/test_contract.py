@@ -20,7 +20,8 @@ import pytest
 
 from compute_to_data import launcher
 from compute_to_data.errors import EngineError, EngineOutOfReach, ImageMissing
-from compute_to_data.ports import Engine, Exit, Image, Job, Mount
+from compute_to_data.job import Exit, Image, Job, Mount
+from compute_to_data.ports import Engine
 
 if TYPE_CHECKING:
     from tests.engines.conftest import Bench, Pipe

@@ -25,8 +25,8 @@ from compute_to_data.engines import open_engine  # noqa: E402
 from compute_to_data.engines.docker import DockerEngine, host, images, sandbox, settings, warm  # noqa: E402
 from compute_to_data.engines.docker.vitals import Vitals  # noqa: E402
 from compute_to_data.errors import ConfigurationError, EngineError, ImageMissing  # noqa: E402
+from compute_to_data.job import Image, Job, Limits, Mount  # noqa: E402
 from compute_to_data.model import User  # noqa: E402
-from compute_to_data.ports import Image, Job, Limits, Mount  # noqa: E402
 
 if TYPE_CHECKING:
     from tests.engines.conftest import Bench, WarmBench

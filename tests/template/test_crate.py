@@ -11,9 +11,9 @@ from support.crates import violations
 from support.site import ALICE, BASE_IMAGE, COMPUTE, HOME, TrialSite
 
 from compute_to_data.crate import crate, output_names
+from compute_to_data.job import Exit, Image
 from compute_to_data.model import DataObject, Replica, ReplicaStatus, User
 from compute_to_data.outputs import OutputFile, checksum_of
-from compute_to_data.ports import Exit, Image
 from compute_to_data.provenance import Outcome
 from compute_to_data.staging import Staged
 from compute_to_data.task import InputKind, InputReference, Notebook, ProcessDefinition, Task

@@ -17,9 +17,9 @@ from support.site import BOB, COMPUTE, HOME, PATIENCE, WAITS, TrialSite, serving
 from compute_to_data import notes, presence, selection, staging, submission
 from compute_to_data.documents import request
 from compute_to_data.errors import InvalidRequest, Refused, ZoneError
+from compute_to_data.job import Job
 from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind
 from compute_to_data.outputs import inventory, measure
-from compute_to_data.ports import Job
 from compute_to_data.record import State
 
 RESOURCE = Entity(EntityKind.RESOURCE, COMPUTE)

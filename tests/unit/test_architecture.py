@@ -20,7 +20,8 @@ CORE = Path(__file__).resolve().parents[2] / "core.py"
 FLOORS = [
     {"errors", "undo", "livelog"},
     {"model", "launcher"},
-    {"ports", "task"},
+    {"job", "task"},
+    {"ports"},
     {"documents"},
     {"configuration"},
     {"record", "outputs", "workspace", "presence", "notes", "secret"},
@@ -39,7 +40,7 @@ FLOORS = [
 ]
 ADAPTERS = {"zones", "engines", "images"}
 """Adapters import ports, model, errors and configuration values; nothing but the doors below opens them."""
-ADAPTERS_MAY_USE = {"ports", "model", "errors", "configuration", "task", "launcher"}
+ADAPTERS_MAY_USE = {"ports", "job", "model", "errors", "configuration", "task", "launcher"}
 DOORS = {"worker", "rule_boundary", "client", "demo", "doctor"}
 
 

@@ -25,7 +25,7 @@ from compute_to_data.configuration import (
     ZoneSettings,
 )
 from compute_to_data.errors import ConfigurationError, Refused
-from compute_to_data.ports import Image, Limits
+from compute_to_data.job import Image, Limits
 from compute_to_data.task import RequestedLimits
 
 EXAMPLES = Path(__file__).parents[1] / "data" / "configurations"

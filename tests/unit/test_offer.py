@@ -11,8 +11,8 @@ from support.site import COMPUTE, TrialSite, wait_until
 from compute_to_data import offer, submission
 from compute_to_data.configuration import Attributes, Configuration
 from compute_to_data.errors import Refused
+from compute_to_data.job import Image
 from compute_to_data.model import Avu, Entity, EntityKind
-from compute_to_data.ports import Image
 
 DIGEST = "sha256:" + "1" * 64
 SECRETIVE = "/srv/where-nobody-looks"

@@ -15,7 +15,7 @@ from typing import Any
 
 from compute_to_data.engines import checks
 from compute_to_data.errors import EngineError
-from compute_to_data.ports import SECRETS, Job
+from compute_to_data.job import SECRETS, Job
 
 MEMORY = "/dev/shm"
 

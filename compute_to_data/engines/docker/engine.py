@@ -24,7 +24,7 @@ from compute_to_data.engines.docker.messages import asking_about, timed_out
 from compute_to_data.engines.docker.sandbox import container_name
 from compute_to_data.engines.docker.warm import WarmSandboxes
 from compute_to_data.errors import EngineError, EngineOutOfReach, ImageMissing
-from compute_to_data.ports import Exit, Image, Job, Logs
+from compute_to_data.job import Exit, Image, Job, Logs
 
 _SHORTEST_WAIT = 0.05  # seconds; an ended container's answer needs some time, too
 _FRAME = struct.Struct(">BxxxL")

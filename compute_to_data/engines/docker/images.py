@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from compute_to_data.errors import ImageMissing
-from compute_to_data.ports import Image
+from compute_to_data.job import Image
 
 _ID = re.compile(r"sha256:[0-9a-f]{64}")
 _PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"

@@ -15,7 +15,7 @@ from typing import Any
 from compute_to_data.engines import checks
 from compute_to_data.engines.docker import warm_runner
 from compute_to_data.errors import EngineError
-from compute_to_data.ports import Job, Limits
+from compute_to_data.job import Job, Limits
 
 TASK_LABEL = "compute_to_data.task"
 OWNER_LABEL = "compute_to_data.owner"

@@ -25,7 +25,7 @@ from compute_to_data.engines.docker import warm_runner
 from compute_to_data.engines.docker.warm_channel import Closed, Tail
 from compute_to_data.engines.docker.warm_sandbox import RECORD, Unsuited, WarmSandbox, sweep
 from compute_to_data.errors import EngineError, EngineOutOfReach
-from compute_to_data.ports import Exit, Job, Logs
+from compute_to_data.job import Exit, Job, Logs
 
 log = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from compute_to_data.engines.docker.vitals import Vitals
 from compute_to_data.engines.docker.warm_channel import Channel, Closed, Tail
 from compute_to_data.engines.docker.warm_outputs import LentOutputs
 from compute_to_data.errors import EngineError, EngineOutOfReach
-from compute_to_data.ports import Job
+from compute_to_data.job import Job
 
 _READY_SECONDS = 30.0
 _LOOK_SECONDS = 0.5
