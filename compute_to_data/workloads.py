@@ -7,10 +7,9 @@ until it has a task.
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,10 +18,10 @@ from compute_to_data.configuration import Attributes, Configuration
 from compute_to_data.documents import request
 from compute_to_data.documents.interpolation import escaped
 from compute_to_data.documents.schema import problems, summary
-from compute_to_data.errors import InvalidRequest, NotFound
+from compute_to_data.errors import Code, InvalidRequest, NotFound, ZoneError
 from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind, name_of
 from compute_to_data.ports import Catalog, ClientCatalog
-from compute_to_data.record import CANCEL, State, TaskRecord, new_task_id, require
+from compute_to_data.record import CANCEL, State, new_task_id, require
 from compute_to_data.submission import Submitted
 from compute_to_data.task import Task
 from compute_to_data.workload import DATASET, INSTANCES, STATE, Workload, WorkloadRecord, WorkloadState
@@ -32,6 +31,7 @@ WORKLOADS = "workloads"
 STDIN = "stdin"
 """The collection of a workload that holds what its tasks read as standard input."""
 DEFAULT_ROLE = "CONTAINER"
+_FINAL = {state for state in State if state.is_final}
 
 
 @dataclass(frozen=True)
@@ -196,16 +196,39 @@ def describe(catalog: ClientCatalog, attributes: Attributes, collection: str) ->
 
 
 def stop(catalog: Catalog, attributes: Attributes, collection: str) -> tuple[str, ...]:
-    """Take no more tasks, and ask for the end of those that have not ended; returns their
-    collections. The worker then removes the sandboxes."""
+    """Take no more tasks, and ask for the end of those that have not ended; returns the collections of
+    those that end by that. The worker then removes the sandboxes."""
     record, workload = _known(catalog, attributes, collection)
     wish = Avu(attributes.named(CANCEL), str(catalog.user), workload.resource)
+    before = _in_states(catalog, attributes, collection, _FINAL)
     record.declare(WorkloadState.STOPPED)
-    unfinished = []
+    # A task that was about to begin may have seen that already, and be CANCELLED.
+    by_themselves = _in_states(catalog, attributes, collection, _FINAL - {State.CANCELLED})
+    ended = by_themselves | _in_states(catalog, attributes, collection, {State.CANCELLED})
+    stopped = []
     for task in tasks(catalog, attributes, collection):
-        with contextlib.suppress(NotFound):  # somebody has just removed it
-            state = TaskRecord(catalog, attributes, task, workload.resource).state()
-            if state is not None and not state.is_final:
-                catalog.annotate(Entity(EntityKind.COLLECTION, task), add=[wish])
-                unfinished.append(task)
-    return tuple(unfinished)
+        if task not in ended and not _asked(catalog, task, wish):
+            continue
+        if task not in before | by_themselves:
+            stopped.append(task)
+    return tuple(stopped)
+
+
+def _asked(catalog: Catalog, task: str, wish: Avu) -> bool:
+    """Whether a wish stands on a task now; not when somebody has just removed it."""
+    try:
+        catalog.annotate(Entity(EntityKind.COLLECTION, task), add=[wish])
+    except ZoneError as error:
+        if error.code is not Code.SYS_INVALID_INPUT_PARAM:
+            raise
+        return False
+    return True
+
+
+def _in_states(catalog: Catalog, attributes: Attributes, collection: str, states: Iterable[State]) -> set[str]:
+    """The collections of a workload's tasks that are in one of these states."""
+    return {
+        task
+        for state in states
+        for task in catalog.find(EntityKind.COLLECTION, attributes.state, state.value, within=collection)
+    }

@@ -144,18 +144,36 @@ def test_a_task_that_begins_while_its_workload_is_being_stopped_is_cancelled(our
 
 
 def test_stopping_goes_on_past_a_task_that_somebody_removes(ours: Workloads) -> None:
-    """Between finding the tasks and asking for each one's state."""
+    """Between finding the tasks and asking for each one's end."""
     workload = ours.start()
     first, last = ours.task(workload, "true"), ours.task(workload, "true")
 
     def found(find: Any, *args: Any, **more: Any) -> Any:
         tasks = find(*args, **more)
-        ours.site.alice.remove(first.collection, recursive=True)
+        if first.collection in tasks:
+            ours.site.alice.remove(first.collection, recursive=True)
         return tasks
 
     catalog = Troubled(ours.site.alice, find=found)
     assert workloads.stop(catalog, ours.attributes, workload.collection) == (last.collection,)  # type: ignore[arg-type]
     assert "cancel" in ours.site.record(last).facts()
+
+
+def test_what_ends_because_it_is_being_stopped_is_told_too(ours: Workloads) -> None:
+    """Before it was asked for: its worker saw the workload's end. What had ended before is not."""
+    workload = ours.start()
+    earlier, begun, waiting = (ours.task(workload, "true") for _ in range(3))
+    ours.site.record(earlier).move_to(State.CANCELLED)
+
+    def annotated(annotate: Any, entity: Any, **more: Any) -> None:
+        annotate(entity, **more)
+        if entity.name == workload.collection:
+            ours.site.record(begun).move_to(State.CANCELLED)
+
+    catalog = Troubled(ours.site.alice, annotate=annotated)
+    stopped = workloads.stop(catalog, ours.attributes, workload.collection)  # type: ignore[arg-type]
+    assert stopped == (begun.collection, waiting.collection)
+    assert ["cancel" in ours.site.record(one).facts() for one in (earlier, begun, waiting)] == [False, False, True]
 
 
 def test_sandboxes_without_work_go(ours: Workloads, monkeypatch: pytest.MonkeyPatch) -> None:
