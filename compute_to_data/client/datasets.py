@@ -24,7 +24,7 @@ from compute_to_data.record import State
 from compute_to_data.task import REQUEST_NAME
 
 if TYPE_CHECKING:
-    from compute_to_data.client.session import Session
+    from compute_to_data.client.base import BaseSession
     from compute_to_data.ports import ClientCatalog
 
 DATASETS: Final = "datasets"
@@ -71,7 +71,7 @@ class Description:
         }
 
 
-def find(session: Session, dataset: str) -> str:
+def find(session: BaseSession, dataset: str) -> str:
     """The collection of a dataset, by its id in the project or by its logical path. InvalidRequest
     for what is neither, NotFound when there is none."""
     collection = dataset.rstrip("/") if dataset.startswith("/") else f"{session.project}/{DATASETS}/{dataset}"
@@ -87,14 +87,14 @@ def find(session: Session, dataset: str) -> str:
     return collection
 
 
-def reserve(session: Session) -> str:
+def reserve(session: BaseSession) -> str:
     """A new dataset's id; its collection is there, and empty."""
     dataset = f"d-{secrets.token_hex(6)}"
     session.catalog.create_collection(f"{session.project}/{DATASETS}/{dataset}/{FILES}", parents=True)
     return dataset
 
 
-def look_over(session: Session, directory: str) -> folders.Listing:
+def look_over(session: BaseSession, directory: str) -> folders.Listing:
     """What a folder holds, when all of it can be stored as a dataset of the project. InvalidRequest
     naming what cannot."""
     if not directory:
@@ -104,7 +104,7 @@ def look_over(session: Session, directory: str) -> folders.Listing:
 
 
 def upload(
-    session: Session,
+    session: BaseSession,
     directory: str,
     *,
     name: str = "",
@@ -133,7 +133,7 @@ def upload(
     return Upload(session.catalog, collection, local, progress or Unheard()).run(name, delete)
 
 
-def download(session: Session, dataset: str, directory: str, *, progress: Progress | None = None) -> Moved:
+def download(session: BaseSession, dataset: str, directory: str, *, progress: Progress | None = None) -> Moved:
     """Bring a dataset's files into ``directory``, with the times they had.
 
     What is there already with the right checksum stays, so that an interrupted download goes on.
@@ -162,7 +162,7 @@ def download(session: Session, dataset: str, directory: str, *, progress: Progre
     return Moved(held.dataset, collection, held.name, len(held.files), held.size, len(missing), size)
 
 
-def listed(session: Session) -> list[Listed]:
+def listed(session: BaseSession) -> list[Listed]:
     """The datasets of the project, the newest first."""
     catalog, top = session.catalog, f"{session.project}/{DATASETS}"
     try:
@@ -188,7 +188,7 @@ def _listed(catalog: ClientCatalog, collection: str) -> Listed:
     )
 
 
-def describe(session: Session, dataset: str) -> Description:
+def describe(session: BaseSession, dataset: str) -> Description:
     """A dataset, and the tasks and workloads that the person can see which use it."""
     collection = find(session, dataset)
     catalog, attributes = session.catalog, session.attributes
@@ -221,7 +221,7 @@ def _names(catalog: ClientCatalog, task: str, collection: str) -> bool:
     return f'"{collection}/' in request or f'"{collection}"' in request
 
 
-def remove(session: Session, dataset: str, *, force: bool = False) -> str:
+def remove(session: BaseSession, dataset: str, *, force: bool = False) -> str:
     """Take a dataset away with all its files; returns its collection.
 
     Refused while a task that has not ended, or a workload, uses it, unless ``force``.

@@ -14,7 +14,7 @@ from compute_to_data.record import State, timestamp
 from compute_to_data.task import REQUEST_NAME
 
 if TYPE_CHECKING:
-    from compute_to_data.client.session import Session
+    from compute_to_data.client.base import BaseSession
     from compute_to_data.ports import ClientCatalog
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -24,7 +24,7 @@ _FEW = 100
 """Up to so many tasks, asking for each one's facts is quicker than for those of all."""
 
 
-def find(session: Session, given: str) -> TaskHandle:
+def find(session: BaseSession, given: str) -> TaskHandle:
     """The task of an id, of a unique beginning of one, or of its collection's logical path.
 
     One's own come first; then those of others that one may read. NotFound, or InvalidRequest
@@ -47,7 +47,7 @@ def find(session: Session, given: str) -> TaskHandle:
     raise NotFound(f"task {given}", "there is none of that id, or you may not read it", "c2d list shows yours")
 
 
-def _the_only(session: Session, given: str, found: list[Bearer]) -> TaskHandle:
+def _the_only(session: BaseSession, given: str, found: list[Bearer]) -> TaskHandle:
     if len(found) == 1:
         return TaskHandle(session, found[0].collection)
     same = len({one.value for one in found}) < len(found)
@@ -60,7 +60,7 @@ def _the_only(session: Session, given: str, found: list[Bearer]) -> TaskHandle:
     )
 
 
-def find_as_administrator(session: Session, given: str) -> TaskHandle:
+def find_as_administrator(session: BaseSession, given: str) -> TaskHandle:
     """Anybody's task, in a session on behalf of its owner; needs a rodsadmin's own session, and
     the whole id or the logical path of the task's collection."""
     from compute_to_data import zones
@@ -115,7 +115,9 @@ class Filter:
     everybodys: bool = False
 
 
-def tasks(session: Session, chosen: Filter = Filter(), *, limit: int | None = None, offset: int = 0) -> list[Listed]:
+def tasks(
+    session: BaseSession, chosen: Filter = Filter(), *, limit: int | None = None, offset: int = 0
+) -> list[Listed]:
     """The tasks that a filter admits, the newest first, ``limit`` of them after ``offset``."""
     bearers = _bearers(session, chosen, limit, offset)
     if len(bearers) <= _FEW:
@@ -127,7 +129,7 @@ def tasks(session: Session, chosen: Filter = Filter(), *, limit: int | None = No
     return [_row(one, names.get(one.collection, ""), roles.get(one.collection, "")) for one in bearers]
 
 
-def _bearers(session: Session, chosen: Filter, limit: int | None, offset: int) -> list[Bearer]:
+def _bearers(session: BaseSession, chosen: Filter, limit: int | None, offset: int) -> list[Bearer]:
     """One row for each task, by as few questions as the filter needs."""
     attributes, catalog = session.attributes, session.catalog
     owner: User | None = None if chosen.everybodys else session.user
@@ -156,7 +158,7 @@ def _values(bearers: Iterable[Bearer]) -> dict[str, str]:
     return {one.collection: one.value for one in bearers}
 
 
-def _listed(session: Session, one: Bearer) -> Listed:
+def _listed(session: BaseSession, one: Bearer) -> Listed:
     facts = {avu.attribute: avu.value for avu in session.catalog.avus(Entity(EntityKind.COLLECTION, one.collection))}
     named = session.attributes.named
     return _row(one, facts.get(named("name"), ""), facts.get(named("role"), ""))

@@ -27,7 +27,7 @@ from compute_to_data.record import CANCEL, State, require
 from compute_to_data.task import REQUEST_NAME
 
 if TYPE_CHECKING:
-    from compute_to_data.client.session import Session
+    from compute_to_data.client.base import BaseSession
 
 _FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 0.25
@@ -48,7 +48,7 @@ class TaskHandle:
     program: exited with status 3...
     """
 
-    def __init__(self, session: Session, collection: str, catalog: ClientCatalog | None = None) -> None:
+    def __init__(self, session: BaseSession, collection: str, catalog: ClientCatalog | None = None) -> None:
         """``catalog``: an administrator's session on behalf of the task's owner; by default the
         person's own."""
         self.session = session
@@ -174,7 +174,7 @@ class TaskHandle:
     def rerun(self) -> TaskHandle:
         """Submit the same again: a new task beside this one, on the data objects that this one had.
         NotFound when they are gone."""
-        return self.session.submit(self.request())
+        return submit(self.session, self.request())
 
     def results(self) -> Mapping[str, results.Result]:
         """What the task made, by name. TaskFailed when it did not succeed, Refused while it runs.
@@ -217,7 +217,7 @@ def _with(status: TaskStatus, **changes: Any) -> TaskStatus:
 
 
 def submit(
-    session: Session,
+    session: BaseSession,
     document: Any,
     *,
     resource: str = "",

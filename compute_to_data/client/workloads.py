@@ -17,7 +17,7 @@ from compute_to_data.record import State, timestamp
 from compute_to_data.workload import STATE, is_workload_id
 
 if TYPE_CHECKING:
-    from compute_to_data.client.session import Session
+    from compute_to_data.client.base import BaseSession
 
 _SHOWN = 5
 _LONGEST_NAME = 255
@@ -75,7 +75,7 @@ class WorkloadHandle:
     [] STOPPED
     """
 
-    def __init__(self, session: Session, collection: str) -> None:
+    def __init__(self, session: BaseSession, collection: str) -> None:
         self.session = session
         self.collection = collection
 
@@ -180,7 +180,7 @@ def _shown(command: Sequence[str]) -> str:
     return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 3]}..."
 
 
-def start(session: Session, image: str, *, input_dataset: str = "", **asked: Any) -> WorkloadHandle:
+def start(session: BaseSession, image: str, *, input_dataset: str = "", **asked: Any) -> WorkloadHandle:
     """Start a workload in the session's project.
 
     ``input_dataset``: a dataset's id, or any collection; tasks see its files at ``/input``. The
@@ -197,7 +197,7 @@ def start(session: Session, image: str, *, input_dataset: str = "", **asked: Any
     return WorkloadHandle(session, started.collection)
 
 
-def _collection_of(session: Session, dataset: str) -> str:
+def _collection_of(session: BaseSession, dataset: str) -> str:
     if not dataset:
         return ""
     if "/" in dataset:
@@ -205,7 +205,7 @@ def _collection_of(session: Session, dataset: str) -> str:
     return f"{datasets.find(session, dataset)}/{FILES}"
 
 
-def find(session: Session, given: str) -> WorkloadHandle:
+def find(session: BaseSession, given: str) -> WorkloadHandle:
     """The workload of an id, of a unique beginning of one in the project, or of a logical path.
     NotFound; InvalidRequest when several are meant."""
     if given.startswith("/"):
@@ -224,7 +224,7 @@ def find(session: Session, given: str) -> WorkloadHandle:
     return WorkloadHandle(session, meant[0])
 
 
-def listed(session: Session) -> list[ListedWorkload]:
+def listed(session: BaseSession) -> list[ListedWorkload]:
     """The project's workloads, the newest first."""
     attributes, catalog = session.attributes, session.catalog
     place = f"{session.project}/{workloads.WORKLOADS}"

@@ -98,7 +98,15 @@ def test_every_public_name_has_an_example() -> None:
         assert any(one.examples for one in found), name
 
 
-EXAMPLES = ("client.session", "client.tasks", "client.functions", "client.datasets", "client.secrets", "errors")
+EXAMPLES = (
+    "client.base",
+    "client.session",
+    "client.tasks",
+    "client.functions",
+    "client.datasets",
+    "client.secrets",
+    "errors",
+)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
