@@ -151,6 +151,13 @@ class Resource:
         return self.status not in ("down", "auto-down")
 
     @property
+    def is_here(self) -> bool:
+        """Whether its server is this host, by a name that this host goes by."""
+        import socket  # an agent, which imports this on every connection, does not ask
+
+        return self.host in {"localhost", socket.gethostname(), socket.getfqdn()}
+
+    @property
     def is_storage(self) -> bool:
         """True when it has a vault of its own."""
         return self.vault != "EMPTY_RESC_PATH"

@@ -144,6 +144,13 @@ class TestNames:
         assert alice.access(f"{here}/{name}") is Access.NULL
 
 
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This host goes by another name than its resources' host."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere.example.org")
+    monkeypatch.setattr(socket, "getfqdn", lambda name="": "elsewhere.example.org")
+
+
 class TestOtherZones:
     def test_a_namesake_is_another_user(self, zone: IrodsZoneUnderTest, alice: Catalog, here: str) -> None:
         namesake = zone.make_namesake(alice.user)
@@ -200,3 +207,31 @@ class TestDeadTransfers:
                 with pytest.raises(OutOfReach, match="is still being written"):
                     operation(path, resource)
         assert stat_object(alice, path).replicas == before
+
+    def test_one_on_another_host_is_left_alone(
+        self, zone: IrodsZoneUnderTest, alice: Catalog, left: tuple[str, str], elsewhere: None
+    ) -> None:
+        """Nobody can see from here whether it is still being written."""
+        path, resource = left
+        before = stat_object(alice, path).replicas
+        with pytest.raises(OutOfReach, match="is still being written"):
+            zone.storage().replicate(path, resource)
+        assert stat_object(alice, path).replicas == before
+
+
+class TestReplicasOnAnotherHost:
+    """What is read there is read by the server there."""
+
+    def test_verifying(self, zone: IrodsZoneUnderTest, alice: Catalog, here: str, elsewhere: None) -> None:
+        alice.write(f"{here}/x", b"content", resource=zone.make_resource())
+        (replica,) = stat_object(alice, f"{here}/x").replicas
+        assert zone.storage().verify(f"{here}/x", 0) == replica.checksum != ""
+        for damage in (b"other!!", b"short"):
+            Path(replica.physical_path).write_bytes(damage)
+            with refused(ZoneError, Code.USER_CHKSUM_MISMATCH):
+                zone.storage().verify(f"{here}/x", 0)
+        Path(replica.physical_path).unlink()
+        with refused(ZoneError, Code.USER_CHKSUM_MISMATCH):
+            zone.storage().verify(f"{here}/x", 0)
+        with refused(ZoneError, Code.SYS_REPLICA_DOES_NOT_EXIST):
+            zone.storage().verify(f"{here}/x", 7)

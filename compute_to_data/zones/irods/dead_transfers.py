@@ -35,7 +35,7 @@ def is_left(connection: Connection, data_object: str, resource: str) -> bool:
     found = lookup.find_object(connection, data_object)
     left = _intermediate(found, resource) if found else []
     for replica in left:
-        if _may_be_open(replica.physical_path):
+        if not lookup.is_here(connection, replica.leaf) or _may_be_open(replica.physical_path):
             raise ZoneOutOfReach(
                 shown(data_object),
                 f"replica {replica.number} on {replica.leaf} is still being written",

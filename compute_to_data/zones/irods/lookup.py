@@ -210,6 +210,11 @@ def resources(connection: Connection) -> tuple[Resource, ...]:
     return tuple(sorted(found, key=lambda resource: resource.name))
 
 
+def is_here(connection: Connection, leaf: str) -> bool:
+    """Whether the files of a storage resource lie on this host."""
+    return any(resource.name == leaf and resource.is_here for resource in resources(connection))
+
+
 def need_up(connection: Connection, resource: str) -> Resource:
     """The resource, which is there and up. NotFound (-78000), ZoneError (-105000).
 

@@ -15,7 +15,7 @@ from compute_to_data.errors import Code, zone_error
 from compute_to_data.model import DataObject, Replica, ReplicaStatus
 from compute_to_data.zones.irods import lookup
 from compute_to_data.zones.irods.failures import about, shown
-from compute_to_data.zones.irods.wire import about_object, ask
+from compute_to_data.zones.irods.wire import about_object, ask, field
 
 TRANSFER_SECONDS: Final = 24 * 3600.0
 """How long the server may copy one data object."""
@@ -67,16 +67,29 @@ def _trim(connection: Connection, found: DataObject, numbers: Sequence[int], *, 
             ask(connection, api_number["DATA_OBJ_TRIM_AN"], about_object(found.logical_path, options))
 
 
-def verify(replicas: Sequence[Replica], data_object: str, number: int) -> str:
-    """As ``Storage.verify``: the file is read here, on the host that holds it."""
-    for replica in replicas:
+def need_replica(found: DataObject, number: int) -> Replica:
+    """The replica of that number. NotFound (-164000)."""
+    for replica in found.replicas:
         if replica.number == number:
-            break
-    else:
-        raise zone_error(Code.SYS_REPLICA_DOES_NOT_EXIST, shown(data_object), f"there is no replica {number}")
+            return replica
+    raise zone_error(Code.SYS_REPLICA_DOES_NOT_EXIST, shown(found.logical_path), f"there is no replica {number}")
+
+
+def verify_there(connection: Connection, data_object: str, number: int) -> str:
+    """As ``Storage.verify``, of a replica whose file lies on another host: the server there reads it."""
+    options = {"replNum": str(number), "irodsAdmin": ""}
+    recorded = need_replica(need_object(connection, data_object), number).checksum
+    with about(data_object, {Code.CHECK_VERIFICATION_RESULTS: Code.USER_CHKSUM_MISMATCH}):
+        request = about_object(data_object, {**options, "verifyChksum": ""} if recorded else options)
+        answer = ask(connection, api_number["DATA_OBJ_CHKSUM_AN"], request)
+    return recorded or field(answer.body, "myStr")
+
+
+def verify_here(replica: Replica, data_object: str) -> str:
+    """As ``Storage.verify``, of a replica whose file lies on this host."""
     computed = _checksum_of(replica.physical_path)
     if replica.checksum and computed != replica.checksum:
-        cause = f"replica {number} has the checksum {computed}, the catalog {replica.checksum}"
+        cause = f"replica {replica.number} has the checksum {computed}, the catalog {replica.checksum}"
         raise zone_error(Code.USER_CHKSUM_MISMATCH, shown(data_object), cause, "Trim that replica, or mend it")
     return computed
 

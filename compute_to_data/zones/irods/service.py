@@ -116,7 +116,12 @@ class IrodsStorage:
 
     def verify(self, data_object: str, number: int) -> str:
         found = self._ask(data_object, replication.need_object, data_object)
-        return replication.verify(found.replicas, data_object, number)
+        replica = replication.need_replica(found, number)
+        if self._ask(data_object, lookup.is_here, replica.leaf):
+            return replication.verify_here(replica, data_object)
+        return self._ask(
+            data_object, replication.verify_there, data_object, number, seconds=replication.TRANSFER_SECONDS
+        )
 
     def annotate(self, entity: Entity, *, add: Iterable[Avu] = (), remove: Iterable[Avu] = ()) -> None:
         added, removed = list(add), list(remove)
