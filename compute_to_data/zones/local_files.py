@@ -74,19 +74,20 @@ class Source:
         self._before = os.fstat(file.fileno())
         self.size = self._before.st_size
 
-    def read_at(self, offset: int, length: int) -> bytes:
-        """So many bytes from there on; fewer when the file has become shorter. From any thread."""
-        block = self._piece(offset, length)
-        while len(block) < length and (more := self._piece(offset + len(block), length - len(block))):
-            block += more
-        return block
+    def read_at(self, offset: int, room: memoryview) -> memoryview:
+        """As many bytes from there on as there is room for, put into it; fewer when the file has become
+        shorter. From any thread."""
+        held = 0
+        while held < len(room) and (went := self._piece(offset + held, room[held:])):
+            held += went
+        return room[:held]
 
-    def _piece(self, offset: int, length: int) -> bytes:
-        if hasattr(os, "pread"):
-            return os.pread(self.file.fileno(), length, offset)
+    def _piece(self, offset: int, room: memoryview) -> int:
+        if hasattr(os, "preadv"):
+            return os.preadv(self.file.fileno(), [room], offset)
         with self._turn:  # Windows
             self.file.seek(offset)
-            return self.file.read(length)
+            return self.file.readinto(room)  # type: ignore[attr-defined,no-any-return]
 
     def need_unchanged(self) -> None:
         """ZoneError (-314000) when somebody has written to the file since it was opened."""

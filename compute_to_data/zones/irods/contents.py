@@ -46,8 +46,8 @@ def need_readable(connection: Connection, data_object: str) -> DataObject:
     return found
 
 
-def _blocks(connection: Connection, descriptor: int) -> list[bytes | bytearray]:
-    blocks: list[bytes | bytearray] = []
+def _blocks(connection: Connection, descriptor: int) -> list[memoryview]:
+    blocks: list[memoryview] = []
     while True:
         block = ask(connection, api_number["DATA_OBJ_READ_AN"], opened(descriptor, _BLOCK)).content
         if not block:

@@ -38,8 +38,8 @@ WHOLE: Final = 16 * 1024 * 1024
 BLOCK: Final = 4 * 1024 * 1024
 """Bytes that a connection takes at a time: few enough to be still in the processor's cache when they
 are hashed and sent, so many that asking for each costs little."""
-STREAMS: Final = 3
-"""Connections for one large file."""
+STREAMS: Final = 3 if (os.cpu_count() or 1) > 2 else 2
+"""Connections for one large file: sending and hashing keep two processors busy."""
 CLOSE_SECONDS: Final = 24 * 3600.0
 """How long the server may compute the checksum of a file when it is closed."""
 _GET_OPERATION: Final = 2
@@ -63,7 +63,7 @@ def put(connections: Connections, file: str, target: Target, moved: Moved) -> st
 
 
 def _put_small(connections: Connections, source: Source, target: Target, moved: Moved) -> str:
-    content = source.read_at(0, source.size)
+    content = source.read_at(0, memoryview(bytearray(source.size)))
     source.need_unchanged()
     digest = Digest()
     digest.update(content)
@@ -126,7 +126,7 @@ class _Streams:
             self._next = min(self._size, offset + BLOCK)
             return offset, 0 if self._stopped else self._next - offset
 
-    def _take_in(self, block: bytes | bytearray, offset: int) -> None:
+    def _take_in(self, block: bytes | memoryview, offset: int) -> None:
         """Into the checksum, in one's turn. Whoever has the earliest block never waits."""
         with self._turn:
             self._turn.wait_for(lambda: self._stopped or self._digest.size == offset)
@@ -188,11 +188,12 @@ class _Sending(_Streams):
         ask(connection, api_number["REPLICA_CLOSE_APN"], JSON_Message(closing, connection.server_version))
 
     def _write_blocks(self, connection: Connection, descriptor: int) -> None:
+        room = memoryview(bytearray(BLOCK))
         while True:
             offset, length = self._claim()
             if not length:
                 return
-            block = self._source.read_at(offset, length)
+            block = self._source.read_at(offset, room[:length])
             if len(block) < length:
                 # Having a cause, it makes this connection be given up, and the server the replica stale.
                 raise self._source.changed() from EOFError(f"{length - len(block)} bytes are gone")
@@ -256,19 +257,20 @@ class _Fetching(_Streams):
 
     def _read_blocks(self, connection: Connection) -> None:
         descriptor = ask(connection, api_number["DATA_OBJ_OPEN_AN"], about_object(self._logical_path)).info
+        room = bytearray(BLOCK)
         while True:
             offset, length = self._claim()
             if not length:
                 break
             ask(connection, api_number["DATA_OBJ_LSEEK_AN"], opened(descriptor, offset=offset))
-            block = ask(connection, api_number["DATA_OBJ_READ_AN"], opened(descriptor, length)).content
+            block = ask(connection, api_number["DATA_OBJ_READ_AN"], opened(descriptor, length), room=room).content
             self._need(len(block), length)
             self._put(block, offset)
             self._take_in(block, offset)
             self._moved(length)
         ask(connection, api_number["DATA_OBJ_CLOSE_AN"], opened(descriptor))
 
-    def _put(self, block: bytes | bytearray, offset: int) -> None:
+    def _put(self, block: bytes | memoryview, offset: int) -> None:
         if hasattr(os, "pwrite"):
             os.pwrite(self._target.fileno(), block, offset)
             return

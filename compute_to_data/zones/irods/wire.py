@@ -46,11 +46,18 @@ class Answer:
 
     info: int
     body: bytes
-    content: bytes | bytearray
+    content: memoryview
 
 
-def ask(connection: Connection, api: int, message: Message | None, content: bytes | memoryview = b"") -> Answer:
-    """Send one request and wait for its answer.
+def ask(
+    connection: Connection,
+    api: int,
+    message: Message | None,
+    content: bytes | memoryview = b"",
+    room: bytearray | None = None,
+) -> Answer:
+    """Send one request and wait for its answer, whose content is put into ``room`` where there is
+    enough of it: new memory costs more than reading into it.
 
     ServerError for a refusal; OSError or NetworkException when the connection does not work.
     """
@@ -59,11 +66,11 @@ def ask(connection: Connection, api: int, message: Message | None, content: byte
     connection.socket.sendall(head + body)
     if content:
         connection.socket.sendall(content)  # megabytes, which are not put together with the rest
-    return receive(connection)
+    return receive(connection, room)
 
 
-def receive(connection: Connection) -> Answer:
-    """The next answer on a connection. Errors as :func:`ask`."""
+def receive(connection: Connection, room: bytearray | None = None) -> Answer:
+    """The next answer on a connection. Errors and ``room`` as :func:`ask`."""
     length = int.from_bytes(_read(connection, _LENGTH_BYTES), "big")
     head = bytes(_read(connection, min(length, _LONGEST_HEAD)))
     numbers = {name: int(value) for name, value in _NUMBER.findall(head)}
@@ -71,17 +78,17 @@ def receive(connection: Connection) -> Answer:
         raise NetworkException(f"an answer that begins {head[:40]!r} is none of an iRODS server's")
     body = bytes(_read(connection, numbers[b"msgLen"]))
     error = bytes(_read(connection, numbers[b"errorLen"]))
-    content = _read(connection, numbers[b"bsLen"])
+    content = _read(connection, numbers[b"bsLen"], room)
     if numbers[b"intInfo"] < 0:
         texts = [to_text(found) for found in _MESSAGE.findall(error)]
         raise ServerError(numbers[b"intInfo"], "; ".join(texts))
     return Answer(numbers[b"intInfo"], body, content)
 
 
-def _read(connection: Connection, length: int) -> bytearray:
+def _read(connection: Connection, length: int, room: bytearray | None = None) -> memoryview:
     """So many bytes. The client library's way copies what it has for each packet that comes."""
-    held = bytearray(length)
-    free = memoryview(held)
+    held = memoryview(room if room is not None and len(room) >= length else bytearray(length))[:length]
+    free = held
     while free:
         count = connection.socket.recv_into(free)
         if not count:
