@@ -130,6 +130,13 @@ class Collection:
     created: float
 
 
+def names_of_this_host() -> frozenset[str]:
+    """What a resource's host may be called here."""
+    import socket  # most who import this module never ask
+
+    return frozenset({"localhost", socket.gethostname(), socket.getfqdn()})
+
+
 @dataclass(frozen=True)
 class Resource:
     """A storage or coordinating resource.
@@ -153,9 +160,7 @@ class Resource:
     @property
     def is_here(self) -> bool:
         """Whether its server is this host, by a name that this host goes by."""
-        import socket  # an agent, which imports this on every connection, does not ask
-
-        return self.host in {"localhost", socket.gethostname(), socket.getfqdn()}
+        return self.host in names_of_this_host()
 
     @property
     def is_storage(self) -> bool:

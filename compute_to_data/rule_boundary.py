@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from compute_to_data import configuration as configuration_module
 from compute_to_data.configuration import Configuration
 from compute_to_data.errors import Code, ComputeToDataError, InvalidRequest
+from compute_to_data.model import names_of_this_host
 from compute_to_data.ports import Catalog
 
 CONFIGURATION = "/etc/irods/compute_to_data.json"
@@ -124,6 +124,6 @@ def site_of(callback: Any, rei: Any, tell: Callable[[str], None], hand_back: Cal
     agent = Agent(callback, rei)
     configuration = configuration_module.load(os.environ.get(CONFIGURATION_VARIABLE) or CONFIGURATION)
     delayed = agent.client_program == _DELAY_SERVER
-    hosts = frozenset({"localhost", socket.gethostname(), socket.getfqdn()})
+    hosts = names_of_this_host()
     catalog = AgentCatalog(agent)
     return Site(catalog, configuration, tell, hand_back, log, delayed, hosts, agent.client_is_gone, agent.by_service)

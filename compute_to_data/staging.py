@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import islice
 from weakref import WeakValueDictionary
 
-from compute_to_data.errors import Code, EngineError, InvalidRequest, Refused, zone_error
+from compute_to_data.errors import Code, EngineError, InvalidRequest, NotFound, Refused, zone_error
 from compute_to_data.job import Mount
 from compute_to_data.model import (
     Access,
@@ -214,6 +214,14 @@ def targets(data_objects: Iterable[DataObject], references: Sequence[InputRefere
 
 def _twice(logical_path: str, cause: str) -> InvalidRequest:
     return InvalidRequest(logical_path, cause, "Rename one, or process them in two tasks")
+
+
+def anew(catalog: Catalog, logical_path: str) -> DataObject:
+    """A data object as it is now: another task may have had it staged meanwhile. NotFound."""
+    found = catalog.stat(logical_path)
+    if not isinstance(found, DataObject):
+        raise NotFound(logical_path, "is not a data object any more")
+    return found
 
 
 def usable_replica(data_object: DataObject, resource: Resource) -> Replica | None:

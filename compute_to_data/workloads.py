@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from compute_to_data.documents.schema import problems, summary
 from compute_to_data.errors import Code, InvalidRequest, NotFound, ZoneError
 from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind, name_of
 from compute_to_data.ports import Catalog, ClientCatalog
-from compute_to_data.record import CANCEL, State, new_task_id, require
+from compute_to_data.record import CANCEL, State, furthest, new_task_id, require
 from compute_to_data.submission import Submitted
 from compute_to_data.task import Task
 from compute_to_data.workload import DATASET, INSTANCES, STATE, Workload, WorkloadRecord, WorkloadState
@@ -31,7 +31,6 @@ WORKLOADS = "workloads"
 STDIN = "stdin"
 """The collection of a workload that holds what its tasks read as standard input."""
 DEFAULT_ROLE = "CONTAINER"
-_FINAL = {state for state in State if state.is_final}
 
 
 @dataclass(frozen=True)
@@ -135,17 +134,9 @@ def create_task(
     if not command:
         raise InvalidRequest("task", "names no program", "Write one after --: c2d task create W -- PROGRAM ARGUMENTS")
     _, workload = _known(catalog, configuration.attributes, collection)
-    process: dict[str, Any] = {
-        "image": workload.image,
-        "exec": escaped(command[0]),
-        "argv": [escaped(word) for word in command[1:]],
-        "environment": {**workload.environment, **(environment or {})},
-    }
+    process = _process(workload, command, stdin, environment or {})
     if walltime_seconds is not None:
         process["timeout"] = walltime_seconds
-    if stdin:
-        stream = {"file_type": "stream", "stream_name": "STDIN"}
-        process["input_adapter"] = {"input_type": "file", "input_parameters": stream}
     document = {
         "workload": collection,
         "output_collection": collection,
@@ -160,6 +151,20 @@ def create_task(
     return submission.submit(catalog, configuration, document, task_id=task_id)
 
 
+def _process(workload: Workload, command: Sequence[str], stdin: str, environment: Mapping[str, str]) -> dict[str, Any]:
+    """The process definition of a task: its words mean themselves."""
+    process: dict[str, Any] = {
+        "image": workload.image,
+        "exec": escaped(command[0]),
+        "argv": [escaped(word) for word in command[1:]],
+        "environment": {**workload.environment, **environment},
+    }
+    if stdin:
+        stream = {"file_type": "stream", "stream_name": "STDIN"}
+        process["input_adapter"] = {"input_type": "file", "input_parameters": stream}
+    return process
+
+
 def put_stdin(catalog: Catalog, attributes: Attributes, collection: str, content: bytes) -> str:
     """Store what a task is to read as standard input; the data object to name to :func:`create_task`."""
     _, workload = _known(catalog, attributes, collection)
@@ -172,9 +177,12 @@ def put_stdin(catalog: Catalog, attributes: Attributes, collection: str, content
     return path
 
 
-def tasks(catalog: Catalog, attributes: Attributes, collection: str) -> tuple[str, ...]:
-    """The collections of a workload's tasks, the oldest first."""
-    return catalog.find(EntityKind.COLLECTION, attributes.state, within=collection)
+def states(catalog: ClientCatalog, attributes: Attributes, collection: str) -> dict[str, State | None]:
+    """The states of a workload's tasks by their collections, the oldest first; None where no worker left it."""
+    found: dict[str, list[str]] = {}
+    for one in catalog.bearing(attributes.state, within=collection, newest_first=False):
+        found.setdefault(one.collection, []).append(one.value)
+    return {task: furthest(values) for task, values in found.items()}
 
 
 def listed(catalog: Catalog, attributes: Attributes, project: str) -> tuple[str, ...]:
@@ -187,29 +195,29 @@ def describe(catalog: ClientCatalog, attributes: Attributes, collection: str) ->
     record, workload = _known(catalog, attributes, collection)
     found = catalog.stat(record.request_path)
     created = found.created if isinstance(found, DataObject) else 0.0
-    counts = Counter(one.value for one in catalog.bearing(attributes.state, within=collection))
-    states = {state.value: counts[state.value] for state in State if counts[state.value]}
+    counts = Counter(states(catalog, attributes, collection).values())
+    tasks = {state.value: counts[state] for state in State if counts[state]}
     current = record.workload_state()
     return Description(
-        name_of(collection), collection, current.value if current else "unknown", created, workload, states
+        name_of(collection), collection, current.value if current else "unknown", created, workload, tasks
     )
 
 
-def stop(catalog: Catalog, attributes: Attributes, collection: str) -> tuple[str, ...]:
+def stop(catalog: ClientCatalog, attributes: Attributes, collection: str) -> tuple[str, ...]:
     """Take no more tasks, and ask for the end of those that have not ended; returns the collections of
     those that end by that. The worker then removes the sandboxes."""
     record, workload = _known(catalog, attributes, collection)
     wish = Avu(attributes.named(CANCEL), str(catalog.user), workload.resource)
-    before = _in_states(catalog, attributes, collection, _FINAL)
+    before = states(catalog, attributes, collection)
     record.declare(WorkloadState.STOPPED)
-    # A task that was about to begin may have seen that already, and be CANCELLED.
-    by_themselves = _in_states(catalog, attributes, collection, _FINAL - {State.CANCELLED})
-    ended = by_themselves | _in_states(catalog, attributes, collection, {State.CANCELLED})
     stopped = []
-    for task in tasks(catalog, attributes, collection):
-        if task not in ended and not _asked(catalog, task, wish):
-            continue
-        if task not in before | by_themselves:
+    for task, state in states(catalog, attributes, collection).items():
+        if state is None or not state.is_final:
+            ends_by_that = _asked(catalog, task, wish)
+        else:  # one that was about to begin may have seen the workload's end, and be CANCELLED
+            earlier = before.get(task)
+            ends_by_that = state is State.CANCELLED and not (earlier is not None and earlier.is_final)
+        if ends_by_that:
             stopped.append(task)
     return tuple(stopped)
 
@@ -223,12 +231,3 @@ def _asked(catalog: Catalog, task: str, wish: Avu) -> bool:
             raise
         return False
     return True
-
-
-def _in_states(catalog: Catalog, attributes: Attributes, collection: str, states: Iterable[State]) -> set[str]:
-    """The collections of a workload's tasks that are in one of these states."""
-    return {
-        task
-        for state in states
-        for task in catalog.find(EntityKind.COLLECTION, attributes.state, state.value, within=collection)
-    }

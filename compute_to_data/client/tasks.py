@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from compute_to_data.errors import (
     Refused,
     TaskFailed,
 )
-from compute_to_data.model import Access, Avu, Entity, EntityKind, name_of
+from compute_to_data.model import Access, Avu, Entity, EntityKind, name_of, names_of_this_host
 from compute_to_data.ports import ClientCatalog
 from compute_to_data.record import CANCEL, State, require
 from compute_to_data.task import REQUEST_NAME
@@ -137,7 +136,7 @@ class TaskHandle:
         configuration = self.session.site
         resource = self._resource() if configuration is not None and _is_own(configuration) else ""
         if configuration is not None and resource:
-            hosts = frozenset({"localhost", socket.gethostname(), socket.getfqdn()})
+            hosts = names_of_this_host()
             with contextlib.suppress(OSError):
                 submission.call_worker(self.catalog, configuration, self.collection, resource, hosts)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -102,10 +101,6 @@ class Patient:
     def is_embedded(self) -> bool:
         """No iRODS server belongs to it."""
         return self.configuration.zone.kind == "embedded"
-
-    def is_here(self, host: str) -> bool:
-        """Whether a resource's host is this one."""
-        return host in {"localhost", socket.gethostname(), socket.getfqdn()}
 
 
 def run_as(account: Account, command: Sequence[str]) -> subprocess.CompletedProcess[str]:

@@ -124,7 +124,7 @@ def worker(patient: Patient, storage: Storage, resource: Resource) -> Finding:
     link, configuration = f"worker of {resource.name}", patient.configuration
     signed = selection.has_worker(storage.catalog, _without_demand(configuration), resource.name)
     remedy = _starting(patient, resource.name)
-    if not patient.is_here(resource.host):
+    if not resource.is_here:
         if signed:
             return ok(link, f"its sign of life is fresh (on {resource.host})")
         return problem(link, "its sign of life is old or missing", f"On {resource.host}: {remedy}")
@@ -228,7 +228,7 @@ def _image(rule: ImageRule, held: Image, link: str) -> Finding:
 def vault(patient: Patient, resource: Resource) -> Finding:
     """The worker's account can make a task's directory in it, and a sandbox can read its files."""
     link, path = f"vault of {resource.name}", resource.vault
-    if not patient.is_here(resource.host):
+    if not resource.is_here:
         return skipped(link, f"it is on {resource.host}: run the doctor there, too")
     if not patient.account.can_be_us:
         return skipped(link, f"only root or {patient.account.name} can see it as the worker does")

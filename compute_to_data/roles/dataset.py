@@ -13,7 +13,7 @@ import os
 import time
 
 from compute_to_data import notes, staging
-from compute_to_data.errors import Cancelled, EngineError, NotFound
+from compute_to_data.errors import Cancelled, EngineError
 from compute_to_data.job import Sandbox
 from compute_to_data.model import Access, DataObject, Replica, name_of
 from compute_to_data.record import require
@@ -80,10 +80,7 @@ def _staged(execution: Execution, data_object: DataObject) -> staging.Staged:
 
 def _made(execution: Execution, logical_path: str) -> Replica:
     bench = execution.bench
-    current = bench.catalog.stat(logical_path)  # anew: another task may have had it made meanwhile
-    if not isinstance(current, DataObject):
-        raise NotFound(logical_path, "is not a data object any more")
-    replica = staging.usable_replica(current, bench.resource)
+    replica = staging.usable_replica(staging.anew(bench.catalog, logical_path), bench.resource)
     if replica is None:
         replica = bench.storage.replicate(logical_path, stage_in.root_of(bench.resource, execution))
         bench.storage.verify(logical_path, replica.number)

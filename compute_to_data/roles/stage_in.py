@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from compute_to_data import staging
 from compute_to_data.errors import (
-    NotFound,
     Refused,
 )
 from compute_to_data.model import (
@@ -86,9 +85,7 @@ def stage_in(execution: Execution, inputs: Sequence[DataObject]) -> None:
 def _staged(execution: Execution, data_object: DataObject, target: str) -> staging.Staged:
     bench = execution.bench
     logical_path = data_object.logical_path
-    current = bench.catalog.stat(logical_path)
-    if not isinstance(current, DataObject):
-        raise NotFound(logical_path, "is not a data object any more")
+    current = staging.anew(bench.catalog, logical_path)
     if logical_path in staged_here(execution):  # what an earlier attempt's transfer left is ours to finish
         replica = current.good_replica_on(bench.resource.name)
     else:

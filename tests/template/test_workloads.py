@@ -108,7 +108,7 @@ def test_its_state_is_told_and_it_can_be_stopped(ours: Workloads) -> None:
         assert (described.state, described.tasks) == ("STARTED", {"COMPLETED": 1, "RUNNING": 1})
         assert (described.workload.image, described.workload.instances, described.workload.name) == (IMAGE, 2, "grains")
         assert workloads.listed(site.alice, ours.attributes, HOME) == (workload.collection,)
-        assert len(workloads.tasks(site.alice, ours.attributes, workload.collection)) == 2
+        assert len(workloads.states(site.alice, ours.attributes, workload.collection)) == 2
         assert workloads.stop(site.alice, ours.attributes, workload.collection) == (running.collection,)
         facts = site.ended(running)
         assert facts["state"] == "CANCELLED"
@@ -148,13 +148,14 @@ def test_stopping_goes_on_past_a_task_that_somebody_removes(ours: Workloads) -> 
     workload = ours.start()
     first, last = ours.task(workload, "true"), ours.task(workload, "true")
 
-    def found(find: Any, *args: Any, **more: Any) -> Any:
-        tasks = find(*args, **more)
-        if first.collection in tasks:
+    def found(bearing: Any, *args: Any, **more: Any) -> Any:
+        tasks = bearing(*args, **more)
+        if record.workload_state() is WorkloadState.STOPPED:
             ours.site.alice.remove(first.collection, recursive=True)
         return tasks
 
-    catalog = Troubled(ours.site.alice, find=found)
+    record = WorkloadRecord(ours.site.alice, ours.attributes, workload.collection, workload.resource)
+    catalog = Troubled(ours.site.alice, bearing=found)
     assert workloads.stop(catalog, ours.attributes, workload.collection) == (last.collection,)  # type: ignore[arg-type]
     assert "cancel" in ours.site.record(last).facts()
 

@@ -75,14 +75,13 @@ def need_replica(found: DataObject, number: int) -> Replica:
     raise zone_error(Code.SYS_REPLICA_DOES_NOT_EXIST, shown(found.logical_path), f"there is no replica {number}")
 
 
-def verify_there(connection: Connection, data_object: str, number: int) -> str:
+def verify_there(connection: Connection, replica: Replica, data_object: str) -> str:
     """As ``Storage.verify``, of a replica whose file lies on another host: the server there reads it."""
-    options = {"replNum": str(number), "irodsAdmin": ""}
-    recorded = need_replica(need_object(connection, data_object), number).checksum
+    options = {"replNum": str(replica.number), "irodsAdmin": ""}
     with about(data_object, {Code.CHECK_VERIFICATION_RESULTS: Code.USER_CHKSUM_MISMATCH}):
-        request = about_object(data_object, {**options, "verifyChksum": ""} if recorded else options)
+        request = about_object(data_object, {**options, "verifyChksum": ""} if replica.checksum else options)
         answer = ask(connection, api_number["DATA_OBJ_CHKSUM_AN"], request)
-    return recorded or field(answer.body, "myStr")
+    return replica.checksum or field(answer.body, "myStr")
 
 
 def verify_here(replica: Replica, data_object: str) -> str:

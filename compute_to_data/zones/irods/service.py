@@ -120,7 +120,7 @@ class IrodsStorage:
         if self._ask(data_object, lookup.is_here, replica.leaf):
             return replication.verify_here(replica, data_object)
         return self._ask(
-            data_object, replication.verify_there, data_object, number, seconds=replication.TRANSFER_SECONDS
+            data_object, replication.verify_there, replica, data_object, seconds=replication.TRANSFER_SECONDS
         )
 
     def annotate(self, entity: Entity, *, add: Iterable[Avu] = (), remove: Iterable[Avu] = ()) -> None:
