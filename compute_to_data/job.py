@@ -112,3 +112,14 @@ class Logs:
 
     stdout: bytes
     stderr: bytes
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """One file: ``relative`` to the outputs directory, bytes, ``sha2:<base64>``, and which
+    inode was read (device, inode), so that a later look can tell whether it is still that one."""
+
+    relative: str
+    size: int
+    checksum: str
+    identity: tuple[int, int]

@@ -123,9 +123,9 @@ def _arrived(paths: Iterable[str], callback: Any, rei: Any) -> None:
         if collection not in tagged:
             tagged[collection] = _is_tagged(callback, collection)
         if tagged[collection]:
-            from compute_to_data import policy_boundary
+            from compute_to_data.agent import policy
 
-            policy_boundary.arrived(callback, rei, path, written=False)
+            policy.arrived(callback, rei, path, written=False)
 
 
 @_policy
@@ -182,9 +182,9 @@ def pep_api_phy_path_reg_post(arguments: list[Any], callback: Any, rei: Any) -> 
     if "collection" not in _keywords(arguments[0]):
         _arrived([path], callback, rei)
     elif began is not None and _is_tagged(callback, path, below=True):
-        from compute_to_data import policy_boundary
+        from compute_to_data.agent import policy
 
-        policy_boundary.registered(callback, rei, path, *began)
+        policy.registered(callback, rei, path, *began)
 
 
 def _keywords(struct: Any) -> dict[str, str]:
@@ -201,9 +201,9 @@ def _opened(arguments: list[Any], callback: Any) -> None:
 def _closed(callback: Any, rei: Any) -> None:
     """Closing names a descriptor, no path: so each object being written is looked at."""
     for path in [*_being_written]:
-        from compute_to_data import policy_boundary
+        from compute_to_data.agent import policy
 
-        if policy_boundary.arrived(callback, rei, path, written=True):
+        if policy.arrived(callback, rei, path, written=True):
             _being_written.discard(path)
 
 

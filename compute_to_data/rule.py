@@ -18,7 +18,7 @@ def rule(function):  # type: ignore[no-untyped-def]  # typing would cost an impo
 
     def wrapped(rule_args, callback, rei):  # type: ignore[no-untyped-def]
         try:
-            from compute_to_data import rule_boundary
+            from compute_to_data.agent import boundary
         except BaseException as error:  # noqa: BLE001 - a half-installed package must not raise into the engine
             if not _told:
                 _told.append(error)
@@ -29,7 +29,7 @@ def rule(function):  # type: ignore[no-untyped-def]  # typing would cost an impo
             except (AttributeError, RuntimeError):  # an embedded zone has no msiExit
                 pass
             return -154000  # SYS_INTERNAL_ERR, as in core.py
-        return rule_boundary.call(function, rule_args, callback, rei)
+        return boundary.call(function, rule_args, callback, rei)
 
     wrapped.__name__ = function.__name__
     wrapped.__doc__ = function.__doc__

@@ -23,7 +23,7 @@ def container_dispatch(site, command, configuration_object, resource, output_loc
     Returns 0 when the task COMPLETED, else the iRODS code of the failure. In a delayed rule it
     does not wait, as ``container_submit``: a delay executor is never held.
     """
-    from compute_to_data import dispatch
+    from compute_to_data.agent import dispatch
 
     return dispatch.run(site, command, configuration_object, resource, output_locator, task_id)
 
@@ -35,6 +35,6 @@ def container_submit(site, command, configuration_object, resource, output_locat
     Arguments as for ``container_dispatch``; a string variable as ``task_id`` holds the task's id
     afterwards. Returns 0 when the task is queued, else the iRODS code of the refusal.
     """
-    from compute_to_data import dispatch
+    from compute_to_data.agent import dispatch
 
     return dispatch.submit(site, command, configuration_object, resource, output_locator, task_id)

@@ -15,7 +15,7 @@ from compute_to_data.cli.exits import ExitCode, of_reason
 if TYPE_CHECKING:
     from compute_to_data.client.session import Session
     from compute_to_data.client.tasks import TaskHandle
-    from compute_to_data.record import State
+    from compute_to_data.records.task import State
 
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 

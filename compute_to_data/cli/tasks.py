@@ -242,7 +242,7 @@ def _asked_for(request: dict[str, Any]) -> Any:
 
 
 def _list(call: Call) -> int:
-    from compute_to_data.record import State
+    from compute_to_data.records.task import State
 
     options = call.options
     rows = call.session.tasks(

@@ -123,7 +123,7 @@ def _list(call: Call) -> int:
 
 
 def _describe(call: Call) -> int:
-    from compute_to_data.record import timestamp
+    from compute_to_data.records.task import timestamp
 
     found = call.session.workload(call.options.workload).describe()
     asked = found.workload.document()

@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import Any
 
 from compute_to_data import configuration as configuration_module
-from compute_to_data import offer
 from compute_to_data.client import settings as settings_module
 from compute_to_data.client.settings import Settings
 from compute_to_data.configuration import Attributes, Configuration
+from compute_to_data.coordination import capabilities
 from compute_to_data.errors import InvalidRequest, NotFound, Refused
 from compute_to_data.model import Collection, EntityKind, User, zone_of
 from compute_to_data.ports import ClientCatalog
@@ -63,7 +63,7 @@ class BaseSession:
         if self.settings.site and self.site is not None:
             return self.site
         try:
-            return offer.read(self.catalog, self.attributes)
+            return capabilities.read(self.catalog, self.attributes)
         except Refused as error:
             if self.site is not None:
                 return self.site  # a submission may start a worker there

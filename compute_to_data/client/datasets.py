@@ -20,7 +20,7 @@ from compute_to_data.client.transfers import Transfer
 from compute_to_data.client.uploading import Moved, Progress, Unheard, Upload, manifest_of
 from compute_to_data.errors import InvalidRequest, NotFound, Refused
 from compute_to_data.model import Collection, Entity, EntityKind, name_of
-from compute_to_data.record import State
+from compute_to_data.records.task import State
 from compute_to_data.task import REQUEST_NAME
 
 if TYPE_CHECKING:

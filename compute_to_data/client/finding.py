@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import InvalidRequest, NotFound
 from compute_to_data.model import Bearer, Entity, EntityKind, User, name_of
-from compute_to_data.record import State, timestamp
+from compute_to_data.records.task import State, timestamp
 from compute_to_data.task import REQUEST_NAME
 
 if TYPE_CHECKING:

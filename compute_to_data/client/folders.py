@@ -11,8 +11,8 @@ from typing import Final
 
 from compute_to_data.client.manifest import HeldFile, HeldFolder, Manifest, parent
 from compute_to_data.errors import AlreadyExists, Code, ComputeToDataError, InvalidRequest, zone_error
-from compute_to_data.zones.local_files import ENDING, Digest, need_names, source
-from compute_to_data.zones.names import check_in_zone
+from compute_to_data.irods_names import check_in_zone
+from compute_to_data.local_files import ENDING, Digest, need_names, source
 
 _NAMED: Final = 10
 """So many of the names that cannot go are told."""
@@ -95,7 +95,7 @@ def _refusal(entry: os.DirEntry[str], logical_path: str) -> str:
 
 
 def checksum_of(path: str) -> tuple[str, int]:
-    """``sha2:<base64>`` and size of a file here. Errors as :func:`~compute_to_data.zones.local_files.source`."""
+    """``sha2:<base64>`` and size of a file here. Errors as :func:`~compute_to_data.local_files.source`."""
     digest = Digest()
     with source(path) as opened:
         buffer = bytearray(_BLOCK)

@@ -25,7 +25,7 @@ from compute_to_data.client import function_call
 from compute_to_data.documents import interpolation
 from compute_to_data.errors import ReasonCode, TaskFailed
 from compute_to_data.model import name_of
-from compute_to_data.record import new_task_id
+from compute_to_data.records.task import new_task_id
 
 if TYPE_CHECKING:
     from compute_to_data.client.session import Session

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from compute_to_data import livelog
+from compute_to_data.client import log_overlap
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import AccessDenied, NotFound, ZoneError
 from compute_to_data.model import Avu, Entity, EntityKind
-from compute_to_data.record import FOLLOW, State
+from compute_to_data.records.task import FOLLOW, State
 from compute_to_data.task import LIVE_STDERR_NAME, LIVE_STDOUT_NAME, STDERR_NAME, STDOUT_NAME
 
 _LOOK_EVERY = 0.25
@@ -108,7 +108,7 @@ class _Stream:
 
     def tell_rest(self, tail: bytes, hear: Callable[[bytes], None]) -> None:
         """What the stream's last bytes have beyond what was told."""
-        said = livelog.news(self._seen, tail)
+        said = log_overlap.news(self._seen, tail)
         self._seen = tail
         if said:
             hear(said)

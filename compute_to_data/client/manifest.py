@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from compute_to_data.errors import InvalidRequest
-from compute_to_data.zones.names import MAXIMUM_NAME_BYTES
+from compute_to_data.irods_names import MAXIMUM_NAME_BYTES
 
 MANIFEST_NAME: Final = "manifest.json"
 FILES: Final = "files"

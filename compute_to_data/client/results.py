@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from compute_to_data import crate
 from compute_to_data.client import folders
 from compute_to_data.client.manifest import ancestors
 from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, ZoneError, zone_error
+from compute_to_data.local_files import Digest, need_names
 from compute_to_data.model import Collection, DataObject, ReplicaStatus
+from compute_to_data.provenance import crate
 from compute_to_data.task import (
     CRATE_NAME,
     LIVE_STDERR_NAME,
@@ -22,7 +23,6 @@ from compute_to_data.task import (
     STDERR_NAME,
     STDOUT_NAME,
 )
-from compute_to_data.zones.local_files import Digest, need_names
 
 if TYPE_CHECKING:
     from compute_to_data.ports import ClientCatalog

@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from compute_to_data import secret
 from compute_to_data.errors import AlreadyExists, InvalidRequest, NotFound, Refused
 from compute_to_data.model import Access, DataObject, name_of, parent_of
-from compute_to_data.record import timestamp
+from compute_to_data.records import secret
+from compute_to_data.records.task import timestamp
 
 if TYPE_CHECKING:
     from compute_to_data.client.session import Session

@@ -99,7 +99,7 @@ class Session(BaseSession):
     def tasks(self, *, limit: int | None = None, offset: int = 0, **chosen: Any) -> list[Listed]:
         """One's tasks, the newest first; ``chosen`` as the fields of :class:`finding.Filter`.
 
-        >>> from compute_to_data.record import State
+        >>> from compute_to_data.records.task import State
         >>> with c2d.connect() as session:
         ...     print([task.name for task in session.tasks(states=(State.RUNNING,), limit=10)])
         []

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from compute_to_data import selection
 from compute_to_data.errors import Refused
 from compute_to_data.model import Entity, EntityKind
-from compute_to_data.record import State
+from compute_to_data.records.task import State
+from compute_to_data.submission import selection
 
 if TYPE_CHECKING:
     from compute_to_data.client.session import Session

@@ -12,7 +12,7 @@ from typing import Any
 
 from compute_to_data.configuration import Attributes
 from compute_to_data.model import Avu
-from compute_to_data.record import State, furthest
+from compute_to_data.records.task import State, furthest
 
 _PHASES = {
     State.QUEUED: "queued",

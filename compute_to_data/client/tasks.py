@@ -8,11 +8,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from compute_to_data import selection, submission
 from compute_to_data.client import results
 from compute_to_data.client.status import TaskStatus, status_of
 from compute_to_data.configuration import Configuration
-from compute_to_data.documents import request
+from compute_to_data.documents import request, task_json
 from compute_to_data.errors import (
     AccessDenied,
     NotFound,
@@ -22,7 +21,9 @@ from compute_to_data.errors import (
 )
 from compute_to_data.model import Access, Avu, Entity, EntityKind, name_of, names_of_this_host
 from compute_to_data.ports import ClientCatalog
-from compute_to_data.record import CANCEL, State, require
+from compute_to_data.records.task import CANCEL, State, require
+from compute_to_data.submission import rerun, selection
+from compute_to_data.submission import submit as submission
 from compute_to_data.task import REQUEST_NAME
 
 if TYPE_CHECKING:
@@ -162,13 +163,13 @@ class TaskHandle:
         self.call_worker()
 
     def request(self) -> dict[str, Any]:
-        """The request that repeats the task on the very data objects it had (``submission.again``)."""
-        return submission.again(self.catalog, self.session.attributes, self.collection)
+        """The request that repeats the task on the very data objects it had (``submission.rerun``)."""
+        return rerun.again(self.catalog, self.session.attributes, self.collection)
 
     def recorded_request(self) -> dict[str, Any]:
         """The request as it was accepted, in our own format."""
         path = f"{self.collection}/{REQUEST_NAME}"
-        return request.document(submission.recorded_task(self.catalog.read(path), path))
+        return request.document(task_json.recorded_task(self.catalog.read(path), path))
 
     def rerun(self) -> TaskHandle:
         """Submit the same again: a new task beside this one, on the data objects that this one had.

@@ -16,7 +16,7 @@ from compute_to_data.client.manifest import FILES, MANIFEST_NAME, HeldFile, Mani
 from compute_to_data.client.transfers import Transfer
 from compute_to_data.errors import InvalidRequest, NotFound
 from compute_to_data.model import Collection, DataObject, ReplicaStatus, name_of
-from compute_to_data.record import timestamp
+from compute_to_data.records.task import timestamp
 
 if TYPE_CHECKING:
     from compute_to_data.ports import ClientCatalog

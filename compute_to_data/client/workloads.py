@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from compute_to_data import workloads
 from compute_to_data.client import datasets, results
 from compute_to_data.client.manifest import FILES
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import InvalidRequest, NotFound
 from compute_to_data.model import name_of
-from compute_to_data.record import State, timestamp
-from compute_to_data.workload import STATE, is_workload_id
+from compute_to_data.records.task import State, timestamp
+from compute_to_data.records.workload import STATE, is_workload_id
+from compute_to_data.submission import workloads
 
 if TYPE_CHECKING:
     from compute_to_data.client.base import BaseSession
@@ -184,7 +184,7 @@ def start(session: BaseSession, image: str, *, input_dataset: str = "", **asked:
     """Start a workload in the session's project.
 
     ``input_dataset``: a dataset's id, or any collection; tasks see its files at ``/input``. The
-    other arguments, and errors, as of :func:`compute_to_data.workloads.start`.
+    other arguments, and errors, as of :func:`compute_to_data.submission.workloads.start`.
     """
     started = workloads.start(
         session.catalog,

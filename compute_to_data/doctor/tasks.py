@@ -8,13 +8,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
-from compute_to_data import presence, selection
 from compute_to_data.configuration import Configuration, ImageRule
+from compute_to_data.coordination import lock
 from compute_to_data.doctor.findings import Account, Finding, Patient, ok, problem, python_as, skipped
 from compute_to_data.errors import EngineError
 from compute_to_data.job import Image
 from compute_to_data.model import Entity, EntityKind, Resource
 from compute_to_data.ports import Engine, Storage
+from compute_to_data.submission import selection
 
 _PROBE = """
 import os, sys
@@ -158,7 +159,7 @@ def _without_demand(configuration: Configuration) -> Configuration:
 def _holds_lock(configuration: Configuration, zone: str, resource: str) -> bool:
     if not os.path.isdir(configuration.worker.state_directory):
         return False
-    return presence.ResourceLock(configuration, zone, resource).is_held()
+    return lock.ResourceLock(configuration, zone, resource).is_held()
 
 
 def engine(patient: Patient, opened: Engine) -> Iterator[Finding]:

@@ -30,7 +30,7 @@ _MOST_ARGUMENTS = 4000
 # Arguments: the inputs' names with / between them, the script's name and text, other names for
 # the streams ('' for none), then the program and its words. A failed task keeps no outputs, so
 # what went to files instead of the streams is put into the streams then. Waiting and the prefix
-# are as in launcher.py.
+# are as in ``pipeline.command_line``.
 _RUN = r"""
 c2d_inputs=$1 c2d_name=$2 c2d_script=$3 c2d_stdout=$4 c2d_stderr=$5
 shift 5

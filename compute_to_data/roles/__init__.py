@@ -9,7 +9,7 @@ from compute_to_data.configuration import Configuration
 from compute_to_data.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from compute_to_data.roles.base import Role
+    from compute_to_data.pipeline.template import Role
 
 
 def role_named(configuration: Configuration, name: str) -> Role:
@@ -17,7 +17,7 @@ def role_named(configuration: Configuration, name: str) -> Role:
 
     ConfigurationError when the role is unknown or its class cannot be loaded.
     """
-    from compute_to_data.roles.base import Role
+    from compute_to_data.pipeline.template import Role
 
     settings = configuration.roles.get(name)
     if settings is None:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from compute_to_data.documents import request
 from compute_to_data.errors import InvalidRequest
-from compute_to_data.roles.base import Role
-from compute_to_data.roles.hooks import Program
-from compute_to_data.staging import OUTPUTS
+from compute_to_data.inputs.references import OUTPUTS
+from compute_to_data.pipeline.hooks import Program
+from compute_to_data.pipeline.template import Role
 from compute_to_data.task import FileAdapter, ProcessDefinition, Stream, Task
 
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from compute_to_data.errors import ConfigurationError
+from compute_to_data.inputs.references import OUTPUTS
+from compute_to_data.pipeline.hooks import Program
 from compute_to_data.roles.container import Container
-from compute_to_data.roles.hooks import Program
-from compute_to_data.staging import OUTPUTS
 from compute_to_data.task import Notebook, Task
 
 RUNNER = "run-notebook"

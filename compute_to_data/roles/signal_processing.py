@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from compute_to_data.errors import InvalidRequest
+from compute_to_data.inputs.references import OUTPUTS
 from compute_to_data.roles.notebook import NotebookRole
-from compute_to_data.staging import OUTPUTS
 from compute_to_data.task import Task
 
 

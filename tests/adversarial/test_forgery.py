@@ -9,13 +9,12 @@ import pytest
 from support.faults import StorageWithTroubledSessions, broken
 from support.site import ALICE, BOB, COMPUTE, HOME, TrialSite, serving, wait_until
 
-from compute_to_data import submission
-from compute_to_data.attempts import Unintelligible
-from compute_to_data.documents import request
+from compute_to_data.documents import request, task_json
 from compute_to_data.errors import NotFound
 from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind
-from compute_to_data.record import State, TaskRecord
-from compute_to_data.staging import InUse
+from compute_to_data.pipeline.replicas import InUse
+from compute_to_data.records.task import State, TaskRecord
+from compute_to_data.worker.slot import Unintelligible
 
 PREFIX = "irods::compute_to_data::"
 BOBS = "/tempZone/home/bob"
@@ -38,7 +37,7 @@ def forged(site: TrialSite, argv: tuple[str, ...] = ("/bin/true",), **facts: str
     site.alice.set_access(f"{collection}/outputs", BOB, Access.MODIFY_OBJECT)
     site.bob.write(f"{collection}/outputs/secret.txt", b"bob's secret", resource=COMPUTE)
     site.bob.write(f"{collection}/outputs/STDOUT.txt", b"bob's too", resource=COMPUTE)
-    document = submission.recorded_document(request.parse(site.request(*argv)))
+    document = task_json.recorded_document(request.parse(site.request(*argv)))
     site.alice.write(f"{collection}/task.json", json.dumps(document).encode())
     put(site, collection, role="CONTAINER", **facts)
     return TaskRecord(site.alice, site.configuration.attributes, collection, COMPUTE)
@@ -169,7 +168,7 @@ def test_a_data_object_that_somebody_left_becomes_no_request_of_theirs(site: Tri
     what_bob_left(site, f"{collection}/task.json")
     copying = ("/bin/sh", "-c", "cp /inputs/* /outputs/")
     wanted = site.request(*copying, inputs=[f"{BOBS}/secret"])
-    document = submission.recorded_document(request.parse(wanted))
+    document = task_json.recorded_document(request.parse(wanted))
     site.alice.write(f"{collection}/task.json", json.dumps(document).encode(), force=True)
     put(site, collection, role="CONTAINER", state="QUEUED")
     site.alice.set_inheritance(collection, True)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from support.site import COMPUTE, HOME, TrialSite, wait_until
 
-from compute_to_data import presence
+from compute_to_data.coordination import lock, wakeup
 from compute_to_data.engines.docker import confidential
 from compute_to_data.errors import EngineError
 from compute_to_data.job import Image as EngineImage
@@ -41,7 +41,7 @@ def site(docker_answers: None, tmp_path: Path, value: bytes) -> Iterator[TrialSi
     site.alice.create_collection(PLACE, parents=True)
     site.alice.write(f"{PLACE}/TOKEN", value)
     yield site
-    for job in site.engine.jobs(presence.scope(site.configuration, "tempZone", COMPUTE)):
+    for job in site.engine.jobs(lock.scope(site.configuration, "tempZone", COMPUTE)):
         site.engine.remove(job)
 
 
@@ -56,7 +56,7 @@ def files_with(value: bytes, *folders: Path) -> list[str]:
 
 
 def in_memory(site: TrialSite) -> list[str]:
-    return confidential.left(presence.scope(site.configuration, "tempZone", COMPUTE))
+    return confidential.left(lock.scope(site.configuration, "tempZone", COMPUTE))
 
 
 def everything_recorded(site: TrialSite, collection: str) -> str:
@@ -72,10 +72,10 @@ def test_it_is_nowhere_but_in_the_sandbox(site: TrialSite, value: bytes, caplog:
 
     with caplog.at_level(logging.DEBUG), site.working():
         submitted = site.submit(site.request("/bin/sh", "-c", f"{TELL}; {UNTIL_GO}", secrets=["TOKEN"], limits=SOON))
-        presence.call_worker(site.configuration, "tempZone", COMPUTE)
+        wakeup.call_worker(site.configuration, "tempZone", COMPUTE)
         vault = site.folder / "zone" / "vaults" / COMPUTE
         wait_until(lambda: [one for one in vault.rglob("sum") if one.stat().st_size], "the program to have read it")
-        (job,) = site.engine.jobs(presence.scope(site.configuration, "tempZone", COMPUTE))
+        (job,) = site.engine.jobs(lock.scope(site.configuration, "tempZone", COMPUTE))
         wait_until(lambda: in_memory(site) == [], "the host's file to go: a started container needs none")
         client = docker.from_env()
         inspected = json.dumps(client.api.inspect_container(f"compute-to-data-{job}"))
@@ -127,7 +127,7 @@ def test_a_job_that_cannot_start_leaves_none(site: TrialSite) -> None:
 
 KILLED = """
 import os, signal, sys
-from compute_to_data import worker
+from compute_to_data.worker import __main__ as worker
 from compute_to_data.engines.docker.engine import DockerEngine
 DockerEngine._create_and_start = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 worker.main(sys.argv[1:])

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from support.site import COMPUTE, HOME, PATIENCE, TrialSite
 
-from compute_to_data import images, presence
+from compute_to_data import images
+from compute_to_data.coordination import lock, wakeup
 from compute_to_data.errors import ImageMissing, InvalidRequest, Refused
 from compute_to_data.model import DataObject
 from compute_to_data.zones.embedded.audit import audit
@@ -151,7 +152,7 @@ def test_an_attack_fails_and_harms_nobody(site: TrialSite, name: str) -> None:
     before = {path: about for path, about in site.snapshot().items() if "/out/" not in path}
     hostile = site.submit(site.request(*attack.argv, inputs=[f"{HOME}/a.txt"], limits=attack.limits))
     good = site.submit(site.request("/bin/sh", "-c", "cat /inputs/a.txt > /outputs/b.txt", inputs=[f"{HOME}/a.txt"]))
-    presence.call_worker(site.configuration, "tempZone", COMPUTE)
+    wakeup.call_worker(site.configuration, "tempZone", COMPUTE)
     facts, neighbour = site.ended(hostile), site.ended(good)
     assert (facts["state"], facts["reason_code"]) == ("FAILED", attack.reason), facts
     assert attack.words in facts["reason"], facts
@@ -161,7 +162,7 @@ def test_an_attack_fails_and_harms_nobody(site: TrialSite, name: str) -> None:
     assert sum(map(len, contents.values())) < 4 << 20, "its logs are bounded"
     assert SECRET not in contents.get("STDOUT.txt", b"")
     assert site.leftovers(hostile) == []
-    assert site.engine.jobs(presence.scope(site.configuration, "tempZone", COMPUTE)) == ()
+    assert site.engine.jobs(lock.scope(site.configuration, "tempZone", COMPUTE)) == ()
     assert neighbour["state"] == "COMPLETED", "its neighbour is unharmed"
     assert site.contents(good.collection)["b.txt"] == b"input\n"
     after = {path: about for path, about in site.snapshot().items() if "/out/" not in path}
@@ -172,7 +173,7 @@ def test_an_attack_fails_and_harms_nobody(site: TrialSite, name: str) -> None:
 def test_the_walltime_of_a_deaf_task_ends_it_soon(site: TrialSite) -> None:
     attack = ATTACKS["deaf to SIGTERM past the walltime"]
     hostile = site.submit(site.request(*attack.argv, limits=attack.limits))
-    presence.call_worker(site.configuration, "tempZone", COMPUTE)
+    wakeup.call_worker(site.configuration, "tempZone", COMPUTE)
     began = time.monotonic()
     facts = site.ended(hostile)
     grace = site.configuration.worker.stop_grace_seconds
@@ -250,7 +251,7 @@ def test_values_arrive_as_they_were_written(site: TrialSite, trick: str) -> None
     value = TRICKS[trick]
     program = "import os; open('/outputs/got', 'w', encoding='utf-8', newline='').write(os.environ['VALUE'])"
     submitted = site.submit(site.request("python3", "-c", program, process={"environment": {"VALUE": value}}))
-    presence.call_worker(site.configuration, "tempZone", COMPUTE)
+    wakeup.call_worker(site.configuration, "tempZone", COMPUTE)
     facts = site.ended(submitted)
     assert facts["state"] == "COMPLETED", facts
     contents = site.contents(submitted.collection)

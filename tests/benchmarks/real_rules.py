@@ -32,10 +32,10 @@ from support.irods_server import Installed, rules  # noqa: E402
 from support.irods_site import RealSite, open_zone  # noqa: E402
 
 from compute_to_data import configuration as configuration_module  # noqa: E402
-from compute_to_data import presence  # noqa: E402
+from compute_to_data.coordination import wakeup  # noqa: E402
 from compute_to_data.engines import open_engine  # noqa: E402
-from compute_to_data.record import TaskRecord  # noqa: E402
-from compute_to_data.worker import Worker  # noqa: E402
+from compute_to_data.records.task import TaskRecord  # noqa: E402
+from compute_to_data.worker.service import Worker  # noqa: E402
 from compute_to_data.zones import open_storage  # noqa: E402
 
 EMPTY = "__all__ = []\n"
@@ -148,7 +148,7 @@ def idle(site: RealSite) -> None:
         time.sleep(60)
         asked = [moment for moment in sent if moment > began]
         print(f"idle worker: {len(asked)} requests in 60 s = {len(asked) / 60:.2f} a second (to reach: 1)")
-        bell = presence.Bell(settings, storage.zone, compute)
+        bell = wakeup.Bell(settings, storage.zone, compute)
         rung = time.monotonic()
         bell.ring()
         while sent[-1] < rung:

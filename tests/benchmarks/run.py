@@ -26,10 +26,13 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from support.site import ALICE, COMPUTE, HOME, TrialSite  # noqa: E402
 
-from compute_to_data import images, outputs, presence, workloads  # noqa: E402
+from compute_to_data import images  # noqa: E402
+from compute_to_data.coordination import wakeup  # noqa: E402
 from compute_to_data.engines.docker import sandbox  # noqa: E402
 from compute_to_data.job import Job  # noqa: E402
 from compute_to_data.model import Avu, Entity, EntityKind, Registration  # noqa: E402
+from compute_to_data.pipeline import outputs  # noqa: E402
+from compute_to_data.submission import workloads  # noqa: E402
 
 BASE_IMAGE = "compute-to-data/base:bookworm"
 FILTER = ROOT / "containers" / "jupyter-digital-filter"
@@ -95,7 +98,7 @@ def product(site: TrialSite, request: Any) -> float:
     """Submit to COMPLETED, as the catalog shows it."""
     began = time.perf_counter()
     submitted = site.submit(request)
-    presence.call_worker(site.configuration, "tempZone", COMPUTE)
+    wakeup.call_worker(site.configuration, "tempZone", COMPUTE)
     facts = site.ended(submitted)
     took = time.perf_counter() - began
     if facts["state"] != "COMPLETED":
@@ -137,7 +140,7 @@ def throughput(folder: Path) -> None:
             for _ in range(20):
                 site.submit(site.request(*TRIVIAL))
             began = time.perf_counter()
-            presence.call_worker(site.configuration, "tempZone", COMPUTE)
+            wakeup.call_worker(site.configuration, "tempZone", COMPUTE)
             # Asked rarely, so that asking takes nothing from the two processors the work is done on.
             while len(site.storage.tasks("irods::compute_to_data::state", "COMPLETED", COMPUTE)) < 20 * number:
                 time.sleep(0.02)
@@ -192,7 +195,7 @@ def _tasks_of(site: TrialSite, collection: str, count: int) -> None:
 
 
 def _ring(site: TrialSite) -> None:
-    presence.call_worker(site.configuration, "tempZone", COMPUTE)
+    wakeup.call_worker(site.configuration, "tempZone", COMPUTE)
 
 
 def _await(site: TrialSite, count: int) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from compute_to_data import local_files
 from compute_to_data.errors import InvalidRequest
-from compute_to_data.zones import local_files
 
 BARE = """
 import importlib, os, pkgutil, sys

@@ -26,7 +26,7 @@ from compute_to_data.errors import (
     TaskFailed,
 )
 from compute_to_data.model import Access, Avu, Entity, EntityKind
-from compute_to_data.record import State
+from compute_to_data.records.task import State
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from compute_to_data import launcher
 from compute_to_data.errors import EngineError, EngineOutOfReach, ImageMissing
 from compute_to_data.job import Exit, Image, Job, Mount
+from compute_to_data.pipeline import command_line
 from compute_to_data.ports import Engine
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class EngineContract:
     def test_commands_of_the_launcher_run_in_order(self, bench: Bench) -> None:
         source = bench.directory / "source"
         source.write_text("axb")
-        vector = launcher.command(
+        vector = command_line.command(
             [["tr", "-d", "x"], ["false"], ["printf", "%s", "end"]], frozenset({1}), "/inputs/x", "/outputs/end"
         )
         job = bench.started(*vector, inputs=(Mount(str(source), "/inputs/x"),))
@@ -201,7 +201,7 @@ class EngineContract:
         assert bench.engine.logs(job.task_id).stdout == b"told\n"
 
     def test_stop_asks_the_command_below_the_launcher(self, bench: Bench, pipe: MakePipe) -> None:
-        job = bench.job(*launcher.command([["true"], ["python3", "-c", HEARING], ["echo", "next"]]))
+        job = bench.job(*command_line.command([["true"], ["python3", "-c", HEARING], ["echo", "next"]]))
         ready = pipe(job)
         bench.engine.start(job)
         ready.read()

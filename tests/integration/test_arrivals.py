@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from support.site import ALICE, BOB, HOME, RODS, ZONE, TrialSite, wait_until
 
-from compute_to_data import arrivals, policy_boundary
+from compute_to_data.agent import arrivals, policy
 from compute_to_data.errors import Refused, ZoneError
 from compute_to_data.model import Access, Avu, Collection, DataObject, Entity, EntityKind, ReplicaStatus, User
 from compute_to_data.ports import Catalog
-from compute_to_data.record import State, TaskRecord
+from compute_to_data.records.task import State, TaskRecord
 from compute_to_data.zones.embedded.agent import Callback, RuleExecutionInfo
 
 SHARED = f"/{ZONE}/home/shared"
@@ -326,7 +326,7 @@ class Server:
         self.callback = Callback(lambda where, text: self.log.append(f"{where}: {text}"))
 
     def arrived(self, logical_path: str, *, written: bool = False) -> bool:
-        return policy_boundary.arrived(self.callback, self.rei, logical_path, written=written)
+        return policy.arrived(self.callback, self.rei, logical_path, written=written)
 
 
 def test_a_policy_queues_what_has_arrived_and_wakes_the_worker(lab: Lab) -> None:
@@ -362,10 +362,10 @@ def test_where_the_owner_cannot_be_told_the_log_is(lab: Lab) -> None:
 
 def test_what_a_worker_does_arrives_nowhere(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     path, server = lab.put(f"{INBOX}/a.dat"), Server(lab)
-    real = policy_boundary.site_of
-    monkeypatch.setattr(policy_boundary, "site_of", lambda *given: replace(real(*given), by_service=True))
+    real = policy.site_of
+    monkeypatch.setattr(policy, "site_of", lambda *given: replace(real(*given), by_service=True))
     assert server.arrived(path)
-    policy_boundary.registered(server.callback, server.rei, INBOX, "/", 0)
+    policy.registered(server.callback, server.rei, INBOX, "/", 0)
     assert lab.tasks() == []
 
 
@@ -377,13 +377,13 @@ def test_what_came_with_a_registered_directory(lab: Lab) -> None:
     found = lab.alice.stat(new)
     assert isinstance(found, DataObject)
     server, directory = Server(lab), found.replicas[0].physical_path
-    policy_boundary.registered(server.callback, server.rei, INBOX, directory, int(found.created))
+    policy.registered(server.callback, server.rei, INBOX, directory, int(found.created))
     assert lab.tasks() == [], "it lies beside, not in it"
     physical = os.path.dirname(directory)
-    policy_boundary.registered(server.callback, server.rei, f"{INBOX}/n", physical, int(found.created))
+    policy.registered(server.callback, server.rei, f"{INBOX}/n", physical, int(found.created))
     assert lab.tasks() == [], "a collection whose name begins alike"
-    policy_boundary.registered(server.callback, server.rei, HOME, physical, int(found.created) + 1)
+    policy.registered(server.callback, server.rei, HOME, physical, int(found.created) + 1)
     assert lab.tasks() == [], "older than the registration"
-    policy_boundary.registered(server.callback, server.rei, HOME, physical, 0)
+    policy.registered(server.callback, server.rei, HOME, physical, 0)
     assert len(lab.claims(older)) == len(lab.claims(new)) == 1
     assert len(lab.tasks()) == 2

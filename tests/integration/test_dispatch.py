@@ -13,12 +13,13 @@ from types import ModuleType
 import pytest
 from support.site import ALICE, BOB, COMPUTE, HOME, WAITS, TrialSite, wait_until
 
-from compute_to_data import dispatch, presence
+from compute_to_data.agent import dispatch
+from compute_to_data.agent.boundary import Site
+from compute_to_data.coordination.lock import ResourceLock
 from compute_to_data.errors import InvalidRequest
 from compute_to_data.model import Access, Entity, EntityKind
-from compute_to_data.record import State, TaskRecord
-from compute_to_data.rule_boundary import Site
-from compute_to_data.submission import Submitted
+from compute_to_data.records.task import State, TaskRecord
+from compute_to_data.submission.submit import Submitted
 from compute_to_data.zones.embedded.agent import Callback, RuleExecutionInfo, irule
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -107,7 +108,7 @@ def test_a_worker_on_demand_that_is_killed_is_replaced(site: TrialSite, caller: 
         target=lambda: codes.append(caller.call("containers.run", f"{HOME}/task.json", "", "", "t"))
     )
     thread.start()
-    lock = presence.ResourceLock(site.configuration, "tempZone", COMPUTE)
+    lock = ResourceLock(site.configuration, "tempZone", COMPUTE)
     wait_until(lambda: any("RUNNING" in line for line in caller.told), "the task to run")
     task = Submitted("t", f"{HOME}/out/t", COMPUTE, "")
     site.outputs(task)

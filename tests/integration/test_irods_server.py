@@ -83,7 +83,7 @@ MISHAPS: dict[str, Callable[[Installed], object]] = {
     "half copied": lambda it: _half_copied(it.package),
     "cut off in the middle": lambda it: _cut(it.package / "rulebase.py"),
     "a syntax error at the door": lambda it: (it.package / "rule.py").write_text("def rule(:\n"),
-    "a syntax error deep inside": lambda it: (it.package / "record.py").write_text("def record(:\n"),
+    "a syntax error deep inside": lambda it: (it.package / "records" / "task.py").write_text("def record(:\n"),
     "a module that leaves": lambda it: (it.package / "rulebase.py").write_text("raise SystemExit(1)\n"),
     "not readable": lambda it: (it.package / "rulebase.py").chmod(0),
     "configuration malformed": lambda it: it.configuration.write_text('{"zone": '),

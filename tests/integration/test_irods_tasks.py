@@ -32,7 +32,7 @@ from support.site import ROLE_ATTRIBUTE, until, wait_until
 from compute_to_data import images
 from compute_to_data.errors import Code, ZoneError
 from compute_to_data.model import Avu, Entity, EntityKind
-from compute_to_data.record import State
+from compute_to_data.records.task import State
 
 if TYPE_CHECKING:
     from contract.irods_zone import IrodsZoneUnderTest

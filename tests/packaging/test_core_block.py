@@ -107,7 +107,7 @@ BREAKAGES = {
     "broken syntax": lambda package: (package / "__init__.py").write_text("def (:\n"),
     "raising": lambda package: (package / "__init__.py").write_text("raise RuntimeError('half installed')\n"),
     "leaving the interpreter": lambda package: (package / "rulebase.py").write_text("raise SystemExit(3)\n"),
-    "a module of a called rule is gone": lambda package: (package / "rule_boundary.py").unlink(),
+    "a module of a called rule is gone": lambda package: (package / "agent" / "boundary.py").unlink(),
 }
 
 

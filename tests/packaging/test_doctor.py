@@ -104,9 +104,9 @@ def test_a_worker_that_does_not_run(site: TrialSite) -> None:
 
 
 def test_a_worker_that_lost_the_zone(site: TrialSite) -> None:
-    from compute_to_data import presence
+    from compute_to_data.coordination.lock import ResourceLock
 
-    lock = presence.ResourceLock(site.configuration, "tempZone", COMPUTE)
+    lock = ResourceLock(site.configuration, "tempZone", COMPUTE)
     lock.acquire()
     try:
         _check_problem(_of(_examine(site), f"worker of {COMPUTE}"), "sign of life is old", "log")

@@ -187,17 +187,17 @@ def test_a_configuration_that_was_there_before_stays(server: ScratchServer) -> N
 
 def test_changed_files_are_named_and_kept(server: ScratchServer) -> None:
     _light(server)
-    for path in (UNIT, f"{AGENT}/compute_to_data/worker.py"):
+    for path in (UNIT, f"{AGENT}/compute_to_data/worker/service.py"):
         with server.path(path).open("a") as file:
             file.write("# mine\n")
     done = server.run("install", "--no-venv")
     assert done.returncode == 1
     assert UNIT in done.stderr
-    assert "worker.py" in done.stderr
+    assert "worker/service.py" in done.stderr
     told = server.must("uninstall")
     assert f"left: {UNIT}: it was changed" in told
     assert server.path(UNIT).read_text().endswith("# mine\n")
-    assert server.path(f"{AGENT}/compute_to_data/worker.py").exists()
+    assert server.path(f"{AGENT}/compute_to_data/worker/service.py").exists()
     assert not server.path(f"{AGENT}/compute_to_data/model.py").exists()
 
 

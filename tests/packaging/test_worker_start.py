@@ -16,7 +16,7 @@ from installer import payload
 from installer.layout import Layout
 from support.site import TrialSite
 
-from compute_to_data import presence
+from compute_to_data.coordination.lock import ResourceLock
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_by_hand_a_worker_starts_once_and_stops(layout: Layout, site: TrialSite,
         assert say("status").returncode == 0
         from compute_to_data import configuration
 
-        lock = presence.ResourceLock(configuration.load(layout.configuration), "tempZone", "dsp_resc")
+        lock = ResourceLock(configuration.load(layout.configuration), "tempZone", "dsp_resc")
         from support.site import wait_until
 
         wait_until(lock.is_held, "the worker to serve")

@@ -11,12 +11,13 @@ import pytest
 from support.crashes import Died, Doomed, Fate
 from support.site import COMPUTE, HOME, TrialSite
 
+from compute_to_data.documents.task_json import recorded_task
 from compute_to_data.model import DataObject, Entity, EntityKind
-from compute_to_data.record import State
+from compute_to_data.pipeline.replicas import InUse
+from compute_to_data.pipeline.template import Bench
+from compute_to_data.records.task import State
 from compute_to_data.roles import role_named
-from compute_to_data.roles.base import Bench
-from compute_to_data.staging import InUse
-from compute_to_data.submission import Submitted, recorded_task
+from compute_to_data.submission.submit import Submitted
 from compute_to_data.zones.embedded.audit import audit
 
 MOST_OPERATIONS = 150

@@ -13,7 +13,7 @@ from support.faults import Troubled, broken
 from support.site import COMPUTE, HOME, TrialSite
 
 from compute_to_data.model import DataObject
-from compute_to_data.submission import Submitted
+from compute_to_data.submission.submit import Submitted
 from compute_to_data.zones.embedded.audit import audit
 
 LTS, ROLE = "lts_resc", "LONG_TERM_STORAGE"

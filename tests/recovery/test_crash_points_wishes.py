@@ -13,10 +13,9 @@ from support.crashes import Fate
 from support.faults import StorageWithTroubledSessions, Troubled
 from support.site import COMPUTE, TrialSite
 
-from compute_to_data import supervision
 from compute_to_data.model import Avu, Entity, EntityKind
-from compute_to_data.roles import live
-from compute_to_data.submission import Submitted
+from compute_to_data.pipeline import live_logs, watch_job
+from compute_to_data.submission.submit import Submitted
 from compute_to_data.zones.embedded.audit import audit
 
 WORDS = "cat /inputs/*; echo 1 > /outputs/one"
@@ -30,8 +29,8 @@ STEPS = CHANGING | {"prepare", "start", "stop"}
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Questions and looks come soon, so that a test of so many deaths ends soon."""
-    monkeypatch.setattr(supervision, "QUESTION_EVERY", 0.05)
-    monkeypatch.setattr(live, "_EVERY", 0.05)
+    monkeypatch.setattr(watch_job, "QUESTION_EVERY", 0.05)
+    monkeypatch.setattr(live_logs, "_EVERY", 0.05)
 
 
 def _put(site: TrialSite, submitted: Submitted, avu: Avu) -> None:

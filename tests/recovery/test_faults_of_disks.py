@@ -15,9 +15,10 @@ from support.crashes import Fate
 from support.disks import SmallDisk, small_disk
 from support.site import COMPUTE, HOME, WAITS, TrialSite, wait_until
 
-from compute_to_data import notes, presence
-from compute_to_data.record import State
-from compute_to_data.submission import Submitted
+from compute_to_data.coordination import lock
+from compute_to_data.pipeline import journal
+from compute_to_data.records.task import State
+from compute_to_data.submission.submit import Submitted
 from compute_to_data.zones.embedded import database
 from compute_to_data.zones.embedded.audit import audit
 
@@ -126,9 +127,9 @@ def test_a_locked_catalog_makes_tasks_wait(
 
 
 def _notes_of(site: TrialSite, submitted: Submitted) -> Path:
-    scope = presence.scope(site.configuration, "tempZone", COMPUTE)
-    folder = notes.folder_of(site.configuration.worker.state_directory, scope)
-    return Path(folder, f"{notes.job_id_of(scope, submitted.collection)}.json")
+    scope = lock.scope(site.configuration, "tempZone", COMPUTE)
+    folder = journal.folder_of(site.configuration.worker.state_directory, scope)
+    return Path(folder, f"{journal.job_id_of(scope, submitted.collection)}.json")
 
 
 def _cut_off(file: Path) -> None:

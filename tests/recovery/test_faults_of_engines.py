@@ -20,7 +20,7 @@ from support.site import ALICE, COMPUTE, PATIENCE, WAITS, TrialSite, wait_until
 from compute_to_data.engines.docker import DockerEngine
 from compute_to_data.errors import EngineError, EngineOutOfReach
 from compute_to_data.job import Image, Job
-from compute_to_data.record import State
+from compute_to_data.records.task import State
 from compute_to_data.zones.embedded.audit import audit
 
 DOCKER = "/var/run/docker.sock"

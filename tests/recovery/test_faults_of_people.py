@@ -13,13 +13,14 @@ import pytest
 from support.faults import Troubled
 from support.site import COMPUTE, HOME, PATIENCE, WAITS, ZONE, TrialSite, wait_until
 
-from compute_to_data import presence, selection, sign_of_life
+from compute_to_data.coordination import heartbeat, lock
 from compute_to_data.errors import EngineOutOfReach
 from compute_to_data.model import Access, Avu, Entity, EntityKind
 from compute_to_data.ports import Catalog
-from compute_to_data.record import State
-from compute_to_data.submission import Submitted
-from compute_to_data.worker import Worker
+from compute_to_data.records.task import State
+from compute_to_data.submission import selection
+from compute_to_data.submission.submit import Submitted
+from compute_to_data.worker.service import Worker
 from compute_to_data.zones.embedded.audit import audit
 
 RESOURCE = Entity(EntityKind.RESOURCE, COMPUTE)
@@ -217,8 +218,8 @@ def test_a_second_worker_on_another_host_leaves(site: TrialSite) -> None:
 
     watched = _WithCatalog(site.storage, Troubled(site.storage.catalog, annotate=note))
     with site.working():
-        wait_until(lambda: sign_of_life.signs(site.alice, site.configuration, COMPUTE), "the first one's sign")
-        with pytest.raises(presence.Held, match=r"is served by another worker .* start again in 60 s"):
+        wait_until(lambda: heartbeat.signs(site.alice, site.configuration, COMPUTE), "the first one's sign")
+        with pytest.raises(lock.Held, match=r"is served by another worker .* start again in 60 s"):
             _elsewhere(site, watched).serve()
         assert put == [], "not even for an instant, in which the first one would leave to it"
     _elsewhere(site).serve(on_demand=True)  # it said goodbye: nothing is in the way
@@ -234,10 +235,10 @@ def test_of_two_workers_that_start_at_one_instant_none_serves_by_not_looking(sit
         annotate(entity, add=add, remove=remove)
 
     catalog = Troubled(site.storage.catalog, annotate=put_first)
-    with pytest.raises(presence.Held, match="rival"):
+    with pytest.raises(lock.Held, match="rival"):
         _elsewhere(site, _WithCatalog(site.storage, catalog)).serve()
     assert site.record(submitted).state() is State.QUEUED
-    assert sign_of_life.signs(site.alice, site.configuration, COMPUTE) == [rival]
+    assert heartbeat.signs(site.alice, site.configuration, COMPUTE) == [rival]
 
 
 class _WithCatalog(Troubled):
@@ -252,14 +253,14 @@ def test_a_dead_workers_resource_can_be_taken_over(site: TrialSite) -> None:
     submitted = site.submit(site.request("/bin/true"))
     with site.working():
         assert site.ended(submitted)["state"] == "COMPLETED"
-    assert sign_of_life.signs(site.alice, site.configuration, COMPUTE) == []
+    assert heartbeat.signs(site.alice, site.configuration, COMPUTE) == []
 
 
 def test_a_worker_that_was_taken_over_leaves_its_tasks_alone(site: TrialSite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("compute_to_data.worker.HEARTBEAT_SECONDS", 0.2)
     submitted = site.submit(site.request("/bin/sh", "-c", RUNS))
     other = Avu(site.configuration.attributes.named("worker"), "other@1:1", str(int(time.time())))
-    with pytest.raises(presence.Held, match="other@1:1"):
+    with pytest.raises(lock.Held, match="other@1:1"):
         _be_taken_over(site, submitted, other)
     assert site.record(submitted).state() is State.RUNNING
     assert len(site.engine.jobs(site.worker()._scope)) == 1
@@ -273,12 +274,12 @@ def _be_taken_over(site: TrialSite, submitted: Submitted, other: Avu) -> None:
     with site.working():
         site.outputs(submitted)
         site.storage.catalog.annotate(RESOURCE, add=[other])
-        wait_until(lambda: not presence.ResourceLock(site.configuration, ZONE, COMPUTE).is_held(), "it to leave")
+        wait_until(lambda: not lock.ResourceLock(site.configuration, ZONE, COMPUTE).is_held(), "it to leave")
 
 
 def test_a_worker_without_an_engine_shows_no_sign_of_life(site: TrialSite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("compute_to_data.worker.HEARTBEAT_SECONDS", 0.1)
-    monkeypatch.setattr(sign_of_life, "_ALIVE_SECONDS", 1.5)
+    monkeypatch.setattr(heartbeat, "_ALIVE_SECONDS", 1.5)
     configuration = site.configure(worker={"on_demand": False})
     sick: list[bool] = []
 

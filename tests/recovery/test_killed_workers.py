@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from support.site import COMPUTE, HOME, PATIENCE, TrialSite, wait_until
 
-from compute_to_data import presence
+from compute_to_data.coordination import lock
 from compute_to_data.model import DataObject
-from compute_to_data.record import State
+from compute_to_data.records.task import State
 from compute_to_data.zones.embedded.audit import audit
 
 pytestmark = pytest.mark.docker
@@ -53,13 +53,13 @@ def test_tasks_survive_workers_that_are_killed_at_random(docker_site: TrialSite)
     while unfinished() > 3 and kills < 12:
         worker = _worker(site)
         if kills % 2:  # however long starting takes here, and dying in it; some do get to work
-            wait_until(presence.ResourceLock(site.configuration, "tempZone", COMPUTE).is_held, "a worker to serve")
+            wait_until(lock.ResourceLock(site.configuration, "tempZone", COMPUTE).is_held, "a worker to serve")
         time.sleep(chance.uniform(0.2, 1.5))  # the random instant is what is tested, not waited for
         worker.kill()
         worker.wait()
         kills += 1
     worker = _worker(site)
-    wait_until(presence.ResourceLock(site.configuration, "tempZone", COMPUTE).is_held, "the last worker to serve")
+    wait_until(lock.ResourceLock(site.configuration, "tempZone", COMPUTE).is_held, "the last worker to serve")
     wait_until(lambda: unfinished() == 0, f"{TASKS} tasks after {kills} kills", 4 * PATIENCE)
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(30) == 0
@@ -77,7 +77,7 @@ def test_tasks_survive_workers_that_are_killed_at_random(docker_site: TrialSite)
             assert site.storage.verify(found.logical_path, found.replicas[0].number) == found.replicas[0].checksum
         assert site.leftovers(one) == []
     assert sorted(got) == sorted(f"{number}\n".encode() for number in range(TASKS)), "each input once"
-    assert site.engine.jobs(presence.scope(site.configuration, "tempZone", COMPUTE)) == ()
+    assert site.engine.jobs(lock.scope(site.configuration, "tempZone", COMPUTE)) == ()
     assert audit(str(site.folder / "zone")) == []
 
 
@@ -91,7 +91,7 @@ def test_a_stopped_worker_leaves_running_jobs_to_its_successor(docker_site: Tria
     (outputs,) = task.glob("*/outputs")
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(30) == 0
-    (job,) = site.engine.jobs(presence.scope(site.configuration, "tempZone", COMPUTE))
+    (job,) = site.engine.jobs(lock.scope(site.configuration, "tempZone", COMPUTE))
     assert site.engine.wait(job, 0) is None, "the job runs on"
     (outputs / "go").write_text("")
     os.chown(outputs / "go", os.stat(outputs / "log").st_uid, -1)
@@ -106,7 +106,7 @@ def test_a_lost_job_is_started_again(docker_site: TrialSite) -> None:
     site = docker_site
     submitted = site.submit(site.request("/bin/sh", "-c", "echo started >> /outputs/log; sleep 1"))
     worker = _worker(site)
-    scope = presence.scope(site.configuration, "tempZone", COMPUTE)
+    scope = lock.scope(site.configuration, "tempZone", COMPUTE)
     running = site.folder / "zone" / "vaults" / COMPUTE / submitted.collection[len("/tempZone/") :]
     wait_until(lambda: list(running.glob("*/outputs/log")), "the job to run")
     worker.kill()
@@ -134,4 +134,4 @@ def test_a_second_worker_says_who_serves_the_resource(docker_site: TrialSite) ->
 def test_a_worker_on_demand_leaves_when_there_is_nothing_to_do(docker_site: TrialSite) -> None:
     worker = _worker(docker_site, "--on-demand")
     assert worker.wait(60) == 0
-    assert not presence.ResourceLock(docker_site.configuration, "tempZone", COMPUTE).is_held()
+    assert not lock.ResourceLock(docker_site.configuration, "tempZone", COMPUTE).is_held()

@@ -21,12 +21,13 @@ from support.irods_site import ENVIRONMENT, START, STOP, open_zone
 from support.kills import Killer, Site, embedded_site, killing, real_site
 from support.site import contents, leftovers, until
 
-from compute_to_data import notes, presence
+from compute_to_data.coordination import lock
+from compute_to_data.coordination.heartbeat import signs
 from compute_to_data.errors import ZoneError
 from compute_to_data.model import Avu, Entity, EntityKind
-from compute_to_data.record import State
-from compute_to_data.sign_of_life import signs
-from compute_to_data.submission import Submitted
+from compute_to_data.pipeline import journal
+from compute_to_data.records.task import State
+from compute_to_data.submission.submit import Submitted
 
 pytestmark = pytest.mark.docker
 TASKS = int(os.environ.get("C2D_TEST_TASKS", "40"))
@@ -118,7 +119,7 @@ def test_each_task_has_one_true_end(killer: Killer) -> None:
 
     until(all_ended, f"the last tasks (seed {SEED}, {killer.kills})", PATIENCE)
     seconds = time.monotonic() - began
-    until(presence.ResourceLock(site.configuration, site.storage.zone, site.compute).is_held, "the last worker")
+    until(lock.ResourceLock(site.configuration, site.storage.zone, site.compute).is_held, "the last worker")
     assert killer.end_worker(signal.SIGTERM) == 0
     context = f"seed {SEED}, {dict(killer.kills)} in {seconds:.0f} s"
     ends = Counter(_check(killer, one, status, context) for one, status in submitted.items())
@@ -149,14 +150,14 @@ def _check(killer: Killer, submitted: Submitted, status: int, context: str) -> s
     if facts["exit_status"] == "3":
         assert status == 3, context
         return "FAILED by itself"
-    job = notes.job_id_of(_scope(site), submitted.collection)
+    job = journal.job_id_of(_scope(site), submitted.collection)
     ended_with_daemon = killer.kills["daemon"] and not killer.daemon.live_restore
     assert facts["exit_status"] in KILLED and (job in killer.victims or ended_with_daemon), context
     return "FAILED, killed"
 
 
 def _scope(site: Site) -> str:
-    return presence.scope(site.configuration, site.storage.zone, site.compute)
+    return lock.scope(site.configuration, site.storage.zone, site.compute)
 
 
 def _check_checksum(site: Site, logical_path: str, context: str) -> None:
@@ -171,7 +172,7 @@ def _check_the_rest(killer: Killer, submitted: dict[Submitted, int], context: st
     with killer.daemon.client() as client:
         assert client.containers(all=True) == [], context
     state = Path(site.configuration.worker.state_directory)
-    assert os.listdir(notes.folder_of(str(state), _scope(site))) == [], context
+    assert os.listdir(journal.folder_of(str(state), _scope(site))) == [], context
     kept = {file.suffix for file in state.rglob("*") if file.is_file() or file.is_fifo()}
     assert kept <= {".lock", ".bell"}, f"{context}: {kept}"
     assert site.audit() == [], context

@@ -8,8 +8,8 @@ from support.site import COMPUTE, HOME, TrialSite, wait_until
 from compute_to_data.client.status import status_of
 from compute_to_data.errors import Refused
 from compute_to_data.model import Avu, Entity, EntityKind
-from compute_to_data.record import State
-from compute_to_data.submission import Submitted
+from compute_to_data.records.task import State
+from compute_to_data.submission.submit import Submitted
 
 
 def _states(site: TrialSite, submitted: Submitted) -> list[str]:

@@ -15,9 +15,10 @@ from support.crashes import Fate
 from support.docker_daemon import BASE_IMAGE, own_daemon
 from support.site import COMPUTE, HOME, PATIENCE, TrialSite, wait_until
 
-from compute_to_data import presence, workloads
-from compute_to_data.record import State
-from compute_to_data.submission import Submitted
+from compute_to_data.coordination import lock
+from compute_to_data.records.task import State
+from compute_to_data.submission import workloads
+from compute_to_data.submission.submit import Submitted
 from compute_to_data.zones.embedded.audit import audit
 
 TASKS = 24
@@ -91,14 +92,14 @@ def test_workers_that_are_killed_at_random(docker_answers: None, tmp_path: Path)
     while unfinished() > 5 and kills < 12:
         worker = _worker(site)
         if kills % 2:  # however long starting takes here, and dying in it; some do get to work
-            wait_until(presence.ResourceLock(site.configuration, "tempZone", COMPUTE).is_held, "a worker to serve")
+            wait_until(lock.ResourceLock(site.configuration, "tempZone", COMPUTE).is_held, "a worker to serve")
         time.sleep(chance.uniform(0.3, 1.3))  # the random instant is what is tested, not waited for
         worker.kill()
         worker.wait()
         kills += 1
     assert kills > 1
     worker = _worker(site)
-    wait_until(presence.ResourceLock(site.configuration, "tempZone", COMPUTE).is_held, "the last worker to serve")
+    wait_until(lock.ResourceLock(site.configuration, "tempZone", COMPUTE).is_held, "the last worker to serve")
     wait_until(lambda: unfinished() == 0, f"{TASKS} tasks after {kills} kills", 4 * PATIENCE)
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(30) == 0
@@ -121,7 +122,7 @@ def _sandboxes(site: TrialSite) -> list[str]:
 
     client = docker.APIClient()
     try:
-        label = f"compute_to_data.resource={presence.scope(site.configuration, 'tempZone', COMPUTE)}"
+        label = f"compute_to_data.resource={lock.scope(site.configuration, 'tempZone', COMPUTE)}"
         return [one["Names"][0] for one in client.containers(all=True, filters={"label": [label]})]
     finally:
         client.close()

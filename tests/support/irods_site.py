@@ -16,12 +16,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data import configuration as configuration_module
-from compute_to_data import submission
 from compute_to_data.configuration import Configuration
 from compute_to_data.model import Avu, DataObject, Entity, EntityKind
 from compute_to_data.ports import Catalog
-from compute_to_data.record import State, TaskRecord
-from compute_to_data.submission import Submitted
+from compute_to_data.records.task import State, TaskRecord
+from compute_to_data.submission import submit
+from compute_to_data.submission.submit import Submitted
 from support.service_worker import ServiceWorker, working
 from support.site import PATIENCE, ROLE_ATTRIBUTE, until
 
@@ -100,7 +100,7 @@ class RealSite:
         return {"inputs": list(inputs), "output_collection": f"{self.home}/out", "process": process, **more}
 
     def submit(self, document: Any) -> Submitted:
-        return submission.submit(self.alice, self.configuration, document)
+        return submit.submit(self.alice, self.configuration, document)
 
     def record(self, submitted: Submitted) -> TaskRecord:
         return TaskRecord(self.alice, self.configuration.attributes, submitted.collection, submitted.resource)

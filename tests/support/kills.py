@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from docker.errors import APIError
 
-from compute_to_data import submission
 from compute_to_data.configuration import Configuration
 from compute_to_data.model import DataObject
 from compute_to_data.ports import Catalog, Storage
-from compute_to_data.record import TaskRecord
-from compute_to_data.submission import Submitted
+from compute_to_data.records.task import TaskRecord
+from compute_to_data.submission import submit
+from compute_to_data.submission.submit import Submitted
 from compute_to_data.zones.embedded.audit import audit as audit_of_embedded
 from support.docker_daemon import BASE_IMAGE, OwnDaemon
 from support.irods_site import KILL, START, STOP, RealSite, call
@@ -59,7 +59,7 @@ class Site:
         return {"resource": self.compute, "output_collection": f"{self.home}/out", "process": process, **more}
 
     def submit(self, document: Any) -> Submitted:
-        return submission.submit(self.alice, self.configuration, document)
+        return submit.submit(self.alice, self.configuration, document)
 
     def record(self, submitted: Submitted) -> TaskRecord:
         return TaskRecord(self.alice, self.configuration.attributes, submitted.collection, self.compute)

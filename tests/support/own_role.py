@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from compute_to_data.job import Exit, Logs
 from compute_to_data.model import Access, Avu
+from compute_to_data.pipeline.hooks import RequiredAccess, Retention
 from compute_to_data.roles.container import Container
-from compute_to_data.roles.hooks import RequiredAccess, Retention
 from compute_to_data.task import Task
 
 

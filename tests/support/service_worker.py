@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import compute_to_data
-from compute_to_data import sign_of_life
 from compute_to_data.configuration import Configuration
+from compute_to_data.coordination import heartbeat
 from compute_to_data.model import Entity, EntityKind
 from compute_to_data.ports import Catalog
 from support.site import PATIENCE, until
@@ -82,7 +82,7 @@ def working(catalog: Catalog, configuration: Configuration, resource: str, log: 
 
 def _is_served(catalog: Catalog, configuration: Configuration, resource: str) -> bool:
     """It shows its sign of life, and then what it accepts."""
-    if not sign_of_life.signs(catalog, configuration, resource):
+    if not heartbeat.signs(catalog, configuration, resource):
         return False
     offer = configuration.attributes.named("offer")
     return any(avu.attribute == offer for avu in catalog.avus(Entity(EntityKind.RESOURCE, resource)))

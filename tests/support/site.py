@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data import configuration as configuration_module
-from compute_to_data import presence, submission
 from compute_to_data.configuration import Configuration
+from compute_to_data.coordination.lock import ResourceLock
 from compute_to_data.engines import open_engine
 from compute_to_data.model import Avu, Collection, DataObject, Entity, EntityKind, User
 from compute_to_data.ports import Catalog, Engine, Storage
-from compute_to_data.record import State, TaskRecord
-from compute_to_data.submission import Submitted
-from compute_to_data.worker import Worker
+from compute_to_data.records.task import State, TaskRecord
+from compute_to_data.submission import submit
+from compute_to_data.submission.submit import Submitted
+from compute_to_data.worker.service import Worker
 from compute_to_data.zones.embedded import EmbeddedZone
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class TrialSite:
         }
 
     def submit(self, document: Any, *, catalog: Catalog | None = None, **more: Any) -> Submitted:
-        return submission.submit(catalog or self.alice, self.configuration, document, **more)
+        return submit.submit(catalog or self.alice, self.configuration, document, **more)
 
     def record(self, submitted: Submitted, catalog: Catalog | None = None) -> TaskRecord:
         return TaskRecord(
@@ -114,7 +115,7 @@ class TrialSite:
     def working(self, *, storage: Storage | None = None, engine: Engine | None = None) -> Iterator[Worker]:
         """A worker serving dsp_resc in a thread while inside."""
         worker = self.worker(storage=storage, engine=engine)
-        lock = presence.ResourceLock(self.configuration, ZONE, COMPUTE)
+        lock = ResourceLock(self.configuration, ZONE, COMPUTE)
         with serving(worker):
             wait_until(lock.is_held, "the worker to serve")
             yield worker

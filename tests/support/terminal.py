@@ -23,8 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from compute_to_data import configuration as configuration_module
+from compute_to_data.agent.boundary import CONFIGURATION, CONFIGURATION_VARIABLE
 from compute_to_data.configuration import Configuration
-from compute_to_data.rule_boundary import CONFIGURATION, CONFIGURATION_VARIABLE
 from compute_to_data.zones.irods import IrodsStorage
 from support.service_worker import working
 

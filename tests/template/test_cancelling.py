@@ -14,7 +14,7 @@ from support.site import BOB, COMPUTE, HOME, PATIENCE, RODS, TrialSite, wait_unt
 from compute_to_data.configuration import WorkerSettings
 from compute_to_data.errors import AccessDenied, ZoneError
 from compute_to_data.model import Access, Avu, Entity, EntityKind
-from compute_to_data.submission import Submitted
+from compute_to_data.submission.submit import Submitted
 
 CANCEL = "irods::compute_to_data::cancel"
 LONG = 'trap "" TERM; echo began; while :; do sleep 0.1; done'

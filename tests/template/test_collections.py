@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from support.site import BASE_IMAGE, BOB, HOME, TrialSite
 
-from compute_to_data import staging, submission
 from compute_to_data.errors import InvalidRequest, NotFound
+from compute_to_data.inputs import references
 from compute_to_data.model import Access
+from compute_to_data.submission import rerun
 from compute_to_data.task import InputKind, InputReference
 
 FOLDER = f"{HOME}/folder"
@@ -47,7 +48,7 @@ def test_it_is_repeated_as_it_was_or_not_at_all(site: TrialSite) -> None:
     collection = seen(filled(site))[1]["collection"]
 
     def again() -> Any:
-        return submission.again(site.alice, site.configuration.attributes, collection)["inputs"]
+        return rerun.again(site.alice, site.configuration.attributes, collection)["inputs"]
 
     assert seen(site, inputs=again())[0] == SEEN
     site.alice.write(f"{FOLDER}/deep/new", b"")
@@ -90,20 +91,20 @@ def test_what_one_may_not_read_is_not_there(site: TrialSite) -> None:
     filled(site)
     for path in (HOME, FOLDER, f"{FOLDER}/deep", f"{FOLDER}/deep/er", f"{FOLDER}/a.txt", f"{FOLDER}/deep/er/b.txt"):
         site.alice.set_access(path, BOB, Access.READ_OBJECT)
-    found = staging.resolve(site.bob, [InputReference(InputKind.COLLECTION, FOLDER)])
+    found = references.resolve(site.bob, [InputReference(InputKind.COLLECTION, FOLDER)])
     assert [one.logical_path for one in found] == [f"{FOLDER}/a.txt", f"{FOLDER}/deep/er/b.txt"]
 
 
 def test_a_tree_has_bounds(site: TrialSite, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(site)
     site.alice.write(f"{FOLDER}/deep/another", b"")
-    monkeypatch.setattr(staging, "MOST_INPUTS", 3)
+    monkeypatch.setattr(references, "MOST_INPUTS", 3)
     with pytest.raises(InvalidRequest, match="found 4 inputs, expected at most 3"):
         site.submit(site.request("/bin/true", inputs=[{"collection": FOLDER}]))
-    monkeypatch.setattr(staging, "MOST_INPUTS", 4)
+    monkeypatch.setattr(references, "MOST_INPUTS", 4)
     site.submit(site.request("/bin/true", inputs=[{"collection": FOLDER}]))
     for name in "abc":
         site.alice.create_collection(f"{HOME}/hollow/{name}", parents=True)
-    monkeypatch.setattr(staging, "MOST_INPUTS", 2)
+    monkeypatch.setattr(references, "MOST_INPUTS", 2)
     with pytest.raises(InvalidRequest, match="more than 2 collections"):
         site.submit(site.request("/bin/true", inputs=[{"collection": f"{HOME}/hollow"}]))

@@ -14,7 +14,7 @@ from support.site import COMPUTE, HOME, TrialSite
 
 from compute_to_data.errors import Code, EngineError
 from compute_to_data.model import Access
-from compute_to_data.submission import Submitted
+from compute_to_data.submission.submit import Submitted
 
 CLAIM = "irods::compute_to_data_task"
 WRITES = ("/bin/sh", "-c", "cat /inputs/*; mkdir -p /outputs/sub; echo 1 > /outputs/one; echo 2 > /outputs/sub/two")

@@ -14,19 +14,22 @@ import pytest
 from support.faults import Troubled
 from support.site import BOB, COMPUTE, HOME, PATIENCE, WAITS, TrialSite, serving, wait_until
 
-from compute_to_data import notes, presence, selection, staging, submission
+from compute_to_data.coordination import lock
 from compute_to_data.documents import request
 from compute_to_data.errors import InvalidRequest, Refused, ZoneError
+from compute_to_data.inputs import claims, references
 from compute_to_data.job import Job
 from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind
-from compute_to_data.outputs import inventory, measure
-from compute_to_data.record import State
+from compute_to_data.pipeline import journal
+from compute_to_data.pipeline.outputs import inventory, measure
+from compute_to_data.records.task import State
+from compute_to_data.submission import selection, submit
 
 RESOURCE = Entity(EntityKind.RESOURCE, COMPUTE)
 
 
 def scope(site: TrialSite) -> str:
-    return presence.scope(site.configuration, "tempZone", COMPUTE)
+    return lock.scope(site.configuration, "tempZone", COMPUTE)
 
 
 def test_a_record_that_another_may_change_is_refused(site: TrialSite) -> None:
@@ -51,7 +54,7 @@ def test_of_two_claims_at_one_instant_none_wins_by_not_looking(site: TrialSite) 
         annotate(entity, add=add, remove=remove)
 
     mine = Avu("claim", "mine", "here")
-    won = staging.claim_next(Troubled(site.alice, annotate=claim_first), f"{HOME}/in", mine)  # type: ignore[arg-type]
+    won = claims.claim_next(Troubled(site.alice, annotate=claim_first), f"{HOME}/in", mine)  # type: ignore[arg-type]
     assert won.logical_path == f"{HOME}/in/b"
     assert site.alice.avus(contested) == (rival,)
 
@@ -110,7 +113,7 @@ def test_a_sign_of_life_goes_stale(site: TrialSite) -> None:
     site.storage.catalog.annotate(RESOURCE, add=[stale])
     assert not selection.has_worker(site.alice, configuration, COMPUTE)
     with pytest.raises(Refused, match="no live worker"):
-        submission.submit(site.alice, configuration, site.request("/bin/true"))
+        submit.submit(site.alice, configuration, site.request("/bin/true"))
     site.storage.catalog.annotate(RESOURCE, add=[fresh])
     assert selection.has_worker(site.alice, configuration, COMPUTE)
 
@@ -155,7 +158,7 @@ def test_a_worker_on_demand_stays_while_it_cannot_see_what_waits(site: TrialSite
     submitted = []
 
     def tasks(original: Any, attribute: str, value: str, *args: Any, **more: Any) -> Any:
-        if not presence.ResourceLock(site.configuration, "tempZone", COMPUTE).is_held() and not asked:
+        if not lock.ResourceLock(site.configuration, "tempZone", COMPUTE).is_held() and not asked:
             asked.append(value)
             submitted.append(site.submit(site.request("/bin/true")))
             raise ZoneError("the zone", "does not answer")
@@ -185,8 +188,8 @@ def test_jobs_of_no_task_are_removed_at_the_start(site: TrialSite, tmp_path: Pat
 
 
 def test_notes_of_no_task_are_removed_at_the_start(site: TrialSite) -> None:
-    folder = notes.folder_of(site.configuration.worker.state_directory, scope(site))
-    notes.Notes(folder, "nobodys.1", 1.0).put()
+    folder = journal.folder_of(site.configuration.worker.state_directory, scope(site))
+    journal.Notes(folder, "nobodys.1", 1.0).put()
     waiting = site.submit(site.request("/bin/true"))
     with site.working():
         assert site.ended(waiting)["state"] == "COMPLETED"
@@ -194,10 +197,10 @@ def test_notes_of_no_task_are_removed_at_the_start(site: TrialSite) -> None:
 
 
 def test_notes_of_another_task_of_that_name_count_for_nothing(tmp_path: Path) -> None:
-    first = notes.Notes(str(tmp_path), "id.1", made=1.0)
+    first = journal.Notes(str(tmp_path), "id.1", made=1.0)
     first.put(exit=[0, 1.0, 2.0])
-    assert notes.Notes(str(tmp_path), "id.1", made=1.0).resumed
-    second = notes.Notes(str(tmp_path), "id.1", made=2.0)
+    assert journal.Notes(str(tmp_path), "id.1", made=1.0).resumed
+    second = journal.Notes(str(tmp_path), "id.1", made=2.0)
     assert not second.resumed
     assert second.get("exit") is None
     assert second.token != first.token
@@ -224,7 +227,7 @@ def test_a_job_that_outlived_its_walltime_unwatched_fails(site: TrialSite) -> No
     (job,) = site.engine.jobs(scope(site))
     site.let_go(submitted)
     assert site.engine.wait(job, PATIENCE) is not None
-    noted = notes.Notes(notes.folder_of(site.configuration.worker.state_directory, scope(site)), job, None)
+    noted = journal.Notes(journal.folder_of(site.configuration.worker.state_directory, scope(site)), job, None)
     boot, moment = noted.get("began")
     noted.put(began=[boot, moment - 3600])  # as if an hour had gone by, on this clock and on the other
 
@@ -266,11 +269,11 @@ def test_attributes_of_ours_are_not_a_users_to_give(site: TrialSite) -> None:
     for attribute in ("c2d::state", "claimed"):
         document = site.request("/bin/true", metadata=[{"attribute": attribute, "value": "x"}])
         with pytest.raises(InvalidRequest, match=attribute):
-            submission.submit(site.alice, configuration, document)
+            submit.submit(site.alice, configuration, document)
 
 
 def test_a_collection_of_too_many_inputs_is_refused(site: TrialSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(staging, "MOST_INPUTS", 3)
+    monkeypatch.setattr(references, "MOST_INPUTS", 3)
     site.alice.create_collection(f"{HOME}/in")
     for name in "abcd":
         site.alice.write(f"{HOME}/in/{name}", b"x")

@@ -10,10 +10,10 @@ import pytest
 from support.faults import StorageWithTroubledSessions, broken
 from support.site import ALICE, WAITS, TrialSite, wait_until
 
+from compute_to_data.client.log_overlap import news
 from compute_to_data.errors import ComputeToDataError
-from compute_to_data.livelog import news
 from compute_to_data.model import Avu, DataObject, Entity, EntityKind
-from compute_to_data.submission import Submitted
+from compute_to_data.submission.submit import Submitted
 from compute_to_data.zones.embedded.audit import audit
 
 FOLLOW = Avu("irods::compute_to_data::follow", "1")

@@ -279,9 +279,9 @@ class TestWhoMayBorrowAnOwnersRights:
 def test_a_task_that_waits_says_where_and_is_taken_up_at_once(site: TrialSite) -> None:
     with site.working():
         first = site.submit(site.request("/bin/true"))
-        from compute_to_data import presence
+        from compute_to_data.coordination import wakeup
 
         began = time.monotonic()
-        presence.call_worker(site.configuration, "tempZone", COMPUTE)
+        wakeup.call_worker(site.configuration, "tempZone", COMPUTE)
         assert site.ended(first)["state"] == "COMPLETED"
         assert time.monotonic() - began < 10

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from support.site import COMPUTE, WAITS, TrialSite, wait_until
 
-from compute_to_data import offer, presence, submission
+from compute_to_data.client.log_overlap import news
 from compute_to_data.configuration import Attributes
+from compute_to_data.coordination import capabilities, lock
+from compute_to_data.coordination.heartbeat import HEARTBEAT_SECONDS
 from compute_to_data.errors import ComputeToDataError
-from compute_to_data.livelog import news
 from compute_to_data.model import Avu, Entity, EntityKind
-from compute_to_data.sign_of_life import HEARTBEAT_SECONDS
-from compute_to_data.submission import Submitted
+from compute_to_data.submission import submit
+from compute_to_data.submission.submit import Submitted
 from compute_to_data.zones.embedded.audit import audit
 
 pytestmark = pytest.mark.docker
@@ -36,8 +37,8 @@ def docker_site(docker_answers: None, tmp_path: Path) -> TrialSite:
 def from_afar(site: TrialSite, script: str, *wishes: Avu) -> Submitted:
     """Submit with what the catalog says alone, then put wishes on the task."""
     wait_until(lambda: site.alice.find(EntityKind.RESOURCE, "irods::compute_to_data::offer"), "the worker's offers")
-    configuration = offer.read(site.alice, Attributes())
-    submitted = submission.submit(site.alice, configuration, site.request("/bin/sh", "-c", script))
+    configuration = capabilities.read(site.alice, Attributes())
+    submitted = submit.submit(site.alice, configuration, site.request("/bin/sh", "-c", script))
     put(site, submitted, *wishes)
     return submitted
 
@@ -56,7 +57,7 @@ def live(site: TrialSite, submitted: Submitted) -> bytes:
 def check_nothing_is_left(site: TrialSite, submitted: Submitted, state: str) -> None:
     facts = site.record(submitted).facts()
     assert facts["state"] == state, facts
-    assert site.engine.jobs(presence.scope(site.configuration, "tempZone", COMPUTE)) == ()
+    assert site.engine.jobs(lock.scope(site.configuration, "tempZone", COMPUTE)) == ()
     assert not any("live" in name for name in site.contents(submitted.collection))
     assert site.leftovers(submitted) == []
     assert audit(str(site.folder / "zone")) == []
@@ -69,7 +70,7 @@ def test_a_deaf_container_stops_soon(docker_site: TrialSite) -> None:
         wait_until(lambda: live(site, submitted) == b"began\n", "its first word")
         began = time.monotonic()
         put(site, submitted, CANCEL)
-        scope = presence.scope(site.configuration, "tempZone", COMPUTE)
+        scope = lock.scope(site.configuration, "tempZone", COMPUTE)
         wait_until(lambda: not site.engine.jobs(scope), "the container to be gone")
         took = time.monotonic() - began
         print(f"gone after {took:.1f} s")  # a question, the stop, removing it; on this machine as it is now
@@ -113,7 +114,7 @@ def test_a_killed_worker_leaves_it_to_the_next(docker_site: TrialSite, wishes: t
     first.kill()
     first.wait()
     put(site, submitted, *wishes)
-    assert offer.read(site.alice, Attributes()).allows(site.image), "what a killed worker said stays"
+    assert capabilities.read(site.alice, Attributes()).allows(site.image), "what a killed worker said stays"
     with site.working():
         if not wishes:
             assert live(site, submitted) == b"began\n"

@@ -10,13 +10,14 @@ import pytest
 from support.faults import Troubled
 from support.site import ALICE, BOB, COMPUTE, HOME, WAITS, TrialSite, serving, wait_until
 
-from compute_to_data import submission, tending, workloads
 from compute_to_data.errors import InvalidRequest, NotFound, Refused
 from compute_to_data.model import Access, DataObject
-from compute_to_data.record import State
-from compute_to_data.submission import Submitted
-from compute_to_data.workload import WorkloadRecord, WorkloadState
-from compute_to_data.workloads import Started
+from compute_to_data.records.task import State
+from compute_to_data.records.workload import WorkloadRecord, WorkloadState
+from compute_to_data.submission import submit, workloads
+from compute_to_data.submission.submit import Submitted
+from compute_to_data.submission.workloads import Started
+from compute_to_data.worker import workload_slots
 
 IMAGE = "compute-to-data/base:bookworm"
 
@@ -182,7 +183,7 @@ def test_sandboxes_without_work_go(ours: Workloads, monkeypatch: pytest.MonkeyPa
     with ours.site.working() as worker:
         ours.said(ours.task(workload, "true"))
         assert ours.sandboxes() == 1
-        monkeypatch.setattr(tending, "IDLE_SECONDS", 0.0)
+        monkeypatch.setattr(workload_slots, "IDLE_SECONDS", 0.0)
         worker._next_heartbeat = 0.0
         wait_until(lambda: ours.sandboxes() == 0, "the sandbox to go")
         ours.said(ours.task(workload, "true"))
@@ -301,7 +302,7 @@ def test_a_task_that_is_not_the_workloads(ours: Workloads, change: dict[str, Any
     del document["version"]
     document.update(change)
     with pytest.raises((Refused, NotFound)):
-        submission.submit(site.alice, site.configuration, document)
+        submit.submit(site.alice, site.configuration, document)
     if "output_collection" in change:
         return  # where its record lies is what counts for the worker
     site.alice.write(path, json.dumps({"version": 1, **document}).encode(), force=True)

@@ -16,78 +16,91 @@ import compute_to_data
 PACKAGE = Path(compute_to_data.__file__).parent
 CORE = Path(__file__).resolve().parents[2] / "core.py"
 
-# Each floor may import itself where it is a folder, and every floor below it.
-FLOORS = [
-    {"errors", "undo", "livelog"},
-    {"model", "launcher"},
-    {"job", "task"},
-    {"ports"},
-    {"documents"},
-    {"configuration"},
-    {"record", "outputs", "workspace", "presence", "notes", "secret"},
-    {"staging", "supervision", "sign_of_life", "workload"},
-    {"provenance", "selection", "offer"},
-    {"crate"},
-    {"reuse"},
-    {"submission", "roles"},
-    {"workloads", "tending", "attempts"},
-    {"worker", "rule_boundary", "client", "arrivals"},
-    {"dispatch", "rule"},
-    {"policy_boundary"},
-    {"rulebase", "policies", "demo"},
-    {"doctor"},
-    {"cli"},
+# From low to high. A package may import those in the rows below it, and those to its left in its own row.
+ROWS = [
+    ["errors", "model"],
+    ["job", "task", "irods_names", "local_files"],
+    ["ports", "documents", "configuration"],
+    ["records", "coordination"],
+    ["inputs", "provenance"],
+    ["submission", "pipeline"],
+    ["roles", "client", "agent"],
+    ["worker", "rule", "rulebase", "policies"],
+    ["doctor", "cli", "demo"],
 ]
+PLACE = {package: (row, column) for row, packages in enumerate(ROWS) for column, package in enumerate(packages)}
+ASIDE = {"submission": "pipeline", "client": "agent"}
+"""Neighbours in a row that do not know each other."""
 ADAPTERS = {"zones", "engines", "images"}
-"""Adapters import ports, model, errors and configuration values; nothing but the doors below opens them."""
-ADAPTERS_MAY_USE = {"ports", "job", "model", "errors", "configuration", "task", "launcher"}
-DOORS = {"worker", "rule_boundary", "client", "demo", "doctor"}
+ADAPTERS_MAY_USE = {"errors", "model", "job", "task", "irods_names", "local_files", "ports", "configuration"}
+DOORS = {"worker", "agent", "client", "demo", "doctor"}
+"""What opens an adapter; all others know the ports only."""
 
 
 def _modules() -> list[Path]:
     return sorted(path for path in PACKAGE.rglob("*.py"))
 
 
-def _room(path: Path) -> str:
+def _dotted(path: Path) -> tuple[str, ...]:
+    """A module's place below the package: ``("pipeline", "stage_in")``."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return parts[0]
+    return parts[:-1] if parts[-1] == "__init__" else parts
 
 
-def _imported_rooms(path: Path) -> set[str]:
-    rooms = set()
+MODULES = {_dotted(path): path for path in _modules()}
+
+
+def _imported(path: Path) -> set[tuple[str, ...]]:
+    """The modules of ours that a module imports, wherever in it."""
+    found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "compute_to_data":
-            below = node.module.split(".")[1:]
-            rooms |= {below[0]} if below else {alias.name for alias in node.names}
+            above = tuple(node.module.split(".")[1:])
+            below = [(*above, alias.name) for alias in node.names]
+            found |= {one if one in MODULES else above for one in below}
         elif isinstance(node, ast.Import):
-            for alias in node.names:
-                parts = alias.name.split(".")
-                if parts[0] == "compute_to_data" and len(parts) > 1:
-                    rooms.add(parts[1])
-    return rooms - {"__version__"}
+            names = [tuple(alias.name.split(".")) for alias in node.names]
+            found |= {name[1:] for name in names if name[0] == "compute_to_data"}
+    return found - {()}
 
 
-def _floor(room: str) -> int:
-    for number, rooms in enumerate(FLOORS):
-        if room in rooms:
-            return number
-    raise AssertionError(f"{room} has no floor yet: decide what it may import, and give it one")
-
-
-@pytest.mark.parametrize("path", _modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_arrows_run_one_way(path: Path) -> None:
-    room = _room(path)
-    if room == "__init__":
-        return  # what it loads when it is imported, and when it is asked for a name, is tested below
-    others = _imported_rooms(path) - {room}
-    if room in ADAPTERS:
-        own = ADAPTERS if room == "zones" and path.name == "agent.py" else set()
-        assert others <= ADAPTERS_MAY_USE | own
+@pytest.mark.parametrize("place", [place for place in MODULES if place], ids="/".join)
+def test_arrows_run_one_way(place: tuple[str, ...]) -> None:
+    package = place[0]
+    others = {other[0] for other in _imported(MODULES[place])} - {package}
+    if package in ADAPTERS:
+        assert others <= ADAPTERS_MAY_USE
         return
-    if room not in DOORS:
-        assert not others & ADAPTERS, f"{room} opens an adapter"
+    if package not in DOORS:
+        assert not others & ADAPTERS, f"{package} opens an adapter"
     for other in others - ADAPTERS:
-        assert _floor(other) < _floor(room), f"{room} imports {other}, which does not lie below it"
+        assert PLACE[other] < PLACE[package], f"{package} imports {other}, which does not lie below it"
+        assert ASIDE.get(other) != package, f"{package} imports {other}, which stands beside it"
+
+
+def test_every_package_has_a_place() -> None:
+    assert {place[0] for place in MODULES if place} == PLACE.keys() | ADAPTERS
+
+
+def _folders() -> set[tuple[str, ...]]:
+    return {place[:-1] for place in MODULES if place}
+
+
+@pytest.mark.parametrize("folder", sorted(_folders()), ids=lambda folder: "/".join(folder) or "package")
+def test_no_two_neighbours_import_each_other(folder: tuple[str, ...]) -> None:
+    """Nor three in a circle: of what lies in one folder, each module and subfolder counts as one."""
+    depth = len(folder)
+    arrows: dict[str, set[str]] = {}
+    for place, path in MODULES.items():
+        if place[:depth] == folder and len(place) > depth:
+            inside = {other for other in _imported(path) if other[:depth] == folder and len(other) > depth}
+            arrows.setdefault(place[depth], set()).update(other[depth] for other in inside)
+    left = {name: others - {name} for name, others in arrows.items()}
+    while left:
+        free = [name for name, others in left.items() if not others & left.keys()]
+        assert free, f"a circle of imports among {sorted(left)}"
+        for name in free:
+            del left[name]
 
 
 @pytest.mark.parametrize("path", [*_modules(), CORE], ids=str)
@@ -133,12 +146,12 @@ def test_each_name_of_the_api_is_what_it_says() -> None:
 
 def test_a_called_rule_needs_the_standard_library_only() -> None:
     """Without site-packages: what is not in the standard library, or ours, could not be imported."""
-    program = "import sys; sys.path[:0] = [sys.argv[1]]; import compute_to_data.dispatch; print(*sys.modules)"
+    program = "import sys; sys.path[:0] = [sys.argv[1]]; import compute_to_data.agent.dispatch; print(*sys.modules)"
     with tempfile.TemporaryDirectory() as alone:
         os.symlink(PACKAGE, os.path.join(alone, "compute_to_data"))
         command = [sys.executable, "-S", "-E", "-c", program, alone]
         done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=alone)
-    assert "compute_to_data.submission" in done.stdout.split()
+    assert "compute_to_data.submission.submit" in done.stdout.split()
 
 
 def test_the_rulebase_exports_exactly_the_documented_rules() -> None:

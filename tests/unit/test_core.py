@@ -72,7 +72,7 @@ BREAKAGES = {
     "it raises": ("__init__.py", "raise RuntimeError('half installed')"),
     "it leaves the interpreter": ("__init__.py", "raise SystemExit(3)"),
     "it holds no rule": ("rulebase.py", "__all__ = []"),
-    "a module that a called rule needs is gone": ("rule_boundary.py", None),
+    "a module that a called rule needs is gone": ("agent/boundary.py", None),
     "it is not text": ("__init__.py", "\x00\x01"),
 }
 

@@ -22,8 +22,8 @@ from compute_to_data.configuration import Attributes
 from compute_to_data.documents import request
 from compute_to_data.errors import ConfigurationError, InvalidRequest, ReasonCode, TaskFailed
 from compute_to_data.model import Avu, Entity, EntityKind
-from compute_to_data.outputs import inventory
-from compute_to_data.roles import metadata
+from compute_to_data.pipeline import output_metadata
+from compute_to_data.pipeline.outputs import inventory
 from compute_to_data.roles.image_processing import ImageProcessing
 from compute_to_data.task import Task
 
@@ -273,7 +273,7 @@ def test_metadata_is_never_more_than_a_catalog_holds(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x010F] = "é" * 40_000
     facts, _ = _make(tmp_path, _photo(), "photo.jpg", exif=exif)
-    found = metadata.parse(json.dumps(facts).encode(), "m.json")
+    found = output_metadata.parse(json.dumps(facts).encode(), "m.json")
     assert len(next(avu.value for avu in found if avu.attribute == "exif::make")) == 255
 
 
@@ -332,7 +332,7 @@ def test_damage_anywhere_ends_well_or_in_words(tmp_path: Path, capsys: pytest.Ca
 
 def test_values_with_and_without_units() -> None:
     said = b'{"a": "text", "b": 3, "c": {"value": 2.5, "units": "m"}, "d": {"value": true}, "\xc3\xa9": "\xc3\xa9"}'
-    assert metadata.parse(said, "m.json") == (
+    assert output_metadata.parse(said, "m.json") == (
         Avu("a", "text"),
         Avu("b", "3"),
         Avu("c", "2.5", "m"),
@@ -372,7 +372,7 @@ def test_values_with_and_without_units() -> None:
 )
 def test_what_cannot_or_must_not_be_an_avu_is_refused(said: bytes, words: str) -> None:
     with pytest.raises(TaskFailed, match=r"output 'm\.json'") as caught:
-        metadata.parse(said, "m.json", ("site::",))
+        output_metadata.parse(said, "m.json", ("site::",))
     assert words in str(caught.value)
     assert caught.value.reason is ReasonCode.OUTPUT_REFUSED
 
@@ -388,7 +388,7 @@ def test_findings_are_read_from_the_very_file_that_was_taken_in(tmp_path: Path, 
         job=SimpleNamespace(outputs=str(tmp_path)),
         bench=SimpleNamespace(configuration=SimpleNamespace(attributes=Attributes())),
     )
-    assert metadata.read(execution, "about/it.json") == (Avu("k", "1"),)
+    assert output_metadata.read(execution, "about/it.json") == (Avu("k", "1"),)
     if exchanged_for == "other bytes":
         place.write_bytes(b'{"k": 2}')
     elif exchanged_for == "a linked folder":
@@ -399,7 +399,7 @@ def test_findings_are_read_from_the_very_file_that_was_taken_in(tmp_path: Path, 
         if exchanged_for == "a link":
             place.symlink_to(tmp_path / "moved")
     with pytest.raises(TaskFailed, match="changed while it was read"):
-        metadata.read(execution, "about/it.json")
+        output_metadata.read(execution, "about/it.json")
 
 
 @pytest.fixture

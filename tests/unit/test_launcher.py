@@ -17,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from compute_to_data import launcher
 from compute_to_data.errors import InvalidRequest
+from compute_to_data.pipeline import command_line
 
 SHELLS = {"dash": ("dash",), "bash": ("bash", "--posix"), "busybox": ("busybox", "sh"), "mksh": ("mksh",)}
 INSTALLED = [name for name, words in SHELLS.items() if shutil.which(words[0])]
@@ -54,18 +54,18 @@ def python(code: str, *arguments: str) -> tuple[str, ...]:
 
 
 def test_one_vector_needs_no_shell() -> None:
-    assert launcher.command([["cp", "-r", "a b", ""]]) == ("cp", "-r", "a b", "")
+    assert command_line.command([["cp", "-r", "a b", ""]]) == ("cp", "-r", "a b", "")
 
 
 def test_nothing_of_the_users_is_in_the_script() -> None:
-    one = launcher.command([["a"], ["b", "c"]], frozenset({0}), "/inputs/x", "/outputs/y")
-    other = launcher.command([["q'"], ["$(r)"], ["s"]], stdout="/outputs/`z`")
+    one = command_line.command([["a"], ["b", "c"]], frozenset({0}), "/inputs/x", "/outputs/y")
+    other = command_line.command([["q'"], ["$(r)"], ["s"]], stdout="/outputs/`z`")
     assert one[:4] == other[:4]
     assert one[4:] == ("/inputs/x", "/outputs/y", "2", "1", "1", "a", "0", "2", "b", "c")
 
 
 def test_arguments_arrive_as_written(shell: str, tmp_path: Path) -> None:
-    done = run(shell, launcher.command([TELL + TRICKS, TELL]), cwd=tmp_path)
+    done = run(shell, command_line.command([TELL + TRICKS, TELL]), cwd=tmp_path)
     first, second = done.stdout.splitlines()
     assert (json.loads(first), json.loads(second)) == (list(TRICKS), [])
     assert (done.returncode, done.stderr, list(tmp_path.iterdir())) == (0, "", [])
@@ -77,7 +77,7 @@ WORDS = st.lists(st.text(st.characters(exclude_characters="\0", exclude_categori
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(words=st.lists(WORDS, min_size=2, max_size=3))
 def test_any_argument_round_trips(shell: str, tmp_path: Path, words: list[list[str]]) -> None:
-    vector = launcher.command([["printf", r"[%s]\0", *each] for each in words])
+    vector = command_line.command([["printf", r"[%s]\0", *each] for each in words])
     done = subprocess.run(under(shell, vector), capture_output=True, check=False, timeout=60, cwd=tmp_path)
     # printf repeats its format for each argument and prints it once, empty, for none.
     assert done.stdout.decode() == "".join(f"[{word}]\0" for each in words for word in each or [""])
@@ -85,63 +85,65 @@ def test_any_argument_round_trips(shell: str, tmp_path: Path, words: list[list[s
 
 
 def test_two_hundred_vectors_run_in_order(shell: str) -> None:
-    done = run(shell, launcher.command([["echo", str(index)] for index in range(200)]))
+    done = run(shell, command_line.command([["echo", str(index)] for index in range(200)]))
     assert done.stdout.split() == [str(index) for index in range(200)]
     assert done.returncode == 0
 
 
 def test_a_long_vector_keeps_its_order(shell: str) -> None:
     words = [str(index) for index in range(1500)]
-    done = run(shell, launcher.command([["true"], ["printf", r"%s\n", *words]]))
+    done = run(shell, command_line.command([["true"], ["printf", r"%s\n", *words]]))
     assert done.stdout.split() == words
 
 
 @pytest.mark.parametrize("name", ["cd", "exit", "export", "eval", ".", "set", "return", "trap", "shift", "a=b"])
 def test_a_builtin_of_the_shell_is_no_program(shell: str, name: str, tmp_path: Path) -> None:
-    done = run(shell, launcher.command([[name, "0"], ["touch", "next"]]), cwd=tmp_path, env={"PATH": "/usr/bin:/bin"})
+    done = run(
+        shell, command_line.command([[name, "0"], ["touch", "next"]]), cwd=tmp_path, env={"PATH": "/usr/bin:/bin"}
+    )
     assert done.returncode in (126, 127)
     assert f"command 1 of 2 ({name}) exited {done.returncode}" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 def test_echo_is_the_images_own(shell: str) -> None:
-    assert run(shell, launcher.command([["echo", r"a\nb"], ["true"]])).stdout == "a\\nb\n"
+    assert run(shell, command_line.command([["echo", r"a\nb"], ["true"]])).stdout == "a\\nb\n"
 
 
 def test_the_environment_arrives_unchanged(shell: str) -> None:
     mine = {name: f"my {name}" for name in ("index", "total", "status", "child", "words", "i", "x")}
     code = "import os, json; print(json.dumps(dict(os.environ)))"
-    done = run(shell, launcher.command([["true"], python(code)]), env={**mine, "PATH": os.environ["PATH"]})
+    done = run(shell, command_line.command([["true"], python(code)]), env={**mine, "PATH": os.environ["PATH"]})
     seen = json.loads(done.stdout)
     assert {name: seen.get(name) for name in mine} == mine
     assert not [name for name in seen if name.startswith("c2d")]
 
 
 def test_the_first_failure_ends_it_and_is_named(shell: str) -> None:
-    done = run(shell, launcher.command([["echo", "one"], python("raise SystemExit(7)"), ["echo", "three"]]))
+    done = run(shell, command_line.command([["echo", "one"], python("raise SystemExit(7)"), ["echo", "three"]]))
     assert (done.returncode, done.stdout) == (7, "one\n")
     assert done.stderr == f"command 2 of 3 ({sys.executable}) exited 7\n"
 
 
 def test_an_allowed_failure_does_not_end_it(shell: str) -> None:
-    done = run(shell, launcher.command([python("raise SystemExit(7)"), ["echo", "two"]], frozenset({0})))
+    done = run(shell, command_line.command([python("raise SystemExit(7)"), ["echo", "two"]], frozenset({0})))
     assert (done.returncode, done.stdout, done.stderr) == (0, "two\n", "")
 
 
 @pytest.mark.parametrize("vectors", [[["false"]], [["true"], ["false"]]])
 def test_an_allowed_failure_of_the_last_is_success(shell: str, vectors: list[list[str]]) -> None:
-    assert run(shell, launcher.command(vectors, frozenset({len(vectors) - 1}))).returncode == 0
+    assert run(shell, command_line.command(vectors, frozenset({len(vectors) - 1}))).returncode == 0
 
 
 def test_a_signal_counts_as_in_a_shell(shell: str) -> None:
-    done = run(shell, launcher.command([python("import os; os.kill(os.getpid(), 9)"), ["echo", "two"]]))
+    done = run(shell, command_line.command([python("import os; os.kill(os.getpid(), 9)"), ["echo", "two"]]))
     assert (done.returncode, done.stdout) == (137, "")
 
 
 @pytest.mark.parametrize(("program", "status"), [("no-such-program", 127), ("./no-program", 126)])
 def test_what_cannot_run_is_reported(shell: str, tmp_path: Path, program: str, status: int) -> None:
     (tmp_path / "no-program").touch(mode=0o600)
-    done = run(shell, launcher.command([["true"], [program, "x"]]), cwd=tmp_path)
+    done = run(shell, command_line.command([["true"], [program, "x"]]), cwd=tmp_path)
     assert done.returncode == status
     assert f"command 2 of 2 ({program}) exited {status}" in done.stderr
 
@@ -149,17 +151,17 @@ def test_what_cannot_run_is_reported(shell: str, tmp_path: Path, program: str, s
 def test_streams_of_the_first_and_the_last(shell: str, tmp_path: Path) -> None:
     source, target = tmp_path / "in $(x) '\n", tmp_path / '-out "`y`'
     source.write_bytes(b"axbx\n\0\xff")
-    one = launcher.command([["tr", "-d", "x"]], stdin=str(source), stdout=str(target))
+    one = command_line.command([["tr", "-d", "x"]], stdin=str(source), stdout=str(target))
     assert run(shell, one).stdout == ""
     assert target.read_bytes() == b"ab\n\0\xff"
-    two = launcher.command([["cat"], ["wc", "-c"], ["cat"]], stdin=str(source), stdout=str(target))
+    two = command_line.command([["cat"], ["wc", "-c"], ["cat"]], stdin=str(source), stdout=str(target))
     source.write_text("seen")
     assert run(shell, two, input="never read").stdout.split() == ["seen0"]
     assert target.read_bytes() == b""
 
 
 def test_a_missing_stream_is_a_failure_of_its_command(shell: str, tmp_path: Path) -> None:
-    done = run(shell, launcher.command([["cat"], ["echo", "next"]], stdin=str(tmp_path / "missing")))
+    done = run(shell, command_line.command([["cat"], ["echo", "next"]], stdin=str(tmp_path / "missing")))
     assert done.returncode != 0
     assert done.stdout == ""
     assert "missing" in done.stderr
@@ -192,7 +194,7 @@ sys.exit(int(sys.argv[1]))
 def test_sigterm_reaches_the_running_command(shell: str, status: int) -> None:
     """Ten times: the command may end before, while or after the shell looks at the signal."""
     for _ in range(10):
-        with running(shell, launcher.command([["true"], python(GRACEFUL, str(status))])) as process:
+        with running(shell, command_line.command([["true"], python(GRACEFUL, str(status))])) as process:
             process.send_signal(signal.SIGTERM)
             out, _ = process.communicate(timeout=20)
         assert (out, process.returncode) == ("told\n", status)
@@ -201,7 +203,7 @@ def test_sigterm_reaches_the_running_command(shell: str, status: int) -> None:
 @pytest.mark.parametrize("status", [0, 3])
 def test_nothing_is_started_after_sigterm(shell: str, status: int) -> None:
     vectors = [python(GRACEFUL, str(status)), ["echo", "next"]]
-    with running(shell, launcher.command(vectors, frozenset({0, 1}))) as process:
+    with running(shell, command_line.command(vectors, frozenset({0, 1}))) as process:
         process.send_signal(signal.SIGTERM)
         out, _ = process.communicate(timeout=20)
     assert (out, process.returncode) == ("told\n", status or 128 + signal.SIGTERM)
@@ -209,7 +211,7 @@ def test_nothing_is_started_after_sigterm(shell: str, status: int) -> None:
 
 def test_a_command_without_a_handler_dies_of_sigterm(shell: str) -> None:
     code = "import signal; print('ready', flush=True); signal.pause()"
-    with running(shell, launcher.command([["true"], python(code)])) as process:
+    with running(shell, command_line.command([["true"], python(code)])) as process:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=20)
     assert process.returncode == 128 + signal.SIGTERM
@@ -224,7 +226,7 @@ while signal.sigwait({signal.SIGTERM, signal.SIGUSR1}) == signal.SIGTERM:
     print("told", flush=True)
 sys.exit(5)
 """
-    with running(shell, launcher.command([["true"], python(code)])) as process:
+    with running(shell, command_line.command([["true"], python(code)])) as process:
         assert process.stdout is not None
         pid = int(process.stdout.readline())
         for _ in range(3):
@@ -241,4 +243,4 @@ sys.exit(5)
 )
 def test_what_cannot_be_run_is_refused(vectors: list[list[str]], stdin: str) -> None:
     with pytest.raises(InvalidRequest):
-        launcher.command(vectors, stdin=stdin)
+        command_line.command(vectors, stdin=stdin)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from compute_to_data.livelog import news
+from compute_to_data.client.log_overlap import news
 
 
 @pytest.mark.parametrize(

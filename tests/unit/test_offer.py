@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from support.site import COMPUTE, TrialSite, wait_until
 
-from compute_to_data import offer, submission
 from compute_to_data.configuration import Attributes, Configuration
+from compute_to_data.coordination import capabilities
 from compute_to_data.errors import Refused
 from compute_to_data.job import Image
 from compute_to_data.model import Avu, Entity, EntityKind
+from compute_to_data.submission import submit
 
 DIGEST = "sha256:" + "1" * 64
 SECRETIVE = "/srv/where-nobody-looks"
@@ -23,7 +24,7 @@ def told(site: TrialSite, resource: str = COMPUTE) -> list[Avu]:
 
 
 def publish(site: TrialSite, configuration: Configuration, resource: str = COMPUTE) -> None:
-    offer.publish(site.storage.catalog, configuration, resource)
+    capabilities.publish(site.storage.catalog, configuration, resource)
 
 
 def configured(site: TrialSite, **sections: Any) -> Configuration:
@@ -35,7 +36,7 @@ def test_it_says_what_a_client_must_know_and_no_more(site: TrialSite) -> None:
     roles = {"OWN": {"implementation": "example_site.roles:Own", "token": SECRETIVE}}
     configuration = configured(site, images=images, roles=roles, limits={"maximum": {"cpus": 3}})
     publish(site, configuration)
-    heard = offer.read(site.bob, Attributes())
+    heard = capabilities.read(site.bob, Attributes())
     assert set(heard.images) == set(configuration.images)
     assert set(heard.roles) == set(configuration.roles)
     assert (heard.default_limits, heard.maximum_limits) == (configuration.default_limits, configuration.maximum_limits)
@@ -57,9 +58,9 @@ def test_it_changes_only_what_differs(site: TrialSite) -> None:
             seen.append((set(add), set(remove)))
             catalog.annotate(entity, add=add, remove=remove)
 
-    offer.publish(Watched(), site.configuration, COMPUTE)  # type: ignore[arg-type]
-    offer.publish(Watched(), configured(site, images=["tools", "more"]), COMPUTE)  # type: ignore[arg-type]
-    offer.publish(Watched(), configured(site, images=["more"]), COMPUTE)  # type: ignore[arg-type]
+    capabilities.publish(Watched(), site.configuration, COMPUTE)  # type: ignore[arg-type]
+    capabilities.publish(Watched(), configured(site, images=["tools", "more"]), COMPUTE)  # type: ignore[arg-type]
+    capabilities.publish(Watched(), configured(site, images=["more"]), COMPUTE)  # type: ignore[arg-type]
     name = "irods::compute_to_data::offer"
     assert seen[1] == ({Avu(name, '{"name": "more"}', "image")}, set())
     assert seen[2] == (set(), {Avu(name, '{"name": "tools"}', "image")})
@@ -70,7 +71,7 @@ def test_an_image_is_let_pass_if_any_worker_admits_it(site: TrialSite) -> None:
     publish(site, configured(site, images=["one"], limits={"maximum": {"cpus": 2, "pids": 100}}))
     publish(site, configured(site, images=[{"name": "two", "digest": DIGEST}], roles={"OWN": {"implementation": "a:B"}},
                              limits={"maximum": {"cpus": 1, "pids": 200}}), "other")  # fmt: skip
-    heard = offer.read(site.bob, Attributes())
+    heard = capabilities.read(site.bob, Attributes())
     assert heard.allows("one") and heard.allows("two") and not heard.allows("three")
     heard.permit(Image("two", DIGEST))
     assert (heard.maximum_limits.cpus, heard.maximum_limits.pids) == (2, 200)
@@ -84,7 +85,7 @@ def test_what_a_client_does_not_understand_it_lets_pass(site: TrialSite, rule: s
     entity = Entity(EntityKind.RESOURCE, COMPUTE)
     publish(site, configured(site, images=[]))
     site.storage.catalog.annotate(entity, add=[Avu("irods::compute_to_data::offer", rule or "x", "image")])
-    heard = offer.read(site.bob, Attributes())
+    heard = capabilities.read(site.bob, Attributes())
     assert heard.allows("anything:1") or rule == '{"pattern": "(?>a)b++"}'
 
 
@@ -92,7 +93,7 @@ def test_limits_that_are_not_told_bound_nothing(site: TrialSite) -> None:
     entity = Entity(EntityKind.RESOURCE, COMPUTE)
     some = Avu("irods::compute_to_data::offer", json.dumps({"cpus": 2, "gpus": 9}), "maximum_limits")
     site.storage.catalog.annotate(entity, add=[some])
-    heard = offer.read(site.bob, Attributes())
+    heard = capabilities.read(site.bob, Attributes())
     assert heard.maximum_limits.cpus == 2
     assert heard.maximum_limits.pids > 10**12
 
@@ -104,12 +105,12 @@ def test_a_rule_too_long_for_an_avu_becomes_one_that_covers_all(site: TrialSite)
         **{**vars(site.configuration), "images": (site.configuration.images[0].__class__("n" * 3000),)}
     )
     publish(site, long)
-    assert offer.read(site.bob, Attributes()).allows("n" * 100)
+    assert capabilities.read(site.bob, Attributes()).allows("n" * 100)
 
 
 def test_without_offers_it_says_that_there_is_no_worker(site: TrialSite) -> None:
     with pytest.raises(Refused, match="no worker says what it would run"):
-        offer.read(site.bob, Attributes())
+        capabilities.read(site.bob, Attributes())
 
 
 def test_a_client_without_a_configuration_submits_follows_and_is_refused_early(site: TrialSite) -> None:
@@ -118,18 +119,18 @@ def test_a_client_without_a_configuration_submits_follows_and_is_refused_early(s
     site.storage.catalog.annotate(Entity(EntityKind.RESOURCE, COMPUTE), add=[Avu("OUR_ROLE", "CONTAINER")])
     with site.working():
         wait_until(lambda: told(site), "the worker's offers")
-        configuration = offer.read(site.alice, Attributes())
-        submitted = submission.submit(site.alice, configuration, site.request("/bin/true"))
-        by_role = submission.submit(
+        configuration = capabilities.read(site.alice, Attributes())
+        submitted = submit.submit(site.alice, configuration, site.request("/bin/true"))
+        by_role = submit.submit(
             site.alice, configuration, {**site.request("/bin/true", role="CONTAINER"), "resource": COMPUTE}
         )
         assert site.ended(submitted)["state"] == site.ended(by_role)["state"] == "COMPLETED"
         with pytest.raises(Refused, match="allowed images"):
-            submission.submit(site.alice, configuration, site.request("/bin/true", process={"image": "other"}))
+            submit.submit(site.alice, configuration, site.request("/bin/true", process={"image": "other"}))
         with pytest.raises(Refused, match="maximum of cpus"):
-            submission.submit(site.alice, configuration, site.request("/bin/true", limits={"cpus": 99}))
+            submit.submit(site.alice, configuration, site.request("/bin/true", limits={"cpus": 99}))
         with pytest.raises(Refused, match="role NONE"):
-            submission.submit(site.alice, configuration, site.request("/bin/true", role="NONE"))
+            submit.submit(site.alice, configuration, site.request("/bin/true", role="NONE"))
     assert told(site) == [], "a worker that leaves takes its offers along"
     with pytest.raises(Refused, match="no live worker"):
-        submission.submit(site.alice, configuration, site.request("/bin/true"))
+        submit.submit(site.alice, configuration, site.request("/bin/true"))

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from compute_to_data import policies, policy_boundary
+from compute_to_data import policies
+from compute_to_data.agent import policy
 
 IN = "/z/home/alice/in"
 CONTINUE = 5000000
@@ -71,8 +72,8 @@ def agent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Agent]:
     monkeypatch.setenv("COMPUTE_TO_DATA_CONFIGURATION", str(tmp_path / "site.json"))
     (tmp_path / "site.json").write_text('{"zone": {"kind": "irods"}}')
     importlib.reload(policies)  # an agent begins with nothing in mind
-    monkeypatch.setattr(policy_boundary, "arrived", agent.arrived)
-    monkeypatch.setattr(policy_boundary, "registered", lambda _, __, *given: agent.registered.append(given))
+    monkeypatch.setattr(policy, "arrived", agent.arrived)
+    monkeypatch.setattr(policy, "registered", lambda _, __, *given: agent.registered.append(given))
     yield agent
     importlib.reload(policies)
 
@@ -201,7 +202,7 @@ def test_what_goes_wrong_is_logged(agent: Agent, monkeypatch: pytest.MonkeyPatch
     def broken(*_: Any, **__: Any) -> bool:
         raise error
 
-    monkeypatch.setattr(policy_boundary, "arrived", broken)
+    monkeypatch.setattr(policy, "arrived", broken)
     agent.call("data_obj_put_post", data_obj(f"{IN}/x"))
     (line,) = agent.log
     assert type(error).__name__ in line

@@ -16,7 +16,8 @@ import pytest
 
 from compute_to_data import configuration as configuration_module
 from compute_to_data.configuration import Configuration
-from compute_to_data.presence import Bell, Held, ResourceLock, call_worker, scope
+from compute_to_data.coordination.lock import Held, ResourceLock, scope
+from compute_to_data.coordination.wakeup import Bell, call_worker
 
 
 def configured(folder: Path, **worker: object) -> Configuration:
@@ -38,7 +39,7 @@ def site(tmp_path: Path) -> Configuration:  # type: ignore[override]
 HOLDER = """
 import sys
 from compute_to_data import configuration
-from compute_to_data.presence import ResourceLock
+from compute_to_data.coordination.lock import ResourceLock
 ResourceLock(configuration.load(sys.argv[1]), "z", "r").acquire()
 print("held", flush=True)
 sys.stdin.read()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from compute_to_data import rule_boundary
+from compute_to_data.agent import boundary
 from compute_to_data.errors import AccessDenied, Code, InvalidRequest, NotFound, ZoneError
 from compute_to_data.model import Access, Avu, Collection, DataObject, Entity, EntityKind, User
 from compute_to_data.zones.rule_engine import Agent, AgentCatalog
@@ -138,7 +138,7 @@ def test_a_refusal_is_told_on_both_ways_to_the_user(zone: Zone) -> None:
 
     zone.script.answers["msiExit"] = lambda code, text: refusal(int(code))
     attached = SimpleNamespace(compute_to_data_session=lambda: (None, None))
-    assert rule_boundary.call(some_rule, ["/z/x"], zone.script, attached) == -130000
+    assert boundary.call(some_rule, ["/z/x"], zone.script, attached) == -130000
     sentence = "some_rule: /z/x: is \\ud800 \\0 text. (iRODS code -130000)"
     assert zone.script.asked == [("writeLine", "stdout", sentence), ("msiExit", "-130000", sentence)]
 
@@ -148,7 +148,7 @@ def test_an_unforeseen_error_is_logged_and_never_reaches_the_engine(zone: Zone) 
         raise KeyError("secret")
 
     attached = SimpleNamespace(compute_to_data_session=lambda: (None, None))
-    assert rule_boundary.call(some_rule, [], zone.script, attached) == -154000
+    assert boundary.call(some_rule, [], zone.script, attached) == -154000
     told = {where: text for name, where, text in zone.script.asked if name == "writeLine"}
     assert "secret" in told["serverLog"]
     assert "secret" not in told["stdout"]

@@ -8,11 +8,11 @@ import pytest
 from support.faults import Troubled
 from support.site import ALICE, BOB, HOME, TrialSite
 
-from compute_to_data import secret
 from compute_to_data.documents.request import parse
 from compute_to_data.errors import ComputeToDataError, InvalidRequest, NotFound, Refused
 from compute_to_data.model import Access, User
-from compute_to_data.provenance import fingerprint
+from compute_to_data.provenance.outcome import fingerprint
+from compute_to_data.records import secret
 
 PLACE = f"{HOME}/.compute_to_data/secrets"
 VALUE = b"correct horse battery staple"

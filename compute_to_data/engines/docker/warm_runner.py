@@ -23,7 +23,7 @@ TASK = "task"
 #
 # - When the worker is gone, `read` meets the end of the file, and the sandbox ends by itself.
 # - A task holds none of the runner's descriptors, and gets a process of its own by `exec`.
-# - It runs in the background, and is waited for again after a signal, as in ``launcher``.
+# - It runs in the background, and is waited for again after a signal, as in ``pipeline.command_line``.
 # - System V objects outlive the processes that made them, and cannot be seen from outside.
 SCRIPT = r"""
 exec 3<"$1/requests" 4>"$1/answers" 5>"$1/stdout" 6>"$1/stderr" </dev/null >/dev/null 2>&1

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from compute_to_data.errors import Code, NotFound, zone_error
+from compute_to_data.irods_names import check_avus
 from compute_to_data.model import Access, Avu, Bearer, CollectionQuestion, Entity, EntityKind, User, UserKind
 from compute_to_data.zones.embedded import nodes, resources, rights
 from compute_to_data.zones.embedded.rights import VISIBLE, Actor
-from compute_to_data.zones.names import check_avus
 
 _NODES = (EntityKind.DATA_OBJECT, EntityKind.COLLECTION)
 

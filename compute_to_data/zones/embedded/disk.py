@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import BinaryIO
 
 from compute_to_data.errors import Code, ZoneError, zone_error
-from compute_to_data.zones.local_files import Digest, Moved, Source, copy
+from compute_to_data.local_files import Digest, Moved, Source, copy
 
 _DIRECTORY_MODE = 0o755
 _FILE_MODE = 0o644

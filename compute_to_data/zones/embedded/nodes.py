@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from compute_to_data.errors import Code, zone_error
+from compute_to_data.irods_names import check_path
 from compute_to_data.model import (
     Access,
     Collection,
@@ -20,7 +21,6 @@ from compute_to_data.model import (
 )
 from compute_to_data.zones.embedded.resources import proper_path
 from compute_to_data.zones.embedded.rights import LEVEL, VISIBLE, Actor, denied, rows_for_child
-from compute_to_data.zones.names import check_path
 
 _COLUMNS = "n.id, n.parent, n.name, n.path, n.owner_name, n.owner_zone, n.inherits, n.created, n.modified"
 _REPLICA_COLUMNS = """

@@ -7,11 +7,11 @@ import time
 from collections.abc import Sequence
 
 from compute_to_data.errors import AccessDenied, Code, ZoneError, zone_error
+from compute_to_data.irods_names import check_in_zone, check_name, check_path
 from compute_to_data.model import Access, Registration, ReplicaStatus
 from compute_to_data.zones.embedded import nodes, resources, rights
 from compute_to_data.zones.embedded.nodes import Node
 from compute_to_data.zones.embedded.rights import Actor
-from compute_to_data.zones.names import check_in_zone, check_name, check_path
 
 
 def refusal(connection: sqlite3.Connection, actor: Actor, files: Sequence[Registration]) -> AccessDenied:

@@ -11,13 +11,13 @@ import time
 from dataclasses import dataclass
 
 from compute_to_data.errors import Code, zone_error
+from compute_to_data.irods_names import MAXIMUM_PATH_BYTES, check_in_zone
 from compute_to_data.model import Access, name_of
 from compute_to_data.zones.embedded import disk, nodes, replicas, resources
 from compute_to_data.zones.embedded.nodes import Node
 from compute_to_data.zones.embedded.replicas import VaultFile
 from compute_to_data.zones.embedded.rights import Actor
 from compute_to_data.zones.embedded.store import Store, Who
-from compute_to_data.zones.names import MAXIMUM_PATH_BYTES, check_in_zone
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from compute_to_data.errors import Code, zone_error
+from compute_to_data.local_files import Digest
 from compute_to_data.model import Access, Replica
 from compute_to_data.zones.embedded import disk, nodes, replicas, resources
 from compute_to_data.zones.embedded.files import Draft
@@ -15,7 +16,6 @@ from compute_to_data.zones.embedded.replicas import Copy
 from compute_to_data.zones.embedded.resources import Leaf
 from compute_to_data.zones.embedded.store import Store, Who
 from compute_to_data.zones.embedded.writing import put_good
-from compute_to_data.zones.local_files import Digest
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 
 from compute_to_data.errors import Code
+from compute_to_data.local_files import silent
 from compute_to_data.model import (
     Access,
     Avu,
@@ -36,7 +37,6 @@ from compute_to_data.zones.embedded import (
 )
 from compute_to_data.zones.embedded.rights import Actor
 from compute_to_data.zones.embedded.store import Store
-from compute_to_data.zones.local_files import silent
 
 
 class EmbeddedSession:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
+from compute_to_data import local_files
 from compute_to_data.errors import Code, zone_error
-from compute_to_data.zones import local_files
+from compute_to_data.local_files import Digest, Moved, silent
 from compute_to_data.zones.embedded import disk, nodes, replicas, writing
 from compute_to_data.zones.embedded.replicas import Copy
 from compute_to_data.zones.embedded.store import Store, Who
-from compute_to_data.zones.local_files import Digest, Moved, silent
 
 
 def put_all(

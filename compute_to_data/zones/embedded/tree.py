@@ -5,12 +5,12 @@ from __future__ import annotations
 import sqlite3
 
 from compute_to_data.errors import Code, zone_error
+from compute_to_data.irods_names import check_in_zone
 from compute_to_data.model import Access, User, name_of, parent_of
 from compute_to_data.zones.embedded import disk, nodes, replicas, resources, rights
 from compute_to_data.zones.embedded.nodes import Node
 from compute_to_data.zones.embedded.rights import Actor
 from compute_to_data.zones.embedded.store import Store, Who
-from compute_to_data.zones.names import check_in_zone
 
 
 def create_collection(store: Store, who: Who, collection: str, parents: bool) -> None:

@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from compute_to_data.errors import Code, zone_error
+from compute_to_data.irods_names import check_in_zone
+from compute_to_data.local_files import Digest
 from compute_to_data.model import Access, Replica, ReplicaStatus, name_of, parent_of
 from compute_to_data.zones.embedded import disk, nodes, replicas, resources
 from compute_to_data.zones.embedded.files import Draft, Stage
@@ -15,8 +17,6 @@ from compute_to_data.zones.embedded.replicas import Copy
 from compute_to_data.zones.embedded.resources import Leaf
 from compute_to_data.zones.embedded.rights import Actor
 from compute_to_data.zones.embedded.store import Store, Who
-from compute_to_data.zones.local_files import Digest
-from compute_to_data.zones.names import check_in_zone
 
 
 @dataclass(frozen=True)

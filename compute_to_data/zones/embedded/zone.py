@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from types import TracebackType
 
 from compute_to_data.errors import Code, zone_error
+from compute_to_data.irods_names import check_name
 from compute_to_data.model import ReplicaStatus, User, UserKind
 from compute_to_data.ports import ClientCatalog, Storage
 from compute_to_data.zones.embedded import creation, disk, nodes, resources, rights
 from compute_to_data.zones.embedded.service import EmbeddedStorage
 from compute_to_data.zones.embedded.session import EmbeddedSession
 from compute_to_data.zones.embedded.store import Store
-from compute_to_data.zones.names import check_name
 
 _STATUSES = ("", "up", "down", "auto-up", "auto-down")
 

@@ -12,8 +12,8 @@ from irods.exception import iRODSException
 from irods.session import NonAnonymousLoginWithoutPassword, iRODSSession
 
 from compute_to_data.errors import ComputeToDataError, ConfigurationError
+from compute_to_data.irods_names import check_in_zone
 from compute_to_data.model import User, zone_of
-from compute_to_data.zones.names import check_in_zone
 
 _REMEDY = "Run iinit as the service account, or name another environment file"
 LOG_IN = "Log in with: iinit"

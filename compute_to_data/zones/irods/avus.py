@@ -10,12 +10,12 @@ from irods.connection import Connection
 from irods.message import JSON_Message, MetadataRequest
 
 from compute_to_data.errors import Code, zone_error
+from compute_to_data.irods_names import check_avus
 from compute_to_data.model import Avu, Bearer, CollectionQuestion, Entity, EntityKind, User, name_of, parent_of
 from compute_to_data.zones.irods import lookup
 from compute_to_data.zones.irods.failures import about, shown
 from compute_to_data.zones.irods.query import Begins, Column, Condition, Differs, Equals, select
 from compute_to_data.zones.irods.wire import ask
-from compute_to_data.zones.names import check_avus
 
 _META = {
     EntityKind.DATA_OBJECT: Column.META_DATA,

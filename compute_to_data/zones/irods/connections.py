@@ -20,8 +20,8 @@ from irods.exception import NetworkException, iRODSException
 from irods.pool import Pool
 
 from compute_to_data.errors import Code, ZoneError, zone_error
+from compute_to_data.irods_names import APPLICATION
 from compute_to_data.zones.irods.wire import ServerError, nominal
-from compute_to_data.zones.names import APPLICATION
 
 CALL_SECONDS = 120.0
 """How long a server may take to answer an ordinary call, or to let us in."""

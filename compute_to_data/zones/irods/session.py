@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from irods.connection import Connection
 
 from compute_to_data.errors import AccessDenied, Code, ConfigurationError, NotFound, ZoneError, zone_error
+from compute_to_data.irods_names import check_in_zone
+from compute_to_data.local_files import silent
 from compute_to_data.model import (
     Access,
     Avu,
@@ -30,8 +32,6 @@ from compute_to_data.zones.irods import accounts, avus, contents, lookup, regist
 from compute_to_data.zones.irods.connections import CALL_SECONDS, Connections
 from compute_to_data.zones.irods.failures import about, shown, translated
 from compute_to_data.zones.irods.wire import ServerError
-from compute_to_data.zones.local_files import silent
-from compute_to_data.zones.names import check_in_zone
 
 PARALLEL = 4
 """Connections one call of many parts uses."""

@@ -23,15 +23,15 @@ from irods.api_number import api_number
 from irods.connection import Connection
 from irods.message import JSON_Message, Message
 
+from compute_to_data import local_files
 from compute_to_data.errors import Code, ZoneError, zone_error
+from compute_to_data.local_files import Digest, Moved, Source
 from compute_to_data.model import DataObject, Replica, ReplicaStatus
-from compute_to_data.zones import local_files
 from compute_to_data.zones.irods import contents, lookup, tree
 from compute_to_data.zones.irods.connections import Connections
 from compute_to_data.zones.irods.contents import opened
 from compute_to_data.zones.irods.failures import about, shown
 from compute_to_data.zones.irods.wire import ServerError, about_object, ask, field
-from compute_to_data.zones.local_files import Digest, Moved, Source
 
 WHOLE: Final = 16 * 1024 * 1024
 """Bytes up to which a file goes in one call."""

@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from compute_to_data.errors import Code, ZoneError, zone_error
+from compute_to_data.irods_names import APPLICATION
 from compute_to_data.model import User
-from compute_to_data.zones.names import APPLICATION
 
 _ADMINISTRATOR = 5
 """LOCAL_PRIV_USER_AUTH: the proxy user proved to be a rodsadmin of this zone."""

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 
 from compute_to_data.errors import Code, ZoneError, zone_error
+from compute_to_data.irods_names import check_avus
 from compute_to_data.model import (
     Access,
     Avu,
@@ -20,7 +21,6 @@ from compute_to_data.model import (
     Resource,
     User,
 )
-from compute_to_data.zones.names import check_avus
 from compute_to_data.zones.rule_engine import reading
 from compute_to_data.zones.rule_engine.agent import Agent
 from compute_to_data.zones.rule_engine.paths import checked

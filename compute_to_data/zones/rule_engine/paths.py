@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compute_to_data.errors import Code, zone_error
-from compute_to_data.zones.names import check_path
+from compute_to_data.irods_names import check_path
 
 _SEPARATOR = "++++"
 

@@ -1,0 +1,1 @@
+"""What runs inside an iRODS agent, behind the rules."""

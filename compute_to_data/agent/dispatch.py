@@ -1,0 +1,120 @@
+"""The rules behind their boundary: submit, wake the worker, and wait and report or not."""
+
+from __future__ import annotations
+
+import time
+
+from compute_to_data.agent.boundary import Site, with_code
+from compute_to_data.errors import Code, EngineError, InvalidRequest
+from compute_to_data.model import name_of
+from compute_to_data.records.task import State, TaskRecord
+from compute_to_data.submission import submit as submission
+
+_FIRST_PAUSE = 0.005
+_LONGEST_PAUSE = 0.1
+_CALL_AGAIN_SECONDS = 5.0
+"""A worker on demand may have been killed: look again every so often."""
+_VAIN_CALLS = 4
+"""So many calls in a row that no worker was there for, and it does not start at all."""
+
+
+def run(site: Site, command: str, configuration_object: str, resource: str, output_locator: str, task_id: str) -> int:
+    """Returns 0 for COMPLETED, else the iRODS code of the failure, after telling the user why.
+
+    A delayed rule does not wait: it would hold one of the zone's few delay executors, and nobody
+    would read what it tells. It returns 0 for a task that is queued.
+    """
+    record = _submit(site, command, configuration_object, resource, output_locator, task_id)
+    if site.delayed:
+        call_worker(site, record)
+        return 0
+    state = follow(site, record)
+    if not state.is_final:
+        site.log(f"nobody waits for {record.collection} any more; it goes on")
+        return 0
+    return _report(site, record, state)
+
+
+def submit(
+    site: Site, command: str, configuration_object: str, resource: str, output_locator: str, task_id: str
+) -> int:
+    """Queue a task, hand its id back in ``task_id``, and return 0 at once."""
+    call_worker(site, _submit(site, command, configuration_object, resource, output_locator, task_id))
+    return 0
+
+
+def _submit(
+    site: Site, command: str, configuration_object: str, resource: str, output_locator: str, task_id: str
+) -> TaskRecord:
+    if command != "containers.run":
+        raise InvalidRequest(
+            "docker command",
+            f"found {command[:80]!r}, expected 'containers.run'",
+            "Images are brought to the compute resource by its administrator, never by a rule",
+        )
+    document = submission.read_request(site.catalog, configuration_object)
+    submitted = submission.submit(
+        site.catalog,
+        site.configuration,
+        document,
+        resource=resource,
+        output_collection=output_locator,
+        task_id=task_id,
+    )
+    site.hand_back("task_id", submitted.task_id)
+    site.tell(f"task {submitted.task_id} queued on {submitted.resource} ({submitted.choice})")
+    return TaskRecord(site.catalog, site.configuration.attributes, submitted.collection, submitted.resource)
+
+
+def follow(site: Site, record: TaskRecord) -> State:
+    """Wait for the final state, telling each state as it is seen; no longer than somebody listens.
+
+    EngineError when a worker is to be started on demand and does not start.
+    """
+    pause, next_call, seen, vain = _FIRST_PAUSE, 0.0, State.QUEUED, 0
+    while True:
+        state = record.state()
+        if state is None:
+            raise InvalidRequest(record.collection, "is gone, or bears no state any more")
+        if state is not seen:
+            site.tell(f"task {record.task_id} {state.value}")
+            seen, pause = state, _FIRST_PAUSE
+        if state.is_final or site.abandoned():
+            return state
+        if time.monotonic() >= next_call:
+            vain = 0 if call_worker(site, record) else vain + 1
+            if vain > _VAIN_CALLS and state is State.QUEUED:
+                raise _no_worker(site, record)
+            next_call = time.monotonic() + _CALL_AGAIN_SECONDS
+        time.sleep(pause)
+        pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+
+def call_worker(site: Site, record: TaskRecord) -> bool:
+    """As :func:`submission.call_worker`; trouble is the server log's."""
+    try:
+        return submission.call_worker(site.catalog, site.configuration, record.collection, record.resource, site.hosts)
+    except OSError as error:
+        site.log(f"the worker of {record.resource} cannot be called: {error}")
+        return True
+
+
+def _no_worker(site: Site, record: TaskRecord) -> EngineError:
+    return EngineError(
+        f"resource {record.resource}",
+        f"its worker does not start, and task {record.task_id} stays queued",
+        f"An administrator finds the reason in the .log files of {site.configuration.worker.state_directory}",
+    )
+
+
+def _report(site: Site, record: TaskRecord, state: State) -> int:
+    if state is State.COMPLETED:
+        names = [name_of(child.logical_path) for child in site.catalog.children(record.collection)]
+        site.tell(f"results in {record.collection}: {', '.join(names)}")
+        return 0
+    facts = record.facts()
+    recorded = int(facts.get("error_code", "0"))
+    code = recorded if recorded < 0 else int(Code.SYS_INTERNAL_ERR)
+    reason = facts.get("reason", "no reason was recorded")
+    site.tell(with_code(f"task {record.task_id} {state.value}: {reason}", code))
+    return code

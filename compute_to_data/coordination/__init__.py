@@ -1,0 +1,1 @@
+"""How a worker and those who submit tasks find each other: lock, wake-up, heartbeat and capabilities."""

@@ -1,0 +1,1 @@
+"""What a task's inputs are, and who has claimed them."""

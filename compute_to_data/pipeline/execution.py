@@ -1,0 +1,150 @@
+"""What the steps of the template share while one task runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from compute_to_data.configuration import Configuration
+from compute_to_data.errors import NotFound, ReasonCode, ZoneError
+from compute_to_data.inputs.references import Staged
+from compute_to_data.job import Exit, Job, Logs, OutputFile, Sandbox
+from compute_to_data.model import Avu, Resource
+from compute_to_data.pipeline import journal, workspace
+from compute_to_data.pipeline.hooks import Hooks, Program
+from compute_to_data.pipeline.replicas import InUse
+from compute_to_data.pipeline.watch_job import cancelled
+from compute_to_data.pipeline.workload_directories import Places
+from compute_to_data.ports import Catalog, Engine, Storage
+from compute_to_data.records.task import CANCEL, FOLLOW, State, TaskRecord
+from compute_to_data.records.undo import Undo
+from compute_to_data.task import Task
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where a worker's tasks run: sessions, engine, resource, and what stops them.
+
+    ``catalog`` is the task owner's session, ``storage`` the service account's. ``scope`` sets
+    this worker's jobs apart in an engine that several zones share.
+    """
+
+    configuration: Configuration
+    catalog: Catalog
+    storage: Storage
+    engine: Engine
+    resource: Resource
+    scope: str
+    in_use: InUse
+    places: Places
+    stopping: Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The final state of a task, why, and the iRODS code of the failure (0 for none)."""
+
+    state: State
+    reason: ReasonCode
+    text: str
+    code: int
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """As they are recorded."""
+        return {"reason": self.text, "reason_code": self.reason.value, "error_code": str(self.code)}
+
+
+class Execution:
+    """One task on its way through the template: what it was given and what steps found out."""
+
+    program: Program
+    job: Job
+    exit: Exit
+
+    def __init__(self, role: Hooks, bench: Bench, record: TaskRecord, task: Task) -> None:
+        self.role = role
+        self.bench = bench
+        self.record = record
+        self.task = task
+        self.undo = Undo()
+        self.queued = record.state() is State.QUEUED
+        self.job_id = journal.job_id_of(bench.scope, record.collection)
+        folder = journal.folder_of(bench.configuration.worker.state_directory, bench.scope)
+        self.notes = journal.Notes(folder, self.job_id, bench.catalog.stat(record.collection).created)
+        self.private = workspace.private_directory(bench.resource, record.collection, self.notes.token)
+        self.exited_before = self.notes.get("exit") is not None
+        self.staged: tuple[Staged, ...] = ()
+        self.sandbox: Sandbox | None = None
+        self.stage_in_seconds = 0.0
+        self.left_sandbox: float | None = None
+        self.exit_status = ""
+        self.adopted = False
+        self.logs = Logs(b"", b"")
+        self.files: tuple[OutputFile, ...] = ()
+        self.metadata: tuple[Avu, ...] = ()
+        self.after_sandbox: Callable[[], None] = lambda: None
+        self.followed = False
+
+    @property
+    def resumed(self) -> bool:
+        """Whether an earlier attempt got somewhere with this task."""
+        return self.notes.resumed
+
+    @property
+    def outputs(self) -> str:
+        """The physical path of what the job sees as ``/outputs``; beside it lie the logs and the
+        crate, where no job can write."""
+        return os.path.join(self.private, "outputs")
+
+    @property
+    def grace(self) -> float:
+        """Seconds between asking the job to end and making it."""
+        return self.bench.configuration.worker.stop_grace_seconds
+
+    def durations(self) -> dict[str, str]:
+        """How long each part took, in seconds, as facts: of those that this attempt went through."""
+        exit: Exit | None = getattr(self, "exit", None)
+        took = {
+            "stage_in_seconds": self.stage_in_seconds or None,
+            "processing_seconds": exit.finished - exit.started if exit else None,
+            "stage_out_seconds": time.monotonic() - self.left_sandbox if self.left_sandbox else None,
+        }
+        return {name: f"{seconds:.3f}" for name, seconds in took.items() if seconds is not None}
+
+    def stop_if_cancelled(self) -> None:
+        """Cancelled when somebody has asked for the end of the task: between two steps."""
+        who = self.cancelled_by()
+        if who:
+            raise cancelled(who)
+
+    def cancelled_by(self) -> str:
+        """Who asked for the end of the task, or ''; notices, too, whether somebody follows it. A
+        zone that does not answer just now is no reason to end a task; one whose record is gone is."""
+        try:
+            facts = self.record.facts()
+        except NotFound:
+            raise
+        except ZoneError as error:
+            log.warning("task %s: cannot ask whether it is cancelled: %s", self.record.task_id, error)
+            return ""
+        self.followed = FOLLOW in facts
+        return facts.get(CANCEL, "")
+
+
+_LONGEST_REASON = 2000
+"""Bytes; iRODS holds AVU values of up to 2,700."""
+
+
+def printable(text: str) -> str:
+    """``text`` on one line, without control characters, short enough for an AVU."""
+    shown = "".join(c if c.isprintable() else " " for c in text)
+    encoded = shown.encode("utf-8", "replace")
+    if len(encoded) <= _LONGEST_REASON:
+        return shown
+    return encoded[:_LONGEST_REASON].decode("utf-8", "ignore") + "..."

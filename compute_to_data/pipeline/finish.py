@@ -1,0 +1,114 @@
+"""The one final state: recorded after success, or after everything was taken back."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from compute_to_data.errors import (
+    AccessDenied,
+    Code,
+    ComputeToDataError,
+    NotFound,
+    OutOfReach,
+    ReasonCode,
+)
+from compute_to_data.model import Registration
+from compute_to_data.pipeline import workspace
+from compute_to_data.pipeline.execution import Ending, Execution, printable
+from compute_to_data.pipeline.stage_out import delete, log_files
+from compute_to_data.records.task import State
+
+log = logging.getLogger(__name__)
+
+
+COMPLETED = Ending(State.COMPLETED, ReasonCode.COMPLETED, "", 0)
+
+
+def finish(execution: Execution, ending: Ending) -> Ending:
+    """Record the final state; what was done is not to be taken back any more."""
+    execution.after_sandbox()
+    execution.record.move_to(ending.state, {**_facts(execution, ending), "ending": ""})
+    execution.undo.discard()
+    execution.notes.remove()
+    return ending
+
+
+def _facts(execution: Execution, ending: Ending) -> dict[str, str]:
+    return {**ending.facts, "exit_status": execution.exit_status, **execution.durations()}
+
+
+def fail(execution: Execution, error: Exception) -> Ending:
+    """Decide, take everything back, keep the logs, and record why.
+
+    The decision is noted before anything is taken back: whoever finds the task half undone
+    must go on undoing it, for the reason it had, and not begin again.
+    """
+    execution.after_sandbox()
+    ending = ending_of(error)
+    try:
+        log_files(execution)  # on disk before the job, the only other place they are in, may go
+    except ComputeToDataError as problem:
+        log.warning("task %s: its logs could not be written yet: %s", execution.record.task_id, problem)
+    try:
+        execution.notes.put(
+            ending=[ending.state.value, ending.reason.value, ending.text, ending.code, execution.exit_status]
+        )
+        execution.record.decide({**_facts(execution, ending), "ending": ending.state.value})  # for people
+    except ComputeToDataError:  # the record may be gone; all must be undone all the same
+        log.exception("task %s: its end could not be noted", execution.record.task_id)
+    return undo(execution, ending)
+
+
+def undo(execution: Execution, ending: Ending) -> Ending:
+    """Take everything back and record the final state that was decided.
+
+    What could not be taken back while the zone or the engine is out of reach is another attempt's
+    to take back: the task has not ended before.
+    """
+    failures = execution.undo.run()
+    for _, error in failures:
+        if isinstance(error, OutOfReach):
+            raise error
+    _keep_logs(execution)
+    workspace.discard_empty(execution.private)
+    workspace.discard_empty(os.path.dirname(execution.private))
+    text = " ".join([ending.text, *(f"Afterwards {what}: {error}" for what, error in failures)])
+    return finish(execution, Ending(ending.state, ending.reason, printable(text), ending.code))
+
+
+def decided(execution: Execution) -> Ending | None:
+    """The end that an interrupted attempt had decided on, if it had."""
+    noted = execution.notes.get("ending")
+    if noted is None:
+        return None
+    state, reason, text, code, execution.exit_status = noted
+    return Ending(State(state), ReasonCode(reason), text, code)
+
+
+def _keep_logs(execution: Execution) -> None:
+    """Register what the program wrote, also when it failed; failing to must not hide why it did."""
+    files: list[Registration] = []
+    try:
+        files = log_files(execution)
+        if files:
+            execution.record.catalog.register(execution.bench.resource.name, files)
+    except OutOfReach:
+        raise
+    except ComputeToDataError as error:
+        log.warning("task %s: its logs could not be kept: %s", execution.record.task_id, error)
+        for file in files:
+            delete(file.physical_path)
+
+
+def ending_of(error: Exception) -> Ending:
+    """The final state that an error means; one that nobody foresaw is ours."""
+    if not isinstance(error, ComputeToDataError):
+        text = f"internal error: {type(error).__name__}: {error}. The worker's log has more."
+        return Ending(State.FAILED, ReasonCode.SYSTEM_ERROR, printable(text), int(Code.SYS_INTERNAL_ERR))
+    reason = getattr(error, "reason", None)
+    if reason is None:
+        denied = isinstance(error, (AccessDenied, NotFound))
+        reason = ReasonCode.REFUSED if denied else ReasonCode.SYSTEM_ERROR
+    state = State.CANCELLED if reason is ReasonCode.CANCELLED else State.FAILED
+    return Ending(state, reason, printable(str(error)), int(error.code))

@@ -1,0 +1,101 @@
+"""What a role overrides, and the values that it answers with."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from compute_to_data.job import Exit, Logs
+from compute_to_data.model import Access, Avu
+from compute_to_data.task import Task
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a role wants run: an image by name, argument vectors in order, an environment.
+
+    ``allowed_nonzero`` are indices of commands that may exit nonzero; ``stdin`` and ``stdout``
+    name files inside the sandbox that the first command reads and the last one writes ('' for
+    none).
+    """
+
+    image: str
+    commands: tuple[tuple[str, ...], ...]
+    allowed_nonzero: frozenset[int] = frozenset()
+    stdin: str = ""
+    stdout: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    working_directory: str = ""
+
+
+@dataclass(frozen=True)
+class RequiredAccess:
+    """The access a task's owner must have on its inputs and on its output collection."""
+
+    inputs: Access = Access.READ_OBJECT
+    output_collection: Access = Access.OWN
+
+
+class Retention(Enum):
+    """What becomes of the replicas of inputs that staging made on the compute resource. Those
+    that were there before, or that another task is using, are never touched."""
+
+    KEEP = "keep"
+    TRIM = "trim"
+
+
+class Hooks(ABC):
+    """What makes one kind of computation differ from another: nouns, which return data and never talk to
+    the zone or the engine. Each may read the task and the role's settings."""
+
+    def __init__(self, name: str, settings: Mapping[str, Any]) -> None:
+        """``name`` is the value of the resource's role AVU, ``settings`` what the site
+        configured for it beside the class."""
+        self.name = name
+        self.settings = settings
+
+    @abstractmethod
+    def program(self, task: Task, inputs: tuple[str, ...], supplied: Mapping[str, str]) -> Program:
+        """What to run. Asked when the inputs are on the resource; ``inputs`` are their names
+        inside the sandbox, ``supplied`` the variables that templates may refer to.
+        InvalidRequest when the task does not say what this role needs."""
+
+    def required_access(self, task: Task) -> RequiredAccess:
+        """What the owner must be allowed. Asked first. Default: read inputs, own the output
+        collection (as the 2019 training module asked)."""
+        return RequiredAccess()
+
+    def expected_outputs(self, task: Task, inputs: tuple[str, ...]) -> tuple[str, ...]:
+        """Names below ``/outputs`` that a successful run must leave. Default: none."""
+        return ()
+
+    def annotations(self, task: Task, exit: Exit) -> tuple[Avu, ...]:
+        """AVUs for the results, beside the provenance that the template records. Default: none."""
+        return ()
+
+    def metadata_output(self, task: Task, inputs: tuple[str, ...]) -> str:
+        """The name below ``/outputs`` of a small JSON file whose members become AVUs on the
+        results (``output_metadata`` says which form it has). Asked after the program ended well; a
+        file that is missing or malformed fails the task. Default: '', none."""
+        return ""
+
+    def results_to(self, task: Task) -> str:
+        """The role of the resource that receives the results, instead of the compute resource;
+        '' leaves them where the task left them. Asked before the inputs are staged, so that a task
+        whose results nobody could receive does not run, and again last. Default: the setting
+        ``results_to``."""
+        return str(self.settings.get("results_to", ""))
+
+    def retention(self, task: Task) -> Retention:
+        """What becomes of replicas that staging made. Asked last. Default: the setting
+        ``staged_inputs``, else they stay, so that the next task on the same input finds them."""
+        return Retention(self.settings.get("staged_inputs", Retention.KEEP.value))
+
+    def explanation(self, exit: Exit, logs: Logs) -> str:
+        """Why the program failed, in its own words, for the task's reason. Default: the last
+        line it wrote to standard error."""
+        lines = [line.strip() for line in logs.stderr.decode("utf-8", "replace").splitlines()]
+        return next((line for line in reversed(lines) if line), "")

@@ -1,0 +1,273 @@
+"""The steps around the engine: start the job or adopt it, wait, hold what it left to account."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
+
+from compute_to_data.errors import (
+    ComputeToDataError,
+    EngineError,
+    EngineOutOfReach,
+    OutOfReach,
+    ReasonCode,
+    TaskFailed,
+)
+from compute_to_data.job import Exit, Image, Job
+from compute_to_data.model import name_of, zone_of
+from compute_to_data.pipeline import command_line, live_logs, output_metadata, outputs, watch_job, workspace
+from compute_to_data.pipeline.execution import Execution, printable
+from compute_to_data.pipeline.hooks import Program
+from compute_to_data.pipeline.stage_out import kept_logs, log_files
+from compute_to_data.records import secret
+from compute_to_data.records.task import State
+from compute_to_data.task import RESERVED_NAMES, STDERR_NAME
+
+log = logging.getLogger(__name__)
+
+
+def run_in_sandbox(execution: Execution) -> None:
+    """Start the job, or find the one an interrupted attempt started, and wait for its end."""
+    _run(execution)
+    execution.left_sandbox = time.monotonic()
+
+
+def _run(execution: Execution) -> None:
+    engine = execution.bench.engine
+    started = _started_before(execution)
+    execution.adopted = started is not None
+    execution.job = job = _job(execution)
+    push_removals(execution)
+    if execution.exited_before:
+        engine.remove(job.task_id)  # nothing may write while outputs are read
+        execution.exit = _recorded_exit(execution)
+        execution.exit_status = str(execution.exit.status)
+        execution.logs = kept_logs(execution)
+        return
+    if started is None:
+        execution.stop_if_cancelled()
+        _start(execution, job)
+    shown = live_logs.LiveLogs(execution)
+    watch = watch_job.Watch(execution.bench.stopping, execution.cancelled_by, execution.grace, shown.show)
+    try:
+        execution.exit = watch_job.supervise(engine, job, watch, _ran(execution, started))
+    except OutOfReach:
+        raise
+    except watch_job.Detached:
+        if job.sandbox is not None:  # it ends with its worker, which is no fault of the task
+            engine.remove(job.task_id)
+            execution.notes.put(attempt=execution.notes.get("attempt") - 1)
+        raise
+    except ComputeToDataError:
+        _collect_logs(execution, job)
+        raise
+    if execution.adopted and not execution.exit.certain:
+        engine.remove(job.task_id)
+        raise EngineOutOfReach(f"task {job.task_id}", "the engine lost sight of its job while nobody watched")
+    execution.exit_status = str(execution.exit.status)
+    execution.logs = engine.logs(job.task_id)
+    shown.show_last(execution.logs)
+
+
+def _ran(execution: Execution, started: float | None) -> float:
+    """For how many seconds the job has run, on a clock that nobody sets; by the wall's where the
+    host was started anew since. ``started``: when the engine says it was; None: just now."""
+    if started is None:
+        return 0.0
+    boot, moment = execution.notes.get("began") or ("", 0.0)
+    return max(0.0, time.monotonic() - moment if boot == _boot() else time.time() - started)
+
+
+def _boot() -> str:
+    """Names the host's present run, through which ``time.monotonic`` is one clock for all processes."""
+    with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+    return "unknown"
+
+
+def _collect_logs(execution: Execution, job: Job) -> None:
+    try:
+        execution.logs = execution.bench.engine.logs(job.task_id)
+    except EngineError as error:
+        log.warning("task %s: its logs are lost: %s", job.task_id, error)
+
+
+def _started_before(execution: Execution) -> float | None:
+    """When an interrupted attempt started the job (it may have ended since); None without one."""
+    if not execution.resumed:
+        return None
+    return execution.bench.engine.started(execution.job_id)
+
+
+def _job(execution: Execution) -> Job:
+    bench, task = execution.bench, execution.task
+    execution.program = program = _program(execution)
+    image = _image(execution, program)
+    timeout = task.process.timeout_seconds if task.process else None
+    return Job(
+        task_id=execution.job_id,
+        owner=bench.catalog.user,
+        resource=bench.scope,
+        image=image,
+        command=command_line.command(
+            program.commands, program.allowed_nonzero, stdin=program.stdin, stdout=program.stdout
+        ),
+        limits=bench.configuration.effective_limits(task.limits, timeout),
+        outputs=execution.outputs,
+        inputs=tuple(staged.mount for staged in execution.staged),
+        environment=program.environment,
+        working_directory=program.working_directory,
+        sandbox=execution.sandbox,
+    )
+
+
+def _image(execution: Execution, program: Program) -> Image:
+    """What is to run; for a job that runs already, what does, whatever its name means by now."""
+    if execution.adopted or execution.exited_before:
+        return Image(program.image, execution.notes.get("image_digest"))
+    image = execution.bench.engine.identify(program.image)
+    execution.bench.configuration.permit(image)
+    return image
+
+
+def _program(execution: Execution) -> Program:
+    first = execution.staged[0].data_object.logical_path if execution.staged else ""
+    supplied = {
+        "TASK_ID": execution.record.task_id,
+        "INPUT_FILE_BASENAME": name_of(first),
+        "IRODS_UID": str(os.getuid()),
+        "IRODS_GID": str(os.getgid()),
+    }
+    targets = tuple(staged.target for staged in execution.staged)
+    return execution.role.program(execution.task, targets, supplied)
+
+
+def _start(execution: Execution, job: Job) -> None:
+    record = execution.record
+    secrets = secret.read(execution.bench.catalog, zone_of(record.collection), execution.task.secrets)
+    attempt = (execution.notes.get("attempt") or 0) + 1
+    allowed = execution.bench.configuration.worker.attempts
+    if attempt > allowed:
+        raise EngineError(f"task {record.task_id}", f"its job was lost {allowed} times", "See the worker's log")
+    if execution.resumed or not execution.queued:
+        execution.bench.engine.remove(job.task_id)  # made, but never started; or nobody's any more
+        workspace.discard(job.outputs)
+    execution.notes.put(attempt=attempt, image_digest=job.image.digest, began=[_boot(), time.monotonic()])
+    execution.bench.engine.prepare(job.outputs)
+    image = {"image": job.image.name, "image_digest": job.image.digest}
+    record.move_to(State.RUNNING, {"attempt": str(attempt), **image})
+    execution.bench.engine.start(replace(job, secrets=secrets))  # kept nowhere else
+
+
+def push_removals(execution: Execution) -> None:
+    """Should the task fail, what its followers read, its job and then its workspace go."""
+    record = execution.record
+    execution.undo.push(
+        f"remove the outputs of task {record.task_id}", functools.partial(workspace.discard, execution.outputs)
+    )
+    execution.undo.push(
+        f"remove the job of task {record.task_id}",
+        functools.partial(execution.bench.engine.remove, execution.job_id),
+    )
+    execution.undo.push(
+        f"remove the live logs of task {record.task_id}", functools.partial(live_logs.remove, execution)
+    )
+
+
+def _recorded_exit(execution: Execution) -> Exit:
+    status, started, finished = execution.notes.get("exit")
+    return Exit(status, False, started, finished)
+
+
+def check(execution: Execution) -> None:
+    """Hold the end and the outputs against what was asked; then the job itself may go."""
+    job, exit = execution.job, execution.exit
+    _check_exit(execution, exit, job)
+    execution.files = outputs.inventory(
+        job.outputs,
+        execution.record.collection,
+        size_limit=job.limits.output_bytes,
+        file_limit=job.limits.output_files,
+        reserved=RESERVED_NAMES,
+    )
+    targets = tuple(staged.target for staged in execution.staged)
+    _check_expected(execution, targets)
+    execution.metadata = output_metadata.read(execution, execution.role.metadata_output(execution.task, targets))
+    if not execution.exited_before:
+        log_files(execution)  # on disk before the job, the only other place they are in, may go
+        execution.notes.put(exit=[exit.status, exit.started, exit.finished])
+        execution.record.move_to(State.STAGING_OUT, {"exit_status": str(exit.status)})
+    remove_job_meanwhile(execution)
+
+
+def _check_expected(execution: Execution, targets: tuple[str, ...]) -> None:
+    """What the request and the role expect is there: as a file, or as a directory that holds one."""
+    present = {file.relative for file in execution.files}
+    folders = {relative[: index + 1] for relative in present for index, c in enumerate(relative) if c == "/"}
+    expected = (*execution.task.expected_outputs, *execution.role.expected_outputs(execution.task, targets))
+    missing = [name for name in dict.fromkeys(expected) if name not in present and f"{name}/" not in folders]
+    if missing:
+        plural, what = ("s", "them") if len(missing) > 1 else ("", "it")
+        subject = f"output{plural} {', '.join(map(repr, missing))}"
+        raise TaskFailed(ReasonCode.OUTPUT_MISSING, subject, f"the task ended well without writing {what}")
+
+
+def _check_exit(execution: Execution, exit: Exit, job: Job) -> None:
+    if exit.out_of_memory:
+        raise TaskFailed(
+            ReasonCode.OUT_OF_MEMORY,
+            "memory",
+            f"the task needed more than its {job.limits.memory_bytes} bytes and was ended",
+            "Ask for more in limits.memory_bytes",
+        )
+    longest = job.limits.walltime_seconds + execution.grace + 1
+    ran = min(exit.finished - exit.started, _ran(execution, exit.started))  # the first by a clock that may be set
+    if execution.adopted and ran > longest:
+        raise TaskFailed(  # it ended by itself, too late, while no worker watched
+            ReasonCode.WALLTIME_EXCEEDED,
+            "walltime",
+            f"the task ran longer than its {job.limits.walltime_seconds:g} seconds",
+            "Ask for more in limits.walltime_seconds",
+        )
+    if exit.status != 0:
+        said = execution.role.explanation(exit, execution.logs)
+        cause = f"exited with status {exit.status}{_signal(exit.status)}" + (f": {printable(said)}" if said else "")
+        raise TaskFailed(ReasonCode.NONZERO_EXIT, "program", cause, f"{STDERR_NAME} holds what it wrote")
+
+
+def _signal(status: int) -> str:
+    """What a shell's status says of the signal that ended a program."""
+    try:
+        return f" (as {signal.Signals(status - 128).name} ends a program)"
+    except ValueError:
+        return ""
+
+
+def remove_job_meanwhile(execution: Execution) -> None:
+    """Removing a job takes an engine longer than registering: let both go on at once."""
+    job_id = execution.job_id
+    problem: list[EngineError] = []
+
+    def remove() -> None:
+        try:
+            execution.bench.engine.remove(job_id)
+        except EngineError as error:  # swept by the next worker; the task itself is fine
+            problem.append(error)
+
+    thread = threading.Thread(target=remove, name=f"remove-{job_id}")
+    thread.start()
+
+    def joined() -> None:
+        thread.join()
+        for error in problem:
+            if isinstance(error, OutOfReach):
+                raise error
+            log.warning("task %s: its job is still in the engine: %s", job_id, error)
+
+    execution.after_sandbox = joined

@@ -1,0 +1,209 @@
+"""The steps that make results known: registered all or nothing, then annotated."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Iterator
+
+from compute_to_data.errors import (
+    Code,
+    EngineError,
+    NotFound,
+)
+from compute_to_data.job import Logs
+from compute_to_data.model import (
+    Collection,
+    DataObject,
+    Entity,
+    EntityKind,
+    Registration,
+)
+from compute_to_data.pipeline import live_logs, outputs, workspace
+from compute_to_data.pipeline.execution import Execution
+from compute_to_data.ports import Catalog
+from compute_to_data.provenance import crate, outcome
+from compute_to_data.task import CRATE_NAME, STDERR_NAME, STDOUT_NAME
+
+
+def register(execution: Execution) -> tuple[Registration, ...]:
+    """Make outputs, logs and crate known to the catalog: all or nothing, in the owner's session.
+    Returns what is registered now."""
+    job, record = execution.job, execution.record
+    live_logs.remove(execution)
+    own = [*log_files(execution), _crate_file(execution)]
+    files = [
+        Registration(f"{record.collection}/{file.relative}", f"{job.outputs}/{file.relative}", file.size, file.checksum)
+        for file in execution.files
+    ]
+    logical_paths = [one.logical_path for one in (*files, *own)]
+    catalog = record.catalog
+    if execution.exited_before:
+        catalog.unregister(logical_paths)  # whatever an interrupted registration got done
+    _make_collections(execution)
+    execution.undo.push(f"unregister the outputs of {record.collection}", lambda: catalog.unregister(logical_paths))
+    catalog.register(execution.bench.resource.name, [*files, *own])
+    outputs.still_there(job.outputs, execution.files)
+    return (*files, *own)
+
+
+def _make_collections(execution: Execution) -> None:
+    """One collection for each directory that holds a file; directories without files are not kept."""
+    record = execution.record
+    folders = {file.relative.rpartition("/")[0] for file in execution.files} - {""}
+    tops = {folder.split("/", 1)[0] for folder in folders}
+    for top in sorted(tops):
+        execution.undo.push(
+            f"remove {record.collection}/{top}",
+            functools.partial(_remove_collection, execution, f"{record.collection}/{top}"),
+        )
+    for folder in sorted(folders):
+        record.catalog.create_collection(f"{record.collection}/{folder}", parents=True)
+
+
+def push_forgetting(execution: Execution) -> None:
+    """Should the task fail, whatever an interrupted attempt registered is forgotten again."""
+    crate = os.path.join(execution.private, CRATE_NAME)
+    execution.undo.push(f"delete {crate}", functools.partial(delete, crate))
+    execution.undo.push(f"unregister what is in {execution.record.collection}", functools.partial(_forget, execution))
+
+
+def _forget(execution: Execution) -> None:
+    catalog, record = execution.record.catalog, execution.record
+    for child in catalog.children(record.collection):
+        if isinstance(child, Collection):
+            _forget_below(catalog, child.logical_path)
+        elif child.logical_path != record.request_path:
+            catalog.unregister([child.logical_path])
+
+
+def _forget_below(catalog: Catalog, collection: str) -> None:
+    children = catalog.children(collection)
+    catalog.unregister([child.logical_path for child in children if isinstance(child, DataObject)])
+    for child in children:
+        if isinstance(child, Collection):
+            _forget_below(catalog, child.logical_path)
+    catalog.remove(collection)
+
+
+def clear_lost(execution: Execution) -> None:
+    """What an attempt registered whose notes are lost goes, file and all, in the owner's session: it
+    lies in the task's directory of the vault, where its logical path alone would not put it."""
+    resource, collection = execution.bench.resource, execution.record.collection
+    directory = workspace.task_directory(resource, collection)
+    for one in _objects_below(execution.record.catalog, collection):
+        places = [replica.physical_path for replica in one.replicas if replica.leaf == resource.name]
+        usual = workspace.task_directory(resource, one.logical_path)
+        if any(place.startswith(f"{directory}/") and place != usual for place in places):
+            execution.record.catalog.remove(one.logical_path)
+    for folder, _, _ in os.walk(directory, topdown=False):
+        workspace.discard_empty(folder)
+
+
+def _objects_below(catalog: Catalog, collection: str) -> Iterator[DataObject]:
+    for child in catalog.children(collection):
+        if isinstance(child, Collection):
+            yield from _objects_below(catalog, child.logical_path)
+        else:
+            yield child
+
+
+def _remove_collection(execution: Execution, collection: str) -> None:
+    try:
+        execution.record.catalog.remove(collection, recursive=True)
+    except NotFound:
+        return
+
+
+def log_files(execution: Execution) -> list[Registration]:
+    """The program's streams as files; empty ones are not kept. An interrupted attempt may have
+    written them when the job is gone already. They stay whatever becomes of the task."""
+    folder = execution.private
+    files = []
+    for name, logged in ((STDOUT_NAME, execution.logs.stdout), (STDERR_NAME, execution.logs.stderr)):
+        content = logged or _content(os.path.join(folder, name))
+        if content:
+            files.append(_write_beside(execution, name, content))
+    return files
+
+
+def kept_logs(execution: Execution) -> Logs:
+    """The streams as an interrupted attempt wrote them to the disk, before the job could go."""
+    folder = execution.private
+    return Logs(_content(os.path.join(folder, STDOUT_NAME)), _content(os.path.join(folder, STDERR_NAME)))
+
+
+def _content(physical_path: str) -> bytes:
+    try:
+        with open(physical_path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return b""
+
+
+def _crate_file(execution: Execution) -> Registration:
+    file = _write_beside(execution, CRATE_NAME, crate.crate(_outcome(execution)))
+    execution.undo.push(f"delete {file.physical_path}", functools.partial(delete, file.physical_path))
+    return file
+
+
+def _write_beside(execution: Execution, name: str, content: bytes) -> Registration:
+    """Write a file of our own beside the outputs directory, which no job has ever seen."""
+    folder = execution.private
+    physical_path = os.path.join(folder, name)
+    try:
+        os.makedirs(folder, mode=0o755, exist_ok=True)
+        with open(physical_path, "wb") as file:
+            file.write(content)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            delete(physical_path)  # half of it
+        vault = f"the vault of resource {execution.bench.resource.name}"
+        cause = f"{name} cannot be written there ({error.strerror})"
+        raise EngineError(vault, cause, "An administrator makes room", code=Code.UNIX_FILE_OPEN_ERR) from error
+    return Registration(
+        f"{execution.record.collection}/{name}", physical_path, len(content), outputs.checksum_of(content)
+    )
+
+
+def delete(physical_path: str) -> None:
+    """Delete a file of our own; nothing happens when it is not there."""
+    try:
+        os.unlink(physical_path)
+    except FileNotFoundError:
+        return
+
+
+def _outcome(execution: Execution) -> outcome.Outcome:
+    job, exit, record = execution.job, execution.exit, execution.record
+    return outcome.Outcome(
+        task_id=record.task_id,
+        task=execution.task,
+        owner=job.owner,
+        role=execution.role.name,
+        resource=execution.bench.resource.name,
+        engine=execution.bench.engine.name,
+        image=job.image,
+        commands=execution.program.commands,
+        inputs=execution.staged,
+        outputs=execution.files,
+        exit=exit,
+        stage_in_seconds=execution.stage_in_seconds,
+        extra=(*execution.role.annotations(execution.task, exit), *execution.metadata),
+    )
+
+
+def annotate(execution: Execution) -> None:
+    """Put provenance and the task's own metadata on its collection and on every output."""
+    record = execution.record
+    facts = outcome.avus(execution.bench.configuration.attributes, _outcome(execution))
+    collection = Entity(EntityKind.COLLECTION, record.collection)
+    present = set(record.catalog.avus(collection))
+    new = [avu for avu in facts if avu not in present]
+    execution.undo.push(
+        f"remove the AVUs of {record.collection}", lambda: record.catalog.annotate(collection, remove=new)
+    )
+    record.catalog.annotate(collection, add=new)
+    each = outcome.output_avus(execution.bench.configuration.attributes, facts, len(execution.staged))
+    record.catalog.annotate_all([f"{record.collection}/{file.relative}" for file in execution.files], each)

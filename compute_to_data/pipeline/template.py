@@ -1,0 +1,82 @@
+"""The Template Method: what every task goes through, whatever runs and wherever it was asked for.
+
+``Role.run`` is the template. Its steps are verbs and live beside it, one module each: ``stage_in``,
+``run_job``, ``stage_out``, ``retain`` and ``finish``. A role overrides the nouns in ``hooks``.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from compute_to_data.errors import Code, ComputeToDataError, OutOfReach
+from compute_to_data.pipeline import finish, retain, run_job, stage_in, stage_out, workload_dataset
+from compute_to_data.pipeline.execution import Bench, Ending, Execution
+from compute_to_data.pipeline.hooks import Hooks
+from compute_to_data.pipeline.watch_job import Detached
+from compute_to_data.records.task import TaskRecord
+from compute_to_data.task import Task
+
+log = logging.getLogger(__name__)
+
+
+class Role(Hooks):
+    """A kind of computation. One instance serves one task."""
+
+    def run(self, bench: Bench, record: TaskRecord, task: Task) -> Ending:
+        """Take a task from wherever it is to its one final state.
+
+        Raises only what must not end the task: Detached (the worker is to stop), OutOfReach (the
+        zone or the engine does not answer just now), and errors of recording the end itself.
+        After any of these another attempt finds everything in place.
+        """
+        execution = Execution(self, bench, record, task)
+        try:
+            if execution.resumed:
+                self._expect_leftovers(execution)
+                decided = finish.decided(execution)
+                if decided is not None:
+                    return finish.undo(execution, decided)
+            elif not execution.queued:
+                stage_out.clear_lost(execution)
+            if execution.exited_before and retain.has_moved(execution):
+                retain.complete(execution)
+            else:
+                self._take_steps(execution)
+        except (Detached, OutOfReach):
+            raise
+        except ComputeToDataError as error:
+            if error.code is Code.CAT_INVALID_USER:  # the owner: nobody is left to take anything back for
+                raise
+            return finish.fail(execution, error)
+        except Exception as error:  # whatever went wrong, the task must end and be undone
+            log.exception("task %s: unforeseen", record.task_id)
+            return finish.fail(execution, error)
+        return finish.finish(execution, finish.COMPLETED)
+
+    def _expect_leftovers(self, execution: Execution) -> None:
+        """Whatever an interrupted attempt may have done is to be taken back if this one fails."""
+        stage_in.push_unclaims(execution)
+        for logical_path in stage_in.staged_here(execution):
+            stage_in.push_trim(execution, logical_path)
+        run_job.push_removals(execution)
+        stage_out.push_forgetting(execution)
+        retain.expect_leftovers(execution)
+
+    def _take_steps(self, execution: Execution) -> None:
+        if execution.queued:  # later, there may be something to take back, or a job's words to keep
+            execution.stop_if_cancelled()
+        inputs = stage_in.authorise(execution)
+        stage_in.choose_resource(execution)
+        retain.receiving_root(execution)  # before anything runs: results that nobody could receive
+        with execution.bench.in_use.using([one.logical_path for one in inputs]):
+            stage_in.stage_in(execution, inputs)
+            if not execution.exited_before:
+                execution.sandbox = workload_dataset.sandbox(execution)
+            run_job.run_in_sandbox(execution)
+            execution.stop_if_cancelled()  # a worker killed just then may have ended the job for that
+            run_job.check(execution)
+            retain.begin_again(execution)
+            results = stage_out.register(execution)
+            stage_out.annotate(execution)
+        execution.stop_if_cancelled()
+        retain.retain(execution, results)

@@ -1,0 +1,98 @@
+"""The step that gives a workload's task its sandbox, with the workload's dataset in it.
+
+The dataset is a directory of hard links to the replicas on the compute resource, made once for all
+the workload's tasks: nothing is copied, and thousands of files are one mount.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import time
+
+from compute_to_data.errors import Cancelled, EngineError
+from compute_to_data.inputs import references
+from compute_to_data.job import Sandbox
+from compute_to_data.model import Access, DataObject, Replica, name_of
+from compute_to_data.pipeline import journal, replicas, stage_in
+from compute_to_data.pipeline.execution import Execution
+from compute_to_data.records.task import require
+from compute_to_data.records.workload import Workload, WorkloadRecord
+
+_DATASET, _SANDBOXES = "dataset", "sandboxes"
+
+
+def sandbox(execution: Execution) -> Sandbox | None:
+    """The sandboxes in which the task may run; None for one that belongs to no workload.
+
+    Refused when the workload is not the task's owner's, or not as the task says. Cancelled when it
+    was stopped: that is a wish to end its tasks, also those that it does not yet stand on.
+    """
+    collection = execution.task.workload
+    if not collection:
+        return None
+    began = time.monotonic()
+    bench = execution.bench
+    record = WorkloadRecord(bench.catalog, bench.configuration.attributes, collection, bench.resource.name)
+    workload = record.of_its_task(execution.task, execution.record.collection)
+    if not record.is_started():
+        raise Cancelled("task", f"its workload {name_of(collection)} was stopped")
+    if workload.dataset:
+        require(bench.catalog, workload.dataset, Access.READ_OBJECT, "to use it as a dataset")
+    made = bench.catalog.stat(collection).created
+    identity = hashlib.sha256(json.dumps([made, workload.document()], sort_keys=True).encode()).hexdigest()
+    place = bench.places.of(collection, identity, lambda directory: _fill(execution, workload, directory))
+    execution.stage_in_seconds += time.monotonic() - began
+    return Sandbox(
+        workload=journal.job_id_of(bench.scope, collection),
+        instances=workload.instances,
+        directory=os.path.join(place, _SANDBOXES),
+        inputs=os.path.join(place, _DATASET) if workload.dataset else "",
+    )
+
+
+def _fill(execution: Execution, workload: Workload, directory: str) -> None:
+    if not workload.dataset:
+        return
+    top = os.path.join(directory, _DATASET)
+    os.mkdir(top, 0o755)
+    bench = execution.bench
+    found = tuple(references.tree(bench.catalog, workload.dataset))
+    with bench.in_use.using([data_object.logical_path for data_object in found]):
+        for data_object in found:
+            relative = data_object.logical_path[len(workload.dataset) + 1 :]
+            os.makedirs(os.path.dirname(os.path.join(top, relative)), mode=0o755, exist_ok=True)
+            _link(_staged(execution, data_object), os.path.join(top, relative))
+
+
+def _staged(execution: Execution, data_object: DataObject) -> references.Staged:
+    """A good replica on the resource, made where there is none; it stays for the tasks to come."""
+    replica = data_object.good_replica_on(execution.bench.resource.name)
+    if replica is None:
+        with execution.bench.in_use.alone(data_object.logical_path):
+            replica = _made(execution, data_object.logical_path)
+    staged = references.Staged(data_object, replica, name_of(data_object.logical_path), replica.checksum)
+    replicas.check_physical(staged)
+    return staged
+
+
+def _made(execution: Execution, logical_path: str) -> Replica:
+    bench = execution.bench
+    replica = replicas.usable_replica(references.anew(bench.catalog, logical_path), bench.resource)
+    if replica is None:
+        replica = bench.storage.replicate(logical_path, stage_in.root_of(bench.resource, execution))
+        bench.storage.verify(logical_path, replica.number)
+    return replica
+
+
+def _link(staged: references.Staged, link: str) -> None:
+    try:
+        os.link(staged.replica.physical_path, link, follow_symlinks=False)
+    except OSError as error:
+        cause = f"its replica on {staged.replica.leaf} cannot be shown to the workload ({error.strerror})"
+        remedy = ""
+        if error.errno == errno.EXDEV:
+            remedy = "Replicate it into the resource's vault: it lies on another file system"
+        raise EngineError(staged.data_object.logical_path, cause, remedy) from error

@@ -1,0 +1,1 @@
+"""What ran, on what, and what came of it: as AVUs and as an RO-Crate."""

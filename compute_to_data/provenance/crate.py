@@ -1,0 +1,212 @@
+"""``ro-crate-metadata.json``: a finished task, said in words that other programs understand.
+
+It keeps the profile Process Run Crate 0.5 (https://w3id.org/ro/wfrun/process/0.5) on RO-Crate
+1.1: one ``CreateAction`` whose instrument is the image's program, whose objects are the inputs
+and whose results are the outputs. What the profile recommends and this product does not know (the
+web page of whatever an image holds) is left out, not made up.
+"""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+import platform
+from collections.abc import Iterable, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from compute_to_data import __version__
+from compute_to_data.inputs.references import Staged
+from compute_to_data.job import Image, OutputFile
+from compute_to_data.model import User, name_of
+from compute_to_data.provenance.outcome import Outcome, parameters, written
+from compute_to_data.records.task import timestamp
+
+PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
+_RO_CRATE = "https://w3id.org/ro/crate/1.1"
+_TERMS = "https://w3id.org/ro/terms/workflow-run#"
+_CONTEXT = [
+    f"{_RO_CRATE}/context",
+    {name: _TERMS + name for name in ("containerImage", "ContainerImage", "environment", "registry", "sha256", "tag")},
+]
+_RUN, _RUNNER, _LICENSE = "#run", "#compute-to-data", "#license"
+
+Entity = dict[str, Any]
+
+
+def crate(outcome: Outcome) -> bytes:
+    """The file's content, for the task's collection."""
+    inputs = [_input(staged) for staged in outcome.inputs]
+    results = [_output(file) for file in outcome.outputs]
+    settings = [_setting(name, value) for name, value in parameters(outcome.task).items()]
+    graph = [
+        _descriptor(),
+        _root(outcome, [*results, *inputs]),
+        _run(outcome, inputs, results, settings),
+        *_program(outcome.image, outcome.engine),
+        _runner(),
+        _agent(outcome.owner),
+        _publisher(outcome.owner),
+        {"@id": _LICENSE, "@type": "CreativeWork", "name": "Not stated", "description": "Ask the author"},
+        {"@id": PROFILE, "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"},
+        *settings,
+        *inputs,
+        *results,
+    ]
+    return json.dumps({"@context": _CONTEXT, "@graph": graph}, indent=1, ensure_ascii=False).encode()
+
+
+def output_names(content: bytes) -> tuple[str, ...] | None:
+    """The outputs that such a file names, relative to the task's collection. None for a file
+    that :func:`crate` did not write."""
+    try:
+        entities = {entity["@id"]: entity for entity in json.loads(content)["@graph"]}
+        results = entities[_RUN].get("result", [])
+        return tuple(str(entities[one["@id"]]["name"]) for one in (results if isinstance(results, list) else [results]))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _reference(entities: Iterable[Entity]) -> Any:
+    """References to entities; to a single one, RO-Crate has it, without a list around it."""
+    found = [{"@id": entity["@id"]} for entity in entities]
+    return found[0] if len(found) == 1 else found
+
+
+def _time(seconds: float) -> str:
+    """As the profile has it: an offset, where the rest of the house writes ``Z``."""
+    return f"{timestamp(seconds)[:-1]}+00:00"
+
+
+def _name(outcome: Outcome) -> str:
+    return outcome.task.name or f"Task {outcome.task_id}"
+
+
+def _descriptor() -> Entity:
+    return {
+        "@id": "ro-crate-metadata.json",
+        "@type": "CreativeWork",
+        "about": {"@id": "./"},
+        "conformsTo": {"@id": _RO_CRATE},
+        "creator": {"@id": _RUNNER},
+    }
+
+
+def _root(outcome: Outcome, parts: Sequence[Entity]) -> Entity:
+    root = {
+        "@id": "./",
+        "@type": "Dataset",
+        "name": _name(outcome),
+        "description": f"Results of a {outcome.role} task that ran on {outcome.resource}",
+        "datePublished": _time(outcome.exit.finished),
+        "author": _reference([_agent(outcome.owner)]),
+        "publisher": _reference([_publisher(outcome.owner)]),
+        "license": {"@id": _LICENSE},
+        "conformsTo": {"@id": PROFILE},
+        "hasPart": _reference(parts),
+        "mentions": {"@id": _RUN},
+    }
+    return {name: value for name, value in root.items() if value}
+
+
+def _run(outcome: Outcome, inputs: Sequence[Entity], results: Sequence[Entity], settings: Sequence[Entity]) -> Entity:
+    by_environment = outcome.task.notebook is None
+    program, *container = _program(outcome.image, outcome.engine)
+    run = {
+        "@id": _RUN,
+        "@type": "CreateAction",
+        "name": _name(outcome),
+        "description": "\n".join(written(command) for command in outcome.commands),
+        "instrument": _reference([program]),
+        "containerImage": _reference(container),
+        "agent": _reference([_agent(outcome.owner)]),
+        "object": _reference([*inputs, *([] if by_environment else settings)]),
+        "result": _reference(results),
+        "environment": _reference(settings if by_environment else []),
+        "startTime": _time(outcome.exit.started),
+        "endTime": _time(outcome.exit.finished),
+        "actionStatus": "http://schema.org/CompletedActionStatus",
+    }
+    return {name: value for name, value in run.items() if value}
+
+
+def _program(image: Image, engine: str) -> list[Entity]:
+    """What ran: the program an image holds and, where the image is a container's, the image."""
+    program = {
+        "@id": f"#program-{image.digest}",
+        "@type": "SoftwareApplication",
+        "name": image.name,
+        "version": image.digest,
+    }
+    if engine != "docker":
+        return [program]
+    name, tag, registry = _parts(image.name)
+    container = {
+        "@id": f"#image-{image.digest}",
+        "@type": "ContainerImage",
+        "additionalType": {"@id": f"{_TERMS}DockerImage"},
+        "registry": registry,
+        "name": name,
+        "tag": tag,
+        "sha256": image.digest.rpartition(":")[2],
+    }
+    return [program, {key: value for key, value in container.items() if value}]
+
+
+def _parts(image_name: str) -> tuple[str, str, str]:
+    """Name, tag and registry, read as Docker reads an image's name."""
+    first, slash, rest = image_name.partition("/")
+    has_registry = bool(slash) and ("." in first or ":" in first or first == "localhost")
+    registry, path = (first, rest) if has_registry else ("docker.io", image_name)
+    path = path.partition("@")[0]
+    name, _, tag = path.partition(":")
+    return name, tag, registry
+
+
+def _runner() -> Entity:
+    return {
+        "@id": _RUNNER,
+        "@type": "SoftwareApplication",
+        "name": "compute-to-data",
+        "version": __version__,
+        "runtimePlatform": f"Python {platform.python_version()}",
+    }
+
+
+def _agent(owner: User) -> Entity:
+    return {
+        "@id": f"#user-{quote(str(owner), safe='')}",
+        "@type": "Person",
+        "name": str(owner),
+        "affiliation": _reference([_publisher(owner)]),
+    }
+
+
+def _publisher(owner: User) -> Entity:
+    return {"@id": f"#zone-{quote(owner.zone, safe='')}", "@type": "Organization", "name": f"iRODS zone {owner.zone}"}
+
+
+def _setting(name: str, value: Any) -> Entity:
+    written_value = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return {"@id": f"#parameter-{quote(name, safe='')}", "@type": "PropertyValue", "name": name, "value": written_value}
+
+
+def _input(staged: Staged) -> Entity:
+    """An input stays where it is, so it is known by its logical path."""
+    path = staged.data_object.logical_path
+    return _file(f"irods://{quote(path)}", path, staged.replica.size, staged.checksum or "unknown")
+
+
+def _output(file: OutputFile) -> Entity:
+    return _file(quote(file.relative), file.relative, file.size, file.checksum)
+
+
+def _file(identifier: str, path: str, size: int, checksum: str) -> Entity:
+    return {
+        "@id": identifier,
+        "@type": "File",
+        "name": path,
+        "contentSize": str(size),
+        "encodingFormat": mimetypes.guess_type(name_of(path), strict=False)[0] or "application/octet-stream",
+        "identifier": checksum,
+    }

@@ -1,0 +1,141 @@
+"""What a finished task says about itself: the AVUs on its collection and on its outputs.
+
+``crate.py`` says the same in a file that other programs than iRODS understand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from compute_to_data import __version__
+from compute_to_data.configuration import Attributes
+from compute_to_data.documents import request
+from compute_to_data.inputs.references import Staged
+from compute_to_data.job import Exit, Image, OutputFile
+from compute_to_data.model import Avu, User
+from compute_to_data.records.task import timestamp
+from compute_to_data.task import Task
+
+_LONGEST_VALUE = 2000
+"""iRODS holds AVU values of up to 2,700 bytes; what is longer stands in ``task.json``."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What happened, in one value: enough to describe the task without asking anyone."""
+
+    task_id: str
+    task: Task
+    owner: User
+    role: str
+    resource: str
+    engine: str
+    image: Image
+    commands: tuple[tuple[str, ...], ...]
+    inputs: tuple[Staged, ...]
+    outputs: tuple[OutputFile, ...]
+    exit: Exit
+    stage_in_seconds: float
+    extra: tuple[Avu, ...] = field(default=())
+
+
+_MOST_INPUTS_ON_OUTPUTS = 32
+"""With more inputs than these, only the task's collection names them: otherwise a task of a
+thousand inputs and a thousand outputs would put a million AVUs into the catalog."""
+
+
+def output_avus(attributes: Attributes, facts: tuple[Avu, ...], inputs: int) -> tuple[Avu, ...]:
+    """Those of the collection's facts (:func:`avus`) that stand on each output of a task of so
+    many inputs."""
+    kept_back = {attributes.named("fingerprint"), attributes.named("outputs_digest")}
+    if inputs > _MOST_INPUTS_ON_OUTPUTS:
+        kept_back.add(attributes.named("input"))
+    return tuple(avu for avu in facts if avu.attribute not in kept_back)
+
+
+_CHANGES_NO_RESULT = frozenset({"name", "role", "resource", "inputs", "output_collection", "limits", "metadata"})
+"""What of a request does not count, or counts as what it came to."""
+
+
+def fingerprint(task: Task, role: str, inputs: Iterable[tuple[str, str]]) -> str:
+    """What must be the same for two tasks of one image to compute the same: a SHA-256 in hex over
+    role, where each input is seen and its checksum, and all of the request but its name, places, limits and
+    metadata.
+
+    '' when a checksum is unknown, and for a task of a workload, which sees more than its inputs.
+    What the image's name stood for, its digest, is a fact of its own: it is known only where the
+    task ran.
+    """
+    known = [list(one) for one in inputs]
+    if task.workload or not all(checksum for _, checksum in known):
+        return ""
+    asked = {name: value for name, value in request.document(task).items() if name not in _CHANGES_NO_RESULT}
+    asked.get("process", {}).pop("timeout", None)
+    return _digest({"version": 1, "role": role, "inputs": known, "asked": asked})
+
+
+def outputs_digest(outputs: Iterable[tuple[str, str]]) -> str:
+    """A SHA-256 in hex over the names and checksums of all outputs, in whatever order."""
+    return _digest(sorted(map(list, outputs)))
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def avus(attributes: Attributes, outcome: Outcome) -> tuple[Avu, ...]:
+    """The AVUs that stand on the task's collection."""
+
+    def fact(name: str, value: object, units: str = "") -> Avu:
+        return Avu(attributes.named(name), str(value), units)
+
+    facts = [
+        fact("task_id", outcome.task_id),
+        fact("owner", outcome.owner),
+        fact("role", outcome.role),
+        fact("resource", outcome.resource),
+        fact("engine", outcome.engine),
+        fact("image", outcome.image.name),
+        fact("image_digest", outcome.image.digest),
+        fact("exit_status", outcome.exit.status),
+        fact("started_at", timestamp(outcome.exit.started)),
+        fact("processing_seconds", f"{max(0.0, outcome.exit.finished - outcome.exit.started):.3f}", "s"),
+        fact("stage_in_seconds", f"{outcome.stage_in_seconds:.3f}", "s"),
+        fact("version", __version__),
+    ]
+    facts += [fact("command", _shortened(written(one)), str(index)) for index, one in enumerate(outcome.commands)]
+    if outcome.task.name:
+        facts.append(fact("name", outcome.task.name))
+    identity = fingerprint(outcome.task, outcome.role, ((one.target, one.checksum) for one in outcome.inputs))
+    if identity:
+        facts.append(fact("fingerprint", identity))
+    facts.append(fact("outputs_digest", outputs_digest((one.relative, one.checksum) for one in outcome.outputs)))
+    facts += [fact("input", staged.data_object.logical_path, staged.checksum or "unknown") for staged in outcome.inputs]
+    for name, value in parameters(outcome.task).items():
+        facts.append(fact(f"parameter::{name}", _shortened(json.dumps(value, ensure_ascii=False))))
+    unique = dict.fromkeys((*facts, *outcome.task.metadata, *outcome.extra))
+    return tuple(unique)
+
+
+def parameters(task: Task) -> dict[str, Any]:
+    """What a task's user set: its notebook's parameters, or its process's environment."""
+    if task.notebook is not None:
+        return dict(task.notebook.parameters)
+    return dict(task.process.environment) if task.process is not None else {}
+
+
+def written(command: tuple[str, ...]) -> str:
+    """An argument vector as somebody could type it."""
+    return shlex.join(command)
+
+
+def _shortened(text: str) -> str:
+    encoded = text.encode()
+    if len(encoded) <= _LONGEST_VALUE:
+        return text
+    return encoded[:_LONGEST_VALUE].decode(errors="ignore") + "..."

@@ -1,0 +1,1 @@
+"""What stands in the catalog: the records of tasks and workloads, secrets, and how a step is undone."""

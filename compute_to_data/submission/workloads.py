@@ -1,0 +1,234 @@
+"""Workloads and their tasks, as a person asks for them: everything happens in their own session.
+
+A workload is recorded by :func:`start`; its tasks are ordinary tasks, submitted by
+:func:`create_task` and followed, cancelled and fetched like any other. Nothing runs for a workload
+until it has a task.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from compute_to_data.configuration import Attributes, Configuration
+from compute_to_data.documents import request
+from compute_to_data.documents.interpolation import escaped
+from compute_to_data.documents.schema import problems, summary
+from compute_to_data.errors import Code, InvalidRequest, NotFound, ZoneError
+from compute_to_data.inputs import references
+from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind, name_of
+from compute_to_data.ports import Catalog, ClientCatalog
+from compute_to_data.records.task import CANCEL, State, furthest, new_task_id, require
+from compute_to_data.records.workload import DATASET, INSTANCES, STATE, Workload, WorkloadRecord, WorkloadState
+from compute_to_data.submission import selection, submit
+from compute_to_data.submission.submit import Submitted
+from compute_to_data.task import Task
+
+WORKLOADS = "workloads"
+"""The collection of a project that holds its workloads."""
+STDIN = "stdin"
+"""The collection of a workload that holds what its tasks read as standard input."""
+DEFAULT_ROLE = "CONTAINER"
+
+
+@dataclass(frozen=True)
+class Started:
+    """A recorded workload: its id, its collection, where its tasks will run and why there."""
+
+    workload_id: str
+    collection: str
+    resource: str
+    choice: str
+
+
+@dataclass(frozen=True)
+class Description:
+    """A workload as the catalog has it. ``tasks``: how many of its tasks are in which state."""
+
+    workload_id: str
+    collection: str
+    state: str
+    created: float
+    workload: Workload
+    tasks: Mapping[str, int] = field(default_factory=dict)
+
+
+def start(
+    catalog: Catalog,
+    configuration: Configuration,
+    project: str,
+    *,
+    image: str,
+    instances: int = 1,
+    dataset: str = "",
+    environment: Mapping[str, str] | None = None,
+    limits: Mapping[str, Any] | None = None,
+    role: str = "",
+    resource: str = "",
+    name: str = "",
+) -> Started:
+    """Record a workload below ``project``, a collection of the user's own.
+
+    ``dataset``: a collection that the tasks see, read-only, as ``/input``. ``limits``: as in a
+    task's request; of each task. Without ``role`` and ``resource`` a resource of the role
+    CONTAINER is chosen, at best the one that holds the dataset. Refused (InvalidRequest) or the
+    zone's own error; then nothing was recorded.
+    """
+    asked = Workload(image, instances, role or DEFAULT_ROLE, resource or "any", dataset, environment or {}, name=name)
+    document = {**asked.document(), **({"limits": dict(limits)} if limits else {})}
+    found = problems(document, "workload")
+    if found:
+        raise InvalidRequest(*summary(found))
+    if configuration.allows(image) is None:
+        raise submit.image_refused(image)
+    wanted = request.limits(limits or {})
+    configuration.effective_limits(wanted, None)
+    inputs = tuple(references.tree(catalog, dataset)) if dataset else ()
+    require(catalog, project, Access.OWN, "to keep a workload and its results there")
+    where = Task(name, role or ("" if resource else DEFAULT_ROLE), resource, (), project)
+    choice = selection.choose(catalog, configuration, where, inputs)
+    workload = replace(asked, role=choice.role, resource=choice.resource.name, limits=wanted)
+    workload_id = f"w-{secrets.token_hex(6)}"
+    collection = f"{project}/{WORKLOADS}/{workload_id}"
+    record = WorkloadRecord(catalog, configuration.attributes, collection, workload.resource)
+    facts = {INSTANCES: str(instances), DATASET: dataset, "name": name}
+    catalog.create_collection(f"{project}/{WORKLOADS}", parents=True)
+    submit.record_sealed(record, workload.document(), lambda: record.declare(WorkloadState.STARTED, facts))
+    return Started(workload_id, collection, workload.resource, choice.reason)
+
+
+def _known(catalog: Catalog, attributes: Attributes, collection: str) -> tuple[WorkloadRecord, Workload]:
+    """A workload's record and what it says. NotFound when none is there that the user can see."""
+    record = WorkloadRecord(catalog, attributes, collection, "")
+    try:
+        workload = record.read()
+    except NotFound as error:
+        cause, remedy = "there is no such workload, or you may not read it", "See which there are: c2d workload list"
+        raise NotFound(f"workload {name_of(collection)}", cause, remedy, code=error.code) from None
+    record.resource = workload.resource
+    return record, workload
+
+
+def create_task(
+    catalog: Catalog,
+    configuration: Configuration,
+    collection: str,
+    command: Sequence[str],
+    *,
+    stdin: str = "",
+    name: str = "",
+    walltime_seconds: float | None = None,
+    environment: Mapping[str, str] | None = None,
+    secrets: Sequence[str] = (),
+    task_id: str = "",
+) -> Submitted:
+    """Queue a task of a workload.
+
+    ``command``: its argument vector; no shell reads it. ``stdin``: a data object that it reads as
+    standard input (:func:`put_stdin` makes one). ``environment``: variables beside the workload's.
+    ``secrets``: as in a request; such a task has a container of its own.
+    Errors as of :func:`~compute_to_data.submission.submit.submit`.
+    """
+    if not command:
+        raise InvalidRequest("task", "names no program", "Write one after --: c2d task create W -- PROGRAM ARGUMENTS")
+    _, workload = _known(catalog, configuration.attributes, collection)
+    process = _process(workload, command, stdin, environment or {})
+    if walltime_seconds is not None:
+        process["timeout"] = walltime_seconds
+    document = {
+        "workload": collection,
+        "output_collection": collection,
+        "role": workload.role,
+        "resource": workload.resource,
+        "inputs": [stdin] if stdin else [],
+        "process": process,
+        "limits": request.limits_document(workload.limits),
+        **({"name": name} if name else {}),
+        **({"secrets": list(secrets)} if secrets else {}),
+    }
+    return submit.submit(catalog, configuration, document, task_id=task_id)
+
+
+def _process(workload: Workload, command: Sequence[str], stdin: str, environment: Mapping[str, str]) -> dict[str, Any]:
+    """The process definition of a task: its words mean themselves."""
+    process: dict[str, Any] = {
+        "image": workload.image,
+        "exec": escaped(command[0]),
+        "argv": [escaped(word) for word in command[1:]],
+        "environment": {**workload.environment, **environment},
+    }
+    if stdin:
+        stream = {"file_type": "stream", "stream_name": "STDIN"}
+        process["input_adapter"] = {"input_type": "file", "input_parameters": stream}
+    return process
+
+
+def put_stdin(catalog: Catalog, attributes: Attributes, collection: str, content: bytes) -> str:
+    """Store what a task is to read as standard input; the data object to name to :func:`create_task`."""
+    _, workload = _known(catalog, attributes, collection)
+    catalog.create_collection(f"{collection}/{STDIN}", parents=True)
+    path = f"{collection}/{STDIN}/{new_task_id()}"
+    known = {resource.name: resource for resource in catalog.resources()}
+    here = known.get(workload.resource)
+    # iRODS takes a root by name only; elsewhere the worker replicates it.
+    catalog.write(path, content, resource=here.name if here and not here.parent else "")
+    return path
+
+
+def states(catalog: ClientCatalog, attributes: Attributes, collection: str) -> dict[str, State | None]:
+    """The states of a workload's tasks by their collections, the oldest first; None where no worker left it."""
+    found: dict[str, list[str]] = {}
+    for one in catalog.bearing(attributes.state, within=collection, newest_first=False):
+        found.setdefault(one.collection, []).append(one.value)
+    return {task: furthest(values) for task, values in found.items()}
+
+
+def listed(catalog: Catalog, attributes: Attributes, project: str) -> tuple[str, ...]:
+    """The collections of a project's workloads, the oldest first."""
+    return catalog.find(EntityKind.COLLECTION, attributes.named(STATE), within=f"{project}/{WORKLOADS}")
+
+
+def describe(catalog: ClientCatalog, attributes: Attributes, collection: str) -> Description:
+    """All about a workload, each of its tasks counted once. NotFound for none."""
+    record, workload = _known(catalog, attributes, collection)
+    found = catalog.stat(record.request_path)
+    created = found.created if isinstance(found, DataObject) else 0.0
+    counts = Counter(states(catalog, attributes, collection).values())
+    tasks = {state.value: counts[state] for state in State if counts[state]}
+    current = record.workload_state()
+    return Description(
+        name_of(collection), collection, current.value if current else "unknown", created, workload, tasks
+    )
+
+
+def stop(catalog: ClientCatalog, attributes: Attributes, collection: str) -> tuple[str, ...]:
+    """Take no more tasks, and ask for the end of those that have not ended; returns the collections of
+    those that end by that. The worker then removes the sandboxes."""
+    record, workload = _known(catalog, attributes, collection)
+    wish = Avu(attributes.named(CANCEL), str(catalog.user), workload.resource)
+    before = states(catalog, attributes, collection)
+    record.declare(WorkloadState.STOPPED)
+    stopped = []
+    for task, state in states(catalog, attributes, collection).items():
+        if state is None or not state.is_final:
+            ends_by_that = _asked(catalog, task, wish)
+        else:  # one that was about to begin may have seen the workload's end, and be CANCELLED
+            earlier = before.get(task)
+            ends_by_that = state is State.CANCELLED and not (earlier is not None and earlier.is_final)
+        if ends_by_that:
+            stopped.append(task)
+    return tuple(stopped)
+
+
+def _asked(catalog: Catalog, task: str, wish: Avu) -> bool:
+    """Whether a wish stands on a task now; not when somebody has just removed it."""
+    try:
+        catalog.annotate(Entity(EntityKind.COLLECTION, task), add=[wish])
+    except ZoneError as error:
+        if error.code is not Code.SYS_INVALID_INPUT_PARAM:
+            raise
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""The service beside a compute resource that runs its tasks."""

@@ -1,0 +1,50 @@
+"""``python3 -m compute_to_data.worker``: serve one compute resource until told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+
+from compute_to_data import configuration as configuration_module
+from compute_to_data.coordination import lock
+from compute_to_data.errors import ComputeToDataError
+from compute_to_data.worker.service import Worker
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``python3 -m compute_to_data.worker --configuration FILE --resource NAME``.
+
+    Exit status: 0 stopped or idle, 1 it cannot work (the reason is on standard error), 3 another
+    worker serves the resource.
+    """
+    from compute_to_data.engines import open_engine
+    from compute_to_data.zones import open_storage
+
+    parser = argparse.ArgumentParser(prog="compute_to_data.worker", description="Run a compute resource's tasks.")
+    parser.add_argument("--configuration", required=True, help="the site's configuration file")
+    parser.add_argument("--resource", required=True, help="the compute resource to serve")
+    parser.add_argument("--on-demand", action="store_true", help="end when there was nothing to do for a while")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        configuration = configuration_module.load(options.configuration)
+        storage = open_storage(configuration.zone)
+        engine = open_engine(configuration.engine, configuration.worker.state_directory)
+        worker = Worker(configuration, options.resource, storage, engine)
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signal_number, lambda *_: worker.stop())
+        worker.serve(on_demand=options.on_demand)
+    except lock.Held as error:
+        print(error, file=sys.stderr)
+        return 3
+    except ComputeToDataError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,278 @@
+"""Takes a resource's queued tasks and brings each to its end: one worker a compute resource.
+
+Everything it must know after being killed is in the catalog and in the engine, so starting is
+always recovering: unfinished tasks are taken up where they are, jobs that belong to none are
+removed. Stopping (SIGTERM) leaves running jobs alone, for the next worker to adopt.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from compute_to_data.configuration import Configuration
+from compute_to_data.coordination import capabilities, lock, wakeup
+from compute_to_data.coordination.heartbeat import HEARTBEAT_SECONDS, SignOfLife, signs
+from compute_to_data.errors import (
+    Code,
+    ComputeToDataError,
+    ConfigurationError,
+    OutOfReach,
+    zone_error,
+)
+from compute_to_data.model import Resource
+from compute_to_data.pipeline import journal
+from compute_to_data.pipeline.watch_job import QUESTION_EVERY, Detached
+from compute_to_data.ports import Engine, Storage
+from compute_to_data.records.task import CANCEL, UNFINISHED, State
+from compute_to_data.worker.slot import Attempts, Unintelligible
+from compute_to_data.worker.workload_slots import Tending
+
+log = logging.getLogger("compute_to_data.worker")
+
+_WISHES_AT_ONCE = 16
+"""So many queued tasks are cancelled before the worker looks after its slots again."""
+
+
+class Worker:
+    """Serves one compute resource. Create it, then ``serve`` in the main thread."""
+
+    def __init__(self, configuration: Configuration, resource: str, storage: Storage, engine: Engine) -> None:
+        self._configuration = configuration
+        self._storage = storage
+        self._engine = engine
+        self._resource = _resource(storage, resource)
+        self._scope = lock.scope(configuration, storage.zone, resource)
+        self._lock = lock.ResourceLock(configuration, storage.zone, resource)
+        self._bell = wakeup.Bell(configuration, storage.zone, resource)
+        self._sign = SignOfLife(storage.catalog, configuration, resource)
+        self._tending = Tending(configuration, storage, engine, self._resource, self._scope)
+        self._stopping = threading.Event()
+        self._attempts = Attempts(
+            configuration,
+            storage,
+            engine,
+            self._resource,
+            self._scope,
+            self._tending.places,
+            self._stopping.is_set,
+        )
+        self._in_flight: dict[str, Future[bool]] = {}
+        self._passed_over: set[str] = set()
+        self._troubles: Counter[str] = Counter()
+        self._interrupted = True
+        self._begun: set[str] = set()
+        self._next_heartbeat = 0.0
+        self._next_question = 0.0
+
+    def stop(self) -> None:
+        """Take no more tasks and end soon; running jobs go on without us. Safe in a signal handler."""
+        self._stopping.set()
+        self._bell.ring()
+
+    def serve(self, *, on_demand: bool = False) -> None:
+        """Work until stopped, or, ``on_demand``, until there was nothing to do for a while.
+
+        Held when another worker serves the resource, or took it over while the zone could not see us;
+        EngineError when the engine is not there.
+        """
+        self._engine.check()
+        self._lock.acquire()
+        self._bell.listen()
+        log.info("serving %s with %d slots", self._scope, self._configuration.worker.slots)
+        try:
+            with ThreadPoolExecutor(self._configuration.worker.slots, "slot") as slots:
+                self._work(slots, on_demand)
+            if self._stopping.is_set():
+                self._tending.leave()
+        finally:
+            if self._lock.is_ours:
+                self._say_goodbye()
+            self._bell.close()
+            self._lock.release()
+
+    def _work(self, slots: ThreadPoolExecutor, on_demand: bool) -> None:
+        settings = self._configuration.worker
+        idle_since = time.monotonic()
+        while not self._stopping.is_set():
+            try:
+                self._heartbeat()
+                if self._interrupted:
+                    self._interrupted = False
+                    self._recover(slots)
+                self._take(slots)
+                self._end_unwanted()
+            except lock.Held:
+                self.stop()
+                raise
+            except ComputeToDataError as error:
+                log.error("the zone or the engine does not answer, trying again: %s", error)
+                self._interrupted = True
+            except Exception:  # whatever an adapter raises, one worker serves all users
+                log.exception("trying again")
+                self._interrupted = True
+            if self._in_flight or self._interrupted:  # what was left unfinished is work, too
+                idle_since = time.monotonic()
+            elif on_demand and time.monotonic() - idle_since > settings.idle_seconds and self._may_leave():
+                return
+            self._bell.wait(min(settings.poll_seconds, HEARTBEAT_SECONDS))
+
+    def _may_leave(self) -> bool:
+        """Give up the lock, then look once more: a task queued while we held it had no reason
+        to start another worker, one queued later finds the lock free."""
+        self._tending.leave()  # while what a worker left is ours to take away, and the signs are our own
+        self._say_goodbye()
+        self._lock.release()
+        try:
+            if not self._waiting(1):
+                return True
+        except ComputeToDataError as error:
+            log.warning("staying: nobody knows whether a task waits: %s", error)
+        with contextlib.suppress(lock.Held):
+            self._lock.acquire()
+            self._next_heartbeat = 0.0
+            return False
+        return True
+
+    def _take(self, slots: ThreadPoolExecutor) -> None:
+        free = 2 * self._configuration.worker.slots - len(self._in_flight)  # one waits behind each slot
+        if free > 0:
+            for collection in self._waiting(free):
+                self._begin(slots, collection)
+
+    def _waiting(self, most: int) -> list[str]:
+        """The next queued tasks, oldest first, without those we hold or cannot make sense of."""
+        held = list(self._in_flight)  # before asking: what ends meanwhile is no news
+        admitted: list[str] = []
+        while len(admitted) < most:
+            taken = [*held, *admitted]
+            known = {*taken, *self._passed_over}
+            # A workload that has no room may have thousands in front of all others.
+            full = self._tending.full(taken)
+            queued = self._tasks(State.QUEUED, besides=full, limit=most - len(admitted) + len(known))
+            found = [one for one in queued if one not in known]
+            more = self._tending.admitted(found, taken)
+            admitted += more
+            if len(more) == len(found):
+                break
+        return admitted[:most]
+
+    def _tasks(self, state: State, *, besides: Sequence[str] = (), limit: int | None = None) -> tuple[str, ...]:
+        attribute = self._configuration.attributes.state
+        return self._storage.tasks(attribute, state.value, self._resource.name, besides=besides, limit=limit)
+
+    def _end_unwanted(self) -> None:
+        """End queued tasks that somebody wants ended, without waiting for a slot. A running one asks
+        for itself; while none waits or runs, there is nothing that anybody could want ended."""
+        if not self._in_flight or time.monotonic() < self._next_question:
+            return
+        self._next_question = time.monotonic() + QUESTION_EVERY
+        not_ours = self._passed_over | self._begun
+        known = {*self._in_flight, *not_ours}
+        wish = self._configuration.attributes.named(CANCEL)
+        found = self._storage.tasks(wish, None, self._resource.name, limit=_WISHES_AT_ONCE + len(known))
+        ended = 0
+        for collection in found:
+            future = self._in_flight.get(collection)
+            if collection not in not_ours and (future is None or future.cancel()):
+                self._run(collection, unwanted=True)
+                ended += 1
+            if ended == _WISHES_AT_ONCE:  # first the sign of life, then the others
+                self._next_question = 0.0
+                self._bell.ring()
+                return
+
+    def _recover(self, slots: ThreadPoolExecutor) -> None:
+        """Take up every task that an earlier worker (or a lost connection) left unfinished, and
+        remove jobs that belong to none."""
+        unfinished = [one for state in UNFINISHED for one in self._tasks(state)]
+        self._begun = set(unfinished)
+        known = {journal.job_id_of(self._scope, one) for one in (*unfinished, *set(self._in_flight))}
+        queued = {journal.job_id_of(self._scope, one) for one in self._tasks(State.QUEUED)}
+        folder = journal.folder_of(self._configuration.worker.state_directory, self._scope)
+        journal.sweep(folder, known | queued)
+        for job in self._engine.jobs(self._scope):
+            if job not in known:
+                log.warning("removing job %s: it belongs to no unfinished task", job)
+                self._engine.remove(job)
+        for collection in unfinished:
+            if collection not in self._in_flight and collection not in self._passed_over:
+                log.info("taking up %s again", collection)
+                self._begin(slots, collection)
+
+    def _begin(self, slots: ThreadPoolExecutor, collection: str) -> None:
+        future = slots.submit(self._run, collection)
+        self._in_flight[collection] = future
+        future.add_done_callback(lambda done: self._done(collection, done))
+
+    def _done(self, collection: str, done: Future[bool]) -> None:
+        self._in_flight.pop(collection, None)
+        if not done.cancelled() and done.exception() is None and done.result():
+            self._interrupted = True  # only now: what is in flight is not taken up again
+        self._bell.ring()
+
+    def _run(self, collection: str, unwanted: bool = False) -> bool:
+        """One task, in a slot (an ``unwanted`` one in none); whether it is to be taken up again.
+        Nothing one task does may cost another: this is the boundary."""
+        if self._stopping.is_set():
+            return False
+        try:
+            ending = self._attempts.run(collection, unwanted)
+            if ending is not None:
+                log.info("%s %s %s", collection, ending.state.value, ending.text)
+        except Detached:
+            log.info("%s goes on without us", collection)
+        except Unintelligible as error:
+            log.warning("passing over %s: %s", collection, error)
+            self._passed_over.add(collection)
+        except OutOfReach as error:  # which says nothing of the task: as often as it takes
+            log.warning("%s waits: %s", collection, error)
+            return self._later()
+        except Exception:
+            log.exception("%s could not be brought to an end", collection)
+            self._troubles[collection] += 1
+            if self._troubles[collection] <= self._configuration.worker.attempts:
+                return self._later()
+            log.error("passing over %s until a worker starts again", collection)
+            self._passed_over.add(collection)
+        return False
+
+    def _later(self) -> bool:
+        self._stopping.wait(min(1.0, self._configuration.worker.poll_seconds))
+        return True
+
+    def _heartbeat(self) -> None:
+        """Renew the sign of life, and what clients may ask for, while the engine answers: a worker
+        that cannot start a job shows none.
+
+        Held when another worker has put its own.
+        """
+        if time.monotonic() < self._next_heartbeat:
+            return
+        self._engine.check()
+        self._sign.renew()
+        capabilities.publish(self._storage.catalog, self._configuration, self._resource.name)
+        self._tending.tend(list(self._in_flight))
+        self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
+
+    def _say_goodbye(self) -> None:
+        with contextlib.suppress(ComputeToDataError):
+            self._sign.withdraw()
+            if not signs(self._storage.catalog, self._configuration, self._resource.name):
+                capabilities.withdraw(self._storage.catalog, self._configuration, self._resource.name)
+
+
+def _resource(storage: Storage, name: str) -> Resource:
+    for resource in storage.catalog.resources():
+        if resource.name == name:
+            if not resource.is_storage:
+                raise ConfigurationError(
+                    f"resource {name}", "is a coordinating resource", "Name the storage resource below it"
+                )
+            return resource
+    raise zone_error(Code.SYS_RESC_DOES_NOT_EXIST, f"resource {name}", "does not exist")

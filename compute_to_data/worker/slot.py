@@ -1,0 +1,141 @@
+"""One task of a resource, from its record in the queue to the role that brings it to its end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from compute_to_data.configuration import Configuration
+from compute_to_data.documents import task_json
+from compute_to_data.errors import Code, ComputeToDataError, NotFound, OutOfReach, Refused
+from compute_to_data.model import Resource, User
+from compute_to_data.pipeline import journal, workspace
+from compute_to_data.pipeline.execution import Bench, Ending
+from compute_to_data.pipeline.finish import ending_of
+from compute_to_data.pipeline.replicas import InUse
+from compute_to_data.pipeline.watch_job import cancelled
+from compute_to_data.pipeline.workload_directories import Places
+from compute_to_data.ports import Catalog, Engine, Storage
+from compute_to_data.records.task import CANCEL, NO_WISHES, State, TaskRecord
+from compute_to_data.roles import role_named
+from compute_to_data.task import REQUEST_NAME
+
+log = logging.getLogger("compute_to_data.worker")
+
+
+class Unintelligible(Exception):
+    """Nothing can be made of a task, not even an end: it is left as it is until a worker starts anew."""
+
+
+class Attempts:
+    """What all tasks of one worker need; threads may share it."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        storage: Storage,
+        engine: Engine,
+        resource: Resource,
+        scope: str,
+        places: Places,
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._configuration = configuration
+        self._storage = storage
+        self._engine = engine
+        self._resource = resource
+        self._scope = scope
+        self._places = places
+        self._stopping = stopping
+        self._in_use = InUse()
+
+    def run(self, collection: str, unwanted: bool) -> Ending | None:
+        """Bring a task to its end, in its owner's session; None when there is nothing to do.
+
+        ``unwanted``: only end it, if somebody still wants that and nobody has begun it. Raises
+        Unintelligible, Detached, OutOfReach, and whatever recording the end may raise.
+        """
+        try:
+            owner = self._storage.owner(f"{collection}/{REQUEST_NAME}")
+            try:
+                catalog = self._storage.on_behalf_of(owner)
+            except NotFound:
+                return self._end_without_owner(collection, owner)
+            record = self._record(catalog, collection)
+        except NotFound as error:
+            raise Unintelligible(str(error)) from error
+        try:
+            state = record.state()
+            if state is None or state.is_final:
+                record.settle()
+                return self._forget_wishes(record) if unwanted else None
+            record.sealed_owner()
+            if unwanted:
+                self._refuse_unwanted(record, state)
+                return None
+            task = task_json.recorded_task(catalog.read(record.request_path), record.request_path)
+            role = role_named(self._configuration, record.facts().get("role", task.role))
+        except OutOfReach:
+            raise
+        except (ComputeToDataError, ValueError) as error:
+            return self._end_without_role(record, error)
+        return role.run(self._bench(catalog), record, task)
+
+    @staticmethod
+    def _forget_wishes(record: TaskRecord) -> None:
+        """They came too late. What has ended stays as it ended, also where they cannot be taken away."""
+        try:
+            record.decide(NO_WISHES)
+        except OutOfReach:
+            raise
+        except ComputeToDataError as error:
+            raise Unintelligible(f"a wish came too late, and stays: {error}") from error
+
+    @staticmethod
+    def _refuse_unwanted(record: TaskRecord, state: State) -> None:
+        """Cancelled, if that is still wanted of a task that nobody has begun."""
+        who = record.facts().get(CANCEL)
+        if who and state is State.QUEUED:
+            raise cancelled(who)
+
+    @staticmethod
+    def _end_without_role(record: TaskRecord, error: Exception) -> Ending:
+        ending = ending_of(error)
+        try:
+            record.move_to(ending.state, ending.facts)
+        except OutOfReach:
+            raise
+        except ComputeToDataError as refusal:
+            raise Unintelligible(f"{error} (and its record: {refusal})") from error
+        return ending
+
+    def _end_without_owner(self, collection: str, owner: User) -> Ending:
+        """The owner's account is gone, and with it every right to register or to take back: the job
+        and its directory go. What was being registered stays as it is, for an administrator."""
+        job_id = journal.job_id_of(self._scope, collection)
+        left = journal.Notes(journal.folder_of(self._configuration.worker.state_directory, self._scope), job_id, None)
+        self._engine.remove(job_id)
+        if left.resumed and left.get("exit") is None:
+            workspace.discard(workspace.private_directory(self._resource, collection, left.token))
+        gone = Refused(f"user {owner}", "the account of the task's owner was removed", code=Code.CAT_INVALID_USER)
+        ending = ending_of(gone)
+        record = self._record(self._storage.catalog, collection)
+        record.end_without_owner(self._storage, ending.facts)
+        left.remove()
+        return ending
+
+    def _record(self, catalog: Catalog, collection: str) -> TaskRecord:
+        return TaskRecord(catalog, self._configuration.attributes, collection, self._resource.name)
+
+    def _bench(self, catalog: Catalog) -> Bench:
+        return Bench(
+            configuration=self._configuration,
+            catalog=catalog,
+            storage=self._storage,
+            engine=self._engine,
+            resource=self._resource,
+            scope=self._scope,
+            in_use=self._in_use,
+            places=self._places,
+            stopping=self._stopping,
+        )

@@ -1,0 +1,89 @@
+"""What a worker does for workloads beside running their tasks: as many at a time as was asked for,
+and nothing left of those that have been stopped or have nothing to do."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+
+from compute_to_data.configuration import Configuration
+from compute_to_data.errors import ComputeToDataError
+from compute_to_data.model import Entity, EntityKind, Resource, name_of, parent_of
+from compute_to_data.pipeline import journal
+from compute_to_data.pipeline.workload_directories import Places
+from compute_to_data.ports import Engine, Storage
+from compute_to_data.records.workload import INSTANCES, STATE, WorkloadState, is_workload_id
+
+log = logging.getLogger(__name__)
+
+IDLE_SECONDS = 120.0
+"""How long a warm sandbox waits for its workload's next task."""
+
+
+class Tending:
+    """One worker's care for the workloads of its resource; used by the worker's main thread."""
+
+    def __init__(
+        self, configuration: Configuration, storage: Storage, engine: Engine, resource: Resource, scope: str
+    ) -> None:
+        self._configuration = configuration
+        self._storage = storage
+        self._engine = engine
+        self._resource = resource
+        self._scope = scope
+        self._instances: dict[str, int] = {}
+        folder = journal.folder_of(configuration.worker.state_directory, scope)
+        self.places = Places(f"{folder}.workloads", resource)
+
+    def tend(self, in_flight: Iterable[str]) -> None:
+        """Throw away the sandboxes of workloads that were stopped, and those without work; after a
+        start, all that an earlier worker left."""
+        busy = {parent_of(collection) for collection in in_flight}
+        started: tuple[str, ...] = ()
+        if self.places.any():  # a worker that has had no workload's task asks the zone for nothing
+            attribute = self._configuration.attributes.named(STATE)
+            started = self._storage.tasks(attribute, WorkloadState.STARTED.value, self._resource.name)
+        self._instances = {one: count for one, count in self._instances.items() if one in busy}
+        self._keep(frozenset({*started, *busy}), IDLE_SECONDS)
+
+    def leave(self) -> None:
+        """The worker stops: nothing idle stays."""
+        try:
+            self._keep(frozenset(), 0.0)
+        except ComputeToDataError as error:
+            log.warning("sandboxes of workloads are left to the next worker: %s", error)
+
+    def _keep(self, workloads: frozenset[str], idle_seconds: float) -> None:
+        names = frozenset(journal.job_id_of(self._scope, one) for one in workloads)
+        self._engine.tidy(self._scope, names, idle_seconds)
+        self.places.tidy(workloads)
+
+    def full(self, in_flight: Iterable[str]) -> list[str]:
+        """The workloads of these tasks that have no room for one more."""
+        taken = Counter(parent_of(collection) for collection in in_flight)
+        return [workload for workload, count in taken.items() if 0 < self._most(workload) <= count]
+
+    def admitted(self, queued: Iterable[str], in_flight: Iterable[str]) -> list[str]:
+        """Those queued tasks whose workload has room for one more, or that belong to none."""
+        taken = Counter(parent_of(collection) for collection in in_flight)
+        found = []
+        for collection in queued:
+            workload = parent_of(collection)
+            most = self._most(workload)
+            if not most or taken[workload] < most:
+                taken[workload] += 1
+                found.append(collection)
+        return found
+
+    def _most(self, workload: str) -> int:
+        """How many of a workload's tasks may run at one time; 0 where the slots are the only bound."""
+        if not is_workload_id(name_of(workload)):
+            return 0
+        if workload not in self._instances:
+            avus = self._storage.avus(Entity(EntityKind.COLLECTION, workload))
+            attribute = self._configuration.attributes.named(INSTANCES)
+            said = next((avu.value for avu in avus if avu.attribute == attribute), "")
+            self._instances[workload] = max(1, int(said)) if said.isdecimal() else 1
+        instances = self._instances[workload]
+        return instances if instances < self._configuration.worker.slots else 0
