@@ -27,13 +27,13 @@ def is_fresh(sign: Avu) -> bool:
     return sign.units.isdigit() and abs(time.time() - int(sign.units)) < _ALIVE_SECONDS
 
 
-def signs(catalog: Catalog, configuration: Configuration, resource: str) -> list[Avu]:
+def heartbeats(catalog: Catalog, configuration: Configuration, resource: str) -> list[Avu]:
     """All signs on a resource, fresh or not."""
     attribute = configuration.attributes.named("worker")
     return [avu for avu in catalog.avus(Entity(EntityKind.RESOURCE, resource)) if avu.attribute == attribute]
 
 
-class SignOfLife:
+class Heartbeat:
     """That of one worker, which holds its resource's lock in its state directory."""
 
     def __init__(self, catalog: Catalog, configuration: Configuration, resource: str) -> None:
@@ -67,7 +67,7 @@ class SignOfLife:
         self._replace([])
 
     def _leave_to_another(self) -> None:
-        for sign in signs(self._catalog, self._configuration, self._resource):
+        for sign in heartbeats(self._catalog, self._configuration, self._resource):
             if is_fresh(sign) and not self._is_ours(sign):
                 age = max(0, int(time.time()) - int(sign.units))
                 raise Held(
@@ -78,7 +78,7 @@ class SignOfLife:
 
     def _replace(self, new: list[Avu]) -> None:
         """Ours, and what nobody renews any more, give way."""
-        found = signs(self._catalog, self._configuration, self._resource)
+        found = heartbeats(self._catalog, self._configuration, self._resource)
         old = [sign for sign in found if self._is_ours(sign) or not is_fresh(sign)]
         self._catalog.annotate(Entity(EntityKind.RESOURCE, self._resource), remove=old, add=new)
 

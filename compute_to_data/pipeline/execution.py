@@ -17,7 +17,7 @@ from compute_to_data.pipeline import journal, workspace
 from compute_to_data.pipeline.hooks import Hooks, Program
 from compute_to_data.pipeline.replicas import InUse
 from compute_to_data.pipeline.watch_job import cancelled
-from compute_to_data.pipeline.workload_directories import Places
+from compute_to_data.pipeline.workload_directories import WorkloadDirectories
 from compute_to_data.ports import Catalog, Engine, Storage
 from compute_to_data.records.task import CANCEL, FOLLOW, State, TaskRecord
 from compute_to_data.records.undo import Undo
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Bench:
+class TaskContext:
     """Where a worker's tasks run: sessions, engine, resource, and what stops them.
 
     ``catalog`` is the task owner's session, ``storage`` the service account's. ``scope`` sets
@@ -41,7 +41,7 @@ class Bench:
     resource: Resource
     scope: str
     in_use: InUse
-    places: Places
+    workload_directories: WorkloadDirectories
     stopping: Callable[[], bool]
 
 
@@ -67,18 +67,18 @@ class Execution:
     job: Job
     exit: Exit
 
-    def __init__(self, role: Hooks, bench: Bench, record: TaskRecord, task: Task) -> None:
+    def __init__(self, role: Hooks, context: TaskContext, record: TaskRecord, task: Task) -> None:
         self.role = role
-        self.bench = bench
+        self.context = context
         self.record = record
         self.task = task
         self.undo = Undo()
         self.queued = record.state() is State.QUEUED
-        self.job_id = journal.job_id_of(bench.scope, record.collection)
-        folder = journal.folder_of(bench.configuration.worker.state_directory, bench.scope)
-        self.notes = journal.Notes(folder, self.job_id, bench.catalog.stat(record.collection).created)
-        self.private = workspace.private_directory(bench.resource, record.collection, self.notes.token)
-        self.exited_before = self.notes.get("exit") is not None
+        self.job_id = journal.job_id_of(context.scope, record.collection)
+        folder = journal.folder_of(context.configuration.worker.state_directory, context.scope)
+        self.journal = journal.Journal(folder, self.job_id, context.catalog.stat(record.collection).created)
+        self.private = workspace.private_directory(context.resource, record.collection, self.journal.token)
+        self.exited_before = self.journal.get("exit") is not None
         self.staged: tuple[Staged, ...] = ()
         self.sandbox: Sandbox | None = None
         self.stage_in_seconds = 0.0
@@ -94,7 +94,7 @@ class Execution:
     @property
     def resumed(self) -> bool:
         """Whether an earlier attempt got somewhere with this task."""
-        return self.notes.resumed
+        return self.journal.resumed
 
     @property
     def outputs(self) -> str:
@@ -105,7 +105,7 @@ class Execution:
     @property
     def grace(self) -> float:
         """Seconds between asking the job to end and making it."""
-        return self.bench.configuration.worker.stop_grace_seconds
+        return self.context.configuration.worker.stop_grace_seconds
 
     def durations(self) -> dict[str, str]:
         """How long each part took, in seconds, as facts: of those that this attempt went through."""

@@ -30,7 +30,7 @@ def finish(execution: Execution, ending: Ending) -> Ending:
     execution.after_sandbox()
     execution.record.move_to(ending.state, {**_facts(execution, ending), "ending": ""})
     execution.undo.discard()
-    execution.notes.remove()
+    execution.journal.remove()
     return ending
 
 
@@ -51,7 +51,7 @@ def fail(execution: Execution, error: Exception) -> Ending:
     except ComputeToDataError as problem:
         log.warning("task %s: its logs could not be written yet: %s", execution.record.task_id, problem)
     try:
-        execution.notes.put(
+        execution.journal.put(
             ending=[ending.state.value, ending.reason.value, ending.text, ending.code, execution.exit_status]
         )
         execution.record.decide({**_facts(execution, ending), "ending": ending.state.value})  # for people
@@ -79,7 +79,7 @@ def undo(execution: Execution, ending: Ending) -> Ending:
 
 def decided(execution: Execution) -> Ending | None:
     """The end that an interrupted attempt had decided on, if it had."""
-    noted = execution.notes.get("ending")
+    noted = execution.journal.get("ending")
     if noted is None:
         return None
     state, reason, text, code, execution.exit_status = noted
@@ -92,7 +92,7 @@ def _keep_logs(execution: Execution) -> None:
     try:
         files = log_files(execution)
         if files:
-            execution.record.catalog.register(execution.bench.resource.name, files)
+            execution.record.catalog.register(execution.context.resource.name, files)
     except OutOfReach:
         raise
     except ComputeToDataError as error:

@@ -35,7 +35,7 @@ def job_id_of(scope: str, collection: str) -> str:
     return f"{collection.rpartition('/')[2]}.{place}"
 
 
-class Notes:
+class Journal:
     """One task's notes: read when made, written whole with every change."""
 
     def __init__(self, folder: str, job_id: str, made: float | None) -> None:

@@ -46,7 +46,7 @@ class LiveLogs:
             return math.inf
         before = time.monotonic()
         try:
-            self._put(self._execution.bench.engine.logs(self._execution.job_id, _LINES))
+            self._put(self._execution.context.engine.logs(self._execution.job_id, _LINES))
         except (ComputeToDataError, OSError) as error:
             self._complain(error)
             return _AFTER_TROUBLE
@@ -77,10 +77,10 @@ class LiveLogs:
     def _register(self) -> None:
         execution = self._execution
         _forget(execution)  # an interrupted attempt may have got as far
-        execution.notes.put(**{_NOTE: True})
+        execution.journal.put(**{_NOTE: True})
         size = execution.job.limits.log_bytes
         files = [Registration(logical, physical, size, "") for logical, physical in _paths(execution)]
-        execution.record.catalog.register(execution.bench.resource.name, files)
+        execution.record.catalog.register(execution.context.resource.name, files)
 
     def _complain(self, error: Exception) -> None:
         if not self._troubled:
@@ -95,13 +95,13 @@ def remove(execution: Execution) -> None:
         for path in (physical_path, f"{physical_path}.draft"):
             if os.path.lexists(path):
                 os.unlink(path)
-    if execution.notes.get(_NOTE):
-        execution.notes.put(**{_NOTE: None})
+    if execution.journal.get(_NOTE):
+        execution.journal.put(**{_NOTE: None})
 
 
 def _forget(execution: Execution) -> None:
     """Take them out of the catalog, where they may be; what the owner put under these names stays."""
-    if not execution.notes.get(_NOTE):
+    if not execution.journal.get(_NOTE):
         return
     catalog = execution.record.catalog
     for logical_path, physical_path in _paths(execution):

@@ -43,7 +43,7 @@ def read(execution: Execution, name: str) -> tuple[Avu, ...]:
     content = _content(execution.job.outputs, file)
     if outputs.checksum_of(content) != file.checksum:
         raise _refused(name, "changed while it was read")
-    attributes = execution.bench.configuration.attributes
+    attributes = execution.context.configuration.attributes
     return parse(content, name, (f"{attributes.prefix}::", attributes.claim))
 
 

@@ -55,11 +55,11 @@ def receiving_root(execution: Execution) -> str:
     role = execution.role.results_to(execution.task)
     if not role:
         return ""
-    bench = execution.bench
-    known = {one.name: one for one in bench.catalog.resources()}
-    attribute = bench.configuration.attributes.role
-    bearers = sorted(set(bench.catalog.find(EntityKind.RESOURCE, attribute, role)) & known.keys())
-    here = _lineage(known, bench.resource)
+    context = execution.context
+    known = {one.name: one for one in context.catalog.resources()}
+    attribute = context.configuration.attributes.role
+    bearers = sorted(set(context.catalog.find(EntityKind.RESOURCE, attribute, role)) & known.keys())
+    here = _lineage(known, context.resource)
     if any(known[name] in here for name in bearers):
         return ""
     # A sibling below the same root cannot lose the compute resource's replica and keep its own.
@@ -86,7 +86,7 @@ def _lineage(known: dict[str, Resource], resource: Resource) -> list[Resource]:
 def _replicate_all(execution: Execution, results: Sequence[Registration], root: str) -> None:
     """Each result has a replica below the root that holds what was registered, or none has."""
     push_take_back(execution, root)
-    execution.notes.put(moving_to=root)
+    execution.journal.put(moving_to=root)
     asked = time.monotonic()
     for registered in results:
         _stop_if_asked(execution)
@@ -94,12 +94,12 @@ def _replicate_all(execution: Execution, results: Sequence[Registration], root: 
             asked = time.monotonic()
             execution.stop_if_cancelled()
         _replicate(execution, registered, root)
-    execution.notes.put(moving_to=None, moved_to=root)
+    execution.journal.put(moving_to=None, moved_to=root)
     execution.record.decide({_MOVED: root})  # for people
 
 
 def _replicate(execution: Execution, registered: Registration, root: str) -> None:
-    logical_path, storage = registered.logical_path, execution.bench.storage
+    logical_path, storage = registered.logical_path, execution.context.storage
     storage.replicate(logical_path, root)
     found = execution.record.catalog.stat(logical_path)
     below = [one for one in found.replicas if one.root == root] if isinstance(found, DataObject) else []
@@ -115,7 +115,7 @@ def _replicate(execution: Execution, registered: Registration, root: str) -> Non
 
 def _stop_if_asked(execution: Execution) -> None:
     """Moving may take hours, and the next worker can go on with it."""
-    if execution.bench.stopping():
+    if execution.context.stopping():
         raise Detached(execution.job_id)
 
 
@@ -124,14 +124,14 @@ def _trim_results(execution: Execution, root: str) -> None:
 
     What another task reads there just now stays there, too.
     """
-    bench = execution.bench
-    here = stage_in.root_of(bench.resource, execution)
+    context = execution.context
+    here = stage_in.root_of(context.resource, execution)
     for one in _results(execution, execution.record.collection):
         if one.good_replica_on(root) and any(replica.root == here for replica in one.replicas):
             _stop_if_asked(execution)
-            trim = functools.partial(bench.storage.trim, one.logical_path, here)
-            bench.in_use.if_unused(one.logical_path, trim)
-    top = workspace.task_directory(bench.resource, execution.record.collection)
+            trim = functools.partial(context.storage.trim, one.logical_path, here)
+            context.in_use.if_unused(one.logical_path, trim)
+    top = workspace.task_directory(context.resource, execution.record.collection)
     for directory, _, _ in os.walk(top, topdown=False):
         workspace.discard_empty(directory)
 
@@ -146,7 +146,7 @@ def _trim_staged(execution: Execution) -> None:
 
 def _results(execution: Execution, collection: str) -> Iterator[DataObject]:
     """What the task left below its collection: never what its owner put there beside it."""
-    catalog, record = execution.bench.catalog, execution.record
+    catalog, record = execution.context.catalog, execution.record
     task_id = record.attributes.named("task_id")
     annotated = set(catalog.find(EntityKind.DATA_OBJECT, task_id, record.task_id, within=collection))
     for child in catalog.children(collection):
@@ -164,17 +164,17 @@ def _results(execution: Execution, collection: str) -> Iterator[DataObject]:
 
 def expect_leftovers(execution: Execution) -> None:
     """Should the task fail, what an interrupted attempt had moved is taken back."""
-    root = execution.notes.get(_MOVED) or execution.notes.get(_MOVING)
+    root = execution.journal.get(_MOVED) or execution.journal.get(_MOVING)
     if not root:
         return
     push_take_back(execution, root)
-    if execution.notes.get(_MOVED):  # the logs may be nowhere on this resource any more
+    if execution.journal.get(_MOVED):  # the logs may be nowhere on this resource any more
         execution.logs = Logs(_registered_log(execution, STDOUT_NAME), _registered_log(execution, STDERR_NAME))
 
 
 def _registered_log(execution: Execution, name: str) -> bytes:
     try:
-        return execution.bench.catalog.read(f"{execution.record.collection}/{name}")
+        return execution.context.catalog.read(f"{execution.record.collection}/{name}")
     except OutOfReach:
         raise
     except ComputeToDataError as error:  # should the task go well yet, nobody will miss it here
@@ -185,20 +185,20 @@ def _registered_log(execution: Execution, name: str) -> bytes:
 def begin_again(execution: Execution) -> None:
     """Take back what an interrupted attempt had replicated, so that outputs can be registered anew."""
     if execution.exited_before:
-        root = execution.notes.get(_MOVING)
+        root = execution.journal.get(_MOVING)
         if root:
             _take_back(execution, root)
 
 
 def has_moved(execution: Execution) -> bool:
     """Whether an interrupted attempt got all results to their place: then only trimming is left."""
-    return execution.notes.get(_MOVED) is not None
+    return execution.journal.get(_MOVED) is not None
 
 
 def complete(execution: Execution) -> None:
     """Finish what an interrupted attempt left of this step."""
-    root = execution.notes.get(_MOVED)
-    execution.exit_status = str(execution.notes.get("exit")[0])
+    root = execution.journal.get(_MOVED)
+    execution.exit_status = str(execution.journal.get("exit")[0])
     execution.record.decide({_MOVED: root})
     run_job.remove_job_meanwhile(execution)
     _trim_results(execution, root)
@@ -213,18 +213,18 @@ def push_take_back(execution: Execution, root: str) -> None:
 def _take_back(execution: Execution, root: str) -> None:
     """Leave the compute resource's replicas alone, for the registration's own undoing; what only
     the root has goes altogether. One that cannot be taken back does not keep the others."""
-    bench, problems = execution.bench, []
+    context, problems = execution.context, []
     for one in _results(execution, execution.record.collection):
         if not any(replica.root == root for replica in one.replicas):
             continue
         try:
-            if one.good_replica_on(bench.resource.name):
-                bench.storage.trim(one.logical_path, root)
+            if one.good_replica_on(context.resource.name):
+                context.storage.trim(one.logical_path, root)
             else:
-                bench.catalog.remove(one.logical_path)
+                context.catalog.remove(one.logical_path)
         except ComputeToDataError as error:
             problems.append(error)
     if problems:
         raise problems[0]
-    execution.notes.put(moving_to=None, moved_to=None)
+    execution.journal.put(moving_to=None, moved_to=None)
     execution.record.decide({_MOVED: ""})

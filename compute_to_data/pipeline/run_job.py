@@ -39,7 +39,7 @@ def run_in_sandbox(execution: Execution) -> None:
 
 
 def _run(execution: Execution) -> None:
-    engine = execution.bench.engine
+    engine = execution.context.engine
     started = _started_before(execution)
     execution.adopted = started is not None
     execution.job = job = _job(execution)
@@ -54,7 +54,7 @@ def _run(execution: Execution) -> None:
         execution.stop_if_cancelled()
         _start(execution, job)
     shown = live_logs.LiveLogs(execution)
-    watch = watch_job.Watch(execution.bench.stopping, execution.cancelled_by, execution.grace, shown.show)
+    watch = watch_job.Watch(execution.context.stopping, execution.cancelled_by, execution.grace, shown.show)
     try:
         execution.exit = watch_job.supervise(engine, job, watch, _ran(execution, started))
     except OutOfReach:
@@ -62,7 +62,7 @@ def _run(execution: Execution) -> None:
     except watch_job.Detached:
         if job.sandbox is not None:  # it ends with its worker, which is no fault of the task
             engine.remove(job.task_id)
-            execution.notes.put(attempt=execution.notes.get("attempt") - 1)
+            execution.journal.put(attempt=execution.journal.get("attempt") - 1)
         raise
     except ComputeToDataError:
         _collect_logs(execution, job)
@@ -80,7 +80,7 @@ def _ran(execution: Execution, started: float | None) -> float:
     host was started anew since. ``started``: when the engine says it was; None: just now."""
     if started is None:
         return 0.0
-    boot, moment = execution.notes.get("began") or ("", 0.0)
+    boot, moment = execution.journal.get("began") or ("", 0.0)
     return max(0.0, time.monotonic() - moment if boot == _boot() else time.time() - started)
 
 
@@ -93,7 +93,7 @@ def _boot() -> str:
 
 def _collect_logs(execution: Execution, job: Job) -> None:
     try:
-        execution.logs = execution.bench.engine.logs(job.task_id)
+        execution.logs = execution.context.engine.logs(job.task_id)
     except EngineError as error:
         log.warning("task %s: its logs are lost: %s", job.task_id, error)
 
@@ -102,23 +102,23 @@ def _started_before(execution: Execution) -> float | None:
     """When an interrupted attempt started the job (it may have ended since); None without one."""
     if not execution.resumed:
         return None
-    return execution.bench.engine.started(execution.job_id)
+    return execution.context.engine.started(execution.job_id)
 
 
 def _job(execution: Execution) -> Job:
-    bench, task = execution.bench, execution.task
+    context, task = execution.context, execution.task
     execution.program = program = _program(execution)
     image = _image(execution, program)
     timeout = task.process.timeout_seconds if task.process else None
     return Job(
         task_id=execution.job_id,
-        owner=bench.catalog.user,
-        resource=bench.scope,
+        owner=context.catalog.user,
+        resource=context.scope,
         image=image,
         command=command_line.command(
             program.commands, program.allowed_nonzero, stdin=program.stdin, stdout=program.stdout
         ),
-        limits=bench.configuration.effective_limits(task.limits, timeout),
+        limits=context.configuration.effective_limits(task.limits, timeout),
         outputs=execution.outputs,
         inputs=tuple(staged.mount for staged in execution.staged),
         environment=program.environment,
@@ -130,9 +130,9 @@ def _job(execution: Execution) -> Job:
 def _image(execution: Execution, program: Program) -> Image:
     """What is to run; for a job that runs already, what does, whatever its name means by now."""
     if execution.adopted or execution.exited_before:
-        return Image(program.image, execution.notes.get("image_digest"))
-    image = execution.bench.engine.identify(program.image)
-    execution.bench.configuration.permit(image)
+        return Image(program.image, execution.journal.get("image_digest"))
+    image = execution.context.engine.identify(program.image)
+    execution.context.configuration.permit(image)
     return image
 
 
@@ -150,19 +150,19 @@ def _program(execution: Execution) -> Program:
 
 def _start(execution: Execution, job: Job) -> None:
     record = execution.record
-    secrets = secret.read(execution.bench.catalog, zone_of(record.collection), execution.task.secrets)
-    attempt = (execution.notes.get("attempt") or 0) + 1
-    allowed = execution.bench.configuration.worker.attempts
+    secrets = secret.read(execution.context.catalog, zone_of(record.collection), execution.task.secrets)
+    attempt = (execution.journal.get("attempt") or 0) + 1
+    allowed = execution.context.configuration.worker.attempts
     if attempt > allowed:
         raise EngineError(f"task {record.task_id}", f"its job was lost {allowed} times", "See the worker's log")
     if execution.resumed or not execution.queued:
-        execution.bench.engine.remove(job.task_id)  # made, but never started; or nobody's any more
+        execution.context.engine.remove(job.task_id)  # made, but never started; or nobody's any more
         workspace.discard(job.outputs)
-    execution.notes.put(attempt=attempt, image_digest=job.image.digest, began=[_boot(), time.monotonic()])
-    execution.bench.engine.prepare(job.outputs)
+    execution.journal.put(attempt=attempt, image_digest=job.image.digest, began=[_boot(), time.monotonic()])
+    execution.context.engine.prepare(job.outputs)
     image = {"image": job.image.name, "image_digest": job.image.digest}
     record.move_to(State.RUNNING, {"attempt": str(attempt), **image})
-    execution.bench.engine.start(replace(job, secrets=secrets))  # kept nowhere else
+    execution.context.engine.start(replace(job, secrets=secrets))  # kept nowhere else
 
 
 def push_removals(execution: Execution) -> None:
@@ -173,7 +173,7 @@ def push_removals(execution: Execution) -> None:
     )
     execution.undo.push(
         f"remove the job of task {record.task_id}",
-        functools.partial(execution.bench.engine.remove, execution.job_id),
+        functools.partial(execution.context.engine.remove, execution.job_id),
     )
     execution.undo.push(
         f"remove the live logs of task {record.task_id}", functools.partial(live_logs.remove, execution)
@@ -181,7 +181,7 @@ def push_removals(execution: Execution) -> None:
 
 
 def _recorded_exit(execution: Execution) -> Exit:
-    status, started, finished = execution.notes.get("exit")
+    status, started, finished = execution.journal.get("exit")
     return Exit(status, False, started, finished)
 
 
@@ -201,7 +201,7 @@ def check(execution: Execution) -> None:
     execution.metadata = output_metadata.read(execution, execution.role.metadata_output(execution.task, targets))
     if not execution.exited_before:
         log_files(execution)  # on disk before the job, the only other place they are in, may go
-        execution.notes.put(exit=[exit.status, exit.started, exit.finished])
+        execution.journal.put(exit=[exit.status, exit.started, exit.finished])
         execution.record.move_to(State.STAGING_OUT, {"exit_status": str(exit.status)})
     remove_job_meanwhile(execution)
 
@@ -256,7 +256,7 @@ def remove_job_meanwhile(execution: Execution) -> None:
 
     def remove() -> None:
         try:
-            execution.bench.engine.remove(job_id)
+            execution.context.engine.remove(job_id)
         except EngineError as error:  # swept by the next worker; the task itself is fine
             problem.append(error)
 

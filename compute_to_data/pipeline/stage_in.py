@@ -26,18 +26,18 @@ from compute_to_data.task import InputKind
 
 def authorise(execution: Execution) -> tuple[DataObject, ...]:
     """Ask for every access the task needs, and claim its inputs: all in the owner's session."""
-    bench, record, task = execution.bench, execution.record, execution.task
+    context, record, task = execution.context, execution.record, execution.task
     needed = execution.role.required_access(task)
     if execution.queued or not execution.resumed:
         record.move_to(State.STAGING_IN)
-    require(bench.catalog, parent_of(record.collection), needed.output_collection, "to keep results there")
-    found = list(references.resolve(bench.catalog, task.inputs))
+    require(context.catalog, parent_of(record.collection), needed.output_collection, "to keep results there")
+    found = list(references.resolve(context.catalog, task.inputs))
     push_unclaims(execution)
-    claim = bench.configuration.attributes.claim
+    claim = context.configuration.attributes.claim
     for collection in _claimed_from(execution):
-        found.append(claims.claim_next(bench.catalog, collection, Avu(claim, record.task_id, record.place)))
+        found.append(claims.claim_next(context.catalog, collection, Avu(claim, record.task_id, record.place)))
     for data_object in found:
-        require(bench.catalog, data_object.logical_path, needed.inputs, "to use it as input")
+        require(context.catalog, data_object.logical_path, needed.inputs, "to use it as input")
     references.targets(found, task.inputs)
     return tuple(found)
 
@@ -53,19 +53,19 @@ def push_unclaims(execution: Execution) -> None:
     for collection in _claimed_from(execution):
         execution.undo.push(
             f"take back the claim in {collection}",
-            functools.partial(claims.unclaim, execution.bench.catalog, collection, mine),
+            functools.partial(claims.unclaim, execution.context.catalog, collection, mine),
         )
 
 
 def choose_resource(execution: Execution) -> None:
     """Hold the choice made at submission against how the resource is now."""
-    bench = execution.bench
-    resources = {resource.name: resource for resource in bench.catalog.resources()}
-    resource = resources.get(bench.resource.name)
+    context = execution.context
+    resources = {resource.name: resource for resource in context.catalog.resources()}
+    resource = resources.get(context.resource.name)
     if resource is None or not resource.is_up:
-        raise Refused(f"resource {bench.resource.name}", "is not up any more", "Submit the task again")
-    attribute = bench.configuration.attributes.role
-    borne = bench.catalog.avus(Entity(EntityKind.RESOURCE, resource.name))
+        raise Refused(f"resource {context.resource.name}", "is not up any more", "Submit the task again")
+    attribute = context.configuration.attributes.role
+    borne = context.catalog.avus(Entity(EntityKind.RESOURCE, resource.name))
     if not any(avu.attribute == attribute and avu.value == execution.role.name for avu in borne):
         raise Refused(
             f"resource {resource.name}", f"does not bear the role {execution.role.name} any more", "Submit it again"
@@ -77,28 +77,28 @@ def stage_in(execution: Execution, inputs: Sequence[DataObject]) -> None:
     began = time.monotonic()
     staged = []
     for data_object, target in zip(inputs, references.targets(inputs, execution.task.inputs)):
-        with execution.bench.in_use.alone(data_object.logical_path):
+        with execution.context.in_use.alone(data_object.logical_path):
             staged.append(_staged(execution, data_object, target))
     execution.staged = tuple(staged)
     execution.stage_in_seconds = time.monotonic() - began
 
 
 def _staged(execution: Execution, data_object: DataObject, target: str) -> references.Staged:
-    bench = execution.bench
+    context = execution.context
     logical_path = data_object.logical_path
-    current = references.anew(bench.catalog, logical_path)
+    current = references.anew(context.catalog, logical_path)
     if logical_path in staged_here(execution):  # what an earlier attempt's transfer left is ours to finish
-        replica = current.good_replica_on(bench.resource.name)
+        replica = current.good_replica_on(context.resource.name)
     else:
-        replica = replicas.usable_replica(current, bench.resource)
+        replica = replicas.usable_replica(current, context.resource)
     checksum = replica.checksum if replica else ""
     if replica is None:
         execution.stop_if_cancelled()
         push_trim(execution, logical_path)
-        execution.notes.put(staged=sorted({*staged_here(execution), logical_path}))
+        execution.journal.put(staged=sorted({*staged_here(execution), logical_path}))
         execution.record.remember("staged", logical_path)
-        replica = bench.storage.replicate(logical_path, root_of(bench.resource, execution))
-        checksum = bench.storage.verify(logical_path, replica.number)
+        replica = context.storage.replicate(logical_path, root_of(context.resource, execution))
+        checksum = context.storage.verify(logical_path, replica.number)
     staged = references.Staged(current, replica, target, checksum)
     replicas.check_physical(staged)
     return staged
@@ -106,29 +106,29 @@ def _staged(execution: Execution, data_object: DataObject, target: str) -> refer
 
 def staged_here(execution: Execution) -> list[str]:
     """The inputs whose replicas this task had made, by the worker's own notes."""
-    return list(execution.notes.get("staged") or ())
+    return list(execution.journal.get("staged") or ())
 
 
 def push_trim(execution: Execution, logical_path: str) -> None:
     """Should the task fail, the replica that it had made goes."""
     execution.undo.push(
-        f"trim {logical_path} from {execution.bench.resource.name}",
+        f"trim {logical_path} from {execution.context.resource.name}",
         functools.partial(trim, execution, logical_path),
     )
 
 
 def trim(execution: Execution, logical_path: str) -> None:
     """Trim a replica that staging made, unless another task is using it."""
-    bench = execution.bench
-    root = root_of(bench.resource, execution)
-    bench.in_use.if_unused(logical_path, lambda: bench.storage.trim(logical_path, root))
-    execution.notes.put(staged=sorted({*staged_here(execution)} - {logical_path}))
+    context = execution.context
+    root = root_of(context.resource, execution)
+    context.in_use.if_unused(logical_path, lambda: context.storage.trim(logical_path, root))
+    execution.journal.put(staged=sorted({*staged_here(execution)} - {logical_path}))
     execution.record.forget("staged", logical_path)
 
 
 def root_of(resource: Resource, execution: Execution) -> str:
     """The root above a resource: iRODS refuses to replicate to a child by its name."""
-    known = {one.name: one for one in execution.bench.catalog.resources()}
+    known = {one.name: one for one in execution.context.catalog.resources()}
     while resource.parent:
         resource = known[resource.parent]
     return resource.name

@@ -43,7 +43,7 @@ def register(execution: Execution) -> tuple[Registration, ...]:
         catalog.unregister(logical_paths)  # whatever an interrupted registration got done
     _make_collections(execution)
     execution.undo.push(f"unregister the outputs of {record.collection}", lambda: catalog.unregister(logical_paths))
-    catalog.register(execution.bench.resource.name, [*files, *own])
+    catalog.register(execution.context.resource.name, [*files, *own])
     outputs.still_there(job.outputs, execution.files)
     return (*files, *own)
 
@@ -90,7 +90,7 @@ def _forget_below(catalog: Catalog, collection: str) -> None:
 def clear_lost(execution: Execution) -> None:
     """What an attempt registered whose notes are lost goes, file and all, in the owner's session: it
     lies in the task's directory of the vault, where its logical path alone would not put it."""
-    resource, collection = execution.bench.resource, execution.record.collection
+    resource, collection = execution.context.resource, execution.record.collection
     directory = workspace.task_directory(resource, collection)
     for one in _objects_below(execution.record.catalog, collection):
         places = [replica.physical_path for replica in one.replicas if replica.leaf == resource.name]
@@ -159,7 +159,7 @@ def _write_beside(execution: Execution, name: str, content: bytes) -> Registrati
     except OSError as error:
         with contextlib.suppress(OSError):
             delete(physical_path)  # half of it
-        vault = f"the vault of resource {execution.bench.resource.name}"
+        vault = f"the vault of resource {execution.context.resource.name}"
         cause = f"{name} cannot be written there ({error.strerror})"
         raise EngineError(vault, cause, "An administrator makes room", code=Code.UNIX_FILE_OPEN_ERR) from error
     return Registration(
@@ -182,8 +182,8 @@ def _outcome(execution: Execution) -> outcome.Outcome:
         task=execution.task,
         owner=job.owner,
         role=execution.role.name,
-        resource=execution.bench.resource.name,
-        engine=execution.bench.engine.name,
+        resource=execution.context.resource.name,
+        engine=execution.context.engine.name,
         image=job.image,
         commands=execution.program.commands,
         inputs=execution.staged,
@@ -197,7 +197,7 @@ def _outcome(execution: Execution) -> outcome.Outcome:
 def annotate(execution: Execution) -> None:
     """Put provenance and the task's own metadata on its collection and on every output."""
     record = execution.record
-    facts = outcome.avus(execution.bench.configuration.attributes, _outcome(execution))
+    facts = outcome.avus(execution.context.configuration.attributes, _outcome(execution))
     collection = Entity(EntityKind.COLLECTION, record.collection)
     present = set(record.catalog.avus(collection))
     new = [avu for avu in facts if avu not in present]
@@ -205,5 +205,5 @@ def annotate(execution: Execution) -> None:
         f"remove the AVUs of {record.collection}", lambda: record.catalog.annotate(collection, remove=new)
     )
     record.catalog.annotate(collection, add=new)
-    each = outcome.output_avus(execution.bench.configuration.attributes, facts, len(execution.staged))
+    each = outcome.output_avus(execution.context.configuration.attributes, facts, len(execution.staged))
     record.catalog.annotate_all([f"{record.collection}/{file.relative}" for file in execution.files], each)

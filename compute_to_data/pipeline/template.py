@@ -10,7 +10,7 @@ import logging
 
 from compute_to_data.errors import Code, ComputeToDataError, OutOfReach
 from compute_to_data.pipeline import finish, retain, run_job, stage_in, stage_out, workload_dataset
-from compute_to_data.pipeline.execution import Bench, Ending, Execution
+from compute_to_data.pipeline.execution import Ending, Execution, TaskContext
 from compute_to_data.pipeline.hooks import Hooks
 from compute_to_data.pipeline.watch_job import Detached
 from compute_to_data.records.task import TaskRecord
@@ -22,14 +22,14 @@ log = logging.getLogger(__name__)
 class Role(Hooks):
     """A kind of computation. One instance serves one task."""
 
-    def run(self, bench: Bench, record: TaskRecord, task: Task) -> Ending:
+    def run(self, context: TaskContext, record: TaskRecord, task: Task) -> Ending:
         """Take a task from wherever it is to its one final state.
 
         Raises only what must not end the task: Detached (the worker is to stop), OutOfReach (the
         zone or the engine does not answer just now), and errors of recording the end itself.
         After any of these another attempt finds everything in place.
         """
-        execution = Execution(self, bench, record, task)
+        execution = Execution(self, context, record, task)
         try:
             if execution.resumed:
                 self._expect_leftovers(execution)
@@ -68,7 +68,7 @@ class Role(Hooks):
         inputs = stage_in.authorise(execution)
         stage_in.choose_resource(execution)
         retain.receiving_root(execution)  # before anything runs: results that nobody could receive
-        with execution.bench.in_use.using([one.logical_path for one in inputs]):
+        with execution.context.in_use.using([one.logical_path for one in inputs]):
             stage_in.stage_in(execution, inputs)
             if not execution.exited_before:
                 execution.sandbox = workload_dataset.sandbox(execution)

@@ -28,25 +28,27 @@ def sandbox(execution: Execution) -> Sandbox | None:
     """The sandboxes in which the task may run; None for one that belongs to no workload.
 
     Refused when the workload is not the task's owner's, or not as the task says. Cancelled when it
-    was stopped: that is a wish to end its tasks, also those that it does not yet stand on.
+    was stopped: that is a request to end its tasks, also those that it does not yet stand on.
     """
     collection = execution.task.workload
     if not collection:
         return None
     began = time.monotonic()
-    bench = execution.bench
-    record = WorkloadRecord(bench.catalog, bench.configuration.attributes, collection, bench.resource.name)
+    context = execution.context
+    record = WorkloadRecord(context.catalog, context.configuration.attributes, collection, context.resource.name)
     workload = record.of_its_task(execution.task, execution.record.collection)
     if not record.is_started():
         raise Cancelled("task", f"its workload {name_of(collection)} was stopped")
     if workload.dataset:
-        require(bench.catalog, workload.dataset, Access.READ_OBJECT, "to use it as a dataset")
-    made = bench.catalog.stat(collection).created
+        require(context.catalog, workload.dataset, Access.READ_OBJECT, "to use it as a dataset")
+    made = context.catalog.stat(collection).created
     identity = hashlib.sha256(json.dumps([made, workload.document()], sort_keys=True).encode()).hexdigest()
-    place = bench.places.of(collection, identity, lambda directory: _fill(execution, workload, directory))
+    place = context.workload_directories.of(
+        collection, identity, lambda directory: _fill(execution, workload, directory)
+    )
     execution.stage_in_seconds += time.monotonic() - began
     return Sandbox(
-        workload=journal.job_id_of(bench.scope, collection),
+        workload=journal.job_id_of(context.scope, collection),
         instances=workload.instances,
         directory=os.path.join(place, _SANDBOXES),
         inputs=os.path.join(place, _DATASET) if workload.dataset else "",
@@ -58,9 +60,9 @@ def _fill(execution: Execution, workload: Workload, directory: str) -> None:
         return
     top = os.path.join(directory, _DATASET)
     os.mkdir(top, 0o755)
-    bench = execution.bench
-    found = tuple(references.tree(bench.catalog, workload.dataset))
-    with bench.in_use.using([data_object.logical_path for data_object in found]):
+    context = execution.context
+    found = tuple(references.tree(context.catalog, workload.dataset))
+    with context.in_use.using([data_object.logical_path for data_object in found]):
         for data_object in found:
             relative = data_object.logical_path[len(workload.dataset) + 1 :]
             os.makedirs(os.path.dirname(os.path.join(top, relative)), mode=0o755, exist_ok=True)
@@ -69,9 +71,9 @@ def _fill(execution: Execution, workload: Workload, directory: str) -> None:
 
 def _staged(execution: Execution, data_object: DataObject) -> references.Staged:
     """A good replica on the resource, made where there is none; it stays for the tasks to come."""
-    replica = data_object.good_replica_on(execution.bench.resource.name)
+    replica = data_object.good_replica_on(execution.context.resource.name)
     if replica is None:
-        with execution.bench.in_use.alone(data_object.logical_path):
+        with execution.context.in_use.alone(data_object.logical_path):
             replica = _made(execution, data_object.logical_path)
     staged = references.Staged(data_object, replica, name_of(data_object.logical_path), replica.checksum)
     replicas.check_physical(staged)
@@ -79,11 +81,11 @@ def _staged(execution: Execution, data_object: DataObject) -> references.Staged:
 
 
 def _made(execution: Execution, logical_path: str) -> Replica:
-    bench = execution.bench
-    replica = replicas.usable_replica(references.anew(bench.catalog, logical_path), bench.resource)
+    context = execution.context
+    replica = replicas.usable_replica(references.anew(context.catalog, logical_path), context.resource)
     if replica is None:
-        replica = bench.storage.replicate(logical_path, stage_in.root_of(bench.resource, execution))
-        bench.storage.verify(logical_path, replica.number)
+        replica = context.storage.replicate(logical_path, stage_in.root_of(context.resource, execution))
+        context.storage.verify(logical_path, replica.number)
     return replica
 
 

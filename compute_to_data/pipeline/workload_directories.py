@@ -18,7 +18,7 @@ from compute_to_data.model import Resource
 from compute_to_data.pipeline import workspace
 
 
-class Places:
+class WorkloadDirectories:
     """Those of one worker. Threads may share it."""
 
     def __init__(self, folder: str, resource: Resource) -> None:

@@ -61,7 +61,7 @@ _NEVER_BEGUN = {State.QUEUED.value, State.COMPLETED.value}
 CANCEL, FOLLOW = "cancel", "follow"
 """What people put on a task's collection while it is not finished: that it is to end (value: who
 says so, units: the resource), that somebody reads along."""
-NO_WISHES = {CANCEL: "", FOLLOW: ""}
+NO_REQUESTS = {CANCEL: "", FOLLOW: ""}
 
 
 def furthest(found: Iterable[str]) -> State | None:
@@ -264,8 +264,8 @@ def refuse_displaced(catalog: Catalog, data_object: DataObject) -> None:
 
 
 def _dated(state: State, facts: Mapping[str, str]) -> dict[str, str]:
-    wishes = NO_WISHES if state.is_final else {}
-    return {f"{state.value.lower()}_at": timestamp(time.time()), **facts, **wishes}
+    requests = NO_REQUESTS if state.is_final else {}
+    return {f"{state.value.lower()}_at": timestamp(time.time()), **facts, **requests}
 
 
 def _could_tamper(user: User, kind: UserKind, access: Access, owner: User) -> bool:

@@ -160,4 +160,4 @@ def has_worker(catalog: Catalog, configuration: Configuration, resource: str) ->
     """Whether a worker's sign of life on the resource is fresh, or one may be started on demand."""
     if configuration.worker.on_demand:
         return True
-    return any(map(heartbeat.is_fresh, heartbeat.signs(catalog, configuration, resource)))
+    return any(map(heartbeat.is_fresh, heartbeat.heartbeats(catalog, configuration, resource)))

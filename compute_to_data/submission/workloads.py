@@ -208,13 +208,13 @@ def stop(catalog: ClientCatalog, attributes: Attributes, collection: str) -> tup
     """Take no more tasks, and ask for the end of those that have not ended; returns the collections of
     those that end by that. The worker then removes the sandboxes."""
     record, workload = _known(catalog, attributes, collection)
-    wish = Avu(attributes.named(CANCEL), str(catalog.user), workload.resource)
+    request = Avu(attributes.named(CANCEL), str(catalog.user), workload.resource)
     before = states(catalog, attributes, collection)
     record.declare(WorkloadState.STOPPED)
     stopped = []
     for task, state in states(catalog, attributes, collection).items():
         if state is None or not state.is_final:
-            ends_by_that = _asked(catalog, task, wish)
+            ends_by_that = _asked(catalog, task, request)
         else:  # one that was about to begin may have seen the workload's end, and be CANCELLED
             earlier = before.get(task)
             ends_by_that = state is State.CANCELLED and not (earlier is not None and earlier.is_final)
@@ -223,10 +223,10 @@ def stop(catalog: ClientCatalog, attributes: Attributes, collection: str) -> tup
     return tuple(stopped)
 
 
-def _asked(catalog: Catalog, task: str, wish: Avu) -> bool:
-    """Whether a wish stands on a task now; not when somebody has just removed it."""
+def _asked(catalog: Catalog, task: str, request: Avu) -> bool:
+    """Whether a request stands on a task now; not when somebody has just removed it."""
     try:
-        catalog.annotate(Entity(EntityKind.COLLECTION, task), add=[wish])
+        catalog.annotate(Entity(EntityKind.COLLECTION, task), add=[request])
     except ZoneError as error:
         if error.code is not Code.SYS_INVALID_INPUT_PARAM:
             raise

@@ -17,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from compute_to_data.configuration import Configuration
 from compute_to_data.coordination import capabilities, lock, wakeup
-from compute_to_data.coordination.heartbeat import HEARTBEAT_SECONDS, SignOfLife, signs
+from compute_to_data.coordination.heartbeat import HEARTBEAT_SECONDS, Heartbeat, heartbeats
 from compute_to_data.errors import (
     Code,
     ComputeToDataError,
@@ -30,12 +30,12 @@ from compute_to_data.pipeline import journal
 from compute_to_data.pipeline.watch_job import QUESTION_EVERY, Detached
 from compute_to_data.ports import Engine, Storage
 from compute_to_data.records.task import CANCEL, UNFINISHED, State
-from compute_to_data.worker.slot import Attempts, Unintelligible
-from compute_to_data.worker.workload_slots import Tending
+from compute_to_data.worker.slot import TaskRunner, Unintelligible
+from compute_to_data.worker.workload_slots import WorkloadSlots
 
 log = logging.getLogger("compute_to_data.worker")
 
-_WISHES_AT_ONCE = 16
+_CANCELLATIONS_AT_ONCE = 16
 """So many queued tasks are cancelled before the worker looks after its slots again."""
 
 
@@ -50,16 +50,16 @@ class Worker:
         self._scope = lock.scope(configuration, storage.zone, resource)
         self._lock = lock.ResourceLock(configuration, storage.zone, resource)
         self._bell = wakeup.Bell(configuration, storage.zone, resource)
-        self._sign = SignOfLife(storage.catalog, configuration, resource)
-        self._tending = Tending(configuration, storage, engine, self._resource, self._scope)
+        self._sign = Heartbeat(storage.catalog, configuration, resource)
+        self._workload_slots = WorkloadSlots(configuration, storage, engine, self._resource, self._scope)
         self._stopping = threading.Event()
-        self._attempts = Attempts(
+        self._runner = TaskRunner(
             configuration,
             storage,
             engine,
             self._resource,
             self._scope,
-            self._tending.places,
+            self._workload_slots.directories,
             self._stopping.is_set,
         )
         self._in_flight: dict[str, Future[bool]] = {}
@@ -89,7 +89,7 @@ class Worker:
             with ThreadPoolExecutor(self._configuration.worker.slots, "slot") as slots:
                 self._work(slots, on_demand)
             if self._stopping.is_set():
-                self._tending.leave()
+                self._workload_slots.leave()
         finally:
             if self._lock.is_ours:
                 self._say_goodbye()
@@ -125,7 +125,7 @@ class Worker:
     def _may_leave(self) -> bool:
         """Give up the lock, then look once more: a task queued while we held it had no reason
         to start another worker, one queued later finds the lock free."""
-        self._tending.leave()  # while what a worker left is ours to take away, and the signs are our own
+        self._workload_slots.leave()  # while what a worker left is ours to take away, and the signs are our own
         self._say_goodbye()
         self._lock.release()
         try:
@@ -153,10 +153,10 @@ class Worker:
             taken = [*held, *admitted]
             known = {*taken, *self._passed_over}
             # A workload that has no room may have thousands in front of all others.
-            full = self._tending.full(taken)
+            full = self._workload_slots.full(taken)
             queued = self._tasks(State.QUEUED, besides=full, limit=most - len(admitted) + len(known))
             found = [one for one in queued if one not in known]
-            more = self._tending.admitted(found, taken)
+            more = self._workload_slots.admitted(found, taken)
             admitted += more
             if len(more) == len(found):
                 break
@@ -174,15 +174,15 @@ class Worker:
         self._next_question = time.monotonic() + QUESTION_EVERY
         not_ours = self._passed_over | self._begun
         known = {*self._in_flight, *not_ours}
-        wish = self._configuration.attributes.named(CANCEL)
-        found = self._storage.tasks(wish, None, self._resource.name, limit=_WISHES_AT_ONCE + len(known))
+        request = self._configuration.attributes.named(CANCEL)
+        found = self._storage.tasks(request, None, self._resource.name, limit=_CANCELLATIONS_AT_ONCE + len(known))
         ended = 0
         for collection in found:
             future = self._in_flight.get(collection)
             if collection not in not_ours and (future is None or future.cancel()):
                 self._run(collection, unwanted=True)
                 ended += 1
-            if ended == _WISHES_AT_ONCE:  # first the sign of life, then the others
+            if ended == _CANCELLATIONS_AT_ONCE:  # first the sign of life, then the others
                 self._next_question = 0.0
                 self._bell.ring()
                 return
@@ -222,7 +222,7 @@ class Worker:
         if self._stopping.is_set():
             return False
         try:
-            ending = self._attempts.run(collection, unwanted)
+            ending = self._runner.run(collection, unwanted)
             if ending is not None:
                 log.info("%s %s %s", collection, ending.state.value, ending.text)
         except Detached:
@@ -257,13 +257,13 @@ class Worker:
         self._engine.check()
         self._sign.renew()
         capabilities.publish(self._storage.catalog, self._configuration, self._resource.name)
-        self._tending.tend(list(self._in_flight))
+        self._workload_slots.tend(list(self._in_flight))
         self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
 
     def _say_goodbye(self) -> None:
         with contextlib.suppress(ComputeToDataError):
             self._sign.withdraw()
-            if not signs(self._storage.catalog, self._configuration, self._resource.name):
+            if not heartbeats(self._storage.catalog, self._configuration, self._resource.name):
                 capabilities.withdraw(self._storage.catalog, self._configuration, self._resource.name)
 
 

@@ -10,13 +10,13 @@ from compute_to_data.documents import task_json
 from compute_to_data.errors import Code, ComputeToDataError, NotFound, OutOfReach, Refused
 from compute_to_data.model import Resource, User
 from compute_to_data.pipeline import journal, workspace
-from compute_to_data.pipeline.execution import Bench, Ending
+from compute_to_data.pipeline.execution import Ending, TaskContext
 from compute_to_data.pipeline.finish import ending_of
 from compute_to_data.pipeline.replicas import InUse
 from compute_to_data.pipeline.watch_job import cancelled
-from compute_to_data.pipeline.workload_directories import Places
+from compute_to_data.pipeline.workload_directories import WorkloadDirectories
 from compute_to_data.ports import Catalog, Engine, Storage
-from compute_to_data.records.task import CANCEL, NO_WISHES, State, TaskRecord
+from compute_to_data.records.task import CANCEL, NO_REQUESTS, State, TaskRecord
 from compute_to_data.roles import role_named
 from compute_to_data.task import REQUEST_NAME
 
@@ -27,7 +27,7 @@ class Unintelligible(Exception):
     """Nothing can be made of a task, not even an end: it is left as it is until a worker starts anew."""
 
 
-class Attempts:
+class TaskRunner:
     """What all tasks of one worker need; threads may share it."""
 
     def __init__(
@@ -37,7 +37,7 @@ class Attempts:
         engine: Engine,
         resource: Resource,
         scope: str,
-        places: Places,
+        workload_directories: WorkloadDirectories,
         stopping: Callable[[], bool],
     ) -> None:
         self._configuration = configuration
@@ -45,7 +45,7 @@ class Attempts:
         self._engine = engine
         self._resource = resource
         self._scope = scope
-        self._places = places
+        self._workload_directories = workload_directories
         self._stopping = stopping
         self._in_use = InUse()
 
@@ -68,7 +68,7 @@ class Attempts:
             state = record.state()
             if state is None or state.is_final:
                 record.settle()
-                return self._forget_wishes(record) if unwanted else None
+                return self._forget_requests(record) if unwanted else None
             record.sealed_owner()
             if unwanted:
                 self._refuse_unwanted(record, state)
@@ -79,17 +79,17 @@ class Attempts:
             raise
         except (ComputeToDataError, ValueError) as error:
             return self._end_without_role(record, error)
-        return role.run(self._bench(catalog), record, task)
+        return role.run(self._context(catalog), record, task)
 
     @staticmethod
-    def _forget_wishes(record: TaskRecord) -> None:
+    def _forget_requests(record: TaskRecord) -> None:
         """They came too late. What has ended stays as it ended, also where they cannot be taken away."""
         try:
-            record.decide(NO_WISHES)
+            record.decide(NO_REQUESTS)
         except OutOfReach:
             raise
         except ComputeToDataError as error:
-            raise Unintelligible(f"a wish came too late, and stays: {error}") from error
+            raise Unintelligible(f"a request came too late, and stays: {error}") from error
 
     @staticmethod
     def _refuse_unwanted(record: TaskRecord, state: State) -> None:
@@ -113,7 +113,7 @@ class Attempts:
         """The owner's account is gone, and with it every right to register or to take back: the job
         and its directory go. What was being registered stays as it is, for an administrator."""
         job_id = journal.job_id_of(self._scope, collection)
-        left = journal.Notes(journal.folder_of(self._configuration.worker.state_directory, self._scope), job_id, None)
+        left = journal.Journal(journal.folder_of(self._configuration.worker.state_directory, self._scope), job_id, None)
         self._engine.remove(job_id)
         if left.resumed and left.get("exit") is None:
             workspace.discard(workspace.private_directory(self._resource, collection, left.token))
@@ -127,8 +127,8 @@ class Attempts:
     def _record(self, catalog: Catalog, collection: str) -> TaskRecord:
         return TaskRecord(catalog, self._configuration.attributes, collection, self._resource.name)
 
-    def _bench(self, catalog: Catalog) -> Bench:
-        return Bench(
+    def _context(self, catalog: Catalog) -> TaskContext:
+        return TaskContext(
             configuration=self._configuration,
             catalog=catalog,
             storage=self._storage,
@@ -136,6 +136,6 @@ class Attempts:
             resource=self._resource,
             scope=self._scope,
             in_use=self._in_use,
-            places=self._places,
+            workload_directories=self._workload_directories,
             stopping=self._stopping,
         )

@@ -11,7 +11,7 @@ from compute_to_data.configuration import Configuration
 from compute_to_data.errors import ComputeToDataError
 from compute_to_data.model import Entity, EntityKind, Resource, name_of, parent_of
 from compute_to_data.pipeline import journal
-from compute_to_data.pipeline.workload_directories import Places
+from compute_to_data.pipeline.workload_directories import WorkloadDirectories
 from compute_to_data.ports import Engine, Storage
 from compute_to_data.records.workload import INSTANCES, STATE, WorkloadState, is_workload_id
 
@@ -21,7 +21,7 @@ IDLE_SECONDS = 120.0
 """How long a warm sandbox waits for its workload's next task."""
 
 
-class Tending:
+class WorkloadSlots:
     """One worker's care for the workloads of its resource; used by the worker's main thread."""
 
     def __init__(
@@ -34,14 +34,14 @@ class Tending:
         self._scope = scope
         self._instances: dict[str, int] = {}
         folder = journal.folder_of(configuration.worker.state_directory, scope)
-        self.places = Places(f"{folder}.workloads", resource)
+        self.directories = WorkloadDirectories(f"{folder}.workloads", resource)
 
     def tend(self, in_flight: Iterable[str]) -> None:
         """Throw away the sandboxes of workloads that were stopped, and those without work; after a
         start, all that an earlier worker left."""
         busy = {parent_of(collection) for collection in in_flight}
         started: tuple[str, ...] = ()
-        if self.places.any():  # a worker that has had no workload's task asks the zone for nothing
+        if self.directories.any():  # a worker that has had no workload's task asks the zone for nothing
             attribute = self._configuration.attributes.named(STATE)
             started = self._storage.tasks(attribute, WorkloadState.STARTED.value, self._resource.name)
         self._instances = {one: count for one, count in self._instances.items() if one in busy}
@@ -57,7 +57,7 @@ class Tending:
     def _keep(self, workloads: frozenset[str], idle_seconds: float) -> None:
         names = frozenset(journal.job_id_of(self._scope, one) for one in workloads)
         self._engine.tidy(self._scope, names, idle_seconds)
-        self.places.tidy(workloads)
+        self.directories.tidy(workloads)
 
     def full(self, in_flight: Iterable[str]) -> list[str]:
         """The workloads of these tasks that have no room for one more."""

@@ -182,7 +182,7 @@ def test_a_data_object_that_somebody_left_becomes_no_request_of_theirs(site: Tri
     assert "secret" not in site.contents(collection)
 
 
-def test_a_late_wish_that_cannot_be_taken_back_changes_no_end(site: TrialSite) -> None:
+def test_a_late_request_that_cannot_be_taken_back_changes_no_end(site: TrialSite) -> None:
     submitted = site.submit(site.request("/bin/true"))
     with site.working():
         assert site.ended(submitted)["state"] == "COMPLETED"
@@ -196,7 +196,7 @@ def test_a_late_wish_that_cannot_be_taken_back_changes_no_end(site: TrialSite) -
         annotate(entity, **changes)
 
     storage = StorageWithTroubledSessions(site.storage, annotate=refused_once)
-    attempts = site.worker(storage=storage)._attempts
+    attempts = site.worker(storage=storage)._runner
     with pytest.raises(Unintelligible):
         attempts.run(submitted.collection, True)
     assert refusals

@@ -344,7 +344,7 @@ def test_following_tells_each_word_once_while_it_runs(site: TrialSite, session: 
     assert "follow" not in task.status().other
 
 
-def test_a_task_that_ends_just_before_it_is_followed_keeps_no_wish(site: TrialSite, session: c2d.Session) -> None:
+def test_a_task_that_ends_just_before_it_is_followed_keeps_no_request(site: TrialSite, session: c2d.Session) -> None:
     """Between asking for its state and saying that somebody reads along."""
     task = session.submit(sh(site, "echo one"))
 

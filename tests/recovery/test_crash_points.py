@@ -14,7 +14,7 @@ from support.site import COMPUTE, HOME, TrialSite
 from compute_to_data.documents.task_json import recorded_task
 from compute_to_data.model import DataObject, Entity, EntityKind
 from compute_to_data.pipeline.replicas import InUse
-from compute_to_data.pipeline.template import Bench
+from compute_to_data.pipeline.template import TaskContext
 from compute_to_data.records.task import State
 from compute_to_data.roles import role_named
 from compute_to_data.submission.submit import Submitted
@@ -37,7 +37,7 @@ def _die(site: TrialSite, submitted: Submitted, fate: Fate) -> None:
     record = site.record(submitted, catalog)  # type: ignore[arg-type]
     task = recorded_task(site.alice.read(record.request_path), record.request_path)
     worker = site.worker()
-    bench = Bench(
+    context = TaskContext(
         configuration=site.configuration,
         catalog=catalog,  # type: ignore[arg-type]
         storage=Doomed(site.storage, fate),  # type: ignore[arg-type]
@@ -45,11 +45,11 @@ def _die(site: TrialSite, submitted: Submitted, fate: Fate) -> None:
         resource=next(one for one in site.alice.resources() if one.name == COMPUTE),
         scope=worker._scope,
         in_use=InUse(),
-        places=worker._tending.places,
+        workload_directories=worker._workload_slots.directories,
         stopping=lambda: False,
     )
     with contextlib.suppress(Died):
-        role_named(site.configuration, "CONTAINER").run(bench, record, task)
+        role_named(site.configuration, "CONTAINER").run(context, record, task)
 
 
 def _points(after: bool) -> Iterator[Fate]:

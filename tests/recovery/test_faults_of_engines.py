@@ -115,7 +115,7 @@ def test_tasks_wait_for_an_engine_that_fails_while_they_run(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("compute_to_data.worker.HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr("compute_to_data.worker.service.HEARTBEAT_SECONDS", 0.2)
     with fickle_socket(place / "s", DOCKER) as docker:
         engine = {"name": "docker", "socket": docker.path, "timeout_seconds": 1}
         site = TrialSite(tmp_path, engine, "compute-to-data/base:bookworm")

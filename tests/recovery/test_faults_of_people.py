@@ -218,7 +218,7 @@ def test_a_second_worker_on_another_host_leaves(site: TrialSite) -> None:
 
     watched = _WithCatalog(site.storage, Troubled(site.storage.catalog, annotate=note))
     with site.working():
-        wait_until(lambda: heartbeat.signs(site.alice, site.configuration, COMPUTE), "the first one's sign")
+        wait_until(lambda: heartbeat.heartbeats(site.alice, site.configuration, COMPUTE), "the first one's sign")
         with pytest.raises(lock.Held, match=r"is served by another worker .* start again in 60 s"):
             _elsewhere(site, watched).serve()
         assert put == [], "not even for an instant, in which the first one would leave to it"
@@ -238,7 +238,7 @@ def test_of_two_workers_that_start_at_one_instant_none_serves_by_not_looking(sit
     with pytest.raises(lock.Held, match="rival"):
         _elsewhere(site, _WithCatalog(site.storage, catalog)).serve()
     assert site.record(submitted).state() is State.QUEUED
-    assert heartbeat.signs(site.alice, site.configuration, COMPUTE) == [rival]
+    assert heartbeat.heartbeats(site.alice, site.configuration, COMPUTE) == [rival]
 
 
 class _WithCatalog(Troubled):
@@ -253,11 +253,11 @@ def test_a_dead_workers_resource_can_be_taken_over(site: TrialSite) -> None:
     submitted = site.submit(site.request("/bin/true"))
     with site.working():
         assert site.ended(submitted)["state"] == "COMPLETED"
-    assert heartbeat.signs(site.alice, site.configuration, COMPUTE) == []
+    assert heartbeat.heartbeats(site.alice, site.configuration, COMPUTE) == []
 
 
 def test_a_worker_that_was_taken_over_leaves_its_tasks_alone(site: TrialSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compute_to_data.worker.HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr("compute_to_data.worker.service.HEARTBEAT_SECONDS", 0.2)
     submitted = site.submit(site.request("/bin/sh", "-c", RUNS))
     other = Avu(site.configuration.attributes.named("worker"), "other@1:1", str(int(time.time())))
     with pytest.raises(lock.Held, match="other@1:1"):
@@ -278,7 +278,7 @@ def _be_taken_over(site: TrialSite, submitted: Submitted, other: Avu) -> None:
 
 
 def test_a_worker_without_an_engine_shows_no_sign_of_life(site: TrialSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compute_to_data.worker.HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr("compute_to_data.worker.service.HEARTBEAT_SECONDS", 0.1)
     monkeypatch.setattr(heartbeat, "_ALIVE_SECONDS", 1.5)
     configuration = site.configure(worker={"on_demand": False})
     sick: list[bool] = []

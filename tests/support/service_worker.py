@@ -82,7 +82,7 @@ def working(catalog: Catalog, configuration: Configuration, resource: str, log: 
 
 def _is_served(catalog: Catalog, configuration: Configuration, resource: str) -> bool:
     """It shows its sign of life, and then what it accepts."""
-    if not heartbeat.signs(catalog, configuration, resource):
+    if not heartbeat.heartbeats(catalog, configuration, resource):
         return False
     offer = configuration.attributes.named("offer")
     return any(avu.attribute == offer for avu in catalog.avus(Entity(EntityKind.RESOURCE, resource)))

@@ -20,13 +20,13 @@ CANCEL = "irods::compute_to_data::cancel"
 LONG = 'trap "" TERM; echo began; while :; do sleep 0.1; done'
 
 
-def wish(who: str = "alice#tempZone", units: str = COMPUTE) -> Avu:
+def request(who: str = "alice#tempZone", units: str = COMPUTE) -> Avu:
     return Avu(CANCEL, who, units)
 
 
 def cancel(site: TrialSite, submitted: Submitted, units: str = COMPUTE, catalog: Any = None) -> None:
     entity = Entity(EntityKind.COLLECTION, submitted.collection)
-    (catalog or site.alice).annotate(entity, add=[wish(units=units)])
+    (catalog or site.alice).annotate(entity, add=[request(units=units)])
 
 
 def state(site: TrialSite, submitted: Submitted) -> str:
@@ -175,14 +175,14 @@ def test_an_end_that_is_decided_stays(site: TrialSite) -> None:
     assert "cancel" not in facts
 
 
-def test_a_wish_that_comes_too_late_goes_without_effect(site: TrialSite) -> None:
+def test_a_request_that_comes_too_late_goes_without_effect(site: TrialSite) -> None:
     one_slot(site)
     over = site.submit(site.request("/bin/true"))
     with site.working():
         ended = site.ended(over)
         cancel(site, over)
         busy = site.submit(site.request("/bin/sh", "-c", LONG))  # a worker with nothing to do asks nothing
-        wait_until(lambda: "cancel" not in site.record(over).facts(), "the wish to go")
+        wait_until(lambda: "cancel" not in site.record(over).facts(), "the request to go")
         assert {**site.record(over).facts(), "collection": over.collection} == ended
         cancel(site, busy)
         site.ended(busy)
@@ -210,7 +210,7 @@ def test_only_the_owner_and_administrators(site: TrialSite) -> None:
 def test_an_idle_worker_asks_the_catalog_at_most_once_a_second(
     site: TrialSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("compute_to_data.worker.HEARTBEAT_SECONDS", 600.0)  # its own questions, every 15 s, are others
+    monkeypatch.setattr("compute_to_data.worker.service.HEARTBEAT_SECONDS", 600.0)  # its own questions, every 15 s, are others
     assert WorkerSettings().poll_seconds == 2.0
     site.configuration = site.configure(
         engine={"name": "process", "images": {"tools": str(site.folder / "tools")}},

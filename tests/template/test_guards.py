@@ -189,7 +189,7 @@ def test_jobs_of_no_task_are_removed_at_the_start(site: TrialSite, tmp_path: Pat
 
 def test_notes_of_no_task_are_removed_at_the_start(site: TrialSite) -> None:
     folder = journal.folder_of(site.configuration.worker.state_directory, scope(site))
-    journal.Notes(folder, "nobodys.1", 1.0).put()
+    journal.Journal(folder, "nobodys.1", 1.0).put()
     waiting = site.submit(site.request("/bin/true"))
     with site.working():
         assert site.ended(waiting)["state"] == "COMPLETED"
@@ -197,10 +197,10 @@ def test_notes_of_no_task_are_removed_at_the_start(site: TrialSite) -> None:
 
 
 def test_notes_of_another_task_of_that_name_count_for_nothing(tmp_path: Path) -> None:
-    first = journal.Notes(str(tmp_path), "id.1", made=1.0)
+    first = journal.Journal(str(tmp_path), "id.1", made=1.0)
     first.put(exit=[0, 1.0, 2.0])
-    assert journal.Notes(str(tmp_path), "id.1", made=1.0).resumed
-    second = journal.Notes(str(tmp_path), "id.1", made=2.0)
+    assert journal.Journal(str(tmp_path), "id.1", made=1.0).resumed
+    second = journal.Journal(str(tmp_path), "id.1", made=2.0)
     assert not second.resumed
     assert second.get("exit") is None
     assert second.token != first.token
@@ -227,7 +227,7 @@ def test_a_job_that_outlived_its_walltime_unwatched_fails(site: TrialSite) -> No
     (job,) = site.engine.jobs(scope(site))
     site.let_go(submitted)
     assert site.engine.wait(job, PATIENCE) is not None
-    noted = journal.Notes(journal.folder_of(site.configuration.worker.state_directory, scope(site)), job, None)
+    noted = journal.Journal(journal.folder_of(site.configuration.worker.state_directory, scope(site)), job, None)
     boot, moment = noted.get("began")
     noted.put(began=[boot, moment - 3600])  # as if an hour had gone by, on this clock and on the other
 

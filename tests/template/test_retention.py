@@ -151,8 +151,8 @@ def test_a_sibling_of_the_compute_resource_cannot_receive(bearers: list[str], re
     )
     catalog = SimpleNamespace(resources=lambda: resources, find=lambda *_: tuple(bearers))
     configuration = SimpleNamespace(attributes=Attributes())
-    bench = SimpleNamespace(catalog=catalog, configuration=configuration, resource=resources[1])
-    execution: Any = SimpleNamespace(role=Container("C", {"results_to": ROLE}), task=None, bench=bench)
+    context = SimpleNamespace(catalog=catalog, configuration=configuration, resource=resources[1])
+    execution: Any = SimpleNamespace(role=Container("C", {"results_to": ROLE}), task=None, context=context)
     if receives is None:
         with pytest.raises(Refused, match=ROLE):
             retain.receiving_root(execution)

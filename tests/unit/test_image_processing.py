@@ -386,7 +386,7 @@ def test_findings_are_read_from_the_very_file_that_was_taken_in(tmp_path: Path, 
     execution: Any = SimpleNamespace(
         files=files,
         job=SimpleNamespace(outputs=str(tmp_path)),
-        bench=SimpleNamespace(configuration=SimpleNamespace(attributes=Attributes())),
+        context=SimpleNamespace(configuration=SimpleNamespace(attributes=Attributes())),
     )
     assert output_metadata.read(execution, "about/it.json") == (Avu("k", "1"),)
     if exchanged_for == "other bytes":

@@ -17,8 +17,8 @@ def put_all(
     store: Store, who: Who, files: Sequence[tuple[str, str]], resource: str, force: bool, moved: Moved
 ) -> tuple[str, ...]:
     """As ``ClientCatalog.put_all``: one transaction for all."""
-    wishes = [writing.Wish(data_object, _Put(file, moved)) for file, data_object in files]
-    return tuple(writing.make_objects(store, who, wishes, resource, force))
+    wanted = [writing.NewObject(data_object, _Put(file, moved)) for file, data_object in files]
+    return tuple(writing.make_objects(store, who, wanted, resource, force))
 
 
 class _Put:

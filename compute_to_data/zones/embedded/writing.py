@@ -30,7 +30,7 @@ class _Plan:
 
 
 @dataclass(frozen=True)
-class Wish:
+class NewObject:
     """A data object to be made. ``make`` writes the file of a physical path, which is not there
     yet, and says what it holds."""
 
@@ -47,19 +47,19 @@ def write(store: Store, who: Who, data_object: str, content: bytes, resource: st
         disk.create(physical_path, [content])
         return digest
 
-    make_objects(store, who, [Wish(data_object, make)], resource, force)
+    make_objects(store, who, [NewObject(data_object, make)], resource, force)
 
 
-def make_objects(store: Store, who: Who, wishes: Sequence[Wish], resource: str, force: bool) -> list[str]:
+def make_objects(store: Store, who: Who, wanted: Sequence[NewObject], resource: str, force: bool) -> list[str]:
     """All of them or none, in one transaction; their checksums."""
-    for wish in wishes:
-        check_in_zone(wish.data_object, store.zone)
+    for one in wanted:
+        check_in_zone(one.data_object, store.zone)
     while True:
         with store.database.reading() as connection:
             planner = _Planner(connection, who(connection), resource, force)
-            plans = [planner.plan(wish.data_object) for wish in wishes]
+            plans = [planner.plan(one.data_object) for one in wanted]
         with suppress(_Changed), store.files.stage() as stage:
-            return _carry_out(store, who, stage, list(zip(wishes, plans)), resource, force)
+            return _carry_out(store, who, stage, list(zip(wanted, plans)), resource, force)
 
 
 class _Changed(Exception):
@@ -67,20 +67,18 @@ class _Changed(Exception):
 
 
 def _carry_out(
-    store: Store, who: Who, stage: Stage, planned: Sequence[tuple[Wish, _Plan]], resource: str, force: bool
+    store: Store, who: Who, stage: Stage, planned: Sequence[tuple[NewObject, _Plan]], resource: str, force: bool
 ) -> list[str]:
-    paths = [leaf.proper_path(wish.data_object) for wish, plan in planned for leaf in plan.leaves]
+    paths = [leaf.proper_path(one.data_object) for one, plan in planned for leaf in plan.leaves]
     drafts = iter(stage.drafts(paths))
-    made = [
-        [(draft, wish.make(draft.physical_path)) for _, draft in zip(plan.leaves, drafts)] for wish, plan in planned
-    ]
+    made = [[(draft, one.make(draft.physical_path)) for _, draft in zip(plan.leaves, drafts)] for one, plan in planned]
     with store.database.writing() as connection:
         planner = _Planner(connection, who(connection), resource, force)
-        for (wish, plan), files in zip(planned, made):
-            now = planner.plan(wish.data_object)
+        for (one, plan), files in zip(planned, made):
+            now = planner.plan(one.data_object)
             if now.leaves != plan.leaves:
                 raise _Changed
-            _record(connection, stage, now, files, wish.data_object)
+            _record(connection, stage, now, files, one.data_object)
     return [files[0][1].text for files in made]
 
 

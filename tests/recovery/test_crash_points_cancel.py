@@ -21,7 +21,7 @@ from compute_to_data.zones.embedded.audit import audit
 WORDS = "cat /inputs/*; echo 1 > /outputs/one"
 DEAF = f'trap "" TERM; {WORDS}; while :; do sleep 0.05; done'
 SOON = f"{WORDS}; sleep 0.15"
-WISH = Avu("irods::compute_to_data::cancel", "alice#tempZone", COMPUTE)
+CANCEL_REQUEST = Avu("irods::compute_to_data::cancel", "alice#tempZone", COMPUTE)
 FOLLOW = Avu("irods::compute_to_data::follow", "1")
 STEPS = CHANGING | {"prepare", "start", "stop"}
 
@@ -49,7 +49,7 @@ def _prepared(folder: Path, script: str, moment: str) -> tuple[TrialSite, Submit
     def cancel(original: Any, *args: Any) -> Any:
         results = moment != "register" or any(one.logical_path.endswith("/one") for one in args[1])
         if results:
-            _put(site, submitted, WISH)
+            _put(site, submitted, CANCEL_REQUEST)
         return original(*args)
 
     if moment == "register":
@@ -83,7 +83,7 @@ def test_every_crash_point_is_recovered(tmp_path: Path, script: str, moment: str
         died += fate.dead
         final = site.record(submitted).facts()["state"] in ("CANCELLED", "COMPLETED")
         if moment and not final:
-            _put(site, submitted, WISH)  # it died before anybody asked for the end
+            _put(site, submitted, CANCEL_REQUEST)  # it died before anybody asked for the end
         _check(site, submitted, before, "CANCELLED" if moment else "COMPLETED", f"died at {fate.where} ({at})")
     assert died > 15
 

@@ -34,17 +34,17 @@ def docker_site(docker_answers: None, tmp_path: Path) -> TrialSite:
     return TrialSite(tmp_path, {"name": "docker"}, "compute-to-data/base:bookworm", worker=worker)
 
 
-def from_afar(site: TrialSite, script: str, *wishes: Avu) -> Submitted:
-    """Submit with what the catalog says alone, then put wishes on the task."""
+def from_afar(site: TrialSite, script: str, *requests: Avu) -> Submitted:
+    """Submit with what the catalog says alone, then put requests on the task."""
     wait_until(lambda: site.alice.find(EntityKind.RESOURCE, "irods::compute_to_data::offer"), "the worker's offers")
     configuration = capabilities.read(site.alice, Attributes())
     submitted = submit.submit(site.alice, configuration, site.request("/bin/sh", "-c", script))
-    put(site, submitted, *wishes)
+    put(site, submitted, *requests)
     return submitted
 
 
-def put(site: TrialSite, submitted: Submitted, *wishes: Avu) -> None:
-    site.alice.annotate(Entity(EntityKind.COLLECTION, submitted.collection), add=wishes)
+def put(site: TrialSite, submitted: Submitted, *requests: Avu) -> None:
+    site.alice.annotate(Entity(EntityKind.COLLECTION, submitted.collection), add=requests)
 
 
 def live(site: TrialSite, submitted: Submitted) -> bytes:
@@ -102,26 +102,26 @@ def test_lines_arrive_within_a_second(docker_site: TrialSite) -> None:
     check_nothing_is_left(site, submitted, "COMPLETED")
 
 
-@pytest.mark.parametrize("wishes", [(), (CANCEL,)], ids=["followed", "followed and cancelled"])
-def test_a_killed_worker_leaves_it_to_the_next(docker_site: TrialSite, wishes: tuple[Avu, ...]) -> None:
+@pytest.mark.parametrize("requests", [(), (CANCEL,)], ids=["followed", "followed and cancelled"])
+def test_a_killed_worker_leaves_it_to_the_next(docker_site: TrialSite, requests: tuple[Avu, ...]) -> None:
     site = docker_site
     command = [sys.executable, "-m", "compute_to_data.worker", "--configuration", str(site.configuration_file)]
     with open(site.folder / "worker.log", "ab") as log:
         first = subprocess.Popen([*command, "--resource", COMPUTE], stdout=log, stderr=log)
-    script = DEAF if wishes else "echo began; while [ ! -e /outputs/go ]; do sleep 0.05; done; echo over"
+    script = DEAF if requests else "echo began; while [ ! -e /outputs/go ]; do sleep 0.05; done; echo over"
     submitted = from_afar(site, script, FOLLOW)
     wait_until(lambda: live(site, submitted) == b"began\n", "its first word")
     first.kill()
     first.wait()
-    put(site, submitted, *wishes)
+    put(site, submitted, *requests)
     assert capabilities.read(site.alice, Attributes()).allows(site.image), "what a killed worker said stays"
     with site.working():
-        if not wishes:
+        if not requests:
             assert live(site, submitted) == b"began\n"
             outputs = next((site.folder / "zone" / "vaults" / COMPUTE).rglob("outputs"))
             (outputs / "go").write_text("")
         facts = site.ended(submitted)
     assert facts["attempt"] == "1"
-    expected = b"began\n" if wishes else b"began\nover\n"
+    expected = b"began\n" if requests else b"began\nover\n"
     assert site.contents(submitted.collection)["STDOUT.txt"] == expected
-    check_nothing_is_left(site, submitted, "CANCELLED" if wishes else "COMPLETED")
+    check_nothing_is_left(site, submitted, "CANCELLED" if requests else "COMPLETED")
