@@ -23,7 +23,7 @@ from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind, n
 from compute_to_data.ports import Catalog, ClientCatalog
 from compute_to_data.record import CANCEL, State, furthest, new_task_id, require
 from compute_to_data.submission import Submitted
-from compute_to_data.task import Task
+from compute_to_data.task import ProcessDefinition, Task
 from compute_to_data.workload import DATASET, INSTANCES, STATE, Workload, WorkloadRecord, WorkloadState
 
 WORKLOADS = "workloads"
@@ -87,7 +87,8 @@ def start(
     configuration.effective_limits(wanted, None)
     inputs = tuple(staging.tree(catalog, dataset)) if dataset else ()
     require(catalog, project, Access.OWN, "to keep a workload and its results there")
-    where = Task(name, role or ("" if resource else DEFAULT_ROLE), resource, (), project)
+    commands = ProcessDefinition(image, ())  # those of its tasks, which are not known yet
+    where = Task(name, role or ("" if resource else DEFAULT_ROLE), resource, (), project, commands)
     choice = selection.choose(catalog, configuration, where, inputs)
     workload = replace(asked, role=choice.role, resource=choice.resource.name, limits=wanted)
     workload_id = f"w-{secrets.token_hex(6)}"

@@ -24,7 +24,7 @@ FLOORS = [
     {"ports"},
     {"documents"},
     {"configuration"},
-    {"record", "outputs", "workspace", "presence", "notes", "secret"},
+    {"record", "outputs", "workspace", "presence", "notes", "secret", "role_choice"},
     {"staging", "supervision", "sign_of_life", "workload"},
     {"provenance", "selection", "offer"},
     {"crate"},
