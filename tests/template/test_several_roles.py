@@ -111,11 +111,12 @@ def test_a_client_without_a_configuration_chooses_as_the_rule_does(both: TrialSi
         assert role_of(both, submitted) == role
 
 
-def test_a_client_knows_no_class_where_workers_publish_different_ones(both: TrialSite) -> None:
+@pytest.mark.parametrize("other", ["example_site.roles:Own", "compute_to_data.roles.notebook:NotebookRole"])
+def test_a_client_knows_no_class_where_workers_publish_different_ones(both: TrialSite, other: str) -> None:
     both.zone.add_resource("other")
     offer.publish(both.storage.catalog, both.configuration, COMPUTE)
-    own_class = both.configure(roles={"SIGNAL_PROCESSING": {"implementation": "example_site.roles:Own"}})
-    offer.publish(both.storage.catalog, own_class, "other")
+    different = both.configure(roles={"SIGNAL_PROCESSING": {"implementation": other}})
+    offer.publish(both.storage.catalog, different, "other")
     roles = offer.read(both.alice, Attributes()).roles
     assert roles["SIGNAL_PROCESSING"].implementation == ""
     assert roles["CONTAINER"] == both.configuration.roles["CONTAINER"]
