@@ -15,12 +15,20 @@ from dataclasses import fields
 from typing import Any
 
 from compute_to_data.configuration import Attributes, Configuration, ImageRule, RoleSettings, ZoneSettings
+from compute_to_data.coordination.role_choice import RUNS
 from compute_to_data.errors import Refused
 from compute_to_data.job import Limits
 from compute_to_data.model import Avu, Entity, EntityKind
 from compute_to_data.ports import Catalog
 
-_IMAGE, _ROLE, _DEFAULT, _MAXIMUM, _ATTRIBUTES = "image", "role", "default_limits", "maximum_limits", "attributes"
+_IMAGE, _ROLE, _CLASS, _DEFAULT, _MAXIMUM, _ATTRIBUTES = (
+    "image",
+    "role",
+    "class",
+    "default_limits",
+    "maximum_limits",
+    "attributes",
+)
 _LONGEST_VALUE = 2700
 """Bytes of an AVU's value that iRODS holds."""
 _ANY_IMAGE = r"[\s\S]*"
@@ -53,8 +61,10 @@ def _offers(configuration: Configuration) -> Iterator[Avu]:
     attribute = attributes.named("offer")
     for rule in configuration.images:
         yield Avu(attribute, _written(rule), _IMAGE)
-    for role in configuration.roles:
-        yield Avu(attribute, role, _ROLE)
+    for name, role in configuration.roles.items():
+        yield Avu(attribute, name, _ROLE)
+        known = role.implementation if role.implementation in RUNS else ""  # a site's own class is not told
+        yield Avu(attribute, json.dumps({name: known}), _CLASS)
     yield Avu(attribute, json.dumps(vars(configuration.default_limits)), _DEFAULT)
     yield Avu(attribute, json.dumps(vars(configuration.maximum_limits)), _MAXIMUM)
     yield Avu(attribute, json.dumps({"role": attributes.role, "claim": attributes.claim}), _ATTRIBUTES)
@@ -68,8 +78,9 @@ def _written(rule: ImageRule) -> str:
 def read(catalog: Catalog, attributes: Attributes) -> Configuration:
     """A configuration out of the offers of all the zone's workers, good enough to submit with.
 
-    ``attributes`` says under which prefix to look. What any worker accepts is accepted. Roles have
-    names only, and zone, engine and worker say nothing. Refused when no worker offers anything.
+    ``attributes`` says under which prefix to look. What any worker accepts is accepted. A
+    role has no settings, and a class only where all workers tell the same one of the product's own.
+    Zone, engine and worker say nothing. Refused when no worker offers anything.
     """
     attribute = attributes.named("offer")
     resources = catalog.find(EntityKind.RESOURCE, attribute)
@@ -89,7 +100,7 @@ def read(catalog: Catalog, attributes: Attributes) -> Configuration:
     return Configuration(
         zone=ZoneSettings(""),
         images=tuple(dict.fromkeys(map(_rule, of(_IMAGE)))),
-        roles={name: RoleSettings("") for name in sorted(of(_ROLE))},
+        roles={name: RoleSettings(_class_of(name, of(_CLASS))) for name in sorted(of(_ROLE))},
         default_limits=_most(of(_DEFAULT)),
         maximum_limits=_most(of(_MAXIMUM)),
         attributes=Attributes(
@@ -99,6 +110,12 @@ def read(catalog: Catalog, attributes: Attributes) -> Configuration:
         ),
         source="the workers' offers",
     )
+
+
+def _class_of(role: str, texts: Sequence[str]) -> str:
+    """The class that all workers which tell one tell for the role; '' when they differ, or none does."""
+    told = {str(described[role]) for described in map(_object, texts) if role in described}
+    return told.pop() if len(told) == 1 else ""
 
 
 def _rule(text: str) -> ImageRule:

@@ -18,6 +18,14 @@ OWN, TRAINING, KOTTA = "task", "training_format", "kotta_format"
 
 _CALLED = {OWN: "our own format", TRAINING: "the 2019 training module's", KOTTA: "Kotta's job description"}
 
+ROLE_REMEDIES = {
+    OWN: 'Name one of them: "role" in the request, --role of c2d run and c2d workload start',
+    TRAINING: "The training module's format has no place for a role. Name a resource that bears only one of them, "
+    'or write the request in our own format (docs/task-format.md), with one of them as its "role"',
+    KOTTA: 'Name one of them as "queue", and give the resource beside the job description',
+}
+"""By format: how a request in it says which of a resource's roles it means."""
+
 
 def format_of(document: Any) -> str:
     """OWN, TRAINING or KOTTA: the one whose properties the document has; OWN when it has none.
@@ -56,6 +64,9 @@ def in_our_own(
             document, resource=resource, output_collection=output_collection, image=image, roles=roles
         )
     if found == TRAINING:
+        if not resource:
+            remedy = "The training module's format has no place for one: name it beside the request"
+            raise InvalidRequest("resource", "is not named", remedy)
         return _with_image(training_format.translate(document, resource, output_collection), image)
     if not isinstance(document, Mapping):
         return document

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from compute_to_data.configuration import Configuration
-from compute_to_data.coordination import heartbeat
+from compute_to_data.coordination import heartbeat, role_choice
+from compute_to_data.documents.formats import OWN, ROLE_REMEDIES
 from compute_to_data.errors import Code, Refused, zone_error
 from compute_to_data.model import DataObject, Entity, EntityKind, Resource
 from compute_to_data.ports import Catalog
@@ -35,14 +36,16 @@ def choose(
     inputs: Sequence[DataObject],
     *,
     patient: bool = False,
+    role_remedy: str = ROLE_REMEDIES[OWN],
 ) -> Choice:
     """The compute resource for a task. Refused, or a ZoneError, saying what stands in the way.
 
     ``patient``: with nobody waiting, a task is queued also where no worker is alive just now.
+    ``role_remedy``: how a request in this task's format can say which of several roles it means.
     """
     resources = {resource.name: resource for resource in catalog.resources()}
     if task.resource:
-        return _named(catalog, configuration, task, resources, patient)
+        return _named(catalog, configuration, task, resources, patient, role_remedy)
     role = _known_role(configuration, task.role)
     bearers = catalog.find(EntityKind.RESOURCE, configuration.attributes.role, role)
     candidates = [resources[name] for name in bearers if name in resources and resources[name].is_storage]
@@ -62,7 +65,12 @@ def choose(
 
 
 def _named(
-    catalog: Catalog, configuration: Configuration, task: Task, resources: dict[str, Resource], patient: bool
+    catalog: Catalog,
+    configuration: Configuration,
+    task: Task,
+    resources: dict[str, Resource],
+    patient: bool,
+    role_remedy: str,
 ) -> Choice:
     resource = resources.get(task.resource)
     if resource is None:
@@ -83,17 +91,20 @@ def _named(
             "is marked down",
             "Name another, or name a role instead of a resource",
         )
-    role = _role_there(catalog, configuration, task, resource)
+    role, why = _role_there(catalog, configuration, task, resource, role_remedy)
     if not patient and not has_worker(catalog, configuration, resource.name):
         raise Refused(f"resource {resource.name}", "has no live worker", _start_one(resource.name))
-    return Choice(resource, role, f"{resource.name} was named by the request")
+    return Choice(resource, role, f"{resource.name} was named by the request{why}")
 
 
 def _start_one(resource: str) -> str:
     return f"An administrator can start one: python3 -m compute_to_data.worker --resource {resource}"
 
 
-def _role_there(catalog: Catalog, configuration: Configuration, task: Task, resource: Resource) -> str:
+def _role_there(
+    catalog: Catalog, configuration: Configuration, task: Task, resource: Resource, remedy: str
+) -> tuple[str, str]:
+    """The role to play on the resource, and why that one where it bears several, else ''."""
     attribute = configuration.attributes.role
     borne = {
         avu.value for avu in catalog.avus(Entity(EntityKind.RESOURCE, resource.name)) if avu.attribute == attribute
@@ -101,7 +112,7 @@ def _role_there(catalog: Catalog, configuration: Configuration, task: Task, reso
     if task.role:
         wanted = _known_role(configuration, task.role)
         if wanted in borne:
-            return wanted
+            return wanted, ""
         raise Refused(
             f"resource {resource.name}",
             f"does not bear the role {wanted} (it bears: {', '.join(sorted(borne)) or 'none'})",
@@ -109,7 +120,7 @@ def _role_there(catalog: Catalog, configuration: Configuration, task: Task, reso
         )
     playable = sorted(borne & set(configuration.roles))
     if len(playable) == 1:
-        return playable[0]
+        return playable[0], ""
     if not playable:
         raise Refused(
             f"resource {resource.name}",
@@ -117,7 +128,25 @@ def _role_there(catalog: Catalog, configuration: Configuration, task: Task, reso
             f"An administrator can: imeta add -R {resource.name} {attribute} <role>, with one of "
             f"{', '.join(sorted(configuration.roles))}",
         )
-    raise Refused(f"resource {resource.name}", f"bears several roles ({', '.join(playable)})", "Name one: role")
+    return _meant(configuration, task, resource, playable, remedy)
+
+
+def _meant(
+    configuration: Configuration, task: Task, resource: Resource, borne: Sequence[str], remedy: str
+) -> tuple[str, str]:
+    """The one of several roles that the request means, and why. Refused when it may mean several, or none."""
+    found = role_choice.candidates({name: configuration.roles[name] for name in borne}, task)
+    names, asked = ", ".join(borne), role_choice.asked_by(task).value
+    if len(found) == 1:
+        return found[0], f"; of its roles ({names}), {found[0]} is the one for {asked}"
+    if found:
+        cause = f"bears several roles that may run {asked} ({', '.join(found)})"
+        raise Refused(f"resource {resource.name}", cause, remedy)
+    raise Refused(
+        f"resource {resource.name}",
+        f"bears several roles ({names}), and none of them runs {asked}",
+        'Name a resource that bears a role which does, or say what to run in a "process"',
+    )
 
 
 def _known_role(configuration: Configuration, role: str) -> str:

@@ -76,7 +76,8 @@ def submit(
         if not workload.is_started():
             raise Refused(f"workload {name_of(task.workload)}", "was stopped", "Start another one")
     inputs = _authorise(catalog, configuration, task)
-    choice = selection.choose(catalog, configuration, task, inputs, patient=patient)
+    role_remedy = formats.ROLE_REMEDIES[formats.format_of(document)]
+    choice = selection.choose(catalog, configuration, task, inputs, patient=patient, role_remedy=role_remedy)
     reused = _reused(catalog, configuration, task, choice.role, inputs) if reuse_earlier else None
     if reused is not None:
         return reused

@@ -25,7 +25,7 @@ from compute_to_data.records.task import CANCEL, State, furthest, new_task_id, r
 from compute_to_data.records.workload import DATASET, INSTANCES, STATE, Workload, WorkloadRecord, WorkloadState
 from compute_to_data.submission import selection, submit
 from compute_to_data.submission.submit import Submitted
-from compute_to_data.task import Task
+from compute_to_data.task import ProcessDefinition, Task
 
 WORKLOADS = "workloads"
 """The collection of a project that holds its workloads."""
@@ -88,7 +88,8 @@ def start(
     configuration.effective_limits(wanted, None)
     inputs = tuple(references.tree(catalog, dataset)) if dataset else ()
     require(catalog, project, Access.OWN, "to keep a workload and its results there")
-    where = Task(name, role or ("" if resource else DEFAULT_ROLE), resource, (), project)
+    commands = ProcessDefinition(image, ())  # those of its tasks, which are not known yet
+    where = Task(name, role or ("" if resource else DEFAULT_ROLE), resource, (), project, commands)
     choice = selection.choose(catalog, configuration, where, inputs)
     workload = replace(asked, role=choice.role, resource=choice.resource.name, limits=wanted)
     workload_id = f"w-{secrets.token_hex(6)}"

@@ -94,6 +94,26 @@ def test_the_training_modules_request_runs_unchanged(site: TrialSite, caller: Ca
     assert "no task has claimed" in caller.last
 
 
+def test_the_training_modules_request_runs_on_a_resource_of_two_roles(site: TrialSite, caller: Caller) -> None:
+    site.give_role(COMPUTE, "SIGNAL_PROCESSING")
+    assert caller.call("containers.run", f"{HOME}/task_config.json", COMPUTE, "", "the-task") == 0, caller.told
+    assert site.contents(f"{HOME}/out/the-task")["seen_x.txt"] == b"baa\n"
+    record = TaskRecord(site.alice, site.configuration.attributes, f"{HOME}/out/the-task", COMPUTE)
+    assert record.facts()["role"] == "CONTAINER"
+    assert "of its roles (CONTAINER, SIGNAL_PROCESSING), CONTAINER is the one for" in caller.told[0]
+
+
+def test_a_doubt_between_roles_is_refused_with_a_remedy_for_the_format(site: TrialSite, caller: Caller) -> None:
+    site.take_role(COMPUTE, "CONTAINER")
+    for role in ("SIGNAL_PROCESSING", "IMAGE_PROCESSING"):
+        site.give_role(COMPUTE, role)
+    before = site.snapshot()
+    assert caller.call("containers.run", f"{HOME}/task_config.json", COMPUTE, "", "") == -130000
+    assert "(IMAGE_PROCESSING, SIGNAL_PROCESSING)" in caller.last
+    assert "Name a resource that bears only one of them" in caller.last
+    assert site.snapshot() == before
+
+
 def test_the_output_locator_stands_above_the_request(site: TrialSite, caller: Caller) -> None:
     site.alice.create_collection(f"{HOME}/elsewhere")
     assert caller.call("containers.run", f"{HOME}/task_config.json", COMPUTE, f"{HOME}/elsewhere", "t") == 0

@@ -210,7 +210,9 @@ def test_only_the_owner_and_administrators(site: TrialSite) -> None:
 def test_an_idle_worker_asks_the_catalog_at_most_once_a_second(
     site: TrialSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("compute_to_data.worker.service.HEARTBEAT_SECONDS", 600.0)  # its own questions, every 15 s, are others
+    monkeypatch.setattr(
+        "compute_to_data.worker.service.HEARTBEAT_SECONDS", 600.0
+    )  # its own questions, every 15 s, are others
     assert WorkerSettings().poll_seconds == 2.0
     site.configuration = site.configure(
         engine={"name": "process", "images": {"tools": str(site.folder / "tools")}},

@@ -1,0 +1,79 @@
+"""Which of a resource's roles a request means when it names none.
+
+The request and the site's configuration decide. No role's class is loaded: it may be installed only
+where the worker runs, and an agent imports the standard library only. A table says what the
+product's own classes run. What another class runs is unknown, so that it may be anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+
+from compute_to_data.configuration import RoleSettings
+from compute_to_data.task import Notebook, Task
+
+RECEIVER = "LONG_TERM_STORAGE"
+"""The role that runs nothing: a resource that bears it receives results."""
+
+
+class Asked(Enum):
+    """What a request wants to have run, in words."""
+
+    COMMANDS = "the request's own commands"
+    NOTEBOOK = "the request's notebook"
+    DEFAULT = "a request that has neither a process nor a notebook"
+
+
+RUNS: Mapping[str, frozenset[Asked]] = {
+    "compute_to_data.roles.container:Container": frozenset({Asked.COMMANDS}),
+    "compute_to_data.roles.image_processing:ImageProcessing": frozenset({Asked.COMMANDS, Asked.DEFAULT}),
+    "compute_to_data.roles.notebook:NotebookRole": frozenset(Asked),
+    "compute_to_data.roles.signal_processing:SignalProcessing": frozenset(Asked),
+}
+"""By implementation: the requests that a role of that class runs."""
+
+
+def asked_by(task: Task) -> Asked:
+    """Which kind of program the request has."""
+    if task.process is not None:
+        return Asked.COMMANDS
+    return Asked.DEFAULT if task.notebook is None else Asked.NOTEBOOK
+
+
+def candidates(roles: Mapping[str, RoleSettings], task: Task) -> list[str]:
+    """The names of those of ``roles`` that the request may mean, sorted. One name is the answer,
+    several are a doubt, and with none of these roles can the request run.
+
+    Commands mean a role that runs nothing else. Then the image that the request names, and the
+    notebook, mean the role that has it as its own. Then come the roles whose settings are complete.
+    """
+    asked = asked_by(task)
+    able = {name: role for name, role in roles.items() if name != RECEIVER and asked in _runs(role)}
+    if asked is Asked.COMMANDS:
+        able = _narrowed(able, lambda role: _runs(role) == {Asked.COMMANDS})
+    notebook = task.notebook or Notebook()
+    image = task.process.image if task.process else notebook.image
+    if image:
+        able = _narrowed(able, lambda role: role.settings.get("image") == image)
+    if notebook.name:
+        able = _narrowed(able, lambda role: role.settings.get("notebook") == notebook.name)
+    if asked is not Asked.COMMANDS and all(role.implementation in RUNS for role in able.values()):
+        able = _narrowed(able, lambda role: _is_complete(role, notebook))
+    return sorted(able)
+
+
+def _runs(role: RoleSettings) -> frozenset[Asked]:
+    return RUNS.get(role.implementation, frozenset(Asked))
+
+
+def _narrowed(roles: dict[str, RoleSettings], fits: Callable[[RoleSettings], bool]) -> dict[str, RoleSettings]:
+    """The roles that fit; all of them when none does, since then this says nothing about them."""
+    return {name: role for name, role in roles.items() if fits(role)} or roles
+
+
+def _is_complete(role: RoleSettings, asked: Notebook) -> bool:
+    """Whether request and settings together name all that the role's program needs."""
+    needs_notebook = Asked.NOTEBOOK in _runs(role)
+    has_notebook = asked.name or role.settings.get("notebook")
+    return bool((asked.image or role.settings.get("image")) and (has_notebook or not needs_notebook))
