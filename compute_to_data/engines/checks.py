@@ -67,8 +67,10 @@ def _check_input(physical_path: str) -> None:
 def make_outputs(outputs: str, owner: tuple[int, int] | None = None) -> None:
     """Make the directory ``outputs``, mode 0700, for ``owner`` (uid, gid; None: this account).
 
-    Missing parents are made. Errors: EngineError when it exists or cannot be made.
+    Missing parents are made. Errors: EngineError when it exists, cannot be made or cannot be the owner's.
     """
+    if owner is not None:
+        check_owner(outputs, owner)
     try:
         os.makedirs(os.path.dirname(outputs), exist_ok=True)
         os.mkdir(outputs, 0o700)
@@ -77,7 +79,41 @@ def make_outputs(outputs: str, owner: tuple[int, int] | None = None) -> None:
     except OSError as error:
         raise EngineError(outputs, f"the outputs directory cannot be made ({error.strerror})") from error
     if owner is not None:
-        os.chown(outputs, *owner)
+        give(outputs, owner)
+
+
+def check_owner(subject: str, owner: tuple[int, int]) -> None:
+    """Refuse a place ``subject`` that this process cannot make for ``owner`` (uid, gid): only root gives files away.
+
+    Errors: EngineError when this process is not root and runs under another uid than the owner's.
+    """
+    if os.geteuid() not in (0, owner[0]):
+        raise EngineError(
+            subject,
+            f"it must belong to uid {owner[0]}, and the worker is uid {os.geteuid()}, which may not give files away",
+            f"Run the worker as uid {owner[0]} or as root, or leave uid out of the engine's settings",
+        )
+
+
+def give(place: str | int, owner: tuple[int, int], subject: str = "") -> None:
+    """Make ``owner`` (uid, gid) the owner of ``place``, a path or an open descriptor that this process has made.
+
+    Where this process is not root the place is its own already, and no system call is made: the worker's unit
+    forbids every form of chown. ``subject`` names the place in errors, where its path does not.
+    Errors: EngineError when the place cannot be the owner's.
+    """
+    subject = subject or str(place)
+    check_owner(subject, owner)
+    if os.geteuid() != 0:
+        return
+    try:
+        os.chown(place, *owner)
+    except OSError as error:
+        raise EngineError(
+            subject,
+            f"it cannot be given to uid {owner[0]}, gid {owner[1]} ({error.strerror})",
+            "Put it on a file system where root may change owners",
+        ) from error
 
 
 def settings(engine: str, given: Mapping[str, Any], known: Mapping[str, type]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pwd
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,22 +31,21 @@ _DOCKER = "/var/run/docker.sock"
 
 
 class ServiceWorker:
-    """One that has been started, and what it says."""
+    """One that has been started, and what it says.
 
-    def __init__(self, configuration: Configuration, resource: str, log: Path) -> None:
+    ``command``: another one that starts it, and chooses the account and the environment by itself.
+    """
+
+    STOP = signal.SIGTERM
+
+    def __init__(self, configuration: Configuration, resource: str, log: Path, command: Sequence[str] = ()) -> None:
         self._log = log
-        python, account, home = _account(configuration)
-        command = [python, "-m", "compute_to_data.worker", "--configuration", configuration.source]
-        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCES), "PYTHONDONTWRITEBYTECODE": "1"}
+        account: dict[str, Any] = {}
+        if not command:
+            command, account = _command(configuration, resource)
         with log.open("ab") as written:
             self._process = subprocess.Popen(
-                [*command, "--resource", resource],
-                env={**environment, "HOME": home},
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=written,
-                stderr=written,
-                **account,
+                command, cwd="/", stdin=subprocess.DEVNULL, stdout=written, stderr=written, **account
             )
 
     @property
@@ -58,7 +57,7 @@ class ServiceWorker:
         """Its exit status, or None while it runs."""
         return self._process.poll()
 
-    def end(self, number: int = signal.SIGTERM) -> int:
+    def end(self, number: int = STOP) -> int:
         """Send it a signal, and wait for its end; its exit status."""
         self._process.send_signal(number)
         return self._process.wait(PATIENCE)
@@ -70,7 +69,15 @@ def working(catalog: Catalog, configuration: Configuration, resource: str, log: 
 
     ``catalog``: an administrator's session.
     """
-    worker = ServiceWorker(configuration, resource, log)
+    with serving(ServiceWorker(configuration, resource, log), catalog, configuration, resource) as worker:
+        yield worker
+
+
+@contextlib.contextmanager
+def serving(
+    worker: ServiceWorker, catalog: Catalog, configuration: Configuration, resource: str
+) -> Iterator[ServiceWorker]:
+    """The same of a worker that has just been started."""
     try:
         until(lambda: worker.ended is not None or _is_served(catalog, configuration, resource), f"a worker: {resource}")
         assert worker.ended is None, worker.said
@@ -86,6 +93,14 @@ def _is_served(catalog: Catalog, configuration: Configuration, resource: str) ->
         return False
     offer = configuration.attributes.named("offer")
     return any(avu.attribute == offer for avu in catalog.avus(Entity(EntityKind.RESOURCE, resource)))
+
+
+def _command(configuration: Configuration, resource: str) -> tuple[list[str], dict[str, Any]]:
+    """What runs a worker, and the account and the environment to start it with."""
+    python, account, home = _account(configuration)
+    command = [python, "-m", "compute_to_data.worker", "--configuration", configuration.source, "--resource", resource]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCES), "PYTHONDONTWRITEBYTECODE": "1"}
+    return command, {"env": {**environment, "HOME": home}, **account}
 
 
 def _account(configuration: Configuration) -> tuple[str, dict[str, Any], str]:

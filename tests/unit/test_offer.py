@@ -13,7 +13,7 @@ from compute_to_data.coordination import capabilities
 from compute_to_data.errors import Refused
 from compute_to_data.job import Image
 from compute_to_data.model import Avu, Entity, EntityKind
-from compute_to_data.submission.submit import submit
+from compute_to_data.submission import submit
 
 DIGEST = "sha256:" + "1" * 64
 SECRETIVE = "/srv/where-nobody-looks"

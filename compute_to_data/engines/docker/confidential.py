@@ -29,6 +29,7 @@ def put(job: Job, account: tuple[int, int]) -> list[dict[str, Any]]:
     if not job.secrets:
         return []
     folder = os.path.join(_top(), f"{_mark(job.resource)}.{checks.task_id(job.task_id)}")
+    checks.check_owner(folder, account)
     try:
         _make(_top())
         _make(folder)
@@ -37,6 +38,9 @@ def put(job: Job, account: tuple[int, int]) -> list[dict[str, Any]]:
     except OSError as error:
         discard(job.task_id)
         raise EngineError(folder, f"the task's secrets cannot be put there ({error.strerror})") from None
+    except EngineError:
+        discard(job.task_id)
+        raise
     return [
         {"Type": "bind", "Source": os.path.join(folder, name), "Target": f"{SECRETS}/{name}", "ReadOnly": True}
         for name in job.secrets
@@ -85,6 +89,5 @@ def _write(path: str, value: bytes, account: tuple[int, int]) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o400)
     with os.fdopen(descriptor, "wb") as file:
         file.write(value)
-        if os.geteuid() == 0:
-            os.fchown(descriptor, *account)
+        checks.give(descriptor, account, path)
         os.fchmod(descriptor, 0o400)

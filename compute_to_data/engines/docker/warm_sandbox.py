@@ -20,6 +20,7 @@ from typing import Any
 from docker import APIClient
 from docker.errors import NotFound
 
+from compute_to_data.engines import checks
 from compute_to_data.engines.docker import sandbox, warm_runner
 from compute_to_data.engines.docker.connection import remove_container
 from compute_to_data.engines.docker.messages import asking_about
@@ -107,9 +108,8 @@ class WarmSandbox:
         os.makedirs(self._area, mode=0o700)
         for name in ("outputs", "inputs"):
             os.mkdir(self._in_area(name), 0o700)
-        if os.geteuid() == 0:
-            for place in (self._folder, self._in_area("outputs"), self._in_area("inputs")):
-                os.chown(place, *account)
+        for place in (self._folder, self._in_area("outputs"), self._in_area("inputs")):
+            checks.give(place, account)
         self._outputs = LentOutputs(self._area)
         self._channel = Channel(self._folder, account)
 

@@ -1,0 +1,82 @@
+"""Files for the account of jobs: root gives them away, and any other worker's are its own without a system call."""
+
+from __future__ import annotations
+
+import ast
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import compute_to_data
+from compute_to_data.engines import checks
+from compute_to_data.engines.docker import confidential
+from compute_to_data.engines.docker.warm_channel import Channel
+from compute_to_data.errors import EngineError
+from compute_to_data.job import Image, Job, Limits
+from compute_to_data.model import User
+
+PACKAGE = Path(compute_to_data.__file__).parent
+PRIVILEGED = {"chown", "fchown", "lchown", "chroot", "initgroups", "setuid", "setgid", "setgroups", "setresuid"}
+"""Functions of ``os`` and ``shutil`` whose system calls the worker's unit forbids."""
+LIMITS = Limits(60, 64 << 20, 1, 32, 4 << 20, 100, 4 << 20, 1 << 16)
+
+
+@pytest.fixture
+def ordinary(monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
+    """This process as a worker that is not root sees itself, under the worker's unit; its uid and gid."""
+
+    def forbidden(*_: Any, **__: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    account = os.getuid() or 990, os.getgid() or 990
+    monkeypatch.setattr(os, "geteuid", lambda: account[0])
+    for name in ("chown", "fchown", "lchown"):
+        monkeypatch.setattr(os, name, forbidden)
+    return account
+
+
+def test_outputs_of_an_ordinary_worker_are_its_own(ordinary: tuple[int, int], tmp_path: Path) -> None:
+    checks.make_outputs(str(tmp_path / "outputs"), ordinary)
+    assert (tmp_path / "outputs").stat().st_mode & 0o777 == 0o700
+
+
+def test_pipes_of_an_ordinary_worker_are_its_own(ordinary: tuple[int, int], tmp_path: Path) -> None:
+    Channel(str(tmp_path), ordinary).close()
+
+
+def test_an_ordinary_worker_makes_nothing_for_another_account(ordinary: tuple[int, int], tmp_path: Path) -> None:
+    outputs = str(tmp_path / "outputs")
+    words = rf"^{outputs}: it must belong to uid 4321, and the worker is uid {ordinary[0]}.*Run the worker as uid"
+    with pytest.raises(EngineError, match=words):
+        checks.make_outputs(outputs, (4321, 4321))
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_ordinary_worker_puts_no_secret_where_another_account_needs_it(ordinary: tuple[int, int]) -> None:
+    image = Image("i", "sha256:1")
+    job = Job("1-owner", User("a", "z"), "r", image, ("x",), LIMITS, "/o", secrets={"TOKEN": b"value"})
+    with pytest.raises(EngineError, match=r"1-owner: it must belong to uid 4321"):
+        confidential.put(job, (4321, 4321))
+    assert confidential.left("r") == []
+
+
+def test_a_file_system_that_keeps_owners_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def squashed(*_: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "chown", squashed)
+    with pytest.raises(EngineError, match=r"outputs: it cannot be given to uid 9, gid 8 \(Operation.*file system"):
+        checks.make_outputs(str(tmp_path / "outputs"), (9, 8))
+
+
+def test_one_function_calls_what_the_unit_forbids() -> None:
+    """Everything else asks it, and it does not call where the worker is not root."""
+    found = []
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and node.attr in PRIVILEGED:
+                found.append((str(path.relative_to(PACKAGE)), node.attr))
+    assert found == [("engines/checks.py", "chown")]

@@ -1,0 +1,151 @@
+"""Tasks under the properties of the worker's own unit: its account, system calls and, under systemd, namespaces."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from installer import payload
+from installer.layout import Layout
+from support.confined import Service, allowed_calls
+from support.service_worker import serving
+from support.site import BASE_IMAGE, COMPUTE, HOME, TrialSite, until
+from support.worker_unit import UnitWorker
+
+from compute_to_data.coordination import lock
+from compute_to_data.records.task import State
+from compute_to_data.submission import workloads
+from compute_to_data.submission.submit import Submitted
+
+ACCOUNT = "daemon"
+"""An ordinary account that every Debian has, and not in the group of Docker's socket by itself."""
+SECRETS = f"{HOME}/.compute_to_data/secrets"
+
+
+class UnitSite:
+    """A site that belongs to ACCOUNT, and the unit of its worker, with the worker's environment."""
+
+    def __init__(self, folder: Path, environment: Path) -> None:
+        self.site = TrialSite(folder, {"name": "docker"}, BASE_IMAGE)
+        self.unit = folder / payload.UNIT
+        layout = Layout(
+            prefix=str(folder), irods_configuration=str(folder), state_directory=str(folder), account=ACCOUNT
+        )
+        self.unit.write_text(payload.filled(payload.UNIT, layout))
+        shutil.copytree(environment, layout.venv, symlinks=True)
+
+    def worker(self) -> UnitWorker:
+        """Started now, with all there is in the site given to its account."""
+        account = pwd.getpwnam(ACCOUNT)
+        for folder, folders, names in os.walk(self.site.folder):
+            for name in (".", *folders, *names):
+                os.chown(os.path.join(folder, name), account.pw_uid, account.pw_gid, follow_symlinks=False)
+        return UnitWorker(self.unit, self.site.configuration, COMPUTE, self.site.folder / "log")
+
+    def ended(self, *submitted: Submitted) -> list[dict[str, str]]:
+        """The facts of tasks submitted before, when a worker under the unit has ended them and was stopped."""
+        site = self.site
+        records = [site.record(one) for one in submitted]
+        with serving(self.worker(), site.storage.catalog, site.configuration, COMPUTE) as worker:
+
+            def is_over() -> bool:
+                return worker.ended is not None or all((one.state() or State.QUEUED).is_final for one in records)
+
+            until(is_over, "the tasks to end")
+            assert worker.ended is None, f"the worker ended with status {worker.ended}: {worker.said}"
+        return [one.facts() for one in records]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Path:
+    """A worker's environment of Debian's own Python: ours may lie where another account cannot run it."""
+    folder = tmp_path_factory.mktemp("environment") / "venv"
+    subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", str(folder)], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin/python"), "--disable-pip-version-check"]
+    install = ["install", "--quiet", "--no-index", "--find-links", str(wheels), "compute-to-data[docker]"]
+    subprocess.run([*pip, *install], check=True)
+    return folder
+
+
+@pytest.fixture
+def unit_site(docker_answers: None, environment: Path) -> Iterator[UnitSite]:
+    """Below /var/lib, as on a server: of /tmp and /home a worker with this unit sees nothing."""
+    if os.geteuid() != 0:
+        if os.environ.get("CI"):
+            pytest.fail("CI must run this test as root: a worker of another account is started")
+        pytest.skip("only root can start a worker of another account")
+    folder = Path(tempfile.mkdtemp(prefix="c2d-unit-", dir="/var/lib"))
+    folder.chmod(0o755)
+    try:
+        made = UnitSite(folder, environment)
+        yield made
+        for job in made.site.engine.jobs(lock.scope(made.site.configuration, "tempZone", COMPUTE)):
+            made.site.engine.remove(job)
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_tasks_complete_under_the_units_own_properties(unit_site: UnitSite) -> None:
+    """One in a sandbox of its own, with an input and a secret; one in a workload's warm sandbox."""
+    site, account, value = unit_site.site, pwd.getpwnam(ACCOUNT), uuid.uuid4().hex
+    site.alice.create_collection(SECRETS, parents=True)
+    site.alice.write(f"{SECRETS}/TOKEN", value.encode())
+    site.alice.write(f"{HOME}/x.txt", b"abc\n")
+    script = "rev /inputs/x.txt >/outputs/y; cat /run/secrets/TOKEN | sha256sum >/outputs/sum; id -u >/outputs/uid"
+    own = site.submit(site.request("/bin/sh", "-c", script, inputs=[f"{HOME}/x.txt"], secrets=["TOKEN"]))
+    site.alice.create_collection(f"{HOME}/dataset")
+    site.alice.write(f"{HOME}/dataset/one", b"one\n", resource="demoResc")
+    workload = workloads.start(
+        site.alice, site.configuration, HOME, image=site.image, instances=1, dataset=f"{HOME}/dataset"
+    )
+    command = ["/bin/sh", "-c", "cat /input/one >/output/got; id -u >/output/uid"]
+    warm = workloads.create_task(site.alice, site.configuration, workload.collection, command)
+
+    for facts in unit_site.ended(own, warm):
+        assert facts["state"] == "COMPLETED", facts
+        assert facts["attempt"] == "1", "no attempt was lost"
+
+    made = site.contents(own.collection)
+    assert (made["y"], made["uid"]) == (b"cba\n", f"{account.pw_uid}\n".encode())
+    assert value.encode() not in made["sum"] and len(made["sum"].split()[0]) == 64
+    assert (site.contents(warm.collection)["got"], site.contents(warm.collection)["uid"]) == (b"one\n", made["uid"])
+
+
+def test_what_the_account_keeps_in_shared_memory_survives_its_worker(unit_site: UnitSite) -> None:
+    """The iRODS server runs under the same account, and its shared memory lies there."""
+    account = pwd.getpwnam(ACCOUNT)
+    kept = Path("/dev/shm") / f"irods_{uuid.uuid4().hex}"
+    kept.write_bytes(b"the server's")
+    try:
+        os.chown(kept, account.pw_uid, account.pw_gid)
+        site = unit_site.site
+        with serving(unit_site.worker(), site.storage.catalog, site.configuration, COMPUTE):
+            pass
+        assert kept.read_bytes() == b"the server's"
+    finally:
+        kept.unlink(missing_ok=True)
+
+
+def test_systemd_leaves_the_accounts_shared_memory_alone(tmp_path: Path) -> None:
+    """``RemoveIPC`` would delete what the iRODS server, of the same account, has in /dev/shm."""
+    unit = tmp_path / payload.UNIT
+    unit.write_text(payload.filled(payload.UNIT, Layout()))
+    assert Service(unit).last("RemoveIPC") in (None, "false")
+
+
+def test_a_forbidden_system_call_fails_and_does_not_kill_the_worker(tmp_path: Path) -> None:
+    unit = tmp_path / payload.UNIT
+    unit.write_text(payload.filled(payload.UNIT, Layout()))
+    service = Service(unit)
+    allowed = allowed_calls(service.every("SystemCallFilter"))
+    assert {"openat", "execve", "connect"} <= allowed
+    assert not {"chown", "fchownat", "setuid", "bpf", "mount", "ptrace"} & allowed
+    assert service.last("SystemCallErrorNumber") == "EPERM"
