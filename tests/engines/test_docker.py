@@ -22,7 +22,15 @@ docker = pytest.importorskip("docker")
 
 from compute_to_data.configuration import EngineSettings  # noqa: E402  needs docker
 from compute_to_data.engines import open_engine  # noqa: E402
-from compute_to_data.engines.docker import DockerEngine, host, images, sandbox, settings, warm  # noqa: E402
+from compute_to_data.engines.docker import (  # noqa: E402
+    DockerEngine,
+    host,
+    images,
+    memory_groups,
+    sandbox,
+    settings,
+    warm,
+)
 from compute_to_data.engines.docker.vitals import Vitals  # noqa: E402
 from compute_to_data.errors import ConfigurationError, EngineError, ImageMissing  # noqa: E402
 from compute_to_data.job import Image, Job, Limits, Mount  # noqa: E402
@@ -71,6 +79,15 @@ def inspected(client: Any, job: Job) -> dict[str, Any]:
     return found
 
 
+def own_group(client: Any, job: Job) -> str:
+    """The control group of the first job of a resource; '' on cgroup v1, where none counts for those below it."""
+    info = client.info()
+    if info["CgroupVersion"] == "1":
+        return ""
+    name = {"systemd": memory_groups.slice_name, "cgroupfs": memory_groups.path_name}[info["CgroupDriver"]]
+    return name(memory_groups.scope_of("/nonexistent", job.resource), 1)
+
+
 @pytest.mark.docker
 class TestContainer:
     def test_the_effective_sandbox(self, docker_bench: Bench, client: Any) -> None:
@@ -81,9 +98,10 @@ class TestContainer:
         job = docker_bench.started("sleep", "60", limits=limits, inputs=mounts)
         found = inspected(client, job)
         seen = found["HostConfig"]
+        group = own_group(client, job)
         expected = {
             "NetworkMode": "none", "IpcMode": "private", "PidMode": "", "UTSMode": "", "UsernsMode": "",
-            "CgroupParent": "", "ReadonlyRootfs": True, "Privileged": False, "CapAdd": None, "CapDrop": ["ALL"],
+            "CgroupParent": group, "ReadonlyRootfs": True, "Privileged": False, "CapAdd": None, "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges"], "Binds": None, "VolumesFrom": None, "Devices": [],
             "DeviceCgroupRules": None, "DeviceRequests": None, "GroupAdd": None, "PortBindings": {},
             "PublishAllPorts": False, "Links": None, "Dns": None, "ExtraHosts": None, "OomKillDisable": False,
@@ -114,6 +132,7 @@ class TestContainer:
             "compute_to_data.owner": "alice#tempZone",
             "compute_to_data.resource": job.resource,
             "compute_to_data.log_bytes": "1000",
+            **({memory_groups.GROUP_LABEL: group, memory_groups.KILLS_LABEL: "0"} if group else {}),
         }
 
     def test_an_image_decides_nothing_but_its_environment(self, docker_bench: Bench, client: Any, traps: str) -> None:

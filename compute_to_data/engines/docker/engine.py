@@ -16,10 +16,11 @@ from docker.errors import APIError, DockerException, NotFound
 from requests.exceptions import RequestException
 
 from compute_to_data.engines import checks
-from compute_to_data.engines.docker import confidential, images, sandbox
+from compute_to_data.engines.docker import confidential, images, memory_groups, sandbox
 from compute_to_data.engines.docker import settings as docker_settings
 from compute_to_data.engines.docker.connection import connect, remove_container
 from compute_to_data.engines.docker.host import check_host
+from compute_to_data.engines.docker.memory_groups import MemoryGroups
 from compute_to_data.engines.docker.messages import asking_about, timed_out
 from compute_to_data.engines.docker.sandbox import container_name
 from compute_to_data.engines.docker.warm import WarmSandboxes
@@ -53,12 +54,15 @@ class DockerEngine:
         self._volumes: dict[str, tuple[str, ...]] = {}
         self._log_bytes: dict[str, int] = {}
         options = {"init": self._settings.init, "runtime": self._settings.runtime}
-        self._warm = WarmSandboxes(self._docker, state_directory, self._account, **options)
+        self._groups = MemoryGroups(self._docker, state_directory)
+        self._warm = WarmSandboxes(self._docker, state_directory, self._account, self._groups, **options)
 
     def check(self) -> None:
         """EngineError when the daemon does not answer or cannot keep the sandbox's promises."""
         with asking_about("the Docker engine"):
-            check_host(self._docker().info(), self._settings.runtime)
+            info = self._docker().info()
+            check_host(info, self._settings.runtime)
+            self._groups.learn(info)
 
     def identify(self, image: str) -> Image:
         """The image under a name, a name with digest, or a full image id."""
@@ -91,14 +95,14 @@ class DockerEngine:
         )
         body["HostConfig"]["Mounts"] += confidential.put(job, self._account)
         try:
-            self._create_and_start(body, job.task_id)
+            self._create_and_start(body, job)
         finally:
             confidential.discard(job.task_id)
         self._log_bytes[job.task_id] = job.limits.log_bytes
 
-    def _create_and_start(self, body: dict[str, Any], task_id: str) -> None:
-        name = container_name(task_id)
-        with asking_about(f"task {task_id}"):
+    def _create_and_start(self, body: dict[str, Any], job: Job) -> None:
+        name = container_name(job.task_id)
+        with asking_about(f"task {job.task_id}"), self._groups.place(body, job.resource):
             self._create(body, name)
             try:
                 self._docker().start(name)
@@ -146,14 +150,15 @@ class DockerEngine:
             except RequestException as error:
                 if not timed_out(error):
                     raise
-            state = self._inspect(task_id)["State"]
+            found = self._inspect(task_id)
+            state = found["State"]
             if state["StartedAt"] == _NEVER:
                 raise EngineOutOfReach(f"task {task_id}", "its container was never started", "Start the job again")
             if state["Running"]:
                 return None
             return Exit(
                 status=state["ExitCode"],
-                out_of_memory=state["OOMKilled"],
+                out_of_memory=memory_groups.killed_for_memory(found),
                 started=_seconds(state["StartedAt"]),
                 finished=_seconds(state["FinishedAt"]),
                 certain=state["ExitCode"] != _UNKNOWN,

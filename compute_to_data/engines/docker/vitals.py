@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from compute_to_data.engines.docker.memory_groups import CGROUPS, count_of_kills
 from compute_to_data.errors import EngineError
 
-_CGROUPS = Path("/sys/fs/cgroup")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEEPEST = 64
 _MANNER = ("Name", "Umask", "TracerPid", "FDSize", "Threads", "SigBlk", "SigIgn", "SigCgt", "Cpus_allowed")
@@ -82,11 +82,7 @@ class Vitals:
 
     def killed_for_memory(self) -> int:
         """How many processes of the container the kernel has ended for want of memory."""
-        for line in self._events.read_text().splitlines():
-            name, _, count = line.partition(" ")
-            if name == "oom_kill":
-                return int(count)
-        return 0
+        return count_of_kills(self._events)
 
     def empty(self, directories: Iterable[str]) -> None:
         """Remove whatever lies in directories of the container; OSError where that fails.
@@ -132,8 +128,8 @@ def _groups(process: int) -> dict[str, Path]:
     for line in Path(f"/proc/{process}/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers:
-            found.update({name: _CGROUPS / name / path.lstrip("/") for name in controllers.split(",")})
+            found.update({name: CGROUPS / name / path.lstrip("/") for name in controllers.split(",")})
         else:
             for name in ("pids", "memory"):
-                found.setdefault(name, _CGROUPS / path.lstrip("/"))
+                found.setdefault(name, CGROUPS / path.lstrip("/"))
     return found

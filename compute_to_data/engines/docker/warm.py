@@ -22,6 +22,7 @@ from docker import APIClient
 
 from compute_to_data.engines import checks
 from compute_to_data.engines.docker import warm_runner
+from compute_to_data.engines.docker.memory_groups import MemoryGroups
 from compute_to_data.engines.docker.warm_channel import Closed, Tail
 from compute_to_data.engines.docker.warm_sandbox import RECORD, Unsuited, WarmSandbox, sweep
 from compute_to_data.errors import EngineError, EngineOutOfReach
@@ -58,12 +59,18 @@ class WarmSandboxes:
     """All warm sandboxes that this process made. Threads may share it."""
 
     def __init__(
-        self, docker: Callable[[], APIClient], state_directory: str, account: tuple[int, int], **options: Any
+        self,
+        docker: Callable[[], APIClient],
+        state_directory: str,
+        account: tuple[int, int],
+        groups: MemoryGroups,
+        **options: Any,
     ) -> None:
         """``options``: ``init`` and ``runtime``, as in the engine's settings."""
         self._docker = docker
         self._home = os.path.join(state_directory, "sandboxes")
         self._account = account
+        self._groups = groups
         self._options = options
         self._lock = threading.Lock()
         self._idle: dict[Key, list[WarmSandbox]] = {}
@@ -114,7 +121,7 @@ class WarmSandboxes:
         token = secrets.token_hex(12)
         with self._lock:
             self._known.add(token)
-        sandbox = WarmSandbox(self._docker, os.path.join(self._home, token), job)
+        sandbox = WarmSandbox(self._docker, os.path.join(self._home, token), job, self._groups)
         try:
             sandbox.open(job, self._account, volumes, **self._options)
         except EngineOutOfReach:

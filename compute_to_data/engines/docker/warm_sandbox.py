@@ -21,8 +21,9 @@ from docker import APIClient
 from docker.errors import NotFound
 
 from compute_to_data.engines import checks
-from compute_to_data.engines.docker import sandbox, warm_runner
+from compute_to_data.engines.docker import memory_groups, sandbox, warm_runner
 from compute_to_data.engines.docker.connection import remove_container
+from compute_to_data.engines.docker.memory_groups import MemoryGroup, MemoryGroups
 from compute_to_data.engines.docker.messages import asking_about
 from compute_to_data.engines.docker.vitals import Vitals
 from compute_to_data.engines.docker.warm_channel import Channel, Closed, Tail
@@ -54,7 +55,7 @@ class Unsuited(EngineError):
 class WarmSandbox:
     """A running container with its runner; used by one thread at a time."""
 
-    def __init__(self, docker: Callable[[], APIClient], folder: str, job: Job) -> None:
+    def __init__(self, docker: Callable[[], APIClient], folder: str, job: Job, groups: MemoryGroups) -> None:
         """``folder``: of its own on the host, not made yet. Nothing is done before :meth:`open`."""
         assert job.sandbox is not None
         self.token = os.path.basename(folder)
@@ -63,6 +64,8 @@ class WarmSandbox:
         self._folder = folder
         self._area = os.path.join(job.sandbox.directory, self.token)
         self._scope = job.resource
+        self._groups = groups
+        self._group: MemoryGroup | None = None
         self._channel: Channel | None = None
         self._vitals: Vitals | None = None
 
@@ -82,7 +85,8 @@ class WarmSandbox:
             body = sandbox.warm(job, account, self._folder, self._area, volumes=volumes, **options)
             mounts = body["HostConfig"]["Mounts"]
             self._scratch = (*_SHARED, *(mount["Target"] for mount in mounts if mount["Type"] == "tmpfs"))
-            with asking_about(f"a warm sandbox of {job.image.name}"):
+            subject = f"a warm sandbox of {job.image.name}"
+            with asking_about(subject), self._groups.place(body, self._scope) as self._group:
                 self._docker().create_container_from_config(body, self.name)  # type: ignore[no-untyped-call]
                 self._docker().start(self.name)
                 self._vitals = self._when_ready()
@@ -176,6 +180,8 @@ class WarmSandbox:
 
     def killed_for_memory(self) -> bool:
         """Whether the kernel has ended a process of it for want of memory."""
+        if self._group is not None and self._group.has_killed():
+            return True
         try:
             return self.vitals.killed_for_memory() > 0
         except OSError:  # it is gone
@@ -189,12 +195,13 @@ class WarmSandbox:
         with asking_about(f"warm sandbox {self.token}"):
             try:
                 self._docker().wait(self.name, timeout=_ANSWER_SECONDS)  # type: ignore[arg-type]  # floats are taken
-                state = self._docker().inspect_container(self.name)["State"]
+                found = self._docker().inspect_container(self.name)
             except NotFound:
-                state = {"ExitCode": _UNKNOWN, "Status": "gone"}
+                found = {"State": {"ExitCode": _UNKNOWN, "Status": "gone"}}
+        state = found["State"]
         if state["ExitCode"] == _UNKNOWN or state["Status"] in _TAKEN_AWAY:
             raise EngineOutOfReach(f"warm sandbox {self.token}", "was lost with the task in it")
-        return bool(state["OOMKilled"])
+        return memory_groups.killed_for_memory(found)
 
     def recycle(self, job: Job) -> bool:
         """Make it as new after a task, and move what the task left to a directory of its own.
