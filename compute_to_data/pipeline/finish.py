@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 
 from compute_to_data.errors import (
     AccessDenied,
@@ -15,7 +16,8 @@ from compute_to_data.errors import (
 )
 from compute_to_data.model import Registration
 from compute_to_data.pipeline import workspace
-from compute_to_data.pipeline.execution import Ending, Execution, printable
+from compute_to_data.pipeline.checkpoint import Ending, required
+from compute_to_data.pipeline.execution import Execution, printable
 from compute_to_data.pipeline.stage_out import delete, log_files
 from compute_to_data.records.task import State
 
@@ -51,9 +53,7 @@ def fail(execution: Execution, error: Exception) -> Ending:
     except ComputeToDataError as problem:
         log.warning("task %s: its logs could not be written yet: %s", execution.record.task_id, problem)
     try:
-        execution.journal.put(
-            ending=[ending.state.value, ending.reason.value, ending.text, ending.code, execution.exit_status]
-        )
+        execution.journal.save(replace(execution.checkpoint, ending=ending, exit_status=execution.exit_status))
         execution.record.decide({**_facts(execution, ending), "ending": ending.state.value})  # for people
     except ComputeToDataError:  # the record may be gone; all must be undone all the same
         log.exception("task %s: its end could not be noted", execution.record.task_id)
@@ -77,13 +77,10 @@ def undo(execution: Execution, ending: Ending) -> Ending:
     return finish(execution, Ending(ending.state, ending.reason, printable(text), ending.code))
 
 
-def decided(execution: Execution) -> Ending | None:
-    """The end that an interrupted attempt had decided on, if it had."""
-    noted = execution.journal.get("ending")
-    if noted is None:
-        return None
-    state, reason, text, code, execution.exit_status = noted
-    return Ending(State(state), ReasonCode(reason), text, code)
+def decided(execution: Execution) -> Ending:
+    """The end that an earlier attempt decided on. For a task that is taken up while it is ENDING."""
+    execution.exit_status = execution.checkpoint.exit_status
+    return required(execution.checkpoint.ending, "ending")
 
 
 def _keep_logs(execution: Execution) -> None:

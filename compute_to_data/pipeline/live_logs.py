@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import time
+from dataclasses import replace
 
 from compute_to_data.errors import ComputeToDataError, NotFound
 from compute_to_data.job import Logs
@@ -28,7 +29,6 @@ _SHARE = 4
 _LINES = 2000
 """Lines of both streams that are looked at: an engine takes seconds to tell all of a flood."""
 _AFTER_TROUBLE = 5.0
-_NOTE = "live"
 _NAMES = (LIVE_STDOUT_NAME, LIVE_STDERR_NAME)
 
 
@@ -77,7 +77,7 @@ class LiveLogs:
     def _register(self) -> None:
         execution = self._execution
         _forget(execution)  # an interrupted attempt may have got as far
-        execution.journal.put(**{_NOTE: True})
+        execution.journal.save(replace(execution.checkpoint, live=True))
         size = execution.job.limits.log_bytes
         files = [Registration(logical, physical, size, "") for logical, physical in _paths(execution)]
         execution.record.catalog.register(execution.context.resource.name, files)
@@ -95,13 +95,13 @@ def remove(execution: Execution) -> None:
         for path in (physical_path, f"{physical_path}.draft"):
             if os.path.lexists(path):
                 os.unlink(path)
-    if execution.journal.get(_NOTE):
-        execution.journal.put(**{_NOTE: None})
+    if execution.checkpoint.live:
+        execution.journal.save(replace(execution.checkpoint, live=False))
 
 
 def _forget(execution: Execution) -> None:
     """Take them out of the catalog, where they may be; what the owner put under these names stays."""
-    if not execution.journal.get(_NOTE):
+    if not execution.checkpoint.live:
         return
     catalog = execution.record.catalog
     for logical_path, physical_path in _paths(execution):

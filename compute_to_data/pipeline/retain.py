@@ -13,6 +13,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from compute_to_data.errors import Code, ComputeToDataError, OutOfReach, Refused, zone_error
 from compute_to_data.job import Logs
@@ -26,6 +27,7 @@ from compute_to_data.model import (
     name_of,
 )
 from compute_to_data.pipeline import run_job, stage_in, workspace
+from compute_to_data.pipeline.checkpoint import ResumePoint, required
 from compute_to_data.pipeline.execution import Execution
 from compute_to_data.pipeline.hooks import Retention
 from compute_to_data.pipeline.watch_job import QUESTION_EVERY, Detached
@@ -33,7 +35,6 @@ from compute_to_data.task import CRATE_NAME, STDERR_NAME, STDOUT_NAME
 
 log = logging.getLogger(__name__)
 
-_MOVING, _MOVED = "moving_to", "moved_to"
 _OWN_NAMES = frozenset({CRATE_NAME, STDOUT_NAME, STDERR_NAME})
 
 
@@ -86,7 +87,7 @@ def _lineage(known: dict[str, Resource], resource: Resource) -> list[Resource]:
 def _replicate_all(execution: Execution, results: Sequence[Registration], root: str) -> None:
     """Each result has a replica below the root that holds what was registered, or none has."""
     push_take_back(execution, root)
-    execution.journal.put(moving_to=root)
+    execution.journal.save(replace(execution.checkpoint, moving_to=root))
     asked = time.monotonic()
     for registered in results:
         _stop_if_asked(execution)
@@ -94,8 +95,8 @@ def _replicate_all(execution: Execution, results: Sequence[Registration], root: 
             asked = time.monotonic()
             execution.stop_if_cancelled()
         _replicate(execution, registered, root)
-    execution.journal.put(moving_to=None, moved_to=root)
-    execution.record.decide({_MOVED: root})  # for people
+    execution.journal.save(replace(execution.checkpoint, moving_to="", moved_to=root))
+    execution.record.decide({"moved_to": root})  # for people
 
 
 def _replicate(execution: Execution, registered: Registration, root: str) -> None:
@@ -140,7 +141,7 @@ def _trim_staged(execution: Execution) -> None:
     """Trim the replicas that staging made, and no others, if the role says so."""
     if execution.role.retention(execution.task) is not Retention.TRIM:
         return
-    for logical_path in stage_in.staged_here(execution):
+    for logical_path in execution.checkpoint.staged:
         stage_in.trim(execution, logical_path)
 
 
@@ -164,11 +165,12 @@ def _results(execution: Execution, collection: str) -> Iterator[DataObject]:
 
 def expect_leftovers(execution: Execution) -> None:
     """Should the task fail, what an interrupted attempt had moved is taken back."""
-    root = execution.journal.get(_MOVED) or execution.journal.get(_MOVING)
+    checkpoint = execution.checkpoint
+    root = checkpoint.moved_to or checkpoint.moving_to
     if not root:
         return
     push_take_back(execution, root)
-    if execution.journal.get(_MOVED):  # the logs may be nowhere on this resource any more
+    if checkpoint.moved_to:  # the logs may be nowhere on this resource any more
         execution.logs = Logs(_registered_log(execution, STDOUT_NAME), _registered_log(execution, STDERR_NAME))
 
 
@@ -184,22 +186,15 @@ def _registered_log(execution: Execution, name: str) -> bytes:
 
 def begin_again(execution: Execution) -> None:
     """Take back what an interrupted attempt had replicated, so that outputs can be registered anew."""
-    if execution.exited_before:
-        root = execution.journal.get(_MOVING)
-        if root:
-            _take_back(execution, root)
-
-
-def has_moved(execution: Execution) -> bool:
-    """Whether an interrupted attempt got all results to their place: then only trimming is left."""
-    return execution.journal.get(_MOVED) is not None
+    if execution.resume_point is ResumePoint.MOVING:
+        _take_back(execution, execution.checkpoint.moving_to)
 
 
 def complete(execution: Execution) -> None:
-    """Finish what an interrupted attempt left of this step."""
-    root = execution.journal.get(_MOVED)
-    execution.exit_status = str(execution.journal.get("exit")[0])
-    execution.record.decide({_MOVED: root})
+    """Finish what an interrupted attempt left of this step: it had MOVED all results."""
+    root = execution.checkpoint.moved_to
+    execution.exit_status = str(required(execution.checkpoint.exit, "exit").status)
+    execution.record.decide({"moved_to": root})
     run_job.remove_job_meanwhile(execution)
     _trim_results(execution, root)
     _trim_staged(execution)
@@ -226,5 +221,5 @@ def _take_back(execution: Execution, root: str) -> None:
             problems.append(error)
     if problems:
         raise problems[0]
-    execution.journal.put(moving_to=None, moved_to=None)
-    execution.record.decide({_MOVED: ""})
+    execution.journal.save(replace(execution.checkpoint, moving_to="", moved_to=""))
+    execution.record.decide({"moved_to": ""})
