@@ -90,8 +90,8 @@ class Execution:
 
     @property
     def outputs(self) -> str:
-        """The physical path of what the job sees as ``/outputs``; beside it lie the logs and the
-        crate, where no job can write."""
+        """The physical path of what the job sees as ``/outputs``. The logs and the crate are beside it,
+        where no job can write."""
         return os.path.join(self.private, "outputs")
 
     @property
@@ -100,7 +100,7 @@ class Execution:
         return self.context.configuration.worker.stop_grace_seconds
 
     def durations(self) -> dict[str, str]:
-        """How long each part took, in seconds, as facts: of those that this attempt went through."""
+        """How many seconds each part took, as facts; only the parts that this attempt went through."""
         exit: Exit | None = getattr(self, "exit", None)
         took = {
             "stage_in_seconds": self.stage_in_seconds or None,
@@ -110,14 +110,17 @@ class Execution:
         return {name: f"{seconds:.3f}" for name, seconds in took.items() if seconds is not None}
 
     def stop_if_cancelled(self) -> None:
-        """Cancelled when somebody has asked for the end of the task: between two steps."""
+        """Between two steps: raise Cancelled when somebody asked for the end of the task."""
         who = self.cancelled_by()
         if who:
             raise cancelled(who)
 
     def cancelled_by(self) -> str:
-        """Who asked for the end of the task, or ''; notices, too, whether somebody follows it. A
-        zone that does not answer just now is no reason to end a task; one whose record is gone is."""
+        """Who asked for the end of the task, or ''. Also sets ``followed``.
+
+        '' when the zone does not answer just now: that is no reason to end a task. NotFound when the
+        task's record is gone.
+        """
         try:
             facts = self.record.facts()
         except NotFound:

@@ -1,8 +1,8 @@
 """The last step: what stays on the compute resource, and what goes to long-term storage.
 
-Results that are to go are replicated first, all of them, and each replica is read back; only then
-does the compute resource lose its own. Two of the worker's notes divide the step for whoever must
-take it up: ``moving_to`` (the compute resource still has everything: begin again, or undo) and
+The worker first replicates all results that are to go, and reads each replica back; only then does it
+trim those on the compute resource. Two fields of the checkpoint divide the step for a worker that
+takes it up: ``moving_to`` (the compute resource still has everything: begin again, or undo) and
 ``moved_to`` (the receiving resource has everything: only trimming is left).
 """
 
@@ -39,7 +39,7 @@ _OWN_NAMES = frozenset({CRATE_NAME, STDOUT_NAME, STDERR_NAME})
 
 
 def retain(execution: Execution, results: Sequence[Registration]) -> None:
-    """Send the results where the role says, then keep or trim what staging made."""
+    """Send the results where the role says, then keep or trim the replicas that staging made."""
     root = receiving_root(execution)
     if root:
         _replicate_all(execution, results, root)
@@ -115,7 +115,7 @@ def _replicate(execution: Execution, registered: Registration, root: str) -> Non
 
 
 def _stop_if_asked(execution: Execution) -> None:
-    """Moving may take hours, and the next worker can go on with it."""
+    """Detached when the worker is to stop: moving may take hours, and the next worker can go on with it."""
     if execution.context.stopping():
         raise Detached(execution.job_id)
 
@@ -123,7 +123,7 @@ def _stop_if_asked(execution: Execution) -> None:
 def _trim_results(execution: Execution, root: str) -> None:
     """The compute resource gives up its replicas of what the root has, and the empty directories.
 
-    What another task reads there just now stays there, too.
+    A replica that another task reads just now stays.
     """
     context = execution.context
     here = stage_in.root_of(context.resource, execution)
@@ -146,7 +146,7 @@ def _trim_staged(execution: Execution) -> None:
 
 
 def _results(execution: Execution, collection: str) -> Iterator[DataObject]:
-    """What the task left below its collection: never what its owner put there beside it."""
+    """The data objects that the task left below its collection, without those that its owner put there."""
     catalog, record = execution.context.catalog, execution.record
     task_id = record.attributes.named("task_id")
     annotated = set(catalog.find(EntityKind.DATA_OBJECT, task_id, record.task_id, within=collection))
@@ -164,7 +164,7 @@ def _results(execution: Execution, collection: str) -> Iterator[DataObject]:
 
 
 def expect_leftovers(execution: Execution) -> None:
-    """Should the task fail, what an interrupted attempt had moved is taken back."""
+    """Should the task fail, what an earlier attempt had moved is taken back."""
     checkpoint = execution.checkpoint
     root = checkpoint.moved_to or checkpoint.moving_to
     if not root:
@@ -179,19 +179,19 @@ def _registered_log(execution: Execution, name: str) -> bytes:
         return execution.context.catalog.read(f"{execution.record.collection}/{name}")
     except OutOfReach:
         raise
-    except ComputeToDataError as error:  # should the task go well yet, nobody will miss it here
+    except ComputeToDataError as error:  # only a task that fails yet needs it
         log.warning("task %s: its %s cannot be read: %s", execution.record.task_id, name, error)
         return b""
 
 
 def begin_again(execution: Execution) -> None:
-    """Take back what an interrupted attempt had replicated, so that outputs can be registered anew."""
+    """Take back what an earlier attempt had replicated, so that outputs can be registered anew."""
     if execution.resume_point is ResumePoint.MOVING:
         _take_back(execution, execution.checkpoint.moving_to)
 
 
 def complete(execution: Execution) -> None:
-    """Finish what an interrupted attempt left of this step: it had MOVED all results."""
+    """Do the rest of this step for a task that is taken up when all its results have MOVED."""
     root = execution.checkpoint.moved_to
     execution.exit_status = str(required(execution.checkpoint.exit, "exit").status)
     execution.record.decide({"moved_to": root})
@@ -201,13 +201,16 @@ def complete(execution: Execution) -> None:
 
 
 def push_take_back(execution: Execution, root: str) -> None:
-    """Should the task fail, the root gives its replicas up."""
+    """Should the task fail, the results are trimmed from the root resource."""
     execution.undo.push(f"trim the results from {root}", functools.partial(_take_back, execution, root))
 
 
 def _take_back(execution: Execution, root: str) -> None:
-    """Leave the compute resource's replicas alone, for the registration's own undoing; what only
-    the root has goes altogether. One that cannot be taken back does not keep the others."""
+    """Trim the results from ``root``; remove those of which the compute resource has no good replica.
+
+    The replicas on the compute resource stay: undoing the registration takes care of them. All
+    results are tried; then the first error is raised.
+    """
     context, problems = execution.context, []
     for one in _results(execution, execution.record.collection):
         if not any(replica.root == root for replica in one.replicas):

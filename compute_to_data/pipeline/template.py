@@ -1,4 +1,4 @@
-"""The Template Method: what every task goes through, whatever runs and wherever it was asked for.
+"""The Template Method: the steps of every task, whatever it runs and whoever asked for it.
 
 ``Role.run`` is the template. Its steps are verbs and live beside it, one module each: ``stage_in``,
 ``run_job``, ``stage_out``, ``retain`` and ``finish``. A role overrides the nouns in ``hooks``.
@@ -24,7 +24,7 @@ class Role(Hooks):
     """A kind of computation. One instance serves one task."""
 
     def run(self, context: TaskContext, record: TaskRecord, task: Task) -> Ending:
-        """Take a task from wherever it is to its one final state.
+        """Bring a task from its resume point to its one final state.
 
         Raises only what must not end the task: Detached (the worker is to stop), OutOfReach (the
         zone or the engine does not answer just now), and errors of recording the end itself.
@@ -46,7 +46,7 @@ class Role(Hooks):
         except (Detached, OutOfReach):
             raise
         except ComputeToDataError as error:
-            if error.code is Code.CAT_INVALID_USER:  # the owner: nobody is left to take anything back for
+            if error.code is Code.CAT_INVALID_USER:  # the owner's account is gone: the worker ends the task without it
                 raise
             return finish.fail(execution, error)
         except Exception as error:  # whatever went wrong, the task must end and be undone
@@ -55,7 +55,7 @@ class Role(Hooks):
         return finish.finish(execution, finish.COMPLETED)
 
     def _expect_leftovers(self, execution: Execution) -> None:
-        """Whatever an interrupted attempt may have done is to be taken back if this one fails."""
+        """If this attempt fails, it also takes back what an earlier one may have done."""
         stage_in.push_unclaims(execution)
         for logical_path in execution.checkpoint.staged:
             stage_in.push_trim(execution, logical_path)
