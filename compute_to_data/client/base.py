@@ -13,7 +13,7 @@ from compute_to_data.client.settings import Settings
 from compute_to_data.configuration import Attributes, Configuration
 from compute_to_data.coordination import capabilities
 from compute_to_data.errors import InvalidRequest, NotFound, Refused
-from compute_to_data.model import Collection, EntityKind, User, zone_of
+from compute_to_data.model import Collection, EntityKind, Query, User, zone_of
 from compute_to_data.ports import ClientCatalog
 
 SITE_CONFIGURATION = "/etc/irods/compute_to_data.json"
@@ -70,7 +70,7 @@ class BaseSession:
             raise self._nobody_offers(error) from None
 
     def _nobody_offers(self, error: Refused) -> Refused:
-        found = self.catalog.find(EntityKind.RESOURCE, self.attributes.role)
+        found = self.catalog.find(Query(EntityKind.RESOURCE, self.attributes.role))
         if not found:
             return Refused(
                 f"zone {self.zone}", "has no compute resource", "An administrator makes one: docs/administrators.md"
