@@ -16,8 +16,6 @@ from compute_to_data.errors import InvalidRequest, NotFound, Refused
 from compute_to_data.model import Collection, EntityKind, Query, User, zone_of
 from compute_to_data.ports import ClientCatalog
 
-SITE_CONFIGURATION = "/etc/irods/compute_to_data.json"
-
 
 class BaseSession:
     """``catalog`` is the person's own session with the zone, ``settings`` their own settings."""
@@ -49,8 +47,8 @@ class BaseSession:
         """The site's own configuration, where it can be read from here."""
         if self.settings.site:
             return configuration_module.load(self.settings.site)
-        if self.settings.zone.kind == "irods" and os.access(SITE_CONFIGURATION, os.R_OK):
-            return configuration_module.load(SITE_CONFIGURATION)
+        if self.settings.zone.kind == "irods" and os.access(configuration_module.SITE_FILE, os.R_OK):
+            return configuration_module.load(configuration_module.SITE_FILE)
         return None
 
     @cached_property
