@@ -19,7 +19,7 @@ from compute_to_data.errors import (
     ReasonCode,
     TaskFailed,
 )
-from compute_to_data.job import Exit, Image, Job
+from compute_to_data.job import Exit, Image, Job, OutputMount
 from compute_to_data.model import name_of, zone_of
 from compute_to_data.pipeline import command_line, live_logs, output_metadata, outputs, watch_job, workspace
 from compute_to_data.pipeline.execution import Execution, printable
@@ -120,6 +120,7 @@ def _job(execution: Execution) -> Job:
         limits=context.configuration.effective_limits(task.limits, timeout),
         outputs=execution.outputs,
         inputs=tuple(staged.mount for staged in execution.staged),
+        output_mounts=tuple(OutputMount(output.name, output.path) for output in task.outputs),
         environment=container.environment,
         working_directory=container.working_directory,
         sandbox=execution.sandbox,
