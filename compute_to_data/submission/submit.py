@@ -88,18 +88,6 @@ def translate(configuration: Configuration, document: Any, beside: GivenBeside) 
     return formats.in_our_own(document, beside, roles)
 
 
-def _reused(
-    catalog: Catalog, configuration: Configuration, task: Task, role: str, inputs: Sequence[DataObject]
-) -> Submitted | None:
-    from compute_to_data.submission import reuse  # an agent, which never asks, is spared its imports
-
-    earlier = reuse.find(catalog, configuration, task, role, inputs)
-    if earlier is None:
-        return None
-    why = f"reused: it computed the same from the same inputs, and ended {earlier.completed_at}"
-    return Submitted(earlier.task_id, earlier.collection, earlier.resource, why, reused=True)
-
-
 def admit(configuration: Configuration, task: Task) -> None:
     """Refuse early what the site will not run: an image or limits beyond its own.
 
@@ -137,6 +125,18 @@ def authorise(catalog: Catalog, configuration: Configuration, task: Task) -> tup
     secret.check(catalog, zone_of(task.output_collection), task.secrets)
     require(catalog, task.output_collection, Access.OWN, "to keep a task and its results there")
     return inputs
+
+
+def _reused(
+    catalog: Catalog, configuration: Configuration, task: Task, role: str, inputs: Sequence[DataObject]
+) -> Submitted | None:
+    from compute_to_data.submission import reuse  # an agent, which never asks, is spared its imports
+
+    earlier = reuse.find(catalog, configuration, task, role, inputs)
+    if earlier is None:
+        return None
+    why = f"reused: it computed the same from the same inputs, and ended {earlier.completed_at}"
+    return Submitted(earlier.task_id, earlier.collection, earlier.resource, why, reused=True)
 
 
 def record(

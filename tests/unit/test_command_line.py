@@ -1,4 +1,4 @@
-"""The launcher is run for real, by every POSIX shell of this machine."""
+"""Several commands as one: the script is run for real, by every POSIX shell of this machine."""
 
 from __future__ import annotations
 
