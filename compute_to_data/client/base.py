@@ -13,10 +13,8 @@ from compute_to_data.client.settings import Settings
 from compute_to_data.configuration import Attributes, Configuration
 from compute_to_data.coordination import capabilities
 from compute_to_data.errors import InvalidRequest, NotFound, Refused
-from compute_to_data.model import Collection, EntityKind, User, zone_of
+from compute_to_data.model import Collection, EntityKind, Query, User, zone_of
 from compute_to_data.ports import ClientCatalog
-
-SITE_CONFIGURATION = "/etc/irods/compute_to_data.json"
 
 
 class BaseSession:
@@ -49,8 +47,8 @@ class BaseSession:
         """The site's own configuration, where it can be read from here."""
         if self.settings.site:
             return configuration_module.load(self.settings.site)
-        if self.settings.zone.kind == "irods" and os.access(SITE_CONFIGURATION, os.R_OK):
-            return configuration_module.load(SITE_CONFIGURATION)
+        if self.settings.zone.kind == "irods" and os.access(configuration_module.SITE_FILE, os.R_OK):
+            return configuration_module.load(configuration_module.SITE_FILE)
         return None
 
     @cached_property
@@ -70,7 +68,7 @@ class BaseSession:
             raise self._nobody_offers(error) from None
 
     def _nobody_offers(self, error: Refused) -> Refused:
-        found = self.catalog.find(EntityKind.RESOURCE, self.attributes.role)
+        found = self.catalog.find(Query(EntityKind.RESOURCE, self.attributes.role))
         if not found:
             return Refused(
                 f"zone {self.zone}", "has no compute resource", "An administrator makes one: docs/administrators.md"

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from compute_to_data.catalog_tree import data_objects
 from compute_to_data.client import folders
 from compute_to_data.client.manifest import ancestors
 from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, ZoneError, zone_error
 from compute_to_data.local_files import Digest, need_names
-from compute_to_data.model import Collection, DataObject, ReplicaStatus
+from compute_to_data.model import DataObject, ReplicaStatus
 from compute_to_data.provenance import crate
 from compute_to_data.task import (
     CRATE_NAME,
@@ -81,14 +82,10 @@ def _damaged(logical_path: str) -> ZoneError:
 
 def everything(catalog: ClientCatalog, collection: str) -> Iterator[Result]:
     """Every data object below a task's collection, but what only its followers read."""
-    pile = [collection]
-    while pile:
-        for child in catalog.children(pile.pop()):
-            name = child.logical_path[len(collection) + 1 :]
-            if isinstance(child, Collection):
-                pile.append(child.logical_path)
-            elif name not in _LIVE:
-                yield Result(name, child, catalog)
+    for found in data_objects(catalog, collection):
+        name = found.logical_path[len(collection) + 1 :]
+        if name not in _LIVE:
+            yield Result(name, found, catalog)
 
 
 def outputs(catalog: ClientCatalog, collection: str) -> Mapping[str, Result]:

@@ -9,13 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from compute_to_data.catalog_tree import walk
 from compute_to_data.client import folders, transfers
 from compute_to_data.client import manifest as manifests
 from compute_to_data.client.folders import Listing, LocalFile
 from compute_to_data.client.manifest import FILES, MANIFEST_NAME, HeldFile, Manifest
 from compute_to_data.client.transfers import Transfer
 from compute_to_data.errors import InvalidRequest, NotFound
-from compute_to_data.model import Collection, DataObject, ReplicaStatus, name_of
+from compute_to_data.model import DataObject, ReplicaStatus, name_of
 from compute_to_data.records.task import timestamp
 
 if TYPE_CHECKING:
@@ -159,17 +160,12 @@ def checksum_of(found: DataObject) -> str:
 
 def contents(catalog: ClientCatalog, top: str) -> tuple[dict[str, DataObject], list[str]]:
     """All data objects and all collections below one, by their relative paths."""
+    beyond = len(top) + 1
     objects: dict[str, DataObject] = {}
     collections: list[str] = []
-    pile = [top]
-    while pile:
-        for child in catalog.children(pile.pop()):
-            path = child.logical_path[len(top) + 1 :]
-            if isinstance(child, Collection):
-                collections.append(path)
-                pile.append(child.logical_path)
-            else:
-                objects[path] = child
+    for _, below, members in walk(catalog, top):
+        collections += [one.logical_path[beyond:] for one in below]
+        objects.update({one.logical_path[beyond:]: one for one in members})
     return objects, collections
 
 

@@ -15,6 +15,7 @@ from compute_to_data.documents.json_text import check_values
 from compute_to_data.documents.process_definition import disagreements, parse_process, process_document, process_from
 from compute_to_data.documents.schema import Problem, first, problems, summary
 from compute_to_data.errors import InvalidRequest
+from compute_to_data.irods_names import MAXIMUM_PATH_BYTES
 from compute_to_data.model import Avu
 from compute_to_data.task import (
     RESERVED_NAMES,
@@ -35,9 +36,6 @@ __all__ = [
     "process_document",
     "resolve_arguments",
 ]
-
-MAXIMUM_PATH_BYTES = 1087
-"""iRODS's MAX_NAME_LEN of 1088 without the final NUL."""
 
 _LIMITS = {"walltime_seconds": float, "memory_bytes": int, "cpus": float, "pids": int, "output_bytes": int}
 
@@ -72,8 +70,11 @@ def parse(document: Any) -> Task:
 def document(task: Task) -> dict[str, Any]:
     """The canonical document of a task: ``parse(document(task)) == task``.
 
-    What a task leaves to the role or the site is left out.
+    What a task leaves to the role or the site is left out. InvalidRequest for a task whose inputs or
+    outputs name paths in the sandbox: the format has no place for these, and none may be lost.
     """
+    if task.outputs or any(item.path for item in task.inputs):
+        raise InvalidRequest("task", "names paths in the sandbox, and our own format has no place for them")
     optional = {
         "name": task.name,
         "role": task.role,

@@ -11,7 +11,7 @@ from compute_to_data.documents import request
 from compute_to_data.documents.task_json import recorded_task
 from compute_to_data.errors import NotFound
 from compute_to_data.inputs import references
-from compute_to_data.model import Entity, EntityKind, parent_of
+from compute_to_data.model import Entity, EntityKind, Query, parent_of
 from compute_to_data.ports import Catalog
 from compute_to_data.records.task import State, TaskRecord
 from compute_to_data.task import InputKind, InputReference
@@ -53,16 +53,20 @@ def _pinned(record: TaskRecord, reference: InputReference, used: Sequence[str]) 
             _need_same(record, reference.logical_path, set(meant))
             return [reference]  # which alone says where each is seen
     else:
-        meant = list(
-            record.catalog.find(
-                EntityKind.DATA_OBJECT, record.attributes.claim, record.task_id, record.place,
-                within=reference.logical_path,
-            )
-        )  # fmt: skip
+        claim = record.attributes.claim
+        claimed = Query(EntityKind.DATA_OBJECT, claim, record.task_id, record.place, within=reference.logical_path)
+        meant = list(record.catalog.find(claimed))
         if not meant:
             raise NotFound(
                 reference.logical_path,
                 f"the data object that task {record.task_id} claimed there is gone, or not claimed any more",
                 "Name the one that is meant in a new request",
             )
-    return [InputReference(InputKind.OBJECT, one) for one in meant]
+    return [InputReference(InputKind.OBJECT, one, _path_of(reference, one)) for one in meant]
+
+
+def _path_of(reference: InputReference, data_object: str) -> str:
+    """Where the sandbox shows a data object that a reference meant, if the reference names a path."""
+    if reference.kind is InputKind.COLLECTION and reference.path:
+        return f"{reference.path}/{data_object[len(reference.logical_path) + 1 :]}"
+    return reference.path

@@ -19,7 +19,7 @@ from compute_to_data.documents.interpolation import escaped
 from compute_to_data.documents.schema import problems, summary
 from compute_to_data.errors import Code, InvalidRequest, NotFound, ZoneError
 from compute_to_data.inputs import references
-from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind, name_of
+from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind, Query, name_of
 from compute_to_data.ports import Catalog, ClientCatalog
 from compute_to_data.records.task import CANCEL, State, furthest, new_task_id, require
 from compute_to_data.records.workload import DATASET, INSTANCES, STATE, Workload, WorkloadRecord, WorkloadState
@@ -175,21 +175,21 @@ def put_stdin(catalog: Catalog, attributes: Attributes, collection: str, content
     known = {resource.name: resource for resource in catalog.resources()}
     here = known.get(workload.resource)
     # iRODS takes a root by name only; elsewhere the worker replicates it.
-    catalog.write(path, content, resource=here.name if here and not here.parent else "")
+    catalog.write(path, content, resource=here.name if here and here.is_root else "")
     return path
 
 
 def states(catalog: ClientCatalog, attributes: Attributes, collection: str) -> dict[str, State | None]:
     """The states of a workload's tasks by their collections, the oldest first; None where no worker left it."""
     found: dict[str, list[str]] = {}
-    for one in catalog.bearing(attributes.state, within=collection, newest_first=False):
+    for one in catalog.query(Query(EntityKind.COLLECTION, attributes.state, within=collection)):
         found.setdefault(one.collection, []).append(one.value)
     return {task: furthest(values) for task, values in found.items()}
 
 
 def listed(catalog: Catalog, attributes: Attributes, project: str) -> tuple[str, ...]:
     """The collections of a project's workloads, the oldest first."""
-    return catalog.find(EntityKind.COLLECTION, attributes.named(STATE), within=f"{project}/{WORKLOADS}")
+    return catalog.find(Query(EntityKind.COLLECTION, attributes.named(STATE), within=f"{project}/{WORKLOADS}"))
 
 
 def describe(catalog: ClientCatalog, attributes: Attributes, collection: str) -> Description:
