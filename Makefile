@@ -14,7 +14,8 @@ demo: $(VENV)/.demo
 	@$(BIN)/python examples/demo.py
 
 test: lint types $(VENV)/.wheel
-	$(BIN)/pytest tests
+	$(BIN)/pytest tests --cov --cov-report=
+	@$(BIN)/python tests/support/coverage_by_package.py
 
 survive: $(VENV)/.wheel
 	C2D_TEST_TASKS=300 $(BIN)/pytest tests/recovery/test_nothing_is_lost.py -q -s
