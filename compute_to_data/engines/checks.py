@@ -9,18 +9,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from compute_to_data.errors import ConfigurationError, EngineError
-from compute_to_data.job import Job
+from compute_to_data.job import Job, JobKey
 
-_TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _SECRET = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _VARIABLE = re.compile(r"[^=\0]+")
 
 
-def task_id(text: str) -> str:
-    """``text`` if it can be part of a container's name and of a path. Errors: EngineError."""
-    if not _TASK_ID.fullmatch(text):
-        raise EngineError(f"task id {text!r}", "it is not made of letters, digits, '-', '_' and '.'")
-    return text
+def key(key: JobKey) -> str:
+    """The text of ``key`` if it can be part of a container's name and of a path. Errors: EngineError."""
+    if not _KEY.fullmatch(key.text):
+        raise EngineError(f"job key {key.text!r}", "it is not made of letters, digits, '-', '_' and '.'")
+    return key.text
 
 
 def job(job: Job) -> Job:
@@ -29,7 +29,8 @@ def job(job: Job) -> Job:
     Errors: EngineError for text that is no UTF-8 or holds NUL, an impossible variable name, and
     an input that is not a regular file (a symbolic link is none: it could lead anywhere).
     """
-    subject = f"task {task_id(job.task_id)}"
+    key(job.key)
+    subject = job.key.task
     if not job.command or not job.command[0]:
         raise EngineError(subject, "its command names no program")
     for name in job.environment:

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from compute_to_data.configuration import Configuration
 from compute_to_data.errors import NotFound, ReasonCode, ZoneError
 from compute_to_data.inputs.references import Staged
-from compute_to_data.job import Exit, Job, Logs, OutputFile, Sandbox
+from compute_to_data.job import Exit, Job, JobKey, Logs, OutputFile, Sandbox
 from compute_to_data.model import Avu, Resource
 from compute_to_data.pipeline import journal, workspace
 from compute_to_data.pipeline.hooks import Hooks, Program
 from compute_to_data.pipeline.replicas import InUse
 from compute_to_data.pipeline.watch_job import cancelled
 from compute_to_data.pipeline.workload_directories import WorkloadDirectories
-from compute_to_data.ports import Catalog, Engine, Storage
+from compute_to_data.ports import Catalog, Engine, RunningJob, Storage
 from compute_to_data.records.task import CANCEL, FOLLOW, State, TaskRecord
 from compute_to_data.records.undo import Undo
 from compute_to_data.task import Task
@@ -65,6 +65,7 @@ class Execution:
 
     program: Program
     job: Job
+    running: RunningJob
     exit: Exit
 
     def __init__(self, role: Hooks, context: TaskContext, record: TaskRecord, task: Task) -> None:
@@ -74,9 +75,9 @@ class Execution:
         self.task = task
         self.undo = Undo()
         self.queued = record.state() is State.QUEUED
-        self.job_id = journal.job_id_of(context.scope, record.collection)
+        self.job_key = JobKey.of(context.scope, record.collection)
         folder = journal.folder_of(context.configuration.worker.state_directory, context.scope)
-        self.journal = journal.Journal(folder, self.job_id, context.catalog.stat(record.collection).created)
+        self.journal = journal.Journal(folder, self.job_key, context.catalog.stat(record.collection).created)
         self.private = workspace.private_directory(context.resource, record.collection, self.journal.token)
         self.exited_before = self.journal.get("exit") is not None
         self.staged: tuple[Staged, ...] = ()

@@ -17,6 +17,7 @@ import secrets
 from typing import Any
 
 from compute_to_data.errors import OutOfReach
+from compute_to_data.job import JobKey
 
 _FOLDER = "tasks"
 
@@ -26,22 +27,13 @@ def folder_of(state_directory: str, scope: str) -> str:
     return os.path.join(state_directory, _FOLDER, hashlib.sha256(scope.encode()).hexdigest()[:20])
 
 
-def job_id_of(scope: str, collection: str) -> str:
-    """The key of a task's job in an engine, and of its notes.
-
-    Users choose task ids, and several zones share an engine: so the id alone says too little.
-    """
-    place = hashlib.sha256(f"{scope}\0{collection}".encode()).hexdigest()[:20]
-    return f"{collection.rpartition('/')[2]}.{place}"
-
-
 class Journal:
     """One task's notes: read when made, written whole with every change."""
 
-    def __init__(self, folder: str, job_id: str, made: float | None) -> None:
+    def __init__(self, folder: str, key: JobKey, made: float | None) -> None:
         """``made``: when the task's collection was. Notes of another collection that had the
         same name, left by a worker killed at the wrong instant, count for nothing. None: whichever."""
-        self._path = os.path.join(folder, f"{job_id}.json")
+        self._path = os.path.join(folder, f"{key}.json")
         self._facts: dict[str, Any] = _read(self._path)
         self.resumed = bool(self._facts) and made in (None, self._facts["made"])
         """Whether an earlier attempt of this very task left notes."""
@@ -91,9 +83,9 @@ def _read(path: str) -> dict[str, Any]:
     return {}
 
 
-def sweep(folder: str, keep: set[str]) -> None:
-    """Remove the notes of all tasks but those whose job ids are to be kept."""
+def sweep(folder: str, keep: set[JobKey]) -> None:
+    """Remove the notes of all tasks but those whose keys are to be kept."""
     with contextlib.suppress(FileNotFoundError):
         for name in os.listdir(folder):
-            if name.rpartition(".")[0] not in keep:
+            if JobKey(name.rpartition(".")[0]) not in keep:
                 os.unlink(os.path.join(folder, name))

@@ -25,6 +25,7 @@ from compute_to_data.pipeline import command_line, live_logs, output_metadata, o
 from compute_to_data.pipeline.execution import Execution, printable
 from compute_to_data.pipeline.hooks import Program
 from compute_to_data.pipeline.stage_out import kept_logs, log_files
+from compute_to_data.ports import RunningJob
 from compute_to_data.records import secret
 from compute_to_data.records.task import State
 from compute_to_data.task import RESERVED_NAMES, STDERR_NAME
@@ -40,38 +41,40 @@ def run_in_sandbox(execution: Execution) -> None:
 
 def _run(execution: Execution) -> None:
     engine = execution.context.engine
-    started = _started_before(execution)
-    execution.adopted = started is not None
+    found = _found_again(execution)
+    started = found.status().started if found else None
+    execution.adopted = found is not None
     execution.job = job = _job(execution)
     push_removals(execution)
     if execution.exited_before:
-        engine.remove(job.task_id)  # nothing may write while outputs are read
+        engine.remove(job.key)  # nothing may write while outputs are read
         execution.exit = _recorded_exit(execution)
         execution.exit_status = str(execution.exit.status)
         execution.logs = kept_logs(execution)
         return
-    if started is None:
+    if found is None:
         execution.stop_if_cancelled()
-        _start(execution, job)
+        found = _start(execution, job)
+    execution.running = found
     shown = live_logs.LiveLogs(execution)
     watch = watch_job.Watch(execution.context.stopping, execution.cancelled_by, execution.grace, shown.show)
     try:
-        execution.exit = watch_job.supervise(engine, job, watch, _ran(execution, started))
+        execution.exit = watch_job.supervise(found, job, watch, _ran(execution, started))
     except OutOfReach:
         raise
     except watch_job.Detached:
         if job.sandbox is not None:  # it ends with its worker, which is no fault of the task
-            engine.remove(job.task_id)
+            found.remove()
             execution.journal.put(attempt=execution.journal.get("attempt") - 1)
         raise
     except ComputeToDataError:
-        _collect_logs(execution, job)
+        _collect_logs(execution)
         raise
     if execution.adopted and not execution.exit.certain:
-        engine.remove(job.task_id)
-        raise EngineOutOfReach(f"task {job.task_id}", "the engine lost sight of its job while nobody watched")
+        found.remove()
+        raise EngineOutOfReach(job.key.task, "the engine lost sight of its job while nobody watched")
     execution.exit_status = str(execution.exit.status)
-    execution.logs = engine.logs(job.task_id)
+    execution.logs = found.logs()
     shown.show_last(execution.logs)
 
 
@@ -91,18 +94,18 @@ def _boot() -> str:
     return "unknown"
 
 
-def _collect_logs(execution: Execution, job: Job) -> None:
+def _collect_logs(execution: Execution) -> None:
     try:
-        execution.logs = execution.context.engine.logs(job.task_id)
+        execution.logs = execution.running.logs()
     except EngineError as error:
-        log.warning("task %s: its logs are lost: %s", job.task_id, error)
+        log.warning("%s: its logs are lost: %s", execution.job_key.task, error)
 
 
-def _started_before(execution: Execution) -> float | None:
-    """When an interrupted attempt started the job (it may have ended since); None without one."""
+def _found_again(execution: Execution) -> RunningJob | None:
+    """The job that an interrupted attempt started (it may have ended since); None without one."""
     if not execution.resumed:
         return None
-    return execution.context.engine.started(execution.job_id)
+    return execution.context.engine.find(execution.job_key)
 
 
 def _job(execution: Execution) -> Job:
@@ -111,9 +114,9 @@ def _job(execution: Execution) -> Job:
     image = _image(execution, program)
     timeout = task.process.timeout_seconds if task.process else None
     return Job(
-        task_id=execution.job_id,
+        key=execution.job_key,
         owner=context.catalog.user,
-        resource=context.scope,
+        scope=context.scope,
         image=image,
         command=command_line.command(
             program.commands, program.allowed_nonzero, stdin=program.stdin, stdout=program.stdout
@@ -148,7 +151,7 @@ def _program(execution: Execution) -> Program:
     return execution.role.program(execution.task, targets, supplied)
 
 
-def _start(execution: Execution, job: Job) -> None:
+def _start(execution: Execution, job: Job) -> RunningJob:
     record = execution.record
     secrets = secret.read(execution.context.catalog, zone_of(record.collection), execution.task.secrets)
     attempt = (execution.journal.get("attempt") or 0) + 1
@@ -156,13 +159,13 @@ def _start(execution: Execution, job: Job) -> None:
     if attempt > allowed:
         raise EngineError(f"task {record.task_id}", f"its job was lost {allowed} times", "See the worker's log")
     if execution.resumed or not execution.queued:
-        execution.context.engine.remove(job.task_id)  # made, but never started; or nobody's any more
+        execution.context.engine.remove(job.key)  # made, but never started; or nobody's any more
         workspace.discard(job.outputs)
     execution.journal.put(attempt=attempt, image_digest=job.image.digest, began=[_boot(), time.monotonic()])
     execution.context.engine.prepare(job.outputs)
     image = {"image": job.image.name, "image_digest": job.image.digest}
     record.move_to(State.RUNNING, {"attempt": str(attempt), **image})
-    execution.context.engine.start(replace(job, secrets=secrets))  # kept nowhere else
+    return execution.context.engine.submit(replace(job, secrets=secrets))  # kept nowhere else
 
 
 def push_removals(execution: Execution) -> None:
@@ -173,7 +176,7 @@ def push_removals(execution: Execution) -> None:
     )
     execution.undo.push(
         f"remove the job of task {record.task_id}",
-        functools.partial(execution.context.engine.remove, execution.job_id),
+        functools.partial(execution.context.engine.remove, execution.job_key),
     )
     execution.undo.push(
         f"remove the live logs of task {record.task_id}", functools.partial(live_logs.remove, execution)
@@ -251,16 +254,16 @@ def _signal(status: int) -> str:
 
 def remove_job_meanwhile(execution: Execution) -> None:
     """Removing a job takes an engine longer than registering: let both go on at once."""
-    job_id = execution.job_id
+    key = execution.job_key
     problem: list[EngineError] = []
 
     def remove() -> None:
         try:
-            execution.context.engine.remove(job_id)
+            execution.context.engine.remove(key)
         except EngineError as error:  # swept by the next worker; the task itself is fine
             problem.append(error)
 
-    thread = threading.Thread(target=remove, name=f"remove-{job_id}")
+    thread = threading.Thread(target=remove, name=f"remove-{key}")
     thread.start()
 
     def joined() -> None:
@@ -268,6 +271,6 @@ def remove_job_meanwhile(execution: Execution) -> None:
         for error in problem:
             if isinstance(error, OutOfReach):
                 raise error
-            log.warning("task %s: its job is still in the engine: %s", job_id, error)
+            log.warning("%s: its job is still in the engine: %s", key.task, error)
 
     execution.after_sandbox = joined

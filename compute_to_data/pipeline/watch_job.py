@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from compute_to_data.errors import Cancelled, ReasonCode, TaskFailed
 from compute_to_data.job import Exit, Job
 from compute_to_data.pipeline import outputs
-from compute_to_data.ports import Engine
+from compute_to_data.ports import RunningJob
 
 _FIRST_LOOK = 0.25
 """Seconds between looks at the outputs; short, since a job writes gigabytes in a few seconds."""
@@ -42,7 +42,7 @@ class Watch:
     show: Callable[[], float] = lambda: math.inf
 
 
-def supervise(engine: Engine, job: Job, watch: Watch, ran: float) -> Exit:
+def supervise(running: RunningJob, job: Job, watch: Watch, ran: float) -> Exit:
     """The end of a job that has run for ``ran`` seconds already.
 
     TaskFailed, with the job ended, for walltime or outputs over the limit; Cancelled likewise;
@@ -53,40 +53,40 @@ def supervise(engine: Engine, job: Job, watch: Watch, ran: float) -> Exit:
     next_look, next_show, next_question = now + _FIRST_LOOK, now + _FIRST_LOOK, now + QUESTION_EVERY
     while True:
         until = min(deadline, next_look, next_show, next_question)
-        ended = engine.wait(job.task_id, max(0.0, until - time.monotonic()))
+        ended = running.wait(max(0.0, until - time.monotonic()))
         if ended is not None:
             return ended
         if watch.stopping():
-            raise Detached(job.task_id)
+            raise Detached(job.key)
         if time.monotonic() >= deadline:
-            raise _ended(engine, job, watch.grace, _too_long(job))
+            raise _ended(running, watch.grace, _too_long(job))
         if time.monotonic() >= next_question:
             next_question = time.monotonic() + QUESTION_EVERY
             who = watch.cancelled_by()
             if who:
-                raise _ended(engine, job, min(watch.grace, _GRACE_FOR_A_PERSON), cancelled(who))
+                raise _ended(running, min(watch.grace, _GRACE_FOR_A_PERSON), cancelled(who))
             next_show = min(next_show, time.monotonic())  # somebody may have begun to follow
         if time.monotonic() >= next_show:
             next_show = time.monotonic() + watch.show()
         if time.monotonic() >= next_look:
-            next_look = _look_at_outputs(engine, job)
+            next_look = _look_at_outputs(running, job)
 
 
-def _look_at_outputs(engine: Engine, job: Job) -> float:
+def _look_at_outputs(running: RunningJob, job: Job) -> float:
     """Hold the outputs against their limits; when to look again (of the monotonic clock)."""
     before = time.monotonic()
     usage = outputs.measure(job.outputs, job.limits.output_bytes)
     if usage.hidden:
-        raise _ended(engine, job, 0.0, _hidden())
+        raise _ended(running, 0.0, _hidden())
     if usage.size > job.limits.output_bytes or usage.entries > 2 * job.limits.output_files:
-        raise _ended(engine, job, 0.0, _too_much(job))
+        raise _ended(running, 0.0, _too_much(job))
     after = time.monotonic()
     return after + min(max(_FIRST_LOOK, (after - before) * _WALK_SHARE), _LONGEST_LOOK)
 
 
-def _ended(engine: Engine, job: Job, grace: float, why: TaskFailed) -> TaskFailed:
+def _ended(running: RunningJob, grace: float, why: TaskFailed) -> TaskFailed:
     """Ends the job: with no grace for what it did to the vault."""
-    engine.stop(job.task_id, grace)
+    running.stop(grace)
     return why
 
 

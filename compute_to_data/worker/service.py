@@ -25,6 +25,7 @@ from compute_to_data.errors import (
     OutOfReach,
     zone_error,
 )
+from compute_to_data.job import JobKey
 from compute_to_data.model import Resource
 from compute_to_data.pipeline import journal
 from compute_to_data.pipeline.watch_job import QUESTION_EVERY, Detached
@@ -192,8 +193,8 @@ class Worker:
         remove jobs that belong to none."""
         unfinished = [one for state in UNFINISHED for one in self._tasks(state)]
         self._begun = set(unfinished)
-        known = {journal.job_id_of(self._scope, one) for one in (*unfinished, *set(self._in_flight))}
-        queued = {journal.job_id_of(self._scope, one) for one in self._tasks(State.QUEUED)}
+        known = {JobKey.of(self._scope, one) for one in (*unfinished, *set(self._in_flight))}
+        queued = {JobKey.of(self._scope, one) for one in self._tasks(State.QUEUED)}
         folder = journal.folder_of(self._configuration.worker.state_directory, self._scope)
         journal.sweep(folder, known | queued)
         for job in self._engine.jobs(self._scope):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from compute_to_data.configuration import Configuration
 from compute_to_data.documents import task_json
 from compute_to_data.errors import Code, ComputeToDataError, NotFound, OutOfReach, Refused
+from compute_to_data.job import JobKey
 from compute_to_data.model import Resource, User
 from compute_to_data.pipeline import journal, workspace
 from compute_to_data.pipeline.execution import Ending, TaskContext
@@ -112,9 +113,9 @@ class TaskRunner:
     def _end_without_owner(self, collection: str, owner: User) -> Ending:
         """The owner's account is gone, and with it every right to register or to take back: the job
         and its directory go. What was being registered stays as it is, for an administrator."""
-        job_id = journal.job_id_of(self._scope, collection)
-        left = journal.Journal(journal.folder_of(self._configuration.worker.state_directory, self._scope), job_id, None)
-        self._engine.remove(job_id)
+        key = JobKey.of(self._scope, collection)
+        left = journal.Journal(journal.folder_of(self._configuration.worker.state_directory, self._scope), key, None)
+        self._engine.remove(key)
         if left.resumed and left.get("exit") is None:
             workspace.discard(workspace.private_directory(self._resource, collection, left.token))
         gone = Refused(f"user {owner}", "the account of the task's owner was removed", code=Code.CAT_INVALID_USER)

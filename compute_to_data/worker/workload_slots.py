@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from compute_to_data.configuration import Configuration
 from compute_to_data.errors import ComputeToDataError
+from compute_to_data.job import JobKey
 from compute_to_data.model import Entity, EntityKind, Resource, name_of, parent_of
 from compute_to_data.pipeline import journal
 from compute_to_data.pipeline.workload_directories import WorkloadDirectories
@@ -55,7 +56,7 @@ class WorkloadSlots:
             log.warning("sandboxes of workloads are left to the next worker: %s", error)
 
     def _keep(self, workloads: frozenset[str], idle_seconds: float) -> None:
-        names = frozenset(journal.job_id_of(self._scope, one) for one in workloads)
+        names = frozenset(JobKey.of(self._scope, one).text for one in workloads)
         self._engine.tidy(self._scope, names, idle_seconds)
         self.directories.tidy(workloads)
 

@@ -41,7 +41,7 @@ def _die(site: TrialSite, submitted: Submitted, fate: Fate) -> None:
         configuration=site.configuration,
         catalog=catalog,  # type: ignore[arg-type]
         storage=Doomed(site.storage, fate),  # type: ignore[arg-type]
-        engine=Doomed(site.engine, fate, spared=frozenset({"name"})),  # type: ignore[arg-type]
+        engine=Doomed(site.engine, fate, spared=frozenset({"name", "capacity"})),  # type: ignore[arg-type]
         resource=next(one for one in site.alice.resources() if one.name == COMPUTE),
         scope=worker._scope,
         in_use=InUse(),
@@ -76,7 +76,7 @@ def test_every_crash_point_is_recovered(tmp_path: Path, script: str, after: bool
     else:
         pytest.fail("the task never got to its end")
     # The steps that change something were all among the places where it died.
-    changing = {"annotate", "replicate", "prepare", "start", "wait", "logs", "remove", "register"}
+    changing = {"annotate", "replicate", "prepare", "submit", "wait", "logs", "remove", "register"}
     assert changing <= {*places}
 
 

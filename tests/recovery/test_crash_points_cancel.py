@@ -10,7 +10,7 @@ import pytest
 from recovery import test_crash_points as plain
 from recovery.test_crash_points_lts import CHANGING, Diary
 from support.crashes import Fate
-from support.faults import StorageWithTroubledSessions, Troubled
+from support.faults import EngineWithTroubledJobs, StorageWithTroubledSessions
 from support.site import COMPUTE, TrialSite
 
 from compute_to_data.model import Avu, Entity, EntityKind
@@ -23,7 +23,7 @@ DEAF = f'trap "" TERM; {WORDS}; while :; do sleep 0.05; done'
 SOON = f"{WORDS}; sleep 0.15"
 CANCEL_REQUEST = Avu("irods::compute_to_data::cancel", "alice#tempZone", COMPUTE)
 FOLLOW = Avu("irods::compute_to_data::follow", "1")
-STEPS = CHANGING | {"prepare", "start", "stop"}
+STEPS = CHANGING | {"prepare", "submit", "stop"}
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +55,7 @@ def _prepared(folder: Path, script: str, moment: str) -> tuple[TrialSite, Submit
     if moment == "register":
         site.storage = StorageWithTroubledSessions(site.storage, register=cancel)  # type: ignore[assignment]
     elif moment:
-        site.engine = Troubled(site.engine, **{moment: cancel})  # type: ignore[assignment]
+        site.engine = EngineWithTroubledJobs(site.engine, **{moment: cancel})  # type: ignore[assignment]
     return site, submitted
 
 

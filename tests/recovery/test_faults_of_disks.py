@@ -16,6 +16,7 @@ from support.disks import SmallDisk, small_disk
 from support.site import COMPUTE, HOME, WAITS, TrialSite, wait_until
 
 from compute_to_data.coordination import lock
+from compute_to_data.job import JobKey
 from compute_to_data.pipeline import journal
 from compute_to_data.records.task import State
 from compute_to_data.submission.submit import Submitted
@@ -129,7 +130,7 @@ def test_a_locked_catalog_makes_tasks_wait(
 def _notes_of(site: TrialSite, submitted: Submitted) -> Path:
     scope = lock.scope(site.configuration, "tempZone", COMPUTE)
     folder = journal.folder_of(site.configuration.worker.state_directory, scope)
-    return Path(folder, f"{journal.job_id_of(scope, submitted.collection)}.json")
+    return Path(folder, f"{JobKey.of(scope, submitted.collection)}.json")
 
 
 def _cut_off(file: Path) -> None:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.jobs import held
 from support.site import COMPUTE, HOME, PATIENCE, TrialSite, wait_until
 
 from compute_to_data.coordination import lock
@@ -92,7 +93,7 @@ def test_a_stopped_worker_leaves_running_jobs_to_its_successor(docker_site: Tria
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(30) == 0
     (job,) = site.engine.jobs(lock.scope(site.configuration, "tempZone", COMPUTE))
-    assert site.engine.wait(job, 0) is None, "the job runs on"
+    assert held(site.engine, job).wait(0) is None, "the job runs on"
     (outputs / "go").write_text("")
     os.chown(outputs / "go", os.stat(outputs / "log").st_uid, -1)
     with site.working():

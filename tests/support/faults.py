@@ -38,6 +38,21 @@ class StorageWithTroubledSessions(Troubled):
         return Troubled(self._inner.on_behalf_of(user), **self._session_troubles)
 
 
+class EngineWithTroubledJobs(Troubled):
+    """An engine whose jobs have the troubles given, whether they are submitted or found again."""
+
+    def __init__(self, inner: Any, **troubles: Callable[..., Any]) -> None:
+        super().__init__(inner)
+        self._job_troubles = troubles
+
+    def submit(self, job: Any) -> Any:
+        return Troubled(self._inner.submit(job), **self._job_troubles)
+
+    def find(self, key: Any) -> Any:
+        found = self._inner.find(key)
+        return found and Troubled(found, **self._job_troubles)
+
+
 def broken(*_: Any, **__: Any) -> Any:
     """The operation always fails, as a zone in trouble does."""
     raise zone_error(Code.SYS_INTERNAL_ERR, "the zone", "broke on purpose")

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.faults import Troubled
+from support.faults import EngineWithTroubledJobs, Troubled
+from support.jobs import held
 from support.site import BOB, COMPUTE, HOME, PATIENCE, WAITS, TrialSite, serving, wait_until
 
 from compute_to_data.coordination import lock
 from compute_to_data.documents import request
 from compute_to_data.errors import InvalidRequest, Refused, ZoneError
 from compute_to_data.inputs import claims, references
-from compute_to_data.job import Job
+from compute_to_data.job import Job, JobKey
 from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind
 from compute_to_data.pipeline import journal
 from compute_to_data.pipeline.outputs import inventory, measure
@@ -174,7 +175,7 @@ def test_jobs_of_no_task_are_removed_at_the_start(site: TrialSite, tmp_path: Pat
     site.engine.prepare(str(outputs))
     image = site.engine.identify("tools")
     job = Job(
-        "nobodys.1",
+        JobKey("nobodys.1"),
         site.alice.user,
         scope(site),
         image,
@@ -182,14 +183,14 @@ def test_jobs_of_no_task_are_removed_at_the_start(site: TrialSite, tmp_path: Pat
         site.configuration.default_limits,
         str(outputs),
     )
-    site.engine.start(job)
+    site.engine.submit(job)
     with site.working():
         wait_until(lambda: not site.engine.jobs(scope(site)), "the foreign job to go")
 
 
 def test_notes_of_no_task_are_removed_at_the_start(site: TrialSite) -> None:
     folder = journal.folder_of(site.configuration.worker.state_directory, scope(site))
-    journal.Journal(folder, "nobodys.1", 1.0).put()
+    journal.Journal(folder, JobKey("nobodys.1"), 1.0).put()
     waiting = site.submit(site.request("/bin/true"))
     with site.working():
         assert site.ended(waiting)["state"] == "COMPLETED"
@@ -197,10 +198,10 @@ def test_notes_of_no_task_are_removed_at_the_start(site: TrialSite) -> None:
 
 
 def test_notes_of_another_task_of_that_name_count_for_nothing(tmp_path: Path) -> None:
-    first = journal.Journal(str(tmp_path), "id.1", made=1.0)
+    first = journal.Journal(str(tmp_path), JobKey("id.1"), made=1.0)
     first.put(exit=[0, 1.0, 2.0])
-    assert journal.Journal(str(tmp_path), "id.1", made=1.0).resumed
-    second = journal.Journal(str(tmp_path), "id.1", made=2.0)
+    assert journal.Journal(str(tmp_path), JobKey("id.1"), made=1.0).resumed
+    second = journal.Journal(str(tmp_path), JobKey("id.1"), made=2.0)
     assert not second.resumed
     assert second.get("exit") is None
     assert second.token != first.token
@@ -226,7 +227,7 @@ def test_a_job_that_outlived_its_walltime_unwatched_fails(site: TrialSite) -> No
         site.outputs(submitted)
     (job,) = site.engine.jobs(scope(site))
     site.let_go(submitted)
-    assert site.engine.wait(job, PATIENCE) is not None
+    assert held(site.engine, job).wait(PATIENCE) is not None
     noted = journal.Journal(journal.folder_of(site.configuration.worker.state_directory, scope(site)), job, None)
     boot, moment = noted.get("began")
     noted.put(began=[boot, moment - 3600])  # as if an hour had gone by, on this clock and on the other
@@ -235,7 +236,7 @@ def test_a_job_that_outlived_its_walltime_unwatched_fails(site: TrialSite) -> No
         ended = wait(*args)
         return ended and dataclasses.replace(ended, finished=ended.started + 3600)
 
-    with site.working(engine=Troubled(site.engine, wait=waited)):  # type: ignore[arg-type]
+    with site.working(engine=EngineWithTroubledJobs(site.engine, wait=waited)):  # type: ignore[arg-type]
         facts = site.ended(submitted)
     assert facts["reason_code"] == "walltime_exceeded"
 
