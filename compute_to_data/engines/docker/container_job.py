@@ -82,7 +82,7 @@ class ContainerJob:
             if answer.status_code == 404:
                 _no_such_job(self.key)
             answer.raise_for_status()
-        stdout, stderr = _streams(answer.content)
+            stdout, stderr = _streams(answer.content)
         bound = self._log_bytes
         return Logs(stdout[-bound:] if bound else b"", stderr[-bound:] if bound else b"")
 
