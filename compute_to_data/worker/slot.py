@@ -11,7 +11,8 @@ from compute_to_data.errors import Code, ComputeToDataError, NotFound, OutOfReac
 from compute_to_data.job import JobKey
 from compute_to_data.model import Resource, User
 from compute_to_data.pipeline import journal, workspace
-from compute_to_data.pipeline.execution import Ending, TaskContext
+from compute_to_data.pipeline.checkpoint import Ending
+from compute_to_data.pipeline.execution import TaskContext
 from compute_to_data.pipeline.finish import ending_of
 from compute_to_data.pipeline.replicas import InUse
 from compute_to_data.pipeline.watch_job import cancelled
@@ -116,8 +117,8 @@ class TaskRunner:
         key = JobKey.of(self._scope, collection)
         left = journal.Journal(journal.folder_of(self._configuration.worker.state_directory, self._scope), key, None)
         self._engine.remove(key)
-        if left.resumed and left.get("exit") is None:
-            workspace.discard(workspace.private_directory(self._resource, collection, left.token))
+        if left.found is not None and left.found.exit is None:  # else results may be registered there
+            workspace.discard(workspace.private_directory(self._resource, collection, left.found.token))
         gone = Refused(f"user {owner}", "the account of the task's owner was removed", code=Code.CAT_INVALID_USER)
         ending = ending_of(gone)
         record = self._record(self._storage.catalog, collection)
