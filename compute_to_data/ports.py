@@ -326,8 +326,8 @@ class Engine(Protocol):
     def statuses(self, keys: Sequence[JobKey]) -> Mapping[JobKey, JobStatus]:
         """How far each of these jobs is, asked together."""
 
-    def wait_for_change(self, timeout: float) -> frozenset[JobKey] | None:
-        """Wait until a job may have begun or ended since the last call, at most ``timeout`` seconds.
+    def wait_for_change(self, scope: str, timeout: float) -> frozenset[JobKey] | None:
+        """Wait until a job of a scope may have begun or ended since the last call, at most ``timeout`` seconds.
 
         Returns the jobs to ask about: none when nothing has changed, None when it could be any.
         For one thread, that of the worker's watcher.

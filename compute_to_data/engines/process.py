@@ -121,7 +121,7 @@ class ProcessEngine:
         """As the port says."""
         return {key: self._job(key).status() for key in keys}
 
-    def wait_for_change(self, timeout: float) -> frozenset[JobKey]:
+    def wait_for_change(self, scope: str, timeout: float) -> frozenset[JobKey]:
         """As the port says: a job's runner is gone when its pipe hangs up."""
         with self._lock:
             watched = set(self._watched)

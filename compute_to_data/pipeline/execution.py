@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable
@@ -50,9 +51,9 @@ class Execution:
     """One attempt to bring a task through the template: what it was given and what its steps found out.
 
     ``recorded`` is the state that the task's record had when the attempt began; ``resume_point`` is
-    where the attempt takes the task up, and stays the same while it lasts. ``job_since`` is a fact of
-    the engine, which no checkpoint can know: when the job was started, in Unix seconds, if the engine
-    still holds the one of an earlier attempt; None otherwise. Only the steps in ``run_job`` use it.
+    where the attempt takes the task up, and stays the same while it lasts. ``adopted`` is a fact of
+    the engine, which no checkpoint can know: whether the engine still holds the job that an earlier attempt
+    submitted. Only the steps in ``run_job`` use it.
     """
 
     program: Program
@@ -77,7 +78,8 @@ class Execution:
         self.stage_in_seconds = 0.0
         self.left_sandbox: float | None = None
         self.exit_status = ""
-        self.job_since: float | None = None
+        self.adopted = False
+        self.submitted = -math.inf
         self.logs = Logs(b"", b"")
         self.files: tuple[OutputFile, ...] = ()
         self.metadata: tuple[Avu, ...] = ()

@@ -1,4 +1,4 @@
-"""The steps around the engine: start the job or adopt it, wait, hold what it left to account."""
+"""The steps around the engine: submit the job or adopt it, wait, hold what it left to account."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from compute_to_data.errors import (
     ReasonCode,
     TaskFailed,
 )
-from compute_to_data.job import Exit, Image, Job
+from compute_to_data.job import Exit, Image, Job, JobState
 from compute_to_data.model import name_of, zone_of
 from compute_to_data.pipeline import command_line, live_logs, output_metadata, outputs, watch_job, workspace
 from compute_to_data.pipeline.checkpoint import Moment, ResumePoint, required
 from compute_to_data.pipeline.execution import Execution, printable
 from compute_to_data.pipeline.hooks import Program
 from compute_to_data.pipeline.stage_out import kept_logs, log_files
+from compute_to_data.pipeline.watch_job import Waiting
 from compute_to_data.ports import RunningJob
 from compute_to_data.records import secret
 from compute_to_data.records.task import State
@@ -34,16 +35,16 @@ from compute_to_data.task import RESERVED_NAMES, STDERR_NAME
 log = logging.getLogger(__name__)
 
 
-def run_in_sandbox(execution: Execution) -> None:
-    """Start the job, or find the one an interrupted attempt started, and wait for its end."""
-    _run(execution)
+def run_in_sandbox(execution: Execution) -> Waiting[None]:
+    """Submit the job, or find the one an interrupted attempt submitted, and wait for its end."""
+    yield from _run(execution)
     execution.left_sandbox = time.monotonic()
 
 
-def _run(execution: Execution) -> None:
+def _run(execution: Execution) -> Waiting[None]:
     engine = execution.context.engine
     found = _found_again(execution)
-    execution.job_since = found.status().started if found is not None else None
+    execution.adopted = found is not None
     execution.job = job = _job(execution)
     push_removals(execution)
     if execution.resume_point.has_exited:
@@ -54,12 +55,11 @@ def _run(execution: Execution) -> None:
         return
     if found is None:
         execution.stop_if_cancelled()
-        found = _start(execution, job)
+        found = _submit(execution, job)
     execution.running = found
     shown = live_logs.LiveLogs(execution)
-    watch = watch_job.Watch(execution.context.stopping, execution.cancelled_by, execution.grace, shown.show)
     try:
-        execution.exit = watch_job.supervise(found, job, watch, _ran(execution, execution.job_since))
+        execution.exit = yield from _ended(execution, shown)
     except OutOfReach:
         raise
     except watch_job.Detached:
@@ -70,7 +70,7 @@ def _run(execution: Execution) -> None:
     except ComputeToDataError:
         _collect_logs(execution)
         raise
-    if execution.job_since is not None and not execution.exit.certain:
+    if execution.adopted and not execution.exit.certain:
         found.remove()
         raise EngineOutOfReach(job.key.task, "the engine lost sight of its job while nobody watched")
     execution.exit_status = str(execution.exit.status)
@@ -78,11 +78,51 @@ def _run(execution: Execution) -> None:
     shown.show_last(execution.logs)
 
 
-def _ran(execution: Execution, started: float | None) -> float:
+def _ended(execution: Execution, shown: live_logs.LiveLogs) -> Waiting[Exit]:
+    """Have the job watched until it ends by itself, or end it: TaskFailed for walltime or outputs over the
+    limit, Cancelled likewise; Detached, with the job running on, when the worker is to stop."""
+    running, job = execution.running, execution.job
+    watch = watch_job.Watch(
+        running,
+        job,
+        execution.record.collection,
+        execution.grace,
+        cancelled_by=execution.cancelled_by,
+        followed=lambda: execution.followed,
+        show=shown.show,
+    )
+    news: watch_job.News = running.status()
+    while True:
+        if isinstance(news, watch_job.MustEnd):
+            running.stop(news.grace)
+            raise news.why
+        if news.state is JobState.UNKNOWN:
+            raise EngineOutOfReach(job.key.task, "the engine holds no job for it")
+        if watch.is_pending and news.started is not None:
+            _record_start(execution, news.started)
+            watch.runs(_ran(execution, news.started))
+        if news.state is JobState.ENDED:
+            exit = news.exit or running.wait(0)
+            if exit is not None:
+                return exit
+        news = yield watch
+
+
+def _record_start(execution: Execution, started: float) -> None:
+    """The job runs: its walltime begins, and people learn of it. ``started``: Unix seconds."""
+    checkpoint = execution.checkpoint
+    if checkpoint.began is None:
+        ran = min(max(0.0, time.time() - started), time.monotonic() - execution.submitted)  # the first clock may be set
+        began = Moment(_boot(), time.monotonic() - ran)
+        execution.journal.save(replace(checkpoint, began=began))
+    if not execution.adopted or execution.recorded is not State.RUNNING:
+        image = {"image": execution.job.image.name, "image_digest": execution.job.image.digest}
+        execution.record.move_to(State.RUNNING, {"attempt": str(checkpoint.attempt), **image})
+
+
+def _ran(execution: Execution, started: float) -> float:
     """For how many seconds the job has run, on a clock that nobody sets; by the wall's where the
-    host was started anew since. ``started``: when the engine says it was; None: just now."""
-    if started is None:
-        return 0.0
+    host was started anew since. ``started``: when the engine says it was."""
     began = execution.checkpoint.began
     if began is not None and began.boot == _boot():
         return max(0.0, time.monotonic() - began.seconds)
@@ -136,7 +176,7 @@ def _job(execution: Execution) -> Job:
 
 def _image(execution: Execution, program: Program) -> Image:
     """What is to run; for a job that runs already, what does, whatever its name means by now."""
-    if execution.job_since is not None or execution.resume_point.has_exited:
+    if execution.adopted or execution.resume_point.has_exited:
         return Image(program.image, execution.checkpoint.image_digest)
     image = execution.context.engine.identify(program.image)
     execution.context.configuration.permit(image)
@@ -155,7 +195,7 @@ def _program(execution: Execution) -> Program:
     return execution.role.program(execution.task, targets, supplied)
 
 
-def _start(execution: Execution, job: Job) -> RunningJob:
+def _submit(execution: Execution, job: Job) -> RunningJob:
     record = execution.record
     secrets = secret.read(execution.context.catalog, zone_of(record.collection), execution.task.secrets)
     attempt = execution.checkpoint.attempt + 1
@@ -165,11 +205,10 @@ def _start(execution: Execution, job: Job) -> RunningJob:
     if execution.resume_point is not ResumePoint.FRESH:
         execution.context.engine.remove(job.key)  # made, but never started; or nobody's any more
         workspace.discard(job.outputs)
-    began = Moment(_boot(), time.monotonic())
-    execution.journal.save(replace(execution.checkpoint, attempt=attempt, image_digest=job.image.digest, began=began))
+    checkpoint = replace(execution.checkpoint, attempt=attempt, image_digest=job.image.digest, began=None)
+    execution.journal.save(checkpoint)
     execution.context.engine.prepare(job.outputs)
-    image = {"image": job.image.name, "image_digest": job.image.digest}
-    record.move_to(State.RUNNING, {"attempt": str(attempt), **image})
+    execution.submitted = time.monotonic()
     return execution.context.engine.submit(replace(job, secrets=secrets))  # kept nowhere else
 
 
@@ -235,7 +274,7 @@ def _check_exit(execution: Execution, exit: Exit, job: Job) -> None:
         )
     longest = job.limits.walltime_seconds + execution.grace + 1
     ran = min(exit.finished - exit.started, _ran(execution, exit.started))  # the first by a clock that may be set
-    if execution.job_since is not None and ran > longest:
+    if execution.adopted and ran > longest:
         raise TaskFailed(  # it ended by itself, too late, while no worker watched
             ReasonCode.WALLTIME_EXCEEDED,
             "walltime",

@@ -15,7 +15,7 @@ from compute_to_data.pipeline.checkpoint import Ending
 from compute_to_data.pipeline.execution import TaskContext
 from compute_to_data.pipeline.finish import ending_of
 from compute_to_data.pipeline.replicas import InUse
-from compute_to_data.pipeline.watch_job import cancelled
+from compute_to_data.pipeline.watch_job import Waiting, cancelled
 from compute_to_data.pipeline.workload_directories import WorkloadDirectories
 from compute_to_data.ports import Catalog, Engine, Storage
 from compute_to_data.records.task import CANCEL, NO_REQUESTS, State, TaskRecord
@@ -51,7 +51,7 @@ class TaskRunner:
         self._stopping = stopping
         self._in_use = InUse()
 
-    def run(self, collection: str, unwanted: bool) -> Ending | None:
+    def run(self, collection: str, unwanted: bool) -> Waiting[Ending | None]:
         """Bring a task to its end, in its owner's session; None when there is nothing to do.
 
         ``unwanted``: only end it, if somebody still wants that and nobody has begun it. Raises
@@ -81,7 +81,7 @@ class TaskRunner:
             raise
         except (ComputeToDataError, ValueError) as error:
             return self._end_without_role(record, error)
-        return role.run(self._context(catalog), record, task)
+        return (yield from role.run(self._context(catalog), record, task))
 
     @staticmethod
     def _forget_requests(record: TaskRecord) -> None:

@@ -33,6 +33,7 @@ class WorkloadSlots:
         self._engine = engine
         self._resource = resource
         self._scope = scope
+        self._capacity = engine.capacity or configuration.worker.slots
         self._instances: dict[str, int] = {}
         folder = journal.folder_of(configuration.worker.state_directory, scope)
         self.directories = WorkloadDirectories(f"{folder}.workloads", resource)
@@ -78,7 +79,7 @@ class WorkloadSlots:
         return found
 
     def _most(self, workload: str) -> int:
-        """How many of a workload's tasks may run at one time; 0 where the slots are the only bound."""
+        """How many of a workload's tasks may run at one time; 0 where the worker's capacity is the only bound."""
         if not is_workload_id(name_of(workload)):
             return 0
         if workload not in self._instances:
@@ -87,4 +88,4 @@ class WorkloadSlots:
             said = next((avu.value for avu in avus if avu.attribute == attribute), "")
             self._instances[workload] = max(1, int(said)) if said.isdecimal() else 1
         instances = self._instances[workload]
-        return instances if instances < self._configuration.worker.slots else 0
+        return instances if instances < self._capacity else 0

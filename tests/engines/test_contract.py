@@ -393,45 +393,45 @@ os.write(2, b"the last words")
         """Whoever waits for it sleeps until the job's end, and then learns which job to ask about."""
         job = bench.started("sh", "-c", "while [ ! -e /outputs/go ]; do sleep 0.02; done; sleep 0.5")
         beside = bench.started("sleep", "300")
-        self.settle(bench.engine)
+        self.settle(bench)
         assert held(bench.engine, job.key).status().state is JobState.RUNNING
         (Path(job.outputs) / "go").touch()
-        wakes, changed = 0, bench.engine.wait_for_change(TIMEOUT)
+        wakes, changed = 0, bench.engine.wait_for_change(bench.scope, TIMEOUT)
         while changed is not None and job.key not in changed:
-            wakes, changed = wakes + 1, bench.engine.wait_for_change(TIMEOUT)
+            wakes, changed = wakes + 1, bench.engine.wait_for_change(bench.scope, TIMEOUT)
         seen = time.time()
         end = bench.engine.statuses([job.key])[job.key].exit
         assert end is not None and seen - end.finished < 0.5, "an end is not found by asking now and then"
         assert wakes <= 1
         assert changed is None or beside.key not in changed
         before = time.monotonic()
-        assert bench.engine.wait_for_change(0.2) in (frozenset(), None)
+        assert bench.engine.wait_for_change(bench.scope, 0.2) in (frozenset(), None)
         assert time.monotonic() - before < TIMEOUT
 
-    def settle(self, engine: Engine) -> None:
+    def settle(self, bench: Bench) -> None:
         """Until nothing changes: to begin with, any job may have changed."""
         deadline = time.monotonic() + TIMEOUT
-        while engine.wait_for_change(1.5) != frozenset():
+        while bench.engine.wait_for_change(bench.scope, 1.5) != frozenset():
             assert time.monotonic() < deadline
 
     def test_an_end_before_the_wait_is_told(self, bench: Bench) -> None:
         job = bench.started("true")
-        self.settle(bench.engine)
+        self.settle(bench)
         second = bench.started("true")
         ended(bench.engine, second)
         told: set[JobKey] = set()
         deadline = time.monotonic() + TIMEOUT
         while second.key not in told:
             assert time.monotonic() < deadline
-            changed = bench.engine.wait_for_change(1.0)
+            changed = bench.engine.wait_for_change(bench.scope, 1.0)
             told |= {second.key} if changed is None else changed
         assert ended(bench.engine, job).status == 0
 
     def test_a_waiting_thread_is_woken(self, bench: Bench) -> None:
         bench.started("sleep", "300")
-        self.settle(bench.engine)
+        self.settle(bench)
         with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(bench.engine.wait_for_change, TIMEOUT * 5)
+            waiting = pool.submit(bench.engine.wait_for_change, bench.scope, TIMEOUT * 5)
             bench.engine.wake()
             assert waiting.result(TIMEOUT) == frozenset()
 

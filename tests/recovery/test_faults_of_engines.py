@@ -73,7 +73,7 @@ def _calls(engine: DockerEngine, site: TrialSite, outputs: str) -> dict[str, Cal
         "submit": lambda: engine.submit(job),
         "find": lambda: engine.find(job.key),
         "statuses": lambda: engine.statuses([job.key]),
-        "wait_for_change": lambda: engine.wait_for_change(0.1),
+        "wait_for_change": lambda: engine.wait_for_change("r", 0.1),
         "status": running.status,
         "wait": lambda: running.wait(0.1),
         "stop": lambda: running.stop(0),
@@ -134,6 +134,7 @@ def test_tasks_wait_for_an_engine_that_fails_while_they_run(
         running = site.submit(site.request("/bin/sh", "-c", RUNS))
         with site.working(), caplog.at_level(logging.WARNING):
             site.outputs(running)
+            wait_until(lambda: site.record(running).state() is State.RUNNING, "the engine to tell that it runs")
             docker.become(mood)
             wait_until(lambda: any("waits: " in one.getMessage() for one in caplog.records), "it to wait")
             queued = site.submit(site.request("/bin/sh", "-c", "echo y > /outputs/y"))
@@ -161,10 +162,11 @@ def test_a_job_that_the_engine_lost_sight_of_is_started_again(site: TrialSite, c
     assert held(site.engine, job).wait(PATIENCE) is not None
 
     def doubtful(original: Callable[..., Any], *args: float) -> Any:
-        ended = original(*args)
-        return ended and dataclasses.replace(ended, certain=certain)
+        status = original(*args)
+        exit = status.exit and dataclasses.replace(status.exit, certain=certain)
+        return dataclasses.replace(status, exit=exit)
 
-    engine = EngineWithTroubledJobs(site.engine, wait=doubtful)
+    engine = EngineWithTroubledJobs(site.engine, status=doubtful)
     with site.working(engine=engine):  # type: ignore[arg-type]
         if not certain:
             site.let_go(submitted)

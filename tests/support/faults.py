@@ -39,11 +39,19 @@ class StorageWithTroubledSessions(Troubled):
 
 
 class EngineWithTroubledJobs(Troubled):
-    """An engine whose jobs have the troubles given, whether they are submitted or found again."""
+    """An engine whose jobs have the troubles given, whether they are submitted or found again.
+
+    ``status`` troubles what the engine tells of many jobs, too: of each as if it were asked about alone.
+    """
 
     def __init__(self, inner: Any, **troubles: Callable[..., Any]) -> None:
-        super().__init__(inner)
+        many = {"statuses": self._statuses} if "status" in troubles else {}
+        super().__init__(inner, **many)
         self._job_troubles = troubles
+
+    def _statuses(self, _: Any, keys: Any) -> Any:
+        trouble = self._job_troubles["status"]
+        return {key: trouble(lambda key=key: self._inner.statuses([key])[key]) for key in keys}
 
     def submit(self, job: Any) -> Any:
         return Troubled(self._inner.submit(job), **self._job_troubles)

@@ -82,7 +82,7 @@ FAILURES = {
     "run: image not in the engine": Failure("system_error", "broke on purpose", engine={"identify": _engine_broken}),
     "run: no workspace": Failure("system_error", "broke on purpose", engine={"prepare": _engine_broken}),
     "run: job does not start": Failure("system_error", "broke on purpose", engine={"submit": _engine_broken}),
-    "run: the engine loses the job": Failure("system_error", "broke on purpose", job={"wait": _engine_broken}),
+    "run: the engine loses the job": Failure("system_error", "broke on purpose", job={"status": _engine_broken}),
     "run: walltime": Failure(
         "walltime_exceeded", "1 seconds", argv=("/bin/sleep", "60"), request={"limits": {"walltime_seconds": 1}}
     ),

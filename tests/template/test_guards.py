@@ -235,11 +235,12 @@ def test_a_job_that_outlived_its_walltime_unwatched_fails(site: TrialSite) -> No
     an_hour_ago = Moment(boot, seconds - 3600)  # as if an hour had gone by, on this clock and on the other
     noted.save(dataclasses.replace(noted.checkpoint, began=an_hour_ago))
 
-    def waited(wait: Any, *args: Any) -> Any:
-        ended = wait(*args)
-        return ended and dataclasses.replace(ended, finished=ended.started + 3600)
+    def overdue(original: Any) -> Any:
+        status = original()
+        ended = status.exit and dataclasses.replace(status.exit, finished=status.exit.started + 3600)
+        return dataclasses.replace(status, exit=ended)
 
-    with site.working(engine=EngineWithTroubledJobs(site.engine, wait=waited)):  # type: ignore[arg-type]
+    with site.working(engine=EngineWithTroubledJobs(site.engine, status=overdue)):  # type: ignore[arg-type]
         facts = site.ended(submitted)
     assert facts["reason_code"] == "walltime_exceeded"
 

@@ -15,12 +15,14 @@ import weakref
 
 from compute_to_data.engines.changes import Changes
 from compute_to_data.engines.docker.connection import DEFAULT_SOCKET
-from compute_to_data.engines.docker.sandbox import TASK_LABEL
+from compute_to_data.engines.docker.sandbox import RESOURCE_LABEL, TASK_LABEL
 from compute_to_data.job import JobKey
 
 _BLOCK = 1 << 16
 _LAG_SECONDS = 1.0
 """A list of containers may show one as running so long after the event of its end."""
+_SURE_SECONDS = 60.0
+"""So often any job is asked about even if no event tells of it."""
 _BLIND_SECONDS = 1.0
 """Where no events can be had, any job may have changed so often."""
 
@@ -35,32 +37,34 @@ class Ends:
         self._turn = threading.Lock()
         self._connection: socket.socket | None = None
         self._received = b""
-        self._uncertain_until = 0.0
+        self._scope = ""
+        self._ask_at = 0.0
         self.changes = Changes()
         """Where changes are told of that the daemon knows nothing of."""
 
-    def wait(self, timeout: float) -> frozenset[JobKey] | None:
+    def wait(self, scope: str, timeout: float) -> frozenset[JobKey] | None:
         """As :meth:`~compute_to_data.ports.Engine.wait_for_change`. OSError when the daemon does not answer."""
         with self._turn:
             scheme, _, path = self._address.partition("://")
             if scheme != "unix":
                 self.changes.wait(min(timeout, _BLIND_SECONDS))
                 return None
+            if self._connection is not None and scope != self._scope:
+                self._disconnect()
             if self._connection is None:
-                self._connect(path)
+                self._connect(path, scope)
                 return None  # whatever ended before
             return self._next(self._connection, timeout)
 
     def _next(self, connection: socket.socket, timeout: float) -> frozenset[JobKey] | None:
-        uncertain = self._uncertain_until - time.monotonic() if self._uncertain_until else timeout
-        if self.changes.wait(min(timeout, uncertain), [connection.fileno()]):
+        if self.changes.wait(min(timeout, self._ask_at - time.monotonic()), [connection.fileno()]):
             received = connection.recv(_BLOCK)
             if not received:
                 self._disconnect()
                 return None
             self._received += received
-        if self._uncertain_until and time.monotonic() >= self._uncertain_until:
-            self._uncertain_until = 0.0
+        if time.monotonic() >= self._ask_at:
+            self._ask_at = time.monotonic() + _SURE_SECONDS
             return None
         return self._ended() | self.changes.taken()
 
@@ -72,8 +76,9 @@ class Ends:
             self._disconnect()
             raise
 
-    def _connect(self, path: str) -> None:
-        filters = json.dumps({"type": ["container"], "event": ["die"], "label": [TASK_LABEL]})
+    def _connect(self, path: str, scope: str) -> None:
+        labels = [TASK_LABEL, f"{RESOURCE_LABEL}={scope}"]  # a daemon loses the events of listeners that do not read
+        filters = json.dumps({"type": ["container"], "event": ["die"], "label": labels})
         query = urllib.parse.urlencode({"filters": filters})
         # The older version of HTTP has no chunks: what follows the head are the events, each on a line.
         request = f"GET /events?{query} HTTP/1.0\r\nHost: docker\r\n\r\n"
@@ -86,9 +91,9 @@ class Ends:
         except BaseException:
             connection.close()
             raise
-        self._connection = connection
+        self._connection, self._scope = connection, scope
         self._close = weakref.finalize(self, connection.close)
-        self._uncertain_until = time.monotonic() + _LAG_SECONDS
+        self._ask_at = time.monotonic() + _LAG_SECONDS
 
     def _disconnect(self) -> None:
         self._connection = None

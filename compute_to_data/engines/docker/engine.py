@@ -167,10 +167,10 @@ class DockerEngine:
         keys = {JobKey(container["Labels"][sandbox.TASK_LABEL]) for container in listed}
         return {key: JobStatus(JobState.RUNNING, self._started[key]) for key in keys & self._started.keys()}
 
-    def wait_for_change(self, timeout: float) -> frozenset[JobKey] | None:
+    def wait_for_change(self, scope: str, timeout: float) -> frozenset[JobKey] | None:
         """As the port says: the daemon and the warm sandboxes tell of each end."""
         with asking_about("the Docker daemon's events"):
-            return self._ends.wait(timeout)
+            return self._ends.wait(scope, timeout)
 
     def wake(self) -> None:
         """As the port says."""
