@@ -52,11 +52,14 @@ class TaskRunner:
         self._in_use = InUse()
 
     def run(self, collection: str, unwanted: bool) -> Waiting[Ending | None]:
-        """Bring a task to its end, in its owner's session; None when there is nothing to do.
+        """Bring a task to its end, in its owner's session; None when there is nothing to do, or the worker is to
+        stop and nothing has been done yet.
 
         ``unwanted``: only end it, if somebody still wants that and nobody has begun it. Raises
         Unintelligible, Detached, OutOfReach, and whatever recording the end may raise.
         """
+        if self._stopping():
+            return None
         try:
             owner = self._storage.owner(f"{collection}/{REQUEST_NAME}")
             try:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Union
 
 from compute_to_data.configuration import Attributes
-from compute_to_data.errors import ComputeToDataError, OutOfReach
+from compute_to_data.errors import ComputeToDataError, EngineOutOfReach, OutOfReach
 from compute_to_data.job import JobKey, JobState, JobStatus
 from compute_to_data.pipeline import watch_job
 from compute_to_data.pipeline.watch_job import FIRST_LOOK, Detached, News, Watch
@@ -102,11 +102,15 @@ class Watcher:
         while self._has_something():
             try:
                 self.step()
-            except Exception as error:  # the tasks must learn of it, whatever it is
-                if not isinstance(error, OutOfReach):
-                    log.exception("the jobs cannot be watched")
-                for one in self._all():
-                    self._give_back(one, error)
+            except OutOfReach as error:
+                self._give_all_back(error)
+            except Exception as error:  # no fault of the tasks: they are taken up again
+                log.exception("the jobs cannot be watched")
+                self._give_all_back(EngineOutOfReach("the jobs", f"they cannot be watched ({error!r})"))
+
+    def _give_all_back(self, error: Exception) -> None:
+        for one in self._all():
+            self._give_back(one, error)
 
     def _has_something(self) -> bool:
         with self._lock:

@@ -42,7 +42,7 @@ def _die(site: TrialSite, submitted: Submitted, fate: Fate) -> None:
         configuration=site.configuration,
         catalog=catalog,  # type: ignore[arg-type]
         storage=Doomed(site.storage, fate),  # type: ignore[arg-type]
-        engine=Doomed(site.engine, fate, spared=frozenset({"wake", "wait_for_change"})),  # type: ignore[arg-type]
+        engine=Doomed(site.engine, fate, spared=frozenset({"wake", "wait_for_change", "statuses"})),  # type: ignore[arg-type]
         resource=next(one for one in site.alice.resources() if one.name == COMPUTE),
         scope=worker._scope,
         in_use=InUse(),
@@ -77,7 +77,7 @@ def test_every_crash_point_is_recovered(tmp_path: Path, script: str, after: bool
     else:
         pytest.fail("the task never got to its end")
     # The steps that change something were all among the places where it died.
-    changing = {"annotate", "replicate", "prepare", "submit", "statuses", "logs", "remove", "register"}
+    changing = {"annotate", "replicate", "prepare", "submit", "status", "logs", "remove", "register"}
     assert changing <= {*places}
 
 

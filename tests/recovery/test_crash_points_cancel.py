@@ -20,7 +20,7 @@ from compute_to_data.zones.embedded.audit import audit
 
 WORDS = "cat /inputs/*; echo 1 > /outputs/one"
 DEAF = f'trap "" TERM; {WORDS}; while :; do sleep 0.05; done'
-SOON = f"{WORDS}; sleep 0.15"
+SOON = f"{WORDS}; sleep 0.4"
 CANCEL_REQUEST = Avu("irods::compute_to_data::cancel", "alice#tempZone", COMPUTE)
 FOLLOW = Avu("irods::compute_to_data::follow", "1")
 STEPS = CHANGING | {"prepare", "submit", "stop"}
@@ -30,6 +30,7 @@ STEPS = CHANGING | {"prepare", "submit", "stop"}
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Questions and looks come soon, so that a test of so many deaths ends soon."""
     monkeypatch.setattr(watch_job, "QUESTION_EVERY", 0.05)
+    monkeypatch.setattr(watch_job, "FIRST_LOOK", 0.05)
     monkeypatch.setattr(live_logs, "_EVERY", 0.05)
 
 

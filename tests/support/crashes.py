@@ -60,6 +60,7 @@ class Doomed:
 
         def doomed(*args: Any, **kwargs: Any) -> Any:
             answer = self._fate.call(name, value, *args, **kwargs)
-            return Doomed(answer, self._fate) if name in _OPENED and answer is not None else answer
+            opened = name in _OPENED and answer is not None and not isinstance(answer, tuple)  # a catalog finds names
+            return Doomed(answer, self._fate) if opened else answer
 
         return doomed
