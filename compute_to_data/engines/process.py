@@ -88,6 +88,7 @@ class ProcessEngine:
     def submit(self, job: Job) -> ProcessJob:
         """As the port says: the job runs. A missing program is a job that ends with status 127."""
         checks.job(job)
+        checks.usual_places_only(job, self.name)
         if self.identify(job.image.name).digest != job.image.digest:
             raise ImageMissing(f"image {job.image.name!r}", "its folder has changed since it was looked at")
         running = self._job(job.key)
