@@ -124,7 +124,7 @@ class TestContainer:
         for own in ({"inputs": (Mount(str(source), target),)}, {"output_mounts": (OutputMount("a", target),)}):
             with pytest.raises(EngineError, match="nothing can be mounted"):
                 docker_bench.engine.submit(docker_bench.job("true", **own))
-        assert docker_bench.engine.jobs(docker_bench.resource) == ()
+        assert docker_bench.engine.jobs(docker_bench.scope) == ()
 
     @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a"])
     def test_an_output_directory_lies_in_the_outputs(self, docker_bench: Bench, name: str) -> None:

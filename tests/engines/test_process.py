@@ -49,7 +49,7 @@ def test_a_job_with_paths_of_its_own_is_refused(process_bench: Bench, output: bo
     own = {"output_mounts": (OutputMount("a", "/data"),)} if output else {"inputs": (Mount(str(source), "/data"),)}
     with pytest.raises(EngineError, match="to find something at /data"):
         process_bench.engine.submit(process_bench.job("/bin/true", **own))
-    assert process_bench.engine.jobs(process_bench.resource) == ()
+    assert process_bench.engine.jobs(process_bench.scope) == ()
 
 
 def test_it_says_that_it_isolates_nothing(process_bench: Bench) -> None:

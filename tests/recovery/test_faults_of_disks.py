@@ -149,7 +149,7 @@ LOSSES = {
 @pytest.mark.parametrize("loss", LOSSES)
 def test_lost_notes_cost_a_task_no_more_than_another_run(tmp_path: Path, loss: str) -> None:
     """The worker dies wherever the task changes something, and its notes of it are lost, too."""
-    for place in ("start", "register", "annotate_all"):
+    for place in ("submit", "register", "annotate_all"):
         (tmp_path / place / "tools").mkdir(parents=True)
         engine = {"name": "process", "images": {"tools": str(tmp_path / place / "tools")}}
         site = TrialSite(tmp_path / place, engine, "tools")
@@ -164,7 +164,7 @@ def test_lost_notes_cost_a_task_no_more_than_another_run(tmp_path: Path, loss: s
         assert (contents["one"], contents["sub/two"], contents["STDOUT.txt"]) == (b"1\n", b"2\n", b"some input\n")
         assert audit(str(site.folder / "zone")) == []
         assert site.engine.jobs(site.worker()._scope) == ()
-        if place != "start":  # what only the lost notes knew of stays: files that nothing in the catalog names
+        if place != "submit":  # what only the lost notes knew of stays: files that nothing in the catalog names
             assert site.leftovers(submitted) == []
 
 
