@@ -19,9 +19,10 @@ from compute_to_data.errors import (
     Refused,
     TaskFailed,
 )
-from compute_to_data.model import Access, Avu, Entity, EntityKind, name_of, names_of_this_host
+from compute_to_data.model import Access, Entity, EntityKind, name_of, names_of_this_host
 from compute_to_data.ports import ClientCatalog
-from compute_to_data.records.task import CANCEL, State, require
+from compute_to_data.records.cancel import request_cancel
+from compute_to_data.records.task import State, TaskRecord, require
 from compute_to_data.submission import rerun, selection
 from compute_to_data.submission import submit as submission
 from compute_to_data.task import REQUEST_NAME
@@ -151,16 +152,19 @@ class TaskHandle:
         Refused when it has ended already; AccessDenied for anybody but its owner.
         """
         status = self.status()
-        if status.state.is_final:
-            raise Refused(f"task {self.id}", f"has ended already: it is {status.state.value}")
+        if not status.state.is_final:
+            self._require_own()
+        record = TaskRecord(self.catalog, self.session.attributes, self.collection, status.resource)
+        if not request_cancel(record, status.state, self.session.user):
+            raise NotFound(f"task {self.id}", "it was removed just now")
+        self.call_worker()
+
+    def _require_own(self) -> None:
         try:
             require(self.catalog, self.collection, Access.OWN, "to cancel it")
         except AccessDenied as error:
             remedy = "Ask its owner; an administrator can: c2d cancel --admin"
             raise AccessDenied(f"task {self.id}", error.cause, remedy, code=error.code) from None
-        asked = Avu(self.session.attributes.named(CANCEL), str(self.session.user), status.resource)
-        self.catalog.annotate(self._entity, add=[asked])
-        self.call_worker()
 
     def request(self) -> dict[str, Any]:
         """The request that repeats the task on the very data objects it had (``submission.rerun``)."""
