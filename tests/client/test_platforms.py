@@ -48,7 +48,7 @@ def test_files_come_and_go(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"content" * 1_000_000)
     (tmp_path / "link").symlink_to("a")
     program = """
-from compute_to_data.zones import local_files
+from compute_to_data import local_files
 folder = sys.argv[1]
 with local_files.source(f"{folder}/a") as source, local_files.arriving(f"{folder}/b") as target:
     digest = local_files.copy(source.file, target, local_files.silent)
