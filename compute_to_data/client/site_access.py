@@ -16,7 +16,6 @@ from compute_to_data.coordination import capabilities
 from compute_to_data.errors import Refused
 from compute_to_data.model import Entity, EntityKind, names_of_this_host, zone_of
 from compute_to_data.ports import ClientCatalog
-from compute_to_data.submission import submit
 
 
 class SiteAccess(Protocol):
@@ -98,6 +97,8 @@ class ConfiguredSite:
         avus = catalog.avus(Entity(EntityKind.COLLECTION, collection))
         resource = next((avu.units for avu in avus if avu.attribute == self.attributes.state), "")
         if resource:
+            from compute_to_data.submission import submit  # slow to import, and most commands do without
+
             with contextlib.suppress(OSError):
                 submit.call_worker(catalog, self._configuration, collection, resource, names_of_this_host())
 
