@@ -11,7 +11,7 @@ SOURCES := $(shell find compute_to_data -name '*.py' -o -name '*.json') pyprojec
 .PHONY: demo test survive bench lint types wheel clean
 
 demo: $(VENV)/.demo
-	@$(BIN)/python -m compute_to_data.demo
+	@$(BIN)/python examples/demo.py
 
 test: lint types $(VENV)/.wheel
 	$(BIN)/pytest tests

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import container_image
 import pytest
 from support.site import COMPUTE, HOME, PATIENCE, TrialSite
 
-from compute_to_data import images
 from compute_to_data.coordination import lock, wakeup
 from compute_to_data.errors import ImageMissing, InvalidRequest, Refused
 from compute_to_data.model import DataObject
@@ -230,11 +230,11 @@ class TestImages:
         folder.mkdir()
         (folder / "Dockerfile").write_text(f"ARG BASE_IMAGE={IMAGE}\nFROM ${{BASE_IMAGE}}\nRUN echo 1 > /one\n")
         told: list[str] = []
-        first = images.build(folder, "compute-to-data/test-built:1", told.append)
-        again = images.build(folder, "compute-to-data/test-built:1", told.append)
+        first = container_image.build(folder, "compute-to-data/test-built:1", told.append)
+        again = container_image.build(folder, "compute-to-data/test-built:1", told.append)
         assert again == first
         (folder / "Dockerfile").write_text(f"ARG BASE_IMAGE={IMAGE}\nFROM ${{BASE_IMAGE}}\nRUN echo 2 > /one\n")
-        assert images.build(folder, "compute-to-data/test-built:1", told.append) != first
+        assert container_image.build(folder, "compute-to-data/test-built:1", told.append) != first
 
 
 TRICKS = {

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "examples")]
 
+import container_image  # noqa: E402
 from support.site import ALICE, COMPUTE, HOME, TrialSite  # noqa: E402
 
-from compute_to_data import images  # noqa: E402
 from compute_to_data.coordination import wakeup  # noqa: E402
 from compute_to_data.engines.docker import sandbox  # noqa: E402
 from compute_to_data.job import Job  # noqa: E402
@@ -252,7 +252,7 @@ open("/outputs/report.html", "w").write(html)
 
 def digital_filter(folder: Path) -> None:
     """The notebook by our task, and by nbclient and nbconvert directly in the same sandbox."""
-    images.build(FILTER, FILTER_IMAGE, print)
+    container_image.build(FILTER, FILTER_IMAGE, print)
     site = TrialSite(folder, {"name": "docker"}, FILTER_IMAGE)
     site.give_role(COMPUTE, "SIGNAL_PROCESSING")
     site.take_role(COMPUTE, "CONTAINER")

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+DEMO = CHECKOUT / "examples" / "demo.py"
 pytestmark = pytest.mark.docker
 
 
 def _demo(folder: Path) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "compute_to_data.demo", "--directory", str(folder)],
+        [sys.executable, str(DEMO), "--directory", str(folder)],
         capture_output=True, text=True, check=False, cwd=CHECKOUT, timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

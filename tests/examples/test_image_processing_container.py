@@ -7,10 +7,10 @@ import subprocess
 import zlib
 from pathlib import Path
 
+import container_image
 import pytest
 from support.site import COMPUTE, HOME, TrialSite
 
-from compute_to_data import images
 from compute_to_data.model import Avu, Entity, EntityKind
 
 CONTAINER = Path(__file__).parents[2] / "containers" / "image-processing"
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.docker
 @pytest.fixture(scope="module")
 def image(docker_answers: None) -> str:
     """The image, built from this tree unless it is there already."""
-    images.build(CONTAINER, IMAGE, print)
+    container_image.build(CONTAINER, IMAGE, print)
     return IMAGE
 
 

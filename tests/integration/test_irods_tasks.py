@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import container_image
 import pytest
 from support.irods_site import (
     COUNT,
@@ -29,7 +30,6 @@ from support.irods_site import (
 )
 from support.site import ROLE_ATTRIBUTE, until, wait_until
 
-from compute_to_data import images
 from compute_to_data.errors import Code, ZoneError
 from compute_to_data.model import Avu, Entity, EntityKind
 from compute_to_data.records.task import State
@@ -183,7 +183,7 @@ THUMBNAILS = "compute-to-data/image-processing:1"
 @pytest.fixture(scope="module")
 def picturing(zone: IrodsZoneUnderTest, docker_answers: None) -> RealSite:
     """IMAGE_PROCESSING in its container, sandboxed, by the service account."""
-    images.build(Path(__file__).parents[2] / "containers" / "image-processing", THUMBNAILS, print)
+    container_image.build(Path(__file__).parents[2] / "containers" / "image-processing", THUMBNAILS, print)
     return RealSite(zone, THUMBNAILS, {"name": "docker"}, roles={"IMAGE_PROCESSING": {"image": THUMBNAILS}})
 
 

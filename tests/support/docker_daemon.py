@@ -38,8 +38,8 @@ class OwnDaemon:
         """Returns when it answers."""
         # In a network namespace of its own: `--bridge=none` deletes the bridge of the machine's daemon.
         command = ["unshare", "--net", "--", "dockerd"]
-        command += ["--data-root", self.folder / "data", "--exec-root", self.folder / "exec"]
-        command += ["--pidfile", self.folder / "pid", "--host", f"unix://{self.socket}"]
+        command += ["--data-root", str(self.folder / "data"), "--exec-root", str(self.folder / "exec")]
+        command += ["--pidfile", str(self.folder / "pid"), "--host", f"unix://{self.socket}"]
         command += ["--bridge=none", "--iptables=false", "--ip6tables=false"]
         # Should the machine have a containerd for all, ours is kept apart from the others' containers.
         command += [f"--containerd-namespace={self._namespace}", f"--containerd-plugins-namespace={self._namespace}-p"]

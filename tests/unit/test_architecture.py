@@ -26,14 +26,14 @@ ROWS = [
     ["submission", "pipeline"],
     ["roles", "client", "agent"],
     ["worker", "rule", "rulebase", "policies"],
-    ["doctor", "cli", "demo"],
+    ["doctor", "cli"],
 ]
 PLACE = {package: (row, column) for row, packages in enumerate(ROWS) for column, package in enumerate(packages)}
 ASIDE = {"submission": "pipeline", "client": "agent"}
 """Neighbours in a row that do not know each other."""
-ADAPTERS = {"zones", "engines", "images"}
+ADAPTERS = {"zones", "engines"}
 ADAPTERS_MAY_USE = {"errors", "model", "job", "task", "irods_names", "local_files", "ports", "configuration"}
-DOORS = {"worker", "agent", "client", "demo", "doctor"}
+DOORS = {"worker", "agent", "client", "doctor"}
 """What opens an adapter; all others know the ports only."""
 
 

@@ -64,13 +64,14 @@ def choose_engine() -> dict[str, object]:
 
 
 def _docker_engine() -> dict[str, object]:
-    from compute_to_data import images
+    import container_image
+
     from compute_to_data.configuration import EngineSettings
     from compute_to_data.engines import open_engine
 
     open_engine(EngineSettings("docker"), "").check()
     print("Engine: Docker, sandboxed.")
-    digest = images.build(CONTAINER, IMAGE, print)
+    digest = container_image.build(CONTAINER, IMAGE, print)
     return {"engine": {"name": "docker"}, "images": [{"name": IMAGE, "digest": digest}]}
 
 
