@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from compute_to_data.client.dataset_content import manifest_of
 from compute_to_data.client.manifest import DATASET_ID, FILES, MANIFEST_NAME
 from compute_to_data.errors import InvalidRequest, NotFound, Refused
-from compute_to_data.model import Collection, Entity, EntityKind, name_of
+from compute_to_data.model import Collection, Entity, EntityKind, Query, name_of
 from compute_to_data.records.task import State
 from compute_to_data.task import REQUEST_NAME
 
@@ -188,17 +188,20 @@ def describe(workbench: Workbench, dataset: str) -> Description:
     catalog, attributes = workbench.catalog, workbench.attributes
     tasks: dict[str, str] = {}
     for state in _UNFINISHED:
-        for one in catalog.bearing(attributes.state, state.value):
+        for one in catalog.query(Query(EntityKind.COLLECTION, attributes.state, state.value, newest_first=True)):
             if _names(catalog, one.collection, collection):
                 tasks[one.collection] = state.value
-    for one in catalog.bearing(attributes.named("input"), beginning=f"{collection}/{FILES}/"):
+    inputs = Query(
+        EntityKind.COLLECTION, attributes.named("input"), beginning=f"{collection}/{FILES}/", newest_first=True
+    )
+    for one in catalog.query(inputs):
         if one.collection not in tasks:
             avus = catalog.avus(Entity(EntityKind.COLLECTION, one.collection))
             states = [avu.value for avu in avus if avu.attribute == attributes.state]
             if len(states) == 1 and states[0] in State.__members__:
                 tasks[one.collection] = states[0]
-    workloads = catalog.bearing(attributes.named("dataset"), beginning=collection)
-    used_by = tuple(bearer.collection for bearer in workloads if _is_within(bearer.value, collection))
+    datasets = Query(EntityKind.COLLECTION, attributes.named("dataset"), beginning=collection, newest_first=True)
+    used_by = tuple(row.collection for row in catalog.query(datasets) if _is_within(row.value, collection))
     return Description(_listed(catalog, collection), tasks, used_by)
 
 

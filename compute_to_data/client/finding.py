@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import InvalidRequest, NotFound
-from compute_to_data.model import Bearer, Entity, EntityKind, User, name_of
+from compute_to_data.model import Entity, EntityKind, Query, Row, User, name_of
 from compute_to_data.records.task import State, timestamp
 from compute_to_data.task import REQUEST_NAME
 
@@ -38,7 +37,10 @@ def find(workbench: Workbench, given: str) -> TaskHandle:
         raise InvalidRequest("task id", f"found {given[:80]!r}, and that is no task's id", "c2d list shows them")
     attribute = workbench.attributes.named("task_id")
     for owner in (workbench.user, None):
-        found = workbench.catalog.bearing(attribute, beginning=given, owner=owner, limit=_SHOWN + 1)
+        query = Query(
+            EntityKind.COLLECTION, attribute, beginning=given, owner=owner, newest_first=True, limit=_SHOWN + 1
+        )
+        found = workbench.catalog.query(query)
         # Anybody may write any id on a collection of their own; the collection's name is the task's.
         tasks = [one for one in found if name_of(one.collection) == one.value]
         exact = [one for one in tasks if one.value == given]
@@ -47,7 +49,7 @@ def find(workbench: Workbench, given: str) -> TaskHandle:
     raise NotFound(f"task {given}", "there is none of that id, or you may not read it", "c2d list shows yours")
 
 
-def _the_only(workbench: Workbench, given: str, found: list[Bearer]) -> TaskHandle:
+def _the_only(workbench: Workbench, given: str, found: list[Row]) -> TaskHandle:
     if len(found) == 1:
         return TaskHandle(workbench, found[0].collection)
     same = len({one.value for one in found}) < len(found)
@@ -66,7 +68,8 @@ def find_anybodys(workbench: Workbench, storage: Storage, given: str) -> TaskHan
     if given.startswith("/"):
         found: tuple[str, ...] = (given.rstrip("/"),)
     else:
-        found = storage.tasks(workbench.attributes.named("task_id"), given, "", limit=_SHOWN + 1)
+        attribute = workbench.attributes.named("task_id")
+        found = storage.find(Query(EntityKind.COLLECTION, attribute, given, "", limit=_SHOWN + 1))
         found = tuple(one for one in found if name_of(one) == given)
     if not found:
         raise NotFound(f"task {given}", "there is none of that id", "An administrator gives the whole id")
@@ -115,52 +118,50 @@ def tasks(
     workbench: Workbench, chosen: Filter = Filter(), *, limit: int | None = None, offset: int = 0
 ) -> list[Listed]:
     """The tasks that a filter admits, the newest first, ``limit`` of them after ``offset``."""
-    bearers = _bearers(workbench, chosen, limit, offset)
-    if len(bearers) <= _FEW:
-        return [_listed(workbench, one) for one in bearers]
-    named = workbench.attributes.named
+    found = _rows(workbench, chosen, limit, offset)
+    if len(found) <= _FEW:
+        return [_listed(workbench, one) for one in found]
     owner = None if chosen.everybodys else workbench.user
-    roles = _values(workbench.catalog.bearing(named("role"), owner=owner))
-    names = _values(workbench.catalog.bearing(named("name"), owner=owner))
-    return [_row(one, names.get(one.collection, ""), roles.get(one.collection, "")) for one in bearers]
+    roles, names = (
+        {one.collection: one.value for one in workbench.catalog.query(Query(EntityKind.COLLECTION, about, owner=owner))}
+        for about in (workbench.attributes.named("role"), workbench.attributes.named("name"))
+    )
+    return [_task(one, names.get(one.collection, ""), roles.get(one.collection, "")) for one in found]
 
 
-def _bearers(workbench: Workbench, chosen: Filter, limit: int | None, offset: int) -> list[Bearer]:
+def _rows(workbench: Workbench, chosen: Filter, limit: int | None, offset: int) -> list[Row]:
     """One row for each task, by as few questions as the filter needs."""
     attributes, catalog = workbench.attributes, workbench.catalog
     owner: User | None = None if chosen.everybodys else workbench.user
     value = chosen.states[0].value if len(chosen.states) == 1 else None
     units = chosen.resource or None
     plain = len(chosen.states) <= 1 and not chosen.role and chosen.since is None and chosen.until is None
+    query = Query(EntityKind.COLLECTION, attributes.state, value, units, owner=owner, newest_first=True)
     if plain:
-        page = catalog.bearing(attributes.state, value, units, owner=owner, limit=limit, offset=offset)
+        page = catalog.query(replace(query, limit=limit, offset=offset))
         return [one for one in page if one.value in State.__members__]
-    found = catalog.bearing(attributes.state, value, units, owner=owner)
+    found = catalog.query(query)
     admitted = {state.value for state in chosen.states or State}
     if chosen.role:
-        bearing = catalog.bearing(attributes.named("role"), chosen.role, owner=owner)
-        with_role = {one.collection for one in bearing}
+        roles = Query(EntityKind.COLLECTION, attributes.named("role"), chosen.role, owner=owner)
+        with_role = {one.collection for one in catalog.query(roles)}
         found = tuple(one for one in found if one.collection in with_role)
     rows = [one for one in found if one.value in admitted and _is_in_time(one, chosen)]
     return rows[offset : None if limit is None else offset + limit]
 
 
-def _is_in_time(one: Bearer, chosen: Filter) -> bool:
+def _is_in_time(one: Row, chosen: Filter) -> bool:
     after = chosen.since is None or one.created >= chosen.since
     return after and (chosen.until is None or one.created <= chosen.until)
 
 
-def _values(bearers: Iterable[Bearer]) -> dict[str, str]:
-    return {one.collection: one.value for one in bearers}
-
-
-def _listed(workbench: Workbench, one: Bearer) -> Listed:
+def _listed(workbench: Workbench, one: Row) -> Listed:
     facts = {avu.attribute: avu.value for avu in workbench.catalog.avus(Entity(EntityKind.COLLECTION, one.collection))}
     named = workbench.attributes.named
-    return _row(one, facts.get(named("name"), ""), facts.get(named("role"), ""))
+    return _task(one, facts.get(named("name"), ""), facts.get(named("role"), ""))
 
 
-def _row(one: Bearer, name: str, role: str) -> Listed:
+def _task(one: Row, name: str, role: str) -> Listed:
     return Listed(
         task_id=name_of(one.collection),
         name=name,

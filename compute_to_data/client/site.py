@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data.errors import Refused
-from compute_to_data.model import Entity, EntityKind
+from compute_to_data.model import Entity, EntityKind, Query
 from compute_to_data.records.task import State
 from compute_to_data.submission import selection
 
@@ -36,10 +36,10 @@ def resources(workbench: Workbench) -> list[ComputeResource]:
     catalog, attributes = workbench.catalog, workbench.attributes
     known = {one.name: one for one in catalog.resources()}
     found = []
-    for name in sorted(set(catalog.find(EntityKind.RESOURCE, attributes.role)) & set(known)):
+    for name in sorted(set(catalog.find(Query(EntityKind.RESOURCE, attributes.role))) & set(known)):
         avus = catalog.avus(Entity(EntityKind.RESOURCE, name))
         roles = sorted(avu.value for avu in avus if avu.attribute == attributes.role)
-        queued = catalog.find(EntityKind.COLLECTION, attributes.state, State.QUEUED.value, name)
+        queued = catalog.find(Query(EntityKind.COLLECTION, attributes.state, State.QUEUED.value, name))
         found.append(
             ComputeResource(name, tuple(roles), known[name].is_up, _has_worker(workbench, name, roles), len(queued))
         )

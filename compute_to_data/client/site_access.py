@@ -14,7 +14,7 @@ from typing import Protocol
 from compute_to_data.configuration import Attributes, Configuration
 from compute_to_data.coordination import capabilities
 from compute_to_data.errors import Refused
-from compute_to_data.model import Entity, EntityKind, names_of_this_host, zone_of
+from compute_to_data.model import Entity, EntityKind, Query, names_of_this_host, zone_of
 from compute_to_data.ports import ClientCatalog
 
 
@@ -65,7 +65,7 @@ class PublishedSite:
             raise self._no_offer(catalog, error) from None
 
     def _no_offer(self, catalog: ClientCatalog, error: Refused) -> Refused:
-        found = catalog.find(EntityKind.RESOURCE, self._attributes.role)
+        found = catalog.find(Query(EntityKind.RESOURCE, self._attributes.role))
         subject = f"zone {zone_of(catalog.home)}"
         if not found:
             return Refused(subject, "has no compute resource", "An administrator makes one: docs/administrators.md")

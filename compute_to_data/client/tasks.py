@@ -17,7 +17,7 @@ from compute_to_data.errors import (
     Refused,
     TaskFailed,
 )
-from compute_to_data.model import Access, Entity, EntityKind, name_of
+from compute_to_data.model import Access, Entity, EntityKind, Query, name_of
 from compute_to_data.ports import ClientCatalog
 from compute_to_data.records.cancel import request_cancel
 from compute_to_data.records.task import State, TaskRecord, require
@@ -90,7 +90,7 @@ class TaskHandle:
     def _waiting_for(self, status: TaskStatus) -> str:
         """Why a QUEUED task does not run yet."""
         attributes = self.workbench.attributes
-        queue = self.catalog.find(EntityKind.COLLECTION, attributes.state, State.QUEUED.value, status.resource)
+        queue = self.catalog.find(Query(EntityKind.COLLECTION, attributes.state, State.QUEUED.value, status.resource))
         before = queue.index(self.collection) if self.collection in queue else 0
         many = f"{before} task{'s' * (before > 1)} before it" if before else "it is the next"
         ahead = f"{many} on {status.resource}"

@@ -11,13 +11,14 @@ from compute_to_data.client import datasets
 from compute_to_data.client.manifest import FILES
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import InvalidRequest, NotFound
-from compute_to_data.model import name_of
+from compute_to_data.model import EntityKind, Query, name_of
 from compute_to_data.records.task import State, timestamp
 from compute_to_data.records.workload import STATE, is_workload_id
 from compute_to_data.submission import workloads
 
 if TYPE_CHECKING:
     from compute_to_data.client.workbench import Workbench
+    from compute_to_data.ports import ClientCatalog
 
 _SHOWN = 5
 _LONGEST_NAME = 255
@@ -128,8 +129,7 @@ class WorkloadHandle:
     def tasks(self) -> list[ListedTask]:
         """Its tasks, the newest first."""
         attributes, catalog = self.workbench.attributes, self.workbench.catalog
-        named = catalog.bearing(attributes.named("name"), within=self.collection)
-        names = {one.collection: one.value for one in named}
+        names = _names(catalog, attributes.named("name"), self.collection)
         return [
             ListedTask(
                 name_of(one.collection),
@@ -138,7 +138,9 @@ class WorkloadHandle:
                 timestamp(one.created),
                 one.collection,
             )
-            for one in catalog.bearing(attributes.state, within=self.collection)
+            for one in catalog.query(
+                Query(EntityKind.COLLECTION, attributes.state, within=self.collection, newest_first=True)
+            )
         ]
 
     def describe(self) -> workloads.Description:
@@ -230,7 +232,7 @@ def listed(workbench: Workbench) -> list[ListedWorkload]:
     """The project's workloads, the newest first."""
     attributes, catalog = workbench.attributes, workbench.catalog
     place = f"{workbench.project}/{workloads.WORKLOADS}"
-    names = {one.collection: one.value for one in catalog.bearing(attributes.named("name"), within=place)}
+    names = _names(catalog, attributes.named("name"), place)
     return [
         ListedWorkload(
             name_of(one.collection),
@@ -240,6 +242,11 @@ def listed(workbench: Workbench) -> list[ListedWorkload]:
             timestamp(one.created),
             one.collection,
         )
-        for one in catalog.bearing(attributes.named(STATE), within=place)
+        for one in catalog.query(Query(EntityKind.COLLECTION, attributes.named(STATE), within=place, newest_first=True))
         if is_workload_id(name_of(one.collection))
     ]
+
+
+def _names(catalog: ClientCatalog, attribute: str, place: str) -> dict[str, str]:
+    """The names of the tasks or workloads that a collection holds, by their collections."""
+    return {one.collection: one.value for one in catalog.query(Query(EntityKind.COLLECTION, attribute, within=place))}

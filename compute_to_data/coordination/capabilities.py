@@ -18,7 +18,7 @@ from compute_to_data.configuration import Attributes, Configuration, ImageRule, 
 from compute_to_data.coordination.role_choice import RUNS
 from compute_to_data.errors import Refused
 from compute_to_data.job import Limits
-from compute_to_data.model import Avu, Entity, EntityKind
+from compute_to_data.model import Avu, Entity, EntityKind, Query
 from compute_to_data.ports import Catalog
 
 _IMAGE, _ROLE, _CLASS, _DEFAULT, _MAXIMUM, _ATTRIBUTES = (
@@ -83,7 +83,7 @@ def read(catalog: Catalog, attributes: Attributes) -> Configuration:
     Zone, engine and worker say nothing. Refused when no worker offers anything.
     """
     attribute = attributes.named("offer")
-    resources = catalog.find(EntityKind.RESOURCE, attribute)
+    resources = catalog.find(Query(EntityKind.RESOURCE, attribute))
     found = [avu for name in resources for avu in catalog.avus(Entity(EntityKind.RESOURCE, name))]
     offers = [avu for avu in found if avu.attribute == attribute]
     if not offers:

@@ -8,13 +8,7 @@ from collections.abc import Iterator
 
 from compute_to_data.errors import Code, Refused
 from compute_to_data.inputs.references import members, readable
-from compute_to_data.model import (
-    Access,
-    Avu,
-    DataObject,
-    Entity,
-    EntityKind,
-)
+from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind, Query
 from compute_to_data.ports import Catalog
 from compute_to_data.records.task import require
 
@@ -24,7 +18,7 @@ _CLAIM_ATTEMPTS = 50
 def eligible(catalog: Catalog, collection: str, claim: str) -> Iterator[DataObject]:
     """Members that bear no claim, by name."""
     require(catalog, collection, Access.MODIFY_OBJECT, "to claim its data objects as inputs")
-    claimed = set(catalog.find(EntityKind.DATA_OBJECT, claim, within=collection))
+    claimed = set(catalog.find(Query(EntityKind.DATA_OBJECT, claim, within=collection)))
     for member in members(catalog, collection):
         if member.logical_path not in claimed:
             yield member
@@ -52,7 +46,7 @@ def claim_next(catalog: Catalog, collection: str, mine: Avu) -> DataObject:
     won; with others, all who see each other step back and try again. Two can never both win,
     since each looks only after its own claim is visible.
     """
-    for logical_path in catalog.find(EntityKind.DATA_OBJECT, mine.attribute, mine.value, mine.units, within=collection):
+    for logical_path in _claimed(catalog, collection, mine):
         return readable(catalog, logical_path)
     for attempt in range(_CLAIM_ATTEMPTS):
         contested = False
@@ -85,6 +79,11 @@ def claim(catalog: Catalog, data_object: DataObject, mine: Avu) -> bool:
 
 def unclaim(catalog: Catalog, collection: str, mine: Avu) -> None:
     """Take back whatever a task has claimed in a collection."""
-    for logical_path in catalog.find(EntityKind.DATA_OBJECT, mine.attribute, mine.value, mine.units, within=collection):
+    for logical_path in _claimed(catalog, collection, mine):
         entity = Entity(EntityKind.DATA_OBJECT, logical_path)
         catalog.annotate(entity, remove=[mine])
+
+
+def _claimed(catalog: Catalog, collection: str, mine: Avu) -> tuple[str, ...]:
+    """The data objects of a collection that bear a task's claim."""
+    return catalog.find(Query(EntityKind.DATA_OBJECT, mine.attribute, mine.value, mine.units, within=collection))

@@ -20,6 +20,7 @@ from compute_to_data.model import (
     Collection,
     DataObject,
     EntityKind,
+    Query,
     Registration,
     ReplicaStatus,
     Resource,
@@ -58,7 +59,7 @@ def receiving_root(execution: Execution) -> str:
     context = execution.context
     known = {one.name: one for one in context.catalog.resources()}
     attribute = context.configuration.attributes.role
-    bearers = sorted(set(context.catalog.find(EntityKind.RESOURCE, attribute, role)) & known.keys())
+    bearers = sorted(set(context.catalog.find(Query(EntityKind.RESOURCE, attribute, role))) & known.keys())
     here = _lineage(known, context.resource)
     if any(known[name] in here for name in bearers):
         return ""
@@ -148,7 +149,7 @@ def _results(execution: Execution, collection: str) -> Iterator[DataObject]:
     """What the task left below its collection: never what its owner put there beside it."""
     catalog, record = execution.context.catalog, execution.record
     task_id = record.attributes.named("task_id")
-    annotated = set(catalog.find(EntityKind.DATA_OBJECT, task_id, record.task_id, within=collection))
+    annotated = set(catalog.find(Query(EntityKind.DATA_OBJECT, task_id, record.task_id, within=collection)))
     for child in catalog.children(collection):
         if isinstance(child, Collection):
             yield from _results(execution, child.logical_path)

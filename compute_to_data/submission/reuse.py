@@ -16,13 +16,7 @@ from compute_to_data.configuration import Configuration
 from compute_to_data.errors import AccessDenied, NotFound, Refused, ZoneError
 from compute_to_data.inputs import references
 from compute_to_data.job import Image
-from compute_to_data.model import (
-    Collection,
-    DataObject,
-    Entity,
-    EntityKind,
-    ReplicaStatus,
-)
+from compute_to_data.model import Collection, DataObject, Entity, EntityKind, Query, ReplicaStatus
 from compute_to_data.ports import Catalog
 from compute_to_data.provenance import crate, outcome
 from compute_to_data.records.task import State, TaskRecord
@@ -58,8 +52,9 @@ def find(
     identity = outcome.fingerprint(task, role, named)
     if not identity:
         return None
-    found = catalog.find(EntityKind.COLLECTION, configuration.attributes.named("fingerprint"), identity)
-    candidates = (_earlier(catalog, configuration, collection) for collection in reversed(found))
+    fingerprint = configuration.attributes.named("fingerprint")
+    found = catalog.find(Query(EntityKind.COLLECTION, fingerprint, identity, newest_first=True))
+    candidates = (_earlier(catalog, configuration, collection) for collection in found)
     return next((one for one in candidates if one is not None), None)
 
 
@@ -98,7 +93,9 @@ def _is_current(catalog: Catalog, configuration: Configuration, image: Image) ->
     if not image.digest or not any(rule.admits(image) for rule in configuration.images):
         return False
     attributes = configuration.attributes
-    newest = catalog.find(EntityKind.COLLECTION, attributes.named("image"), image.name)[-1:]
+    newest = catalog.find(
+        Query(EntityKind.COLLECTION, attributes.named("image"), image.name, newest_first=True, limit=1)
+    )
     digests = {
         avu.value
         for collection in newest

@@ -19,7 +19,7 @@ from compute_to_data.documents.interpolation import escaped
 from compute_to_data.documents.schema import problems, summary
 from compute_to_data.errors import InvalidRequest, NotFound
 from compute_to_data.inputs import references
-from compute_to_data.model import Access, DataObject, EntityKind, name_of
+from compute_to_data.model import Access, DataObject, EntityKind, Query, name_of
 from compute_to_data.ports import Catalog, ClientCatalog
 from compute_to_data.records.cancel import request_cancel
 from compute_to_data.records.task import State, TaskRecord, furthest, new_task_id, require
@@ -183,14 +183,14 @@ def put_stdin(catalog: Catalog, attributes: Attributes, collection: str, content
 def states(catalog: ClientCatalog, attributes: Attributes, collection: str) -> dict[str, State | None]:
     """The states of a workload's tasks by their collections, the oldest first; None where no worker left it."""
     found: dict[str, list[str]] = {}
-    for one in catalog.bearing(attributes.state, within=collection, newest_first=False):
+    for one in catalog.query(Query(EntityKind.COLLECTION, attributes.state, within=collection)):
         found.setdefault(one.collection, []).append(one.value)
     return {task: furthest(values) for task, values in found.items()}
 
 
 def listed(catalog: Catalog, attributes: Attributes, project: str) -> tuple[str, ...]:
     """The collections of a project's workloads, the oldest first."""
-    return catalog.find(EntityKind.COLLECTION, attributes.named(STATE), within=f"{project}/{WORKLOADS}")
+    return catalog.find(Query(EntityKind.COLLECTION, attributes.named(STATE), within=f"{project}/{WORKLOADS}"))
 
 
 def describe(catalog: ClientCatalog, attributes: Attributes, collection: str) -> Description:

@@ -16,7 +16,7 @@ import pytest
 from support.irods_site import COUNT, ENVIRONMENT, NO_ZONE, RealSite, data_object, plain_site, succeeded
 
 from compute_to_data.errors import Code
-from compute_to_data.model import Access, Entity, EntityKind, Registration, ReplicaStatus
+from compute_to_data.model import Access, Entity, EntityKind, Query, Registration, ReplicaStatus
 
 if TYPE_CHECKING:
     from contract.irods_zone import IrodsZoneUnderTest
@@ -126,7 +126,9 @@ def test_only_on_a_resource_that_is_down(zone: IrodsZoneUnderTest, site: RealSit
         zone.set_resource_status(other, "up")
     assert (facts["state"], facts["reason_code"]) == ("FAILED", "system_error"), facts
     assert site.replicas(path) == {other: "GOOD"}
-    assert not site.alice.find(EntityKind.DATA_OBJECT, site.configuration.attributes.claim, within=f"{site.home}/in")
+    assert not site.alice.find(
+        Query(EntityKind.DATA_OBJECT, site.configuration.attributes.claim, within=f"{site.home}/in")
+    )
 
 
 def test_others_see_nothing(zone: IrodsZoneUnderTest, site: RealSite, compute: str) -> None:
