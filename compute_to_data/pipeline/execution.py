@@ -9,17 +9,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from compute_to_data.configuration import Configuration
-from compute_to_data.errors import NotFound, ReasonCode, ZoneError
+from compute_to_data.errors import NotFound, ZoneError
 from compute_to_data.inputs.references import Staged
 from compute_to_data.job import Exit, Job, Logs, OutputFile, Sandbox
 from compute_to_data.model import Avu, Resource
 from compute_to_data.pipeline import journal, workspace
+from compute_to_data.pipeline.checkpoint import Checkpoint, resume_point
 from compute_to_data.pipeline.hooks import Hooks, Program
 from compute_to_data.pipeline.replicas import InUse
 from compute_to_data.pipeline.watch_job import cancelled
 from compute_to_data.pipeline.workload_directories import WorkloadDirectories
 from compute_to_data.ports import Catalog, Engine, Storage
-from compute_to_data.records.task import CANCEL, FOLLOW, State, TaskRecord
+from compute_to_data.records.task import CANCEL, FOLLOW, TaskRecord
 from compute_to_data.records.undo import Undo
 from compute_to_data.task import Task
 
@@ -45,23 +46,14 @@ class TaskContext:
     stopping: Callable[[], bool]
 
 
-@dataclass(frozen=True)
-class Ending:
-    """The final state of a task, why, and the iRODS code of the failure (0 for none)."""
-
-    state: State
-    reason: ReasonCode
-    text: str
-    code: int
-
-    @property
-    def facts(self) -> dict[str, str]:
-        """As they are recorded."""
-        return {"reason": self.text, "reason_code": self.reason.value, "error_code": str(self.code)}
-
-
 class Execution:
-    """One task on its way through the template: what it was given and what steps found out."""
+    """One attempt to bring a task through the template: what it was given and what its steps found out.
+
+    ``recorded`` is the state that the task's record had when the attempt began; ``resume_point`` is
+    where the attempt takes the task up, and stays the same while it lasts. ``job_since`` is a fact of
+    the engine, which no checkpoint can know: when the job was started, in Unix seconds, if the engine
+    still holds the one of an earlier attempt; None otherwise. Only the steps in ``run_job`` use it.
+    """
 
     program: Program
     job: Job
@@ -73,18 +65,18 @@ class Execution:
         self.record = record
         self.task = task
         self.undo = Undo()
-        self.queued = record.state() is State.QUEUED
+        self.recorded = record.state()
         self.job_id = journal.job_id_of(context.scope, record.collection)
         folder = journal.folder_of(context.configuration.worker.state_directory, context.scope)
         self.journal = journal.Journal(folder, self.job_id, context.catalog.stat(record.collection).created)
-        self.private = workspace.private_directory(context.resource, record.collection, self.journal.token)
-        self.exited_before = self.journal.get("exit") is not None
+        self.private = workspace.private_directory(context.resource, record.collection, self.checkpoint.token)
+        self.resume_point = resume_point(self.journal.found, self.recorded)
         self.staged: tuple[Staged, ...] = ()
         self.sandbox: Sandbox | None = None
         self.stage_in_seconds = 0.0
         self.left_sandbox: float | None = None
         self.exit_status = ""
-        self.adopted = False
+        self.job_since: float | None = None
         self.logs = Logs(b"", b"")
         self.files: tuple[OutputFile, ...] = ()
         self.metadata: tuple[Avu, ...] = ()
@@ -92,14 +84,14 @@ class Execution:
         self.followed = False
 
     @property
-    def resumed(self) -> bool:
-        """Whether an earlier attempt got somewhere with this task."""
-        return self.journal.resumed
+    def checkpoint(self) -> Checkpoint:
+        """What the journal holds now."""
+        return self.journal.checkpoint
 
     @property
     def outputs(self) -> str:
-        """The physical path of what the job sees as ``/outputs``; beside it lie the logs and the
-        crate, where no job can write."""
+        """The physical path of what the job sees as ``/outputs``. The logs and the crate are beside it,
+        where no job can write."""
         return os.path.join(self.private, "outputs")
 
     @property
@@ -108,7 +100,7 @@ class Execution:
         return self.context.configuration.worker.stop_grace_seconds
 
     def durations(self) -> dict[str, str]:
-        """How long each part took, in seconds, as facts: of those that this attempt went through."""
+        """How many seconds each part took, as facts; only the parts that this attempt went through."""
         exit: Exit | None = getattr(self, "exit", None)
         took = {
             "stage_in_seconds": self.stage_in_seconds or None,
@@ -118,14 +110,17 @@ class Execution:
         return {name: f"{seconds:.3f}" for name, seconds in took.items() if seconds is not None}
 
     def stop_if_cancelled(self) -> None:
-        """Cancelled when somebody has asked for the end of the task: between two steps."""
+        """Between two steps: raise Cancelled when somebody asked for the end of the task."""
         who = self.cancelled_by()
         if who:
             raise cancelled(who)
 
     def cancelled_by(self) -> str:
-        """Who asked for the end of the task, or ''; notices, too, whether somebody follows it. A
-        zone that does not answer just now is no reason to end a task; one whose record is gone is."""
+        """Who asked for the end of the task, or ''. Also sets ``followed``.
+
+        '' when the zone does not answer just now: that is no reason to end a task. NotFound when the
+        task's record is gone.
+        """
         try:
             facts = self.record.facts()
         except NotFound:

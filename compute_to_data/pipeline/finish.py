@@ -1,9 +1,10 @@
-"""The one final state: recorded after success, or after everything was taken back."""
+"""The last step: record the final state, after success or after everything was taken back."""
 
 from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 
 from compute_to_data.errors import (
     AccessDenied,
@@ -15,7 +16,8 @@ from compute_to_data.errors import (
 )
 from compute_to_data.model import Registration
 from compute_to_data.pipeline import workspace
-from compute_to_data.pipeline.execution import Ending, Execution, printable
+from compute_to_data.pipeline.checkpoint import Ending, required
+from compute_to_data.pipeline.execution import Execution, printable
 from compute_to_data.pipeline.stage_out import delete, log_files
 from compute_to_data.records.task import State
 
@@ -26,7 +28,7 @@ COMPLETED = Ending(State.COMPLETED, ReasonCode.COMPLETED, "", 0)
 
 
 def finish(execution: Execution, ending: Ending) -> Ending:
-    """Record the final state; what was done is not to be taken back any more."""
+    """Record the final state. From here on, nothing is taken back."""
     execution.after_sandbox()
     execution.record.move_to(ending.state, {**_facts(execution, ending), "ending": ""})
     execution.undo.discard()
@@ -41,8 +43,8 @@ def _facts(execution: Execution, ending: Ending) -> dict[str, str]:
 def fail(execution: Execution, error: Exception) -> Ending:
     """Decide, take everything back, keep the logs, and record why.
 
-    The decision is noted before anything is taken back: whoever finds the task half undone
-    must go on undoing it, for the reason it had, and not begin again.
+    The journal has the decision before anything is taken back: a worker that finds the task half
+    undone must go on undoing it, for the same reason, and must not begin again.
     """
     execution.after_sandbox()
     ending = ending_of(error)
@@ -51,20 +53,18 @@ def fail(execution: Execution, error: Exception) -> Ending:
     except ComputeToDataError as problem:
         log.warning("task %s: its logs could not be written yet: %s", execution.record.task_id, problem)
     try:
-        execution.journal.put(
-            ending=[ending.state.value, ending.reason.value, ending.text, ending.code, execution.exit_status]
-        )
+        execution.journal.save(replace(execution.checkpoint, ending=ending, exit_status=execution.exit_status))
         execution.record.decide({**_facts(execution, ending), "ending": ending.state.value})  # for people
-    except ComputeToDataError:  # the record may be gone; all must be undone all the same
-        log.exception("task %s: its end could not be noted", execution.record.task_id)
+    except ComputeToDataError:  # the record may be gone; everything is taken back all the same
+        log.exception("task %s: its end could not be recorded before it is undone", execution.record.task_id)
     return undo(execution, ending)
 
 
 def undo(execution: Execution, ending: Ending) -> Ending:
     """Take everything back and record the final state that was decided.
 
-    What could not be taken back while the zone or the engine is out of reach is another attempt's
-    to take back: the task has not ended before.
+    OutOfReach when the zone or the engine does not answer: another attempt takes back the rest, and
+    the task has not ended until then.
     """
     failures = execution.undo.run()
     for _, error in failures:
@@ -77,17 +77,14 @@ def undo(execution: Execution, ending: Ending) -> Ending:
     return finish(execution, Ending(ending.state, ending.reason, printable(text), ending.code))
 
 
-def decided(execution: Execution) -> Ending | None:
-    """The end that an interrupted attempt had decided on, if it had."""
-    noted = execution.journal.get("ending")
-    if noted is None:
-        return None
-    state, reason, text, code, execution.exit_status = noted
-    return Ending(State(state), ReasonCode(reason), text, code)
+def decided(execution: Execution) -> Ending:
+    """The end that an earlier attempt decided on. For a task that is taken up while it is ENDING."""
+    execution.exit_status = execution.checkpoint.exit_status
+    return required(execution.checkpoint.ending, "ending")
 
 
 def _keep_logs(execution: Execution) -> None:
-    """Register what the program wrote, also when it failed; failing to must not hide why it did."""
+    """Register what the program wrote, also when it failed. A failure here must not hide why the task failed."""
     files: list[Registration] = []
     try:
         files = log_files(execution)
@@ -102,7 +99,7 @@ def _keep_logs(execution: Execution) -> None:
 
 
 def ending_of(error: Exception) -> Ending:
-    """The final state that an error means; one that nobody foresaw is ours."""
+    """The final state that an error means. An exception that is not ours is an internal error."""
     if not isinstance(error, ComputeToDataError):
         text = f"internal error: {type(error).__name__}: {error}. The worker's log has more."
         return Ending(State.FAILED, ReasonCode.SYSTEM_ERROR, printable(text), int(Code.SYS_INTERNAL_ERR))

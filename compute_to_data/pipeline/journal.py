@@ -1,10 +1,10 @@
-"""What a worker must find again of a task after being killed, where the task's owner cannot write.
+"""The file that holds a task's checkpoint, where the task's owner cannot write.
 
-The record in the catalog is the owner's own: whoever owns a task can write any state and any fact
-on it. A worker that resumed on such words could be told to trim another user's replica, or to
-register a directory it never made. So what resuming depends on stands in the worker's state
-directory, one small file a task; the record only tells people. Without its file, a task begins
-from the beginning.
+The record in the catalog is the owner's own: the owner of a task can write any state and any fact
+on it. A worker that resumed from the record could be made to trim another user's replica, or to
+register a directory it never made. So what resuming depends on is in the worker's state directory,
+in one small file a task; the record is for people. A task whose file is missing begins from the
+beginning.
 """
 
 from __future__ import annotations
@@ -12,87 +12,87 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import secrets
-from typing import Any
 
 from compute_to_data.errors import OutOfReach
+from compute_to_data.pipeline.checkpoint import Checkpoint, checkpoint_of
+
+log = logging.getLogger(__name__)
 
 _FOLDER = "tasks"
 
 
 def folder_of(state_directory: str, scope: str) -> str:
-    """Where the notes of one scope (zone, resource, installation) lie."""
+    """The folder that holds the journals of one scope (zone, resource, installation)."""
     return os.path.join(state_directory, _FOLDER, hashlib.sha256(scope.encode()).hexdigest()[:20])
 
 
 def job_id_of(scope: str, collection: str) -> str:
-    """The key of a task's job in an engine, and of its notes.
+    """The key of a task's job in an engine, and the name of its journal.
 
-    Users choose task ids, and several zones share an engine: so the id alone says too little.
+    Users choose task ids, and several zones share an engine: so the id alone is not enough.
     """
     place = hashlib.sha256(f"{scope}\0{collection}".encode()).hexdigest()[:20]
     return f"{collection.rpartition('/')[2]}.{place}"
 
 
 class Journal:
-    """One task's notes: read when made, written whole with every change."""
+    """One task's checkpoint: read from its file once, and written there whole with every change.
+
+    ``found`` is what an earlier attempt left; None when it left nothing that counts. ``checkpoint``
+    is what holds now.
+    """
 
     def __init__(self, folder: str, job_id: str, made: float | None) -> None:
-        """``made``: when the task's collection was. Notes of another collection that had the
-        same name, left by a worker killed at the wrong instant, count for nothing. None: whichever."""
+        """``made``: when the task's collection was created, in Unix seconds. A file that a killed worker
+        left of another collection of the same name does not count. None: a file of any such
+        collection counts."""
         self._path = os.path.join(folder, f"{job_id}.json")
-        self._facts: dict[str, Any] = _read(self._path)
-        self.resumed = bool(self._facts) and made in (None, self._facts["made"])
-        """Whether an earlier attempt of this very task left notes."""
-        if not self.resumed:
-            # The token names the task's directory in the vault, so that nobody can have put
-            # anything there before.
-            self._facts = {"made": made, "token": secrets.token_hex(8)}
+        found = _read(self._path)
+        self.found = found if found and made in (None, found.made) else None
+        self.checkpoint = self.found or Checkpoint(made, secrets.token_hex(8))
 
-    @property
-    def token(self) -> str:
-        """Names the task's own directory in the vault; nobody can guess it before it is there."""
-        return str(self._facts["token"])
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Replace the checkpoint, in the file first: ``save(replace(journal.checkpoint, live=True))``.
 
-    def get(self, name: str) -> Any:
-        """A fact, or None."""
-        return self._facts.get(name)
-
-    def put(self, **facts: Any) -> None:
-        """Record facts; None takes one away. OutOfReach when the state directory is full, or gone: what
-        the task is about to do waits until it can be noted."""
-        self._facts.update(facts)
-        self._facts = {name: value for name, value in self._facts.items() if value is not None}
+        OutOfReach when the state directory is full, or gone: what the task is about to do waits until
+        the file can be written. The checkpoint is then the one before.
+        """
         draft = f"{self._path}.draft"
         try:
             os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
             with open(draft, "w", encoding="utf-8") as file:
-                json.dump(self._facts, file)
+                json.dump(checkpoint.document(), file)
             os.replace(draft, self._path)
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.unlink(draft)
-            cause = f"the worker cannot write its notes ({error.strerror})"
+            cause = f"the worker cannot write the task's checkpoint ({error.strerror})"
             raise OutOfReach(self._path, cause, "Make room there, and see who owns it") from error
+        self.checkpoint = checkpoint
 
     def remove(self) -> None:
-        """The task has ended: forget it."""
+        """Delete the file: the task has ended."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path)
 
 
-def _read(path: str) -> dict[str, Any]:
-    """The facts in a file; none when it is missing, or was cut off when the host went down."""
-    with contextlib.suppress(FileNotFoundError, ValueError), open(path, encoding="utf-8") as file:
-        facts = json.load(file)
-        if isinstance(facts, dict) and {"made", "token"} <= facts.keys():
-            return facts
-    return {}
+def _read(path: str) -> Checkpoint | None:
+    """The checkpoint in a file; None when the file is missing, or was cut off when the host went down."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return checkpoint_of(json.load(file))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        log.warning("%s: is no checkpoint, so its task begins from the beginning: %s", path, error)
+        return None
 
 
 def sweep(folder: str, keep: set[str]) -> None:
-    """Remove the notes of all tasks but those whose job ids are to be kept."""
+    """Remove the journals of all tasks except those whose job ids are in ``keep``."""
     with contextlib.suppress(FileNotFoundError):
         for name in os.listdir(folder):
             if name.rpartition(".")[0] not in keep:

@@ -1,4 +1,4 @@
-"""What a running job has written so far, for whoever follows it: the only road is the catalog.
+"""What a running job has written so far, for those who follow it: they can only read it through the catalog.
 
 Two small files lie beside the job's outputs and hold the last lines of its streams. They are
 registered once, as data objects of the task's owner, with the size that they may reach; from then on
@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import time
+from dataclasses import replace
 
 from compute_to_data.errors import ComputeToDataError, NotFound
 from compute_to_data.job import Logs
@@ -28,12 +29,11 @@ _SHARE = 4
 _LINES = 2000
 """Lines of both streams that are looked at: an engine takes seconds to tell all of a flood."""
 _AFTER_TROUBLE = 5.0
-_NOTE = "live"
 _NAMES = (LIVE_STDOUT_NAME, LIVE_STDERR_NAME)
 
 
 class LiveLogs:
-    """Those of one job that this worker watches. Nothing that goes wrong here is the task's problem."""
+    """The live logs of one job that this worker watches. An error here never makes the task fail."""
 
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
@@ -76,8 +76,8 @@ class LiveLogs:
 
     def _register(self) -> None:
         execution = self._execution
-        _forget(execution)  # an interrupted attempt may have got as far
-        execution.journal.put(**{_NOTE: True})
+        _forget(execution)  # an earlier attempt may have registered them
+        execution.journal.save(replace(execution.checkpoint, live=True))
         size = execution.job.limits.log_bytes
         files = [Registration(logical, physical, size, "") for logical, physical in _paths(execution)]
         execution.record.catalog.register(execution.context.resource.name, files)
@@ -89,19 +89,19 @@ class LiveLogs:
 
 
 def remove(execution: Execution) -> None:
-    """Nothing of the live logs remains, in the catalog or on the disk."""
+    """Remove the live logs from the catalog and from the disk."""
     _forget(execution)
     for _, physical_path in _paths(execution):
         for path in (physical_path, f"{physical_path}.draft"):
             if os.path.lexists(path):
                 os.unlink(path)
-    if execution.journal.get(_NOTE):
-        execution.journal.put(**{_NOTE: None})
+    if execution.checkpoint.live:
+        execution.journal.save(replace(execution.checkpoint, live=False))
 
 
 def _forget(execution: Execution) -> None:
-    """Take them out of the catalog, where they may be; what the owner put under these names stays."""
-    if not execution.journal.get(_NOTE):
+    """Unregister the live logs, if they may be registered; what the owner put under these names stays."""
+    if not execution.checkpoint.live:
         return
     catalog = execution.record.catalog
     for logical_path, physical_path in _paths(execution):
@@ -114,6 +114,6 @@ def _forget(execution: Execution) -> None:
 
 
 def _paths(execution: Execution) -> list[tuple[str, str]]:
-    """Of each stream the logical and the physical path."""
+    """The logical and the physical path of each stream's file."""
     collection, folder = execution.record.collection, execution.private
     return [(f"{collection}/{name}", os.path.join(folder, name)) for name in _NAMES]

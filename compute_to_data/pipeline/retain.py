@@ -1,8 +1,8 @@
 """The last step: what stays on the compute resource, and what goes to long-term storage.
 
-Results that are to go are replicated first, all of them, and each replica is read back; only then
-does the compute resource lose its own. Two of the worker's notes divide the step for whoever must
-take it up: ``moving_to`` (the compute resource still has everything: begin again, or undo) and
+The worker first replicates all results that are to go, and reads each replica back; only then does it
+trim those on the compute resource. Two fields of the checkpoint divide the step for a worker that
+takes it up: ``moving_to`` (the compute resource still has everything: begin again, or undo) and
 ``moved_to`` (the receiving resource has everything: only trimming is left).
 """
 
@@ -13,6 +13,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from compute_to_data.errors import Code, ComputeToDataError, OutOfReach, Refused, zone_error
 from compute_to_data.job import Logs
@@ -27,6 +28,7 @@ from compute_to_data.model import (
     name_of,
 )
 from compute_to_data.pipeline import run_job, stage_in, workspace
+from compute_to_data.pipeline.checkpoint import ResumePoint, required
 from compute_to_data.pipeline.execution import Execution
 from compute_to_data.pipeline.hooks import Retention
 from compute_to_data.pipeline.watch_job import QUESTION_EVERY, Detached
@@ -34,12 +36,11 @@ from compute_to_data.task import CRATE_NAME, STDERR_NAME, STDOUT_NAME
 
 log = logging.getLogger(__name__)
 
-_MOVING, _MOVED = "moving_to", "moved_to"
 _OWN_NAMES = frozenset({CRATE_NAME, STDOUT_NAME, STDERR_NAME})
 
 
 def retain(execution: Execution, results: Sequence[Registration]) -> None:
-    """Send the results where the role says, then keep or trim what staging made."""
+    """Send the results where the role says, then keep or trim the replicas that staging made."""
     root = receiving_root(execution)
     if root:
         _replicate_all(execution, results, root)
@@ -87,7 +88,7 @@ def _lineage(known: dict[str, Resource], resource: Resource) -> list[Resource]:
 def _replicate_all(execution: Execution, results: Sequence[Registration], root: str) -> None:
     """Each result has a replica below the root that holds what was registered, or none has."""
     push_take_back(execution, root)
-    execution.journal.put(moving_to=root)
+    execution.journal.save(replace(execution.checkpoint, moving_to=root))
     asked = time.monotonic()
     for registered in results:
         _stop_if_asked(execution)
@@ -95,8 +96,8 @@ def _replicate_all(execution: Execution, results: Sequence[Registration], root: 
             asked = time.monotonic()
             execution.stop_if_cancelled()
         _replicate(execution, registered, root)
-    execution.journal.put(moving_to=None, moved_to=root)
-    execution.record.decide({_MOVED: root})  # for people
+    execution.journal.save(replace(execution.checkpoint, moving_to="", moved_to=root))
+    execution.record.decide({"moved_to": root})  # for people
 
 
 def _replicate(execution: Execution, registered: Registration, root: str) -> None:
@@ -115,7 +116,7 @@ def _replicate(execution: Execution, registered: Registration, root: str) -> Non
 
 
 def _stop_if_asked(execution: Execution) -> None:
-    """Moving may take hours, and the next worker can go on with it."""
+    """Detached when the worker is to stop: moving may take hours, and the next worker can go on with it."""
     if execution.context.stopping():
         raise Detached(execution.job_id)
 
@@ -123,7 +124,7 @@ def _stop_if_asked(execution: Execution) -> None:
 def _trim_results(execution: Execution, root: str) -> None:
     """The compute resource gives up its replicas of what the root has, and the empty directories.
 
-    What another task reads there just now stays there, too.
+    A replica that another task reads just now stays.
     """
     context = execution.context
     here = stage_in.root_of(context.resource, execution)
@@ -141,12 +142,12 @@ def _trim_staged(execution: Execution) -> None:
     """Trim the replicas that staging made, and no others, if the role says so."""
     if execution.role.retention(execution.task) is not Retention.TRIM:
         return
-    for logical_path in stage_in.staged_here(execution):
+    for logical_path in execution.checkpoint.staged:
         stage_in.trim(execution, logical_path)
 
 
 def _results(execution: Execution, collection: str) -> Iterator[DataObject]:
-    """What the task left below its collection: never what its owner put there beside it."""
+    """The data objects that the task left below its collection, without those that its owner put there."""
     catalog, record = execution.context.catalog, execution.record
     task_id = record.attributes.named("task_id")
     annotated = set(catalog.find(Query(EntityKind.DATA_OBJECT, task_id, record.task_id, within=collection)))
@@ -164,12 +165,13 @@ def _results(execution: Execution, collection: str) -> Iterator[DataObject]:
 
 
 def expect_leftovers(execution: Execution) -> None:
-    """Should the task fail, what an interrupted attempt had moved is taken back."""
-    root = execution.journal.get(_MOVED) or execution.journal.get(_MOVING)
+    """Should the task fail, what an earlier attempt had moved is taken back."""
+    checkpoint = execution.checkpoint
+    root = checkpoint.moved_to or checkpoint.moving_to
     if not root:
         return
     push_take_back(execution, root)
-    if execution.journal.get(_MOVED):  # the logs may be nowhere on this resource any more
+    if checkpoint.moved_to:  # the logs may be nowhere on this resource any more
         execution.logs = Logs(_registered_log(execution, STDOUT_NAME), _registered_log(execution, STDERR_NAME))
 
 
@@ -178,42 +180,38 @@ def _registered_log(execution: Execution, name: str) -> bytes:
         return execution.context.catalog.read(f"{execution.record.collection}/{name}")
     except OutOfReach:
         raise
-    except ComputeToDataError as error:  # should the task go well yet, nobody will miss it here
+    except ComputeToDataError as error:  # only a task that fails yet needs it
         log.warning("task %s: its %s cannot be read: %s", execution.record.task_id, name, error)
         return b""
 
 
 def begin_again(execution: Execution) -> None:
-    """Take back what an interrupted attempt had replicated, so that outputs can be registered anew."""
-    if execution.exited_before:
-        root = execution.journal.get(_MOVING)
-        if root:
-            _take_back(execution, root)
-
-
-def has_moved(execution: Execution) -> bool:
-    """Whether an interrupted attempt got all results to their place: then only trimming is left."""
-    return execution.journal.get(_MOVED) is not None
+    """Take back what an earlier attempt had replicated, so that outputs can be registered anew."""
+    if execution.resume_point is ResumePoint.MOVING:
+        _take_back(execution, execution.checkpoint.moving_to)
 
 
 def complete(execution: Execution) -> None:
-    """Finish what an interrupted attempt left of this step."""
-    root = execution.journal.get(_MOVED)
-    execution.exit_status = str(execution.journal.get("exit")[0])
-    execution.record.decide({_MOVED: root})
+    """Do the rest of this step for a task that is taken up when all its results have MOVED."""
+    root = execution.checkpoint.moved_to
+    execution.exit_status = str(required(execution.checkpoint.exit, "exit").status)
+    execution.record.decide({"moved_to": root})
     run_job.remove_job_meanwhile(execution)
     _trim_results(execution, root)
     _trim_staged(execution)
 
 
 def push_take_back(execution: Execution, root: str) -> None:
-    """Should the task fail, the root gives its replicas up."""
+    """Should the task fail, the results are trimmed from the root resource."""
     execution.undo.push(f"trim the results from {root}", functools.partial(_take_back, execution, root))
 
 
 def _take_back(execution: Execution, root: str) -> None:
-    """Leave the compute resource's replicas alone, for the registration's own undoing; what only
-    the root has goes altogether. One that cannot be taken back does not keep the others."""
+    """Trim the results from ``root``; remove those of which the compute resource has no good replica.
+
+    The replicas on the compute resource stay: undoing the registration takes care of them. All
+    results are tried; then the first error is raised.
+    """
     context, problems = execution.context, []
     for one in _results(execution, execution.record.collection):
         if not any(replica.root == root for replica in one.replicas):
@@ -227,5 +225,5 @@ def _take_back(execution: Execution, root: str) -> None:
             problems.append(error)
     if problems:
         raise problems[0]
-    execution.journal.put(moving_to=None, moved_to=None)
-    execution.record.decide({_MOVED: ""})
+    execution.journal.save(replace(execution.checkpoint, moving_to="", moved_to=""))
+    execution.record.decide({"moved_to": ""})

@@ -22,6 +22,7 @@ from compute_to_data.errors import (
 from compute_to_data.job import Exit, Image, Job
 from compute_to_data.model import name_of, zone_of
 from compute_to_data.pipeline import command_line, live_logs, output_metadata, outputs, watch_job, workspace
+from compute_to_data.pipeline.checkpoint import Moment, ResumePoint, required
 from compute_to_data.pipeline.execution import Execution, printable
 from compute_to_data.pipeline.hooks import Program
 from compute_to_data.pipeline.stage_out import kept_logs, log_files
@@ -40,34 +41,33 @@ def run_in_sandbox(execution: Execution) -> None:
 
 def _run(execution: Execution) -> None:
     engine = execution.context.engine
-    started = _started_before(execution)
-    execution.adopted = started is not None
+    execution.job_since = _started_before(execution)
     execution.job = job = _job(execution)
     push_removals(execution)
-    if execution.exited_before:
+    if execution.resume_point.has_exited:
         engine.remove(job.task_id)  # nothing may write while outputs are read
         execution.exit = _recorded_exit(execution)
         execution.exit_status = str(execution.exit.status)
         execution.logs = kept_logs(execution)
         return
-    if started is None:
+    if execution.job_since is None:
         execution.stop_if_cancelled()
         _start(execution, job)
     shown = live_logs.LiveLogs(execution)
     watch = watch_job.Watch(execution.context.stopping, execution.cancelled_by, execution.grace, shown.show)
     try:
-        execution.exit = watch_job.supervise(engine, job, watch, _ran(execution, started))
+        execution.exit = watch_job.supervise(engine, job, watch, _ran(execution, execution.job_since))
     except OutOfReach:
         raise
     except watch_job.Detached:
         if job.sandbox is not None:  # it ends with its worker, which is no fault of the task
             engine.remove(job.task_id)
-            execution.journal.put(attempt=execution.journal.get("attempt") - 1)
+            execution.journal.save(replace(execution.checkpoint, attempt=execution.checkpoint.attempt - 1))
         raise
     except ComputeToDataError:
         _collect_logs(execution, job)
         raise
-    if execution.adopted and not execution.exit.certain:
+    if execution.job_since is not None and not execution.exit.certain:
         engine.remove(job.task_id)
         raise EngineOutOfReach(f"task {job.task_id}", "the engine lost sight of its job while nobody watched")
     execution.exit_status = str(execution.exit.status)
@@ -80,8 +80,10 @@ def _ran(execution: Execution, started: float | None) -> float:
     host was started anew since. ``started``: when the engine says it was; None: just now."""
     if started is None:
         return 0.0
-    boot, moment = execution.journal.get("began") or ("", 0.0)
-    return max(0.0, time.monotonic() - moment if boot == _boot() else time.time() - started)
+    began = execution.checkpoint.began
+    if began is not None and began.boot == _boot():
+        return max(0.0, time.monotonic() - began.seconds)
+    return max(0.0, time.time() - started)
 
 
 def _boot() -> str:
@@ -99,8 +101,10 @@ def _collect_logs(execution: Execution, job: Job) -> None:
 
 
 def _started_before(execution: Execution) -> float | None:
-    """When an interrupted attempt started the job (it may have ended since); None without one."""
-    if not execution.resumed:
+    """When an earlier attempt started the job (it may have ended since), in Unix seconds; None when the
+    engine holds no job, or none that may be watched: only the engine knows, and only at STARTED is it
+    asked. At other points there is no job, or it must not run on, or it belongs to a lost checkpoint."""
+    if execution.resume_point is not ResumePoint.STARTED:
         return None
     return execution.context.engine.started(execution.job_id)
 
@@ -129,8 +133,8 @@ def _job(execution: Execution) -> Job:
 
 def _image(execution: Execution, program: Program) -> Image:
     """What is to run; for a job that runs already, what does, whatever its name means by now."""
-    if execution.adopted or execution.exited_before:
-        return Image(program.image, execution.journal.get("image_digest"))
+    if execution.job_since is not None or execution.resume_point.has_exited:
+        return Image(program.image, execution.checkpoint.image_digest)
     image = execution.context.engine.identify(program.image)
     execution.context.configuration.permit(image)
     return image
@@ -151,14 +155,15 @@ def _program(execution: Execution) -> Program:
 def _start(execution: Execution, job: Job) -> None:
     record = execution.record
     secrets = secret.read(execution.context.catalog, zone_of(record.collection), execution.task.secrets)
-    attempt = (execution.journal.get("attempt") or 0) + 1
+    attempt = execution.checkpoint.attempt + 1
     allowed = execution.context.configuration.worker.attempts
     if attempt > allowed:
         raise EngineError(f"task {record.task_id}", f"its job was lost {allowed} times", "See the worker's log")
-    if execution.resumed or not execution.queued:
+    if execution.resume_point is not ResumePoint.FRESH:
         execution.context.engine.remove(job.task_id)  # made, but never started; or nobody's any more
         workspace.discard(job.outputs)
-    execution.journal.put(attempt=attempt, image_digest=job.image.digest, began=[_boot(), time.monotonic()])
+    began = Moment(_boot(), time.monotonic())
+    execution.journal.save(replace(execution.checkpoint, attempt=attempt, image_digest=job.image.digest, began=began))
     execution.context.engine.prepare(job.outputs)
     image = {"image": job.image.name, "image_digest": job.image.digest}
     record.move_to(State.RUNNING, {"attempt": str(attempt), **image})
@@ -181,8 +186,7 @@ def push_removals(execution: Execution) -> None:
 
 
 def _recorded_exit(execution: Execution) -> Exit:
-    status, started, finished = execution.journal.get("exit")
-    return Exit(status, False, started, finished)
+    return required(execution.checkpoint.exit, "exit")
 
 
 def check(execution: Execution) -> None:
@@ -199,9 +203,9 @@ def check(execution: Execution) -> None:
     targets = tuple(staged.target for staged in execution.staged)
     _check_expected(execution, targets)
     execution.metadata = output_metadata.read(execution, execution.role.metadata_output(execution.task, targets))
-    if not execution.exited_before:
+    if not execution.resume_point.has_exited:
         log_files(execution)  # on disk before the job, the only other place they are in, may go
-        execution.journal.put(exit=[exit.status, exit.started, exit.finished])
+        execution.journal.save(replace(execution.checkpoint, exit=exit))
         execution.record.move_to(State.STAGING_OUT, {"exit_status": str(exit.status)})
     remove_job_meanwhile(execution)
 
@@ -228,7 +232,7 @@ def _check_exit(execution: Execution, exit: Exit, job: Job) -> None:
         )
     longest = job.limits.walltime_seconds + execution.grace + 1
     ran = min(exit.finished - exit.started, _ran(execution, exit.started))  # the first by a clock that may be set
-    if execution.adopted and ran > longest:
+    if execution.job_since is not None and ran > longest:
         raise TaskFailed(  # it ended by itself, too late, while no worker watched
             ReasonCode.WALLTIME_EXCEEDED,
             "walltime",

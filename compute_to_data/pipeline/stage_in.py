@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from compute_to_data.errors import (
     Refused,
@@ -25,10 +26,10 @@ from compute_to_data.task import InputKind
 
 
 def authorise(execution: Execution) -> tuple[DataObject, ...]:
-    """Ask for every access the task needs, and claim its inputs: all in the owner's session."""
+    """Check every access that the task needs, and claim its inputs: all in the owner's session."""
     context, record, task = execution.context, execution.record, execution.task
     needed = execution.role.required_access(task)
-    if execution.queued or not execution.resumed:
+    if execution.recorded is State.QUEUED or not execution.resume_point.has_checkpoint:
         record.move_to(State.STAGING_IN)
     require(context.catalog, parent_of(record.collection), needed.output_collection, "to keep results there")
     found = list(references.resolve(context.catalog, task.inputs))
@@ -47,7 +48,7 @@ def _claimed_from(execution: Execution) -> list[str]:
 
 
 def push_unclaims(execution: Execution) -> None:
-    """Should the task fail, what it claimed is free for another."""
+    """Should the task fail, its claims are taken back: another task may have these inputs."""
     record = execution.record
     mine = Avu(record.attributes.claim, record.task_id, record.place)
     for collection in _claimed_from(execution):
@@ -58,7 +59,7 @@ def push_unclaims(execution: Execution) -> None:
 
 
 def choose_resource(execution: Execution) -> None:
-    """Hold the choice made at submission against how the resource is now."""
+    """Refused when the resource that was chosen at submission is not up, or does not bear the role any more."""
     context = execution.context
     resources = {resource.name: resource for resource in context.catalog.resources()}
     resource = resources.get(context.resource.name)
@@ -73,7 +74,7 @@ def choose_resource(execution: Execution) -> None:
 
 
 def stage_in(execution: Execution, inputs: Sequence[DataObject]) -> None:
-    """Make sure that each input has a good replica on the resource; make it only when it has none."""
+    """Make a good replica of each input on the resource, where there is none."""
     began = time.monotonic()
     staged = []
     for data_object, target in zip(inputs, references.targets(inputs, execution.task.inputs)):
@@ -87,7 +88,7 @@ def _staged(execution: Execution, data_object: DataObject, target: str) -> refer
     context = execution.context
     logical_path = data_object.logical_path
     current = references.anew(context.catalog, logical_path)
-    if logical_path in staged_here(execution):  # what an earlier attempt's transfer left is ours to finish
+    if logical_path in execution.checkpoint.staged:  # an earlier attempt began the transfer, and this one finishes it
         replica = current.good_replica_on(context.resource.name)
     else:
         replica = replicas.usable_replica(current, context.resource)
@@ -95,7 +96,7 @@ def _staged(execution: Execution, data_object: DataObject, target: str) -> refer
     if replica is None:
         execution.stop_if_cancelled()
         push_trim(execution, logical_path)
-        execution.journal.put(staged=sorted({*staged_here(execution), logical_path}))
+        _save_staged(execution, {*execution.checkpoint.staged, logical_path})
         execution.record.remember("staged", logical_path)
         replica = context.storage.replicate(logical_path, root_of(context.resource, execution))
         checksum = context.storage.verify(logical_path, replica.number)
@@ -104,13 +105,12 @@ def _staged(execution: Execution, data_object: DataObject, target: str) -> refer
     return staged
 
 
-def staged_here(execution: Execution) -> list[str]:
-    """The inputs whose replicas this task had made, by the worker's own notes."""
-    return list(execution.journal.get("staged") or ())
+def _save_staged(execution: Execution, logical_paths: set[str]) -> None:
+    execution.journal.save(replace(execution.checkpoint, staged=tuple(sorted(logical_paths))))
 
 
 def push_trim(execution: Execution, logical_path: str) -> None:
-    """Should the task fail, the replica that it had made goes."""
+    """Should the task fail, the replica that it made is trimmed."""
     execution.undo.push(
         f"trim {logical_path} from {execution.context.resource.name}",
         functools.partial(trim, execution, logical_path),
@@ -122,7 +122,7 @@ def trim(execution: Execution, logical_path: str) -> None:
     context = execution.context
     root = root_of(context.resource, execution)
     context.in_use.if_unused(logical_path, lambda: context.storage.trim(logical_path, root))
-    execution.journal.put(staged=sorted({*staged_here(execution)} - {logical_path}))
+    _save_staged(execution, {*execution.checkpoint.staged} - {logical_path})
     execution.record.forget("staged", logical_path)
 
 

@@ -39,7 +39,7 @@ def register(execution: Execution) -> tuple[Registration, ...]:
     ]
     logical_paths = [one.logical_path for one in (*files, *own)]
     catalog = record.catalog
-    if execution.exited_before:
+    if execution.resume_point.has_exited:
         catalog.unregister(logical_paths)  # whatever an interrupted registration got done
     _make_collections(execution)
     execution.undo.push(f"unregister the outputs of {record.collection}", lambda: catalog.unregister(logical_paths))

@@ -1,4 +1,4 @@
-"""The Template Method: what every task goes through, whatever runs and wherever it was asked for.
+"""The Template Method: the steps of every task, whatever it runs and whoever asked for it.
 
 ``Role.run`` is the template. Its steps are verbs and live beside it, one module each: ``stage_in``,
 ``run_job``, ``stage_out``, ``retain`` and ``finish``. A role overrides the nouns in ``hooks``.
@@ -10,7 +10,8 @@ import logging
 
 from compute_to_data.errors import Code, ComputeToDataError, OutOfReach
 from compute_to_data.pipeline import finish, retain, run_job, stage_in, stage_out, workload_dataset
-from compute_to_data.pipeline.execution import Ending, Execution, TaskContext
+from compute_to_data.pipeline.checkpoint import Ending, ResumePoint
+from compute_to_data.pipeline.execution import Execution, TaskContext
 from compute_to_data.pipeline.hooks import Hooks
 from compute_to_data.pipeline.watch_job import Detached
 from compute_to_data.records.task import TaskRecord
@@ -23,7 +24,7 @@ class Role(Hooks):
     """A kind of computation. One instance serves one task."""
 
     def run(self, context: TaskContext, record: TaskRecord, task: Task) -> Ending:
-        """Take a task from wherever it is to its one final state.
+        """Bring a task from its resume point to its one final state.
 
         Raises only what must not end the task: Detached (the worker is to stop), OutOfReach (the
         zone or the engine does not answer just now), and errors of recording the end itself.
@@ -31,21 +32,21 @@ class Role(Hooks):
         """
         execution = Execution(self, context, record, task)
         try:
-            if execution.resumed:
+            point = execution.resume_point
+            if point.has_checkpoint:
                 self._expect_leftovers(execution)
-                decided = finish.decided(execution)
-                if decided is not None:
-                    return finish.undo(execution, decided)
-            elif not execution.queued:
+            if point is ResumePoint.ENDING:
+                return finish.undo(execution, finish.decided(execution))
+            if point is ResumePoint.UNKNOWN:
                 stage_out.clear_lost(execution)
-            if execution.exited_before and retain.has_moved(execution):
+            if point is ResumePoint.MOVED:
                 retain.complete(execution)
             else:
                 self._take_steps(execution)
         except (Detached, OutOfReach):
             raise
         except ComputeToDataError as error:
-            if error.code is Code.CAT_INVALID_USER:  # the owner: nobody is left to take anything back for
+            if error.code is Code.CAT_INVALID_USER:  # the owner's account is gone: the worker ends the task without it
                 raise
             return finish.fail(execution, error)
         except Exception as error:  # whatever went wrong, the task must end and be undone
@@ -54,23 +55,23 @@ class Role(Hooks):
         return finish.finish(execution, finish.COMPLETED)
 
     def _expect_leftovers(self, execution: Execution) -> None:
-        """Whatever an interrupted attempt may have done is to be taken back if this one fails."""
+        """If this attempt fails, it also takes back what an earlier one may have done."""
         stage_in.push_unclaims(execution)
-        for logical_path in stage_in.staged_here(execution):
+        for logical_path in execution.checkpoint.staged:
             stage_in.push_trim(execution, logical_path)
         run_job.push_removals(execution)
         stage_out.push_forgetting(execution)
         retain.expect_leftovers(execution)
 
     def _take_steps(self, execution: Execution) -> None:
-        if execution.queued:  # later, there may be something to take back, or a job's words to keep
+        if execution.resume_point is ResumePoint.FRESH:  # else there may be something to undo, or logs to keep
             execution.stop_if_cancelled()
         inputs = stage_in.authorise(execution)
         stage_in.choose_resource(execution)
         retain.receiving_root(execution)  # before anything runs: results that nobody could receive
         with execution.context.in_use.using([one.logical_path for one in inputs]):
             stage_in.stage_in(execution, inputs)
-            if not execution.exited_before:
+            if not execution.resume_point.has_exited:
                 execution.sandbox = workload_dataset.sandbox(execution)
             run_job.run_in_sandbox(execution)
             execution.stop_if_cancelled()  # a worker killed just then may have ended the job for that

@@ -10,7 +10,8 @@ from compute_to_data.documents import task_json
 from compute_to_data.errors import Code, ComputeToDataError, NotFound, OutOfReach, Refused
 from compute_to_data.model import Resource, User
 from compute_to_data.pipeline import journal, workspace
-from compute_to_data.pipeline.execution import Ending, TaskContext
+from compute_to_data.pipeline.checkpoint import Ending
+from compute_to_data.pipeline.execution import TaskContext
 from compute_to_data.pipeline.finish import ending_of
 from compute_to_data.pipeline.replicas import InUse
 from compute_to_data.pipeline.watch_job import cancelled
@@ -115,8 +116,8 @@ class TaskRunner:
         job_id = journal.job_id_of(self._scope, collection)
         left = journal.Journal(journal.folder_of(self._configuration.worker.state_directory, self._scope), job_id, None)
         self._engine.remove(job_id)
-        if left.resumed and left.get("exit") is None:
-            workspace.discard(workspace.private_directory(self._resource, collection, left.token))
+        if left.found is not None and left.found.exit is None:  # else results may be registered there
+            workspace.discard(workspace.private_directory(self._resource, collection, left.found.token))
         gone = Refused(f"user {owner}", "the account of the task's owner was removed", code=Code.CAT_INVALID_USER)
         ending = ending_of(gone)
         record = self._record(self._storage.catalog, collection)

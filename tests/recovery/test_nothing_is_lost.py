@@ -22,7 +22,7 @@ from support.kills import Killer, Site, embedded_site, killing, real_site
 from support.site import contents, leftovers, until
 
 from compute_to_data.coordination import lock
-from compute_to_data.coordination.heartbeat import signs
+from compute_to_data.coordination.heartbeat import heartbeats
 from compute_to_data.errors import ZoneError
 from compute_to_data.model import Avu, Entity, EntityKind, Query
 from compute_to_data.pipeline import journal
@@ -178,7 +178,7 @@ def _check_the_rest(killer: Killer, submitted: dict[Submitted, int], context: st
     kept = {file.suffix for file in state.rglob("*") if file.is_file() or file.is_fifo()}
     assert kept <= {".lock", ".bell"}, f"{context}: {kept}"
     assert site.audit() == [], context
-    assert signs(site.storage.catalog, site.configuration, site.compute) == [], context
+    assert heartbeats(site.storage.catalog, site.configuration, site.compute) == [], context
     completed = {one.task_id for one in submitted if site.record(one).state() is State.COMPLETED}
     claimants = []
     for number in range(TASKS):

@@ -18,9 +18,10 @@ from compute_to_data.coordination import lock
 from compute_to_data.documents import request
 from compute_to_data.errors import InvalidRequest, Refused, ZoneError
 from compute_to_data.inputs import claims, references
-from compute_to_data.job import Job
+from compute_to_data.job import Exit, Job
 from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind
 from compute_to_data.pipeline import journal
+from compute_to_data.pipeline.checkpoint import Moment, required
 from compute_to_data.pipeline.outputs import inventory, measure
 from compute_to_data.records.task import State
 from compute_to_data.submission import selection, submit
@@ -189,7 +190,8 @@ def test_jobs_of_no_task_are_removed_at_the_start(site: TrialSite, tmp_path: Pat
 
 def test_notes_of_no_task_are_removed_at_the_start(site: TrialSite) -> None:
     folder = journal.folder_of(site.configuration.worker.state_directory, scope(site))
-    journal.Journal(folder, "nobodys.1", 1.0).put()
+    foreign = journal.Journal(folder, "nobodys.1", 1.0)
+    foreign.save(foreign.checkpoint)
     waiting = site.submit(site.request("/bin/true"))
     with site.working():
         assert site.ended(waiting)["state"] == "COMPLETED"
@@ -198,12 +200,12 @@ def test_notes_of_no_task_are_removed_at_the_start(site: TrialSite) -> None:
 
 def test_notes_of_another_task_of_that_name_count_for_nothing(tmp_path: Path) -> None:
     first = journal.Journal(str(tmp_path), "id.1", made=1.0)
-    first.put(exit=[0, 1.0, 2.0])
-    assert journal.Journal(str(tmp_path), "id.1", made=1.0).resumed
+    first.save(dataclasses.replace(first.checkpoint, exit=Exit(0, False, 1.0, 2.0)))
+    assert journal.Journal(str(tmp_path), "id.1", made=1.0).found is not None
     second = journal.Journal(str(tmp_path), "id.1", made=2.0)
-    assert not second.resumed
-    assert second.get("exit") is None
-    assert second.token != first.token
+    assert second.found is None
+    assert second.checkpoint.exit is None
+    assert second.checkpoint.token != first.checkpoint.token
 
 
 def test_a_job_that_keeps_getting_lost_fails_in_the_end(site: TrialSite) -> None:
@@ -228,8 +230,9 @@ def test_a_job_that_outlived_its_walltime_unwatched_fails(site: TrialSite) -> No
     site.let_go(submitted)
     assert site.engine.wait(job, PATIENCE) is not None
     noted = journal.Journal(journal.folder_of(site.configuration.worker.state_directory, scope(site)), job, None)
-    boot, moment = noted.get("began")
-    noted.put(began=[boot, moment - 3600])  # as if an hour had gone by, on this clock and on the other
+    boot, seconds = required(noted.checkpoint.began, "began")
+    an_hour_ago = Moment(boot, seconds - 3600)  # as if an hour had gone by, on this clock and on the other
+    noted.save(dataclasses.replace(noted.checkpoint, began=an_hour_ago))
 
     def waited(wait: Any, *args: Any) -> Any:
         ended = wait(*args)
