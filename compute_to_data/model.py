@@ -7,6 +7,7 @@ called ``path``.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
@@ -166,6 +167,20 @@ class Resource:
     def is_storage(self) -> bool:
         """True when it has a vault of its own."""
         return self.vault != "EMPTY_RESC_PATH"
+
+    @property
+    def is_root(self) -> bool:
+        """True when it is no other resource's child. iRODS refuses to write or replicate to a child by its name."""
+        return not self.parent
+
+
+def lineage(resource: Resource, resources: Iterable[Resource]) -> tuple[Resource, ...]:
+    """A resource as it stands among the zone's ``resources``, then those above it; the root is the last."""
+    known = {one.name: one for one in resources}
+    line = [known.get(resource.name, resource)]
+    while not line[-1].is_root:
+        line.append(known[line[-1].parent])
+    return tuple(line)
 
 
 class EntityKind(str, Enum):

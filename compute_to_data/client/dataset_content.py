@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from compute_to_data.catalog_tree import walk
 from compute_to_data.client import manifest as manifests
 from compute_to_data.client.manifest import MANIFEST_NAME, Manifest
 from compute_to_data.errors import InvalidRequest, NotFound
-from compute_to_data.model import Collection, DataObject, ReplicaStatus, name_of
+from compute_to_data.model import DataObject, ReplicaStatus, name_of
 
 if TYPE_CHECKING:
     from compute_to_data.ports import ClientCatalog
@@ -23,17 +24,12 @@ def checksum_of(found: DataObject) -> str:
 
 def contents(catalog: ClientCatalog, top: str) -> tuple[dict[str, DataObject], list[str]]:
     """All data objects and all collections below one, by their relative paths."""
+    beyond = len(top) + 1
     objects: dict[str, DataObject] = {}
     collections: list[str] = []
-    pile = [top]
-    while pile:
-        for child in catalog.children(pile.pop()):
-            path = child.logical_path[len(top) + 1 :]
-            if isinstance(child, Collection):
-                collections.append(path)
-                pile.append(child.logical_path)
-            else:
-                objects[path] = child
+    for _, below, members in walk(catalog, top):
+        collections += [one.logical_path[beyond:] for one in below]
+        objects.update({one.logical_path[beyond:]: one for one in members})
     return objects, collections
 
 

@@ -13,8 +13,6 @@ from compute_to_data.configuration import Attributes, Configuration
 from compute_to_data.errors import Refused
 from compute_to_data.ports import ClientCatalog
 
-SITE_CONFIGURATION = "/etc/irods/compute_to_data.json"
-
 
 class LaptopSite:
     """A :class:`~compute_to_data.client.site_access.SiteAccess` by a person's settings. Files are
@@ -29,8 +27,8 @@ class LaptopSite:
         """The site's own configuration, where it can be read from here."""
         if self._settings.site:
             return configuration_module.load(self._settings.site)
-        if self._settings.zone.kind == "irods" and os.access(SITE_CONFIGURATION, os.R_OK):
-            return configuration_module.load(SITE_CONFIGURATION)
+        if self._settings.zone.kind == "irods" and os.access(configuration_module.SITE_FILE, os.R_OK):
+            return configuration_module.load(configuration_module.SITE_FILE)
         return None
 
     @property

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from compute_to_data.catalog_tree import data_objects
 from compute_to_data.errors import Code, ZoneError, zone_error
 from compute_to_data.local_files import Digest
-from compute_to_data.model import Collection, DataObject, ReplicaStatus
+from compute_to_data.model import DataObject, ReplicaStatus
 from compute_to_data.provenance import crate
 from compute_to_data.task import (
     CRATE_NAME,
@@ -73,14 +74,10 @@ def _damaged(logical_path: str) -> ZoneError:
 
 def everything(catalog: ClientCatalog, collection: str) -> Iterator[Result]:
     """Every data object below a task's collection, but what only its followers read."""
-    pile = [collection]
-    while pile:
-        for child in catalog.children(pile.pop()):
-            name = child.logical_path[len(collection) + 1 :]
-            if isinstance(child, Collection):
-                pile.append(child.logical_path)
-            elif name not in _LIVE:
-                yield Result(name, child, catalog)
+    for found in data_objects(catalog, collection):
+        name = found.logical_path[len(collection) + 1 :]
+        if name not in _LIVE:
+            yield Result(name, found, catalog)
 
 
 def outputs(catalog: ClientCatalog, collection: str) -> Mapping[str, Result]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from compute_to_data.client import results
 from compute_to_data.client.status import TaskStatus, status_of
+from compute_to_data.coordination.pauses import Pauses
 from compute_to_data.documents import request, task_json
 from compute_to_data.errors import (
     AccessDenied,
@@ -111,11 +112,12 @@ class TaskHandle:
         TimeoutError after ``timeout`` seconds; the task goes on.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        seen, pause, next_call = None, _FIRST_PAUSE, 0.0
+        seen, pauses, next_call = None, Pauses(_FIRST_PAUSE, _LONGEST_PAUSE), 0.0
         while True:
             state = self.state
             if state is not seen:
-                seen, pause = state, _FIRST_PAUSE
+                seen = state
+                pauses.restart()
                 if on_change is not None:
                     status = self.status()
                     seen = state = status.state  # it may be further by now
@@ -127,8 +129,7 @@ class TaskHandle:
                 next_call = time.monotonic() + _CALL_AGAIN_SECONDS
             if deadline is not None and time.monotonic() >= deadline:
                 raise TimeoutError(f"task {self.id} is {state.value} after {timeout:g} s, and goes on")
-            time.sleep(pause)
-            pause = min(pause * 1.5, _LONGEST_PAUSE)
+            pauses.pause()
 
     def call_worker(self) -> None:
         """Wake the worker, or start it, where this is its own host and account; elsewhere it looks

@@ -17,6 +17,7 @@ from typing import Any
 from compute_to_data.configuration import Attributes, Configuration, ImageRule, RoleSettings, ZoneSettings
 from compute_to_data.coordination.role_choice import RUNS
 from compute_to_data.errors import Refused
+from compute_to_data.irods_names import LONGEST_AVU
 from compute_to_data.job import Limits
 from compute_to_data.model import Avu, Entity, EntityKind, Query
 from compute_to_data.ports import Catalog
@@ -29,8 +30,6 @@ _IMAGE, _ROLE, _CLASS, _DEFAULT, _MAXIMUM, _ATTRIBUTES = (
     "maximum_limits",
     "attributes",
 )
-_LONGEST_VALUE = 2700
-"""Bytes of an AVU's value that iRODS holds."""
 _ANY_IMAGE = r"[\s\S]*"
 """Covers every name: stands for a rule that a client cannot be told, or does not understand."""
 
@@ -72,7 +71,7 @@ def _offers(configuration: Configuration) -> Iterator[Avu]:
 
 def _written(rule: ImageRule) -> str:
     text = json.dumps({name: value for name, value in vars(rule).items() if value}, ensure_ascii=False)
-    return text if len(text.encode()) <= _LONGEST_VALUE else json.dumps({"pattern": _ANY_IMAGE})
+    return text if len(text.encode()) <= LONGEST_AVU["value"] else json.dumps({"pattern": _ANY_IMAGE})
 
 
 def read(catalog: Catalog, attributes: Attributes) -> Configuration:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Iterator
 
+from compute_to_data.coordination.pauses import step_back
 from compute_to_data.errors import Code, Refused
 from compute_to_data.inputs.references import members, readable
 from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind, Query
@@ -59,7 +58,7 @@ def claim_next(catalog: Catalog, collection: str, mine: Avu) -> DataObject:
             contested = True
         if not contested:
             raise nothing_to_claim(collection, mine.attribute)
-        time.sleep(random.uniform(0, 0.02 * (attempt + 1)))
+        step_back(attempt)
     raise Refused(collection, "other tasks keep claiming its data objects first", "Submit the task again")
 
 
@@ -71,7 +70,7 @@ def claim(catalog: Catalog, data_object: DataObject, mine: Avu) -> bool:
         if _claims(catalog, data_object, mine.attribute) == {mine}:
             return True
         catalog.annotate(entity, remove=[mine])
-        time.sleep(random.uniform(0, 0.02 * (attempt + 1)))
+        step_back(attempt)
         if _claims(catalog, data_object, mine.attribute):
             return False
     raise Refused(data_object.logical_path, "others keep claiming it and stepping back")

@@ -176,7 +176,7 @@ def put_stdin(catalog: Catalog, attributes: Attributes, collection: str, content
     known = {resource.name: resource for resource in catalog.resources()}
     here = known.get(workload.resource)
     # iRODS takes a root by name only; elsewhere the worker replicates it.
-    catalog.write(path, content, resource=here.name if here and not here.parent else "")
+    catalog.write(path, content, resource=here.name if here and here.is_root else "")
     return path
 
 

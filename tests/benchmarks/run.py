@@ -107,13 +107,18 @@ def product(site: TrialSite, request: Any) -> float:
     return took
 
 
-def trivial(folder: Path) -> None:
-    """A trivial task, one after the other, floor and product in turn."""
+def beside(folder: Path) -> tuple[TrialSite, Floor, Path]:
+    """A site, its floor, and a folder for the outputs of the floor's containers."""
     site = docker_site(folder)
-    floor = Floor(site)
     place = folder / "floor"
     place.mkdir()
     os.chown(place, 65534, 65534)
+    return site, Floor(site), place
+
+
+def trivial(folder: Path) -> None:
+    """A trivial task, one after the other, floor and product in turn."""
+    site, floor, place = beside(folder)
     floors, products = [], []
     with site.working():
         product(site, site.request(*TRIVIAL))
@@ -126,11 +131,7 @@ def trivial(folder: Path) -> None:
 
 def throughput(folder: Path) -> None:
     """100 trivial tasks in 2 slots; the floor's loop in 2 threads."""
-    site = docker_site(folder)
-    floor = Floor(site)
-    place = folder / "floor"
-    place.mkdir()
-    os.chown(place, 65534, 65534)
+    site, floor, place = beside(folder)
     spent, worked = 0.0, 0.0
     with ThreadPoolExecutor(2) as pool, site.working():
         for number in range(1, 6):  # in turn, so that both meet the machine in the same moods
@@ -155,11 +156,7 @@ def workload(folder: Path) -> None:
     The floor is the sandboxed container of each by the plain API, 2 at a time; `docker run` of
     each, with the client's own start and a network, is told beside it.
     """
-    site = docker_site(folder)
-    floor = Floor(site)
-    place = folder / "floor"
-    place.mkdir()
-    os.chown(place, 65534, 65534)
+    site, floor, place = beside(folder)
     started = workloads.start(site.alice, site.configuration, HOME, image=BASE_IMAGE, instances=2)
     command_line = ["docker", "run", "--rm", BASE_IMAGE, *TRIVIAL]
     floors, clients, queued, meanwhile = [], [], [], []

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,14 +26,6 @@ pytestmark = pytest.mark.skipif(not os.environ.get(ENVIRONMENT), reason=NO_ZONE)
 @pytest.fixture(scope="module")
 def site(zone: IrodsZoneUnderTest) -> RealSite:
     return plain_site(zone)
-
-
-@pytest.fixture(scope="module")
-def compute(site: RealSite) -> Iterator[str]:
-    """A compute resource that is being served."""
-    name = site.compute_resource(site.role)
-    with site.working(name):
-        yield name
 
 
 def test_not_where_the_vault_would_have_it(zone: IrodsZoneUnderTest, site: RealSite, compute: str) -> None:

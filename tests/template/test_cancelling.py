@@ -13,7 +13,7 @@ from support.site import ALICE, BOB, COMPUTE, HOME, PATIENCE, RODS, TrialSite, w
 
 from compute_to_data.configuration import WorkerSettings
 from compute_to_data.errors import AccessDenied, Refused, ZoneError
-from compute_to_data.model import Access, Avu, Entity, EntityKind
+from compute_to_data.model import Access, Avu, Entity, EntityKind, Query
 from compute_to_data.records.cancel import request_cancel
 from compute_to_data.records.task import State
 from compute_to_data.submission.submit import Submitted
@@ -224,12 +224,13 @@ def test_an_idle_worker_asks_the_catalog_at_most_once_a_second(
     idle = threading.Event()
 
     def counted(original: Any, *args: Any, **more: Any) -> Any:
-        asked.append(("queue" if "QUEUED" in args else "", time.monotonic()))
+        is_of_the_queue = any(isinstance(one, Query) and one.value == "QUEUED" for one in args)
+        asked.append(("queue" if is_of_the_queue else "", time.monotonic()))
         if [what for what, _ in asked].count("queue") == 5:  # the first ones come with what starting asks
             idle.set()
         return original(*args, **more)
 
-    storage = Troubled(site.storage, tasks=counted)
+    storage = Troubled(site.storage, find=counted)
     storage.catalog = Troubled(site.storage.catalog, avus=counted, annotate=counted, find=counted)  # type: ignore[attr-defined]
     with site.working(storage=storage):  # type: ignore[arg-type]
         assert idle.wait(PATIENCE)
@@ -242,13 +243,13 @@ def test_a_zone_in_trouble_while_it_is_asked_cancels_nothing(site: TrialSite) ->
     submitted = site.submit(site.request("/bin/sleep", "1"))
     troubles: list[str] = []
 
-    def trouble(original: Any, attribute: str, *args: Any, **more: Any) -> Any:
-        if attribute == CANCEL and len(troubles) < 2:
-            troubles.append(attribute)
+    def trouble(original: Any, query: Query) -> Any:
+        if query.attribute == CANCEL and len(troubles) < 2:
+            troubles.append(query.attribute)
             raise ZoneError("the zone", "does not answer")
-        return original(attribute, *args, **more)
+        return original(query)
 
-    with site.working(storage=Troubled(site.storage, tasks=trouble)):  # type: ignore[arg-type]
+    with site.working(storage=Troubled(site.storage, find=trouble)):  # type: ignore[arg-type]
         assert site.ended(submitted)["state"] == "COMPLETED"
     assert troubles
 

@@ -20,7 +20,7 @@ CORE = Path(__file__).resolve().parents[2] / "core.py"
 ROWS = [
     ["errors", "model"],
     ["job", "task", "irods_names", "local_files"],
-    ["ports", "documents", "configuration"],
+    ["ports", "catalog_tree", "documents", "configuration"],
     ["records", "coordination"],
     ["inputs", "provenance"],
     ["submission", "pipeline"],
