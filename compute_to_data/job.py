@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import posixpath
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from compute_to_data.model import User
@@ -31,6 +33,69 @@ class Mount:
 
     physical_path: str
     target: str
+
+
+@dataclass(frozen=True)
+class OutputMount:
+    """A directory ``name`` of the job's outputs that the program finds at ``target``, too: empty at the
+    start, and writable. The engine makes it."""
+
+    name: str
+    target: str
+
+
+_KEPT = (
+    "/outputs",
+    "/output",
+    "/input",
+    "/tmp",
+    "/proc",
+    "/sys",
+    "/dev",
+    "/run",
+    "/var/run",
+    "/etc",
+    "/sbin/docker-init",
+)
+"""What the sandbox makes itself, or the system below it."""
+
+
+def misplaced(inputs: Sequence[str], outputs: Sequence[str] = ()) -> tuple[str, str] | None:
+    """The first target, of inputs or of output directories, at which no sandbox can show one, and why;
+    None when each has a place of its own.
+
+    None may lie inside another: the runtime would make the missing mount point in there, as root.
+    """
+    writable = set(outputs)
+    places = Counter((*inputs, *outputs))
+    for target, times in places.items():
+        cause = _unusable(target)
+        if not cause and times > 1:
+            cause = "is the place of two"
+        if not cause and target in writable and target.startswith("/inputs/"):
+            cause = "lies in /inputs, where nothing is written"
+        if not cause:
+            cause = next((f"lies inside {one}, the place of another" for one in _above(target) if one in places), "")
+        if cause:
+            return target, cause
+    return None
+
+
+def _unusable(target: str) -> str:
+    """Why nothing can be shown at ``target``; '' when something can."""
+    if not target.startswith("/") or target.startswith("//") or posixpath.normpath(target) != target or "\0" in target:
+        return "is not an absolute path without '.', '..' and needless slashes"
+    if target in ("/", "/inputs"):
+        return "is a directory that has to be there for others"
+    for kept in _KEPT:
+        if f"{target}/".startswith(f"{kept}/") or kept.startswith(f"{target}/"):
+            return f"would hide or change {kept}, which the sandbox keeps for itself"
+    return ""
+
+
+def _above(target: str) -> Iterable[str]:
+    """Every directory that ``target`` lies in, below the root."""
+    return (target[:end] for end, letter in enumerate(target) if letter == "/" and end)
 
 
 @dataclass(frozen=True)
@@ -75,6 +140,8 @@ class Job:
     the same owner and workload ran: an engine that can do so saves the time to make a sandbox, and
     promises that nothing of the earlier job is left there. One that cannot runs it like any other.
 
+    ``output_mounts`` are directories of the outputs that the program finds elsewhere, too.
+
     ``secrets`` are values by name: the job reads them as files in :data:`SECRETS` (mode 0400, its own
     account's), and once it has ended no engine keeps anything of them.
     """
@@ -87,6 +154,7 @@ class Job:
     limits: Limits
     outputs: str
     inputs: tuple[Mount, ...] = ()
+    output_mounts: tuple[OutputMount, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     working_directory: str = ""
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)

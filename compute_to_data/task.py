@@ -30,10 +30,23 @@ class InputKind(str, Enum):
 @dataclass(frozen=True)
 class InputReference:
     """One data object; all data objects below a collection; or the first data object
-    of a collection that no task has claimed yet (it is claimed by this one)."""
+    of a collection that no task has claimed yet (it is claimed by this one).
+
+    ``path``: where in the sandbox the data object is seen, or the collection as a directory; '' for
+    a place below ``/inputs``."""
 
     kind: InputKind
     logical_path: str
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class Output:
+    """A directory ``path`` of the sandbox, empty at the start and writable, whose content is kept as
+    the directory ``name`` of the task's outputs."""
+
+    path: str
+    name: str
 
 
 class Stream(str, Enum):
@@ -97,8 +110,9 @@ class RequestedLimits:
 class Task:
     """One requested computation. One of ``role`` and ``resource`` may be empty, never both;
     at most one of ``process`` and ``notebook`` is given: with neither, the role's own runs.
-    ``expected_outputs`` are names below ``/outputs`` that a successful run must leave; ``workload``
-    is the collection of the workload that it belongs to, or ''."""
+    ``expected_outputs`` are names below ``/outputs`` that a successful run must leave; ``outputs`` are
+    directories that are kept beside what is written to ``/outputs`` itself; ``workload`` is the
+    collection of the workload that it belongs to, or ''."""
 
     name: str
     role: str
@@ -109,6 +123,7 @@ class Task:
     notebook: Notebook | None = None
     limits: RequestedLimits = RequestedLimits()
     expected_outputs: tuple[str, ...] = ()
+    outputs: tuple[Output, ...] = ()
     workload: str = ""
     metadata: tuple[Avu, ...] = ()
     secrets: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from typing import Any
 
 from compute_to_data.documents import interpolation
 from compute_to_data.documents import schema_words as words
+from compute_to_data.documents.given_beside import GivenBeside
 from compute_to_data.documents.json_text import check_values
 from compute_to_data.documents.schema import Problem, first, problems, summary
 from compute_to_data.errors import InvalidRequest
@@ -66,35 +67,28 @@ exit "$c2d_status"
 """
 
 
-def translate(
-    document: Any,
-    *,
-    roles: Mapping[str, Mapping[str, Any]],
-    resource: str = "",
-    output_collection: str = "",
-    image: str = "",
-) -> dict[str, Any]:
+def translate(document: Any, beside: GivenBeside, roles: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The same task in our own format, for :func:`compute_to_data.documents.request.parse`.
 
     The format names neither an image nor a collection for results: they are given beside it,
     the image perhaps by the ``image`` setting of the role that ``queue`` names (``roles``: the
-    site's, with their settings). ``resource`` stands above a ``queue`` that is no role.
+    site's, with their settings). A resource beside it stands above a ``queue`` that is no role.
     InvalidRequest lists everything that has to change.
     """
     check_values(document, "document")
     found = problems(document, "kotta_format")
     if not found:
         document = {name: value for name, value in document.items() if value not in ("", [])}
-        role, there = _place(document.get("queue", ""), resource, roles)
-        image = image or str(roles.get(role, {}).get("image", ""))
-        found = first(_refusals(document, role or there, output_collection, image))
+        role, there = _place(document.get("queue", ""), beside.resource, roles)
+        image = beside.image or str(roles.get(role, {}).get("image", ""))
+        found = first(_refusals(document, role or there, beside.output_collection, image))
     if found:
         raise InvalidRequest(*summary(found))
     where = {"role": role, "resource": there, "name": document.get("jobname", "")}
     return {
         **{name: value for name, value in where.items() if value},
         "inputs": [_logical_path(item) for item in _items(document, "inputs")],
-        "output_collection": output_collection,
+        "output_collection": beside.output_collection,
         "process": {"image": image, "commands": [_command(document)]},
         "expected_outputs": list(dict.fromkeys((*_named_outputs(document), *filter(None, _streams(document))))),
         **({"limits": {"walltime_seconds": float(document["walltime"]) * 60}} if "walltime" in document else {}),

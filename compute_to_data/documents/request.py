@@ -70,8 +70,11 @@ def parse(document: Any) -> Task:
 def document(task: Task) -> dict[str, Any]:
     """The canonical document of a task: ``parse(document(task)) == task``.
 
-    What a task leaves to the role or the site is left out.
+    What a task leaves to the role or the site is left out. InvalidRequest for a task whose inputs or
+    outputs name paths in the sandbox: the format has no place for these, and none may be lost.
     """
+    if task.outputs or any(item.path for item in task.inputs):
+        raise InvalidRequest("task", "names paths in the sandbox, and our own format has no place for them")
     optional = {
         "name": task.name,
         "role": task.role,

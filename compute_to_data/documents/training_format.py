@@ -13,7 +13,9 @@ from typing import Any
 
 from compute_to_data.documents import interpolation
 from compute_to_data.documents import schema_words as words
+from compute_to_data.documents.given_beside import GivenBeside
 from compute_to_data.documents.json_text import check_values
+from compute_to_data.documents.own_format import with_image
 from compute_to_data.documents.process_definition import disagreements
 from compute_to_data.documents.schema import Problem, first, problems, summary
 from compute_to_data.errors import InvalidRequest
@@ -30,26 +32,27 @@ _REMEDY = (
 )
 
 
-def translate(document: Any, resource: str, output_collection: str = "") -> dict[str, Any]:
+def translate(document: Any, beside: GivenBeside, roles: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The same task in our own format, for :func:`compute_to_data.documents.request.parse`.
 
-    ``resource`` and ``output_collection`` are the rule's arguments; the latter, where given,
-    stands above ``external.dst_collection``. Users other than root are passed over: the
+    The resource and the output collection beside it are the rule's arguments; the latter, where
+    given, stands above ``external.dst_collection``. Users other than root are passed over: the
     sandbox's own user has no more rights than they. InvalidRequest lists everything that has to
     change.
     """
     check_values(document, "document")
-    found = problems(document, "training_format") or first(_refusals(document, output_collection))
+    found = problems(document, "training_format") or first(_refusals(document, beside.output_collection))
     if found:
         asks_for_root = any(problem.expected.startswith(_DELETE) for problem in found)
         raise InvalidRequest(*summary(found), remedy=_REMEDY if asks_for_root else "")
     external = document["external"]
-    return {
-        **({"resource": resource} if resource else {}),
+    translated = {
+        **({"resource": beside.resource} if beside.resource else {}),
         "inputs": [{"next_of": external["src_collection"]}],
-        "output_collection": output_collection or external["dst_collection"],
+        "output_collection": beside.output_collection or external["dst_collection"],
         "process": _process(document["container"]),
     }
+    return with_image(translated, beside.image)
 
 
 def _process(container: Mapping[str, Any]) -> dict[str, Any]:

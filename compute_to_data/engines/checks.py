@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from compute_to_data.errors import ConfigurationError, EngineError
-from compute_to_data.job import Job
+from compute_to_data.job import Job, misplaced
 
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_OUTPUT_DIRECTORY = re.compile(r"(?!\.{1,2}\Z)[^/\0]{1,255}")
 _SECRET = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _VARIABLE = re.compile(r"[^=\0]+")
 
@@ -26,8 +27,9 @@ def task_id(text: str) -> str:
 def job(job: Job) -> Job:
     """``job`` if an engine can pass it on as it is.
 
-    Errors: EngineError for text that is no UTF-8 or holds NUL, an impossible variable name, and
-    an input that is not a regular file (a symbolic link is none: it could lead anywhere).
+    Errors: EngineError for text that is no UTF-8 or holds NUL, an impossible variable name, a mount at
+    a place that is the sandbox's own or another's, and an input that is not a regular file (a symbolic
+    link is none: it could lead anywhere).
     """
     subject = f"task {task_id(job.task_id)}"
     if not job.command or not job.command[0]:
@@ -40,9 +42,28 @@ def job(job: Job) -> Job:
     for name in job.secrets:
         if not _SECRET.fullmatch(name):
             raise EngineError(subject, f"{name!r} cannot be the name of a secret")
+    wrong = misplaced([mount.target for mount in job.inputs], [mount.target for mount in job.output_mounts])
+    if wrong:
+        raise EngineError(subject, f"nothing can be mounted at {wrong[0]}: it {wrong[1]}")
     for mount in job.inputs:
         _check_input(mount.physical_path)
+    for output in job.output_mounts:
+        if not _OUTPUT_DIRECTORY.fullmatch(output.name):
+            raise EngineError(subject, f"{output.name!r} cannot be the name of a directory of its outputs")
     return job
+
+
+def usual_places_only(job: Job, engine: str) -> None:
+    """Refuse a job that needs paths of its own, for an engine that has only the usual ones.
+
+    Errors: EngineError for an input that is not to be seen below ``/inputs``, or an output directory
+    that is to be seen elsewhere than in ``/outputs``.
+    """
+    elsewhere = [mount.target for mount in job.inputs if not mount.target.startswith("/inputs/")]
+    elsewhere += [mount.target for mount in job.output_mounts]
+    if elsewhere:
+        cause = f"the {engine} engine has /inputs and /outputs only, and the job is to find something at {elsewhere[0]}"
+        raise EngineError(f"task {job.task_id}", cause, "Run it with the docker engine")
 
 
 def _check_text(subject: str, text: str) -> None:

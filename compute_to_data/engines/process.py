@@ -86,6 +86,7 @@ class ProcessEngine:
     def start(self, job: Job) -> None:
         """As the port says. A missing program is a job that ends with status 127."""
         checks.job(job)
+        checks.usual_places_only(job, self.name)
         if self.identify(job.image.name).digest != job.image.digest:
             raise ImageMissing(f"image {job.image.name!r}", "its folder has changed since it was looked at")
         folder = self._folder(job.task_id)

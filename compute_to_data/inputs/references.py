@@ -13,7 +13,7 @@ from itertools import islice
 
 from compute_to_data.catalog_tree import walk
 from compute_to_data.errors import InvalidRequest, NotFound
-from compute_to_data.job import Mount
+from compute_to_data.job import Mount, misplaced
 from compute_to_data.model import (
     Access,
     Collection,
@@ -109,22 +109,45 @@ def tree(catalog: Catalog, collection: str, most_collections: int = sys.maxsize)
 
 
 def targets(data_objects: Iterable[DataObject], references: Sequence[InputReference]) -> tuple[str, ...]:
-    """Where a job sees each input of a task's ``references``: ``/inputs/<name>``, and what lies in a
-    collection's own collections in directories as there. InvalidRequest when two would be one."""
-    collections = [one.logical_path for one in references if one.kind is InputKind.COLLECTION]
+    """Where a job sees each input of a task's ``references``: at the path that its reference names, or
+    below ``/inputs`` by its name; what lies in a collection's own collections in directories as there.
+
+    ``data_objects`` are in the order of :func:`resolve`, claimed ones last. InvalidRequest when two
+    would be one, or a path is none at which the sandbox can show an input.
+    """
     seen: dict[str, str] = {}
-    for data_object in data_objects:
-        logical_path = data_object.logical_path
-        above = next((one for one in collections if logical_path.startswith(f"{one}/")), parent_of(logical_path))
-        name = logical_path[len(above) + 1 :]
-        if name in seen:
-            raise _twice(logical_path, f"has the same name as {seen[name]}, and both would be {INPUTS}/{name}")
-        seen[name] = logical_path
-    for name in seen:
-        for place in (name[:end] for end, letter in enumerate(name) if letter == "/"):
+    for data_object, target in _placed(data_objects, references):
+        if target in seen:
+            same = "has the same name as" if target.startswith(f"{INPUTS}/") else "is shown at the same path as"
+            raise _twice(data_object.logical_path, f"{same} {seen[target]}, and both would be {target}")
+        seen[target] = data_object.logical_path
+    for target in seen:
+        for place in (target[:end] for end, letter in enumerate(target) if letter == "/"):
             if place in seen:
-                raise _twice(seen[place], f"and the collection of {seen[name]} would both be {INPUTS}/{place}")
-    return tuple(f"{INPUTS}/{name}" for name in seen)
+                raise _twice(seen[place], f"and the collection of {seen[target]} would both be {place}")
+    wrong = misplaced(tuple(seen))
+    if wrong:
+        target, cause = wrong
+        raise InvalidRequest(seen[target], f"cannot be shown at {target}: that {cause}", "Name another path")
+    return tuple(seen)
+
+
+def _placed(
+    data_objects: Iterable[DataObject], references: Sequence[InputReference]
+) -> Iterator[tuple[DataObject, str]]:
+    """Each data object with the place that it is to have."""
+    own_paths: dict[tuple[InputKind, str], list[str]] = {}
+    for one in references:
+        own_paths.setdefault((one.kind, one.logical_path), []).append(one.path)
+    collections = [(one.logical_path, one.path or INPUTS) for one in references if one.kind is InputKind.COLLECTION]
+    for data_object in data_objects:
+        logical_path, parent = data_object.logical_path, parent_of(data_object.logical_path)
+        above, place = next((one for one in collections if logical_path.startswith(f"{one[0]}/")), ("", ""))
+        waiting = own_paths.get((InputKind.OBJECT, logical_path))
+        if not waiting and not above:
+            waiting = own_paths.get((InputKind.NEXT_OF, parent))
+        own = waiting.pop(0) if waiting else ""
+        yield data_object, own or f"{place or INPUTS}/{logical_path[len(above or parent) + 1 :]}"
 
 
 def _twice(logical_path: str, cause: str) -> InvalidRequest:

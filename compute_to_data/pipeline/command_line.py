@@ -1,4 +1,4 @@
-"""Several commands as the one argument vector that a container's first process runs.
+"""A program's steps as the one argument vector that a container's first process runs.
 
 The commands of a process definition are vectors: no shell ever reads their words. Where one
 vector is enough it is used as it is, so an image needs no shell. Otherwise a constant POSIX
@@ -7,10 +7,12 @@ script runs them in order; whatever a user wrote reaches it as positional argume
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 
 from compute_to_data.errors import InvalidRequest
+from compute_to_data.pipeline.hooks import Program, Step
 
 # Arguments: the file for the first command's stdin and for the last one's stdout ('' = none),
 # how many commands, then for each: 1 if it may exit nonzero else 0, its number of words, words.
@@ -65,6 +67,49 @@ while [ "$#" -gt 0 ]; do
 done
 exit 0
 """
+
+
+@dataclass(frozen=True)
+class OneContainer:
+    """What one container runs: an image by name, one argument vector, and where it begins."""
+
+    image: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    working_directory: str = ""
+
+
+def in_one_container(program: Program) -> OneContainer:
+    """The container in which all steps of a program run, one after the other.
+
+    InvalidRequest for a program whose steps need a container each, and as of :func:`command`.
+    """
+    steps = program.steps
+    stdin, stdout = (steps[0].stdin, steps[-1].stdout) if steps else ("", "")
+    may_fail = frozenset(index for index, step in enumerate(steps) if step.may_fail)
+    vector = command(program.commands, may_fail, stdin=stdin, stdout=stdout)
+    for index, step in enumerate(steps):
+        for cause in _needs_its_own(step, steps[0], is_last=index == len(steps) - 1):
+            remedy = "This version runs all steps of a program in one container. Make several tasks of them"
+            raise InvalidRequest(f"step {index + 1} of {len(steps)}", cause, remedy)
+    return OneContainer(steps[0].image, vector, steps[0].environment, steps[0].working_directory)
+
+
+def _needs_its_own(step: Step, first: Step, is_last: bool) -> Iterator[str]:
+    """Why a step cannot run in the container of the first one."""
+    if step.image != first.image:
+        yield f"runs in the image {step.image}, and the first one in {first.image}"
+    if step.working_directory != first.working_directory:
+        directories = [f"in {one.working_directory or 'the default directory'}" for one in (step, first)]
+        yield f"starts {directories[0]}, and the first one {directories[1]}"
+    if dict(step.environment) != dict(first.environment):
+        yield "has other variables in its environment than the first one"
+    if step.stdin and step is not first:
+        yield "reads a file as its standard input, which only the first one can"
+    if step.stdout and not is_last:
+        yield "writes its standard output to a file, which only the last one can"
+    if step.stderr:
+        yield "writes its standard error to a file, which none can"
 
 
 def command(

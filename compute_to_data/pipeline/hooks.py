@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -14,21 +15,67 @@ from compute_to_data.task import Task
 
 
 @dataclass(frozen=True)
-class Program:
-    """What a role wants run: an image by name, argument vectors in order, an environment.
+class Step:
+    """One command of a program, and all that it runs with.
 
-    ``allowed_nonzero`` are indices of commands that may exit nonzero; ``stdin`` and ``stdout``
-    name files inside the sandbox that the first command reads and the last one writes ('' for
-    none).
+    ``argv``: its argument vector, which no shell reads. ``stdin``, ``stdout`` and ``stderr`` name
+    files inside the sandbox; '' for an empty input, and for the task's own logs. ``working_directory``:
+    '' for ``/tmp``. ``may_fail``: it may exit nonzero, and the next step runs all the same.
     """
 
     image: str
-    commands: tuple[tuple[str, ...], ...]
-    allowed_nonzero: frozenset[int] = frozenset()
+    argv: tuple[str, ...]
     stdin: str = ""
     stdout: str = ""
-    environment: Mapping[str, str] = field(default_factory=dict)
+    stderr: str = ""
     working_directory: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    may_fail: bool = False
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a role wants run: steps in order. The first that fails ends the task."""
+
+    steps: tuple[Step, ...]
+
+    @classmethod
+    def of(
+        cls,
+        image: str,
+        commands: Sequence[Sequence[str]],
+        *,
+        allowed_nonzero: AbstractSet[int] = frozenset(),
+        stdin: str = "",
+        stdout: str = "",
+        environment: Mapping[str, str] | None = None,
+        working_directory: str = "",
+    ) -> Program:
+        """The usual program: commands of one image that share an environment and a working directory.
+
+        ``allowed_nonzero``: indices, from 0, of commands that may exit nonzero. ``stdin`` is the
+        first command's, ``stdout`` the last one's.
+        """
+        last = len(commands) - 1
+        return cls(
+            tuple(
+                Step(
+                    image,
+                    tuple(argv),
+                    stdin=stdin if index == 0 else "",
+                    stdout=stdout if index == last else "",
+                    working_directory=working_directory,
+                    environment=environment or {},
+                    may_fail=index in allowed_nonzero,
+                )
+                for index, argv in enumerate(commands)
+            )
+        )
+
+    @property
+    def commands(self) -> tuple[tuple[str, ...], ...]:
+        """The argument vectors of the steps."""
+        return tuple(step.argv for step in self.steps)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from compute_to_data.errors import (
     ReasonCode,
     TaskFailed,
 )
-from compute_to_data.job import Exit, Image, Job
+from compute_to_data.job import Exit, Image, Job, OutputMount
 from compute_to_data.model import name_of, zone_of
 from compute_to_data.pipeline import command_line, live_logs, output_metadata, outputs, watch_job, workspace
 from compute_to_data.pipeline.checkpoint import Moment, ResumePoint, required
@@ -112,30 +112,30 @@ def _started_before(execution: Execution) -> float | None:
 def _job(execution: Execution) -> Job:
     context, task = execution.context, execution.task
     execution.program = program = _program(execution)
-    image = _image(execution, program)
+    container = command_line.in_one_container(program)
+    image = _image(execution, container.image)
     timeout = task.process.timeout_seconds if task.process else None
     return Job(
         task_id=execution.job_id,
         owner=context.catalog.user,
         resource=context.scope,
         image=image,
-        command=command_line.command(
-            program.commands, program.allowed_nonzero, stdin=program.stdin, stdout=program.stdout
-        ),
+        command=container.command,
         limits=context.configuration.effective_limits(task.limits, timeout),
         outputs=execution.outputs,
         inputs=tuple(staged.mount for staged in execution.staged),
-        environment=program.environment,
-        working_directory=program.working_directory,
+        output_mounts=tuple(OutputMount(output.name, output.path) for output in task.outputs),
+        environment=container.environment,
+        working_directory=container.working_directory,
         sandbox=execution.sandbox,
     )
 
 
-def _image(execution: Execution, program: Program) -> Image:
+def _image(execution: Execution, name: str) -> Image:
     """What is to run; for a job that runs already, what does, whatever its name means by now."""
     if execution.job_since is not None or execution.resume_point.has_exited:
-        return Image(program.image, execution.checkpoint.image_digest)
-    image = execution.context.engine.identify(program.image)
+        return Image(name, execution.checkpoint.image_digest)
+    image = execution.context.engine.identify(name)
     execution.context.configuration.permit(image)
     return image
 

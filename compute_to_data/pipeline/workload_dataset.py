@@ -15,7 +15,7 @@ import time
 from compute_to_data.errors import Cancelled, EngineError
 from compute_to_data.inputs import references
 from compute_to_data.job import Sandbox
-from compute_to_data.model import Access, DataObject, Replica, name_of
+from compute_to_data.model import Access, DataObject, Replica, name_of, parent_of
 from compute_to_data.pipeline import journal, replicas, stage_in
 from compute_to_data.pipeline.execution import Execution
 from compute_to_data.records.task import require
@@ -36,7 +36,7 @@ def sandbox(execution: Execution) -> Sandbox | None:
     began = time.monotonic()
     context = execution.context
     record = WorkloadRecord(context.catalog, context.configuration.attributes, collection, context.resource.name)
-    workload = record.of_its_task(execution.task, execution.record.collection)
+    workload = record.of_its_task(execution.task, parent_of(execution.record.collection))
     if not record.is_started():
         raise Cancelled("task", f"its workload {name_of(collection)} was stopped")
     if workload.dataset:

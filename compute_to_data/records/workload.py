@@ -16,7 +16,7 @@ from typing import Any
 from compute_to_data.documents import request
 from compute_to_data.documents.schema import problems, read_json, summary
 from compute_to_data.errors import InvalidRequest, Refused
-from compute_to_data.model import Avu, parent_of
+from compute_to_data.model import Avu
 from compute_to_data.records.task import TaskRecord
 from compute_to_data.task import RequestedLimits, Task
 
@@ -110,10 +110,10 @@ class WorkloadRecord(TaskRecord):
         """What its owner asked for. NotFound, InvalidRequest."""
         return parsed(self.catalog.read(self.request_path), self.request_path)
 
-    def of_its_task(self, task: Task, collection: str) -> Workload:
-        """The workload of a task that lies, or is to lie, in ``collection``. Refused when the task
-        is not its own: another owner's, of another place or kind."""
-        if parent_of(collection) != self.collection:
+    def of_its_task(self, task: Task, kept_in: str) -> Workload:
+        """The workload of a task whose own collection lies, or is to lie, in ``kept_in``. Refused when
+        the task is not its own: another owner's, of another place or kind."""
+        if kept_in != self.collection:
             raise Refused("/workload", f"a task of {self.collection} is kept there, as its output collection")
         owner = self.sealed_owner()
         if owner != self.catalog.user:

@@ -22,9 +22,9 @@ class Container(Role):
             raise InvalidRequest("/process", f"is missing, and the role {self.name} runs what it says")
         given = input_of(process, inputs)
         left = output_of(process, given)
-        return Program(
-            image=process.image,
-            commands=request.resolve_arguments(process, given, left),
+        return Program.of(
+            process.image,
+            request.resolve_arguments(process, given, left),
             allowed_nonzero=process.allowed_nonzero,
             stdin=given if _is_stream(process.input_adapter, Stream.STDIN) else "",
             stdout=left if _is_stream(process.output_adapter, Stream.STDOUT) else "",

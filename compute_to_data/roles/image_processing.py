@@ -26,7 +26,7 @@ class ImageProcessing(Container):
         metadata = f"{OUTPUTS}/{self.metadata_output(task, inputs)}"
         options = ("--metadata", metadata, *(("--gps",) if self.settings.get("gps") else ()))
         folder = metadata.rpartition("/")[0]
-        return Program(str(self.settings["image"]), (("make-thumbnails", *options, inputs[0], folder),))
+        return Program.of(str(self.settings["image"]), (("make-thumbnails", *options, inputs[0], folder),))
 
     def metadata_output(self, task: Task, inputs: tuple[str, ...]) -> str:
         """``<stem>_thumbnails/<stem>_metadata.json``."""

@@ -58,7 +58,7 @@ class NotebookRole(Container):
         written = json.dumps(parameters, ensure_ascii=False, sort_keys=True)
         report = f"{OUTPUTS}/{notebook.report}"
         command = (RUNNER, notebook.name, "--parameters", written, "--report", report)
-        return Program(notebook.image, (command,))
+        return Program.of(notebook.image, (command,))
 
     def expected_outputs(self, task: Task, inputs: tuple[str, ...]) -> tuple[str, ...]:
         """The report."""

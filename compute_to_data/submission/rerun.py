@@ -62,4 +62,11 @@ def _pinned(record: TaskRecord, reference: InputReference, used: Sequence[str]) 
                 f"the data object that task {record.task_id} claimed there is gone, or not claimed any more",
                 "Name the one that is meant in a new request",
             )
-    return [InputReference(InputKind.OBJECT, one) for one in meant]
+    return [InputReference(InputKind.OBJECT, one, _path_of(reference, one)) for one in meant]
+
+
+def _path_of(reference: InputReference, data_object: str) -> str:
+    """Where the sandbox shows a data object that a reference meant, if the reference names a path."""
+    if reference.kind is InputKind.COLLECTION and reference.path:
+        return f"{reference.path}/{data_object[len(reference.logical_path) + 1 :]}"
+    return reference.path

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from compute_to_data.configuration import Configuration
 from compute_to_data.coordination import heartbeat, role_choice
-from compute_to_data.documents.formats import OWN, ROLE_REMEDIES
+from compute_to_data.documents.formats import OWN
 from compute_to_data.errors import Code, Refused, zone_error
 from compute_to_data.model import DataObject, Entity, EntityKind, Query, Resource
 from compute_to_data.ports import Catalog
@@ -36,7 +36,7 @@ def choose(
     inputs: Sequence[DataObject],
     *,
     patient: bool = False,
-    role_remedy: str = ROLE_REMEDIES[OWN],
+    role_remedy: str = OWN.role_remedy,
 ) -> Choice:
     """The compute resource for a task. Refused, or a ZoneError, saying what stands in the way.
 

@@ -1,4 +1,7 @@
-"""From a request to a recorded, QUEUED task: checked, authorised, placed, written down.
+"""From a request to a recorded, QUEUED task, in stages that :func:`submit` lists:
+
+translate (into our own format), parse (into a Task), resolve (what only the catalog knows), admit
+(what the site allows), authorise (what the user may), choose (where it runs), record.
 
 Everything happens in the submitting user's session, so the zone itself says no where iRODS
 would. Nothing is left behind by a submission that fails.
@@ -14,17 +17,18 @@ from typing import Any
 from compute_to_data.configuration import Configuration
 from compute_to_data.coordination import lock, wakeup
 from compute_to_data.documents import formats, request
+from compute_to_data.documents.given_beside import GivenBeside
 from compute_to_data.documents.schema import read_json
 from compute_to_data.documents.task_json import recorded_document
 from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, Refused
 from compute_to_data.inputs import claims, references
-from compute_to_data.model import Access, DataObject, name_of, zone_of
+from compute_to_data.model import Access, DataObject, zone_of
 from compute_to_data.ports import Catalog
 from compute_to_data.records import secret
 from compute_to_data.records.task import State, TaskRecord, checked_task_id, new_task_id, require
 from compute_to_data.records.undo import Undo
-from compute_to_data.records.workload import WorkloadRecord
 from compute_to_data.submission import selection
+from compute_to_data.submission.resolve import resolve
 from compute_to_data.task import InputKind, Task
 
 
@@ -66,56 +70,25 @@ def submit(
     results (``reuse.find``), is what comes back. ``patient``: queue it also where no worker is alive
     just now. Raises Refused (InvalidRequest) or the zone's own error; then nothing was recorded.
     """
-    task = understand(configuration, document, resource=resource, output_collection=output_collection, image=image)
-    _admit(configuration, task)
+    beside = GivenBeside(resource, output_collection, image)
     chosen_id = checked_task_id(task_id) if task_id else new_task_id()
-    collection = f"{task.output_collection}/{chosen_id}"
-    if task.workload:
-        workload = WorkloadRecord(catalog, configuration.attributes, task.workload, task.resource)
-        workload.of_its_task(task, collection)
-        if not workload.is_started():
-            raise Refused(f"workload {name_of(task.workload)}", "was stopped", "Start another one")
-    inputs = _authorise(catalog, configuration, task)
-    role_remedy = formats.ROLE_REMEDIES[formats.format_of(document)]
+    task = request.parse(translate(configuration, document, beside))
+    task = resolve(catalog, configuration.attributes, task)
+    admit(configuration, task)
+    inputs = authorise(catalog, configuration, task)
+    role_remedy = formats.format_of(document).role_remedy
     choice = selection.choose(catalog, configuration, task, inputs, patient=patient, role_remedy=role_remedy)
     reused = _reused(catalog, configuration, task, choice.role, inputs) if reuse_earlier else None
-    if reused is not None:
-        return reused
-    record = TaskRecord(catalog, configuration.attributes, collection, choice.resource.name)
-    _record(record, task, choice)
-    return Submitted(chosen_id, record.collection, choice.resource.name, choice.reason)
+    return reused or record(catalog, configuration, task, choice, chosen_id)
 
 
-def _reused(
-    catalog: Catalog, configuration: Configuration, task: Task, role: str, inputs: Sequence[DataObject]
-) -> Submitted | None:
-    from compute_to_data.submission import reuse  # an agent, which never asks, is spared its imports
-
-    earlier = reuse.find(catalog, configuration, task, role, inputs)
-    if earlier is None:
-        return None
-    why = f"reused: it computed the same from the same inputs, and ended {earlier.completed_at}"
-    return Submitted(earlier.task_id, earlier.collection, earlier.resource, why, reused=True)
+def translate(configuration: Configuration, document: Any, beside: GivenBeside) -> Any:
+    """The document, in whichever format it is, in our own. InvalidRequest."""
+    roles = {name: role.settings for name, role in configuration.roles.items()}
+    return formats.in_our_own(document, beside, roles)
 
 
-def understand(
-    configuration: Configuration,
-    document: Any,
-    *,
-    resource: str = "",
-    output_collection: str = "",
-    image: str = "",
-) -> Task:
-    """The task that a document in any format asks for; see :func:`submit`. InvalidRequest."""
-    settings = {name: role.settings for name, role in configuration.roles.items()}
-    return request.parse(
-        formats.in_our_own(
-            document, resource=resource, output_collection=output_collection, image=image, roles=settings
-        )
-    )
-
-
-def _admit(configuration: Configuration, task: Task) -> None:
+def admit(configuration: Configuration, task: Task) -> None:
     """Refuse early what the site will not run: an image or limits beyond its own.
 
     The worker asks again with what the engine really holds; this is for the user's sake.
@@ -138,7 +111,7 @@ def image_refused(image: str) -> Refused:
     )
 
 
-def _authorise(catalog: Catalog, configuration: Configuration, task: Task) -> Any:
+def authorise(catalog: Catalog, configuration: Configuration, task: Task) -> tuple[DataObject, ...]:
     """The inputs known so far, after asking for every access the task will need."""
     inputs = references.resolve(catalog, task.inputs)
     references.targets(inputs, task.inputs)
@@ -154,16 +127,34 @@ def _authorise(catalog: Catalog, configuration: Configuration, task: Task) -> An
     return inputs
 
 
-def _record(record: TaskRecord, task: Task, choice: selection.Choice) -> None:
+def _reused(
+    catalog: Catalog, configuration: Configuration, task: Task, role: str, inputs: Sequence[DataObject]
+) -> Submitted | None:
+    from compute_to_data.submission import reuse  # an agent, which never asks, is spared its imports
+
+    earlier = reuse.find(catalog, configuration, task, role, inputs)
+    if earlier is None:
+        return None
+    why = f"reused: it computed the same from the same inputs, and ended {earlier.completed_at}"
+    return Submitted(earlier.task_id, earlier.collection, earlier.resource, why, reused=True)
+
+
+def record(
+    catalog: Catalog, configuration: Configuration, task: Task, choice: selection.Choice, task_id: str
+) -> Submitted:
+    """Write the task down in a collection of its own, QUEUED: a worker may begin with it from now on."""
+    collection = f"{task.output_collection}/{task_id}"
+    kept = TaskRecord(catalog, configuration.attributes, collection, choice.resource.name)
     facts = {
-        "task_id": record.task_id,
+        "task_id": task_id,
         "name": task.name,
         "role": choice.role,
         "resource": choice.resource.name,
         "choice": choice.reason,
         "workload": task.workload,
     }
-    record_sealed(record, recorded_document(task), lambda: record.move_to(State.QUEUED, facts))
+    record_sealed(kept, recorded_document(task), lambda: kept.move_to(State.QUEUED, facts))
+    return Submitted(task_id, collection, choice.resource.name, choice.reason)
 
 
 def record_sealed(record: TaskRecord, document: Mapping[str, Any], declare: Callable[[], None]) -> None:

@@ -35,7 +35,7 @@ from compute_to_data.engines.docker import (  # noqa: E402
 )
 from compute_to_data.engines.docker.vitals import Vitals  # noqa: E402
 from compute_to_data.errors import ConfigurationError, EngineError, ImageMissing  # noqa: E402
-from compute_to_data.job import Image, Job, Limits, Mount  # noqa: E402
+from compute_to_data.job import Image, Job, Limits, Mount, OutputMount  # noqa: E402
 from compute_to_data.model import User  # noqa: E402
 
 if TYPE_CHECKING:
@@ -88,6 +88,45 @@ def own_group(client: Any, job: Job) -> str:
 
 @pytest.mark.docker
 class TestContainer:
+    def test_inputs_and_outputs_at_paths_of_their_own(self, docker_bench: Bench, client: Any, traps: str) -> None:
+        source = docker_bench.directory / "input"
+        source.write_text("content")
+        job = docker_bench.started(
+            "sh", "-c", "cat /data/in/a > /scratch-of-mine/copy && ! touch /data/in/a && : > /outputs/beside",
+            inputs=(Mount(str(source), "/data/in/a"),),
+            output_mounts=(OutputMount("kept", "/scratch-of-mine"),),
+            image=docker_bench.engine.identify(traps),
+        )  # fmt: skip
+        end = docker_bench.engine.wait(job.task_id, TIMEOUT)
+        assert end is not None and end.status == 0, docker_bench.engine.logs(job.task_id)
+        outputs = Path(job.outputs)
+        assert (outputs / "kept" / "copy").read_text() == "content"
+        assert sorted(str(one.relative_to(outputs)) for one in outputs.rglob("*")) == ["beside", "kept", "kept/copy"]
+        modes = {mount["Destination"]: mount["RW"] for mount in inspected(client, job)["Mounts"]}
+        assert (modes["/data/in/a"], modes["/scratch-of-mine"]) == (False, True)
+
+    def test_no_volume_of_an_image_is_made_in_an_output_directory(self, docker_bench: Bench) -> None:
+        job = docker_bench.job("true", output_mounts=(OutputMount("kept", "/results"),))
+        volumes = ["/results", "/results/deep", "/results-of-others"]
+        body = sandbox.container(job, (1, 1), volumes=volumes)
+        kinds = {mount["Target"]: mount["Type"] for mount in body["HostConfig"]["Mounts"]}
+        assert kinds.pop("/results") == "bind"
+        assert [target for target, kind in kinds.items() if kind == "tmpfs"] == ["/results-of-others", "/tmp"]
+
+    @pytest.mark.parametrize("target", ["/proc/x", "/run/secrets/x", "/outputs/x", "/tmp/x", "/data/../etc/x"])
+    def test_nothing_is_mounted_where_the_sandbox_has_its_own(self, docker_bench: Bench, target: str) -> None:
+        source = docker_bench.directory / "input"
+        source.touch()
+        for own in ({"inputs": (Mount(str(source), target),)}, {"output_mounts": (OutputMount("a", target),)}):
+            with pytest.raises(EngineError, match="nothing can be mounted"):
+                docker_bench.engine.start(docker_bench.job("true", **own))
+        assert docker_bench.engine.jobs(docker_bench.resource) == ()
+
+    @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a"])
+    def test_an_output_directory_lies_in_the_outputs(self, docker_bench: Bench, name: str) -> None:
+        with pytest.raises(EngineError, match="directory of its outputs"):
+            docker_bench.engine.start(docker_bench.job("true", output_mounts=(OutputMount(name, "/data"),)))
+
     def test_the_effective_sandbox(self, docker_bench: Bench, client: Any) -> None:
         source = docker_bench.directory / "input"
         source.touch()

@@ -16,6 +16,7 @@ from compute_to_data.configuration import EngineSettings
 from compute_to_data.engines import open_engine
 from compute_to_data.engines.process_runner import Stream, tail
 from compute_to_data.errors import ConfigurationError, EngineError, ImageMissing
+from compute_to_data.job import Mount, OutputMount
 
 if TYPE_CHECKING:
     from tests.engines.conftest import Bench
@@ -38,6 +39,16 @@ def said(bench: Bench, *command: str, **more: Any) -> str:
     logs = bench.engine.logs(job.task_id)
     assert end.status == 0, logs
     return logs.stdout.decode()
+
+
+@pytest.mark.parametrize("output", [False, True])
+def test_a_job_with_paths_of_its_own_is_refused(process_bench: Bench, output: bool) -> None:
+    source = process_bench.directory / "input"
+    source.touch()
+    own = {"output_mounts": (OutputMount("a", "/data"),)} if output else {"inputs": (Mount(str(source), "/data"),)}
+    with pytest.raises(EngineError, match="to find something at /data"):
+        process_bench.engine.start(process_bench.job("/bin/true", **own))
+    assert process_bench.engine.jobs(process_bench.resource) == ()
 
 
 def test_it_says_that_it_isolates_nothing(process_bench: Bench) -> None:

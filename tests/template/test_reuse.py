@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from support.site import BASE_IMAGE, BOB, COMPUTE, HOME, TrialSite
 
+from compute_to_data.documents import request
 from compute_to_data.errors import NotFound
 from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind
 from compute_to_data.ports import Catalog
 from compute_to_data.provenance import outcome
-from compute_to_data.submission import rerun, submit
+from compute_to_data.submission import rerun
 
 INPUT = f"{HOME}/a.txt"
 PREFIX = "irods::compute_to_data"
@@ -196,7 +197,7 @@ def test_the_fingerprint_stands_on_the_record_alone(site: TrialSite, ran: dict[s
 
 
 def test_a_workload_s_task_has_no_fingerprint_since_it_sees_more_than_its_inputs(site: TrialSite) -> None:
-    task = submit.understand(site.configuration, count(site))
+    task = request.parse(count(site))
     assert outcome.fingerprint(task, "CONTAINER", [("a.txt", "sha2:x=")])
     assert not outcome.fingerprint(replace(task, workload=f"{HOME}/w"), "CONTAINER", [("a.txt", "sha2:x=")])
     assert not outcome.fingerprint(task, "CONTAINER", [("a.txt", "")])

@@ -13,6 +13,7 @@ from support.site import COMPUTE, HOME, TrialSite
 from compute_to_data.configuration import Attributes
 from compute_to_data.coordination import capabilities
 from compute_to_data.documents import request
+from compute_to_data.documents.given_beside import GivenBeside
 from compute_to_data.errors import Refused
 from compute_to_data.submission import rerun, submit, workloads
 from compute_to_data.submission.submit import Submitted
@@ -149,7 +150,8 @@ def test_naming_a_role_as_queue_settles_a_doubt_in_kottas_format(doubtful: Trial
 def test_both_ways_that_the_error_names_settle_a_doubt_in_the_training_modules_format(doubtful: TrialSite) -> None:
     remedy = refused(doubtful, TRAINING, resource=COMPUTE)
     assert "no place for a role" in remedy and "a resource that bears only one" in remedy and '"role"' in remedy
-    in_ours = request.document(submit.understand(doubtful.configuration, TRAINING, resource=COMPUTE))
+    in_ours = submit.translate(doubtful.configuration, TRAINING, GivenBeside(resource=COMPUTE))
+    in_ours = request.document(request.parse(in_ours))
     assert role_of(doubtful, doubtful.submit({**in_ours, "role": "GPU"})) == "GPU"
     doubtful.zone.add_resource("gpu_resc")
     doubtful.give_role("gpu_resc", "GPU")

@@ -67,7 +67,7 @@ def test_results_are_named_after_the_input(name: str, stem: str) -> None:
     role = ImageProcessing("IMAGE_PROCESSING", {"image": "i"})
     asked = role.program(_task(), (f"/inputs/{name}",), {})
     metadata_file = f"{stem}_thumbnails/{stem}_metadata.json"
-    assert asked.image == "i"
+    assert asked.steps[0].image == "i"
     assert asked.commands == (
         (
             "make-thumbnails",

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compute_to_data.documents import formats, kotta_format, request
+from compute_to_data.documents.given_beside import GivenBeside
 from compute_to_data.errors import InvalidRequest
 from compute_to_data.model import Avu
 from compute_to_data.task import InputKind, InputReference, Task
@@ -37,12 +38,12 @@ def job(**properties: Any) -> dict[str, Any]:
 
 
 def understood(document: Any, **given_beside: str) -> Task:
-    return request.parse(formats.in_our_own(document, roles=ROLES, **{**GIVEN, **given_beside}))
+    return request.parse(formats.in_our_own(document, GivenBeside(**{**GIVEN, **given_beside}), ROLES))
 
 
 def refusal(document: Any, **given_beside: str) -> InvalidRequest:
     with pytest.raises(InvalidRequest) as caught:
-        formats.in_our_own(document, roles=ROLES, **{**GIVEN, **given_beside})
+        formats.in_our_own(document, GivenBeside(**{**GIVEN, **given_beside}), ROLES)
     return caught.value
 
 
@@ -63,12 +64,12 @@ def program(document: Any) -> list[str]:
 def test_each_example_is_told_to_be_what_it_is() -> None:
     for folder, name in (("tasks", "task"), ("training", "training_format"), ("kotta", "kotta_format")):
         for path in (EXAMPLES / folder).glob("*.json"):
-            assert formats.format_of(json.loads(path.read_text("utf-8"))) == name
+            assert formats.format_of(json.loads(path.read_text("utf-8"))).name == name
 
 
 @pytest.mark.parametrize("document", [None, 5, "script", ["script"], {}, {"inputs": []}, {"unknown": 1}])
 def test_what_has_no_format_s_own_properties_is_held_against_ours(document: Any) -> None:
-    assert formats.format_of(document) == "task"
+    assert formats.format_of(document).name == "task"
     with pytest.raises(InvalidRequest):
         understood(document, image="")
 
@@ -326,4 +327,4 @@ def test_a_request_to_end_reaches_the_program(tmp_path: Path) -> None:
 
 def test_translate_alone_says_no_to_half_characters() -> None:
     with pytest.raises(InvalidRequest):
-        kotta_format.translate(job(jobname="\ud800"), roles=ROLES, **GIVEN)
+        kotta_format.translate(job(jobname="\ud800"), GivenBeside(**GIVEN), ROLES)

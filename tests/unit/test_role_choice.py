@@ -117,7 +117,7 @@ def test_the_table_says_what_the_classes_run(implementation: str, asked: Asked) 
     assert asked_by(wanted) is asked
     image = {Asked.COMMANDS: "tools", Asked.NOTEBOOK: "mine", Asked.DEFAULT: "own"}[asked]
     try:
-        runs = role.program(wanted, ("/inputs/x",), {}).image == image
+        runs = role.program(wanted, ("/inputs/x",), {}).steps[0].image == image
     except InvalidRequest:
         runs = False
     assert runs == (asked in RUNS[implementation])

@@ -34,8 +34,9 @@ def test_a_container_runs_its_process() -> None:
     role = Container("CONTAINER", {})
     program = role.program(asked, ("/inputs/x",), SUPPLIED)
     assert program.commands == (("tr", "-d", "x"),)
-    assert (program.stdin, program.stdout) == ("/inputs/x", "/outputs/x")
-    assert program.environment == {**SUPPLIED, "A": "t"}
+    (step,) = program.steps
+    assert (step.stdin, step.stdout) == ("/inputs/x", "/outputs/x")
+    assert step.environment == {**SUPPLIED, "A": "t"}
     assert role.expected_outputs(asked, ("/inputs/x",)) == ("x",)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from compute_to_data.documents import request, training_format
+from compute_to_data.documents.given_beside import GivenBeside
 from compute_to_data.errors import InvalidRequest
 from compute_to_data.task import InputKind, InputReference
 
@@ -22,9 +23,13 @@ def example(name: str) -> dict[str, Any]:
     return document
 
 
+def translate(document: Any, resource: str, output_collection: str = "") -> dict[str, Any]:
+    return training_format.translate(document, GivenBeside(resource, output_collection), {})
+
+
 def refusal(document: Any, output_collection: str = "") -> InvalidRequest:
     with pytest.raises(InvalidRequest) as caught:
-        training_format.translate(document, "dsp_resc", output_collection)
+        translate(document, "dsp_resc", output_collection)
     return caught.value
 
 
@@ -35,7 +40,7 @@ def with_command(*command: str, **keys: Any) -> dict[str, Any]:
 
 
 def test_a_file_that_asks_for_no_root_is_understood() -> None:
-    task = request.parse(training_format.translate(example("accepted"), "dsp_resc"))
+    task = request.parse(translate(example("accepted"), "dsp_resc"))
     assert task.resource == "dsp_resc"
     assert task.inputs == (InputReference(InputKind.NEXT_OF, "/tempZone/home/alice/measured"),)
     assert task.output_collection == "/tempZone/home/alice/filtered"
@@ -46,7 +51,7 @@ def test_a_file_that_asks_for_no_root_is_understood() -> None:
 
 
 def test_the_words_of_a_command_reach_the_program_as_they_stand() -> None:
-    task = request.parse(training_format.translate(example("accepted"), "dsp_resc"))
+    task = request.parse(translate(example("accepted"), "dsp_resc"))
     assert task.process is not None
     assert request.resolve_arguments(task.process, "/inputs/a", "/outputs/a") == (
         ("sh", "-c", 'sed s/a/b/ "$SOURCE" > ${TARGET:-/outputs/x}'),
@@ -57,20 +62,20 @@ def test_the_words_of_a_command_reach_the_program_as_they_stand() -> None:
 def test_the_document_is_left_as_it_was() -> None:
     document = example("accepted")
     before = copy.deepcopy(document)
-    training_format.translate(document, "dsp_resc")
+    translate(document, "dsp_resc")
     assert document == before
 
 
 def test_an_output_locator_stands_above_the_document() -> None:
     document = example("accepted")
-    assert training_format.translate(document, "r", "/tempZone/other")["output_collection"] == "/tempZone/other"
+    assert translate(document, "r", "/tempZone/other")["output_collection"] == "/tempZone/other"
     del document["external"]["dst_collection"]
-    assert training_format.translate(document, "r", "/tempZone/other")["output_collection"] == "/tempZone/other"
+    assert translate(document, "r", "/tempZone/other")["output_collection"] == "/tempZone/other"
     assert refusal(document).subject == "/external/dst_collection"
 
 
 def test_without_a_resource_a_role_has_to_be_added() -> None:
-    document = training_format.translate(example("accepted"), "")
+    document = translate(example("accepted"), "")
     assert "resource" not in document
     assert request.parse({**document, "role": "CONTAINER"}).role == "CONTAINER"
 
@@ -91,7 +96,7 @@ def test_doing_what_the_message_says_makes_the_file_run() -> None:
     commands = document["container"]["commands"]
     del commands[1]["user"]
     document["container"]["commands"] = [commands[1], commands[2], commands[4]]
-    task = request.parse(training_format.translate(document, "dsp_resc"))
+    task = request.parse(translate(document, "dsp_resc"))
     assert task.process is not None
     assert [command[0] for command in task.process.commands] == ["sh", "python3", "sh"]
     assert task.process.allowed_nonzero == {2}
@@ -106,8 +111,8 @@ def test_root_is_refused_under_each_of_its_names(user: Any) -> None:
 
 @pytest.mark.parametrize("user", ["jovyan", "1000", "1000:0", "rooty", "10", 1000, "", None])
 def test_other_users_are_passed_over(user: Any) -> None:
-    with_user = training_format.translate(with_command("true", user=user), "dsp_resc")
-    assert with_user == training_format.translate(with_command("true"), "dsp_resc")
+    with_user = translate(with_command("true", user=user), "dsp_resc")
+    assert with_user == translate(with_command("true"), "dsp_resc")
 
 
 @pytest.mark.parametrize(
@@ -136,8 +141,8 @@ def test_what_root_s_shell_was_to_do_is_named(text: str, helpers: str) -> None:
 
 
 def test_the_same_words_elsewhere_are_no_commands() -> None:
-    assert training_format.translate(with_command("echo", "chmod"), "dsp_resc")
-    assert training_format.translate(with_command("sh", "-c", "chmod +x /outputs/a", user="jovyan"), "dsp_resc")
+    assert translate(with_command("echo", "chmod"), "dsp_resc")
+    assert translate(with_command("sh", "-c", "chmod +x /outputs/a", user="jovyan"), "dsp_resc")
     assert "for" not in refusal(with_command("sh", "-c", "echo chmod", user="root")).cause.split("expected")[0]
 
 
@@ -167,11 +172,11 @@ def test_what_is_wrong_is_told_where_it_stands_in_that_file(section: str, key: s
 
 def test_internal_may_be_left_out_or_end_in_a_slash() -> None:
     document = example("accepted")
-    expected = training_format.translate(document, "dsp_resc")
+    expected = translate(document, "dsp_resc")
     document["internal"] = {"src_directory": "/inputs/", "dst_directory": "/outputs/"}
-    assert training_format.translate(document, "dsp_resc") == expected
+    assert translate(document, "dsp_resc") == expected
     del document["internal"]
-    assert training_format.translate(document, "dsp_resc") == expected
+    assert translate(document, "dsp_resc") == expected
 
 
 def test_a_long_hostile_shell_text_is_read_in_one_go() -> None:

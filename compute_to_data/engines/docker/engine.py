@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import math
+import os
 import struct
 import threading
 import time
@@ -93,6 +94,8 @@ class DockerEngine:
             runtime=self._settings.runtime,
             volumes=self._volumes[job.image.digest],
         )
+        for output in job.output_mounts:
+            self.prepare(os.path.join(job.outputs, output.name))
         body["HostConfig"]["Mounts"] += confidential.put(job, self._account)
         try:
             self._create_and_start(body, job)

@@ -158,8 +158,15 @@ def _mounts(job: Job, volumes: Iterable[str]) -> list[dict[str, Any]]:
         if job.sandbox.inputs:
             dataset = {"Type": "bind", "Source": job.sandbox.inputs, "Target": WORKLOAD_INPUT, "ReadOnly": True}
             mounts.append(dataset)
+    mounts += [
+        {"Type": "bind", "Source": posixpath.join(job.outputs, output.name), "Target": output.target}
+        for output in job.output_mounts
+    ]
     taken = {mount["Target"] for mount in mounts}
+    # A volume below an output directory is writable with it: its mount point would be made in there, as root.
+    inside = tuple(f"{output.target}/" for output in job.output_mounts)
     scratch = {HOME, *map(posixpath.normpath, volumes)} - taken
+    scratch = {path for path in scratch if not path.startswith(inside)}
     return mounts + [_scratch(path, job.limits.tmp_bytes) for path in sorted(scratch)]
 
 
@@ -173,7 +180,9 @@ def working_directory(job: Job) -> str:
 
     Below a mount the runtime would make a missing directory, as root, in the outputs."""
     directory = posixpath.normpath(job.working_directory) if job.working_directory else HOME
-    below = any(directory.startswith(f"{top}/") for top in (OUTPUTS, HOME, "/inputs", WORKLOAD_INPUT, WORKLOAD_OUTPUT))
+    own = [mount.target for mount in job.output_mounts]
+    tops = (OUTPUTS, HOME, "/inputs", WORKLOAD_INPUT, WORKLOAD_OUTPUT, *own)
+    below = any(directory.startswith(f"{top}/") for top in tops)
     if below or not directory.startswith("/"):
         raise EngineError(
             f"working directory {job.working_directory!r}",

@@ -306,7 +306,7 @@ def _exit(run: _Run, status: int, lost_memory: bool, finished: float) -> Exit:
 def _suits(job: Job) -> bool:
     """Whether what a job needs of its own can be given to a sandbox that runs already."""
     flat = all(mount.target.startswith("/inputs/") and mount.target.count("/") == 2 for mount in job.inputs)
-    return flat and not job.secrets and warm_runner.can_set(list(job.environment))
+    return flat and not job.output_mounts and not job.secrets and warm_runner.can_set(list(job.environment))
 
 
 def _key(job: Job) -> Key:

@@ -1,4 +1,4 @@
-"""The launcher is run for real, by every POSIX shell of this machine."""
+"""Several commands as one: the script is run for real, by every POSIX shell of this machine."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from compute_to_data.errors import InvalidRequest
 from compute_to_data.pipeline import command_line
+from compute_to_data.pipeline.hooks import Program, Step
 
 SHELLS = {"dash": ("dash",), "bash": ("bash", "--posix"), "busybox": ("busybox", "sh"), "mksh": ("mksh",)}
 INSTALLED = [name for name, words in SHELLS.items() if shutil.which(words[0])]
@@ -244,3 +245,47 @@ sys.exit(5)
 def test_what_cannot_be_run_is_refused(vectors: list[list[str]], stdin: str) -> None:
     with pytest.raises(InvalidRequest):
         command_line.command(vectors, stdin=stdin)
+
+
+# Programs made of steps
+
+
+def test_the_commands_of_one_image_are_one_vector() -> None:
+    program = Program.of(
+        "i",
+        [["a"], ["b", "c"]],
+        allowed_nonzero={0},
+        stdin="/inputs/x",
+        stdout="/outputs/y",
+        environment={"A": "1"},
+        working_directory="/opt",
+    )
+    assert [(step.stdin, step.stdout, step.may_fail) for step in program.steps] == [
+        ("/inputs/x", "", True),
+        ("", "/outputs/y", False),
+    ]
+    vector = command_line.command([["a"], ["b", "c"]], frozenset({0}), "/inputs/x", "/outputs/y")
+    assert command_line.in_one_container(program) == command_line.OneContainer("i", vector, {"A": "1"}, "/opt")
+
+
+@pytest.mark.parametrize(
+    ("steps", "subject", "words"),
+    [
+        ([Step("i", ("a",)), Step("j", ("b",))], "step 2 of 2", "runs in the image j, and the first one in i"),
+        ([Step("i", ("a",)), Step("i", ("b",), working_directory="/opt")], "step 2 of 2", "starts in /opt"),
+        ([Step("i", ("a",), environment={"A": "1"}), Step("i", ("b",))], "step 2 of 2", "other variables"),
+        ([Step("i", ("a",)), Step("i", ("b",), stdin="/inputs/x")], "step 2 of 2", "only the first one can"),
+        ([Step("i", ("a",), stdout="/outputs/x"), Step("i", ("b",))], "step 1 of 2", "only the last one can"),
+        ([Step("i", ("a",), stderr="/outputs/x")], "step 1 of 1", "standard error"),
+    ],
+)
+def test_steps_that_need_a_container_each_are_refused(steps: list[Step], subject: str, words: str) -> None:
+    with pytest.raises(InvalidRequest, match="one container") as caught:
+        command_line.in_one_container(Program(tuple(steps)))
+    assert caught.value.subject == subject
+    assert words in caught.value.cause
+
+
+def test_a_program_has_at_least_one_step() -> None:
+    with pytest.raises(InvalidRequest, match="there is none"):
+        command_line.in_one_container(Program(()))

@@ -1,0 +1,15 @@
+"""What is given beside a request, by a rule's arguments or a command's options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class GivenBeside:
+    """A resource, a logical path for results and an image's name; '' where none is given. Each
+    stands above what the request itself says."""
+
+    resource: str = ""
+    output_collection: str = ""
+    image: str = ""
