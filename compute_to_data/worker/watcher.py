@@ -17,6 +17,7 @@ from typing import Union
 from compute_to_data.configuration import Attributes
 from compute_to_data.errors import ComputeToDataError, EngineOutOfReach, OutOfReach
 from compute_to_data.job import JobKey, JobState, JobStatus
+from compute_to_data.model import EntityKind, Query
 from compute_to_data.pipeline import watch_job
 from compute_to_data.pipeline.watch_job import FIRST_LOOK, Detached, News, Watch
 from compute_to_data.ports import Engine, Storage
@@ -203,8 +204,8 @@ class Watcher:
     def _named(self, request: str, units: Iterable[str]) -> frozenset[str]:
         """The collections of tasks of which something is requested; earlier clients gave no units."""
         attribute, limit = self._attributes.named(request), _REQUESTS_AT_ONCE + len(self._watched)
-        found = [self._storage.tasks(attribute, None, unit, limit=limit) for unit in units]
-        return frozenset(collection for collections in found for collection in collections)
+        queries = [Query(EntityKind.COLLECTION, attribute, units=one, limit=limit) for one in units]
+        return frozenset(collection for query in queries for collection in self._storage.find(query))
 
     def _attend(self) -> None:
         now = time.monotonic()

@@ -22,6 +22,7 @@ from support.queueing import QueueingEngine  # noqa: E402
 from support.site import COMPUTE, TrialSite, wait_until  # noqa: E402
 
 from compute_to_data.job import JobState  # noqa: E402
+from compute_to_data.model import EntityKind, Query  # noqa: E402
 
 WATCHED_SECONDS = 15.0
 PATIENCE = 600.0
@@ -67,9 +68,11 @@ def _held(engine: QueueingEngine, state: JobState, count: int) -> None:
 
 
 def _in_state(site: TrialSite, state: str, count: int) -> None:
+    query = Query(EntityKind.COLLECTION, site.configuration.attributes.state, state, COMPUTE)
+
     def reached() -> bool:
         time.sleep(0.1)  # asked rarely, so that asking takes nothing from what is measured
-        return len(site.storage.tasks(site.configuration.attributes.state, state, COMPUTE)) == count
+        return len(site.storage.find(query)) == count
 
     wait_until(reached, f"{count} tasks to be {state}", PATIENCE)
 

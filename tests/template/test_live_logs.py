@@ -12,7 +12,7 @@ from support.site import ALICE, WAITS, TrialSite, wait_until
 
 from compute_to_data.client.log_overlap import news
 from compute_to_data.errors import ComputeToDataError
-from compute_to_data.model import Avu, DataObject, Entity, EntityKind
+from compute_to_data.model import Avu, DataObject, Entity, EntityKind, Query
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.zones.embedded.audit import audit
 
@@ -161,10 +161,10 @@ def test_a_task_that_nobody_follows_is_asked_about_once_a_second(site: TrialSite
     read: list[Entity] = []
     registered: list[str] = []
 
-    def question(tasks: Any, attribute: str, *args: Any, **more: Any) -> Any:
-        if attribute == FOLLOW.attribute:
+    def question(find: Any, query: Query) -> Any:
+        if query.attribute == FOLLOW.attribute:
             questions.append(time.monotonic())
-        return tasks(attribute, *args, **more)
+        return find(query)
 
     def reading(avus: Any, entity: Entity) -> Any:
         found = avus(entity)
@@ -176,7 +176,7 @@ def test_a_task_that_nobody_follows_is_asked_about_once_a_second(site: TrialSite
         registered.extend(file.logical_path for file in files)
         return original(resource, files)
 
-    storage = StorageWithTroubledSessions(Troubled(site.storage, tasks=question), avus=reading, register=register)
+    storage = StorageWithTroubledSessions(Troubled(site.storage, find=question), avus=reading, register=register)
     facts = site.run(site.request("/bin/sh", "-c", "echo one; sleep 2.5"), storage=storage)  # type: ignore[arg-type]
     assert facts["state"] == "COMPLETED"
     assert questions

@@ -14,7 +14,7 @@ from support.queueing import QueueingEngine
 from support.site import COMPUTE, TrialSite, wait_until
 
 from compute_to_data.job import JobKey, JobState
-from compute_to_data.model import Avu, Entity, EntityKind
+from compute_to_data.model import Avu, Entity, EntityKind, Query
 from compute_to_data.ports import Engine
 from compute_to_data.records.task import State
 from compute_to_data.submission.submit import Submitted
@@ -147,17 +147,17 @@ def test_many_jobs_need_few_threads_and_few_questions(site: TrialSite, engine: Q
     read: list[Entity] = []
     everybody = threading.Event()
 
-    def question(tasks: Any, attribute: str, *args: Any, **more: Any) -> Any:
-        if attribute == FOLLOW and everybody.is_set():
+    def question(find: Any, query: Query) -> Any:
+        if query.attribute == FOLLOW and everybody.is_set():
             questions.append(time.monotonic())
-        return tasks(attribute, *args, **more)
+        return find(query)
 
     def reading(avus: Any, entity: Entity) -> Any:
         if everybody.is_set():
             read.append(entity)
         return avus(entity)
 
-    storage = StorageWithTroubledSessions(Troubled(site.storage, tasks=question), avus=reading)
+    storage = StorageWithTroubledSessions(Troubled(site.storage, find=question), avus=reading)
     submitted = [site.submit(site.request("/bin/true")) for _ in range(MANY)]
     before = threading.active_count()
     with working(site, engine, storage):
