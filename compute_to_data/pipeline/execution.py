@@ -54,7 +54,8 @@ class Execution:
     ``recorded`` is the state that the task's record had when the attempt began; ``resume_point`` is
     where the attempt takes the task up, and stays the same while it lasts. ``adopted`` is a fact of
     the engine, which no checkpoint can know: whether the engine still holds the job that an earlier attempt
-    submitted. Only the steps in ``run_job`` use it.
+    submitted. ``submitted`` is when this attempt submitted it, on the monotonic clock. Only the steps in
+    ``run_job`` use them.
     """
 
     program: Program

@@ -141,6 +141,28 @@ def test_the_engine_says_how_many_jobs_it_takes(site: TrialSite) -> None:
     assert engine.most == 3
 
 
+def test_trouble_with_one_job_is_no_other_tasks(site: TrialSite, engine: QueueingEngine) -> None:
+    """The engine raises what nobody foresaw whenever one job is among those it is asked about."""
+    submitted = {one.task_id: one for one in (site.submit(site.request("/bin/true")) for _ in range(2))}
+    troubled: list[JobKey] = []
+
+    def statuses(original: Any, keys: Any) -> Any:
+        if set(troubled) & set(keys):
+            raise ValueError("nonsense")
+        return original(keys)
+
+    with working(site, Troubled(engine, statuses=statuses)):  # type: ignore[arg-type]
+        bad, good = pending(engine, 2)
+        troubled.append(bad)
+        for key in (bad, good):
+            engine.begin(key)
+        engine.end(good)
+        assert site.ended(submitted[good.task_id])["state"] == "COMPLETED"
+        facts = site.ended(submitted[bad.task_id])
+    assert facts["reason_code"] == "system_error"
+    assert engine.keys(JobState.RUNNING) == []
+
+
 def test_many_jobs_need_few_threads_and_few_questions(site: TrialSite, engine: QueueingEngine) -> None:
     """Fifty tasks run; the catalog is asked once a second for all of them, and reads the record of none."""
     questions: list[float] = []
