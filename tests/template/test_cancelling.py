@@ -8,12 +8,15 @@ import time
 from typing import Any
 
 import pytest
-from support.faults import StorageWithTroubledSessions, Troubled
-from support.site import BOB, COMPUTE, HOME, PATIENCE, RODS, TrialSite, wait_until
+from support.faults import EngineWithTroubledJobs, StorageWithTroubledSessions, Troubled
+from support.site import ALICE, BOB, COMPUTE, HOME, PATIENCE, RODS, TrialSite, wait_until
 
 from compute_to_data.configuration import WorkerSettings
-from compute_to_data.errors import AccessDenied, ZoneError
+from compute_to_data.errors import AccessDenied, Refused, ZoneError
+from compute_to_data.job import JobKey
 from compute_to_data.model import Access, Avu, Entity, EntityKind, Query
+from compute_to_data.records.cancel import request_cancel
+from compute_to_data.records.task import State
 from compute_to_data.submission.submit import Submitted
 
 CANCEL = "irods::compute_to_data::cancel"
@@ -39,7 +42,7 @@ def check_cancelled(site: TrialSite, submitted: Submitted, facts: dict[str, str]
     assert "cancel" not in facts, "what was wished has come true"
     assert set(site.contents(submitted.collection)) <= {"task.json", "STDOUT.txt"}
     assert site.leftovers(submitted) == []
-    assert not any(submitted.task_id in job for job in site.engine.jobs(site.worker()._scope))
+    assert not any(submitted.task_id in job.text for job in site.engine.jobs(site.worker()._scope))
 
 
 def one_slot(site: TrialSite) -> None:
@@ -107,14 +110,16 @@ def test_a_running_job_that_is_deaf_stops_within_two_seconds(site: TrialSite) ->
 
     stopped: list[tuple[float, float]] = []
 
-    def stop(original: Any, task_id: str, grace: float) -> None:
+    def stop(original: Any, grace: float) -> None:
         stopped.append((time.monotonic(), grace))
-        original(task_id, grace)
+        original(grace)
 
     storage = StorageWithTroubledSessions(site.storage, avus=noticed)
-    with site.working(storage=storage, engine=Troubled(site.engine, stop=stop)):  # type: ignore[arg-type]
+    with site.working(storage=storage, engine=EngineWithTroubledJobs(site.engine, stop=stop)):  # type: ignore[arg-type]
         jobs = functools.partial(site.engine.jobs, site.worker()._scope)
-        wait_until(lambda: any(site.engine.logs(one).stdout for one in jobs()), "the job to be deaf")
+        wait_until(
+            lambda: any((one := site.engine.find(key)) and one.logs().stdout for key in jobs()), "the job to be deaf"
+        )
         cancel(site, submitted)
         facts = site.ended(submitted)
     check_cancelled(site, submitted, facts)
@@ -165,8 +170,8 @@ def test_while_results_are_made_known(site: TrialSite, operation: str) -> None:
 def test_an_end_that_is_decided_stays(site: TrialSite) -> None:
     submitted = site.submit(site.request("/bin/sh", "-c", "exit 3"))
 
-    def undoing(original: Any, task_id: str) -> None:
-        original(task_id)
+    def undoing(original: Any, key: JobKey) -> None:
+        original(key)
         cancel(site, submitted)
 
     with site.working(engine=Troubled(site.engine, remove=undoing)):  # type: ignore[arg-type]
@@ -250,3 +255,31 @@ def test_a_zone_in_trouble_while_it_is_asked_cancels_nothing(site: TrialSite) ->
     with site.working(storage=Troubled(site.storage, find=trouble)):  # type: ignore[arg-type]
         assert site.ended(submitted)["state"] == "COMPLETED"
     assert troubles
+
+
+def test_the_writer_of_the_request_tells_whether_it_stands(site: TrialSite) -> None:
+    record = site.record(site.submit(site.request("/bin/true")))
+    entity = Entity(EntityKind.COLLECTION, record.collection)
+    for _ in range(2):  # a second request changes nothing
+        assert request_cancel(record, State.QUEUED, ALICE)
+        assert [avu for avu in site.alice.avus(entity) if avu.attribute == CANCEL] == [request()]
+    site.alice.remove(record.collection, recursive=True)
+    assert not request_cancel(record, State.QUEUED, ALICE)
+
+
+@pytest.mark.parametrize("ended", [state for state in State if state.is_final])
+def test_the_writer_of_the_request_refuses_what_has_ended(site: TrialSite, ended: State) -> None:
+    record = site.record(site.submit(site.request("/bin/true")))
+    with pytest.raises(Refused, match=f"has ended already: it is {ended.value}"):
+        request_cancel(record, ended, ALICE)
+    assert "cancel" not in record.facts()
+
+
+def test_somebody_who_may_only_read_a_task_cannot_ask_for_its_end(site: TrialSite) -> None:
+    submitted = site.submit(site.request("/bin/true"))
+    site.alice.set_access(HOME, BOB, Access.READ_OBJECT)
+    site.alice.set_access(f"{HOME}/out", BOB, Access.READ_OBJECT)
+    site.alice.set_access(submitted.collection, BOB, Access.READ_OBJECT)
+    with pytest.raises(AccessDenied):
+        request_cancel(site.record(submitted, site.bob), State.QUEUED, BOB)
+    assert "cancel" not in site.record(submitted).facts()
