@@ -49,6 +49,7 @@ _SECRET_CALLS = frozenset(
 )  # fmt: skip
 _SECRETS_IN_JSON = re.compile(rb'("(?:digest|request_result|password|a_pw)"\s*:\s*)"[^"]*"')
 _NEW_PASSWORD = re.compile(rb"(<arg\d>password</arg\d>\s*)<arg.*</arg9>", re.DOTALL)
+_SOURCE_FILE = re.compile(rb"(?:/[\w.+-]+)+/([\w-]+\.[ch]pp)")
 _ROOM = re.compile(rb"<reslen>\d+</reslen>")
 
 
@@ -105,7 +106,9 @@ def _exactly(connection: socket.socket, count: int) -> bytes:
 
 
 def without_secrets(message: Message, api: int) -> Message:
-    """A request, or an answer to one, of which nobody can compute a password. NotRecordable."""
+    """A request, or an answer to one, from which nobody can compute a password, and that does not say
+    where the server was built. NotRecordable."""
+    message = replace(message, error=_SOURCE_FILE.sub(rb"\1", message.error))
     if api in _SECRET_CALLS:
         cause = f"request {api} carries a password or what is computed from one"
         raise NotRecordable(f"{cause}. Record on a zone of iRODS 4.3 or later, with native authentication")

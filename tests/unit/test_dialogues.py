@@ -228,6 +228,13 @@ def test_no_password_is_recorded() -> None:
     assert "request_result" in text
 
 
+def test_where_the_server_was_built_is_not_recorded() -> None:
+    refusal = Message("RODS_API_REPLY", -1000, error=b"<msg>[/build/irods/server/a-b.cpp:12:f] no /tempZone/x</msg>")
+    with replaying(dialogue((STAT, refusal)), THERE) as server, recording(server) as recorder:
+        assert ask(recorder.port, STAT) == [refusal]
+    assert recorder.taken()[-1].answer["error"] == "<msg>[a-b.cpp:12:f] no /tempZone/x</msg>"
+
+
 @pytest.mark.parametrize("name", ["AUTH_REQUEST_AN", "AUTH_RESPONSE_AN", "PAM_AUTH_REQUEST_AN"])
 def test_what_cannot_be_kept_secret_is_not_recorded(name: str) -> None:
     with pytest.raises(NotRecordable, match="native authentication"):
