@@ -1,4 +1,4 @@
-"""The steps around the engine: submit the job or adopt it, wait, hold what it left to account."""
+"""The steps around the engine: submit or adopt the job, wait for its end, check its outputs."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ log = logging.getLogger(__name__)
 
 
 def run_in_sandbox(execution: Execution) -> Waiting[None]:
-    """Submit the job, or find the one an interrupted attempt submitted, and wait for its end."""
+    """Submit the job, or adopt the one that an interrupted attempt submitted, and wait for its end."""
     yield from _run(execution)
     execution.left_sandbox = time.monotonic()
 
 
 def _run(execution: Execution) -> Waiting[None]:
     engine = execution.context.engine
-    found = _found_again(execution)
+    found = _submitted_before(execution)
     execution.adopted = found is not None
     execution.job = job = _job(execution)
     push_removals(execution)
     if execution.resume_point.has_exited:
-        engine.remove(job.key)  # nothing may write while outputs are read
+        engine.remove(job.key)  # nothing may write while the worker reads the outputs
         execution.exit = _recorded_exit(execution)
         execution.exit_status = str(execution.exit.status)
         execution.logs = kept_logs(execution)
@@ -63,7 +63,7 @@ def _run(execution: Execution) -> Waiting[None]:
     except OutOfReach:
         raise
     except watch_job.Detached:
-        if job.sandbox is not None:  # it ends with its worker, which is no fault of the task
+        if job.sandbox is not None:  # a warm sandbox ends with its worker; the task may try again
             found.remove()
             execution.journal.save(replace(execution.checkpoint, attempt=execution.checkpoint.attempt - 1))
         raise
@@ -72,15 +72,18 @@ def _run(execution: Execution) -> Waiting[None]:
         raise
     if execution.adopted and not execution.exit.certain:
         found.remove()
-        raise EngineOutOfReach(job.key.task, "the engine lost sight of its job while nobody watched")
+        raise EngineOutOfReach(job.key.task, "the engine lost track of its job while no worker watched it")
     execution.exit_status = str(execution.exit.status)
     execution.logs = found.logs()
     shown.show_last(execution.logs)
 
 
 def _ended(execution: Execution, shown: live_logs.LiveLogs) -> Waiting[Exit]:
-    """Have the job watched until it ends by itself, or end it: TaskFailed for walltime or outputs over the
-    limit, Cancelled likewise; Detached, with the job running on, when the worker is to stop."""
+    """Wait until the job ends by itself, or stop it when the watcher says so.
+
+    TaskFailed for a walltime or outputs over the limit. Cancelled. Detached, while the job runs on, when the
+    worker is stopping.
+    """
     running, job = execution.running, execution.job
     watch = watch_job.Watch(
         running,
@@ -91,28 +94,28 @@ def _ended(execution: Execution, shown: live_logs.LiveLogs) -> Waiting[Exit]:
         followed=lambda: execution.followed,
         show=shown.show,
     )
-    news: watch_job.News = running.status()
+    update: watch_job.Update = running.status()
     while True:
-        if isinstance(news, watch_job.MustEnd):
-            running.stop(news.grace)
-            raise news.why
-        if news.state is JobState.UNKNOWN:
-            raise EngineOutOfReach(job.key.task, "the engine holds no job for it")
-        if watch.is_pending and news.started is not None:
-            _record_start(execution, news.started)
-            watch.runs(_ran(execution, news.started))
-        if news.state is JobState.ENDED:
-            exit = news.exit or running.wait(0)
+        if isinstance(update, watch_job.MustEnd):
+            running.stop(update.grace)
+            raise update.why
+        if update.state is JobState.UNKNOWN:
+            raise EngineOutOfReach(job.key.task, "the engine has no job for it")
+        if watch.is_pending and update.started is not None:
+            _record_start(execution, update.started)
+            watch.set_running(_ran(execution, update.started))
+        if update.state is JobState.ENDED:
+            exit = update.exit or running.wait(0)
             if exit is not None:
                 return exit
-        news = yield watch
+        update = yield watch
 
 
 def _record_start(execution: Execution, started: float) -> None:
-    """The job runs: its walltime begins, and people learn of it. ``started``: Unix seconds."""
+    """Record that the job runs, and since when: its walltime begins. ``started``: Unix seconds."""
     checkpoint = execution.checkpoint
     if checkpoint.began is None:
-        ran = min(max(0.0, time.time() - started), time.monotonic() - execution.submitted)  # the first clock may be set
+        ran = min(max(0.0, time.time() - started), time.monotonic() - execution.submitted)  # the wall clock may jump
         began = Moment(_boot(), time.monotonic() - ran)
         execution.journal.save(replace(checkpoint, began=began))
     if not execution.adopted or execution.recorded is not State.RUNNING:
@@ -121,8 +124,8 @@ def _record_start(execution: Execution, started: float) -> None:
 
 
 def _ran(execution: Execution, started: float) -> float:
-    """For how many seconds the job has run, on a clock that nobody sets; by the wall's where the
-    host was started anew since. ``started``: when the engine says it was."""
+    """For how many seconds the job has run, by the monotonic clock; by the wall clock if the host has restarted
+    since. ``started``: the start that the engine reports, in Unix seconds."""
     began = execution.checkpoint.began
     if began is not None and began.boot == _boot():
         return max(0.0, time.monotonic() - began.seconds)
@@ -130,7 +133,7 @@ def _ran(execution: Execution, started: float) -> float:
 
 
 def _boot() -> str:
-    """Names the host's present run, through which ``time.monotonic`` is one clock for all processes."""
+    """The id of the host's current boot, during which all processes share ``time.monotonic``."""
     with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()
     return "unknown"
@@ -140,13 +143,14 @@ def _collect_logs(execution: Execution) -> None:
     try:
         execution.logs = execution.running.logs()
     except EngineError as error:
-        log.warning("%s: its logs are lost: %s", execution.job_key.task, error)
+        log.warning("%s: the worker cannot read its logs: %s", execution.job_key.task, error)
 
 
-def _found_again(execution: Execution) -> RunningJob | None:
-    """The job that an earlier attempt started (it may have ended since); None when the engine holds no
-    job, or none that may be watched: only the engine knows, and only at STARTED is it asked. At other
-    points there is no job, or it must not run on, or it belongs to a lost checkpoint."""
+def _submitted_before(execution: Execution) -> RunningJob | None:
+    """The job that an earlier attempt submitted, which may have ended; None when the engine holds none.
+
+    At resume points other than STARTED there is no job, or it must not run on, or its checkpoint is lost.
+    """
     if execution.resume_point is not ResumePoint.STARTED:
         return None
     return execution.context.engine.find(execution.job_key)
@@ -175,7 +179,7 @@ def _job(execution: Execution) -> Job:
 
 
 def _image(execution: Execution, name: str) -> Image:
-    """What is to run; for a job that runs already, what does, whatever its name means by now."""
+    """The image to run. For a job that runs already, the image that it runs, even if the tag has moved since."""
     if execution.adopted or execution.resume_point.has_exited:
         return Image(name, execution.checkpoint.image_digest)
     image = execution.context.engine.identify(name)
@@ -203,17 +207,17 @@ def _submit(execution: Execution, job: Job) -> RunningJob:
     if attempt > allowed:
         raise EngineError(f"task {record.task_id}", f"its job was lost {allowed} times", "See the worker's log")
     if execution.resume_point is not ResumePoint.FRESH:
-        execution.context.engine.remove(job.key)  # made, but never started; or nobody's any more
+        execution.context.engine.remove(job.key)  # a job that never started, or one that a worker lost
         workspace.discard(job.outputs)
     checkpoint = replace(execution.checkpoint, attempt=attempt, image_digest=job.image.digest, began=None)
     execution.journal.save(checkpoint)
     execution.context.engine.prepare(job.outputs)
     execution.submitted = time.monotonic()
-    return execution.context.engine.submit(replace(job, secrets=secrets))  # kept nowhere else
+    return execution.context.engine.submit(replace(job, secrets=secrets))  # the only place that gets the secrets
 
 
 def push_removals(execution: Execution) -> None:
-    """Should the task fail, what its followers read, its job and then its workspace go."""
+    """If the task fails, remove its live logs, then its job, then its outputs."""
     record = execution.record
     execution.undo.push(
         f"remove the outputs of task {record.task_id}", functools.partial(workspace.discard, execution.outputs)
@@ -232,7 +236,7 @@ def _recorded_exit(execution: Execution) -> Exit:
 
 
 def check(execution: Execution) -> None:
-    """Hold the end and the outputs against what was asked; then the job itself may go."""
+    """Check the job's exit and its outputs, then remove the job."""
     job, exit = execution.job, execution.exit
     _check_exit(execution, exit, job)
     execution.files = outputs.inventory(
@@ -246,14 +250,14 @@ def check(execution: Execution) -> None:
     _check_expected(execution, targets)
     execution.metadata = output_metadata.read(execution, execution.role.metadata_output(execution.task, targets))
     if not execution.resume_point.has_exited:
-        log_files(execution)  # on disk before the job, the only other place they are in, may go
+        log_files(execution)  # before the job is removed, which has the only other copy
         execution.journal.save(replace(execution.checkpoint, exit=exit))
         execution.record.move_to(State.STAGING_OUT, {"exit_status": str(exit.status)})
     remove_job_meanwhile(execution)
 
 
 def _check_expected(execution: Execution, targets: tuple[str, ...]) -> None:
-    """What the request and the role expect is there: as a file, or as a directory that holds one."""
+    """Each output that the request or the role expects must be a file, or a directory that holds one."""
     present = {file.relative for file in execution.files}
     folders = {relative[: index + 1] for relative in present for index, c in enumerate(relative) if c == "/"}
     expected = (*execution.task.expected_outputs, *execution.role.expected_outputs(execution.task, targets))
@@ -261,7 +265,7 @@ def _check_expected(execution: Execution, targets: tuple[str, ...]) -> None:
     if missing:
         plural, what = ("s", "them") if len(missing) > 1 else ("", "it")
         subject = f"output{plural} {', '.join(map(repr, missing))}"
-        raise TaskFailed(ReasonCode.OUTPUT_MISSING, subject, f"the task ended well without writing {what}")
+        raise TaskFailed(ReasonCode.OUTPUT_MISSING, subject, f"the task ended successfully but did not write {what}")
 
 
 def _check_exit(execution: Execution, exit: Exit, job: Job) -> None:
@@ -269,11 +273,11 @@ def _check_exit(execution: Execution, exit: Exit, job: Job) -> None:
         raise TaskFailed(
             ReasonCode.OUT_OF_MEMORY,
             "memory",
-            f"the task needed more than its {job.limits.memory_bytes} bytes and was ended",
+            f"the task needed more than its {job.limits.memory_bytes} bytes, and the kernel stopped it",
             "Ask for more in limits.memory_bytes",
         )
     longest = job.limits.walltime_seconds + execution.grace + 1
-    ran = min(exit.finished - exit.started, _ran(execution, exit.started))  # the first by a clock that may be set
+    ran = min(exit.finished - exit.started, _ran(execution, exit.started))  # the wall clock may jump
     if execution.adopted and ran > longest:
         raise TaskFailed(  # it ended by itself, too late, while no worker watched
             ReasonCode.WALLTIME_EXCEEDED,
@@ -288,7 +292,7 @@ def _check_exit(execution: Execution, exit: Exit, job: Job) -> None:
 
 
 def _signal(status: int) -> str:
-    """What a shell's status says of the signal that ended a program."""
+    """The signal that ended a program, from a shell's exit status; '' when there was none."""
     try:
         return f" (as {signal.Signals(status - 128).name} ends a program)"
     except ValueError:
@@ -296,14 +300,14 @@ def _signal(status: int) -> str:
 
 
 def remove_job_meanwhile(execution: Execution) -> None:
-    """Removing a job takes an engine longer than registering: let both go on at once."""
+    """Remove the job in another thread: an engine takes longer for that than registering the results takes."""
     key = execution.job_key
     problem: list[EngineError] = []
 
     def remove() -> None:
         try:
             execution.context.engine.remove(key)
-        except EngineError as error:  # swept by the next worker; the task itself is fine
+        except EngineError as error:  # the task is fine, and the next worker removes the job
             problem.append(error)
 
     thread = threading.Thread(target=remove, name=f"remove-{key}")

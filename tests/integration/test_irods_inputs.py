@@ -103,7 +103,7 @@ def test_gone_from_the_vault(site: RealSite, compute: str) -> None:
     os.unlink(data_object(site, path).replicas[0].physical_path)
     facts = site.run(site.request(*COUNT, inputs=[path], resource=compute))
     assert facts["state"] == "FAILED"
-    assert "cannot be found in the vault" in facts["reason"]
+    assert "is not in the vault" in facts["reason"]
     site.alice.remove(path)
 
 

@@ -75,7 +75,7 @@ def test_what_we_write_ourselves_does_not_fit_the_vault(site: TrialSite, vault: 
     with site.working():
         facts = site.ended(submitted)
     assert (facts["state"], facts["reason_code"]) == ("FAILED", "system_error")
-    assert f"vault of resource {COMPUTE}: STDOUT.txt cannot be written there ({FULL})" in facts["reason"]
+    assert f"vault of resource {COMPUTE}: the worker cannot write STDOUT.txt there ({FULL})" in facts["reason"]
     assert site.contents(submitted.collection)["STDOUT.txt"] == b"said\n"
     assert site.leftovers(submitted) == []
     _works_again(site)

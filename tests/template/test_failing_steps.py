@@ -70,10 +70,10 @@ FAILURES = {
         "refused", "needs own", session={"access": lambda access, path: min(access(path), Access.MODIFY_OBJECT)}
     ),
     "choose_resource: down": Failure(
-        "refused", "not up any more", before_work=lambda site: site.zone.set_resource_status(COMPUTE, "down")
+        "refused", "no longer up", before_work=lambda site: site.zone.set_resource_status(COMPUTE, "down")
     ),
     "choose_resource: role gone": Failure(
-        "refused", "does not bear the role", before_work=lambda site: site.take_role(COMPUTE, "CONTAINER")
+        "refused", "no longer has the role", before_work=lambda site: site.take_role(COMPUTE, "CONTAINER")
     ),
     "stage_in: replication fails": Failure("system_error", "broke on purpose", storage={"replicate": broken}),
     "stage_in: bytes differ from the checksum": Failure(
@@ -174,7 +174,7 @@ def test_a_claim_that_cannot_be_taken_back_is_told(site: TrialSite) -> None:
     failure = Failure(failure.reason, failure.words, argv=failure.argv, session={"annotate": keep_claims})
     submitted, facts, _ = _fail(site, failure)
     assert facts["reason_code"] == "nonzero_exit"
-    assert "could not take back the claim" in facts["reason"]
+    assert "could not remove the claim" in facts["reason"]
     assert site.leftovers(submitted) == []
     replicas = site.alice.stat(f"{HOME}/in/a.txt").replicas  # type: ignore[union-attr]
     assert [replica.leaf for replica in replicas] == ["demoResc"], "the rest was taken back"

@@ -133,7 +133,7 @@ def test_a_zone_that_takes_no_live_logs_costs_the_task_nothing(
             storage=StorageWithTroubledSessions(site.storage, register=trouble)  # type: ignore[arg-type]
         ),
     ):
-        wait_until(lambda: any("followers see nothing" in one.message for one in caplog.records), "a complaint")
+        wait_until(lambda: any("cannot update its live logs" in one.message for one in caplog.records), "a warning")
         site.let_go(submitted)
         assert site.ended(submitted)["state"] == "COMPLETED"
     assert site.contents(submitted.collection)["STDOUT.txt"] == b"one\ntwo\n"

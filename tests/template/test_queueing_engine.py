@@ -18,7 +18,7 @@ from compute_to_data.model import Avu, Entity, EntityKind, Query
 from compute_to_data.ports import Engine
 from compute_to_data.records.task import State
 from compute_to_data.submission.submit import Submitted
-from compute_to_data.worker.watcher import CHORES_AT_ONCE
+from compute_to_data.worker.watcher import HELPER_THREADS
 
 CANCEL, FOLLOW = "irods::compute_to_data::cancel", "irods::compute_to_data::follow"
 MANY = 50
@@ -188,7 +188,7 @@ def test_many_jobs_need_few_threads_and_few_questions(site: TrialSite, engine: Q
         wait_until(lambda: all(state(site, one) is State.RUNNING for one in submitted), "all to run")
         everybody.set()
         wait_until(lambda: len(questions) >= 3, "three questions")
-        assert threading.active_count() - before <= SLOTS + CHORES_AT_ONCE + 2, "the worker's own and the watcher's"
+        assert threading.active_count() - before <= SLOTS + HELPER_THREADS + 2, "the worker's own and the watcher's"
         assert read == []
         everybody.clear()
         for key in engine.keys(JobState.RUNNING):
