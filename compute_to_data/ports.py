@@ -226,87 +226,85 @@ class Storage(Protocol):
 
 
 class RunningJob(Protocol):
-    """A job that an engine holds: it waits there, runs, or has ended. Threads may share it.
+    """A job in an engine: it waits, runs, or has ended. Threads may share it.
 
-    Each call may raise EngineOutOfReach, also when the engine does not hold the job any more.
+    Each call may raise EngineOutOfReach, also when the engine no longer has the job.
     """
 
     @property
     def key(self) -> JobKey:
-        """The job's."""
+        """The job's key."""
 
     def status(self) -> JobStatus:
-        """How far it is; UNKNOWN when the engine holds it no more."""
+        """The job's status; UNKNOWN when the engine no longer has the job."""
 
     def wait(self, timeout: float) -> Exit | None:
-        """Its end, as soon as it is there; None after ``timeout`` seconds."""
+        """Wait for the job's end. None after ``timeout`` seconds."""
 
     def stop(self, grace: float) -> None:
-        """Ask it to end (SIGTERM), after ``grace`` seconds (an engine may round up to whole ones)
-        make it; returns when it has ended. One that has not begun to run never does."""
+        """Send SIGTERM, and SIGKILL after ``grace`` seconds (an engine may round up to whole seconds). Returns when
+        the job has ended. A job that waits in the engine's queue will not run."""
 
     def logs(self, lines: int | None = None) -> Logs:
-        """What it wrote, bounded. With ``lines``, an engine that saves time with it gives no more than
-        so many last lines of both streams."""
+        """The end of what the job wrote, up to ``log_bytes`` per stream. With ``lines``, an engine may return only
+        that many last lines of both streams, if this saves time."""
 
     def remove(self) -> None:
         """As :meth:`Engine.remove`."""
 
 
 class Engine(Protocol):
-    """Where jobs run. Safe to use from several threads, and after a restart of the worker:
-    everything it knows, it reads from the engine. Each call may raise EngineOutOfReach."""
+    """Where jobs run. Threads may share it. After a restart of the worker it finds all of its jobs again, because
+    it keeps what it must know in the engine. Each call may raise EngineOutOfReach."""
 
     @property
     def name(self) -> str:
-        """As in the configuration: ``docker``, ``process``."""
+        """The engine's name in the configuration: ``docker``, ``process``."""
 
     @property
     def sandboxed(self) -> bool:
-        """False only for an engine that isolates nothing."""
+        """False for an engine that does not isolate its jobs."""
 
     @property
     def capacity(self) -> int | None:
-        """How many jobs at a time it takes from one worker, where its own queue decides which of them run;
-        None where a job runs at once: then as many as the worker has slots."""
+        """How many jobs of one worker an engine with its own queue accepts at a time. None for an engine that runs
+        each job at once: the worker then submits as many as it has slots."""
 
     def check(self) -> None:
-        """EngineError, with the remedy, when the engine does not answer."""
+        """Raise EngineError, with the remedy, when the engine does not answer."""
 
     def identify(self, image: str) -> Image:
-        """What the engine holds under a name. ImageMissing when it holds nothing."""
+        """The image that the engine has under a name. ImageMissing when it has none."""
 
     def prepare(self, outputs: str) -> None:
-        """Make the fresh directory ``outputs`` writable for the job, and for it alone."""
+        """Make the new directory ``outputs``, which only the job's account can write."""
 
     def submit(self, job: Job) -> RunningJob:
-        """Accept a job, which runs now or later. EngineError when it cannot, nothing left behind."""
+        """Accept a job, which runs now or later. After an EngineError, nothing of the job is left."""
 
     def find(self, key: JobKey) -> RunningJob | None:
-        """The job of a key. None when the engine holds none, or one that was made and never handed over to
-        run: ``submit`` replaces that."""
+        """The job with this key. None when the engine has none, or has one that was made but never submitted to
+        run; ``submit`` replaces that."""
 
     def statuses(self, keys: Sequence[JobKey]) -> Mapping[JobKey, JobStatus]:
-        """How far each of these jobs is, asked together."""
+        """The statuses of several jobs, with as few requests as possible."""
 
     def wait_for_change(self, scope: str, timeout: float) -> frozenset[JobKey] | None:
-        """Wait until a job of a scope may have begun or ended since the last call, at most ``timeout`` seconds.
+        """Wait, at most ``timeout`` seconds, until a job of a scope may have begun or ended since the last call.
 
-        Returns the jobs to ask about: none when nothing has changed, None when it could be any.
-        For one thread, that of the worker's watcher.
+        Returns the jobs that may have changed; None when any job may have. Only the thread of the worker's
+        watcher calls this.
         """
 
     def wake(self) -> None:
-        """Let :meth:`wait_for_change` return now, or at its next call."""
+        """Make :meth:`wait_for_change` return now, or at its next call."""
 
     def remove(self, key: JobKey) -> None:
-        """Afterwards nothing of the job is left in the engine; also when there never was one, or only
-        what was made for it."""
+        """Remove all that the engine has of a job, also of one that never ran. Does nothing when there is none."""
 
     def jobs(self, scope: str) -> tuple[JobKey, ...]:
-        """The jobs of a scope that the engine holds something of, running or ended."""
+        """The jobs of a scope of which the engine has anything, running or ended."""
 
     def tidy(self, scope: str, workloads: frozenset[str], idle_seconds: float) -> None:
-        """Throw away the scope's warm sandboxes that run no job and whose workload is not among
-        ``workloads``, or that have had no job for so long; and all that another worker left, with
-        what runs in them."""
+        """Remove the scope's idle warm sandboxes whose workload is not among ``workloads``, or that have been idle
+        for longer than ``idle_seconds``. Also remove those that an earlier worker left, idle or not."""

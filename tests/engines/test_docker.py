@@ -119,7 +119,7 @@ class TestContainer:
         source = docker_bench.directory / "input"
         source.touch()
         for own in ({"inputs": (Mount(str(source), target),)}, {"output_mounts": (OutputMount("a", target),)}):
-            with pytest.raises(EngineError, match="nothing can be mounted"):
+            with pytest.raises(EngineError, match="cannot mount anything"):
                 docker_bench.engine.submit(docker_bench.job("true", **own))
         assert docker_bench.engine.jobs(docker_bench.scope) == ()
 

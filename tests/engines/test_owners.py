@@ -68,7 +68,9 @@ def test_a_file_system_that_keeps_owners_is_named(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(os, "chown", squashed)
-    with pytest.raises(EngineError, match=r"outputs: it cannot be given to uid 9, gid 8 \(Operation.*file system"):
+    with pytest.raises(
+        EngineError, match=r"outputs: the worker cannot change its owner to uid 9, gid 8 \(Operation.*file system"
+    ):
         checks.make_outputs(str(tmp_path / "outputs"), (9, 8))
 
 

@@ -146,7 +146,7 @@ class QueuedJob:
         """As the port says."""
         status = self._engine.ended(self.key, timeout)
         if status.state is JobState.UNKNOWN:
-            raise EngineOutOfReach(self.key.task, "the engine holds no job for it")
+            raise EngineOutOfReach(self.key.task, "the engine has no job for it")
         return status.exit
 
     def stop(self, grace: float) -> None:
