@@ -1,4 +1,4 @@
-"""Whole tasks on a resource that bears several roles, in every format that a request may come in."""
+"""Whole tasks on a resource with several roles, in every format of requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from compute_to_data.submission import rerun, submit, workloads
 from compute_to_data.submission.submit import Submitted
 
 FILTER = '#!/bin/sh\necho "$1" > "$5"\necho filtered > "${5%/*}/lowpass_filtered_x"\n'
-"""Stands for the notebook's runner: its report is the name of the notebook that it was given."""
+"""Replaces the notebook's runner. Its report is the name of the notebook."""
 TRAINING = {
     "container": {"type": "docker", "image": "tools", "commands": [{"command": ["/bin/cp", "/inputs/x", "/outputs"]}]},
     "external": {"src_collection": f"{HOME}/in", "dst_collection": f"{HOME}/out"},
@@ -47,7 +47,7 @@ def both(tmp_path: Path) -> TrialSite:
 
 @pytest.fixture
 def doubtful(site: TrialSite) -> TrialSite:
-    """Two roles for the same commands, of which no request can mean one without its name."""
+    """Two roles for the same commands, so a request must name the one that it means."""
     engine = {"name": "process", "images": {"tools": str(site.folder / "tools")}}
     roles = {"GPU": {"implementation": "compute_to_data.roles.container:Container"}}
     site.configuration = site.configure(engine=engine, roles=roles)
