@@ -54,7 +54,7 @@ class Execution:
     ``recorded`` is the state that the task's record had when the attempt began. ``resume_point`` is
     where the attempt resumes the task; it does not change during the attempt. ``adopted``: whether the engine
     still holds the job that an earlier attempt submitted, which only the engine knows. ``submitted``: when
-    this attempt submitted the job, on the monotonic clock. Only the steps in ``run_job`` use these two.
+    this attempt submitted the job, on the monotonic clock. Only ``run_job`` and ``check_job`` use these two.
     """
 
     program: Program

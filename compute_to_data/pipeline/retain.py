@@ -27,7 +27,7 @@ from compute_to_data.model import (
     lineage,
     name_of,
 )
-from compute_to_data.pipeline import run_job, stage_in, workspace
+from compute_to_data.pipeline import check_job, stage_in, workspace
 from compute_to_data.pipeline.checkpoint import ResumePoint, required
 from compute_to_data.pipeline.execution import Execution
 from compute_to_data.pipeline.hooks import Retention
@@ -188,7 +188,7 @@ def complete(execution: Execution) -> None:
     root = execution.checkpoint.moved_to
     execution.exit_status = str(required(execution.checkpoint.exit, "exit").status)
     execution.record.decide({"moved_to": root})
-    run_job.remove_job_meanwhile(execution)
+    check_job.remove_job_meanwhile(execution)
     _trim_results(execution, root)
     _trim_staged(execution)
 

@@ -1,7 +1,7 @@
 """The Template Method: the steps of every task.
 
 ``Role.run`` is the template. Each of its steps is a module beside it: ``stage_in``, ``run_job``,
-``stage_out``, ``retain`` and ``finish``. A role overrides only the methods in ``hooks``.
+``check_job``, ``stage_out``, ``retain`` and ``finish``. A role overrides only the methods in ``hooks``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 
 from compute_to_data.errors import Code, ComputeToDataError, OutOfReach
-from compute_to_data.pipeline import finish, retain, run_job, stage_in, stage_out, workload_dataset
+from compute_to_data.pipeline import check_job, finish, retain, run_job, stage_in, stage_out, workload_dataset
 from compute_to_data.pipeline.checkpoint import Ending, ResumePoint
 from compute_to_data.pipeline.execution import Execution, TaskContext
 from compute_to_data.pipeline.hooks import Hooks
@@ -76,7 +76,7 @@ class Role(Hooks):
                 execution.sandbox = workload_dataset.sandbox(execution)
             yield from run_job.run_in_sandbox(execution)
             execution.stop_if_cancelled()  # a worker that was killed may have stopped the job for that
-            run_job.check(execution)
+            check_job.check(execution)
             retain.begin_again(execution)
             results = stage_out.register(execution)
             stage_out.annotate(execution)

@@ -104,7 +104,7 @@ class Worker:
                 self._workload_slots.leave()
         finally:
             if self._lock.is_ours:
-                self._say_goodbye()
+                self._withdraw_heartbeat()
             self._bell.close()
             self._lock.release()
 
@@ -138,7 +138,7 @@ class Worker:
         """Release the lock, then look for tasks once more. While the lock was held, submitting a task started no
         other worker; a task that is submitted later finds the lock free."""
         self._workload_slots.leave()  # while this worker holds the lock, so that it removes only its own sandboxes
-        self._say_goodbye()
+        self._withdraw_heartbeat()
         self._lock.release()
         try:
             if not self._waiting(1):
@@ -270,7 +270,7 @@ class Worker:
         self._workload_slots.tend(self._in_flight.collections())
         self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
 
-    def _say_goodbye(self) -> None:
+    def _withdraw_heartbeat(self) -> None:
         with contextlib.suppress(ComputeToDataError):
             self._sign.withdraw()
             if not heartbeats(self._storage.catalog, self._configuration, self._resource.name):
