@@ -109,7 +109,7 @@ def test_a_path_that_cannot_be_is_refused(capsys: pytest.CaptureFixture[str]) ->
     assert main(["project", "set", f"{HOME}/../bob"]) == ExitCode.REFUSED
     assert "'..' on the way" in capsys.readouterr().err
     assert main(["project", "show", "--project", "nowhere"]) == ExitCode.NOT_FOUND
-    assert f"project {HOME}/nowhere: there is no such collection" in capsys.readouterr().err
+    assert f"project {HOME}/nowhere: does not exist" in capsys.readouterr().err
 
 
 def test_nothing_follows_two_dashes_where_no_program_is_run() -> None:
@@ -146,7 +146,7 @@ def test_an_error_is_one_sentence_on_stderr_with_its_code(
     assert main(["project", "set", "nowhere"]) == ExitCode.NOT_FOUND
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith(f"c2d: project {HOME}/nowhere: there is no such collection")
+    assert said.err.startswith(f"c2d: project {HOME}/nowhere: does not exist")
     assert said.err.count("\n") == 1
     assert main(["project", "set", "nowhere", "--debug"]) == ExitCode.NOT_FOUND
     assert "Traceback" in capsys.readouterr().err
@@ -214,7 +214,7 @@ def test_somebody_with_nothing_at_all_is_told_both_ways(tmp_path: Path) -> None:
     del environment["IRODS_ENVIRONMENT_FILE"]
     done = typed(environment, "list", without="irods")
     assert (done.returncode, done.stdout) == (ExitCode.REFUSED, "")
-    assert "Log in with: iinit. Without an iRODS zone, make one of your own: c2d zone create DIR." in done.stderr
+    assert "Log in with: iinit. If you have no iRODS zone, make a private one: c2d zone create DIR." in done.stderr
 
 
 def test_the_zone_is_down(tmp_path: Path) -> None:

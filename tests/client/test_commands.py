@@ -132,7 +132,7 @@ class TestSubmitting:
         first = c2d("submit", file, "--wait", "--output", "json").json["task_id"]
         again = c2d("submit", file, "--reuse")
         assert again.out.strip() == first
-        assert "reused: it computed the same earlier" in again.err
+        assert "reused: an identical task completed earlier" in again.err
 
     def test_again(self, working: TrialSite, c2d: C2D) -> None:
         first = c2d("submit", written(working, "echo x > /outputs/x"), "--wait", "--output", "json").json
@@ -193,7 +193,7 @@ class TestLooking:
         for number in range(2):
             site.submit(site.request("true"), task_id=f"t{number}")
         assert c2d("status", "t").code == ExitCode.REFUSED
-        assert "several tasks are meant: t1, t0" in c2d("status", "t").err
+        assert "several tasks match: t1, t0" in c2d("status", "t").err
         unknown = c2d("status", "u")
         assert (unknown.code, unknown.err.count("\n")) == (ExitCode.NOT_FOUND, 1)
 
@@ -232,7 +232,7 @@ class TestCancelling:
         submitted = site.submit(site.request("true"))
         engine = {"name": "process", **site.configuration.engine.settings}
         site.configure(engine=engine, worker={"on_demand": False})
-        assert "none is alive" in c2d("cancel", submitted.task_id).err
+        assert "has no live worker" in c2d("cancel", submitted.task_id).err
 
 
 class TestRunning:
@@ -262,7 +262,7 @@ class TestRunning:
         Path("local.txt").write_text("x")
         done = c2d("run", "tools", "--input", "local.txt", "--", "true")
         assert done.code == ExitCode.NOT_FOUND
-        assert "is a file of this computer: put it into the zone first" in done.err
+        assert "is a file on this computer. Upload it first" in done.err
         assert c2d("list", "--output", "json").json == []
 
     def test_interrupted_it_goes_on(self, working: TrialSite, c2d: C2D, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +275,7 @@ class TestRunning:
         done = c2d("run", "tools", "--", "true")
         assert done.code == ExitCode.INTERRUPTED
         (task,) = c2d("list", "--output", "json").json
-        assert f"it goes on. Follow it: c2d logs {task['task_id']} --follow. End it: c2d cancel" in done.err
+        assert f"continues. Follow it: c2d logs {task['task_id']} --follow. Cancel it: c2d cancel" in done.err
         assert c2d("wait", task["task_id"]).code == 0
 
     @pytest.mark.parametrize(("answer", "state"), [("y\n", "CANCELLED"), ("\n", "COMPLETED")])
@@ -523,7 +523,7 @@ class TestOneZoneOfOnesOwn:
         monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent")
         (tmp_path / "file").touch()
         refused = c2d("zone", "create", str(tmp_path / "file"))
-        assert (refused.code, "no zone can be made there" in refused.err) == (ExitCode.REFUSED, True)
+        assert (refused.code, "the zone cannot be written there" in refused.err) == (ExitCode.REFUSED, True)
         assert c2d("zone", "create", str(tmp_path / "own"), "--user", "a/b").code == ExitCode.REFUSED
         assert c2d("zone", "create", str(tmp_path / "own"), "--user", "carol").code == 0
 

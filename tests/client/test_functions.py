@@ -35,7 +35,7 @@ class Colour(enum.IntEnum):
 
 
 def add(a: int, b: Path = None, *rest: int, scale: float = 1.0, **more: int) -> float:  # type: ignore[assignment]  # noqa: RUF013
-    """Annotations name what is not there where this runs."""
+    """Its annotations use names that do not exist in the container."""
     import math
 
     def inner(values: list[Any]) -> Any:
@@ -168,17 +168,17 @@ def test_a_result_that_json_cannot_carry_is_named(kind: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("function", "cause"),
     [
-        (uses_a_constant, "uses LIMIT, defined outside of it"),
-        (uses_a_module, "uses math, defined outside of it"),
-        (has_a_computed_default, "has a default for x that is no plain value"),
-        (around(1), "uses n of the function around it"),
+        (uses_a_constant, "uses LIMIT, defined outside the function"),
+        (uses_a_module, "uses math, defined outside the function"),
+        (has_a_computed_default, "has a default for x that is not a literal"),
+        (around(1), "uses n from the enclosing function"),
         (generates, "is a generator"),
         (waits, "is a coroutine"),
         (wrapped, "is wrapped by another decorator"),
-        (functools.partial(add, 1), "is no function made by `def`"),
-        (lambda x: x, "is no function made by `def`"),
-        (len, "is no function made by `def`"),
-        (Colour, "is no function made by `def`"),
+        (functools.partial(add, 1), "is not a function made with `def`"),
+        (lambda x: x, "is not a function made with `def`"),
+        (len, "is not a function made with `def`"),
+        (Colour, "is not a function made with `def`"),
     ],
 )
 def test_a_function_that_needs_more_than_itself_is_refused_when_it_is_defined(function: Any, cause: str) -> None:
@@ -205,9 +205,9 @@ holds_itself.append(holds_itself)
         (b"x", "argument a is of type builtins.bytes"),
         (Colour.RED, "argument a is of type"),
         (float("inf"), "argument a is inf"),
-        ("\ud800", "argument a holds half a character"),
+        ("\ud800", "argument a holds half a surrogate pair"),
         ({"x": [1, {2: 3}]}, "argument a['x'][1] has the key 2"),
-        (holds_itself, "argument a is nested too deep, or holds itself"),
+        (holds_itself, "argument a is nested too deep, or contains itself"),
     ],
 )
 def test_an_argument_that_json_cannot_carry_is_named(value: Any, said: str) -> None:

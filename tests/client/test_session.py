@@ -87,7 +87,7 @@ def test_an_unknown_project_is_said_so_and_not_remembered(site: TrialSite, own_f
     site.alice.write(f"{HOME}/object", b"")
     with c2d.connect() as session:
         for path in ("nowhere", "/tempZone/home/bob/his"):
-            with pytest.raises(NotFound, match=r"there is no such collection.*c2d project set"):
+            with pytest.raises(NotFound, match=r"does not exist.*c2d project set"):
                 session.use_project(path)
         with pytest.raises(InvalidRequest, match="is a data object"):
             session.use_project("object")
@@ -129,7 +129,7 @@ def test_a_site_that_cannot_be_read_matters_only_when_it_is_needed(site: TrialSi
     own_files.write_text(json.dumps(settings))
     with c2d.connect() as session:
         assert session.attributes.role == "COMPUTE_RESOURCE_ROLE"
-        with pytest.raises(Refused, match="no worker of dsp_resc says what it would run"):
+        with pytest.raises(Refused, match="no worker of dsp_resc publishes what it can run"):
             _ = session.configuration
         site.take_role("dsp_resc", "CONTAINER")
         with pytest.raises(Refused, match="has no compute resource"):

@@ -75,7 +75,7 @@ def test_what_is_wrong_is_named_with_its_place(home: Path, document: Any, said: 
 
 
 def test_a_named_file_must_be_there(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigurationError, match=r"missing\.json: is not there"):
+    with pytest.raises(ConfigurationError, match=r"missing\.json: does not exist"):
         settings.load(str(home / "missing.json"))
     monkeypatch.setenv("C2D_CONFIG_FILE", str(home / "gone.json"))
     with pytest.raises(ConfigurationError, match=r"gone\.json"):

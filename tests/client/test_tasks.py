@@ -95,7 +95,7 @@ class TestOneTask:
         sign = Avu("irods::compute_to_data::worker", "test", str(int(time.time())))
         idle.storage.catalog.annotate(entity, add=[sign])
         first, second = session.submit(sh(idle, "true")), session.submit(sh(idle, "true"))
-        assert first.status().waiting_for == f"it is the next on {COMPUTE}"
+        assert first.status().waiting_for == f"it is next on {COMPUTE}"
         assert second.status().waiting_for == f"1 task before it on {COMPUTE}"
         idle.storage.catalog.annotate(entity, remove=[sign])
         assert second.status().waiting_for == f"{COMPUTE} has no live worker; 1 task before it on {COMPUTE}"
@@ -121,7 +121,7 @@ class TestOneTask:
     def test_waiting_may_end_before_the_task(self, site: TrialSite, session: c2d.Session) -> None:
         with site.working():
             task = session.submit(sh(site, "sleep 60"))
-            with pytest.raises(TimeoutError, match="goes on"):
+            with pytest.raises(TimeoutError, match="continues"):
                 task.wait(timeout=0.1)
             task.cancel()
             assert task.wait().state is State.CANCELLED
@@ -237,7 +237,7 @@ class TestFinding:
         assert session.task("ab").id == "ab"  # whole ids come first
         assert session.task("x").id == "x_1"
         assert session.task(f"{HOME}/out/abc2").id == "abc2"
-        with pytest.raises(InvalidRequest, match=r"several tasks are meant: abc2, abc1\. Give more"):
+        with pytest.raises(InvalidRequest, match=r"several tasks match: abc2, abc1\. Give more"):
             session.task("abc")
         for unknown in ("abcd", "y", f"{HOME}/out/nothing", f"{HOME}/out", "%", "a" * 65, ""):
             with pytest.raises((NotFound, InvalidRequest)):
@@ -322,7 +322,7 @@ class TestListing:
 
 
 def test_following_tells_each_word_once_while_it_runs(site: TrialSite, session: c2d.Session) -> None:
-    """The program goes on only after its first words were heard: they came while it ran."""
+    """The program continues only after its first output was read, so that output came while it ran."""
     heard: list[tuple[str, bytes]] = []
 
     def hear(stream: str, said: bytes) -> None:

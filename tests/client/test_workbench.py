@@ -180,7 +180,7 @@ class TestPublishedSite:
     def test_a_refusal_is_not_kept(self, site: TrialSite) -> None:
         catalog, _ = self.counted(site)
         published = PublishedSite(Attributes())
-        with pytest.raises(Refused, match=f"no worker of {COMPUTE} says what it would run"):
+        with pytest.raises(Refused, match=f"no worker of {COMPUTE} publishes what it can run"):
             published.configuration(catalog)
         capabilities.publish(site.storage.catalog, site.configuration, COMPUTE)
         assert published.configuration(catalog).images == site.configuration.images

@@ -148,7 +148,7 @@ def test_what_is_refused_names_it_and_what_to_do(session: c2d.Session, typed: An
     with pytest.raises(Refused, match="allowed images"):
         session.start_workload("nosuch:1")
     session.start_workload(IMAGE)
-    with pytest.raises(InvalidRequest, match="several are meant"):
+    with pytest.raises(InvalidRequest, match="several workloads match"):
         session.workload("w-")
     with pytest.raises(InvalidRequest, match="no workload's collection"):
         session.workload(session.home)
