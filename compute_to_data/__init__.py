@@ -1,4 +1,4 @@
-"""Compute to data for iRODS: run a task on the storage resource that holds its data.
+"""Compute to data for iRODS: run tasks on the storage resource that holds their data.
 
     import compute_to_data as c2d
 
@@ -6,8 +6,8 @@
         task = session.submit({...})
         task.wait()
 
-Importing this package costs the standard library only and next to nothing: an iRODS agent
-imports it for every connection. What the lines above need is loaded when it is first used.
+Importing this package loads only the standard library and takes almost no time, because an iRODS
+agent imports it for every connection. The names above are loaded when they are first used.
 """
 
 from __future__ import annotations

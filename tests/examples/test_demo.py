@@ -1,4 +1,4 @@
-"""``make demo``'s program, as the README shows it."""
+"""The program of ``make demo``, as the README shows it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``container_dispatch``, called as an agent calls it, from core.py and a rule file."""
+"""``container_dispatch``, called from a rule file through core.py, as an agent does."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def core() -> ModuleType:
 
 
 class Caller:
-    """A user at a terminal: calls the rule, keeps what it told."""
+    """A user at a terminal, who calls the rule. It keeps the rule's output."""
 
     def __init__(self, site: TrialSite, core: ModuleType) -> None:
         self.site = site
@@ -89,7 +89,7 @@ def test_the_training_modules_request_runs_unchanged(site: TrialSite, caller: Ca
     assert "the-task COMPLETED" in caller.told[-2]
     assert "seen_x.txt" in caller.last
     assert not caller.logged
-    # Its only input is claimed now.
+    # The task has claimed the only input.
     assert caller.call("containers.run", f"{HOME}/task_config.json", COMPUTE, "", "") == -808000
     assert "no task has claimed" in caller.last
 
@@ -103,7 +103,7 @@ def test_the_training_modules_request_runs_on_a_resource_of_two_roles(site: Tria
     assert "of its roles (CONTAINER, SIGNAL_PROCESSING), CONTAINER is the one for" in caller.told[0]
 
 
-def test_a_doubt_between_roles_is_refused_with_a_remedy_for_the_format(site: TrialSite, caller: Caller) -> None:
+def test_an_ambiguous_role_is_refused_with_a_remedy_for_the_format(site: TrialSite, caller: Caller) -> None:
     site.take_role(COMPUTE, "CONTAINER")
     for role in ("SIGNAL_PROCESSING", "IMAGE_PROCESSING"):
         site.give_role(COMPUTE, role)
@@ -114,7 +114,7 @@ def test_a_doubt_between_roles_is_refused_with_a_remedy_for_the_format(site: Tri
     assert site.snapshot() == before
 
 
-def test_the_output_locator_stands_above_the_request(site: TrialSite, caller: Caller) -> None:
+def test_the_output_locator_overrides_the_request(site: TrialSite, caller: Caller) -> None:
     site.alice.create_collection(f"{HOME}/elsewhere")
     assert caller.call("containers.run", f"{HOME}/task_config.json", COMPUTE, f"{HOME}/elsewhere", "t") == 0
     assert "seen_x.txt" in site.contents(f"{HOME}/elsewhere/t")
@@ -152,7 +152,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_what_cannot_be_is_told_with_its_code(site: TrialSite, caller: Caller, name: str) -> None:
+def test_mistakes_are_reported_with_their_code(site: TrialSite, caller: Caller, name: str) -> None:
     arguments, code, words = REFUSALS[name]
     before = site.snapshot()
     returned = caller.call(*arguments)
@@ -162,7 +162,7 @@ def test_what_cannot_be_is_told_with_its_code(site: TrialSite, caller: Caller, n
     assert site.snapshot() == before
 
 
-def test_what_another_may_not_do(site: TrialSite, caller: Caller) -> None:
+def test_another_user_cannot_use_the_owners_objects(site: TrialSite, caller: Caller) -> None:
     assert caller.call("containers.run", f"{HOME}/task_config.json", COMPUTE, "", "", user=BOB) == -358000
     site.alice.set_access(HOME, BOB, Access.READ_OBJECT)
     site.alice.set_access(f"{HOME}/task_config.json", BOB, Access.READ_OBJECT)
@@ -183,7 +183,7 @@ def test_a_failed_task_returns_its_code_and_reason(site: TrialSite, caller: Call
     assert "exited with status 9: that is why" in caller.last
 
 
-def test_root_in_a_request_is_refused_with_what_to_write(site: TrialSite, caller: Caller) -> None:
+def test_root_in_a_request_is_refused_with_a_remedy(site: TrialSite, caller: Caller) -> None:
     request = json.loads(json.dumps(TRAINING_REQUEST))
     request["container"]["commands"].insert(0, {"user": "root", "command": ["chmod", "a+rwx", "/outputs"]})
     site.alice.write(f"{HOME}/task_config.json", json.dumps(request).encode(), force=True)
@@ -201,7 +201,7 @@ def test_a_rule_file_that_calls_something_else_is_refused(site: TrialSite, core:
             irule(core, rule_file, rei)
 
 
-def test_submitting_hands_back_the_id_and_does_not_wait(site: TrialSite, caller: Caller) -> None:
+def test_submitting_returns_the_id_and_does_not_wait(site: TrialSite, caller: Caller) -> None:
     rei = RuleExecutionInfo(site.zone, ALICE, site.configuration)
     told: list[str] = []
     arguments = ["containers.run", f"{HOME}/task_config.json", COMPUTE, "", ""]
@@ -223,15 +223,17 @@ def test_a_delayed_rule_does_not_wait(site: TrialSite, caller: Caller) -> None:
         wait_until(lambda: record.state() is State.COMPLETED, "the end of the task")
 
 
-def test_nobody_waits_for_a_client_that_has_gone(site: TrialSite, caller: Caller) -> None:
+def test_the_rule_stops_waiting_when_its_client_disconnects(site: TrialSite, caller: Caller) -> None:
     logged: list[str] = []
     left = Site(site.alice, site.configuration, print, lambda *_: None, logged.append, abandoned=lambda: True)
     assert dispatch.run(left, "containers.run", f"{HOME}/task_config.json", COMPUTE, "", "left") == 0
-    assert logged == [f"nobody waits for {HOME}/out/left any more; it goes on"]
+    assert logged == [f"the client that waited for {HOME}/out/left has disconnected; the task continues"]
     assert site.alice.avus(Entity(EntityKind.COLLECTION, f"{HOME}/out/left"))
 
 
-def test_a_worker_that_does_not_start_is_told(site: TrialSite, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_does_not_start_is_reported(
+    site: TrialSite, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(dispatch, "_CALL_AGAIN_SECONDS", 0.01)
     site.configuration = site.configure(worker={"command": ["/bin/false"]})
     code = caller.call("containers.run", f"{HOME}/task_config.json", COMPUTE, "", "waits")

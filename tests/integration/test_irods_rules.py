@@ -1,4 +1,4 @@
-"""The rules on a real zone, called as users call them: ``irule``, at a terminal of their own.
+"""The rules on a real zone, called with ``irule`` from a user's terminal.
 
 ``tests/support/terminal.py`` says what they need.
 """
@@ -25,7 +25,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 @pytest.fixture
 def sign_of_life(bench: Bench) -> Iterator[None]:
-    """The resource looks as if a worker served it, and none does: what is queued stays queued."""
+    """A heartbeat on the resource without a worker, so that tasks are accepted and stay queued."""
     sign = (bench.configuration.attributes.named("worker"), "test:0", str(int(time.time())))
     bench.administrator.get("imeta", "add", "-R", bench.resource, *sign)
     yield
@@ -63,7 +63,7 @@ def test_a_failing_task_tells_why_and_gives_its_code(bench: Bench, worker: None)
     assert "-344000" in coded.stderr
 
 
-def test_submitting_hands_back_the_id_at_once(bench: Bench, sign_of_life: None) -> None:
+def test_submitting_returns_the_id_at_once(bench: Bench, sign_of_life: None) -> None:
     body = '*id = ""; container_submit("containers.run", "%s", "", "", *id); writeLine("stdout", "id=*id");'
     done = bench.user.irule(body % bench.written(), "-r", NATIVE)
     found = re.search(r"^id=([0-9a-f-]{36})$", done.stdout, re.MULTILINE)
@@ -112,7 +112,7 @@ def _foreign(bench: Bench) -> str:
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_what_cannot_be_is_told_with_its_code(bench: Bench, sign_of_life: None, name: str) -> None:
+def test_mistakes_are_reported_with_their_code(bench: Bench, sign_of_life: None, name: str) -> None:
     body, code = REFUSALS[name]
     called = body(bench)
     before = bench.seen()
