@@ -21,7 +21,7 @@ RESOURCES = {"compute_resc": "CONTAINER", "dsp_resc": "SIGNAL_PROCESSING", "lts_
 _CONFIGURATION = "compute_to_data.json"
 _ROLE = "COMPUTE_RESOURCE_ROLE"
 HOST = "host"
-"""The only image of a zone without Docker. It stands for this computer's programs, without isolation."""
+"""The only image of a zone without Docker. It means this computer's programs, without isolation."""
 
 
 def make_zone(

@@ -220,13 +220,13 @@ def test_without_settings_and_login_the_error_names_both_ways(tmp_path: Path) ->
 def test_the_zone_is_down(tmp_path: Path) -> None:
     from irods import password_obfuscation as password
 
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))  # and does not listen
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # and does not listen
         (tmp_path / ".irodsA").write_text(password.encode("secret"))
         environment = on_irods(
             tmp_path,
             irods_host="127.0.0.1",
-            irods_port=nobody.getsockname()[1],
+            irods_port=unused.getsockname()[1],
             irods_user_name="alice",
             irods_zone_name="tempZone",
             irods_authentication_file=str(tmp_path / ".irodsA"),

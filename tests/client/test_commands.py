@@ -164,9 +164,9 @@ class TestLooking:
         shown = c2d("show", task, "--output", "json").json
         assert shown["request"]["inputs"] == [{"object": f"{HOME}/a.txt"}]
         assert shown["image"] == "tools"
-        told = c2d("show", task).out
-        assert f"{HOME}/a.txt" in told
-        assert re.search(r"^command +/bin/sh -c 'exit 4'$", told, re.MULTILINE), told
+        shown = c2d("show", task).out
+        assert f"{HOME}/a.txt" in shown
+        assert re.search(r"^command +/bin/sh -c 'exit 4'$", shown, re.MULTILINE), shown
 
     def test_list_says_that_there_are_more_tasks(self, site: TrialSite, c2d: C2D) -> None:
         for number in range(3):

@@ -372,7 +372,7 @@ def test_progress_adds_up(session: c2d.Session, folder: Path, tmp_path: Path) ->
     class Counting:
         def __init__(self) -> None:
             self.lock = threading.Lock()
-            self.told: list[tuple[int, int]] = []
+            self.calls: list[tuple[int, int]] = []
             self.whole = (0, 0)
 
         def begin(self, size: int, files: int) -> None:
@@ -380,14 +380,14 @@ def test_progress_adds_up(session: c2d.Session, folder: Path, tmp_path: Path) ->
 
         def moved(self, size: int, files: int) -> None:
             with self.lock:
-                self.told.append((size, files))
+                self.calls.append((size, files))
 
     there, back = Counting(), Counting()
     done = datasets.upload(session, str(folder), progress=there)
     datasets.download(session, done.dataset, str(tmp_path / "back"), progress=back)
     for counting in (there, back):
         assert counting.whole == (done.size, 4)
-        assert tuple(map(sum, zip(*counting.told))) == counting.whole
+        assert tuple(map(sum, zip(*counting.calls))) == counting.whole
 
 
 def test_the_command(session: c2d.Session, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -407,7 +407,7 @@ def test_the_command(session: c2d.Session, folder: Path, tmp_path: Path, capsys:
     described = json.loads(capsys.readouterr().out)
     assert described["input"] == f"{HOME}/datasets/{dataset}/files"
     assert (described["size"], described["tasks"], described["workloads"]) == (done["size"], [], [])
-    assert main(["dataset", "remove", dataset]) == ExitCode.REFUSED  # nobody to be asked
+    assert main(["dataset", "remove", dataset]) == ExitCode.REFUSED  # standard input is not a terminal
     assert main(["dataset", "remove", dataset, "--yes"]) == 0
     assert main(["dataset", "describe", dataset]) == ExitCode.NOT_FOUND
     assert "c2d dataset list" in capsys.readouterr().err

@@ -59,7 +59,7 @@ def test_the_page_of_states_names_every_state_reason_and_fact(site: TrialSite) -
 
 @pytest.fixture
 def printed(site: TrialSite, own_files: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
-    """Calls a command as alice, while somebody works; its JSON."""
+    """Run a command as alice, while a worker runs; returns its JSON."""
 
     def call(*words: str) -> Any:
         capsys.readouterr()

@@ -85,10 +85,10 @@ class TestOneTask:
         (checksum,) = (avu.units for avu in avus if avu.attribute.endswith("::input"))
         assert status.inputs == {f"{HOME}/a.txt": checksum}
         assert set(status.seconds) == {"queued", "stage_in", "processing", "stage_out"}
-        told = json.dumps(status.document())
+        shown = json.dumps(status.document())
         for avu in avus:
             if not avu.attribute.endswith(("_seconds", "::started_at")):
-                assert avu.value in told or avu.value in json.loads(told).values(), avu
+                assert avu.value in shown or avu.value in json.loads(shown).values(), avu
 
     def test_why_it_waits(self, idle: TrialSite, session: c2d.Session) -> None:
         entity = Entity(EntityKind.RESOURCE, COMPUTE)

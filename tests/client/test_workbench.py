@@ -65,7 +65,7 @@ def _offers(site: TrialSite) -> bool:
 
 
 @pytest.fixture
-def told(offering: TrialSite, tmp_path: Path) -> Any:
+def results(offering: TrialSite, tmp_path: Path) -> Any:
     """What two people did in one process without environment variables, in an empty home and directory."""
     empty = tmp_path / "empty"
     empty.mkdir(mode=0o000)
@@ -84,20 +84,20 @@ def told(offering: TrialSite, tmp_path: Path) -> Any:
     return json.loads(done.stdout)
 
 
-def test_two_people_work_in_one_process_without_a_laptop(told: Any, offering: TrialSite) -> None:
-    for name, did in zip(("alice", "bob"), told["did"]):
+def test_two_people_work_in_one_process_without_a_laptop(results: Any, offering: TrialSite) -> None:
+    for name, did in zip(("alice", "bob"), results["did"]):
         assert did["states"] == ["COMPLETED", "CANCELLED"]
         assert (did["result"], did["log"]) == (f"I am {name}\n",) * 2
         assert did["collection"].startswith(f"/tempZone/home/{name}/c2d_results/")
         assert did["listed"] == sorted(did["ids"])
         assert [path.startswith(f"/tempZone/home/{name}/") for path in did["secrets"]] == [True]
         assert did["resources"] == [[COMPUTE, True]]
-    assert told["hidden"] == [True] * 4, "neither finds the other's tasks"
-    loaded = {name.rpartition(".")[2] for name in told["modules"] if name.startswith("compute_to_data.client.")}
+    assert results["hidden"] == [True] * 4, "neither finds the other's tasks"
+    loaded = {name.rpartition(".")[2] for name in results["modules"] if name.startswith("compute_to_data.client.")}
     assert not loaded & {*LAPTOP, *FILES_OF_THIS_HOST}
     places = {str(PACKAGE), sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), str(PROGRAM.parent)}
     known = (str(offering.zone.directory), *places, "/dev/", "/proc/self/")
-    assert [path for path in told["paths"] if not path.startswith(known)] == []
+    assert [path for path in results["paths"] if not path.startswith(known)] == []
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

@@ -79,13 +79,13 @@ def test_a_day_with_a_workload(typed: Any, said: Any, tmp_path: Path, monkeypatc
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"hidden")))
     assert typed("secret", "create", "TOKEN")[0] == ExitCode.DONE
     words = ("--secret", "TOKEN", "--wait", "--", "wc", "-c", "/run/secrets/TOKEN")
-    told = typed("task", "create", workload, *words)[1]
-    assert typed("logs", told["task_id"])[1]["stdout"] == "6 /run/secrets/TOKEN\n"
+    created = typed("task", "create", workload, *words)[1]
+    assert typed("logs", created["task_id"])[1]["stdout"] == "6 /run/secrets/TOKEN\n"
     code, failed = typed("task", "create", workload, "--wait", "--", "sh", "-c", "echo > /output/lost; exit 3")
     assert (code, failed["state"]) == (ExitCode.PROGRAM_FAILED, "FAILED")
 
     listed = typed("task", "list", workload)[1]
-    assert [one["task_id"] for one in listed] == [one["task_id"] for one in (failed, told, piped, counted)]
+    assert [one["task_id"] for one in listed] == [one["task_id"] for one in (failed, created, piped, counted)]
     assert [one["state"] for one in listed] == ["FAILED", *["COMPLETED"] * 3]
     assert typed("task", "describe", piped["task_id"][:8])[1]["state"] == "COMPLETED"
     assert set(listed[0]) == documented("`c2d task list`")

@@ -56,7 +56,7 @@ class Caller:
     def __init__(self, site: TrialSite, core: ModuleType) -> None:
         self.site = site
         self.core = core
-        self.told: list[str] = []
+        self.output: list[str] = []
         self.logged: list[str] = []
 
     def call(self, *arguments: str, user: object = ALICE) -> int:
@@ -65,13 +65,13 @@ class Caller:
         rule_file.write_text(f"main {{\n  container_dispatch({written})\n}}\nINPUT null\nOUTPUT ruleExecOut\n")
 
         def write(where: str, text: str) -> None:
-            (self.told if where == "stdout" else self.logged).append(text)
+            (self.output if where == "stdout" else self.logged).append(text)
 
         return irule(self.core, rule_file, RuleExecutionInfo(self.site.zone, user, self.site.configuration), write)  # type: ignore[arg-type]
 
     @property
     def last(self) -> str:
-        return self.told[-1]
+        return self.output[-1]
 
 
 @pytest.fixture
@@ -84,9 +84,9 @@ def caller(site: TrialSite, core: ModuleType) -> Caller:
 
 def test_the_training_modules_request_runs_unchanged(site: TrialSite, caller: Caller) -> None:
     code = caller.call("containers.run", f"{HOME}/task_config.json", COMPUTE, "", "the-task")
-    assert code == 0, caller.told
+    assert code == 0, caller.output
     assert site.contents(f"{HOME}/out/the-task")["seen_x.txt"] == b"baa\n"
-    assert "the-task COMPLETED" in caller.told[-2]
+    assert "the-task COMPLETED" in caller.output[-2]
     assert "seen_x.txt" in caller.last
     assert not caller.logged
     # The task has claimed the only input.
@@ -96,11 +96,11 @@ def test_the_training_modules_request_runs_unchanged(site: TrialSite, caller: Ca
 
 def test_the_training_modules_request_runs_on_a_resource_of_two_roles(site: TrialSite, caller: Caller) -> None:
     site.give_role(COMPUTE, "SIGNAL_PROCESSING")
-    assert caller.call("containers.run", f"{HOME}/task_config.json", COMPUTE, "", "the-task") == 0, caller.told
+    assert caller.call("containers.run", f"{HOME}/task_config.json", COMPUTE, "", "the-task") == 0, caller.output
     assert site.contents(f"{HOME}/out/the-task")["seen_x.txt"] == b"baa\n"
     record = TaskRecord(site.alice, site.configuration.attributes, f"{HOME}/out/the-task", COMPUTE)
     assert record.facts()["role"] == "CONTAINER"
-    assert "of its roles (CONTAINER, SIGNAL_PROCESSING), CONTAINER is the one for" in caller.told[0]
+    assert "of its roles (CONTAINER, SIGNAL_PROCESSING), CONTAINER is the one for" in caller.output[0]
 
 
 def test_an_ambiguous_role_is_refused_with_a_remedy_for_the_format(site: TrialSite, caller: Caller) -> None:
@@ -129,14 +129,14 @@ def test_a_worker_on_demand_that_is_killed_is_replaced(site: TrialSite, caller: 
     )
     thread.start()
     lock = ResourceLock(site.configuration, "tempZone", COMPUTE)
-    wait_until(lambda: any("RUNNING" in line for line in caller.told), "the task to run")
+    wait_until(lambda: any("RUNNING" in line for line in caller.output), "the task to run")
     task = Submitted("t", f"{HOME}/out/t", COMPUTE, "")
     site.outputs(task)
     assert lock.is_held()
     os.kill(json.loads(Path(lock._path).read_text())["pid"], signal.SIGKILL)
     site.let_go(task)
     thread.join(60)
-    assert codes == [0], caller.told
+    assert codes == [0], caller.output
     assert site.contents(f"{HOME}/out/t")["log"] == b"x\n"
 
 
@@ -157,7 +157,7 @@ def test_mistakes_are_reported_with_their_code(site: TrialSite, caller: Caller, 
     before = site.snapshot()
     returned = caller.call(*arguments)
     assert returned < 0
-    assert code is None or returned == code, caller.told
+    assert code is None or returned == code, caller.output
     assert words in caller.last
     assert site.snapshot() == before
 
@@ -203,22 +203,22 @@ def test_a_rule_file_that_calls_something_else_is_refused(site: TrialSite, core:
 
 def test_submitting_returns_the_id_and_does_not_wait(site: TrialSite, caller: Caller) -> None:
     rei = RuleExecutionInfo(site.zone, ALICE, site.configuration)
-    told: list[str] = []
+    output: list[str] = []
     arguments = ["containers.run", f"{HOME}/task_config.json", COMPUTE, "", ""]
     with site.working():
-        assert caller.core.container_submit(arguments, Callback(lambda _, text: told.append(text)), rei) == 0
+        assert caller.core.container_submit(arguments, Callback(lambda _, text: output.append(text)), rei) == 0
         task_id = arguments[-1]
-        assert [line.split()[:3] for line in told] == [["task", task_id, "queued"]]
+        assert [line.split()[:3] for line in output] == [["task", task_id, "queued"]]
         record = TaskRecord(site.alice, site.configuration.attributes, f"{HOME}/out/{task_id}", COMPUTE)
         wait_until(lambda: record.state() is State.COMPLETED, "the end of the task")
 
 
 def test_a_delayed_rule_does_not_wait(site: TrialSite, caller: Caller) -> None:
-    told: list[str] = []
-    delayed = Site(site.alice, site.configuration, told.append, lambda *_: None, told.append, delayed=True)
+    output: list[str] = []
+    delayed = Site(site.alice, site.configuration, output.append, lambda *_: None, output.append, delayed=True)
     with site.working():
         assert dispatch.run(delayed, "containers.run", f"{HOME}/task_config.json", COMPUTE, "", "later") == 0
-        assert len(told) == 1
+        assert len(output) == 1
         record = TaskRecord(site.alice, site.configuration.attributes, f"{HOME}/out/later", COMPUTE)
         wait_until(lambda: record.state() is State.COMPLETED, "the end of the task")
 
@@ -243,9 +243,9 @@ def test_a_worker_that_does_not_start_is_reported(
 
 
 def test_a_worker_of_another_server_is_not_called(site: TrialSite, caller: Caller) -> None:
-    told: list[str] = []
+    output: list[str] = []
     elsewhere = Site(
-        site.alice, site.configuration, told.append, lambda *_: None, told.append, hosts=frozenset({"another"})
+        site.alice, site.configuration, output.append, lambda *_: None, output.append, hosts=frozenset({"another"})
     )
     assert dispatch.submit(elsewhere, "containers.run", f"{HOME}/task_config.json", COMPUTE, "", "there") == 0
     assert not (site.folder / "state").exists(), "nothing of a worker was touched"

@@ -103,9 +103,9 @@ def test_the_zone_survives_a_broken_package(installed: Installed, mishap: str) -
     assert installed.type("iput", "-f", str(local), f"{home}/put.txt").returncode == 0
     assert installed.type("iget", f"{home}/put.txt", "-").stdout == "as before\n"
     before = installed.type("ils", "-Alr", home).stdout
-    told = installed.dispatch(request)
-    assert re.search(r"not installed correctly|internal error|compute_to_data\.json", told.stdout), (
-        told.stdout + told.stderr
+    output = installed.dispatch(request)
+    assert re.search(r"not installed correctly|internal error|compute_to_data\.json", output.stdout), (
+        output.stdout + output.stderr
     )
     assert installed.dispatch(request, "-r", NATIVE).returncode != 0
     assert installed.type("ils", "-Alr", home).stdout == before
@@ -113,9 +113,9 @@ def test_the_zone_survives_a_broken_package(installed: Installed, mishap: str) -
 
 def test_a_rule_starts_a_worker_on_demand(installed: Installed) -> None:
     """It has only the package: no systemd unit, and no worker started by hand."""
-    told = installed.dispatch(_request(installed))
-    assert " COMPLETED\n" in told.stdout, told.stdout + told.stderr
-    (collection,) = re.findall(r"results in (\S+): ", told.stdout)
+    output = installed.dispatch(_request(installed))
+    assert " COMPLETED\n" in output.stdout, output.stdout + output.stderr
+    (collection,) = re.findall(r"results in (\S+): ", output.stdout)
     listed = installed.type("ils", "-l", collection).stdout
     assert re.search(rf"{installed.site.alice.user.name} +0 {installed.compute} .* & y.txt", listed), listed
     assert installed.site.alice.read(f"{collection}/y.txt") == b"abc"

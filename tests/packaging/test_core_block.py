@@ -117,9 +117,9 @@ def test_the_zone_survives_a_package(place: Path, breakage: str) -> None:
     seen = _agent(place)
     assert seen["own"] == 0, "the administrator's own rules work"
     assert seen["codes"] == [-154000, -154000]
-    told = [text for where, text in seen["lines"] if where == "serverLog"]  # type: ignore[attr-defined]
-    assert len(told) == 1, "the server log has the error once"
-    assert "compute_to_data cannot be loaded" in told[0]
+    logged = [text for where, text in seen["lines"] if where == "serverLog"]  # type: ignore[attr-defined]
+    assert len(logged) == 1, "the server log has the error once"
+    assert "compute_to_data cannot be loaded" in logged[0]
 
 
 def test_a_copy_of_the_package_beside_core_is_not_imported(place: Path) -> None:

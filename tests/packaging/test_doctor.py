@@ -133,7 +133,7 @@ def test_no_image_and_a_missing_one(site: TrialSite) -> None:
     _check_problem(_of(_examine(site), "images"), "allows no image", "images")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not write")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run programs as another account")
 def test_folders_that_the_workers_account_cannot_write(site: TrialSite, tmp_path: Path) -> None:
     nobody = Account.named("nobody")
     installation = Installation(Server(), site.configuration, nobody)

@@ -37,10 +37,10 @@ def _copy(installed: Installed, folder: Path) -> ScratchServer:
 
 def test_a_dry_run_lists_all_changes_and_makes_none(server: ScratchServer) -> None:
     before = server.contents()
-    told = server.must("install", "--dry-run", "--edit-server-config")
+    output = server.must("install", "--dry-run", "--edit-server-config")
     assert server.contents() == before
     done = server.must("install", "--no-venv", "--edit-server-config")
-    would = {line[len("would ") :] for line in told.splitlines() if line.startswith("would ")}
+    would = {line[len("would ") :] for line in output.splitlines() if line.startswith("would ")}
     did = {line for line in done.splitlines() if line.split(" ")[0] in ("write", "replace", "make", "add", "edit")}
     assert did
     assert would - did == {line for line in would if line.startswith(f"make {VENV}")}
@@ -97,8 +97,8 @@ def test_uninstalling_leaves_no_trace(installed: Installed, tmp_path: Path) -> N
     before = copy.contents()
     copy.must("uninstall", "--dry-run")
     assert copy.contents() == before
-    told = copy.must("uninstall")
-    assert "left" not in told
+    output = copy.must("uninstall")
+    assert "left" not in output
     assert copy.contents() == installed.before
     assert "nothing to do" in copy.must("uninstall")
 
@@ -166,12 +166,12 @@ def test_an_edited_configuration_is_never_overwritten(server: ScratchServer) -> 
     _light(server)
     server.path(CONFIGURATION).write_text('{"zone": {"kind": "irods"}}')
     assert "compute_to_data.json.new" not in _light(server), "the default has not changed"
-    told = _light(server, "--state-directory", "/var/lib/irods/elsewhere")
-    assert f"write {CONFIGURATION}.new" in told
+    output = _light(server, "--state-directory", "/var/lib/irods/elsewhere")
+    assert f"write {CONFIGURATION}.new" in output
     assert server.path(CONFIGURATION).read_text() == '{"zone": {"kind": "irods"}}'
     assert "/var/lib/irods/elsewhere" in server.path(f"{CONFIGURATION}.new").read_text()
-    told = server.must("uninstall")
-    assert f"left: {CONFIGURATION}: it was changed" in told
+    output = server.must("uninstall")
+    assert f"left: {CONFIGURATION}: it was changed" in output
     assert server.path(CONFIGURATION).exists()
     assert not server.path(f"{CONFIGURATION}.new").exists()
 
@@ -194,8 +194,8 @@ def test_changed_files_are_named_and_kept(server: ScratchServer) -> None:
     assert done.returncode == 1
     assert UNIT in done.stderr
     assert "worker/service.py" in done.stderr
-    told = server.must("uninstall")
-    assert f"left: {UNIT}: it was changed" in told
+    output = server.must("uninstall")
+    assert f"left: {UNIT}: it was changed" in output
     assert server.path(UNIT).read_text().endswith("# mine\n")
     assert server.path(f"{AGENT}/compute_to_data/worker/service.py").exists()
     assert not server.path(f"{AGENT}/compute_to_data/model.py").exists()
@@ -258,8 +258,8 @@ def test_a_state_directory_that_was_used_goes_unless_tasks_are_unfinished(server
         (state / "tasks" / "zone").mkdir(parents=True)
         for name in ("zone-dsp_resc.lock", "dsp_resc.log", *note):
             (state / name).write_text("")
-        told = server.must("uninstall")
-        assert ("left: /var/lib/irods/compute_to_data" in told) == bool(note)
+        output = server.must("uninstall")
+        assert ("left: /var/lib/irods/compute_to_data" in output) == bool(note)
         assert (server.contents() == before) == (not note)
     assert [path.name for path in state.rglob("*") if path.is_file()] == ["unfinished"]
 
@@ -267,9 +267,9 @@ def test_a_state_directory_that_was_used_goes_unless_tasks_are_unfinished(server
 def test_the_server_configuration_is_edited_only_when_asked_for(server: ScratchServer) -> None:
     before = server.contents()
     place = server.path("/etc/irods/server_config.json")
-    told = _light(server)
+    output = _light(server)
     assert place.read_text() == SERVER_CONFIG
-    assert "missing: the Python rule engine has no entry" in told
+    assert "missing: the Python rule engine has no entry" in output
     _light(server, "--edit-server-config")
     engines = json.loads(place.read_text())["plugin_configuration"]["rule_engines"]
     assert [one["plugin_name"] for one in engines] == [server_config.PYTHON, server_config.NATIVE]
@@ -318,11 +318,11 @@ def test_an_unfinished_environment_is_removed(server: ScratchServer) -> None:
 def test_missing_parts_are_reported_with_a_remedy(server: ScratchServer) -> None:
     server.path("/var/lib/irods/version.json").write_text('{"irods_version": "4.2.11"}')
     server.path("/etc/irods/server_config.json").unlink()
-    told = server.must("check")
-    assert "runs iRODS 4.2.11" in told
-    assert "setup_irods.py" in told
-    assert "irods-rule-engine-plugin-python" in told
-    assert "the account irods, under which workers run, does not exist" in told
+    output = server.must("check")
+    assert "runs iRODS 4.2.11" in output
+    assert "setup_irods.py" in output
+    assert "irods-rule-engine-plugin-python" in output
+    assert "the account irods, under which workers run, does not exist" in output
 
 
 def test_a_missing_python_stops_the_installation(server: ScratchServer) -> None:
