@@ -26,7 +26,7 @@ __all__ = ["ComputeToDataError", "Session", "TaskHandle", "WorkloadHandle", "__v
 
 __version__ = "0.1.0"
 
-_LIVES_IN = {
+_MODULE_OF = {
     "ComputeToDataError": "errors",
     "Session": "client.session",
     "TaskHandle": "client.tasks",
@@ -37,11 +37,11 @@ _LIVES_IN = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LIVES_IN:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_LIVES_IN[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DATASETS: Final = "datasets"
 """The collection of a project that holds its datasets."""
-_LOOKING: Final = 4
+_THREADS: Final = 4
 _UNFINISHED: Final = tuple(state for state in State if not state.is_final)
 
 
@@ -168,7 +168,7 @@ def listed(workbench: Workbench) -> list[Listed]:
     collections = [one for one in members if isinstance(one, Collection)]
     newest_first = sorted(collections, key=lambda one: one.created, reverse=True)
     found = [one.logical_path for one in newest_first if DATASET_ID.fullmatch(name_of(one.logical_path))]
-    with ThreadPoolExecutor(_LOOKING, "datasets") as pool:
+    with ThreadPoolExecutor(_THREADS, "datasets") as pool:
         return list(pool.map(lambda collection: _listed(catalog, collection), found))
 
 

@@ -21,7 +21,7 @@ from compute_to_data.records.task import timestamp
 if TYPE_CHECKING:
     from compute_to_data.ports import ClientCatalog
 
-_LOOKING: Final = 4
+_THREADS: Final = 4
 
 
 class Progress(Protocol):
@@ -108,7 +108,7 @@ class Upload:
         """The checksums of the local files that the dataset already has with the same content."""
         likely = [file for file in self._local.files if file.path in there and checksum_of(there[file.path])]
         likely = [file for file in likely if there[file.path].size == file.size]
-        with ThreadPoolExecutor(_LOOKING, "checksum") as pool:
+        with ThreadPoolExecutor(_THREADS, "checksum") as pool:
             own = pool.map(lambda file: folders.checksum_of(self._local.physical_path(file.path))[0], likely)
             found = {file.path: checksum for file, checksum in zip(likely, own)}
         return {path: checksum for path, checksum in found.items() if checksum == checksum_of(there[path])}
