@@ -255,7 +255,7 @@ def test_an_error_of_the_zone_cancels_nothing(site: TrialSite) -> None:
     assert troubles
 
 
-def test_the_writer_of_the_request_tells_whether_it_stands(site: TrialSite) -> None:
+def test_request_cancel_returns_whether_the_request_is_recorded(site: TrialSite) -> None:
     record = site.record(site.submit(site.request("/bin/true")))
     entity = Entity(EntityKind.COLLECTION, record.collection)
     for _ in range(2):  # a second request changes nothing

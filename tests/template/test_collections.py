@@ -44,7 +44,7 @@ def test_the_job_sees_the_whole_tree_in_a_container(tmp_path: Any) -> None:
     assert seen(site)[0] == SEEN
 
 
-def test_it_is_repeated_as_it_was_or_not_at_all(site: TrialSite) -> None:
+def test_a_rerun_needs_the_unchanged_collection(site: TrialSite) -> None:
     collection = seen(filled(site))[1]["collection"]
 
     def again() -> Any:
@@ -56,7 +56,7 @@ def test_it_is_repeated_as_it_was_or_not_at_all(site: TrialSite) -> None:
         again()
 
 
-def test_what_lies_otherwise_computes_something_else(site: TrialSite) -> None:
+def test_other_paths_in_a_collection_make_another_task(site: TrialSite) -> None:
     first = seen(filled(site))[1]
     request = site.request("/bin/sh", "-c", LIST, inputs=[{"collection": FOLDER}])
     assert site.submit(request, reuse_earlier=True).collection == first["collection"]

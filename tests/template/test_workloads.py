@@ -161,7 +161,7 @@ def test_stopping_goes_on_past_a_task_that_somebody_removes(ours: Workloads) -> 
     assert "cancel" in ours.site.record(last).facts()
 
 
-def test_what_ends_because_it_is_being_stopped_is_told_too(ours: Workloads) -> None:
+def test_stop_also_returns_tasks_that_end_meanwhile(ours: Workloads) -> None:
     """Its worker saw that the workload was stopped before the client cancelled the task. Earlier ends do not count."""
     workload = ours.start()
     earlier, begun, waiting = (ours.task(workload, "true") for _ in range(3))
