@@ -73,7 +73,7 @@ def receiving_root(execution: Execution) -> str:
     subject = f"role {role}"
     if elsewhere:
         names = ", ".join(line[0].name for line in elsewhere)
-        raise Refused(subject, f"no resource with this role is up to receive the results ({names})", "Try later")
+        raise Refused(subject, f"no resource with this role is up to receive the results (known: {names})", "Try later")
     remedy = f"An administrator can: imeta add -R <resource> {attribute} {role}"
     raise Refused(subject, "no resource has this role, so none can receive the results", remedy)
 

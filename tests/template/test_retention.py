@@ -229,7 +229,7 @@ class TestNoResourceReceives:
 
     def test_no_resource_is_up(self, keeping: TrialSite) -> None:
         keeping.zone.set_resource_status(LTS, "down")
-        self.refused(keeping, "up to receive the results (of: lts_resc)")
+        self.refused(keeping, "up to receive the results (known: lts_resc)")
 
     def test_it_went_down_while_the_task_ran(self, keeping: TrialSite) -> None:
         submitted = keeping.submit(_request(keeping))
