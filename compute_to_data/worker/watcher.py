@@ -180,7 +180,7 @@ class Watcher:
             del self._watched[one.watch.key]
         self._on_outcome(one.watch, one.outcome)
 
-    # In the helper threads
+    # Work for the helper threads
 
     def _start_reading_requests(self) -> None:
         """Once a second, let a helper read which tasks users cancel or follow."""
