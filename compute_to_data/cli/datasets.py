@@ -8,8 +8,10 @@ import time
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING, Any
 
+from compute_to_data.cli import zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode
+from compute_to_data.cli.zone_words import completes
 
 if TYPE_CHECKING:
     from compute_to_data.client.uploading import Moved
@@ -48,13 +50,16 @@ def register(commands: Commands) -> None:
 
 
 def _one(parser: ArgumentParser) -> None:
-    parser.add_argument("dataset", metavar="ID", help=_ID)
+    completes(parser.add_argument("dataset", metavar="ID", help=_ID), zone_words.datasets)
 
 
 def _upload_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", help="the folder whose content is stored")
     parser.add_argument("--name", default="", help="what people call it; the folder's name where none is given")
-    parser.add_argument("--id", dest="dataset", metavar="ID", default="", help="bring this dataset up to date instead")
+    dataset = parser.add_argument(
+        "--id", dest="dataset", metavar="ID", default="", help="bring this dataset up to date instead"
+    )
+    completes(dataset, zone_words.datasets)
     parser.add_argument("--delete", action="store_true", help="take away from it what is no longer in the folder")
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode, of_reason
-from compute_to_data.cli.tasks import administering, found, one_task, told
+from compute_to_data.cli.tasks import administering, found, one_task, task_argument, told
 
 if TYPE_CHECKING:
     from compute_to_data.client.results import Fetched
@@ -47,7 +47,7 @@ def _logs_arguments(parser: ArgumentParser) -> None:
 
 
 def _fetch_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("task", metavar="ID", help="a task's id, its beginning, or its collection's logical path")
+    task_argument(parser)
     parser.add_argument("directory", metavar="DIR", nargs="?", default=".", help="a folder <id> is made in it")
     parser.add_argument("--force", action="store_true", help="overwrite files with other content")
     administering(parser)

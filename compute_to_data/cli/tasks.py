@@ -7,8 +7,10 @@ import sys
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING, Any
 
+from compute_to_data.cli import zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import of_reason
+from compute_to_data.cli.zone_words import completes
 
 if TYPE_CHECKING:
     from compute_to_data.client.status import TaskStatus
@@ -45,12 +47,20 @@ def register(commands: Commands) -> None:
 
 
 def one_task(parser: ArgumentParser) -> None:
-    parser.add_argument("task", metavar="ID", help="a task's id, its beginning, or its collection's logical path")
+    task_argument(parser)
     administering(parser)
 
 
+def task_argument(parser: ArgumentParser) -> None:
+    task = parser.add_argument(
+        "task", metavar="ID", help="a task's id, its beginning, or its collection's logical path"
+    )
+    completes(task, zone_words.tasks)
+
+
 def _several(parser: ArgumentParser) -> None:
-    parser.add_argument("tasks", metavar="ID", nargs="+", help="tasks' ids, their beginnings, or logical paths")
+    tasks = parser.add_argument("tasks", metavar="ID", nargs="+", help="tasks' ids, their beginnings, or logical paths")
+    completes(tasks, zone_words.tasks)
     administering(parser)
 
 
@@ -71,11 +81,13 @@ def _rerun_arguments(parser: ArgumentParser) -> None:
 def _submit_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="the request; - reads it from standard input")
     parser.add_argument("--wait", action="store_true", help="wait for its end, and tell it by the exit code")
-    parser.add_argument("--resource", default="", help="the compute resource, instead of the request's")
+    resource = parser.add_argument("--resource", default="", help="the compute resource, instead of the request's")
+    completes(resource, zone_words.resources)
     parser.add_argument("--output-collection", default="", metavar="COLLECTION", help="where results go instead")
-    parser.add_argument(
+    image = parser.add_argument(
         "--image", default="", help="another image than the request's, or the one where its format names none"
     )
+    completes(image, zone_words.images)
     parser.add_argument(
         "--reuse", action="store_true", help="take an identical task of yours that completed, if there is one"
     )
@@ -91,8 +103,9 @@ def _list_arguments(parser: ArgumentParser) -> None:
         metavar="STATE",
         help=f"only in this state; repeat for more: {', '.join(_STATES)}",
     )
-    parser.add_argument("--role", default="", help="only of this role")
-    parser.add_argument("--resource", default="", help="only on this compute resource")
+    completes(parser.add_argument("--role", default="", help="only of this role"), zone_words.roles)
+    resource = parser.add_argument("--resource", default="", help="only on this compute resource")
+    completes(resource, zone_words.resources)
     parser.add_argument("--since", type=moment, metavar="WHEN", help="only newer: 30m, 12h, 7d or 2026-11-30")
     parser.add_argument("--older-than", type=moment, metavar="WHEN", help="only older: the same")
     parser.add_argument("--all", action="store_true", help="also tasks of others that you may read")

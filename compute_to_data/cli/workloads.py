@@ -6,9 +6,19 @@ import sys
 from argparse import ArgumentParser
 from typing import Any
 
+from compute_to_data.cli import zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode
-from compute_to_data.cli.running import limit_arguments, limits, secret_argument, variable
+from compute_to_data.cli.running import (
+    image_argument,
+    limit_arguments,
+    limits,
+    place_arguments,
+    secret_argument,
+    variable,
+)
+from compute_to_data.cli.tasks import task_argument
+from compute_to_data.cli.zone_words import completes
 
 _TASK_COLUMNS = {
     "task_id": "TASK ID",
@@ -55,28 +65,25 @@ def register(commands: Commands) -> None:
         takes_program=True,
     )
     task.add("list", _tasks, "a workload's tasks, the newest first", example="list w-0123", arguments=_one)
-    task.add("describe", _describe_task, "all about a task", example="describe 3f2a", arguments=_one_task)
-    task.add("stop", _stop_task, "ask for the end of a task", example="stop 3f2a", arguments=_one_task)
+    task.add("describe", _describe_task, "all about a task", example="describe 3f2a", arguments=task_argument)
+    task.add("stop", _stop_task, "ask for the end of a task", example="stop 3f2a", arguments=task_argument)
 
 
 def _one(parser: ArgumentParser) -> None:
-    parser.add_argument("workload", metavar="W", help="a workload's id, its beginning, or its logical path")
-
-
-def _one_task(parser: ArgumentParser) -> None:
-    parser.add_argument("task", metavar="ID", help="a task's id, its beginning, or its collection's logical path")
+    workload = parser.add_argument("workload", metavar="W", help="a workload's id, its beginning, or its logical path")
+    completes(workload, zone_words.workloads)
 
 
 def _start_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("image", metavar="IMAGE", help="an image that the site allows")
+    image_argument(parser)
     parser.add_argument("--instances", type=int, default=1, help="how many of its tasks run at one time (default 1)")
-    parser.add_argument(
+    dataset = parser.add_argument(
         "--input-dataset", default="", metavar="D", help="a dataset's id, or a collection: what tasks see at /input"
     )
+    completes(dataset, zone_words.datasets)
     parser.add_argument("--env", action="append", default=[], type=variable, metavar="KEY=VALUE", help="repeat it")
     parser.add_argument("--name", default="", help="what you call it")
-    parser.add_argument("--resource", default="", help="the compute resource; by default one that bears the role")
-    parser.add_argument("--role", default="", help="the role (default CONTAINER)")
+    place_arguments(parser)
     limit_arguments(parser)
 
 
