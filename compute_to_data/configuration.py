@@ -5,6 +5,7 @@ Read once, checked against ``schemas/configuration.json``, then frozen.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,8 @@ from compute_to_data.errors import ConfigurationError, Refused
 from compute_to_data.job import Image, Limits
 from compute_to_data.task import RequestedLimits
 
+SITE_FILE = "/etc/irods/compute_to_data.json"
+SITE_FILE_VARIABLE = "COMPUTE_TO_DATA_CONFIGURATION"
 MAXIMUM_IMAGE_CHARACTERS = 256
 """Longer image names match no rule: what a pattern costs grows with the name."""
 
@@ -202,6 +205,11 @@ _ROLES: Mapping[str, str] = {
 _ENVIRONMENT_FILE = "/var/lib/irods/.irods/irods_environment.json"
 
 _REPEATED_GROUP = re.compile(r"\)[*+{]")
+
+
+def site_file() -> str:
+    """Where a site's configuration is: :data:`SITE_FILE`, or the file that the server's environment names."""
+    return os.environ.get(SITE_FILE_VARIABLE) or SITE_FILE
 
 
 def load(path: str) -> Configuration:

@@ -16,8 +16,9 @@ APPLICATION = "compute-to-data"
 """What our connections call themselves; ``ips`` shows it on the server."""
 MAXIMUM_PATH_BYTES = 1087
 MAXIMUM_NAME_BYTES = 1000
-_LONGEST_AVU = {"attribute": 2700, "value": 2700, "units": 250}
+LONGEST_AVU = {"attribute": 2700, "value": 2700, "units": 250}
 """Characters, of the columns of R_META_MAIN."""
+_SHORTENED_BYTES = 2000
 _REMEDY = "Give an absolute logical path such as '/tempZone/home/alice/data.csv'"
 
 
@@ -71,7 +72,7 @@ def check_in_zone(logical_path: str, zone: str) -> str:
 def check_avus(avus: Iterable[Avu], bearer: str) -> None:
     """ZoneError -130000 for an AVU iRODS cannot hold."""
     for avu in avus:
-        for part, longest in _LONGEST_AVU.items():
+        for part, longest in LONGEST_AVU.items():
             text: str = getattr(avu, part)
             cause = ""
             if not text and part != "units":
@@ -82,6 +83,14 @@ def check_avus(avus: Iterable[Avu], bearer: str) -> None:
                 cause = f"the {part} holds a character that iRODS cannot"
             if cause:
                 raise zone_error(Code.SYS_INVALID_INPUT_PARAM, f"an AVU for {bearer}", cause)
+
+
+def shortened(text: str) -> str:
+    """``text``, cut where it is longer than people want to read in an AVU (2,000 bytes)."""
+    encoded = text.encode("utf-8", "replace")
+    if len(encoded) <= _SHORTENED_BYTES:
+        return text
+    return encoded[:_SHORTENED_BYTES].decode("utf-8", "ignore") + "..."
 
 
 def _is_encodable(text: str) -> bool:

@@ -7,6 +7,7 @@ called ``path``.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
@@ -167,6 +168,20 @@ class Resource:
         """True when it has a vault of its own."""
         return self.vault != "EMPTY_RESC_PATH"
 
+    @property
+    def is_root(self) -> bool:
+        """True when it is no other resource's child. iRODS refuses to write or replicate to a child by its name."""
+        return not self.parent
+
+
+def lineage(resource: Resource, resources: Iterable[Resource]) -> tuple[Resource, ...]:
+    """A resource as it stands among the zone's ``resources``, then those above it; the root is the last."""
+    known = {one.name: one for one in resources}
+    line = [known.get(resource.name, resource)]
+    while not line[-1].is_root:
+        line.append(known[line[-1].parent])
+    return tuple(line)
+
 
 class EntityKind(str, Enum):
     """The four kinds of things that bear AVUs, in the words of the atomic metadata API."""
@@ -195,7 +210,42 @@ class Avu:
 
 
 @dataclass(frozen=True)
-class Bearer:
+class Query:
+    """Which entities bear an AVU: the one question to ask a catalog for entities by their AVUs.
+
+    A part that is left out admits everything. ``beginning``: the value begins with this text;
+    ``owner``: the entity belongs to this user; ``within``: the entity is a direct member of this
+    collection; ``excluding``: the entity is a direct member of none of these collections. The
+    oldest entity comes first, or the newest; ``limit`` counts after ``offset`` results are skipped.
+
+    ValueError: resources and users have no owner, and lie in no collection.
+    """
+
+    kind: EntityKind
+    attribute: str
+    value: str | None = None
+    units: str | None = None
+    beginning: str = ""
+    owner: User | None = None
+    within: str = ""
+    excluding: tuple[str, ...] = ()
+    newest_first: bool = False
+    limit: int | None = None
+    offset: int = 0
+
+    def __post_init__(self) -> None:
+        in_tree = self.kind in (EntityKind.DATA_OBJECT, EntityKind.COLLECTION)
+        if not in_tree and (self.owner is not None or self.within or self.excluding):
+            raise ValueError(f"a {self.kind.value} has no owner, and lies in no collection")
+
+    def need_collections(self) -> None:
+        """ValueError unless the query is about collections."""
+        if self.kind is not EntityKind.COLLECTION:
+            raise ValueError(f"a query for a {self.kind.value} finds names, no rows")
+
+
+@dataclass(frozen=True)
+class Row:
     """A collection that bears an AVU, and that AVU's value and units. ``created``: when the
     collection was made, in Unix seconds."""
 
@@ -204,21 +254,6 @@ class Bearer:
     created: float
     value: str
     units: str
-
-
-@dataclass(frozen=True)
-class CollectionQuestion:
-    """What ``ClientCatalog.bearing`` is asked; its docstring says what each part means."""
-
-    attribute: str
-    value: str | None = None
-    units: str | None = None
-    beginning: str = ""
-    owner: User | None = None
-    within: str = ""
-    newest_first: bool = True
-    limit: int | None = None
-    offset: int = 0
 
 
 @dataclass(frozen=True)

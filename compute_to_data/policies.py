@@ -37,6 +37,7 @@ _NO_ROWS = -808000  # CAT_NO_ROWS_FOUND
 _LOGICAL_PATH = 403  # the column of a bulk upload's table
 _ACCESS_MODE, _CREATES = 0o3, 0o100  # of openFlags: O_ACCMODE, O_CREAT
 _ATTRIBUTE = "irods::compute_to_data::trigger"
+_SITE_FILE, _SITE_FILE_VARIABLE = "/etc/irods/compute_to_data.json", "COMPUTE_TO_DATA_CONFIGURATION"  # a test compares
 
 _attribute: list[str] = []  # the site's, once it was looked up
 _being_written: set[str] = set()  # what this agent's client opened for writing, in tagged collections
@@ -76,7 +77,7 @@ def _site_attribute() -> str:
         import os
 
         name = _ATTRIBUTE
-        path = os.environ.get("COMPUTE_TO_DATA_CONFIGURATION") or "/etc/irods/compute_to_data.json"
+        path = os.environ.get(_SITE_FILE_VARIABLE) or _SITE_FILE
         with open(path, "rb") as file:
             content = file.read()
         if b"prefix" in content or b"\\u" in content:

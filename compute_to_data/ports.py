@@ -16,15 +16,15 @@ from compute_to_data.job import Exit, Image, Job, Logs
 from compute_to_data.model import (
     Access,
     Avu,
-    Bearer,
     Collection,
     DataObject,
     Entity,
-    EntityKind,
     Permission,
+    Query,
     Registration,
     Replica,
     Resource,
+    Row,
     User,
 )
 
@@ -97,18 +97,8 @@ class Catalog(Protocol):
     def avus(self, entity: Entity) -> tuple[Avu, ...]:
         """The entity's AVUs, sorted. Needs read access to objects and collections."""
 
-    def find(
-        self,
-        kind: EntityKind,
-        attribute: str,
-        value: str | None = None,
-        units: str | None = None,
-        *,
-        within: str = "",
-        limit: int | None = None,
-    ) -> tuple[str, ...]:
-        """Names of visible entities bearing a matching AVU, the oldest entity first; ``within``:
-        only direct members of that collection."""
+    def find(self, query: Query) -> tuple[str, ...]:
+        """Names of the visible entities that a query means, each of them once."""
 
     def resources(self) -> tuple[Resource, ...]:
         """All resources of the zone, by name; visible to everybody."""
@@ -148,25 +138,9 @@ class ClientCatalog(Catalog, Protocol):
     def home(self) -> str:
         """The user's home collection; its zone is the session's."""
 
-    def bearing(
-        self,
-        attribute: str,
-        value: str | None = None,
-        units: str | None = None,
-        *,
-        beginning: str = "",
-        owner: User | None = None,
-        within: str = "",
-        newest_first: bool = True,
-        limit: int | None = None,
-        offset: int = 0,
-    ) -> tuple[Bearer, ...]:
-        """Visible collections bearing a matching AVU, one row for each such AVU, in the order in
-        which the collections were made; thousands of them in one question.
-
-        ``beginning``: what the value begins with; ``owner``: only this user's; ``within``: only
-        direct members of that collection; ``offset`` rows are passed over before ``limit`` counts.
-        """
+    def query(self, query: Query) -> tuple[Row, ...]:
+        """What :meth:`find` names, of collections, with one row for each AVU that the query means;
+        thousands of them in one question. ValueError for a query about other things."""
 
     def put(
         self,
@@ -244,19 +218,8 @@ class Storage(Protocol):
     def avus(self, entity: Entity) -> tuple[Avu, ...]:
         """As :meth:`Catalog.avus`, whatever the access list says."""
 
-    def tasks(
-        self,
-        attribute: str,
-        value: str | None,
-        units: str,
-        *,
-        besides: Sequence[str] = (),
-        limit: int | None = None,
-    ) -> tuple[str, ...]:
-        """Collections bearing the AVU (of any value: None), whoever owns them, the oldest first: the queue.
-
-        ``besides``: without the direct members of these collections.
-        """
+    def find(self, query: Query) -> tuple[str, ...]:
+        """As :meth:`Catalog.find`, whatever the access lists say: so a worker finds its queue."""
 
     def close(self) -> None:
         """Give back connections; the object is not used afterwards."""

@@ -19,7 +19,7 @@ from types import ModuleType
 from compute_to_data import configuration as configuration_module
 from compute_to_data.client import laptop
 from compute_to_data.errors import ComputeToDataError
-from compute_to_data.model import Collection, DataObject, Entity, EntityKind, User, name_of
+from compute_to_data.model import Collection, DataObject, Entity, EntityKind, Query, User, name_of
 from compute_to_data.ports import Catalog
 from compute_to_data.zones.embedded import EmbeddedZone
 from compute_to_data.zones.embedded.agent import RuleExecutionInfo, irule
@@ -99,7 +99,7 @@ def _give_alice_her_input(zone: EmbeddedZone) -> None:
     for collection in (source, f"{HOME}/notebook_output"):
         alice.create_collection(collection, parents=True)
     present = [name_of(child.logical_path) for child in alice.children(source)]
-    claimed = alice.find(EntityKind.DATA_OBJECT, "irods::compute_to_data_task", within=source)
+    claimed = alice.find(Query(EntityKind.DATA_OBJECT, "irods::compute_to_data_task", within=source))
     if len(claimed) == len(present):
         name = f"input_{len(present) + 1}.dat" if present else "input.dat"
         alice.write(f"{source}/{name}", SIGNAL, resource="demoResc")
@@ -122,7 +122,8 @@ def run(zone: EmbeddedZone, configuration_file: Path) -> int:
 
     code = irule(_core(), rule_file, RuleExecutionInfo(zone, ALICE, configuration), write)
     after = _show_listing(alice, "\nAfter:", known=before)
-    tasks = [path for path in alice.find(EntityKind.COLLECTION, "irods::compute_to_data::state") if path not in before]
+    known = alice.find(Query(EntityKind.COLLECTION, "irods::compute_to_data::state"))
+    tasks = [path for path in known if path not in before]
     for task in tasks:
         _show_task(alice, task)
     if code == 0 and after:

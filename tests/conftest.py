@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from support.site import BASE_IMAGE, TrialSite
-
-from compute_to_data.configuration import EngineSettings
-from compute_to_data.engines import open_engine
-from compute_to_data.errors import ConfigurationError, EngineError
+from support.real_docker import need_docker
+from support.site import TrialSite
 
 # How quick a machine is says nothing about the code; with CI set, Hypothesis has it so by itself.
 settings.register_profile("any machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -40,14 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def docker_answers() -> None:
     """Skips without a Docker engine, with the reason; in CI that is a failure, never a silent pass."""
-    try:
-        engine = open_engine(EngineSettings("docker", {}), "/nonexistent")
-        engine.check()
-        engine.identify(BASE_IMAGE)
-    except (EngineError, ConfigurationError) as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"{error} (tests/support/docker-engine.sh starts one)")
+    need_docker()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +13,6 @@ from compute_to_data.configuration import Configuration
 from compute_to_data.errors import Code, ComputeToDataError, InvalidRequest
 from compute_to_data.model import names_of_this_host
 from compute_to_data.ports import Catalog
-
-CONFIGURATION = "/etc/irods/compute_to_data.json"
-CONFIGURATION_VARIABLE = "COMPUTE_TO_DATA_CONFIGURATION"
-"""Set in the server's environment, it names another file."""
 
 _LONGEST_MESSAGE = 900
 """Characters; iRODS cuts messages of its error stack at 1,024 bytes."""
@@ -122,7 +117,7 @@ def site_of(callback: Any, rei: Any, tell: Callable[[str], None], hand_back: Cal
     from compute_to_data.zones.rule_engine import Agent, AgentCatalog
 
     agent = Agent(callback, rei)
-    configuration = configuration_module.load(os.environ.get(CONFIGURATION_VARIABLE) or CONFIGURATION)
+    configuration = configuration_module.load(configuration_module.site_file())
     delayed = agent.client_program == _DELAY_SERVER
     hosts = names_of_this_host()
     catalog = AgentCatalog(agent)

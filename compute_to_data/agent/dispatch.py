@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from compute_to_data.agent.boundary import Site, with_code
+from compute_to_data.coordination.pauses import Pauses
 from compute_to_data.errors import Code, EngineError, InvalidRequest
 from compute_to_data.model import name_of
 from compute_to_data.records.task import State, TaskRecord
@@ -71,14 +72,15 @@ def follow(site: Site, record: TaskRecord) -> State:
 
     EngineError when a worker is to be started on demand and does not start.
     """
-    pause, next_call, seen, vain = _FIRST_PAUSE, 0.0, State.QUEUED, 0
+    pauses, next_call, seen, vain = Pauses(_FIRST_PAUSE, _LONGEST_PAUSE), 0.0, State.QUEUED, 0
     while True:
         state = record.state()
         if state is None:
             raise InvalidRequest(record.collection, "is gone, or bears no state any more")
         if state is not seen:
             site.tell(f"task {record.task_id} {state.value}")
-            seen, pause = state, _FIRST_PAUSE
+            seen = state
+            pauses.restart()
         if state.is_final or site.abandoned():
             return state
         if time.monotonic() >= next_call:
@@ -86,8 +88,7 @@ def follow(site: Site, record: TaskRecord) -> State:
             if vain > _VAIN_CALLS and state is State.QUEUED:
                 raise _no_worker(site, record)
             next_call = time.monotonic() + _CALL_AGAIN_SECONDS
-        time.sleep(pause)
-        pause = min(pause * 1.5, _LONGEST_PAUSE)
+        pauses.pause()
 
 
 def call_worker(site: Site, record: TaskRecord) -> bool:

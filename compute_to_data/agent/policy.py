@@ -12,7 +12,7 @@ from typing import Any
 from compute_to_data.agent import arrivals, dispatch
 from compute_to_data.agent.boundary import Site, sendable, site_of
 from compute_to_data.errors import ComputeToDataError
-from compute_to_data.model import DataObject, EntityKind, User
+from compute_to_data.model import DataObject, EntityKind, Query, User
 from compute_to_data.records.task import TaskRecord
 
 _LONGEST_NOTE = 900
@@ -32,7 +32,7 @@ def registered(callback: Any, rei: Any, collection: str, directory: str, since: 
     if site.by_service:
         return
     tag = site.configuration.attributes.named("trigger")
-    for tagged in site.catalog.find(EntityKind.COLLECTION, tag):
+    for tagged in site.catalog.find(Query(EntityKind.COLLECTION, tag)):
         if f"{tagged}/".startswith(f"{collection}/"):
             for child in site.catalog.children(tagged):
                 if isinstance(child, DataObject) and _came_with(child, site.catalog.user, directory, since):

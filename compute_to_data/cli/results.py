@@ -17,7 +17,7 @@ from compute_to_data.cli.exits import ExitCode, of_reason
 from compute_to_data.cli.tasks import administering, found, one_task, task_argument, told
 
 if TYPE_CHECKING:
-    from compute_to_data.client.results import Fetched
+    from compute_to_data.client.fetching import Fetched
     from compute_to_data.client.tasks import TaskHandle
 
 _MOVES_THE_CURSOR = re.compile(
@@ -125,14 +125,14 @@ def _logs(call: Call) -> int:
 
 
 def _fetch(call: Call) -> int:
-    from compute_to_data.client import results
+    from compute_to_data.client import fetching
     from compute_to_data.errors import Refused
 
     task = found(call, call.options.task)
     status = task.status()
     if not status.state.is_final:
         raise Refused(f"task {task.id}", f"has not ended yet: it is {status.state.value}", f"c2d wait {task.id}")
-    done = results.fetch(
+    done = fetching.fetch(
         task.catalog,
         task.collection,
         call.options.directory,

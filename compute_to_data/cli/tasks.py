@@ -136,7 +136,7 @@ def moment(text: str) -> float:
 def found(call: Call, given: str) -> TaskHandle:
     """The task that somebody means, as themselves or as administrator."""
     if getattr(call.options, "admin", False):
-        from compute_to_data.client.finding import find_as_administrator
+        from compute_to_data.client.session import find_as_administrator
 
         return find_as_administrator(call.session, given)
     return call.session.task(given)

@@ -2,7 +2,8 @@
 
 A dataset is the collection ``<project>/datasets/d-<id>``: its files below ``files``, and beside it
 ``manifest.json``, which is written last and taken away before anything changes. With a manifest a
-dataset is complete; without one, an upload was interrupted and can be gone on with.
+dataset is complete; without one, an upload was interrupted and can be gone on with. Only
+:func:`look_over`, :func:`upload` and :func:`download` use files of this host.
 """
 
 from __future__ import annotations
@@ -13,18 +14,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from compute_to_data.client import folders, transfers
-from compute_to_data.client.folders import Target
+from compute_to_data.client.dataset_content import manifest_of
 from compute_to_data.client.manifest import DATASET_ID, FILES, MANIFEST_NAME
-from compute_to_data.client.transfers import Transfer
-from compute_to_data.client.uploading import Moved, Progress, Unheard, Upload, manifest_of
 from compute_to_data.errors import InvalidRequest, NotFound, Refused
-from compute_to_data.model import Collection, Entity, EntityKind, name_of
+from compute_to_data.model import Collection, Entity, EntityKind, Query, name_of
 from compute_to_data.records.task import State
 from compute_to_data.task import REQUEST_NAME
 
 if TYPE_CHECKING:
-    from compute_to_data.client.base import BaseSession
+    from compute_to_data.client.folders import Listing
+    from compute_to_data.client.uploading import Moved, Progress
+    from compute_to_data.client.workbench import Workbench
     from compute_to_data.ports import ClientCatalog
 
 DATASETS: Final = "datasets"
@@ -71,14 +71,14 @@ class Description:
         }
 
 
-def find(session: BaseSession, dataset: str) -> str:
+def find(workbench: Workbench, dataset: str) -> str:
     """The collection of a dataset, by its id in the project or by its logical path. InvalidRequest
     for what is neither, NotFound when there is none."""
-    collection = dataset.rstrip("/") if dataset.startswith("/") else f"{session.project}/{DATASETS}/{dataset}"
+    collection = dataset.rstrip("/") if dataset.startswith("/") else f"{workbench.project}/{DATASETS}/{dataset}"
     if not DATASET_ID.fullmatch(name_of(collection) if dataset.startswith("/") else dataset):
         raise InvalidRequest(f"dataset {dataset}", "is no id of a dataset", "c2d dataset list shows them")
     try:
-        found = session.catalog.stat(collection)
+        found = workbench.catalog.stat(collection)
     except NotFound as error:
         cause, remedy = "there is none, or you may not read it", "c2d dataset list shows those of a project"
         raise NotFound(f"dataset {dataset}", cause, remedy, code=error.code) from None
@@ -87,24 +87,26 @@ def find(session: BaseSession, dataset: str) -> str:
     return collection
 
 
-def reserve(session: BaseSession) -> str:
+def reserve(workbench: Workbench) -> str:
     """A new dataset's id; its collection is there, and empty."""
     dataset = f"d-{secrets.token_hex(6)}"
-    session.catalog.create_collection(f"{session.project}/{DATASETS}/{dataset}/{FILES}", parents=True)
+    workbench.catalog.create_collection(f"{workbench.project}/{DATASETS}/{dataset}/{FILES}", parents=True)
     return dataset
 
 
-def look_over(session: BaseSession, directory: str) -> folders.Listing:
+def look_over(workbench: Workbench, directory: str) -> Listing:
     """What a folder holds, when all of it can be stored as a dataset of the project. InvalidRequest
     naming what cannot."""
+    from compute_to_data.client import folders
+
     if not directory:
         raise InvalidRequest("dataset", "no folder is named", "Name the one whose content is to be uploaded, or .")
-    top = f"{session.project}/{DATASETS}/d-{'0' * 12}/{FILES}"
+    top = f"{workbench.project}/{DATASETS}/d-{'0' * 12}/{FILES}"
     return folders.listing(directory.rstrip("/") or "/", top)
 
 
 def upload(
-    session: BaseSession,
+    workbench: Workbench,
     directory: str,
     *,
     name: str = "",
@@ -128,12 +130,14 @@ def upload(
     1 2 ['measurements']
     0 came, the others were there
     """
-    local = look_over(session, directory)
-    collection = find(session, dataset or reserve(session))
-    return Upload(session.catalog, collection, local, progress or Unheard()).run(name, delete)
+    from compute_to_data.client.uploading import Unheard, Upload
+
+    local = look_over(workbench, directory)
+    collection = find(workbench, dataset or reserve(workbench))
+    return Upload(workbench.catalog, collection, local, progress or Unheard()).run(name, delete)
 
 
-def download(session: BaseSession, dataset: str, directory: str, *, progress: Progress | None = None) -> Moved:
+def download(workbench: Workbench, dataset: str, directory: str, *, progress: Progress | None = None) -> Moved:
     """Bring a dataset's files into ``directory``, with the times they had.
 
     What is there already with the right checksum stays, so that an interrupted download goes on.
@@ -141,30 +145,20 @@ def download(session: BaseSession, dataset: str, directory: str, *, progress: Pr
     has been changed. Refused for a dataset that is not complete; -314000 for a file that is not
     what the manifest says. Nothing outside ``directory`` is written, whatever the manifest says.
     """
-    collection = find(session, dataset)
-    held = manifest_of(session.catalog, collection)
+    from compute_to_data.client import downloading
+    from compute_to_data.client.uploading import Unheard
+
+    collection = find(workbench, dataset)
+    held = manifest_of(workbench.catalog, collection)
     if held is None:
         remedy = f"Go on with its upload: c2d dataset upload DIR --id {name_of(collection)}"
         raise Refused(f"dataset {name_of(collection)}", "is not complete: its upload was interrupted", remedy)
-    progress = progress or Unheard()
-    target = Target(directory)
-    missing = target.missing(held)
-    size = sum(file.size for file in missing)
-    target.need_room(size)
-    target.make_folders(held)
-    progress.begin(size, len(missing))
-    chosen = [
-        Transfer(target.physical_path(file.path), f"{collection}/{FILES}/{file.path}", file.size, file.checksum)
-        for file in missing
-    ]
-    transfers.fetch(session.catalog, chosen, progress=progress.moved)
-    target.set_times(held)
-    return Moved(held.dataset, collection, held.name, len(held.files), held.size, len(missing), size)
+    return downloading.download(workbench.catalog, collection, held, directory, progress or Unheard())
 
 
-def listed(session: BaseSession) -> list[Listed]:
+def listed(workbench: Workbench) -> list[Listed]:
     """The datasets of the project, the newest first."""
-    catalog, top = session.catalog, f"{session.project}/{DATASETS}"
+    catalog, top = workbench.catalog, f"{workbench.project}/{DATASETS}"
     try:
         members = catalog.children(top)
     except NotFound:
@@ -188,23 +182,26 @@ def _listed(catalog: ClientCatalog, collection: str) -> Listed:
     )
 
 
-def describe(session: BaseSession, dataset: str) -> Description:
+def describe(workbench: Workbench, dataset: str) -> Description:
     """A dataset, and the tasks and workloads that the person can see which use it."""
-    collection = find(session, dataset)
-    catalog, attributes = session.catalog, session.attributes
+    collection = find(workbench, dataset)
+    catalog, attributes = workbench.catalog, workbench.attributes
     tasks: dict[str, str] = {}
     for state in _UNFINISHED:
-        for one in catalog.bearing(attributes.state, state.value):
+        for one in catalog.query(Query(EntityKind.COLLECTION, attributes.state, state.value, newest_first=True)):
             if _names(catalog, one.collection, collection):
                 tasks[one.collection] = state.value
-    for one in catalog.bearing(attributes.named("input"), beginning=f"{collection}/{FILES}/"):
+    inputs = Query(
+        EntityKind.COLLECTION, attributes.named("input"), beginning=f"{collection}/{FILES}/", newest_first=True
+    )
+    for one in catalog.query(inputs):
         if one.collection not in tasks:
             avus = catalog.avus(Entity(EntityKind.COLLECTION, one.collection))
             states = [avu.value for avu in avus if avu.attribute == attributes.state]
             if len(states) == 1 and states[0] in State.__members__:
                 tasks[one.collection] = states[0]
-    workloads = catalog.bearing(attributes.named("dataset"), beginning=collection)
-    used_by = tuple(bearer.collection for bearer in workloads if _is_within(bearer.value, collection))
+    datasets = Query(EntityKind.COLLECTION, attributes.named("dataset"), beginning=collection, newest_first=True)
+    used_by = tuple(row.collection for row in catalog.query(datasets) if _is_within(row.value, collection))
     return Description(_listed(catalog, collection), tasks, used_by)
 
 
@@ -221,18 +218,18 @@ def _names(catalog: ClientCatalog, task: str, collection: str) -> bool:
     return f'"{collection}/' in request or f'"{collection}"' in request
 
 
-def remove(session: BaseSession, dataset: str, *, force: bool = False) -> str:
+def remove(workbench: Workbench, dataset: str, *, force: bool = False) -> str:
     """Take a dataset away with all its files; returns its collection.
 
     Refused while a task that has not ended, or a workload, uses it, unless ``force``.
     """
-    found = describe(session, dataset)
+    found = describe(workbench, dataset)
     users = (*found.unfinished, *found.workloads)
     if users and not force:
         cause = f"is in use by {', '.join(users[:3])}{' and others' if len(users) > 3 else ''}"
         raise Refused(f"dataset {found.listed.dataset}", cause, "Wait for their end, or remove it with --force")
     collection = found.listed.collection
     if found.listed.is_complete:
-        session.catalog.remove(f"{collection}/{MANIFEST_NAME}")  # first: what is half gone is not complete
-    session.catalog.remove(collection, recursive=True)
+        workbench.catalog.remove(f"{collection}/{MANIFEST_NAME}")  # first: what is half gone is not complete
+    workbench.catalog.remove(collection, recursive=True)
     return collection

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import InvalidRequest, NotFound
-from compute_to_data.model import Bearer, Entity, EntityKind, User, name_of
+from compute_to_data.model import Entity, EntityKind, Query, Row, User, name_of
 from compute_to_data.records.task import State, timestamp
 from compute_to_data.task import REQUEST_NAME
 
 if TYPE_CHECKING:
-    from compute_to_data.client.base import BaseSession
-    from compute_to_data.ports import ClientCatalog
+    from compute_to_data.client.workbench import Workbench
+    from compute_to_data.ports import ClientCatalog, Storage
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _SHOWN = 5
@@ -24,32 +23,35 @@ _FEW = 100
 """Up to so many tasks, asking for each one's facts is quicker than for those of all."""
 
 
-def find(session: BaseSession, given: str) -> TaskHandle:
+def find(workbench: Workbench, given: str) -> TaskHandle:
     """The task of an id, of a unique beginning of one, or of its collection's logical path.
 
     One's own come first; then those of others that one may read. NotFound, or InvalidRequest
     naming the candidates.
     """
     if given.startswith("/"):
-        task = TaskHandle(session, given.rstrip("/"))
+        task = TaskHandle(workbench, given.rstrip("/"))
         _ = task.state  # NotFound where there is none
         return task
     if not _ID.fullmatch(given):
         raise InvalidRequest("task id", f"found {given[:80]!r}, and that is no task's id", "c2d list shows them")
-    attribute = session.attributes.named("task_id")
-    for owner in (session.user, None):
-        found = session.catalog.bearing(attribute, beginning=given, owner=owner, limit=_SHOWN + 1)
+    attribute = workbench.attributes.named("task_id")
+    for owner in (workbench.user, None):
+        query = Query(
+            EntityKind.COLLECTION, attribute, beginning=given, owner=owner, newest_first=True, limit=_SHOWN + 1
+        )
+        found = workbench.catalog.query(query)
         # Anybody may write any id on a collection of their own; the collection's name is the task's.
         tasks = [one for one in found if name_of(one.collection) == one.value]
         exact = [one for one in tasks if one.value == given]
         if exact or tasks:
-            return _the_only(session, given, exact or tasks)
+            return _the_only(workbench, given, exact or tasks)
     raise NotFound(f"task {given}", "there is none of that id, or you may not read it", "c2d list shows yours")
 
 
-def _the_only(session: BaseSession, given: str, found: list[Bearer]) -> TaskHandle:
+def _the_only(workbench: Workbench, given: str, found: list[Row]) -> TaskHandle:
     if len(found) == 1:
-        return TaskHandle(session, found[0].collection)
+        return TaskHandle(workbench, found[0].collection)
     same = len({one.value for one in found}) < len(found)
     names = [one.collection if same else one.value for one in found[:_SHOWN]]
     several = f"{', '.join(names)}{' and more' if len(found) > _SHOWN else ''}"
@@ -60,17 +62,14 @@ def _the_only(session: BaseSession, given: str, found: list[Bearer]) -> TaskHand
     )
 
 
-def find_as_administrator(session: BaseSession, given: str) -> TaskHandle:
-    """Anybody's task, in a session on behalf of its owner; needs a rodsadmin's own session, and
-    the whole id or the logical path of the task's collection."""
-    from compute_to_data import zones
-
-    storage = zones.open_administration(session.settings.zone)
-    session.on_close(storage.close)
+def find_anybodys(workbench: Workbench, storage: Storage, given: str) -> TaskHandle:
+    """Anybody's task, in a session on behalf of its owner: ``storage`` is a rodsadmin's. It needs the
+    whole id, or the logical path of the task's collection. NotFound; InvalidRequest for several."""
     if given.startswith("/"):
         found: tuple[str, ...] = (given.rstrip("/"),)
     else:
-        found = storage.tasks(session.attributes.named("task_id"), given, "", limit=_SHOWN + 1)
+        attribute = workbench.attributes.named("task_id")
+        found = storage.find(Query(EntityKind.COLLECTION, attribute, given, "", limit=_SHOWN + 1))
         found = tuple(one for one in found if name_of(one) == given)
     if not found:
         raise NotFound(f"task {given}", "there is none of that id", "An administrator gives the whole id")
@@ -79,7 +78,7 @@ def find_as_administrator(session: BaseSession, given: str) -> TaskHandle:
         raise InvalidRequest(f"task {given}", cause, "Give the logical path of its collection")
     owner = storage.owner(f"{found[0]}/{REQUEST_NAME}")
     # Both zones' sessions on behalf of users are whole sessions of theirs.
-    task = TaskHandle(session, found[0], cast("ClientCatalog", storage.on_behalf_of(owner)))
+    task = TaskHandle(workbench, found[0], cast("ClientCatalog", storage.on_behalf_of(owner)))
     _ = task.state
     return task
 
@@ -116,55 +115,53 @@ class Filter:
 
 
 def tasks(
-    session: BaseSession, chosen: Filter = Filter(), *, limit: int | None = None, offset: int = 0
+    workbench: Workbench, chosen: Filter = Filter(), *, limit: int | None = None, offset: int = 0
 ) -> list[Listed]:
     """The tasks that a filter admits, the newest first, ``limit`` of them after ``offset``."""
-    bearers = _bearers(session, chosen, limit, offset)
-    if len(bearers) <= _FEW:
-        return [_listed(session, one) for one in bearers]
-    named = session.attributes.named
-    owner = None if chosen.everybodys else session.user
-    roles = _values(session.catalog.bearing(named("role"), owner=owner))
-    names = _values(session.catalog.bearing(named("name"), owner=owner))
-    return [_row(one, names.get(one.collection, ""), roles.get(one.collection, "")) for one in bearers]
+    found = _rows(workbench, chosen, limit, offset)
+    if len(found) <= _FEW:
+        return [_listed(workbench, one) for one in found]
+    owner = None if chosen.everybodys else workbench.user
+    roles, names = (
+        {one.collection: one.value for one in workbench.catalog.query(Query(EntityKind.COLLECTION, about, owner=owner))}
+        for about in (workbench.attributes.named("role"), workbench.attributes.named("name"))
+    )
+    return [_task(one, names.get(one.collection, ""), roles.get(one.collection, "")) for one in found]
 
 
-def _bearers(session: BaseSession, chosen: Filter, limit: int | None, offset: int) -> list[Bearer]:
+def _rows(workbench: Workbench, chosen: Filter, limit: int | None, offset: int) -> list[Row]:
     """One row for each task, by as few questions as the filter needs."""
-    attributes, catalog = session.attributes, session.catalog
-    owner: User | None = None if chosen.everybodys else session.user
+    attributes, catalog = workbench.attributes, workbench.catalog
+    owner: User | None = None if chosen.everybodys else workbench.user
     value = chosen.states[0].value if len(chosen.states) == 1 else None
     units = chosen.resource or None
     plain = len(chosen.states) <= 1 and not chosen.role and chosen.since is None and chosen.until is None
+    query = Query(EntityKind.COLLECTION, attributes.state, value, units, owner=owner, newest_first=True)
     if plain:
-        page = catalog.bearing(attributes.state, value, units, owner=owner, limit=limit, offset=offset)
+        page = catalog.query(replace(query, limit=limit, offset=offset))
         return [one for one in page if one.value in State.__members__]
-    found = catalog.bearing(attributes.state, value, units, owner=owner)
+    found = catalog.query(query)
     admitted = {state.value for state in chosen.states or State}
     if chosen.role:
-        bearing = catalog.bearing(attributes.named("role"), chosen.role, owner=owner)
-        with_role = {one.collection for one in bearing}
+        roles = Query(EntityKind.COLLECTION, attributes.named("role"), chosen.role, owner=owner)
+        with_role = {one.collection for one in catalog.query(roles)}
         found = tuple(one for one in found if one.collection in with_role)
     rows = [one for one in found if one.value in admitted and _is_in_time(one, chosen)]
     return rows[offset : None if limit is None else offset + limit]
 
 
-def _is_in_time(one: Bearer, chosen: Filter) -> bool:
+def _is_in_time(one: Row, chosen: Filter) -> bool:
     after = chosen.since is None or one.created >= chosen.since
     return after and (chosen.until is None or one.created <= chosen.until)
 
 
-def _values(bearers: Iterable[Bearer]) -> dict[str, str]:
-    return {one.collection: one.value for one in bearers}
+def _listed(workbench: Workbench, one: Row) -> Listed:
+    facts = {avu.attribute: avu.value for avu in workbench.catalog.avus(Entity(EntityKind.COLLECTION, one.collection))}
+    named = workbench.attributes.named
+    return _task(one, facts.get(named("name"), ""), facts.get(named("role"), ""))
 
 
-def _listed(session: BaseSession, one: Bearer) -> Listed:
-    facts = {avu.attribute: avu.value for avu in session.catalog.avus(Entity(EntityKind.COLLECTION, one.collection))}
-    named = session.attributes.named
-    return _row(one, facts.get(named("name"), ""), facts.get(named("role"), ""))
-
-
-def _row(one: Bearer, name: str, role: str) -> Listed:
+def _task(one: Row, name: str, role: str) -> Listed:
     return Listed(
         task_id=name_of(one.collection),
         name=name,

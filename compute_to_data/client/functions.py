@@ -21,15 +21,15 @@ from dataclasses import dataclass, replace
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from compute_to_data.client import function_call
+from compute_to_data.client import function_call, tasks
 from compute_to_data.documents import interpolation
 from compute_to_data.errors import ReasonCode, TaskFailed
 from compute_to_data.model import name_of
 from compute_to_data.records.task import new_task_id
 
 if TYPE_CHECKING:
-    from compute_to_data.client.session import Session
     from compute_to_data.client.tasks import TaskHandle
+    from compute_to_data.client.workbench import Workbench
 
 _RESULT = "result.json"
 _CALL = "call.json"
@@ -113,7 +113,7 @@ class TaskFunction(Generic[R]):
         with connect() as session:
             return self.submit(session, *args, **kwargs).result()
 
-    def submit(self, session: Session, *args: Any, **kwargs: Any) -> FunctionCall[R]:
+    def submit(self, session: Workbench, *args: Any, **kwargs: Any) -> FunctionCall[R]:
         """Queue a task that calls the function. TypeError and InvalidRequest for its arguments,
         Refused or the zone's error as :meth:`Session.submit`; then nothing is left behind."""
         content = function_call.written(self.__wrapped__, self.source, args, kwargs)
@@ -124,7 +124,7 @@ class TaskFunction(Generic[R]):
         try:
             session.catalog.write(f"{place}/{_CALL}", content)
             document = self.document(f"{place}/{_CALL}", results)
-            task = session.submit(document, task_id=task_id, reuse=self.settings.reuse)
+            task = tasks.submit(session, document, task_id=task_id, reuse=self.settings.reuse)
         except BaseException:
             session.catalog.remove(place, recursive=True)
             raise

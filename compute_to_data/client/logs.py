@@ -86,7 +86,7 @@ def _follow_while(task: TaskHandle, state: State, streams: Mapping[str, _Stream]
 
 
 def _say(task: TaskHandle, *, add: bool) -> None:
-    avu = Avu(task.session.attributes.named(FOLLOW), "1")
+    avu = Avu(task.workbench.attributes.named(FOLLOW), "1")
     entity = Entity(EntityKind.COLLECTION, task.collection)
     with contextlib.suppress(AccessDenied, NotFound):
         task.catalog.annotate(entity, add=[avu] if add else [], remove=[] if add else [avu])

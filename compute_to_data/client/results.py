@@ -1,33 +1,26 @@
-"""What a task made: read as bytes or lines, or fetched into a folder and verified."""
+"""What a task made, read as bytes or lines. ``fetching`` brings it into a folder of this host."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from compute_to_data.client import folders
-from compute_to_data.client.manifest import ancestors
-from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, ZoneError, zone_error
-from compute_to_data.local_files import Digest, need_names
-from compute_to_data.model import Collection, DataObject, ReplicaStatus
+from compute_to_data.catalog_tree import data_objects
+from compute_to_data.errors import Code, ZoneError, zone_error
+from compute_to_data.local_files import Digest
+from compute_to_data.model import DataObject, ReplicaStatus
 from compute_to_data.provenance import crate
 from compute_to_data.task import (
     CRATE_NAME,
     LIVE_STDERR_NAME,
     LIVE_STDOUT_NAME,
     RESERVED_NAMES,
-    STDERR_NAME,
-    STDOUT_NAME,
 )
 
 if TYPE_CHECKING:
     from compute_to_data.ports import ClientCatalog
 
-_PARTIAL = ".c2d-part"
 _LIVE = frozenset({LIVE_STDOUT_NAME, LIVE_STDERR_NAME})
 
 
@@ -81,14 +74,10 @@ def _damaged(logical_path: str) -> ZoneError:
 
 def everything(catalog: ClientCatalog, collection: str) -> Iterator[Result]:
     """Every data object below a task's collection, but what only its followers read."""
-    pile = [collection]
-    while pile:
-        for child in catalog.children(pile.pop()):
-            name = child.logical_path[len(collection) + 1 :]
-            if isinstance(child, Collection):
-                pile.append(child.logical_path)
-            elif name not in _LIVE:
-                yield Result(name, child, catalog)
+    for found in data_objects(catalog, collection):
+        name = found.logical_path[len(collection) + 1 :]
+        if name not in _LIVE:
+            yield Result(name, found, catalog)
 
 
 def outputs(catalog: ClientCatalog, collection: str) -> Mapping[str, Result]:
@@ -103,149 +92,3 @@ def expected(catalog: ClientCatalog, collection: str) -> tuple[str, ...]:
         return crate.output_names(catalog.read(f"{collection}/{CRATE_NAME}")) or ()
     except ZoneError:
         return ()
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """What came of fetching a task into ``directory``: names relative to the task's collection.
-    ``kept`` were there already with the same content; ``missing`` are outputs that the task made
-    and that are gone; ``damaged`` came with other bytes than the catalog's checksum says."""
-
-    directory: str
-    fetched: tuple[str, ...]
-    kept: tuple[str, ...]
-    missing: tuple[str, ...]
-    damaged: tuple[str, ...]
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether nothing is missing or damaged."""
-        return not self.missing and not self.damaged
-
-
-def fetch(
-    catalog: ClientCatalog,
-    collection: str,
-    directory: str,
-    *,
-    force: bool = False,
-    moved: Callable[[int, int], None] = lambda done, total: None,
-) -> Fetched:
-    """Bring everything in a task's collection into the folder ``<directory>/<task id>``.
-
-    What is there already with the right content stays, so that an interrupted fetch goes on.
-    AlreadyExists for a file with other content, unless ``force``, and for a link in the place of a
-    folder; InvalidRequest where the folder cannot take the files: all before anything is fetched.
-    ``moved`` is told the bytes that are done and all of them.
-    """
-    target = os.path.join(os.path.abspath(directory), collection.rpartition("/")[2])
-    wanted = {one.name: one for one in everything(catalog, collection)}
-    need_names(wanted)
-    _refuse_links(target, wanted)
-    empty = [name for name in (STDOUT_NAME, STDERR_NAME) if name not in wanted]
-    kept = sorted(_looked_over(target, wanted, empty, force))
-    todo = [one for name, one in sorted(wanted.items()) if name not in kept]
-    total = sum(one.size for one in todo)
-    _check_room(target, total)
-    fetched: list[str] = []
-    damaged: list[str] = []
-    done = 0
-
-    def more(count: int) -> None:
-        nonlocal done
-        done += count
-        moved(done, total)
-
-    for result in todo:
-        right = _fetch_one(result, os.path.join(target, result.name), more)
-        (fetched if right else damaged).append(result.name)
-    for name in empty:
-        if name not in kept:
-            _make_empty(os.path.join(target, name))
-            fetched.append(name)
-    missing = [name for name in expected(catalog, collection) if name not in wanted]
-    return Fetched(target, tuple(fetched), tuple(kept), tuple(missing), tuple(damaged))
-
-
-def _make_empty(file: str) -> None:
-    """What the task has no log of is an empty file."""
-    try:
-        os.makedirs(os.path.dirname(file), exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(file)
-        with open(file, "xb"):
-            pass
-    except OSError as error:
-        raise InvalidRequest(file, f"cannot be written: {error.strerror}") from None
-
-
-def _refuse_links(target: str, names: Iterable[str]) -> None:
-    """AlreadyExists for a link in the place of a folder: in one that others can write to, somebody
-    could have a program's outputs overwrite what they may not."""
-    for folder in sorted({"", *(above for name in names for above in ancestors(name))}):
-        place = os.path.join(target, folder).rstrip("/")
-        if os.path.islink(place):
-            raise AlreadyExists(place, "is a link", "Move it away, or fetch into another folder")
-
-
-def _looked_over(target: str, wanted: Mapping[str, Result], empty: Iterable[str], force: bool) -> set[str]:
-    """Names of files that are there with the right content. AlreadyExists for others."""
-    kept, other = set(), []
-    for name in (*wanted, *empty):
-        file = os.path.join(target, name)
-        if not os.path.lexists(file):
-            continue
-        if _is_same(file, wanted[name]) if name in wanted else _is_empty(file):
-            kept.add(name)
-        else:
-            other.append(name)
-    if other and not force:
-        named = ", ".join(sorted(other)[:5]) + (" and more" if len(other) > 5 else "")
-        remedy = "Fetch into another folder, or overwrite them with --force"
-        raise AlreadyExists(target, f"holds files with other content: {named}", remedy)
-    return kept
-
-
-def _is_same(file: str, result: Result) -> bool:
-    if os.path.islink(file) or not os.path.isfile(file) or os.path.getsize(file) != result.size:
-        return False
-    return bool(result.checksum) and folders.checksum_of(file)[0] == result.checksum
-
-
-def _is_empty(file: str) -> bool:
-    return not os.path.islink(file) and os.path.isfile(file) and os.path.getsize(file) == 0
-
-
-def _check_room(target: str, needed: int) -> None:
-    """InvalidRequest unless the files can be written there."""
-    existing = target
-    while not os.path.exists(existing):
-        existing = os.path.dirname(existing)
-    if not os.path.isdir(existing):
-        raise InvalidRequest(existing, "is not a folder", "Name another one")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise InvalidRequest(existing, "you may not write there", "Name another folder")
-    free = shutil.disk_usage(existing).free
-    if needed > free:
-        cause = f"has {free} bytes free, and the results need {needed}"
-        raise InvalidRequest(existing, cause, "Name a folder on a larger disk")
-
-
-def _fetch_one(result: Result, file: str, moved: Callable[[int], None]) -> bool:
-    """Bring one result into a file: whole and right, or not at all. False when it is damaged."""
-    partial = file + _PARTIAL
-    try:
-        os.makedirs(os.path.dirname(file), exist_ok=True)
-        if os.path.isdir(file) and not os.path.islink(file):
-            raise InvalidRequest(file, "is a folder, and a result has that name", "Fetch into another folder")
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(partial)
-        result.catalog.get(result.path, partial, moved=moved)
-        os.replace(partial, file)
-    except ZoneError as error:
-        if error.code is Code.USER_CHKSUM_MISMATCH:
-            return False
-        raise
-    except OSError as error:
-        raise InvalidRequest(file, f"cannot be written: {error.strerror}") from None
-    return True

@@ -16,7 +16,7 @@ from compute_to_data.records import secret
 from compute_to_data.records.task import timestamp
 
 if TYPE_CHECKING:
-    from compute_to_data.client.session import Session
+    from compute_to_data.client.workbench import Workbench
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Secret:
     readers: tuple[str, ...]
 
 
-def path_of(session: Session, name: str) -> str:
+def path_of(workbench: Workbench, name: str) -> str:
     """Where a secret of that name rests. InvalidRequest for what is no name of one."""
-    return secret.path_of(session.user, session.zone, name)
+    return secret.path_of(workbench.user, workbench.zone, name)
 
 
-def create(session: Session, name: str, value: bytes, *, force: bool = False) -> Secret:
+def create(workbench: Workbench, name: str, value: bytes, *, force: bool = False) -> Secret:
     """Keep a value of at most 64 KiB. AlreadyExists unless ``force`` replaces it; Refused when
     somebody else could read it there.
 
@@ -46,71 +46,71 @@ def create(session: Session, name: str, value: bytes, *, force: bool = False) ->
     ('alice#tempZone',)
     ['ARCHIVE_TOKEN']
     """
-    path = path_of(session, name)
+    path = path_of(workbench, name)
     if not 0 < len(value) <= secret.LONGEST:
         raise InvalidRequest(f"secret {name}", f"has {len(value)} bytes, expected 1 to {secret.LONGEST}")
-    _make_private(session, parent_of(path))
-    known = _names(session)
+    _make_private(workbench, parent_of(path))
+    known = _names(workbench)
     if name in known and not force:
         raise AlreadyExists(f"secret {name}", "is there already", "Choose another name, or replace it with --force")
     if name in known:
-        session.catalog.remove(path)  # all replicas: none of them keeps the old value
-    session.catalog.write(path, value)
-    readers = _keep_to_owner(session, path)
+        workbench.catalog.remove(path)  # all replicas: none of them keeps the old value
+    workbench.catalog.write(path, value)
+    readers = _keep_to_owner(workbench, path)
     if readers:
-        session.catalog.remove(path)
+        workbench.catalog.remove(path)
         raise Refused(f"secret {name}", f"{', '.join(readers)} could read it there, so it was not kept")
-    return describe(session, name)
+    return describe(workbench, name)
 
 
-def _make_private(session: Session, folder: str) -> None:
+def _make_private(workbench: Workbench, folder: str) -> None:
     """The collection, which hands no access on to what is put into it."""
-    session.catalog.create_collection(folder, parents=True)
+    workbench.catalog.create_collection(folder, parents=True)
     for collection in (parent_of(folder), folder):
-        session.catalog.set_inheritance(collection, False)
-        _keep_to_owner(session, collection)
+        workbench.catalog.set_inheritance(collection, False)
+        _keep_to_owner(workbench, collection)
 
 
-def _keep_to_owner(session: Session, path: str) -> tuple[str, ...]:
+def _keep_to_owner(workbench: Workbench, path: str) -> tuple[str, ...]:
     """Take everybody else off the access list; returns who is left."""
-    for row in session.catalog.permissions(path):
-        if row.user != session.user:
-            session.catalog.set_access(path, row.user, Access.NULL)
-    return _others(session, path)
+    for row in workbench.catalog.permissions(path):
+        if row.user != workbench.user:
+            workbench.catalog.set_access(path, row.user, Access.NULL)
+    return _others(workbench, path)
 
 
-def _others(session: Session, path: str) -> tuple[str, ...]:
-    return tuple(str(row.user) for row in session.catalog.permissions(path) if row.user != session.user)
+def _others(workbench: Workbench, path: str) -> tuple[str, ...]:
+    return tuple(str(row.user) for row in workbench.catalog.permissions(path) if row.user != workbench.user)
 
 
-def _names(session: Session) -> tuple[str, ...]:
+def _names(workbench: Workbench) -> tuple[str, ...]:
     try:
-        children = session.catalog.children(secret.collection_of(session.user, session.zone))
+        children = workbench.catalog.children(secret.collection_of(workbench.user, workbench.zone))
     except NotFound:
         return ()
     return tuple(name_of(child.logical_path) for child in children if isinstance(child, DataObject))
 
 
-def listed(session: Session) -> tuple[Secret, ...]:
+def listed(workbench: Workbench) -> tuple[Secret, ...]:
     """All of one's secrets, by name, without their values."""
-    return tuple(describe(session, name) for name in _names(session))
+    return tuple(describe(workbench, name) for name in _names(workbench))
 
 
-def describe(session: Session, name: str) -> Secret:
+def describe(workbench: Workbench, name: str) -> Secret:
     """One secret without its value. NotFound."""
-    path = _known(session, name)
-    found = session.catalog.stat(path)
-    readers = tuple(str(row.user) for row in session.catalog.permissions(path))
+    path = _known(workbench, name)
+    found = workbench.catalog.stat(path)
+    readers = tuple(str(row.user) for row in workbench.catalog.permissions(path))
     return Secret(name, path, timestamp(found.created), readers)
 
 
-def delete(session: Session, name: str) -> None:
+def delete(workbench: Workbench, name: str) -> None:
     """Forget a secret. NotFound."""
-    session.catalog.remove(_known(session, name))
+    workbench.catalog.remove(_known(workbench, name))
 
 
-def _known(session: Session, name: str) -> str:
-    path = path_of(session, name)
-    if name not in _names(session):
+def _known(workbench: Workbench, name: str) -> str:
+    path = path_of(workbench, name)
+    if name not in _names(workbench):
         raise NotFound(f"secret {name}", "there is none of that name", "c2d secret list shows yours")
     return path

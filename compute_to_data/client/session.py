@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data import zones
 from compute_to_data.client import settings as settings_module
-from compute_to_data.client.base import BaseSession
+from compute_to_data.client.laptop_site import LaptopSite
+from compute_to_data.client.settings import Settings
+from compute_to_data.client.workbench import Workbench
+from compute_to_data.configuration import Configuration
 from compute_to_data.errors import AccessDenied, Code
+from compute_to_data.ports import ClientCatalog
 
 if TYPE_CHECKING:
     from compute_to_data.client.finding import Listed
@@ -41,8 +46,11 @@ def connect(config_file: str = "", session_file: str = "", *, project: str = "")
     return Session(zones.open_session(settings.zone), settings, path, chosen)
 
 
-class Session(BaseSession):
-    """A person's session with their zone, and what they do in it.
+class Session(Workbench):
+    """A person's session with their zone on their own computer, and what they do in it.
+
+    ``catalog`` is theirs and is closed with the session; ``settings`` are their own settings,
+    ``session_file`` is where :meth:`use_project` remembers the project.
 
     >>> with c2d.connect() as session:
     ...     print(session.user, session.project, session.absolute("a.txt"))
@@ -50,6 +58,34 @@ class Session(BaseSession):
     alice#tempZone /tempZone/home/alice /tempZone/home/alice/a.txt
     b'axbxc\\n'
     """
+
+    def __init__(self, catalog: ClientCatalog, settings: Settings, session_file: str = "", project: str = "") -> None:
+        self._laptop_site = LaptopSite(settings)
+        super().__init__(catalog, self._laptop_site, project=project)
+        self.settings = settings
+        self._session_file = session_file
+        self._given_back: list[Callable[[], None]] = []
+
+    @property
+    def site(self) -> Configuration | None:
+        """The site's own configuration, where it can be read from here."""
+        return self._laptop_site.file
+
+    def use_project(self, collection: str) -> str:
+        """Work in this collection from now on, here and in later sessions; returns its logical
+        path. A relative path is below home; '' is no project. NotFound for an unknown one.
+
+        >>> with c2d.connect() as session:
+        ...     print(session.use_project(session.home), session.results)
+        ...     print(session.use_project(""), session.results)
+        /tempZone/home/alice /tempZone/home/alice/results
+        /tempZone/home/alice /tempZone/home/alice/c2d_results
+        """
+        chosen = self.checked_project(self.absolute(collection)) if collection else ""
+        remembered: dict[str, Any] = {**settings_module.load_session(self._session_file), "project": chosen}
+        settings_module.write_private(self._session_file, remembered)
+        self._project = chosen
+        return chosen or self.home
 
     def submit(
         self,
@@ -126,6 +162,15 @@ class Session(BaseSession):
 
         return workloads.listed(self)
 
+    def on_close(self, give_back: Callable[[], None]) -> None:
+        """Have something else given back with the session."""
+        self._given_back.append(give_back)
+
+    def close(self) -> None:
+        """Give back connections."""
+        for give_back in (*self._given_back, self.catalog.close):
+            give_back()
+
     def __enter__(self) -> Session:
         return self
 
@@ -133,3 +178,13 @@ class Session(BaseSession):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def find_as_administrator(session: Session, given: str) -> TaskHandle:
+    """Anybody's task, in a session on behalf of its owner, closed with ``session``: as
+    :func:`~compute_to_data.client.finding.find_anybodys`. AccessDenied for anybody but a rodsadmin."""
+    from compute_to_data.client import finding
+
+    storage = zones.open_administration(session.settings.zone)
+    session.on_close(storage.close)
+    return finding.find_anybodys(session, storage, given)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data.errors import Refused
-from compute_to_data.model import Entity, EntityKind
+from compute_to_data.model import Entity, EntityKind, Query
 from compute_to_data.records.task import State
 from compute_to_data.submission import selection
 
 if TYPE_CHECKING:
-    from compute_to_data.client.session import Session
+    from compute_to_data.client.workbench import Workbench
 
 
 @dataclass(frozen=True)
@@ -31,43 +31,43 @@ class ComputeResource:
         return {**vars(self), "roles": list(self.roles)}
 
 
-def resources(session: Session) -> list[ComputeResource]:
+def resources(workbench: Workbench) -> list[ComputeResource]:
     """Every resource that bears a role, by name."""
-    catalog, attributes = session.catalog, session.attributes
+    catalog, attributes = workbench.catalog, workbench.attributes
     known = {one.name: one for one in catalog.resources()}
     found = []
-    for name in sorted(set(catalog.find(EntityKind.RESOURCE, attributes.role)) & set(known)):
+    for name in sorted(set(catalog.find(Query(EntityKind.RESOURCE, attributes.role))) & set(known)):
         avus = catalog.avus(Entity(EntityKind.RESOURCE, name))
         roles = sorted(avu.value for avu in avus if avu.attribute == attributes.role)
-        queued = catalog.find(EntityKind.COLLECTION, attributes.state, State.QUEUED.value, name)
+        queued = catalog.find(Query(EntityKind.COLLECTION, attributes.state, State.QUEUED.value, name))
         found.append(
-            ComputeResource(name, tuple(roles), known[name].is_up, _has_worker(session, name, roles), len(queued))
+            ComputeResource(name, tuple(roles), known[name].is_up, _has_worker(workbench, name, roles), len(queued))
         )
     return found
 
 
-def _has_worker(session: Session, resource: str, roles: Sequence[str]) -> bool:
+def _has_worker(workbench: Workbench, resource: str, roles: Sequence[str]) -> bool:
     try:
-        if not set(roles) & set(session.configuration.roles):
+        if not set(roles) & set(workbench.configuration.roles):
             return False  # as one that only receives results
-        return selection.has_worker(session.catalog, session.configuration, resource)
+        return selection.has_worker(workbench.catalog, workbench.configuration, resource)
     except Refused:  # no worker says anything
         return False
 
 
-def images(session: Session) -> list[dict[str, str]]:
+def images(workbench: Workbench) -> list[dict[str, str]]:
     """What may run: rules with ``name`` or ``pattern``, and perhaps the only ``digest``."""
     try:
-        rules = session.configuration.images
+        rules = workbench.configuration.images
     except Refused:
         return []
     return [{name: value for name, value in vars(rule).items() if value} for rule in rules]
 
 
-def limits(session: Session) -> dict[str, dict[str, float | None]]:
+def limits(workbench: Workbench) -> dict[str, dict[str, float | None]]:
     """Of each limit that a task may ask for: ``default`` and ``maximum``; None is not known here."""
     try:
-        configuration = session.configuration
+        configuration = workbench.configuration
     except Refused:
         return {}
     names = ("walltime_seconds", "memory_bytes", "cpus", "pids", "output_bytes")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data.client import results
 from compute_to_data.client.status import TaskStatus, status_of
-from compute_to_data.configuration import Configuration
+from compute_to_data.coordination.pauses import Pauses
 from compute_to_data.documents import request, task_json
 from compute_to_data.errors import (
     AccessDenied,
@@ -19,15 +18,16 @@ from compute_to_data.errors import (
     Refused,
     TaskFailed,
 )
-from compute_to_data.model import Access, Avu, Entity, EntityKind, name_of, names_of_this_host
+from compute_to_data.model import Access, Entity, EntityKind, Query, name_of
 from compute_to_data.ports import ClientCatalog
-from compute_to_data.records.task import CANCEL, State, require
+from compute_to_data.records.cancel import request_cancel
+from compute_to_data.records.task import State, TaskRecord, require
 from compute_to_data.submission import rerun, selection
 from compute_to_data.submission import submit as submission
 from compute_to_data.task import REQUEST_NAME
 
 if TYPE_CHECKING:
-    from compute_to_data.client.base import BaseSession
+    from compute_to_data.client.workbench import Workbench
 
 _FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 0.25
@@ -48,12 +48,12 @@ class TaskHandle:
     program: exited with status 3...
     """
 
-    def __init__(self, session: BaseSession, collection: str, catalog: ClientCatalog | None = None) -> None:
+    def __init__(self, workbench: Workbench, collection: str, catalog: ClientCatalog | None = None) -> None:
         """``catalog``: an administrator's session on behalf of the task's owner; by default the
         person's own."""
-        self.session = session
+        self.workbench = workbench
         self.collection = collection
-        self.catalog = catalog or session.catalog
+        self.catalog = catalog or workbench.catalog
         self.is_reused = False
         """Whether submitting took this earlier task instead of making one."""
 
@@ -71,18 +71,18 @@ class TaskHandle:
 
     def status(self) -> TaskStatus:
         """Everything recorded, and why it waits. NotFound when the task is gone, or hidden."""
-        attributes = self.session.attributes
+        attributes = self.workbench.attributes
         found = status_of(self.collection, self.catalog.avus(self._entity), attributes, time.time())
         if found is None:
             raise NotFound(f"task {self.id}", f"{self.collection} bears no state of a task")
         if not found.owner:
-            found = _with(found, owner=str(self.catalog.stat(self.collection).owner))
-        return _with(found, waiting_for=self._waiting_for(found)) if found.state is State.QUEUED else found
+            found = replace(found, owner=str(self.catalog.stat(self.collection).owner))
+        return replace(found, waiting_for=self._waiting_for(found)) if found.state is State.QUEUED else found
 
     @property
     def state(self) -> State:
         """How far it is."""
-        attribute = self.session.attributes.state
+        attribute = self.workbench.attributes.state
         for avu in self.catalog.avus(self._entity):
             if avu.attribute == attribute and avu.value in State.__members__:
                 return State(avu.value)
@@ -90,8 +90,8 @@ class TaskHandle:
 
     def _waiting_for(self, status: TaskStatus) -> str:
         """Why a QUEUED task does not run yet."""
-        attributes = self.session.attributes
-        queue = self.catalog.find(EntityKind.COLLECTION, attributes.state, State.QUEUED.value, status.resource)
+        attributes = self.workbench.attributes
+        queue = self.catalog.find(Query(EntityKind.COLLECTION, attributes.state, State.QUEUED.value, status.resource))
         before = queue.index(self.collection) if self.collection in queue else 0
         many = f"{before} task{'s' * (before > 1)} before it" if before else "it is the next"
         ahead = f"{many} on {status.resource}"
@@ -102,7 +102,7 @@ class TaskHandle:
     def has_worker(self, resource: str) -> bool:
         """Whether somebody works on the resource, or can be called to."""
         try:
-            return selection.has_worker(self.catalog, self.session.configuration, resource)
+            return selection.has_worker(self.catalog, self.workbench.configuration, resource)
         except Refused:
             return False  # no worker says anything
 
@@ -112,11 +112,12 @@ class TaskHandle:
         TimeoutError after ``timeout`` seconds; the task goes on.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        seen, pause, next_call = None, _FIRST_PAUSE, 0.0
+        seen, pauses, next_call = None, Pauses(_FIRST_PAUSE, _LONGEST_PAUSE), 0.0
         while True:
             state = self.state
             if state is not seen:
-                seen, pause = state, _FIRST_PAUSE
+                seen = state
+                pauses.restart()
                 if on_change is not None:
                     status = self.status()
                     seen = state = status.state  # it may be further by now
@@ -128,22 +129,12 @@ class TaskHandle:
                 next_call = time.monotonic() + _CALL_AGAIN_SECONDS
             if deadline is not None and time.monotonic() >= deadline:
                 raise TimeoutError(f"task {self.id} is {state.value} after {timeout:g} s, and goes on")
-            time.sleep(pause)
-            pause = min(pause * 1.5, _LONGEST_PAUSE)
+            pauses.pause()
 
     def call_worker(self) -> None:
         """Wake the worker, or start it, where this is its own host and account; elsewhere it looks
         by itself every few seconds."""
-        configuration = self.session.site
-        resource = self._resource() if configuration is not None and _is_own(configuration) else ""
-        if configuration is not None and resource:
-            hosts = names_of_this_host()
-            with contextlib.suppress(OSError):
-                submission.call_worker(self.catalog, configuration, self.collection, resource, hosts)
-
-    def _resource(self) -> str:
-        attribute = self.session.attributes.state
-        return next((avu.units for avu in self.catalog.avus(self._entity) if avu.attribute == attribute), "")
+        self.workbench.site_access.call_worker(self.catalog, self.collection)
 
     def cancel(self) -> None:
         """Ask for the task's end, in whatever state it is; its worker sees it within seconds.
@@ -151,20 +142,23 @@ class TaskHandle:
         Refused when it has ended already; AccessDenied for anybody but its owner.
         """
         status = self.status()
-        if status.state.is_final:
-            raise Refused(f"task {self.id}", f"has ended already: it is {status.state.value}")
+        if not status.state.is_final:
+            self._require_own()
+        record = TaskRecord(self.catalog, self.workbench.attributes, self.collection, status.resource)
+        if not request_cancel(record, status.state, self.workbench.user):
+            raise NotFound(f"task {self.id}", "it was removed just now")
+        self.call_worker()
+
+    def _require_own(self) -> None:
         try:
             require(self.catalog, self.collection, Access.OWN, "to cancel it")
         except AccessDenied as error:
             remedy = "Ask its owner; an administrator can: c2d cancel --admin"
             raise AccessDenied(f"task {self.id}", error.cause, remedy, code=error.code) from None
-        asked = Avu(self.session.attributes.named(CANCEL), str(self.session.user), status.resource)
-        self.catalog.annotate(self._entity, add=[asked])
-        self.call_worker()
 
     def request(self) -> dict[str, Any]:
         """The request that repeats the task on the very data objects it had (``submission.rerun``)."""
-        return rerun.again(self.catalog, self.session.attributes, self.collection)
+        return rerun.again(self.catalog, self.workbench.attributes, self.collection)
 
     def recorded_request(self) -> dict[str, Any]:
         """The request as it was accepted, in our own format."""
@@ -174,7 +168,7 @@ class TaskHandle:
     def rerun(self) -> TaskHandle:
         """Submit the same again: a new task beside this one, on the data objects that this one had.
         NotFound when they are gone."""
-        return submit(self.session, self.request())
+        return submit(self.workbench, self.request())
 
     def results(self) -> Mapping[str, results.Result]:
         """What the task made, by name. TaskFailed when it did not succeed, Refused while it runs.
@@ -189,16 +183,6 @@ class TaskHandle:
         return results.outputs(self.catalog, self.collection)
 
 
-def _is_own(configuration: Configuration) -> bool:
-    """Whether workers of this site run as the account we are: nobody else, not even root, may
-    start one or leave files in its state directory."""
-    if configuration.zone.kind == "embedded":
-        return True
-    with contextlib.suppress(OSError, AttributeError):  # on Windows there is nobody to compare with
-        return os.stat(configuration.worker.state_directory).st_uid == os.geteuid()
-    return False
-
-
 def failure(status: TaskStatus) -> TaskFailed:
     """The error that says how a task ended that did not complete."""
     known = {one.value: one for one in ReasonCode}
@@ -210,14 +194,8 @@ def failure(status: TaskStatus) -> TaskFailed:
     )
 
 
-def _with(status: TaskStatus, **changes: Any) -> TaskStatus:
-    from dataclasses import replace
-
-    return replace(status, **changes)
-
-
 def submit(
-    session: BaseSession,
+    workbench: Workbench,
     document: Any,
     *,
     resource: str = "",
@@ -229,11 +207,11 @@ def submit(
     """As :meth:`Session.submit`."""
     names_own = isinstance(document, Mapping) and ("output_collection" in document or "external" in document)
     if not names_own and not output_collection:
-        output_collection = session.results
-        session.catalog.create_collection(output_collection, parents=True)
+        output_collection = workbench.results
+        workbench.catalog.create_collection(output_collection, parents=True)
     submitted = submission.submit(
-        session.catalog,
-        session.configuration,
+        workbench.catalog,
+        workbench.configuration,
         document,
         resource=resource,
         output_collection=output_collection,
@@ -241,7 +219,7 @@ def submit(
         task_id=task_id,
         reuse_earlier=reuse,
     )
-    task = TaskHandle(session, submitted.collection)
+    task = TaskHandle(workbench, submitted.collection)
     task.is_reused = submitted.reused
     if not submitted.reused:
         task.call_worker()

@@ -11,18 +11,17 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from compute_to_data.client import folders, transfers
 from compute_to_data.client import manifest as manifests
+from compute_to_data.client.dataset_content import checksum_of, contents, manifest_of
 from compute_to_data.client.folders import Listing, LocalFile
 from compute_to_data.client.manifest import FILES, MANIFEST_NAME, HeldFile, Manifest
 from compute_to_data.client.transfers import Transfer
-from compute_to_data.errors import InvalidRequest, NotFound
-from compute_to_data.model import Collection, DataObject, ReplicaStatus, name_of
+from compute_to_data.model import DataObject, name_of
 from compute_to_data.records.task import timestamp
 
 if TYPE_CHECKING:
     from compute_to_data.ports import ClientCatalog
 
 _LOOKING: Final = 4
-_LARGEST_MANIFEST: Final = 256 * 1024 * 1024
 
 
 class Progress(Protocol):
@@ -149,42 +148,3 @@ class Upload:
         held = tuple(sorted(mine.values(), key=lambda folder: folder.path))
         known = before.name if before is not None else os.path.basename(os.path.abspath(self._local.directory))
         return Manifest(name_of(self._collection), name or known, created, ordered, held)
-
-
-def checksum_of(found: DataObject) -> str:
-    """Of a good replica; '' when there is none."""
-    good = [replica for replica in found.replicas if replica.status is ReplicaStatus.GOOD and replica.checksum]
-    return good[0].checksum if good else ""
-
-
-def contents(catalog: ClientCatalog, top: str) -> tuple[dict[str, DataObject], list[str]]:
-    """All data objects and all collections below one, by their relative paths."""
-    objects: dict[str, DataObject] = {}
-    collections: list[str] = []
-    pile = [top]
-    while pile:
-        for child in catalog.children(pile.pop()):
-            path = child.logical_path[len(top) + 1 :]
-            if isinstance(child, Collection):
-                collections.append(path)
-                pile.append(child.logical_path)
-            else:
-                objects[path] = child
-    return objects, collections
-
-
-def manifest_of(catalog: ClientCatalog, collection: str) -> Manifest | None:
-    """What the dataset holds; None when it is not complete. InvalidRequest for a strange manifest."""
-    path = f"{collection}/{MANIFEST_NAME}"
-    try:
-        found = catalog.stat(path)
-    except NotFound:
-        return None
-    if not isinstance(found, DataObject) or not checksum_of(found):
-        return None
-    if found.size > _LARGEST_MANIFEST:
-        raise InvalidRequest(path, f"has {found.size} bytes, and at most {_LARGEST_MANIFEST} are read")
-    made = manifests.parsed(catalog.read(path), path)
-    if made.dataset != name_of(collection):
-        raise InvalidRequest(path, f"is the manifest of {made.dataset}", "Upload the dataset again")
-    return made

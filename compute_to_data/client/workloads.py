@@ -7,17 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from compute_to_data.client import datasets, results
+from compute_to_data.client import datasets
 from compute_to_data.client.manifest import FILES
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import InvalidRequest, NotFound
-from compute_to_data.model import name_of
+from compute_to_data.model import EntityKind, Query, name_of
 from compute_to_data.records.task import State, timestamp
 from compute_to_data.records.workload import STATE, is_workload_id
 from compute_to_data.submission import workloads
 
 if TYPE_CHECKING:
-    from compute_to_data.client.base import BaseSession
+    from compute_to_data.client.workbench import Workbench
+    from compute_to_data.ports import ClientCatalog
 
 _SHOWN = 5
 _LONGEST_NAME = 255
@@ -75,8 +76,8 @@ class WorkloadHandle:
     [] STOPPED
     """
 
-    def __init__(self, session: BaseSession, collection: str) -> None:
-        self.session = session
+    def __init__(self, workbench: Workbench, collection: str) -> None:
+        self.workbench = workbench
         self.collection = collection
 
     def __repr__(self) -> str:
@@ -102,13 +103,13 @@ class WorkloadHandle:
 
         Refused when the workload was stopped; InvalidRequest, or the zone's error.
         """
-        session = self.session
-        known = session.attributes
-        path = "" if stdin is None else workloads.put_stdin(session.catalog, known, self.collection, stdin)
+        workbench = self.workbench
+        known = workbench.attributes
+        path = "" if stdin is None else workloads.put_stdin(workbench.catalog, known, self.collection, stdin)
         try:
             submitted = workloads.create_task(
-                session.catalog,
-                session.configuration,
+                workbench.catalog,
+                workbench.configuration,
                 self.collection,
                 command,
                 stdin=path,
@@ -119,17 +120,16 @@ class WorkloadHandle:
             )
         except BaseException:
             if path:
-                session.catalog.remove(path)
+                workbench.catalog.remove(path)
             raise
-        task = TaskHandle(session, submitted.collection)
+        task = TaskHandle(workbench, submitted.collection)
         task.call_worker()
         return task
 
     def tasks(self) -> list[ListedTask]:
         """Its tasks, the newest first."""
-        attributes, catalog = self.session.attributes, self.session.catalog
-        named = catalog.bearing(attributes.named("name"), within=self.collection)
-        names = {one.collection: one.value for one in named}
+        attributes, catalog = self.workbench.attributes, self.workbench.catalog
+        names = _names(catalog, attributes.named("name"), self.collection)
         return [
             ListedTask(
                 name_of(one.collection),
@@ -138,17 +138,19 @@ class WorkloadHandle:
                 timestamp(one.created),
                 one.collection,
             )
-            for one in catalog.bearing(attributes.state, within=self.collection)
+            for one in catalog.query(
+                Query(EntityKind.COLLECTION, attributes.state, within=self.collection, newest_first=True)
+            )
         ]
 
     def describe(self) -> workloads.Description:
         """All about it: what was asked for, and how many of its tasks are in which state."""
-        return workloads.describe(self.session.catalog, self.session.attributes, self.collection)
+        return workloads.describe(self.workbench.catalog, self.workbench.attributes, self.collection)
 
     def stop(self) -> list[TaskHandle]:
         """Take no more tasks, and ask for the end of those that have not ended; returns these."""
-        unfinished = workloads.stop(self.session.catalog, self.session.attributes, self.collection)
-        asked = [TaskHandle(self.session, one) for one in unfinished]
+        unfinished = workloads.stop(self.workbench.catalog, self.workbench.attributes, self.collection)
+        asked = [TaskHandle(self.workbench, one) for one in unfinished]
         for task in asked[:1]:
             task.call_worker()
         return asked
@@ -158,15 +160,17 @@ class WorkloadHandle:
     ) -> Downloaded:
         """Bring what each ended task has into ``<directory>/<task id>``; what is there stays.
 
-        ``fetched`` is told how many tasks are done, of all. Errors as of :func:`results.fetch`.
+        ``fetched`` is told how many tasks are done, of all. Errors as of :func:`fetching.fetch`.
         """
+        from compute_to_data.client import fetching
+
         folders, unfinished, incomplete = {}, [], []
         listed = self.tasks()
         for number, task in enumerate(reversed(listed), start=1):
             if not State(task.state).is_final:
                 unfinished.append(task.task_id)
                 continue
-            done = results.fetch(self.session.catalog, task.collection, directory, force=force)
+            done = fetching.fetch(self.workbench.catalog, task.collection, directory, force=force)
             folders[task.task_id] = done.directory
             if not done.is_complete:
                 incomplete.append(task.task_id)
@@ -180,55 +184,55 @@ def _shown(command: Sequence[str]) -> str:
     return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 3]}..."
 
 
-def start(session: BaseSession, image: str, *, input_dataset: str = "", **asked: Any) -> WorkloadHandle:
-    """Start a workload in the session's project.
+def start(workbench: Workbench, image: str, *, input_dataset: str = "", **asked: Any) -> WorkloadHandle:
+    """Start a workload in the project of the workbench.
 
     ``input_dataset``: a dataset's id, or any collection; tasks see its files at ``/input``. The
     other arguments, and errors, as of :func:`compute_to_data.submission.workloads.start`.
     """
     started = workloads.start(
-        session.catalog,
-        session.configuration,
-        session.project,
+        workbench.catalog,
+        workbench.configuration,
+        workbench.project,
         image=image,
-        dataset=_collection_of(session, input_dataset),
+        dataset=_collection_of(workbench, input_dataset),
         **asked,
     )
-    return WorkloadHandle(session, started.collection)
+    return WorkloadHandle(workbench, started.collection)
 
 
-def _collection_of(session: BaseSession, dataset: str) -> str:
+def _collection_of(workbench: Workbench, dataset: str) -> str:
     if not dataset:
         return ""
     if "/" in dataset:
-        return session.absolute(dataset)
-    return f"{datasets.find(session, dataset)}/{FILES}"
+        return workbench.absolute(dataset)
+    return f"{datasets.find(workbench, dataset)}/{FILES}"
 
 
-def find(session: BaseSession, given: str) -> WorkloadHandle:
+def find(workbench: Workbench, given: str) -> WorkloadHandle:
     """The workload of an id, of a unique beginning of one in the project, or of a logical path.
     NotFound; InvalidRequest when several are meant."""
     if given.startswith("/"):
         collection = given.rstrip("/")
         if not is_workload_id(name_of(collection)):
             raise InvalidRequest(f"workload {given}", "names no workload's collection", "c2d workload list shows them")
-        return WorkloadHandle(session, collection)
-    known = [one.collection for one in listed(session)]
+        return WorkloadHandle(workbench, collection)
+    known = [one.collection for one in listed(workbench)]
     meant = [one for one in known if name_of(one).startswith(given)]
     if not meant:
-        where = f"there is none of that id in {session.project}"
+        where = f"there is none of that id in {workbench.project}"
         raise NotFound(f"workload {given}", where, "c2d workload list shows those of the project")
     if len(meant) > 1:
         names = ", ".join(name_of(one) for one in meant[:_SHOWN])
         raise InvalidRequest(f"workload {given}", f"several are meant: {names}", "Give more of the id")
-    return WorkloadHandle(session, meant[0])
+    return WorkloadHandle(workbench, meant[0])
 
 
-def listed(session: BaseSession) -> list[ListedWorkload]:
+def listed(workbench: Workbench) -> list[ListedWorkload]:
     """The project's workloads, the newest first."""
-    attributes, catalog = session.attributes, session.catalog
-    place = f"{session.project}/{workloads.WORKLOADS}"
-    names = {one.collection: one.value for one in catalog.bearing(attributes.named("name"), within=place)}
+    attributes, catalog = workbench.attributes, workbench.catalog
+    place = f"{workbench.project}/{workloads.WORKLOADS}"
+    names = _names(catalog, attributes.named("name"), place)
     return [
         ListedWorkload(
             name_of(one.collection),
@@ -238,6 +242,11 @@ def listed(session: BaseSession) -> list[ListedWorkload]:
             timestamp(one.created),
             one.collection,
         )
-        for one in catalog.bearing(attributes.named(STATE), within=place)
+        for one in catalog.query(Query(EntityKind.COLLECTION, attributes.named(STATE), within=place, newest_first=True))
         if is_workload_id(name_of(one.collection))
     ]
+
+
+def _names(catalog: ClientCatalog, attribute: str, place: str) -> dict[str, str]:
+    """The names of the tasks or workloads that a collection holds, by their collections."""
+    return {one.collection: one.value for one in catalog.query(Query(EntityKind.COLLECTION, attribute, within=place))}

@@ -17,8 +17,9 @@ from typing import Any
 from compute_to_data.configuration import Attributes, Configuration, ImageRule, RoleSettings, ZoneSettings
 from compute_to_data.coordination.role_choice import RUNS
 from compute_to_data.errors import Refused
+from compute_to_data.irods_names import LONGEST_AVU
 from compute_to_data.job import Limits
-from compute_to_data.model import Avu, Entity, EntityKind
+from compute_to_data.model import Avu, Entity, EntityKind, Query
 from compute_to_data.ports import Catalog
 
 _IMAGE, _ROLE, _CLASS, _DEFAULT, _MAXIMUM, _ATTRIBUTES = (
@@ -29,8 +30,6 @@ _IMAGE, _ROLE, _CLASS, _DEFAULT, _MAXIMUM, _ATTRIBUTES = (
     "maximum_limits",
     "attributes",
 )
-_LONGEST_VALUE = 2700
-"""Bytes of an AVU's value that iRODS holds."""
 _ANY_IMAGE = r"[\s\S]*"
 """Covers every name: stands for a rule that a client cannot be told, or does not understand."""
 
@@ -72,7 +71,7 @@ def _offers(configuration: Configuration) -> Iterator[Avu]:
 
 def _written(rule: ImageRule) -> str:
     text = json.dumps({name: value for name, value in vars(rule).items() if value}, ensure_ascii=False)
-    return text if len(text.encode()) <= _LONGEST_VALUE else json.dumps({"pattern": _ANY_IMAGE})
+    return text if len(text.encode()) <= LONGEST_AVU["value"] else json.dumps({"pattern": _ANY_IMAGE})
 
 
 def read(catalog: Catalog, attributes: Attributes) -> Configuration:
@@ -83,7 +82,7 @@ def read(catalog: Catalog, attributes: Attributes) -> Configuration:
     Zone, engine and worker say nothing. Refused when no worker offers anything.
     """
     attribute = attributes.named("offer")
-    resources = catalog.find(EntityKind.RESOURCE, attribute)
+    resources = catalog.find(Query(EntityKind.RESOURCE, attribute))
     found = [avu for name in resources for avu in catalog.avus(Entity(EntityKind.RESOURCE, name))]
     offers = [avu for avu in found if avu.attribute == attribute]
     if not offers:

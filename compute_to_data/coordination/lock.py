@@ -10,11 +10,11 @@ import contextlib
 import hashlib
 import json
 import os
-import random
 import socket
 import time
 
 from compute_to_data.configuration import Configuration
+from compute_to_data.coordination.pauses import step_back
 from compute_to_data.errors import ComputeToDataError
 
 with contextlib.suppress(ModuleNotFoundError):  # Windows, where clients run, and no worker
@@ -108,7 +108,7 @@ def _locked(descriptor: int) -> bool:
                 if how == fcntl.LOCK_EX:
                     return True
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
-        time.sleep(random.uniform(0.001, 0.02))
+        step_back()
     return False
 
 

@@ -22,7 +22,6 @@ from compute_to_data.errors import ComputeToDataError
 from compute_to_data.ports import Engine, Storage
 from compute_to_data.zones import open_storage
 
-DEFAULT_CONFIGURATION = "/etc/irods/compute_to_data.json"
 _MARKS = {Verdict.OK: "ok     ", Verdict.PROBLEM: "PROBLEM", Verdict.SKIPPED: "skipped"}
 
 
@@ -125,7 +124,7 @@ def _engine(patient: Patient) -> Iterator[Finding]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 every link holds, 1 one does not."""
     parser = argparse.ArgumentParser(prog="compute_to_data.doctor", description="Check each link; say what to do.")
-    configuration = os.environ.get("COMPUTE_TO_DATA_CONFIGURATION") or DEFAULT_CONFIGURATION
+    configuration = configuration_module.site_file()
     parser.add_argument("--configuration", default=configuration, help=f"default: {configuration}")
     parser.add_argument("--irods-configuration", default=Server.irods_configuration, help="default: %(default)s")
     parser.add_argument("--prefix", default=Server.prefix, help="where it was installed; default: %(default)s")

@@ -13,7 +13,7 @@ from compute_to_data.coordination import lock
 from compute_to_data.doctor.findings import Account, Finding, Patient, ok, problem, python_as, skipped
 from compute_to_data.errors import EngineError
 from compute_to_data.job import Image
-from compute_to_data.model import Entity, EntityKind, Resource
+from compute_to_data.model import Entity, EntityKind, Query, Resource
 from compute_to_data.ports import Engine, Storage
 from compute_to_data.submission import selection
 
@@ -84,7 +84,7 @@ def roles(patient: Patient, storage: Storage) -> Iterator[Finding]:
     attribute = patient.configuration.attributes.role
     resources = {one.name: one for one in storage.catalog.resources()}
     seen = False
-    for name in storage.catalog.find(EntityKind.RESOURCE, attribute):
+    for name in storage.catalog.find(Query(EntityKind.RESOURCE, attribute)):
         for avu in storage.catalog.avus(Entity(EntityKind.RESOURCE, name)):
             if avu.attribute == attribute:
                 finding = _role(patient.configuration, resources[name], avu.value)
@@ -114,9 +114,8 @@ def compute_resources(configuration: Configuration, storage: Storage) -> list[Re
     """Storage resources that bear a role of the configuration."""
     attribute = configuration.attributes.role
     resources = {one.name: one for one in storage.catalog.resources() if one.is_storage}
-    bearers = {
-        name for role in configuration.roles for name in storage.catalog.find(EntityKind.RESOURCE, attribute, role)
-    }
+    queries = [Query(EntityKind.RESOURCE, attribute, role) for role in configuration.roles]
+    bearers = {name for query in queries for name in storage.catalog.find(query)}
     return [resources[name] for name in sorted(bearers & set(resources))]
 
 

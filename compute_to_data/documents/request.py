@@ -15,6 +15,7 @@ from compute_to_data.documents.json_text import check_values
 from compute_to_data.documents.process_definition import disagreements, parse_process, process_document, process_from
 from compute_to_data.documents.schema import Problem, first, problems, summary
 from compute_to_data.errors import InvalidRequest
+from compute_to_data.irods_names import MAXIMUM_PATH_BYTES
 from compute_to_data.model import Avu
 from compute_to_data.task import (
     RESERVED_NAMES,
@@ -35,9 +36,6 @@ __all__ = [
     "process_document",
     "resolve_arguments",
 ]
-
-MAXIMUM_PATH_BYTES = 1087
-"""iRODS's MAX_NAME_LEN of 1088 without the final NUL."""
 
 _LIMITS = {"walltime_seconds": float, "memory_bytes": int, "cpus": float, "pids": int, "output_bytes": int}
 

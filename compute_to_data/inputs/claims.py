@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Iterator
 
+from compute_to_data.coordination.pauses import step_back
 from compute_to_data.errors import Code, Refused
 from compute_to_data.inputs.references import members, readable
-from compute_to_data.model import (
-    Access,
-    Avu,
-    DataObject,
-    Entity,
-    EntityKind,
-)
+from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind, Query
 from compute_to_data.ports import Catalog
 from compute_to_data.records.task import require
 
@@ -24,7 +17,7 @@ _CLAIM_ATTEMPTS = 50
 def eligible(catalog: Catalog, collection: str, claim: str) -> Iterator[DataObject]:
     """Members that bear no claim, by name."""
     require(catalog, collection, Access.MODIFY_OBJECT, "to claim its data objects as inputs")
-    claimed = set(catalog.find(EntityKind.DATA_OBJECT, claim, within=collection))
+    claimed = set(catalog.find(Query(EntityKind.DATA_OBJECT, claim, within=collection)))
     for member in members(catalog, collection):
         if member.logical_path not in claimed:
             yield member
@@ -52,7 +45,7 @@ def claim_next(catalog: Catalog, collection: str, mine: Avu) -> DataObject:
     won; with others, all who see each other step back and try again. Two can never both win,
     since each looks only after its own claim is visible.
     """
-    for logical_path in catalog.find(EntityKind.DATA_OBJECT, mine.attribute, mine.value, mine.units, within=collection):
+    for logical_path in _claimed(catalog, collection, mine):
         return readable(catalog, logical_path)
     for attempt in range(_CLAIM_ATTEMPTS):
         contested = False
@@ -65,7 +58,7 @@ def claim_next(catalog: Catalog, collection: str, mine: Avu) -> DataObject:
             contested = True
         if not contested:
             raise nothing_to_claim(collection, mine.attribute)
-        time.sleep(random.uniform(0, 0.02 * (attempt + 1)))
+        step_back(attempt)
     raise Refused(collection, "other tasks keep claiming its data objects first", "Submit the task again")
 
 
@@ -77,7 +70,7 @@ def claim(catalog: Catalog, data_object: DataObject, mine: Avu) -> bool:
         if _claims(catalog, data_object, mine.attribute) == {mine}:
             return True
         catalog.annotate(entity, remove=[mine])
-        time.sleep(random.uniform(0, 0.02 * (attempt + 1)))
+        step_back(attempt)
         if _claims(catalog, data_object, mine.attribute):
             return False
     raise Refused(data_object.logical_path, "others keep claiming it and stepping back")
@@ -85,6 +78,11 @@ def claim(catalog: Catalog, data_object: DataObject, mine: Avu) -> bool:
 
 def unclaim(catalog: Catalog, collection: str, mine: Avu) -> None:
     """Take back whatever a task has claimed in a collection."""
-    for logical_path in catalog.find(EntityKind.DATA_OBJECT, mine.attribute, mine.value, mine.units, within=collection):
+    for logical_path in _claimed(catalog, collection, mine):
         entity = Entity(EntityKind.DATA_OBJECT, logical_path)
         catalog.annotate(entity, remove=[mine])
+
+
+def _claimed(catalog: Catalog, collection: str, mine: Avu) -> tuple[str, ...]:
+    """The data objects of a collection that bear a task's claim."""
+    return catalog.find(Query(EntityKind.DATA_OBJECT, mine.attribute, mine.value, mine.units, within=collection))

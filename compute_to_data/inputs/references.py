@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from compute_to_data.catalog_tree import walk
 from compute_to_data.errors import InvalidRequest, NotFound
 from compute_to_data.job import Mount, misplaced
 from compute_to_data.model import (
@@ -96,18 +97,15 @@ def tree(catalog: Catalog, collection: str, most_collections: int = sys.maxsize)
     """
     if not isinstance(catalog.stat(collection), Collection):
         raise InvalidRequest(collection, "is a data object, expected a collection")
-    pile, collections = [collection], 0
-    while pile:
-        for child in catalog.children(pile.pop()):
-            if isinstance(child, Collection):
-                pile.append(child.logical_path)
-                collections += 1
-                if collections > most_collections:
-                    cause = f"has more than {most_collections} collections below it"
-                    raise InvalidRequest(collection, cause, "Process them in several tasks")
-            else:
-                require(catalog, child.logical_path, Access.READ_OBJECT, "to use it as input")
-                yield child
+    collections = 0
+    for _, below, members_here in walk(catalog, collection):
+        collections += len(below)
+        if collections > most_collections:
+            cause = f"has more than {most_collections} collections below it"
+            raise InvalidRequest(collection, cause, "Process them in several tasks")
+        for data_object in members_here:
+            require(catalog, data_object.logical_path, Access.READ_OBJECT, "to use it as input")
+            yield data_object
 
 
 def targets(data_objects: Iterable[DataObject], references: Sequence[InputReference]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from compute_to_data.configuration import Configuration
 from compute_to_data.errors import NotFound, ZoneError
 from compute_to_data.inputs.references import Staged
+from compute_to_data.irods_names import shortened
 from compute_to_data.job import Exit, Job, Logs, OutputFile, Sandbox
 from compute_to_data.model import Avu, Resource
 from compute_to_data.pipeline import journal, workspace
@@ -132,14 +133,6 @@ class Execution:
         return facts.get(CANCEL, "")
 
 
-_LONGEST_REASON = 2000
-"""Bytes; iRODS holds AVU values of up to 2,700."""
-
-
 def printable(text: str) -> str:
     """``text`` on one line, without control characters, short enough for an AVU."""
-    shown = "".join(c if c.isprintable() else " " for c in text)
-    encoded = shown.encode("utf-8", "replace")
-    if len(encoded) <= _LONGEST_REASON:
-        return shown
-    return encoded[:_LONGEST_REASON].decode("utf-8", "ignore") + "..."
+    return shortened("".join(c if c.isprintable() else " " for c in text))

@@ -16,6 +16,7 @@ from typing import Any
 from compute_to_data.documents import schema_words as words
 from compute_to_data.documents.json_text import read_json
 from compute_to_data.errors import InvalidRequest, ReasonCode, TaskFailed
+from compute_to_data.irods_names import LONGEST_AVU
 from compute_to_data.job import OutputFile
 from compute_to_data.model import Avu
 from compute_to_data.pipeline import outputs
@@ -23,8 +24,6 @@ from compute_to_data.pipeline.execution import Execution
 
 MAXIMUM_BYTES = 64 * 1024
 MAXIMUM_COUNT = 100
-_LONGEST = {"attribute": 2700, "value": 2700, "units": 250}
-"""Bytes, so that no zone's own count of characters or bytes can say no."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -105,8 +104,8 @@ def _avus(document: dict[str, Any], name: str, kept: tuple[str, ...]) -> Iterato
 def _check(name: str, place: str, part: str, found: str) -> None:
     if not found and part != "units":
         raise _refused(name, f"has at {place} an empty {part}")
-    if len(found.encode()) > _LONGEST[part]:
-        raise _refused(name, f"has at {place} {part} of more than {_LONGEST[part]} bytes")
+    if len(found.encode()) > LONGEST_AVU[part]:  # in bytes, whatever a zone's database counts
+        raise _refused(name, f"has at {place} {part} of more than {LONGEST_AVU[part]} bytes")
     if _CONTROL.search(found):
         raise _refused(name, f"has at {place} a control character in its {part}")
 

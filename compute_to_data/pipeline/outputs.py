@@ -18,14 +18,13 @@ from dataclasses import dataclass
 from itertools import islice
 
 from compute_to_data.errors import ReasonCode, TaskFailed
+from compute_to_data.irods_names import MAXIMUM_PATH_BYTES
 from compute_to_data.job import OutputFile
 
 _BLOCK = 1 << 20
 if hasattr(os, "O_DIRECTORY"):  # clients on Windows import this module, too, and walk nowhere
     _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-MAXIMUM_PATH_BYTES = 1087
-"""The longest logical path iRODS holds: MAX_NAME_LEN (1088) with its closing NUL."""
 MAXIMUM_DEPTH = 64
 
 

@@ -15,15 +15,16 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from compute_to_data.catalog_tree import walk
 from compute_to_data.errors import Code, ComputeToDataError, OutOfReach, Refused, zone_error
 from compute_to_data.job import Logs
 from compute_to_data.model import (
-    Collection,
     DataObject,
     EntityKind,
+    Query,
     Registration,
     ReplicaStatus,
-    Resource,
+    lineage,
     name_of,
 )
 from compute_to_data.pipeline import run_job, stage_in, workspace
@@ -57,14 +58,15 @@ def receiving_root(execution: Execution) -> str:
     if not role:
         return ""
     context = execution.context
-    known = {one.name: one for one in context.catalog.resources()}
+    resources = context.catalog.resources()
+    known = {one.name: one for one in resources}
     attribute = context.configuration.attributes.role
-    bearers = sorted(set(context.catalog.find(EntityKind.RESOURCE, attribute, role)) & known.keys())
-    here = _lineage(known, context.resource)
+    bearers = sorted(set(context.catalog.find(Query(EntityKind.RESOURCE, attribute, role))) & known.keys())
+    here = lineage(context.resource, resources)
     if any(known[name] in here for name in bearers):
         return ""
     # A sibling below the same root cannot lose the compute resource's replica and keep its own.
-    elsewhere = [line for line in (_lineage(known, known[name]) for name in bearers) if line[-1] != here[-1]]
+    elsewhere = [line for line in (lineage(known[name], resources) for name in bearers) if line[-1] != here[-1]]
     for line in elsewhere:
         if all(resource.is_up for resource in line):
             return line[-1].name
@@ -74,14 +76,6 @@ def receiving_root(execution: Execution) -> str:
         raise Refused(subject, f"no resource that bears it is up to receive the results (of: {names})", "Try later")
     remedy = f"An administrator can: imeta add -R <resource> {attribute} {role}"
     raise Refused(subject, "no resource bears it, so that nothing could receive the results", remedy)
-
-
-def _lineage(known: dict[str, Resource], resource: Resource) -> list[Resource]:
-    """A resource and those above it, the root last."""
-    line = [known.get(resource.name, resource)]
-    while line[-1].parent:
-        line.append(known[line[-1].parent])
-    return line
 
 
 def _replicate_all(execution: Execution, results: Sequence[Registration], root: str) -> None:
@@ -126,8 +120,8 @@ def _trim_results(execution: Execution, root: str) -> None:
     A replica that another task reads just now stays.
     """
     context = execution.context
-    here = stage_in.root_of(context.resource, execution)
-    for one in _results(execution, execution.record.collection):
+    here = stage_in.root_here(execution)
+    for one in _results(execution):
         if one.good_replica_on(root) and any(replica.root == here for replica in one.replicas):
             _stop_if_asked(execution)
             trim = functools.partial(context.storage.trim, one.logical_path, here)
@@ -145,19 +139,16 @@ def _trim_staged(execution: Execution) -> None:
         stage_in.trim(execution, logical_path)
 
 
-def _results(execution: Execution, collection: str) -> Iterator[DataObject]:
+def _results(execution: Execution) -> Iterator[DataObject]:
     """The data objects that the task left below its collection, without those that its owner put there."""
     catalog, record = execution.context.catalog, execution.record
     task_id = record.attributes.named("task_id")
-    annotated = set(catalog.find(EntityKind.DATA_OBJECT, task_id, record.task_id, within=collection))
-    for child in catalog.children(collection):
-        if isinstance(child, Collection):
-            yield from _results(execution, child.logical_path)
-        elif child.owner == catalog.user and (
-            child.logical_path in annotated
-            or (collection == record.collection and name_of(child.logical_path) in _OWN_NAMES)
-        ):
-            yield child
+    for collection, _, members in walk(catalog, record.collection):
+        annotated = set(catalog.find(Query(EntityKind.DATA_OBJECT, task_id, record.task_id, within=collection)))
+        for one in members:
+            is_own = collection == record.collection and name_of(one.logical_path) in _OWN_NAMES
+            if one.owner == catalog.user and (is_own or one.logical_path in annotated):
+                yield one
 
 
 # After an interruption
@@ -212,7 +203,7 @@ def _take_back(execution: Execution, root: str) -> None:
     results are tried; then the first error is raised.
     """
     context, problems = execution.context, []
-    for one in _results(execution, execution.record.collection):
+    for one in _results(execution):
         if not any(replica.root == root for replica in one.replicas):
             continue
         try:

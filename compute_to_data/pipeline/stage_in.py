@@ -11,14 +11,7 @@ from compute_to_data.errors import (
     Refused,
 )
 from compute_to_data.inputs import claims, references
-from compute_to_data.model import (
-    Avu,
-    DataObject,
-    Entity,
-    EntityKind,
-    Resource,
-    parent_of,
-)
+from compute_to_data.model import Avu, DataObject, Entity, EntityKind, lineage, parent_of
 from compute_to_data.pipeline import replicas
 from compute_to_data.pipeline.execution import Execution
 from compute_to_data.records.task import State, require
@@ -98,7 +91,7 @@ def _staged(execution: Execution, data_object: DataObject, target: str) -> refer
         push_trim(execution, logical_path)
         _save_staged(execution, {*execution.checkpoint.staged, logical_path})
         execution.record.remember("staged", logical_path)
-        replica = context.storage.replicate(logical_path, root_of(context.resource, execution))
+        replica = context.storage.replicate(logical_path, root_here(execution))
         checksum = context.storage.verify(logical_path, replica.number)
     staged = references.Staged(current, replica, target, checksum)
     replicas.check_physical(staged)
@@ -120,15 +113,12 @@ def push_trim(execution: Execution, logical_path: str) -> None:
 def trim(execution: Execution, logical_path: str) -> None:
     """Trim a replica that staging made, unless another task is using it."""
     context = execution.context
-    root = root_of(context.resource, execution)
+    root = root_here(execution)
     context.in_use.if_unused(logical_path, lambda: context.storage.trim(logical_path, root))
     _save_staged(execution, {*execution.checkpoint.staged} - {logical_path})
     execution.record.forget("staged", logical_path)
 
 
-def root_of(resource: Resource, execution: Execution) -> str:
-    """The root above a resource: iRODS refuses to replicate to a child by its name."""
-    known = {one.name: one for one in execution.context.catalog.resources()}
-    while resource.parent:
-        resource = known[resource.parent]
-    return resource.name
+def root_here(execution: Execution) -> str:
+    """The root above the compute resource: iRODS refuses to replicate to a child by its name."""
+    return lineage(execution.context.resource, execution.context.catalog.resources())[-1].name

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Iterator
 
+from compute_to_data.catalog_tree import data_objects, walk
 from compute_to_data.errors import (
     Code,
     EngineError,
@@ -14,15 +14,12 @@ from compute_to_data.errors import (
 )
 from compute_to_data.job import Logs
 from compute_to_data.model import (
-    Collection,
-    DataObject,
     Entity,
     EntityKind,
     Registration,
 )
 from compute_to_data.pipeline import live_logs, outputs, workspace
 from compute_to_data.pipeline.execution import Execution
-from compute_to_data.ports import Catalog
 from compute_to_data.provenance import crate, outcome
 from compute_to_data.task import CRATE_NAME, STDERR_NAME, STDOUT_NAME
 
@@ -71,20 +68,12 @@ def push_forgetting(execution: Execution) -> None:
 
 def _forget(execution: Execution) -> None:
     catalog, record = execution.record.catalog, execution.record
-    for child in catalog.children(record.collection):
-        if isinstance(child, Collection):
-            _forget_below(catalog, child.logical_path)
-        elif child.logical_path != record.request_path:
-            catalog.unregister([child.logical_path])
-
-
-def _forget_below(catalog: Catalog, collection: str) -> None:
-    children = catalog.children(collection)
-    catalog.unregister([child.logical_path for child in children if isinstance(child, DataObject)])
-    for child in children:
-        if isinstance(child, Collection):
-            _forget_below(catalog, child.logical_path)
-    catalog.remove(collection)
+    emptied = []
+    for _, below, members in walk(catalog, record.collection):
+        emptied += [one.logical_path for one in below]
+        catalog.unregister([one.logical_path for one in members if one.logical_path != record.request_path])
+    for collection in reversed(emptied):  # those that it holds before the collection itself
+        catalog.remove(collection)
 
 
 def clear_lost(execution: Execution) -> None:
@@ -92,21 +81,13 @@ def clear_lost(execution: Execution) -> None:
     lies in the task's directory of the vault, where its logical path alone would not put it."""
     resource, collection = execution.context.resource, execution.record.collection
     directory = workspace.task_directory(resource, collection)
-    for one in _objects_below(execution.record.catalog, collection):
+    for one in data_objects(execution.record.catalog, collection):
         places = [replica.physical_path for replica in one.replicas if replica.leaf == resource.name]
         usual = workspace.task_directory(resource, one.logical_path)
         if any(place.startswith(f"{directory}/") and place != usual for place in places):
             execution.record.catalog.remove(one.logical_path)
     for folder, _, _ in os.walk(directory, topdown=False):
         workspace.discard_empty(folder)
-
-
-def _objects_below(catalog: Catalog, collection: str) -> Iterator[DataObject]:
-    for child in catalog.children(collection):
-        if isinstance(child, Collection):
-            yield from _objects_below(catalog, child.logical_path)
-        else:
-            yield child
 
 
 def _remove_collection(execution: Execution, collection: str) -> None:

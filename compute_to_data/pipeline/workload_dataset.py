@@ -84,7 +84,7 @@ def _made(execution: Execution, logical_path: str) -> Replica:
     context = execution.context
     replica = replicas.usable_replica(references.anew(context.catalog, logical_path), context.resource)
     if replica is None:
-        replica = context.storage.replicate(logical_path, stage_in.root_of(context.resource, execution))
+        replica = context.storage.replicate(logical_path, stage_in.root_here(execution))
         context.storage.verify(logical_path, replica.number)
     return replica
 

@@ -16,13 +16,11 @@ from compute_to_data import __version__
 from compute_to_data.configuration import Attributes
 from compute_to_data.documents import request
 from compute_to_data.inputs.references import Staged
+from compute_to_data.irods_names import shortened
 from compute_to_data.job import Exit, Image, OutputFile
 from compute_to_data.model import Avu, User
 from compute_to_data.records.task import timestamp
 from compute_to_data.task import Task
-
-_LONGEST_VALUE = 2000
-"""iRODS holds AVU values of up to 2,700 bytes; what is longer stands in ``task.json``."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ def avus(attributes: Attributes, outcome: Outcome) -> tuple[Avu, ...]:
         fact("stage_in_seconds", f"{outcome.stage_in_seconds:.3f}", "s"),
         fact("version", __version__),
     ]
-    facts += [fact("command", _shortened(written(one)), str(index)) for index, one in enumerate(outcome.commands)]
+    facts += [fact("command", shortened(written(one)), str(index)) for index, one in enumerate(outcome.commands)]
     if outcome.task.name:
         facts.append(fact("name", outcome.task.name))
     identity = fingerprint(outcome.task, outcome.role, ((one.target, one.checksum) for one in outcome.inputs))
@@ -117,7 +115,7 @@ def avus(attributes: Attributes, outcome: Outcome) -> tuple[Avu, ...]:
     facts.append(fact("outputs_digest", outputs_digest((one.relative, one.checksum) for one in outcome.outputs)))
     facts += [fact("input", staged.data_object.logical_path, staged.checksum or "unknown") for staged in outcome.inputs]
     for name, value in parameters(outcome.task).items():
-        facts.append(fact(f"parameter::{name}", _shortened(json.dumps(value, ensure_ascii=False))))
+        facts.append(fact(f"parameter::{name}", shortened(json.dumps(value, ensure_ascii=False))))
     unique = dict.fromkeys((*facts, *outcome.task.metadata, *outcome.extra))
     return tuple(unique)
 
@@ -132,10 +130,3 @@ def parameters(task: Task) -> dict[str, Any]:
 def written(command: tuple[str, ...]) -> str:
     """An argument vector as somebody could type it."""
     return shlex.join(command)
-
-
-def _shortened(text: str) -> str:
-    encoded = text.encode()
-    if len(encoded) <= _LONGEST_VALUE:
-        return text
-    return encoded[:_LONGEST_VALUE].decode(errors="ignore") + "..."

@@ -11,7 +11,7 @@ from compute_to_data.documents import request
 from compute_to_data.documents.task_json import recorded_task
 from compute_to_data.errors import NotFound
 from compute_to_data.inputs import references
-from compute_to_data.model import Entity, EntityKind, parent_of
+from compute_to_data.model import Entity, EntityKind, Query, parent_of
 from compute_to_data.ports import Catalog
 from compute_to_data.records.task import State, TaskRecord
 from compute_to_data.task import InputKind, InputReference
@@ -53,12 +53,9 @@ def _pinned(record: TaskRecord, reference: InputReference, used: Sequence[str]) 
             _need_same(record, reference.logical_path, set(meant))
             return [reference]  # which alone says where each is seen
     else:
-        meant = list(
-            record.catalog.find(
-                EntityKind.DATA_OBJECT, record.attributes.claim, record.task_id, record.place,
-                within=reference.logical_path,
-            )
-        )  # fmt: skip
+        claim = record.attributes.claim
+        claimed = Query(EntityKind.DATA_OBJECT, claim, record.task_id, record.place, within=reference.logical_path)
+        meant = list(record.catalog.find(claimed))
         if not meant:
             raise NotFound(
                 reference.logical_path,

@@ -9,20 +9,15 @@ tells.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from compute_to_data.catalog_tree import data_objects
 from compute_to_data.configuration import Configuration
 from compute_to_data.errors import AccessDenied, NotFound, Refused, ZoneError
 from compute_to_data.inputs import references
 from compute_to_data.job import Image
-from compute_to_data.model import (
-    Collection,
-    DataObject,
-    Entity,
-    EntityKind,
-    ReplicaStatus,
-)
+from compute_to_data.model import DataObject, Entity, EntityKind, Query, ReplicaStatus
 from compute_to_data.ports import Catalog
 from compute_to_data.provenance import crate, outcome
 from compute_to_data.records.task import State, TaskRecord
@@ -58,8 +53,9 @@ def find(
     identity = outcome.fingerprint(task, role, named)
     if not identity:
         return None
-    found = catalog.find(EntityKind.COLLECTION, configuration.attributes.named("fingerprint"), identity)
-    candidates = (_earlier(catalog, configuration, collection) for collection in reversed(found))
+    fingerprint = configuration.attributes.named("fingerprint")
+    found = catalog.find(Query(EntityKind.COLLECTION, fingerprint, identity, newest_first=True))
+    candidates = (_earlier(catalog, configuration, collection) for collection in found)
     return next((one for one in candidates if one is not None), None)
 
 
@@ -98,7 +94,9 @@ def _is_current(catalog: Catalog, configuration: Configuration, image: Image) ->
     if not image.digest or not any(rule.admits(image) for rule in configuration.images):
         return False
     attributes = configuration.attributes
-    newest = catalog.find(EntityKind.COLLECTION, attributes.named("image"), image.name)[-1:]
+    newest = catalog.find(
+        Query(EntityKind.COLLECTION, attributes.named("image"), image.name, newest_first=True, limit=1)
+    )
     digests = {
         avu.value
         for collection in newest
@@ -115,7 +113,7 @@ def _are_there(catalog: Catalog, collection: str, outputs_digest: str) -> bool:
         names = crate.output_names(catalog.read(f"{collection}/{CRATE_NAME}"))
     except ZoneError:  # gone, or no replica of it can be read
         return False
-    there = {one.logical_path[len(collection) + 1 :]: one for one in _below(catalog, collection)}
+    there = {one.logical_path[len(collection) + 1 :]: one for one in data_objects(catalog, collection)}
     if names is None or not set(names) <= set(there):
         return False
     return outcome.outputs_digest((name, _agreed_checksum(there[name])) for name in names) == outputs_digest
@@ -125,11 +123,3 @@ def _agreed_checksum(data_object: DataObject) -> str:
     """What all its good replicas have; '' when they differ, or there is none."""
     good = {one.checksum for one in data_object.replicas if one.status is ReplicaStatus.GOOD}
     return good.pop() if len(good) == 1 else ""
-
-
-def _below(catalog: Catalog, collection: str) -> Iterator[DataObject]:
-    for child in catalog.children(collection):
-        if isinstance(child, Collection):
-            yield from _below(catalog, child.logical_path)
-        else:
-            yield child

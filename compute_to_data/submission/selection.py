@@ -14,7 +14,7 @@ from compute_to_data.configuration import Configuration
 from compute_to_data.coordination import heartbeat, role_choice
 from compute_to_data.documents.formats import OWN
 from compute_to_data.errors import Code, Refused, zone_error
-from compute_to_data.model import DataObject, Entity, EntityKind, Resource
+from compute_to_data.model import DataObject, Entity, EntityKind, Query, Resource
 from compute_to_data.ports import Catalog
 from compute_to_data.records.task import UNFINISHED, State
 from compute_to_data.task import Task
@@ -47,7 +47,7 @@ def choose(
     if task.resource:
         return _named(catalog, configuration, task, resources, patient, role_remedy)
     role = _known_role(configuration, task.role)
-    bearers = catalog.find(EntityKind.RESOURCE, configuration.attributes.role, role)
+    bearers = catalog.find(Query(EntityKind.RESOURCE, configuration.attributes.role, role))
     candidates = [resources[name] for name in bearers if name in resources and resources[name].is_storage]
     if not candidates:
         raise Refused(
@@ -174,7 +174,8 @@ def _best(
     def load(resource: Resource) -> int:
         states = (State.QUEUED, *UNFINISHED)
         attribute = configuration.attributes.state
-        return sum(len(catalog.find(EntityKind.COLLECTION, attribute, state.value, resource.name)) for state in states)
+        queries = [Query(EntityKind.COLLECTION, attribute, state.value, resource.name) for state in states]
+        return sum(len(catalog.find(query)) for query in queries)
 
     best = min(ready, key=lambda one: (-held(one), load(one), one.name))
     return Choice(

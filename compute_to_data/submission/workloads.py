@@ -17,11 +17,12 @@ from compute_to_data.configuration import Attributes, Configuration
 from compute_to_data.documents import request
 from compute_to_data.documents.interpolation import escaped
 from compute_to_data.documents.schema import problems, summary
-from compute_to_data.errors import Code, InvalidRequest, NotFound, ZoneError
+from compute_to_data.errors import InvalidRequest, NotFound
 from compute_to_data.inputs import references
-from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind, name_of
+from compute_to_data.model import Access, DataObject, EntityKind, Query, name_of
 from compute_to_data.ports import Catalog, ClientCatalog
-from compute_to_data.records.task import CANCEL, State, furthest, new_task_id, require
+from compute_to_data.records.cancel import request_cancel
+from compute_to_data.records.task import State, TaskRecord, furthest, new_task_id, require
 from compute_to_data.records.workload import DATASET, INSTANCES, STATE, Workload, WorkloadRecord, WorkloadState
 from compute_to_data.submission import selection, submit
 from compute_to_data.submission.submit import Submitted
@@ -175,21 +176,21 @@ def put_stdin(catalog: Catalog, attributes: Attributes, collection: str, content
     known = {resource.name: resource for resource in catalog.resources()}
     here = known.get(workload.resource)
     # iRODS takes a root by name only; elsewhere the worker replicates it.
-    catalog.write(path, content, resource=here.name if here and not here.parent else "")
+    catalog.write(path, content, resource=here.name if here and here.is_root else "")
     return path
 
 
 def states(catalog: ClientCatalog, attributes: Attributes, collection: str) -> dict[str, State | None]:
     """The states of a workload's tasks by their collections, the oldest first; None where no worker left it."""
     found: dict[str, list[str]] = {}
-    for one in catalog.bearing(attributes.state, within=collection, newest_first=False):
+    for one in catalog.query(Query(EntityKind.COLLECTION, attributes.state, within=collection)):
         found.setdefault(one.collection, []).append(one.value)
     return {task: furthest(values) for task, values in found.items()}
 
 
 def listed(catalog: Catalog, attributes: Attributes, project: str) -> tuple[str, ...]:
     """The collections of a project's workloads, the oldest first."""
-    return catalog.find(EntityKind.COLLECTION, attributes.named(STATE), within=f"{project}/{WORKLOADS}")
+    return catalog.find(Query(EntityKind.COLLECTION, attributes.named(STATE), within=f"{project}/{WORKLOADS}"))
 
 
 def describe(catalog: ClientCatalog, attributes: Attributes, collection: str) -> Description:
@@ -209,27 +210,16 @@ def stop(catalog: ClientCatalog, attributes: Attributes, collection: str) -> tup
     """Take no more tasks, and ask for the end of those that have not ended; returns the collections of
     those that end by that. The worker then removes the sandboxes."""
     record, workload = _known(catalog, attributes, collection)
-    request = Avu(attributes.named(CANCEL), str(catalog.user), workload.resource)
     before = states(catalog, attributes, collection)
     record.declare(WorkloadState.STOPPED)
     stopped = []
     for task, state in states(catalog, attributes, collection).items():
         if state is None or not state.is_final:
-            ends_by_that = _asked(catalog, task, request)
+            asked = TaskRecord(catalog, attributes, task, workload.resource)
+            ends_by_that = request_cancel(asked, state, catalog.user)  # False for one just removed
         else:  # one that was about to begin may have seen the workload's end, and be CANCELLED
             earlier = before.get(task)
             ends_by_that = state is State.CANCELLED and not (earlier is not None and earlier.is_final)
         if ends_by_that:
             stopped.append(task)
     return tuple(stopped)
-
-
-def _asked(catalog: Catalog, task: str, request: Avu) -> bool:
-    """Whether a request stands on a task now; not when somebody has just removed it."""
-    try:
-        catalog.annotate(Entity(EntityKind.COLLECTION, task), add=[request])
-    except ZoneError as error:
-        if error.code is not Code.SYS_INVALID_INPUT_PARAM:
-            raise
-        return False
-    return True

@@ -25,7 +25,7 @@ from compute_to_data.errors import (
     OutOfReach,
     zone_error,
 )
-from compute_to_data.model import Resource
+from compute_to_data.model import EntityKind, Query, Resource
 from compute_to_data.pipeline import journal
 from compute_to_data.pipeline.watch_job import QUESTION_EVERY, Detached
 from compute_to_data.ports import Engine, Storage
@@ -154,7 +154,7 @@ class Worker:
             known = {*taken, *self._passed_over}
             # A workload that has no room may have thousands in front of all others.
             full = self._workload_slots.full(taken)
-            queued = self._tasks(State.QUEUED, besides=full, limit=most - len(admitted) + len(known))
+            queued = self._tasks(State.QUEUED, excluding=full, limit=most - len(admitted) + len(known))
             found = [one for one in queued if one not in known]
             more = self._workload_slots.admitted(found, taken)
             admitted += more
@@ -162,9 +162,10 @@ class Worker:
                 break
         return admitted[:most]
 
-    def _tasks(self, state: State, *, besides: Sequence[str] = (), limit: int | None = None) -> tuple[str, ...]:
-        attribute = self._configuration.attributes.state
-        return self._storage.tasks(attribute, state.value, self._resource.name, besides=besides, limit=limit)
+    def _tasks(self, state: State, *, excluding: Sequence[str] = (), limit: int | None = None) -> tuple[str, ...]:
+        attribute, here = self._configuration.attributes.state, self._resource.name
+        query = Query(EntityKind.COLLECTION, attribute, state.value, here, excluding=tuple(excluding), limit=limit)
+        return self._storage.find(query)
 
     def _end_unwanted(self) -> None:
         """End queued tasks that somebody wants ended, without waiting for a slot. A running one asks
@@ -174,8 +175,8 @@ class Worker:
         self._next_question = time.monotonic() + QUESTION_EVERY
         not_ours = self._passed_over | self._begun
         known = {*self._in_flight, *not_ours}
-        request = self._configuration.attributes.named(CANCEL)
-        found = self._storage.tasks(request, None, self._resource.name, limit=_CANCELLATIONS_AT_ONCE + len(known))
+        request, most = self._configuration.attributes.named(CANCEL), _CANCELLATIONS_AT_ONCE + len(known)
+        found = self._storage.find(Query(EntityKind.COLLECTION, request, units=self._resource.name, limit=most))
         ended = 0
         for collection in found:
             future = self._in_flight.get(collection)

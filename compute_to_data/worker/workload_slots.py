@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from compute_to_data.configuration import Configuration
 from compute_to_data.errors import ComputeToDataError
-from compute_to_data.model import Entity, EntityKind, Resource, name_of, parent_of
+from compute_to_data.model import Entity, EntityKind, Query, Resource, name_of, parent_of
 from compute_to_data.pipeline import journal
 from compute_to_data.pipeline.workload_directories import WorkloadDirectories
 from compute_to_data.ports import Engine, Storage
@@ -43,7 +43,8 @@ class WorkloadSlots:
         started: tuple[str, ...] = ()
         if self.directories.any():  # a worker that has had no workload's task asks the zone for nothing
             attribute = self._configuration.attributes.named(STATE)
-            started = self._storage.tasks(attribute, WorkloadState.STARTED.value, self._resource.name)
+            query = Query(EntityKind.COLLECTION, attribute, WorkloadState.STARTED.value, self._resource.name)
+            started = self._storage.find(query)
         self._instances = {one: count for one, count in self._instances.items() if one in busy}
         self._keep(frozenset({*started, *busy}), IDLE_SECONDS)
 

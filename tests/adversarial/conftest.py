@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support import real_docker
+from support.real_docker import IMAGE, built_image, need_docker
 
-from compute_to_data.configuration import EngineSettings
-from compute_to_data.engines import open_engine
-from compute_to_data.errors import EngineError
 from compute_to_data.job import Exit, Job, Limits
 from compute_to_data.model import User
 from compute_to_data.ports import Engine
 
-IMAGE = "compute-to-data/base:bookworm"
 HOSTILE = (Path(__file__).parent / "hostile.py").read_text()
 TIMEOUT = 60.0
-LIMITS = Limits(
-    walltime_seconds=60.0,
-    memory_bytes=64 << 20,
-    cpus=1.0,
-    pids=32,
-    output_bytes=4 << 20,
-    output_files=100,
-    tmp_bytes=4 << 20,
-    log_bytes=1 << 16,
-)
+LIMITS = replace(real_docker.LIMITS, memory_bytes=64 << 20, pids=32, output_bytes=4 << 20, tmp_bytes=4 << 20)
 ARMED = f"""
 FROM {IMAGE}
 RUN cp /usr/bin/id /usr/local/bin/rootid && chown 0:0 /usr/local/bin/rootid && chmod 6755 /usr/local/bin/rootid
@@ -97,29 +83,14 @@ class Attacker:
 @pytest.fixture(scope="session")
 def docker_engine() -> Engine:
     """The real engine. Skips without one, with the reason; in CI that is a failure."""
-    engine = None
-    try:
-        engine = open_engine(EngineSettings("docker"), "/nonexistent")
-        engine.check()
-        engine.identify(IMAGE)
-    except (EngineError, ImportError) as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"{error} (tests/support/docker-engine.sh starts one)")
-    return engine
+    return need_docker()
 
 
 @pytest.fixture(scope="session")
 def armed_image(docker_engine: Engine) -> Iterator[str]:
     """An image with setuid-root programs and with places that anybody may write."""
-    import docker
-
-    name = f"compute-to-data/test-armed:{uuid.uuid4().hex[:12]}"
-    with closing(docker.APIClient()) as client:
-        said = list(client.build(fileobj=io.BytesIO(ARMED.encode()), tag=name, rm=True, decode=True))
-        assert client.images(name), said
+    with built_image("armed", ARMED) as name:
         yield name
-        client.remove_image(name, force=True)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from support.site import ALICE, BOB, COMPUTE, HOME, TrialSite, serving, wait_unt
 
 from compute_to_data.documents import request, task_json
 from compute_to_data.errors import NotFound
-from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind
+from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind, Query
 from compute_to_data.pipeline.replicas import InUse
 from compute_to_data.records.task import State, TaskRecord
 from compute_to_data.worker.slot import Unintelligible
@@ -114,11 +114,11 @@ def test_an_error_nobody_foresaw_does_not_end_the_worker(site: TrialSite) -> Non
         def __getattr__(self, name: str) -> object:
             return getattr(site.storage, name)
 
-        def tasks(self, *arguments: object, **more: object) -> object:
-            calls.append("tasks")
+        def find(self, query: Query) -> object:
+            calls.append("find")
             if len(calls) <= 3:
                 raise KeyError("a foreign library's own")
-            return site.storage.tasks(*arguments, **more)  # type: ignore[arg-type]
+            return site.storage.find(query)
 
     submitted = site.submit(site.request("/bin/true"))
     with serving(site.worker(storage=Odd())):  # type: ignore[arg-type]

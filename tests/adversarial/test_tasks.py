@@ -18,7 +18,6 @@ from support.site import COMPUTE, HOME, PATIENCE, TrialSite
 
 from compute_to_data.coordination import lock, wakeup
 from compute_to_data.errors import ImageMissing, InvalidRequest, Refused
-from compute_to_data.model import DataObject
 from compute_to_data.zones.embedded.audit import audit
 
 pytestmark = pytest.mark.docker
@@ -269,11 +268,7 @@ def test_a_replica_that_is_a_link_is_not_mounted(docker_answers: None, tmp_path:
     """Should a vault ever hold one, the mount would follow it."""
     site = TrialSite(tmp_path, {"name": "docker"}, IMAGE)
     site.alice.write(f"{HOME}/a.txt", b"input\n", resource=COMPUTE)
-    found = site.alice.stat(f"{HOME}/a.txt")
-    assert isinstance(found, DataObject)
-    physical = Path(found.replicas[0].physical_path)
-    physical.unlink()
-    physical.symlink_to("/etc/shadow")
+    site.make_a_link(f"{HOME}/a.txt", "/etc/shadow")
     facts = site.run(site.request("/bin/cp", "/inputs/a.txt", "/outputs/got", inputs=[f"{HOME}/a.txt"]))
     assert facts["state"] == "FAILED"
     assert "not a regular file" in facts["reason"]

@@ -30,7 +30,7 @@ from support.site import ALICE, COMPUTE, HOME, TrialSite  # noqa: E402
 from compute_to_data.coordination import wakeup  # noqa: E402
 from compute_to_data.engines.docker import sandbox  # noqa: E402
 from compute_to_data.job import Job  # noqa: E402
-from compute_to_data.model import Avu, Entity, EntityKind, Registration  # noqa: E402
+from compute_to_data.model import Avu, Entity, EntityKind, Query, Registration  # noqa: E402
 from compute_to_data.pipeline import outputs  # noqa: E402
 from compute_to_data.submission import workloads  # noqa: E402
 
@@ -38,6 +38,7 @@ BASE_IMAGE = "compute-to-data/base:bookworm"
 FILTER = ROOT / "containers" / "jupyter-digital-filter"
 FILTER_IMAGE = "compute-to-data/jupyter-digital-filter:1"
 TRIVIAL = ("/bin/true",)
+_COMPLETED = Query(EntityKind.COLLECTION, "irods::compute_to_data::state", "COMPLETED", COMPUTE)
 
 
 def report(name: str, floor: float, product: float, unit: str, target: str) -> None:
@@ -106,13 +107,18 @@ def product(site: TrialSite, request: Any) -> float:
     return took
 
 
-def trivial(folder: Path) -> None:
-    """A trivial task, one after the other, floor and product in turn."""
+def beside(folder: Path) -> tuple[TrialSite, Floor, Path]:
+    """A site, its floor, and a folder for the outputs of the floor's containers."""
     site = docker_site(folder)
-    floor = Floor(site)
     place = folder / "floor"
     place.mkdir()
     os.chown(place, 65534, 65534)
+    return site, Floor(site), place
+
+
+def trivial(folder: Path) -> None:
+    """A trivial task, one after the other, floor and product in turn."""
+    site, floor, place = beside(folder)
     floors, products = [], []
     with site.working():
         product(site, site.request(*TRIVIAL))
@@ -125,11 +131,7 @@ def trivial(folder: Path) -> None:
 
 def throughput(folder: Path) -> None:
     """100 trivial tasks in 2 slots; the floor's loop in 2 threads."""
-    site = docker_site(folder)
-    floor = Floor(site)
-    place = folder / "floor"
-    place.mkdir()
-    os.chown(place, 65534, 65534)
+    site, floor, place = beside(folder)
     spent, worked = 0.0, 0.0
     with ThreadPoolExecutor(2) as pool, site.working():
         for number in range(1, 6):  # in turn, so that both meet the machine in the same moods
@@ -142,7 +144,7 @@ def throughput(folder: Path) -> None:
             began = time.perf_counter()
             wakeup.call_worker(site.configuration, "tempZone", COMPUTE)
             # Asked rarely, so that asking takes nothing from the two processors the work is done on.
-            while len(site.storage.tasks("irods::compute_to_data::state", "COMPLETED", COMPUTE)) < 20 * number:
+            while len(site.storage.find(_COMPLETED)) < 20 * number:
                 time.sleep(0.02)
             worked += time.perf_counter() - began
     report("100 trivial tasks, 2 slots", 100 / spent, 100 / worked, "tasks/s", ">= 0.9")
@@ -154,11 +156,7 @@ def workload(folder: Path) -> None:
     The floor is the sandboxed container of each by the plain API, 2 at a time; `docker run` of
     each, with the client's own start and a network, is told beside it.
     """
-    site = docker_site(folder)
-    floor = Floor(site)
-    place = folder / "floor"
-    place.mkdir()
-    os.chown(place, 65534, 65534)
+    site, floor, place = beside(folder)
     started = workloads.start(site.alice, site.configuration, HOME, image=BASE_IMAGE, instances=2)
     command_line = ["docker", "run", "--rm", BASE_IMAGE, *TRIVIAL]
     floors, clients, queued, meanwhile = [], [], [], []
@@ -200,7 +198,7 @@ def _ring(site: TrialSite) -> None:
 
 def _await(site: TrialSite, count: int) -> None:
     # Asked rarely, so that asking takes nothing from the two processors the work is done on.
-    while len(site.storage.tasks("irods::compute_to_data::state", "COMPLETED", COMPUTE)) < count:
+    while len(site.storage.find(_COMPLETED)) < count:
         time.sleep(0.02)
 
 

@@ -99,7 +99,6 @@ def test_every_public_name_has_an_example() -> None:
 
 
 EXAMPLES = (
-    "client.base",
     "client.session",
     "client.tasks",
     "client.functions",

@@ -195,7 +195,7 @@ class TestCancelling:
     def test_only_the_owner_and_an_administrator(
         self, site: TrialSite, session: c2d.Session, bobs: c2d.Session, own_files: Path
     ) -> None:
-        from compute_to_data.client.finding import find_as_administrator
+        from compute_to_data.client.session import find_as_administrator
 
         with site.working():
             task = session.submit(sh(site, "sleep 60"))

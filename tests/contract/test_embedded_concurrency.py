@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from compute_to_data.errors import AlreadyExists, NotFound
-from compute_to_data.model import Avu, DataObject, Entity, EntityKind, User, name_of
+from compute_to_data.model import Avu, DataObject, Entity, EntityKind, Query, User, name_of
 from compute_to_data.ports import Catalog
 from compute_to_data.zones.embedded import EmbeddedZone
 from compute_to_data.zones.embedded.audit import audit
@@ -102,7 +102,7 @@ def test_nothing_is_lost(directory: Path) -> None:
         assert {alice.read(f"{PLACE}/{name}") for name in expected} == {f"{PLACE}/{name}".encode() for name in expected}
         marks = alice.avus(Entity(EntityKind.COLLECTION, PLACE))
         assert {avu.value for avu in marks} == expected
-        assert len(alice.find(EntityKind.DATA_OBJECT, "by")) == len(expected)
+        assert len(alice.find(Query(EntityKind.DATA_OBJECT, "by"))) == len(expected)
 
 
 def test_one_of_many_makes_it(directory: Path) -> None:

@@ -14,7 +14,7 @@ from zone_suite.zone_under_test import a_collection, an_object, refused, stat_ob
 
 from compute_to_data.configuration import ZoneSettings
 from compute_to_data.errors import AccessDenied, Code, ConfigurationError, OutOfReach, ZoneError
-from compute_to_data.model import Access, Avu, Collection, Registration, ReplicaStatus, User
+from compute_to_data.model import Access, Avu, Collection, EntityKind, Query, Registration, ReplicaStatus, User
 from compute_to_data.ports import Catalog
 from compute_to_data.zones import open_storage
 
@@ -102,7 +102,7 @@ class TestConnections:
             unused.bind(("127.0.0.1", 0))
             account = iRODSAccount("127.0.0.1", unused.getsockname()[1], "rods", "tempZone", password="x")
             with refused(ZoneError, Code.USER_SOCK_CONNECT_ERR):
-                IrodsStorage(account).tasks("a", "v", "u")
+                IrodsStorage(account).find(Query(EntityKind.COLLECTION, "a", "v", "u"))
 
     def test_an_ordinary_user_is_no_service_account(self, zone: IrodsZoneUnderTest, alice: Catalog) -> None:
         with pytest.raises(ConfigurationError, match="is no rodsadmin"):

@@ -13,25 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.real_docker import IMAGE, LIMITS, need_docker
 
 from compute_to_data.configuration import EngineSettings
 from compute_to_data.engines import open_engine
-from compute_to_data.errors import EngineError
-from compute_to_data.job import Job, Limits, Sandbox
+from compute_to_data.job import Job, Sandbox
 from compute_to_data.model import User
 from compute_to_data.ports import Engine
-
-IMAGE = "compute-to-data/base:bookworm"
-LIMITS = Limits(
-    walltime_seconds=60.0,
-    memory_bytes=128 << 20,
-    cpus=1.0,
-    pids=64,
-    output_bytes=8 << 20,
-    output_files=100,
-    tmp_bytes=8 << 20,
-    log_bytes=1 << 16,
-)
 
 
 @dataclass
@@ -104,14 +92,7 @@ def open_docker(state_directory: str = "/nonexistent", **settings: Any) -> Engin
 @pytest.fixture(scope="session")
 def docker_answers() -> None:
     """Skips without Docker, with the reason; in CI that is a failure, never a silent pass."""
-    try:
-        engine = open_docker()
-        engine.check()
-        engine.identify(IMAGE)
-    except (EngineError, ImportError) as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"{error} (tests/support/docker-engine.sh starts one)")
+    need_docker()
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ import pytest
 
 docker = pytest.importorskip("docker")
 
+from support.real_docker import built_image  # noqa: E402  needs docker
+
 from compute_to_data.configuration import EngineSettings  # noqa: E402  needs docker
 from compute_to_data.engines import open_engine  # noqa: E402
 from compute_to_data.engines.docker import (  # noqa: E402
@@ -66,12 +68,8 @@ def client(docker_answers: None) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def traps(docker_answers: None) -> Iterator[str]:
     """An image that tries to decide for the job whatever an image can decide."""
-    name = f"compute-to-data/test-traps:{uuid.uuid4().hex[:12]}"
-    with closing(docker.APIClient()) as client:
-        said = list(client.build(fileobj=io.BytesIO(TRAPS.encode()), tag=name, rm=True, decode=True))
-        assert client.images(name), said
+    with built_image("traps", TRAPS) as name:
         yield name
-        client.remove_image(name, force=True)
 
 
 def inspected(client: Any, job: Job) -> dict[str, Any]:

@@ -4,11 +4,11 @@ by the role that is made for it."""
 from __future__ import annotations
 
 import subprocess
-import zlib
 from pathlib import Path
 
 import container_image
 import pytest
+from support.pictures import grey_png
 from support.site import COMPUTE, HOME, TrialSite
 
 from compute_to_data.model import Avu, Entity, EntityKind
@@ -32,20 +32,11 @@ def test_the_image_verifies(image: str) -> None:
     assert done.stdout.endswith("all checks hold\n")
 
 
-def _grey_png(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
-
-    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, 0, 0, 0, 0])
-    rows = zlib.compress((b"\0" + b"\x80" * width) * height)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-
-
 def test_the_role_runs_it_sandboxed(image: str, tmp_path: Path) -> None:
     site = TrialSite(tmp_path, {"name": "docker"}, image, roles={"IMAGE_PROCESSING": {"image": image}})
     site.take_role(COMPUTE, "CONTAINER")
     site.give_role(COMPUTE, "IMAGE_PROCESSING")
-    site.alice.write(f"{HOME}/my scan.png", _grey_png(300, 200), resource=COMPUTE)
+    site.alice.write(f"{HOME}/my scan.png", grey_png(300, 200), resource=COMPUTE)
     request = {"resource": COMPUTE, "inputs": [f"{HOME}/my scan.png"], "output_collection": f"{HOME}/out"}
     facts = site.run(request)
     assert facts["state"] == "COMPLETED", facts

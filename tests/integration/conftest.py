@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from support.irods_site import open_zone
+from support.irods_site import RealSite, open_zone
 
 if TYPE_CHECKING:
     from contract.irods_zone import IrodsZoneUnderTest
@@ -17,3 +17,11 @@ def zone() -> Iterator[IrodsZoneUnderTest]:
     under_test = open_zone()
     yield under_test
     under_test.close()
+
+
+@pytest.fixture(scope="module")
+def compute(site: RealSite) -> Iterator[str]:
+    """A compute resource of a module's own site, which is being served."""
+    name = site.compute_resource(site.role)
+    with site.working(name):
+        yield name

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ import pytest
 from support.irods_site import COUNT, ENVIRONMENT, NO_ZONE, RealSite, data_object, plain_site, succeeded
 
 from compute_to_data.errors import Code
-from compute_to_data.model import Access, Entity, EntityKind, Registration, ReplicaStatus
+from compute_to_data.model import Access, Entity, EntityKind, Query, Registration, ReplicaStatus
 
 if TYPE_CHECKING:
     from contract.irods_zone import IrodsZoneUnderTest
@@ -27,14 +26,6 @@ pytestmark = pytest.mark.skipif(not os.environ.get(ENVIRONMENT), reason=NO_ZONE)
 @pytest.fixture(scope="module")
 def site(zone: IrodsZoneUnderTest) -> RealSite:
     return plain_site(zone)
-
-
-@pytest.fixture(scope="module")
-def compute(site: RealSite) -> Iterator[str]:
-    """A compute resource that is being served."""
-    name = site.compute_resource(site.role)
-    with site.working(name):
-        yield name
 
 
 def test_not_where_the_vault_would_have_it(zone: IrodsZoneUnderTest, site: RealSite, compute: str) -> None:
@@ -126,7 +117,9 @@ def test_only_on_a_resource_that_is_down(zone: IrodsZoneUnderTest, site: RealSit
         zone.set_resource_status(other, "up")
     assert (facts["state"], facts["reason_code"]) == ("FAILED", "system_error"), facts
     assert site.replicas(path) == {other: "GOOD"}
-    assert not site.alice.find(EntityKind.DATA_OBJECT, site.configuration.attributes.claim, within=f"{site.home}/in")
+    assert not site.alice.find(
+        Query(EntityKind.DATA_OBJECT, site.configuration.attributes.claim, within=f"{site.home}/in")
+    )
 
 
 def test_others_see_nothing(zone: IrodsZoneUnderTest, site: RealSite, compute: str) -> None:

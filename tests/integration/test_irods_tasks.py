@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +26,7 @@ from support.irods_site import (
     plain_site,
     succeeded,
 )
+from support.pictures import grey_png
 from support.site import ROLE_ATTRIBUTE, until, wait_until
 
 from compute_to_data.errors import Code, ZoneError
@@ -45,14 +44,6 @@ MEGABYTES = 200
 @pytest.fixture(scope="module")
 def site(zone: IrodsZoneUnderTest) -> RealSite:
     return plain_site(zone)
-
-
-@pytest.fixture(scope="module")
-def compute(site: RealSite) -> Iterator[str]:
-    """A compute resource that is being served."""
-    name = site.compute_resource(site.role)
-    with site.working(name):
-        yield name
 
 
 def test_a_role_goes_to_the_resource_that_holds_the_input(zone: IrodsZoneUnderTest, site: RealSite) -> None:
@@ -204,17 +195,6 @@ def test_thumbnails_of_an_image(picturing: RealSite) -> None:
         assert (facts["image::width"], facts["image::height"], facts["image::format"]) == ("1500", "1000", "PNG")
         assert picturing.replicas(thumbnail) == {compute: "GOOD"}
         assert data_object(picturing, thumbnail).replicas[0].checksum.startswith("sha2:")
-
-
-def grey_png(width: int, height: int) -> bytes:
-    """A grey image of that size."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
-
-    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, 0, 0, 0, 0])
-    rows = zlib.compress((b"\0" + b"\x80" * width) * height)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 @pytest.mark.skipif(

@@ -70,8 +70,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Path:
     folder = tmp_path_factory.mktemp("environment") / "venv"
     subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", str(folder)], check=True)
     pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin/python"), "--disable-pip-version-check"]
-    install = ["install", "--quiet", "--no-index", "--find-links", str(wheels), "compute-to-data[docker]"]
-    subprocess.run([*pip, *install], check=True)
+    # What PYTHONPATH names, pip would take for installed, and the worker, which is isolated, would not find it.
+    install = ["install", "--quiet", "--ignore-installed", "--no-index", "--find-links", str(wheels)]
+    subprocess.run([*pip, *install, "compute-to-data[docker]"], check=True)
     return folder
 
 

@@ -12,7 +12,7 @@ from support.crashes import Died, Doomed, Fate
 from support.site import COMPUTE, HOME, TrialSite
 
 from compute_to_data.documents.task_json import recorded_task
-from compute_to_data.model import DataObject, Entity, EntityKind
+from compute_to_data.model import DataObject, Entity, EntityKind, Query
 from compute_to_data.pipeline.replicas import InUse
 from compute_to_data.pipeline.template import TaskContext
 from compute_to_data.records.task import State
@@ -102,7 +102,7 @@ def _check_recovery(site: TrialSite, submitted: Submitted, script: str, before: 
 
 def _check_provenance(site: TrialSite, submitted: Submitted) -> None:
     """One claim, one staged replica, AVUs on the output."""
-    claimed = site.alice.find(EntityKind.DATA_OBJECT, "irods::compute_to_data_task", submitted.task_id)
+    claimed = site.alice.find(Query(EntityKind.DATA_OBJECT, "irods::compute_to_data_task", submitted.task_id))
     assert claimed == (f"{HOME}/in/a.txt",)
     staged = site.alice.stat(f"{HOME}/in/a.txt")
     assert isinstance(staged, DataObject)

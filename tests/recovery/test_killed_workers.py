@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from support.site import COMPUTE, HOME, PATIENCE, TrialSite, wait_until
+from support.killed_workers import kill_until_few, random_instants, start_worker
+from support.site import COMPUTE, HOME, TrialSite, wait_until
 
 from compute_to_data.coordination import lock
 from compute_to_data.model import DataObject
-from compute_to_data.records.task import State
 from compute_to_data.zones.embedded.audit import audit
 
 pytestmark = pytest.mark.docker
@@ -27,18 +25,8 @@ def docker_site(docker_answers: None, tmp_path: Path) -> TrialSite:
     return TrialSite(tmp_path, {"name": "docker"}, "compute-to-data/base:bookworm", worker={"attempts": 50})
 
 
-def _worker(site: TrialSite, *more: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "compute_to_data.worker"]
-    arguments = ["--configuration", str(site.configuration_file), "--resource", COMPUTE, *more]
-    with open(site.folder / "worker.log", "ab") as log:
-        return subprocess.Popen([*command, *arguments], stdout=log, stderr=log)
-
-
 def test_tasks_survive_workers_that_are_killed_at_random(docker_site: TrialSite) -> None:
     site = docker_site
-    seed = random.randrange(1 << 32)
-    print(f"seed {seed}")
-    chance = random.Random(seed)
     site.alice.create_collection(f"{HOME}/in")
     for number in range(TASKS):
         site.alice.write(f"{HOME}/in/{number:02}", f"{number}\n".encode(), resource="demoResc")
@@ -46,24 +34,7 @@ def test_tasks_survive_workers_that_are_killed_at_random(docker_site: TrialSite)
     request = site.request("/bin/sh", "-c", script, inputs=[{"next_of": f"{HOME}/in"}])
     submitted = [site.submit(request) for _ in range(TASKS)]
 
-    def unfinished() -> int:
-        return sum(not (site.record(one).state() or State.QUEUED).is_final for one in submitted)
-
-    kills = 0
-    while unfinished() > 3 and kills < 12:
-        worker = _worker(site)
-        if kills % 2:  # however long starting takes here, and dying in it; some do get to work
-            wait_until(lock.ResourceLock(site.configuration, "tempZone", COMPUTE).is_held, "a worker to serve")
-        time.sleep(chance.uniform(0.2, 1.5))  # the random instant is what is tested, not waited for
-        worker.kill()
-        worker.wait()
-        kills += 1
-    worker = _worker(site)
-    wait_until(lock.ResourceLock(site.configuration, "tempZone", COMPUTE).is_held, "the last worker to serve")
-    wait_until(lambda: unfinished() == 0, f"{TASKS} tasks after {kills} kills", 4 * PATIENCE)
-    worker.send_signal(signal.SIGTERM)
-    assert worker.wait(30) == 0
-
+    kill_until_few(site, submitted, random_instants(), 3, (0.2, 1.5))
     got = []
     for one in submitted:
         facts = site.record(one).facts()
@@ -85,7 +56,7 @@ def test_a_stopped_worker_leaves_running_jobs_to_its_successor(docker_site: Tria
     site = docker_site
     script = "echo started > /outputs/log; while [ ! -e /outputs/go ]; do sleep 0.05; done; echo done >> /outputs/log"
     submitted = site.submit(site.request("/bin/sh", "-c", script))
-    worker = _worker(site)
+    worker = start_worker(site)
     task = site.folder / "zone" / "vaults" / COMPUTE / submitted.collection[len("/tempZone/") :]
     wait_until(lambda: list(task.glob("*/outputs/log")), "the job to start")
     (outputs,) = task.glob("*/outputs")
@@ -105,7 +76,7 @@ def test_a_stopped_worker_leaves_running_jobs_to_its_successor(docker_site: Tria
 def test_a_lost_job_is_started_again(docker_site: TrialSite) -> None:
     site = docker_site
     submitted = site.submit(site.request("/bin/sh", "-c", "echo started >> /outputs/log; sleep 1"))
-    worker = _worker(site)
+    worker = start_worker(site)
     scope = lock.scope(site.configuration, "tempZone", COMPUTE)
     running = site.folder / "zone" / "vaults" / COMPUTE / submitted.collection[len("/tempZone/") :]
     wait_until(lambda: list(running.glob("*/outputs/log")), "the job to run")
@@ -132,6 +103,6 @@ def test_a_second_worker_says_who_serves_the_resource(docker_site: TrialSite) ->
 
 
 def test_a_worker_on_demand_leaves_when_there_is_nothing_to_do(docker_site: TrialSite) -> None:
-    worker = _worker(docker_site, "--on-demand")
+    worker = start_worker(docker_site, "--on-demand")
     assert worker.wait(60) == 0
     assert not lock.ResourceLock(docker_site.configuration, "tempZone", COMPUTE).is_held()

@@ -24,7 +24,7 @@ from support.site import contents, leftovers, until
 from compute_to_data.coordination import lock
 from compute_to_data.coordination.heartbeat import heartbeats
 from compute_to_data.errors import ZoneError
-from compute_to_data.model import Avu, Entity, EntityKind
+from compute_to_data.model import Avu, Entity, EntityKind, Query
 from compute_to_data.pipeline import journal
 from compute_to_data.records.task import State
 from compute_to_data.submission.submit import Submitted
@@ -96,7 +96,9 @@ def _unfinished(site: Site) -> int:
     attribute = site.configuration.attributes.state
     final = [state.value for state in State if state.is_final]
     try:
-        return TASKS - sum(len(site.storage.tasks(attribute, state, site.compute)) for state in final)
+        return TASKS - sum(
+            len(site.storage.find(Query(EntityKind.COLLECTION, attribute, state, site.compute))) for state in final
+        )
     except ZoneError:
         return TASKS
 
@@ -139,7 +141,7 @@ def _check(killer: Killer, submitted: Submitted, status: int, context: str) -> s
     if facts["state"] == "COMPLETED":
         assert (status, facts["exit_status"]) == (0, "0"), context
         assert set(found) == {"task.json", "ro-crate-metadata.json", "got", "more/last"}, context
-        (claimed,) = site.alice.find(EntityKind.DATA_OBJECT, CLAIM, submitted.task_id)
+        (claimed,) = site.alice.find(Query(EntityKind.DATA_OBJECT, CLAIM, submitted.task_id))
         assert found["got"] == site.alice.read(claimed), context
         assert found["more/last"] == b"x\n", context
         for name in set(found) - {"task.json"}:

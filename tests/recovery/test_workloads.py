@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
-import time
 from pathlib import Path
 
 import pytest
 from recovery import test_crash_points as plain
-from recovery.test_killed_workers import _worker
 from support.crashes import Fate
 from support.docker_daemon import BASE_IMAGE, own_daemon
-from support.site import COMPUTE, HOME, PATIENCE, TrialSite, wait_until
+from support.killed_workers import kill_until_few, random_instants, start_worker
+from support.site import COMPUTE, HOME, TrialSite, wait_until
 
 from compute_to_data.coordination import lock
 from compute_to_data.records.task import State
@@ -74,9 +72,6 @@ def test_every_crash_point_of_a_workloads_task_is_recovered(tmp_path: Path, afte
 @pytest.mark.docker
 def test_workers_that_are_killed_at_random(docker_answers: None, tmp_path: Path) -> None:
     site = TrialSite(tmp_path, {"name": "docker"}, "compute-to-data/base:bookworm", worker={"attempts": 50})
-    seed = random.randrange(1 << 32)
-    print(f"seed {seed}")
-    chance = random.Random(seed)
     workload = _workload(site)
     slow = f"sleep 0.2; {SCRIPT}"
     # Some leave a process behind, so that sandboxes are thrown away and made all the time.
@@ -85,25 +80,7 @@ def test_workers_that_are_killed_at_random(docker_answers: None, tmp_path: Path)
         for number in range(TASKS)
     ]
 
-    def unfinished() -> int:
-        return sum(not (site.record(one).state() or State.QUEUED).is_final for one in submitted)
-
-    kills = 0
-    while unfinished() > 5 and kills < 12:
-        worker = _worker(site)
-        if kills % 2:  # however long starting takes here, and dying in it; some do get to work
-            wait_until(lock.ResourceLock(site.configuration, "tempZone", COMPUTE).is_held, "a worker to serve")
-        time.sleep(chance.uniform(0.3, 1.3))  # the random instant is what is tested, not waited for
-        worker.kill()
-        worker.wait()
-        kills += 1
-    assert kills > 1
-    worker = _worker(site)
-    wait_until(lock.ResourceLock(site.configuration, "tempZone", COMPUTE).is_held, "the last worker to serve")
-    wait_until(lambda: unfinished() == 0, f"{TASKS} tasks after {kills} kills", 4 * PATIENCE)
-    worker.send_signal(signal.SIGTERM)
-    assert worker.wait(30) == 0
-
+    assert kill_until_few(site, submitted, random_instants(), 5, (0.3, 1.3)) > 1
     for one in submitted:
         facts = site.record(one).facts()
         assert facts["state"] == "COMPLETED", facts
@@ -134,7 +111,7 @@ def test_a_stopped_worker_takes_its_sandboxes_along(docker_answers: None, tmp_pa
     site = TrialSite(tmp_path, {"name": "docker"}, "compute-to-data/base:bookworm", worker={"attempts": 1})
     workload = _workload(site)
     submitted = _task(site, workload, "echo once >>/output/log; [ -e /input/sub/two ] || sleep 60")
-    worker = _worker(site)
+    worker = start_worker(site)
     vault = site.folder / "zone" / "vaults" / COMPUTE
     wait_until(lambda: list(vault.rglob("outputs/log")), "the task to run")
     worker.send_signal(signal.SIGTERM)
@@ -159,7 +136,7 @@ def test_sandboxes_whose_daemon_is_killed(docker_answers: None, tmp_path: Path, 
         site = TrialSite(tmp_path, engine, BASE_IMAGE, worker={"attempts": 50})
         workload = _workload(site)
         submitted = [_task(site, workload, f"sleep 0.3; {SCRIPT}") for _ in range(6)]
-        worker = _worker(site)
+        worker = start_worker(site)
         wait_until(lambda: any(site.record(one).state() is State.RUNNING for one in submitted), "a task to run")
         daemon.kill()
         daemon.start()

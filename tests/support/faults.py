@@ -18,6 +18,8 @@ class Troubled:
     def __init__(self, inner: Any, **troubles: Callable[..., Any]) -> None:
         self._inner = inner
         self._troubles = troubles
+        for name in troubles:
+            getattr(inner, name)  # AttributeError: trouble with what is never called would prove nothing
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._inner, name)

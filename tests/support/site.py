@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data import configuration as configuration_module
+from compute_to_data.catalog_tree import data_objects
 from compute_to_data.configuration import Configuration
 from compute_to_data.coordination.lock import ResourceLock
 from compute_to_data.engines import open_engine
@@ -32,8 +33,8 @@ HOME = f"/{ZONE}/home/alice"
 ROLE_ATTRIBUTE = "COMPUTE_RESOURCE_ROLE"
 COMPUTE = "dsp_resc"
 BASE_IMAGE = "compute-to-data/base:bookworm"
-PATIENCE = 60.0
-"""Seconds after which a test gives up waiting for an event; never a wait by itself."""
+PATIENCE = float(os.environ.get("C2D_TEST_PATIENCE", "60"))
+"""Seconds after which a test gives up waiting for an event; never a wait by itself. An emulated machine needs more."""
 
 
 WAITS = "echo > /outputs/started; while [ ! -e /outputs/go ]; do sleep 0.02; done; rm /outputs/go /outputs/started"
@@ -181,29 +182,28 @@ class TrialSite:
         avus = self.alice.avus(Entity(kind, thing.logical_path))
         return replicas, avus, self.alice.permissions(thing.logical_path)
 
+    def make_a_link(self, logical_path: str, target: str) -> None:
+        """Put a link to ``target`` where the data object's file was, as a vault never should hold one."""
+        found = self.alice.stat(logical_path)
+        assert isinstance(found, DataObject)
+        file = Path(found.replicas[0].physical_path)
+        file.unlink()
+        file.symlink_to(target)
+
     def leftovers(self, submitted: Submitted) -> list[str]:
         """Files of a task in the vaults that no replica in its collection accounts for."""
         return leftovers(self.alice, submitted, [self.folder / "zone" / "vaults"])
 
 
-def objects_below(catalog: Catalog, collection: str) -> Iterator[DataObject]:
-    """Every data object below a collection, at any depth."""
-    for child in catalog.children(collection):
-        if isinstance(child, Collection):
-            yield from objects_below(catalog, child.logical_path)
-        else:
-            yield child
-
-
 def contents(catalog: Catalog, collection: str) -> dict[str, bytes]:
     """Every data object below a collection, by its name relative to it."""
-    found = [one.logical_path for one in objects_below(catalog, collection)]
+    found = [one.logical_path for one in data_objects(catalog, collection)]
     return {path[len(collection) + 1 :]: catalog.read(path) for path in found}
 
 
 def leftovers(catalog: Catalog, submitted: Submitted, vaults: Sequence[Path]) -> list[str]:
     """Files and directories of a task below ``vaults`` that no replica in its collection accounts for."""
-    found = objects_below(catalog, submitted.collection)
+    found = data_objects(catalog, submitted.collection)
     known = {replica.physical_path for one in found for replica in one.replicas}
     left = []
     for vault in vaults:

@@ -23,7 +23,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from compute_to_data import configuration as configuration_module
-from compute_to_data.agent.boundary import CONFIGURATION, CONFIGURATION_VARIABLE
 from compute_to_data.configuration import Configuration
 from compute_to_data.zones.irods import IrodsStorage
 from support.service_worker import working
@@ -113,7 +112,7 @@ def opened_bench(folder: Path) -> Iterator[Bench]:
     """A bench in the configured zone, with files of its own in ``folder``; all of it goes at the end."""
     administrator = Terminal(os.environ[ADMINISTRATOR], folder)
     user = Terminal(os.environ[USER], folder)
-    configuration = configuration_module.load(os.environ.get(CONFIGURATION_VARIABLE, CONFIGURATION))
+    configuration = configuration_module.load(configuration_module.site_file())
     tag = f"c2dt{uuid.uuid4().hex[:6]}"
     listed = administrator.get("ilsresc", "-l", administrator.default_resource)
     host = re.search(r"location: (.*)", listed)[1]  # type: ignore[index]

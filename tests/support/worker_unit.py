@@ -45,5 +45,6 @@ class UnitWorker(ServiceWorker):
 def _systemd_run(unit: Path, instance: str, name: str) -> list[str]:
     service = confined.service_of(unit)
     program = next(value for name, value in service if name == "ExecStart").replace("%i", instance).split()
-    properties = [f"--property={name}={value}" for name, value in service if name != "ExecStart"]
+    # Not Restart: a worker that ends must be seen to end.
+    properties = [f"--property={name}={value}" for name, value in service if name not in ("ExecStart", "Restart")]
     return ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", f"--unit={name}", *properties, *program]

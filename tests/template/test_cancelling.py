@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 from support.faults import StorageWithTroubledSessions, Troubled
-from support.site import BOB, COMPUTE, HOME, PATIENCE, RODS, TrialSite, wait_until
+from support.site import ALICE, BOB, COMPUTE, HOME, PATIENCE, RODS, TrialSite, wait_until
 
 from compute_to_data.configuration import WorkerSettings
-from compute_to_data.errors import AccessDenied, ZoneError
-from compute_to_data.model import Access, Avu, Entity, EntityKind
+from compute_to_data.errors import AccessDenied, Refused, ZoneError
+from compute_to_data.model import Access, Avu, Entity, EntityKind, Query
+from compute_to_data.records.cancel import request_cancel
+from compute_to_data.records.task import State
 from compute_to_data.submission.submit import Submitted
 
 CANCEL = "irods::compute_to_data::cancel"
@@ -222,12 +224,13 @@ def test_an_idle_worker_asks_the_catalog_at_most_once_a_second(
     idle = threading.Event()
 
     def counted(original: Any, *args: Any, **more: Any) -> Any:
-        asked.append(("queue" if "QUEUED" in args else "", time.monotonic()))
+        is_of_the_queue = any(isinstance(one, Query) and one.value == "QUEUED" for one in args)
+        asked.append(("queue" if is_of_the_queue else "", time.monotonic()))
         if [what for what, _ in asked].count("queue") == 5:  # the first ones come with what starting asks
             idle.set()
         return original(*args, **more)
 
-    storage = Troubled(site.storage, tasks=counted)
+    storage = Troubled(site.storage, find=counted)
     storage.catalog = Troubled(site.storage.catalog, avus=counted, annotate=counted, find=counted)  # type: ignore[attr-defined]
     with site.working(storage=storage):  # type: ignore[arg-type]
         assert idle.wait(PATIENCE)
@@ -240,12 +243,40 @@ def test_a_zone_in_trouble_while_it_is_asked_cancels_nothing(site: TrialSite) ->
     submitted = site.submit(site.request("/bin/sleep", "1"))
     troubles: list[str] = []
 
-    def trouble(original: Any, attribute: str, *args: Any, **more: Any) -> Any:
-        if attribute == CANCEL and len(troubles) < 2:
-            troubles.append(attribute)
+    def trouble(original: Any, query: Query) -> Any:
+        if query.attribute == CANCEL and len(troubles) < 2:
+            troubles.append(query.attribute)
             raise ZoneError("the zone", "does not answer")
-        return original(attribute, *args, **more)
+        return original(query)
 
-    with site.working(storage=Troubled(site.storage, tasks=trouble)):  # type: ignore[arg-type]
+    with site.working(storage=Troubled(site.storage, find=trouble)):  # type: ignore[arg-type]
         assert site.ended(submitted)["state"] == "COMPLETED"
     assert troubles
+
+
+def test_the_writer_of_the_request_tells_whether_it_stands(site: TrialSite) -> None:
+    record = site.record(site.submit(site.request("/bin/true")))
+    entity = Entity(EntityKind.COLLECTION, record.collection)
+    for _ in range(2):  # a second request changes nothing
+        assert request_cancel(record, State.QUEUED, ALICE)
+        assert [avu for avu in site.alice.avus(entity) if avu.attribute == CANCEL] == [request()]
+    site.alice.remove(record.collection, recursive=True)
+    assert not request_cancel(record, State.QUEUED, ALICE)
+
+
+@pytest.mark.parametrize("ended", [state for state in State if state.is_final])
+def test_the_writer_of_the_request_refuses_what_has_ended(site: TrialSite, ended: State) -> None:
+    record = site.record(site.submit(site.request("/bin/true")))
+    with pytest.raises(Refused, match=f"has ended already: it is {ended.value}"):
+        request_cancel(record, ended, ALICE)
+    assert "cancel" not in record.facts()
+
+
+def test_somebody_who_may_only_read_a_task_cannot_ask_for_its_end(site: TrialSite) -> None:
+    submitted = site.submit(site.request("/bin/true"))
+    site.alice.set_access(HOME, BOB, Access.READ_OBJECT)
+    site.alice.set_access(f"{HOME}/out", BOB, Access.READ_OBJECT)
+    site.alice.set_access(submitted.collection, BOB, Access.READ_OBJECT)
+    with pytest.raises(AccessDenied):
+        request_cancel(site.record(submitted, site.bob), State.QUEUED, BOB)
+    assert "cancel" not in site.record(submitted).facts()

@@ -19,7 +19,7 @@ from compute_to_data.documents import request
 from compute_to_data.errors import InvalidRequest, Refused, ZoneError
 from compute_to_data.inputs import claims, references
 from compute_to_data.job import Exit, Job
-from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind
+from compute_to_data.model import Access, Avu, Entity, EntityKind, Query
 from compute_to_data.pipeline import journal
 from compute_to_data.pipeline.checkpoint import Moment, required
 from compute_to_data.pipeline.outputs import inventory, measure
@@ -62,11 +62,7 @@ def test_of_two_claims_at_one_instant_none_wins_by_not_looking(site: TrialSite) 
 
 def test_a_replica_that_is_a_link_is_not_run_on(site: TrialSite) -> None:
     site.alice.write(f"{HOME}/a", b"x", resource=COMPUTE)
-    found = site.alice.stat(f"{HOME}/a")
-    assert isinstance(found, DataObject)
-    physical = Path(found.replicas[0].physical_path)
-    physical.unlink()
-    physical.symlink_to("/etc/hostname")
+    site.make_a_link(f"{HOME}/a", "/etc/hostname")
     facts = site.run(site.request("/bin/cp", "/inputs/a", "/outputs/b", inputs=[f"{HOME}/a"]))
     assert facts["state"] == "FAILED"
     assert "not a regular file" in facts["reason"]
@@ -158,14 +154,14 @@ def test_a_worker_on_demand_stays_while_it_cannot_see_what_waits(site: TrialSite
     asked: list[str] = []
     submitted = []
 
-    def tasks(original: Any, attribute: str, value: str, *args: Any, **more: Any) -> Any:
+    def find(original: Any, query: Query) -> Any:
         if not lock.ResourceLock(site.configuration, "tempZone", COMPUTE).is_held() and not asked:
-            asked.append(value)
+            asked.append(str(query.value))
             submitted.append(site.submit(site.request("/bin/true")))
             raise ZoneError("the zone", "does not answer")
-        return original(attribute, value, *args, **more)
+        return original(query)
 
-    site.worker(storage=Troubled(site.storage, tasks=tasks)).serve(on_demand=True)  # type: ignore[arg-type]
+    site.worker(storage=Troubled(site.storage, find=find)).serve(on_demand=True)  # type: ignore[arg-type]
     assert asked == ["QUEUED"]
     assert site.record(submitted[0]).state() is State.COMPLETED
 

@@ -15,7 +15,7 @@ from compute_to_data.configuration import Attributes
 from compute_to_data.coordination import capabilities, lock
 from compute_to_data.coordination.heartbeat import HEARTBEAT_SECONDS
 from compute_to_data.errors import ComputeToDataError
-from compute_to_data.model import Avu, Entity, EntityKind
+from compute_to_data.model import Avu, Entity, EntityKind, Query
 from compute_to_data.submission import submit
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.zones.embedded.audit import audit
@@ -36,7 +36,9 @@ def docker_site(docker_answers: None, tmp_path: Path) -> TrialSite:
 
 def from_afar(site: TrialSite, script: str, *requests: Avu) -> Submitted:
     """Submit with what the catalog says alone, then put requests on the task."""
-    wait_until(lambda: site.alice.find(EntityKind.RESOURCE, "irods::compute_to_data::offer"), "the worker's offers")
+    wait_until(
+        lambda: site.alice.find(Query(EntityKind.RESOURCE, "irods::compute_to_data::offer")), "the worker's offers"
+    )
     configuration = capabilities.read(site.alice, Attributes())
     submitted = submit.submit(site.alice, configuration, site.request("/bin/sh", "-c", script))
     put(site, submitted, *requests)

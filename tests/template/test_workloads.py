@@ -11,7 +11,7 @@ from support.faults import Troubled
 from support.site import ALICE, BOB, COMPUTE, HOME, WAITS, TrialSite, serving, wait_until
 
 from compute_to_data.errors import InvalidRequest, NotFound, Refused
-from compute_to_data.model import Access, DataObject
+from compute_to_data.model import Access, DataObject, Query
 from compute_to_data.records.task import State
 from compute_to_data.records.workload import WorkloadRecord, WorkloadState
 from compute_to_data.submission import submit, workloads
@@ -149,14 +149,14 @@ def test_stopping_goes_on_past_a_task_that_somebody_removes(ours: Workloads) -> 
     workload = ours.start()
     first, last = ours.task(workload, "true"), ours.task(workload, "true")
 
-    def found(bearing: Any, *args: Any, **more: Any) -> Any:
-        tasks = bearing(*args, **more)
+    def found(query: Any, *args: Any, **more: Any) -> Any:
+        tasks = query(*args, **more)
         if record.workload_state() is WorkloadState.STOPPED:
             ours.site.alice.remove(first.collection, recursive=True)
         return tasks
 
     record = WorkloadRecord(ours.site.alice, ours.attributes, workload.collection, workload.resource)
-    catalog = Troubled(ours.site.alice, bearing=found)
+    catalog = Troubled(ours.site.alice, query=found)
     assert workloads.stop(catalog, ours.attributes, workload.collection) == (last.collection,)  # type: ignore[arg-type]
     assert "cancel" in ours.site.record(last).facts()
 
@@ -225,9 +225,9 @@ def test_a_workload_without_room_is_not_read_to_its_end(docker_answers: None, tm
         def __getattr__(self, name: str) -> Any:
             return getattr(ours.site.storage, name)
 
-        def tasks(self, *arguments: Any, **more: Any) -> tuple[str, ...]:
-            found: tuple[str, ...] = ours.site.storage.tasks(*arguments, **more)
-            if arguments[1] == "QUEUED" and more.get("limit"):
+        def find(self, query: Query) -> tuple[str, ...]:
+            found: tuple[str, ...] = ours.site.storage.find(query)
+            if query.value == "QUEUED" and query.limit:
                 answers.append(len(found))
             return found
 

@@ -20,7 +20,7 @@ CORE = Path(__file__).resolve().parents[2] / "core.py"
 ROWS = [
     ["errors", "model"],
     ["job", "task", "irods_names", "local_files"],
-    ["ports", "documents", "configuration"],
+    ["ports", "catalog_tree", "documents", "configuration"],
     ["records", "coordination"],
     ["inputs", "provenance"],
     ["submission", "pipeline"],
@@ -106,6 +106,21 @@ def test_no_two_neighbours_import_each_other(folder: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("path", [*_modules(), CORE], ids=str)
 def test_syntax_is_python_3_9(path: Path) -> None:
     ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
+
+
+def test_one_module_writes_the_request_to_cancel() -> None:
+    """The others only read it: who asks goes through ``records.cancel``."""
+    writers = set()
+    for place, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in (
+                "Avu",
+                "remember",
+                "decide",
+            ):
+                names = {ast.unparse(one) for one in ast.walk(node) if isinstance(one, (ast.Name, ast.Constant))}
+                writers |= {place} if names & {"CANCEL", "'cancel'"} else set()
+    assert writers == {("records", "cancel")}
 
 
 def _fresh_import(statement: str) -> set[str]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from compute_to_data.agent import boundary
 from compute_to_data.errors import AccessDenied, Code, InvalidRequest, NotFound, ZoneError
-from compute_to_data.model import Access, Avu, Collection, DataObject, Entity, EntityKind, User
+from compute_to_data.model import Access, Avu, Collection, DataObject, Entity, EntityKind, Query, User
 from compute_to_data.zones.rule_engine import Agent, AgentCatalog
 
 HOME = "/z/home/alice"
@@ -311,8 +312,36 @@ def test_removing_comes_first_in_the_one_call(zone: Zone) -> None:
 
 def test_found_by_age_each_once(zone: Zone) -> None:
     zone.rows["COLL_ID"] = [["30", "/z/b", "a"], ["7", "/z/c", "a"], ["30", "/z/b", "a"]]
-    assert zone.catalog.find(EntityKind.COLLECTION, "a") == ("/z/c", "/z/b")
-    assert zone.catalog.find(EntityKind.COLLECTION, "a", limit=1) == ("/z/c",)
+    assert zone.catalog.find(Query(EntityKind.COLLECTION, "a")) == ("/z/c", "/z/b")
+    assert zone.catalog.find(Query(EntityKind.COLLECTION, "a", limit=1)) == ("/z/c",)
+
+
+def test_what_a_query_asks_an_agent_for(zone: Zone) -> None:
+    """What GenQuery cannot be asked safely, the agent looks at itself."""
+    zone.rows["COLL_ID"] = [
+        ["30", "v1", "/z/b", "a", "alice", "z"],
+        ["7", "v1", "/z/c", "a", "alice", "z"],
+        ["30", "v2", "/z/b", "a", "alice", "z"],
+        ["8", "w", "/z/d", "a", "alice", "z"],
+        ["9", "v", "/z/e/1", "a", "alice", "z"],
+    ]
+    query = Query(EntityKind.COLLECTION, "a", beginning="v", owner=zone.catalog.user, excluding=("/z/e", "/y"))
+    assert zone.catalog.find(query) == ("/z/c", "/z/b")
+    assert zone.catalog.find(replace(query, newest_first=True)) == ("/z/b", "/z/c")
+    assert zone.catalog.find(replace(query, offset=1, limit=5)) == ("/z/b",)
+    assert "COLL_OWNER_NAME = 'alice' and COLL_OWNER_ZONE = 'z'" in zone.conditions[0]
+    zone.rows["DATA_ID"] = [["3", "/z/b", "x", "a", "alice", "z"], ["2", "/z/b", "y", "a", "alice", "z"]]
+    query = Query(EntityKind.DATA_OBJECT, "a", owner=zone.catalog.user, within="/z/b")
+    assert zone.catalog.find(query) == ("/z/b/y", "/z/b/x")
+    assert "COLL_NAME = '/z/b'" in zone.conditions[-1]
+    assert "DATA_OWNER_NAME = 'alice' and DATA_OWNER_ZONE = 'z'" in zone.conditions[-1]
+
+
+@pytest.mark.parametrize("part", [{"owner": User("alice", "z")}, {"within": "/z"}, {"excluding": ("/z",)}])
+@pytest.mark.parametrize("kind", [EntityKind.RESOURCE, EntityKind.USER])
+def test_no_query_for_the_place_of_what_has_none(kind: EntityKind, part: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="has no owner, and lies in no collection"):
+        Query(kind, "a", **part)
 
 
 def test_what_an_agent_must_never_do(zone: Zone) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from compute_to_data.errors import Code, NotFound, zone_error
 from compute_to_data.irods_names import check_avus
-from compute_to_data.model import Access, Avu, Bearer, CollectionQuestion, Entity, EntityKind, User, UserKind
+from compute_to_data.model import Access, Avu, Entity, EntityKind, Query, Row, User, UserKind
 from compute_to_data.zones.embedded import nodes, resources, rights
 from compute_to_data.zones.embedded.rights import VISIBLE, Actor
 
@@ -74,46 +73,7 @@ def read(connection: sqlite3.Connection, actor: Actor, entity: Entity) -> tuple[
     return tuple(Avu(*row) for row in connection.execute(query, (identity,)))
 
 
-@dataclass(frozen=True)
-class Question:
-    """What ``Catalog.find`` and ``Storage.tasks`` are asked; their docstrings say what each part means."""
-
-    kind: EntityKind
-    attribute: str
-    value: str | None = None
-    units: str | None = None
-    within: str = ""
-    besides: Sequence[str] = ()
-    limit: int | None = None
-
-
-def find(connection: sqlite3.Connection, actor: Actor, question: Question) -> tuple[str, ...]:
-    """As ``Catalog.find``. With a value and units, the index gives the oldest first and the
-    search ends at ``limit``: the length of the queue does not matter."""
-    of_nodes = question.kind in _NODES
-    conditions = ["v.attribute = :attribute"]
-    conditions += ["v.value = :value"] if question.value is not None else []
-    conditions += ["v.units = :units"] if question.units is not None else []
-    conditions += [VISIBLE] if of_nodes and not actor.administers else []
-    if question.besides:
-        conditions.append("n.parent NOT IN (SELECT id FROM node WHERE path IN (SELECT value FROM json_each(:besides)))")
-    tables = _TABLES[question.kind]
-    if question.within:
-        conditions.append("n.parent = (SELECT id FROM node WHERE path = :within)" if of_nodes else "0")
-    else:
-        # A CROSS JOIN keeps the AVUs outermost, in the order of their index. Below one
-        # collection its members are, and SQLite finds that out.
-        tables = tables.replace(" JOIN ", " CROSS JOIN ")
-    query = f"""
-        SELECT {_NAMES[question.kind]} FROM {tables} WHERE {" AND ".join(conditions)}
-        GROUP BY v.entity ORDER BY v.entity LIMIT :limit
-    """
-    limit = -1 if question.limit is None else question.limit
-    asked = {**vars(question), "besides": json.dumps(question.besides), "me": actor.id, "kind": "", "limit": limit}
-    rows = connection.execute(query, asked)
-    return tuple(name for (name,) in rows)
-
-
+_LAST = chr(0x10FFFF)
 _NAMES = {
     EntityKind.COLLECTION: "n.path",
     EntityKind.DATA_OBJECT: "p.path || '/' || n.name",
@@ -130,32 +90,53 @@ _TABLES = {
 }
 
 
-_LAST = chr(0x10FFFF)
+def find(connection: sqlite3.Connection, actor: Actor, query: Query) -> tuple[str, ...]:
+    """As ``Catalog.find``. With a value and units, the index gives the oldest first and the
+    search ends at ``limit``: the length of the queue does not matter."""
+    rows = _select(connection, actor, query, _NAMES[query.kind], f"GROUP BY v.entity ORDER BY v.entity {_way(query)}")
+    return tuple(name for (name,) in rows)
 
 
-def bearing(connection: sqlite3.Connection, actor: Actor, question: CollectionQuestion) -> tuple[Bearer, ...]:
-    """As ``ClientCatalog.bearing``."""
-    conditions = ["v.attribute = :attribute"]
-    conditions += ["v.value = :value"] if question.value is not None else []
-    conditions += ["v.value >= :beginning AND v.value < :beyond"] if question.beginning else []
-    conditions += ["v.units = :units"] if question.units is not None else []
-    conditions += ["n.owner_name = :owner AND n.owner_zone = :owner_zone"] if question.owner else []
-    conditions += ["n.parent = (SELECT id FROM node WHERE path = :within)"] if question.within else []
-    conditions += [VISIBLE] if not actor.administers else []
-    tables = _TABLES[EntityKind.COLLECTION]
-    query = f"""
-        SELECT n.path, n.owner_name, n.owner_zone, n.created, v.value, v.units
-        FROM {tables if question.within else tables.replace(" JOIN ", " CROSS JOIN ")}
-        WHERE {" AND ".join(conditions)}
-        ORDER BY v.entity {"DESC" if question.newest_first else "ASC"}, v.value, v.units LIMIT :limit OFFSET :offset
-    """
-    asked = {
-        **vars(question),
-        "beyond": question.beginning + _LAST,
-        "owner": question.owner.name if question.owner else "",
-        "owner_zone": question.owner.zone if question.owner else "",
-        "limit": -1 if question.limit is None else question.limit,
+def rows(connection: sqlite3.Connection, actor: Actor, query: Query) -> tuple[Row, ...]:
+    """As ``ClientCatalog.query``."""
+    query.need_collections()
+    columns = "n.path, n.owner_name, n.owner_zone, n.created, v.value, v.units"
+    found = _select(connection, actor, query, columns, f"ORDER BY v.entity {_way(query)}, v.value, v.units")
+    return tuple(Row(path, User(name, zone), created, *rest) for path, name, zone, created, *rest in found)
+
+
+def _way(query: Query) -> str:
+    return "DESC" if query.newest_first else "ASC"
+
+
+def _select(connection: sqlite3.Connection, actor: Actor, query: Query, columns: str, order: str) -> sqlite3.Cursor:
+    tables = _TABLES[query.kind]
+    if not query.within:
+        # A CROSS JOIN keeps the AVUs outermost, in the order of their index. Below one
+        # collection its members are, and SQLite finds that out.
+        tables = tables.replace(" JOIN ", " CROSS JOIN ")
+    statement = f"SELECT {columns} FROM {tables} WHERE {_conditions(actor, query)} {order} LIMIT :limit OFFSET :offset"
+    values = {
+        **vars(query),
+        "beyond": query.beginning + _LAST,
+        "owner": query.owner.name if query.owner else "",
+        "owner_zone": query.owner.zone if query.owner else "",
+        "excluding": json.dumps(query.excluding),
+        "limit": -1 if query.limit is None else query.limit,
         "me": actor.id,
     }
-    rows = connection.execute(query, asked)
-    return tuple(Bearer(path, User(name, zone), created, *rest) for path, name, zone, created, *rest in rows)
+    return connection.execute(statement, values)
+
+
+def _conditions(actor: Actor, query: Query) -> str:
+    conditions = ["v.attribute = :attribute"]
+    conditions += ["v.value = :value"] if query.value is not None else []
+    conditions += ["v.value >= :beginning AND v.value < :beyond"] if query.beginning else []
+    conditions += ["v.units = :units"] if query.units is not None else []
+    conditions += ["n.owner_name = :owner AND n.owner_zone = :owner_zone"] if query.owner else []
+    conditions += ["n.parent = (SELECT id FROM node WHERE path = :within)"] if query.within else []
+    if query.excluding:
+        excluded = "SELECT id FROM node WHERE path IN (SELECT value FROM json_each(:excluding))"
+        conditions.append(f"n.parent NOT IN ({excluded})")
+    conditions += [VISIBLE] if query.kind in _NODES and not actor.administers else []
+    return " AND ".join(conditions)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 from compute_to_data.errors import Code
-from compute_to_data.model import Avu, Entity, EntityKind, Replica, User
+from compute_to_data.model import Avu, Entity, Query, Replica, User
 from compute_to_data.ports import Catalog
 from compute_to_data.zones.embedded import avus, nodes, replication, rights
 from compute_to_data.zones.embedded.rights import Actor
@@ -58,18 +58,9 @@ class EmbeddedStorage:
         with self._store.database.reading() as connection:
             return avus.read(connection, self._administering(connection), entity)
 
-    def tasks(
-        self,
-        attribute: str,
-        value: str | None,
-        units: str,
-        *,
-        besides: Sequence[str] = (),
-        limit: int | None = None,
-    ) -> tuple[str, ...]:
-        question = avus.Question(EntityKind.COLLECTION, attribute, value, units, besides=besides, limit=limit)
+    def find(self, query: Query) -> tuple[str, ...]:
         with self._store.database.reading() as connection:
-            return avus.find(connection, self._administering(connection), question)
+            return avus.find(connection, self._administering(connection), query)
 
     def close(self) -> None:
         self._store.close()

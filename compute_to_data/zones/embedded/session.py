@@ -10,15 +10,15 @@ from compute_to_data.local_files import silent
 from compute_to_data.model import (
     Access,
     Avu,
-    Bearer,
     Collection,
-    CollectionQuestion,
     DataObject,
     Entity,
     EntityKind,
     Permission,
+    Query,
     Registration,
     Resource,
+    Row,
     User,
     UserKind,
 )
@@ -119,36 +119,13 @@ class EmbeddedSession:
         with self._store.database.reading() as connection:
             return avus.read(connection, self._who(connection), entity)
 
-    def find(
-        self,
-        kind: EntityKind,
-        attribute: str,
-        value: str | None = None,
-        units: str | None = None,
-        *,
-        within: str = "",
-        limit: int | None = None,
-    ) -> tuple[str, ...]:
-        question = avus.Question(kind, attribute, value, units, within, limit=limit)
+    def find(self, query: Query) -> tuple[str, ...]:
         with self._store.database.reading() as connection:
-            return avus.find(connection, self._who(connection), question)
+            return avus.find(connection, self._who(connection), query)
 
-    def bearing(
-        self,
-        attribute: str,
-        value: str | None = None,
-        units: str | None = None,
-        *,
-        beginning: str = "",
-        owner: User | None = None,
-        within: str = "",
-        newest_first: bool = True,
-        limit: int | None = None,
-        offset: int = 0,
-    ) -> tuple[Bearer, ...]:
-        question = CollectionQuestion(attribute, value, units, beginning, owner, within, newest_first, limit, offset)
+    def query(self, query: Query) -> tuple[Row, ...]:
         with self._store.database.reading() as connection:
-            return avus.bearing(connection, self._who(connection), question)
+            return avus.rows(connection, self._who(connection), query)
 
     def resources(self) -> tuple[Resource, ...]:
         with self._store.database.reading() as connection:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from irods.api_number import api_number
 from irods.connection import Connection
@@ -11,7 +10,7 @@ from irods.message import JSON_Message, MetadataRequest
 
 from compute_to_data.errors import Code, zone_error
 from compute_to_data.irods_names import check_avus
-from compute_to_data.model import Avu, Bearer, CollectionQuestion, Entity, EntityKind, User, name_of, parent_of
+from compute_to_data.model import Avu, Entity, EntityKind, Query, Row, User, name_of, parent_of
 from compute_to_data.zones.irods import lookup
 from compute_to_data.zones.irods.failures import about, shown
 from compute_to_data.zones.irods.query import Begins, Column, Condition, Differs, Equals, select
@@ -35,6 +34,12 @@ _OPTIONS = {
     EntityKind.RESOURCE: "-R",
     EntityKind.USER: "-u",
 }
+_OWNERS = {
+    EntityKind.DATA_OBJECT: (Column.DATA_OWNER, Column.DATA_OWNER_ZONE),
+    EntityKind.COLLECTION: (Column.COLL_OWNER, Column.COLL_OWNER_ZONE),
+}
+_HOLDERS = {EntityKind.DATA_OBJECT: Column.COLL_NAME, EntityKind.COLLECTION: Column.COLL_PARENT}
+"""The column of the collection that an entity is a direct member of."""
 _BETWEEN = {EntityKind.DATA_OBJECT: "/", EntityKind.USER: "#"}
 
 
@@ -142,69 +147,43 @@ def _need(connection: Connection, entity: Entity) -> None:
     raise lookup.missing(entity.name)
 
 
-@dataclass(frozen=True)
-class Question:
-    """What ``Catalog.find`` and ``Storage.tasks`` are asked; their docstrings say what each part means."""
-
-    kind: EntityKind
-    attribute: str
-    value: str | None = None
-    units: str | None = None
-    within: str = ""
-    besides: Sequence[str] = ()
-    limit: int | None = None
-
-
-def find(connection: Connection, question: Question) -> tuple[str, ...]:
+def find(connection: Connection, query: Query) -> tuple[str, ...]:
     """As ``Catalog.find``. Ids are given out in order, and finer than the seconds of a time."""
-    first, columns = _META[question.kind], _NAMES[question.kind]
-    conditions: list[Condition] = [Equals(first, question.attribute)]
-    conditions += [Equals(first + 1, question.value)] if question.value is not None else []
-    conditions += [Equals(first + 2, question.units)] if question.units is not None else []
-    conditions += [Differs(Column.COLL_PARENT, one) for one in question.besides]
-    if question.within:
-        if question.kind not in (EntityKind.DATA_OBJECT, EntityKind.COLLECTION):
-            return ()
-        is_object = question.kind is EntityKind.DATA_OBJECT
-        conditions.append(Equals(Column.COLL_NAME if is_object else Column.COLL_PARENT, question.within))
-    rows = select(connection, columns, conditions, order_by=columns[0], limit=question.limit)
-    return tuple(_BETWEEN.get(question.kind, "").join(row[1:]) for row in rows)
+    found = _select(connection, query, _NAMES[query.kind])
+    return tuple(_BETWEEN.get(query.kind, "").join(row[1:]) for row in found)
 
 
-def bearing(connection: Connection, question: CollectionQuestion) -> tuple[Bearer, ...]:
-    """As ``ClientCatalog.bearing``."""
-    columns = (
-        Column.COLL_ID,
-        Column.COLL_NAME,
-        Column.COLL_OWNER,
-        Column.COLL_OWNER_ZONE,
-        Column.COLL_CREATED,
-        Column.META_COLL + 1,
-        Column.META_COLL + 2,
-    )
-    rows = select(
+def rows(connection: Connection, query: Query) -> tuple[Row, ...]:
+    """As ``ClientCatalog.query``."""
+    query.need_collections()
+    value, units = Column.META_COLL + 1, Column.META_COLL + 2
+    names, owners = _NAMES[EntityKind.COLLECTION], _OWNERS[EntityKind.COLLECTION]
+    found = _select(connection, query, (*names, *owners, Column.COLL_CREATED, value, units))
+    return tuple(Row(name, User(owner, zone), float(created), *rest) for _, name, owner, zone, created, *rest in found)
+
+
+def _select(connection: Connection, query: Query, columns: Sequence[int]) -> list[tuple[str, ...]]:
+    """The first column is the entity's id."""
+    return select(
         connection,
         columns,
-        _conditions(question),
+        _conditions(query),
         order_by=columns[0],
-        descending=question.newest_first,
-        limit=question.limit,
-        offset=question.offset,
-    )
-    return tuple(
-        Bearer(name, User(owner, zone), float(created), value, units)
-        for _, name, owner, zone, created, value, units in rows
+        descending=query.newest_first,
+        limit=query.limit,
+        offset=query.offset,
     )
 
 
-def _conditions(question: CollectionQuestion) -> list[Condition]:
-    attribute = Column.META_COLL
-    conditions: list[Condition] = [Equals(attribute, question.attribute)]
-    conditions += [Equals(attribute + 1, question.value)] if question.value is not None else []
-    conditions += [Begins(attribute + 1, question.beginning)] if question.beginning else []
-    conditions += [Equals(attribute + 2, question.units)] if question.units is not None else []
-    if question.owner is not None:
-        conditions += [Equals(Column.COLL_OWNER, question.owner.name)]
-        conditions += [Equals(Column.COLL_OWNER_ZONE, question.owner.zone)]
-    conditions += [Equals(Column.COLL_PARENT, question.within)] if question.within else []
+def _conditions(query: Query) -> list[Condition]:
+    attribute = _META[query.kind]
+    conditions: list[Condition] = [Equals(attribute, query.attribute)]
+    conditions += [Equals(attribute + 1, query.value)] if query.value is not None else []
+    conditions += [Begins(attribute + 1, query.beginning)] if query.beginning else []
+    conditions += [Equals(attribute + 2, query.units)] if query.units is not None else []
+    if query.owner is not None:
+        owner, zone = _OWNERS[query.kind]
+        conditions += [Equals(owner, query.owner.name), Equals(zone, query.owner.zone)]
+    conditions += [Equals(_HOLDERS[query.kind], query.within)] if query.within else []
+    conditions += [Differs(_HOLDERS[query.kind], one) for one in query.excluding]
     return conditions

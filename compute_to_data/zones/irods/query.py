@@ -157,6 +157,8 @@ def select(
     page, more = _ask(connection, _request(asked, conditions, order, 0, _page_size(limit, 0, doubted), offset))
     while True:
         rows += [row[: len(columns)] for row in page if all(d.admits(row[asked.index(d.column)]) for d in doubted)]
+        if len(asked) > len(columns):  # what was asked for beside them can make two rows of one
+            rows = list(dict.fromkeys(rows))
         if more <= 0:
             return rows if limit is None else rows[:limit]
         if limit is not None and len(rows) >= limit:

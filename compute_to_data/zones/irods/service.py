@@ -6,14 +6,14 @@ import functools
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from irods.account import iRODSAccount
 from irods.connection import Connection
 
 from compute_to_data.errors import Code, ConfigurationError, ZoneError
-from compute_to_data.model import Avu, DataObject, Entity, EntityKind, Replica, User, UserKind
+from compute_to_data.model import Avu, DataObject, Entity, Query, Replica, User, UserKind
 from compute_to_data.ports import Catalog
 from compute_to_data.zones.irods import accounts, avus, dead_transfers, lookup, replication
 from compute_to_data.zones.irods.connections import CALL_SECONDS, Connections
@@ -131,17 +131,8 @@ class IrodsStorage:
     def avus(self, entity: Entity) -> tuple[Avu, ...]:
         return self._ask(entity.name, avus.read, entity)
 
-    def tasks(
-        self,
-        attribute: str,
-        value: str | None,
-        units: str,
-        *,
-        besides: Sequence[str] = (),
-        limit: int | None = None,
-    ) -> tuple[str, ...]:
-        question = avus.Question(EntityKind.COLLECTION, attribute, value, units, besides=besides, limit=limit)
-        return self._ask(attribute, avus.find, question)
+    def find(self, query: Query) -> tuple[str, ...]:
+        return self._ask(query.attribute, avus.find, query)
 
     def drop_idle(self) -> None:
         """Close the connections nobody uses: new ones know the resources as they are now."""

@@ -15,15 +15,15 @@ from compute_to_data.local_files import silent
 from compute_to_data.model import (
     Access,
     Avu,
-    Bearer,
     Collection,
-    CollectionQuestion,
     DataObject,
     Entity,
     EntityKind,
     Permission,
+    Query,
     Registration,
     Resource,
+    Row,
     User,
     UserKind,
     zone_of,
@@ -237,33 +237,11 @@ class IrodsSession:
     def avus(self, entity: Entity) -> tuple[Avu, ...]:
         return self._ask(entity.name, avus.read, entity)
 
-    def find(
-        self,
-        kind: EntityKind,
-        attribute: str,
-        value: str | None = None,
-        units: str | None = None,
-        *,
-        within: str = "",
-        limit: int | None = None,
-    ) -> tuple[str, ...]:
-        return self._ask(attribute, avus.find, avus.Question(kind, attribute, value, units, within, limit=limit))
+    def find(self, query: Query) -> tuple[str, ...]:
+        return self._ask(query.attribute, avus.find, query)
 
-    def bearing(
-        self,
-        attribute: str,
-        value: str | None = None,
-        units: str | None = None,
-        *,
-        beginning: str = "",
-        owner: User | None = None,
-        within: str = "",
-        newest_first: bool = True,
-        limit: int | None = None,
-        offset: int = 0,
-    ) -> tuple[Bearer, ...]:
-        question = CollectionQuestion(attribute, value, units, beginning, owner, within, newest_first, limit, offset)
-        return self._ask(attribute, avus.bearing, question)
+    def query(self, query: Query) -> tuple[Row, ...]:
+        return self._ask(query.attribute, avus.rows, query)
 
     def resources(self) -> tuple[Resource, ...]:
         return self._ask("resources", lookup.resources)

@@ -16,6 +16,7 @@ from compute_to_data.model import (
     Entity,
     EntityKind,
     Permission,
+    Query,
     Registration,
     ReplicaStatus,
     Resource,
@@ -64,18 +65,9 @@ class AgentCatalog:
         """As the port says."""
         return reading.avus(self._agent, entity)
 
-    def find(
-        self,
-        kind: EntityKind,
-        attribute: str,
-        value: str | None = None,
-        units: str | None = None,
-        *,
-        within: str = "",
-        limit: int | None = None,
-    ) -> tuple[str, ...]:
-        """As the port says."""
-        return reading.find(self._agent, kind, attribute, value, units, within)[:limit]
+    def find(self, query: Query) -> tuple[str, ...]:
+        """As the port says. All answers are fetched, and ``limit`` saves an agent nothing."""
+        return reading.find(self._agent, query)
 
     def resources(self) -> tuple[Resource, ...]:
         """As the port says."""

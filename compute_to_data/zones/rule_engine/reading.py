@@ -17,6 +17,7 @@ from compute_to_data.model import (
     Entity,
     EntityKind,
     Permission,
+    Query,
     Replica,
     ReplicaStatus,
     Resource,
@@ -183,22 +184,34 @@ def _where(entity: Entity) -> dict[str, str]:
     return {"USER_NAME": name, "USER_ZONE": zone}
 
 
-def find(
-    agent: Agent, kind: EntityKind, attribute: str, value: str | None, units: str | None, within: str
-) -> tuple[str, ...]:
-    """As ``Catalog.find``, without its limit."""
-    asked = zip(_avu_columns(kind), (attribute, value, units))
-    where = {column: text for column, text in asked if text is not None}
-    if within and kind is EntityKind.DATA_OBJECT:
-        where["COLL_NAME"] = checked(within)
-    elif within and kind is EntityKind.COLLECTION:
-        where["COLL_PARENT_NAME"] = checked(within)
-    elif within:
-        return ()
-    separator = "#" if kind is EntityKind.USER else "/"
-    rows = agent.select((f"{_PREFIXES[kind]}_ID", *_NAMES[kind]), where)
-    oldest_first = sorted((int(identity), separator.join(names)) for identity, *names in rows)
-    return tuple(dict.fromkeys(name for _, name in oldest_first))
+def find(agent: Agent, query: Query) -> tuple[str, ...]:
+    """As ``Catalog.find``. A condition that ``Agent.select`` cannot put is looked at here."""
+    attribute, value, units = _avu_columns(query.kind)
+    asked = {attribute: query.attribute, value: query.value, units: query.units, **_in_tree(query)}
+    where = {column: text for column, text in asked.items() if text is not None}
+    # The value is a column only where it matters: the server merges rows that are alike.
+    beginning = (value,) if query.beginning else ()
+    columns = (f"{_PREFIXES[query.kind]}_ID", *beginning, *_NAMES[query.kind])
+    separator = "#" if query.kind is EntityKind.USER else "/"
+    found = {
+        (int(row[0]), separator.join(row[1 + len(beginning) :]))
+        for row in agent.select(columns, where)
+        if not beginning or row[1].startswith(query.beginning)
+    }
+    names = [name for _, name in sorted(found, reverse=query.newest_first) if parent_of(name) not in query.excluding]
+    return tuple(names[query.offset :][: query.limit])
+
+
+def _in_tree(query: Query) -> dict[str, str]:
+    """The conditions about an entity's place and owner."""
+    where = {}
+    if query.within:
+        column = "COLL_NAME" if query.kind is EntityKind.DATA_OBJECT else "COLL_PARENT_NAME"
+        where[column] = checked(query.within)
+    if query.owner is not None:
+        prefix = f"{_PREFIXES[query.kind]}_OWNER"
+        where.update({f"{prefix}_NAME": query.owner.name, f"{prefix}_ZONE": query.owner.zone})
+    return where
 
 
 def resources(agent: Agent) -> tuple[Resource, ...]:

@@ -41,7 +41,7 @@ class TestAvus(metadata.AvusContract):
     pass
 
 
-class TestBearing(metadata.BearingContract):
+class TestQuery(metadata.QueryContract):
     pass
 
 

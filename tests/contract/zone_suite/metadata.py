@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from compute_to_data.errors import AccessDenied, Code, NotFound, ZoneError
-from compute_to_data.model import Access, Avu, Collection, Entity, EntityKind
+from compute_to_data.model import Access, Avu, Collection, Entity, EntityKind, Query
 from compute_to_data.ports import Catalog, ClientCatalog
 from zone_suite.zone_under_test import Contract, ZoneUnderTest, a_collection, an_object, refused
 
@@ -86,7 +88,8 @@ class AvusContract(Contract):
         avu = Avu(f"a{text}", f"v{text}", f"u{text}")
         alice.annotate(a_collection(here), add=[avu])
         assert alice.avus(a_collection(here)) == (avu,)
-        assert alice.find(EntityKind.COLLECTION, avu.attribute, avu.value, avu.units, within=_above(here)) == (here,)
+        query = Query(EntityKind.COLLECTION, avu.attribute, avu.value, avu.units, within=_above(here))
+        assert alice.find(query) == (here,)
 
     def test_an_unknown_bearer(self, zone: ZoneUnderTest, alice: Catalog, here: str) -> None:
         administrator = zone.storage().catalog
@@ -173,43 +176,43 @@ class FindContract(Contract):
         return made
 
     def test_the_oldest_first(self, alice: Catalog, tasks: list[str], attribute: str) -> None:
-        assert alice.find(EntityKind.COLLECTION, attribute) == tuple(tasks)
-        assert alice.find(EntityKind.COLLECTION, attribute, "even") == tuple(tasks[::2])
-        assert alice.find(EntityKind.COLLECTION, attribute, "odd", "r1") == tuple(tasks[1::2])
-        assert alice.find(EntityKind.COLLECTION, attribute, units="r1") == tuple(tasks)
+        assert alice.find(Query(EntityKind.COLLECTION, attribute)) == tuple(tasks)
+        assert alice.find(Query(EntityKind.COLLECTION, attribute, "even")) == tuple(tasks[::2])
+        assert alice.find(Query(EntityKind.COLLECTION, attribute, "odd", "r1")) == tuple(tasks[1::2])
+        assert alice.find(Query(EntityKind.COLLECTION, attribute, units="r1")) == tuple(tasks)
 
     def test_an_annotation_does_not_change_the_age(self, alice: Catalog, tasks: list[str], attribute: str) -> None:
         for avu in (Avu(attribute, "other", "r1"), Avu(attribute, "even", "r1")):
             alice.annotate(a_collection(tasks[0]), remove=alice.avus(a_collection(tasks[0])), add=[avu])
-        assert alice.find(EntityKind.COLLECTION, attribute, "even", "r1", limit=1) == (tasks[0],)
+        assert alice.find(Query(EntityKind.COLLECTION, attribute, "even", "r1", limit=1)) == (tasks[0],)
 
     @pytest.mark.parametrize("limit", [0, 1, 2, 6, 100])
     def test_limit(self, alice: Catalog, tasks: list[str], attribute: str, limit: int) -> None:
-        assert alice.find(EntityKind.COLLECTION, attribute, limit=limit) == tuple(tasks[:limit])
+        assert alice.find(Query(EntityKind.COLLECTION, attribute, limit=limit)) == tuple(tasks[:limit])
 
     def test_no_match(self, alice: Catalog, tasks: list[str], attribute: str) -> None:
-        assert alice.find(EntityKind.COLLECTION, attribute, "ev%") == ()
-        assert alice.find(EntityKind.COLLECTION, attribute, "EVEN") == ()
-        assert alice.find(EntityKind.COLLECTION, attribute, "even", "") == ()
-        assert alice.find(EntityKind.DATA_OBJECT, attribute) == ()
+        assert alice.find(Query(EntityKind.COLLECTION, attribute, "ev%")) == ()
+        assert alice.find(Query(EntityKind.COLLECTION, attribute, "EVEN")) == ()
+        assert alice.find(Query(EntityKind.COLLECTION, attribute, "even", "")) == ()
+        assert alice.find(Query(EntityKind.DATA_OBJECT, attribute)) == ()
 
     def test_each_once(self, alice: Catalog, tasks: list[str], attribute: str) -> None:
         alice.annotate(a_collection(tasks[0]), add=[Avu(attribute, "odd", "r1"), Avu(attribute, "even", "r2")])
-        assert alice.find(EntityKind.COLLECTION, attribute) == tuple(tasks)
+        assert alice.find(Query(EntityKind.COLLECTION, attribute)) == tuple(tasks)
 
     def test_only_what_one_may_read(self, alice: Catalog, bob: Catalog, tasks: list[str], attribute: str) -> None:
-        assert bob.find(EntityKind.COLLECTION, attribute) == ()
+        assert bob.find(Query(EntityKind.COLLECTION, attribute)) == ()
         alice.set_access(tasks[2], bob.user, Access.READ_OBJECT)
         alice.set_access(tasks[3], bob.user, Access.READ_METADATA)
-        assert bob.find(EntityKind.COLLECTION, attribute, limit=1) == (tasks[2],)
+        assert bob.find(Query(EntityKind.COLLECTION, attribute, limit=1)) == (tasks[2],)
 
     def test_within_one_collection(self, alice: Catalog, here: str, attribute: str) -> None:
         alice.create_collection(f"{here}/a/b", parents=True)
         for path in (f"{here}/a/x", f"{here}/a/b/y", f"{here}/z"):
             alice.write(path, b"")
             alice.annotate(an_object(path), add=[Avu(attribute, "v")])
-        assert alice.find(EntityKind.DATA_OBJECT, attribute, within=f"{here}/a") == (f"{here}/a/x",)
-        assert alice.find(EntityKind.DATA_OBJECT, attribute, within=f"{here}/missing") == ()
+        assert alice.find(Query(EntityKind.DATA_OBJECT, attribute, within=f"{here}/a")) == (f"{here}/a/x",)
+        assert alice.find(Query(EntityKind.DATA_OBJECT, attribute, within=f"{here}/missing")) == ()
 
     def test_resources_and_users(self, zone: ZoneUnderTest, alice: Catalog, attribute: str) -> None:
         resource = zone.make_resource()
@@ -217,16 +220,16 @@ class FindContract(Contract):
         for entity in bearers:
             zone.storage().catalog.annotate(entity, add=[Avu(attribute, "v")])
         for entity in bearers:
-            assert alice.find(entity.kind, attribute, "v") == (entity.name,)
+            assert alice.find(Query(entity.kind, attribute, "v")) == (entity.name,)
 
     def test_the_queue_is_everybodys(self, zone: ZoneUnderTest, bob: Catalog, tasks: list[str], attribute: str) -> None:
         his = f"{zone.scratch(bob.user)}/task"
         bob.create_collection(his)
         bob.annotate(a_collection(his), add=[Avu(attribute, "even", "r1")])
         storage = zone.storage()
-        assert storage.tasks(attribute, "even", "r1") == (*tasks[::2], his)
-        assert storage.tasks(attribute, "even", "r1", limit=2) == tuple(tasks[:3:2])
-        assert storage.tasks(attribute, "even", "r2") == ()
+        assert storage.find(Query(EntityKind.COLLECTION, attribute, "even", "r1")) == (*tasks[::2], his)
+        assert storage.find(Query(EntityKind.COLLECTION, attribute, "even", "r1", limit=2)) == tuple(tasks[:3:2])
+        assert storage.find(Query(EntityKind.COLLECTION, attribute, "even", "r2")) == ()
 
     @pytest.mark.parametrize("name", ["w", "it's", "a||b", "100%_"])
     def test_the_queue_besides_what_some_collections_hold(
@@ -238,14 +241,60 @@ class FindContract(Contract):
             alice.create_collection(path, parents=True)
             alice.annotate(a_collection(path), add=[avu])
         storage = zone.storage()
-        besides = [f"{here}/{name}", f"{here}/missing"]
-        assert storage.tasks(attribute, "v", "r1", besides=besides) == tuple(paths[2:])
-        assert storage.tasks(attribute, "v", "r1", besides=besides, limit=2) == tuple(paths[2:4])
-        assert storage.tasks(attribute, "v", "r1", besides=[*besides, here]) == tuple(paths[2:4])
+        queue = Query(EntityKind.COLLECTION, attribute, "v", "r1", excluding=(f"{here}/{name}", f"{here}/missing"))
+        assert storage.find(queue) == tuple(paths[2:])
+        assert storage.find(replace(queue, limit=2)) == tuple(paths[2:4])
+        assert storage.find(replace(queue, excluding=(*queue.excluding, here))) == tuple(paths[2:4])
+
+    def test_a_page_of_names_the_newest_first(self, alice: Catalog, tasks: list[str], attribute: str) -> None:
+        query = Query(EntityKind.COLLECTION, attribute, newest_first=True)
+        assert alice.find(query) == tuple(tasks[::-1])
+        assert alice.find(replace(query, limit=2, offset=1)) == (tasks[4], tasks[3])
+        assert alice.find(replace(query, limit=2, offset=5)) == (tasks[0],)
+        assert alice.find(replace(query, newest_first=False, offset=4)) == tuple(tasks[4:])
+
+    @pytest.mark.parametrize("beginning", ["x", "10%", "it's", "a_"])
+    def test_each_once_by_the_beginning_of_a_value(
+        self, alice: Catalog, tasks: list[str], attribute: str, beginning: str
+    ) -> None:
+        for task in tasks[:3]:
+            values = (f"{beginning}1", f"{beginning}2", f"-{beginning}", beginning.replace("_", "b"))
+            alice.annotate(a_collection(task), add=[Avu(attribute, value) for value in values])
+        query = Query(EntityKind.COLLECTION, attribute, beginning=beginning)
+        assert alice.find(query) == tuple(tasks[:3])
+        assert alice.find(replace(query, limit=2)) == tuple(tasks[:2])
+        assert alice.find(replace(query, limit=2, offset=1)) == tuple(tasks[1:3])
+
+    def test_data_objects_by_place_and_owner(self, alice: Catalog, bob: Catalog, here: str, attribute: str) -> None:
+        alice.create_collection(f"{here}/a")
+        alice.set_access(here, bob.user, Access.READ_OBJECT)
+        alice.set_access(f"{here}/a", bob.user, Access.OWN)
+        alice.set_inheritance(f"{here}/a", True)
+        for owner, path in ((alice, f"{here}/a/x"), (bob, f"{here}/a/y"), (alice, f"{here}/z")):
+            owner.write(path, b"")
+            owner.annotate(an_object(path), add=[Avu(attribute, "v")])
+        query = Query(EntityKind.DATA_OBJECT, attribute)
+        assert alice.find(replace(query, owner=alice.user)) == (f"{here}/a/x", f"{here}/z")
+        assert bob.find(replace(query, owner=alice.user, within=f"{here}/a")) == (f"{here}/a/x",)
+        assert bob.find(replace(query, owner=bob.user, within=f"{here}/a")) == (f"{here}/a/y",)
+        assert bob.find(replace(query, owner=bob.user, within=here)) == ()
+        assert alice.find(replace(query, excluding=(f"{here}/a",))) == (f"{here}/z",)
+        assert alice.find(replace(query, excluding=(here, f"{here}/missing"))) == (f"{here}/a/x", f"{here}/a/y")
+
+    def test_the_administrators_queries_see_what_is_hidden(
+        self, zone: ZoneUnderTest, alice: Catalog, bob: Catalog, tasks: list[str], attribute: str
+    ) -> None:
+        query = Query(EntityKind.COLLECTION, attribute, beginning="ev", owner=alice.user, newest_first=True, limit=2)
+        assert bob.find(query) == ()
+        assert zone.storage().find(query) == (tasks[4], tasks[2])
 
 
-class BearingContract(Contract):
-    """``ClientCatalog.bearing``: what a person's listing of tasks asks."""
+def _newest(attribute: str, *rest: Any, **more: Any) -> Query:
+    return Query(EntityKind.COLLECTION, attribute, *rest, **{"newest_first": True, **more})
+
+
+class QueryContract(Contract):
+    """``ClientCatalog.query``: what a person's listing of tasks asks."""
 
     @pytest.fixture
     def attribute(self) -> str:
@@ -265,26 +314,26 @@ class BearingContract(Contract):
         return made
 
     def test_the_newest_first_with_what_it_bears(self, alice: ClientCatalog, tasks: list[str], attribute: str) -> None:
-        found = alice.bearing(attribute)
+        found = alice.query(_newest(attribute))
         assert [one.collection for one in found] == tasks[::-1]
         assert [(one.value, one.units) for one in found[:2]] == [("odd_100%", "r1"), ("even", "r1")]
         assert {one.owner for one in found} == {alice.user}
         made = alice.stat(tasks[0])
         assert isinstance(made, Collection)
         assert found[-1].created == made.created
-        assert [one.collection for one in alice.bearing(attribute, newest_first=False)] == tasks
+        assert [one.collection for one in alice.query(_newest(attribute, newest_first=False))] == tasks
 
     @pytest.mark.parametrize(("offset", "limit"), [(0, 2), (2, 2), (5, 2), (6, 2), (1, None), (0, 0)])
     def test_a_page(
         self, alice: ClientCatalog, tasks: list[str], attribute: str, offset: int, limit: int | None
     ) -> None:
         end = None if limit is None else offset + limit
-        found = alice.bearing(attribute, limit=limit, offset=offset)
+        found = alice.query(_newest(attribute, limit=limit, offset=offset))
         assert [one.collection for one in found] == tasks[::-1][offset:end]
 
     def test_by_value_units_and_beginning(self, alice: ClientCatalog, tasks: list[str], attribute: str) -> None:
         def found(*args: object, **options: object) -> list[str]:
-            return [one.collection for one in alice.bearing(attribute, *args, newest_first=False, **options)]
+            return [one.collection for one in alice.query(_newest(attribute, *args, newest_first=False, **options))]
 
         assert found("even") == tasks[::2]
         assert found("even", "r0") == [tasks[0], tasks[2]]
@@ -295,23 +344,27 @@ class BearingContract(Contract):
 
     def test_a_row_for_each_value(self, alice: ClientCatalog, tasks: list[str], attribute: str) -> None:
         alice.annotate(a_collection(tasks[5]), add=[Avu(attribute, "another", "")])
-        newest = alice.bearing(attribute, limit=2)
+        newest = alice.query(_newest(attribute, limit=2))
         assert {(one.collection, one.value) for one in newest} == {(tasks[5], "another"), (tasks[5], "odd_100%")}
 
     def test_only_what_one_may_read_and_only_an_owners(
         self, alice: ClientCatalog, bob: ClientCatalog, tasks: list[str], attribute: str
     ) -> None:
-        assert bob.bearing(attribute) == ()
+        assert bob.query(_newest(attribute)) == ()
         alice.set_access(tasks[2], bob.user, Access.READ_OBJECT)
         alice.set_access(tasks[3], bob.user, Access.READ_METADATA)
-        assert [one.collection for one in bob.bearing(attribute)] == [tasks[2]]
-        assert bob.bearing(attribute, owner=bob.user) == ()
-        assert len(bob.bearing(attribute, owner=alice.user)) == 1
+        assert [one.collection for one in bob.query(_newest(attribute))] == [tasks[2]]
+        assert bob.query(_newest(attribute, owner=bob.user)) == ()
+        assert len(bob.query(_newest(attribute, owner=alice.user))) == 1
 
     def test_within_one_collection(self, alice: ClientCatalog, here: str, tasks: list[str], attribute: str) -> None:
         below = f"{tasks[0]}/below"
         alice.create_collection(below)
         alice.annotate(a_collection(below), add=[Avu(attribute, "even")])
-        assert [one.collection for one in alice.bearing(attribute, within=tasks[0])] == [below]
-        assert len(alice.bearing(attribute, within=here)) == 6
-        assert alice.bearing(attribute, within=f"{here}/missing") == ()
+        assert [one.collection for one in alice.query(_newest(attribute, within=tasks[0]))] == [below]
+        assert len(alice.query(_newest(attribute, within=here))) == 6
+        assert alice.query(_newest(attribute, within=f"{here}/missing")) == ()
+
+    def test_rows_are_of_collections(self, alice: ClientCatalog) -> None:
+        with pytest.raises(ValueError, match="finds names, no rows"):
+            alice.query(Query(EntityKind.DATA_OBJECT, "a"))

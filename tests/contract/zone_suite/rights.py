@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from compute_to_data.errors import AccessDenied, Code, NotFound, ZoneError
-from compute_to_data.model import Access, Avu, Collection, EntityKind, Permission, User, UserKind
+from compute_to_data.model import Access, Avu, Collection, EntityKind, Permission, Query, User, UserKind
 from compute_to_data.ports import Catalog
 from zone_suite.zone_under_test import Contract, ZoneUnderTest, an_object, attempts, refused
 
@@ -103,7 +103,7 @@ class RightsContract(Contract):
         with refused(ZoneError, Code.SYS_INVALID_INPUT_PARAM):
             bob.annotate(an_object(f"{here}/x"), add=[Avu("a", "v")])
         alice.annotate(an_object(f"{here}/x"), add=[Avu("only here", here)])
-        assert bob.find(EntityKind.DATA_OBJECT, "only here", here) == ()
+        assert bob.find(Query(EntityKind.DATA_OBJECT, "only here", here)) == ()
         assert bob.access(f"{here}/x") is Access.NULL
         alice.set_access(here, bob.user, Access.READ_OBJECT)
         assert bob.read(f"{here}/x") == b"x"

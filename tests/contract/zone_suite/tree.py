@@ -8,7 +8,7 @@ import hashlib
 import pytest
 
 from compute_to_data.errors import AccessDenied, AlreadyExists, Code, NotFound, ZoneError
-from compute_to_data.model import Access, Avu, Collection, DataObject, ReplicaStatus, name_of, parent_of
+from compute_to_data.model import Access, Avu, Collection, DataObject, Query, ReplicaStatus, name_of, parent_of
 from compute_to_data.ports import Catalog
 from zone_suite.zone_under_test import Contract, ZoneUnderTest, an_object, attempts, refused, stat_object
 
@@ -265,7 +265,7 @@ class NamesContract(Contract):
         alice.annotate(an_object(f"{here}/{name}/{name}"), add=[Avu("a", name)])
         assert alice.read(f"{here}/{name}/{name}") == b"content"
         assert [child.logical_path for child in alice.children(f"{here}/{name}")] == [f"{here}/{name}/{name}"]
-        assert alice.find(an_object("").kind, "a", name, within=f"{here}/{name}") == (f"{here}/{name}/{name}",)
+        assert alice.find(Query(an_object("").kind, "a", name, within=f"{here}/{name}")) == (f"{here}/{name}/{name}",)
         alice.rename(f"{here}/{name}", f"{here}/{name[:-1]}~")
         assert alice.read(f"{here}/{name[:-1]}~/{name}") == b"content"
 

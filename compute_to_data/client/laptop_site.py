@@ -1,0 +1,61 @@
+"""What a person's own computer knows of the site: the file that their settings name, or a server's own."""
+
+from __future__ import annotations
+
+import math
+import os
+from functools import cached_property
+
+from compute_to_data import configuration as configuration_module
+from compute_to_data.client.settings import Settings
+from compute_to_data.client.site_access import ConfiguredSite, PublishedSite
+from compute_to_data.configuration import Attributes, Configuration
+from compute_to_data.errors import Refused
+from compute_to_data.ports import ClientCatalog
+
+
+class LaptopSite:
+    """A :class:`~compute_to_data.client.site_access.SiteAccess` by a person's settings. Files are
+    read when something of them is first needed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._chosen: Configuration | None = None
+
+    @cached_property
+    def file(self) -> Configuration | None:
+        """The site's own configuration, where it can be read from here."""
+        if self._settings.site:
+            return configuration_module.load(self._settings.site)
+        if self._settings.zone.kind == "irods" and os.access(configuration_module.SITE_FILE, os.R_OK):
+            return configuration_module.load(configuration_module.SITE_FILE)
+        return None
+
+    @property
+    def attributes(self) -> Attributes:
+        """What the person's settings say, else the site's file, else the usual ones."""
+        if self._settings.attributes is not None:
+            return self._settings.attributes
+        return self.file.attributes if self.file is not None else Attributes()
+
+    def configuration(self, catalog: ClientCatalog) -> Configuration:
+        """The file that the person's settings name, else what the zone's workers offer, else, on a
+        server, its own file. Refused without any of them; the first answer holds from then on."""
+        if self._chosen is None:
+            self._chosen = self._choose(catalog)
+        return self._chosen
+
+    def _choose(self, catalog: ClientCatalog) -> Configuration:
+        if self._settings.site and self.file is not None:
+            return self.file
+        try:
+            return PublishedSite(self.attributes, math.inf).configuration(catalog)
+        except Refused:
+            if self.file is not None:
+                return self.file  # a submission may start a worker there
+            raise
+
+    def call_worker(self, catalog: ClientCatalog, collection: str) -> None:
+        """Where the site's own configuration can be read, as that says."""
+        if self.file is not None:
+            ConfiguredSite(self.file).call_worker(catalog, collection)

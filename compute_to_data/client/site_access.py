@@ -1,0 +1,113 @@
+"""How a workbench learns what the site allows, and how it wakes a worker.
+
+One :class:`SiteAccess` may serve many users of one zone at the same time, from several threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from typing import Protocol
+
+from compute_to_data.configuration import Attributes, Configuration
+from compute_to_data.coordination import capabilities
+from compute_to_data.errors import Refused
+from compute_to_data.model import Entity, EntityKind, Query, names_of_this_host, zone_of
+from compute_to_data.ports import ClientCatalog
+
+
+class SiteAccess(Protocol):
+    """What a workbench needs to know of the site beside the catalog."""
+
+    @property
+    def attributes(self) -> Attributes:
+        """The names of the site's AVUs."""
+
+    def configuration(self, catalog: ClientCatalog) -> Configuration:
+        """What the site allows, good enough to submit with. Refused when nothing says so."""
+
+    def call_worker(self, catalog: ClientCatalog, collection: str) -> None:
+        """Wake or start the worker of the task in ``collection``, where this host can. Elsewhere
+        nothing happens: a worker looks at its queue every few seconds."""
+
+
+class PublishedSite:
+    """What the zone's workers publish on their resources, which every user of the zone sees alike.
+
+    An answer is kept for ``maximum_age`` seconds, whoever asks; a refusal is not kept.
+    """
+
+    def __init__(self, attributes: Attributes, maximum_age: float = 30.0) -> None:
+        self._attributes = attributes
+        self._maximum_age = maximum_age
+        self._lock = threading.Lock()
+        self._known: tuple[float, Configuration] | None = None
+
+    @property
+    def attributes(self) -> Attributes:
+        """As given: ``offer`` is found under their prefix."""
+        return self._attributes
+
+    def configuration(self, catalog: ClientCatalog) -> Configuration:
+        """All workers' offers together. While one thread asks the catalog, the others wait for its answer."""
+        with self._lock:
+            if self._known is None or time.monotonic() >= self._known[0]:
+                found = self._asked(catalog)
+                self._known = (time.monotonic() + self._maximum_age, found)
+            return self._known[1]
+
+    def _asked(self, catalog: ClientCatalog) -> Configuration:
+        try:
+            return capabilities.read(catalog, self._attributes)
+        except Refused as error:
+            raise self._no_offer(catalog, error) from None
+
+    def _no_offer(self, catalog: ClientCatalog, error: Refused) -> Refused:
+        found = catalog.find(Query(EntityKind.RESOURCE, self._attributes.role))
+        subject = f"zone {zone_of(catalog.home)}"
+        if not found:
+            return Refused(subject, "has no compute resource", "An administrator makes one: docs/administrators.md")
+        return Refused(subject, f"no worker of {', '.join(sorted(found))} says what it would run", error.remedy)
+
+    def call_worker(self, catalog: ClientCatalog, collection: str) -> None:
+        """Nothing: what workers publish does not say how to wake them."""
+
+
+class ConfiguredSite:
+    """What the site's own configuration says, read already."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._configuration = configuration
+
+    @property
+    def attributes(self) -> Attributes:
+        """The configuration's."""
+        return self._configuration.attributes
+
+    def configuration(self, catalog: ClientCatalog) -> Configuration:
+        """The one given, for everybody."""
+        return self._configuration
+
+    def call_worker(self, catalog: ClientCatalog, collection: str) -> None:
+        """Where this process runs as the worker's own account, and the task's resource is on this host."""
+        if not _is_own(self._configuration):
+            return
+        avus = catalog.avus(Entity(EntityKind.COLLECTION, collection))
+        resource = next((avu.units for avu in avus if avu.attribute == self.attributes.state), "")
+        if resource:
+            from compute_to_data.submission import submit  # slow to import, and most commands do without
+
+            with contextlib.suppress(OSError):
+                submit.call_worker(catalog, self._configuration, collection, resource, names_of_this_host())
+
+
+def _is_own(configuration: Configuration) -> bool:
+    """Whether workers of this site run as the account we are: no other account, not even root, may
+    start one or leave files in its state directory."""
+    if configuration.zone.kind == "embedded":
+        return True
+    with contextlib.suppress(OSError, AttributeError):  # Windows has no user ids to compare
+        return os.stat(configuration.worker.state_directory).st_uid == os.geteuid()
+    return False
