@@ -21,8 +21,9 @@ from compute_to_data.cli.zone_words import MOST, Candidate, Source, source_of
 FILES = ":files"
 """Stands for the names of files, which the shell completes itself."""
 LONGEST_MEANING = 60
-PATIENCE = 1.0
-"""Seconds that the zone has for its answer."""
+SECONDS = 1.0
+"""How long the zone has for its answer, unless SECONDS_VARIABLE says otherwise."""
+SECONDS_VARIABLE = "C2D_COMPLETION_SECONDS"
 
 
 def answer(words: Sequence[str], top: argparse.ArgumentParser) -> int:
@@ -125,24 +126,26 @@ def _beginning(beginning: str, found: Sequence[Candidate]) -> list[Candidate]:
 
 
 def ask(source: Source, beginning: str, given: dict[str, str]) -> list[Candidate]:
-    """What the zone answers within :data:`PATIENCE`; nothing when it cannot be asked. ``given``: the
-    options on the command line."""
+    """What the zone answers in time; nothing when it cannot be asked. ``given``: the options on the
+    command line. ValueError when the time that the user sets is no number."""
     from threading import Thread
+
+    from compute_to_data.client.session import connect
 
     found: list[Candidate] = []
 
     def collect() -> None:
-        from compute_to_data.client.session import connect
-
         files = given.get("config_file", ""), given.get("session_file", "")
         with contextlib.suppress(Exception), connect(*files, project=given.get("project", "")) as session:
-            fitting = (one for one in source(session) if one.word.startswith(beginning) and _can_be_typed(one.word))
+            fitting = (
+                one for one in source(session, beginning) if one.word.startswith(beginning) and _can_be_typed(one.word)
+            )
             found.extend(islice(fitting, MOST))
 
     asking = Thread(target=collect, daemon=True)  # which does not keep the program from ending
     with _out_of_sight():
         asking.start()
-        asking.join(PATIENCE)
+        asking.join(float(os.environ.get(SECONDS_VARIABLE, SECONDS)))
     return list(found)
 
 

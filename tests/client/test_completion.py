@@ -23,7 +23,7 @@ import pytest
 from support.people import settings_of
 from support.site import HOME, TrialSite
 
-from compute_to_data.cli import next_word
+from compute_to_data.cli import next_word, zone_words
 from compute_to_data.cli.command import LateParser
 from compute_to_data.cli.main import main, parser
 from compute_to_data.cli.zone_words import Candidate
@@ -32,7 +32,8 @@ from compute_to_data.client.session import connect
 from compute_to_data.submission import workloads
 
 SHELLS = ("bash", "zsh", "fish")
-LONGEST = 20.0
+LONGEST = 60.0
+"""Seconds that a shell or a program may take on a busy machine."""
 
 
 class Bash:
@@ -128,11 +129,16 @@ class User:
     dataset: str
     workload: str
 
-    def complete(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """What ``c2d __complete`` answers."""
-        command = [str(self.folder / "bin" / "c2d"), "__complete", *words]
+    def complete(self, *words: str, seconds: float = LONGEST / 2) -> subprocess.CompletedProcess[str]:
+        """What ``c2d __complete`` answers; ``seconds``: how long the zone has for it."""
         return subprocess.run(
-            command, env=self.variables, cwd=self.folder, capture_output=True, text=True, timeout=LONGEST, check=False
+            [str(self.folder / "bin" / "c2d"), "__complete", *words],
+            env={**self.variables, next_word.SECONDS_VARIABLE: str(seconds)},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=LONGEST,
+            check=False,
         )
 
     def executed(self) -> bool:
@@ -175,6 +181,7 @@ def alice(tmp_path_factory: pytest.TempPathFactory) -> User:
         "LC_ALL": "C.UTF-8",
         "C2D_CONFIG_FILE": str(folder / "config.json"),
         "C2D_SESSION_FILE": str(folder / "session.json"),
+        next_word.SECONDS_VARIABLE: str(LONGEST / 2),
     }
     for task in ("earlier", "later"):
         site.submit(site.request("true", name=f"the {task} one"), task_id=task)
@@ -290,6 +297,15 @@ def test_the_newest_task_is_first_and_is_described(alice: User) -> None:
     assert done.stdout == "later\tQUEUED the later one\nearlier\tQUEUED the earlier one\n"
 
 
+def test_a_task_is_found_by_its_beginning_however_old_it_is(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in alice.variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(zone_words, "MOST", 1)
+    monkeypatch.setattr(next_word, "MOST", 1)
+    assert next_word.ask(zone_words.tasks, "", {}) == [Candidate("later", "QUEUED the later one")]
+    assert [one.word for one in next_word.ask(zone_words.tasks, "ear", {})] == ["earlier"]
+
+
 def test_the_project_on_the_line_counts(alice: User) -> None:
     assert alice.complete("workload", "stop", "").stdout.startswith(alice.workload)
     assert alice.complete("--project", "nowhere", "workload", "stop", "").stdout == ""
@@ -299,7 +315,7 @@ def test_the_project_on_the_line_counts(alice: User) -> None:
 def test_an_answer_has_a_bounded_number_of_words(monkeypatch: pytest.MonkeyPatch, alice: User) -> None:
     for name, value in alice.variables.items():
         monkeypatch.setenv(name, value)
-    found = next_word.ask(lambda session: (Candidate(f"t{n}") for n in range(1000)), "t1", {})
+    found = next_word.ask(lambda session, beginning: (Candidate(f"t{n}") for n in range(1000)), "t1", {})
     assert [one.word for one in found[:3]] == ["t1", "t10", "t11"]
     assert len(found) == 50
 
@@ -320,7 +336,7 @@ def test_a_zone_that_cannot_be_asked_is_silent(alice: User, tmp_path: Path, word
 
 
 def test_a_zone_that_does_not_answer_is_not_waited_for(alice: User, tmp_path: Path) -> None:
-    """A server that lets clients connect and says nothing: c2d itself would wait for minutes."""
+    """A server that lets clients connect and says nothing: other commands would wait for two minutes."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         environment = {
             "irods_host": "127.0.0.1",
@@ -331,18 +347,34 @@ def test_a_zone_that_does_not_answer_is_not_waited_for(alice: User, tmp_path: Pa
         (tmp_path / "irods_environment.json").write_text(json.dumps(environment))
         zone = {"kind": "irods", "environment_file": str(tmp_path / "irods_environment.json")}
         (tmp_path / "config.json").write_text(json.dumps({"zone": zone}))
-        done = alice.complete("--config-file", str(tmp_path / "config.json"), "status", "")
+        done = alice.complete("--config-file", str(tmp_path / "config.json"), "status", "", seconds=5)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
         assert select.select([server], [], [], 0)[0], "the server was not asked"
+
+
+def test_the_zone_has_a_second_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, alice: User, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in alice.variables.items():
+        monkeypatch.setenv(name, value)
+    joined: list[float | None] = []
+    monkeypatch.setattr(threading.Thread, "join", lambda thread, timeout=None: joined.append(timeout))
+    for value in ("", "2.5", "soon"):
+        monkeypatch.setenv(next_word.SECONDS_VARIABLE, value)
+        if not value:
+            monkeypatch.delenv(next_word.SECONDS_VARIABLE)
+        assert main(["__complete", "secret", "describe", "x"]) == 0
+    assert joined == [1.0, 2.5]
+    assert capsys.readouterr() == ("", "")
 
 
 def test_an_answer_that_takes_too_long_is_none(monkeypatch: pytest.MonkeyPatch, alice: User) -> None:
     for name, value in alice.variables.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(next_word, "PATIENCE", 0.1)
+    monkeypatch.setenv(next_word.SECONDS_VARIABLE, "0.1")
     ended = threading.Event()
 
-    def slow(session: object) -> Iterator[Candidate]:
+    def slow(session: object, beginning: str) -> Iterator[Candidate]:
         ended.wait(LONGEST)
         yield Candidate("late")
 
@@ -359,7 +391,7 @@ def test_nobody_is_asked_for_a_password(
         monkeypatch.setenv(name, value)
     usual = getpass.getpass
 
-    def asks(session: object) -> Iterator[Candidate]:
+    def asks(session: object, beginning: str) -> Iterator[Candidate]:
         print("Password needed", file=sys.stderr)
         yield Candidate(getpass.getpass("Password: "))
 
