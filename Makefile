@@ -13,7 +13,7 @@ SOURCES := $(shell find compute_to_data -name '*.py' -o -name '*.json') pyprojec
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/demo.py
 
-# The tests that need the Docker engine run one at a time, after the others: the engine is one, too.
+# All tests on all processors, but those that share the one Docker engine: they run one at a time, afterwards.
 test: lint types $(VENV)/.wheel
 	$(BIN)/pytest tests -n auto -m "not docker"; parallel=$$?; \
 	    $(BIN)/pytest tests -m docker && exit $$parallel
