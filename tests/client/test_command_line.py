@@ -107,7 +107,7 @@ def test_results_that_cannot_be_written_are_a_sentence(site: TrialSite) -> None:
 
 def test_a_path_that_cannot_be_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["project", "set", f"{HOME}/../bob"]) == ExitCode.REFUSED
-    assert "'..' on the way" in capsys.readouterr().err
+    assert "'..' in the path" in capsys.readouterr().err
     assert main(["project", "show", "--project", "nowhere"]) == ExitCode.NOT_FOUND
     assert f"project {HOME}/nowhere: there is no such collection" in capsys.readouterr().err
 

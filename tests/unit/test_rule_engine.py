@@ -340,7 +340,7 @@ def test_what_a_query_asks_an_agent_for(zone: Zone) -> None:
 @pytest.mark.parametrize("part", [{"owner": User("alice", "z")}, {"within": "/z"}, {"excluding": ("/z",)}])
 @pytest.mark.parametrize("kind", [EntityKind.RESOURCE, EntityKind.USER])
 def test_no_query_for_the_place_of_what_has_none(kind: EntityKind, part: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="has no owner, and lies in no collection"):
+    with pytest.raises(ValueError, match="has no owner, and is in no collection"):
         Query(kind, "a", **part)
 
 
