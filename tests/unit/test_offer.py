@@ -109,7 +109,7 @@ def test_a_rule_too_long_for_an_avu_becomes_one_that_covers_all(site: TrialSite)
 
 
 def test_without_offers_it_says_that_there_is_no_worker(site: TrialSite) -> None:
-    with pytest.raises(Refused, match="no worker says what it would run"):
+    with pytest.raises(Refused, match="no worker that publishes what it can run"):
         capabilities.read(site.bob, Attributes())
 
 

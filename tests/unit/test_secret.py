@@ -59,7 +59,7 @@ def test_another_users(stored: TrialSite) -> None:
 
 
 def test_one_that_is_not_there(stored: TrialSite) -> None:
-    refused(stored, NotFound, f"{PLACE}/OTHER: is not there. Put it there", "OTHER")
+    refused(stored, NotFound, f"{PLACE}/OTHER: does not exist. Make it with", "OTHER")
 
 
 def test_one_that_others_can_read(stored: TrialSite) -> None:
