@@ -300,7 +300,7 @@ def test_a_reference_without_its_adapter_is_refused(side: str) -> None:
 def test_an_adapter_that_nothing_uses_is_refused(side: str, adapter: Any) -> None:
     for argv in ([], ["$${" + side + "_file}"]):
         said = process_refusal(**{"argv": argv, f"{side}_adapter": adapter})
-        assert said.startswith(f"/process/{side}_adapter: found an adapter that nothing in argv uses")
+        assert said.startswith(f"/process/{side}_adapter: found an adapter that argv does not use")
 
 
 def test_a_stream_needs_exactly_one_command() -> None:
