@@ -233,7 +233,7 @@ def test_the_zone_is_down(tmp_path: Path) -> None:
         )
         done = typed(environment, "list")
     assert (done.returncode, done.stdout) == (ExitCode.UNREACHABLE, "")
-    assert "Look whether the iRODS server runs" in done.stderr
+    assert "Check whether the iRODS server runs" in done.stderr
     assert "Traceback" not in done.stderr
 
 
