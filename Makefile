@@ -21,6 +21,7 @@ survive: $(VENV)/.wheel
 
 bench: $(VENV)/.wheel
 	$(BIN)/python tests/benchmarks/run.py
+	$(BIN)/python tests/benchmarks/in_flight.py
 	$(BIN)/python tests/benchmarks/transfers.py
 
 lint: $(VENV)/.tools

@@ -2,12 +2,44 @@
 
 from __future__ import annotations
 
+import hashlib
 import posixpath
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 
 from compute_to_data.model import User
+
+
+@dataclass(frozen=True, order=True)
+class JobKey:
+    """Names a task's job in an engine, and the worker's notes about the task.
+
+    Users choose task ids, and several zones share an engine. So a key is ``<task id>.<place>``, where
+    the place stands for the worker's scope and the task's collection.
+    """
+
+    text: str
+
+    @classmethod
+    def of(cls, scope: str, collection: str) -> JobKey:
+        """The key of the task whose collection this is. ``scope``: the worker's (zone, resource, installation)."""
+        place = hashlib.sha256(f"{scope}\0{collection}".encode()).hexdigest()[:20]
+        return cls(f"{collection.rpartition('/')[2]}.{place}")
+
+    @property
+    def task_id(self) -> str:
+        """The id of the task, as people know it."""
+        return self.text.rpartition(".")[0] or self.text
+
+    @property
+    def task(self) -> str:
+        """The subject of an error: ``task <id>``."""
+        return f"task {self.task_id}"
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True)
@@ -130,8 +162,9 @@ class Sandbox:
 
 @dataclass(frozen=True)
 class Job:
-    """What an engine runs for a task. There is at most one per task id.
+    """What an engine runs for a task. There is at most one job of a key.
 
+    ``scope`` is the worker's, which tells its jobs from those of others in one engine.
     ``outputs`` is the physical path of the one writable directory, seen as ``/outputs``. The job
     starts in ``working_directory``, by default ``/tmp``, which is its ``HOME`` too. A program that
     is not there ends it with status 127, one that cannot be run with 126.
@@ -146,9 +179,9 @@ class Job:
     account's), and once it has ended no engine keeps anything of them.
     """
 
-    task_id: str
+    key: JobKey
     owner: User
-    resource: str
+    scope: str
     image: Image
     command: tuple[str, ...]
     limits: Limits
@@ -172,6 +205,27 @@ class Exit:
     started: float
     finished: float
     certain: bool = True
+
+
+class JobState(Enum):
+    """How far a job is, as its engine tells."""
+
+    PENDING = "pending"
+    """It waits in the engine's own queue."""
+    RUNNING = "running"
+    ENDED = "ended"
+    UNKNOWN = "unknown"
+    """The engine holds no such job."""
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """A job as its engine sees it now. ``started``: Unix seconds, None before it runs. ``exit``: how it ended;
+    None before, and for an end that only the job's ``wait`` can tell of, or of which it knows an error."""
+
+    state: JobState
+    started: float | None = None
+    exit: Exit | None = None
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ ZoneOutOfReach.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from compute_to_data.job import Exit, Image, Job, Logs
+from compute_to_data.job import Exit, Image, Job, JobKey, JobStatus, Logs
 from compute_to_data.model import (
     Access,
     Avu,
@@ -260,6 +260,34 @@ class Storage(Protocol):
         """Close the connections. Do not use the object afterwards."""
 
 
+class RunningJob(Protocol):
+    """A job that an engine holds: it waits there, runs, or has ended. Threads may share it.
+
+    Each call may raise EngineOutOfReach, also when the engine does not hold the job any more.
+    """
+
+    @property
+    def key(self) -> JobKey:
+        """The job's."""
+
+    def status(self) -> JobStatus:
+        """How far it is; UNKNOWN when the engine holds it no more."""
+
+    def wait(self, timeout: float) -> Exit | None:
+        """Its end, as soon as it is there; None after ``timeout`` seconds."""
+
+    def stop(self, grace: float) -> None:
+        """Ask it to end (SIGTERM), after ``grace`` seconds (an engine may round up to whole ones)
+        make it; returns when it has ended. One that has not begun to run never does."""
+
+    def logs(self, lines: int | None = None) -> Logs:
+        """What it wrote, bounded. With ``lines``, an engine that saves time with it gives no more than
+        so many last lines of both streams."""
+
+    def remove(self) -> None:
+        """As :meth:`Engine.remove`."""
+
+
 class Engine(Protocol):
     """Where jobs run. Safe to use from several threads, and after a restart of the worker:
     everything it knows, it reads from the engine. Each call may raise EngineOutOfReach."""
@@ -272,6 +300,11 @@ class Engine(Protocol):
     def sandboxed(self) -> bool:
         """False only for an engine that isolates nothing."""
 
+    @property
+    def capacity(self) -> int | None:
+        """How many jobs at a time it takes from one worker, where its own queue decides which of them run;
+        None where a job runs at once: then as many as the worker has slots."""
+
     def check(self) -> None:
         """EngineError, with the remedy, when the engine does not answer."""
 
@@ -281,32 +314,34 @@ class Engine(Protocol):
     def prepare(self, outputs: str) -> None:
         """Make the fresh directory ``outputs`` writable for the job, and for it alone."""
 
-    def start(self, job: Job) -> None:
-        """Run a job; returns once it runs. EngineError when it cannot, nothing left behind."""
+    def submit(self, job: Job) -> RunningJob:
+        """Accept a job, which runs now or later. EngineError when it cannot, nothing left behind."""
 
-    def wait(self, task_id: str, timeout: float) -> Exit | None:
-        """Its end, as soon as it is there; None after ``timeout`` seconds.
-        EngineOutOfReach when the engine holds no such job."""
+    def find(self, key: JobKey) -> RunningJob | None:
+        """The job of a key. None when the engine holds none, or one that was made and never handed over to
+        run: ``submit`` replaces that."""
 
-    def started(self, task_id: str) -> float | None:
-        """When the job started, in Unix seconds; None when the engine holds no such job, or one
-        that was made and never started (``start`` replaces that)."""
+    def statuses(self, keys: Sequence[JobKey]) -> Mapping[JobKey, JobStatus]:
+        """How far each of these jobs is, asked together."""
 
-    def stop(self, task_id: str, grace: float) -> None:
-        """Ask it to end (SIGTERM), after ``grace`` seconds (an engine may round up to whole ones)
-        make it; returns when it has ended. EngineOutOfReach when the engine holds no such job."""
+    def wait_for_change(self, scope: str, timeout: float) -> frozenset[JobKey] | None:
+        """Wait until a job of a scope may have begun or ended since the last call, at most ``timeout`` seconds.
 
-    def logs(self, task_id: str, lines: int | None = None) -> Logs:
-        """What it wrote, bounded. With ``lines``, an engine that saves time with it gives no more than
-        so many last lines of both streams. EngineOutOfReach when the engine holds no such job."""
+        Returns the jobs to ask about: none when nothing has changed, None when it could be any.
+        For one thread, that of the worker's watcher.
+        """
 
-    def remove(self, task_id: str) -> None:
-        """Afterwards nothing of the job is left in the engine; also when there never was one."""
+    def wake(self) -> None:
+        """Let :meth:`wait_for_change` return now, or at its next call."""
 
-    def jobs(self, resource: str) -> tuple[str, ...]:
-        """Ids of the tasks whose jobs the engine holds for a resource, running or ended."""
+    def remove(self, key: JobKey) -> None:
+        """Afterwards nothing of the job is left in the engine; also when there never was one, or only
+        what was made for it."""
 
-    def tidy(self, resource: str, workloads: frozenset[str], idle_seconds: float) -> None:
-        """Throw away the resource's warm sandboxes that run no job and whose workload is not among
+    def jobs(self, scope: str) -> tuple[JobKey, ...]:
+        """The jobs of a scope that the engine holds something of, running or ended."""
+
+    def tidy(self, scope: str, workloads: frozenset[str], idle_seconds: float) -> None:
+        """Throw away the scope's warm sandboxes that run no job and whose workload is not among
         ``workloads``, or that have had no job for so long; and all that another worker left, with
         what runs in them."""

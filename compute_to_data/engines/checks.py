@@ -9,19 +9,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from compute_to_data.errors import ConfigurationError, EngineError
-from compute_to_data.job import Job, misplaced
+from compute_to_data.job import Job, JobKey, misplaced
 
-_TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _OUTPUT_DIRECTORY = re.compile(r"(?!\.{1,2}\Z)[^/\0]{1,255}")
 _SECRET = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _VARIABLE = re.compile(r"[^=\0]+")
 
 
-def task_id(text: str) -> str:
-    """``text`` if it can be part of a container's name and of a path. Errors: EngineError."""
-    if not _TASK_ID.fullmatch(text):
-        raise EngineError(f"task id {text!r}", "it is not made of letters, digits, '-', '_' and '.'")
-    return text
+def key(key: JobKey) -> str:
+    """The text of ``key`` if it can be part of a container's name and of a path. Errors: EngineError."""
+    if not _KEY.fullmatch(key.text):
+        raise EngineError(f"job key {key.text!r}", "it is not made of letters, digits, '-', '_' and '.'")
+    return key.text
 
 
 def job(job: Job) -> Job:
@@ -31,7 +31,8 @@ def job(job: Job) -> Job:
     a place that is the sandbox's own or another's, and an input that is not a regular file (a symbolic
     link is none: it could lead anywhere).
     """
-    subject = f"task {task_id(job.task_id)}"
+    key(job.key)
+    subject = job.key.task
     if not job.command or not job.command[0]:
         raise EngineError(subject, "its command names no program")
     for name in job.environment:
@@ -63,7 +64,7 @@ def usual_places_only(job: Job, engine: str) -> None:
     elsewhere += [mount.target for mount in job.output_mounts]
     if elsewhere:
         cause = f"the {engine} engine has /inputs and /outputs only, and the job is to find something at {elsewhere[0]}"
-        raise EngineError(f"task {job.task_id}", cause, "Run it with the docker engine")
+        raise EngineError(job.key.task, cause, "Run it with the docker engine")
 
 
 def _check_text(subject: str, text: str) -> None:

@@ -13,26 +13,24 @@ import hashlib
 import json
 import os
 import re
-import select
 import shutil
-import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from compute_to_data.engines import checks, process_runner
-from compute_to_data.errors import ConfigurationError, EngineError, EngineOutOfReach, ImageMissing
-from compute_to_data.job import SECRETS, Exit, Image, Job, Logs
+from compute_to_data.engines.changes import Changes
+from compute_to_data.engines.process_job import SECRETS_FOLDER, ProcessJob
+from compute_to_data.errors import ConfigurationError, EngineError, ImageMissing
+from compute_to_data.job import Image, Job, JobKey, JobStatus
 
 # A path of the sandbox inside a longer text: not the end of another path, not a longer name.
 _SANDBOX_PATH = re.compile(r"(?<![\w./-])/(?:inputs?|outputs?|tmp|run/secrets)(?![\w-]|\.\w)")
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
-_SECRETS = Path("root", SECRETS.lstrip("/"))
-_KILLED = 128 + signal.SIGKILL
 
 
 class ProcessEngine:
@@ -45,6 +43,7 @@ class ProcessEngine:
 
     name = "process"
     sandboxed = False
+    capacity = None
 
     def __init__(self, settings: Mapping[str, Any], state_directory: str) -> None:
         given = checks.settings(self.name, settings, {"images": Mapping})
@@ -57,6 +56,9 @@ class ProcessEngine:
             self._images[image] = Path(folder)
         self._jobs = Path(state_directory).absolute() / "jobs"
         self._removing = threading.Lock()
+        self._changes = Changes()
+        self._lock = threading.Lock()
+        self._watched: set[JobKey] = set()
 
     def check(self) -> None:
         """EngineError when jobs cannot be kept in the state directory."""
@@ -83,97 +85,92 @@ class ProcessEngine:
         """As the port says; the directory belongs to the worker's account."""
         checks.make_outputs(outputs)
 
-    def start(self, job: Job) -> None:
-        """As the port says. A missing program is a job that ends with status 127."""
+    def submit(self, job: Job) -> ProcessJob:
+        """As the port says: the job runs. A missing program is a job that ends with status 127."""
         checks.job(job)
         checks.usual_places_only(job, self.name)
         if self.identify(job.image.name).digest != job.image.digest:
             raise ImageMissing(f"image {job.image.name!r}", "its folder has changed since it was looked at")
-        folder = self._folder(job.task_id)
+        running = self._job(job.key)
+        folder = running.folder
         self.check()
         try:
             folder.mkdir(mode=0o700)
         except FileExistsError as error:
-            if self.started(job.task_id) is not None:
-                raise EngineError(f"task {job.task_id}", "there is a job for this task already") from error
+            if running.was_started():
+                raise EngineError(job.key.task, "there is a job for this task already") from error
             shutil.rmtree(folder)  # a worker died before its runner took over
             folder.mkdir(mode=0o700)
         try:
             _write_request(folder, job, self._images[job.image.name])
-            _launch(folder, job.task_id)
+            _launch(folder, job.key)
         except BaseException:
-            self.remove(job.task_id)
+            self.remove(job.key)
             raise
+        self._watch(job.key)
+        return running
 
-    def wait(self, task_id: str, timeout: float) -> Exit | None:
-        """As the port says. A job whose runner was lost has ended with status 137."""
-        folder = self._folder(task_id)
-        started = self.started(task_id)
-        try:
-            if started is None:
-                raise FileNotFoundError(folder)
-            if not _ended(folder, timeout):
-                return None
-            shutil.rmtree(folder / _SECRETS, ignore_errors=True)
-            end = _exit_of(folder)
-        except FileNotFoundError as error:  # there was none, or it was removed meanwhile
-            raise EngineOutOfReach(f"task {task_id}", "the engine holds no job for it") from error
-        if end is None:
-            return Exit(_KILLED, False, started, time.time(), certain=False)
-        return Exit(end["status"], False, started, end["finished"])
-
-    def started(self, task_id: str) -> float | None:
+    def find(self, key: JobKey) -> ProcessJob | None:
         """As the port says."""
-        try:
-            return float(json.loads((self._folder(task_id) / process_runner.STARTED).read_text())["time"])
-        except FileNotFoundError:
+        job = self._job(key)
+        if not job.was_started():
             return None
+        self._watch(key)
+        return job
 
-    def stop(self, task_id: str, grace: float) -> None:
-        """As the port says; signals go to the job's whole process group."""
-        if self.wait(task_id, 0) is not None:
-            return
-        folder = self._folder(task_id)
-        _signal(folder, signal.SIGTERM)
-        if not _ended(folder, max(grace, 0)):
-            _signal(folder, signal.SIGKILL)
-            _ended(folder, None)
+    def statuses(self, keys: Sequence[JobKey]) -> dict[JobKey, JobStatus]:
+        """As the port says."""
+        return {key: self._job(key).status() for key in keys}
 
-    def logs(self, task_id: str, lines: int | None = None) -> Logs:
-        """As the port says. EngineError when there is no such job."""
-        folder = self._folder(task_id)
-        if not folder.is_dir():
-            raise EngineOutOfReach(f"task {task_id}", "the engine holds no job for it")
-        bound = int(json.loads((folder / process_runner.REQUEST).read_text())["log_bytes"])
-        stdout, stderr = (process_runner.tail(folder / name, bound) for name in ("stdout", "stderr"))
-        return Logs(stdout, stderr)
+    def wait_for_change(self, scope: str, timeout: float) -> frozenset[JobKey]:
+        """As the port says: a job's runner is gone when its pipe hangs up."""
+        with self._lock:
+            watched = set(self._watched)
+        with ExitStack() as stack:
+            pipes = {stack.enter_context(pipe): key for key in watched if (pipe := self._job(key).pipe()) is not None}
+            ended = watched.difference(pipes.values())
+            ready = self._changes.wait(0.0 if ended else timeout, [pipe.fileno() for pipe in pipes])
+            ended.update(key for pipe, key in pipes.items() if pipe.fileno() in ready)
+        with self._lock:
+            self._watched -= ended
+        return frozenset(ended)
 
-    def remove(self, task_id: str) -> None:
+    def wake(self) -> None:
+        """As the port says."""
+        self._changes.wake()
+
+    def remove(self, key: JobKey) -> None:
         """As the port says: a running job is killed first. The outputs are not touched."""
-        folder = self._folder(task_id)
+        job = self._job(key)
+        folder = job.folder
         with self._removing:  # of two at one time, one would miss what the other has just taken away
-            if self.started(task_id) is not None:
-                self.stop(task_id, 0)
+            if job.was_started():
+                job.stop(0)
             shutil.rmtree(folder, ignore_errors=True)
             if folder.exists():
                 raise EngineError(str(folder), "it cannot be removed", "see who owns the files in it")
 
-    def jobs(self, resource: str) -> tuple[str, ...]:
+    def jobs(self, scope: str) -> tuple[JobKey, ...]:
         """As the port says, ordered by id."""
         found = []
         for request in sorted(self._jobs.glob(f"*/{process_runner.REQUEST}")):
             try:
-                if json.loads(request.read_text())["resource"] == resource:
-                    found.append(request.parent.name)
+                if json.loads(request.read_text())["resource"] == scope:
+                    found.append(JobKey(request.parent.name))
             except FileNotFoundError:
                 continue  # removed meanwhile
         return tuple(found)
 
-    def tidy(self, resource: str, workloads: frozenset[str], idle_seconds: float) -> None:
+    def tidy(self, scope: str, workloads: frozenset[str], idle_seconds: float) -> None:
         """Nothing: each job has a folder of its own."""
 
-    def _folder(self, task_id: str) -> Path:
-        return self._jobs / checks.task_id(task_id)
+    def _job(self, key: JobKey) -> ProcessJob:
+        return ProcessJob(key, self._jobs / checks.key(key), self.remove)
+
+    def _watch(self, key: JobKey) -> None:
+        with self._lock:
+            self._watched.add(key)
+        self._changes.wake()
 
 
 def _digest(folder: Path) -> str:
@@ -199,9 +196,9 @@ def _write_request(folder: Path, job: Job, image: Path) -> None:
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(mount.physical_path)
 
-    (folder / _SECRETS).mkdir(parents=True, mode=0o700)
+    (folder / SECRETS_FOLDER).mkdir(parents=True, mode=0o700)
     for name, value in job.secrets.items():
-        with open(os.open(folder / _SECRETS / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "wb") as secret:
+        with open(os.open(folder / SECRETS_FOLDER / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "wb") as secret:
             secret.write(value)
 
     def real(text: str) -> str:
@@ -217,7 +214,7 @@ def _write_request(folder: Path, job: Job, image: Path) -> None:
         "LANG": "C.UTF-8",
     }
     request = {
-        "resource": job.resource,
+        "resource": job.scope,
         "log_bytes": job.limits.log_bytes,
         "command": [real(word) for word in job.command],
         "environment": {**environment, **{name: real(value) for name, value in job.environment.items()}},
@@ -227,50 +224,10 @@ def _write_request(folder: Path, job: Job, image: Path) -> None:
     process_runner.write_whole(folder / process_runner.REQUEST, request)
 
 
-def _launch(folder: Path, task_id: str) -> None:
+def _launch(folder: Path, key: JobKey) -> None:
     """Run the runner, which returns once the job runs and leaves a process behind to watch it."""
     runner = [sys.executable, "-I", "-S", process_runner.__file__, str(folder)]
     done = subprocess.run(runner, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise EngineError(f"task {task_id}", f"it could not be started ({said})")
-
-
-def _ended(folder: Path, timeout: float | None) -> bool:
-    """Whether the job's runner is gone, waiting for that up to ``timeout`` seconds.
-
-    The runner holds a pipe open for writing; its end is the pipe's hang-up, which needs no
-    process id (one could be another process's by now) and no polling.
-    """
-    descriptor = os.open(folder / process_runner.ALIVE, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        try:
-            if os.read(descriptor, 1) == b"":
-                return True
-        except BlockingIOError:
-            pass
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        return bool(poll.poll(None if timeout is None else timeout * 1000))
-    finally:
-        os.close(descriptor)
-
-
-def _exit_of(folder: Path) -> dict[str, Any] | None:
-    """What the runner wrote at the end; None, with the job killed, where the runner was lost."""
-    try:
-        end: dict[str, Any] = json.loads((folder / process_runner.EXIT).read_text())
-    except FileNotFoundError:
-        _signal(folder, signal.SIGKILL)
-        return None
-    return end
-
-
-def _signal(folder: Path, number: int) -> None:
-    """Send a signal to the job's process group if it is still the one that was started."""
-    group = json.loads((folder / process_runner.STARTED).read_text())
-    if process_runner.birth(group["pid"]) == group["birth"]:
-        try:
-            os.killpg(group["pid"], number)
-        except ProcessLookupError:
-            return
+        raise EngineError(key.task, f"it could not be started ({said})")

@@ -68,7 +68,7 @@ class Checkpoint:
     image_digest: str = ""
     """The digest of the image that the job runs; '' before the first start."""
     began: Moment | None = None
-    """When the last start was; None before the first."""
+    """When the job of the last start began to run, as far as a worker has seen; None before that."""
     live: bool = False
     """Whether the live logs may be registered in the catalog."""
     exit: Exit | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from compute_to_data.configuration import Configuration
 from compute_to_data.errors import NotFound, ZoneError
 from compute_to_data.inputs.references import Staged
 from compute_to_data.irods_names import shortened
-from compute_to_data.job import Exit, Job, Logs, OutputFile, Sandbox
+from compute_to_data.job import Exit, Job, JobKey, Logs, OutputFile, Sandbox
 from compute_to_data.model import Avu, Resource
 from compute_to_data.pipeline import journal, workspace
 from compute_to_data.pipeline.checkpoint import Checkpoint, resume_point
@@ -20,7 +21,7 @@ from compute_to_data.pipeline.hooks import Hooks, Program
 from compute_to_data.pipeline.replicas import InUse
 from compute_to_data.pipeline.watch_job import cancelled
 from compute_to_data.pipeline.workload_directories import WorkloadDirectories
-from compute_to_data.ports import Catalog, Engine, Storage
+from compute_to_data.ports import Catalog, Engine, RunningJob, Storage
 from compute_to_data.records.task import CANCEL, FOLLOW, TaskRecord
 from compute_to_data.records.undo import Undo
 from compute_to_data.task import Task
@@ -51,13 +52,15 @@ class Execution:
     """One attempt to bring a task through the template: what it was given and what its steps found out.
 
     ``recorded`` is the state that the task's record had when the attempt began; ``resume_point`` is
-    where the attempt takes the task up, and stays the same while it lasts. ``job_since`` is a fact of
-    the engine, which no checkpoint can know: when the job was started, in Unix seconds, if the engine
-    still holds the one of an earlier attempt; None otherwise. Only the steps in ``run_job`` use it.
+    where the attempt takes the task up, and stays the same while it lasts. ``adopted`` is a fact of
+    the engine, which no checkpoint can know: whether the engine still holds the job that an earlier attempt
+    submitted. ``submitted`` is when this attempt submitted it, on the monotonic clock. Only the steps in
+    ``run_job`` use them.
     """
 
     program: Program
     job: Job
+    running: RunningJob
     exit: Exit
 
     def __init__(self, role: Hooks, context: TaskContext, record: TaskRecord, task: Task) -> None:
@@ -67,9 +70,9 @@ class Execution:
         self.task = task
         self.undo = Undo()
         self.recorded = record.state()
-        self.job_id = journal.job_id_of(context.scope, record.collection)
+        self.job_key = JobKey.of(context.scope, record.collection)
         folder = journal.folder_of(context.configuration.worker.state_directory, context.scope)
-        self.journal = journal.Journal(folder, self.job_id, context.catalog.stat(record.collection).created)
+        self.journal = journal.Journal(folder, self.job_key, context.catalog.stat(record.collection).created)
         self.private = workspace.private_directory(context.resource, record.collection, self.checkpoint.token)
         self.resume_point = resume_point(self.journal.found, self.recorded)
         self.staged: tuple[Staged, ...] = ()
@@ -77,7 +80,8 @@ class Execution:
         self.stage_in_seconds = 0.0
         self.left_sandbox: float | None = None
         self.exit_status = ""
-        self.job_since: float | None = None
+        self.adopted = False
+        self.submitted = -math.inf
         self.logs = Logs(b"", b"")
         self.files: tuple[OutputFile, ...] = ()
         self.metadata: tuple[Avu, ...] = ()

@@ -17,6 +17,7 @@ import os
 import secrets
 
 from compute_to_data.errors import OutOfReach
+from compute_to_data.job import JobKey
 from compute_to_data.pipeline.checkpoint import Checkpoint, checkpoint_of
 
 log = logging.getLogger(__name__)
@@ -29,15 +30,6 @@ def folder_of(state_directory: str, scope: str) -> str:
     return os.path.join(state_directory, _FOLDER, hashlib.sha256(scope.encode()).hexdigest()[:20])
 
 
-def job_id_of(scope: str, collection: str) -> str:
-    """The key of a task's job in an engine, and the name of its journal.
-
-    Users choose task ids, and several zones share an engine: so the id alone is not enough.
-    """
-    place = hashlib.sha256(f"{scope}\0{collection}".encode()).hexdigest()[:20]
-    return f"{collection.rpartition('/')[2]}.{place}"
-
-
 class Journal:
     """One task's checkpoint: read from its file once, and written there whole with every change.
 
@@ -45,11 +37,11 @@ class Journal:
     is what holds now.
     """
 
-    def __init__(self, folder: str, job_id: str, made: float | None) -> None:
+    def __init__(self, folder: str, key: JobKey, made: float | None) -> None:
         """``made``: when the task's collection was created, in Unix seconds. A file that a killed worker
         left of another collection of the same name does not count. None: a file of any such
         collection counts."""
-        self._path = os.path.join(folder, f"{job_id}.json")
+        self._path = os.path.join(folder, f"{key}.json")
         found = _read(self._path)
         self.found = found if found and made in (None, found.made) else None
         self.checkpoint = self.found or Checkpoint(made, secrets.token_hex(8))
@@ -91,9 +83,9 @@ def _read(path: str) -> Checkpoint | None:
         return None
 
 
-def sweep(folder: str, keep: set[str]) -> None:
-    """Remove the journals of all tasks except those whose job ids are in ``keep``."""
+def sweep(folder: str, keep: set[JobKey]) -> None:
+    """Remove the journals of all tasks except those whose keys are in ``keep``."""
     with contextlib.suppress(FileNotFoundError):
         for name in os.listdir(folder):
-            if name.rpartition(".")[0] not in keep:
+            if JobKey(name.rpartition(".")[0]) not in keep:
                 os.unlink(os.path.join(folder, name))

@@ -46,7 +46,7 @@ class LiveLogs:
             return math.inf
         before = time.monotonic()
         try:
-            self._put(self._execution.context.engine.logs(self._execution.job_id, _LINES))
+            self._put(self._execution.running.logs(_LINES))
         except (ComputeToDataError, OSError) as error:
             self._complain(error)
             return _AFTER_TROUBLE

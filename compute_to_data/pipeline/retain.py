@@ -111,7 +111,7 @@ def _replicate(execution: Execution, registered: Registration, root: str) -> Non
 def _stop_if_asked(execution: Execution) -> None:
     """Detached when the worker is to stop: moving may take hours, and the next worker can go on with it."""
     if execution.context.stopping():
-        raise Detached(execution.job_id)
+        raise Detached(execution.job_key)
 
 
 def _trim_results(execution: Execution, root: str) -> None:

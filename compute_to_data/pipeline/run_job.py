@@ -1,4 +1,4 @@
-"""The steps around the engine: start the job or adopt it, wait, hold what it left to account."""
+"""The steps around the engine: submit the job or adopt it, wait, hold what it left to account."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ from compute_to_data.errors import (
     ReasonCode,
     TaskFailed,
 )
-from compute_to_data.job import Exit, Image, Job, OutputMount
+from compute_to_data.job import Exit, Image, Job, JobState, OutputMount
 from compute_to_data.model import name_of, zone_of
 from compute_to_data.pipeline import command_line, live_logs, output_metadata, outputs, watch_job, workspace
 from compute_to_data.pipeline.checkpoint import Moment, ResumePoint, required
 from compute_to_data.pipeline.execution import Execution, printable
 from compute_to_data.pipeline.hooks import Program
 from compute_to_data.pipeline.stage_out import kept_logs, log_files
+from compute_to_data.pipeline.watch_job import Waiting
+from compute_to_data.ports import RunningJob
 from compute_to_data.records import secret
 from compute_to_data.records.task import State
 from compute_to_data.task import RESERVED_NAMES, STDERR_NAME
@@ -33,53 +35,94 @@ from compute_to_data.task import RESERVED_NAMES, STDERR_NAME
 log = logging.getLogger(__name__)
 
 
-def run_in_sandbox(execution: Execution) -> None:
-    """Start the job, or find the one an interrupted attempt started, and wait for its end."""
-    _run(execution)
+def run_in_sandbox(execution: Execution) -> Waiting[None]:
+    """Submit the job, or find the one an interrupted attempt submitted, and wait for its end."""
+    yield from _run(execution)
     execution.left_sandbox = time.monotonic()
 
 
-def _run(execution: Execution) -> None:
+def _run(execution: Execution) -> Waiting[None]:
     engine = execution.context.engine
-    execution.job_since = _started_before(execution)
+    found = _found_again(execution)
+    execution.adopted = found is not None
     execution.job = job = _job(execution)
     push_removals(execution)
     if execution.resume_point.has_exited:
-        engine.remove(job.task_id)  # nothing may write while outputs are read
+        engine.remove(job.key)  # nothing may write while outputs are read
         execution.exit = _recorded_exit(execution)
         execution.exit_status = str(execution.exit.status)
         execution.logs = kept_logs(execution)
         return
-    if execution.job_since is None:
+    if found is None:
         execution.stop_if_cancelled()
-        _start(execution, job)
+        found = _submit(execution, job)
+    execution.running = found
     shown = live_logs.LiveLogs(execution)
-    watch = watch_job.Watch(execution.context.stopping, execution.cancelled_by, execution.grace, shown.show)
     try:
-        execution.exit = watch_job.supervise(engine, job, watch, _ran(execution, execution.job_since))
+        execution.exit = yield from _ended(execution, shown)
     except OutOfReach:
         raise
     except watch_job.Detached:
         if job.sandbox is not None:  # it ends with its worker, which is no fault of the task
-            engine.remove(job.task_id)
+            found.remove()
             execution.journal.save(replace(execution.checkpoint, attempt=execution.checkpoint.attempt - 1))
         raise
     except ComputeToDataError:
-        _collect_logs(execution, job)
+        _collect_logs(execution)
         raise
-    if execution.job_since is not None and not execution.exit.certain:
-        engine.remove(job.task_id)
-        raise EngineOutOfReach(f"task {job.task_id}", "the engine lost sight of its job while nobody watched")
+    if execution.adopted and not execution.exit.certain:
+        found.remove()
+        raise EngineOutOfReach(job.key.task, "the engine lost sight of its job while nobody watched")
     execution.exit_status = str(execution.exit.status)
-    execution.logs = engine.logs(job.task_id)
+    execution.logs = found.logs()
     shown.show_last(execution.logs)
 
 
-def _ran(execution: Execution, started: float | None) -> float:
+def _ended(execution: Execution, shown: live_logs.LiveLogs) -> Waiting[Exit]:
+    """Have the job watched until it ends by itself, or end it: TaskFailed for walltime or outputs over the
+    limit, Cancelled likewise; Detached, with the job running on, when the worker is to stop."""
+    running, job = execution.running, execution.job
+    watch = watch_job.Watch(
+        running,
+        job,
+        execution.record.collection,
+        execution.grace,
+        cancelled_by=execution.cancelled_by,
+        followed=lambda: execution.followed,
+        show=shown.show,
+    )
+    news: watch_job.News = running.status()
+    while True:
+        if isinstance(news, watch_job.MustEnd):
+            running.stop(news.grace)
+            raise news.why
+        if news.state is JobState.UNKNOWN:
+            raise EngineOutOfReach(job.key.task, "the engine holds no job for it")
+        if watch.is_pending and news.started is not None:
+            _record_start(execution, news.started)
+            watch.runs(_ran(execution, news.started))
+        if news.state is JobState.ENDED:
+            exit = news.exit or running.wait(0)
+            if exit is not None:
+                return exit
+        news = yield watch
+
+
+def _record_start(execution: Execution, started: float) -> None:
+    """The job runs: its walltime begins, and people learn of it. ``started``: Unix seconds."""
+    checkpoint = execution.checkpoint
+    if checkpoint.began is None:
+        ran = min(max(0.0, time.time() - started), time.monotonic() - execution.submitted)  # the first clock may be set
+        began = Moment(_boot(), time.monotonic() - ran)
+        execution.journal.save(replace(checkpoint, began=began))
+    if not execution.adopted or execution.recorded is not State.RUNNING:
+        image = {"image": execution.job.image.name, "image_digest": execution.job.image.digest}
+        execution.record.move_to(State.RUNNING, {"attempt": str(checkpoint.attempt), **image})
+
+
+def _ran(execution: Execution, started: float) -> float:
     """For how many seconds the job has run, on a clock that nobody sets; by the wall's where the
-    host was started anew since. ``started``: when the engine says it was; None: just now."""
-    if started is None:
-        return 0.0
+    host was started anew since. ``started``: when the engine says it was."""
     began = execution.checkpoint.began
     if began is not None and began.boot == _boot():
         return max(0.0, time.monotonic() - began.seconds)
@@ -93,20 +136,20 @@ def _boot() -> str:
     return "unknown"
 
 
-def _collect_logs(execution: Execution, job: Job) -> None:
+def _collect_logs(execution: Execution) -> None:
     try:
-        execution.logs = execution.context.engine.logs(job.task_id)
+        execution.logs = execution.running.logs()
     except EngineError as error:
-        log.warning("task %s: its logs are lost: %s", job.task_id, error)
+        log.warning("%s: its logs are lost: %s", execution.job_key.task, error)
 
 
-def _started_before(execution: Execution) -> float | None:
-    """When an earlier attempt started the job (it may have ended since), in Unix seconds; None when the
-    engine holds no job, or none that may be watched: only the engine knows, and only at STARTED is it
-    asked. At other points there is no job, or it must not run on, or it belongs to a lost checkpoint."""
+def _found_again(execution: Execution) -> RunningJob | None:
+    """The job that an earlier attempt started (it may have ended since); None when the engine holds no
+    job, or none that may be watched: only the engine knows, and only at STARTED is it asked. At other
+    points there is no job, or it must not run on, or it belongs to a lost checkpoint."""
     if execution.resume_point is not ResumePoint.STARTED:
         return None
-    return execution.context.engine.started(execution.job_id)
+    return execution.context.engine.find(execution.job_key)
 
 
 def _job(execution: Execution) -> Job:
@@ -116,9 +159,9 @@ def _job(execution: Execution) -> Job:
     image = _image(execution, container.image)
     timeout = task.process.timeout_seconds if task.process else None
     return Job(
-        task_id=execution.job_id,
+        key=execution.job_key,
         owner=context.catalog.user,
-        resource=context.scope,
+        scope=context.scope,
         image=image,
         command=container.command,
         limits=context.configuration.effective_limits(task.limits, timeout),
@@ -133,7 +176,7 @@ def _job(execution: Execution) -> Job:
 
 def _image(execution: Execution, name: str) -> Image:
     """What is to run; for a job that runs already, what does, whatever its name means by now."""
-    if execution.job_since is not None or execution.resume_point.has_exited:
+    if execution.adopted or execution.resume_point.has_exited:
         return Image(name, execution.checkpoint.image_digest)
     image = execution.context.engine.identify(name)
     execution.context.configuration.permit(image)
@@ -152,7 +195,7 @@ def _program(execution: Execution) -> Program:
     return execution.role.program(execution.task, targets, supplied)
 
 
-def _start(execution: Execution, job: Job) -> None:
+def _submit(execution: Execution, job: Job) -> RunningJob:
     record = execution.record
     secrets = secret.read(execution.context.catalog, zone_of(record.collection), execution.task.secrets)
     attempt = execution.checkpoint.attempt + 1
@@ -160,14 +203,13 @@ def _start(execution: Execution, job: Job) -> None:
     if attempt > allowed:
         raise EngineError(f"task {record.task_id}", f"its job was lost {allowed} times", "See the worker's log")
     if execution.resume_point is not ResumePoint.FRESH:
-        execution.context.engine.remove(job.task_id)  # made, but never started; or nobody's any more
+        execution.context.engine.remove(job.key)  # made, but never started; or nobody's any more
         workspace.discard(job.outputs)
-    began = Moment(_boot(), time.monotonic())
-    execution.journal.save(replace(execution.checkpoint, attempt=attempt, image_digest=job.image.digest, began=began))
+    checkpoint = replace(execution.checkpoint, attempt=attempt, image_digest=job.image.digest, began=None)
+    execution.journal.save(checkpoint)
     execution.context.engine.prepare(job.outputs)
-    image = {"image": job.image.name, "image_digest": job.image.digest}
-    record.move_to(State.RUNNING, {"attempt": str(attempt), **image})
-    execution.context.engine.start(replace(job, secrets=secrets))  # kept nowhere else
+    execution.submitted = time.monotonic()
+    return execution.context.engine.submit(replace(job, secrets=secrets))  # kept nowhere else
 
 
 def push_removals(execution: Execution) -> None:
@@ -178,7 +220,7 @@ def push_removals(execution: Execution) -> None:
     )
     execution.undo.push(
         f"remove the job of task {record.task_id}",
-        functools.partial(execution.context.engine.remove, execution.job_id),
+        functools.partial(execution.context.engine.remove, execution.job_key),
     )
     execution.undo.push(
         f"remove the live logs of task {record.task_id}", functools.partial(live_logs.remove, execution)
@@ -232,7 +274,7 @@ def _check_exit(execution: Execution, exit: Exit, job: Job) -> None:
         )
     longest = job.limits.walltime_seconds + execution.grace + 1
     ran = min(exit.finished - exit.started, _ran(execution, exit.started))  # the first by a clock that may be set
-    if execution.job_since is not None and ran > longest:
+    if execution.adopted and ran > longest:
         raise TaskFailed(  # it ended by itself, too late, while no worker watched
             ReasonCode.WALLTIME_EXCEEDED,
             "walltime",
@@ -255,16 +297,16 @@ def _signal(status: int) -> str:
 
 def remove_job_meanwhile(execution: Execution) -> None:
     """Removing a job takes an engine longer than registering: let both go on at once."""
-    job_id = execution.job_id
+    key = execution.job_key
     problem: list[EngineError] = []
 
     def remove() -> None:
         try:
-            execution.context.engine.remove(job_id)
+            execution.context.engine.remove(key)
         except EngineError as error:  # swept by the next worker; the task itself is fine
             problem.append(error)
 
-    thread = threading.Thread(target=remove, name=f"remove-{job_id}")
+    thread = threading.Thread(target=remove, name=f"remove-{key}")
     thread.start()
 
     def joined() -> None:
@@ -272,6 +314,6 @@ def remove_job_meanwhile(execution: Execution) -> None:
         for error in problem:
             if isinstance(error, OutOfReach):
                 raise error
-            log.warning("task %s: its job is still in the engine: %s", job_id, error)
+            log.warning("%s: its job is still in the engine: %s", key.task, error)
 
     execution.after_sandbox = joined

@@ -13,7 +13,7 @@ from compute_to_data.pipeline import finish, retain, run_job, stage_in, stage_ou
 from compute_to_data.pipeline.checkpoint import Ending, ResumePoint
 from compute_to_data.pipeline.execution import Execution, TaskContext
 from compute_to_data.pipeline.hooks import Hooks
-from compute_to_data.pipeline.watch_job import Detached
+from compute_to_data.pipeline.watch_job import Detached, Waiting
 from compute_to_data.records.task import TaskRecord
 from compute_to_data.task import Task
 
@@ -23,8 +23,9 @@ log = logging.getLogger(__name__)
 class Role(Hooks):
     """A kind of computation. One instance serves one task."""
 
-    def run(self, context: TaskContext, record: TaskRecord, task: Task) -> Ending:
-        """Bring a task from its resume point to its one final state.
+    def run(self, context: TaskContext, record: TaskRecord, task: Task) -> Waiting[Ending]:
+        """Bring a task from its resume point to its one final state. Where it waits for its job, it yields the
+        job to be watched, so that nobody's thread waits with it.
 
         Raises only what must not end the task: Detached (the worker is to stop), OutOfReach (the
         zone or the engine does not answer just now), and errors of recording the end itself.
@@ -42,7 +43,7 @@ class Role(Hooks):
             if point is ResumePoint.MOVED:
                 retain.complete(execution)
             else:
-                self._take_steps(execution)
+                yield from self._take_steps(execution)
         except (Detached, OutOfReach):
             raise
         except ComputeToDataError as error:
@@ -63,7 +64,7 @@ class Role(Hooks):
         stage_out.push_forgetting(execution)
         retain.expect_leftovers(execution)
 
-    def _take_steps(self, execution: Execution) -> None:
+    def _take_steps(self, execution: Execution) -> Waiting[None]:
         if execution.resume_point is ResumePoint.FRESH:  # else there may be something to undo, or logs to keep
             execution.stop_if_cancelled()
         inputs = stage_in.authorise(execution)
@@ -73,7 +74,7 @@ class Role(Hooks):
             stage_in.stage_in(execution, inputs)
             if not execution.resume_point.has_exited:
                 execution.sandbox = workload_dataset.sandbox(execution)
-            run_job.run_in_sandbox(execution)
+            yield from run_job.run_in_sandbox(execution)
             execution.stop_if_cancelled()  # a worker killed just then may have ended the job for that
             run_job.check(execution)
             retain.begin_again(execution)

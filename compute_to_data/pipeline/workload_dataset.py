@@ -14,9 +14,9 @@ import time
 
 from compute_to_data.errors import Cancelled, EngineError
 from compute_to_data.inputs import references
-from compute_to_data.job import Sandbox
+from compute_to_data.job import JobKey, Sandbox
 from compute_to_data.model import Access, DataObject, Replica, name_of, parent_of
-from compute_to_data.pipeline import journal, replicas, stage_in
+from compute_to_data.pipeline import replicas, stage_in
 from compute_to_data.pipeline.execution import Execution
 from compute_to_data.records.task import require
 from compute_to_data.records.workload import Workload, WorkloadRecord
@@ -48,7 +48,7 @@ def sandbox(execution: Execution) -> Sandbox | None:
     )
     execution.stage_in_seconds += time.monotonic() - began
     return Sandbox(
-        workload=journal.job_id_of(context.scope, collection),
+        workload=JobKey.of(context.scope, collection).text,
         instances=workload.instances,
         directory=os.path.join(place, _SANDBOXES),
         inputs=os.path.join(place, _DATASET) if workload.dataset else "",

@@ -8,12 +8,12 @@ removed. Stopping (SIGTERM) leaves running jobs alone, for the next worker to ad
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 
 from compute_to_data.configuration import Configuration
 from compute_to_data.coordination import capabilities, lock, wakeup
@@ -25,11 +25,14 @@ from compute_to_data.errors import (
     OutOfReach,
     zone_error,
 )
+from compute_to_data.job import JobKey
 from compute_to_data.model import EntityKind, Query, Resource
 from compute_to_data.pipeline import journal
-from compute_to_data.pipeline.watch_job import QUESTION_EVERY, Detached
+from compute_to_data.pipeline.checkpoint import Ending
+from compute_to_data.pipeline.watch_job import QUESTION_EVERY, Detached, Watch
 from compute_to_data.ports import Engine, Storage
 from compute_to_data.records.task import CANCEL, UNFINISHED, State
+from compute_to_data.worker.in_flight import Step, TasksInFlight
 from compute_to_data.worker.slot import TaskRunner, Unintelligible
 from compute_to_data.worker.workload_slots import WorkloadSlots
 
@@ -62,7 +65,16 @@ class Worker:
             self._workload_slots.directories,
             self._stopping.is_set,
         )
-        self._in_flight: dict[str, Future[bool]] = {}
+        self._in_flight = TasksInFlight(
+            configuration,
+            storage,
+            engine,
+            resource,
+            self._scope,
+            begin=functools.partial(self._runner.run, unwanted=False),
+            attempt=self._attempt,
+            over=self._over,
+        )
         self._passed_over: set[str] = set()
         self._troubles: Counter[str] = Counter()
         self._interrupted = True
@@ -86,8 +98,8 @@ class Worker:
         self._bell.listen()
         log.info("serving %s with %d slots", self._scope, self._configuration.worker.slots)
         try:
-            with ThreadPoolExecutor(self._configuration.worker.slots, "slot") as slots:
-                self._work(slots, on_demand)
+            with self._in_flight:
+                self._work(on_demand)
             if self._stopping.is_set():
                 self._workload_slots.leave()
         finally:
@@ -96,7 +108,7 @@ class Worker:
             self._bell.close()
             self._lock.release()
 
-    def _work(self, slots: ThreadPoolExecutor, on_demand: bool) -> None:
+    def _work(self, on_demand: bool) -> None:
         settings = self._configuration.worker
         idle_since = time.monotonic()
         while not self._stopping.is_set():
@@ -104,8 +116,8 @@ class Worker:
                 self._heartbeat()
                 if self._interrupted:
                     self._interrupted = False
-                    self._recover(slots)
-                self._take(slots)
+                    self._recover()
+                self._take()
                 self._end_unwanted()
             except lock.Held:
                 self.stop()
@@ -116,7 +128,7 @@ class Worker:
             except Exception:  # whatever an adapter raises, one worker serves all users
                 log.exception("trying again")
                 self._interrupted = True
-            if self._in_flight or self._interrupted:  # what was left unfinished is work, too
+            if self._in_flight.collections() or self._interrupted:  # what was left unfinished is work, too
                 idle_since = time.monotonic()
             elif on_demand and time.monotonic() - idle_since > settings.idle_seconds and self._may_leave():
                 return
@@ -139,15 +151,16 @@ class Worker:
             return False
         return True
 
-    def _take(self, slots: ThreadPoolExecutor) -> None:
-        free = 2 * self._configuration.worker.slots - len(self._in_flight)  # one waits behind each slot
+    def _take(self) -> None:
+        in_flight = self._in_flight
+        free = in_flight.capacity + in_flight.slots - len(in_flight.collections())  # one waits behind each slot
         if free > 0:
             for collection in self._waiting(free):
-                self._begin(slots, collection)
+                in_flight.take(collection)
 
     def _waiting(self, most: int) -> list[str]:
         """The next queued tasks, oldest first, without those we hold or cannot make sense of."""
-        held = list(self._in_flight)  # before asking: what ends meanwhile is no news
+        held = self._in_flight.collections()  # before asking: what ends meanwhile is no news
         admitted: list[str] = []
         while len(admitted) < most:
             taken = [*held, *admitted]
@@ -168,33 +181,32 @@ class Worker:
         return self._storage.find(query)
 
     def _end_unwanted(self) -> None:
-        """End queued tasks that somebody wants ended, without waiting for a slot. A running one asks
-        for itself; while none waits or runs, there is nothing that anybody could want ended."""
-        if not self._in_flight or time.monotonic() < self._next_question:
+        """End queued tasks that somebody wants ended, without waiting for a slot. The watcher asks about
+        those that run; while none waits or runs, there is nothing that anybody could want ended."""
+        if not self._in_flight.collections() or time.monotonic() < self._next_question:
             return
         self._next_question = time.monotonic() + QUESTION_EVERY
         not_ours = self._passed_over | self._begun
-        known = {*self._in_flight, *not_ours}
+        known = {*self._in_flight.collections(), *not_ours}
         request, most = self._configuration.attributes.named(CANCEL), _CANCELLATIONS_AT_ONCE + len(known)
         found = self._storage.find(Query(EntityKind.COLLECTION, request, units=self._resource.name, limit=most))
         ended = 0
         for collection in found:
-            future = self._in_flight.get(collection)
-            if collection not in not_ours and (future is None or future.cancel()):
-                self._run(collection, unwanted=True)
+            if collection not in not_ours and self._in_flight.withdraw(collection):
+                self._attempt(collection, functools.partial(next, self._runner.run(collection, unwanted=True)))
                 ended += 1
             if ended == _CANCELLATIONS_AT_ONCE:  # first the sign of life, then the others
                 self._next_question = 0.0
                 self._bell.ring()
                 return
 
-    def _recover(self, slots: ThreadPoolExecutor) -> None:
+    def _recover(self) -> None:
         """Take up every task that an earlier worker (or a lost connection) left unfinished, and
         remove jobs that belong to none."""
         unfinished = [one for state in UNFINISHED for one in self._tasks(state)]
         self._begun = set(unfinished)
-        known = {journal.job_id_of(self._scope, one) for one in (*unfinished, *set(self._in_flight))}
-        queued = {journal.job_id_of(self._scope, one) for one in self._tasks(State.QUEUED)}
+        known = {JobKey.of(self._scope, one) for one in (*unfinished, *self._in_flight.collections())}
+        queued = {JobKey.of(self._scope, one) for one in self._tasks(State.QUEUED)}
         folder = journal.folder_of(self._configuration.worker.state_directory, self._scope)
         journal.sweep(folder, known | queued)
         for job in self._engine.jobs(self._scope):
@@ -202,28 +214,23 @@ class Worker:
                 log.warning("removing job %s: it belongs to no unfinished task", job)
                 self._engine.remove(job)
         for collection in unfinished:
-            if collection not in self._in_flight and collection not in self._passed_over:
+            if collection not in self._in_flight.collections() and collection not in self._passed_over:
                 log.info("taking up %s again", collection)
-                self._begin(slots, collection)
+                self._in_flight.take(collection)
 
-    def _begin(self, slots: ThreadPoolExecutor, collection: str) -> None:
-        future = slots.submit(self._run, collection)
-        self._in_flight[collection] = future
-        future.add_done_callback(lambda done: self._done(collection, done))
-
-    def _done(self, collection: str, done: Future[bool]) -> None:
-        self._in_flight.pop(collection, None)
-        if not done.cancelled() and done.exception() is None and done.result():
-            self._interrupted = True  # only now: what is in flight is not taken up again
+    def _over(self, collection: str, again: bool) -> None:
+        """A task is in flight no more."""
+        if again:
+            self._interrupted = True
         self._bell.ring()
 
-    def _run(self, collection: str, unwanted: bool = False) -> bool:
-        """One task, in a slot (an ``unwanted`` one in none); whether it is to be taken up again.
+    def _attempt(self, collection: str, step: Step) -> Watch | bool:
+        """One step of a task: the job to be watched next, or whether the task is to be taken up again.
         Nothing one task does may cost another: this is the boundary."""
-        if self._stopping.is_set():
-            return False
         try:
-            ending = self._runner.run(collection, unwanted)
+            return step()
+        except StopIteration as course:
+            ending: Ending | None = course.value
             if ending is not None:
                 log.info("%s %s %s", collection, ending.state.value, ending.text)
         except Detached:
@@ -258,7 +265,7 @@ class Worker:
         self._engine.check()
         self._sign.renew()
         capabilities.publish(self._storage.catalog, self._configuration, self._resource.name)
-        self._workload_slots.tend(list(self._in_flight))
+        self._workload_slots.tend(self._in_flight.collections())
         self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
 
     def _say_goodbye(self) -> None:

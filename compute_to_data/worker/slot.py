@@ -8,13 +8,14 @@ from collections.abc import Callable
 from compute_to_data.configuration import Configuration
 from compute_to_data.documents import task_json
 from compute_to_data.errors import Code, ComputeToDataError, NotFound, OutOfReach, Refused
+from compute_to_data.job import JobKey
 from compute_to_data.model import Resource, User
 from compute_to_data.pipeline import journal, workspace
 from compute_to_data.pipeline.checkpoint import Ending
 from compute_to_data.pipeline.execution import TaskContext
 from compute_to_data.pipeline.finish import ending_of
 from compute_to_data.pipeline.replicas import InUse
-from compute_to_data.pipeline.watch_job import cancelled
+from compute_to_data.pipeline.watch_job import Waiting, cancelled
 from compute_to_data.pipeline.workload_directories import WorkloadDirectories
 from compute_to_data.ports import Catalog, Engine, Storage
 from compute_to_data.records.task import CANCEL, NO_REQUESTS, State, TaskRecord
@@ -50,12 +51,15 @@ class TaskRunner:
         self._stopping = stopping
         self._in_use = InUse()
 
-    def run(self, collection: str, unwanted: bool) -> Ending | None:
-        """Bring a task to its end, in its owner's session; None when there is nothing to do.
+    def run(self, collection: str, unwanted: bool) -> Waiting[Ending | None]:
+        """Bring a task to its end, in its owner's session; None when there is nothing to do, or the worker is to
+        stop and nothing has been done yet.
 
         ``unwanted``: only end it, if somebody still wants that and nobody has begun it. Raises
         Unintelligible, Detached, OutOfReach, and whatever recording the end may raise.
         """
+        if self._stopping():
+            return None
         try:
             owner = self._storage.owner(f"{collection}/{REQUEST_NAME}")
             try:
@@ -80,7 +84,7 @@ class TaskRunner:
             raise
         except (ComputeToDataError, ValueError) as error:
             return self._end_without_role(record, error)
-        return role.run(self._context(catalog), record, task)
+        return (yield from role.run(self._context(catalog), record, task))
 
     @staticmethod
     def _forget_requests(record: TaskRecord) -> None:
@@ -113,9 +117,9 @@ class TaskRunner:
     def _end_without_owner(self, collection: str, owner: User) -> Ending:
         """The owner's account is gone, and with it every right to register or to take back: the job
         and its directory go. What was being registered stays as it is, for an administrator."""
-        job_id = journal.job_id_of(self._scope, collection)
-        left = journal.Journal(journal.folder_of(self._configuration.worker.state_directory, self._scope), job_id, None)
-        self._engine.remove(job_id)
+        key = JobKey.of(self._scope, collection)
+        left = journal.Journal(journal.folder_of(self._configuration.worker.state_directory, self._scope), key, None)
+        self._engine.remove(key)
         if left.found is not None and left.found.exit is None:  # else results may be registered there
             workspace.discard(workspace.private_directory(self._resource, collection, left.found.token))
         gone = Refused(f"user {owner}", "the account of the task's owner was removed", code=Code.CAT_INVALID_USER)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from compute_to_data.configuration import Configuration
 from compute_to_data.errors import ComputeToDataError
+from compute_to_data.job import JobKey
 from compute_to_data.model import Entity, EntityKind, Query, Resource, name_of, parent_of
 from compute_to_data.pipeline import journal
 from compute_to_data.pipeline.workload_directories import WorkloadDirectories
@@ -32,6 +33,7 @@ class WorkloadSlots:
         self._engine = engine
         self._resource = resource
         self._scope = scope
+        self._capacity = engine.capacity or configuration.worker.slots
         self._instances: dict[str, int] = {}
         folder = journal.folder_of(configuration.worker.state_directory, scope)
         self.directories = WorkloadDirectories(f"{folder}.workloads", resource)
@@ -56,7 +58,7 @@ class WorkloadSlots:
             log.warning("sandboxes of workloads are left to the next worker: %s", error)
 
     def _keep(self, workloads: frozenset[str], idle_seconds: float) -> None:
-        names = frozenset(journal.job_id_of(self._scope, one) for one in workloads)
+        names = frozenset(JobKey.of(self._scope, one).text for one in workloads)
         self._engine.tidy(self._scope, names, idle_seconds)
         self.directories.tidy(workloads)
 
@@ -78,7 +80,7 @@ class WorkloadSlots:
         return found
 
     def _most(self, workload: str) -> int:
-        """How many of a workload's tasks may run at one time; 0 where the slots are the only bound."""
+        """How many of a workload's tasks may run at one time; 0 where the worker's capacity is the only bound."""
         if not is_workload_id(name_of(workload)):
             return 0
         if workload not in self._instances:
@@ -87,4 +89,4 @@ class WorkloadSlots:
             said = next((avu.value for avu in avus if avu.attribute == attribute), "")
             self._instances[workload] = max(1, int(said)) if said.isdecimal() else 1
         instances = self._instances[workload]
-        return instances if instances < self._configuration.worker.slots else 0
+        return instances if instances < self._capacity else 0

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from support import real_docker
+from support.jobs import held
 from support.real_docker import IMAGE, built_image, need_docker
 
-from compute_to_data.job import Exit, Job, Limits
+from compute_to_data.job import Exit, Job, JobKey, Limits
 from compute_to_data.model import User
 from compute_to_data.ports import Engine
 
@@ -36,36 +37,36 @@ class Attacker:
     directory: Path
     image: str
     limits: Limits = LIMITS
-    task_ids: list[str] = field(default_factory=list)
+    keys: list[JobKey] = field(default_factory=list)
 
     def start(self, *command: str, **more: Any) -> Job:
         """A job that runs, with its own outputs directory."""
-        task_id = str(uuid.uuid4())
-        outputs = str(self.directory / f"outputs-{task_id}")
-        self.task_ids.append(task_id)
+        key = JobKey(str(uuid.uuid4()))
+        outputs = str(self.directory / f"outputs-{key}")
+        self.keys.append(key)
         self.engine.prepare(outputs)
-        given = {"limits": self.limits, "resource": "adversarial", **more}
+        given = {"limits": self.limits, "scope": "adversarial", **more}
         job = Job(
-            task_id=task_id,
+            key=key,
             owner=User("mallory", "tempZone"),
             image=self.engine.identify(self.image),
             command=command,
             outputs=outputs,
             **given,
         )
-        self.engine.start(job)
+        self.engine.submit(job)
         return job
 
     def end(self, job: Job, timeout: float = TIMEOUT) -> Exit:
         """How it ended; a failure when it has not in time."""
-        end = self.engine.wait(job.task_id, timeout)
+        end = held(self.engine, job.key).wait(timeout)
         assert end is not None, f"the job did not end within {timeout} s"
         return end
 
     def said(self, job: Job) -> str:
         """What it wrote to stdout, once it has ended well."""
         end = self.end(job)
-        logs = self.engine.logs(job.task_id)
+        logs = held(self.engine, job.key).logs()
         assert end.status == 0, logs
         return logs.stdout.decode()
 
@@ -76,8 +77,8 @@ class Attacker:
         return ways
 
     def clear(self) -> None:
-        for task_id in self.task_ids:
-            self.engine.remove(task_id)
+        for key in self.keys:
+            self.engine.remove(key)
 
 
 @pytest.fixture(scope="session")

@@ -198,6 +198,6 @@ def test_a_late_request_that_cannot_be_taken_back_changes_no_end(site: TrialSite
     storage = StorageWithTroubledSessions(site.storage, annotate=refused_once)
     attempts = site.worker(storage=storage)._runner
     with pytest.raises(Unintelligible):
-        attempts.run(submitted.collection, True)
+        next(attempts.run(submitted.collection, True))
     assert refusals
     assert site.record(submitted).state() is State.COMPLETED

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.jobs import held
 from support.site import PATIENCE
 
 from compute_to_data.job import Job, Mount
@@ -147,7 +148,7 @@ def test_nobody_becomes_root(attacker: Attacker) -> None:
     code = "import os; os.setuid(0); print(os.getresuid())"
     job = attacker.start("/usr/local/bin/rootpython", "-c", code)
     assert attacker.end(job).status == 1
-    assert b"PermissionError" in attacker.engine.logs(job.task_id).stderr
+    assert b"PermissionError" in held(attacker.engine, job.key).logs().stderr
 
 
 def test_a_setuid_file_of_ones_own_gives_nothing(attacker: Attacker) -> None:
@@ -175,7 +176,7 @@ def test_tracing_its_own_init_holds_up_nobody_else(attacker: Attacker) -> None:
     unharmed = neighbour(attacker)
     job = attacker.start("python3", "-c", (Path(__file__).parent / "hostile.py").read_text(), "trace_init")
     unharmed()
-    attacker.engine.stop(job.task_id, 1.0)
+    held(attacker.engine, job.key).stop(1.0)
     assert attacker.end(job, 0).status in (0, 137)
 
 
@@ -252,7 +253,7 @@ def test_a_shell_is_ended_by_its_huge_file(attacker: Attacker) -> None:
 def test_tmp_is_bounded(attacker: Attacker) -> None:
     job = attacker.start("sh", "-c", "for n in 1 2 3; do dd if=/dev/zero of=/tmp/$n bs=1M count=3; done; du -sm /tmp")
     assert attacker.said(job).split()[0] == "4"
-    assert b"No space left on device" in attacker.engine.logs(job.task_id).stderr
+    assert b"No space left on device" in held(attacker.engine, job.key).logs().stderr
 
 
 def test_ignoring_sigterm_buys_only_the_grace(attacker: Attacker) -> None:
@@ -268,7 +269,7 @@ while True: signal.pause()
     job = attacker.start("python3", "-c", code)
     _until(lambda: (Path(job.outputs) / "ready").exists())
     before = time.monotonic()
-    attacker.engine.stop(job.task_id, 1.0)
+    held(attacker.engine, job.key).stop(1.0)
     assert time.monotonic() - before < PATIENCE / 2
     assert attacker.end(job, 0).status == 137
 
@@ -280,7 +281,7 @@ def test_a_flood_of_log_does_not_fill_the_disk(attacker: Attacker) -> None:
         attacker.end(job)
         kept = _kept_log(job)
         assert kept is None or 0 < kept <= 17 * job.limits.log_bytes
-        logs = attacker.engine.logs(job.task_id)
+        logs = held(attacker.engine, job.key).logs()
         assert 0 < len(logs.stdout) <= job.limits.log_bytes
     assert len(logs.stdout) == job.limits.log_bytes
 
@@ -290,7 +291,7 @@ def _kept_log(job: Job) -> int | None:
     import docker
 
     with closing(docker.APIClient()) as client:
-        found = client.inspect_container(f"compute-to-data-{job.task_id}")
+        found = client.inspect_container(f"compute-to-data-{job.key}")
         folder = Path(client.info()["DockerRootDir"]) / "containers" / found["Id"]
     if not os.access(folder, os.R_OK | os.X_OK):
         return None

@@ -19,7 +19,7 @@ from compute_to_data.coordination import lock, wakeup
 from compute_to_data.engines.docker import confidential
 from compute_to_data.errors import EngineError
 from compute_to_data.job import Image as EngineImage
-from compute_to_data.job import Job, Limits
+from compute_to_data.job import Job, JobKey, Limits
 from compute_to_data.model import Entity, EntityKind, User
 
 pytestmark = pytest.mark.docker
@@ -160,15 +160,15 @@ class TestTheHostsMemory:
     def job(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
         monkeypatch.setattr(confidential, "MEMORY", str(tmp_path))
         image = EngineImage("i", "sha256:0")
-        return Job("t", User("alice", "z"), "r", image, ("x",), LIMITS, "/outputs", secrets={"A": b"secret"})
+        return Job(JobKey("t"), User("alice", "z"), "r", image, ("x",), LIMITS, "/outputs", secrets={"A": b"secret"})
 
     def test_only_the_worker_may_look(self, job: Job) -> None:
         (mount,) = confidential.put(job, (os.getuid(), os.getgid()))
         path = Path(mount["Source"])
         assert path.read_bytes() == b"secret" and path.stat().st_mode & 0o777 == 0o400
         assert all(folder.stat().st_mode & 0o077 == 0 for folder in list(path.parents)[:2])
-        assert confidential.left("r") == ["t"]
-        confidential.discard("t")
+        assert confidential.left("r") == [JobKey("t")]
+        confidential.discard(JobKey("t"))
         assert confidential.left("r") == [] and not path.exists()
 
     @pytest.mark.parametrize("kind", ["link", "open", "file"])

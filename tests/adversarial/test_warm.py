@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.jobs import held
 
 from compute_to_data.configuration import EngineSettings
 from compute_to_data.engines import open_engine
 from compute_to_data.engines.docker import sandbox
 from compute_to_data.errors import EngineError, EngineOutOfReach
-from compute_to_data.job import Job, Sandbox
+from compute_to_data.job import Job, JobKey, Sandbox
 from compute_to_data.model import User
 from tests.adversarial.conftest import IMAGE, LIMITS, TIMEOUT, Attacker
 
@@ -36,17 +37,17 @@ class Mallory(Attacker):
 
     def start(self, *command: str, **more: Any) -> Job:
         workload = Sandbox("workload", 2, str(self.directory / "vault"))
-        return super().start(*command, **{"sandbox": workload, "resource": str(self.directory), **more})
+        return super().start(*command, **{"sandbox": workload, "scope": str(self.directory), **more})
 
     def runs(self, script: str, **more: Any) -> Job:
         """A shell script of which only the end matters, and that ends well."""
         job = self.start("sh", "-c", script, **more)
         end = self.end(job)
-        assert (end.status, end.out_of_memory) == (0, False), self.engine.logs(job.task_id)
+        assert (end.status, end.out_of_memory) == (0, False), held(self.engine, job.key).logs()
         return job
 
     def answers(self, script: str, **more: Any) -> str:
-        return self.engine.logs(self.runs(script, **more).task_id).stdout.decode().strip()
+        return held(self.engine, self.runs(script, **more).key).logs().stdout.decode().strip()
 
     def sandboxes(self) -> int:
         return len(list((self.directory / "state" / "sandboxes").iterdir()))
@@ -130,7 +131,7 @@ def test_a_daemon_dies_before_the_next_task(mallory: Mallory, first: str) -> Non
     job = mallory.runs(f"{daemon} echo mine >/output/mine")
     size = sum(path.stat().st_size for path in Path(job.outputs).iterdir())
     following = mallory.runs(f"sleep 0.2; {WHICH}; ls -A /output")
-    assert mallory.engine.logs(following.task_id).stdout.decode().split() != [first]
+    assert held(mallory.engine, following.key).logs().stdout.decode().split() != [first]
     assert list(Path(following.outputs).iterdir()) == []
     assert sum(path.stat().st_size for path in Path(job.outputs).iterdir()) == size
     assert (Path(job.outputs) / "mine").read_text() == "mine\n"
@@ -150,14 +151,14 @@ def test_a_task_that_kills_its_parent(mallory: Mallory, first: str, victim: str)
     job = mallory.start("sh", "-c", f"kill -9 {victim}; sleep 30")
     end = mallory.end(job, 20)
     assert end.status == 137
-    assert b"ended the sandbox" in mallory.engine.logs(job.task_id).stderr
+    assert b"ended the sandbox" in held(mallory.engine, job.key).logs().stderr
     assert mallory.answers(WHICH) != first
 
 
 def test_a_task_that_stops_its_parent(mallory: Mallory, first: str) -> None:
     job = mallory.start("sh", "-c", "kill -STOP $PPID")
-    assert mallory.engine.wait(job.task_id, 0.5) is None, "its end is not known, so the walltime ends it"
-    mallory.engine.stop(job.task_id, 0)
+    assert held(mallory.engine, job.key).wait(0.5) is None, "its end is not known, so the walltime ends it"
+    held(mallory.engine, job.key).stop(0)
     assert mallory.end(job).status == 137
     assert mallory.answers(WHICH) != first
 
@@ -228,15 +229,15 @@ def test_only_its_own_kind_follows_a_task(mallory: Mallory, first: str) -> None:
     other = Sandbox("other workload", 2, str(mallory.directory / "vault"))
     assert mallory.answers(WHICH, sandbox=other) != first
     assert mallory.answers(WHICH, limits=replace(LIMITS, pids=31)) != first
-    assert mallory.answers(WHICH, resource="elsewhere") != first
+    assert mallory.answers(WHICH, scope="elsewhere") != first
     mallory.engine.tidy("elsewhere", frozenset(), 0)
     job = mallory.start("sh", "-c", WHICH)
     mallory.end(job)
     outputs = str(mallory.directory / "bobs")
     mallory.engine.prepare(outputs)
-    bobs = replace(job, owner=User("bob", "tempZone"), task_id="bobs", outputs=outputs)
-    mallory.task_ids.append("bobs")
-    mallory.engine.start(bobs)
+    bobs = replace(job, owner=User("bob", "tempZone"), key=JobKey("bobs"), outputs=outputs)
+    mallory.keys.append(JobKey("bobs"))
+    mallory.engine.submit(bobs)
     assert mallory.said(bobs).strip() not in ("", first)
     assert mallory.answers(WHICH, limits=replace(LIMITS, walltime_seconds=5)) == first
 
@@ -281,7 +282,7 @@ def test_a_sandbox_that_is_lost_with_its_task_is_not_the_tasks_failure(mallory: 
     client.close()
     with pytest.raises(EngineOutOfReach, match="lost"):
         mallory.end(job)
-    assert mallory.engine.started(job.task_id) is None
+    assert mallory.engine.find(job.key) is None
     assert mallory.answers(WHICH) != first
 
 

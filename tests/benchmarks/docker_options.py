@@ -20,8 +20,9 @@ from typing import Any
 from docker import APIClient
 
 from compute_to_data.engines.docker import DockerEngine, sandbox, settings
-from compute_to_data.job import Job, Limits, Mount
+from compute_to_data.job import Job, JobKey, Limits, Mount
 from compute_to_data.model import User
+from compute_to_data.ports import RunningJob
 
 PHASES = ("create", "start", "wait", "remove")
 LIMITS = Limits(60.0, 256 << 20, 1.0, 100, 1 << 30, 1000, 64 << 20, 1 << 20)
@@ -88,7 +89,7 @@ def plain(client: APIClient, job: Job, change: Change) -> list[float]:
     """Seconds of each of Docker's four calls for the job's container, and of all."""
     body = sandbox.container(job, settings.account(settings.read({})))
     change(body)
-    name = sandbox.container_name(job.task_id)
+    name = sandbox.container_name(job.key)
     calls: tuple[Callable[[], object], ...] = (
         lambda: client.create_container_from_config(body, name),  # type: ignore[no-untyped-call]
         lambda: client.start(name),
@@ -100,11 +101,12 @@ def plain(client: APIClient, job: Job, change: Change) -> list[float]:
 
 def ours(engine: DockerEngine, job: Job) -> list[float]:
     """Seconds of each of the engine's calls for the same job, and of all."""
+    running: list[RunningJob] = []
     calls: tuple[Callable[[], object], ...] = (
-        lambda: engine.start(job),
-        lambda: engine.wait(job.task_id, 60),
-        lambda: engine.logs(job.task_id),
-        lambda: engine.remove(job.task_id),
+        lambda: running.append(engine.submit(job)),
+        lambda: running[0].wait(60),
+        lambda: running[0].logs(),
+        lambda: running[0].remove(),
     )
     return timed(calls)
 
@@ -140,7 +142,7 @@ def main() -> None:
         def job() -> Job:
             mounts = (Mount(str(source), "/inputs/input"),)
             owner = User("benchmark", "tempZone")
-            return Job(str(uuid.uuid4()), owner, "benchmark", image, ("true",), LIMITS, outputs, mounts)
+            return Job(JobKey(str(uuid.uuid4())), owner, "benchmark", image, ("true",), LIMITS, outputs, mounts)
 
         plain(client, job(), VARIANTS["the sandbox as it is"])  # warm
         for _ in range(arguments.runs):
@@ -153,7 +155,7 @@ def main() -> None:
     print("| --- |" + " ---: |" * 6)
     for name, measured in runs.items():
         print(row(name, measured, reference))
-    print("\n| the engine's calls | start | wait | logs | remove | all | difference |")
+    print("\n| the engine's calls | submit | wait | logs | remove | all | difference |")
     print("| --- |" + " ---: |" * 6)
     print(row("the same job", engine_calls, reference))
 

@@ -29,7 +29,7 @@ from support.site import ALICE, COMPUTE, HOME, TrialSite  # noqa: E402
 
 from compute_to_data.coordination import wakeup  # noqa: E402
 from compute_to_data.engines.docker import sandbox  # noqa: E402
-from compute_to_data.job import Job  # noqa: E402
+from compute_to_data.job import Job, JobKey  # noqa: E402
 from compute_to_data.model import Avu, Entity, EntityKind, Query, Registration  # noqa: E402
 from compute_to_data.pipeline import outputs  # noqa: E402
 from compute_to_data.submission import workloads  # noqa: E402
@@ -63,9 +63,9 @@ class Floor:
 
     def body(self, command: tuple[str, ...], folder: Path, environment: dict[str, str] | None = None) -> Any:
         job = Job(
-            task_id=uuid.uuid4().hex,
+            key=JobKey(uuid.uuid4().hex),
             owner=ALICE,
-            resource="floor",
+            scope="floor",
             image=self._image,
             command=command,
             limits=self._site.configuration.default_limits,

@@ -17,7 +17,7 @@ from support.real_docker import IMAGE, LIMITS, need_docker
 
 from compute_to_data.configuration import EngineSettings
 from compute_to_data.engines import open_engine
-from compute_to_data.job import Job, Sandbox
+from compute_to_data.job import Job, JobKey, Sandbox
 from compute_to_data.model import User
 from compute_to_data.ports import Engine
 
@@ -30,29 +30,29 @@ class Bench:
     reopen: Callable[[], Engine]
     directory: Path
     image: str = IMAGE
-    resource: str = field(default_factory=lambda: f"resource-{uuid.uuid4().hex}")
-    task_ids: list[str] = field(default_factory=list)
+    scope: str = field(default_factory=lambda: f"resource-{uuid.uuid4().hex}")
+    keys: list[JobKey] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def job(self, *command: str, **more: Any) -> Job:
         """A job that has not been started, with its outputs directory."""
-        task_id = str(uuid.uuid4())
-        self.task_ids.append(task_id)
+        key = JobKey(str(uuid.uuid4()))
+        self.keys.append(key)
         outputs = str(self.directory / f"outputs-{next(self.numbers)}")
         self.engine.prepare(outputs)
-        given = {"limits": LIMITS, "resource": self.resource, "image": self.engine.identify(self.image), **more}
-        return Job(task_id=task_id, owner=User("alice", "tempZone"), command=command, outputs=outputs, **given)
+        given = {"limits": LIMITS, "scope": self.scope, "image": self.engine.identify(self.image), **more}
+        return Job(key=key, owner=User("alice", "tempZone"), command=command, outputs=outputs, **given)
 
     def started(self, *command: str, **more: Any) -> Job:
         """A job that runs."""
         job = self.job(*command, **more)
-        self.engine.start(job)
+        self.engine.submit(job)
         return job
 
     def clear(self) -> None:
         """Remove every job of this bench."""
-        for task_id in self.task_ids:
-            self.engine.remove(task_id)
+        for key in self.keys:
+            self.engine.remove(key)
 
 
 class Pipe:
@@ -118,8 +118,8 @@ class WarmBench(Bench):
 
     def clear(self) -> None:
         super().clear()
-        for resource in (self.resource, f"{self.resource}-2"):
-            self.engine.tidy(resource, frozenset(), 0.0)
+        for scope in (self.scope, f"{self.scope}-2"):
+            self.engine.tidy(scope, frozenset(), 0.0)
         assert list((self.directory / "state" / "sandboxes").glob("*")) == []
         assert list((self.directory / "sandboxes").glob("*")) == []
 

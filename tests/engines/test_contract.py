@@ -9,7 +9,7 @@ import stat
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.jobs import held
 
 from compute_to_data.errors import EngineError, EngineOutOfReach, ImageMissing
-from compute_to_data.job import Exit, Image, Job, Mount
+from compute_to_data.job import Exit, Image, Job, JobKey, JobState, JobStatus, Logs, Mount
 from compute_to_data.pipeline import command_line
 from compute_to_data.ports import Engine
 
@@ -47,7 +48,7 @@ sys.exit(5)
 
 
 def ended(engine: Engine, job: Job) -> Exit:
-    end = engine.wait(job.task_id, TIMEOUT)
+    end = held(engine, job.key).wait(TIMEOUT)
     assert end is not None, "the job did not end in time"
     return end
 
@@ -66,6 +67,9 @@ def holding(folder: Path, value: bytes) -> list[str]:
 
 
 class EngineContract:
+    outlives = True
+    """Whether jobs go on without the worker that started them."""
+
     @pytest.fixture
     def bench(self) -> Bench:
         raise NotImplementedError
@@ -76,19 +80,23 @@ class EngineContract:
         job = bench.started(*command, secrets={"TOKEN": value, "_2": b""})
         assert value[:32].decode() not in repr(job)
         assert ended(bench.engine, job).status == 0
-        assert bench.engine.logs(job.task_id).stdout.split() == [b"0o400", b"True", sha256(value).hexdigest().encode()]
+        assert held(bench.engine, job.key).logs().stdout.split() == [
+            b"0o400",
+            b"True",
+            sha256(value).hexdigest().encode(),
+        ]
         assert holding(bench.directory, value) == [], "it has ended"
 
     def test_the_last_lines_of_a_flood_are_told_soon(self, bench: Bench) -> None:
         job = bench.started("sh", "-c", "seq 100000", limits=replace(bench.job("x").limits, log_bytes=1 << 20))
         assert ended(bench.engine, job).status == 0
-        whole, last = bench.engine.logs(job.task_id), bench.engine.logs(job.task_id, 500)
+        whole, last = held(bench.engine, job.key).logs(), held(bench.engine, job.key).logs(500)
         assert last.stdout.endswith(b"\n99999\n100000\n")
         assert whole.stdout.endswith(last.stdout) and len(whole.stdout) > 500_000
         took = []
         for lines in (None, 500):
             began = time.monotonic()
-            bench.engine.logs(job.task_id, lines)
+            held(bench.engine, job.key).logs(lines)
             took.append(time.monotonic() - began)
         assert took[1] < max(1.0, took[0]), "a follower asks for them several times a second"
 
@@ -96,8 +104,8 @@ class EngineContract:
     def test_a_name_that_leads_elsewhere_is_refused(self, bench: Bench, name: str) -> None:
         job = bench.job("/bin/true", secrets={name: b"x"})
         with pytest.raises(EngineError, match="name of a secret"):
-            bench.engine.start(job)
-        assert bench.engine.jobs(bench.resource) == ()
+            bench.engine.submit(job)
+        assert bench.engine.jobs(bench.scope) == ()
 
     def test_a_job_reads_its_inputs_and_writes_its_outputs(self, bench: Bench) -> None:
         source = bench.directory / "some input"
@@ -108,9 +116,9 @@ class EngineContract:
         end = ended(bench.engine, job)
         assert (end.status, end.out_of_memory) == (0, False)
         assert before - 0.1 <= end.started <= end.finished + 0.1 <= time.time() + 0.2
-        assert bench.engine.started(job.task_id) == end.started
+        assert held(bench.engine, job.key).status().started == end.started
         assert (Path(job.outputs) / "copy").read_bytes() == b"content"
-        logs = bench.engine.logs(job.task_id)
+        logs = held(bench.engine, job.key).logs()
         assert (logs.stdout, logs.stderr) == (b"content", b"oops\n")
 
     @pytest.mark.parametrize(
@@ -125,14 +133,14 @@ class EngineContract:
         source.write_text(name)
         job = bench.started("cat", f"/inputs/{name}", inputs=(Mount(str(source), f"/inputs/{name}"),))
         assert ended(bench.engine, job).status == 0
-        assert bench.engine.logs(job.task_id).stdout.decode() == name
+        assert held(bench.engine, job.key).logs().stdout.decode() == name
 
     def test_words_and_variables_arrive_as_written(self, bench: Bench) -> None:
         words = ["", "a b", "a\nb", "'", '"', "\\", "$HOME", "$(x)", "`x`", "%(NAME)s", "${input_file}", "é", "-"]
         environment = {f"V{index}": word for index, word in enumerate(words)}
         job = bench.started("python3", "-c", TELL, *words, environment=environment)
         assert ended(bench.engine, job).status == 0
-        seen, variables = json.loads(bench.engine.logs(job.task_id).stdout)
+        seen, variables = json.loads(held(bench.engine, job.key).logs().stdout)
         assert seen == words
         assert {name: variables[name] for name in environment} == environment
 
@@ -143,7 +151,7 @@ class EngineContract:
             monkeypatch.setenv(name, "secret-value")
         job = bench.started("env")
         assert ended(bench.engine, job).status == 0
-        assert b"secret-value" not in bench.engine.logs(job.task_id).stdout
+        assert b"secret-value" not in held(bench.engine, job.key).logs().stdout
 
     def test_commands_of_the_launcher_run_in_order(self, bench: Bench) -> None:
         source = bench.directory / "source"
@@ -153,20 +161,20 @@ class EngineContract:
         )
         job = bench.started(*vector, inputs=(Mount(str(source), "/inputs/x"),))
         assert ended(bench.engine, job).status == 0
-        assert bench.engine.logs(job.task_id).stdout == b"ab"
+        assert held(bench.engine, job.key).logs().stdout == b"ab"
         assert (Path(job.outputs) / "end").read_text() == "end"
 
     @pytest.mark.parametrize(("asked", "seen"), [("", r".*/tmp"), ("/outputs", r".*/outputs(-\d+)?"), ("/usr", "/usr")])
     def test_where_it_starts(self, bench: Bench, asked: str, seen: str) -> None:
         job = bench.started("sh", "-c", "pwd && echo x > written || true", working_directory=asked)
         assert ended(bench.engine, job).status == 0
-        assert re.fullmatch(seen, bench.engine.logs(job.task_id).stdout.decode().strip())
+        assert re.fullmatch(seen, held(bench.engine, job.key).logs().stdout.decode().strip())
 
     def test_wait_gives_up_after_its_timeout(self, bench: Bench) -> None:
         job = bench.started("sleep", "300")
         for timeout in (0, 0.3):
             before = time.monotonic()
-            assert bench.engine.wait(job.task_id, timeout) is None
+            assert held(bench.engine, job.key).wait(timeout) is None
             assert timeout <= time.monotonic() - before < timeout + TIMEOUT, "not its end"
 
     def test_wait_answers_at_the_end(self, bench: Bench, pipe: MakePipe) -> None:
@@ -175,7 +183,7 @@ class EngineContract:
         for _ in range(3):
             job = bench.job("sh", "-c", "echo ready > /outputs/pipe; sleep 0.2")
             ready = pipe(job)
-            bench.engine.start(job)
+            bench.engine.submit(job)
             ready.read()
             end = ended(bench.engine, job)
             late.append(time.time() - end.finished)
@@ -184,7 +192,7 @@ class EngineContract:
     def test_every_waiting_thread_learns_of_the_end(self, bench: Bench) -> None:
         job = bench.started("sleep", "0.5")
         with ThreadPoolExecutor(5) as pool:
-            ends = list(pool.map(lambda _: bench.engine.wait(job.task_id, TIMEOUT), range(5)))
+            ends = list(pool.map(lambda _: held(bench.engine, job.key).wait(TIMEOUT), range(5)))
         assert len(set(ends)) == 1
         assert ends[0] is not None
         assert ends[0].status == 0
@@ -192,45 +200,45 @@ class EngineContract:
     def test_stop_asks_first(self, bench: Bench, pipe: MakePipe) -> None:
         job = bench.job("python3", "-c", HEARING)
         ready = pipe(job)
-        bench.engine.start(job)
+        bench.engine.submit(job)
         ready.read()
-        bench.engine.stop(job.task_id, TIMEOUT)
-        end = bench.engine.wait(job.task_id, 0)
+        held(bench.engine, job.key).stop(TIMEOUT)
+        end = held(bench.engine, job.key).wait(0)
         assert end is not None
         assert end.status == 5
-        assert bench.engine.logs(job.task_id).stdout == b"told\n"
+        assert held(bench.engine, job.key).logs().stdout == b"told\n"
 
     def test_stop_asks_the_command_below_the_launcher(self, bench: Bench, pipe: MakePipe) -> None:
         job = bench.job(*command_line.command([["true"], ["python3", "-c", HEARING], ["echo", "next"]]))
         ready = pipe(job)
-        bench.engine.start(job)
+        bench.engine.submit(job)
         ready.read()
-        bench.engine.stop(job.task_id, TIMEOUT)
+        held(bench.engine, job.key).stop(TIMEOUT)
         assert ended(bench.engine, job).status == 5
-        assert bench.engine.logs(job.task_id).stdout == b"told\n"
+        assert held(bench.engine, job.key).logs().stdout == b"told\n"
 
     def test_stop_makes_it_end_after_the_grace(self, bench: Bench, pipe: MakePipe) -> None:
         job = bench.job("python3", "-c", DEAF)
         ready = pipe(job)
-        bench.engine.start(job)
+        bench.engine.submit(job)
         ready.read()
         before = time.monotonic()
-        bench.engine.stop(job.task_id, 1.0)
+        held(bench.engine, job.key).stop(1.0)
         assert 0.9 <= time.monotonic() - before < TIMEOUT
-        end = bench.engine.wait(job.task_id, 0)
+        end = held(bench.engine, job.key).wait(0)
         assert end is not None
         assert (end.status, end.out_of_memory) == (137, False)
 
     def test_stop_of_what_has_ended_changes_nothing(self, bench: Bench) -> None:
         job = bench.started("sh", "-c", "exit 3")
         end = ended(bench.engine, job)
-        bench.engine.stop(job.task_id, 1.0)
-        assert bench.engine.wait(job.task_id, 0) == end
+        held(bench.engine, job.key).stop(1.0)
+        assert held(bench.engine, job.key).wait(0) == end
 
     def test_what_it_left_running_ends_with_it(self, bench: Bench, pipe: MakePipe) -> None:
         job = bench.job("sh", "-c", "(sleep 300) > /outputs/pipe & echo ready > /outputs/pipe; exit 4")
         ready = pipe(job)
-        bench.engine.start(job)
+        bench.engine.submit(job)
         assert ready.read() == b"ready\n"
         assert ended(bench.engine, job).status == 4
         assert ready.read() == b""
@@ -245,7 +253,7 @@ os.write(2, b"the last words")
         bound = 5000
         job = bench.started("python3", "-c", code, limits=replace(bench.job("true").limits, log_bytes=bound))
         assert ended(bench.engine, job).status == 0
-        logs = bench.engine.logs(job.task_id)
+        logs = held(bench.engine, job.key).logs()
         whole = b"".join(b"%07d\xff\x00\n" % number for number in range(40_000))
         assert logs.stdout == whole[-bound:]
         assert logs.stderr == b"the last words"
@@ -253,42 +261,42 @@ os.write(2, b"the last words")
     def test_logs_can_be_read_while_it_runs(self, bench: Bench, pipe: MakePipe) -> None:
         job = bench.job("sh", "-c", "echo early; echo ready > /outputs/pipe; sleep 300")
         ready = pipe(job)
-        bench.engine.start(job)
+        bench.engine.submit(job)
         ready.read()
         deadline = time.monotonic() + TIMEOUT
-        while bench.engine.logs(job.task_id).stdout != b"early\n":
+        while held(bench.engine, job.key).logs().stdout != b"early\n":
             assert time.monotonic() < deadline
 
     def test_remove_ends_a_running_job(self, bench: Bench, pipe: MakePipe) -> None:
         job = bench.job("sh", "-c", "exec > /outputs/pipe; echo ready; sleep 300")
         ready = pipe(job)
-        bench.engine.start(job)
+        bench.engine.submit(job)
         assert ready.read() == b"ready\n"
-        bench.engine.remove(job.task_id)
+        bench.engine.remove(job.key)
         assert ready.read() == b""
-        assert bench.engine.jobs(job.resource) == ()
+        assert bench.engine.jobs(job.scope) == ()
 
     def test_remove_leaves_nothing_and_can_be_repeated(self, bench: Bench) -> None:
         job = bench.started("sh", "-c", "echo x > /outputs/file")
         ended(bench.engine, job)
-        bench.engine.remove(job.task_id)
-        bench.engine.remove(job.task_id)
-        assert bench.engine.started(job.task_id) is None
-        assert bench.engine.jobs(job.resource) == ()
+        bench.engine.remove(job.key)
+        bench.engine.remove(job.key)
+        assert bench.engine.find(job.key) is None
+        assert bench.engine.jobs(job.scope) == ()
         assert (Path(job.outputs) / "file").read_text() == "x\n", "outputs are the worker's"
 
     def test_removing_at_once_from_many_threads(self, bench: Bench) -> None:
         job = bench.started("sleep", "300")
         with ThreadPoolExecutor(6) as pool:
-            list(pool.map(lambda _: bench.engine.remove(job.task_id), range(6)))
-        assert bench.engine.started(job.task_id) is None
+            list(pool.map(lambda _: bench.engine.remove(job.key), range(6)))
+        assert bench.engine.find(job.key) is None
 
     def test_a_job_removed_while_somebody_waits(self, bench: Bench) -> None:
         """The waiting thread learns either of the end or that the job is gone, and at once."""
         job = bench.started("sleep", "300")
         with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(bench.engine.wait, job.task_id, TIMEOUT)
-            bench.engine.remove(job.task_id)
+            waiting = pool.submit(held(bench.engine, job.key).wait, TIMEOUT)
+            bench.engine.remove(job.key)
             error = waiting.exception(TIMEOUT / 2)
         if error is None:
             end = waiting.result()
@@ -296,35 +304,46 @@ os.write(2, b"the last words")
             assert end.status in (137, 143)
         else:
             assert isinstance(error, EngineError)
-            assert job.task_id in str(error)
+            assert job.key.text in str(error)
 
     def test_a_job_that_never_was(self, bench: Bench) -> None:
-        engine, unknown = bench.engine, str(uuid.uuid4())
-        engine.remove(unknown)
-        assert engine.started(unknown) is None
+        unknown = JobKey(str(uuid.uuid4()))
+        bench.engine.remove(unknown)
+        assert bench.engine.find(unknown) is None
+        assert bench.engine.statuses([unknown]) == {unknown: JobStatus(JobState.UNKNOWN)}
+
+    def test_a_job_that_is_gone(self, bench: Bench) -> None:
+        """Somebody removed it: what is asked of it tells that there is none, and of which task it was."""
+        running = bench.engine.submit(bench.job("sleep", "300"))
+        running.remove()
+        assert running.status().state in (JobState.UNKNOWN, JobState.ENDED)
         calls: tuple[Callable[[], Any], ...] = (
-            lambda: engine.wait(unknown, 0),
-            lambda: engine.wait(unknown, 1),
-            lambda: engine.stop(unknown, 1),
-            lambda: engine.logs(unknown),
+            lambda: running.wait(0),
+            lambda: running.wait(1),
+            lambda: running.stop(1),
+            running.logs,
         )
+        self.check_gone(calls, running.key)
+
+    def check_gone(self, calls: Iterable[Callable[[], Any]], key: JobKey) -> None:
         for call in calls:
-            with pytest.raises(EngineError, match=unknown):
+            with pytest.raises(EngineError, match=f"task {key.task_id}: "):
                 call()
 
-    @pytest.mark.parametrize("task_id", ["", "..", "../x", "a/b", "a b", "-x", "a\n", "é", "a" * 200])
-    def test_an_id_that_could_be_a_path(self, bench: Bench, task_id: str) -> None:
-        with pytest.raises(EngineError, match="task id"):
-            bench.engine.start(replace(bench.job("true"), task_id=task_id))
-        with pytest.raises(EngineError, match="task id"):
-            bench.engine.remove(task_id)
+    @pytest.mark.parametrize("text", ["", "..", "../x", "a/b", "a b", "-x", "a\n", "é", "a" * 200])
+    def test_a_key_that_could_be_a_path(self, bench: Bench, text: str) -> None:
+        with pytest.raises(EngineError, match="job key"):
+            bench.engine.submit(replace(bench.job("true"), key=JobKey(text)))
+        for call in (bench.engine.find, bench.engine.remove):
+            with pytest.raises(EngineError, match="job key"):
+                call(JobKey(text))
 
     def test_jobs_are_those_of_the_resource(self, bench: Bench) -> None:
         running, over = bench.started("sleep", "300"), bench.started("true")
-        elsewhere = bench.started("true", resource=f"{bench.resource}-2")
+        elsewhere = bench.started("true", scope=f"{bench.scope}-2")
         ended(bench.engine, over)
-        assert set(bench.engine.jobs(bench.resource)) == {running.task_id, over.task_id}
-        assert bench.engine.jobs(elsewhere.resource) == (elsewhere.task_id,)
+        assert set(bench.engine.jobs(bench.scope)) == {running.key, over.key}
+        assert bench.engine.jobs(elsewhere.scope) == (elsewhere.key,)
         assert bench.engine.jobs("resource-of-nobody") == ()
 
     def test_a_restarted_worker_finds_its_jobs(self, bench: Bench, pipe: MakePipe) -> None:
@@ -332,26 +351,89 @@ os.write(2, b"the last words")
         ready = pipe(job)
         os.mkfifo(Path(job.outputs) / "go")
         (Path(job.outputs) / "go").chmod(0o666)
-        bench.engine.start(job)
+        bench.engine.submit(job)
         ready.read()
         other = bench.reopen()
-        assert other.jobs(bench.resource) == (job.task_id,)
-        assert other.wait(job.task_id, 0.1) is None
+        assert other.jobs(bench.scope) == (job.key,)
+        assert held(other, job.key).wait(0.1) is None
         (Path(job.outputs) / "go").write_text("go\n")
         end = ended(other, job)
         assert end.status == 6
-        assert end == bench.engine.wait(job.task_id, 0) == bench.reopen().wait(job.task_id, 0)
-        assert other.logs(job.task_id).stdout == b"words\n"
-        other.remove(job.task_id)
-        assert bench.engine.jobs(bench.resource) == ()
+        assert end == held(bench.engine, job.key).wait(0) == held(bench.reopen(), job.key).wait(0)
+        assert held(other, job.key).logs().stdout == b"words\n"
+        other.remove(job.key)
+        assert bench.engine.jobs(bench.scope) == ()
 
     def test_a_second_job_for_a_task_is_refused(self, bench: Bench) -> None:
         job = bench.started("sh", "-c", "sleep 0.5; exit 8")
         with pytest.raises(EngineError, match="already"):
-            bench.engine.start(job)
+            bench.engine.submit(job)
         assert ended(bench.engine, job).status == 8
         with pytest.raises(EngineError, match="already"):
-            bench.engine.start(job)
+            bench.engine.submit(job)
+
+    def test_many_jobs_are_asked_about_together(self, bench: Bench) -> None:
+        running = [bench.started("sleep", "300") for _ in range(6)]
+        over = [bench.started("sh", "-c", f"exit {number}") for number in range(6)]
+        ends = [ended(bench.engine, job) for job in over]
+        unknown = JobKey(str(uuid.uuid4()))
+        keys = [unknown, *(job.key for job in (*running, *over))]
+        for engine in (bench.engine, bench.engine, bench.reopen()) if self.outlives else (bench.engine,) * 2:
+            found = engine.statuses(keys)
+            assert list(found) == keys
+            assert found[unknown] == JobStatus(JobState.UNKNOWN)
+            assert {found[job.key].state for job in running} == {JobState.RUNNING}
+            assert [found[job.key] for job in over] == [JobStatus(JobState.ENDED, end.started, end) for end in ends]
+            assert all(0 < time.time() - (found[job.key].started or 0) < TIMEOUT for job in running)
+        bench.engine.remove(running[0].key)
+        assert bench.engine.statuses(keys)[running[0].key].state in (JobState.UNKNOWN, JobState.ENDED)
+        assert bench.engine.statuses([]) == {}
+
+    def test_a_change_is_told_at_once(self, bench: Bench) -> None:
+        """Whoever waits for it sleeps until the job's end, and then learns which job to ask about."""
+        job = bench.started("sh", "-c", "while [ ! -e /outputs/go ]; do sleep 0.02; done; sleep 0.5")
+        beside = bench.started("sleep", "300")
+        self.settle(bench)
+        assert held(bench.engine, job.key).status().state is JobState.RUNNING
+        (Path(job.outputs) / "go").touch()
+        wakes, changed = 0, bench.engine.wait_for_change(bench.scope, TIMEOUT)
+        while changed is not None and job.key not in changed:
+            wakes, changed = wakes + 1, bench.engine.wait_for_change(bench.scope, TIMEOUT)
+        seen = time.time()
+        end = bench.engine.statuses([job.key])[job.key].exit
+        assert end is not None and seen - end.finished < 0.5, "an end is not found by asking now and then"
+        assert wakes <= 1
+        assert changed is None or beside.key not in changed
+        before = time.monotonic()
+        assert bench.engine.wait_for_change(bench.scope, 0.2) in (frozenset(), None)
+        assert time.monotonic() - before < TIMEOUT
+
+    def settle(self, bench: Bench) -> None:
+        """Until nothing changes: to begin with, any job may have changed."""
+        deadline = time.monotonic() + TIMEOUT
+        while bench.engine.wait_for_change(bench.scope, 1.5) != frozenset():
+            assert time.monotonic() < deadline
+
+    def test_an_end_before_the_wait_is_told(self, bench: Bench) -> None:
+        job = bench.started("true")
+        self.settle(bench)
+        second = bench.started("true")
+        ended(bench.engine, second)
+        told: set[JobKey] = set()
+        deadline = time.monotonic() + TIMEOUT
+        while second.key not in told:
+            assert time.monotonic() < deadline
+            changed = bench.engine.wait_for_change(bench.scope, 1.0)
+            told |= {second.key} if changed is None else changed
+        assert ended(bench.engine, job).status == 0
+
+    def test_a_waiting_thread_is_woken(self, bench: Bench) -> None:
+        bench.started("sleep", "300")
+        self.settle(bench)
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(bench.engine.wait_for_change, bench.scope, TIMEOUT * 5)
+            bench.engine.wake()
+            assert waiting.result(TIMEOUT) == frozenset()
 
     def test_an_image_it_does_not_hold(self, bench: Bench) -> None:
         for name in ("no-such/image:1", "no-such-image", "", "../x", "UPPER:case", "a b", "-x", "sha256:" + "0" * 64):
@@ -360,8 +442,8 @@ os.write(2, b"the last words")
         job = bench.job("true")
         gone = Image(bench.image, "sha256:" + "0" * 64)
         with pytest.raises(ImageMissing):
-            bench.engine.start(replace(job, image=gone))
-        assert bench.engine.jobs(job.resource) == ()
+            bench.engine.submit(replace(job, image=gone))
+        assert bench.engine.jobs(job.scope) == ()
 
     def test_an_image_is_its_content(self, bench: Bench) -> None:
         image = bench.engine.identify(bench.image)
@@ -372,7 +454,7 @@ os.write(2, b"the last words")
     def test_a_missing_program_is_the_tasks_failure(self, bench: Bench) -> None:
         job = bench.started("no-such-program", "x")
         assert ended(bench.engine, job).status == 127
-        assert b"no-such-program" in bench.engine.logs(job.task_id).stderr
+        assert b"no-such-program" in held(bench.engine, job.key).logs().stderr
 
     def test_an_input_must_be_a_regular_file(self, bench: Bench) -> None:
         target, link = bench.directory / "target", bench.directory / "link"
@@ -381,8 +463,8 @@ os.write(2, b"the last words")
         for source in (link, bench.directory, bench.directory / "missing", Path("/dev/zero")):
             job = bench.job("true", inputs=(Mount(str(source), "/inputs/x"),))
             with pytest.raises(EngineError, match=re.escape(str(source))):
-                bench.engine.start(job)
-        assert bench.engine.jobs(bench.resource) == ()
+                bench.engine.submit(job)
+        assert bench.engine.jobs(bench.scope) == ()
         assert not (bench.directory / "missing").exists()
 
     @pytest.mark.parametrize(
@@ -400,8 +482,8 @@ os.write(2, b"the last words")
     )
     def test_what_no_program_can_receive(self, bench: Bench, change: dict[str, Any]) -> None:
         with pytest.raises(EngineError):
-            bench.engine.start(replace(bench.job("true"), **change))
-        assert bench.engine.jobs(bench.resource) == ()
+            bench.engine.submit(replace(bench.job("true"), **change))
+        assert bench.engine.jobs(bench.scope) == ()
 
     def test_prepare_makes_a_directory_for_the_job_alone(self, bench: Bench) -> None:
         outputs = bench.directory / "new" / "parents" / "outputs"
@@ -419,15 +501,15 @@ os.write(2, b"the last words")
         def one(number: int) -> tuple[int, bytes]:
             job = bench.job("sh", "-c", f"echo {number}; exit {number}")
             barrier.wait(TIMEOUT)
-            bench.engine.start(job)
+            bench.engine.submit(job)
             end = ended(bench.engine, job)
-            logs = bench.engine.logs(job.task_id)
-            bench.engine.remove(job.task_id)
+            logs = held(bench.engine, job.key).logs()
+            bench.engine.remove(job.key)
             return end.status, logs.stdout
 
         with ThreadPoolExecutor(8) as pool:
             assert list(pool.map(one, range(8))) == [(number, b"%d\n" % number) for number in range(8)]
-        assert bench.engine.jobs(bench.resource) == ()
+        assert bench.engine.jobs(bench.scope) == ()
 
     def test_check_is_content(self, bench: Bench) -> None:
         bench.engine.check()
@@ -450,20 +532,28 @@ class TestDocker(EngineContract):
 class TestWarmSandboxes(EngineContract):
     """What holds for every job holds for the tasks of a workload, but for one thing."""
 
+    outlives = False
+
     @pytest.fixture
     def bench(self, warm_bench: Bench) -> Bench:
         return warm_bench
+
+    def check_gone(self, calls: Iterable[Callable[[], Any]], key: JobKey) -> None:
+        """Who ran it knows how it ended, even when it is gone."""
+        first, second, *others = [call() for call in calls]
+        assert first == second and first.status == 137
+        assert others == [None, Logs(b"", b"")]
 
     def test_a_restarted_worker_finds_its_jobs(self, bench: Bench, pipe: MakePipe) -> None:
         """It does not: what it finds goes, so that the task can begin again."""
         job = bench.job("sh", "-c", "exec > /outputs/pipe; echo ready; sleep 300")
         ready = pipe(job)
-        bench.engine.start(job)
+        bench.engine.submit(job)
         ready.read()
         other = bench.reopen()
-        other.tidy(bench.resource, frozenset({"workload"}), 60.0)
+        other.tidy(bench.scope, frozenset({"workload"}), 60.0)
         assert ready.read() == b""
-        assert other.started(job.task_id) is None
-        assert other.jobs(bench.resource) == ()
+        assert other.find(job.key) is None
+        assert other.jobs(bench.scope) == ()
         with pytest.raises(EngineOutOfReach, match="lost"):
             ended(bench.engine, job)

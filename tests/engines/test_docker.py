@@ -20,7 +20,8 @@ import pytest
 
 docker = pytest.importorskip("docker")
 
-from support.real_docker import built_image  # noqa: E402  needs docker
+from support.jobs import held  # noqa: E402  needs docker
+from support.real_docker import built_image  # noqa: E402
 
 from compute_to_data.configuration import EngineSettings  # noqa: E402  needs docker
 from compute_to_data.engines import open_engine  # noqa: E402
@@ -31,11 +32,11 @@ from compute_to_data.engines.docker import (  # noqa: E402
     memory_groups,
     sandbox,
     settings,
-    warm,
+    warm_job,
 )
 from compute_to_data.engines.docker.vitals import Vitals  # noqa: E402
 from compute_to_data.errors import ConfigurationError, EngineError, ImageMissing  # noqa: E402
-from compute_to_data.job import Image, Job, Limits, Mount, OutputMount  # noqa: E402
+from compute_to_data.job import Image, Job, JobKey, JobState, Limits, Mount, OutputMount  # noqa: E402
 from compute_to_data.model import User  # noqa: E402
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def traps(docker_answers: None) -> Iterator[str]:
 
 
 def inspected(client: Any, job: Job) -> dict[str, Any]:
-    found: dict[str, Any] = client.inspect_container(sandbox.container_name(job.task_id))
+    found: dict[str, Any] = client.inspect_container(sandbox.container_name(job.key))
     return found
 
 
@@ -83,7 +84,7 @@ def own_group(client: Any, job: Job) -> str:
     if info["CgroupVersion"] == "1":
         return ""
     name = {"systemd": memory_groups.slice_name, "cgroupfs": memory_groups.path_name}[info["CgroupDriver"]]
-    return name(memory_groups.scope_of("/nonexistent", job.resource), 1)
+    return name(memory_groups.scope_of("/nonexistent", job.scope), 1)
 
 
 @pytest.mark.docker
@@ -97,8 +98,8 @@ class TestContainer:
             output_mounts=(OutputMount("kept", "/scratch-of-mine"),),
             image=docker_bench.engine.identify(traps),
         )  # fmt: skip
-        end = docker_bench.engine.wait(job.task_id, TIMEOUT)
-        assert end is not None and end.status == 0, docker_bench.engine.logs(job.task_id)
+        end = held(docker_bench.engine, job.key).wait(TIMEOUT)
+        assert end is not None and end.status == 0, held(docker_bench.engine, job.key).logs()
         outputs = Path(job.outputs)
         assert (outputs / "kept" / "copy").read_text() == "content"
         assert sorted(str(one.relative_to(outputs)) for one in outputs.rglob("*")) == ["beside", "kept", "kept/copy"]
@@ -119,13 +120,13 @@ class TestContainer:
         source.touch()
         for own in ({"inputs": (Mount(str(source), target),)}, {"output_mounts": (OutputMount("a", target),)}):
             with pytest.raises(EngineError, match="nothing can be mounted"):
-                docker_bench.engine.start(docker_bench.job("true", **own))
-        assert docker_bench.engine.jobs(docker_bench.resource) == ()
+                docker_bench.engine.submit(docker_bench.job("true", **own))
+        assert docker_bench.engine.jobs(docker_bench.scope) == ()
 
     @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a"])
     def test_an_output_directory_lies_in_the_outputs(self, docker_bench: Bench, name: str) -> None:
         with pytest.raises(EngineError, match="directory of its outputs"):
-            docker_bench.engine.start(docker_bench.job("true", output_mounts=(OutputMount(name, "/data"),)))
+            docker_bench.engine.submit(docker_bench.job("true", output_mounts=(OutputMount(name, "/data"),)))
 
     def test_the_effective_sandbox(self, docker_bench: Bench, client: Any) -> None:
         source = docker_bench.directory / "input"
@@ -165,9 +166,9 @@ class TestContainer:
         assert not found["Config"]["Cmd"]
         assert found["Config"]["User"] == "{}:{}".format(*settings.account(settings.read({})))
         assert found["Config"]["Labels"] == {
-            "compute_to_data.task": job.task_id,
+            "compute_to_data.task": job.key.text,
             "compute_to_data.owner": "alice#tempZone",
-            "compute_to_data.resource": job.resource,
+            "compute_to_data.resource": job.scope,
             "compute_to_data.log_bytes": "1000",
             **({memory_groups.GROUP_LABEL: group, memory_groups.KILLS_LABEL: "0"} if group else {}),
         }
@@ -180,12 +181,12 @@ class TestContainer:
         for file in 1 2; do dd if=/dev/zero of=/scratch/$file bs=1M count=5; done
         """
         job = docker_bench.started("sh", "-c", script)
-        end = docker_bench.engine.wait(job.task_id, TIMEOUT)
+        end = held(docker_bench.engine, job.key).wait(TIMEOUT)
         assert end is not None
         uid = settings.account(settings.read({}))[0]
-        seen = docker_bench.engine.logs(job.task_id).stdout.decode().splitlines()
+        seen = held(docker_bench.engine, job.key).logs().stdout.decode().splitlines()
         assert seen == [str(uid), "/tmp", "hello /tmp", "/scratch", "/outputs", "/tmp"]
-        assert b"No space left" in docker_bench.engine.logs(job.task_id).stderr
+        assert b"No space left" in held(docker_bench.engine, job.key).logs().stderr
         assert os.listdir(job.outputs) == ["new"]
         found = inspected(client, job)
         assert found["Config"]["Healthcheck"]["Test"] == ["NONE"]
@@ -207,9 +208,9 @@ class TestContainer:
             docker_bench.image = name
             job = docker_bench.job("sh", "-c", "echo $WORD")
             client.tag(built["second"], repository, tag)
-            docker_bench.engine.start(job)
-            assert docker_bench.engine.wait(job.task_id, TIMEOUT) is not None
-            assert docker_bench.engine.logs(job.task_id).stdout == b"first\n"
+            docker_bench.engine.submit(job)
+            assert held(docker_bench.engine, job.key).wait(TIMEOUT) is not None
+            assert held(docker_bench.engine, job.key).logs().stdout == b"first\n"
         finally:
             docker_bench.clear()
             for image in (name, *(f"{name}-{word}" for word in built)):
@@ -224,14 +225,14 @@ for name in ("127.0.0.1", "localhost", socket.gethostname()):
     client.sendall(b"hello"); print(server.accept()[0].recv(5).decode())
 """
         job = docker_bench.started("python3", "-c", code)
-        assert docker_bench.engine.wait(job.task_id, TIMEOUT) is not None
-        assert docker_bench.engine.logs(job.task_id).stdout == b"hello\n" * 3
+        assert held(docker_bench.engine, job.key).wait(TIMEOUT) is not None
+        assert held(docker_bench.engine, job.key).logs().stdout == b"hello\n" * 3
 
     @pytest.mark.parametrize("directory", ["relative", "/outputs/new", "/tmp/new", "/inputs/x", "/tmp/../outputs/y"])
     def test_a_directory_the_runtime_would_make_as_root(self, docker_bench: Bench, directory: str) -> None:
         job = docker_bench.job("true", working_directory=directory)
         with pytest.raises(EngineError, match="working directory"):
-            docker_bench.engine.start(job)
+            docker_bench.engine.submit(job)
         assert os.listdir(job.outputs) == []
 
 
@@ -241,13 +242,12 @@ class TestFailures:
         """What a worker leaves that dies between creating and starting."""
         job = docker_bench.job("sh", "-c", "exit 9")
         body = sandbox.container(job, (65534, 65534))
-        client.create_container_from_config(body, sandbox.container_name(job.task_id))
-        assert docker_bench.engine.jobs(job.resource) == (job.task_id,)
-        assert docker_bench.engine.started(job.task_id) is None
-        with pytest.raises(EngineError, match="never started"):
-            docker_bench.engine.wait(job.task_id, 1)
-        docker_bench.engine.start(job)
-        end = docker_bench.engine.wait(job.task_id, TIMEOUT)
+        client.create_container_from_config(body, sandbox.container_name(job.key))
+        assert docker_bench.engine.jobs(job.scope) == (job.key,)
+        assert docker_bench.engine.find(job.key) is None
+        assert docker_bench.engine.statuses([job.key])[job.key].state is JobState.UNKNOWN
+        docker_bench.engine.submit(job)
+        end = held(docker_bench.engine, job.key).wait(TIMEOUT)
         assert end is not None
         assert end.status == 9
 
@@ -255,15 +255,15 @@ class TestFailures:
         engine = DockerEngine({"init": False}, "/nonexistent")
         job = docker_bench.job("no-such-program")
         with pytest.raises(EngineError, match=r"no such program .* Name a program"):
-            engine.start(job)
-        assert engine.jobs(job.resource) == ()
-        assert engine.started(job.task_id) is None
+            engine.submit(job)
+        assert engine.jobs(job.scope) == ()
+        assert engine.find(job.key) is None
 
     def test_without_an_init_a_job_still_ends(self, docker_bench: Bench) -> None:
         engine = DockerEngine({"init": False}, "/nonexistent")
         job = docker_bench.job("sh", "-c", "exit 5")
-        engine.start(job)
-        end = engine.wait(job.task_id, TIMEOUT)
+        engine.submit(job)
+        end = held(engine, job.key).wait(TIMEOUT)
         assert end is not None
         assert end.status == 5
 
@@ -272,16 +272,16 @@ class TestFailures:
         with pytest.raises(EngineError, match="no-such-runtime"):
             engine.check()
         with pytest.raises(EngineError, match="runtime"):
-            engine.start(docker_bench.job("true"))
-        assert docker_bench.engine.jobs(docker_bench.resource) == ()
+            engine.submit(docker_bench.job("true"))
+        assert docker_bench.engine.jobs(docker_bench.scope) == ()
 
     def test_outputs_that_vanished(self, docker_bench: Bench) -> None:
         job = docker_bench.job("true")
         Path(job.outputs).rmdir()
         with pytest.raises(EngineError, match="outputs directory is gone"):
-            docker_bench.engine.start(job)
+            docker_bench.engine.submit(job)
         assert not Path(job.outputs).exists()
-        assert docker_bench.engine.jobs(docker_bench.resource) == ()
+        assert docker_bench.engine.jobs(docker_bench.scope) == ()
 
     def test_an_id_is_never_taken_for_a_name(self, docker_bench: Bench) -> None:
         digits = docker_bench.engine.identify(docker_bench.image).digest.partition(":")[2]
@@ -343,9 +343,9 @@ class TestConnection:
         calls: tuple[Callable[[], object], ...] = (
             engine.check,
             lambda: engine.identify("a:b"),
-            lambda: engine.wait("a", 1),
+            lambda: engine.statuses([JobKey("a")]),
             lambda: engine.jobs("r"),
-            lambda: engine.remove("a"),
+            lambda: engine.remove(JobKey("a")),
         )
         for call in calls:
             with pytest.raises(EngineError, match=r"daemon does not answer .* Start it"):
@@ -375,17 +375,17 @@ class TestConnection:
         relay = Relay(tmp_path / "s", "/var/run/docker.sock")
         try:
             engine = DockerEngine({"socket": str(tmp_path / "s")}, "/nonexistent")
-            assert engine.wait(job.task_id, 0.2) is None
+            assert held(engine, job.key).wait(0.2) is None
             timer = threading.Timer(0.5, relay.cut)
             timer.start()
             before = time.monotonic()
             with pytest.raises(EngineError, match="daemon does not answer"):
-                engine.wait(job.task_id, TIMEOUT)
+                held(engine, job.key).wait(TIMEOUT)
             assert time.monotonic() - before < TIMEOUT / 2
             timer.join()
         finally:
             relay.close()
-        assert docker_bench.engine.wait(job.task_id, 0) is None, "the job itself runs on"
+        assert held(docker_bench.engine, job.key).wait(0) is None, "the job itself runs on"
 
 
 @pytest.mark.docker
@@ -403,16 +403,16 @@ class TestWarmSandboxes:
             if not following:
                 following.append(warm_bench.started("sh", "-c", "sleep 0.3; echo unharmed"))
                 with suppress(EngineError):  # "does not end": it has, and we do not wait to be told
-                    getattr(sandboxes, end)(job.task_id, *([0] if end == "stop" else []))
+                    getattr(sandboxes.find(job.key), end)(*([0] if end == "stop" else []))
 
-        monkeypatch.setattr(warm, "_END_SECONDS", 0.01)
+        monkeypatch.setattr(warm_job, "_END_SECONDS", 0.01)
         monkeypatch.setattr(sandboxes, "_put_back", then_ended)
         first = warm_bench.started("true")
-        assert (ended := warm_bench.engine.wait(first.task_id, TIMEOUT)) is not None and ended.status == 0
+        assert (ended := held(warm_bench.engine, first.key).wait(TIMEOUT)) is not None and ended.status == 0
         monkeypatch.undo()
         (other,) = following
-        assert (ended := warm_bench.engine.wait(other.task_id, TIMEOUT)) is not None
-        assert (ended.status, warm_bench.engine.logs(other.task_id).stdout) == (0, b"unharmed\n")
+        assert (ended := held(warm_bench.engine, other.key).wait(TIMEOUT)) is not None
+        assert (ended.status, held(warm_bench.engine, other.key).logs().stdout) == (0, b"unharmed\n")
 
     @pytest.mark.parametrize("how", [FileNotFoundError, ProcessLookupError])
     def test_a_runner_that_ends_while_it_is_looked_at_runs_no_task(
@@ -503,7 +503,7 @@ class TestSettings:
     def test_nothing_of_a_job_reaches_a_privilege(self) -> None:
         """Jobs that differ in everything a user decides differ in nothing else in the container."""
         limits = Limits(1.0, 1 << 26, 1.0, 9, 9, 9, 1 << 20, 9)
-        one = Job("1", User("a", "z"), "r", Image("i", "sha256:1"), ("x",), limits, "/o")
+        one = Job(JobKey("1"), User("a", "z"), "r", Image("i", "sha256:1"), ("x",), limits, "/o")
         other = replace(one, command=("--privileged", "-v", "/:/host"), working_directory="/usr",
                         environment={"TINI_SUBREAPER": "1", "DOCKER_HOST": "x", "HOME": "/"})  # fmt: skip
         first, second = (sandbox.container(job, (1, 1)) for job in (one, other))

@@ -16,12 +16,14 @@ import pytest
 
 docker = pytest.importorskip("docker")
 
+from support.jobs import held  # noqa: E402  needs docker
+
 from compute_to_data.engines.docker import memory_groups, sandbox  # noqa: E402  needs docker
 from compute_to_data.engines.docker.memory_groups import MemoryGroup, MemoryGroups  # noqa: E402
 from tests.engines.conftest import LIMITS  # noqa: E402
 
 if TYPE_CHECKING:
-    from compute_to_data.job import Exit
+    from compute_to_data.job import Exit, JobKey
     from compute_to_data.ports import Engine
     from tests.engines.conftest import Bench
 
@@ -35,8 +37,8 @@ FILLS_TMP = ("python3", "-c", "for n in range(60): open(f'/tmp/{n}', 'wb').write
 EVENTS = "low 0\nhigh 0\nmax 44\noom 3\noom_kill {}\noom_group_kill 0\n"
 
 
-def ended(engine: Engine, task_id: str) -> Exit:
-    end = engine.wait(task_id, TIMEOUT)
+def ended(engine: Engine, key: JobKey) -> Exit:
+    end = held(engine, key).wait(TIMEOUT)
     assert end is not None, "the job did not end in time"
     return end
 
@@ -160,9 +162,9 @@ class TestChoosing:
 
         def made(groups: MemoryGroups) -> str:
             job = docker_bench.job("true")
-            name = sandbox.container_name(job.task_id)
+            name = sandbox.container_name(job.key)
             body = sandbox.container(job, (65534, 65534))
-            with groups.place(body, docker_bench.resource):
+            with groups.place(body, docker_bench.scope):
                 client.create_container_from_config(body, name)
             return str(client.inspect_container(name)["HostConfig"]["CgroupParent"])
 
@@ -186,7 +188,7 @@ class TestChoosing:
         """For the next worker, too, until it is removed."""
         first, second = make(groups()), make(groups())
         assert first and second and first != second
-        docker_bench.engine.remove(docker_bench.task_ids[0])
+        docker_bench.engine.remove(docker_bench.keys[0])
         assert make(groups()) == first
 
     def test_threads_get_a_group_each(self, make: Any, groups: Any) -> None:
@@ -212,7 +214,7 @@ class TestChoosing:
         for _ in range(2):
             with ExitStack() as stack:
                 stack.enter_context(pytest.raises(ZeroDivisionError))
-                group = stack.enter_context(own.place({"HostConfig": {}, "Labels": {}}, docker_bench.resource))
+                group = stack.enter_context(own.place({"HostConfig": {}, "Labels": {}}, docker_bench.scope))
                 seen.append(group.name)
                 raise ZeroDivisionError
         assert seen[0] == seen[1]
@@ -227,8 +229,8 @@ class TestEnds:
         told = []
         for _ in range(ENDS):
             job = docker_bench.started(*command, limits=GREEDY)
-            told.append(ended(docker_bench.engine, job.task_id).out_of_memory)
-            docker_bench.engine.remove(job.task_id)
+            told.append(ended(docker_bench.engine, job.key).out_of_memory)
+            docker_bench.engine.remove(job.key)
         assert told == [True] * ENDS
 
     @pytest.mark.parametrize("command", [TAKES_IT, FILLS_TMP], ids=["takes it", "fills /tmp"])
@@ -236,15 +238,15 @@ class TestEnds:
         told = []
         for _ in range(ENDS):
             job = warm_bench.started(*command, limits=GREEDY)
-            assert warm_bench.engine._warm.holds(job.task_id)  # type: ignore[attr-defined]
-            told.append(ended(warm_bench.engine, job.task_id).out_of_memory)
-            warm_bench.engine.remove(job.task_id)
+            assert warm_bench.engine._warm.find(job.key)  # type: ignore[attr-defined]
+            told.append(ended(warm_bench.engine, job.key).out_of_memory)
+            warm_bench.engine.remove(job.key)
         assert told == [True] * ENDS
 
     def test_the_kernel_tells_what_docker_misses(self, docker_bench: Bench, client: Any) -> None:
         job = docker_bench.started(*TAKES_IT, limits=GREEDY)
-        ended(docker_bench.engine, job.task_id)
-        found = client.inspect_container(sandbox.container_name(job.task_id))
+        ended(docker_bench.engine, job.key)
+        found = client.inspect_container(sandbox.container_name(job.key))
         found["State"]["OOMKilled"] = False
         assert memory_groups.killed_for_memory(found) is counts(client)
 
@@ -252,16 +254,16 @@ class TestEnds:
         """Nor of one that runs beside it, nor to the next worker."""
         beside = docker_bench.started("sleep", "300")
         greedy = docker_bench.started(*TAKES_IT, limits=GREEDY)
-        assert ended(docker_bench.engine, greedy.task_id).out_of_memory
-        docker_bench.engine.remove(greedy.task_id)
+        assert ended(docker_bench.engine, greedy.key).out_of_memory
+        docker_bench.engine.remove(greedy.key)
         following = docker_bench.reopen()
         after = docker_bench.job("sh", "-c", "kill -KILL $$")
-        following.start(after)
-        docker_bench.engine.stop(beside.task_id, 0)
+        following.submit(after)
+        held(docker_bench.engine, beside.key).stop(0)
         for job in (beside, after):
             for engine in (docker_bench.engine, following):
-                end = ended(engine, job.task_id)
+                end = ended(engine, job.key)
                 assert (end.status == 0, end.out_of_memory) == (False, False)
-        label = client.inspect_container(sandbox.container_name(after.task_id))["Config"]["Labels"]
+        label = client.inspect_container(sandbox.container_name(after.key))["Config"]["Labels"]
         assert (memory_groups.KILLS_LABEL in label) is counts(client)
         assert label.get(memory_groups.KILLS_LABEL) != "0", "the group of the first job is used again"

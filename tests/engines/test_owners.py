@@ -14,7 +14,7 @@ from compute_to_data.engines import checks
 from compute_to_data.engines.docker import confidential
 from compute_to_data.engines.docker.warm_channel import Channel
 from compute_to_data.errors import EngineError
-from compute_to_data.job import Image, Job, Limits
+from compute_to_data.job import Image, Job, JobKey, Limits
 from compute_to_data.model import User
 
 PACKAGE = Path(compute_to_data.__file__).parent
@@ -56,7 +56,7 @@ def test_an_ordinary_worker_makes_nothing_for_another_account(ordinary: tuple[in
 
 def test_an_ordinary_worker_puts_no_secret_where_another_account_needs_it(ordinary: tuple[int, int]) -> None:
     image = Image("i", "sha256:1")
-    job = Job("1-owner", User("a", "z"), "r", image, ("x",), LIMITS, "/o", secrets={"TOKEN": b"value"})
+    job = Job(JobKey("1-owner"), User("a", "z"), "r", image, ("x",), LIMITS, "/o", secrets={"TOKEN": b"value"})
     with pytest.raises(EngineError, match=r"1-owner: it must belong to uid 4321"):
         confidential.put(job, (4321, 4321))
     assert confidential.left("r") == []

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.jobs import held
 
 from compute_to_data.configuration import EngineSettings
 from compute_to_data.engines import open_engine
@@ -34,9 +35,9 @@ def program(bench: Bench, name: str, text: str) -> Path:
 
 def said(bench: Bench, *command: str, **more: Any) -> str:
     job = bench.started(*command, **more)
-    end = bench.engine.wait(job.task_id, TIMEOUT)
+    end = held(bench.engine, job.key).wait(TIMEOUT)
     assert end is not None
-    logs = bench.engine.logs(job.task_id)
+    logs = held(bench.engine, job.key).logs()
     assert end.status == 0, logs
     return logs.stdout.decode()
 
@@ -47,8 +48,8 @@ def test_a_job_with_paths_of_its_own_is_refused(process_bench: Bench, output: bo
     source.touch()
     own = {"output_mounts": (OutputMount("a", "/data"),)} if output else {"inputs": (Mount(str(source), "/data"),)}
     with pytest.raises(EngineError, match="to find something at /data"):
-        process_bench.engine.start(process_bench.job("/bin/true", **own))
-    assert process_bench.engine.jobs(process_bench.resource) == ()
+        process_bench.engine.submit(process_bench.job("/bin/true", **own))
+    assert process_bench.engine.jobs(process_bench.scope) == ()
 
 
 def test_it_says_that_it_isolates_nothing(process_bench: Bench) -> None:
@@ -84,8 +85,8 @@ def test_an_image_that_changed_is_not_run(process_bench: Bench) -> None:
     job = process_bench.job("true")
     program(process_bench, "true", "#!/bin/sh\necho changed\n")
     with pytest.raises(ImageMissing, match="changed"):
-        process_bench.engine.start(job)
-    assert process_bench.engine.jobs(job.resource) == ()
+        process_bench.engine.submit(job)
+    assert process_bench.engine.jobs(job.scope) == ()
 
 
 def test_the_sandboxs_paths_become_the_folders(process_bench: Bench) -> None:
@@ -109,8 +110,8 @@ def test_each_job_has_its_own_tmp(process_bench: Bench) -> None:
 def test_a_working_directory_that_is_not_there(process_bench: Bench) -> None:
     job = process_bench.job("true", working_directory="/no/such/directory")
     with pytest.raises(EngineError, match="/no/such/directory"):
-        process_bench.engine.start(job)
-    assert process_bench.engine.jobs(job.resource) == ()
+        process_bench.engine.submit(job)
+    assert process_bench.engine.jobs(job.scope) == ()
 
 
 def test_a_lost_runner_is_a_killed_job(process_bench: Bench) -> None:
@@ -118,21 +119,21 @@ def test_a_lost_runner_is_a_killed_job(process_bench: Bench) -> None:
                                 "mv /outputs/runner.new /outputs/runner; exec sleep 300")  # fmt: skip
     noted = Path(job.outputs) / "runner"
     while not noted.exists():
-        assert process_bench.engine.wait(job.task_id, 0.02) is None
+        assert held(process_bench.engine, job.key).wait(0.02) is None
     os.kill(int(noted.read_text()), signal.SIGKILL)
-    end = process_bench.engine.wait(job.task_id, TIMEOUT)
+    end = held(process_bench.engine, job.key).wait(TIMEOUT)
     assert end is not None
     assert (end.status, end.out_of_memory) == (137, False)
-    process_bench.engine.remove(job.task_id)
+    process_bench.engine.remove(job.key)
 
 
 def test_a_folder_without_a_runner_is_replaced(process_bench: Bench) -> None:
     """What a worker leaves that dies while it starts a job."""
     job = process_bench.job("sh", "-c", "exit 6")
-    (process_bench.directory / "state" / "jobs" / job.task_id / "root").mkdir(parents=True)
-    assert process_bench.engine.started(job.task_id) is None
-    process_bench.engine.start(job)
-    end = process_bench.engine.wait(job.task_id, TIMEOUT)
+    (process_bench.directory / "state" / "jobs" / job.key.text / "root").mkdir(parents=True)
+    assert process_bench.engine.find(job.key) is None
+    process_bench.engine.submit(job)
+    end = held(process_bench.engine, job.key).wait(TIMEOUT)
     assert end is not None
     assert end.status == 6
 

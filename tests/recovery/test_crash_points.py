@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.crashes import Died, Doomed, Fate
+from support.driving import drive
 from support.site import COMPUTE, HOME, TrialSite
 
 from compute_to_data.documents.task_json import recorded_task
@@ -41,7 +42,7 @@ def _die(site: TrialSite, submitted: Submitted, fate: Fate) -> None:
         configuration=site.configuration,
         catalog=catalog,  # type: ignore[arg-type]
         storage=Doomed(site.storage, fate),  # type: ignore[arg-type]
-        engine=Doomed(site.engine, fate, spared=frozenset({"name"})),  # type: ignore[arg-type]
+        engine=Doomed(site.engine, fate, spared=frozenset({"wake", "wait_for_change", "statuses"})),  # type: ignore[arg-type]
         resource=next(one for one in site.alice.resources() if one.name == COMPUTE),
         scope=worker._scope,
         in_use=InUse(),
@@ -49,7 +50,7 @@ def _die(site: TrialSite, submitted: Submitted, fate: Fate) -> None:
         stopping=lambda: False,
     )
     with contextlib.suppress(Died):
-        role_named(site.configuration, "CONTAINER").run(context, record, task)
+        drive(role_named(site.configuration, "CONTAINER").run(context, record, task), context)
 
 
 def _points(after: bool) -> Iterator[Fate]:
@@ -76,7 +77,7 @@ def test_every_crash_point_is_recovered(tmp_path: Path, script: str, after: bool
     else:
         pytest.fail("the task never got to its end")
     # The steps that change something were all among the places where it died.
-    changing = {"annotate", "replicate", "prepare", "start", "wait", "logs", "remove", "register"}
+    changing = {"annotate", "replicate", "prepare", "submit", "status", "logs", "remove", "register"}
     assert changing <= {*places}
 
 

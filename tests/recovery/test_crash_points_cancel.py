@@ -10,7 +10,7 @@ import pytest
 from recovery import test_crash_points as plain
 from recovery.test_crash_points_lts import CHANGING, Diary
 from support.crashes import Fate
-from support.faults import StorageWithTroubledSessions, Troubled
+from support.faults import EngineWithTroubledJobs, StorageWithTroubledSessions
 from support.site import COMPUTE, TrialSite
 
 from compute_to_data.model import Avu, Entity, EntityKind
@@ -20,16 +20,17 @@ from compute_to_data.zones.embedded.audit import audit
 
 WORDS = "cat /inputs/*; echo 1 > /outputs/one"
 DEAF = f'trap "" TERM; {WORDS}; while :; do sleep 0.05; done'
-SOON = f"{WORDS}; sleep 0.15"
+SOON = f"{WORDS}; sleep 0.4"
 CANCEL_REQUEST = Avu("irods::compute_to_data::cancel", "alice#tempZone", COMPUTE)
 FOLLOW = Avu("irods::compute_to_data::follow", "1")
-STEPS = CHANGING | {"prepare", "start", "stop"}
+STEPS = CHANGING | {"prepare", "submit", "stop"}
 
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Questions and looks come soon, so that a test of so many deaths ends soon."""
     monkeypatch.setattr(watch_job, "QUESTION_EVERY", 0.05)
+    monkeypatch.setattr(watch_job, "FIRST_LOOK", 0.05)
     monkeypatch.setattr(live_logs, "_EVERY", 0.05)
 
 
@@ -55,7 +56,7 @@ def _prepared(folder: Path, script: str, moment: str) -> tuple[TrialSite, Submit
     if moment == "register":
         site.storage = StorageWithTroubledSessions(site.storage, register=cancel)  # type: ignore[assignment]
     elif moment:
-        site.engine = Troubled(site.engine, **{moment: cancel})  # type: ignore[assignment]
+        site.engine = EngineWithTroubledJobs(site.engine, **{moment: cancel})  # type: ignore[assignment]
     return site, submitted
 
 

@@ -16,6 +16,7 @@ from support.disks import SmallDisk, small_disk
 from support.site import COMPUTE, HOME, WAITS, TrialSite, wait_until
 
 from compute_to_data.coordination import lock
+from compute_to_data.job import JobKey
 from compute_to_data.pipeline import journal
 from compute_to_data.records.task import State
 from compute_to_data.submission.submit import Submitted
@@ -129,7 +130,7 @@ def test_a_locked_catalog_makes_tasks_wait(
 def _notes_of(site: TrialSite, submitted: Submitted) -> Path:
     scope = lock.scope(site.configuration, "tempZone", COMPUTE)
     folder = journal.folder_of(site.configuration.worker.state_directory, scope)
-    return Path(folder, f"{journal.job_id_of(scope, submitted.collection)}.json")
+    return Path(folder, f"{JobKey.of(scope, submitted.collection)}.json")
 
 
 def _cut_off(file: Path) -> None:
@@ -148,7 +149,7 @@ LOSSES = {
 @pytest.mark.parametrize("loss", LOSSES)
 def test_lost_notes_cost_a_task_no_more_than_another_run(tmp_path: Path, loss: str) -> None:
     """The worker dies wherever the task changes something, and its notes of it are lost, too."""
-    for place in ("start", "register", "annotate_all"):
+    for place in ("submit", "register", "annotate_all"):
         (tmp_path / place / "tools").mkdir(parents=True)
         engine = {"name": "process", "images": {"tools": str(tmp_path / place / "tools")}}
         site = TrialSite(tmp_path / place, engine, "tools")
@@ -163,7 +164,7 @@ def test_lost_notes_cost_a_task_no_more_than_another_run(tmp_path: Path, loss: s
         assert (contents["one"], contents["sub/two"], contents["STDOUT.txt"]) == (b"1\n", b"2\n", b"some input\n")
         assert audit(str(site.folder / "zone")) == []
         assert site.engine.jobs(site.worker()._scope) == ()
-        if place != "start":  # what only the lost notes knew of stays: files that nothing in the catalog names
+        if place != "submit":  # what only the lost notes knew of stays: files that nothing in the catalog names
             assert site.leftovers(submitted) == []
 
 

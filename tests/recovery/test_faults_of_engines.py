@@ -12,14 +12,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support.faults import EngineWithTroubledJobs
 from support.fickle import MUTE, RELAY, fickle_socket
+from support.jobs import held
 from support.site import ALICE, COMPUTE, PATIENCE, WAITS, TrialSite, wait_until
 
 from compute_to_data.engines.docker import DockerEngine
 from compute_to_data.errors import EngineError, EngineOutOfReach
-from compute_to_data.job import Image, Job
+from compute_to_data.job import Image, Job, JobKey, Logs
 from compute_to_data.records.task import State
 from compute_to_data.zones.embedded.audit import audit
 
@@ -55,18 +58,27 @@ def place() -> Iterator[Path]:
         yield Path(folder)
 
 
+NOTHING = Logs(b"", b"")
+ANSWERS = (("stop", None), ("remove", None), ("jobs", ()), ("logs", NOTHING), ("wait_for_change", None))
+"""What a call may well answer; ``wait_for_change``: that any job may have changed, so that each is asked about."""
+
+
 def _calls(engine: DockerEngine, site: TrialSite, outputs: str) -> dict[str, Callable[[], object]]:
     limits = site.configuration.default_limits
-    job = Job("t.1", ALICE, "r", Image("a:b", f"sha256:{'0' * 64}"), ("true",), limits, outputs)
+    job = Job(JobKey("t.1"), ALICE, "r", Image("a:b", f"sha256:{'0' * 64}"), ("true",), limits, outputs)
+    running = engine._container(job.key, limits.log_bytes)
     return {
         "check": engine.check,
         "identify": lambda: engine.identify("a:b"),
-        "start": lambda: engine.start(job),
-        "wait": lambda: engine.wait("t.1", 0.1),
-        "started": lambda: engine.started("t.1"),
-        "stop": lambda: engine.stop("t.1", 0),
-        "logs": lambda: engine.logs("t.1"),
-        "remove": lambda: engine.remove("t.1"),
+        "submit": lambda: engine.submit(job),
+        "find": lambda: engine.find(job.key),
+        "statuses": lambda: engine.statuses([job.key]),
+        "wait_for_change": lambda: engine.wait_for_change("r", 0.1),
+        "status": running.status,
+        "wait": lambda: running.wait(0.1),
+        "stop": lambda: running.stop(0),
+        "logs": running.logs,
+        "remove": running.remove,
         "jobs": lambda: engine.jobs("r"),
     }
 
@@ -81,7 +93,7 @@ def test_nonsense_is_never_taken_for_an_answer(site: TrialSite, place: Path, nam
         for call, ask in _calls(engine, site, str(place)).items():
             expected = EngineError if call == "check" else EngineOutOfReach
             with contextlib.suppress(expected):
-                assert (call, ask()) in (("stop", None), ("remove", None), ("jobs", ())), call
+                assert (call, ask()) in ANSWERS, call
         assert time.monotonic() - began < 30
 
 
@@ -122,6 +134,7 @@ def test_tasks_wait_for_an_engine_that_fails_while_they_run(
         running = site.submit(site.request("/bin/sh", "-c", RUNS))
         with site.working(), caplog.at_level(logging.WARNING):
             site.outputs(running)
+            wait_until(lambda: site.record(running).state() is State.RUNNING, "the engine to tell that it runs")
             docker.become(mood)
             wait_until(lambda: any("waits: " in one.getMessage() for one in caplog.records), "it to wait")
             queued = site.submit(site.request("/bin/sh", "-c", "echo y > /outputs/y"))
@@ -146,23 +159,17 @@ def test_a_job_that_the_engine_lost_sight_of_is_started_again(site: TrialSite, c
         site.outputs(submitted)
     site.let_go(submitted)
     (job,) = site.engine.jobs(site.worker()._scope)
-    assert site.engine.wait(job, PATIENCE) is not None
-    engine = _Doubtful(site.engine, certain)
+    assert held(site.engine, job).wait(PATIENCE) is not None
+
+    def doubtful(original: Callable[..., Any], *args: float) -> Any:
+        status = original(*args)
+        exit = status.exit and dataclasses.replace(status.exit, certain=certain)
+        return dataclasses.replace(status, exit=exit)
+
+    engine = EngineWithTroubledJobs(site.engine, status=doubtful)
     with site.working(engine=engine):  # type: ignore[arg-type]
         if not certain:
             site.let_go(submitted)
         facts = site.ended(submitted)
     assert (facts["exit_status"], facts["attempt"]) == ("255", "1" if certain else "2"), facts
     assert site.leftovers(submitted) == []
-
-
-class _Doubtful:
-    def __init__(self, inner: object, certain: bool) -> None:
-        self._inner, self._certain = inner, certain
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._inner, name)
-
-    def wait(self, task_id: str, timeout: float) -> object:
-        ended = self._inner.wait(task_id, timeout)  # type: ignore[attr-defined]
-        return ended and dataclasses.replace(ended, certain=self._certain)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.jobs import held
 from support.killed_workers import kill_until_few, random_instants, start_worker
 from support.site import COMPUTE, HOME, TrialSite, wait_until
 
@@ -63,7 +64,7 @@ def test_a_stopped_worker_leaves_running_jobs_to_its_successor(docker_site: Tria
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(30) == 0
     (job,) = site.engine.jobs(lock.scope(site.configuration, "tempZone", COMPUTE))
-    assert site.engine.wait(job, 0) is None, "the job runs on"
+    assert held(site.engine, job).wait(0) is None, "the job runs on"
     (outputs / "go").write_text("")
     os.chown(outputs / "go", os.stat(outputs / "log").st_uid, -1)
     with site.working():

@@ -24,6 +24,7 @@ from support.site import contents, leftovers, until
 from compute_to_data.coordination import lock
 from compute_to_data.coordination.heartbeat import heartbeats
 from compute_to_data.errors import ZoneError
+from compute_to_data.job import JobKey
 from compute_to_data.model import Avu, Entity, EntityKind, Query
 from compute_to_data.pipeline import journal
 from compute_to_data.records.task import State
@@ -152,7 +153,7 @@ def _check(killer: Killer, submitted: Submitted, status: int, context: str) -> s
     if facts["exit_status"] == "3":
         assert status == 3, context
         return "FAILED by itself"
-    job = journal.job_id_of(_scope(site), submitted.collection)
+    job = JobKey.of(_scope(site), submitted.collection).text
     ended_with_daemon = killer.kills["daemon"] and not killer.daemon.live_restore
     assert facts["exit_status"] in KILLED and (job in killer.victims or ended_with_daemon), context
     return "FAILED, killed"

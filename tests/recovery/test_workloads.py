@@ -66,7 +66,7 @@ def test_every_crash_point_of_a_workloads_task_is_recovered(tmp_path: Path, afte
         assert audit(str(folder / "zone")) == [], fate.where
     else:
         pytest.fail("the task never got to its end")
-    assert {"replicate", "start", "wait", "register", "children"} <= {*places}
+    assert {"replicate", "submit", "status", "register", "children"} <= {*places}
 
 
 @pytest.mark.docker

@@ -42,8 +42,11 @@ class Fate:
         return answer
 
 
+_OPENED = frozenset({"on_behalf_of", "submit", "find"})
+
+
 class Doomed:
-    """Everything of ``inner``; each call passes its fate. Sessions it opens are doomed likewise."""
+    """Everything of ``inner``; each call passes its fate. Sessions and jobs that it opens are doomed likewise."""
 
     def __init__(self, inner: Any, fate: Fate, spared: frozenset[str] = frozenset()) -> None:
         self._inner = inner
@@ -57,6 +60,7 @@ class Doomed:
 
         def doomed(*args: Any, **kwargs: Any) -> Any:
             answer = self._fate.call(name, value, *args, **kwargs)
-            return Doomed(answer, self._fate) if name == "on_behalf_of" else answer
+            opened = name in _OPENED and answer is not None and not isinstance(answer, tuple)  # a catalog finds names
+            return Doomed(answer, self._fate) if opened else answer
 
         return doomed

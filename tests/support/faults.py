@@ -40,6 +40,29 @@ class StorageWithTroubledSessions(Troubled):
         return Troubled(self._inner.on_behalf_of(user), **self._session_troubles)
 
 
+class EngineWithTroubledJobs(Troubled):
+    """An engine whose jobs have the troubles given, whether they are submitted or found again.
+
+    ``status`` troubles what the engine tells of many jobs, too: of each as if it were asked about alone.
+    """
+
+    def __init__(self, inner: Any, **troubles: Callable[..., Any]) -> None:
+        many = {"statuses": self._statuses} if "status" in troubles else {}
+        super().__init__(inner, **many)
+        self._job_troubles = troubles
+
+    def _statuses(self, _: Any, keys: Any) -> Any:
+        trouble = self._job_troubles["status"]
+        return {key: trouble(lambda key=key: self._inner.statuses([key])[key]) for key in keys}
+
+    def submit(self, job: Any) -> Any:
+        return Troubled(self._inner.submit(job), **self._job_troubles)
+
+    def find(self, key: Any) -> Any:
+        found = self._inner.find(key)
+        return found and Troubled(found, **self._job_troubles)
+
+
 def broken(*_: Any, **__: Any) -> Any:
     """The operation always fails, as a zone in trouble does."""
     raise zone_error(Code.SYS_INTERNAL_ERR, "the zone", "broke on purpose")

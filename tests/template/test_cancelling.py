@@ -8,11 +8,12 @@ import time
 from typing import Any
 
 import pytest
-from support.faults import StorageWithTroubledSessions, Troubled
+from support.faults import EngineWithTroubledJobs, StorageWithTroubledSessions, Troubled
 from support.site import ALICE, BOB, COMPUTE, HOME, PATIENCE, RODS, TrialSite, wait_until
 
 from compute_to_data.configuration import WorkerSettings
 from compute_to_data.errors import AccessDenied, Refused, ZoneError
+from compute_to_data.job import JobKey
 from compute_to_data.model import Access, Avu, Entity, EntityKind, Query
 from compute_to_data.records.cancel import request_cancel
 from compute_to_data.records.task import State
@@ -41,7 +42,7 @@ def check_cancelled(site: TrialSite, submitted: Submitted, facts: dict[str, str]
     assert "cancel" not in facts, "what was wished has come true"
     assert set(site.contents(submitted.collection)) <= {"task.json", "STDOUT.txt"}
     assert site.leftovers(submitted) == []
-    assert not any(submitted.task_id in job for job in site.engine.jobs(site.worker()._scope))
+    assert not any(submitted.task_id in job.text for job in site.engine.jobs(site.worker()._scope))
 
 
 def one_slot(site: TrialSite) -> None:
@@ -109,14 +110,16 @@ def test_a_running_job_that_is_deaf_stops_within_two_seconds(site: TrialSite) ->
 
     stopped: list[tuple[float, float]] = []
 
-    def stop(original: Any, task_id: str, grace: float) -> None:
+    def stop(original: Any, grace: float) -> None:
         stopped.append((time.monotonic(), grace))
-        original(task_id, grace)
+        original(grace)
 
     storage = StorageWithTroubledSessions(site.storage, avus=noticed)
-    with site.working(storage=storage, engine=Troubled(site.engine, stop=stop)):  # type: ignore[arg-type]
+    with site.working(storage=storage, engine=EngineWithTroubledJobs(site.engine, stop=stop)):  # type: ignore[arg-type]
         jobs = functools.partial(site.engine.jobs, site.worker()._scope)
-        wait_until(lambda: any(site.engine.logs(one).stdout for one in jobs()), "the job to be deaf")
+        wait_until(
+            lambda: any((one := site.engine.find(key)) and one.logs().stdout for key in jobs()), "the job to be deaf"
+        )
         cancel(site, submitted)
         facts = site.ended(submitted)
     check_cancelled(site, submitted, facts)
@@ -167,8 +170,8 @@ def test_while_results_are_made_known(site: TrialSite, operation: str) -> None:
 def test_an_end_that_is_decided_stays(site: TrialSite) -> None:
     submitted = site.submit(site.request("/bin/sh", "-c", "exit 3"))
 
-    def undoing(original: Any, task_id: str) -> None:
-        original(task_id)
+    def undoing(original: Any, key: JobKey) -> None:
+        original(key)
         cancel(site, submitted)
 
     with site.working(engine=Troubled(site.engine, remove=undoing)):  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from support.faults import StorageWithTroubledSessions, Troubled, broken
+from support.faults import EngineWithTroubledJobs, StorageWithTroubledSessions, Troubled, broken
 from support.site import COMPUTE, HOME, TrialSite
 
 from compute_to_data.errors import Code, EngineError
@@ -29,6 +29,7 @@ class Failure:
     session: dict[str, Callable[..., Any]] = field(default_factory=dict)
     storage: dict[str, Callable[..., Any]] = field(default_factory=dict)
     engine: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    job: dict[str, Callable[..., Any]] = field(default_factory=dict)
     before_work: Callable[[TrialSite], object] = lambda site: None
     argv: tuple[str, ...] = WRITES
     request: dict[str, Any] = field(default_factory=dict)
@@ -80,8 +81,8 @@ FAILURES = {
     ),
     "run: image not in the engine": Failure("system_error", "broke on purpose", engine={"identify": _engine_broken}),
     "run: no workspace": Failure("system_error", "broke on purpose", engine={"prepare": _engine_broken}),
-    "run: job does not start": Failure("system_error", "broke on purpose", engine={"start": _engine_broken}),
-    "run: the engine loses the job": Failure("system_error", "broke on purpose", engine={"wait": _engine_broken}),
+    "run: job does not start": Failure("system_error", "broke on purpose", engine={"submit": _engine_broken}),
+    "run: the engine loses the job": Failure("system_error", "broke on purpose", job={"status": _engine_broken}),
     "run: walltime": Failure(
         "walltime_exceeded", "1 seconds", argv=("/bin/sleep", "60"), request={"limits": {"walltime_seconds": 1}}
     ),
@@ -125,7 +126,7 @@ def _fail(site: TrialSite, failure: Failure, **more: Callable[..., Any]) -> tupl
     failure.before_work(site)
     before = site.snapshot(without=submitted.collection)
     storage = StorageWithTroubledSessions(Troubled(site.storage, **failure.storage), **failure.session)
-    engine = Troubled(site.engine, **failure.engine, **more)
+    engine = Troubled(EngineWithTroubledJobs(site.engine, **failure.job), **failure.engine, **more)
     with site.working(storage=storage, engine=engine):  # type: ignore[arg-type]
         facts = site.ended(submitted)
     return submitted, facts, before

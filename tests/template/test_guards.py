@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.faults import Troubled
+from support.faults import EngineWithTroubledJobs, Troubled
+from support.jobs import held
 from support.site import BOB, COMPUTE, HOME, PATIENCE, WAITS, TrialSite, serving, wait_until
 
 from compute_to_data.coordination import lock
 from compute_to_data.documents import request
 from compute_to_data.errors import InvalidRequest, Refused, ZoneError
 from compute_to_data.inputs import claims, references
-from compute_to_data.job import Exit, Job
+from compute_to_data.job import Exit, Job, JobKey
 from compute_to_data.model import Access, Avu, Entity, EntityKind, Query
 from compute_to_data.pipeline import journal
 from compute_to_data.pipeline.checkpoint import Moment, required
@@ -171,7 +172,7 @@ def test_jobs_of_no_task_are_removed_at_the_start(site: TrialSite, tmp_path: Pat
     site.engine.prepare(str(outputs))
     image = site.engine.identify("tools")
     job = Job(
-        "nobodys.1",
+        JobKey("nobodys.1"),
         site.alice.user,
         scope(site),
         image,
@@ -179,14 +180,14 @@ def test_jobs_of_no_task_are_removed_at_the_start(site: TrialSite, tmp_path: Pat
         site.configuration.default_limits,
         str(outputs),
     )
-    site.engine.start(job)
+    site.engine.submit(job)
     with site.working():
         wait_until(lambda: not site.engine.jobs(scope(site)), "the foreign job to go")
 
 
 def test_notes_of_no_task_are_removed_at_the_start(site: TrialSite) -> None:
     folder = journal.folder_of(site.configuration.worker.state_directory, scope(site))
-    foreign = journal.Journal(folder, "nobodys.1", 1.0)
+    foreign = journal.Journal(folder, JobKey("nobodys.1"), 1.0)
     foreign.save(foreign.checkpoint)
     waiting = site.submit(site.request("/bin/true"))
     with site.working():
@@ -195,10 +196,10 @@ def test_notes_of_no_task_are_removed_at_the_start(site: TrialSite) -> None:
 
 
 def test_notes_of_another_task_of_that_name_count_for_nothing(tmp_path: Path) -> None:
-    first = journal.Journal(str(tmp_path), "id.1", made=1.0)
+    first = journal.Journal(str(tmp_path), JobKey("id.1"), made=1.0)
     first.save(dataclasses.replace(first.checkpoint, exit=Exit(0, False, 1.0, 2.0)))
-    assert journal.Journal(str(tmp_path), "id.1", made=1.0).found is not None
-    second = journal.Journal(str(tmp_path), "id.1", made=2.0)
+    assert journal.Journal(str(tmp_path), JobKey("id.1"), made=1.0).found is not None
+    second = journal.Journal(str(tmp_path), JobKey("id.1"), made=2.0)
     assert second.found is None
     assert second.checkpoint.exit is None
     assert second.checkpoint.token != first.checkpoint.token
@@ -224,17 +225,18 @@ def test_a_job_that_outlived_its_walltime_unwatched_fails(site: TrialSite) -> No
         site.outputs(submitted)
     (job,) = site.engine.jobs(scope(site))
     site.let_go(submitted)
-    assert site.engine.wait(job, PATIENCE) is not None
+    assert held(site.engine, job).wait(PATIENCE) is not None
     noted = journal.Journal(journal.folder_of(site.configuration.worker.state_directory, scope(site)), job, None)
     boot, seconds = required(noted.checkpoint.began, "began")
     an_hour_ago = Moment(boot, seconds - 3600)  # as if an hour had gone by, on this clock and on the other
     noted.save(dataclasses.replace(noted.checkpoint, began=an_hour_ago))
 
-    def waited(wait: Any, *args: Any) -> Any:
-        ended = wait(*args)
-        return ended and dataclasses.replace(ended, finished=ended.started + 3600)
+    def overdue(original: Any) -> Any:
+        status = original()
+        ended = status.exit and dataclasses.replace(status.exit, finished=status.exit.started + 3600)
+        return dataclasses.replace(status, exit=ended)
 
-    with site.working(engine=Troubled(site.engine, wait=waited)):  # type: ignore[arg-type]
+    with site.working(engine=EngineWithTroubledJobs(site.engine, status=overdue)):  # type: ignore[arg-type]
         facts = site.ended(submitted)
     assert facts["reason_code"] == "walltime_exceeded"
 

@@ -211,11 +211,11 @@ class TestNobodyReceives:
         before = site.snapshot(without=submitted.collection)
         started: list[object] = []
 
-        def start(original: Any, job: Any) -> None:
+        def start(original: Any, job: Any) -> Any:
             started.append(job)
-            original(job)
+            return original(job)
 
-        with site.working(storage=Troubled(site.storage, **troubles), engine=Troubled(site.engine, start=start)):  # type: ignore[arg-type]
+        with site.working(storage=Troubled(site.storage, **troubles), engine=Troubled(site.engine, submit=start)):  # type: ignore[arg-type]
             facts = site.ended(submitted)
         assert (facts["state"], facts["reason_code"]) == ("FAILED", "refused"), facts
         assert words in facts["reason"]

@@ -1,7 +1,7 @@
 """Secrets on their way into a container: files in the host's memory, for as long as it takes to start.
 
 A bind mount keeps its file when the name is taken away. So the files are there while the container
-is made and started, and no longer; what a worker killed just then has left is found by the job's id.
+is made and started, and no longer; what a worker killed just then has left is found by the job's key.
 They lie below a directory that nobody but the worker's account (and root) can enter.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from compute_to_data.engines import checks
 from compute_to_data.errors import EngineError
-from compute_to_data.job import SECRETS, Job
+from compute_to_data.job import SECRETS, Job, JobKey
 
 MEMORY = "/dev/shm"
 
@@ -25,10 +25,10 @@ def put(job: Job, account: tuple[int, int]) -> list[dict[str, Any]]:
 
     EngineError when the place cannot be trusted or written.
     """
-    discard(job.task_id)
+    discard(job.key)
     if not job.secrets:
         return []
-    folder = os.path.join(_top(), f"{_mark(job.resource)}.{checks.task_id(job.task_id)}")
+    folder = os.path.join(_top(), f"{_mark(job.scope)}.{checks.key(job.key)}")
     checks.check_owner(folder, account)
     try:
         _make(_top())
@@ -36,10 +36,10 @@ def put(job: Job, account: tuple[int, int]) -> list[dict[str, Any]]:
         for name, value in job.secrets.items():
             _write(os.path.join(folder, name), value, account)
     except OSError as error:
-        discard(job.task_id)
+        discard(job.key)
         raise EngineError(folder, f"the task's secrets cannot be put there ({error.strerror})") from None
     except EngineError:
-        discard(job.task_id)
+        discard(job.key)
         raise
     return [
         {"Type": "bind", "Source": os.path.join(folder, name), "Target": f"{SECRETS}/{name}", "ReadOnly": True}
@@ -47,25 +47,25 @@ def put(job: Job, account: tuple[int, int]) -> list[dict[str, Any]]:
     ]
 
 
-def discard(task_id: str) -> None:
+def discard(key: JobKey) -> None:
     """Nothing of a job's secrets is left on the host."""
     for name in _entries():
-        if name.partition(".")[2] == checks.task_id(task_id):
+        if name.partition(".")[2] == checks.key(key):
             shutil.rmtree(os.path.join(_top(), name), ignore_errors=True)
 
 
-def left(resource: str) -> list[str]:
-    """Ids of the jobs whose secrets lie there now."""
-    return [name.partition(".")[2] for name in _entries() if name.partition(".")[0] == _mark(resource)]
+def left(scope: str) -> list[JobKey]:
+    """The jobs of a scope whose secrets lie there now."""
+    return [JobKey(name.partition(".")[2]) for name in _entries() if name.partition(".")[0] == _mark(scope)]
 
 
 def _top() -> str:
     return os.path.join(MEMORY, f"compute-to-data-{os.geteuid()}")
 
 
-def _mark(resource: str) -> str:
-    """Tells the jobs of one resource from others'; without a dot."""
-    return hashlib.sha256(resource.encode()).hexdigest()[:20]
+def _mark(scope: str) -> str:
+    """Tells the jobs of one scope from others'; without a dot."""
+    return hashlib.sha256(scope.encode()).hexdigest()[:20]
 
 
 def _entries() -> list[str]:

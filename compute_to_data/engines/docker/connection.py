@@ -12,7 +12,7 @@ from docker.errors import APIError, NotFound
 from docker.transport import UnixHTTPAdapter
 
 _CONNECTIONS = 64  # kept open for as many threads; more of them is slower, not wrong
-_DEFAULT_SOCKET = "unix:///var/run/docker.sock"
+DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 
 
 class _OnePool(UnixHTTPAdapter):
@@ -28,7 +28,7 @@ def connect(address: str, timeout: int) -> APIClient:
 
     OSError or a DockerException when nothing answers there.
     """
-    address = address or os.environ.get("DOCKER_HOST") or _DEFAULT_SOCKET
+    address = address or os.environ.get("DOCKER_HOST") or DEFAULT_SOCKET
     _knock(address, timeout)
     client = APIClient(address, timeout=timeout, max_pool_size=_CONNECTIONS)
     client.trust_env = False  # no proxy stands between us and the daemon's socket

@@ -72,12 +72,12 @@ class MemoryGroups:
         self._known = True
 
     @contextmanager
-    def place(self, body: dict[str, Any], resource: str) -> Iterator[MemoryGroup | None]:
-        """Put the container that the body describes into a free group of the resource; make it in this context.
+    def place(self, body: dict[str, Any], scope: str) -> Iterator[MemoryGroup | None]:
+        """Put the container that the body describes into a free group of the scope; make it in this context.
 
         None, with the body as it was, where groups do not count or none is free.
         """
-        group = self._choose(resource)
+        group = self._choose(scope)
         if group is None:
             yield None
             return
@@ -89,7 +89,7 @@ class MemoryGroups:
             with self._lock:
                 self._chosen.discard(group.name)
 
-    def _choose(self, resource: str) -> MemoryGroup | None:
+    def _choose(self, scope: str) -> MemoryGroup | None:
         with self._lock:
             if not self._known:
                 self.learn(self._docker().info())
@@ -97,8 +97,8 @@ class MemoryGroups:
                 return None
             found = self._docker().containers(all=True, filters={"label": GROUP_LABEL})
             taken = self._chosen.union(container["Labels"][GROUP_LABEL] for container in found)
-            scope = scope_of(self._state_directory, resource)
-            names = (self._name(scope, number) for number in range(1, MOST + 1))
+            own = scope_of(self._state_directory, scope)
+            names = (self._name(own, number) for number in range(1, MOST + 1))
             name = next((name for name in names if name not in taken), None)
             kills = None if name is None else _kills_before(name)
             if name is None or kills is None:

@@ -15,8 +15,9 @@ from typing import Any
 from compute_to_data.engines import checks
 from compute_to_data.engines.docker import warm_runner
 from compute_to_data.errors import EngineError
-from compute_to_data.job import Job, Limits
+from compute_to_data.job import Job, JobKey, Limits
 
+# Names that earlier versions used, too: a label of a task holds its job's key, that of a resource the job's scope.
 TASK_LABEL = "compute_to_data.task"
 OWNER_LABEL = "compute_to_data.owner"
 RESOURCE_LABEL = "compute_to_data.resource"
@@ -35,9 +36,9 @@ _SHARED_MEMORY = 64 << 20  # /dev/shm, which counts as memory; Docker's default
 _LOG_FACTOR, _LOG_LEAST = 8, 1 << 16
 
 
-def container_name(task_id: str) -> str:
-    """The container of a task: the name makes it unique. Errors: EngineError for a bad id."""
-    return f"compute-to-data-{checks.task_id(task_id)}"
+def container_name(key: JobKey) -> str:
+    """The container of a job: the name makes it unique. Errors: EngineError for a bad key."""
+    return f"compute-to-data-{checks.key(key)}"
 
 
 def container(
@@ -52,9 +53,9 @@ def container(
     """
     checks.job(job)
     labels = {
-        TASK_LABEL: job.task_id,
+        TASK_LABEL: job.key.text,
         OWNER_LABEL: str(job.owner),
-        RESOURCE_LABEL: job.resource,
+        RESOURCE_LABEL: job.scope,
         LOG_BYTES_LABEL: str(job.limits.log_bytes),
     }
     return {

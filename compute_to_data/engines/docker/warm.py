@@ -15,7 +15,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from docker import APIClient
@@ -23,36 +23,17 @@ from docker import APIClient
 from compute_to_data.engines import checks
 from compute_to_data.engines.docker import warm_runner
 from compute_to_data.engines.docker.memory_groups import MemoryGroups
-from compute_to_data.engines.docker.warm_channel import Closed, Tail
+from compute_to_data.engines.docker.warm_channel import Closed
+from compute_to_data.engines.docker.warm_job import WarmJob
 from compute_to_data.engines.docker.warm_sandbox import RECORD, Unsuited, WarmSandbox, sweep
 from compute_to_data.errors import EngineError, EngineOutOfReach
-from compute_to_data.job import Exit, Job, Logs
+from compute_to_data.job import Job, JobKey
 
 log = logging.getLogger(__name__)
 
-_KILLED = 137
-_OWN_END = b"\nthe task, or something it started, ended the sandbox it ran in\n"
 _UNFIT_SECONDS = 300.0
 """How long an image is taken to have no warm sandboxes after making one has failed."""
-_END_SECONDS = 60.0
 Key = tuple[object, ...]
-
-
-@dataclass
-class _Run:
-    """A task in a warm sandbox, and how it ended."""
-
-    job: Job
-    sandbox: WarmSandbox
-    started: float
-    stdout: Tail
-    stderr: Tail
-    stopped: bool = False
-    released: bool = False
-    """Its sandbox is, or may be, another task's: whoever ends this task must not end that."""
-    exit: Exit | None = None
-    problem: EngineError | None = None
-    ended: threading.Event = field(default_factory=threading.Event)
 
 
 class WarmSandboxes:
@@ -64,53 +45,62 @@ class WarmSandboxes:
         state_directory: str,
         account: tuple[int, int],
         groups: MemoryGroups,
+        ended: Callable[[JobKey], None],
         **options: Any,
     ) -> None:
-        """``options``: ``init`` and ``runtime``, as in the engine's settings."""
+        """``ended`` is called with each job that has ended. ``options``: ``init`` and ``runtime``, as in the
+        engine's settings."""
         self._docker = docker
         self._home = os.path.join(state_directory, "sandboxes")
         self._account = account
         self._groups = groups
+        self._ended = ended
         self._options = options
         self._lock = threading.Lock()
         self._idle: dict[Key, list[WarmSandbox]] = {}
-        self._runs: dict[str, _Run] = {}
+        self._jobs: dict[JobKey, WarmJob] = {}
         self._known: set[str] = set()
         self._unfit: dict[str, float] = {}
 
     # A job, from start to removal
 
-    def start(self, job: Job, volumes: Iterable[str]) -> bool:
-        """Run a job in a warm sandbox. False when it has to run in a container of its own."""
+    def start(self, job: Job, volumes: Iterable[str]) -> WarmJob | None:
+        """Run a job in a warm sandbox. None when it has to run in a container of its own."""
         if job.sandbox is None:
-            return False
+            return None
         checks.job(job)
-        if self.holds(job.task_id):
-            raise EngineError(f"task {job.task_id}", "there is a job for this task already")
+        if self.find(job.key) is not None:
+            raise EngineError(job.key.task, "there is a job for this task already")
         if not _suits(job) or time.monotonic() < self._unfit.get(job.image.digest, 0.0):
-            return False
+            return None
+        sandbox = self._begun(job, volumes)
+        if sandbox is None:
+            return None
+        made = WarmJob(job, sandbox, self.remove)
+        with self._lock:
+            self._jobs[job.key] = made
+        threading.Thread(target=self._follow, args=(made,), name=f"warm-{sandbox.token}", daemon=True).start()
+        return made
+
+    def _begun(self, job: Job, volumes: Iterable[str]) -> WarmSandbox | None:
+        """A sandbox in which the job runs."""
         while True:
             sandbox, fresh = self._take(job), False
             if sandbox is None:
                 sandbox, fresh = self._make(job, volumes), True
             if sandbox is None:
-                return False
+                return None
             try:
                 sandbox.begin(job)
-                break
+                return sandbox
             except Unsuited:
                 self._put_back(job, sandbox)
-                return False
+                return None
             except EngineError as error:
                 log.warning("throwing a warm sandbox away: %s", error)
                 self._discard(sandbox)
                 if fresh:
-                    return False
-        run = _Run(job, sandbox, sandbox.started, sandbox.stdout, sandbox.stderr)
-        with self._lock:
-            self._runs[job.task_id] = run
-        threading.Thread(target=self._follow, args=(run,), name=f"warm-{sandbox.token}", daemon=True).start()
-        return True
+                    return None
 
     def _take(self, job: Job) -> WarmSandbox | None:
         with self._lock:
@@ -135,56 +125,19 @@ class WarmSandboxes:
             return None
         return sandbox
 
-    def _follow(self, run: _Run) -> None:
-        """See a task to its end; the only thread that uses its sandbox meanwhile."""
+    def _follow(self, one: WarmJob) -> None:
+        """See a job to its end; the only thread that uses its sandbox meanwhile."""
         reusable = False
         try:
-            status = run.sandbox.wait()
-            finished = time.time()
-            reusable = run.sandbox.recycle(run.job)
-            lost_memory = not reusable and run.sandbox.killed_for_memory()
-            run.exit = _exit(run, status, lost_memory, finished)
-        except Closed:
-            self._lost(run)
-        except EngineError as error:
-            run.problem = error
-        except Exception as error:  # whoever waits must learn of the end, whatever it was
-            log.exception("task %s", run.job.task_id)
-            run.problem = EngineError(f"task {run.job.task_id}", f"its sandbox failed ({error!r})")
+            reusable = one.run_to_its_end()
         finally:
             # First the sandbox: nothing of the task may run while its outputs are read.
-            if reusable and self._release(run):
-                self._put_back(run.job, run.sandbox)
-            elif not self._discard(run.sandbox):
-                run.problem = EngineOutOfReach(f"task {run.job.task_id}", "its sandbox could not be ended")
-            run.ended.set()
-
-    def _lost(self, run: _Run) -> None:
-        """The sandbox ended under its task: stopped by us, for want of memory, from within, or
-        nobody knows why; then the task is to begin again."""
-        finished = time.time()
-        lost_memory = False
-        try:
-            lost_memory = run.sandbox.ended_for_memory()
-        except EngineError as error:
-            run.problem = None if run.stopped else error
-        if not (lost_memory or run.stopped):
-            run.stderr.add(_OWN_END)
-        run.exit = _exit(run, _KILLED, lost_memory, finished)
-
-    def _release(self, run: _Run) -> bool:
-        """Let go of a task's sandbox. False when somebody is ending the task, and the sandbox with it."""
-        with self._lock:
-            run.released = not run.stopped
-            return run.released
-
-    def _claim(self, run: _Run) -> bool:
-        """Whether the sandbox is a task's to end; then it is not used again."""
-        with self._lock:
-            if run.released or run.ended.is_set():
-                return False
-            run.stopped = True
-            return True
+            if reusable and one.release():
+                self._put_back(one.job, one.sandbox)
+            elif not self._discard(one.sandbox):
+                one.problem = EngineOutOfReach(one.key.task, "its sandbox could not be ended")
+            one.ended.set()
+            self._ended(one.key)
 
     def _put_back(self, job: Job, sandbox: WarmSandbox) -> None:
         assert job.sandbox is not None
@@ -195,72 +148,36 @@ class WarmSandboxes:
                 return
         self._discard(sandbox)
 
-    def holds(self, task_id: str) -> bool:
-        """Whether a task runs here, or ended here and was not removed yet."""
+    def find(self, key: JobKey) -> WarmJob | None:
+        """The job of a key that runs here, or ended here and was not removed yet."""
         with self._lock:
-            return task_id in self._runs
+            return self._jobs.get(key)
 
-    def wait(self, task_id: str, timeout: float) -> Exit | None:
-        """As the port says. EngineError, with the sandbox gone, when its end cannot be known."""
-        run = self._run(task_id)
-        run.ended.wait(min(max(timeout, 0.0), threading.TIMEOUT_MAX))
-        if run.problem is not None:
-            if isinstance(run.problem, EngineOutOfReach):  # who asks again is told that there is none
-                self.remove(task_id)
-            raise run.problem
-        return run.exit if run.ended.is_set() else None
-
-    def started(self, task_id: str) -> float:
-        """When a task began."""
-        return self._run(task_id).started
-
-    def logs(self, task_id: str) -> Logs:
-        """What a task has written so far, bounded."""
-        run = self._run(task_id)
-        return Logs(run.stdout.content(), run.stderr.content())
-
-    def stop(self, task_id: str, grace: int) -> None:
-        """As the port says; the sandbox ends with its task."""
-        run = self._run(task_id)
-        if self._claim(run):
-            run.sandbox.stop(grace)
-        run.ended.wait(_END_SECONDS)
-
-    def remove(self, task_id: str) -> None:
-        """Forget a task; one that runs is ended with its sandbox."""
+    def remove(self, key: JobKey) -> bool:
+        """Forget a job; one that runs is ended with its sandbox. False when there is none."""
+        one = self.find(key)
+        if one is None:
+            return False
+        one.kill()
         with self._lock:
-            run = self._runs.get(task_id)
-        if run is None:
-            return
-        if self._claim(run):
-            run.sandbox.kill()
-        if not run.ended.wait(_END_SECONDS):
-            raise EngineError(f"task {task_id}", "its sandbox does not end")
-        with self._lock:
-            self._runs.pop(task_id, None)
+            self._jobs.pop(key, None)
+        return True
 
-    def jobs(self, resource: str) -> list[str]:
-        """Ids of the tasks held for a resource."""
+    def jobs(self, scope: str) -> list[JobKey]:
+        """The jobs that are held for a scope."""
         with self._lock:
-            return [task_id for task_id, run in self._runs.items() if run.job.resource == resource]
-
-    def _run(self, task_id: str) -> _Run:
-        with self._lock:
-            run = self._runs.get(task_id)
-        if run is None:
-            raise EngineOutOfReach(f"task {task_id}", "the engine holds no job for it")
-        return run
+            return [key for key, one in self._jobs.items() if one.job.scope == scope]
 
     # Throwing away
 
-    def tidy(self, resource: str, workloads: frozenset[str], idle_seconds: float) -> None:
+    def tidy(self, scope: str, workloads: frozenset[str], idle_seconds: float) -> None:
         """As the port says."""
-        self._sweep(resource)
+        self._sweep(scope)
         oldest = time.monotonic() - idle_seconds
         gone: list[WarmSandbox] = []
         with self._lock:
             for key, idle in list(self._idle.items()):
-                if key[0] == resource:
+                if key[0] == scope:
                     kept = [one for one in idle if key[1] in workloads and one.idle_since > oldest]
                     gone += [one for one in idle if one not in kept]
                     self._idle[key] = kept
@@ -268,8 +185,8 @@ class WarmSandboxes:
         for sandbox in gone:
             self._discard(sandbox)
 
-    def _sweep(self, resource: str) -> None:
-        """Throw away what an earlier worker of the resource made, running or not."""
+    def _sweep(self, scope: str) -> None:
+        """Throw away what an earlier worker of the scope made, running or not."""
         try:
             found = set(os.listdir(self._home))
         except FileNotFoundError:
@@ -278,11 +195,11 @@ class WarmSandboxes:
             found -= self._known
         for token in found:
             folder = os.path.join(self._home, token)
-            # One without a whole record is half made or half gone, and another resource's at that.
+            # One without a whole record is half made or half gone, and another scope's at that.
             with contextlib.suppress(FileNotFoundError, ValueError):
                 with open(os.path.join(folder, RECORD), encoding="utf-8") as file:
                     record = json.load(file)
-                if record["resource"] == resource:
+                if record["resource"] == scope:
                     log.warning("removing %s: an earlier worker left it", record["container"])
                     sweep(self._docker(), folder, record)
 
@@ -299,10 +216,6 @@ class WarmSandboxes:
         return gone
 
 
-def _exit(run: _Run, status: int, lost_memory: bool, finished: float) -> Exit:
-    return Exit(status, lost_memory, run.started, max(run.started, finished))
-
-
 def _suits(job: Job) -> bool:
     """Whether what a job needs of its own can be given to a sandbox that runs already."""
     flat = all(mount.target.startswith("/inputs/") and mount.target.count("/") == 2 for mount in job.inputs)
@@ -316,4 +229,4 @@ def _key(job: Job) -> Key:
     """
     assert job.sandbox is not None
     limits = replace(job.limits, walltime_seconds=0.0)
-    return (job.resource, job.sandbox.workload, job.owner, job.image.digest, limits, replace(job.sandbox, instances=0))
+    return (job.scope, job.sandbox.workload, job.owner, job.image.digest, limits, replace(job.sandbox, instances=0))

@@ -63,7 +63,7 @@ class WarmSandbox:
         self._docker = docker
         self._folder = folder
         self._area = os.path.join(job.sandbox.directory, self.token)
-        self._scope = job.resource
+        self._scope = job.scope
         self._groups = groups
         self._group: MemoryGroup | None = None
         self._channel: Channel | None = None
@@ -158,7 +158,7 @@ class WarmSandbox:
                 os.link(mount.physical_path, link, follow_symlinks=False)
         except OSError as error:  # on another file system, say
             self._take_inputs()
-            raise Unsuited(f"task {job.task_id}", f"needs a sandbox of its own ({error.strerror})") from error
+            raise Unsuited(job.key.task, f"needs a sandbox of its own ({error.strerror})") from error
 
     def _take_inputs(self) -> None:
         for name in os.listdir(self._in_area("inputs")):

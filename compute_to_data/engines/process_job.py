@@ -1,0 +1,131 @@
+"""One job of the process engine: its folder, as its runner leaves it."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from compute_to_data.engines import process_runner
+from compute_to_data.errors import EngineOutOfReach
+from compute_to_data.job import SECRETS, Exit, JobKey, JobState, JobStatus, Logs
+
+SECRETS_FOLDER = Path("root", SECRETS.lstrip("/"))
+_KILLED = 128 + signal.SIGKILL
+
+
+class ProcessJob:
+    """The job of a folder; there need not be one."""
+
+    def __init__(self, key: JobKey, folder: Path, remove: Callable[[JobKey], None]) -> None:
+        self.key = key
+        self.folder = folder
+        self._remove = remove
+
+    def was_started(self) -> bool:
+        """Whether the engine holds it, and its runner took over."""
+        return (self.folder / process_runner.STARTED).exists()
+
+    def status(self) -> JobStatus:
+        """As the port says."""
+        try:
+            exit = self.wait(0)
+            return JobStatus(JobState.RUNNING if exit is None else JobState.ENDED, self._started(), exit)
+        except (EngineOutOfReach, FileNotFoundError):
+            return JobStatus(JobState.UNKNOWN)
+
+    def wait(self, timeout: float) -> Exit | None:
+        """As the port says. A job whose runner was lost has ended with status 137."""
+        try:
+            started = self._started()
+            if not self._ended(timeout):
+                return None
+            shutil.rmtree(self.folder / SECRETS_FOLDER, ignore_errors=True)
+            end = self._exit()
+        except FileNotFoundError as error:  # there was none, or it was removed meanwhile
+            raise EngineOutOfReach(self.key.task, "the engine holds no job for it") from error
+        if end is None:
+            return Exit(_KILLED, False, started, time.time(), certain=False)
+        return Exit(end["status"], False, started, end["finished"])
+
+    def stop(self, grace: float) -> None:
+        """As the port says; signals go to the job's whole process group."""
+        if self.wait(0) is not None:
+            return
+        self._signal(signal.SIGTERM)
+        if not self._ended(max(grace, 0)):
+            self._signal(signal.SIGKILL)
+            self._ended(None)
+
+    def logs(self, lines: int | None = None) -> Logs:
+        """As the port says."""
+        if not self.folder.is_dir():
+            raise EngineOutOfReach(self.key.task, "the engine holds no job for it")
+        bound = int(json.loads((self.folder / process_runner.REQUEST).read_text())["log_bytes"])
+        stdout, stderr = (process_runner.tail(self.folder / name, bound) for name in ("stdout", "stderr"))
+        return Logs(stdout, stderr)
+
+    def remove(self) -> None:
+        """As the port says."""
+        self._remove(self.key)
+
+    def pipe(self) -> FileIO | None:
+        """The pipe that hangs up at the job's end; None when it has ended, or is not there."""
+        try:
+            descriptor = os.open(self.folder / process_runner.ALIVE, os.O_RDONLY | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return None
+        with ExitStack() as stack:
+            pipe = stack.enter_context(os.fdopen(descriptor, "rb", buffering=0))
+            if pipe.read(1) == b"":
+                return None
+            stack.pop_all()
+        return pipe
+
+    def _started(self) -> float:
+        return float(json.loads((self.folder / process_runner.STARTED).read_text())["time"])
+
+    def _ended(self, timeout: float | None) -> bool:
+        """Whether the job's runner is gone, waiting for that up to ``timeout`` seconds.
+
+        The runner holds a pipe open for writing; its end is the pipe's hang-up, which needs no
+        process id (one could be another process's by now) and no polling.
+        """
+        descriptor = os.open(self.folder / process_runner.ALIVE, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            try:
+                if os.read(descriptor, 1) == b"":
+                    return True
+            except BlockingIOError:
+                pass
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            return bool(poll.poll(None if timeout is None else timeout * 1000))
+        finally:
+            os.close(descriptor)
+
+    def _exit(self) -> dict[str, Any] | None:
+        """What the runner wrote at the end; None, with the job killed, where the runner was lost."""
+        try:
+            end: dict[str, Any] = json.loads((self.folder / process_runner.EXIT).read_text())
+        except FileNotFoundError:
+            self._signal(signal.SIGKILL)
+            return None
+        return end
+
+    def _signal(self, number: int) -> None:
+        """Send a signal to the job's process group if it is still the one that was started."""
+        group = json.loads((self.folder / process_runner.STARTED).read_text())
+        if process_runner.birth(group["pid"]) == group["birth"]:
+            try:
+                os.killpg(group["pid"], number)
+            except ProcessLookupError:
+                return

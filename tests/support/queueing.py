@@ -1,0 +1,159 @@
+"""An engine whose jobs wait in a queue of its own, as those of a batch system do. Nothing runs: a test says when a
+job begins and when it ends."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from compute_to_data.errors import EngineOutOfReach
+from compute_to_data.job import Exit, Image, Job, JobKey, JobState, JobStatus, Logs
+
+_STOPPED = 143
+
+
+class QueueingEngine:
+    """Holds jobs in memory, at most ``capacity`` of one worker's; it outlives workers."""
+
+    name = "queueing"
+    sandboxed = False
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.most = 0
+        """So many jobs it has held at a time."""
+        self._change = threading.Condition()
+        self._jobs: dict[JobKey, Job] = {}
+        self._statuses: dict[JobKey, JobStatus] = {}
+        self._changed: set[JobKey] = set()
+        self._woken = False
+
+    # What a test says
+
+    def begin(self, key: JobKey, ago: float = 0.0) -> None:
+        """A job runs, and has done so for ``ago`` seconds."""
+        self._set(key, JobStatus(JobState.RUNNING, time.time() - ago))
+
+    def end(self, key: JobKey, status: int = 0) -> None:
+        """A job ends by itself."""
+        started = self._statuses[key].started or time.time()
+        self._set(key, JobStatus(JobState.ENDED, started, Exit(status, False, started, time.time())))
+
+    def lose(self, key: JobKey) -> None:
+        """A job is gone, as after the batch system lost its files."""
+        self._set(key, JobStatus(JobState.UNKNOWN))
+
+    def keys(self, state: JobState) -> list[JobKey]:
+        """The jobs that are so far, the oldest first."""
+        with self._change:
+            return [key for key, one in self._statuses.items() if one.state is state]
+
+    def _set(self, key: JobKey, status: JobStatus) -> None:
+        with self._change:
+            if status.state is JobState.UNKNOWN:
+                self._statuses.pop(key, None)
+                self._jobs.pop(key, None)
+            else:
+                self._statuses[key] = status
+            self._changed.add(key)
+            self._change.notify_all()
+
+    # The port
+
+    def check(self) -> None:
+        """It always answers."""
+
+    def identify(self, image: str) -> Image:
+        """It holds every image."""
+        return Image(image, f"sha256:{'0' * 64}")
+
+    def prepare(self, outputs: str) -> None:
+        """As the port says."""
+        os.makedirs(outputs)
+
+    def submit(self, job: Job) -> QueuedJob:
+        """Put a job into the queue."""
+        with self._change:
+            self._jobs[job.key] = replace(job, secrets={})
+            self._statuses[job.key] = JobStatus(JobState.PENDING)
+            self.most = max(self.most, len(self._jobs))
+        return QueuedJob(job.key, self)
+
+    def find(self, key: JobKey) -> QueuedJob | None:
+        """As the port says."""
+        with self._change:
+            return QueuedJob(key, self) if key in self._jobs else None
+
+    def statuses(self, keys: Sequence[JobKey]) -> dict[JobKey, JobStatus]:
+        """As the port says."""
+        with self._change:
+            return {key: self._statuses.get(key, JobStatus(JobState.UNKNOWN)) for key in keys}
+
+    def wait_for_change(self, scope: str, timeout: float) -> frozenset[JobKey]:
+        """As the port says."""
+        with self._change:
+            self._change.wait_for(lambda: self._changed or self._woken, timeout)
+            self._woken = False
+            changed = frozenset(self._changed)
+            self._changed.clear()
+            return changed
+
+    def wake(self) -> None:
+        """As the port says."""
+        with self._change:
+            self._woken = True
+            self._change.notify_all()
+
+    def remove(self, key: JobKey) -> None:
+        """As the port says."""
+        self._set(key, JobStatus(JobState.UNKNOWN))
+
+    def jobs(self, scope: str) -> tuple[JobKey, ...]:
+        """As the port says."""
+        with self._change:
+            return tuple(key for key, job in self._jobs.items() if job.scope == scope)
+
+    def tidy(self, scope: str, workloads: frozenset[str], idle_seconds: float) -> None:
+        """It has no warm sandboxes."""
+
+    def ended(self, key: JobKey, timeout: float) -> JobStatus:
+        """A job's status, at its end or after ``timeout`` seconds."""
+
+        def over() -> bool:
+            return self._statuses.get(key, JobStatus(JobState.UNKNOWN)).state in (JobState.ENDED, JobState.UNKNOWN)
+
+        with self._change:
+            self._change.wait_for(over, timeout)
+        return self.statuses([key])[key]
+
+
+class QueuedJob:
+    """One of them."""
+
+    def __init__(self, key: JobKey, engine: QueueingEngine) -> None:
+        self.key = key
+        self._engine = engine
+        self.remove: Callable[[], None] = lambda: engine.remove(key)
+
+    def status(self) -> JobStatus:
+        """As the port says."""
+        return self._engine.statuses([self.key])[self.key]
+
+    def wait(self, timeout: float) -> Exit | None:
+        """As the port says."""
+        status = self._engine.ended(self.key, timeout)
+        if status.state is JobState.UNKNOWN:
+            raise EngineOutOfReach(self.key.task, "the engine holds no job for it")
+        return status.exit
+
+    def stop(self, grace: float) -> None:
+        """As the port says."""
+        if self.status().state is not JobState.ENDED:
+            self._engine.end(self.key, _STOPPED)
+
+    def logs(self, lines: int | None = None) -> Logs:
+        """Nothing has run."""
+        return Logs(b"", b"")
