@@ -13,7 +13,7 @@ import socket
 import time
 
 from compute_to_data.configuration import Configuration
-from compute_to_data.coordination.lock import Held
+from compute_to_data.coordination.lock import AlreadyServed
 from compute_to_data.model import Avu, Entity, EntityKind
 from compute_to_data.ports import Catalog
 
@@ -46,7 +46,7 @@ class Heartbeat:
         self._place = f"{socket.gethostname()}@{hashlib.sha256(directory.encode()).hexdigest()[:8]}"
 
     def renew(self) -> None:
-        """Write the heartbeat. Held when another worker's heartbeat is there.
+        """Write the heartbeat. AlreadyServed when another worker's heartbeat is there.
 
         The catalog has no compare-and-set, so a worker writes its heartbeat and then looks again.
         When two workers start at the same moment, each one that sees the other's withdraws.
@@ -56,7 +56,7 @@ class Heartbeat:
         self._replace([Avu(attribute, f"{self._place}:{os.getpid()}", str(int(time.time())))])
         try:
             self._refuse_second_worker()
-        except Held:
+        except AlreadyServed:
             self.withdraw()
             raise
 
@@ -68,7 +68,7 @@ class Heartbeat:
         for heartbeat in heartbeats(self._catalog, self._configuration, self._resource):
             if is_fresh(heartbeat) and not self._is_ours(heartbeat):
                 age = max(0, int(time.time()) - int(heartbeat.units))
-                raise Held(
+                raise AlreadyServed(
                     f"resource {self._resource}",
                     f"is served by another worker ({heartbeat.value}, seen {age} s ago)",
                     f"Stop that worker first; if it is gone already, start again in {_ALIVE_SECONDS:.0f} s",

@@ -24,7 +24,7 @@ _ATTEMPTS = 1000
 """How often to try for a lock that no worker holds; takes about 10 s in all."""
 
 
-class Held(ComputeToDataError):
+class AlreadyServed(ComputeToDataError):
     """Another worker serves the resource."""
 
 
@@ -59,12 +59,12 @@ class ResourceLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock. Held, naming the holder, when another worker has it."""
+        """Take the lock. AlreadyServed, naming the holder, when another worker has it."""
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         if not _locked(descriptor):
             holder = os.read(descriptor, 4096).decode(errors="replace")
             os.close(descriptor)
-            raise Held(
+            raise AlreadyServed(
                 f"resource {self._resource}",
                 f"is served by another worker ({_described(holder)})",
                 "Stop that worker first, or let it serve the resource",

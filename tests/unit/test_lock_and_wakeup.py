@@ -16,7 +16,7 @@ import pytest
 
 from compute_to_data import configuration as configuration_module
 from compute_to_data.configuration import Configuration
-from compute_to_data.coordination.lock import Held, ResourceLock, scope
+from compute_to_data.coordination.lock import AlreadyServed, ResourceLock, scope
 from compute_to_data.coordination.wakeup import Bell, call_worker
 
 
@@ -55,7 +55,7 @@ def test_a_lock_names_its_holder_and_dies_with_it(site: Configuration) -> None:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         assert lock.is_held()
-        with pytest.raises(Held, match=f"process {holder.pid} on "):
+        with pytest.raises(AlreadyServed, match=f"process {holder.pid} on "):
             lock.acquire()
         holder.kill()
         holder.wait()
@@ -83,7 +83,7 @@ def test_checking_the_lock_does_not_keep_a_worker_from_starting(
     monkeypatch.setattr(time, "sleep", pause)
     lock.acquire()
     assert len(pauses) == 100
-    with pytest.raises(Held, match=f"process {os.getpid()} on "):
+    with pytest.raises(AlreadyServed, match=f"process {os.getpid()} on "):
         ResourceLock(site, "z", "r").acquire()
     assert len(pauses) == 100, "a worker that serves is known at once"
     lock.release()

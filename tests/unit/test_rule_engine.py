@@ -150,9 +150,9 @@ def test_an_unexpected_error_is_logged_and_does_not_reach_the_engine(zone: Zone)
 
     attached = SimpleNamespace(compute_to_data_session=lambda: (None, None))
     assert boundary.call(some_rule, [], zone.script, attached) == -154000
-    session = {where: text for name, where, text in zone.script.asked if name == "writeLine"}
-    assert "secret" in session["serverLog"]
-    assert "secret" not in session["stdout"]
+    written = {where: text for name, where, text in zone.script.asked if name == "writeLine"}
+    assert "secret" in written["serverLog"]
+    assert "secret" not in written["stdout"]
 
 
 def test_outside_an_agent_is_not_supported() -> None:
