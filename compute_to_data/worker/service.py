@@ -90,7 +90,7 @@ class Worker:
     def serve(self, *, on_demand: bool = False) -> None:
         """Work until stopped, or, ``on_demand``, until there was nothing to do for a while.
 
-        Held when another worker serves the resource, or took it over while the zone could not see us;
+        AlreadyServed when another worker serves the resource, or took it over while the zone could not see us;
         EngineError when the engine is not there.
         """
         self._engine.check()
@@ -119,7 +119,7 @@ class Worker:
                     self._recover()
                 self._take()
                 self._end_unwanted()
-            except lock.Held:
+            except lock.AlreadyServed:
                 self.stop()
                 raise
             except ComputeToDataError as error:
@@ -145,7 +145,7 @@ class Worker:
                 return True
         except ComputeToDataError as error:
             log.warning("staying: nobody knows whether a task waits: %s", error)
-        with contextlib.suppress(lock.Held):
+        with contextlib.suppress(lock.AlreadyServed):
             self._lock.acquire()
             self._next_heartbeat = 0.0
             return False
@@ -258,7 +258,7 @@ class Worker:
         """Renew the sign of life, and what clients may ask for, while the engine answers: a worker
         that cannot start a job shows none.
 
-        Held when another worker has put its own.
+        AlreadyServed when another worker has put its own.
         """
         if time.monotonic() < self._next_heartbeat:
             return
