@@ -1,6 +1,6 @@
 """Policies: a task for each data object that arrives in a tagged collection.
 
-Opt-in: an administrator's ``core.py`` takes these names (``docs/administrators.md``). Each is a
+Opt-in: an administrator's ``core.py`` takes these names (``docs/arrivals.md``). Each is a
 policy enforcement point (PEP) of the server's API; together they see every way in which a client
 brings a data object into a collection, and each asks the catalog one question: does the collection
 bear the site's trigger AVU? Everything else is imported and done only where it does.

@@ -1,7 +1,7 @@
 """Policies on a real zone: every way in which a data object arrives, brought by real clients.
 
 As ``tests/support/terminal.py`` says; and the policies must be on in the server's ``core.py``
-(``docs/administrators.md``), which ``C2D_TEST_IRODS_POLICIES=1`` states.
+(``docs/arrivals.md``), which ``C2D_TEST_IRODS_POLICIES=1`` states.
 """
 
 from __future__ import annotations
