@@ -10,7 +10,7 @@ import pytest
 from support.faults import StorageWithTroubledSessions, Troubled, broken
 from support.site import ALICE, WAITS, TrialSite, wait_until
 
-from compute_to_data.client.log_overlap import news
+from compute_to_data.client.log_overlap import new_output
 from compute_to_data.errors import ComputeToDataError
 from compute_to_data.model import Avu, DataObject, Entity, EntityKind, Query
 from compute_to_data.submission.submit import Submitted
@@ -99,7 +99,7 @@ def test_every_line_arrives_once_and_soon(site: TrialSite) -> None:
         (outputs,) = (site.folder / "zone" / "vaults" / "dsp_resc").rglob("outputs")
         while "line 40 " not in lines.decode():
             tail = live(site, submitted)
-            new, seen = news(seen, tail), tail or seen
+            new, seen = new_output(seen, tail), tail or seen
             lines += new
             for ten in range(10, 50, 10):
                 if f"line {ten} ".encode() in new:
@@ -111,7 +111,7 @@ def test_every_line_arrives_once_and_soon(site: TrialSite) -> None:
             assert "failed_at" not in site.record(submitted).facts(), "not within its walltime"
             time.sleep(0.02)
         site.ended(submitted)
-    lines += news(seen, site.contents(submitted.collection)["STDOUT.txt"])  # the end of the last line
+    lines += new_output(seen, site.contents(submitted.collection)["STDOUT.txt"])  # the end of the last line
     numbers = [int(line.split()[1]) for line in lines.split(b"\n") if line.startswith(b"line ")]
     assert numbers == list(range(1, 41))
     assert sorted(delays)[len(delays) // 2] < 1, "the longest ones are the machine's (tests/benchmarks)"

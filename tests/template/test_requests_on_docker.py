@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.site import COMPUTE, WAITS, TrialSite, wait_until
 
-from compute_to_data.client.log_overlap import news
+from compute_to_data.client.log_overlap import new_output
 from compute_to_data.configuration import Attributes
 from compute_to_data.coordination import capabilities, lock
 from compute_to_data.coordination.heartbeat import HEARTBEAT_SECONDS
@@ -93,7 +93,7 @@ def test_lines_arrive_within_a_second(docker_site: TrialSite) -> None:
         while len(delays) < 10:
             assert site.record(submitted).facts()["state"] in ("STAGING_IN", "RUNNING"), "not within its walltime"
             tail = live(site, submitted) or seen
-            new, seen = news(seen, tail), tail
+            new, seen = new_output(seen, tail), tail
             delays += [time.time() - float(line.split()[2]) for line in new.splitlines()]
             time.sleep(0.05)
         site.let_go(submitted)
