@@ -30,6 +30,7 @@ from compute_to_data.task import (
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "data" / "tasks").glob("*.json"))
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "task-format.md"
+OTHER_FORMATS = DOCUMENTATION.with_name("other-formats.md")
 
 STDIN = {"input_type": "file", "input_parameters": {"file_type": "stream", "stream_name": "STDIN"}}
 STDOUT = {"output_type": "file", "output_parameters": {"file_type": "stream", "stream_name": "STDOUT"}}
@@ -519,7 +520,8 @@ def test_values_without_escapes_are_replaced_like_text(pieces: list[str], a: str
 
 
 def test_every_example_in_the_documentation_is_accepted() -> None:
-    blocks = re.findall(r"```json\n(.*?)```", DOCUMENTATION.read_text("utf-8"), re.DOTALL)
+    text = DOCUMENTATION.read_text("utf-8") + OTHER_FORMATS.read_text("utf-8")
+    blocks = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
     documents = [json.loads(block) for block in blocks]
     whole = [document for document in documents if "output_collection" in document]
     processes = [document for document in documents if "image" in document]
