@@ -1,6 +1,6 @@
 """Policies: a task for each data object that arrives in a tagged collection.
 
-They are opt-in: an administrator's ``core.py`` imports these names (``docs/administrators.md``). Each
+They are opt-in: an administrator's ``core.py`` imports these names (``docs/arrivals.md``). Each
 is a policy enforcement point (PEP) of the server's API. Together they see every way in which a client
 can bring a data object into a collection. Each asks the catalog one question: does the collection
 have the site's trigger AVU? Only then it imports and does the rest.

@@ -6,7 +6,9 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from compute_to_data.cli import zone_words
 from compute_to_data.cli.output import Output
+from compute_to_data.cli.zone_words import completes
 
 if TYPE_CHECKING:
     from compute_to_data.client.session import Session
@@ -144,9 +146,10 @@ def add_common(
     common.add_argument(
         "--session-file", metavar="FILE", default=default, help="remember the project in this file (C2D_SESSION_FILE)"
     )
-    common.add_argument(
+    project = common.add_argument(
         "--project", metavar="COLLECTION", default=default, help="the project for this command only (C2D_PROJECT)"
     )
+    completes(project, zone_words.projects)
     common.add_argument(
         "--debug",
         action="store_true",

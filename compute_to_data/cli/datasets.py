@@ -8,8 +8,10 @@ import time
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING, Any
 
+from compute_to_data.cli import zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode
+from compute_to_data.cli.zone_words import completes
 
 if TYPE_CHECKING:
     from compute_to_data.client.uploading import Moved
@@ -54,15 +56,16 @@ def register(commands: Commands) -> None:
 
 
 def _one(parser: ArgumentParser) -> None:
-    parser.add_argument("dataset", metavar="ID", help=_ID)
+    completes(parser.add_argument("dataset", metavar="ID", help=_ID), zone_words.datasets)
 
 
 def _upload_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", help="the folder to upload")
     parser.add_argument("--name", default="", help="a name for the dataset (default: the folder's name)")
-    parser.add_argument(
+    dataset = parser.add_argument(
         "--id", dest="dataset", metavar="ID", default="", help="update or complete this dataset instead of a new one"
     )
+    completes(dataset, zone_words.datasets)
     parser.add_argument(
         "--delete", action="store_true", help="also remove files from the dataset that are not in the folder"
     )

@@ -24,6 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (docs/reference/commands.md lists them)."""
     _prepare_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["__complete"]:
+        from compute_to_data.cli.next_word import answer
+
+        return answer(given[1:], parser())
     own, program = _divided(given)
     options, unknown = parser().parse_known_args(own)
     if not hasattr(options, "run"):

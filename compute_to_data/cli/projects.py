@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 
+from compute_to_data.cli import zone_words
 from compute_to_data.cli.command import Call, Commands
+from compute_to_data.cli.zone_words import completes
 
 
 def register(commands: Commands) -> None:
@@ -16,7 +18,8 @@ def register(commands: Commands) -> None:
 
 
 def _collection(parser: ArgumentParser) -> None:
-    parser.add_argument("collection", help="a logical path, absolute or below home; '' for no project")
+    collection = parser.add_argument("collection", help="a logical path, absolute or below home; '' for no project")
+    completes(collection, zone_words.projects)
 
 
 def _list(call: Call) -> int:

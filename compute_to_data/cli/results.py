@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode, of_reason
-from compute_to_data.cli.tasks import administering, found, one_task, state_text
+from compute_to_data.cli.tasks import administering, found, one_task, state_text, task_argument
 
 if TYPE_CHECKING:
     from compute_to_data.client.fetching import Fetched
@@ -49,9 +49,7 @@ def _logs_arguments(parser: ArgumentParser) -> None:
 
 
 def _fetch_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "task", metavar="ID", help="a task's id, the beginning of one, or the logical path of its collection"
-    )
+    task_argument(parser)
     parser.add_argument(
         "directory", metavar="DIR", nargs="?", default=".", help="where to create the folder <id> (default: here)"
     )

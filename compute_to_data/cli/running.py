@@ -9,8 +9,10 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from compute_to_data.cli import zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode, of_reason
+from compute_to_data.cli.zone_words import completes
 
 if TYPE_CHECKING:
     from compute_to_data.client.session import Session
@@ -34,14 +36,15 @@ def register(commands: Commands) -> None:
 
 def _arguments(parser: ArgumentParser) -> None:
     parser.usage = f"{parser.prog} IMAGE [options] -- PROGRAM [ARGUMENT ...]"
-    parser.add_argument("image", metavar="IMAGE", help="an image that the site allows")
-    parser.add_argument(
+    image_argument(parser)
+    given = parser.add_argument(
         "--input",
         action="append",
         default=[],
         metavar="PATH",
         help="a data object, collection or dataset (d-...) that the program reads below /inputs; repeat for more",
     )
+    completes(given, zone_words.datasets)
     parser.add_argument(
         "--output",
         dest="into",
@@ -49,8 +52,7 @@ def _arguments(parser: ArgumentParser) -> None:
         metavar="COLLECTION",
         help="the collection for the results; it is created if necessary",
     )
-    parser.add_argument("--resource", default="", help="the compute resource (default: one that has the role)")
-    parser.add_argument("--role", default="", help="the kind of computation (default: CONTAINER)")
+    place_arguments(parser)
     parser.add_argument("--name", default="", help="a name for the task")
     parser.add_argument(
         "--env",
@@ -64,15 +66,30 @@ def _arguments(parser: ArgumentParser) -> None:
     limit_arguments(parser)
 
 
+def image_argument(parser: ArgumentParser) -> None:
+    """``IMAGE``, what programs run in."""
+    image = parser.add_argument("image", metavar="IMAGE", help="an image that the site allows")
+    completes(image, zone_words.images)
+
+
+def place_arguments(parser: ArgumentParser) -> None:
+    """``--resource`` and ``--role``: where programs run, and as what."""
+    named = "the compute resource (default: one that has the role)"
+    completes(parser.add_argument("--resource", default="", help=named), zone_words.resources)
+    kind = "the kind of computation (default: CONTAINER)"
+    completes(parser.add_argument("--role", default="", help=kind), zone_words.roles)
+
+
 def secret_argument(parser: ArgumentParser) -> None:
     """Add ``--secret NAME``, which can be repeated."""
-    parser.add_argument(
+    secret = parser.add_argument(
         "--secret",
         action="append",
         default=[],
         metavar="NAME",
         help="a secret that the program reads as /run/secrets/NAME; repeat for more",
     )
+    completes(secret, zone_words.secrets)
 
 
 def limit_arguments(parser: ArgumentParser) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser
 
+from compute_to_data.cli import zone_words
 from compute_to_data.cli.command import Call, Commands
+from compute_to_data.cli.zone_words import completes
 
 
 def register(commands: Commands) -> None:
@@ -30,7 +32,8 @@ def register(commands: Commands) -> None:
 
 
 def _name(parser: ArgumentParser) -> None:
-    parser.add_argument("name", help="its name: at most 64 letters, digits and _, no digit first")
+    name = parser.add_argument("name", help="its name: at most 64 letters, digits and _, no digit first")
+    completes(name, zone_words.secrets)
 
 
 def _create_arguments(parser: ArgumentParser) -> None:

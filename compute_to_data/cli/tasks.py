@@ -7,8 +7,10 @@ import sys
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING, Any
 
+from compute_to_data.cli import zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import of_reason
+from compute_to_data.cli.zone_words import completes
 
 if TYPE_CHECKING:
     from compute_to_data.client.status import TaskStatus
@@ -54,14 +56,20 @@ def register(commands: Commands) -> None:
 
 
 def one_task(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "task", metavar="ID", help="a task's id, the beginning of one, or the logical path of its collection"
-    )
+    task_argument(parser)
     administering(parser)
 
 
+def task_argument(parser: ArgumentParser) -> None:
+    task = parser.add_argument(
+        "task", metavar="ID", help="a task's id, the beginning of one, or the logical path of its collection"
+    )
+    completes(task, zone_words.tasks)
+
+
 def _several(parser: ArgumentParser) -> None:
-    parser.add_argument("tasks", metavar="ID", nargs="+", help="task ids, their beginnings, or logical paths")
+    tasks = parser.add_argument("tasks", metavar="ID", nargs="+", help="task ids, their beginnings, or logical paths")
+    completes(tasks, zone_words.tasks)
     administering(parser)
 
 
@@ -82,16 +90,18 @@ def _rerun_arguments(parser: ArgumentParser) -> None:
 def _submit_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="the file with the request; - reads standard input")
     parser.add_argument("--wait", action="store_true", help=WAIT)
-    parser.add_argument("--resource", default="", help="the compute resource, overriding the request")
+    resource = parser.add_argument("--resource", default="", help="the compute resource, overriding the request")
+    completes(resource, zone_words.resources)
     parser.add_argument(
         "--output-collection",
         default="",
         metavar="COLLECTION",
         help="the collection for the results, overriding the request",
     )
-    parser.add_argument(
+    image = parser.add_argument(
         "--image", default="", help="the image, overriding the request; needed if its format names none"
     )
+    completes(image, zone_words.images)
     parser.add_argument(
         "--reuse", action="store_true", help="do not run it again if an identical task of yours has completed"
     )
@@ -107,8 +117,9 @@ def _list_arguments(parser: ArgumentParser) -> None:
         metavar="STATE",
         help=f"only tasks in this state; repeat for more: {', '.join(_STATES)}",
     )
-    parser.add_argument("--role", default="", help="only tasks of this role")
-    parser.add_argument("--resource", default="", help="only tasks on this compute resource")
+    completes(parser.add_argument("--role", default="", help="only tasks of this role"), zone_words.roles)
+    resource = parser.add_argument("--resource", default="", help="only tasks on this compute resource")
+    completes(resource, zone_words.resources)
     parser.add_argument(
         "--since", type=moment, metavar="WHEN", help="only tasks of the last 30m, 12h or 7d, or since 2026-11-30"
     )

@@ -6,10 +6,19 @@ import sys
 from argparse import ArgumentParser
 from typing import Any
 
+from compute_to_data.cli import zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode
-from compute_to_data.cli.running import limit_arguments, limits, secret_argument, variable
-from compute_to_data.cli.tasks import WAIT
+from compute_to_data.cli.running import (
+    image_argument,
+    limit_arguments,
+    limits,
+    place_arguments,
+    secret_argument,
+    variable,
+)
+from compute_to_data.cli.tasks import WAIT, task_argument
+from compute_to_data.cli.zone_words import completes
 
 _TASK_COLUMNS = {
     "task_id": "TASK ID",
@@ -59,36 +68,35 @@ def register(commands: Commands) -> None:
     )
     task.add("list", _tasks, "list a workload's tasks, newest first", example="list w-0123", arguments=_one)
     task.add(
-        "describe", _describe_task, "show everything known about a task", example="describe 3f2a", arguments=_one_task
+        "describe",
+        _describe_task,
+        "show everything known about a task",
+        example="describe 3f2a",
+        arguments=task_argument,
     )
-    task.add("stop", _stop_task, "cancel a task", example="stop 3f2a", arguments=_one_task)
+    task.add("stop", _stop_task, "cancel a task", example="stop 3f2a", arguments=task_argument)
 
 
 def _one(parser: ArgumentParser) -> None:
-    parser.add_argument(
+    workload = parser.add_argument(
         "workload", metavar="WORKLOAD", help="a workload's id, the beginning of one, or its logical path"
     )
-
-
-def _one_task(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "task", metavar="ID", help="a task's id, the beginning of one, or the logical path of its collection"
-    )
+    completes(workload, zone_words.workloads)
 
 
 def _start_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("image", metavar="IMAGE", help="an image that the site allows")
+    image_argument(parser)
     parser.add_argument("--instances", type=int, default=1, help="how many tasks run at the same time (default: 1)")
-    parser.add_argument(
+    dataset = parser.add_argument(
         "--input-dataset",
         default="",
         metavar="DATASET",
         help="a dataset's id, or a collection, that tasks read at /input",
     )
+    completes(dataset, zone_words.datasets)
     _environment_argument(parser)
     parser.add_argument("--name", default="", help="a name for the workload")
-    parser.add_argument("--resource", default="", help="the compute resource (default: one that has the role)")
-    parser.add_argument("--role", default="", help="the kind of computation (default: CONTAINER)")
+    place_arguments(parser)
     limit_arguments(parser)
 
 

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signal_number, lambda *_: worker.stop())
         worker.serve(on_demand=options.on_demand)
-    except lock.Held as error:
+    except lock.AlreadyServed as error:
         print(error, file=sys.stderr)
         return 3
     except ComputeToDataError as error:

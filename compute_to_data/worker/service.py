@@ -90,7 +90,7 @@ class Worker:
     def serve(self, *, on_demand: bool = False) -> None:
         """Work until :meth:`stop`; with ``on_demand``, also end after some time without tasks.
 
-        Held when another worker serves the resource, or took it over while this worker could not reach the
+        AlreadyServed when another worker serves the resource, or took it over while this worker could not reach the
         zone. EngineError when the engine does not answer.
         """
         self._engine.check()
@@ -119,7 +119,7 @@ class Worker:
                     self._recover()
                 self._take()
                 self._cancel_queued()
-            except lock.Held:
+            except lock.AlreadyServed:
                 self.stop()
                 raise
             except ComputeToDataError as error:
@@ -145,7 +145,7 @@ class Worker:
                 return True
         except ComputeToDataError as error:
             log.warning("the worker stays, because it cannot find out whether a task waits: %s", error)
-        with contextlib.suppress(lock.Held):
+        with contextlib.suppress(lock.AlreadyServed):
             self._lock.acquire()
             self._next_heartbeat = 0.0
             return False
@@ -260,7 +260,7 @@ class Worker:
         """Renew the heartbeat and the published capabilities while the engine answers. A worker that cannot start
         a job shows no heartbeat.
 
-        Held when another worker has published its heartbeat.
+        AlreadyServed when another worker has published its heartbeat.
         """
         if time.monotonic() < self._next_heartbeat:
             return

@@ -107,7 +107,7 @@ def test_a_failing_write_of_results_is_reported_in_a_sentence(site: TrialSite) -
 
 def test_an_invalid_path_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["project", "set", f"{HOME}/../bob"]) == ExitCode.REFUSED
-    assert "'..' on the way" in capsys.readouterr().err
+    assert "'..' in the path" in capsys.readouterr().err
     assert main(["project", "show", "--project", "nowhere"]) == ExitCode.NOT_FOUND
     assert f"project {HOME}/nowhere: does not exist" in capsys.readouterr().err
 
@@ -233,7 +233,7 @@ def test_the_zone_is_down(tmp_path: Path) -> None:
         )
         done = typed(environment, "list")
     assert (done.returncode, done.stdout) == (ExitCode.UNREACHABLE, "")
-    assert "Look whether the iRODS server runs" in done.stderr
+    assert "Check whether the iRODS server runs" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -73,7 +73,7 @@ class TestSubmitting:
         done = c2d("submit", written(working, "true"))
         assert done.code == 0
         assert done.out == f"{done.out.strip()}\n"
-        assert f"queued on {COMPUTE} ({COMPUTE} was named by the request); results go to {HOME}/out/" in done.err
+        assert f"queued on {COMPUTE} (the request names {COMPUTE}); results go to {HOME}/out/" in done.err
         assert c2d("wait", done.out.strip(), "--output", "json").json[0]["state"] == "COMPLETED"
 
     def test_from_standard_input(self, working: TrialSite, c2d: C2D, monkeypatch: pytest.MonkeyPatch) -> None:

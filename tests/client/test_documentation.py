@@ -29,22 +29,6 @@ def test_the_page_of_commands_matches_the_code() -> None:
     assert written == reference.text(), "run: python tests/support/reference.py"
 
 
-def test_every_link_has_a_target() -> None:
-    for page in (DOCS.parent / "README.md", DOCS.parent / "CONTRIBUTING.md", *DOCS.rglob("*.md")):
-        links = re.findall(r"\]\(([^)\s#:]*)(?:#([^)\s]+))?\)", page.read_text(encoding="utf-8"))
-        for name, heading in links:
-            target = page.parent / name if name else page
-            assert target.exists(), f"{page}: {name}"
-            if heading:
-                assert heading in headings(target), f"{page}: {name}#{heading}"
-
-
-def headings(page: Path) -> set[str]:
-    """The anchors of a page's headings."""
-    found = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in found}
-
-
 def test_the_page_of_states_names_every_state_reason_and_fact(site: TrialSite) -> None:
     page = (DOCS / "states.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([^`\s]+)`", page))

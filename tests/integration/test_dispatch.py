@@ -91,7 +91,7 @@ def test_the_training_modules_request_runs_unchanged(site: TrialSite, caller: Ca
     assert not caller.logged
     # The task has claimed the only input.
     assert caller.call("containers.run", f"{HOME}/task_config.json", COMPUTE, "", "") == -808000
-    assert "no task has claimed" in caller.last
+    assert "holds no unclaimed data object" in caller.last
 
 
 def test_the_training_modules_request_runs_on_a_resource_of_two_roles(site: TrialSite, caller: Caller) -> None:

@@ -1,7 +1,7 @@
 """Policies on a real zone: every way in which a real client can store a data object.
 
 ``tests/support/terminal.py`` says what these tests need. In addition the server's ``core.py`` must
-import the policies (``docs/administrators.md``); set ``C2D_TEST_IRODS_POLICIES=1`` when it does.
+import the policies (``docs/arrivals.md``); set ``C2D_TEST_IRODS_POLICIES=1`` when it does.
 """
 
 from __future__ import annotations

@@ -219,7 +219,7 @@ def test_a_second_worker_on_another_host_leaves(site: TrialSite) -> None:
     watched = _WithCatalog(site.storage, Troubled(site.storage.catalog, annotate=note))
     with site.working():
         wait_until(lambda: heartbeat.heartbeats(site.alice, site.configuration, COMPUTE), "the first one's sign")
-        with pytest.raises(lock.Held, match=r"is served by another worker .* start again in 60 s"):
+        with pytest.raises(lock.AlreadyServed, match=r"is served by another worker .* start again in 60 s"):
             _elsewhere(site, watched).serve()
         assert put == [], "not even for an instant, because the first worker would leave then"
     _elsewhere(site).serve(on_demand=True)  # the first worker has withdrawn its heartbeat
@@ -235,7 +235,7 @@ def test_two_workers_that_start_at_the_same_instant_see_each_other(site: TrialSi
         annotate(entity, add=add, remove=remove)
 
     catalog = Troubled(site.storage.catalog, annotate=put_first)
-    with pytest.raises(lock.Held, match="rival"):
+    with pytest.raises(lock.AlreadyServed, match="rival"):
         _elsewhere(site, _WithCatalog(site.storage, catalog)).serve()
     assert site.record(submitted).state() is State.QUEUED
     assert heartbeat.heartbeats(site.alice, site.configuration, COMPUTE) == [rival]
@@ -260,7 +260,7 @@ def test_a_worker_that_was_taken_over_leaves_its_tasks_alone(site: TrialSite, mo
     monkeypatch.setattr("compute_to_data.worker.service.HEARTBEAT_SECONDS", 0.2)
     submitted = site.submit(site.request("/bin/sh", "-c", RUNS))
     other = Avu(site.configuration.attributes.named("worker"), "other@1:1", str(int(time.time())))
-    with pytest.raises(lock.Held, match="other@1:1"):
+    with pytest.raises(lock.AlreadyServed, match="other@1:1"):
         _be_taken_over(site, submitted, other)
     assert site.record(submitted).state() is State.RUNNING
     assert len(site.engine.jobs(site.worker()._scope)) == 1

@@ -52,7 +52,7 @@ def test_a_rerun_needs_the_unchanged_collection(site: TrialSite) -> None:
 
     assert seen(site, inputs=again())[0] == SEEN
     site.alice.write(f"{FOLDER}/deep/new", b"")
-    with pytest.raises(NotFound, match="deep/new has come or gone"):
+    with pytest.raises(NotFound, match="deep/new was added or removed"):
         again()
 
 

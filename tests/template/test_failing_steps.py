@@ -62,7 +62,7 @@ def _corrupt_the_input(site: TrialSite) -> None:
 
 FAILURES = {
     "authorise: the input is gone": Failure(
-        "refused", "no data object", before_work=lambda site: site.alice.remove(f"{HOME}/in/a.txt")
+        "refused", "no unclaimed data object", before_work=lambda site: site.alice.remove(f"{HOME}/in/a.txt")
     ),
     "authorise: claim impossible": Failure("system_error", "broke on purpose", session={"find": broken}),
     "authorise: no access to the output collection": Failure(

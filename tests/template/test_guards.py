@@ -262,7 +262,7 @@ def test_a_request_changed_while_it_is_sealed_is_noticed(site: TrialSite) -> Non
         return read(path).replace(b"/bin/true", b"/bin/evil")
 
     before = site.snapshot()
-    with pytest.raises(Refused, match="changed by somebody else"):
+    with pytest.raises(Refused, match="changed by another user"):
         site.submit(site.request("/bin/true"), catalog=Troubled(site.alice, read=change))  # type: ignore[arg-type]
     assert site.snapshot() == before
 

@@ -129,7 +129,7 @@ def refused(site: TrialSite, document: Any, **more: str) -> str:
     with pytest.raises(Refused) as caught:
         site.submit(document, **more)
     assert site.snapshot() == before
-    assert "bears several roles that may run the request's own commands (CONTAINER, GPU)" in str(caught.value)
+    assert "has several roles that may run the request's own commands (CONTAINER, GPU)" in str(caught.value)
     return caught.value.remedy
 
 
@@ -164,7 +164,7 @@ def test_a_doubt_about_a_workload_is_refused_with_the_option_to_use(doubtful: Tr
 
 
 def test_a_request_that_none_of_the_roles_runs_is_refused(doubtful: TrialSite) -> None:
-    words = "bears several roles (CONTAINER, GPU), and none of them runs a request that has neither"
+    words = "has several roles (CONTAINER, GPU), but none of them runs a request that has neither"
     with pytest.raises(Refused, match=re.escape(words)):
         doubtful.submit(own())
     with pytest.raises(Refused, match="none of them runs the request's notebook"):

@@ -105,7 +105,7 @@ def test_the_next_unprocessed_input_is_claimed_once(site: TrialSite) -> None:
     assert [one["state"] for one in ended] == ["COMPLETED"] * 6
     got = [site.contents(one["collection"])["got"].decode() for one in ended]
     assert sorted(got) == list("abcdef")
-    with pytest.raises(Refused, match="no task has claimed"):
+    with pytest.raises(Refused, match="holds no unclaimed data object"):
         site.submit(request)
 
 
@@ -196,7 +196,9 @@ class TestSubmission:
 
     def test_a_task_id_that_is_taken(self, site: TrialSite) -> None:
         site.submit(site.request("/bin/true"), task_id="mine")
-        self.refused(site, site.request("/bin/true"), ComputeToDataError, "there already", task_id="mine")
+        self.refused(
+            site, site.request("/bin/true"), ComputeToDataError, "there is already a task of that id", task_id="mine"
+        )
 
     def test_a_task_id_that_is_a_path(self, site: TrialSite) -> None:
         self.refused(site, site.request("/bin/true"), InvalidRequest, "task id", task_id="../x")
