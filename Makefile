@@ -13,9 +13,11 @@ SOURCES := $(shell find compute_to_data -name '*.py' -o -name '*.json') pyprojec
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/demo.py
 
+# All tests on all processors, but those that share the one Docker engine: they run one at a time, afterwards.
 test: lint types $(VENV)/.wheel
-	$(BIN)/pytest tests --cov --cov-report=
-	@$(BIN)/python tests/support/coverage_by_package.py
+	$(BIN)/pytest tests -n auto -m "not docker" --cov --cov-report=; parallel=$$?; \
+	    $(BIN)/pytest tests -m docker --cov --cov-append --cov-report= && \
+	    $(BIN)/python tests/support/coverage_by_package.py && exit $$parallel
 
 survive: $(VENV)/.wheel
 	C2D_TEST_TASKS=300 $(BIN)/pytest tests/recovery/test_nothing_is_lost.py -q -s

@@ -1,10 +1,10 @@
-"""What an iRODS server's Python rule engine loads for every connection.
+"""An iRODS server's Python rule engine loads this file for every connection.
 
-If this file cannot be imported the whole zone stops, so nothing it needs may bring it down: with
-a package that is broken, missing or half installed, the rules are still there, say once in the
-server log what is wrong, and return an error to whoever calls them.
+If it cannot be imported, the whole zone stops. So it must load even when the package is broken,
+missing or half installed. Then the rules still exist, log the reason once in the server log, and
+return an error to their callers.
 
-An administrator with rules of their own adds the `try` block below to their core.py.
+An administrator who has rules of their own adds the `try` block below to their core.py.
 """
 
 __all__ = ["container_dispatch", "container_submit"]
@@ -18,13 +18,13 @@ except BaseException as _compute_to_data_error:  # noqa: BLE001 - SystemExit, to
     _compute_to_data_told: "list[bool]" = []
 
     def container_dispatch(rule_args, callback, rei):  # type: ignore[no-untyped-def]
-        """Stands in for the rule of the same name while its package cannot be loaded."""
+        """Replaces the rule of the same name while the package cannot be loaded."""
         sentence = "compute_to_data is not installed correctly; tell the administrator. (iRODS code -154000)"
         if not _compute_to_data_told:
             _compute_to_data_told.append(True)
             callback.writeLine("serverLog", _compute_to_data_problem)
         callback.writeLine("stdout", sentence)
-        try:  # noqa: SIM105 - `irule -r` shows only what msiExit says; it fails with the code, by design
+        try:  # noqa: SIM105 - `irule -r` shows only the message of msiExit, which always fails
             callback.msiExit("-154000", sentence)
         except (AttributeError, RuntimeError):  # an embedded zone has no msiExit
             pass

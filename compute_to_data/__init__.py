@@ -1,4 +1,4 @@
-"""Compute to data for iRODS: run a task on the storage resource that holds its data.
+"""Compute to data for iRODS: run tasks on the storage resource that holds their data.
 
     import compute_to_data as c2d
 
@@ -6,8 +6,8 @@
         task = session.submit({...})
         task.wait()
 
-Importing this package costs the standard library only and next to nothing: an iRODS agent
-imports it for every connection. What the lines above need is loaded when it is first used.
+Importing this package loads only the standard library and takes almost no time, because an iRODS
+agent imports it for every connection. The names above are loaded when they are first used.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["ComputeToDataError", "Session", "TaskHandle", "WorkloadHandle", "__v
 
 __version__ = "0.1.0"
 
-_LIVES_IN = {
+_MODULE_OF = {
     "ComputeToDataError": "errors",
     "Session": "client.session",
     "TaskHandle": "client.tasks",
@@ -37,11 +37,11 @@ _LIVES_IN = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LIVES_IN:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_LIVES_IN[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:

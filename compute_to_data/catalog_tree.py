@@ -1,4 +1,4 @@
-"""What lies below a collection, at any depth, as the user of a session sees it."""
+"""Walks the tree below a collection, as the user of a session sees it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from compute_to_data.ports import Catalog
 
 
 def walk(catalog: Catalog, top: str) -> Iterator[tuple[str, list[Collection], list[DataObject]]]:
-    """A collection and each one below it, with the collections and the data objects directly in it,
-    by name. A collection comes before those that it holds.
+    """``top`` and each collection below it, with its direct subcollections and data objects by name.
 
-    The catalog is asked once for each collection, when its turn comes. NotFound (-814000) when
-    one is missing by then.
+    A collection comes before its subcollections. The walk asks the catalog once for each
+    collection, when it reaches it. NotFound (-814000) when the collection is gone by then.
     """
     pile = [top]
     while pile:
         collection = pile.pop()
         members = catalog.children(collection)
-        below = [one for one in members if isinstance(one, Collection)]
-        pile += [one.logical_path for one in below]
-        yield collection, below, [one for one in members if isinstance(one, DataObject)]
+        below = [member for member in members if isinstance(member, Collection)]
+        pile += [member.logical_path for member in below]
+        yield collection, below, [member for member in members if isinstance(member, DataObject)]
 
 
 def data_objects(catalog: Catalog, top: str) -> Iterator[DataObject]:

@@ -1,6 +1,6 @@
-"""The site's conventions in one place: attribute names, roles, images, limits.
+"""The site's configuration: attribute names, roles, images, limits.
 
-Read once, checked against ``schemas/configuration.json``, then frozen.
+It is read once, checked against ``schemas/configuration.json``, then frozen.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from compute_to_data.task import RequestedLimits
 SITE_FILE = "/etc/irods/compute_to_data.json"
 SITE_FILE_VARIABLE = "COMPUTE_TO_DATA_CONFIGURATION"
 MAXIMUM_IMAGE_CHARACTERS = 256
-"""Longer image names match no rule: what a pattern costs grows with the name."""
+"""Longer image names match no rule, because matching a pattern takes longer the longer the name is."""
 
 
 @dataclass(frozen=True)
 class Attributes:
-    """Names of the AVUs this product reads and writes."""
+    """The names of the AVUs that this product reads and writes."""
 
     role: str = "COMPUTE_RESOURCE_ROLE"
     claim: str = "irods::compute_to_data_task"
@@ -34,7 +34,7 @@ class Attributes:
 
     @property
     def state(self) -> str:
-        """On a task's collection: value = state, units = compute resource. The queue."""
+        """The attribute of a task's state: value = state, units = compute resource. These AVUs are the queue."""
         return f"{self.prefix}::state"
 
     def named(self, name: str) -> str:
@@ -52,7 +52,7 @@ class ImageRule:
     digest: str = ""
 
     def covers(self, image_name: str) -> bool:
-        """Whether the rule is about images of this name. A prefix never suffices."""
+        """Whether the rule is about images of this name. A pattern must match the whole name."""
         if not 0 < len(image_name) <= MAXIMUM_IMAGE_CHARACTERS or not image_name.isprintable():
             return False
         if self.name:
@@ -60,13 +60,13 @@ class ImageRule:
         return re.fullmatch(self.pattern, image_name) is not None
 
     def admits(self, image: Image) -> bool:
-        """Whether this very content may run under its name."""
+        """Whether the image may run, by its name and its content."""
         return self.covers(image.name) and (not self.digest or self.digest in {image.digest, *image.aliases})
 
 
 @dataclass(frozen=True)
 class RoleSettings:
-    """How the site fills a role: the class (``module:Class``) and what that class reads."""
+    """How the site defines a role: its class (``module:Class``) and the settings of that class."""
 
     implementation: str
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class RoleSettings:
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """Which engine runs jobs, and what that engine reads."""
+    """Which engine runs jobs, and the settings of that engine."""
 
     name: str = "docker"
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -90,10 +90,14 @@ class ZoneSettings:
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """``slots`` tasks at a time a resource; ``attempts`` before a task that keeps getting lost
-    fails; ``state_directory`` holds locks and wake-up sockets; ``on_demand``: a submission may
-    start a worker, which ends after ``idle_seconds`` without work; ``command`` starts one (empty:
-    the Python that asks for it), the worker's own arguments follow it."""
+    """How a worker works.
+
+    ``slots``: how many tasks of a resource run at the same time. ``attempts``: how often the worker
+    starts a task whose job keeps getting lost, before the task fails. ``state_directory``: holds
+    locks and wake-up pipes. ``on_demand``: a submission may start a worker, which exits after
+    ``idle_seconds`` without work. ``command``: starts a worker, and gets the worker's arguments
+    (empty: the current Python).
+    """
 
     slots: int = 2
     attempts: int = 3
@@ -107,7 +111,7 @@ class WorkerSettings:
 
 @dataclass(frozen=True)
 class Configuration:
-    """Everything a site decides. Frozen; ``default_limits`` <= ``maximum_limits``."""
+    """Everything that a site decides. No default limit is above its maximum."""
 
     zone: ZoneSettings
     images: tuple[ImageRule, ...]
@@ -120,14 +124,14 @@ class Configuration:
     source: str = ""
 
     def allows(self, image_name: str) -> ImageRule | None:
-        """The first rule about images of this name, or None: then none of that name may run.
+        """The first rule about images of this name, or None when no image of this name may run.
 
-        Whether the content that an engine holds under the name may run, :meth:`permit` says.
+        :meth:`permit` also checks the content that an engine holds under the name.
         """
         return next((rule for rule in self.images if rule.covers(image_name)), None)
 
     def permit(self, image: Image) -> None:
-        """Return if a rule admits this name with this content; Refused otherwise."""
+        """Refused unless a rule admits this name with this content."""
         if any(rule.admits(image) for rule in self.images):
             return
         subject = f"image {words.quoted(image.name)}"
@@ -140,17 +144,17 @@ class Configuration:
             )
         raise Refused(
             subject,
-            f"is {_abbreviated(image.digest)} here, and this site allows only "
-            f"{words.alternatives(map(_abbreviated, allowed))} "
-            "under that name: the name was given to other content",
+            f"is {_abbreviated(image.digest)} here, but under that name this site allows only "
+            f"{words.alternatives(map(_abbreviated, allowed))}: the name was given to other content",
             "Have the engine pull the allowed digest again, or ask the administrator to allow the new one",
         )
 
     def effective_limits(self, requested: RequestedLimits, timeout: float | None) -> Limits:
-        """What a task gets: what it asks for, elsewhere the site's default.
+        """The limits of a task: those it asks for, and the site's default for the others.
 
-        ``timeout`` is its process's, in seconds; the shorter of it and the walltime counts.
-        Refused when the task asks for more than the site's maximum; the subject is the pointer.
+        ``timeout`` is the timeout of its process, in seconds; the shorter of it and the walltime
+        applies. Refused, with the JSON pointer as the subject, when the task asks for more than the
+        site's maximum.
         """
         asked = {name: value for name, value in vars(requested).items() if value is not None}
         for name, value in asked.items():
@@ -165,7 +169,7 @@ class Configuration:
         if value > maximum:
             raise Refused(
                 pointer,
-                f"asks for {value:.15g}, and this site's maximum of {name} is {maximum:.15g}",
+                f"asks for {value:.15g}, but this site's maximum of {name} is {maximum:.15g}",
                 f"Ask for at most {maximum:.15g}",
             )
 
@@ -208,7 +212,7 @@ _REPEATED_GROUP = re.compile(r"\)[*+{]")
 
 
 def site_file() -> str:
-    """Where a site's configuration is: :data:`SITE_FILE`, or the file that the server's environment names."""
+    """The path of the site's configuration: :data:`SITE_FILE`, or the file that the environment names."""
     return os.environ.get(SITE_FILE_VARIABLE) or SITE_FILE
 
 
@@ -219,13 +223,13 @@ def load(path: str) -> Configuration:
             content = file.read()
     except OSError as problem:
         raise ConfigurationError(
-            path, f"cannot be read: {problem.strerror}", "Write it, or name another configuration file"
+            path, f"cannot be read: {problem.strerror}", "Create it, or name another configuration file"
         ) from None
     return parse(read_json(content, path, ConfigurationError), path)
 
 
 def parse(document: Any, source: str) -> Configuration:
-    """The configuration a document describes; ``source`` says in messages where it came from."""
+    """The configuration in a parsed JSON document. Messages name ``source`` as its origin."""
     check_values(document, source, ConfigurationError)
     found = problems(document, "configuration") or _disagreements(document)
     if found:
@@ -262,7 +266,7 @@ def _roles(given: Mapping[str, Mapping[str, Any]]) -> dict[str, RoleSettings]:
 
 
 def _typed(values: Mapping[str, Any], example: object) -> dict[str, Any]:
-    """Values in the types that the dataclass instance ``example`` has: JSON's 2.0 is an int's 2."""
+    """Convert values to the types of the fields of ``example``: JSON's 2.0 becomes the int 2."""
     return {name: type(getattr(example, name))(value) for name, value in values.items()}
 
 
@@ -271,29 +275,29 @@ def _maximum_limits(limits: Mapping[str, Any]) -> Limits:
 
 
 def _default_limits(limits: Mapping[str, Any]) -> Limits:
-    """What the site says; a built-in default gives way to a smaller maximum of the site."""
+    """The site's default limits, else the built-in ones, lowered to the site's maximum."""
     maximum = vars(_maximum_limits(limits))
     built_in = {name: min(value, maximum[name]) for name, value in vars(_DEFAULT_LIMITS).items()}
     return replace(Limits(**built_in), **_typed(limits.get("default", {}), _DEFAULT_LIMITS))
 
 
 def _disagreements(document: Mapping[str, Any]) -> list[Problem]:
-    """What the schema cannot see."""
+    """Problems that the schema cannot express."""
     return [
-        *_unplayed(document.get("roles", {})),
-        *_excessive(document.get("limits", {})),
-        *_unusable(document.get("images", ())),
+        *_roles_without_class(document.get("roles", {})),
+        *_excessive_defaults(document.get("limits", {})),
+        *_unusable_patterns(document.get("images", ())),
     ]
 
 
-def _unplayed(roles: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
+def _roles_without_class(roles: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
     for name, described in roles.items():
         if "implementation" not in described and name not in _ROLES:
             place = f"{words.below('/roles', name)}/implementation"
             yield Problem(place, "nothing", '"package.module:Class"')
 
 
-def _excessive(limits: Mapping[str, Any]) -> Iterator[Problem]:
+def _excessive_defaults(limits: Mapping[str, Any]) -> Iterator[Problem]:
     maximum = vars(_maximum_limits(limits))
     for name, value in limits.get("default", {}).items():
         if value > maximum[name]:
@@ -304,12 +308,12 @@ def _excessive(limits: Mapping[str, Any]) -> Iterator[Problem]:
             )
 
 
-def _unusable(images: Sequence[Any]) -> Iterator[Problem]:
+def _unusable_patterns(images: Sequence[Any]) -> Iterator[Problem]:
     for index, item in enumerate(images):
         pattern = item.get("pattern", "") if isinstance(item, dict) else ""
         place = f"/images/{index}/pattern"
         if _REPEATED_GROUP.search(pattern):
-            expected = "no repeated group, since matching one can take for ever"
+            expected = "no repeated group, since matching one can take forever"
             yield Problem(place, words.quoted(pattern), expected)
         try:
             re.compile(pattern)

@@ -2,24 +2,24 @@
 
 ::
 
-    ComputeToDataError          everything this package raises on purpose
-    ├── ZoneError               an operation on the zone was refused or failed
-    │   ├── NotFound            missing, or hidden from this user (iRODS does not tell which)
+    ComputeToDataError          every error that this package raises on purpose
+    ├── ZoneError               the zone refused an operation, or failed at it
+    │   ├── NotFound            missing, or hidden from this user (iRODS does not say which)
     │   ├── AccessDenied        the client user lacks the access the operation needs
-    │   ├── AlreadyExists       something of that name is there
-    │   └── ZoneOutOfReach      it does not answer just now (also an OutOfReach)
-    ├── Refused                 the request will not be run as it stands
-    │   └── InvalidRequest      it does not say what it must (names the JSON pointer)
+    │   ├── AlreadyExists       the name is taken
+    │   └── ZoneOutOfReach      the zone does not answer at the moment (also an OutOfReach)
+    ├── Refused                 this product or the site does not run such a request
+    │   └── InvalidRequest      the request is malformed (names the JSON pointer)
     ├── ConfigurationError      the site's configuration is wrong
-    ├── EngineError             the engine could not do what it was asked
+    ├── EngineError             the engine failed at an operation
     │   ├── ImageMissing        the engine does not hold the image
-    │   └── EngineOutOfReach    it does not answer just now, or lost the job (also an OutOfReach)
+    │   └── EngineOutOfReach    the engine does not answer, or lost the job (also an OutOfReach)
     └── TaskFailed              the task ran and did not succeed
-        └── Cancelled           because somebody asked for its end
+        └── Cancelled           the owner or an administrator cancelled the task
 
-What is ``OutOfReach`` says nothing about a task: it stays as it is, and is taken up again.
-Every message names the object, the cause and, where there is one, the remedy. Only the rule
-boundary (``rule.py``) turns an error into a number.
+An ``OutOfReach`` error does not decide a task's outcome: the worker leaves the task as it is and
+continues it later. Every message names the object, the cause and, where there is one, the remedy.
+Only the rule boundary (``rule.py``) turns an error into a number.
 """
 
 from __future__ import annotations
@@ -96,19 +96,19 @@ class ReasonCode(str, Enum):
 
 
 def sentence(subject: str, cause: str, remedy: str = "") -> str:
-    """One message out of its three parts: what it is about, what is wrong, what to do."""
+    """A message made of its three parts: what it is about, what is wrong, what to do."""
     text = f"{subject}: {cause.rstrip('.')}" if subject else cause.rstrip(".")
     return f"{text}. {remedy.rstrip('.')}." if remedy else f"{text}."
 
 
 class ComputeToDataError(Exception):
-    """Base of all. ``code`` is the iRODS error code a rule returns for it.
+    """The base of all errors. ``code`` is the iRODS error code that a rule returns for it.
 
     >>> try:
-    ...     raise NotFound("task 3f2a", "there is none of that id", "c2d list shows yours")
+    ...     raise NotFound("task 3f2a", "there is no such task", "List yours with: c2d list")
     ... except ComputeToDataError as error:
     ...     print(error, int(error.code), error.subject, sep="\\n")
-    task 3f2a: there is none of that id. c2d list shows yours.
+    task 3f2a: there is no such task. List yours with: c2d list.
     -310000
     task 3f2a
     """
@@ -125,29 +125,29 @@ class ComputeToDataError(Exception):
 
 
 class ZoneError(ComputeToDataError):
-    """The zone refused or failed an operation; ``code`` is the one iRODS gives."""
+    """The zone refused an operation, or failed at it; ``code`` is the one iRODS returned."""
 
 
 class NotFound(ZoneError):
-    """The named thing is missing, or its access for this user is below read_object."""
+    """The named entity is missing, or the user's access to it is below read_object."""
 
     code = Code.USER_FILE_DOES_NOT_EXIST
 
 
 class AccessDenied(ZoneError):
-    """The client user's access does not reach what the operation needs."""
+    """The client user lacks the access that the operation needs."""
 
     code = Code.CAT_NO_ACCESS_PERMISSION
 
 
 class AlreadyExists(ZoneError):
-    """Something of that name is there already."""
+    """There is already a data object, collection or file of that name."""
 
     code = Code.CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME
 
 
 class OutOfReach(ComputeToDataError):
-    """Somebody does not answer just now, and whether what was asked took effect is not known."""
+    """The zone or the engine does not answer at the moment. The request may or may not have taken effect."""
 
 
 class ZoneOutOfReach(ZoneError, OutOfReach):
@@ -193,7 +193,7 @@ _FAMILIES: dict[type[ZoneError], frozenset[Code]] = {
 
 
 def zone_error(code: Code, subject: str, cause: str, remedy: str = "") -> ZoneError:
-    """The :class:`ZoneError` of the family that ``code`` belongs to, ready to raise."""
+    """The :class:`ZoneError` subclass that ``code`` belongs to, as an instance ready to raise."""
     for family, codes in _FAMILIES.items():
         if code in codes:
             return family(subject, cause, remedy, code=code)
@@ -201,40 +201,40 @@ def zone_error(code: Code, subject: str, cause: str, remedy: str = "") -> ZoneEr
 
 
 class Refused(ComputeToDataError):
-    """The request is understood and will not be run: a rule of the site, or no access."""
+    """The request is well formed, but the site's rules or the user's access forbid it."""
 
     code = Code.SYS_INVALID_INPUT_PARAM
     reason = ReasonCode.REFUSED
 
 
 class InvalidRequest(Refused):
-    """The request is malformed; the subject holds the JSON pointer of the place."""
+    """The request is malformed; the subject holds the JSON pointer of the wrong value."""
 
 
 class ConfigurationError(ComputeToDataError):
-    """The site's configuration cannot be used; the subject holds file and JSON pointer."""
+    """The site's configuration is wrong; the subject holds the file and the JSON pointer."""
 
     code = Code.SYS_INVALID_INPUT_PARAM
 
 
 class EngineError(ComputeToDataError):
-    """The engine (Docker, ...) failed at what it was asked to do."""
+    """The engine (Docker, ...) failed at an operation."""
 
     reason = ReasonCode.SYSTEM_ERROR
 
 
 class EngineOutOfReach(EngineError, OutOfReach):
-    """The engine does not answer, answers nonsense, or does not hold the job (any more)."""
+    """The engine does not answer, gives an answer that makes no sense, or does not hold the job (any more)."""
 
 
 class ImageMissing(EngineError):
-    """The engine does not hold the image, and tasks never pull."""
+    """The engine does not hold the image. Tasks never pull images."""
 
     reason = ReasonCode.REFUSED
 
 
 class TaskFailed(ComputeToDataError):
-    """The task itself did not succeed; ``reason`` says in which way."""
+    """The task ran and did not succeed; ``reason`` says why."""
 
     _CODES = {
         ReasonCode.OUTPUT_LIMIT: Code.EXEC_CMD_OUTPUT_TOO_LARGE,
@@ -252,7 +252,7 @@ class TaskFailed(ComputeToDataError):
 
 
 class Cancelled(TaskFailed):
-    """Its owner, or an administrator, asked for the end of the task."""
+    """The owner or an administrator cancelled the task."""
 
     def __init__(self, subject: str, cause: str) -> None:
         super().__init__(ReasonCode.CANCELLED, subject, cause)

@@ -1,4 +1,4 @@
-"""Which logical paths and AVUs a zone can hold, asked before anything is sent to it.
+"""Checks that a zone can store a logical path or an AVU, before anything is sent to it.
 
 The limits are those of an iRODS server: a whole path has at most 1,087 bytes
 (``MAX_NAME_LEN``, less its final NUL) and a data object's or collection's name at most 1,000
@@ -13,20 +13,20 @@ from compute_to_data.errors import Code, zone_error
 from compute_to_data.model import Avu
 
 APPLICATION = "compute-to-data"
-"""What our connections call themselves; ``ips`` shows it on the server."""
+"""The application name of our connections; ``ips`` shows it on the server."""
 MAXIMUM_PATH_BYTES = 1087
 MAXIMUM_NAME_BYTES = 1000
 LONGEST_AVU = {"attribute": 2700, "value": 2700, "units": 250}
-"""Characters, of the columns of R_META_MAIN."""
+"""The most characters that the columns of R_META_MAIN take."""
 _SHORTENED_BYTES = 2000
 _REMEDY = "Give an absolute logical path such as '/tempZone/home/alice/data.csv'"
 
 
 def check_path(logical_path: str) -> str:
-    """The same path, when it is well formed.
+    """Return ``logical_path`` if it is well formed.
 
-    Raises ZoneError -31000 for a ``.`` or ``..`` on the way, -317000 for a path that is not
-    absolute, has an empty or overlong name, a NUL, or text UTF-8 cannot hold.
+    Raises ZoneError -31000 for a ``.`` or ``..`` in the path; -317000 for a path that is not
+    absolute, has an empty or overlong name, a NUL, or characters that UTF-8 cannot encode.
     """
     if logical_path == "/":
         return logical_path
@@ -41,9 +41,9 @@ def check_path(logical_path: str) -> str:
 
 
 def check_name(name: str, logical_path: str) -> None:
-    """Raises as :func:`check_path` when ``name``, a part of ``logical_path``, cannot be held."""
+    """Check ``name``, a part of ``logical_path``. Errors as for :func:`check_path`."""
     if name in (".", ".."):
-        cause = f"'{name}' on the way"
+        cause = f"'{name}' in the path"
         raise zone_error(Code.SYS_INVALID_FILE_PATH, _shown(logical_path), cause, _REMEDY)
     if not name:
         cause = "an empty name: two slashes in a row, or one at the end"
@@ -56,21 +56,23 @@ def check_name(name: str, logical_path: str) -> None:
 
 
 def check_in_zone(logical_path: str, zone: str) -> str:
-    """As :func:`check_path`, for something to be made; also -317000 for a path that is not below
-    ``/<zone>``, or that iRODS would lose."""
+    """Like :func:`check_path`, for a new data object or collection.
+
+    Also raises -317000 for a path that is not below ``/<zone>``, or that iRODS could not find again.
+    """
     check_path(logical_path)
     if not logical_path.startswith(f"/{zone}/"):
         cause = f"not below /{zone}, the local zone"
         raise zone_error(Code.USER_INPUT_PATH_ERR, _shown(logical_path), cause, _REMEDY)
     if "'" in logical_path and ("||" in logical_path or "&&" in logical_path):
-        # What stands at such a path, iRODS's own queries cannot find again; some end the agent.
+        # iRODS's own queries cannot find such a path again; some of them end the agent.
         cause = "a quote together with || or &&"
         raise zone_error(Code.USER_INPUT_PATH_ERR, _shown(logical_path), cause, "Choose another name")
     return logical_path
 
 
 def check_avus(avus: Iterable[Avu], bearer: str) -> None:
-    """ZoneError -130000 for an AVU iRODS cannot hold."""
+    """ZoneError -130000 for an AVU that iRODS cannot store; ``bearer`` names its entity in the message."""
     for avu in avus:
         for part, longest in LONGEST_AVU.items():
             text: str = getattr(avu, part)
@@ -80,13 +82,13 @@ def check_avus(avus: Iterable[Avu], bearer: str) -> None:
             elif len(text) > longest:
                 cause = f"the {part} is longer than {longest} characters"
             elif "\0" in text or not _is_encodable(text):
-                cause = f"the {part} holds a character that iRODS cannot"
+                cause = f"the {part} holds a character that iRODS cannot store"
             if cause:
                 raise zone_error(Code.SYS_INVALID_INPUT_PARAM, f"an AVU for {bearer}", cause)
 
 
 def shortened(text: str) -> str:
-    """``text``, cut where it is longer than people want to read in an AVU (2,000 bytes)."""
+    """``text``, cut to 2,000 bytes: longer text is hard to read in an AVU."""
     encoded = text.encode("utf-8", "replace")
     if len(encoded) <= _SHORTENED_BYTES:
         return text
@@ -107,11 +109,11 @@ def _byte_length(text: str, logical_path: str) -> int:
     try:
         return len(text.encode("utf-8"))
     except UnicodeEncodeError as error:
-        cause = "characters that UTF-8 cannot hold (a lone surrogate)"
+        cause = "characters that UTF-8 cannot encode (a lone surrogate)"
         raise zone_error(Code.USER_INPUT_PATH_ERR, _shown(logical_path), cause) from error
 
 
 def _shown(logical_path: str) -> str:
-    """A path fit for a message, whatever it holds."""
+    """The path in a form that is safe to print, and not too long for a message."""
     text = logical_path if logical_path.isprintable() else ascii(logical_path)
     return text if len(text) <= 200 else f"{text[:200]}..."

@@ -1,4 +1,4 @@
-"""What an engine is given to run, and what it tells of it."""
+"""The values that workers and engines exchange: jobs, and how they go."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from compute_to_data.model import User
 
 @dataclass(frozen=True, order=True)
 class JobKey:
-    """Names a task's job in an engine, and the worker's notes about the task.
+    """Identifies a task's job in an engine, and the task's journal.
 
-    Users choose task ids, and several zones share an engine. So a key is ``<task id>.<place>``, where
-    the place stands for the worker's scope and the task's collection.
+    Users choose task ids, and several zones may share an engine. So a key is ``<task id>.<place>``, where
+    the place is a hash of the worker's scope and the task's collection.
     """
 
     text: str
 
     @classmethod
     def of(cls, scope: str, collection: str) -> JobKey:
-        """The key of the task whose collection this is. ``scope``: the worker's (zone, resource, installation)."""
+        """The key of the task with this collection. ``scope``: the worker's (zone, resource, installation)."""
         place = hashlib.sha256(f"{scope}\0{collection}".encode()).hexdigest()[:20]
         return cls(f"{collection.rpartition('/')[2]}.{place}")
 
     @property
     def task_id(self) -> str:
-        """The id of the task, as people know it."""
+        """The task's id, as its owner knows it."""
         return self.text.rpartition(".")[0] or self.text
 
     @property
@@ -44,10 +44,10 @@ class JobKey:
 
 @dataclass(frozen=True)
 class Image:
-    """An image as the engine holds it: its name as asked for and what it really is.
+    """An image that the engine has, under the name in the request.
 
-    ``digest`` is the content's identity (``sha256:...``); ``aliases`` are other digests that
-    name the same content (a registry's manifest digest beside the local image id).
+    ``digest`` identifies its content (``sha256:...``). ``aliases`` are other digests of the same content: a
+    registry's manifest digest differs from the local image id.
     """
 
     name: str
@@ -56,12 +56,12 @@ class Image:
 
 
 SECRETS = "/run/secrets"
-"""Where a job finds its secrets, each a file of its name."""
+"""The directory in which a job finds its secrets, each as a file with the secret's name."""
 
 
 @dataclass(frozen=True)
 class Mount:
-    """One input file made visible, read-only, at ``target`` inside the sandbox."""
+    """One input file that the job sees, read-only, at ``target`` in its sandbox."""
 
     physical_path: str
     target: str
@@ -69,8 +69,8 @@ class Mount:
 
 @dataclass(frozen=True)
 class OutputMount:
-    """A directory ``name`` of the job's outputs that the program finds at ``target``, too: empty at the
-    start, and writable. The engine makes it."""
+    """A directory ``name`` in the job's outputs that the job also sees at ``target``. The engine makes it; it is
+    empty at the start, and writable."""
 
     name: str
     target: str
@@ -89,36 +89,38 @@ _KEPT = (
     "/etc",
     "/sbin/docker-init",
 )
-"""What the sandbox makes itself, or the system below it."""
+"""Paths that the sandbox or the system below it needs."""
 
 
 def misplaced(inputs: Sequence[str], outputs: Sequence[str] = ()) -> tuple[str, str] | None:
-    """The first target, of inputs or of output directories, at which no sandbox can show one, and why;
-    None when each has a place of its own.
+    """The first target of an input or of an output directory that no sandbox can mount, and why; None when
+    all are possible.
 
-    None may lie inside another: the runtime would make the missing mount point in there, as root.
+    No target may lie inside another: the runtime would make the missing mount point there as root.
     """
     writable = set(outputs)
     places = Counter((*inputs, *outputs))
     for target, times in places.items():
         cause = _unusable(target)
         if not cause and times > 1:
-            cause = "is the place of two"
+            cause = "is the target of two mounts"
         if not cause and target in writable and target.startswith("/inputs/"):
-            cause = "lies in /inputs, where nothing is written"
+            cause = "lies in /inputs, which is read-only"
         if not cause:
-            cause = next((f"lies inside {one}, the place of another" for one in _above(target) if one in places), "")
+            cause = next(
+                (f"lies inside {one}, the target of another mount" for one in _above(target) if one in places), ""
+            )
         if cause:
             return target, cause
     return None
 
 
 def _unusable(target: str) -> str:
-    """Why nothing can be shown at ``target``; '' when something can."""
+    """Why no sandbox can mount anything at ``target``; '' when it can."""
     if not target.startswith("/") or target.startswith("//") or posixpath.normpath(target) != target or "\0" in target:
         return "is not an absolute path without '.', '..' and needless slashes"
     if target in ("/", "/inputs"):
-        return "is a directory that has to be there for others"
+        return "is a directory that contains other mounts"
     for kept in _KEPT:
         if f"{target}/".startswith(f"{kept}/") or kept.startswith(f"{target}/"):
             return f"would hide or change {kept}, which the sandbox keeps for itself"
@@ -126,13 +128,13 @@ def _unusable(target: str) -> str:
 
 
 def _above(target: str) -> Iterable[str]:
-    """Every directory that ``target`` lies in, below the root."""
+    """The directories above ``target``, without the root."""
     return (target[:end] for end, letter in enumerate(target) if letter == "/" and end)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a job may use: seconds, bytes, processors, processes."""
+    """What a job may use, in seconds, bytes, processors and processes."""
 
     walltime_seconds: float
     memory_bytes: int
@@ -146,12 +148,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Sandbox:
-    """The warm sandboxes of one workload, in one of which a job may run.
+    """The warm sandboxes of one workload. A job may run in one of them.
 
-    ``workload`` is their name in the engine, and at most ``instances`` of them are wanted.
-    ``directory`` is a physical path of their own on the file system of the jobs' outputs.
-    ``inputs`` is the physical path of a directory that each of their jobs sees, read-only, as
-    ``/input``; '' for none.
+    ``workload`` is their name in the engine, which keeps at most ``instances`` of them.
+    ``directory`` is their own physical path, on the file system of the jobs' outputs.
+    ``inputs`` is the physical path of a directory that their jobs see, read-only, as ``/input``; '' for none.
     """
 
     workload: str
@@ -162,21 +163,21 @@ class Sandbox:
 
 @dataclass(frozen=True)
 class Job:
-    """What an engine runs for a task. There is at most one job of a key.
+    """What an engine runs for a task. An engine has at most one job per key.
 
-    ``scope`` is the worker's, which tells its jobs from those of others in one engine.
-    ``outputs`` is the physical path of the one writable directory, seen as ``/outputs``. The job
-    starts in ``working_directory``, by default ``/tmp``, which is its ``HOME`` too. A program that
-    is not there ends it with status 127, one that cannot be run with 126.
+    ``scope`` identifies the worker's jobs in an engine that several workers share.
+    ``outputs`` is the physical path of the only writable directory, which the job sees as ``/outputs``. The job
+    starts in ``working_directory``, by default ``/tmp``, which is also its ``HOME``. If its program is
+    missing, the job ends with status 127; if the program cannot be executed, with 126.
 
-    With a ``sandbox``, it sees its outputs as ``/output``, too, and may run where an earlier job of
-    the same owner and workload ran: an engine that can do so saves the time to make a sandbox, and
-    promises that nothing of the earlier job is left there. One that cannot runs it like any other.
+    A job with a ``sandbox`` also sees its outputs as ``/output``, and may run in a sandbox in which an earlier
+    job of the same owner and workload ran. This saves the time to make a sandbox; the engine ensures that
+    nothing of the earlier job is left. An engine without warm sandboxes runs it like any other job.
 
-    ``output_mounts`` are directories of the outputs that the program finds elsewhere, too.
+    ``output_mounts`` are directories of the outputs that the job also sees elsewhere.
 
-    ``secrets`` are values by name: the job reads them as files in :data:`SECRETS` (mode 0400, its own
-    account's), and once it has ended no engine keeps anything of them.
+    ``secrets`` are values by name. The job reads them as files in :data:`SECRETS` (mode 0400, owned by the
+    job's account). When the job has ended, the engine keeps none of them.
     """
 
     key: JobKey
@@ -196,9 +197,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Exit:
-    """How a job ended. Times are Unix seconds; ``status`` is the first process's, 128+n when
-    a signal ended it. Not ``certain``: the engine may have lost sight of the job, as when it or the
-    host was killed, and says so with this status."""
+    """How a job ended. Times are Unix seconds. ``status`` is that of the first process, 128+n when signal n
+    ended it. Not ``certain``: the engine reports this status when it has lost track of a job, as after a crash
+    of the engine or the host."""
 
     status: int
     out_of_memory: bool
@@ -208,20 +209,20 @@ class Exit:
 
 
 class JobState(Enum):
-    """How far a job is, as its engine tells."""
+    """The state of a job in its engine."""
 
     PENDING = "pending"
-    """It waits in the engine's own queue."""
+    """The job waits in the engine's own queue."""
     RUNNING = "running"
     ENDED = "ended"
     UNKNOWN = "unknown"
-    """The engine holds no such job."""
+    """The engine has no such job."""
 
 
 @dataclass(frozen=True)
 class JobStatus:
-    """A job as its engine sees it now. ``started``: Unix seconds, None before it runs. ``exit``: how it ended;
-    None before, and for an end that only the job's ``wait`` can tell of, or of which it knows an error."""
+    """The status of a job in its engine. ``started``: Unix seconds, None before the job runs. ``exit``: None before
+    the job has ended, and when only the job's ``wait`` can return the exit or raise the error."""
 
     state: JobState
     started: float | None = None
@@ -230,7 +231,7 @@ class JobStatus:
 
 @dataclass(frozen=True)
 class Logs:
-    """The last ``log_bytes`` of each stream; less where one stream flooded the other away."""
+    """The last ``log_bytes`` of each stream; fewer when a lot of output in one stream pushed out the other."""
 
     stdout: bytes
     stderr: bytes
@@ -238,8 +239,8 @@ class Logs:
 
 @dataclass(frozen=True)
 class OutputFile:
-    """One file: ``relative`` to the outputs directory, bytes, ``sha2:<base64>``, and which
-    inode was read (device, inode), so that a later look can tell whether it is still that one."""
+    """One output: its path ``relative`` to the outputs directory, its size in bytes, its checksum
+    (``sha2:<base64>``), and the device and inode that were read, so that a later check can compare them."""
 
     relative: str
     size: int

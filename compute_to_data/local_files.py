@@ -1,7 +1,7 @@
-"""Files of the person at this machine: read for a zone, and written from one.
+"""Local files that a client sends to a zone, or receives from one.
 
-Nothing is followed that is a link, nothing is overwritten, and a file that did not arrive whole is
-not there at all: it is written under another name beside its own, and gets its own at the end.
+These functions never follow links and never overwrite a file. A new file gets its own name only when
+it is complete: until then it has another name in the same directory.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from typing import BinaryIO, Final
 from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, ZoneError, zone_error
 
 Moved = Callable[[int], None]
-"""Is told how many bytes have gone since it was last told."""
+"""A function that receives the number of bytes moved since its last call."""
 
 
 def silent(count: int) -> None:
-    """A :data:`Moved` that tells nobody."""
+    """A :data:`Moved` that does nothing."""
 
 
 _BLOCK: Final = 1 << 20
@@ -34,27 +34,30 @@ _STRIDE: Final = 1 << 24
 _NO_COPY_IN_THE_KERNEL: Final = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
 ENDING: Final = ".c2d-partial"
 _CAREFUL: Final = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
-"""As far as the platform has them: where links are followed, they are looked for first."""
+"""The flags that this platform has. Without ``O_NOFOLLOW`` the code checks for links beforehand."""
 _WINDOWS_ONLY: Final = frozenset('\\:*?"<>|')
 
 
 def need_names(paths: Iterable[str], platform: str = sys.platform) -> None:
-    """InvalidRequest for a relative path that cannot be one here, or leads out of its folder: a zone's
-    names may have backslashes and colons, which Windows takes for folders, drives and streams."""
+    """InvalidRequest for a relative path that this platform cannot use, or that leaves its folder.
+
+    A zone's names may hold backslashes and colons, which Windows takes for folders, drives and
+    streams.
+    """
     for path in paths if platform == "win32" else ():
         if _WINDOWS_ONLY & set(path) or any(part != part.rstrip(". ") for part in path.split("/")):
             raise InvalidRequest(path, "cannot be the name of a file on Windows", "Fetch it on another system")
 
 
 class Digest:
-    """A checksum in the making: SHA-256, as iRODS writes it."""
+    """Computes a SHA-256 checksum block by block, in the form that iRODS uses."""
 
     def __init__(self) -> None:
         self._sha256 = hashlib.sha256()
         self.size = 0
 
     def update(self, block: bytes | bytearray | memoryview) -> None:
-        """Take in the next bytes."""
+        """Add the next bytes."""
         self._sha256.update(block)
         self.size += len(block)
 
@@ -65,7 +68,7 @@ class Digest:
 
 
 class Source:
-    """A file that is being sent. ``size`` is what it had when it was opened."""
+    """A file that is being sent. ``size``: its size in bytes when it was opened."""
 
     def __init__(self, path: str, file: BinaryIO) -> None:
         self.path = path
@@ -75,12 +78,14 @@ class Source:
         self.size = self._before.st_size
 
     def read_at(self, offset: int, room: memoryview) -> memoryview:
-        """As many bytes from there on as there is room for, put into it; fewer when the file has become
-        shorter. From any thread."""
-        held = 0
-        while held < len(room) and (went := self._piece(offset + held, room[held:])):
-            held += went
-        return room[:held]
+        """Fill ``room`` with the bytes from ``offset`` on; returns the part that was filled.
+
+        This is less than ``room`` only when the file has become shorter. Safe in any thread.
+        """
+        filled = 0
+        while filled < len(room) and (count := self._piece(offset + filled, room[filled:])):
+            filled += count
+        return room[:filled]
 
     def _piece(self, offset: int, room: memoryview) -> int:
         if hasattr(os, "preadv"):
@@ -90,21 +95,24 @@ class Source:
             return self.file.readinto(room)  # type: ignore[attr-defined,no-any-return]
 
     def need_unchanged(self) -> None:
-        """ZoneError (-314000) when somebody has written to the file since it was opened."""
+        """ZoneError (-314000) when a program has written to the file since it was opened."""
         now = os.fstat(self.file.fileno())
         if (now.st_size, now.st_mtime_ns) != (self._before.st_size, self._before.st_mtime_ns):
             raise self.changed()
 
     def changed(self) -> ZoneError:
-        """The error for a file that somebody has written to."""
+        """The error for a file that changed after it was opened."""
         cause = "the file changed while it was read"
-        return zone_error(Code.USER_CHKSUM_MISMATCH, self.path, cause, "Send it again when nobody writes to it")
+        return zone_error(Code.USER_CHKSUM_MISMATCH, self.path, cause, "Send it again when no program writes to it")
 
 
 @contextmanager
 def source(path: str) -> Iterator[Source]:
-    """A regular file, open for reading. ZoneError -317000 for a link, a directory or a device;
-    -310000 when it is not there; -510000 when it cannot be read."""
+    """Open a regular file for reading.
+
+    ZoneError -317000 for a link, a directory or a device; -310000 when the file does not exist;
+    -510000 when it cannot be read.
+    """
     if not hasattr(os, "O_NOFOLLOW") and os.path.islink(path):
         raise _unreadable(path, OSError(errno.ELOOP, ""))
     try:
@@ -120,17 +128,18 @@ def source(path: str) -> Iterator[Source]:
 
 def _unreadable(path: str, error: OSError) -> ZoneError:
     if error.errno == errno.ELOOP:
-        return zone_error(Code.USER_INPUT_PATH_ERR, path, "a symbolic link, and links are not followed")
+        return zone_error(Code.USER_INPUT_PATH_ERR, path, "a symbolic link, and this program does not follow links")
     code = Code.USER_FILE_DOES_NOT_EXIST if error.errno == errno.ENOENT else Code.UNIX_FILE_OPEN_ERR
     return zone_error(code, path, error.strerror or str(error))
 
 
 @contextmanager
 def arriving(path: str) -> Iterator[BinaryIO]:
-    """A new file for what comes: it has its name when the block ends well, and is gone when not.
+    """Open a new file for writing.
 
-    AlreadyExists (-312000) when something has that name, at the beginning or at the end; ZoneError
-    -510000 when it cannot be made.
+    The file gets its name when the block ends without an error; otherwise it is removed.
+    AlreadyExists (-312000) when there is a file of that name, at the beginning or at the end;
+    ZoneError -510000 when the file cannot be made.
     """
     if os.path.lexists(path):
         raise _in_the_way(path)
@@ -151,13 +160,16 @@ def arriving(path: str) -> Iterator[BinaryIO]:
 
 
 def _shortened(path: str) -> str:
-    """Room for an ending: 60 characters are at most 240 of the 255 bytes of a name."""
+    """The path with its name cut to 50 characters, to leave room for an ending in a name's 255 bytes."""
     directory, name = os.path.split(path)
     return os.path.join(directory, name[:50])
 
 
 def _name(partial: str, path: str) -> None:
-    """A second name, which unlike renaming replaces nothing; renaming where there are no links."""
+    """Give the file its own name with a hard link, since renaming would replace an existing file.
+
+    Renames it where the file system has no hard links.
+    """
     try:
         os.link(partial, path, follow_symlinks=os.link not in os.supports_follow_symlinks)
     except FileExistsError as error:
@@ -172,13 +184,13 @@ def _name(partial: str, path: str) -> None:
 
 def _in_the_way(path: str) -> AlreadyExists:
     remedy = "Move it away, or choose another directory"
-    return AlreadyExists(path, "something of that name is there", remedy, code=Code.OVERWRITE_WITHOUT_FORCE_FLAG)
+    return AlreadyExists(path, "there is already a file of that name", remedy, code=Code.OVERWRITE_WITHOUT_FORCE_FLAG)
 
 
 def copy(source: BinaryIO, target: BinaryIO, moved: Moved) -> Digest:
-    """The rest of one file into another, and the checksum of what was written.
+    """Copy the rest of one file into another; returns the checksum of the written bytes.
 
-    A large one goes by the kernel, and is hashed beside the copying. OSError.
+    The kernel copies a large file while another thread computes the checksum. Raises OSError.
     """
     digest = Digest()
     block = source.read(_BLOCK)
@@ -193,33 +205,36 @@ def copy(source: BinaryIO, target: BinaryIO, moved: Moved) -> Digest:
 
 
 def _copy_large(source: BinaryIO, target: BinaryIO, digest: Digest, moved: Moved) -> bool:
-    """As :func:`copy`, from where both stand; False, and nothing done, where the kernel cannot."""
+    """Like :func:`copy`, from the current positions, in the kernel.
+
+    Returns False, without having copied anything, when the kernel cannot do it.
+    """
     if not hasattr(os, "copy_file_range"):
         return False
     with ThreadPoolExecutor(1, "checksum") as hasher:
         hashed: list[Future[None]] = []
         while True:
             try:
-                went = os.copy_file_range(source.fileno(), target.fileno(), _STRIDE)
+                count = os.copy_file_range(source.fileno(), target.fileno(), _STRIDE)
             except OSError as error:
                 if hashed or error.errno not in _NO_COPY_IN_THE_KERNEL:
                     raise
                 return False
-            if not went:
+            if not count:
                 break
-            hashed.append(hasher.submit(_hash, target.fileno(), digest, went))
-            moved(went)
-        for each in hashed:
-            each.result()
+            hashed.append(hasher.submit(_hash, target.fileno(), digest, count))
+            moved(count)
+        for future in hashed:
+            future.result()
     return True
 
 
 def _hash(descriptor: int, digest: Digest, length: int) -> None:
-    """Take in what follows what was taken in before."""
+    """Add the next ``length`` bytes of the file to the digest."""
     buffer = memoryview(bytearray(min(length, _BLOCK)))
     end = digest.size + length
     while digest.size < end:
-        went = os.preadv(descriptor, [buffer[: end - digest.size]], digest.size)
-        if not went:
-            raise OSError(errno.EIO, "the copy is shorter than it was")
-        digest.update(buffer[:went])
+        count = os.preadv(descriptor, [buffer[: end - digest.size]], digest.size)
+        if not count:
+            raise OSError(errno.EIO, "the copy has become shorter while it was read")
+        digest.update(buffer[:count])

@@ -1,8 +1,7 @@
-"""The zone's own vocabulary as values: users, objects, replicas, resources, AVUs.
+"""The zone's own vocabulary as values: users, data objects, replicas, resources, AVUs.
 
-All are frozen: a value read from the catalog is a statement about one moment. A *logical
-path* is a name in the catalog, a *physical path* a name in storage; no field here is just
-called ``path``.
+All values are frozen: each shows what the catalog held when it was read. A *logical path* is a
+name in the catalog, a *physical path* a name in storage. No field here is just called ``path``.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ class User:
         return f"{self.name}#{self.zone}"
 
     def home_in(self, zone: str) -> str:
-        """The home collection that iRODS makes for the user in a zone."""
+        """The home collection that iRODS makes for this user in ``zone``."""
         return f"/{zone}/home/{self.name if self.zone == zone else self}"
 
 
 class UserKind(str, Enum):
-    """What a name in an access list stands for."""
+    """The type of a user or group in an access list."""
 
     RODSUSER = "rodsuser"
     GROUPADMIN = "groupadmin"
@@ -37,7 +36,7 @@ class UserKind(str, Enum):
 
 
 class Access(IntEnum):
-    """Access levels; linear, so comparing them is meaningful (values of iRODS's R_TOKN_MAIN)."""
+    """Access levels, in order, so they can be compared (values of iRODS's R_TOKN_MAIN)."""
 
     NULL = 1000
     READ_METADATA = 1040
@@ -87,7 +86,7 @@ class Replica:
 
     @property
     def root(self) -> str:
-        """The resource users name: replication to a child by name is refused by iRODS."""
+        """The root resource. Use its name for replication: iRODS refuses the name of a child."""
         return self.hierarchy.split(";", 1)[0]
 
     @property
@@ -108,7 +107,7 @@ class DataObject:
 
     @property
     def size(self) -> int:
-        """Bytes of the good replica with the lowest number; of the first one if none is good."""
+        """Bytes of the good replica with the lowest number, or of the first replica if none is good."""
         good = [replica for replica in self.replicas if replica.status is ReplicaStatus.GOOD]
         chosen = good or list(self.replicas)
         return chosen[0].size if chosen else 0
@@ -132,8 +131,8 @@ class Collection:
 
 
 def names_of_this_host() -> frozenset[str]:
-    """What a resource's host may be called here."""
-    import socket  # most who import this module never ask
+    """The names that a resource's host may have when it is this host."""
+    import socket  # here, since most programs that import this module never need it
 
     return frozenset({"localhost", socket.gethostname(), socket.getfqdn()})
 
@@ -142,7 +141,7 @@ def names_of_this_host() -> frozenset[str]:
 class Resource:
     """A storage or coordinating resource.
 
-    A coordinating one (``replication``, ``passthru``) has the host ``EMPTY_RESC_HOST`` and
+    A coordinating resource (``replication``, ``passthru``) has the host ``EMPTY_RESC_HOST`` and
     the vault ``EMPTY_RESC_PATH``. ``status`` is '', up, down, auto-up or auto-down.
     """
 
@@ -160,7 +159,7 @@ class Resource:
 
     @property
     def is_here(self) -> bool:
-        """Whether its server is this host, by a name that this host goes by."""
+        """Whether its server is this host, under one of this host's names."""
         return self.host in names_of_this_host()
 
     @property
@@ -170,13 +169,13 @@ class Resource:
 
     @property
     def is_root(self) -> bool:
-        """True when it is no other resource's child. iRODS refuses to write or replicate to a child by its name."""
+        """True when it has no parent. iRODS refuses to write or replicate to a child by its name."""
         return not self.parent
 
 
 def lineage(resource: Resource, resources: Iterable[Resource]) -> tuple[Resource, ...]:
-    """A resource as it stands among the zone's ``resources``, then those above it; the root is the last."""
-    known = {one.name: one for one in resources}
+    """The resource as listed in the zone's ``resources``, then its ancestors, up to the root."""
+    known = {listed.name: listed for listed in resources}
     line = [known.get(resource.name, resource)]
     while not line[-1].is_root:
         line.append(known[line[-1].parent])
@@ -184,7 +183,7 @@ def lineage(resource: Resource, resources: Iterable[Resource]) -> tuple[Resource
 
 
 class EntityKind(str, Enum):
-    """The four kinds of things that bear AVUs, in the words of the atomic metadata API."""
+    """The four kinds of entities that can have AVUs, as the atomic metadata API names them."""
 
     DATA_OBJECT = "data_object"
     COLLECTION = "collection"
@@ -194,7 +193,7 @@ class EntityKind(str, Enum):
 
 @dataclass(frozen=True)
 class Entity:
-    """A thing that bears AVUs: a logical path, a resource name or ``user#zone``."""
+    """Something that can have AVUs. ``name`` is a logical path, a resource name or ``user#zone``."""
 
     kind: EntityKind
     name: str
@@ -202,7 +201,7 @@ class Entity:
 
 @dataclass(frozen=True, order=True)
 class Avu:
-    """User metadata: attribute, value, units ('' when absent), unique per entity."""
+    """User metadata: attribute, value, units ('' when absent). An entity holds each AVU once."""
 
     attribute: str
     value: str
@@ -211,14 +210,15 @@ class Avu:
 
 @dataclass(frozen=True)
 class Query:
-    """Which entities bear an AVU: the one question to ask a catalog for entities by their AVUs.
+    """A search for entities by their AVUs.
 
-    A part that is left out admits everything. ``beginning``: the value begins with this text;
-    ``owner``: the entity belongs to this user; ``within``: the entity is a direct member of this
-    collection; ``excluding``: the entity is a direct member of none of these collections. The
-    oldest entity comes first, or the newest; ``limit`` counts after ``offset`` results are skipped.
+    Fields left at their default match everything. ``beginning``: the value begins with this text.
+    ``owner``: the entity belongs to this user. ``within``: the entity is a direct member of this
+    collection. ``excluding``: the entity is not a direct member of any of these collections.
+    Results come oldest first, or with ``newest_first`` newest first. The catalog skips ``offset``
+    results, then returns at most ``limit``.
 
-    ValueError: resources and users have no owner, and lie in no collection.
+    ValueError when a query for resources or users names an owner or a collection.
     """
 
     kind: EntityKind
@@ -236,18 +236,17 @@ class Query:
     def __post_init__(self) -> None:
         in_tree = self.kind in (EntityKind.DATA_OBJECT, EntityKind.COLLECTION)
         if not in_tree and (self.owner is not None or self.within or self.excluding):
-            raise ValueError(f"a {self.kind.value} has no owner, and lies in no collection")
+            raise ValueError(f"a {self.kind.value} has no owner, and is in no collection")
 
     def need_collections(self) -> None:
         """ValueError unless the query is about collections."""
         if self.kind is not EntityKind.COLLECTION:
-            raise ValueError(f"a query for a {self.kind.value} finds names, no rows")
+            raise ValueError(f"a query for a {self.kind.value} returns names, not rows")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A collection that bears an AVU, and that AVU's value and units. ``created``: when the
-    collection was made, in Unix seconds."""
+    """A collection and one of its AVUs. ``created``: when the collection was made, in Unix seconds."""
 
     collection: str
     owner: User
@@ -258,7 +257,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Registration:
-    """A file to be made known to the catalog where it lies, in one vault."""
+    """A file in a vault that is to be registered at its place."""
 
     logical_path: str
     physical_path: str
@@ -267,7 +266,7 @@ class Registration:
 
 
 def parent_of(logical_path: str) -> str:
-    """The collection that holds ``logical_path``; of ``/`` it is ``/``."""
+    """The collection that holds ``logical_path``; ``/`` for ``/`` itself."""
     return logical_path.rstrip("/").rpartition("/")[0] or "/"
 
 

@@ -1,13 +1,13 @@
 """Policies: a task for each data object that arrives in a tagged collection.
 
-Opt-in: an administrator's ``core.py`` takes these names (``docs/administrators.md``). Each is a
-policy enforcement point (PEP) of the server's API; together they see every way in which a client
-brings a data object into a collection, and each asks the catalog one question: does the collection
-bear the site's trigger AVU? Everything else is imported and done only where it does.
+They are opt-in: an administrator's ``core.py`` imports these names (``docs/arrivals.md``). Each
+is a policy enforcement point (PEP) of the server's API. Together they see every way in which a client
+can bring a data object into a collection. Each asks the catalog one question: does the collection
+have the site's trigger AVU? Only then it imports and does the rest.
 
-Every agent of the zone loads this module, so it imports nothing. What a PEP does can never fail
-the operation that it follows: it always answers "continue", which also lets the rule engines after
-Python's have their say, and what goes wrong goes to the server's log.
+Every agent of the zone loads this module, so it imports nothing. A PEP can never make the client's
+operation fail: it always returns "continue", so the rule engines after Python's run as well, and its
+errors go to the server's log.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ _ACCESS_MODE, _CREATES = 0o3, 0o100  # of openFlags: O_ACCMODE, O_CREAT
 _ATTRIBUTE = "irods::compute_to_data::trigger"
 _SITE_FILE, _SITE_FILE_VARIABLE = "/etc/irods/compute_to_data.json", "COMPUTE_TO_DATA_CONFIGURATION"  # a test compares
 
-_attribute: list[str] = []  # the site's, once it was looked up
-_being_written: set[str] = set()  # what this agent's client opened for writing, in tagged collections
-_registering: dict[str, tuple[str, int]] = {}  # from which directory, and since when (Unix seconds)
+_attribute: list[str] = []  # the site's name of the AVU, once it is known
+_being_written: set[str] = set()  # data objects in tagged collections that this agent's client has opened for writing
+_registering: dict[str, tuple[str, int]] = {}  # logical path -> the registered directory, and the start in Unix seconds
 
 
 def _policy(follow: Callable[[list[Any], Any, Any], None]) -> Callable[[list[Any], Any, Any], int]:
-    """A PEP of ``follow(arguments, callback, rei)``, which does something about an operation's
-    arguments (as the server's structs) and may fail as it likes."""
+    """Make a PEP from ``follow(arguments, callback, rei)``. The arguments are those of the operation,
+    as the server's structs. ``follow`` may raise any error."""
 
     def policy(rule_args: list[Any], callback: Any, rei: Any) -> int:
         try:
             follow(rule_args[2:], callback, rei)
-        except BaseException as error:  # noqa: BLE001 - the operation has succeeded, and stays so
+        except BaseException as error:  # noqa: BLE001 - the operation has succeeded, and must stay so
             _tell(callback, f"compute_to_data policies: {type(error).__name__}: {error}")
         return _CONTINUE
 
@@ -62,7 +62,7 @@ def _policy(follow: Callable[[list[Any], Any, Any], None]) -> Callable[[list[Any
 def _tell(callback: Any, text: str) -> None:
     try:  # noqa: SIM105 - contextlib would be an import in every agent
         callback.writeLine("serverLog", text)
-    except BaseException:  # noqa: BLE001 - there is nobody left to tell
+    except BaseException:  # noqa: BLE001 - there is no other place to report to
         pass
 
 
@@ -71,8 +71,8 @@ def _parent(logical_path: str) -> str:
 
 
 def _site_attribute() -> str:
-    """The trigger AVU's name. Reading JSON costs more than asking the catalog: so the site's
-    configuration is read only where it seems to rename its AVUs."""
+    """The trigger AVU's name. Parsing JSON costs more than a query to the catalog, so the site's
+    configuration is parsed only when it may rename the AVUs."""
     if not _attribute:
         import os
 
@@ -89,9 +89,9 @@ def _site_attribute() -> str:
 
 
 def _is_tagged(callback: Any, collection: str, below: bool = False) -> bool:
-    """Whether a collection (or, ``below``, one anywhere in it) seems to bear the trigger AVU.
+    """Whether a collection (with ``below``, also any collection in it) may have the trigger AVU.
 
-    Names with what a query would misread are asked for with wildcards; who gets a yes looks again.
+    Characters that a query would misread become wildcards, so after a yes the caller checks again.
     """
     import irods_types  # type: ignore[import-not-found]  # only an agent has it
 
@@ -117,7 +117,7 @@ def _is_tagged(callback: Any, collection: str, below: bool = False) -> bool:
 
 
 def _arrived(paths: Iterable[str], callback: Any, rei: Any) -> None:
-    """Data objects have come: those in tagged collections get their tasks."""
+    """Make the tasks of data objects that have arrived in tagged collections."""
     tagged = {}
     for path in paths:
         collection = _parent(path)
@@ -137,7 +137,7 @@ def pep_api_data_obj_put_post(arguments: list[Any], callback: Any, rei: Any) -> 
 
 @_policy
 def pep_api_bulk_data_obj_put_post(arguments: list[Any], callback: Any, rei: Any) -> None:
-    """``iput -b``: a table of small files."""
+    """``iput -b``, which sends a table of small files."""
     table = arguments[0].attriArray
     columns = [table.sqlResult[number] for number in range(table.attriCnt)]
     paths = [
@@ -168,7 +168,7 @@ def pep_api_data_obj_rename_post(arguments: list[Any], callback: Any, rei: Any) 
 
 @_policy
 def pep_api_phy_path_reg_pre(arguments: list[Any], callback: Any, rei: Any) -> None:
-    """``ireg`` begins. Afterwards its arguments name the last file instead of the directory."""
+    """``ireg`` begins. We note the directory now, because at the end the arguments name its last file."""
     import time
 
     directory = _keywords(arguments[0]).get("filePath", "")
@@ -177,7 +177,7 @@ def pep_api_phy_path_reg_pre(arguments: list[Any], callback: Any, rei: Any) -> N
 
 @_policy
 def pep_api_phy_path_reg_post(arguments: list[Any], callback: Any, rei: Any) -> None:
-    """``ireg`` of a file, of a replica, or of a directory with all that is in it."""
+    """``ireg`` of a file, of a replica, or of a directory with its content."""
     path = str(arguments[0].objPath)
     began = _registering.pop(path, None)
     if "collection" not in _keywords(arguments[0]):
@@ -200,7 +200,7 @@ def _opened(arguments: list[Any], callback: Any) -> None:
 
 
 def _closed(callback: Any, rei: Any) -> None:
-    """Closing names a descriptor, no path: so each object being written is looked at."""
+    """Check every data object being written, because closing names a descriptor instead of a path."""
     for path in [*_being_written]:
         from compute_to_data.agent import policy
 
@@ -210,29 +210,29 @@ def _closed(callback: Any, rei: Any) -> None:
 
 @_policy
 def pep_api_data_obj_open_post(arguments: list[Any], callback: Any, rei: Any) -> None:
-    """python-irodsclient opens, for its ``put`` as well."""
+    """python-irodsclient opens a data object, also in its ``put``."""
     _opened(arguments, callback)
 
 
 @_policy
 def pep_api_data_obj_create_post(arguments: list[Any], callback: Any, rei: Any) -> None:
-    """python-irodsclient creates."""
+    """python-irodsclient creates a data object."""
     _opened(arguments, callback)
 
 
 @_policy
 def pep_api_replica_open_post(arguments: list[Any], callback: Any, rei: Any) -> None:
-    """``istream`` and other clients in C++ open."""
+    """``istream`` or another C++ client opens a data object."""
     _opened(arguments, callback)
 
 
 @_policy
 def pep_api_data_obj_close_post(arguments: list[Any], callback: Any, rei: Any) -> None:
-    """The end of writing."""
+    """A client has finished writing."""
     _closed(callback, rei)
 
 
 @_policy
 def pep_api_replica_close_post(arguments: list[Any], callback: Any, rei: Any) -> None:
-    """The end of writing, for clients in C++; for one stream of several, nothing yet."""
+    """A C++ client has finished writing, or has closed one of several streams, which changes nothing yet."""
     _closed(callback, rei)

@@ -1,7 +1,6 @@
-"""The rules this package gives to a zone. ``__all__`` is the whole list.
+"""The rules that this package adds to a zone. ``__all__`` lists them all.
 
-Whatever is an attribute of ``core`` is a rule that any user may call, so ``core.py`` takes these
-names and no others.
+Every attribute of ``core`` is a rule that any user may call, so ``core.py`` imports only these names.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ __all__ = ["container_dispatch", "container_submit"]
 def container_dispatch(site, command, configuration_object, resource, output_locator, task_id):  # type: ignore[no-untyped-def]
     """Run a task and wait for its end.
 
-    ``command`` is ``containers.run``; ``configuration_object`` the logical path of a task in our
-    own or the 2019 training module's format; ``resource`` the compute resource (empty: the
-    task's own, or chosen by role); ``output_locator`` a collection that stands above the task's
-    output collection (empty: the task's own); ``task_id`` empty for a new one.
+    ``command`` is ``containers.run``. ``configuration_object`` is the logical path of a task in our
+    format or in that of the 2019 training module. ``resource`` is the compute resource (empty: the
+    task names it, or its role decides). ``output_locator`` is a collection that overrides the task's
+    output collection (empty: the task's own). ``task_id`` is the new task's id (empty: we make one).
 
-    Returns 0 when the task COMPLETED, else the iRODS code of the failure. In a delayed rule it
-    does not wait, as ``container_submit``: a delay executor is never held.
+    Returns 0 when the task COMPLETED, else the iRODS code of the failure. In a delayed rule it does
+    not wait, like ``container_submit``, so that it does not occupy a delay executor.
     """
     from compute_to_data.agent import dispatch
 
@@ -32,8 +31,8 @@ def container_dispatch(site, command, configuration_object, resource, output_loc
 def container_submit(site, command, configuration_object, resource, output_locator, task_id):  # type: ignore[no-untyped-def]
     """Queue a task and return at once.
 
-    Arguments as for ``container_dispatch``; a string variable as ``task_id`` holds the task's id
-    afterwards. Returns 0 when the task is queued, else the iRODS code of the refusal.
+    The arguments are those of ``container_dispatch``. When ``task_id`` is a string variable, it holds
+    the task's id afterwards. Returns 0 when the task is queued, else the iRODS code of the refusal.
     """
     from compute_to_data.agent import dispatch
 

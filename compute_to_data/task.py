@@ -1,4 +1,4 @@
-"""A task as its user asked for it: values. ``request.py`` reads and writes them as documents."""
+"""A task as its user requested it, as values. ``documents/request.py`` reads and writes them as JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CRATE_NAME = "ro-crate-metadata.json"
 LIVE_STDOUT_NAME = "STDOUT.live.txt"
 LIVE_STDERR_NAME = "STDERR.live.txt"
 RESERVED_NAMES = frozenset({REQUEST_NAME, STDOUT_NAME, STDERR_NAME, CRATE_NAME, LIVE_STDOUT_NAME, LIVE_STDERR_NAME})
-"""What stands beside the outputs in a task's own collection, so that no output has these names."""
+"""The worker keeps these beside the outputs in a task's collection, so no output may have these names."""
 
 
 class InputKind(str, Enum):
@@ -29,11 +29,11 @@ class InputKind(str, Enum):
 
 @dataclass(frozen=True)
 class InputReference:
-    """One data object; all data objects below a collection; or the first data object
-    of a collection that no task has claimed yet (it is claimed by this one).
+    """One data object, all data objects below a collection, or the first data object of a
+    collection that no task has claimed yet (this task then claims it).
 
-    ``path``: where in the sandbox the data object is seen, or the collection as a directory; '' for
-    a place below ``/inputs``."""
+    ``path``: where the sandbox shows the data object, or the collection as a directory; '' for a
+    place below ``/inputs``."""
 
     kind: InputKind
     logical_path: str
@@ -42,8 +42,8 @@ class InputReference:
 
 @dataclass(frozen=True)
 class Output:
-    """A directory ``path`` of the sandbox, empty at the start and writable, whose content is kept as
-    the directory ``name`` of the task's outputs."""
+    """A directory of the sandbox that is empty at the start and writable. The worker keeps the content
+    of ``path`` as the directory ``name`` of the task's outputs."""
 
     path: str
     name: str
@@ -58,9 +58,9 @@ class Stream(str, Enum):
 
 @dataclass(frozen=True)
 class FileAdapter:
-    """How a program meets its file: through a standard stream, or by a name in argv
-    (``${input_file}``, ``${output_file}``) when ``stream`` is None. ``name`` is the output's
-    name under ``/outputs``; empty for inputs and where it follows the input's name."""
+    """How a program gets its file: through a standard stream, or when ``stream`` is None by a name in
+    argv (``${input_file}``, ``${output_file}``). ``name`` is the output's name under ``/outputs``;
+    empty for inputs, and for an output that is named after the input."""
 
     stream: Stream | None
     name: str = ""
@@ -68,11 +68,11 @@ class FileAdapter:
 
 @dataclass(frozen=True)
 class ProcessDefinition:
-    """What to run. Vectors of arguments run in order in one sandbox; no shell reads them.
+    """What to run. The argument vectors run in order in one sandbox, without a shell.
 
-    ``allowed_nonzero`` are indices of commands that may exit nonzero, already counted from 0.
-    Environment values may hold ``%(NAME)s``: another of these variables, or a supplied one.
-    ``timeout_seconds``: the walltime this process asks for, or None.
+    ``allowed_nonzero`` are the indices, from 0, of commands that may exit nonzero. Environment
+    values may hold ``%(NAME)s``: another of these variables, or one that the template supplies.
+    ``timeout_seconds``: the walltime that this process asks for, or None.
     """
 
     image: str
@@ -87,7 +87,7 @@ class ProcessDefinition:
 
 @dataclass(frozen=True)
 class Notebook:
-    """A notebook held by an image, with the values of its parameters (JSON scalars, lists)."""
+    """A notebook in an image, with the values of its parameters (JSON scalars, lists)."""
 
     name: str = ""
     image: str = ""
@@ -97,7 +97,7 @@ class Notebook:
 
 @dataclass(frozen=True)
 class RequestedLimits:
-    """Limits a request names; None where it leaves them to the site."""
+    """The limits that a request names; None for a limit that it leaves to the site."""
 
     walltime_seconds: float | None = None
     memory_bytes: int | None = None
@@ -108,11 +108,13 @@ class RequestedLimits:
 
 @dataclass(frozen=True)
 class Task:
-    """One requested computation. One of ``role`` and ``resource`` may be empty, never both;
-    at most one of ``process`` and ``notebook`` is given: with neither, the role's own runs.
-    ``expected_outputs`` are names below ``/outputs`` that a successful run must leave; ``outputs`` are
-    directories that are kept beside what is written to ``/outputs`` itself; ``workload`` is the
-    collection of the workload that it belongs to, or ''."""
+    """One requested computation.
+
+    ``role`` or ``resource`` may be empty, but not both. At most one of ``process`` and ``notebook``
+    is given; with neither, the role runs its own program. ``expected_outputs``: names below
+    ``/outputs`` that a successful run must leave. ``outputs``: directories that the worker keeps
+    besides ``/outputs`` itself. ``workload``: the collection of the task's workload, or ''.
+    """
 
     name: str
     role: str

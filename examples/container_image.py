@@ -1,4 +1,4 @@
-"""Building the image of a container folder with the local Docker engine, showing progress."""
+"""Build the image of a container folder with the local Docker engine, and show progress."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 from compute_to_data.errors import EngineError
 
 LOCAL_BASE_IMAGE = "compute-to-data/base:bookworm"
-"""A base image under this name is preferred to the Dockerfile's own: for sites without a
-registry, who bring their own."""
+"""If Docker holds a base image with this name, it replaces the Dockerfile's own. This is for sites
+without access to a registry."""
 _SOURCE = "compute_to_data.source"
 
 
 def build(folder: Path, tag: str, tell: Callable[[str], object]) -> str:
-    """The id of the image ``tag``, built from ``folder`` unless one of exactly these files exists.
+    """The id of the image ``tag``. It is built from ``folder``, unless Docker holds one from the same files.
 
-    ``BASE_IMAGE`` in the environment names another base image. EngineError when it cannot be built.
+    The variable ``BASE_IMAGE`` names another base image. EngineError when the build fails.
     """
     import docker
 

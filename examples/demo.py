@@ -1,7 +1,7 @@
-"""``make demo``: the main job on an embedded zone, from nothing to a report.
+"""``make demo``: a complete run in an embedded zone, from an empty folder to a report.
 
-Makes a zone in a folder of its own, gives alice an input on demoResc, and calls
-``rules/spawn_remote_containers.r`` as she would. Run again, it uses the zone that is there and
+It makes a zone in a folder, gives alice an input on demoResc, and calls
+``rules/spawn_remote_containers.r`` as she would. When you run it again, it uses the same zone and
 processes the next input.
 """
 
@@ -38,7 +38,7 @@ _STATES = ("queued", "staging_in", "running", "staging_out", "completed", "faile
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 when the task COMPLETED."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
-    parser.add_argument("--directory", type=Path, default=CHECKOUT / "demo", help="where the zone lives")
+    parser.add_argument("--directory", type=Path, default=CHECKOUT / "demo", help="the folder of the zone")
     options = parser.parse_args(arguments)
     began = time.monotonic()
     try:
@@ -53,11 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def choose_engine() -> dict[str, object]:
-    """The configuration's ``engine`` and ``images`` for this machine, said in one line."""
+    """The configuration's ``engine`` and ``images`` for this computer. It prints its choice."""
     try:
         return _docker_engine()
     except ComputeToDataError as error:
-        print(f"No container engine to use ({error}) The notebook runs UNSANDBOXED on this machine.")
+        print(f"No container engine is usable ({error}) The notebook runs UNSANDBOXED on this computer.")
     _install_notebook_packages()
     engine = {"name": "process", "images": {IMAGE: str(CONTAINER)}}
     return {"engine": engine, "images": [{"name": IMAGE}]}
@@ -79,13 +79,13 @@ def _install_notebook_packages() -> None:
     if importlib.util.find_spec("papermill") and importlib.util.find_spec("matplotlib"):
         return
     print("installing papermill, nbconvert and matplotlib beside the demo (a minute, once)", flush=True)
-    # Not the image's pins: those are for its own Python.
+    # The image's pinned versions are for its own Python, so we do not use them here.
     command = [sys.executable, "-m", "pip", "install", "--quiet", f"{CHECKOUT}[notebook]"]
     subprocess.run(command, check=True)
 
 
 def make_zone(directory: Path, engine: dict[str, object]) -> tuple[EmbeddedZone, Path]:
-    """The zone of the demo, made when it is not there yet, with alice's input and request."""
+    """Open or make the zone of the demo, and give alice an input and a request."""
     roles = {"SIGNAL_PROCESSING": {"image": IMAGE, "notebook": "lpfilter.ipynb"}}
     zone, configuration_file = laptop.make_zone(str(directory), "alice", RESOURCES, {"roles": roles, **engine})
     _give_alice_her_input(zone)
@@ -93,7 +93,7 @@ def make_zone(directory: Path, engine: dict[str, object]) -> tuple[EmbeddedZone,
 
 
 def _give_alice_her_input(zone: EmbeddedZone) -> None:
-    """input.dat the first time; when every input is claimed already, one more under a new name."""
+    """Write input.dat the first time. When every input is already claimed, write one more."""
     alice = zone.session(ALICE)
     source = f"{HOME}/notebook_input"
     for collection in (source, f"{HOME}/notebook_output"):
@@ -108,7 +108,7 @@ def _give_alice_her_input(zone: EmbeddedZone) -> None:
 
 
 def run(zone: EmbeddedZone, configuration_file: Path) -> int:
-    """What ``irule -F rules/spawn_remote_containers.r`` does, with listings before and after."""
+    """Do what ``irule -F rules/spawn_remote_containers.r`` does, and print listings before and after."""
     alice = zone.session(ALICE)
     before = _show_listing(alice, "Before:")
     configuration = configuration_module.load(str(configuration_file))
@@ -132,7 +132,7 @@ def run(zone: EmbeddedZone, configuration_file: Path) -> int:
 
 
 def _core() -> ModuleType:
-    """core.py, loaded from the checkout as an agent loads it from /etc/irods."""
+    """Load core.py from the checkout, as an agent loads it from /etc/irods."""
     specification = importlib.util.spec_from_file_location("core", CHECKOUT / "core.py")
     if specification is None or specification.loader is None:
         raise ComputeToDataError(str(CHECKOUT / "core.py"), "cannot be loaded", "Run the demo from a checkout")
@@ -142,7 +142,7 @@ def _core() -> ModuleType:
 
 
 def _show_listing(catalog: Catalog, title: str, known: Sequence[str] = ()) -> list[str]:
-    """Print home as ``ils -lr`` does; lines that are new since ``known`` begin with ``+``."""
+    """Print alice's home as ``ils -lr`` does. Lines that are not in ``known`` begin with ``+``."""
     print(title)
     seen: list[str] = []
     pile = [HOME]

@@ -1,4 +1,4 @@
-# A task that names a role instead of a resource: a compute resource that bears the role is chosen.
+# Runs a task that names a role instead of a resource. The rule chooses a compute resource with this role.
 main {
   container_dispatch("containers.run", "/tempZone/home/alice/task_by_role.json", "", "", "")
 }

@@ -1,4 +1,4 @@
-# Queues the task, prints its id and returns at once.
+# Queues a task, prints its id and returns at once.
 main {
   *task_id = "";
   container_submit("containers.run", "/tempZone/home/alice/task_config.json", "dsp_resc", "", *task_id);

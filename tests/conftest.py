@@ -14,6 +14,25 @@ settings.register_profile("any machine", settings(), deadline=None, suppress_hea
 settings.load_profile("any machine")
 
 
+ENGINE_FIXTURES = frozenset({"docker_answers", "docker_engine"})
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses by marker, and before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What may not run at the same time under ``pytest -n``: tests of one group run on one process, in
+    their order. All other tests run anywhere."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & ENGINE_FIXTURES:
+            item.add_marker(pytest.mark.docker)
+        if item.get_closest_marker("docker") is not None:
+            item.add_marker(pytest.mark.xdist_group("docker"))  # one engine, which some tests load or count
+        elif item.path.name.startswith(("test_irods", "test_real_zone")):
+            item.add_marker(pytest.mark.xdist_group("zone"))  # one server, which some tests stop
+        elif "wheels" in fixtures:
+            item.add_marker(pytest.mark.xdist_group("wheels"))  # which take minutes to make
+
+
 @pytest.fixture(scope="session")
 def docker_answers() -> None:
     """Skips without a Docker engine, with the reason; in CI that is a failure, never a silent pass."""

@@ -1,1 +1,1 @@
-"""What runs inside an iRODS agent, behind the rules."""
+"""The code behind the rules and policies. It runs inside an iRODS agent."""

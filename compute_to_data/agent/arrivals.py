@@ -1,10 +1,11 @@
-"""A data object has arrived in a tagged collection: the task that follows, if any.
+"""Make a task for a data object that has arrived in a tagged collection.
 
 The tag, an AVU of the collection, names a template: a task document with
-``{"arriving_in": <that collection>}`` in the place of its input. Whoever may modify a collection may
-tag it, and iRODS keeps no author of an AVU. So the tag gives nothing: what counts is the template,
-which must be the arriving user's own (or an administrator's), writable by nobody else, lie in a
-collection of that user's, and name the tagged collection itself. Then whoever runs the task is who asked for it there.
+``{"arriving_in": <that collection>}`` in the place of its input. Every user who may modify a
+collection may tag it, and iRODS does not record who set an AVU. So the tag proves nothing. The
+template must therefore belong to the arriving user or to an administrator, no other user may be able
+to write it, it must be in a collection of its owner, and it must name the tagged collection. This
+proves that the user for whom the task runs, or an administrator, asked for it in this collection.
 """
 
 from __future__ import annotations
@@ -31,24 +32,25 @@ from compute_to_data.submission import submit
 from compute_to_data.submission.submit import Submitted
 
 PLACE = "arriving_in"
-"""In a template: where the data object that has arrived is to stand."""
+"""In a template: the place of the data object that has arrived."""
 USER = "%(USER)s"
 """In a template's output collection: the user whose data object has arrived."""
 _MOST_TAGS = 8
 
 
 class BeingWritten(Exception):
-    """The data object is not at rest yet, or was made empty, to be written later."""
+    """The data object is still being written, or was created empty and will be written later."""
 
 
 def take(
     catalog: Catalog, configuration: Configuration, logical_path: str, *, written: bool = False
 ) -> Submitted | None:
-    """The task for a data object that has arrived; None where there is nothing to do: it is gone, has
-    had a task (its claim says so), or its collection bears no tag.
+    """Make the task for a data object that has arrived. None when there is nothing to do: the data
+    object no longer exists, has a task already (it bears a claim), or its collection has no tag.
 
-    ``written``: it was opened and closed, so that an empty one may still be filled. Raises
-    BeingWritten; Refused, or the zone's error, when no task can be made, and nothing is left then.
+    ``written``: the data object was opened and closed; if it is empty, it may still be filled. Raises
+    BeingWritten. Raises Refused or the zone's error when no task can be made; then it leaves nothing
+    behind.
     """
     data_object = _at_rest(catalog, logical_path, written)
     attributes = configuration.attributes
@@ -72,7 +74,7 @@ def take(
 
 
 def note(catalog: Catalog, configuration: Configuration, logical_path: str, text: str) -> None:
-    """Tell the owner on the data object itself why it has no task; '' takes the last word back."""
+    """Write on the data object, for its owner, why it has no task; '' removes an earlier note."""
     entity = Entity(EntityKind.DATA_OBJECT, logical_path)
     attribute = configuration.attributes.named("arrival")
     old = {avu for avu in catalog.avus(entity) if avu.attribute == attribute}
@@ -101,15 +103,16 @@ def _bears(catalog: Catalog, logical_path: str, attribute: str) -> bool:
 
 
 def _template(catalog: Catalog, tag: str, data_object: DataObject) -> dict[str, Any] | None:
-    """The document of the first tag that counts for this user, filled in. Refused when none does."""
+    """The filled-in document of the first tag whose template is valid for this user; None without
+    tags. Refused when no template is valid."""
     logical_path = data_object.logical_path
     collection = parent_of(logical_path)
     avus = catalog.avus(Entity(EntityKind.COLLECTION, collection))
     templates = sorted({avu.value for avu in avus if avu.attribute == tag})
-    if logical_path in templates:  # a template that is brought up to date there
+    if logical_path in templates:  # the user updates a template in the tagged collection
         return None
     if len(templates) > _MOST_TAGS:
-        raise Refused(collection, f"bears {len(templates)} AVUs {tag}", f"Keep at most {_MOST_TAGS}")
+        raise Refused(collection, f"has {len(templates)} AVUs {tag}", f"Keep at most {_MOST_TAGS}")
     refusals = []
     for template in templates:
         try:
@@ -119,12 +122,13 @@ def _template(catalog: Catalog, tag: str, data_object: DataObject) -> dict[str, 
     if len(refusals) == 1:
         raise refusals[0]
     if refusals:
-        raise Refused(collection, "no task that it is tagged with can run: " + " ".join(map(str, refusals)))
+        raise Refused(collection, "none of the tasks that it is tagged with can run: " + " ".join(map(str, refusals)))
     return None
 
 
 def _consented(catalog: Catalog, template: str) -> Any:
-    """A template's document. Refused unless this user or an administrator, and nobody else, wrote it."""
+    """A template's document. Refused unless it belongs to this user or an administrator, and no other
+    user can write it."""
     found = catalog.stat(template)
     if not isinstance(found, DataObject):
         raise InvalidRequest(template, "is a collection, expected a task document")
@@ -133,7 +137,7 @@ def _consented(catalog: Catalog, template: str) -> Any:
     if found.owner != catalog.user and found.owner not in administrators:
         raise Refused(
             template,
-            f"belongs to {found.owner}, and is not what {catalog.user} asked for",
+            f"belongs to {found.owner}, so it cannot start a task for {catalog.user}",
             "Tag the collection with a document of your own, or ask an administrator for one",
             code=Code.CAT_NO_ACCESS_PERMISSION,
         )
@@ -143,7 +147,7 @@ def _consented(catalog: Catalog, template: str) -> Any:
 
 
 def _filled(document: Any, template: str, collection: str, data_object: DataObject, user: User) -> dict[str, Any]:
-    """A template with the data object in its place."""
+    """The template with the data object as its input."""
     inputs = document.get("inputs") if isinstance(document, Mapping) else None
     places = [one for one in inputs if isinstance(one, Mapping) and PLACE in one] if isinstance(inputs, list) else []
     if len(places) != 1 or places[0] != {PLACE: collection}:

@@ -1,4 +1,4 @@
-"""What stands behind a rule once it is called: its site, and errors turned into codes."""
+"""Call the function behind a rule: give it its site, and turn errors into iRODS codes."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ _DELAY_SERVER = "irodsDelayServer"
 
 @dataclass(frozen=True)
 class Site:
-    """What a rule works with: the calling user's session, the configuration, the user's ear.
+    """What a rule works with.
 
-    ``hand_back(name, value)`` gives a value to the caller through the argument of that name;
-    ``log`` reaches the server's log; ``delayed``: the rule runs in one of the zone's few delay
-    executors, with nobody listening; ``hosts``: the names this server goes by; ``abandoned()``:
-    the client has gone away; ``by_service``: it is a worker that is at work here.
+    ``catalog`` is the calling user's session. ``tell`` writes a line to the caller.
+    ``hand_back(name, value)`` returns a value to the caller through the argument of that name.
+    ``log`` writes to the server's log. ``delayed``: the rule runs in one of the zone's few delay
+    executors, where no client reads its output. ``hosts``: the names of this server.
+    ``abandoned()``: whether the client has disconnected. ``by_service``: a worker's own operation
+    triggered the rule.
     """
 
     catalog: Catalog
@@ -41,7 +43,7 @@ class Site:
 
 
 def call(function: Callable[..., int], rule_args: list[str], callback: Any, rei: Any) -> int:
-    """Call the function behind a rule. Returns 0, or a negative iRODS code after telling why."""
+    """Call the function behind a rule. Returns 0, or a negative iRODS code after telling the caller why."""
     told = [""]
 
     def tell(text: str) -> None:
@@ -57,32 +59,32 @@ def call(function: Callable[..., int], rule_args: list[str], callback: Any, rei:
     except ComputeToDataError as error:
         code = int(error.code)
         tell(with_code(f"{function.__name__}: {error}", code))
-    except Exception as error:  # noqa: BLE001 - the boundary: the engine would only say -1828000
+    except Exception as error:  # noqa: BLE001 - the boundary: the rule engine would report only -1828000
         code = int(Code.SYS_INTERNAL_ERR)
         callback.writeLine("serverLog", sendable(f"{function.__name__}: {type(error).__name__}: {error}"))
-        tell(f"{function.__name__}: internal error, see the server's log ({type(error).__name__})")
+        tell(f"{function.__name__}: internal error ({type(error).__name__}). The server's log has the details")
     if code < 0:
         _leave(callback, code, told[-1])
     return code
 
 
 def with_code(text: str, code: int) -> str:
-    """A sentence with the code that goes with it: ``irule`` shows a user one or the other, never both."""
+    """A sentence with its code, because ``irule`` shows either what a rule wrote or its code, not both."""
     return f"{text} (iRODS code {code})"
 
 
 def sendable(text: str) -> str:
-    """What the plugin can hand to the server: UTF-8 without NUL. Text of users may be neither, and
-    an error while telling an error would reach the engine."""
+    """Text that the plugin can pass to the server: UTF-8 without NUL. Users' text may break either
+    rule, and an error while reporting an error would reach the rule engine."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\0")
 
 
 def _leave(callback: Any, code: int, text: str) -> None:
-    """Put the reason on the client's error stack as well. ``irule -r <engine>`` throws away what a
-    failing rule wrote to stdout; without ``-r`` it shows that, and throws away the code instead."""
-    explain = getattr(callback, "msiExit", None)  # an embedded zone's has none
+    """Put the reason on the client's error stack, too. ``irule -r <engine>`` drops what a failing rule
+    wrote to stdout. Without ``-r``, irule shows that text and drops the code."""
+    explain = getattr(callback, "msiExit", None)  # an embedded zone's callback has no msiExit
     if explain is not None:
-        with contextlib.suppress(RuntimeError):  # it fails with the very code, by design
+        with contextlib.suppress(RuntimeError):  # msiExit always fails with the given code
             explain(str(code), text[:_LONGEST_MESSAGE])
 
 
@@ -101,10 +103,10 @@ def _check_arguments(function: Callable[..., int], rule_args: list[str]) -> None
 
 
 def site_of(callback: Any, rei: Any, tell: Callable[[str], None], hand_back: Callable[[str, str], None]) -> Site:
-    """The zone that a rule was called in. The embedded zone's ``rei`` brings its own; the real
-    one is a struct of the rule engine plugin, and everything goes through ``callback``.
+    """The site of the zone in which a rule was called. An embedded zone's ``rei`` brings its session.
+    A real ``rei`` is a struct of the rule engine plugin; there everything goes through ``callback``.
 
-    ZoneError (SYS_NOT_SUPPORTED) anywhere else; ConfigurationError for the site's file.
+    ZoneError (SYS_NOT_SUPPORTED) in any other process; ConfigurationError when the site's file is wrong.
     """
 
     def log(text: str) -> None:

@@ -1,4 +1,4 @@
-"""The rules behind their boundary: submit, wake the worker, and wait and report or not."""
+"""What the two rules do: submit a task, wake the worker and, for one of them, wait and report."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from compute_to_data.submission import submit as submission
 _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 0.1
 _CALL_AGAIN_SECONDS = 5.0
-"""A worker on demand may have been killed: look again every so often."""
+"""How often to call a worker on demand again, because it may have been killed."""
 _VAIN_CALLS = 4
-"""So many calls in a row that no worker was there for, and it does not start at all."""
+"""After more calls in a row without a worker, we conclude that the worker cannot start."""
 
 
 def run(site: Site, command: str, configuration_object: str, resource: str, output_locator: str, task_id: str) -> int:
-    """Returns 0 for COMPLETED, else the iRODS code of the failure, after telling the user why.
+    """Run a task. Returns 0 for COMPLETED, else the iRODS code of the failure, after telling the user why.
 
-    A delayed rule does not wait: it would hold one of the zone's few delay executors, and nobody
-    would read what it tells. It returns 0 for a task that is queued.
+    A delayed rule does not wait: it would occupy one of the zone's few delay executors, and no client
+    would read its output. It returns 0 when the task is queued.
     """
     record = _submit(site, command, configuration_object, resource, output_locator, task_id)
     if site.delayed:
@@ -31,7 +31,7 @@ def run(site: Site, command: str, configuration_object: str, resource: str, outp
         return 0
     state = follow(site, record)
     if not state.is_final:
-        site.log(f"nobody waits for {record.collection} any more; it goes on")
+        site.log(f"the client that waited for {record.collection} has disconnected; the task continues")
         return 0
     return _report(site, record, state)
 
@@ -39,7 +39,7 @@ def run(site: Site, command: str, configuration_object: str, resource: str, outp
 def submit(
     site: Site, command: str, configuration_object: str, resource: str, output_locator: str, task_id: str
 ) -> int:
-    """Queue a task, hand its id back in ``task_id``, and return 0 at once."""
+    """Queue a task, return its id in ``task_id``, and return 0 at once."""
     call_worker(site, _submit(site, command, configuration_object, resource, output_locator, task_id))
     return 0
 
@@ -51,7 +51,7 @@ def _submit(
         raise InvalidRequest(
             "docker command",
             f"found {command[:80]!r}, expected 'containers.run'",
-            "Images are brought to the compute resource by its administrator, never by a rule",
+            "To get an image onto the compute resource, ask its administrator; a rule cannot do it",
         )
     document = submission.read_request(site.catalog, configuration_object)
     submitted = submission.submit(
@@ -68,15 +68,16 @@ def _submit(
 
 
 def follow(site: Site, record: TaskRecord) -> State:
-    """Wait for the final state, telling each state as it is seen; no longer than somebody listens.
+    """Wait for the final state, and tell the client each state. Stop waiting when the client has
+    disconnected. Returns the last state seen.
 
-    EngineError when a worker is to be started on demand and does not start.
+    EngineError when a worker should start on demand and does not.
     """
     pauses, next_call, seen, vain = Pauses(_FIRST_PAUSE, _LONGEST_PAUSE), 0.0, State.QUEUED, 0
     while True:
         state = record.state()
         if state is None:
-            raise InvalidRequest(record.collection, "is gone, or bears no state any more")
+            raise InvalidRequest(record.collection, "was removed, or no longer has a task's state")
         if state is not seen:
             site.tell(f"task {record.task_id} {state.value}")
             seen = state
@@ -92,7 +93,7 @@ def follow(site: Site, record: TaskRecord) -> State:
 
 
 def call_worker(site: Site, record: TaskRecord) -> bool:
-    """As :func:`submission.call_worker`; trouble is the server log's."""
+    """As :func:`submission.call_worker`, but an OSError goes to the server's log."""
     try:
         return submission.call_worker(site.catalog, site.configuration, record.collection, record.resource, site.hosts)
     except OSError as error:
@@ -104,7 +105,7 @@ def _no_worker(site: Site, record: TaskRecord) -> EngineError:
     return EngineError(
         f"resource {record.resource}",
         f"its worker does not start, and task {record.task_id} stays queued",
-        f"An administrator finds the reason in the .log files of {site.configuration.worker.state_directory}",
+        f"Ask an administrator: the .log files in {site.configuration.worker.state_directory} have the reason",
     )
 
 

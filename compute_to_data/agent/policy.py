@@ -1,6 +1,6 @@
-"""What stands behind a policy in a tagged collection: an agent's session, and where refusals go.
+"""What the policies do in a tagged collection: make tasks, and record refusals.
 
-Nothing reaches the operation that was followed. An arrival that gets no task stays where it is; the
+A refusal never reaches the client's operation. A data object without a task stays where it is; the
 server's log and an AVU on the data object say why.
 """
 
@@ -19,15 +19,16 @@ _LONGEST_NOTE = 900
 
 
 def arrived(callback: Any, rei: Any, logical_path: str, written: bool) -> bool:
-    """Give a data object its task; ``written``: it was opened and closed. False while it is still
-    being written: it will arrive later."""
+    """Make a data object's task. ``written``: it was opened and closed. False when it is still being
+    written and will arrive later."""
     site = _site(callback, rei)
     return True if site.by_service else _take(site, logical_path, written)
 
 
 def registered(callback: Any, rei: Any, collection: str, directory: str, since: int) -> None:
-    """A directory was registered as ``collection``: what came with it into tagged collections is what
-    lies in the directory, belongs to this user and is not older than ``since`` (Unix seconds)."""
+    """Make tasks after a directory was registered as ``collection``. They are for the data objects in
+    tagged collections that are in this directory, belong to this user and are not older than
+    ``since`` (Unix seconds)."""
     site = _site(callback, rei)
     if site.by_service:
         return
@@ -40,8 +41,8 @@ def registered(callback: Any, rei: Any, collection: str, directory: str, since: 
 
 
 def _came_with(data_object: DataObject, user: User, directory: str, since: int) -> bool:
-    lies_there = any(one.physical_path.startswith(f"{directory.rstrip('/')}/") for one in data_object.replicas)
-    return lies_there and data_object.owner == user and data_object.created >= since
+    is_in_directory = any(one.physical_path.startswith(f"{directory.rstrip('/')}/") for one in data_object.replicas)
+    return is_in_directory and data_object.owner == user and data_object.created >= since
 
 
 def _site(callback: Any, rei: Any) -> Site:
@@ -57,9 +58,11 @@ def _take(site: Site, logical_path: str, written: bool) -> bool:
     except arrivals.BeingWritten:
         return False
     except ComputeToDataError as error:
-        text = f"{logical_path} has arrived and gets no task: {error}"
+        text = f"{logical_path} has arrived, but gets no task: {error}"
         site.log(text)
-        with contextlib.suppress(ComputeToDataError):  # whoever may not annotate it has the log
+        with contextlib.suppress(
+            ComputeToDataError
+        ):  # a user without the right to annotate it finds the reason in the log
             arrivals.note(site.catalog, site.configuration, logical_path, text[:_LONGEST_NOTE])
         return True
     if submitted is not None:

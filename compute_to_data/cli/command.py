@@ -1,4 +1,4 @@
-"""What a command is: its words, an example, and the function that does it."""
+"""A command of ``c2d``: its words, its help, an example, and the function that runs it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from compute_to_data.cli import zone_words
 from compute_to_data.cli.output import Output
+from compute_to_data.cli.zone_words import completes
 
 if TYPE_CHECKING:
     from compute_to_data.client.session import Session
@@ -15,7 +17,7 @@ Arguments = Callable[[argparse.ArgumentParser], None]
 
 
 class Call:
-    """One call of a command: what was asked for, where answers go, the person's session."""
+    """One call of a command: its options, its output, and the person's session."""
 
     def __init__(self, options: argparse.Namespace, out: Output) -> None:
         self.options = options
@@ -24,7 +26,7 @@ class Call:
 
     @property
     def session(self) -> Session:
-        """The person's session, opened when a command first needs it."""
+        """The person's session. It is opened when the command first needs it."""
         if self._session is None:
             from compute_to_data.client.session import connect
 
@@ -33,43 +35,43 @@ class Call:
         return self._session
 
     def close(self) -> None:
-        """Give back what was opened."""
+        """Close the session if it was opened."""
         if self._session is not None:
             self._session.close()
 
 
 Run = Callable[[Call], int]
-"""Does the work of a command; returns its exit code."""
+"""Runs a command; returns its exit code."""
 
 
 class LateParser(argparse.ArgumentParser):
-    """A command's parser, which is given its arguments when they are first asked for: making those
-    of all commands would be most of the time that one of them, or ``--help``, takes."""
+    """A command's parser that adds its arguments only when they are needed. Adding the arguments of
+    all commands would take most of the time of a short command or of ``--help``."""
 
     def __init__(self, *, arguments: Arguments = lambda parser: None, **options: Any) -> None:
         super().__init__(**options)
         self._arguments: Arguments | None = arguments
 
     def complete(self) -> None:
-        """Add the arguments, if they are not there yet."""
+        """Add the arguments, unless that is done."""
         arguments, self._arguments = self._arguments, None
         if arguments is not None:
             arguments(self)
 
     def parse_known_args(self, *rest: Any, **options: Any) -> Any:
-        """As the base class does."""
+        """Add the arguments, then parse."""
         self.complete()
         return super().parse_known_args(*rest, **options)
 
     def format_help(self) -> str:
-        """As the base class does."""
+        """Add the arguments, then format the help."""
         self.complete()
         return super().format_help()
 
 
 class Commands:
-    """Where a noun's module puts its commands: at the top (``c2d status``), or below a word of
-    their own (``c2d dataset upload``)."""
+    """The commands at one level: at the top (``c2d status``), or below a noun (``c2d dataset
+    upload``). A noun's module adds its commands here."""
 
     def __init__(self, parser: argparse.ArgumentParser, words: Sequence[str] = ("c2d",)) -> None:
         self.words = tuple(words)
@@ -88,13 +90,16 @@ class Commands:
         arguments: Arguments | None = None,
         takes_program: bool = False,
     ) -> None:
-        """A command. ``help``: one line; ``example``: one that works as it stands, without ``c2d`` and
-        the words before; ``arguments`` adds what it takes to its parser. ``takes_program``: what
-        follows ``--`` is for a task's program, and comes as ``options.program``."""
+        """Add a command.
+
+        ``help``: one line that begins with a verb. ``example``: a complete call, without ``c2d`` and
+        the words above the command. ``arguments`` adds the command's arguments to its parser.
+        ``takes_program``: the words after ``--`` are a task's program; they are in ``options.program``.
+        """
         command = self._below.add_parser(
             name,
             help=help,
-            description=help,
+            description=_sentence(help),
             epilog=f"example:\n  {' '.join(self.words)} {example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
             prog=" ".join((*self.words, name)),
@@ -104,17 +109,21 @@ class Commands:
         command.set_defaults(run=run, parser=command, takes_program=takes_program)
 
     def group(self, name: str, help: str) -> Commands:
-        """A word with commands of its own below it."""
+        """Add a noun that has commands below it."""
         words = (*self.words, name)
-        parser = self._below.add_parser(name, help=help, description=help, prog=" ".join(words))
+        parser = self._below.add_parser(name, help=help, description=_sentence(help), prog=" ".join(words))
         return Commands(parser, words)
 
 
+def _sentence(help: str) -> str:
+    return f"{help[0].upper()}{help[1:]}."
+
+
 def _fill(parser: argparse.ArgumentParser, arguments: Arguments | None) -> None:
-    """Add a command's arguments, and what every command has."""
+    """Add a command's own arguments and the common options."""
     if arguments is not None:
         arguments(parser)
-    # Of `c2d run`, --output is the collection: there, and only there, the form has one name.
+    # In `c2d run`, --output names the collection, so only there the form of results is --format alone.
     taken = any("--output" in action.option_strings for action in parser._actions)
     add_common(parser, argparse.SUPPRESS, names=("--format",) if taken else ("--output", "--format"))
 
@@ -122,27 +131,28 @@ def _fill(parser: argparse.ArgumentParser, arguments: Arguments | None) -> None:
 def add_common(
     parser: argparse.ArgumentParser, default: Any = "", names: Sequence[str] = ("--output", "--format")
 ) -> None:
-    """The options that every command has; they may stand before the command, too."""
-    common = parser.add_argument_group("for every command")
+    """The options that every command has. They can also be given before the command."""
+    common = parser.add_argument_group("options of every command")
     common.add_argument(
         *names,
         dest="form",
         choices=("pretty", "raw", "json"),
         default=default,
-        help="how results are printed (C2D_OUTPUT)",
+        help="how to print results (C2D_OUTPUT)",
     )
     common.add_argument(
-        "--config-file", metavar="FILE", default=default, help="settings to go by instead (C2D_CONFIG_FILE)"
+        "--config-file", metavar="FILE", default=default, help="read your settings from this file (C2D_CONFIG_FILE)"
     )
     common.add_argument(
-        "--session-file", metavar="FILE", default=default, help="session to remember things in (C2D_SESSION_FILE)"
+        "--session-file", metavar="FILE", default=default, help="remember the project in this file (C2D_SESSION_FILE)"
     )
-    common.add_argument(
-        "--project", metavar="COLLECTION", default=default, help="the project for this command alone (C2D_PROJECT)"
+    project = common.add_argument(
+        "--project", metavar="COLLECTION", default=default, help="the project for this command only (C2D_PROJECT)"
     )
+    completes(project, zone_words.projects)
     common.add_argument(
         "--debug",
         action="store_true",
         default=default if default is argparse.SUPPRESS else False,
-        help="show where an error comes from (C2D_DEBUG=1)",
+        help="print the traceback of an error (C2D_DEBUG=1)",
     )

@@ -1,4 +1,4 @@
-"""``c2d dataset``: folders that are kept in a project for tasks to read."""
+"""``c2d dataset``: folders stored in a project for tasks to read."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import time
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING, Any
 
+from compute_to_data.cli import zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode
+from compute_to_data.cli.zone_words import completes
 
 if TYPE_CHECKING:
     from compute_to_data.client.uploading import Moved
@@ -21,56 +23,67 @@ _BAR = 24
 
 def register(commands: Commands) -> None:
     """Add this noun's commands."""
-    dataset = commands.group("dataset", "folders kept in a project for tasks to read")
-    dataset.add("upload", _upload, "store a folder", example="upload measurements", arguments=_upload_arguments)
+    dataset = commands.group("dataset", "store folders in the project for tasks to read")
+    dataset.add(
+        "upload",
+        _upload,
+        "upload a folder as a dataset, or update a dataset",
+        example="upload measurements",
+        arguments=_upload_arguments,
+    )
     dataset.add(
         "download",
         _download,
-        "bring a dataset's files into a folder",
+        "download a dataset's files into a folder",
         example="download d-0123456789ab measurements",
         arguments=_download_arguments,
     )
-    dataset.add("list", _list, "the datasets of the project, the newest first", example="list")
+    dataset.add("list", _list, "list the project's datasets, newest first", example="list")
     dataset.add(
         "describe",
         _describe,
-        "what a dataset holds, and which tasks use it",
+        "show what a dataset holds, and which tasks use it",
         example="describe d-0123456789ab",
         arguments=_one,
     )
     dataset.add(
         "remove",
         _remove,
-        "take a dataset away with all its files",
+        "remove a dataset with all its files",
         example="remove d-0123456789ab --yes",
         arguments=_remove_arguments,
     )
 
 
 def _one(parser: ArgumentParser) -> None:
-    parser.add_argument("dataset", metavar="ID", help=_ID)
+    completes(parser.add_argument("dataset", metavar="ID", help=_ID), zone_words.datasets)
 
 
 def _upload_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("directory", metavar="DIR", help="the folder whose content is stored")
-    parser.add_argument("--name", default="", help="what people call it; the folder's name where none is given")
-    parser.add_argument("--id", dest="dataset", metavar="ID", default="", help="bring this dataset up to date instead")
-    parser.add_argument("--delete", action="store_true", help="take away from it what is no longer in the folder")
+    parser.add_argument("directory", metavar="DIR", help="the folder to upload")
+    parser.add_argument("--name", default="", help="a name for the dataset (default: the folder's name)")
+    dataset = parser.add_argument(
+        "--id", dest="dataset", metavar="ID", default="", help="update or complete this dataset instead of a new one"
+    )
+    completes(dataset, zone_words.datasets)
+    parser.add_argument(
+        "--delete", action="store_true", help="also remove files from the dataset that are not in the folder"
+    )
 
 
 def _download_arguments(parser: ArgumentParser) -> None:
     _one(parser)
-    parser.add_argument("directory", metavar="DIR", help="where its files go; made when it is not there")
+    parser.add_argument("directory", metavar="DIR", help="the folder for the files; it is created if necessary")
 
 
 def _remove_arguments(parser: ArgumentParser) -> None:
     _one(parser)
-    parser.add_argument("--yes", action="store_true", help="do not ask")
-    parser.add_argument("--force", action="store_true", help="even though a task or workload uses it")
+    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    parser.add_argument("--force", action="store_true", help="remove it even if a task or workload uses it")
 
 
 class Bar:
-    """A line that shows how far a transfer is, how fast it goes and when it will have ended."""
+    """A progress line: how much is transferred, how fast, and how long the rest will take."""
 
     def __init__(self, call: Call) -> None:
         self._out = call.out
@@ -92,7 +105,7 @@ class Bar:
                 self._out.progress(self.line(now - self._began))
 
     def line(self, seconds: float) -> str:
-        """As it stands after so many seconds."""
+        """The text of the line, this many seconds after the beginning."""
         share = min(1.0, self._moved / self._size) if self._size else 1.0
         rate = self._moved / seconds if seconds > 0 else 0.0
         left = clock((self._size - self._moved) / rate) if rate else "?"
@@ -103,7 +116,7 @@ class Bar:
         )
 
     def end(self) -> None:
-        """Take the line away."""
+        """Erase the line."""
         self._out.progress("")
 
 
@@ -134,7 +147,7 @@ def _upload(call: Call) -> int:
     bar = Bar(call)
     dataset = options.dataset
     try:
-        datasets.look_over(call.session, options.directory)  # before anything is made in the zone
+        datasets.look_over(call.session, options.directory)  # fail before creating anything in the zone
         dataset = dataset or datasets.reserve(call.session)
         done = datasets.upload(
             call.session,
@@ -147,10 +160,11 @@ def _upload(call: Call) -> int:
     except BaseException:
         bar.end()
         if dataset and not options.dataset:
-            call.out.note(f"What has arrived stays. Go on with: c2d dataset upload {options.directory} --id {dataset}")
+            again = f"c2d dataset upload {options.directory} --id {dataset}"
+            call.out.note(f"Files already uploaded are kept. To continue: {again}")
         raise
     bar.end()
-    return _told(call, done, "sent")
+    return _report(call, done, "sent")
 
 
 def _download(call: Call) -> int:
@@ -161,12 +175,12 @@ def _download(call: Call) -> int:
         done = datasets.download(call.session, call.options.dataset, call.options.directory, progress=bar)
     finally:
         bar.end()
-    return _told(call, done, "fetched")
+    return _report(call, done, "fetched")
 
 
-def _told(call: Call, done: Moved, word: str) -> int:
+def _report(call: Call, done: Moved, word: str) -> int:
     call.out.result(vars(done), done.dataset)
-    there = ", the others were there" if done.sent < done.files else ""
+    there = ", the others were already there" if done.sent < done.files else ""
     removed = f", {done.removed} removed" if done.removed else ""
     call.out.note(
         f"{done.name}: {_files(done.files)}, {amount(done.size)};"
@@ -219,7 +233,8 @@ def _remove(call: Call) -> int:
     dataset = call.options.dataset
     if not call.options.yes:
         if not sys.stdin.isatty():
-            raise InvalidRequest(f"dataset {dataset}", "nobody can be asked whether to remove it", "Say --yes")
+            cause = "removing it needs a confirmation, and standard input is not a terminal"
+            raise InvalidRequest(f"dataset {dataset}", cause, "Confirm it with --yes")
         found = datasets.describe(call.session, dataset).listed
         call.out.note(f"Remove {found.dataset} ({found.name}: {_files(found.files)}, {amount(found.size)})? [y/N]")
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):

@@ -1,4 +1,4 @@
-"""The exit codes of ``c2d``: how a script tells what happened."""
+"""The exit codes of ``c2d``, for scripts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from compute_to_data.errors import (
 
 
 class ExitCode(IntEnum):
-    """What ``c2d`` ends with."""
+    """The exit codes of ``c2d``."""
 
     DONE = 0
     PROGRAM_FAILED = 1
@@ -34,15 +34,15 @@ class ExitCode(IntEnum):
 
 
 MEANINGS: dict[ExitCode, str] = {
-    ExitCode.DONE: "done; of a task that was waited for: COMPLETED",
+    ExitCode.DONE: "success; if the command waited for tasks, all of them COMPLETED",
     ExitCode.PROGRAM_FAILED: "the task FAILED because its program ended with a status other than 0",
     ExitCode.USAGE: "the command line or a settings file is wrong",
     ExitCode.REFUSED: "refused: a malformed request, a rule of the site, no live worker, no access, not logged in",
-    ExitCode.NOT_FOUND: "no such task, project, collection, data object, resource or user, or you may not see it",
+    ExitCode.NOT_FOUND: "something that the command or request names does not exist, or you may not see it",
     ExitCode.WALLTIME_EXCEEDED: "the task FAILED because it ran longer than its walltime",
     ExitCode.CANCELLED: "the task was CANCELLED",
-    ExitCode.UNREACHABLE: "the zone cannot be reached, or it or this computer failed",
-    ExitCode.TASK_FAILED: "the task FAILED for another reason: memory, its output, the system",
+    ExitCode.UNREACHABLE: "the zone cannot be reached, or the zone or this computer failed",
+    ExitCode.TASK_FAILED: "the task FAILED for another reason: its memory, its output, the system",
     ExitCode.INCOMPLETE: "not everything could be fetched: results are missing or damaged",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
 }
@@ -56,17 +56,17 @@ _OF_REASON = {
 }
 
 _MALFORMED = (Code.USER_INPUT_PATH_ERR, Code.SYS_INVALID_FILE_PATH, Code.CAT_INVALID_ARGUMENT)
-"""What a zone says of a name that it cannot have."""
+"""The codes of a zone for an invalid name."""
 
 
 def of_reason(reason: str) -> ExitCode:
-    """For a task that has ended, by its recorded ``reason_code``."""
+    """The exit code for a task that has ended, from its recorded ``reason_code``."""
     known = reason in {one.value for one in ReasonCode}
     return _OF_REASON.get(ReasonCode(reason), ExitCode.TASK_FAILED) if known else ExitCode.TASK_FAILED
 
 
 def of_error(error: ComputeToDataError) -> ExitCode:
-    """For an error that ended a command."""
+    """The exit code for an error that ended a command."""
     if isinstance(error, TaskFailed):
         return of_reason(error.reason.value)
     if isinstance(error, NotFound):

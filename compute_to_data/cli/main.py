@@ -1,4 +1,4 @@
-"""The entry point ``c2d``: find the command, call it, turn what goes wrong into a sentence and a code."""
+"""The entry point ``c2d``: find the command, run it, turn an error into a sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -17,32 +17,36 @@ from compute_to_data.cli.output import Output
 from compute_to_data.errors import ComputeToDataError, ConfigurationError
 
 NOUNS = ("running", "tasks", "results", "projects", "datasets", "workloads", "secrets", "site", "completion")
-"""The modules beside this one that have commands, in the order of ``c2d --help``."""
+"""The modules beside this one that add commands, in the order of ``c2d --help``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (docs/reference/commands.md lists them)."""
     _prepare_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["__complete"]:
+        from compute_to_data.cli.next_word import answer
+
+        return answer(given[1:], parser())
     own, program = _divided(given)
     options, unknown = parser().parse_known_args(own)
     if not hasattr(options, "run"):
         return _usage(own)
     if options.takes_program and not program:
-        forgotten = f", before {' '.join(unknown)}" if unknown else ", as in: -- wc -l FILE"
-        options.parser.error(f"no program is given: write it after --{forgotten}")
+        place = f", before {' '.join(unknown)}" if unknown else ", as in: -- wc -l FILE"
+        options.parser.error(f"no program is given: write it after --{place}")
     if unknown:
         options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if program is not None and not options.takes_program:
-        options.parser.error("nothing can follow -- here")
+        options.parser.error("this command takes no program: remove -- and what follows it")
     options.program = program or []
     return _guarded(options)
 
 
 def _prepare_streams() -> None:
-    """A stream that whoever called has closed (``<&-``) is an empty one; a zone may hold names that
-    a terminal cannot show."""
-    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115 - the program's own, for as long as it lives
+    """Replace streams that the caller has closed (``<&-``) with empty ones. Escape characters that
+    the terminal cannot show, because names in a zone may have them."""
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115 - the process uses it until it ends
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
@@ -51,7 +55,7 @@ def _prepare_streams() -> None:
 
 
 def _divided(given: list[str]) -> tuple[list[str], list[str] | None]:
-    """What is for c2d, and what comes after the first ``--``, for the task's program."""
+    """The words for c2d, and the words after the first ``--``, for the task's program (None without it)."""
     if "--" not in given:
         return given, None
     place = given.index("--")
@@ -62,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = argparse.ArgumentParser(
         prog="c2d",
-        description="Run tasks on the storage resource that holds their data, and fetch what they make.",
+        description="Run programs on the storage resource that holds their data, and fetch the results.",
         epilog="example:\n  c2d run debian:bookworm --input a.txt --output results -- wc -c /inputs/a.txt",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -76,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _usage(own: Sequence[str]) -> int:
-    """A word was left out: say which there are, on stderr, since that is no result."""
+    """The command is incomplete: print the help, on stderr because it is not a result."""
     with contextlib.redirect_stdout(sys.stderr), contextlib.suppress(SystemExit):
         parser().parse_args([*own, "--help"])
     return ExitCode.USAGE
@@ -98,7 +102,7 @@ def _guarded(options: argparse.Namespace) -> int:
         out.note("c2d: interrupted")
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read has enough. What is still buffered must not fail again when Python ends.
+        # The reader has closed the pipe. Buffered output must not fail again when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.DONE
     except OSError as error:
@@ -106,17 +110,17 @@ def _guarded(options: argparse.Namespace) -> int:
             _traceback()
         out.note(f"c2d: {error.filename or 'this computer'}: {error.strerror or error}.")
         return ExitCode.UNREACHABLE
-    except Exception as error:  # noqa: BLE001 - the boundary: a person gets a sentence, --debug the rest
+    except Exception as error:  # noqa: BLE001 - the boundary: one sentence for the person, a traceback with --debug
         if debug:
             _traceback()
-        out.note(f"c2d: internal error ({type(error).__name__}: {error}). Run it again with --debug to see where.")
+        out.note(f"c2d: internal error ({type(error).__name__}: {error}). Run it again with --debug for a traceback.")
         return ExitCode.UNREACHABLE
     finally:
         call.close()
 
 
 def _form(options: argparse.Namespace) -> str:
-    """pretty, raw or json: the option, else ``C2D_OUTPUT``, else the settings."""
+    """pretty, raw or json, from the option, else from ``C2D_OUTPUT``, else from the settings."""
     from compute_to_data.client import settings
 
     named = str(options.form or os.environ.get("C2D_OUTPUT", ""))

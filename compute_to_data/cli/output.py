@@ -1,7 +1,7 @@
-"""What a person sees: results on stdout, everything else on stderr.
+"""What a command prints: results on stdout, everything else on stderr.
 
-``pretty`` is for reading, ``raw`` one plain line a thing with tabs between its values, ``json`` for
-programs. Colours and progress only on a terminal, and no colours with ``NO_COLOR``.
+``pretty`` is for reading. ``raw`` prints one line for each thing, with tabs between the values.
+``json`` is for programs. Colours and progress appear only on a terminal; ``NO_COLOR`` turns colours off.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OF_STATE = {
 
 
 class Output:
-    """How one command speaks. ``form`` is ``pretty``, ``raw`` or ``json``."""
+    """The output of one command. ``form`` is ``pretty``, ``raw`` or ``json``."""
 
     def __init__(self, form: str = "pretty", stdout: TextIO | None = None, stderr: TextIO | None = None) -> None:
         self.form = form
@@ -34,16 +34,16 @@ class Output:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether results go to a person's eyes directly."""
+        """Whether stdout is a terminal."""
         return self._stdout.isatty()
 
     @property
     def shows_progress(self) -> bool:
-        """Whether a line that is written over again makes sense."""
+        """Whether stderr is a terminal that can redraw a line."""
         return self._stderr.isatty() and os.environ.get("TERM") != "dumb"
 
     def result(self, document: Any, pretty: str | None = None, raw: str | None = None) -> None:
-        """One result: ``document`` as JSON, or its texts; without ``raw``, that is ``pretty``."""
+        """Print one result: ``document`` as JSON, or the text for the form. ``raw`` defaults to ``pretty``."""
         if self.form == "json":
             self._print(self._json(document))
             return
@@ -52,8 +52,8 @@ class Output:
             self._print(text)
 
     def table(self, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, empty: str = "") -> None:
-        """Many results. ``columns``: which members of each row to show, under which heading; as
-        JSON, rows are whole. ``empty`` is noted when there are none."""
+        """Print many results. ``columns`` maps the members of a row to show to their headings; JSON
+        has whole rows. ``empty`` is the note for no results."""
         if self.form == "json":
             self._print(self._json(list(rows)))
             return
@@ -72,7 +72,7 @@ class Output:
             self._print(self._row(line, widths))
 
     def facts(self, document: Mapping[str, Any], lines: Sequence[tuple[str, str]]) -> None:
-        """One thing with its properties: ``lines`` of name and value for reading."""
+        """Print one thing with its properties; ``lines`` are its names and values for reading."""
         if self.form == "json":
             self._print(self._json(document))
             return
@@ -84,24 +84,24 @@ class Output:
                 self._print(f"{self.coloured(name.ljust(width), 'dim')}  {self.coloured(value, _OF_STATE.get(value))}")
 
     def text(self, text: str) -> None:
-        """A result that is text already, as of a log; never changed."""
+        """Print text unchanged in every form, for example a log."""
         self._stdout.write(text)
         self._stdout.flush()
 
     def note(self, text: str) -> None:
-        """What a person should know beside the results; nothing for an empty text."""
+        """Print a note beside the results, on stderr. An empty text prints nothing."""
         if text:
             print(printable(text), file=self._stderr, flush=True)
 
     def progress(self, text: str) -> None:
-        """Write over the last progress line; '' takes it away. Only where a person watches."""
+        """Replace the progress line, when stderr is a terminal; '' erases it."""
         if self.shows_progress:
             width = shutil.get_terminal_size().columns - 1
             self._stderr.write(f"\r\x1b[K{printable(text)[:width]}")
             self._stderr.flush()
 
     def coloured(self, text: str, colour: str | None) -> str:
-        """The text in a colour where that makes sense."""
+        """The text in a colour, when results go to a terminal in the pretty form."""
         if not colour or self.form != "pretty" or not self.is_terminal or "NO_COLOR" in os.environ:
             return printable(text)
         return f"\x1b[{_COLOURS[colour]}m{printable(text)}\x1b[0m"
@@ -116,7 +116,7 @@ class Output:
         ).rstrip()
 
     def _json(self, document: Any) -> str:
-        """Readable where all characters can be printed; what would move a cursor stands there escaped."""
+        """As JSON, with characters that could move the cursor escaped."""
         encoding = (self._stdout.encoding or "utf-8").lower().replace("-", "")
         text = json.dumps(document, indent=2, ensure_ascii=encoding != "utf8")
         return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
@@ -126,12 +126,12 @@ class Output:
 
 
 def one_line(value: Any) -> str:
-    """A value in one line without tabs; a missing one is empty."""
+    """A value on one line without tabs; '' for None."""
     if value is None:
         return ""
     return printable(" ".join(str(value).split()))
 
 
 def printable(text: str) -> str:
-    """Text of others without what could move a terminal's cursor or hide something."""
+    """The text with characters escaped that could move the terminal's cursor or hide something."""
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)

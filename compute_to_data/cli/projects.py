@@ -1,22 +1,25 @@
-"""``c2d project``: a project is a collection; the session remembers which one."""
+"""``c2d project``: the collection that a person works in. The session file remembers it."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser
 
+from compute_to_data.cli import zone_words
 from compute_to_data.cli.command import Call, Commands
+from compute_to_data.cli.zone_words import completes
 
 
 def register(commands: Commands) -> None:
     """Add this noun's commands."""
-    project = commands.group("project", "which collection one works in")
-    project.add("list", _list, "your collections that can be a project", example="list")
-    project.add("set", _set, "work in a collection from now on", example="set notebooks", arguments=_collection)
-    project.add("show", _show, "the project in force, and where results go", example="show")
+    project = commands.group("project", "choose the collection that you work in")
+    project.add("list", _list, "list your collections that can be a project", example="list")
+    project.add("set", _set, "work in this collection from now on", example="set notebooks", arguments=_collection)
+    project.add("show", _show, "show the current project, and where results go", example="show")
 
 
 def _collection(parser: ArgumentParser) -> None:
-    parser.add_argument("collection", help="a logical path, from home where it is relative; '' for none")
+    collection = parser.add_argument("collection", help="a logical path, absolute or below home; '' for no project")
+    completes(collection, zone_words.projects)
 
 
 def _list(call: Call) -> int:

@@ -1,4 +1,4 @@
-"""``c2d logs | fetch | open``: what tasks said and made."""
+"""``c2d logs | fetch | open``: the output and the results of tasks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode, of_reason
-from compute_to_data.cli.tasks import administering, found, one_task, told
+from compute_to_data.cli.tasks import administering, found, one_task, state_text, task_argument
 
 if TYPE_CHECKING:
     from compute_to_data.client.fetching import Fetched
@@ -23,18 +23,20 @@ if TYPE_CHECKING:
 _MOVES_THE_CURSOR = re.compile(
     r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 )
-"""Control characters and escapes but tabs, line ends and colours; those that turn text around, too."""
+"""Control characters and escapes, except tabs, line ends and colours; also marks that reverse text."""
 _ERASES_THE_LINE = re.compile(r"\x1b\[[012]?K")
-"""Beside ``\\r`` in progress bars; what is written over is erased anyway."""
+"""Progress bars send it beside ``\\r``. We erase the overwritten line ourselves."""
 
 
 def register(commands: Commands) -> None:
     """Add this noun's commands."""
-    commands.add("logs", _logs, "what a task's program wrote", example="logs 3f2a --follow", arguments=_logs_arguments)
+    commands.add(
+        "logs", _logs, "print what a task's program wrote", example="logs 3f2a --follow", arguments=_logs_arguments
+    )
     commands.add(
         "fetch",
         _fetch,
-        "fetch everything of tasks into a folder",
+        "fetch a task's results, logs and records into a folder",
         example="fetch 3f2a results",
         arguments=_fetch_arguments,
     )
@@ -43,37 +45,40 @@ def register(commands: Commands) -> None:
 
 def _logs_arguments(parser: ArgumentParser) -> None:
     one_task(parser)
-    parser.add_argument("--follow", "-f", action="store_true", help="go on until the task has ended")
+    parser.add_argument("--follow", "-f", action="store_true", help="print new output until the task has ended")
 
 
 def _fetch_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("task", metavar="ID", help="a task's id, its beginning, or its collection's logical path")
-    parser.add_argument("directory", metavar="DIR", nargs="?", default=".", help="a folder <id> is made in it")
-    parser.add_argument("--force", action="store_true", help="overwrite files with other content")
+    task_argument(parser)
+    parser.add_argument(
+        "directory", metavar="DIR", nargs="?", default=".", help="where to create the folder <id> (default: here)"
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite files that have other content")
     administering(parser)
 
 
 def _open_arguments(parser: ArgumentParser) -> None:
     one_task(parser)
-    parser.add_argument("--no-browser", action="store_true", help="only fetch it, and print where it is")
+    parser.add_argument("--no-browser", action="store_true", help="only fetch the report, and print its path")
 
 
-class Speaker:
-    """A program's words, on the streams it wrote them to; ``only``: all on that one."""
+class LogPrinter:
+    """Prints a program's output on the streams that it wrote to; with ``only``, all on that stream."""
 
     def __init__(self, *, as_json: bool = False, only: str = "") -> None:
         self._json = as_json
         self._only = only
-        self._shown: dict[str, Shown] = {}
+        self._shown: dict[str, TerminalText] = {}
 
-    def hear(self, stream: str, said: bytes) -> None:
-        """Pass words on as they are; as JSON, one object a piece; on a terminal, harmless."""
+    def print(self, stream: str, said: bytes) -> None:
+        """Print bytes unchanged to a file or pipe; as JSON, one object for each call; on a terminal,
+        without control characters."""
         target = sys.stderr if (self._only or stream) == "stderr" else sys.stdout
         target.flush()
         if self._json:
             target.write(json.dumps({"stream": stream, "text": said.decode("utf-8", "replace")}) + "\n")
         elif target.isatty():
-            target.write(self._shown.setdefault(stream, Shown()).text(said))
+            target.write(self._shown.setdefault(stream, TerminalText()).text(said))
         elif hasattr(target, "buffer"):
             target.buffer.write(said)
         else:
@@ -81,25 +86,25 @@ class Speaker:
         target.flush()
 
 
-class Shown:
-    """One stream as a terminal is shown it. A line that the program writes over again, as a progress
-    bar does with ``\\r``, is its last state; nothing but colours does anything else to the terminal."""
+class TerminalText:
+    """One stream as a terminal shows it. Of a line that the program overwrites, as a progress bar does
+    with ``\\r``, it keeps the last state. Except for colours, control sequences are replaced."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
 
     def text(self, said: bytes) -> str:
-        """What to write for the program's next bytes."""
+        """The text to print for the program's next bytes."""
         *ended, last = (self._held + self._decoder.decode(said)).split("\n")
         shown = last.rstrip("\r")
-        self._held = "\r" if shown != last else ""  # what comes next tells whether the line ends or begins again
+        self._held = "\r" if shown != last else ""  # the next bytes decide whether the line ends or starts again
         lines = [*(line.rstrip("\r") for line in ended), shown]
         return "\n".join(map(_last_state, lines))
 
 
 def _last_state(line: str) -> str:
-    """What a line, or what was added to one, comes to."""
+    """The last state of a line, or of a part that was added to a line."""
     _, again, state = line.rpartition("\r")
     harmless = _MOVES_THE_CURSOR.sub("\N{REPLACEMENT CHARACTER}", _ERASES_THE_LINE.sub("", state))
     return f"\r\x1b[K{harmless}" if again else harmless
@@ -110,17 +115,17 @@ def _logs(call: Call) -> int:
 
     task = found(call, call.options.task)
     if call.options.follow:
-        state = logs.follow(task, Speaker(as_json=call.out.form == "json").hear)
-        call.out.note(f"task {task.id} {told(task.status())}")
+        state = logs.follow(task, LogPrinter(as_json=call.out.form == "json").print)
+        call.out.note(f"task {task.id} {state_text(task.status())}")
         return of_reason(task.status().reason_code) if state.value != "COMPLETED" else ExitCode.DONE
     said = logs.read(task)
     if call.out.form == "json":
         texts = {name: getattr(said, name).decode("utf-8", "replace") for name in ("stdout", "stderr")}
         call.out.result({"task_id": task.id, **texts})
         return 0
-    speaker = Speaker()
-    speaker.hear("stdout", said.stdout)
-    speaker.hear("stderr", said.stderr)
+    printer = LogPrinter()
+    printer.print("stdout", said.stdout)
+    printer.print("stderr", said.stderr)
     return 0
 
 
@@ -131,7 +136,8 @@ def _fetch(call: Call) -> int:
     task = found(call, call.options.task)
     status = task.status()
     if not status.state.is_final:
-        raise Refused(f"task {task.id}", f"has not ended yet: it is {status.state.value}", f"c2d wait {task.id}")
+        remedy = f"Wait until it ends: c2d wait {task.id}"
+        raise Refused(f"task {task.id}", f"has not ended yet: it is {status.state.value}", remedy)
     done = fetching.fetch(
         task.catalog,
         task.collection,
@@ -140,12 +146,12 @@ def _fetch(call: Call) -> int:
         moved=_shown(call),
     )
     if status.state.value != "COMPLETED":
-        call.out.note(f"task {task.id} {told(status)}")
+        call.out.note(f"task {task.id} {state_text(status)}")
     return _report(call, task, done)
 
 
 def _shown(call: Call) -> Callable[[int, int], None]:
-    """Tells how far it is, at most ten times a second."""
+    """Shows the progress, at most ten times a second."""
     last = 0.0
 
     def moved(done: int, total: int) -> None:
@@ -159,16 +165,16 @@ def _shown(call: Call) -> Callable[[int, int], None]:
 
 def _report(call: Call, task: TaskHandle, done: Fetched) -> int:
     for name in done.missing:
-        call.out.note(f"not available: {name} is an output of task {task.id} and is not in {task.collection} any more")
+        call.out.note(f"not available: {name} is an output of task {task.id} and is no longer in {task.collection}")
     for name in done.damaged:
-        call.out.note(f"damaged: {name} does not have the checksum that the catalog has for it, and was not kept")
+        call.out.note(f"damaged: {name} does not match the checksum in the catalog, and was not kept")
     document: dict[str, Any] = {"task_id": task.id, **vars(done)}
     call.out.result(
         {name: list(value) if isinstance(value, tuple) else value for name, value in document.items()}, done.directory
     )
     if not done.is_complete:
         return ExitCode.INCOMPLETE
-    call.out.note(f"{len(done.fetched)} fetched, {len(done.kept)} were there already")
+    call.out.note(f"{len(done.fetched)} fetched, {len(done.kept)} already there")
     return 0
 
 
@@ -183,11 +189,11 @@ def _open(call: Call) -> int:
     task = found(call, call.options.task)
     pages = [one for one in results.everything(task.catalog, task.collection) if one.name.endswith(".html")]
     if not pages:
-        raise NotFound(f"task {task.id}", "has no report", f"c2d fetch {task.id} brings everything it has")
+        raise NotFound(f"task {task.id}", "has no HTML report", f"Fetch all its results: c2d fetch {task.id}")
     report = min(pages, key=lambda one: (one.name.count("/"), one.name))
     file = os.path.join(tempfile.mkdtemp(prefix="c2d-"), os.path.basename(report.name))
     Path(file).write_bytes(report.bytes())
     call.out.result({"task_id": task.id, "report": report.path, "file": file}, file)
     if not call.options.no_browser and not webbrowser.open(Path(file).as_uri()):
-        call.out.note("no browser could be started; open the file yourself")
+        call.out.note("cannot start a browser; open the file yourself")
     return 0

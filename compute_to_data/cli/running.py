@@ -1,4 +1,4 @@
-"""``c2d run``: one command that submits, waits, shows the log and says where the results are."""
+"""``c2d run``: submit a task, wait, print its output, and say where the results are."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from compute_to_data.cli import zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode, of_reason
+from compute_to_data.cli.zone_words import completes
 
 if TYPE_CHECKING:
     from compute_to_data.client.session import Session
@@ -25,7 +27,7 @@ def register(commands: Commands) -> None:
     commands.add(
         "run",
         _run,
-        "run a program on data of the zone, wait, and show what it writes",
+        "run a program on data in the zone, wait, and print its output",
         example="run debian:bookworm --input a.txt --output results -- wc -c /inputs/a.txt",
         arguments=_arguments,
         takes_program=True,
@@ -34,49 +36,79 @@ def register(commands: Commands) -> None:
 
 def _arguments(parser: ArgumentParser) -> None:
     parser.usage = f"{parser.prog} IMAGE [options] -- PROGRAM [ARGUMENT ...]"
-    parser.add_argument("image", metavar="IMAGE", help="an image that the site allows")
-    parser.add_argument(
+    image_argument(parser)
+    given = parser.add_argument(
         "--input",
         action="append",
         default=[],
         metavar="PATH",
-        help="a data object, or a collection or dataset (d-...) with all that is in it; repeat for more",
+        help="a data object, collection or dataset (d-...) that the program reads below /inputs; repeat for more",
     )
+    completes(given, zone_words.datasets)
     parser.add_argument(
-        "--output", dest="into", default="", metavar="COLLECTION", help="where results go; made if need be"
+        "--output",
+        dest="into",
+        default="",
+        metavar="COLLECTION",
+        help="the collection for the results; it is created if necessary",
     )
-    parser.add_argument("--resource", default="", help="the compute resource; by default one that bears the role")
-    parser.add_argument("--role", default="", help="the role (default CONTAINER)")
-    parser.add_argument("--name", default="", help="what you call the task")
+    place_arguments(parser)
+    parser.add_argument("--name", default="", help="a name for the task")
     parser.add_argument(
-        "--env", action="append", default=[], type=variable, metavar="KEY=VALUE", help="repeat for more"
+        "--env",
+        action="append",
+        default=[],
+        type=variable,
+        metavar="KEY=VALUE",
+        help="an environment variable for the program; repeat for more",
     )
     secret_argument(parser)
     limit_arguments(parser)
 
 
+def image_argument(parser: ArgumentParser) -> None:
+    """``IMAGE``, what programs run in."""
+    image = parser.add_argument("image", metavar="IMAGE", help="an image that the site allows")
+    completes(image, zone_words.images)
+
+
+def place_arguments(parser: ArgumentParser) -> None:
+    """``--resource`` and ``--role``: where programs run, and as what."""
+    named = "the compute resource (default: one that has the role)"
+    completes(parser.add_argument("--resource", default="", help=named), zone_words.resources)
+    kind = "the kind of computation (default: CONTAINER)"
+    completes(parser.add_argument("--role", default="", help=kind), zone_words.roles)
+
+
 def secret_argument(parser: ArgumentParser) -> None:
-    """``--secret NAME``, as often as one likes."""
-    parser.add_argument(
-        "--secret", action="append", default=[], metavar="NAME", help="a secret, read as /run/secrets/NAME; repeat"
+    """Add ``--secret NAME``, which can be repeated."""
+    secret = parser.add_argument(
+        "--secret",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a secret that the program reads as /run/secrets/NAME; repeat for more",
     )
+    completes(secret, zone_words.secrets)
 
 
 def limit_arguments(parser: ArgumentParser) -> None:
-    """What :func:`limits` reads."""
-    parser.add_argument("--walltime", type=float, metavar="SECONDS", help="how long it may run")
-    parser.add_argument("--memory", type=_bytes, metavar="BYTES", help="what it may use: 512m, 4g")
-    parser.add_argument("--cpus", type=float, help="processors: 0.5, 2")
+    """Add the options that :func:`limits` reads."""
+    parser.add_argument("--walltime", type=float, metavar="SECONDS", help="how long a task may run")
+    parser.add_argument(
+        "--memory", type=_bytes, metavar="BYTES", help="how much memory a task may use, for example 512m or 4g"
+    )
+    parser.add_argument("--cpus", type=float, help="how many processors a task may use, for example 0.5 or 2")
 
 
 def limits(options: argparse.Namespace) -> dict[str, Any]:
-    """A request's ``limits``: those that were given."""
+    """A request's ``limits``, from the options given."""
     asked = {"walltime_seconds": options.walltime, "memory_bytes": options.memory, "cpus": options.cpus}
     return {name: value for name, value in asked.items() if value is not None}
 
 
 def variable(text: str) -> tuple[str, str]:
-    """``KEY=VALUE``, divided."""
+    """The name and value of ``KEY=VALUE``."""
     name, equals, value = text.partition("=")
     if not name or not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
@@ -89,18 +121,18 @@ def _bytes(text: str) -> int:
     try:
         return int(float(number) * (unit or 1))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes, as 512m or 4g") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes, such as 512m or 4g") from None
 
 
 def _run(call: Call) -> int:
-    from compute_to_data.cli.results import Speaker
+    from compute_to_data.cli.results import LogPrinter
     from compute_to_data.client import logs
 
-    speaker = Speaker(only="stderr" if call.out.form == "json" else "")  # stdout is for the one document
+    printer = LogPrinter(only="stderr" if call.out.form == "json" else "")  # stdout is for the JSON document
     task = call.session.submit(request(call))
     call.out.note(f"task {task.id}")
     try:
-        logs.follow(task, speaker.hear, _teller(call, task))
+        logs.follow(task, printer.print, _state_printer(call, task))
     except KeyboardInterrupt:
         return _interrupted(call, task)
     status = task.status()
@@ -110,24 +142,24 @@ def _run(call: Call) -> int:
     return of_reason(status.reason_code)
 
 
-def _teller(call: Call, task: TaskHandle) -> Callable[[State], None]:
-    """Notes each state once: the task may be further by the time its status is read."""
-    from compute_to_data.cli.tasks import told
+def _state_printer(call: Call, task: TaskHandle) -> Callable[[State], None]:
+    """Prints each state once. The status that it reads may be later than the state it receives."""
+    from compute_to_data.cli.tasks import state_text
 
     last = ""
 
-    def tell(state: State) -> None:
+    def print_state(state: State) -> None:
         nonlocal last
-        now = told(task.status())
+        now = state_text(task.status())
         if now != last:
             call.out.note(now)
         last = now
 
-    return tell
+    return print_state
 
 
 def _interrupted(call: Call, task: TaskHandle) -> int:
-    """Ctrl-C leaves the task running, unless one who can be asked says otherwise."""
+    """After Ctrl-C the task continues, unless the person at the terminal answers to cancel it."""
     answer = ""
     if sys.stdin.isatty() and sys.stderr.isatty():
         call.out.note("")
@@ -139,9 +171,9 @@ def _interrupted(call: Call, task: TaskHandle) -> int:
             answer = ""
     if answer in ("y", "yes"):
         task.cancel()
-        call.out.note(f"cancelling; c2d status {task.id} tells when it has ended")
+        call.out.note(f"cancelling. See when it has ended: c2d status {task.id}")
     else:
-        call.out.note(f"it goes on. Follow it: c2d logs {task.id} --follow. End it: c2d cancel {task.id}")
+        call.out.note(f"the task continues. Follow it: c2d logs {task.id} --follow. Cancel it: c2d cancel {task.id}")
     return ExitCode.INTERRUPTED
 
 
@@ -150,7 +182,7 @@ def request(call: Call) -> dict[str, Any]:
     options, session = call.options, call.session
     into = session.absolute(options.into) if options.into else session.results
     session.catalog.create_collection(into, parents=True)
-    # ${ is for the program to see: nothing on a command line is meant as our own reference.
+    # Escape ${, so that the program sees it: on the command line it is never one of our references.
     words = [word.replace("${", "$${") for word in options.program]
     environment = {"environment": dict(options.env)} if options.env else {}
     document: dict[str, Any] = {
@@ -182,7 +214,7 @@ def _input(session: Session, path: str) -> dict[str, str]:
         found = session.catalog.stat(logical_path)
     except NotFound as error:
         if os.path.exists(path):
-            remedy = f"{path} is a file of this computer: put it into the zone first: c2d dataset upload, or iput"
+            remedy = f"{path} is a file on this computer. Upload it first, with c2d dataset upload or iput"
             raise NotFound(logical_path, error.cause, remedy, code=error.code) from None
         raise
     return {"collection" if isinstance(found, Collection) else "object": logical_path}

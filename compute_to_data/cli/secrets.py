@@ -1,41 +1,44 @@
-"""``c2d secret``: values that a program reads as files, and that nobody else sees."""
+"""``c2d secret``: values that a task's program reads as files, and that only their owner can read."""
 
 from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser
 
+from compute_to_data.cli import zone_words
 from compute_to_data.cli.command import Call, Commands
+from compute_to_data.cli.zone_words import completes
 
 
 def register(commands: Commands) -> None:
     """Add this noun's commands."""
-    secret = commands.group("secret", "values that a program reads as files")
+    secret = commands.group("secret", "store values, such as passwords, that your programs read as files")
     secret.add(
         "create",
         _create,
-        "keep a value, read from standard input or asked for without showing it",
+        "store a value that you type (it is not shown) or send to standard input",
         example="create ARCHIVE_TOKEN",
         arguments=_create_arguments,
     )
-    secret.add("list", _list, "the names of your secrets", example="list")
+    secret.add("list", _list, "list the names of your secrets", example="list")
     secret.add(
         "describe",
         _describe,
-        "where a secret rests, and who may read it",
+        "show where a secret is stored, and who may read it",
         example="describe ARCHIVE_TOKEN",
         arguments=_name,
     )
-    secret.add("delete", _delete, "forget a secret", example="delete ARCHIVE_TOKEN", arguments=_name)
+    secret.add("delete", _delete, "delete a secret", example="delete ARCHIVE_TOKEN", arguments=_name)
 
 
 def _name(parser: ArgumentParser) -> None:
-    parser.add_argument("name", help="at most 64 letters, digits and _, no digit first")
+    name = parser.add_argument("name", help="its name: at most 64 letters, digits and _, no digit first")
+    completes(name, zone_words.secrets)
 
 
 def _create_arguments(parser: ArgumentParser) -> None:
     _name(parser)
-    parser.add_argument("--force", action="store_true", help="replace one of that name")
+    parser.add_argument("--force", action="store_true", help="replace the secret with this name")
 
 
 def _create(call: Call) -> int:
@@ -43,14 +46,14 @@ def _create(call: Call) -> int:
 
     from compute_to_data.client import secrets
 
-    secrets.path_of(call.session, call.options.name)  # a name that will not do, before anybody types a value
+    secrets.path_of(call.session, call.options.name)  # refuse a bad name before the person types a value
     kept = secrets.create(call.session, call.options.name, _value(call), force=call.options.force)
     call.out.result(asdict(kept), kept.name)
     return 0
 
 
 def _value(call: Call) -> bytes:
-    """From a pipe exactly the bytes that come; a person is asked twice, and sees nothing."""
+    """The bytes from a pipe, unchanged; at a terminal, what the person types twice, without showing it."""
     from getpass import getpass
 
     from compute_to_data.errors import InvalidRequest
@@ -58,7 +61,7 @@ def _value(call: Call) -> bytes:
     if not sys.stdin.isatty():
         return sys.stdin.buffer.read()
     value = getpass("Value (not shown): ", sys.stderr)
-    if getpass("The same again: ", sys.stderr) != value:
+    if getpass("Repeat the value: ", sys.stderr) != value:
         raise InvalidRequest(f"secret {call.options.name}", "the two values differ", "Try again")
     return value.encode()
 
@@ -88,5 +91,5 @@ def _delete(call: Call) -> int:
     from compute_to_data.client import secrets
 
     secrets.delete(call.session, call.options.name)
-    call.out.note(f"secret {call.options.name} is gone")
+    call.out.note(f"secret {call.options.name} is deleted")
     return 0

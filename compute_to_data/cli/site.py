@@ -1,4 +1,4 @@
-"""``c2d resources | zone | doctor``: the zone, and what it can run."""
+"""``c2d resources | zone | doctor``: what a zone can run, and a private zone."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from compute_to_data.cli.command import Call, Commands
 
 def register(commands: Commands) -> None:
     """Add this noun's commands."""
-    commands.add("resources", _resources, "where tasks can run, and what may run there", example="resources")
-    zone = commands.group("zone", "a zone of your own on this computer")
+    commands.add("resources", _resources, "list where tasks can run, and what may run there", example="resources")
+    zone = commands.group("zone", "make a private zone on this computer")
     zone.add(
         "create",
         _create,
-        "make a zone in a folder, and work in it from now on",
+        "create a zone in a folder, and work in it from now on",
         example="create ~/my-zone",
         arguments=_create_arguments,
     )
     commands.add(
         "doctor",
         _doctor,
-        "check each link of an iRODS server's installation",
+        "check the installation on an iRODS server",
         example="doctor",
         arguments=_doctor_arguments,
     )
@@ -47,12 +47,12 @@ def _resources(call: Call) -> int:
         for one in found
     ]
     columns = {"resource": "RESOURCE", "roles": "ROLES", "up": "UP", "worker": "WORKER", "queued": "QUEUED"}
-    call.out.table(rows, columns, empty="No resource of this zone bears a role.")
+    call.out.table(rows, columns, empty="No resource of this zone has a role.")
     if call.out.form == "pretty":
         call.out.note("\nimages: " + (", ".join(_image(one) for one in document["images"]) or "none is allowed"))
         for name, value in document["limits"].items():
             default, maximum = ("any" if one is None else f"{one:.15g}" for one in value.values())
-            call.out.note(f"{name}: {default}, or up to {maximum} where a task asks for it")
+            call.out.note(f"{name}: {default} by default, at most {maximum}")
     return 0
 
 
@@ -66,12 +66,15 @@ def _image(rule: dict[str, Any]) -> str:
 
 
 def _create_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("directory", metavar="DIR", help="where the zone is kept; made if need be")
-    parser.add_argument("--user", default="", help="what you are called there (default: your login name)")
+    parser.add_argument("directory", metavar="DIR", help="the folder for the zone; it is created if necessary")
+    parser.add_argument("--user", default="", help="your user name in the zone (default: your login name)")
     parser.add_argument(
-        "--image", action="append", default=[], help="what may run (default: all that Docker holds here)"
+        "--image",
+        action="append",
+        default=[],
+        help="an image that tasks may use; repeat for more (default: all images that Docker holds here)",
     )
-    parser.add_argument("--force", action="store_true", help="replace the settings that are there")
+    parser.add_argument("--force", action="store_true", help="replace your existing settings")
     parser.set_defaults(writes_settings=True)
 
 
@@ -87,13 +90,13 @@ def _create(call: Call) -> int:
     )
     if os.path.exists(path) and not options.force:
         remedy = "Replace them with --force, or name another file with --config-file"
-        raise AlreadyExists(path, "holds settings already", remedy)
+        raise AlreadyExists(path, "already holds settings", remedy)
     chosen, why_not = laptop.create(options.directory, options.user or getpass.getuser(), tuple(options.image))
     settings.write_private(path, chosen)
-    settings.write_private(settings.session_path(options.session_file), {})  # its project was another zone's
+    settings.write_private(settings.session_path(options.session_file), {})  # its project belongs to another zone
     call.out.note(f"settings written to {path}")
     if why_not:
-        call.out.note(f"Tasks run UNSANDBOXED, as this computer's own programs (image: {laptop.HOST}). {why_not}")
+        call.out.note(f"Tasks run UNSANDBOXED, as programs of this computer (image: {laptop.HOST}). {why_not}")
     call.out.result(
         {**chosen, "engine": "process" if why_not else "docker", "config_file": path}, chosen["zone"]["directory"]
     )
@@ -101,7 +104,9 @@ def _create(call: Call) -> int:
 
 
 def _doctor_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--configuration", default="", metavar="FILE", help="the site's configuration to check")
+    parser.add_argument(
+        "--configuration", default="", metavar="FILE", help="the site configuration to check (default: the server's)"
+    )
     parser.add_argument("--irods-configuration", default="", metavar="DIR", help=argparse.SUPPRESS)
 
 
@@ -111,8 +116,8 @@ def _doctor(call: Call) -> int:
     except ModuleNotFoundError as error:
         from compute_to_data.errors import ConfigurationError
 
-        cause = f"checks an iRODS server, and this system has no {error.name}"
-        raise ConfigurationError("c2d doctor", cause, "Run it on the server") from error
+        cause = f"checks an iRODS server, and this computer has no Python module {error.name}"
+        raise ConfigurationError("c2d doctor", cause, "Run it on the iRODS server") from error
 
     given = {"--configuration": call.options.configuration, "--irods-configuration": call.options.irods_configuration}
     words = [word for name, value in given.items() if value for word in (name, value)]

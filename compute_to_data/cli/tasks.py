@@ -1,4 +1,4 @@
-"""``c2d submit | run | status | list | wait | cancel | rerun | show``: tasks."""
+"""``c2d submit | status | list | wait | cancel | rerun | show``: tasks."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import sys
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING, Any
 
+from compute_to_data.cli import zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import of_reason
+from compute_to_data.cli.zone_words import completes
 
 if TYPE_CHECKING:
     from compute_to_data.client.status import TaskStatus
     from compute_to_data.client.tasks import TaskHandle
 
+WAIT = "wait until the task has ended; the exit code says how"
 _STATES = ("QUEUED", "STAGING_IN", "RUNNING", "STAGING_OUT", "COMPLETED", "FAILED", "CANCELLED")
 
 
@@ -26,58 +29,81 @@ def register(commands: Commands) -> None:
         example="submit task.json --wait",
         arguments=_submit_arguments,
     )
-    commands.add("status", _status, "everything known of a task", example="status 3f2a", arguments=one_task)
+    commands.add("status", _status, "show everything known about a task", example="status 3f2a", arguments=one_task)
     commands.add(
         "list",
         _list,
-        "your tasks, the newest first",
+        "list your tasks, newest first",
         example="list --state FAILED --since 2d",
         arguments=_list_arguments,
     )
     commands.add("wait", _wait, "wait until tasks have ended", example="wait 3f2a 77b0", arguments=_several)
-    commands.add("cancel", _cancel, "ask for the end of tasks", example="cancel 3f2a", arguments=_cancel_arguments)
+    commands.add("cancel", _cancel, "cancel tasks", example="cancel 3f2a", arguments=_cancel_arguments)
     commands.add(
-        "rerun", _rerun, "submit the same request again", example="rerun 3f2a --wait", arguments=_rerun_arguments
+        "rerun",
+        _rerun,
+        "submit a task's request again, as a new task",
+        example="rerun 3f2a --wait",
+        arguments=_rerun_arguments,
     )
     commands.add(
-        "show", _show, "what a task was made of, and how to repeat it", example="show 3f2a", arguments=one_task
+        "show",
+        _show,
+        "show a task's request, inputs and image, and how to repeat it",
+        example="show 3f2a",
+        arguments=one_task,
     )
 
 
 def one_task(parser: ArgumentParser) -> None:
-    parser.add_argument("task", metavar="ID", help="a task's id, its beginning, or its collection's logical path")
+    task_argument(parser)
     administering(parser)
 
 
+def task_argument(parser: ArgumentParser) -> None:
+    task = parser.add_argument(
+        "task", metavar="ID", help="a task's id, the beginning of one, or the logical path of its collection"
+    )
+    completes(task, zone_words.tasks)
+
+
 def _several(parser: ArgumentParser) -> None:
-    parser.add_argument("tasks", metavar="ID", nargs="+", help="tasks' ids, their beginnings, or logical paths")
+    tasks = parser.add_argument("tasks", metavar="ID", nargs="+", help="task ids, their beginnings, or logical paths")
+    completes(tasks, zone_words.tasks)
     administering(parser)
 
 
 def administering(parser: ArgumentParser) -> None:
-    parser.add_argument("--admin", action="store_true", help="as an administrator, on behalf of the task's owner")
+    parser.add_argument("--admin", action="store_true", help="act as an administrator, on behalf of the task's owner")
 
 
 def _cancel_arguments(parser: ArgumentParser) -> None:
     _several(parser)
-    parser.add_argument("--wait", action="store_true", help="return when they have ended")
+    parser.add_argument("--wait", action="store_true", help="wait until they have ended")
 
 
 def _rerun_arguments(parser: ArgumentParser) -> None:
     one_task(parser)
-    parser.add_argument("--wait", action="store_true", help="wait for its end, and tell it by the exit code")
+    parser.add_argument("--wait", action="store_true", help=WAIT)
 
 
 def _submit_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="the request; - reads it from standard input")
-    parser.add_argument("--wait", action="store_true", help="wait for its end, and tell it by the exit code")
-    parser.add_argument("--resource", default="", help="the compute resource, instead of the request's")
-    parser.add_argument("--output-collection", default="", metavar="COLLECTION", help="where results go instead")
+    parser.add_argument("file", metavar="FILE", help="the file with the request; - reads standard input")
+    parser.add_argument("--wait", action="store_true", help=WAIT)
+    resource = parser.add_argument("--resource", default="", help="the compute resource, overriding the request")
+    completes(resource, zone_words.resources)
     parser.add_argument(
-        "--image", default="", help="another image than the request's, or the one where its format names none"
+        "--output-collection",
+        default="",
+        metavar="COLLECTION",
+        help="the collection for the results, overriding the request",
     )
+    image = parser.add_argument(
+        "--image", default="", help="the image, overriding the request; needed if its format names none"
+    )
+    completes(image, zone_words.images)
     parser.add_argument(
-        "--reuse", action="store_true", help="take an identical task of yours that completed, if there is one"
+        "--reuse", action="store_true", help="do not run it again if an identical task of yours has completed"
     )
 
 
@@ -89,25 +115,30 @@ def _list_arguments(parser: ArgumentParser) -> None:
         type=str.upper,
         choices=_STATES,
         metavar="STATE",
-        help=f"only in this state; repeat for more: {', '.join(_STATES)}",
+        help=f"only tasks in this state; repeat for more: {', '.join(_STATES)}",
     )
-    parser.add_argument("--role", default="", help="only of this role")
-    parser.add_argument("--resource", default="", help="only on this compute resource")
-    parser.add_argument("--since", type=moment, metavar="WHEN", help="only newer: 30m, 12h, 7d or 2026-11-30")
-    parser.add_argument("--older-than", type=moment, metavar="WHEN", help="only older: the same")
-    parser.add_argument("--all", action="store_true", help="also tasks of others that you may read")
-    parser.add_argument("--limit", type=_count, default=50, help="so many at most (default 50; 0: all)")
-    parser.add_argument("--offset", type=_count, default=0, help="pass over so many first")
+    completes(parser.add_argument("--role", default="", help="only tasks of this role"), zone_words.roles)
+    resource = parser.add_argument("--resource", default="", help="only tasks on this compute resource")
+    completes(resource, zone_words.resources)
+    parser.add_argument(
+        "--since", type=moment, metavar="WHEN", help="only tasks of the last 30m, 12h or 7d, or since 2026-11-30"
+    )
+    parser.add_argument(
+        "--older-than", type=moment, metavar="WHEN", help="only tasks submitted before that: 7d ago, or 2026-11-30"
+    )
+    parser.add_argument("--all", action="store_true", help="also list tasks of others that you may read")
+    parser.add_argument("--limit", type=_count, default=50, help="list at most this many (default: 50; 0: all)")
+    parser.add_argument("--offset", type=_count, default=0, help="skip this many first")
 
 
 def _count(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 up")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
     return int(text)
 
 
 def moment(text: str) -> float:
-    """Unix seconds of ``30m``, ``12h`` or ``7d`` ago, or of a local date, with a time or without."""
+    """The Unix seconds of a time: ``30m``, ``12h`` or ``7d`` ago, or a local date with or without a time."""
     import time
     from datetime import datetime
 
@@ -117,11 +148,11 @@ def moment(text: str) -> float:
     try:
         return datetime.fromisoformat(text).timestamp()
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither like 30m, 12h, 7d nor like 2026-11-30") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 30m, 12h, 7d or 2026-11-30") from None
 
 
 def found(call: Call, given: str) -> TaskHandle:
-    """The task that somebody means, as themselves or as administrator."""
+    """The task that the person means, found with their own rights or, with ``--admin``, as administrator."""
     if getattr(call.options, "admin", False):
         from compute_to_data.client.session import find_as_administrator
 
@@ -157,28 +188,28 @@ def _content(file: str) -> bytes:
 
 
 def _submitted(call: Call, task: TaskHandle) -> int:
-    """Say the id; wait, where that was asked for."""
+    """Print the task's id; with ``--wait``, wait until the task has ended."""
     if not call.options.wait:
         status = task.status()
-        reused = "reused: it computed the same earlier; results are in"
+        reused = "reused: an identical task completed earlier; results are in"
         where = reused if task.is_reused else f"queued on {status.resource} ({status.choice}); results go to"
         call.out.note(f"{where} {task.collection}")
         call.out.result(status.document(), task.id)
         return 0
-    call.out.note(f"task {task.id}{' is reused: it computed the same earlier' if task.is_reused else ''}")
-    status = task.wait(on_change=lambda now: call.out.note(told(now)))
+    call.out.note(f"task {task.id}{' is reused: an identical task completed earlier' if task.is_reused else ''}")
+    status = task.wait(on_change=lambda now: call.out.note(state_text(now)))
     return ended(call, status)
 
 
-def told(status: TaskStatus) -> str:
-    """A state, and what there is to say about it."""
+def state_text(status: TaskStatus) -> str:
+    """The state, and the reason when there is one."""
     state = status.state.value
     why = status.waiting_for if state == "QUEUED" else status.reason if state in ("FAILED", "CANCELLED") else ""
     return f"{state}{f': {why}' if why else ''}"
 
 
 def ended(call: Call, status: TaskStatus) -> int:
-    """The end of a task as result and exit code."""
+    """Print how the task ended; returns the exit code."""
     call.out.result(
         status.document(), f"{status.task_id}  {status.state.value}", f"{status.task_id}\t{status.state.value}"
     )
@@ -190,14 +221,14 @@ def _status(call: Call) -> int:
 
 
 def describe(call: Call, task: TaskHandle) -> int:
-    """Everything known of a task."""
+    """Print everything known about a task."""
     status = task.status()
     call.out.facts(status.document(), list(_lines(status)))
     return 0
 
 
 def _lines(status: TaskStatus) -> Any:
-    """Names and values for reading; what there is nothing of is left out."""
+    """Names and values for reading, without the empty ones."""
     document = status.document()
     for name in ("task_id", "name", "state", "waiting_for", "reason", "reason_code", "exit_status", "error_code"):
         if document[name] not in ("", None):
@@ -230,7 +261,7 @@ def _made_of(document: dict[str, Any]) -> Any:
 
 
 def _asked_for(request: dict[str, Any]) -> Any:
-    """What a request says of what :func:`_made_of` tells of a task that ran."""
+    """The inputs and commands in a request, for a task that has recorded none."""
     import shlex
 
     for one in request["inputs"]:
@@ -276,7 +307,7 @@ def _wait(call: Call) -> int:
     ends = []
     for task in tasks:
         ends.append(task.wait())
-        call.out.note(f"{task.id} {told(ends[-1])}")
+        call.out.note(f"{task.id} {state_text(ends[-1])}")
     columns = {"task_id": "TASK ID", "state": "STATE", "reason": "REASON"}
     call.out.table([status.document() for status in ends], columns)
     return next((code for code in (of_reason(status.reason_code) for status in ends) if code), 0)
@@ -287,7 +318,8 @@ def _cancel(call: Call) -> int:
     for task in tasks:
         task.cancel()
         if not call.options.wait and not task.has_worker(task.status().resource):
-            call.out.note(f"{task.id}: it ends when a worker of {task.status().resource} sees it; none is alive")
+            resource = task.status().resource
+            call.out.note(f"{task.id}: {resource} has no live worker; the task ends when a worker starts there")
     statuses = [task.wait() if call.options.wait else task.status() for task in tasks]
     columns = {"task_id": "TASK ID", "state": "STATE", "cancel_asked_by": "CANCEL ASKED BY"}
     call.out.table([status.document() for status in statuses], columns)
@@ -306,7 +338,7 @@ def _show(call: Call) -> int:
     shown = {name: document[name] for name in (*kept, "inputs", "commands", "parameters")}
     shown |= {"request": request, "repeat": f"c2d rerun {status.task_id}"}
     lines = [("task_id", status.task_id), ("state", status.state.value), *_made_of(document)]
-    if not status.inputs:  # it did not get as far as recording what it used
+    if not status.inputs:  # the task ended before it recorded its inputs
         lines += _asked_for(request)
     call.out.facts(shown, [*lines, ("repeat", shown["repeat"])])
     return 0

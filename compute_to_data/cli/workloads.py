@@ -6,9 +6,19 @@ import sys
 from argparse import ArgumentParser
 from typing import Any
 
+from compute_to_data.cli import zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode
-from compute_to_data.cli.running import limit_arguments, limits, secret_argument, variable
+from compute_to_data.cli.running import (
+    image_argument,
+    limit_arguments,
+    limits,
+    place_arguments,
+    secret_argument,
+    variable,
+)
+from compute_to_data.cli.tasks import WAIT, task_argument
+from compute_to_data.cli.zone_words import completes
 
 _TASK_COLUMNS = {
     "task_id": "TASK ID",
@@ -21,81 +31,108 @@ _TASK_COLUMNS = {
 
 def register(commands: Commands) -> None:
     """Add these nouns' commands."""
-    workload = commands.group("workload", "many short tasks of one image, in sandboxes kept warm")
+    workload = commands.group("workload", "run many short tasks of one image, in sandboxes kept warm")
     workload.add(
         "start",
         _start,
-        "make a workload that takes tasks",
+        "start a workload, which then accepts tasks",
         example="start debian:bookworm --instances 2 --input-dataset d-0123456789ab",
         arguments=_start_arguments,
     )
-    workload.add("list", _list, "the workloads of the project, the newest first", example="list")
-    workload.add("describe", _describe, "all about a workload", example="describe w-0123", arguments=_one)
+    workload.add("list", _list, "list the project's workloads, newest first", example="list")
+    workload.add(
+        "describe", _describe, "show everything known about a workload", example="describe w-0123", arguments=_one
+    )
     workload.add(
         "stop",
         _stop,
-        "take no more tasks, and end those that have not ended",
+        "accept no more tasks, and cancel the unfinished ones",
         example="stop w-0123",
         arguments=_one,
     )
     workload.add(
         "download",
         _download,
-        "fetch what its tasks made, a folder for each",
+        "fetch the results of a workload's tasks, one folder for each",
         example="download w-0123 results",
         arguments=_download_arguments,
     )
-    task = commands.group("task", "the tasks of a workload")
+    task = commands.group("task", "create and manage the tasks of a workload")
     task.add(
         "create",
         _create,
-        "queue a task of a workload",
+        "queue a task in a workload",
         example="create w-0123 -- wc -l /input/a.txt",
         arguments=_create_arguments,
         takes_program=True,
     )
-    task.add("list", _tasks, "a workload's tasks, the newest first", example="list w-0123", arguments=_one)
-    task.add("describe", _describe_task, "all about a task", example="describe 3f2a", arguments=_one_task)
-    task.add("stop", _stop_task, "ask for the end of a task", example="stop 3f2a", arguments=_one_task)
+    task.add("list", _tasks, "list a workload's tasks, newest first", example="list w-0123", arguments=_one)
+    task.add(
+        "describe",
+        _describe_task,
+        "show everything known about a task",
+        example="describe 3f2a",
+        arguments=task_argument,
+    )
+    task.add("stop", _stop_task, "cancel a task", example="stop 3f2a", arguments=task_argument)
 
 
 def _one(parser: ArgumentParser) -> None:
-    parser.add_argument("workload", metavar="W", help="a workload's id, its beginning, or its logical path")
-
-
-def _one_task(parser: ArgumentParser) -> None:
-    parser.add_argument("task", metavar="ID", help="a task's id, its beginning, or its collection's logical path")
+    workload = parser.add_argument(
+        "workload", metavar="WORKLOAD", help="a workload's id, the beginning of one, or its logical path"
+    )
+    completes(workload, zone_words.workloads)
 
 
 def _start_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("image", metavar="IMAGE", help="an image that the site allows")
-    parser.add_argument("--instances", type=int, default=1, help="how many of its tasks run at one time (default 1)")
-    parser.add_argument(
-        "--input-dataset", default="", metavar="D", help="a dataset's id, or a collection: what tasks see at /input"
+    image_argument(parser)
+    parser.add_argument("--instances", type=int, default=1, help="how many tasks run at the same time (default: 1)")
+    dataset = parser.add_argument(
+        "--input-dataset",
+        default="",
+        metavar="DATASET",
+        help="a dataset's id, or a collection, that tasks read at /input",
     )
-    parser.add_argument("--env", action="append", default=[], type=variable, metavar="KEY=VALUE", help="repeat it")
-    parser.add_argument("--name", default="", help="what you call it")
-    parser.add_argument("--resource", default="", help="the compute resource; by default one that bears the role")
-    parser.add_argument("--role", default="", help="the role (default CONTAINER)")
+    completes(dataset, zone_words.datasets)
+    _environment_argument(parser)
+    parser.add_argument("--name", default="", help="a name for the workload")
+    place_arguments(parser)
     limit_arguments(parser)
+
+
+def _environment_argument(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--env",
+        action="append",
+        default=[],
+        type=variable,
+        metavar="KEY=VALUE",
+        help="an environment variable for the program; repeat for more",
+    )
 
 
 def _download_arguments(parser: ArgumentParser) -> None:
     _one(parser)
-    parser.add_argument("directory", metavar="DIR", nargs="?", default=".", help="a folder for each task is made in it")
-    parser.add_argument("--force", action="store_true", help="overwrite files with other content")
+    parser.add_argument(
+        "directory",
+        metavar="DIR",
+        nargs="?",
+        default=".",
+        help="where to create the tasks' folders (default: here)",
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite files that have other content")
 
 
 def _create_arguments(parser: ArgumentParser) -> None:
-    parser.usage = f"{parser.prog} W [options] -- PROGRAM [ARGUMENT ...]"
+    parser.usage = f"{parser.prog} WORKLOAD [options] -- PROGRAM [ARGUMENT ...]"
     _one(parser)
-    # Asked for, not guessed: in a shell's loop our standard input is the loop's.
-    parser.add_argument("--stdin", action="store_true", help="what arrives on standard input is the task's, too")
-    parser.add_argument("--env", action="append", default=[], type=variable, metavar="KEY=VALUE", help="repeat it")
+    # An option, because in a shell's loop our standard input belongs to the loop.
+    parser.add_argument("--stdin", action="store_true", help="pass standard input to the program")
+    _environment_argument(parser)
     secret_argument(parser)
-    parser.add_argument("--name", default="", help="what you call it; its command where nothing is given")
-    parser.add_argument("--walltime", type=float, metavar="SECONDS", help="how long it may run")
-    parser.add_argument("--wait", action="store_true", help="wait for its end, and tell it by the exit code")
+    parser.add_argument("--name", default="", help="a name for the task (default: its command)")
+    parser.add_argument("--walltime", type=float, metavar="SECONDS", help="how long the task may run")
+    parser.add_argument("--wait", action="store_true", help=WAIT)
 
 
 def _start(call: Call) -> int:
@@ -111,7 +148,7 @@ def _start(call: Call) -> int:
         resource=options.resource,
     )
     call.out.result({"workload": workload.id, "collection": workload.collection}, workload.id)
-    call.out.note(f"give it tasks: c2d task create {workload.id} -- PROGRAM")
+    call.out.note(f"add tasks with: c2d task create {workload.id} -- PROGRAM")
     return ExitCode.DONE
 
 
@@ -153,7 +190,7 @@ def _stop(call: Call) -> int:
     asked = workload.stop()
     call.out.result({"workload": workload.id, "cancelled": [task.id for task in asked]}, workload.id)
     if asked:
-        call.out.note(f"asked for the end of {len(asked)} task{'s' * (len(asked) > 1)}")
+        call.out.note(f"cancelling {len(asked)} task{'s' * (len(asked) > 1)}")
     return ExitCode.DONE
 
 
@@ -168,14 +205,14 @@ def _download(call: Call) -> int:
     document |= {"unfinished": list(done.unfinished), "incomplete": list(done.incomplete)}
     call.out.result(document, "\n".join(done.folders.values()))
     for task in done.incomplete:
-        call.out.note(f"incomplete: what task {task} made is not all there, or damaged; c2d fetch {task} tells")
+        call.out.note(f"incomplete: results of task {task} are missing or damaged. See which: c2d fetch {task}")
     if done.unfinished:
-        call.out.note(f"{len(done.unfinished)} of its tasks have not ended yet")
+        call.out.note(f"tasks that have not ended yet: {len(done.unfinished)}")
     return ExitCode.DONE if done.is_complete else ExitCode.INCOMPLETE
 
 
 def _create(call: Call) -> int:
-    from compute_to_data.cli.tasks import ended, told
+    from compute_to_data.cli.tasks import ended, state_text
 
     options = call.options
     task = call.session.workload(options.workload).create_task(
@@ -190,12 +227,12 @@ def _create(call: Call) -> int:
         call.out.result({"task_id": task.id, "collection": task.collection}, task.id)
         return ExitCode.DONE
     call.out.note(f"task {task.id}")
-    return ended(call, task.wait(on_change=lambda now: call.out.note(told(now))))
+    return ended(call, task.wait(on_change=lambda now: call.out.note(state_text(now))))
 
 
 def _tasks(call: Call) -> int:
     rows = [vars(one) for one in call.session.workload(call.options.workload).tasks()]
-    call.out.table(rows, _TASK_COLUMNS, empty="It has no tasks yet.")
+    call.out.table(rows, _TASK_COLUMNS, empty="No tasks in this workload yet.")
     return ExitCode.DONE
 
 

@@ -1,4 +1,4 @@
-"""What the catalog holds of a dataset: its manifest, and what really lies there."""
+"""What the catalog holds of a dataset: its manifest, and the data objects that are really there."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _LARGEST_MANIFEST: Final = 256 * 1024 * 1024
 
 
 def checksum_of(found: DataObject) -> str:
-    """Of a good replica; '' when there is none."""
+    """The checksum of a good replica; '' when no good replica has one."""
     good = [replica for replica in found.replicas if replica.status is ReplicaStatus.GOOD and replica.checksum]
     return good[0].checksum if good else ""
 
 
 def contents(catalog: ClientCatalog, top: str) -> tuple[dict[str, DataObject], list[str]]:
-    """All data objects and all collections below one, by their relative paths."""
+    """All data objects and collections below ``top``, by their paths relative to it."""
     beyond = len(top) + 1
     objects: dict[str, DataObject] = {}
     collections: list[str] = []
@@ -34,7 +34,7 @@ def contents(catalog: ClientCatalog, top: str) -> tuple[dict[str, DataObject], l
 
 
 def manifest_of(catalog: ClientCatalog, collection: str) -> Manifest | None:
-    """What the dataset holds; None when it is not complete. InvalidRequest for a strange manifest."""
+    """The dataset's manifest; None when the dataset is not complete. InvalidRequest for a bad manifest."""
     path = f"{collection}/{MANIFEST_NAME}"
     try:
         found = catalog.stat(path)

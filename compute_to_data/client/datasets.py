@@ -1,9 +1,9 @@
-"""Datasets: a folder kept in a project under an id, whole and checked, for tasks to read.
+"""Datasets: folders stored in a project, complete and verified, for tasks to read. Each has an id.
 
-A dataset is the collection ``<project>/datasets/d-<id>``: its files below ``files``, and beside it
-``manifest.json``, which is written last and taken away before anything changes. With a manifest a
-dataset is complete; without one, an upload was interrupted and can be gone on with. Only
-:func:`look_over`, :func:`upload` and :func:`download` use files of this host.
+A dataset is the collection ``<project>/datasets/d-<id>``. Its files are below ``files``. Beside
+them is ``manifest.json``: an upload removes it before it changes anything, and writes it last. So a
+dataset with a manifest is complete. A dataset without one had an interrupted upload, which can be
+continued. Only :func:`look_over`, :func:`upload` and :func:`download` use files of this host.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 DATASETS: Final = "datasets"
 """The collection of a project that holds its datasets."""
-_LOOKING: Final = 4
+_THREADS: Final = 4
 _UNFINISHED: Final = tuple(state for state in State if not state.is_final)
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A dataset of a project. Without ``is_complete``, an upload was interrupted, and nothing more
-    is known of it. ``size`` in bytes."""
+    """A dataset of a project. When ``is_complete`` is false, its upload was interrupted, and the
+    fields with defaults are not known. ``size`` in bytes."""
 
     dataset: str
     collection: str
@@ -50,7 +50,8 @@ class Listed:
 
 @dataclass(frozen=True)
 class Description:
-    """A dataset, and what uses it: collections of tasks, by state, and of workloads."""
+    """A dataset and its users: ``tasks`` maps a task's collection to its state; ``workloads`` are
+    collections."""
 
     listed: Listed
     tasks: Mapping[str, str]
@@ -72,35 +73,35 @@ class Description:
 
 
 def find(workbench: Workbench, dataset: str) -> str:
-    """The collection of a dataset, by its id in the project or by its logical path. InvalidRequest
-    for what is neither, NotFound when there is none."""
+    """The collection of a dataset, given its id in the project or its logical path. InvalidRequest
+    when ``dataset`` is neither, NotFound when the dataset does not exist."""
     collection = dataset.rstrip("/") if dataset.startswith("/") else f"{workbench.project}/{DATASETS}/{dataset}"
     if not DATASET_ID.fullmatch(name_of(collection) if dataset.startswith("/") else dataset):
-        raise InvalidRequest(f"dataset {dataset}", "is no id of a dataset", "c2d dataset list shows them")
+        raise InvalidRequest(f"dataset {dataset}", "is not the id of a dataset", "List the ids: c2d dataset list")
     try:
         found = workbench.catalog.stat(collection)
     except NotFound as error:
-        cause, remedy = "there is none, or you may not read it", "c2d dataset list shows those of a project"
+        cause, remedy = "does not exist, or you may not read it", "List the project's datasets: c2d dataset list"
         raise NotFound(f"dataset {dataset}", cause, remedy, code=error.code) from None
     if not isinstance(found, Collection):
-        raise InvalidRequest(f"dataset {dataset}", "is a data object")
+        raise InvalidRequest(f"dataset {dataset}", "is a data object, and a dataset is a collection")
     return collection
 
 
 def reserve(workbench: Workbench) -> str:
-    """A new dataset's id; its collection is there, and empty."""
+    """Make an empty collection for a new dataset; returns the dataset's id."""
     dataset = f"d-{secrets.token_hex(6)}"
     workbench.catalog.create_collection(f"{workbench.project}/{DATASETS}/{dataset}/{FILES}", parents=True)
     return dataset
 
 
 def look_over(workbench: Workbench, directory: str) -> Listing:
-    """What a folder holds, when all of it can be stored as a dataset of the project. InvalidRequest
-    naming what cannot."""
+    """List a folder that is to become a dataset of the project. InvalidRequest names the files that
+    cannot be stored."""
     from compute_to_data.client import folders
 
     if not directory:
-        raise InvalidRequest("dataset", "no folder is named", "Name the one whose content is to be uploaded, or .")
+        raise InvalidRequest("dataset", "no folder is given", "Give the folder to upload, or . for this one")
     top = f"{workbench.project}/{DATASETS}/d-{'0' * 12}/{FILES}"
     return folders.listing(directory.rstrip("/") or "/", top)
 
@@ -114,50 +115,51 @@ def upload(
     delete: bool = False,
     progress: Progress | None = None,
 ) -> Moved:
-    """Store a folder as a dataset; what is there already with the same checksum is not sent again.
+    """Store a folder as a dataset. Files that the dataset already has with the same checksum are not sent.
 
-    ``dataset``: the id of one to bring up to date, or to go on with; otherwise a new one is made.
-    ``delete``: what is no longer in the folder is taken away from it; otherwise that stays. Errors as
-    :func:`look_over`, before anything is sent, and as ``ClientCatalog.put``.
+    ``dataset``: the id of a dataset to update or to complete; without it, a new one is made.
+    ``delete``: also remove files from the dataset that are no longer in the folder. Raises the errors
+    of :func:`look_over`, before anything is sent, and those of ``ClientCatalog.put``.
 
     >>> from compute_to_data.client import datasets
     >>> with c2d.connect() as session:
     ...     sent = datasets.upload(session, folder, name="measurements")
     ...     print(sent.files, sent.size, [one.name for one in datasets.listed(session)])
     ...     back = datasets.download(session, sent.dataset, folder)
-    ...     print(back.sent, "came, the others were there")
+    ...     print(back.sent, "files transferred")
     ...     removed = datasets.remove(session, sent.dataset)
     1 2 ['measurements']
-    0 came, the others were there
+    0 files transferred
     """
-    from compute_to_data.client.uploading import Unheard, Upload
+    from compute_to_data.client.uploading import NoProgress, Upload
 
     local = look_over(workbench, directory)
     collection = find(workbench, dataset or reserve(workbench))
-    return Upload(workbench.catalog, collection, local, progress or Unheard()).run(name, delete)
+    return Upload(workbench.catalog, collection, local, progress or NoProgress()).run(name, delete)
 
 
 def download(workbench: Workbench, dataset: str, directory: str, *, progress: Progress | None = None) -> Moved:
-    """Bring a dataset's files into ``directory``, with the times they had.
+    """Download a dataset's files into ``directory``, with their modification times.
 
-    What is there already with the right checksum stays, so that an interrupted download goes on.
-    The folder is looked over first: AlreadyExists for something else in a file's place, and nothing
-    has been changed. Refused for a dataset that is not complete; -314000 for a file that is not
-    what the manifest says. Nothing outside ``directory`` is written, whatever the manifest says.
+    Files that are already there with the right checksum are not transferred, so calling this again
+    continues an interrupted download. The folder is checked before anything is changed: AlreadyExists
+    when something else is in a file's place. Refused for a dataset that is not complete; -314000 for
+    a file that does not match the manifest. Nothing outside ``directory`` is written, even when the
+    manifest is malicious.
     """
     from compute_to_data.client import downloading
-    from compute_to_data.client.uploading import Unheard
+    from compute_to_data.client.uploading import NoProgress
 
     collection = find(workbench, dataset)
     held = manifest_of(workbench.catalog, collection)
     if held is None:
-        remedy = f"Go on with its upload: c2d dataset upload DIR --id {name_of(collection)}"
+        remedy = f"Continue its upload: c2d dataset upload DIR --id {name_of(collection)}"
         raise Refused(f"dataset {name_of(collection)}", "is not complete: its upload was interrupted", remedy)
-    return downloading.download(workbench.catalog, collection, held, directory, progress or Unheard())
+    return downloading.download(workbench.catalog, collection, held, directory, progress or NoProgress())
 
 
 def listed(workbench: Workbench) -> list[Listed]:
-    """The datasets of the project, the newest first."""
+    """The datasets of the project, newest first."""
     catalog, top = workbench.catalog, f"{workbench.project}/{DATASETS}"
     try:
         members = catalog.children(top)
@@ -166,7 +168,7 @@ def listed(workbench: Workbench) -> list[Listed]:
     collections = [one for one in members if isinstance(one, Collection)]
     newest_first = sorted(collections, key=lambda one: one.created, reverse=True)
     found = [one.logical_path for one in newest_first if DATASET_ID.fullmatch(name_of(one.logical_path))]
-    with ThreadPoolExecutor(_LOOKING, "datasets") as pool:
+    with ThreadPoolExecutor(_THREADS, "datasets") as pool:
         return list(pool.map(lambda collection: _listed(catalog, collection), found))
 
 
@@ -183,7 +185,7 @@ def _listed(catalog: ClientCatalog, collection: str) -> Listed:
 
 
 def describe(workbench: Workbench, dataset: str) -> Description:
-    """A dataset, and the tasks and workloads that the person can see which use it."""
+    """A dataset, and the tasks and workloads that use it, as far as the person can see them."""
     collection = find(workbench, dataset)
     catalog, attributes = workbench.catalog, workbench.attributes
     tasks: dict[str, str] = {}
@@ -210,7 +212,7 @@ def _is_within(logical_path: str, collection: str) -> bool:
 
 
 def _names(catalog: ClientCatalog, task: str, collection: str) -> bool:
-    """Whether the request of a task that has not ended names something of the dataset."""
+    """Whether the request of an unfinished task names something in the dataset."""
     try:
         request = catalog.read(f"{task}/{REQUEST_NAME}").decode("utf-8", "replace")
     except NotFound:
@@ -219,17 +221,17 @@ def _names(catalog: ClientCatalog, task: str, collection: str) -> bool:
 
 
 def remove(workbench: Workbench, dataset: str, *, force: bool = False) -> str:
-    """Take a dataset away with all its files; returns its collection.
+    """Remove a dataset with all its files; returns its collection.
 
-    Refused while a task that has not ended, or a workload, uses it, unless ``force``.
+    Refused while an unfinished task or a workload uses it, unless ``force``.
     """
     found = describe(workbench, dataset)
     users = (*found.unfinished, *found.workloads)
     if users and not force:
         cause = f"is in use by {', '.join(users[:3])}{' and others' if len(users) > 3 else ''}"
-        raise Refused(f"dataset {found.listed.dataset}", cause, "Wait for their end, or remove it with --force")
+        raise Refused(f"dataset {found.listed.dataset}", cause, "Wait until they end, or remove it with --force")
     collection = found.listed.collection
     if found.listed.is_complete:
-        workbench.catalog.remove(f"{collection}/{MANIFEST_NAME}")  # first: what is half gone is not complete
+        workbench.catalog.remove(f"{collection}/{MANIFEST_NAME}")  # first: half a dataset is not complete
     workbench.catalog.remove(collection, recursive=True)
     return collection

@@ -1,4 +1,4 @@
-"""A dataset's files into a folder of this host."""
+"""Downloading a dataset's files into a folder of this host."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def download(catalog: ClientCatalog, collection: str, held: Manifest, directory: str, progress: Progress) -> Moved:
-    """Bring what the manifest ``held`` of the dataset in ``collection`` names, as
-    :func:`~compute_to_data.client.datasets.download` says."""
+    """Download the files that the manifest ``held`` names, from the dataset in ``collection``. See
+    :func:`~compute_to_data.client.datasets.download`."""
     target = Target(directory)
     missing = target.missing(held)
     size = sum(file.size for file in missing)

@@ -1,4 +1,4 @@
-"""A task's results into a folder of this host: whole and verified, and what is there already stays."""
+"""Fetching a task's results into a folder of this host: whole and verified, without overwriting."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _PARTIAL = ".c2d-part"
 
 @dataclass(frozen=True)
 class Fetched:
-    """What came of fetching a task into ``directory``: names relative to the task's collection.
-    ``kept`` were there already with the same content; ``missing`` are outputs that the task made
-    and that are gone; ``damaged`` came with other bytes than the catalog's checksum says."""
+    """What fetching a task into ``directory`` did. Names are relative to the task's collection.
+    ``kept`` were already there with the same content. ``missing`` are outputs that the task made
+    and that the zone no longer has. ``damaged`` do not match the checksum in the catalog."""
 
     directory: str
     fetched: tuple[str, ...]
@@ -48,12 +48,12 @@ def fetch(
     force: bool = False,
     moved: Callable[[int, int], None] = lambda done, total: None,
 ) -> Fetched:
-    """Bring everything in a task's collection into the folder ``<directory>/<task id>``.
+    """Fetch everything in a task's collection into the folder ``<directory>/<task id>``.
 
-    What is there already with the right content stays, so that an interrupted fetch goes on.
-    AlreadyExists for a file with other content, unless ``force``, and for a link in the place of a
-    folder; InvalidRequest where the folder cannot take the files: all before anything is fetched.
-    ``moved`` is told the bytes that are done and all of them.
+    Files that are already there with the right content are kept, so calling this again continues an
+    interrupted fetch. Before anything is fetched, it raises AlreadyExists for a file with other
+    content (unless ``force``) and for a link in the place of a folder, and InvalidRequest when the
+    folder cannot take the files. ``moved`` receives the bytes done so far and the total.
     """
     target = os.path.join(os.path.abspath(directory), collection.rpartition("/")[2])
     wanted = {one.name: one for one in results.everything(catalog, collection)}
@@ -85,7 +85,7 @@ def fetch(
 
 
 def _make_empty(file: str) -> None:
-    """What the task has no log of is an empty file."""
+    """Write an empty file for a log that the task does not have."""
     try:
         os.makedirs(os.path.dirname(file), exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
@@ -97,8 +97,8 @@ def _make_empty(file: str) -> None:
 
 
 def _refuse_links(target: str, names: Iterable[str]) -> None:
-    """AlreadyExists for a link in the place of a folder: in one that others can write to, somebody
-    could have a program's outputs overwrite what they may not."""
+    """AlreadyExists for a link in the place of a folder. In a folder that others can write to, such a
+    link could make the results overwrite files elsewhere."""
     for folder in sorted({"", *(above for name in names for above in ancestors(name))}):
         place = os.path.join(target, folder).rstrip("/")
         if os.path.islink(place):
@@ -106,7 +106,8 @@ def _refuse_links(target: str, names: Iterable[str]) -> None:
 
 
 def _looked_over(target: str, wanted: Mapping[str, Result], empty: Iterable[str], force: bool) -> set[str]:
-    """Names of files that are there with the right content. AlreadyExists for others."""
+    """The names of files that are already there with the right content. AlreadyExists for files with
+    other content, unless ``force``."""
     kept, other = set(), []
     for name in (*wanted, *empty):
         file = os.path.join(target, name)
@@ -149,12 +150,12 @@ def _check_room(target: str, needed: int) -> None:
 
 
 def _fetch_one(result: Result, file: str, moved: Callable[[int], None]) -> bool:
-    """Bring one result into a file: whole and right, or not at all. False when it is damaged."""
+    """Fetch one result into a file, whole and verified, or not at all. False when it is damaged."""
     partial = file + _PARTIAL
     try:
         os.makedirs(os.path.dirname(file), exist_ok=True)
         if os.path.isdir(file) and not os.path.islink(file):
-            raise InvalidRequest(file, "is a folder, and a result has that name", "Fetch into another folder")
+            raise InvalidRequest(file, "is a folder, and a result has the same name", "Fetch into another folder")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(partial)
         result.catalog.get(result.path, partial, moved=moved)

@@ -1,4 +1,4 @@
-"""Which task a person means, and which tasks there are."""
+"""Find the task that a person means, and list tasks."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ if TYPE_CHECKING:
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _SHOWN = 5
-"""So many candidates are named."""
+"""How many candidates an error names."""
 _FEW = 100
-"""Up to so many tasks, asking for each one's facts is quicker than for those of all."""
+"""Up to this many tasks, reading the facts of each task is faster than two queries over all tasks."""
 
 
 def find(workbench: Workbench, given: str) -> TaskHandle:
-    """The task of an id, of a unique beginning of one, or of its collection's logical path.
+    """The task with this id, with an id that begins so, or with this logical path of its collection.
 
-    One's own come first; then those of others that one may read. NotFound, or InvalidRequest
-    naming the candidates.
+    It looks among the person's own tasks first, then among others' tasks that they may read.
+    NotFound, or InvalidRequest that names the candidates.
     """
     if given.startswith("/"):
         task = TaskHandle(workbench, given.rstrip("/"))
         _ = task.state  # NotFound where there is none
         return task
     if not _ID.fullmatch(given):
-        raise InvalidRequest("task id", f"found {given[:80]!r}, and that is no task's id", "c2d list shows them")
+        raise InvalidRequest("task id", f"{given[:80]!r} cannot be the id of a task", "List your tasks: c2d list")
     attribute = workbench.attributes.named("task_id")
     for owner in (workbench.user, None):
         query = Query(
             EntityKind.COLLECTION, attribute, beginning=given, owner=owner, newest_first=True, limit=_SHOWN + 1
         )
         found = workbench.catalog.query(query)
-        # Anybody may write any id on a collection of their own; the collection's name is the task's.
+        # Every user can write any id on a collection of their own, so the collection's name must agree.
         tasks = [one for one in found if name_of(one.collection) == one.value]
         exact = [one for one in tasks if one.value == given]
         if exact or tasks:
             return _the_only(workbench, given, exact or tasks)
-    raise NotFound(f"task {given}", "there is none of that id, or you may not read it", "c2d list shows yours")
+    raise NotFound(f"task {given}", "does not exist, or you may not read it", "List your tasks: c2d list")
 
 
 def _the_only(workbench: Workbench, given: str, found: list[Row]) -> TaskHandle:
@@ -57,14 +57,15 @@ def _the_only(workbench: Workbench, given: str, found: list[Row]) -> TaskHandle:
     several = f"{', '.join(names)}{' and more' if len(found) > _SHOWN else ''}"
     raise InvalidRequest(
         f"task {given}",
-        f"several tasks are meant: {several}",
+        f"several tasks match: {several}",
         "Give the logical path of its collection" if same else "Give more of the id",
     )
 
 
-def find_anybodys(workbench: Workbench, storage: Storage, given: str) -> TaskHandle:
-    """Anybody's task, in a session on behalf of its owner: ``storage`` is a rodsadmin's. It needs the
-    whole id, or the logical path of the task's collection. NotFound; InvalidRequest for several."""
+def find_for_administrator(workbench: Workbench, storage: Storage, given: str) -> TaskHandle:
+    """The task of any user, in a session on behalf of its owner. ``storage`` is a rodsadmin's.
+    ``given`` is the whole id, or the logical path of the task's collection. NotFound, or
+    InvalidRequest when several tasks match."""
     if given.startswith("/"):
         found: tuple[str, ...] = (given.rstrip("/"),)
     else:
@@ -72,12 +73,12 @@ def find_anybodys(workbench: Workbench, storage: Storage, given: str) -> TaskHan
         found = storage.find(Query(EntityKind.COLLECTION, attribute, given, "", limit=_SHOWN + 1))
         found = tuple(one for one in found if name_of(one) == given)
     if not found:
-        raise NotFound(f"task {given}", "there is none of that id", "An administrator gives the whole id")
+        raise NotFound(f"task {given}", "does not exist", "With --admin, give the whole id")
     if len(found) > 1:
-        cause = f"several tasks are meant: {', '.join(found[:_SHOWN])}"
+        cause = f"several tasks match: {', '.join(found[:_SHOWN])}"
         raise InvalidRequest(f"task {given}", cause, "Give the logical path of its collection")
     owner = storage.owner(f"{found[0]}/{REQUEST_NAME}")
-    # Both zones' sessions on behalf of users are whole sessions of theirs.
+    # In both kinds of zone, a session on behalf of a user is a full ClientCatalog.
     task = TaskHandle(workbench, found[0], cast("ClientCatalog", storage.on_behalf_of(owner)))
     _ = task.state
     return task
@@ -103,8 +104,8 @@ class Listed:
 
 @dataclass(frozen=True)
 class Filter:
-    """Which tasks to list; what is left out admits all. Times are Unix seconds of submission;
-    ``everybodys``: also others' tasks that one may read."""
+    """Which tasks to list. An empty field admits all. ``since`` and ``until`` are Unix seconds of
+    submission. ``everybodys``: also list others' tasks that the person may read."""
 
     states: tuple[State, ...] = ()
     role: str = ""
@@ -117,7 +118,7 @@ class Filter:
 def tasks(
     workbench: Workbench, chosen: Filter = Filter(), *, limit: int | None = None, offset: int = 0
 ) -> list[Listed]:
-    """The tasks that a filter admits, the newest first, ``limit`` of them after ``offset``."""
+    """The tasks that a filter admits, newest first: at most ``limit``, after the first ``offset``."""
     found = _rows(workbench, chosen, limit, offset)
     if len(found) <= _FEW:
         return [_listed(workbench, one) for one in found]
@@ -130,7 +131,7 @@ def tasks(
 
 
 def _rows(workbench: Workbench, chosen: Filter, limit: int | None, offset: int) -> list[Row]:
-    """One row for each task, by as few questions as the filter needs."""
+    """One row for each task, with as few queries as the filter needs."""
     attributes, catalog = workbench.attributes, workbench.catalog
     owner: User | None = None if chosen.everybodys else workbench.user
     value = chosen.states[0].value if len(chosen.states) == 1 else None

@@ -1,4 +1,4 @@
-"""A folder at this machine as a dataset sees it: what is in it, and making one like it."""
+"""Folders of this host: list one for upload as a dataset, or fill one from a dataset."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from compute_to_data.irods_names import check_in_zone
 from compute_to_data.local_files import ENDING, Digest, need_names, source
 
 _NAMED: Final = 10
-"""So many of the names that cannot go are told."""
+"""How many of the files that cannot be stored an error names."""
 _BLOCK: Final = 1 << 20
 
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A regular file below the folder: its relative path, its size and when it was modified."""
+    """A regular file below the folder: its relative path, size in bytes and modification time."""
 
     path: str
     size: int
@@ -30,28 +30,29 @@ class LocalFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """Everything below a folder, by name, parents first."""
+    """Everything below a folder, sorted by path, so parents come first."""
 
     directory: str
     files: tuple[LocalFile, ...]
     folders: tuple[HeldFolder, ...]
 
     def physical_path(self, path: str) -> str:
-        """Where a relative path is."""
+        """The physical path of a relative path."""
         return os.path.join(self.directory, path)
 
 
 def listing(directory: str, collection: str) -> Listing:
-    """What is in ``directory``, to be stored below ``collection``.
+    """List ``directory``, which is to be stored below ``collection``.
 
-    InvalidRequest that names what cannot go: links, sockets, devices, pipes, names iRODS cannot
-    hold, folders that cannot be read. What a broken download left (``*.c2d-partial``) is passed over.
+    InvalidRequest names what cannot be stored: links, sockets, devices, pipes, names that iRODS
+    cannot hold, folders that cannot be read. Files that an interrupted download left
+    (``*.c2d-partial``) are skipped.
     """
     files: list[LocalFile] = []
     folders: list[HeldFolder] = []
     refused: list[str] = []
     if not os.path.isdir(directory):
-        raise InvalidRequest(directory, "is no folder", "Name the folder whose content is to be uploaded")
+        raise InvalidRequest(directory, "is not a folder", "Give the folder to upload")
     pile = [""]
     while pile:
         above = pile.pop()
@@ -73,7 +74,7 @@ def listing(directory: str, collection: str) -> Listing:
                 files.append(LocalFile(path, found.st_size, found.st_mtime_ns))
     if refused:
         more = f" and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
-        remedy = "Nothing was sent. Take them out of the folder, or put files in their places"
+        remedy = "Nothing was sent. Move them out of the folder, or replace them with regular files"
         raise InvalidRequest(directory, f"holds what cannot be stored: {', '.join(refused[:_NAMED])}{more}", remedy)
     return Listing(directory, tuple(sorted(files, key=_by_path)), tuple(sorted(folders, key=_by_path)))
 
@@ -95,7 +96,8 @@ def _refusal(entry: os.DirEntry[str], logical_path: str) -> str:
 
 
 def checksum_of(path: str) -> tuple[str, int]:
-    """``sha2:<base64>`` and size of a file here. Errors as :func:`~compute_to_data.local_files.source`."""
+    """The checksum (``sha2:<base64>``) and size in bytes of a local file. Raises the errors of
+    :func:`~compute_to_data.local_files.source`."""
     digest = Digest()
     with source(path) as opened:
         buffer = bytearray(_BLOCK)
@@ -105,35 +107,35 @@ def checksum_of(path: str) -> tuple[str, int]:
 
 
 class Target:
-    """A folder that a dataset is brought into. Nothing in it is followed that is a link."""
+    """A folder that receives a dataset. Links in it are never followed."""
 
     def __init__(self, directory: str) -> None:
         self.directory = os.path.abspath(directory)
 
     def physical_path(self, path: str) -> str:
-        """Where a relative path goes."""
+        """The physical path of a relative path."""
         return os.path.join(self.directory, path)
 
     def missing(self, manifest: Manifest) -> list[HeldFile]:
-        """The files that are not here yet, after a look at all that is: nothing has been changed.
+        """The files that are not here yet. It changes nothing.
 
-        AlreadyExists naming something else in the place of a file or folder.
+        AlreadyExists when something else is in the place of a file or folder.
         """
         if os.path.lexists(self.directory) and not os.path.isdir(self.directory):
-            raise AlreadyExists(self.directory, "is no folder", "Name a folder, or one that is not there yet")
+            raise AlreadyExists(self.directory, "is not a folder", "Give a folder, or a name that does not exist yet")
         need_names([*(folder.path for folder in manifest.folders), *(file.path for file in manifest.files)])
         for folder in manifest.folders:
             self._need_folder(folder.path)
         return [file for file in manifest.files if not self._is_here(file)]
 
     def _need_folder(self, path: str) -> None:
-        """Each part of the way is a folder, or nothing at all."""
+        """AlreadyExists when some part of the path exists and is not a folder."""
         way = path
         while way:
             place = self.physical_path(way)
             if os.path.islink(place) or (os.path.lexists(place) and not os.path.isdir(place)):
-                cause = "is a link" if os.path.islink(place) else "is no folder, and the dataset has one there"
-                raise AlreadyExists(place, cause, "Move it away, or choose another directory")
+                cause = "is a link" if os.path.islink(place) else "is not a folder, and the dataset has a folder there"
+                raise AlreadyExists(place, cause, "Move it away, or choose another folder")
             way = parent(way)
 
     def _is_here(self, file: HeldFile) -> bool:
@@ -144,12 +146,12 @@ class Target:
         is_file = stat.S_ISREG(os.lstat(place).st_mode)
         if is_file and os.lstat(place).st_size == file.size and checksum_of(place)[0] == file.checksum:
             return True
-        cause = "is there, and is not the dataset's file"
+        cause = "exists, and differs from the dataset's file"
         code = Code.OVERWRITE_WITHOUT_FORCE_FLAG
-        raise AlreadyExists(place, cause, "Move it away, or choose another directory", code=code)
+        raise AlreadyExists(place, cause, "Move it away, or choose another folder", code=code)
 
     def make_folders(self, manifest: Manifest) -> None:
-        """All of them, after making sure that none is a link. ZoneError -520000."""
+        """Make all folders of the dataset. AlreadyExists when one is a link; ZoneError -520000."""
         paths = {folder.path for folder in manifest.folders}
         paths |= {parent(file.path) for file in manifest.files}
         try:
@@ -161,16 +163,17 @@ class Target:
             raise zone_error(Code.UNIX_FILE_MKDIR_ERR, str(error.filename), error.strerror or str(error)) from error
 
     def need_room(self, size: int) -> None:
-        """InvalidRequest when so many bytes do not fit on the disk."""
+        """InvalidRequest when ``size`` bytes do not fit on the disk."""
         place = self.directory
         while not os.path.exists(place):
             place = os.path.dirname(place)
         free = shutil.disk_usage(place).free
         if size > free:
-            raise InvalidRequest(self.directory, f"{size} bytes are to come, and the disk has {free} free")
+            cause = f"the dataset needs {size} bytes, and the disk has {free} bytes free"
+            raise InvalidRequest(self.directory, cause, "Choose a folder on a larger disk")
 
     def set_times(self, manifest: Manifest) -> None:
-        """Give files and folders the times they had; folders last, from the deepest up."""
+        """Set the modification times of files, then of folders from the deepest up."""
         folders: Sequence[HeldFolder] = sorted(manifest.folders, key=_by_path, reverse=True)
         times = [(file.path, file.modified_ns) for file in manifest.files]
         times += [(folder.path, folder.modified_ns) for folder in folders]
@@ -180,6 +183,6 @@ class Target:
 
 
 def deepest(folders: Sequence[HeldFolder]) -> Iterator[str]:
-    """The paths of the folders that have no folder below them: making these makes all."""
+    """The paths of the folders that have no folder below them. Making these makes all folders."""
     above = {parent(folder.path) for folder in folders}
     return (folder.path for folder in folders if folder.path not in above)

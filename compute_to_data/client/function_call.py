@@ -1,7 +1,7 @@
 """A Python function and its arguments as one JSON document that another Python can run.
 
-No pickle: that would run whatever a file says. The function travels as its source, so it must
-hold all it needs; what it takes from around it is refused by name.
+It does not use pickle, because reading a pickle can run any code. The function travels as its
+source text, so it must contain everything it needs. An error names what it uses from outside.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ _KINDS = (
 
 
 def source_of(function: Callable[..., Any]) -> str:
-    """The function's own text, from its ``def`` on. InvalidRequest when it cannot run elsewhere."""
+    """The function's source text, from its ``def`` on. InvalidRequest when it cannot run elsewhere."""
     name = getattr(function, "__qualname__", repr(function))
     if not inspect.isfunction(function) or function.__name__ == "<lambda>":
-        raise _refused(name, "is no function made by `def`", "Write one that calls it")
+        raise _refused(name, "is not a function made with `def`", "Write a function that calls it")
     if hasattr(function, "__wrapped__"):
-        raise _refused(name, "is wrapped by another decorator", "Put that one above this one, or into the function")
-    for is_one, kind in _KINDS:
-        if is_one(function):
+        remedy = "Put the other decorator above this one, or its work into the function"
+        raise _refused(name, "is wrapped by another decorator", remedy)
+    for is_kind, kind in _KINDS:
+        if is_kind(function):
             raise _refused(name, f"is {kind}, and a task ends with one result", "Return a list")
     around = function.__code__.co_freevars
     if around:
-        raise _refused(name, f"uses {', '.join(around)} of the function around it", "Make it an argument")
+        raise _refused(name, f"uses {', '.join(around)} from the enclosing function", "Make it an argument")
     try:
         text = textwrap.dedent(inspect.getsource(function))
         node = ast.parse(text).body[0]
     except (OSError, TypeError, SyntaxError, IndexError):
-        raise _refused(
-            name, "has no source that could be read, as one typed at a prompt", "Write it to a file"
-        ) from None
+        cause = "has no source that can be read, perhaps because it was typed at a prompt"
+        raise _refused(name, cause, "Write it to a file") from None
     if not isinstance(node, ast.FunctionDef):
-        raise _refused(name, "is no function made by `def`")
+        raise _refused(name, "is not a function made with `def`")
     source = "\n".join(text.splitlines()[node.lineno - 1 : node.end_lineno]) + "\n"
     _check_defaults(name, node.args)
     _check_names(name, source, function.__name__)
@@ -60,15 +60,16 @@ def _refused(name: str, cause: str, remedy: str = "") -> InvalidRequest:
 
 
 def _check_defaults(name: str, arguments: ast.arguments) -> None:
-    """Defaults are worked out where the function is defined again, so they must stand alone."""
+    """InvalidRequest for a default that is not a literal. The container evaluates the defaults again,
+    where the names of this module do not exist."""
     positional = [*arguments.posonlyargs, *arguments.args]
     last = positional[len(positional) - len(arguments.defaults) :]
     for parameter, default in (*zip(last, arguments.defaults), *zip(arguments.kwonlyargs, arguments.kw_defaults)):
         try:
             ast.literal_eval(default or ast.Constant(None))
         except (ValueError, TypeError):
-            remedy = "Use None as the default, and put the value in inside the function"
-            raise _refused(name, f"has a default for {parameter.arg} that is no plain value", remedy) from None
+            remedy = "Use None as the default, and set the value inside the function"
+            raise _refused(name, f"has a default for {parameter.arg} that is not a literal", remedy) from None
 
 
 def _check_names(name: str, source: str, own: str) -> None:
@@ -77,7 +78,7 @@ def _check_names(name: str, source: str, own: str) -> None:
     used = dict.fromkeys(found for one in inside for found in _taken_from_outside(one))
     outside = [one for one in used if one != own and not hasattr(builtins, one)]
     if outside:
-        cause = f"uses {', '.join(outside)}, defined outside of it, and only the function itself travels"
+        cause = f"uses {', '.join(outside)}, defined outside the function, and only the function itself is sent"
         raise _refused(name, cause, "Import or define it inside the function, or make it an argument")
 
 
@@ -94,18 +95,18 @@ def _taken_from_outside(code: CodeType) -> Iterator[str]:
 
 
 def written(function: Callable[..., Any], source: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
-    """``call.json``. TypeError as the function itself raises for wrong arguments, InvalidRequest
-    naming an argument that JSON cannot carry."""
+    """The content of ``call.json``. TypeError for arguments that do not fit the function, as calling
+    it would raise. InvalidRequest names an argument that JSON cannot carry."""
     bound = inspect.signature(function).bind(*args, **kwargs)
     for place, value in bound.arguments.items():
         is_rest = bound.signature.parameters[place].kind is inspect.Parameter.VAR_POSITIONAL
         try:
             said = function_runner.problem(list(value) if is_rest else value, place)
         except RecursionError:
-            said = f"{place} is nested too deep, or holds itself"
+            said = f"{place} is nested too deep, or contains itself"
         if said:
             raise _refused(
-                function.__qualname__, f"argument {said}", "Put large data into the zone and name them as inputs"
+                function.__qualname__, f"argument {said}", "Store large data in the zone and give it as inputs"
             )
     call = {
         "version": 1,

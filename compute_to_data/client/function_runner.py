@@ -1,8 +1,8 @@
-"""What runs in the container for a Python function: sent there as text, for ``python3 -c``.
+"""The program that calls a Python function in the container. It is sent as text, for ``python3 -c``.
 
 It needs Python 3.7 and its standard library. It reads the function's source and its arguments
-from ``/inputs/call.json`` and leaves what the function returned in ``/outputs/result.json``.
-What the function raises ends it as any Python program: traceback on standard error, status 1.
+from ``/inputs/call.json`` and writes what the function returned to ``/outputs/result.json``. When
+the function raises, it ends as any Python program does: traceback on standard error, status 1.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ RESULT = "/outputs/result.json"
 
 
 def problem(value: Any, place: str) -> str:
-    """Why a value would not come back from JSON as it was; '' when it would.
+    """Why a value would come back from JSON changed; '' when it would not.
 
-    Exact types only: what is derived from one (an enum, a NumPy number) would come back as the
-    plain one, and a tuple as a list.
+    It accepts exact types only. A derived type (an enum, a NumPy number) would come back as its base
+    type, and a tuple as a list.
     """
     kind = type(value)
     if value is None or kind in (bool, int):
@@ -31,7 +31,7 @@ def problem(value: Any, place: str) -> str:
         return "" if value - value == 0 else f"{place} is {value}, and JSON has finite numbers only"
     if kind is str:
         half = any("\ud800" <= character <= "\udfff" for character in value)
-        return f"{place} holds half a character, which no file can" if half else ""
+        return f"{place} holds half a surrogate pair, which UTF-8 cannot encode" if half else ""
     if kind is list:
         found = (problem(one, f"{place}[{index}]") for index, one in enumerate(value))
         return next(filter(None, found), "")
@@ -54,14 +54,14 @@ def main() -> None:
     name, source = call["function"], call["source"]
     shown_as = f"<function {name}>"
     linecache.cache[shown_as] = (len(source), None, source.splitlines(True), shown_as)  # for tracebacks
-    # Annotations stay text: what they name is not there, and nobody asks.
+    # Annotations stay text: the names in them do not exist here, and nothing evaluates them.
     code = compile(source, shown_as, "exec", __future__.annotations.compiler_flag, dont_inherit=True)
     namespace: dict[str, Any] = {"__name__": "__task__"}
     exec(code, namespace)
     function = namespace[name]
     try:
         result = function(*call["args"], **call["kwargs"])
-    except Exception:  # noqa: BLE001 - told in full; Python's own words would lack the function's lines
+    except Exception:  # noqa: BLE001 - printed in full; Python's own traceback would lack the function's lines
         kind, error, trace = sys.exc_info()
         traceback.print_exception(kind, error, trace.tb_next if trace else None)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""A Python function that runs as a task, beside the data: a decorator.
+"""A decorator that makes a Python function run as a task, beside the data.
 
     @c2d.as_task(image="python:3.12")
     def count(name: str, word: str) -> int:
@@ -9,8 +9,8 @@
         call = count.on("/tempZone/home/alice/sea.txt").submit(session, "sea.txt", "whale")
         print(call.result())
 
-The task's input ``call.json`` holds the function's source and its arguments, for everybody who
-may read the task; ``result.json`` holds what it returned.
+The task's input ``call.json`` holds the function's source and its arguments. Every user who may
+read the task can read it. ``result.json`` holds what the function returned.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Settings:
-    """How a function runs: as in a request (docs/task-format.md). ``python`` is the program in
-    the image, ``reuse`` whether an identical earlier call may give the result."""
+    """How a function runs. The fields are those of a request (docs/task-format.md), and: ``python``,
+    the program in the image; ``reuse``, whether the result may come from an identical earlier call."""
 
     image: str
     role: str = ""
@@ -65,12 +65,12 @@ def as_task(
     python: str = "python3",
     reuse: bool = False,
 ) -> Callable[[Callable[..., R]], TaskFunction[R]]:
-    """Make a function one that runs in an allowed ``image`` that has Python 3.7 or later.
+    """Make a function run as a task in ``image``, which the site must allow and which has Python 3.7 or later.
 
-    Without role and resource the role is CONTAINER. Arguments and result are what JSON carries
-    unchanged: None, bool, int, float, str, and lists and dicts of these. InvalidRequest, when the
-    function is defined, for one that needs more than itself: variables of its module or of a
-    function around it. It imports what it needs in its body.
+    Without role and resource the role is CONTAINER. Arguments and result must be values that JSON
+    carries unchanged: None, bool, int, float, str, and lists and dicts of these. The function imports
+    what it needs in its body. The decorator raises InvalidRequest for a function that uses variables
+    of its module or of an enclosing function.
 
     >>> @c2d.as_task(image=image)
     ... def longest(text: str) -> str:
@@ -91,10 +91,10 @@ def as_task(
 
 
 class TaskFunction(Generic[R]):
-    """A function that can run as a task. Calling it runs it there and waits for its result."""
+    """A function that can run as a task. Calling it submits a task and waits for the result."""
 
     __wrapped__: Callable[..., R]
-    """The function itself, to be called here."""
+    """The function itself, to call it on this host."""
 
     def __init__(self, function: Callable[..., R], settings: Settings) -> None:
         self.source = function_call.source_of(function)
@@ -102,20 +102,20 @@ class TaskFunction(Generic[R]):
         update_wrapper(self, function)
 
     def on(self, *data_objects: str) -> TaskFunction[R]:
-        """The same function with these data objects as its inputs, seen as ``/inputs/<name>``."""
+        """The same function with these data objects as inputs; it finds them at ``/inputs/<name>``."""
         return TaskFunction(self.__wrapped__, replace(self.settings, inputs=(*self.settings.inputs, *data_objects)))
 
     def __call__(self, *args: Any, **kwargs: Any) -> R:
-        """Run it as a task in a session of its own, and return its result; as :meth:`submit`."""
+        """Run it as a task in a new session, and return its result. Raises as :meth:`submit`."""
         from compute_to_data.client.session import connect
 
-        function_call.written(self.__wrapped__, self.source, args, kwargs)  # wrong ones, before connecting
+        function_call.written(self.__wrapped__, self.source, args, kwargs)  # refuse wrong arguments before connecting
         with connect() as session:
             return self.submit(session, *args, **kwargs).result()
 
     def submit(self, session: Workbench, *args: Any, **kwargs: Any) -> FunctionCall[R]:
-        """Queue a task that calls the function. TypeError and InvalidRequest for its arguments,
-        Refused or the zone's error as :meth:`Session.submit`; then nothing is left behind."""
+        """Queue a task that calls the function. TypeError and InvalidRequest for wrong arguments;
+        Refused or the zone's error as :meth:`Session.submit`. After an error nothing is left behind."""
         content = function_call.written(self.__wrapped__, self.source, args, kwargs)
         task_id = new_task_id()
         results = self.settings.output_collection or session.results
@@ -129,11 +129,11 @@ class TaskFunction(Generic[R]):
             session.catalog.remove(place, recursive=True)
             raise
         if task.is_reused:
-            session.catalog.remove(place, recursive=True)  # the earlier task has its own
+            session.catalog.remove(place, recursive=True)  # the earlier task has its own call.json
         return FunctionCall(task)
 
     def document(self, call: str, results: str) -> dict[str, Any]:
-        """The request: ``call`` is the logical path of ``call.json``."""
+        """The task's request. ``call`` is the logical path of ``call.json``."""
         given = self.settings
         optional = {"role": given.role, "resource": given.resource, "limits": dict(given.limits or {})}
         if not given.role and not given.resource:
@@ -157,15 +157,15 @@ class TaskFunction(Generic[R]):
 
 @dataclass(frozen=True)
 class FunctionCall(Generic[R]):
-    """A call that was submitted."""
+    """A submitted call."""
 
     task: TaskHandle
 
     def result(self, timeout: float | None = None) -> R:
-        """What the function returned, once it has.
+        """Wait for the task, and return what the function returned.
 
-        TaskFailed, with the last line of the traceback, when it raised or was ended; TimeoutError
-        after ``timeout`` seconds, and the task goes on.
+        TaskFailed, with the last line of the traceback, when the function raised or the task was
+        stopped. TimeoutError after ``timeout`` seconds; the task continues.
         """
         self.task.wait(timeout)
         content = self.task.results()[_RESULT].bytes()

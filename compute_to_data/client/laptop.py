@@ -1,4 +1,4 @@
-"""A zone of one's own on this computer: made whole, with its configuration, in one folder."""
+"""A private zone on this computer: the zone and its configuration in one folder."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ RESOURCES = {"compute_resc": "CONTAINER", "dsp_resc": "SIGNAL_PROCESSING", "lts_
 _CONFIGURATION = "compute_to_data.json"
 _ROLE = "COMPUTE_RESOURCE_ROLE"
 HOST = "host"
-"""The one image of a zone without Docker: this computer's own programs, not isolated at all."""
+"""The only image of a zone without Docker. It means this computer's programs, without isolation."""
 
 
 def make_zone(
     directory: str, user: str, resources: Mapping[str, str], document: Mapping[str, Any]
 ) -> tuple[EmbeddedZone, str]:
-    """The zone in ``directory``, made if it is not there yet, and its configuration, written anew.
+    """Open the zone in ``directory``, or make it, and write its configuration.
 
-    ``resources`` are made beside demoResc, each with its role; ``document`` is the configuration
-    without what follows from the place. Returns the zone and the configuration's physical path.
+    A new zone has demoResc and ``resources``, which map a resource's name to its role. ``document``
+    is the configuration without the parts that follow from ``directory``. Returns the zone and the
+    configuration's physical path.
     """
     embedded = zones.embedded_zones()
     os.makedirs(directory, mode=0o700, exist_ok=True)
@@ -49,7 +50,7 @@ def _new(place: str, user: str, resources: Mapping[str, str]) -> EmbeddedZone:
     zone = zones.embedded_zones().create(place, zone=ZONE)
     try:
         zone.add_user(user)
-    except ComputeToDataError:  # a name that no user can have: no zone without anybody in it
+    except ComputeToDataError:  # iRODS does not allow the user's name: leave no zone without a user
         zone.close()
         shutil.rmtree(place)
         raise
@@ -61,30 +62,29 @@ def _new(place: str, user: str, resources: Mapping[str, str]) -> EmbeddedZone:
 
 
 def create(directory: str, user: str, images: tuple[str, ...] = ()) -> tuple[dict[str, Any], str]:
-    """Make a new zone for one person. Returns their settings, and why its tasks run unsandboxed, or ''.
+    """Make a new zone for one person. Returns their settings, and why tasks run without a sandbox ('' with one).
 
-    With Docker, ``images`` may run, or any that this computer's Docker holds; without, its own
-    programs, unsandboxed, as the image ``host``. AlreadyExists when a zone is there,
-    InvalidRequest when none can be made there.
+    With Docker, tasks may use ``images``, by default any image that this computer's Docker holds.
+    Without Docker, they use this computer's programs, without a sandbox, as the image ``host``.
+    AlreadyExists when the folder holds a zone, InvalidRequest when it cannot be written.
     """
     directory = os.path.abspath(directory)
     zones.embedded_zones()  # before anything is made
     if os.path.exists(os.path.join(directory, "zone", "zone.db")):
-        raise AlreadyExists(directory, "holds a zone already", "Choose another folder")
+        raise AlreadyExists(directory, "already holds a zone", "Choose another folder")
     try:
         document, why_not = _engine(directory, images)
         zone, site = make_zone(directory, user, RESOURCES, document)
     except OSError as error:
-        raise InvalidRequest(
-            directory, f"no zone can be made there: {error.strerror}", "Choose another folder"
-        ) from None
+        cause = f"the zone cannot be written there: {error.strerror}"
+        raise InvalidRequest(directory, cause, "Choose another folder") from None
     zone.close()
     place = {"kind": "embedded", "directory": os.path.join(directory, "zone"), "user": user}
     return {"zone": place, "site": site}, why_not
 
 
 def _engine(directory: str, images: tuple[str, ...]) -> tuple[dict[str, Any], str]:
-    """The configuration's ``engine`` and ``images``, and why that is not Docker, or ''."""
+    """The configuration's ``engine`` and ``images``, and why the engine is not Docker ('' when it is)."""
     from compute_to_data.engines import open_engine
 
     try:
@@ -94,6 +94,6 @@ def _engine(directory: str, images: tuple[str, ...]) -> tuple[dict[str, Any], st
         os.makedirs(tools, mode=0o700, exist_ok=True)
         names = images or (HOST,)
         return {"engine": {"name": "process", "images": dict.fromkeys(names, tools)}, "images": list(names)}, str(error)
-    # The person who owns the zone owns the engine: what their Docker holds is theirs to run.
+    # The zone and the engine belong to the same person, who may run every image that their Docker holds.
     allowed: list[Any] = list(images) or [{"pattern": "[^ ]+"}]
     return {"engine": {"name": "docker"}, "images": allowed}, ""

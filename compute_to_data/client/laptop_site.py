@@ -1,4 +1,4 @@
-"""What a person's own computer knows of the site: the file that their settings name, or a server's own."""
+"""What a person's computer knows of the site: the file that their settings name, or a server's own file."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from compute_to_data.ports import ClientCatalog
 
 
 class LaptopSite:
-    """A :class:`~compute_to_data.client.site_access.SiteAccess` by a person's settings. Files are
-    read when something of them is first needed."""
+    """A :class:`~compute_to_data.client.site_access.SiteAccess` from a person's settings. It reads
+    files when they are first needed."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -24,7 +24,7 @@ class LaptopSite:
 
     @cached_property
     def file(self) -> Configuration | None:
-        """The site's own configuration, where it can be read from here."""
+        """The site's configuration file, when this account can read it here; else None."""
         if self._settings.site:
             return configuration_module.load(self._settings.site)
         if self._settings.zone.kind == "irods" and os.access(configuration_module.SITE_FILE, os.R_OK):
@@ -33,14 +33,15 @@ class LaptopSite:
 
     @property
     def attributes(self) -> Attributes:
-        """What the person's settings say, else the site's file, else the usual ones."""
+        """From the person's settings, else from the site's file, else the defaults."""
         if self._settings.attributes is not None:
             return self._settings.attributes
         return self.file.attributes if self.file is not None else Attributes()
 
     def configuration(self, catalog: ClientCatalog) -> Configuration:
-        """The file that the person's settings name, else what the zone's workers offer, else, on a
-        server, its own file. Refused without any of them; the first answer holds from then on."""
+        """From the file that the person's settings name, else from what the zone's workers publish,
+        else, on a server, from its own file. Refused when there is none of these. The first answer is
+        kept."""
         if self._chosen is None:
             self._chosen = self._choose(catalog)
         return self._chosen
@@ -56,6 +57,6 @@ class LaptopSite:
             raise
 
     def call_worker(self, catalog: ClientCatalog, collection: str) -> None:
-        """Where the site's own configuration can be read, as that says."""
+        """Wake or start the worker as the site's file says, when this account can read the file."""
         if self.file is not None:
             ConfiguredSite(self.file).call_worker(catalog, collection)

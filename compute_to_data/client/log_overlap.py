@@ -1,20 +1,21 @@
-"""Following a running task's words by looking again and again at the last of them."""
+"""Follow a running task's output by reading the last bytes of it again and again."""
 
 from __future__ import annotations
 
 _PROBE = 1024
-"""Bytes by which the place of the earlier end is sought; more make chance matches rarer."""
+"""The search for the earlier end compares this many bytes. More bytes make chance matches rarer."""
 _MOST_PLACES = 512
-"""So many candidates are looked at in words that repeat themselves."""
+"""At most this many matches are tried when the output repeats itself."""
 
 
-def news(seen: bytes, tail: bytes) -> bytes:
-    """What of ``tail`` came after ``seen``; both are last bytes of one stream, ``tail`` is the later.
+def new_output(seen: bytes, tail: bytes) -> bytes:
+    """The part of ``tail`` that was written after ``seen``.
 
-    The tail may have lost the beginning of what was seen, or reach further back, as the final file
-    does. It continues after ``seen``, where it holds all of that, else after the largest part that
-    ends ``seen`` and begins ``tail``. So a stream that repeats itself may show less or more than
-    was written, and one that wrote more than a whole tail since shows that tail, all of it.
+    Both are the last bytes of one stream; ``tail`` was read later. The tail may lack the beginning of
+    ``seen``, or reach further back, as the final file does. The new part begins after ``seen`` when
+    the tail contains all of it, else after the longest end of ``seen`` that begins the tail. When a
+    stream repeats itself, the result may hold less or more than was written. When the stream wrote
+    more than a whole tail since, the result is the whole tail.
     """
     if tail.startswith(seen):
         return tail[len(seen) :]
@@ -23,7 +24,7 @@ def news(seen: bytes, tail: bytes) -> bytes:
 
 
 def _whole(seen: bytes, probe: bytes, tail: bytes) -> int:
-    """Where the first ``seen`` in ``tail`` ends; 0 for none."""
+    """The position in ``tail`` where the first ``seen`` ends; 0 when ``tail`` does not contain it."""
     place = tail.find(probe, len(seen) - len(probe))
     for _ in range(_MOST_PLACES):
         if place < 0:
@@ -36,7 +37,7 @@ def _whole(seen: bytes, probe: bytes, tail: bytes) -> int:
 
 
 def _overlap(seen: bytes, probe: bytes, tail: bytes) -> int:
-    """The largest number of bytes that end ``seen`` and begin ``tail``."""
+    """The length of the longest end of ``seen`` that begins ``tail``."""
     place = tail.rfind(probe, 0, len(seen))
     for _ in range(_MOST_PLACES):
         if place < 0:

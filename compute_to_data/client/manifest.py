@@ -1,7 +1,7 @@
-"""What a dataset holds, as a value and as the data object ``manifest.json``.
+"""A dataset's manifest: the list of what it holds, stored as the data object ``manifest.json``.
 
-It is written when everything else is there, so that a dataset with a manifest is complete. Whoever
-may write to the collection may have written anything into it: names in it are checked before use.
+An upload writes it last, so a dataset with a manifest is complete. Every user who may write to the
+collection can change it, so :func:`parsed` checks the names in it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _MOST_NANOSECONDS: Final = 1 << 63
 
 @dataclass(frozen=True)
 class HeldFile:
-    """A file of a dataset: its path below the top, size in bytes, ``sha2:<base64>``, and when it
-    was last modified, in nanoseconds since 1970."""
+    """A file of a dataset: its relative path, size in bytes, checksum (``sha2:<base64>``), and
+    modification time in nanoseconds since 1970."""
 
     path: str
     size: int
@@ -36,7 +36,7 @@ class HeldFile:
 
 @dataclass(frozen=True)
 class HeldFolder:
-    """A folder of a dataset, also an empty one."""
+    """A folder of a dataset. It may be empty."""
 
     path: str
     modified_ns: int
@@ -44,7 +44,7 @@ class HeldFolder:
 
 @dataclass(frozen=True)
 class Manifest:
-    """``created`` is a time as records have it (``2026-01-31T12:00:00Z``)."""
+    """``created`` is a time in ISO 8601, UTC (``2026-01-31T12:00:00Z``)."""
 
     dataset: str
     name: str
@@ -54,11 +54,11 @@ class Manifest:
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """The size of all files together, in bytes."""
         return sum(file.size for file in self.files)
 
     def content(self) -> bytes:
-        """As the data object holds it; :func:`parsed` is its inverse."""
+        """The content of ``manifest.json``. :func:`parsed` is the inverse."""
         document = {
             "version": 1,
             "dataset": self.dataset,
@@ -71,24 +71,24 @@ class Manifest:
 
 
 def parsed(content: bytes, subject: str) -> Manifest:
-    """The manifest that a data object holds. InvalidRequest for anything but one of ours, and for
-    one whose names would lead out of a folder."""
+    """The manifest in the content of ``manifest.json``. InvalidRequest when the content is not a
+    manifest, or when a name in it would lead out of the folder."""
     try:
         document = json.loads(content)
         if document["version"] != 1:
-            raise _wrong(subject, f"has version {document['version']!r}, and this program knows 1")
+            raise _wrong(subject, f"has version {document['version']!r}, and this program knows version 1")
         files = tuple(HeldFile(**entry) for entry in document["files"])
         folders = tuple(HeldFolder(**entry) for entry in document["folders"])
         found = Manifest(str(document["dataset"]), str(document["name"]), str(document["created"]), files, folders)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise _wrong(subject, f"is no manifest of a dataset: {type(error).__name__} {error}") from error
+        raise _wrong(subject, f"is not the manifest of a dataset: {type(error).__name__} {error}") from error
     _check(found, subject)
     return found
 
 
 def _check(manifest: Manifest, subject: str) -> None:
     if not DATASET_ID.fullmatch(manifest.dataset):
-        raise _wrong(subject, f"names the dataset {manifest.dataset!r}")
+        raise _wrong(subject, f"names the dataset {manifest.dataset!r}, which is not the id of a dataset")
     times = [(file.path, file.modified_ns) for file in manifest.files]
     times += [(folder.path, folder.modified_ns) for folder in manifest.folders]
     for path, modified_ns in times:
@@ -96,10 +96,10 @@ def _check(manifest: Manifest, subject: str) -> None:
         if cause:
             raise _wrong(subject, f"has the path {path!r}: {cause}")
         if not _is_count(modified_ns, -_MOST_NANOSECONDS):
-            raise _wrong(subject, f"has no time of {path!r}")
+            raise _wrong(subject, f"has no valid modification time for {path!r}")
     for file in manifest.files:
         if not _is_count(file.size, 0) or not isinstance(file.checksum, str) or not _CHECKSUM.fullmatch(file.checksum):
-            raise _wrong(subject, f"has no size or checksum of {file.path!r}")
+            raise _wrong(subject, f"has no valid size or checksum for {file.path!r}")
     clash = _clash(manifest)
     if clash:
         raise _wrong(subject, f"has {clash!r} twice, or as a file and as a folder")
@@ -110,7 +110,7 @@ def _is_count(value: Any, least: int) -> bool:
 
 
 def _clash(manifest: Manifest) -> str:
-    """A path that is there twice, or is a file and has something below it; '' when there is none."""
+    """A path that occurs twice, or that is a file with something below it; '' when there is none."""
     files = {file.path for file in manifest.files}
     seen: set[str] = set()
     for path in (*(file.path for file in manifest.files), *(folder.path for folder in manifest.folders)):
@@ -134,13 +134,13 @@ def parent(path: str) -> str:
 
 
 def ancestors(path: str) -> Iterator[str]:
-    """The folders above a relative path, the nearest first."""
+    """The folders above a relative path, nearest first."""
     while path := parent(path):
         yield path
 
 
 def unsafe(path: Any) -> str:
-    """Why a relative path must not be used below a folder or collection; '' when it may."""
+    """Why a relative path must not be used below a folder or collection; '' when it is safe."""
     if not isinstance(path, str) or not path:
         return "not a path"
     try:
@@ -153,11 +153,11 @@ def unsafe(path: Any) -> str:
         return "an absolute path"
     parts = path.split("/")
     if any(part in ("", ".", "..") for part in parts):
-        return "an empty name, '.' or '..' on the way"
+        return "it contains an empty name, '.' or '..'"
     if len(encoded) > MAXIMUM_NAME_BYTES:
         return f"longer than {MAXIMUM_NAME_BYTES} bytes"
     return ""
 
 
 def _wrong(subject: str, cause: str) -> InvalidRequest:
-    return InvalidRequest(subject, cause, "Upload the dataset again, or ask whoever did")
+    return InvalidRequest(subject, cause, "Upload the dataset again, or ask the person who uploaded it")

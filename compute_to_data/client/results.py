@@ -1,4 +1,4 @@
-"""What a task made, read as bytes or lines. ``fetching`` brings it into a folder of this host."""
+"""A task's outputs, read as bytes or lines. ``fetching`` copies them into a folder of this host."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class Result:
 
     @property
     def checksum(self) -> str:
-        """As the catalog holds it for a good replica; '' where it holds none."""
+        """The checksum in the catalog for a good replica; '' when it has none."""
         good = [one for one in self.data_object.replicas if one.status is ReplicaStatus.GOOD and one.checksum]
         return good[0].checksum if good else ""
 
     def bytes(self) -> bytes:
-        """The whole content; ZoneError when it is not what the catalog's checksum says."""
+        """The whole content. ZoneError when it does not match the checksum in the catalog."""
         content = self.catalog.read(self.path)
         digest = Digest()
         digest.update(content)
@@ -73,7 +73,7 @@ def _damaged(logical_path: str) -> ZoneError:
 
 
 def everything(catalog: ClientCatalog, collection: str) -> Iterator[Result]:
-    """Every data object below a task's collection, but what only its followers read."""
+    """Every data object below a task's collection, except the live output for followers."""
     for found in data_objects(catalog, collection):
         name = found.logical_path[len(collection) + 1 :]
         if name not in _LIVE:
@@ -81,13 +81,13 @@ def everything(catalog: ClientCatalog, collection: str) -> Iterator[Result]:
 
 
 def outputs(catalog: ClientCatalog, collection: str) -> Mapping[str, Result]:
-    """What the program left, by name; without the request, the logs and the crate."""
+    """The program's outputs by name, without the request, the logs and the crate."""
     found = {one.name: one for one in everything(catalog, collection) if one.name not in RESERVED_NAMES}
     return dict(sorted(found.items()))
 
 
 def expected(catalog: ClientCatalog, collection: str) -> tuple[str, ...]:
-    """The names of the outputs that the task's crate lists; none without a crate."""
+    """The names of the outputs that the task's crate lists; empty without a crate."""
     try:
         return crate.output_names(catalog.read(f"{collection}/{CRATE_NAME}")) or ()
     except ZoneError:

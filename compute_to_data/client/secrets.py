@@ -1,7 +1,7 @@
-"""Secrets: small values that a task's program reads as files, kept where only their owner may read.
+"""Secrets: small values that a task's program reads as files, and that only their owner may read.
 
-A secret is the data object ``<home>/.compute_to_data/secrets/<name>``, with an access list of its
-owner alone. It is not encrypted there: administrators of the zone, and whoever can read the vault's
+A secret is the data object ``<home>/.compute_to_data/secrets/<name>``. Only its owner is on the
+access list. It is not encrypted: the zone's administrators, and people who can read the vault's
 disks, can read it (docs/security.md).
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Secret:
-    """A secret without its value. ``created`` in ISO 8601, UTC; ``readers``: who may read it."""
+    """A secret without its value. ``created`` in ISO 8601, UTC; ``readers``: the users who may read it."""
 
     name: str
     data_object: str
@@ -30,13 +30,13 @@ class Secret:
 
 
 def path_of(workbench: Workbench, name: str) -> str:
-    """Where a secret of that name rests. InvalidRequest for what is no name of one."""
+    """The logical path of the secret with this name. InvalidRequest for a name that a secret cannot have."""
     return secret.path_of(workbench.user, workbench.zone, name)
 
 
 def create(workbench: Workbench, name: str, value: bytes, *, force: bool = False) -> Secret:
-    """Keep a value of at most 64 KiB. AlreadyExists unless ``force`` replaces it; Refused when
-    somebody else could read it there.
+    """Store a value of at most 64 KiB. AlreadyExists when the secret exists, unless ``force``, which
+    replaces it. Refused when another user could read it.
 
     >>> from compute_to_data.client import secrets
     >>> with c2d.connect() as session:
@@ -52,19 +52,20 @@ def create(workbench: Workbench, name: str, value: bytes, *, force: bool = False
     _make_private(workbench, parent_of(path))
     known = _names(workbench)
     if name in known and not force:
-        raise AlreadyExists(f"secret {name}", "is there already", "Choose another name, or replace it with --force")
+        raise AlreadyExists(f"secret {name}", "exists already", "Choose another name, or replace it with --force")
     if name in known:
-        workbench.catalog.remove(path)  # all replicas: none of them keeps the old value
+        workbench.catalog.remove(path)  # with all its replicas, so that no replica keeps the old value
     workbench.catalog.write(path, value)
     readers = _keep_to_owner(workbench, path)
     if readers:
         workbench.catalog.remove(path)
-        raise Refused(f"secret {name}", f"{', '.join(readers)} could read it there, so it was not kept")
+        remedy = f"Ask an administrator why {parent_of(path)} gives others access"
+        raise Refused(f"secret {name}", f"{', '.join(readers)} could read it, so it was not stored", remedy)
     return describe(workbench, name)
 
 
 def _make_private(workbench: Workbench, folder: str) -> None:
-    """The collection, which hands no access on to what is put into it."""
+    """Make the collection without inheritance, so that new data objects in it get no further access."""
     workbench.catalog.create_collection(folder, parents=True)
     for collection in (parent_of(folder), folder):
         workbench.catalog.set_inheritance(collection, False)
@@ -72,7 +73,7 @@ def _make_private(workbench: Workbench, folder: str) -> None:
 
 
 def _keep_to_owner(workbench: Workbench, path: str) -> tuple[str, ...]:
-    """Take everybody else off the access list; returns who is left."""
+    """Remove all other users from the access list; returns those that could not be removed."""
     for row in workbench.catalog.permissions(path):
         if row.user != workbench.user:
             workbench.catalog.set_access(path, row.user, Access.NULL)
@@ -92,12 +93,12 @@ def _names(workbench: Workbench) -> tuple[str, ...]:
 
 
 def listed(workbench: Workbench) -> tuple[Secret, ...]:
-    """All of one's secrets, by name, without their values."""
+    """All secrets of the person, by name, without their values."""
     return tuple(describe(workbench, name) for name in _names(workbench))
 
 
 def describe(workbench: Workbench, name: str) -> Secret:
-    """One secret without its value. NotFound."""
+    """One secret without its value. NotFound when it does not exist."""
     path = _known(workbench, name)
     found = workbench.catalog.stat(path)
     readers = tuple(str(row.user) for row in workbench.catalog.permissions(path))
@@ -105,12 +106,12 @@ def describe(workbench: Workbench, name: str) -> Secret:
 
 
 def delete(workbench: Workbench, name: str) -> None:
-    """Forget a secret. NotFound."""
+    """Delete a secret. NotFound when it does not exist."""
     workbench.catalog.remove(_known(workbench, name))
 
 
 def _known(workbench: Workbench, name: str) -> str:
     path = path_of(workbench, name)
     if name not in _names(workbench):
-        raise NotFound(f"secret {name}", "there is none of that name", "c2d secret list shows yours")
+        raise NotFound(f"secret {name}", "does not exist", "List your secrets: c2d secret list")
     return path

@@ -1,4 +1,4 @@
-"""A person's session with their zone: what everything else is done through."""
+"""A person's session with their zone, on their own computer."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ PROJECT_VARIABLE = "C2D_PROJECT"
 
 
 def connect(config_file: str = "", session_file: str = "", *, project: str = "") -> Session:
-    """Open a session with the zone that ``config.json`` names, or where ``iinit`` logged in.
+    """Open a session with the zone that ``config.json`` names, or that ``iinit`` logged in to.
 
-    ``project``: the collection to work in, instead of the one that the session file (or
-    ``C2D_PROJECT``) names. ConfigurationError for wrong settings, AccessDenied when nobody is
-    logged in or the password is wrong, ZoneError when the zone cannot be reached.
+    ``project``: the collection to work in, instead of the one that ``C2D_PROJECT`` or the session
+    file names. ConfigurationError for wrong settings, AccessDenied when the person is not logged in
+    or the password is wrong, ZoneError when the zone cannot be reached.
 
     >>> with connect() as session:
     ...     print(session.user)
     alice#tempZone
     """
     settings = settings_module.load(config_file)
-    if not settings.source and settings_module.nobody_ran_iinit():
-        cause = f"there is neither {settings_module.default_config_file()} nor what iinit writes"
-        remedy = "Log in with: iinit. Without an iRODS zone, make one of your own: c2d zone create DIR"
+    if not settings.source and not settings_module.has_irods_environment():
+        cause = f"found neither {settings_module.default_config_file()} nor the environment file that iinit writes"
+        remedy = "Log in with: iinit. If you have no iRODS zone, make a private one: c2d zone create DIR"
         raise AccessDenied("not logged in", cause, remedy, code=Code.CAT_INVALID_AUTHENTICATION)
     path = settings_module.session_path(session_file)
     remembered = str(settings_module.load_session(session_file).get("project", ""))
@@ -47,10 +47,10 @@ def connect(config_file: str = "", session_file: str = "", *, project: str = "")
 
 
 class Session(Workbench):
-    """A person's session with their zone on their own computer, and what they do in it.
+    """A person's session with their zone on their own computer, and the operations in it.
 
-    ``catalog`` is theirs and is closed with the session; ``settings`` are their own settings,
-    ``session_file`` is where :meth:`use_project` remembers the project.
+    ``catalog`` acts with the person's rights and is closed with the session. ``settings`` are their
+    own settings. ``session_file`` is where :meth:`use_project` remembers the project.
 
     >>> with c2d.connect() as session:
     ...     print(session.user, session.project, session.absolute("a.txt"))
@@ -68,12 +68,12 @@ class Session(Workbench):
 
     @property
     def site(self) -> Configuration | None:
-        """The site's own configuration, where it can be read from here."""
+        """The site's configuration file, when this account can read it here; else None."""
         return self._laptop_site.file
 
     def use_project(self, collection: str) -> str:
-        """Work in this collection from now on, here and in later sessions; returns its logical
-        path. A relative path is below home; '' is no project. NotFound for an unknown one.
+        """Work in this collection from now on, also in later sessions; returns its logical path.
+        A relative path is below home; '' means no project. NotFound when it does not exist.
 
         >>> with c2d.connect() as session:
         ...     print(session.use_project(session.home), session.results)
@@ -97,12 +97,12 @@ class Session(Workbench):
         task_id: str = "",
         reuse: bool = False,
     ) -> TaskHandle:
-        """Submit a task: a document as in docs/task-format.md, or of another accepted format.
+        """Submit a task: a document as in docs/task-format.md, or in another accepted format.
 
-        ``resource`` and ``output_collection`` stand above what it says; ``image`` is for a format
-        that names none. Without an output collection anywhere it is :attr:`results`. With ``reuse``,
-        an identical earlier task of one's own is returned instead, if there is one. Refused
-        (InvalidRequest) or the zone's error: then there is no task.
+        ``resource`` and ``output_collection`` override the document; ``image`` is for formats that
+        name no image. The default output collection is :attr:`results`. With ``reuse``, an identical
+        earlier task of the person is returned when there is one. Refused, InvalidRequest or the
+        zone's error; after an error there is no task.
 
         >>> process = {"image": image, "exec": "sh", "argv": ["-c", "tr -d x < /inputs/a.txt > /outputs/b.txt"]}
         >>> with c2d.connect() as session:
@@ -126,14 +126,14 @@ class Session(Workbench):
         )
 
     def task(self, task_id: str) -> TaskHandle:
-        """The task of an id, of a unique beginning of one, or of its collection's logical path.
-        NotFound; InvalidRequest when several are meant."""
+        """The task with this id, with an id that begins so, or with this logical path of its
+        collection. NotFound; InvalidRequest when several tasks match."""
         from compute_to_data.client import finding
 
         return finding.find(self, task_id)
 
     def tasks(self, *, limit: int | None = None, offset: int = 0, **chosen: Any) -> list[Listed]:
-        """One's tasks, the newest first; ``chosen`` as the fields of :class:`finding.Filter`.
+        """The person's tasks, newest first. ``chosen`` are fields of :class:`finding.Filter`.
 
         >>> from compute_to_data.records.task import State
         >>> with c2d.connect() as session:
@@ -145,29 +145,29 @@ class Session(Workbench):
         return finding.tasks(self, finding.Filter(**chosen), limit=limit, offset=offset)
 
     def start_workload(self, image: str, **asked: Any) -> WorkloadHandle:
-        """Start a workload in the project: ``asked`` as :func:`compute_to_data.client.workloads.start` says."""
+        """Start a workload in the project. For ``asked`` see :func:`compute_to_data.client.workloads.start`."""
         from compute_to_data.client import workloads
 
         return workloads.start(self, image, **asked)
 
     def workload(self, workload: str) -> WorkloadHandle:
-        """The project's workload of an id or a unique beginning of one, or any by its logical path."""
+        """The project's workload with this id or an id that begins so, or any workload by its logical path."""
         from compute_to_data.client import workloads
 
         return workloads.find(self, workload)
 
     def workloads(self) -> list[ListedWorkload]:
-        """The project's workloads, the newest first."""
+        """The project's workloads, newest first."""
         from compute_to_data.client import workloads
 
         return workloads.listed(self)
 
     def on_close(self, give_back: Callable[[], None]) -> None:
-        """Have something else given back with the session."""
+        """Register a function to call when the session closes."""
         self._given_back.append(give_back)
 
     def close(self) -> None:
-        """Give back connections."""
+        """Close the session's connections."""
         for give_back in (*self._given_back, self.catalog.close):
             give_back()
 
@@ -181,10 +181,11 @@ class Session(Workbench):
 
 
 def find_as_administrator(session: Session, given: str) -> TaskHandle:
-    """Anybody's task, in a session on behalf of its owner, closed with ``session``: as
-    :func:`~compute_to_data.client.finding.find_anybodys`. AccessDenied for anybody but a rodsadmin."""
+    """The task of any user, in a session on behalf of its owner, which closes with ``session``. See
+    :func:`~compute_to_data.client.finding.find_for_administrator`. AccessDenied unless the person is a
+    rodsadmin."""
     from compute_to_data.client import finding
 
     storage = zones.open_administration(session.settings.zone)
     session.on_close(storage.close)
-    return finding.find_anybodys(session, storage, given)
+    return finding.find_for_administrator(session, storage, given)

@@ -1,7 +1,8 @@
-"""A person's own two files: ``config.json`` (which zone, and how) and ``session.json`` (the project).
+"""A person's two files: ``config.json`` (the zone and settings) and ``session.json`` (the project).
 
-Both are JSON with mode 0600. Where they lie: an argument, else ``C2D_CONFIG_FILE`` and
-``C2D_SESSION_FILE``, else the platform's folder. Without a ``config.json``, what ``iinit`` wrote counts.
+Both are JSON with mode 0600. Their place comes from an argument, else from ``C2D_CONFIG_FILE`` and
+``C2D_SESSION_FILE``, else it is the platform's folder. Without a ``config.json``, the environment
+file that ``iinit`` writes names the zone.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ OUTPUTS = ("pretty", "raw", "json")
 
 @dataclass(frozen=True)
 class Settings:
-    """What ``config.json`` says. ``site``: the physical path of the site's configuration, or '';
-    ``attributes``: None where the file leaves them to the site; ``source``: the file, or ''."""
+    """The content of ``config.json``. ``site``: the physical path of the site's configuration, or '';
+    ``attributes``: None when the file does not set them; ``source``: the file's path, or ''."""
 
     zone: ZoneSettings
     site: str = ""
@@ -38,8 +39,8 @@ class Settings:
 
 
 def load(config_file: str = "") -> Settings:
-    """The settings in force. ConfigurationError for a file that was named and is not there, or
-    says something wrong."""
+    """The person's settings. ConfigurationError when a named file does not exist, or when a file is
+    wrong."""
     named = config_file or os.environ.get(CONFIG_VARIABLE, "")
     path = os.path.abspath(named or default_config_file())
     document = _read(path, "settings", missing_is_empty=not named)
@@ -58,7 +59,7 @@ def load(config_file: str = "") -> Settings:
 
 
 def load_session(session_file: str = "") -> dict[str, Any]:
-    """What the session remembers; nothing when there is no file yet."""
+    """The content of the session file; empty when there is no file yet."""
     return dict(_read(session_path(session_file), "session", missing_is_empty=True))
 
 
@@ -69,12 +70,12 @@ def session_path(session_file: str = "") -> str:
 
 
 def default_config_file() -> str:
-    """The physical path of ``config.json`` where nobody names another."""
+    """The physical path of ``config.json`` when neither an argument nor a variable names another."""
     return os.path.join(_folder("config"), "config.json")
 
 
 def _folder(kind: str, platform: str = sys.platform) -> str:
-    """The platform's folder for a person's configuration, or for what a program remembers."""
+    """The platform's folder for a person's configuration ("config") or for a program's state ("state")."""
     home = os.path.expanduser("~")
     if platform == "darwin":
         return os.path.join(home, "Library", "Application Support", APPLICATION)
@@ -91,9 +92,9 @@ def _irods_environment_file() -> str:
     return os.path.abspath(named or os.path.expanduser("~/.irods/irods_environment.json"))
 
 
-def nobody_ran_iinit() -> bool:
-    """Whether nobody says where iRODS is, and ``iinit`` left nothing at its usual place."""
-    return "IRODS_ENVIRONMENT_FILE" not in os.environ and not os.path.exists(_irods_environment_file())
+def has_irods_environment() -> bool:
+    """Whether ``IRODS_ENVIRONMENT_FILE`` is set, or ``iinit`` left its file at the usual place."""
+    return "IRODS_ENVIRONMENT_FILE" in os.environ or os.path.exists(_irods_environment_file())
 
 
 def _read(path: str, schema: str, *, missing_is_empty: bool) -> Mapping[str, Any]:
@@ -103,7 +104,7 @@ def _read(path: str, schema: str, *, missing_is_empty: bool) -> Mapping[str, Any
     except FileNotFoundError:
         if missing_is_empty:
             return {}
-        raise ConfigurationError(path, "is not there", "Write it, or name another file") from None
+        raise ConfigurationError(path, "does not exist", "Write it, or name another file") from None
     except OSError as error:
         raise ConfigurationError(path, f"cannot be read: {error.strerror}") from None
     found = problems(document, schema)
@@ -114,7 +115,7 @@ def _read(path: str, schema: str, *, missing_is_empty: bool) -> Mapping[str, Any
 
 
 def write_private(path: str, document: Mapping[str, Any]) -> None:
-    """Write a JSON file that only its owner may read: whole, or not at all."""
+    """Write a JSON file that only its owner may read. It is written whole or not at all."""
     folder = os.path.dirname(os.path.abspath(path))
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a zone can run, and where, as far as a person may know."""
+"""What a zone can run, and on which resources, as far as a person may see it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ComputeResource:
-    """A resource that bears roles. ``queued``: how many tasks wait there that one may see."""
+    """A resource that has roles. ``queued``: how many tasks wait there, of those the person may see."""
 
     resource: str
     roles: tuple[str, ...]
@@ -32,7 +32,7 @@ class ComputeResource:
 
 
 def resources(workbench: Workbench) -> list[ComputeResource]:
-    """Every resource that bears a role, by name."""
+    """Every resource that has a role, by name."""
     catalog, attributes = workbench.catalog, workbench.attributes
     known = {one.name: one for one in catalog.resources()}
     found = []
@@ -49,14 +49,14 @@ def resources(workbench: Workbench) -> list[ComputeResource]:
 def _has_worker(workbench: Workbench, resource: str, roles: Sequence[str]) -> bool:
     try:
         if not set(roles) & set(workbench.configuration.roles):
-            return False  # as one that only receives results
+            return False  # for example a resource that only receives results
         return selection.has_worker(workbench.catalog, workbench.configuration, resource)
-    except Refused:  # no worker says anything
+    except Refused:  # no worker publishes a configuration
         return False
 
 
 def images(workbench: Workbench) -> list[dict[str, str]]:
-    """What may run: rules with ``name`` or ``pattern``, and perhaps the only ``digest``."""
+    """The images that tasks may use: rules with ``name`` or ``pattern``, and ``digest`` when only one is allowed."""
     try:
         rules = workbench.configuration.images
     except Refused:
@@ -65,15 +65,15 @@ def images(workbench: Workbench) -> list[dict[str, str]]:
 
 
 def limits(workbench: Workbench) -> dict[str, dict[str, float | None]]:
-    """Of each limit that a task may ask for: ``default`` and ``maximum``; None is not known here."""
+    """The ``default`` and ``maximum`` of each limit that a task may set; None when it is not known here."""
     try:
         configuration = workbench.configuration
     except Refused:
         return {}
     names = ("walltime_seconds", "memory_bytes", "cpus", "pids", "output_bytes")
     default, maximum = configuration.default_limits, configuration.maximum_limits
-    told = {name: {"default": getattr(default, name), "maximum": getattr(maximum, name)} for name in names}
+    known = {name: {"default": getattr(default, name), "maximum": getattr(maximum, name)} for name in names}
     return {
         name: {which: value if math.isfinite(value) else None for which, value in pair.items()}
-        for name, pair in told.items()
+        for name, pair in known.items()
     }

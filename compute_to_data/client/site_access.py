@@ -19,24 +19,24 @@ from compute_to_data.ports import ClientCatalog
 
 
 class SiteAccess(Protocol):
-    """What a workbench needs to know of the site beside the catalog."""
+    """What a workbench needs to know about the site, beside the catalog."""
 
     @property
     def attributes(self) -> Attributes:
         """The names of the site's AVUs."""
 
     def configuration(self, catalog: ClientCatalog) -> Configuration:
-        """What the site allows, good enough to submit with. Refused when nothing says so."""
+        """What the site allows; enough to submit tasks. Refused when it cannot be found out."""
 
     def call_worker(self, catalog: ClientCatalog, collection: str) -> None:
-        """Wake or start the worker of the task in ``collection``, where this host can. Elsewhere
-        nothing happens: a worker looks at its queue every few seconds."""
+        """Wake or start the worker of the task in ``collection``, when this host can. Otherwise do
+        nothing: a worker looks at its queue every few seconds."""
 
 
 class PublishedSite:
-    """What the zone's workers publish on their resources, which every user of the zone sees alike.
+    """What the zone's workers publish on their resources. It is the same for every user of the zone.
 
-    An answer is kept for ``maximum_age`` seconds, whoever asks; a refusal is not kept.
+    An answer is kept for ``maximum_age`` seconds for all users. A refusal is not kept.
     """
 
     def __init__(self, attributes: Attributes, maximum_age: float = 30.0) -> None:
@@ -47,11 +47,11 @@ class PublishedSite:
 
     @property
     def attributes(self) -> Attributes:
-        """As given: ``offer`` is found under their prefix."""
+        """The attributes given. Their prefix leads to the workers' ``offer``."""
         return self._attributes
 
     def configuration(self, catalog: ClientCatalog) -> Configuration:
-        """All workers' offers together. While one thread asks the catalog, the others wait for its answer."""
+        """The offers of all workers together. While one thread asks the catalog, the others wait for its answer."""
         with self._lock:
             if self._known is None or time.monotonic() >= self._known[0]:
                 found = self._asked(catalog)
@@ -68,44 +68,46 @@ class PublishedSite:
         found = catalog.find(Query(EntityKind.RESOURCE, self._attributes.role))
         subject = f"zone {zone_of(catalog.home)}"
         if not found:
-            return Refused(subject, "has no compute resource", "An administrator makes one: docs/administrators.md")
-        return Refused(subject, f"no worker of {', '.join(sorted(found))} says what it would run", error.remedy)
+            remedy = "Ask an administrator to set one up: docs/administrators.md"
+            return Refused(subject, "has no compute resource", remedy)
+        return Refused(subject, f"no worker of {', '.join(sorted(found))} publishes what it can run", error.remedy)
 
     def call_worker(self, catalog: ClientCatalog, collection: str) -> None:
-        """Nothing: what workers publish does not say how to wake them."""
+        """Do nothing: what workers publish does not say how to wake them."""
 
 
 class ConfiguredSite:
-    """What the site's own configuration says, read already."""
+    """What a loaded site configuration says."""
 
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
 
     @property
     def attributes(self) -> Attributes:
-        """The configuration's."""
+        """The configuration's attributes."""
         return self._configuration.attributes
 
     def configuration(self, catalog: ClientCatalog) -> Configuration:
-        """The one given, for everybody."""
+        """The configuration given, for every user."""
         return self._configuration
 
     def call_worker(self, catalog: ClientCatalog, collection: str) -> None:
-        """Where this process runs as the worker's own account, and the task's resource is on this host."""
+        """Wake or start the worker, when this process runs as the worker's account and the task's
+        resource is on this host."""
         if not _is_own(self._configuration):
             return
         avus = catalog.avus(Entity(EntityKind.COLLECTION, collection))
         resource = next((avu.units for avu in avus if avu.attribute == self.attributes.state), "")
         if resource:
-            from compute_to_data.submission import submit  # slow to import, and most commands do without
+            from compute_to_data.submission import submit  # slow to import, and most commands do not need it
 
             with contextlib.suppress(OSError):
                 submit.call_worker(catalog, self._configuration, collection, resource, names_of_this_host())
 
 
 def _is_own(configuration: Configuration) -> bool:
-    """Whether workers of this site run as the account we are: no other account, not even root, may
-    start one or leave files in its state directory."""
+    """Whether this process has the account of the site's workers. No other account, not even root,
+    may start a worker or write files in its state directory."""
     if configuration.zone.kind == "embedded":
         return True
     with contextlib.suppress(OSError, AttributeError):  # Windows has no user ids to compare

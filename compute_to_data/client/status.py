@@ -1,4 +1,4 @@
-"""What is known of a task, put together from the AVUs of its collection."""
+"""The status of a task, read from the AVUs of its collection."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _PHASES = {
     State.RUNNING: "processing",
     State.STAGING_OUT: "stage_out",
 }
-"""What the time in a state is called."""
+"""The name of the time spent in a state."""
 _PARAMETER = "parameter::"
 
 
 @dataclass(frozen=True)
 class TaskStatus:
-    """A task at one moment. Times are ISO 8601 in UTC; ``seconds`` says how long each phase took
-    (``queued``, ``stage_in``, ``processing``, ``stage_out``), the current one so far.
+    """A task at one moment. Times are ISO 8601 in UTC. ``seconds`` says how long each phase took
+    (``queued``, ``stage_in``, ``processing``, ``stage_out``); for the current phase, how long so far.
 
-    ``inputs`` are logical paths with their checksums ('' while unknown); ``other`` holds every
-    recorded fact that has no name here; ``waiting_for`` says why a QUEUED task does not run yet.
+    ``inputs`` maps logical paths to checksums ('' while unknown). ``other`` holds the recorded facts
+    that have no field here. ``waiting_for`` says why a QUEUED task does not run yet.
     """
 
     task_id: str
@@ -77,9 +77,9 @@ def _plain(value: Any) -> Any:
 
 
 def status_of(collection: str, avus: Iterable[Avu], attributes: Attributes, now: float) -> TaskStatus | None:
-    """The task whose collection bears these AVUs; None when they name no state, or none there is.
+    """The status of the task whose collection has these AVUs; None when they name no valid state.
 
-    The owner of a task can write its facts, so whatever does not look as it should is passed over.
+    The owner of a task can write its AVUs, so malformed values are ignored.
     """
     found = _facts(avus, attributes)
     states = found.pop("state", [])
@@ -106,7 +106,7 @@ def status_of(collection: str, avus: Iterable[Avu], attributes: Attributes, now:
         error_code=_number(_first(found, "error_code")),
         cancel_asked_by=_first(found, "cancel"),
         **texts,
-        other={name: tuple(avu.value for avu in avus) for name, avus in found.items() if name not in _SAID_OTHERWISE},
+        other={name: tuple(avu.value for avu in avus) for name, avus in found.items() if name not in _IN_OTHER_FIELDS},
     )
 
 
@@ -123,11 +123,11 @@ _TEXTS = (
     "version",
     "moved_to",
 )
-_SAID_OTHERWISE = ("task_id", "resource", "started_at", *(f"{phase}_seconds" for phase in _PHASES.values()))
+_IN_OTHER_FIELDS = ("task_id", "resource", "started_at", *(f"{phase}_seconds" for phase in _PHASES.values()))
 
 
 def _facts(avus: Iterable[Avu], attributes: Attributes) -> dict[str, list[Avu]]:
-    """By their short names."""
+    """The task's facts by their short names, without the prefix."""
     prefix = attributes.named("")
     found: defaultdict[str, list[Avu]] = defaultdict(list)
     for avu in avus:
@@ -137,7 +137,7 @@ def _facts(avus: Iterable[Avu], attributes: Attributes) -> dict[str, list[Avu]]:
 
 
 def _first(found: dict[str, list[Avu]], name: str) -> str:
-    """A fact's value, '' without one; it is not among the rest any more."""
+    """Take a fact out of ``found`` and return its value; '' when there is none."""
     avus = found.pop(name, [])
     return avus[0].value if avus else ""
 
@@ -149,12 +149,12 @@ def _number(text: str) -> int | None:
 def _json(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:  # a long one was cut when it was recorded
+    except ValueError:  # a long value was cut when it was recorded
         return text
 
 
 def _seconds(times: Mapping[str, str], state: State, now: float) -> dict[str, float]:
-    """How long each phase took; a phase ends when the next recorded one begins."""
+    """How long each phase took. A phase ends when the next recorded phase begins."""
     begun = sorted((when, name) for name, text in times.items() if (when := unix_time(text)) is not None)
     ends = [when for when, _ in begun[1:]] + [now]
     took = {}
@@ -165,7 +165,7 @@ def _seconds(times: Mapping[str, str], state: State, now: float) -> dict[str, fl
 
 
 def unix_time(timestamp: str) -> float | None:
-    """The Unix seconds of ``2026-11-21T09:30:00.125Z``, None for anything else."""
+    """The Unix seconds of a time such as ``2026-11-21T09:30:00.125Z``; None for any other text."""
     whole, _, fraction = timestamp.rstrip("Z").partition(".")
     try:
         return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + float(f"0.{fraction or 0}")

@@ -1,4 +1,4 @@
-"""Tasks as a person handles them: submit, look, wait, cancel, run again."""
+"""Tasks as a person uses them: submit, look, wait, cancel, run again."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 _FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 0.25
 _CALL_AGAIN_SECONDS = 5.0
-"""A worker on demand may have been killed: call it again every so often."""
+"""How often to call a worker on demand again, because it may have been killed."""
 
 
 class TaskHandle:
-    """One task of the zone, by its collection. Everything asks the zone anew.
+    """One task of the zone, by its collection. Every method and property asks the zone again.
 
     >>> with c2d.connect() as session:
     ...     process = {"image": image, "exec": "sh", "argv": ["-c", "echo hello; exit 3"]}
@@ -49,13 +49,13 @@ class TaskHandle:
     """
 
     def __init__(self, workbench: Workbench, collection: str, catalog: ClientCatalog | None = None) -> None:
-        """``catalog``: an administrator's session on behalf of the task's owner; by default the
-        person's own."""
+        """``catalog``: an administrator's session on behalf of the task's owner. The default is the
+        person's own session."""
         self.workbench = workbench
         self.collection = collection
         self.catalog = catalog or workbench.catalog
         self.is_reused = False
-        """Whether submitting took this earlier task instead of making one."""
+        """Whether ``submit`` returned this earlier task instead of making a new one."""
 
     def __repr__(self) -> str:
         return f"<TaskHandle {self.collection}>"
@@ -70,46 +70,50 @@ class TaskHandle:
         return Entity(EntityKind.COLLECTION, self.collection)
 
     def status(self) -> TaskStatus:
-        """Everything recorded, and why it waits. NotFound when the task is gone, or hidden."""
+        """Everything recorded about the task, and why it waits. NotFound when it does not exist or the
+        person may not read it."""
         attributes = self.workbench.attributes
         found = status_of(self.collection, self.catalog.avus(self._entity), attributes, time.time())
         if found is None:
-            raise NotFound(f"task {self.id}", f"{self.collection} bears no state of a task")
+            raise self._no_task()
         if not found.owner:
             found = replace(found, owner=str(self.catalog.stat(self.collection).owner))
         return replace(found, waiting_for=self._waiting_for(found)) if found.state is State.QUEUED else found
 
     @property
     def state(self) -> State:
-        """How far it is."""
+        """The task's state."""
         attribute = self.workbench.attributes.state
         for avu in self.catalog.avus(self._entity):
             if avu.attribute == attribute and avu.value in State.__members__:
                 return State(avu.value)
-        raise NotFound(f"task {self.id}", f"{self.collection} bears no state of a task")
+        raise self._no_task()
+
+    def _no_task(self) -> NotFound:
+        return NotFound(f"task {self.id}", f"{self.collection} has no task's state", "List your tasks: c2d list")
 
     def _waiting_for(self, status: TaskStatus) -> str:
         """Why a QUEUED task does not run yet."""
         attributes = self.workbench.attributes
         queue = self.catalog.find(Query(EntityKind.COLLECTION, attributes.state, State.QUEUED.value, status.resource))
         before = queue.index(self.collection) if self.collection in queue else 0
-        many = f"{before} task{'s' * (before > 1)} before it" if before else "it is the next"
+        many = f"{before} task{'s' * (before > 1)} before it" if before else "it is next"
         ahead = f"{many} on {status.resource}"
         if not self.has_worker(status.resource):
             return f"{status.resource} has no live worker; {ahead}"
         return ahead
 
     def has_worker(self, resource: str) -> bool:
-        """Whether somebody works on the resource, or can be called to."""
+        """Whether a worker runs for the resource, or can be started on demand."""
         try:
             return selection.has_worker(self.catalog, self.workbench.configuration, resource)
         except Refused:
-            return False  # no worker says anything
+            return False  # no worker publishes a configuration
 
     def wait(self, timeout: float | None = None, on_change: Callable[[TaskStatus], None] | None = None) -> TaskStatus:
-        """Return when the task has ended, however it did. ``on_change`` is told of each new state.
+        """Return when the task has ended, in any final state. ``on_change`` receives each new status.
 
-        TimeoutError after ``timeout`` seconds; the task goes on.
+        TimeoutError after ``timeout`` seconds; the task continues.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         seen, pauses, next_call = None, Pauses(_FIRST_PAUSE, _LONGEST_PAUSE), 0.0
@@ -128,36 +132,36 @@ class TaskHandle:
                 self.call_worker()
                 next_call = time.monotonic() + _CALL_AGAIN_SECONDS
             if deadline is not None and time.monotonic() >= deadline:
-                raise TimeoutError(f"task {self.id} is {state.value} after {timeout:g} s, and goes on")
+                raise TimeoutError(f"task {self.id} is {state.value} after {timeout:g} s, and continues")
             pauses.pause()
 
     def call_worker(self) -> None:
-        """Wake the worker, or start it, where this is its own host and account; elsewhere it looks
-        by itself every few seconds."""
+        """Wake or start the task's worker, when this is its host and account. Otherwise do nothing:
+        a worker looks at its queue every few seconds."""
         self.workbench.site_access.call_worker(self.catalog, self.collection)
 
     def cancel(self) -> None:
-        """Ask for the task's end, in whatever state it is; its worker sees it within seconds.
+        """Ask the worker to end the task, in any state. The worker sees it within seconds.
 
-        Refused when it has ended already; AccessDenied for anybody but its owner.
+        Refused when the task has already ended; AccessDenied when the person does not own it.
         """
         status = self.status()
         if not status.state.is_final:
             self._require_own()
         record = TaskRecord(self.catalog, self.workbench.attributes, self.collection, status.resource)
         if not request_cancel(record, status.state, self.workbench.user):
-            raise NotFound(f"task {self.id}", "it was removed just now")
+            raise NotFound(f"task {self.id}", "was removed in the meantime")
         self.call_worker()
 
     def _require_own(self) -> None:
         try:
             require(self.catalog, self.collection, Access.OWN, "to cancel it")
         except AccessDenied as error:
-            remedy = "Ask its owner; an administrator can: c2d cancel --admin"
+            remedy = "Ask its owner to cancel it, or an administrator: c2d cancel --admin"
             raise AccessDenied(f"task {self.id}", error.cause, remedy, code=error.code) from None
 
     def request(self) -> dict[str, Any]:
-        """The request that repeats the task on the very data objects it had (``submission.rerun``)."""
+        """The request that repeats the task on the same data objects (see ``submission.rerun``)."""
         return rerun.again(self.catalog, self.workbench.attributes, self.collection)
 
     def recorded_request(self) -> dict[str, Any]:
@@ -166,25 +170,25 @@ class TaskHandle:
         return request.document(task_json.recorded_task(self.catalog.read(path), path))
 
     def rerun(self) -> TaskHandle:
-        """Submit the same again: a new task beside this one, on the data objects that this one had.
-        NotFound when they are gone."""
+        """Submit the same again: a new task beside this one, on the same data objects. NotFound when
+        they no longer exist."""
         return submit(self.workbench, self.request())
 
     def results(self) -> Mapping[str, results.Result]:
-        """What the task made, by name. TaskFailed when it did not succeed, Refused while it runs.
+        """The task's outputs by name, for example ``task.results()["a.txt"].lines()``.
 
-        ``task.results()["a.txt"].lines()``; a result also reads as bytes and is saved to a file.
+        TaskFailed when the task did not complete, Refused while it has not ended.
         """
         status = self.status()
         if not status.state.is_final:
-            raise Refused(f"task {self.id}", f"has not ended yet: it is {status.state.value}", "Wait for it first")
+            raise Refused(f"task {self.id}", f"has not ended yet: it is {status.state.value}", "Wait until it ends")
         if status.state is not State.COMPLETED:
             raise failure(status)
         return results.outputs(self.catalog, self.collection)
 
 
 def failure(status: TaskStatus) -> TaskFailed:
-    """The error that says how a task ended that did not complete."""
+    """The error for a task that ended without completing."""
     known = {one.value: one for one in ReasonCode}
     reason = known.get(status.reason_code, ReasonCode.SYSTEM_ERROR)
     if status.state is State.CANCELLED:
@@ -204,7 +208,7 @@ def submit(
     task_id: str = "",
     reuse: bool = False,
 ) -> TaskHandle:
-    """As :meth:`Session.submit`."""
+    """Submit a task. See :meth:`Session.submit`."""
     names_own = isinstance(document, Mapping) and ("output_collection" in document or "external" in document)
     if not names_own and not output_collection:
         output_collection = workbench.results

@@ -1,8 +1,8 @@
-"""Many files between this machine and a zone, several at a time.
+"""Transfer many files between this host and a zone, several at a time.
 
-Small files go in batches, over :data:`LANES` connections; large ones one after the other, each over
-several connections of its own. The first failure ends it, after the files under way; what has
-arrived stays, so that the same call again does the rest. So does an interruption.
+Small files go in batches, over :data:`LANES` connections. Large files go one after the other, each
+over several connections of its own. The first failure ends the transfer, after the files under way.
+An interruption does the same. Files that have arrived stay, so repeating the call does the rest.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from compute_to_data.errors import Code, zone_error
 from compute_to_data.ports import ClientCatalog
 
 LANES: Final = 8
-"""Connections at a time; one's server has few sessions of its database to give."""
+"""Connections at a time. An iRODS server has few database sessions, so there are few lanes."""
 LARGE: Final = 16 * 1024 * 1024
-"""Bytes from which on a file may go over several connections."""
+"""A file of more bytes may go over several connections."""
 _BATCH_FILES: Final = 64
 _BATCH_BYTES: Final = 16 * 1024 * 1024
 
 Progress = Callable[[int, int], None]
-"""Is told how many bytes and files have gone since it was last told, from any thread."""
+"""Receives how many bytes and files were transferred since the last call. Any thread may call it."""
 
 
-def unheard(moved: int, files: int) -> None:
-    """A :data:`Progress` that tells nobody."""
+def no_progress(moved: int, files: int) -> None:
+    """A :data:`Progress` that does nothing."""
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """One file: its physical path here, its logical path there, its size in bytes, and, of one that
-    comes, the checksum it must have ('': what the catalog says)."""
+    """One file: its physical path, its logical path, its size in bytes and, for a download, the
+    checksum that it must have ('': the one in the catalog)."""
 
     file: str
     data_object: str
@@ -44,11 +44,11 @@ class Transfer:
 
 
 def send(
-    catalog: ClientCatalog, transfers: Iterable[Transfer], *, force: bool = False, progress: Progress = unheard
+    catalog: ClientCatalog, transfers: Iterable[Transfer], *, force: bool = False, progress: Progress = no_progress
 ) -> dict[str, str]:
-    """Store them; the checksum of each, by its logical path. The collections must be there.
+    """Upload files; returns each checksum by logical path. The collections must exist.
 
-    ``force``: what stands there is overwritten. Errors as ``ClientCatalog.put``, of the first that failed.
+    ``force``: overwrite existing data objects. Raises the first error of ``ClientCatalog.put``.
     """
     checksums: dict[str, str] = {}
 
@@ -61,10 +61,10 @@ def send(
     return checksums
 
 
-def fetch(catalog: ClientCatalog, transfers: Iterable[Transfer], *, progress: Progress = unheard) -> dict[str, str]:
-    """Bring them here; the checksum of each, by its logical path. The directories must be there.
+def fetch(catalog: ClientCatalog, transfers: Iterable[Transfer], *, progress: Progress = no_progress) -> dict[str, str]:
+    """Download files; returns each checksum by logical path. The directories must exist.
 
-    Errors as ``ClientCatalog.get``, of the first that failed.
+    Raises the first error of ``ClientCatalog.get``.
     """
     checksums: dict[str, str] = {}
 
@@ -72,9 +72,9 @@ def fetch(catalog: ClientCatalog, transfers: Iterable[Transfer], *, progress: Pr
         for one in batch:
             came = catalog.get(one.data_object, one.file, moved=moved)
             if one.checksum and came != one.checksum:
-                os.unlink(one.file)  # it was not there before
+                os.unlink(one.file)  # get() has just made this file
                 cause = f"has the checksum {came}, expected {one.checksum}: it was changed"
-                raise zone_error(Code.USER_CHKSUM_MISMATCH, one.data_object, cause, "Have it uploaded again")
+                raise zone_error(Code.USER_CHKSUM_MISMATCH, one.data_object, cause, "Upload the dataset again")
             checksums[one.data_object] = came
 
     _Run(one_batch, progress).all_of(transfers)
@@ -82,7 +82,7 @@ def fetch(catalog: ClientCatalog, transfers: Iterable[Transfer], *, progress: Pr
 
 
 class _Stopped(Exception):
-    """Another file failed, or the person has had enough."""
+    """Another file failed, or the person interrupted the transfer."""
 
 
 class _Run:
@@ -124,7 +124,7 @@ class _Run:
             self._one_batch(batch, self._moved)
             self._progress(0, len(batch))
         except BaseException:
-            self._stopped.set()  # at once, lest this lane takes up another batch
+            self._stopped.set()  # at once, so that this lane does not start another batch
             raise
 
     def _moved(self, count: int) -> None:
@@ -134,7 +134,7 @@ class _Run:
 
 
 def _raise_first(ended: Iterable[Future[None]]) -> None:
-    """The error that stopped the others, which were cancelled or are :class:`_Stopped`."""
+    """Raise the error that stopped the other batches. Those were cancelled or raised :class:`_Stopped`."""
     for future in ended:
         error = None if future.cancelled() else future.exception()
         if error is not None and not isinstance(error, _Stopped):
@@ -142,7 +142,7 @@ def _raise_first(ended: Iterable[Future[None]]) -> None:
 
 
 def _batches(transfers: Sequence[Transfer]) -> Iterator[list[Transfer]]:
-    """So few that every lane has some, and not too many bytes in one."""
+    """Batches that give every lane some work, with a limit of files and bytes in each."""
     most = max(1, min(_BATCH_FILES, len(transfers) // (2 * LANES)))
     batch: list[Transfer] = []
     size = 0

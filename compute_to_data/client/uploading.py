@@ -1,4 +1,4 @@
-"""Bringing a dataset up to date with a folder: what is to be sent, and the manifest at the end."""
+"""Uploading a folder as a dataset: find out what to send, send it, and write the manifest."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from compute_to_data.records.task import timestamp
 if TYPE_CHECKING:
     from compute_to_data.ports import ClientCatalog
 
-_LOOKING: Final = 4
+_THREADS: Final = 4
 
 
 class Progress(Protocol):
-    """Is told how a transfer goes; from any thread."""
+    """Receives the progress of a transfer. Any thread may call it."""
 
     def begin(self, size: int, files: int) -> None:
-        """So many bytes and files are to go."""
+        """The transfer starts, with this many bytes and files."""
 
     def moved(self, size: int, files: int) -> None:
-        """So many have gone since the last call."""
+        """This many bytes and files were transferred since the last call."""
 
 
-class Unheard:
-    """A :class:`Progress` that tells nobody."""
+class NoProgress:
+    """A :class:`Progress` that does nothing."""
 
     def begin(self, size: int, files: int) -> None:
         pass
@@ -46,8 +46,9 @@ class Unheard:
 
 @dataclass(frozen=True)
 class Moved:
-    """What an upload or download came to: ``files`` and ``size`` are the dataset's, ``sent`` of them
-    went over the wire, ``sent_size`` their bytes, ``removed`` were taken away from the dataset."""
+    """What an upload or download did. ``files`` and ``size`` (bytes) are those of the dataset. Of
+    these, ``sent`` files with ``sent_size`` bytes were transferred. ``removed`` files were removed
+    from the dataset."""
 
     dataset: str
     collection: str
@@ -60,7 +61,7 @@ class Moved:
 
 
 class Upload:
-    """One upload into a collection that is there."""
+    """One upload into an existing collection."""
 
     def __init__(self, catalog: ClientCatalog, collection: str, local: Listing, progress: Progress) -> None:
         self._catalog = catalog
@@ -104,10 +105,10 @@ class Upload:
         )
 
     def _same(self, there: Mapping[str, DataObject]) -> dict[str, str]:
-        """The checksums of the files that are there as they are here."""
+        """The checksums of the local files that the dataset already has with the same content."""
         likely = [file for file in self._local.files if file.path in there and checksum_of(there[file.path])]
         likely = [file for file in likely if there[file.path].size == file.size]
-        with ThreadPoolExecutor(_LOOKING, "checksum") as pool:
+        with ThreadPoolExecutor(_THREADS, "checksum") as pool:
             own = pool.map(lambda file: folders.checksum_of(self._local.physical_path(file.path))[0], likely)
             found = {file.path: checksum for file, checksum in zip(likely, own)}
         return {path: checksum for path, checksum in found.items() if checksum == checksum_of(there[path])}

@@ -1,4 +1,4 @@
-"""Workloads as a person handles them: many short tasks of one image, in sandboxes kept warm."""
+"""Workloads as a person uses them: many short tasks of one image, in sandboxes kept warm."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ListedWorkload:
 
 @dataclass(frozen=True)
 class ListedTask:
-    """A task of a workload in a listing; ``name`` is its command where nobody gave another."""
+    """A task of a workload in a listing. ``name`` is by default the task's command."""
 
     task_id: str
     name: str
@@ -49,8 +49,8 @@ class ListedTask:
 
 @dataclass(frozen=True)
 class Downloaded:
-    """What :meth:`WorkloadHandle.download` brought: folders by task id, and tasks that have nothing
-    to bring yet, or lack something. ``is_complete``: nothing is amiss with what was fetched."""
+    """What :meth:`WorkloadHandle.download` did: ``folders`` by task id, ``unfinished`` tasks, which
+    have no results yet, and ``incomplete`` tasks, whose results are missing or damaged in part."""
 
     folders: Mapping[str, str]
     unfinished: tuple[str, ...]
@@ -63,7 +63,7 @@ class Downloaded:
 
 
 class WorkloadHandle:
-    """One workload, by its collection. Everything asks the zone anew.
+    """One workload, by its collection. Every method asks the zone again.
 
     >>> with c2d.connect() as session:
     ...     workload = session.start_workload(image, instances=2)
@@ -85,7 +85,7 @@ class WorkloadHandle:
 
     @property
     def id(self) -> str:
-        """``w-...``, which names its collection."""
+        """The workload's id (``w-...``), which names its collection."""
         return name_of(self.collection)
 
     def create_task(
@@ -98,10 +98,9 @@ class WorkloadHandle:
         walltime_seconds: float | None = None,
         secrets: Sequence[str] = (),
     ) -> TaskHandle:
-        """Queue a task: its argument vector, what it reads as standard input, and the secrets that
-        it reads as files.
+        """Queue a task with this argument vector, standard input and secrets, which it reads as files.
 
-        Refused when the workload was stopped; InvalidRequest, or the zone's error.
+        Refused when the workload is stopped; InvalidRequest, or the zone's error.
         """
         workbench = self.workbench
         known = workbench.attributes
@@ -127,7 +126,7 @@ class WorkloadHandle:
         return task
 
     def tasks(self) -> list[ListedTask]:
-        """Its tasks, the newest first."""
+        """The workload's tasks, newest first."""
         attributes, catalog = self.workbench.attributes, self.workbench.catalog
         names = _names(catalog, attributes.named("name"), self.collection)
         return [
@@ -144,11 +143,11 @@ class WorkloadHandle:
         ]
 
     def describe(self) -> workloads.Description:
-        """All about it: what was asked for, and how many of its tasks are in which state."""
+        """What was asked for, and how many of its tasks are in each state."""
         return workloads.describe(self.workbench.catalog, self.workbench.attributes, self.collection)
 
     def stop(self) -> list[TaskHandle]:
-        """Take no more tasks, and ask for the end of those that have not ended; returns these."""
+        """Accept no more tasks, and cancel the unfinished tasks; returns these."""
         unfinished = workloads.stop(self.workbench.catalog, self.workbench.attributes, self.collection)
         asked = [TaskHandle(self.workbench, one) for one in unfinished]
         for task in asked[:1]:
@@ -158,9 +157,10 @@ class WorkloadHandle:
     def download(
         self, directory: str, *, force: bool = False, fetched: Callable[[int, int], None] = lambda done, all: None
     ) -> Downloaded:
-        """Bring what each ended task has into ``<directory>/<task id>``; what is there stays.
+        """Fetch the results of each ended task into ``<directory>/<task id>``; files already there stay.
 
-        ``fetched`` is told how many tasks are done, of all. Errors as of :func:`fetching.fetch`.
+        ``fetched`` receives how many tasks are done, and how many there are. Raises the errors of
+        :func:`fetching.fetch`.
         """
         from compute_to_data.client import fetching
 
@@ -179,7 +179,7 @@ class WorkloadHandle:
 
 
 def _shown(command: Sequence[str]) -> str:
-    """A command as a task's name: in one line, not too long."""
+    """A command as a task's name: on one line, shortened when it is too long."""
     text = "".join(c if c.isprintable() else " " for c in shlex.join(command))
     return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 3]}..."
 
@@ -187,8 +187,8 @@ def _shown(command: Sequence[str]) -> str:
 def start(workbench: Workbench, image: str, *, input_dataset: str = "", **asked: Any) -> WorkloadHandle:
     """Start a workload in the project of the workbench.
 
-    ``input_dataset``: a dataset's id, or any collection; tasks see its files at ``/input``. The
-    other arguments, and errors, as of :func:`compute_to_data.submission.workloads.start`.
+    ``input_dataset``: a dataset's id, or any collection; tasks find its files at ``/input``. For the
+    other arguments and the errors see :func:`compute_to_data.submission.workloads.start`.
     """
     started = workloads.start(
         workbench.catalog,
@@ -210,26 +210,27 @@ def _collection_of(workbench: Workbench, dataset: str) -> str:
 
 
 def find(workbench: Workbench, given: str) -> WorkloadHandle:
-    """The workload of an id, of a unique beginning of one in the project, or of a logical path.
-    NotFound; InvalidRequest when several are meant."""
+    """The project's workload with this id or an id that begins so, or the workload at a logical path.
+    NotFound; InvalidRequest when several workloads match."""
     if given.startswith("/"):
         collection = given.rstrip("/")
         if not is_workload_id(name_of(collection)):
-            raise InvalidRequest(f"workload {given}", "names no workload's collection", "c2d workload list shows them")
+            remedy = "List the workloads: c2d workload list"
+            raise InvalidRequest(f"workload {given}", "is not the collection of a workload", remedy)
         return WorkloadHandle(workbench, collection)
     known = [one.collection for one in listed(workbench)]
     meant = [one for one in known if name_of(one).startswith(given)]
     if not meant:
-        where = f"there is none of that id in {workbench.project}"
-        raise NotFound(f"workload {given}", where, "c2d workload list shows those of the project")
+        cause = f"does not exist in {workbench.project}"
+        raise NotFound(f"workload {given}", cause, "List the project's workloads: c2d workload list")
     if len(meant) > 1:
         names = ", ".join(name_of(one) for one in meant[:_SHOWN])
-        raise InvalidRequest(f"workload {given}", f"several are meant: {names}", "Give more of the id")
+        raise InvalidRequest(f"workload {given}", f"several workloads match: {names}", "Give more of the id")
     return WorkloadHandle(workbench, meant[0])
 
 
 def listed(workbench: Workbench) -> list[ListedWorkload]:
-    """The project's workloads, the newest first."""
+    """The project's workloads, newest first."""
     attributes, catalog = workbench.attributes, workbench.catalog
     place = f"{workbench.project}/{workloads.WORKLOADS}"
     names = _names(catalog, attributes.named("name"), place)

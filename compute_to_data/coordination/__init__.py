@@ -1,1 +1,1 @@
-"""How a worker and those who submit tasks find each other: lock, wake-up, heartbeat and capabilities."""
+"""How a worker and the clients that submit tasks find each other: lock, wake-up, heartbeat, capabilities."""

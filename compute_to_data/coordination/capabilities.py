@@ -1,8 +1,9 @@
-"""What a worker accepts, told on its resource: for clients who have no configuration of the site.
+"""A worker's capabilities, published on its resource for clients without the site's configuration.
 
-Each is an AVU of the resource, visible to everybody: attribute ``<prefix>::offer``, units what it
-is about. Nothing secret is told, no path and no setting. A client refuses early with it what the
-worker would refuse; where it knows too little it lets pass, since the worker decides.
+Each capability is an AVU of the resource that all users can see, with the attribute
+``<prefix>::offer`` and its kind as the units. A worker publishes no secrets, paths or settings.
+With the capabilities a client can refuse early what the worker would refuse. In doubt, the client
+lets the request pass, since the worker decides.
 """
 
 from __future__ import annotations
@@ -31,19 +32,19 @@ _IMAGE, _ROLE, _CLASS, _DEFAULT, _MAXIMUM, _ATTRIBUTES = (
     "attributes",
 )
 _ANY_IMAGE = r"[\s\S]*"
-"""Covers every name: stands for a rule that a client cannot be told, or does not understand."""
+"""Matches every name. Replaces a rule that is too long to publish, or that the client cannot read."""
 
 
 def publish(catalog: Catalog, configuration: Configuration, resource: str) -> None:
-    """Put a worker's offers on its resource; what differs is replaced.
+    """Write a worker's capabilities to its resource, in place of earlier ones.
 
     Needs a rodsadmin's session; raises the zone's errors.
     """
-    _replace(catalog, configuration, resource, set(_offers(configuration)))
+    _replace(catalog, configuration, resource, set(_capabilities(configuration)))
 
 
 def withdraw(catalog: Catalog, configuration: Configuration, resource: str) -> None:
-    """Take them away: nobody serves the resource any more."""
+    """Remove the capabilities from a resource, because its worker stops."""
     _replace(catalog, configuration, resource, set())
 
 
@@ -55,14 +56,14 @@ def _replace(catalog: Catalog, configuration: Configuration, resource: str, new:
         catalog.annotate(entity, remove=old - new, add=new - old)
 
 
-def _offers(configuration: Configuration) -> Iterator[Avu]:
+def _capabilities(configuration: Configuration) -> Iterator[Avu]:
     attributes = configuration.attributes
     attribute = attributes.named("offer")
     for rule in configuration.images:
         yield Avu(attribute, _written(rule), _IMAGE)
     for name, role in configuration.roles.items():
         yield Avu(attribute, name, _ROLE)
-        known = role.implementation if role.implementation in RUNS else ""  # a site's own class is not told
+        known = role.implementation if role.implementation in RUNS else ""  # not a site's own class
         yield Avu(attribute, json.dumps({name: known}), _CLASS)
     yield Avu(attribute, json.dumps(vars(configuration.default_limits)), _DEFAULT)
     yield Avu(attribute, json.dumps(vars(configuration.maximum_limits)), _MAXIMUM)
@@ -75,67 +76,67 @@ def _written(rule: ImageRule) -> str:
 
 
 def read(catalog: Catalog, attributes: Attributes) -> Configuration:
-    """A configuration out of the offers of all the zone's workers, good enough to submit with.
+    """A configuration made from the capabilities of all workers of the zone, enough to submit tasks.
 
-    ``attributes`` says under which prefix to look. What any worker accepts is accepted. A
-    role has no settings, and a class only where all workers tell the same one of the product's own.
-    Zone, engine and worker say nothing. Refused when no worker offers anything.
+    ``attributes`` gives the prefix to look for. The configuration allows what at least one worker
+    accepts. Roles have no settings; a role has a class only when all workers that publish one agree.
+    The sections zone, engine and worker are empty. Refused when no worker publishes anything.
     """
     attribute = attributes.named("offer")
     resources = catalog.find(Query(EntityKind.RESOURCE, attribute))
-    found = [avu for name in resources for avu in catalog.avus(Entity(EntityKind.RESOURCE, name))]
-    offers = [avu for avu in found if avu.attribute == attribute]
-    if not offers:
+    avus = [avu for name in resources for avu in catalog.avus(Entity(EntityKind.RESOURCE, name))]
+    published = [avu for avu in avus if avu.attribute == attribute]
+    if not published:
         raise Refused(
             f"zone {catalog.user.zone}",
-            "no worker says what it would run",
+            "has no worker that publishes what it can run",
             "An administrator can start one: python3 -m compute_to_data.worker --resource <resource>",
         )
 
     def of(kind: str) -> list[str]:
-        return [avu.value for avu in offers if avu.units == kind]
+        return [avu.value for avu in published if avu.units == kind]
 
     names = {name: value for text in reversed(of(_ATTRIBUTES)) for name, value in _object(text).items()}
     return Configuration(
         zone=ZoneSettings(""),
         images=tuple(dict.fromkeys(map(_rule, of(_IMAGE)))),
         roles={name: RoleSettings(_class_of(name, of(_CLASS))) for name in sorted(of(_ROLE))},
-        default_limits=_most(of(_DEFAULT)),
-        maximum_limits=_most(of(_MAXIMUM)),
+        default_limits=_largest(of(_DEFAULT)),
+        maximum_limits=_largest(of(_MAXIMUM)),
         attributes=Attributes(
             role=str(names.get("role", attributes.role)),
             claim=str(names.get("claim", attributes.claim)),
             prefix=attributes.prefix,
         ),
-        source="the workers' offers",
+        source="the workers' published capabilities",
     )
 
 
 def _class_of(role: str, texts: Sequence[str]) -> str:
-    """The class that all workers which tell one tell for the role; '' when they differ, or none does."""
-    told = {str(described[role]) for described in map(_object, texts) if role in described}
-    return told.pop() if len(told) == 1 else ""
+    """The class that the workers publish for the role; '' when they differ, or when no worker publishes one."""
+    published = {str(described[role]) for described in map(_object, texts) if role in described}
+    return published.pop() if len(published) == 1 else ""
 
 
 def _rule(text: str) -> ImageRule:
     described = _object(text)
     name, pattern, digest = (described.get(key, "") for key in ("name", "pattern", "digest"))
-    if all(isinstance(one, str) for one in (name, pattern, digest)) and (name or pattern):
+    if all(isinstance(part, str) for part in (name, pattern, digest)) and (name or pattern):
         try:
             re.compile(pattern)
             return ImageRule(name, pattern, digest)
-        except (re.error, RecursionError, OverflowError):  # another Python's words
+        except (re.error, RecursionError, OverflowError):  # valid in another version of Python
             pass
     return ImageRule(pattern=_ANY_IMAGE)
 
 
-def _most(texts: Sequence[str]) -> Limits:
-    """Of each limit the largest; one that is not told bounds nothing."""
+def _largest(texts: Sequence[str]) -> Limits:
+    """The largest published value of each limit. A limit that any worker leaves out is unbounded."""
 
     def largest(name: str) -> Any:
-        told = [_object(text).get(name) for text in texts]
-        numbers = [one for one in told if isinstance(one, (int, float)) and not isinstance(one, bool)]
-        return max(numbers) if numbers and len(numbers) == len(told) else math.inf
+        values = [_object(text).get(name) for text in texts]
+        numbers = [value for value in values if isinstance(value, (int, float)) and not isinstance(value, bool)]
+        return max(numbers) if numbers and len(numbers) == len(values) else math.inf
 
     return Limits(**{field.name: largest(field.name) for field in fields(Limits)})
 

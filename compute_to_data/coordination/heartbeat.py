@@ -1,8 +1,8 @@
-"""A worker's sign of life on its resource: an AVU that says who serves it, and when that was seen last.
+"""A worker's heartbeat: an AVU on its resource that names the worker and the time of its last renewal.
 
-Submissions look for it, and so do workers: a second one for the resource, on whatever host, finds
-the first one's sign and leaves. The lock in ``lock`` keeps two apart on one host; this, across
-hosts. Times are the hosts' own clocks, which must agree to some seconds.
+Clients look for a heartbeat before they submit. A second worker for the resource, on any host, finds
+the first worker's heartbeat and exits: the lock in ``lock`` separates workers on one host, the
+heartbeat separates hosts. Each host uses its own clock; the clocks must agree within a few seconds.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ import socket
 import time
 
 from compute_to_data.configuration import Configuration
-from compute_to_data.coordination.lock import Held
+from compute_to_data.coordination.lock import AlreadyServed
 from compute_to_data.model import Avu, Entity, EntityKind
 from compute_to_data.ports import Catalog
 
 HEARTBEAT_SECONDS = 15.0
-"""How often a worker renews it."""
+"""How often a worker renews its heartbeat."""
 _ALIVE_SECONDS = 4 * HEARTBEAT_SECONDS
 
 
-def is_fresh(sign: Avu) -> bool:
-    """Whether whoever put it was alive a minute ago."""
-    return sign.units.isdigit() and abs(time.time() - int(sign.units)) < _ALIVE_SECONDS
+def is_fresh(heartbeat: Avu) -> bool:
+    """Whether the worker renewed this heartbeat within the last minute."""
+    return heartbeat.units.isdigit() and abs(time.time() - int(heartbeat.units)) < _ALIVE_SECONDS
 
 
 def heartbeats(catalog: Catalog, configuration: Configuration, resource: str) -> list[Avu]:
-    """All signs on a resource, fresh or not."""
+    """All heartbeats on a resource, fresh or not."""
     attribute = configuration.attributes.named("worker")
     return [avu for avu in catalog.avus(Entity(EntityKind.RESOURCE, resource)) if avu.attribute == attribute]
 
 
 class Heartbeat:
-    """That of one worker, which holds its resource's lock in its state directory."""
+    """The heartbeat of one worker, which holds its resource's lock in its state directory."""
 
     def __init__(self, catalog: Catalog, configuration: Configuration, resource: str) -> None:
         """``catalog``: the service account's session."""
@@ -42,45 +42,43 @@ class Heartbeat:
         self._configuration = configuration
         self._resource = resource
         directory = os.path.realpath(configuration.worker.state_directory)
-        # Who had the same place before us is dead, or we would not hold the lock.
+        # An earlier worker with the same place is dead: otherwise we would not hold the lock.
         self._place = f"{socket.gethostname()}@{hashlib.sha256(directory.encode()).hexdigest()[:8]}"
 
     def renew(self) -> None:
-        """Put the sign, or raise Held when another worker's is there.
+        """Write the heartbeat. AlreadyServed when another worker's heartbeat is there.
 
-        The catalog has no compare-and-set. So a worker puts its sign and then looks again: of two
-        that start at one instant, each that sees the other leaves.
+        The catalog has no compare-and-set, so a worker writes its heartbeat and then looks again.
+        When two workers start at the same moment, each one that sees the other's withdraws.
         """
-        self._leave_to_another()
-        sign = Avu(
-            self._configuration.attributes.named("worker"), f"{self._place}:{os.getpid()}", str(int(time.time()))
-        )
-        self._replace([sign])
+        self._refuse_second_worker()
+        attribute = self._configuration.attributes.named("worker")
+        self._replace([Avu(attribute, f"{self._place}:{os.getpid()}", str(int(time.time())))])
         try:
-            self._leave_to_another()
-        except Held:
+            self._refuse_second_worker()
+        except AlreadyServed:
             self.withdraw()
             raise
 
     def withdraw(self) -> None:
-        """Take our own away."""
+        """Remove our own heartbeat."""
         self._replace([])
 
-    def _leave_to_another(self) -> None:
-        for sign in heartbeats(self._catalog, self._configuration, self._resource):
-            if is_fresh(sign) and not self._is_ours(sign):
-                age = max(0, int(time.time()) - int(sign.units))
-                raise Held(
+    def _refuse_second_worker(self) -> None:
+        for heartbeat in heartbeats(self._catalog, self._configuration, self._resource):
+            if is_fresh(heartbeat) and not self._is_ours(heartbeat):
+                age = max(0, int(time.time()) - int(heartbeat.units))
+                raise AlreadyServed(
                     f"resource {self._resource}",
-                    f"is served by another worker ({sign.value}, seen {age} s ago)",
-                    f"Stop that one first; if it is gone, start again in {_ALIVE_SECONDS:.0f} s",
+                    f"is served by another worker ({heartbeat.value}, seen {age} s ago)",
+                    f"Stop that worker first; if it is gone already, start again in {_ALIVE_SECONDS:.0f} s",
                 )
 
     def _replace(self, new: list[Avu]) -> None:
-        """Ours, and what nobody renews any more, give way."""
+        """Replace our own heartbeat, and all old ones, with ``new``."""
         found = heartbeats(self._catalog, self._configuration, self._resource)
-        old = [sign for sign in found if self._is_ours(sign) or not is_fresh(sign)]
+        old = [heartbeat for heartbeat in found if self._is_ours(heartbeat) or not is_fresh(heartbeat)]
         self._catalog.annotate(Entity(EntityKind.RESOURCE, self._resource), remove=old, add=new)
 
-    def _is_ours(self, sign: Avu) -> bool:
-        return sign.value.rpartition(":")[0] == self._place
+    def _is_ours(self, heartbeat: Avu) -> bool:
+        return heartbeat.value.rpartition(":")[0] == self._place

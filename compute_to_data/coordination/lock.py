@@ -1,7 +1,7 @@
-"""One worker a resource on a host: a lock in the state directory that says who holds the resource.
+"""A lock in the state directory, so that only one worker on a host serves a resource.
 
-The lock is the kernel's (``flock``): it is free the instant its holder dies. A rule looks at it from
-inside an agent, so this needs the standard library only.
+The kernel holds the lock (``flock``) and frees it the moment the worker dies. A rule checks the lock
+from inside an agent, so this module needs the standard library only.
 """
 
 from __future__ import annotations
@@ -17,26 +17,32 @@ from compute_to_data.configuration import Configuration
 from compute_to_data.coordination.pauses import step_back
 from compute_to_data.errors import ComputeToDataError
 
-with contextlib.suppress(ModuleNotFoundError):  # Windows, where clients run, and no worker
+with contextlib.suppress(ModuleNotFoundError):  # Windows, where clients run but no workers
     import fcntl
 
 _ATTEMPTS = 1000
-"""So often, over some 10 s, a lock is tried that no worker has."""
+"""How often to try for a lock that no worker holds; takes about 10 s in all."""
 
 
-class Held(ComputeToDataError):
+class AlreadyServed(ComputeToDataError):
     """Another worker serves the resource."""
 
 
 def scope(configuration: Configuration, zone: str, resource: str) -> str:
-    """What tells this installation's work on a resource from any other's on the same host:
-    two zones may have the same name, and share an engine."""
+    """A label for this installation's work on a resource.
+
+    It differs from other installations' labels on the same host, because two zones may have the
+    same name and share an engine.
+    """
     place = os.path.realpath(configuration.worker.state_directory)
     return f"{zone}/{resource}@{hashlib.sha256(place.encode()).hexdigest()[:16]}"
 
 
 def state_file(configuration: Configuration, zone: str, resource: str, kind: str) -> str:
-    """The file of one kind (``lock``, ``bell``, ``log``) that a resource's worker keeps; its directory is made."""
+    """The path of a file that a resource's worker keeps (kind: ``lock``, ``bell``, ``log``).
+
+    Makes the state directory if it is missing.
+    """
     directory = configuration.worker.state_directory
     os.makedirs(directory, mode=0o700, exist_ok=True)
     readable = "".join(c if c.isalnum() or c in "-_" else "_" for c in f"{zone}-{resource}")
@@ -45,7 +51,7 @@ def state_file(configuration: Configuration, zone: str, resource: str, kind: str
 
 
 class ResourceLock:
-    """One worker a resource. The file keeps who holds it, for the message to a second one."""
+    """The lock of one resource. The file names its holder, for the error that a second worker gets."""
 
     def __init__(self, configuration: Configuration, zone: str, resource: str) -> None:
         self._path = state_file(configuration, zone, resource, "lock")
@@ -53,15 +59,15 @@ class ResourceLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock, or raise Held naming who has it."""
+        """Take the lock. AlreadyServed, naming the holder, when another worker has it."""
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         if not _locked(descriptor):
             holder = os.read(descriptor, 4096).decode(errors="replace")
             os.close(descriptor)
-            raise Held(
+            raise AlreadyServed(
                 f"resource {self._resource}",
                 f"is served by another worker ({_described(holder)})",
-                "Stop that one first, or leave it to its work",
+                "Stop that worker first, or let it serve the resource",
             )
         about = {"pid": os.getpid(), "host": socket.gethostname(), "since": int(time.time())}
         os.ftruncate(descriptor, 0)
@@ -70,17 +76,17 @@ class ResourceLock:
 
     @property
     def is_ours(self) -> bool:
-        """Whether it was taken here, and not released."""
+        """Whether this object holds the lock."""
         return self._descriptor is not None
 
     def release(self) -> None:
-        """Let others serve the resource."""
+        """Free the lock, so that another worker can serve the resource."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
     def is_held(self) -> bool:
-        """Whether some worker has the lock now."""
+        """Whether a worker holds the lock now."""
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
@@ -95,8 +101,12 @@ class ResourceLock:
 
 
 def _locked(descriptor: int) -> bool:
-    """Whether the lock could be taken. Whoever asks ``is_held`` shares it for an instant (a long one,
-    on a busy host), and so do two who start at a time; where it can be shared, no worker has it."""
+    """Try to take the lock; returns whether this succeeded.
+
+    ``is_held`` takes a shared lock for a moment (a long one on a busy host), and so does this
+    function in another starting worker. While a shared lock is possible, no worker holds the
+    exclusive one, so try again.
+    """
     for _ in range(_ATTEMPTS):
         for how in (fcntl.LOCK_EX, fcntl.LOCK_SH):
             try:
@@ -118,4 +128,4 @@ def _described(holder: str) -> str:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(about["since"]))
         return f"process {about['pid']} on {about['host']} since {since}"
     except (ValueError, KeyError, TypeError):
-        return "which has not said who it is yet"
+        return "it has not written its process id yet"

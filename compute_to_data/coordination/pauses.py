@@ -1,4 +1,4 @@
-"""Pauses between two looks at the catalog, or between two attempts."""
+"""Pauses between two queries of the catalog, or between two attempts."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ _LONGEST_STEP = 0.02
 
 
 class Pauses:
-    """Ever longer pauses, in seconds: what has just changed is likely to change again soon."""
+    """Pauses, in seconds, that grow while nothing changes: a recent change makes another one likely."""
 
     def __init__(self, first: float, longest: float) -> None:
         self._first = self._next = first
         self._longest = longest
 
     def pause(self) -> None:
-        """Sleep, and longer the next time."""
+        """Sleep. The next call sleeps longer, up to the longest pause."""
         time.sleep(self._next)
         self._next = min(self._next * _GROWTH, self._longest)
 
     def restart(self) -> None:
-        """Something has changed: the next pause is the first one again."""
+        """Go back to the first pause, because something has changed."""
         self._next = self._first
 
 
 def step_back(attempt: int = 0) -> None:
-    """Sleep for a random time before the next attempt, so that of several who stepped back one
-    comes first. The time grows with the number of attempts before this one."""
+    """Sleep for a random time, so that competing processes do not try again at the same moment.
+
+    The time grows with ``attempt``, the number of attempts so far.
+    """
     time.sleep(random.uniform(0, _LONGEST_STEP * (attempt + 1)))

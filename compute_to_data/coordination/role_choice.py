@@ -1,8 +1,8 @@
-"""Which of a resource's roles a request means when it names none.
+"""Chooses among a resource's roles for a request that names none.
 
-The request and the site's configuration decide. No role's class is loaded: it may be installed only
-where the worker runs, and an agent imports the standard library only. A table says what the
-product's own classes run. What another class runs is unknown, so that it may be anything.
+The request and the site's configuration decide. This module does not load the roles' classes: they
+may be installed only where the worker runs, and an agent imports the standard library only. A table
+says what the product's own classes run. A site's own class may run any request.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from compute_to_data.configuration import RoleSettings
 from compute_to_data.task import Notebook, Task
 
 RECEIVER = "LONG_TERM_STORAGE"
-"""The role that runs nothing: a resource that bears it receives results."""
+"""The role that runs nothing: a resource with this role receives results."""
 
 
 class Asked(Enum):
-    """What a request wants to have run, in words."""
+    """The kind of program that a request asks for, in words."""
 
     COMMANDS = "the request's own commands"
     NOTEBOOK = "the request's notebook"
@@ -31,22 +31,22 @@ RUNS: Mapping[str, frozenset[Asked]] = {
     "compute_to_data.roles.notebook:NotebookRole": frozenset(Asked),
     "compute_to_data.roles.signal_processing:SignalProcessing": frozenset(Asked),
 }
-"""By implementation: the requests that a role of that class runs."""
+"""The kinds of requests that each of the product's classes runs."""
 
 
 def asked_by(task: Task) -> Asked:
-    """Which kind of program the request has."""
+    """The kind of program that the request asks for."""
     if task.process is not None:
         return Asked.COMMANDS
     return Asked.DEFAULT if task.notebook is None else Asked.NOTEBOOK
 
 
 def candidates(roles: Mapping[str, RoleSettings], task: Task) -> list[str]:
-    """The names of those of ``roles`` that the request may mean, sorted. One name is the answer,
-    several are a doubt, and with none of these roles can the request run.
+    """The sorted names of the roles that could run the request.
 
-    Commands mean a role that runs nothing else. Then the image that the request names, and the
-    notebook, mean the role that has it as its own. Then come the roles whose settings are complete.
+    One name is the answer. With several names the request is ambiguous; with none, no role can run
+    it. The function prefers, in this order: for commands, roles that run nothing else; roles whose
+    own image and notebook the request names; roles whose settings are complete.
     """
     asked = asked_by(task)
     able = {name: role for name, role in roles.items() if name != RECEIVER and asked in _runs(role)}
@@ -68,12 +68,12 @@ def _runs(role: RoleSettings) -> frozenset[Asked]:
 
 
 def _narrowed(roles: dict[str, RoleSettings], fits: Callable[[RoleSettings], bool]) -> dict[str, RoleSettings]:
-    """The roles that fit; all of them when none does, since then this says nothing about them."""
+    """The roles that fit, or all of them when none fits."""
     return {name: role for name, role in roles.items() if fits(role)} or roles
 
 
 def _is_complete(role: RoleSettings, asked: Notebook) -> bool:
-    """Whether request and settings together name all that the role's program needs."""
+    """Whether the request and the settings together name everything that the role's program needs."""
     needs_notebook = Asked.NOTEBOOK in _runs(role)
     has_notebook = asked.name or role.settings.get("notebook")
     return bool((asked.image or role.settings.get("image")) and (has_notebook or not needs_notebook))

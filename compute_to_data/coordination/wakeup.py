@@ -1,6 +1,6 @@
-"""Waking a worker on this host, and starting one where a site wants it started on demand.
+"""Wakes a worker on this host, or starts one where the site configures that.
 
-A rule wakes the worker from inside an agent, so this needs the standard library only.
+A rule wakes the worker from inside an agent, so this module needs the standard library only.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from compute_to_data.coordination.lock import ResourceLock, state_file
 
 
 class Bell:
-    """Wakes a waiting worker at once. Ringing never blocks, and needs no one to listen."""
+    """Wakes a waiting worker at once. Ringing never blocks, also when no worker listens."""
 
     def __init__(self, configuration: Configuration, zone: str, resource: str) -> None:
         self._path = state_file(configuration, zone, resource, "bell")
         self._descriptor: int | None = None
 
     def listen(self) -> None:
-        """Begin to hear; a FIFO opened for both ends never reports its last writer's leaving."""
+        """Start listening. The FIFO is open for reading and writing, so it never reports an end of file."""
         with contextlib.suppress(FileExistsError):
             os.mkfifo(self._path, 0o600)
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
     def wait(self, seconds: float) -> bool:
-        """True when it rang within ``seconds``; many rings before that count as one."""
+        """True when the bell rings within ``seconds``, or rang before. Several rings count as one."""
         if self._descriptor is None:
             raise RuntimeError("listen first")
         ready, _, _ = select.select([self._descriptor], [], [], max(0.0, seconds))
         if ready:
-            with contextlib.suppress(BlockingIOError, BrokenPipeError):  # full, or it stops just now
+            with contextlib.suppress(BlockingIOError, BrokenPipeError):  # another reader was first
                 os.read(self._descriptor, 65536)
         return bool(ready)
 
     def ring(self) -> None:
-        """Wake the listener, if there is one."""
+        """Wake the listening worker, if there is one."""
         try:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
@@ -48,28 +48,32 @@ class Bell:
                 return
             raise
         try:
-            with contextlib.suppress(BlockingIOError, BrokenPipeError):  # it rings already, or nobody is left
+            with contextlib.suppress(BlockingIOError, BrokenPipeError):  # full, or the worker has just gone
                 os.write(descriptor, b"!")
         finally:
             os.close(descriptor)
 
     def close(self) -> None:
-        """Hear no more."""
+        """Stop listening."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
 
 def call_worker(configuration: Configuration, zone: str, resource: str) -> None:
-    """Wake the resource's worker; start one where the configuration allows it and none runs."""
+    """Wake the resource's worker. If none runs and the configuration allows it, start one."""
     Bell(configuration, zone, resource).ring()
     if configuration.worker.on_demand and not ResourceLock(configuration, zone, resource).is_held():
         _start_worker(configuration, zone, resource)
 
 
 def _start_worker(configuration: Configuration, zone: str, resource: str) -> None:
-    """A process in its own session that is nobody's child: it must outlive the agent that asked
-    for it, and leave it no zombie. The shell that starts it sees its words, never reads them."""
+    """Start a worker in its own session.
+
+    The shell exits at once, so that the worker is not the agent's child: it outlives the agent, and
+    the agent has no zombie to collect. The shell gets the command as separate arguments and does
+    not interpret them.
+    """
     command = configuration.worker.command or (sys.executable, "-m", "compute_to_data.worker")
     arguments = ["--configuration", configuration.source, "--resource", resource, "--on-demand"]
     with open(state_file(configuration, zone, resource, "log"), "ab") as log:

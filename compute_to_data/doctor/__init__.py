@@ -1,5 +1,6 @@
-"""Looks at each link between a rule and its task's end, and says what to do about a broken one.
+"""Checks every part that a task needs, from the rule to its results, and says how to repair it.
 
-``python3 -m compute_to_data.doctor``; best as root, who can see with the service account's eyes.
-Nothing is changed, but for a folder made in each vault and removed at once.
+Run it with ``python3 -m compute_to_data.doctor``, best as root, because root can test what the
+service account may do. It changes nothing, except that it creates a folder in each vault and in the
+state directory and removes it at once.
 """

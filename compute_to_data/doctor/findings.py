@@ -1,4 +1,4 @@
-"""What a check returns, and what it may look at."""
+"""What a check receives (an installation) and returns (a finding)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from compute_to_data.ports import Storage
 
 
 class Verdict(str, Enum):
-    """How a link is."""
+    """The result of checking a link."""
 
     OK = "ok"
     PROBLEM = "problem"
@@ -24,7 +24,7 @@ class Verdict(str, Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One link: what was seen, and for a problem what to do."""
+    """The finding about one link: what the check saw and, for a problem, how to repair it."""
 
     link: str
     verdict: Verdict
@@ -33,7 +33,7 @@ class Finding:
 
 
 def ok(link: str, seen: str) -> Finding:
-    """The link holds."""
+    """The link works."""
     return Finding(link, Verdict.OK, seen)
 
 
@@ -43,13 +43,13 @@ def problem(link: str, seen: str, remedy: str) -> Finding:
 
 
 def skipped(link: str, why: str) -> Finding:
-    """The link is not there, or cannot be seen from here."""
+    """The link does not apply here, or this process cannot check it."""
     return Finding(link, Verdict.SKIPPED, why)
 
 
 @dataclass(frozen=True)
 class Account:
-    """Who does something: the service account, or whoever runs us."""
+    """An account of this host, with its groups."""
 
     name: str
     uid: int
@@ -58,14 +58,14 @@ class Account:
 
     @classmethod
     def named(cls, name: str, *more_groups: int) -> Account:
-        """From the system's accounts. KeyError when there is none."""
+        """The account with this name. KeyError when the host has none."""
         found = pwd.getpwnam(name)
         groups = {*os.getgrouplist(name, found.pw_gid), *more_groups}
         return cls(name, found.pw_uid, found.pw_gid, tuple(sorted(groups)))
 
     @classmethod
     def current(cls) -> Account:
-        """Whoever runs us."""
+        """The account of this process."""
         uid = os.geteuid()
         try:
             name = pwd.getpwuid(uid).pw_name
@@ -74,14 +74,14 @@ class Account:
         return cls(name, uid, os.getegid(), tuple(sorted({*os.getgroups(), os.getegid()})))
 
     @property
-    def can_be_us(self) -> bool:
-        """Whether we are it, or can become it."""
+    def is_usable(self) -> bool:
+        """Whether this process can run programs as this account."""
         return os.geteuid() in (0, self.uid)
 
 
 @dataclass(frozen=True)
 class Server:
-    """Where things are on this server; ``python`` is the agent's."""
+    """Where things are on this server. ``python`` is the interpreter of iRODS agents."""
 
     irods_configuration: str = "/etc/irods"
     prefix: str = "/opt/compute-to-data"
@@ -89,8 +89,9 @@ class Server:
 
 
 @dataclass(frozen=True)
-class Patient:
-    """What is examined. ``storage`` is None when the zone cannot be reached."""
+class Installation:
+    """What the checks look at. ``account`` is the workers' account; ``storage`` is None when the zone
+    cannot be reached."""
 
     server: Server
     configuration: Configuration
@@ -99,13 +100,13 @@ class Patient:
 
     @property
     def is_embedded(self) -> bool:
-        """No iRODS server belongs to it."""
+        """Whether the zone is embedded, so that it has no iRODS server."""
         return self.configuration.zone.kind == "embedded"
 
 
 def run_as(account: Account, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """A program run as an account that we are or can become (``can_be_us``), with little of our
-    environment: what lies in the account's hands never runs as root."""
+    """Run a program as an account (see ``is_usable``), with a minimal environment. Files that the
+    account can change must never run as root."""
     change = {}
     if os.geteuid() != account.uid:
         change = {"user": account.uid, "group": account.gid, "extra_groups": list(account.groups)}
@@ -115,7 +116,8 @@ def run_as(account: Account, command: Sequence[str]) -> subprocess.CompletedProc
     )
 
 
-def python_as(patient: Patient, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A Python program run as the service account by the agent's interpreter (or ours)."""
-    python = patient.server.python if os.access(patient.server.python, os.X_OK) else sys.executable
-    return run_as(patient.account, [python, "-I", "-B", "-c", program, *arguments])
+def python_as(installation: Installation, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a Python program as the workers' account, with the agents' interpreter when there is one,
+    else with ours."""
+    python = installation.server.python if os.access(installation.server.python, os.X_OK) else sys.executable
+    return run_as(installation.account, [python, "-I", "-B", "-c", program, *arguments])

@@ -1,4 +1,4 @@
-"""The agent's side: the rule engines, core.py, and the package it finds. No zone is needed."""
+"""Checks of the agents' side: rule engines, core.py, and the package that it imports. They need no zone."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import compute_to_data
-from compute_to_data.doctor.findings import Finding, Patient, ok, problem, python_as, skipped
+from compute_to_data.doctor.findings import Finding, Installation, ok, problem, python_as, skipped
 
 PYTHON_ENGINE = "irods_rule_engine_plugin-python"
 NATIVE_ENGINE = "irods_rule_engine_plugin-irods_rule_language"
 BEGIN, END = "# >>> compute_to_data >>>", "# <<< compute_to_data <<<"
 _NO_SERVER = "an embedded zone has no iRODS server"
 
-# Loads core.py as an agent does, with stand-ins for the modules that only an agent has.
+# Loads core.py as an agent does. Stand-ins replace the modules that exist only in an agent.
 _LOAD_CORE = """
 import importlib.util, json, os, sys, types
 
@@ -50,8 +50,10 @@ print(json.dumps({
 
 @dataclass(frozen=True)
 class Loaded:
-    """What came of loading core.py: the ``error`` that stopped it, or the agent's ``package`` folder,
-    whether it is compiled, our rules' modules, what is exported, and the guard's own problem."""
+    """The result of loading core.py. ``error``: why it did not load, or ''. ``rules``: the module of
+    each of our rules. ``exported``: the names in its ``__all__``. ``problem``: what our block in
+    core.py reports. ``package``: the folder of the package that it imports. ``compiled``: whether
+    that package is compiled."""
 
     error: str = ""
     rules: dict[str, str] | None = None
@@ -61,23 +63,24 @@ class Loaded:
     compiled: bool = False
 
 
-def load_core(patient: Patient, names: tuple[str, ...]) -> Loaded:
-    """Load core.py in a process of its own, as the service account."""
-    done = python_as(patient, _LOAD_CORE, patient.server.irods_configuration, *names)
+def load_core(installation: Installation, names: tuple[str, ...]) -> Loaded:
+    """Load core.py in a new process, as the service account."""
+    done = python_as(installation, _LOAD_CORE, installation.server.irods_configuration, *names)
     if done.returncode != 0:
         return Loaded(error=(done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1])
     found = json.loads(done.stdout.splitlines()[-1])
     return Loaded(**{**found, "exported": tuple(found["exported"])})
 
 
-def rule_engines(patient: Patient) -> Finding:
-    """The stanza in server_config.json, and its order."""
-    link, path = "rule engines", f"{patient.server.irods_configuration}/server_config.json"
-    if patient.is_embedded:
+def rule_engines(installation: Installation) -> Finding:
+    """Check that server_config.json has the Python rule engine before the native one."""
+    link, path = "rule engines", f"{installation.server.irods_configuration}/server_config.json"
+    if installation.is_embedded:
         return skipped(link, _NO_SERVER)
-    document = server_config(patient)
+    document = server_config(installation)
     if isinstance(document, str):
-        return problem(link, document, "Run the doctor as root, on the iRODS server; is its setup finished?")
+        remedy = "Run the doctor as root, on an iRODS server whose setup is finished"
+        return problem(link, document, remedy)
     engines = document.get("plugin_configuration", {}).get("rule_engines", [])
     plugins = [one.get("plugin_name", "") for one in engines]
     stanza = {
@@ -85,30 +88,31 @@ def rule_engines(patient: Patient) -> Finding:
         "plugin_name": PYTHON_ENGINE,
         "plugin_specific_configuration": {},
     }
-    remedy = f"In rule_engines of {path}, put before the native engine's stanza: {json.dumps(stanza)}"
+    remedy = f"In rule_engines of {path}, insert before the native engine's entry: {json.dumps(stanza)}"
     if PYTHON_ENGINE not in plugins:
-        return problem(link, "the Python rule engine has no stanza", remedy)
+        return problem(link, "the Python rule engine has no entry", remedy)
     if NATIVE_ENGINE not in plugins:
-        return problem(link, "the native rule engine, which writeLine and delay need, has no stanza", "Put it back")
+        seen = "the native rule engine, which writeLine and delay need, has no entry"
+        return problem(link, seen, f"Restore its entry in rule_engines of {path}")
     if plugins.index(PYTHON_ENGINE) > plugins.index(NATIVE_ENGINE):
-        return problem(link, "the Python rule engine stands after the native one, which answers first", remedy)
-    return ok(link, "the Python rule engine stands before the native one")
+        return problem(link, "the Python rule engine comes after the native one, which answers first", remedy)
+    return ok(link, "the Python rule engine comes before the native one")
 
 
-def server_config(patient: Patient) -> dict[str, Any] | str:
-    """The server's configuration, or why it cannot be seen."""
-    path = Path(patient.server.irods_configuration, "server_config.json")
+def server_config(installation: Installation) -> dict[str, Any] | str:
+    """The server's configuration, or why it cannot be read."""
+    path = Path(installation.server.irods_configuration, "server_config.json")
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         return f"{path} cannot be read ({error})"
-    return document if isinstance(document, dict) else f"{path} holds no JSON object"
+    return document if isinstance(document, dict) else f"{path} is not a JSON object"
 
 
-def core(patient: Patient, loaded: Loaded | None) -> Iterator[Finding]:
-    """core.py: our block, that it loads, and that our rules are the real ones."""
-    link, path = "core.py", f"{patient.server.irods_configuration}/core.py"
-    if patient.is_embedded:
+def core(installation: Installation, loaded: Loaded | None) -> Iterator[Finding]:
+    """Check that core.py has our block, that it loads, and that it gives our rules."""
+    link, path = "core.py", f"{installation.server.irods_configuration}/core.py"
+    if installation.is_embedded:
         yield skipped(link, _NO_SERVER)
         return
     try:
@@ -117,54 +121,56 @@ def core(patient: Patient, loaded: Loaded | None) -> Iterator[Finding]:
         yield problem(link, f"{path} cannot be read ({error.strerror})", "Run packaging/install install")
         return
     if text.count(f"\n{BEGIN}") + text.startswith(BEGIN) != 1 or text.count(f"\n{END}") != 1:
-        by_hand = "our block is not in it as its installer writes it"
+        missing = "it does not have our block as the installer writes it"
         if "compute_to_data.rulebase import" not in text:
-            yield problem(link, by_hand, "Run packaging/install install, or copy the try block of our core.py")
+            remedy = f"Run packaging/install install, or copy the try block of our core.py into {path}"
+            yield problem(link, missing, remedy)
             return
-        yield ok(link, f"{by_hand}, but our rules are imported by hand")
+        yield ok(link, f"{missing}, but it imports our rules")
     if loaded is None:
-        yield skipped(link, f"only root or {patient.account.name} may load it: it can hold anybody's rules")
+        yield skipped(link, f"it can hold any code, so only root or {installation.account.name} can test that it loads")
         return
     yield _rules_of(link, path, loaded)
 
 
 def _rules_of(link: str, path: str, loaded: Loaded) -> Finding:
     if loaded.error:
-        remedy = f"Mend {path} at once: while it does not load, no client can use the zone"
+        remedy = f"Repair {path} at once: while it does not load, no client can use the zone"
         return problem(link, f"it does not load: {loaded.error}", remedy)
     rules = loaded.rules or {}
     broken = [name for name, module in rules.items() if not module.startswith("compute_to_data")]
     if broken:
         seen = loaded.problem or f"the rules {', '.join(broken)} are not ours"
-        return problem(link, seen, "Put the package back: packaging/install install --force")
+        return problem(link, seen, "Reinstall the package: packaging/install install --force")
     hidden = [name for name in rules if name not in loaded.exported]
     if hidden:
-        return problem(link, f"__all__ leaves out {', '.join(hidden)}", "Add them, or move __all__ above our block")
+        return problem(link, f"its __all__ lacks {', '.join(hidden)}", "Add them, or move __all__ above our block")
     return ok(link, f"it loads and gives {', '.join(rules)}")
 
 
-def versions(patient: Patient, loaded: Loaded | None) -> Iterator[Finding]:
-    """The agent's package and the worker's, which is this one, are the same, and compiled."""
+def versions(installation: Installation, loaded: Loaded | None) -> Iterator[Finding]:
+    """Check that the agents' package equals the workers' package, which is this one, and is compiled."""
     link = "versions"
-    if patient.is_embedded:
+    if installation.is_embedded:
         yield skipped(link, "in an embedded zone, rules and worker share one package")
         return
     if loaded is None or not loaded.package:
-        yield skipped(link, "the agent's package was not found: see core.py")
+        yield skipped(link, "the agents' package was not found; see core.py above")
         return
     ours = os.path.dirname(compute_to_data.__file__)
     if fingerprint(loaded.package) != fingerprint(ours):
-        seen = f"the agent's package, {loaded.package}, is not the worker's, {ours}"
-        yield problem(link, seen, "Run packaging/install install, and restart the workers; remove stray copies")
+        seen = f"the agents' package, {loaded.package}, differs from the workers' package, {ours}"
+        remedy = "Run packaging/install install, and restart the workers. Remove other copies of the package"
+        yield problem(link, seen, remedy)
     else:
-        yield ok(link, f"agent and worker have {compute_to_data.__version__}")
+        yield ok(link, f"agents and workers have version {compute_to_data.__version__}")
     if not loaded.compiled:
-        remedy = "Run packaging/install install --force (after an upgrade of Python, too)"
-        yield problem(link, f"{loaded.package} is not compiled for the agent's Python: each connection does", remedy)
+        seen = f"{loaded.package} is not compiled for the agents' Python, so each connection compiles it"
+        yield problem(link, seen, "Run packaging/install install --force, also after each upgrade of Python")
 
 
 def fingerprint(package: str) -> str:
-    """Changes with each byte of a package's modules and data."""
+    """A hash of the package's modules and data."""
     digest = hashlib.sha256()
     root = Path(package)
     for path in sorted(root.rglob("*")):
@@ -174,23 +180,23 @@ def fingerprint(package: str) -> str:
     return digest.hexdigest()
 
 
-def delay_server(patient: Patient) -> Finding:
-    """Whether delayed rules get executors, and run here."""
+def delay_server(installation: Installation) -> Finding:
+    """Check that delayed rules have executors, and whether the delay server runs on this host."""
     link = "delay server"
-    if patient.is_embedded:
+    if installation.is_embedded:
         return skipped(link, _NO_SERVER)
-    document = server_config(patient)
+    document = server_config(installation)
     if isinstance(document, str):
         return problem(link, document, "Run the doctor as root, on the iRODS server")
     settings = document.get("advanced_settings", {})
     executors = settings.get("number_of_concurrent_delay_rule_executors", 4)
     pause = settings.get("delay_server_sleep_time_in_seconds", 30)
     if not isinstance(executors, int) or executors < 1:
-        remedy = "Give advanced_settings.number_of_concurrent_delay_rule_executors at least 1 (iRODS: 4)"
+        remedy = "Set advanced_settings.number_of_concurrent_delay_rule_executors to at least 1 (the default is 4)"
         return problem(link, f"it has {executors} executors, so no delayed rule runs", remedy)
     if not _runs("irodsDelayServer"):
-        return skipped(link, "its process is not on this server: iadmin get_delay_server_info names its leader")
-    return ok(link, f"it runs, with {executors} executors, and looks every {pause} s")
+        return skipped(link, "it does not run on this server; iadmin get_delay_server_info names its server")
+    return ok(link, f"it runs, with {executors} executors, and looks for rules every {pause} s")
 
 
 def _runs(program: str) -> bool:

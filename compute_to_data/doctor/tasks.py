@@ -1,4 +1,4 @@
-"""The worker's side: its state directory, the zone, resources and their workers, engine, images, vaults."""
+"""Checks of the workers' side: state directory, resources, workers, engine, images and vaults."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from compute_to_data.configuration import Configuration, ImageRule
 from compute_to_data.coordination import lock
-from compute_to_data.doctor.findings import Account, Finding, Patient, ok, problem, python_as, skipped
+from compute_to_data.doctor.findings import Account, Finding, Installation, ok, problem, python_as, skipped
 from compute_to_data.errors import EngineError
 from compute_to_data.job import Image
 from compute_to_data.model import Entity, EntityKind, Query, Resource
@@ -36,82 +36,83 @@ except OSError as error:
 _FILES_LOOKED_AT = 100
 
 
-def state_directory(patient: Patient) -> Finding:
-    """The worker's account has it for itself."""
-    link, path = "state directory", patient.configuration.worker.state_directory
-    account = patient.account
+def state_directory(installation: Installation) -> Finding:
+    """Check that only the workers' account can write into the state directory."""
+    link, path = "state directory", installation.configuration.worker.state_directory
+    account = installation.account
     try:
         status = os.stat(path)
     except FileNotFoundError:
-        if patient.is_embedded:
-            return ok(link, f"{path} is made when a worker starts")
-        return problem(link, f"{path} is missing", f"install -d -m 700 -o {account.name} {path}")
+        if installation.is_embedded:
+            return ok(link, f"{path} does not exist yet; a worker creates it when it starts")
+        return problem(link, f"{path} does not exist", f"Create it: install -d -m 700 -o {account.name} {path}")
     except OSError as error:
-        return skipped(link, f"{path} cannot be seen ({error.strerror}): run the doctor as root")
+        return skipped(link, f"{path} cannot be checked ({error.strerror}). Run the doctor as root")
     if status.st_uid != account.uid:
-        return problem(link, f"{path} does not belong to {account.name}", f"chown {account.name} {path}")
+        return problem(link, f"{path} does not belong to {account.name}", f"Run: chown {account.name} {path}")
     if status.st_mode & 0o022:
-        return problem(link, f"others may write into {path}", f"chmod 700 {path}")
-    refusal = _refusal(patient, _PROBE, path)
+        return problem(link, f"other accounts may write into {path}", f"Run: chmod 700 {path}")
+    refusal = _refusal(installation, _PROBE, path)
     if refusal:
-        return problem(link, f"{account.name} cannot write into {path} ({refusal})", f"chmod 700 {path}")
-    return ok(link, f"{path} is {account.name}'s own")
+        return problem(link, f"{account.name} cannot write into {path} ({refusal})", f"Run: chmod 700 {path}")
+    return ok(link, f"only {account.name} can write into {path}")
 
 
-def service_environment(patient: Patient) -> Finding:
-    """The service account's environment file can be read by that account."""
+def service_environment(installation: Installation) -> Finding:
+    """Check that the workers' account can read its iRODS environment file."""
     link = "service environment"
-    if patient.is_embedded:
+    if installation.is_embedded:
         return skipped(link, "an embedded zone needs no environment file")
-    path = str(patient.configuration.zone.settings["environment_file"])
-    if not patient.account.can_be_us:
-        return skipped(link, f"only root or {patient.account.name} can see {path} as the worker does")
-    refusal = _refusal(patient, _READ, path)
+    path = str(installation.configuration.zone.settings["environment_file"])
+    if not installation.account.is_usable:
+        return skipped(link, f"only root or {installation.account.name} can check {path}")
+    refusal = _refusal(installation, _READ, path)
     if refusal:
-        remedy = f"Run iinit as {patient.account.name}, or name another file in zone.environment_file"
-        return problem(link, f"{patient.account.name} cannot read {path} ({refusal})", remedy)
-    return ok(link, f"{patient.account.name} can read {path}")
+        remedy = f"Run iinit as {installation.account.name}, or name another file in zone.environment_file"
+        return problem(link, f"{installation.account.name} cannot read {path} ({refusal})", remedy)
+    return ok(link, f"{installation.account.name} can read {path}")
 
 
-def _refusal(patient: Patient, program: str, path: str) -> str:
-    """Why the account cannot do something with a path, '' when it can."""
-    done = python_as(patient, program, path)
+def _refusal(installation: Installation, program: str, path: str) -> str:
+    """Why the account cannot do with a path what the program tries; '' when it can."""
+    done = python_as(installation, program, path)
     return done.stdout.strip() or (done.stderr.strip()[-200:] if done.returncode else "")
 
 
-def roles(patient: Patient, storage: Storage) -> Iterator[Finding]:
-    """Which resources bear which roles, and whether they can."""
-    attribute = patient.configuration.attributes.role
+def roles(installation: Installation, storage: Storage) -> Iterator[Finding]:
+    """Check the roles of the zone's resources."""
+    attribute = installation.configuration.attributes.role
     resources = {one.name: one for one in storage.catalog.resources()}
     seen = False
     for name in storage.catalog.find(Query(EntityKind.RESOURCE, attribute)):
         for avu in storage.catalog.avus(Entity(EntityKind.RESOURCE, name)):
             if avu.attribute == attribute:
-                finding = _role(patient.configuration, resources[name], avu.value)
-                seen = seen or avu.value in patient.configuration.roles
+                finding = _role(installation.configuration, resources[name], avu.value)
+                seen = seen or avu.value in installation.configuration.roles
                 yield finding
     if not seen:
-        known = ", ".join(sorted(patient.configuration.roles))
-        remedy = f"imeta add -R <resource> {attribute} <role>, with one of {known}"
-        yield problem("roles", "no resource bears a role that the configuration knows", remedy)
+        known = ", ".join(sorted(installation.configuration.roles))
+        remedy = f"Give a resource a role: imeta add -R <resource> {attribute} <role>, where <role> is one of {known}"
+        yield problem("roles", "no resource has a role that the configuration defines", remedy)
 
 
 def _role(configuration: Configuration, resource: Resource, role: str) -> Finding:
     link = f"role of {resource.name}"
     if role not in configuration.roles:
-        return skipped(link, f"{role} is no role of the configuration, so no task runs there for it")
+        return skipped(link, f"the configuration does not define {role}, so no task with this role runs there")
     if not resource.is_storage:
         attribute = configuration.attributes.role
-        return problem(
-            link, f"{resource.name} is a coordinating resource", f"imeta rm -R {resource.name} {attribute} {role}, "
-            "and tag a storage resource below it")  # fmt: skip
+        remove = f"imeta rm -R {resource.name} {attribute} {role}"
+        remedy = f"Remove the role, and give it to a storage resource below this one: {remove}"
+        return problem(link, f"{resource.name} is a coordinating resource, which cannot run tasks", remedy)
     if not resource.is_up:
-        return problem(link, f"{resource.name} is marked down", f"iadmin modresc {resource.name} status up")
+        remedy = f"When its host is back: iadmin modresc {resource.name} status up"
+        return problem(link, f"{resource.name} is marked down", remedy)
     return ok(link, f"{role}, on {resource.host}")
 
 
 def compute_resources(configuration: Configuration, storage: Storage) -> list[Resource]:
-    """Storage resources that bear a role of the configuration."""
+    """The storage resources with a role that the configuration defines."""
     attribute = configuration.attributes.role
     resources = {one.name: one for one in storage.catalog.resources() if one.is_storage}
     queries = [Query(EntityKind.RESOURCE, attribute, role) for role in configuration.roles]
@@ -119,36 +120,37 @@ def compute_resources(configuration: Configuration, storage: Storage) -> list[Re
     return [resources[name] for name in sorted(bearers & set(resources))]
 
 
-def worker(patient: Patient, storage: Storage, resource: Resource) -> Finding:
-    """The lock, where the resource is here, and the sign of life in the catalog."""
-    link, configuration = f"worker of {resource.name}", patient.configuration
+def worker(installation: Installation, storage: Storage, resource: Resource) -> Finding:
+    """Check a worker's heartbeat in the catalog and, for a resource of this host, its lock."""
+    link, configuration = f"worker of {resource.name}", installation.configuration
     signed = selection.has_worker(storage.catalog, _without_demand(configuration), resource.name)
-    remedy = _starting(patient, resource.name)
+    remedy = _starting(installation, resource.name)
     if not resource.is_here:
         if signed:
-            return ok(link, f"its sign of life is fresh (on {resource.host})")
-        return problem(link, "its sign of life is old or missing", f"On {resource.host}: {remedy}")
+            return ok(link, f"it runs on {resource.host}: its heartbeat in the catalog is recent")
+        return problem(link, "its heartbeat in the catalog is old or missing", f"On {resource.host}, run: {remedy}")
     try:
         held = _holds_lock(configuration, storage.zone, resource.name)
     except PermissionError:
-        return skipped(link, f"only root or {patient.account.name} can see its lock")
+        return skipped(link, f"only root or {installation.account.name} can check its lock")
     if held and signed:
-        return ok(link, "it holds the lock of its resource, and its sign of life is fresh")
+        return ok(link, "it runs: it holds its lock, and its heartbeat in the catalog is recent")
     if held:
-        return problem(link, "it runs, but its sign of life is old", "Look into its log: it may have lost the zone")
+        seen = "it runs, but its heartbeat in the catalog is old"
+        return problem(link, seen, "Read its log: it may have lost the connection to the zone")
     if configuration.worker.on_demand:
-        return ok(link, "none runs; a submission starts one on demand")
-    return problem(link, "none runs", remedy)
+        return ok(link, "it does not run; a submission starts it on demand")
+    return problem(link, "it does not run", f"Start it: {remedy}")
 
 
-def _starting(patient: Patient, resource: str) -> str:
-    """The words that start a worker there."""
-    if patient.is_embedded:
-        source = patient.configuration.source
+def _starting(installation: Installation, resource: str) -> str:
+    """The command that starts a worker."""
+    if installation.is_embedded:
+        source = installation.configuration.source
         return f"{sys.executable} -m compute_to_data.worker --configuration {source} --resource {resource}"
     if os.path.isdir("/run/systemd/system"):
         return f"systemctl enable --now compute-to-data-worker@{resource}"
-    return f"{patient.server.prefix}/bin/compute-to-data-worker start {resource}"
+    return f"{installation.server.prefix}/bin/compute-to-data-worker start {resource}"
 
 
 def _without_demand(configuration: Configuration) -> Configuration:
@@ -161,39 +163,41 @@ def _holds_lock(configuration: Configuration, zone: str, resource: str) -> bool:
     return lock.ResourceLock(configuration, zone, resource).is_held()
 
 
-def engine(patient: Patient, opened: Engine) -> Iterator[Finding]:
-    """It answers, with the limits that the sandbox needs, and the worker's account may ask it."""
+def engine(installation: Installation, opened: Engine) -> Iterator[Finding]:
+    """Check that the engine answers, can enforce the sandbox's limits, and admits the workers' account."""
     link = "engine"
     try:
         opened.check()
     except EngineError as error:
-        yield problem(link, f"{error.subject}: {error.cause}", error.remedy or "Start it, and see that it is allowed")
+        remedy = error.remedy or "Start the engine, and check that the workers' account may use it"
+        yield problem(link, f"{error.subject}: {error.cause}", remedy)
         return
     if not opened.sandboxed:
-        yield ok(link, f"{opened.name} answers; it isolates NOTHING and is for trying out")
+        yield ok(link, f"{opened.name} answers. It isolates NOTHING; use it only to try things out")
         return
-    yield ok(link, f"{opened.name} answers and can keep the sandbox's limits")
-    yield from _socket(patient)
+    yield ok(link, f"{opened.name} answers, and can enforce the sandbox's limits")
+    yield from _socket(installation)
 
 
-def _socket(patient: Patient) -> Iterator[Finding]:
-    settings = patient.configuration.engine.settings
+def _socket(installation: Installation) -> Iterator[Finding]:
+    settings = installation.configuration.engine.settings
     address = str(settings.get("socket", "")) or os.environ.get("DOCKER_HOST", "") or "/var/run/docker.sock"
     path = address[len("unix://") :] if address.startswith("unix://") else address
     try:
         status = os.stat(path)
     except OSError:
-        return  # not a socket of this host
-    account = patient.account
+        return  # the engine has no socket on this host
+    account = installation.account
     if not allowed(status, account, stat.S_IWOTH):
-        remedy = "Start workers by their unit or by hand, which adds the group docker"
-        if patient.configuration.worker.on_demand:
-            remedy = f"For workers on demand: usermod -aG docker {account.name}, and restart iRODS; or: {remedy}"
+        remedy = "Start workers with systemctl or compute-to-data-worker, which add the group docker"
+        if installation.configuration.worker.on_demand:
+            remedy = f"For workers on demand: usermod -aG docker {account.name}, and restart iRODS. Or: {remedy}"
         yield problem("engine", f"{account.name} may not use {path}", remedy)
 
 
 def allowed(status: os.stat_result, account: Account, for_others: int) -> bool:
-    """Whether a mode's owner, group or other bits (given as those for others) admit an account."""
+    """Whether a file's mode admits an account. ``for_others`` is the permission as a bit for others;
+    the bits of owner and group follow from it."""
     if account.uid == 0:
         return True
     if status.st_uid == account.uid:
@@ -204,12 +208,13 @@ def allowed(status: os.stat_result, account: Account, for_others: int) -> bool:
 
 
 def images(configuration: Configuration, opened: Engine) -> Iterator[Finding]:
-    """Every allowed image by name: held, and of the content that is named."""
+    """Check that the engine holds every image that the configuration names, with the digest it names."""
     if not configuration.images:
-        yield problem("images", "none is allowed, so no task can run", "Name some in images of the configuration")
+        remedy = "List the allowed images in `images` of the configuration"
+        yield problem("images", "the configuration allows no image, so no task can run", remedy)
     for rule in configuration.images:
         if rule.pattern:
-            yield ok(f"images like {rule.pattern}", "are allowed; which of them this host holds is not looked at")
+            yield ok(f"images like {rule.pattern}", "are allowed; the doctor does not check which of them are here")
             continue
         link = f"image {rule.name}"
         try:
@@ -220,43 +225,46 @@ def images(configuration: Configuration, opened: Engine) -> Iterator[Finding]:
 
 def _image(rule: ImageRule, held: Image, link: str) -> Finding:
     if rule.admits(held):
-        return ok(link, f"is here ({held.digest[:19]})" + ("" if rule.digest else "; no digest is named for it"))
-    remedy = f"docker pull the content that the configuration names, {rule.digest[:19]}, or name this one there"
-    return problem(link, f"is {held.digest[:19]} here: the name was given to other content", remedy)
+        return ok(
+            link, f"is here ({held.digest[:19]})" + ("" if rule.digest else "; the configuration names no digest")
+        )
+    remedy = f"Pull the image with the digest {rule.digest[:19]}, or change the digest in the configuration"
+    return problem(link, f"has the digest {held.digest[:19]} here, not the one in the configuration", remedy)
 
 
-def vault(patient: Patient, resource: Resource) -> Finding:
-    """The worker's account can make a task's directory in it, and a sandbox can read its files."""
+def vault(installation: Installation, resource: Resource) -> Finding:
+    """Check that the workers' account can write into the vault, and that sandboxes can read its files."""
     link, path = f"vault of {resource.name}", resource.vault
     if not resource.is_here:
-        return skipped(link, f"it is on {resource.host}: run the doctor there, too")
-    if not patient.account.can_be_us:
-        return skipped(link, f"only root or {patient.account.name} can see it as the worker does")
+        return skipped(link, f"it is on {resource.host}. Run the doctor there, too")
+    if not installation.account.is_usable:
+        return skipped(link, f"only root or {installation.account.name} can check it")
     if not os.path.isdir(path):
-        return problem(link, f"{path} is not there yet", f"install -d -m 750 -o {patient.account.name} {path}")
-    refusal = _refusal(patient, _PROBE, path)
+        remedy = f"Create it: install -d -m 750 -o {installation.account.name} {path}"
+        return problem(link, f"{path} does not exist", remedy)
+    refusal = _refusal(installation, _PROBE, path)
     if refusal:
-        remedy = f"chown it to {patient.account.name}, and name it in the worker's unit (ReadWritePaths)"
-        return problem(link, f"{patient.account.name} cannot write into {path} ({refusal})", remedy)
-    sandbox = _sandbox_account(patient)
+        remedy = f"Run: chown {installation.account.name} {path}, and list it in the workers' unit (ReadWritePaths)"
+        return problem(link, f"{installation.account.name} cannot write into {path} ({refusal})", remedy)
+    sandbox = _sandbox_account(installation)
     unreadable = _unreadable(path, sandbox)
     if unreadable:
-        remedy = f"Let {sandbox.name} read it: run the worker as the files' owner, or set uid and gid of the engine"
-        return problem(link, f"a task (uid {sandbox.uid}) cannot read {unreadable}", remedy)
-    return ok(link, f"{path} can be written by {patient.account.name} and read by tasks")
+        remedy = "Run the worker as the owner of the files, or set `uid` and `gid` of `engine` in the configuration"
+        return problem(link, f"tasks, which run as uid {sandbox.uid}, cannot read {unreadable}", remedy)
+    return ok(link, f"{installation.account.name} can write into {path}, and tasks can read it")
 
 
-def _sandbox_account(patient: Patient) -> Account:
-    """Jobs run as the worker's account, and never as root."""
-    if patient.account.uid != 0 or patient.configuration.engine.name != "docker":
-        return patient.account
-    settings = patient.configuration.engine.settings
+def _sandbox_account(installation: Installation) -> Account:
+    """The account of jobs: the workers' account, but never root with Docker."""
+    if installation.account.uid != 0 or installation.configuration.engine.name != "docker":
+        return installation.account
+    settings = installation.configuration.engine.settings
     uid, gid = int(settings.get("uid", 65534)), int(settings.get("gid", 65534))
     return Account(str(uid), uid, gid)
 
 
 def _unreadable(path: str, account: Account) -> str:
-    """The first of a few files in a vault whose mode keeps an account out; '' when there is none."""
+    """The first file in a vault, of some that it looks at, that an account cannot read; '' without one."""
     looked = 0
     for folder, _, names in os.walk(path):
         for name in names:

@@ -1,1 +1,1 @@
-"""JSON documents: read strictly, held against their schemas, turned into values and back."""
+"""JSON documents: strict reading, validation against schemas, conversion to values and back."""

@@ -1,7 +1,7 @@
-"""The formats a request may come in, told apart by the properties that only one of them has.
+"""The formats of a request. Properties that only one format has tell them apart.
 
-Whatever the format, the rest of the house sees our own. A document that could be two formats
-is refused by name: nobody should find out afterwards which half of it was meant.
+The rest of the code sees only our own format. A document with the properties of two formats is
+refused, since part of it would be ignored otherwise.
 
 To add a format, write its schema and a module with its ``translate``, both of the same name, and
 add a row to :data:`FORMATS`.
@@ -27,10 +27,10 @@ Roles = Mapping[str, Mapping[str, Any]]
 class Format:
     """One way to write a request.
 
-    ``name``: its schema's name. ``called``: what messages call it. ``translator``: the module of
-    this package whose ``translate(document, beside, roles)`` gives the document in our own format,
-    or raises InvalidRequest. ``role_remedy``: how a request in it says which of a resource's roles it
-    means. ``resource_remedy``: what to do about the resource, for a format that cannot name one, else ''.
+    ``name``: the name of its schema. ``called``: its name in messages. ``translator``: the module of
+    this package whose ``translate(document, beside, roles)`` returns the document in our own format,
+    or raises InvalidRequest. ``role_remedy``: how to say in this format which of a resource's roles
+    is meant. ``resource_remedy``: how to name the resource if this format cannot, else ''.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Format:
     def translate(self, document: Any, beside: GivenBeside, roles: Roles) -> Any:
         """The document in our own format, for :func:`compute_to_data.documents.request.parse`. InvalidRequest.
 
-        The translator is loaded now, not with this module: an agent pays for each import.
+        Imports the translator only now, because imports cost an agent time.
         """
         if self.resource_remedy and not beside.resource:
             raise InvalidRequest("resource", "is not named", self.resource_remedy)
@@ -51,7 +51,7 @@ class Format:
 
     @property
     def distinctive(self) -> frozenset[str]:
-        """The properties that a document of this format may have and one of no other format may."""
+        """The properties that documents of this format may have, and documents of other formats may not."""
         others = [schema.load(other.name).property_names for other in FORMATS if other is not self]
         return schema.load(self.name).property_names.difference(*others)
 
@@ -83,19 +83,19 @@ FORMATS = (
 
 
 def format_of(document: Any) -> Format:
-    """The format whose own properties the document has; ours when it has those of none.
+    """The format that has the document's distinctive properties; ours when it has none of any format.
 
-    InvalidRequest when it has those of several.
+    InvalidRequest when the document has distinctive properties of several formats.
     """
     present = frozenset(document) if isinstance(document, Mapping) else frozenset()
-    found = [(one, sorted(present & one.distinctive)) for one in FORMATS]
-    meant = [(one, properties) for one, properties in found if properties]
-    if len(meant) > 1:
-        mixed = " and ".join(f"{words.quoted(properties[0])} of {one.called}" for one, properties in meant)
-        raise InvalidRequest("document", f"could be several formats: it has {mixed}", "Keep to the words of one format")
-    return meant[0][0] if meant else OWN
+    matches = [(known, sorted(present & known.distinctive)) for known in FORMATS]
+    candidates = [(known, properties) for known, properties in matches if properties]
+    if len(candidates) > 1:
+        mixed = " and ".join(f"{words.quoted(properties[0])} of {known.called}" for known, properties in candidates)
+        raise InvalidRequest("document", f"mixes several formats: it has {mixed}", "Use the properties of one format")
+    return candidates[0][0] if candidates else OWN
 
 
 def in_our_own(document: Any, beside: GivenBeside, roles: Roles) -> Any:
-    """The document in our own format, whichever it is in; see :meth:`Format.translate`."""
+    """A document of any format, translated into our own; see :meth:`Format.translate`."""
     return format_of(document).translate(document, beside, roles)

@@ -1,4 +1,4 @@
-"""What is given beside a request, by a rule's arguments or a command's options."""
+"""Values that come beside a request: from a rule's arguments or a command's options."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class GivenBeside:
-    """A resource, a logical path for results and an image's name; '' where none is given. Each
-    stands above what the request itself says."""
+    """A resource, a logical path for results, and an image's name; '' for each that is not given.
+
+    They override what the request itself says.
+    """
 
     resource: str = ""
     output_collection: str = ""

@@ -1,8 +1,8 @@
-"""References inside a request's strings, replaced in one pass.
+"""Replaces references in a request's strings, in one pass.
 
-Two kinds, in two places: ``${input_file}`` and ``${output_file}`` in a command's words,
-``%(NAME)s`` in the values of environment variables. What is put in is never looked at again,
-so neither an input's name nor another variable can smuggle in a reference.
+There are two kinds: ``${input_file}`` and ``${output_file}`` in a command's words, and ``%(NAME)s``
+in the values of environment variables. The replacement text is not scanned again, so neither an
+input's name nor another variable can smuggle in a reference.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ INPUT_FILE = "${input_file}"
 OUTPUT_FILE = "${output_file}"
 
 EXPECTED_REFERENCE = "${input_file}, ${output_file}, or $${ for a ${ that the program is to see"
-"""What a ``${`` in a command's word can be, for messages."""
+"""The possible meanings of ``${`` in a command's word, for messages."""
 
 SUPPLIED_VARIABLES = ("INPUT_FILE_BASENAME", "IRODS_UID", "IRODS_GID", "TASK_ID")
-"""What an environment may refer to beside its own variables."""
+"""The variables that an environment may refer to in addition to its own."""
 
 MAXIMUM_ENVIRONMENT_CHARACTERS = 256 * 1024
-"""Of all names and values together; Linux gives arguments and environment 2 MiB."""
+"""The limit for all names and values together; Linux gives arguments and environment 2 MiB."""
 
 _WORD = re.compile(r"\$\$\{|\$\{[^{}]*\}|\$\{")
 _VALUE = re.compile(r"%?%\(([A-Za-z_][A-Za-z0-9_]*)\)s")
 
 
 def resolve_arguments(process: ProcessDefinition, input_path: str, output_path: str) -> tuple[tuple[str, ...], ...]:
-    """The commands with the paths, as the sandbox shows them, in place of the references.
+    """The commands, with each reference replaced by the file's path in the sandbox.
 
-    ``$${`` becomes ``${``. InvalidRequest for a reference to anything else.
+    ``$${`` becomes ``${``. InvalidRequest for any other reference.
     """
     paths = {INPUT_FILE: input_path, OUTPUT_FILE: output_path}
 
@@ -48,19 +48,19 @@ def resolve_arguments(process: ProcessDefinition, input_path: str, output_path: 
 
 
 def references(word: str) -> Iterator[str]:
-    """The references in a command's word as they are written; ``${`` where nothing closes one."""
+    """The references in a command's word, as written; ``${`` for one without a closing brace."""
     for match in _WORD.finditer(word):
         if match[0] != "$${":
             yield match[0]
 
 
 def escaped(word: str) -> str:
-    """The word that :func:`resolve_arguments` turns into ``word`` again."""
+    """``word``, escaped so that :func:`resolve_arguments` gives back ``word``."""
     return word.replace("${", "$${")
 
 
 def variables(value: str) -> Iterator[str]:
-    """The names a value of the environment refers to."""
+    """The names of the variables that an environment value refers to."""
     for match in _VALUE.finditer(value):
         if not match[0].startswith("%%"):
             yield match[1]
@@ -69,9 +69,9 @@ def variables(value: str) -> Iterator[str]:
 def interpolate(environment: Mapping[str, str], supplied: Mapping[str, str]) -> dict[str, str]:
     """The variables of ``environment`` with each ``%(NAME)s`` replaced.
 
-    NAME is a key of ``supplied`` or another variable, whose value is taken as it is written.
-    ``%%(NAME)s`` becomes ``%(NAME)s``; every other ``%`` is itself. InvalidRequest names an
-    unknown NAME and the known ones, and a result of more than 256 Ki characters.
+    NAME is a key of ``supplied``, or another variable, whose value is used as written.
+    ``%%(NAME)s`` becomes ``%(NAME)s``; every other ``%`` stays. InvalidRequest for an unknown NAME
+    (the message lists the known ones), and when the result has more than 256 Ki characters.
     """
     own = {name: value for name, value in environment.items() if name not in supplied}
     known = {**supplied, **own}
@@ -92,7 +92,7 @@ def _interpolated(name: str, value: str, known: Mapping[str, str], room: int) ->
         pieces.append(match[0][1:] if match[0].startswith("%%") else _known(name, match[1], known))
         position = match.end()
     pieces.append(value[position:])
-    if sum(map(len, pieces)) > room:  # before they become one string, which could be a large one
+    if sum(map(len, pieces)) > room:  # before joining them, since the string could be very large
         raise InvalidRequest(
             f"environment variable {name}",
             f"makes the environment longer than {MAXIMUM_ENVIRONMENT_CHARACTERS} characters",

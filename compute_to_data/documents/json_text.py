@@ -1,8 +1,8 @@
-"""Reading JSON that anybody may have written.
+"""Reads JSON from untrusted sources.
 
-Python's own reader lets the last of two equal keys win, makes ``Infinity`` of ``1e999`` and
-gives strings that no file system and no catalog can hold. Here each of these is an error, and
-so are documents larger or deeper than any request is.
+Python's own reader uses the last of two equal keys, turns ``1e999`` into ``Infinity``, and returns
+strings that no file system and no catalog can store. Here each of these is an error, and so are
+documents that are larger or deeper than a request ever is.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _INTEGER_DIGITS = 18
 
 
 class _Unreadable(ValueError):
-    """What is wrong, in words, on its way out of the hooks of Python's reader."""
+    """Carries the cause of an error out of the hooks of Python's reader."""
 
 
 def read_json(content: bytes, subject: str, error: type[ComputeToDataError] = InvalidRequest) -> Any:
-    """The document that ``content`` spells in UTF-8.
+    """Parse ``content``, JSON in UTF-8.
 
-    ``subject`` names its origin in messages, which never show the content. Raises ``error``
-    for anything that is not one JSON value with unique keys, finite numbers, integers of at
-    most 18 digits, valid characters, at most 1 MiB and at most 32 levels.
+    ``subject`` names its origin in messages, which never show the content. Raises ``error`` unless
+    the content is one JSON value with unique keys, finite numbers, integers of at most 18 digits,
+    valid characters, at most 1 MiB and at most 32 levels.
     """
     try:
         document = _decode(_text(content))
@@ -39,10 +39,10 @@ def read_json(content: bytes, subject: str, error: type[ComputeToDataError] = In
 
 
 def check_values(document: Any, subject: str, error: type[ComputeToDataError] = InvalidRequest) -> None:
-    """Raise ``error`` for a document that is nested too deep, or holds half a character.
+    """Raise ``error`` for a document that is nested too deep, or holds half of a surrogate pair.
 
-    For documents that did not come through :func:`read_json`, it also says no to a key that is
-    not a string.
+    Also raises it for a key that is not a string, which a document from another source than
+    :func:`read_json` may have.
     """
     try:
         _check_values(document)
@@ -52,7 +52,7 @@ def check_values(document: Any, subject: str, error: type[ComputeToDataError] = 
 
 def _text(content: bytes) -> str:
     if len(content) > MAXIMUM_BYTES:
-        raise _Unreadable(f"holds {len(content)} bytes, and at most {MAXIMUM_BYTES} are read")
+        raise _Unreadable(f"holds {len(content)} bytes, but may hold at most {MAXIMUM_BYTES}")
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as problem:
@@ -60,7 +60,7 @@ def _text(content: bytes) -> str:
     if text.startswith("\ufeff"):
         raise _Unreadable("begins with a byte order mark; save it as UTF-8 without one")
     if not text.strip():
-        raise _Unreadable("is empty, where a JSON document was expected")
+        raise _Unreadable("is empty; expected a JSON document")
     return text
 
 
@@ -80,7 +80,7 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members: dict[str, Any] = {}
     for key, value in pairs:
         if key in members:
-            raise _Unreadable(f"says {quoted(key)} twice in one object; keep one of them")
+            raise _Unreadable(f"has {quoted(key)} twice in one object; keep one of them")
         members[key] = value
     return members
 
@@ -94,7 +94,7 @@ def _integer(text: str) -> int:
 def _number(text: str) -> float:
     value = float(text)
     if value in (float("inf"), float("-inf")):
-        raise _Unreadable("holds a number beyond 1.7e308")
+        raise _Unreadable("holds a number larger than 1.7e308")
     return value
 
 
@@ -103,7 +103,7 @@ def _constant(text: str) -> NoReturn:
 
 
 def _check_values(document: Any) -> None:
-    """Bound the depth and refuse half characters. Own stack: the document may be deep."""
+    """Check depth and characters, with a stack instead of recursion, since the document may be deep."""
     pending = [(document, 1)]
     while pending:
         value, depth = pending.pop()

@@ -1,10 +1,9 @@
-"""Cloud Kotta's job description, in our own task format.
+"""Translates Cloud Kotta's job description into our own task format.
 
-There a job started in a folder that held its inputs and its script, and left its outputs in it.
-Here that folder is ``/outputs``: a constant shell text puts links to the inputs and the script
-there, runs the program, and takes both away again. Whatever the description says reaches that
-text as positional arguments only. What a name meant that only Kotta's own service knew, a URL
-to fetch, is refused with what to write instead.
+In Kotta a job started in a folder that held its inputs and its script, and left its outputs there.
+Here that folder is ``/outputs``: a fixed shell script links the inputs into it, writes the job's
+script, runs the program, and removes links and script again. It gets all values of the description
+as positional arguments. URLs that Kotta's own service would have fetched are refused, with a remedy.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ from compute_to_data.task import STDERR_NAME, STDOUT_NAME
 
 _SCRIPT_NAME = "script.sh"
 _LONGEST_WORD = 128 * 1024 - 1
-"""Bytes: Linux's MAX_ARG_STRLEN without the final NUL."""
+"""In bytes: Linux's MAX_ARG_STRLEN without the final NUL."""
 _MOST_ARGUMENTS = 4000
-"""Some fewer words than a command may have: its first ones are ours."""
+"""Somewhat less than the limit for a command's words, since the first words are ours."""
 
-# Arguments: the inputs' names with / between them, the script's name and text, other names for
-# the streams ('' for none), then the program and its words. A failed task keeps no outputs, so
-# what went to files instead of the streams is put into the streams then. Waiting and the prefix
+# Arguments: the inputs' names separated by /, the script's name and text, file names for standard
+# output and error ('' for none), then the program and its words. A failed task keeps no outputs, so
+# in that case the script copies these two files to the streams. Waiting and the prefix of variables
 # are as in ``pipeline.command_line``.
 _RUN = r"""
 c2d_inputs=$1 c2d_name=$2 c2d_script=$3 c2d_stdout=$4 c2d_stderr=$5
@@ -70,10 +69,10 @@ exit "$c2d_status"
 def translate(document: Any, beside: GivenBeside, roles: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The same task in our own format, for :func:`compute_to_data.documents.request.parse`.
 
-    The format names neither an image nor a collection for results: they are given beside it,
-    the image perhaps by the ``image`` setting of the role that ``queue`` names (``roles``: the
-    site's, with their settings). A resource beside it stands above a ``queue`` that is no role.
-    InvalidRequest lists everything that has to change.
+    The format names neither an image nor a collection for results, so both come from ``beside``.
+    The image may also come from the ``image`` setting of the role that ``queue`` names (``roles``:
+    the site's roles with their settings). A resource in ``beside`` overrides a ``queue`` that is
+    not a role. InvalidRequest lists everything that has to change.
     """
     check_values(document, "document")
     found = problems(document, "kotta_format")
@@ -97,25 +96,25 @@ def translate(document: Any, beside: GivenBeside, roles: Mapping[str, Mapping[st
 
 
 def _place(queue: str, resource: str, roles: Mapping[str, Any]) -> tuple[str, str]:
-    """Role and resource: a queue is a role when the site knows one of that name."""
+    """Role and resource. A queue is a role if the site has a role of that name."""
     return (queue, resource) if queue in roles else ("", resource or queue)
 
 
 def _items(document: Mapping[str, Any], name: str) -> list[str]:
-    """The members of a list, or of a text with commas between them."""
+    """The members of a list, or of a string with commas between them."""
     value = document.get(name, [])
     return [item.strip() for item in value.split(",")] if isinstance(value, str) else list(value)
 
 
 def _logical_path(item: str) -> str:
-    """The path that an input names, as it stands or behind ``irods:``; '' where it names none."""
+    """The path that an input names, plain or after ``irods:``; '' when it names none."""
     if _scheme(item) != "irods":
         return item
     rest = item.partition(":")[2]
     rest = rest[2:] if rest.startswith("///") else rest
     if rest.startswith("//") or "?" in rest or "#" in rest:
         return ""
-    from urllib.parse import unquote_to_bytes  # a tenth of what an agent loads, and most never need it
+    from urllib.parse import unquote_to_bytes  # here: slow to import, and rarely needed
 
     try:
         return unquote_to_bytes(rest).decode()
@@ -124,19 +123,19 @@ def _logical_path(item: str) -> str:
 
 
 def _scheme(item: str) -> str:
-    """``http`` of ``http://...``; '' of a logical path, whatever characters it has."""
+    """``http`` for ``http://...``; '' for any logical path."""
     scheme, colon, _ = item.partition(":")
     return scheme.lower() if colon and not item.startswith("/") else ""
 
 
 def _streams(document: Mapping[str, Any]) -> tuple[str, str]:
-    """The files that the streams go to instead; '' where they are kept as of every task."""
+    """The files that standard output and error go to; '' for a stream that is kept as usual."""
     out, err = document.get("output_file_stdout", STDOUT_NAME), document.get("output_file_stderr", STDERR_NAME)
     return "" if out == STDOUT_NAME else out, "" if err == STDERR_NAME else err
 
 
 def _named_outputs(document: Mapping[str, Any]) -> list[str]:
-    """The outputs; the streams' own names may stand among them, and are there anyway."""
+    """The outputs, without the usual names of the streams, which every task keeps anyway."""
     return [name for name in _items(document, "outputs") if name not in (STDOUT_NAME, STDERR_NAME)]
 
 
@@ -154,8 +153,11 @@ def _script_name(document: Mapping[str, Any]) -> str:
 
 
 def _program(document: Mapping[str, Any]) -> list[str]:
-    """The program and its words. A script that no word names is the first argument; one without
-    another program is run by what its ``#!`` says, else by ``/bin/sh``."""
+    """The program and its words.
+
+    A script that the words do not name becomes the first argument. When the script is the program,
+    the interpreter of its ``#!`` line runs it, else ``/bin/sh``.
+    """
     executable, arguments = document.get("executable", ""), _arguments(document)
     name = _script_name(document)
     if not name:
@@ -197,7 +199,7 @@ def _unrunnable(document: Mapping[str, Any]) -> Iterator[Problem]:
     for name, text in (("script", document.get("script", "")), ("inputs", _joined_inputs(document))):
         length = len(interpolation.escaped(text).encode())
         if length > _LONGEST_WORD:
-            yield Problem(f"/{name}", f"{length} bytes", f"at most {_LONGEST_WORD} bytes, as the system hands over")
+            yield Problem(f"/{name}", f"{length} bytes", f"at most {_LONGEST_WORD} bytes, Linux's limit")
     try:
         if len(_arguments(document)) > _MOST_ARGUMENTS:
             yield Problem("/args", f"{len(_arguments(document))} arguments", f"at most {_MOST_ARGUMENTS}")
@@ -207,7 +209,7 @@ def _unrunnable(document: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _refused_input(pointer: str, item: str) -> Iterator[Problem]:
     if _scheme(item) not in ("", "irods"):
-        expected = "a logical path: nothing is fetched from elsewhere, so upload it first (iput) and name it here"
+        expected = "a logical path: this product fetches no URLs, so upload it first (iput) and name it here"
         yield Problem(pointer, words.quoted(item), expected)
     elif _wrong("inputs", _logical_path(item)):
         expected = "a logical path such as /tempZone/home/alice/a, or irods:///tempZone/home/alice/a"
@@ -215,18 +217,18 @@ def _refused_input(pointer: str, item: str) -> Iterator[Problem]:
 
 
 def _wrong(name: str, item: str) -> list[Problem]:
-    """What our own format says of one member of its list ``name``."""
+    """The problems that our own format has with one member of its list ``name``."""
     return problems({name: [item], "output_collection": "/a", "role": "a"}, "task")
 
 
 def _refused_outputs(document: Mapping[str, Any]) -> Iterator[Problem]:
     for index, name in enumerate(_named_outputs(document)):
-        for one in _wrong("expected_outputs", name):
-            yield Problem(f"/outputs/{index}", words.quoted(name), one.expected)
+        for problem in _wrong("expected_outputs", name):
+            yield Problem(f"/outputs/{index}", words.quoted(name), problem.expected)
 
 
 def _twice(document: Mapping[str, Any]) -> Iterator[Problem]:
-    """Inputs, script and streams lie in one folder; the script does not stay in it."""
+    """Names used twice: inputs, script and streams share one folder, and the script is removed from it."""
     out, err = _streams(document)
     taken = {name_of(_logical_path(item)) for item in _items(document, "inputs")}
     for name, value in (
@@ -235,7 +237,7 @@ def _twice(document: Mapping[str, Any]) -> Iterator[Problem]:
         ("output_file_stderr", err),
     ):
         if value and value in taken:
-            yield Problem(f"/{name}", words.quoted(value), "a name that nothing else has where the program runs")
+            yield Problem(f"/{name}", words.quoted(value), "a name that no other file of the job has")
         taken |= {value}
     if _script_name(document) in _named_outputs(document):
-        yield Problem("/outputs", words.quoted(_script_name(document)), "outputs only: the script is no output")
+        yield Problem("/outputs", words.quoted(_script_name(document)), "outputs only: the script is not an output")

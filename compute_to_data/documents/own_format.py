@@ -1,4 +1,4 @@
-"""Our own task format: nothing to translate but what is given beside a request."""
+"""Our own task format: only the values that come beside a request need translation."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from compute_to_data.errors import InvalidRequest
 
 
 def translate(document: Any, beside: GivenBeside, roles: Mapping[str, Mapping[str, Any]]) -> Any:
-    """The document with what is given beside it in place of what it says.
+    """The document, with the values of ``beside`` in place of its own.
 
-    What is no object stays as it is: :func:`compute_to_data.documents.request.parse` refuses it.
-    InvalidRequest for an image beside a document that has no place for one.
+    Returns a document that is not an object unchanged:
+    :func:`compute_to_data.documents.request.parse` refuses it. InvalidRequest for an image beside a
+    document that has no place for one.
     """
     if not isinstance(document, Mapping):
         return document
@@ -23,7 +24,7 @@ def translate(document: Any, beside: GivenBeside, roles: Mapping[str, Mapping[st
 
 
 def with_image(document: dict[str, Any], image: str) -> dict[str, Any]:
-    """A document in our own format with another image, in the part of it that has one; '' changes nothing."""
+    """A document in our own format with another image in its process or notebook; '' changes nothing."""
     if not image:
         return document
     for part in ("process", "notebook"):
@@ -31,6 +32,6 @@ def with_image(document: dict[str, Any], image: str) -> dict[str, Any]:
             return {**document, part: {**document[part], "image": image}}
     raise InvalidRequest(
         f"image {words.quoted(image)}",
-        "was given beside a request that has no process and no notebook whose image it could be",
-        "Add a notebook: {} stands for the role's own",
+        "was given beside a request that has neither a process nor a notebook",
+        'Add "notebook": {} to run the role\'s own notebook in this image',
     )

@@ -1,7 +1,7 @@
-"""Process definitions as documents (``schemas/process.json``): read, checked, written.
+"""Reads, checks and writes process definitions as documents (``schemas/process.json``).
 
-A schema sees one place at a time; here stands what must agree between places: every reference
-in argv with an adapter, every adapter with argv, every variable with the names there are.
+A schema checks one value at a time. This module checks what must agree between values: each
+reference in argv needs an adapter, each adapter a reference, each variable an existing name.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ALLOWED_NONZERO = "allowable_command_indices_for_nonzero_exit_code"
 
 
 def parse_process(document: Any) -> ProcessDefinition:
-    """The process a document defines. InvalidRequest names every problem found."""
+    """The process that a document defines. InvalidRequest lists all problems."""
     check_values(document, "document")
     found = problems(document, "process") or first(disagreements(document, ""))
     if found:
@@ -48,7 +48,7 @@ def process_document(process: ProcessDefinition) -> dict[str, Any]:
 
 
 def process_from(document: Mapping[str, Any]) -> ProcessDefinition:
-    """The values of a document that keeps the schema and agrees with itself."""
+    """The process that a valid document defines."""
     commands = tuple(tuple(command) for command in _commands(document))
     timeout = document.get("timeout")
     return ProcessDefinition(
@@ -91,7 +91,7 @@ def _adapter_document(side: str, adapter: FileAdapter | None) -> dict[str, Any]:
 
 
 def disagreements(document: Mapping[str, Any], pointer: str) -> Iterator[Problem]:
-    """What the schema cannot see in a process definition that stands at ``pointer``."""
+    """Problems that the schema cannot express, in a process definition at ``pointer``."""
     yield from _unknown_references(document, pointer)
     for side, reference in (("input", INPUT_FILE), ("output", OUTPUT_FILE)):
         yield from _adapter_disagreements(document, pointer, side, reference)
@@ -100,7 +100,7 @@ def disagreements(document: Mapping[str, Any], pointer: str) -> Iterator[Problem
 
 
 def _words(document: Mapping[str, Any], pointer: str) -> Iterator[tuple[str, str]]:
-    """Every word of every command with its pointer."""
+    """All words of all commands, each with its pointer."""
     if "exec" in document:
         yield f"{pointer}/exec", document["exec"]
         for index, word in enumerate(document.get("argv", ())):
@@ -126,7 +126,7 @@ def _adapter_disagreements(document: Mapping[str, Any], pointer: str, side: str,
         needed = f'an "{side}_adapter" whose {side}_parameters are {{"file_path": "{reference}"}}'
         yield Problem(users[0], f'"{reference}"', needed)
     if by_name and not users:
-        yield Problem(place, "an adapter that nothing in argv uses", f'a word in argv that has "{reference}"')
+        yield Problem(place, "an adapter that argv does not use", f'a word in argv that has "{reference}"')
     if adapter and adapter.stream and len(_commands(document)) != 1:
         found = f"{adapter.stream.value} for {len(_commands(document))} commands"
         yield Problem(place, found, "one command to connect it to")

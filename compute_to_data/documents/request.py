@@ -1,7 +1,7 @@
-"""Requests as documents (``schemas/task.json``): read, checked, written.
+"""Reads, checks and writes requests as documents (``schemas/task.json``).
 
-``parse`` and ``document`` are each other's inverse, so a recorded ``task.json`` is the request
-as it was understood. What can be known to fail later fails here, when the task is made.
+``parse`` and ``document`` are each other's inverse, so a recorded ``task.json`` shows the request as
+this product understood it. A request that would surely fail later already fails here.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ _LIMITS = {"walltime_seconds": float, "memory_bytes": int, "cpus": float, "pids"
 
 
 def parse(document: Any) -> Task:
-    """The task a document asks for.
+    """The task that a document asks for.
 
-    InvalidRequest tells every problem found; its subject is the first one's JSON pointer.
+    InvalidRequest lists all problems; its subject is the JSON pointer of the first one.
     """
     check_values(document, "document")
     found = problems(document, "task") or first(_disagreements(document))
@@ -70,11 +70,11 @@ def parse(document: Any) -> Task:
 def document(task: Task) -> dict[str, Any]:
     """The canonical document of a task: ``parse(document(task)) == task``.
 
-    What a task leaves to the role or the site is left out. InvalidRequest for a task whose inputs or
-    outputs name paths in the sandbox: the format has no place for these, and none may be lost.
+    Leaves out what the task leaves to the role or the site. InvalidRequest for a task whose inputs
+    or outputs name paths in the sandbox, since the format cannot express them.
     """
     if task.outputs or any(item.path for item in task.inputs):
-        raise InvalidRequest("task", "names paths in the sandbox, and our own format has no place for them")
+        raise InvalidRequest("task", "names paths in the sandbox, which our own format cannot express")
     optional = {
         "name": task.name,
         "role": task.role,
@@ -102,12 +102,12 @@ def _input(item: Any) -> InputReference:
 
 
 def limits(document: Mapping[str, Any]) -> RequestedLimits:
-    """The limits that a document's ``limits`` ask for."""
+    """The limits that the ``limits`` of a document ask for."""
     return RequestedLimits(**{name: _LIMITS[name](value) for name, value in document.items()})
 
 
 def limits_document(asked: RequestedLimits) -> dict[str, Any]:
-    """The inverse of :func:`limits`: what is left to the site is left out."""
+    """The inverse of :func:`limits`, without the limits that are left to the site."""
     found = {name: getattr(asked, name) for name in _LIMITS}
     return {name: value for name, value in found.items() if value is not None}
 
@@ -132,12 +132,12 @@ def _notebook_document(notebook: Notebook) -> dict[str, Any]:
 
 
 def _disagreements(document: Mapping[str, Any]) -> Iterator[Problem]:
-    """What the schema cannot see."""
+    """Problems that the schema cannot express."""
     inputs = [_input(item) for item in document.get("inputs", ())]
     for index, item in enumerate(inputs):
         yield from _too_long(f"/inputs/{index}", item.logical_path)
     yield from _too_long("/output_collection", document["output_collection"])
-    yield from _kept_names(document.get("expected_outputs", ()))
+    yield from _reserved_names(document.get("expected_outputs", ()))
     yield from _repeated(document.get("metadata", ()))
     if "process" in document:
         yield from disagreements(document["process"], "/process")
@@ -150,7 +150,7 @@ def _too_long(pointer: str, logical_path: str) -> Iterator[Problem]:
         yield Problem(pointer, f"a path of {length} bytes", f"at most {MAXIMUM_PATH_BYTES} bytes in UTF-8")
 
 
-def _kept_names(expected_outputs: Sequence[str]) -> Iterator[Problem]:
+def _reserved_names(expected_outputs: Sequence[str]) -> Iterator[Problem]:
     for index, name in enumerate(expected_outputs):
         if name.split("/", 1)[0] in RESERVED_NAMES:
             expected = f"another name than {', '.join(sorted(RESERVED_NAMES))}, which the task's own record uses"
@@ -166,7 +166,7 @@ def _repeated(metadata: Any) -> Iterator[Problem]:
 
 
 def _wrong_number(process: Mapping[str, Any], inputs: list[InputReference]) -> Iterator[Problem]:
-    """An adapter, and a variable with the input's name, are about exactly one data object."""
+    """An adapter needs exactly one data object, and so does a variable with the input's name."""
     if len(inputs) == 1 and inputs[0].kind is not InputKind.COLLECTION:
         return
     found = "a collection, of any number of inputs" if len(inputs) == 1 else words.shown([*inputs])

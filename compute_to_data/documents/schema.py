@@ -1,12 +1,12 @@
-"""A small JSON Schema validator whose messages are for people.
+"""A small JSON Schema validator with messages for people.
 
-It knows the part of draft 2020-12 that the files in ``schemas/`` use, because an iRODS agent
-has only the standard library; a keyword it does not know is an error when the schema is
-loaded, never ignored. Its verdicts are those of the draft (a test compares them); what it
-says differs: one problem for each wrong place, the branch of a choice that was probably meant,
-the name that was probably misspelt.
+An iRODS agent has only the standard library, so this product has its own validator. It supports the
+part of draft 2020-12 that the files in ``schemas/`` use; loading a schema with any other keyword is
+an error. It accepts the same documents as the draft (a test compares the two). Its messages differ:
+one problem for each wrong value, the branch of a choice that the author probably meant, and the name
+that was probably misspelt.
 
-A schema's ``title`` is the noun phrase shown after "expected".
+A schema's ``title`` is the noun phrase after "expected" in a message.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ Node = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Problem:
-    """One wrong place: its JSON pointer (RFC 6901; '' is the whole document), what stands
-    there, in at most 60 characters, and what was expected."""
+    """A wrong value: its JSON pointer (RFC 6901; '' is the whole document), what was found there, in
+    at most 60 characters, and what was expected."""
 
     pointer: str
     found: str
@@ -44,7 +44,7 @@ class Problem:
 
     @property
     def cause(self) -> str:
-        """What is wrong, without the place."""
+        """What is wrong, without the pointer."""
         return f"found {self.found}, expected {self.expected}"
 
     @property
@@ -54,7 +54,7 @@ class Problem:
 
 
 def summary(found: Sequence[Problem]) -> tuple[str, str]:
-    """Subject and cause of one error that tells all ``found`` problems, the first in front."""
+    """Subject and cause for one error about all ``found`` problems. It lists at most ten."""
     causes = [found[0].cause, *(problem.sentence for problem in found[1:_SHOWN_PROBLEMS])]
     if len(found) > _SHOWN_PROBLEMS:
         causes.append("and more")
@@ -62,7 +62,7 @@ def summary(found: Sequence[Problem]) -> tuple[str, str]:
 
 
 def problems(document: Any, schema: str | Schema) -> list[Problem]:
-    """What in ``document`` breaks ``schema``, in the schema's order; [] if nothing does.
+    """The problems of ``document`` under ``schema``, in the schema's order; [] when it is valid.
 
     ``schema`` is a :class:`Schema`, or the name of a file in ``schemas/`` without ``.json``.
     """
@@ -71,20 +71,19 @@ def problems(document: Any, schema: str | Schema) -> list[Problem]:
 
 
 def first(found: Iterator[Problem]) -> list[Problem]:
-    """The first 50 problems: a message names ten, and finding each costs time that a hostile
-    document would have us spend."""
+    """The first 50 problems. A message lists ten, and a hostile document could have very many."""
     return list(islice(found, _MAXIMUM_PROBLEMS))
 
 
 @cache
 def load(name: str) -> Schema:
-    """The schema in ``schemas/<name>.json``, read and checked once a process."""
+    """The schema in ``schemas/<name>.json``. A process reads and checks it once."""
     with open(os.path.join(_FOLDER, name + ".json"), "rb") as file:
         return Schema(read_json(file.read(), f"schema {name}", ConfigurationError), name)
 
 
 class Schema:
-    """A checked schema. ConfigurationError names the place of a keyword it does not know."""
+    """A checked schema. ConfigurationError for a keyword that this validator does not support."""
 
     def __init__(self, document: Node, name: str = "") -> None:
         self._document = document
@@ -93,11 +92,11 @@ class Schema:
 
     @property
     def property_names(self) -> frozenset[str]:
-        """The properties that an object of this schema may have, by its own word."""
+        """The properties that the top level of this schema lists."""
         return frozenset(self._document.get("properties", ()))
 
     def problems(self, document: Any) -> Iterator[Problem]:
-        """What breaks this schema, place by place."""
+        """The problems of a document under this schema."""
         return self._apply(self._document, document, "")
 
     # Loading
@@ -143,7 +142,7 @@ class Schema:
         return all(PREDICATES[keyword](argument, value) for keyword, argument in node.items() if keyword in PREDICATES)
 
     def expectation(self, node: Node) -> str:
-        """What ``node`` asks for, as a noun phrase."""
+        """What ``node`` expects, as a noun phrase."""
         if "title" in node:
             return str(node["title"])
         if "$ref" in node:
@@ -244,10 +243,13 @@ class Schema:
     def _likeliest(
         self, node: Node, branches: Sequence[Node], outcomes: Sequence[list[Problem]], value: Any, pointer: str
     ) -> list[Problem]:
-        """What to say when no branch fits: the problems of the one that was probably meant,
-        which has the right type and the fewest problems, these the deepest; a value that is
-        wrong for every branch, with what each expects. Where no branch has the right type, or
-        none has a type, the choice as a whole."""
+        """The problems to report when no branch fits.
+
+        These are the problems of the branch that the author probably meant: it has the right type and
+        the fewest problems, and among equals the deepest ones. For a value that is wrong in every
+        branch, the problem names what each branch expects. When no branch has the right type, or no
+        branch has a type, the only problem is about the choice as a whole.
+        """
         possible = [outcome for branch, outcome in zip(branches, outcomes) if self._accepts_type(branch, value)]
         if not possible or not any("type" in branch or "$ref" in branch for branch in branches):
             return [Problem(pointer, words.shown(value), self.expectation(node))]
@@ -256,14 +258,14 @@ class Schema:
 
 
 def _for_every_branch(problem: Problem, outcomes: Sequence[list[Problem]]) -> Problem:
-    """The problem; if every branch has one with the same value, with what all of them expect."""
+    """The problem; if every branch has it with the same value, with the expectations of all branches."""
     place = (problem.pointer, problem.found)
     same = [other.expected for outcome in outcomes for other in outcome if (other.pointer, other.found) == place]
     return replace(problem, expected=words.alternatives(same)) if len(same) == len(outcomes) else problem
 
 
 def _subschemas(node: Node) -> Iterator[tuple[str, Any]]:
-    """The schemas inside one, each with its place."""
+    """The schemas inside a schema, each with its place."""
     for keyword in ("items", "not", "propertyNames", "additionalProperties"):
         if keyword in node and not isinstance(node[keyword], bool):
             yield keyword, node[keyword]

@@ -1,6 +1,6 @@
-"""The JSON Schema keywords that one value keeps or breaks by itself: types, bounds, patterns.
+"""The JSON Schema keywords that concern a single value: types, bounds, patterns.
 
-Equality is JSON's, not Python's: ``1`` is ``1.0`` and is not ``true``.
+Values are compared as JSON does it, not as Python does: ``1`` equals ``1.0``, but not ``true``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def has_type(names: str | Sequence[str], value: Any) -> bool:
-    """Whether ``value`` is of the JSON type, or of one of the types, named."""
+    """Whether ``value`` has the named JSON type, or one of the named types."""
     if not isinstance(names, str):
         return any(has_type(name, value) for name in names)
     return _TYPES[names](value)
@@ -36,7 +36,7 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
 
 
 def identity(value: Any) -> Any:
-    """A hashable stand-in that is equal for values that JSON Schema calls equal."""
+    """A hashable value that is the same for all values that JSON Schema considers equal."""
     if isinstance(value, dict):
         return "object", frozenset((name, identity(part)) for name, part in value.items())
     if isinstance(value, list):
@@ -45,7 +45,7 @@ def identity(value: Any) -> Any:
 
 
 def _for(kind: str | Sequence[str], holds: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
-    """A keyword says nothing about values of other types than its own."""
+    """A predicate that accepts values of other types than ``kind``."""
     return lambda argument, value: not has_type(kind, value) or holds(argument, value)
 
 
@@ -67,4 +67,4 @@ PREDICATES: Mapping[str, Callable[[Any, Any], bool]] = {
     "minProperties": _for("object", lambda argument, value: len(value) >= argument),
     "maxProperties": _for("object", lambda argument, value: len(value) <= argument),
 }
-"""Keyword to a function of the keyword's argument and a value: does the value keep it?"""
+"""For each keyword a function of its argument and a value: whether the value conforms."""

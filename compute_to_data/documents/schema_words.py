@@ -1,4 +1,4 @@
-"""How a wrong document is spoken of: places, what was found there, what was expected."""
+"""Words for messages about invalid documents: JSON pointers, what was found, what was expected."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _QUALIFIERS = {
 
 
 def quoted(text: str, limit: int = _SHOWN_CHARACTERS) -> str:
-    """``text`` between quotes, without characters a terminal obeys, in at most ``limit``."""
+    """``text`` in quotes, without control characters, in at most ``limit`` characters."""
     shown = '"'
     for character in text:
         piece = _printable(character)
@@ -52,7 +52,7 @@ def _printable(character: str) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value in at most 60 characters: the contents of objects and lists are never shown."""
+    """A value in at most 60 characters, without the contents of objects and lists."""
     if isinstance(value, str):
         return quoted(value)
     if value is None or isinstance(value, bool):
@@ -71,20 +71,20 @@ def _counted(number: int, one: str, many: str) -> str:
 
 
 def below(pointer: str, name: Any) -> str:
-    """The JSON pointer of a member; a name of more than 40 characters is cut."""
+    """The JSON pointer of a member; names are cut to 40 characters."""
     token = quoted(str(name), 40)[1:-1]
     return f"{pointer}/{token.replace('~', '~0').replace('/', '~1')}"
 
 
 def alternatives(phrases: Iterable[str]) -> str:
-    """``a, b or c``, each phrase once."""
+    """``a, b or c``, without repetitions."""
     unique = list(dict.fromkeys(phrases))
     return unique[0] if len(unique) == 1 else f"{', '.join(unique[:-1])} or {unique[-1]}"
 
 
 def one_of(known: Iterable[str], meant: str = "") -> str:
-    """The names that may stand somewhere, the one that was probably meant in front."""
-    from difflib import get_close_matches  # only a mistake pays for this import
+    """The known names, with the one most like ``meant`` first."""
+    from difflib import get_close_matches  # here, since it is needed only for a mistake
 
     names = list(known)
     if not names:
@@ -102,7 +102,7 @@ def _listed(names: list[str]) -> str:
 
 
 def noun_phrase(node: Mapping[str, Any]) -> str:
-    """What a schema without a title asks for: ``a number above 0``."""
+    """What a schema without a title expects: ``a number above 0``."""
     if "const" in node:
         return json.dumps(node["const"])
     if "enum" in node:

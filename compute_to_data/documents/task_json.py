@@ -1,4 +1,4 @@
-"""``task.json``: a task as its record in the catalog holds it."""
+"""``task.json``: the document that a task's record in the catalog holds."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from compute_to_data.task import Task
 
 
 def recorded_document(task: Task) -> dict[str, Any]:
-    """``task.json``: the request as accepted, with the version of its format."""
+    """The content of ``task.json``: the accepted request and the version of the format."""
     return {"version": 1, **request.document(task)}
 
 
 def recorded_task(content: bytes, subject: str) -> Task:
-    """The task that a ``task.json`` holds. InvalidRequest when it is not one of ours."""
+    """The task in a ``task.json``. InvalidRequest when the content is not valid."""
     document = read_json(content, subject)
     if not isinstance(document, dict) or document.pop("version", None) != 1:
         raise InvalidRequest(subject, "is not a task of version 1")

@@ -1,8 +1,8 @@
-"""The 2019 training module's ``task_config.json``, in our own task format.
+"""Translates the 2019 training module's ``task_config.json`` into our own task format.
 
-What asked for no more than the sandbox gives is taken as it is. What did is refused with the
-change that makes it run: the module started its commands as root, to open two directories to
-the image's user, and here inputs are readable and ``/outputs`` is writable from the start.
+The module started commands as root, to make two directories accessible to the image's user. The
+sandbox has no root, but inputs are readable and ``/outputs`` is writable from the start. So commands
+that need root are refused, with the change that makes the task run.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _REMEDY = (
 def translate(document: Any, beside: GivenBeside, roles: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The same task in our own format, for :func:`compute_to_data.documents.request.parse`.
 
-    The resource and the output collection beside it are the rule's arguments; the latter, where
-    given, stands above ``external.dst_collection``. Users other than root are passed over: the
-    sandbox's own user has no more rights than they. InvalidRequest lists everything that has to
-    change.
+    The resource and the output collection in ``beside`` are the rule's arguments; the output
+    collection overrides ``external.dst_collection``. Users other than root are ignored, since the
+    sandbox's own user has no more rights than they have. InvalidRequest lists everything that has
+    to change.
     """
     check_values(document, "document")
     found = problems(document, "training_format") or first(_refusals(document, beside.output_collection))
@@ -91,13 +91,13 @@ def _refused_command(pointer: str, described: Mapping[str, Any]) -> Iterator[Pro
 
 
 def _is_root(user: str | int | None) -> bool:
-    """Root by name or number, with or without a group."""
+    """Whether the user is root, by name or number, with or without a group."""
     name = str(user if user is not None else "").partition(":")[0].strip()
     return name == "root" or re.fullmatch(r"[+-]?0+", name) is not None
 
 
 def _programs(command: Sequence[str], in_shell: bool) -> Iterator[str]:
-    """The names of the programs a command starts, as far as can be seen from outside."""
+    """The names of the programs that a command starts, as far as its words show them."""
     yield _base(command[0])
     if in_shell and _base(command[0]) in ("sh", "bash", "dash"):
         for part in _COMMAND_ENDS.split("\n".join(command[1:])):

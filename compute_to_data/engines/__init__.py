@@ -1,4 +1,4 @@
-"""Engines: where jobs run. Each is imported only when the configuration names it."""
+"""Engines, which run jobs. Each is imported only when the configuration names it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ _KNOWN = ("docker", "process")
 
 
 def open_engine(settings: EngineSettings, state_directory: str) -> Engine:
-    """The engine the configuration names; it has not been asked anything yet (see ``check``).
+    """The engine that the configuration names. Call its ``check`` to see whether it answers.
 
-    ``state_directory`` is the worker's: an engine keeps there what it must find again, and has no
-    memory of its own for. Errors: ConfigurationError for an unknown engine or setting, or
-    a package that is not installed.
+    ``state_directory`` is the worker's. An engine keeps there what it must find again after a restart.
+    ConfigurationError for an unknown engine or setting, or a package that is not installed.
     """
     if settings.name == "docker":
         try:

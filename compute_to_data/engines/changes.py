@@ -1,4 +1,4 @@
-"""What the thread sleeps on that waits for changes of an engine's jobs."""
+"""Lets a thread sleep until jobs of an engine change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONGEST_SECONDS = 3600.0
 
 
 class Changes:
-    """Wakes one thread: for a descriptor that is ready, or when another thread says so. Threads may share it."""
+    """Wakes one thread when a descriptor is ready or another thread asks for it. Threads may share it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -26,27 +26,27 @@ class Changes:
             os.set_blocking(descriptor, False)
         weakref.finalize(self, _close, self._reader, self._writer)
 
-    def tell(self, key: JobKey) -> None:
-        """A job may have changed."""
+    def add(self, key: JobKey) -> None:
+        """Note that a job may have changed, and wake the thread."""
         with self._lock:
             self._changed.add(key)
         self.wake()
 
     def wake(self) -> None:
-        """Let the waiting thread go on, or not wait next time."""
-        with contextlib.suppress(BlockingIOError):  # it is awake a thousand times over
+        """Wake the waiting thread, or make its next wait return at once."""
+        with contextlib.suppress(BlockingIOError):  # the pipe is full, so the thread will wake anyway
             os.write(self._writer, b"!")
 
-    def taken(self) -> frozenset[JobKey]:
-        """The jobs that were told of since the last call."""
+    def take(self) -> frozenset[JobKey]:
+        """Return and forget the jobs that other threads have added."""
         with self._lock:
-            taken = frozenset(self._changed)
+            changed = frozenset(self._changed)
             self._changed.clear()
-        return taken
+        return changed
 
     def wait(self, timeout: float, descriptors: Iterable[int] = ()) -> set[int]:
-        """Those descriptors that can be read, or whose other end is closed, as soon as there are any, or
-        somebody wakes this thread; none after ``timeout`` seconds."""
+        """Wait until a descriptor can be read or its other end is closed, until another thread calls
+        :meth:`wake`, or for ``timeout`` seconds. Returns the descriptors that are ready."""
         poll = select.poll()
         for descriptor in (self._reader, *descriptors):
             poll.register(descriptor, select.POLLIN)

@@ -1,4 +1,4 @@
-"""What every engine checks before it touches anything, and the fresh outputs directory."""
+"""Checks that every engine makes before it changes anything, and the new outputs directory."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ _VARIABLE = re.compile(r"[^=\0]+")
 
 
 def key(key: JobKey) -> str:
-    """The text of ``key`` if it can be part of a container's name and of a path. Errors: EngineError."""
+    """The text of ``key``. EngineError unless it can be part of a container's name and of a path."""
     if not _KEY.fullmatch(key.text):
-        raise EngineError(f"job key {key.text!r}", "it is not made of letters, digits, '-', '_' and '.'")
+        raise EngineError(
+            f"job key {key.text!r}", "it contains characters other than letters, digits, '-', '_' and '.'"
+        )
     return key.text
 
 
 def job(job: Job) -> Job:
-    """``job`` if an engine can pass it on as it is.
+    """Return ``job`` if every engine can run it as it is, else raise EngineError.
 
-    Errors: EngineError for text that is no UTF-8 or holds NUL, an impossible variable name, a mount at
-    a place that is the sandbox's own or another's, and an input that is not a regular file (a symbolic
-    link is none: it could lead anywhere).
+    The error may be: text that is not UTF-8 or contains NUL, an invalid variable name, a mount at a path that the
+    sandbox or another mount needs, or an input that is not a regular file. A symbolic link is refused, because
+    it could lead anywhere.
     """
     key(job.key)
     subject = job.key.task
@@ -45,25 +47,24 @@ def job(job: Job) -> Job:
             raise EngineError(subject, f"{name!r} cannot be the name of a secret")
     wrong = misplaced([mount.target for mount in job.inputs], [mount.target for mount in job.output_mounts])
     if wrong:
-        raise EngineError(subject, f"nothing can be mounted at {wrong[0]}: it {wrong[1]}")
+        raise EngineError(subject, f"the engine cannot mount anything at {wrong[0]}: it {wrong[1]}")
     for mount in job.inputs:
         _check_input(mount.physical_path)
     for output in job.output_mounts:
         if not _OUTPUT_DIRECTORY.fullmatch(output.name):
-            raise EngineError(subject, f"{output.name!r} cannot be the name of a directory of its outputs")
+            raise EngineError(subject, f"{output.name!r} cannot be the name of a directory in its outputs")
     return job
 
 
 def usual_places_only(job: Job, engine: str) -> None:
-    """Refuse a job that needs paths of its own, for an engine that has only the usual ones.
+    """Raise EngineError for a job that has an input outside ``/inputs``, or outputs outside ``/outputs``.
 
-    Errors: EngineError for an input that is not to be seen below ``/inputs``, or an output directory
-    that is to be seen elsewhere than in ``/outputs``.
+    For engines that cannot mount files at other paths.
     """
     elsewhere = [mount.target for mount in job.inputs if not mount.target.startswith("/inputs/")]
     elsewhere += [mount.target for mount in job.output_mounts]
     if elsewhere:
-        cause = f"the {engine} engine has /inputs and /outputs only, and the job is to find something at {elsewhere[0]}"
+        cause = f"the {engine} engine has only /inputs and /outputs, but the job needs a mount at {elsewhere[0]}"
         raise EngineError(job.key.task, cause, "Run it with the docker engine")
 
 
@@ -71,9 +72,9 @@ def _check_text(subject: str, text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise EngineError(subject, f"{text!r} is no valid UTF-8 text") from error
+        raise EngineError(subject, f"{text!r} is not valid UTF-8 text") from error
     if "\0" in text:
-        raise EngineError(subject, f"{text!r} holds a NUL character")
+        raise EngineError(subject, f"{text!r} contains a NUL character")
 
 
 def _check_input(physical_path: str) -> None:
@@ -81,15 +82,15 @@ def _check_input(physical_path: str) -> None:
     try:
         mode = os.lstat(physical_path).st_mode
     except OSError as error:
-        raise EngineError(subject, f"it cannot be used ({error.strerror})") from error
+        raise EngineError(subject, f"the engine cannot use it ({error.strerror})") from error
     if not stat.S_ISREG(mode):
         raise EngineError(subject, "it is not a regular file")
 
 
 def make_outputs(outputs: str, owner: tuple[int, int] | None = None) -> None:
-    """Make the directory ``outputs``, mode 0700, for ``owner`` (uid, gid; None: this account).
+    """Make the directory ``outputs`` and its parents, with mode 0700, for ``owner`` (uid, gid; None: this account).
 
-    Missing parents are made. Errors: EngineError when it exists, cannot be made or cannot be the owner's.
+    EngineError when it exists, or when this process cannot make it or give it to the owner.
     """
     if owner is not None:
         check_owner(outputs, owner)
@@ -97,22 +98,22 @@ def make_outputs(outputs: str, owner: tuple[int, int] | None = None) -> None:
         os.makedirs(os.path.dirname(outputs), exist_ok=True)
         os.mkdir(outputs, 0o700)
     except FileExistsError as error:
-        raise EngineError(outputs, "it exists already, and outputs need a fresh directory") from error
+        raise EngineError(outputs, "it exists already, but outputs need a new directory") from error
     except OSError as error:
-        raise EngineError(outputs, f"the outputs directory cannot be made ({error.strerror})") from error
+        raise EngineError(outputs, f"the engine cannot make the outputs directory ({error.strerror})") from error
     if owner is not None:
         give(outputs, owner)
 
 
 def check_owner(subject: str, owner: tuple[int, int]) -> None:
-    """Refuse a place ``subject`` that this process cannot make for ``owner`` (uid, gid): only root gives files away.
+    """Raise EngineError unless this process can make a file for ``owner`` (uid, gid): as root, or with the same uid.
 
-    Errors: EngineError when this process is not root and runs under another uid than the owner's.
+    ``subject``: the path of the file, for the error.
     """
     if os.geteuid() not in (0, owner[0]):
         raise EngineError(
             subject,
-            f"it must belong to uid {owner[0]}, and the worker is uid {os.geteuid()}, which may not give files away",
+            f"it must belong to uid {owner[0]}, but the worker has uid {os.geteuid()} and cannot change owners",
             f"Run the worker as uid {owner[0]} or as root, or leave uid out of the engine's settings",
         )
 
@@ -120,9 +121,9 @@ def check_owner(subject: str, owner: tuple[int, int]) -> None:
 def give(place: str | int, owner: tuple[int, int], subject: str = "") -> None:
     """Make ``owner`` (uid, gid) the owner of ``place``, a path or an open descriptor that this process has made.
 
-    Where this process is not root the place is its own already, and no system call is made: the worker's unit
-    forbids every form of chown. ``subject`` names the place in errors, where its path does not.
-    Errors: EngineError when the place cannot be the owner's.
+    If this process is not root, it owns the place already and makes no system call: the worker's systemd unit
+    forbids every form of chown. ``subject`` names the place in errors instead of its path.
+    EngineError when this process cannot change the owner.
     """
     subject = subject or str(place)
     check_owner(subject, owner)
@@ -133,14 +134,14 @@ def give(place: str | int, owner: tuple[int, int], subject: str = "") -> None:
     except OSError as error:
         raise EngineError(
             subject,
-            f"it cannot be given to uid {owner[0]}, gid {owner[1]} ({error.strerror})",
+            f"the worker cannot change its owner to uid {owner[0]}, gid {owner[1]} ({error.strerror})",
             "Put it on a file system where root may change owners",
         ) from error
 
 
 def settings(engine: str, given: Mapping[str, Any], known: Mapping[str, type]) -> dict[str, Any]:
-    """``given`` if every key is known and every value of its type (a float may be written as an
-    integer; a boolean is no integer). Errors: ConfigurationError with the JSON pointer."""
+    """``given``, if every key is known and every value has its type. An integer counts as a float, a boolean not
+    as an integer. ConfigurationError with the JSON pointer."""
     for key, value in given.items():
         if key not in known:
             raise ConfigurationError(

@@ -1,10 +1,10 @@
-"""An engine that isolates nothing: jobs are processes of the worker's account.
+"""An engine without isolation: jobs are processes of the worker's account.
 
-For trying out on a machine without Docker, with programs you trust. A job is a folder
-``<state directory>/jobs/<task id>`` and a process group of its own, looked after by a runner
-(``process_runner.py``) that outlives the worker. Its paths ``/inputs/...``, ``/outputs``,
-``/tmp`` and ``/run/secrets/...`` are replaced, in arguments and in values of the environment, by the
-folder's own. Secrets lie in that folder, on the disk, until the job has ended.
+It is for trials on a machine without Docker, with programs that you trust. A job has a folder
+``<state directory>/jobs/<job key>`` and a process group. A runner (``process_runner.py``), which outlives the
+worker, looks after it. In arguments and in values of the environment, the engine replaces ``/inputs/...``,
+``/outputs``, ``/tmp`` and ``/run/secrets/...`` by paths in the folder. Secrets are files in that folder until the
+job has ended.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from compute_to_data.engines.process_job import SECRETS_FOLDER, ProcessJob
 from compute_to_data.errors import ConfigurationError, EngineError, ImageMissing
 from compute_to_data.job import Image, Job, JobKey, JobStatus
 
-# A path of the sandbox inside a longer text: not the end of another path, not a longer name.
+# A path of the sandbox inside a longer text, but not the end of another path, nor part of a longer name.
 _SANDBOX_PATH = re.compile(r"(?<![\w./-])/(?:inputs?|outputs?|tmp|run/secrets)(?![\w-]|\.\w)")
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
 class ProcessEngine:
-    """Processes on this host. Its one setting is ``images``: {name: folder}.
+    """Runs jobs as processes on this host. Its only setting is ``images``: {name: folder}.
 
-    A folder stands for an image: it comes first on the job's ``PATH``, before the folder of the
-    worker's own Python and the system's. Of the limits, only that of the logs is kept here; the
-    worker watches walltime and outputs. Errors: ConfigurationError for a wrong setting.
+    A folder serves as an image: it comes first on the job's ``PATH``, before the folder of the worker's Python
+    and the system's folders. This engine enforces only the limit of the logs; the worker watches walltime
+    and outputs. ConfigurationError for a wrong setting.
     """
 
     name = "process"
@@ -61,23 +61,23 @@ class ProcessEngine:
         self._watched: set[JobKey] = set()
 
     def check(self) -> None:
-        """EngineError when jobs cannot be kept in the state directory."""
+        """EngineError when the engine cannot write jobs into the state directory."""
         try:
             self._jobs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise EngineError(str(self._jobs), f"it cannot be made ({error.strerror})") from error
+            raise EngineError(str(self._jobs), f"the worker cannot make it ({error.strerror})") from error
         if not os.access(self._jobs, os.W_OK):
-            raise EngineError(str(self._jobs), "it cannot be written", "give it to the worker's account")
+            raise EngineError(str(self._jobs), "the worker cannot write there", "make the worker's account its owner")
 
     def identify(self, image: str) -> Image:
-        """The image of a folder: its digest is over the names, modes and contents of its files."""
+        """The image of a folder. Its digest covers names, executable bits and contents of the files."""
         folder = self._images.get(image)
         if folder is None or not folder.is_dir():
             known = ", ".join(sorted(self._images)) or "none"
             raise ImageMissing(
                 f"image {image!r}",
                 "no folder is configured for it" if folder is None else f"its folder {folder} is missing",
-                f"add it to the engine's setting 'images' (there: {known})",
+                f"add it to the engine's setting 'images' (now there: {known})",
             )
         return Image(image, _digest(folder))
 
@@ -86,11 +86,11 @@ class ProcessEngine:
         checks.make_outputs(outputs)
 
     def submit(self, job: Job) -> ProcessJob:
-        """As the port says: the job runs. A missing program is a job that ends with status 127."""
+        """As the port says. The job runs at once. If its program is missing, it ends with status 127."""
         checks.job(job)
         checks.usual_places_only(job, self.name)
         if self.identify(job.image.name).digest != job.image.digest:
-            raise ImageMissing(f"image {job.image.name!r}", "its folder has changed since it was looked at")
+            raise ImageMissing(f"image {job.image.name!r}", "its folder has changed since the worker identified it")
         running = self._job(job.key)
         folder = running.folder
         self.check()
@@ -123,7 +123,7 @@ class ProcessEngine:
         return {key: self._job(key).status() for key in keys}
 
     def wait_for_change(self, scope: str, timeout: float) -> frozenset[JobKey]:
-        """As the port says: a job's runner is gone when its pipe hangs up."""
+        """As the port says. When a job's runner ends, its pipe hangs up."""
         with self._lock:
             watched = set(self._watched)
         with ExitStack() as stack:
@@ -140,15 +140,15 @@ class ProcessEngine:
         self._changes.wake()
 
     def remove(self, key: JobKey) -> None:
-        """As the port says: a running job is killed first. The outputs are not touched."""
+        """As the port says. Kills a running job first. The outputs stay."""
         job = self._job(key)
         folder = job.folder
-        with self._removing:  # of two at one time, one would miss what the other has just taken away
+        with self._removing:  # one at a time: another thread could remove the files in between
             if job.was_started():
                 job.stop(0)
             shutil.rmtree(folder, ignore_errors=True)
             if folder.exists():
-                raise EngineError(str(folder), "it cannot be removed", "see who owns the files in it")
+                raise EngineError(str(folder), "the worker cannot remove it", "see who owns the files in it")
 
     def jobs(self, scope: str) -> tuple[JobKey, ...]:
         """As the port says, ordered by id."""
@@ -162,7 +162,7 @@ class ProcessEngine:
         return tuple(found)
 
     def tidy(self, scope: str, workloads: frozenset[str], idle_seconds: float) -> None:
-        """Nothing: each job has a folder of its own."""
+        """Do nothing: there are no warm sandboxes."""
 
     def _job(self, key: JobKey) -> ProcessJob:
         return ProcessJob(key, self._jobs / checks.key(key), self.remove)
@@ -183,7 +183,7 @@ def _digest(folder: Path) -> str:
 
 
 def _write_request(folder: Path, job: Job, image: Path) -> None:
-    """Lay out the job's folder: its ``/tmp``, links to its inputs and outputs, what to run."""
+    """Fill the job's folder: its ``/tmp``, links to its inputs and outputs, its secrets, and the request."""
     root = folder / "root"
     (root / "tmp").mkdir(parents=True)
     (root / "outputs").symlink_to(job.outputs)
@@ -225,9 +225,9 @@ def _write_request(folder: Path, job: Job, image: Path) -> None:
 
 
 def _launch(folder: Path, key: JobKey) -> None:
-    """Run the runner, which returns once the job runs and leaves a process behind to watch it."""
+    """Start the runner, which returns when the job runs and leaves a process behind to look after it."""
     runner = [sys.executable, "-I", "-S", process_runner.__file__, str(folder)]
     done = subprocess.run(runner, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise EngineError(key.task, f"it could not be started ({said})")
+        message = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise EngineError(key.task, f"the engine could not start it ({message})")

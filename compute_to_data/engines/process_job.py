@@ -1,4 +1,4 @@
-"""One job of the process engine: its folder, as its runner leaves it."""
+"""One job of the process engine, read from its folder, in which its runner writes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KILLED = 128 + signal.SIGKILL
 
 
 class ProcessJob:
-    """The job of a folder; there need not be one."""
+    """The job of a folder, which may be missing."""
 
     def __init__(self, key: JobKey, folder: Path, remove: Callable[[JobKey], None]) -> None:
         self.key = key
@@ -31,7 +31,7 @@ class ProcessJob:
         self._remove = remove
 
     def was_started(self) -> bool:
-        """Whether the engine holds it, and its runner took over."""
+        """Whether the engine has the job and its runner has started it."""
         return (self.folder / process_runner.STARTED).exists()
 
     def status(self) -> JobStatus:
@@ -43,21 +43,21 @@ class ProcessJob:
             return JobStatus(JobState.UNKNOWN)
 
     def wait(self, timeout: float) -> Exit | None:
-        """As the port says. A job whose runner was lost has ended with status 137."""
+        """As the port says. If the job's runner was killed, the job ends with status 137."""
         try:
             started = self._started()
             if not self._ended(timeout):
                 return None
             shutil.rmtree(self.folder / SECRETS_FOLDER, ignore_errors=True)
             end = self._exit()
-        except FileNotFoundError as error:  # there was none, or it was removed meanwhile
-            raise EngineOutOfReach(self.key.task, "the engine holds no job for it") from error
+        except FileNotFoundError as error:  # there was none, or another thread removed it
+            raise EngineOutOfReach(self.key.task, "the engine has no job for it") from error
         if end is None:
             return Exit(_KILLED, False, started, time.time(), certain=False)
         return Exit(end["status"], False, started, end["finished"])
 
     def stop(self, grace: float) -> None:
-        """As the port says; signals go to the job's whole process group."""
+        """As the port says. Signals go to the job's whole process group."""
         if self.wait(0) is not None:
             return
         self._signal(signal.SIGTERM)
@@ -68,7 +68,7 @@ class ProcessJob:
     def logs(self, lines: int | None = None) -> Logs:
         """As the port says."""
         if not self.folder.is_dir():
-            raise EngineOutOfReach(self.key.task, "the engine holds no job for it")
+            raise EngineOutOfReach(self.key.task, "the engine has no job for it")
         bound = int(json.loads((self.folder / process_runner.REQUEST).read_text())["log_bytes"])
         stdout, stderr = (process_runner.tail(self.folder / name, bound) for name in ("stdout", "stderr"))
         return Logs(stdout, stderr)
@@ -78,7 +78,7 @@ class ProcessJob:
         self._remove(self.key)
 
     def pipe(self) -> FileIO | None:
-        """The pipe that hangs up at the job's end; None when it has ended, or is not there."""
+        """The pipe that hangs up at the job's end; None when the job has ended or is missing."""
         try:
             descriptor = os.open(self.folder / process_runner.ALIVE, os.O_RDONLY | os.O_NONBLOCK)
         except FileNotFoundError:
@@ -94,10 +94,10 @@ class ProcessJob:
         return float(json.loads((self.folder / process_runner.STARTED).read_text())["time"])
 
     def _ended(self, timeout: float | None) -> bool:
-        """Whether the job's runner is gone, waiting for that up to ``timeout`` seconds.
+        """Wait up to ``timeout`` seconds for the end of the job's runner. Returns whether it has ended.
 
-        The runner holds a pipe open for writing; its end is the pipe's hang-up, which needs no
-        process id (one could be another process's by now) and no polling.
+        The runner holds a pipe open for writing, which hangs up when it ends. So this needs no polling, and no
+        process id, which another process may have by now.
         """
         descriptor = os.open(self.folder / process_runner.ALIVE, os.O_RDONLY | os.O_NONBLOCK)
         try:
@@ -113,7 +113,7 @@ class ProcessJob:
             os.close(descriptor)
 
     def _exit(self) -> dict[str, Any] | None:
-        """What the runner wrote at the end; None, with the job killed, where the runner was lost."""
+        """What the runner wrote at the end; None when the runner was killed, and then the job is killed, too."""
         try:
             end: dict[str, Any] = json.loads((self.folder / process_runner.EXIT).read_text())
         except FileNotFoundError:
@@ -122,7 +122,7 @@ class ProcessJob:
         return end
 
     def _signal(self, number: int) -> None:
-        """Send a signal to the job's process group if it is still the one that was started."""
+        """Send a signal to the job's process group, unless another process has its id by now."""
         group = json.loads((self.folder / process_runner.STARTED).read_text())
         if process_runner.birth(group["pid"]) == group["birth"]:
             try:

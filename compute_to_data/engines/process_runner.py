@@ -1,8 +1,8 @@
 """The process that looks after one job of the process engine; standard library only.
 
-``process_runner.py FOLDER`` starts what ``FOLDER/request.json`` says and returns; a process in
-a session of its own stays behind, keeps the last bytes of the job's streams, and writes how it
-ended. As long as it lives it holds the pipe ``FOLDER/alive`` open for writing.
+``process_runner.py FOLDER`` starts the job in ``FOLDER/request.json`` and returns. A process in its own session
+stays behind, keeps the last bytes of the job's streams, and writes how the job ended. As long as it
+lives, it holds the pipe ``FOLDER/alive`` open for writing.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _BLOCK = 1 << 16
 
 
 def write_whole(file: Path, document: dict[str, Any]) -> None:
-    """Write a JSON document that readers see whole or not at all."""
+    """Write a JSON document atomically."""
     draft = file.with_suffix(".draft")
     draft.write_text(json.dumps(document))
     os.replace(draft, file)
 
 
 def birth(pid: int) -> str:
-    """When a process began, in the kernel's ticks, to know it from a later one of that id.
+    """When a process began, in the kernel's ticks, to distinguish it from a later process with the same id.
 
-    '' where the system has no ``/proc`` or the process is gone.
+    '' when the system has no ``/proc`` or the process is gone.
     """
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
@@ -45,14 +45,14 @@ def birth(pid: int) -> str:
 
 
 class Stream:
-    """The last ``bound`` bytes of a stream: two files of which the older one is complete."""
+    """Keeps the last ``bound`` bytes of a stream in two files; the older one has that many bytes."""
 
     def __init__(self, file: Path, bound: int) -> None:
         self._file, self._bound = file, bound
         self._out = file.open("wb")
 
     def write(self, data: bytes) -> None:
-        """Append; the file is put aside when it has reached the bound."""
+        """Append. A file that has reached the bound becomes the older one."""
         if self._out.tell() >= self._bound:
             self._out.close()
             os.replace(self._file, _older(self._file))
@@ -61,7 +61,7 @@ class Stream:
         self._out.flush()
 
     def close(self) -> None:
-        """No more will be written."""
+        """Close the file."""
         self._out.close()
 
 
@@ -72,7 +72,7 @@ def tail(file: Path, bound: int) -> bytes:
         try:
             parts.append(part.read_bytes())
         except FileNotFoundError:
-            continue  # not rotated yet, or rotated at this very moment
+            continue  # not rotated yet, or being rotated now
     return b"".join(parts)[-bound:] if bound else b""
 
 
@@ -81,24 +81,24 @@ def _older(file: Path) -> Path:
 
 
 def main(folder: Path) -> None:
-    """Start the job in a child that stays; return when the child says that it runs."""
+    """Start the job in a child process that stays; return when the child reports that the job runs."""
     request = json.loads((folder / REQUEST).read_text())
     reader, writer = os.pipe()
     if os.fork() > 0:
         os.close(writer)
         with os.fdopen(reader) as answer:
-            said = answer.read()
-        sys.exit(0 if said == "started" else f"{said or 'the runner ended at once'}")
+            report = answer.read()
+        sys.exit(0 if report == "started" else f"{report or 'the runner ended at once'}")
     os.close(reader)
     os.setsid()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _stay)  # unlike SIG_IGN, not handed on to the job
-    os.open(folder / ALIVE, os.O_RDWR)  # held to the end of this process, not inherited
+        signal.signal(number, _ignore)  # unlike SIG_IGN, the job does not inherit this
+    os.open(folder / ALIVE, os.O_RDWR)  # open until this process ends; the job does not inherit it
     _look_after(folder, request, writer)
 
 
-def _stay(number: int, frame: object) -> None:
-    """What the worker is told to do is no business of its jobs' runners."""
+def _ignore(number: int, frame: object) -> None:
+    """Ignore signals to the worker's process group: jobs outlive their worker."""
 
 
 def _look_after(folder: Path, request: dict[str, Any], writer: int) -> None:
@@ -135,7 +135,7 @@ def _start(request: dict[str, Any]) -> subprocess.Popen[bytes]:
 
 
 def _report(writer: int, text: str) -> None:
-    """Tell the process in front how it went, and let go of the worker's streams."""
+    """Report to the parent process, and close the worker's streams."""
     os.write(writer, text.encode())
     os.close(writer)
     null = os.open(os.devnull, os.O_RDWR)
@@ -144,7 +144,7 @@ def _report(writer: int, text: str) -> None:
 
 
 def _follow(job: subprocess.Popen[bytes], out: Stream, err: Stream) -> int:
-    """Keep what the job writes until it has ended; what it left running is ended with it."""
+    """Keep what the job writes until it has ended, then kill what is left of its process group."""
     pumps = [
         threading.Thread(target=_pump, args=(pipe, stream), daemon=True)
         for pipe, stream in ((job.stdout, out), (job.stderr, err))
@@ -155,7 +155,7 @@ def _follow(job: subprocess.Popen[bytes], out: Stream, err: Stream) -> int:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(job.pid, signal.SIGKILL)
     for pump in pumps:
-        pump.join(1.0)  # a process that has left the group may hold a stream open for ever
+        pump.join(1.0)  # a process outside the group may hold a stream open forever
     return status if status >= 0 else 128 - status
 
 

@@ -1,1 +1,1 @@
-"""What a task's inputs are, and who has claimed them."""
+"""Which data objects are a task's inputs, and which task has claimed a data object."""

@@ -1,4 +1,4 @@
-"""Claims: which of the waiting data objects of a collection a task takes as its input."""
+"""Claims: a task marks a data object of a collection as its input, so that no other task takes it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CLAIM_ATTEMPTS = 50
 
 
 def eligible(catalog: Catalog, collection: str, claim: str) -> Iterator[DataObject]:
-    """Members that bear no claim, by name."""
+    """The data objects directly in a collection that no task has claimed, by name."""
     require(catalog, collection, Access.MODIFY_OBJECT, "to claim its data objects as inputs")
     claimed = set(catalog.find(Query(EntityKind.DATA_OBJECT, claim, within=collection)))
     for member in members(catalog, collection):
@@ -29,21 +29,22 @@ def _claims(catalog: Catalog, data_object: DataObject, claim: str) -> set[Avu]:
 
 
 def nothing_to_claim(collection: str, claim: str) -> Refused:
-    """The refusal when a collection has no eligible input left."""
+    """The error for a collection that has no unclaimed data object."""
     return Refused(
         collection,
-        "holds no data object that no task has claimed yet",
-        f"Put one there, or remove the AVU {claim} from one that is to be processed again",
+        "holds no unclaimed data object",
+        f"Add a data object, or remove the AVU {claim} from one to process it again",
         code=Code.CAT_NO_ROWS_FOUND,
     )
 
 
 def claim_next(catalog: Catalog, collection: str, mine: Avu) -> DataObject:
-    """Claim the first eligible data object for a task, or find the one it has claimed before.
+    """Claim the first unclaimed data object for a task, or return the one it has claimed before.
 
-    The catalog has no compare-and-set. So a task puts its claim and then looks: alone, it has
-    won; with others, all who see each other step back and try again. Two can never both win,
-    since each looks only after its own claim is visible.
+    The catalog has no compare-and-set, so the task writes its claim and then reads all claims. When
+    its claim is the only one, the task has won. Otherwise each task that sees another's claim
+    removes its own and tries again. Two tasks cannot both win, since each reads only after its own
+    claim is visible.
     """
     for logical_path in _claimed(catalog, collection, mine):
         return readable(catalog, logical_path)
@@ -63,7 +64,7 @@ def claim_next(catalog: Catalog, collection: str, mine: Avu) -> DataObject:
 
 
 def claim(catalog: Catalog, data_object: DataObject, mine: Avu) -> bool:
-    """Claim one data object, as :func:`claim_next` does; False when another claim is there to stay."""
+    """Claim one data object, as :func:`claim_next` does; False when another task keeps its claim on it."""
     entity = Entity(EntityKind.DATA_OBJECT, data_object.logical_path)
     for attempt in range(_CLAIM_ATTEMPTS):
         catalog.annotate(entity, add=[mine])
@@ -73,16 +74,16 @@ def claim(catalog: Catalog, data_object: DataObject, mine: Avu) -> bool:
         step_back(attempt)
         if _claims(catalog, data_object, mine.attribute):
             return False
-    raise Refused(data_object.logical_path, "others keep claiming it and stepping back")
+    raise Refused(data_object.logical_path, "other tasks keep claiming it and giving it up", "Submit the task again")
 
 
 def unclaim(catalog: Catalog, collection: str, mine: Avu) -> None:
-    """Take back whatever a task has claimed in a collection."""
+    """Remove all claims of a task in a collection."""
     for logical_path in _claimed(catalog, collection, mine):
         entity = Entity(EntityKind.DATA_OBJECT, logical_path)
         catalog.annotate(entity, remove=[mine])
 
 
 def _claimed(catalog: Catalog, collection: str, mine: Avu) -> tuple[str, ...]:
-    """The data objects of a collection that bear a task's claim."""
+    """The data objects of a collection that a task has claimed."""
     return catalog.find(Query(EntityKind.DATA_OBJECT, mine.attribute, mine.value, mine.units, within=collection))

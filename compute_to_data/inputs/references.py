@@ -1,7 +1,7 @@
-"""Bringing inputs to the compute resource: used where they lie, replicated only when they must.
+"""Resolves a request's input references to data objects, and decides where the sandbox shows them.
 
-Also which data objects a request means: one, all below a collection, or the next one that no task
-has claimed.
+A reference stands for one data object, all data objects below a collection, or the next data object
+of a collection that no task has claimed.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from compute_to_data.task import InputKind, InputReference
 INPUTS = "/inputs"
 OUTPUTS = "/outputs"
 MOST_INPUTS = 1024
-"""Each is a mount of its own; as many as a request may name one by one."""
+"""The most inputs of a task, since each needs its own mount. A request may name as many singly."""
 
 
 @dataclass(frozen=True)
 class Staged:
-    """An input on the compute resource: the object, the replica to read, where a job sees it."""
+    """An input on the compute resource: the data object, the replica to read, and the path that a job sees."""
 
     data_object: DataObject
     replica: Replica
@@ -42,14 +42,15 @@ class Staged:
 
     @property
     def mount(self) -> Mount:
-        """How the engine makes it visible."""
+        """The mount that shows the input to a job."""
         return Mount(self.replica.physical_path, self.target)
 
 
 def resolve(catalog: Catalog, references: Sequence[InputReference]) -> tuple[DataObject, ...]:
-    """The data objects that objects and collections of a request name; claims are not made here.
+    """The data objects that a request names singly or by their collection, without claiming any.
 
-    NotFound and AccessDenied as the zone says; InvalidRequest for a collection named as an object.
+    NotFound and AccessDenied from the zone; InvalidRequest for a collection named as a data object,
+    or for too many inputs.
     """
     found: list[DataObject] = []
     for reference in references:
@@ -58,11 +59,11 @@ def resolve(catalog: Catalog, references: Sequence[InputReference]) -> tuple[Dat
         elif reference.kind is InputKind.COLLECTION:
             room = MOST_INPUTS - len(found)
             found.extend(islice(tree(catalog, reference.logical_path, most_collections=MOST_INPUTS), room + 1))
-            _bound(reference.logical_path, len(found))
+            _check_count(reference.logical_path, len(found))
     return tuple(found)
 
 
-def _bound(collection: str, count: int) -> None:
+def _check_count(collection: str, count: int) -> None:
     if count > MOST_INPUTS:
         raise InvalidRequest(
             collection, f"found {count} inputs, expected at most {MOST_INPUTS}", "Process them in several tasks"
@@ -70,30 +71,30 @@ def _bound(collection: str, count: int) -> None:
 
 
 def readable(catalog: Catalog, logical_path: str) -> DataObject:
+    """A data object that the user may read. NotFound, AccessDenied; InvalidRequest for a collection."""
     require(catalog, logical_path, Access.READ_OBJECT, "to use it as input")
     found = catalog.stat(logical_path)
     if not isinstance(found, DataObject):
         raise InvalidRequest(
             logical_path,
             "is a collection, expected a data object",
-            'Write {"collection": ...} to take all that is in it',
+            'Write {"collection": ...} to take all data objects in it',
         )
     return found
 
 
 def members(catalog: Catalog, collection: str) -> list[DataObject]:
-    """Data objects directly in a collection, by name."""
+    """The data objects directly in a collection, by name."""
     if not isinstance(catalog.stat(collection), Collection):
         raise InvalidRequest(collection, "is a data object, expected a collection")
     return [child for child in catalog.children(collection) if isinstance(child, DataObject)]
 
 
 def tree(catalog: Catalog, collection: str, most_collections: int = sys.maxsize) -> Iterator[DataObject]:
-    """All data objects below a collection, at any depth, each of which the user may read; those
-    directly in it first, by name.
+    """All data objects below a collection, at any depth; those directly in it first, by name.
 
-    AccessDenied for one that they see and may not read; InvalidRequest for no collection, or one
-    with more than ``most_collections`` below it.
+    AccessDenied for a data object that the user sees but may not read. InvalidRequest when the path
+    is not a collection, or when more than ``most_collections`` collections are below it.
     """
     if not isinstance(catalog.stat(collection), Collection):
         raise InvalidRequest(collection, "is a data object, expected a collection")
@@ -109,11 +110,12 @@ def tree(catalog: Catalog, collection: str, most_collections: int = sys.maxsize)
 
 
 def targets(data_objects: Iterable[DataObject], references: Sequence[InputReference]) -> tuple[str, ...]:
-    """Where a job sees each input of a task's ``references``: at the path that its reference names, or
-    below ``/inputs`` by its name; what lies in a collection's own collections in directories as there.
+    """The path at which a job sees each input of a task.
 
+    This is the path that the input's reference names, else ``/inputs/<name>``. Data objects in
+    subcollections of a referenced collection are in subdirectories of the same names.
     ``data_objects`` are in the order of :func:`resolve`, claimed ones last. InvalidRequest when two
-    would be one, or a path is none at which the sandbox can show an input.
+    inputs would have the same path, or when the sandbox cannot show an input at its path.
     """
     seen: dict[str, str] = {}
     for data_object, target in _placed(data_objects, references):
@@ -135,14 +137,14 @@ def targets(data_objects: Iterable[DataObject], references: Sequence[InputRefere
 def _placed(
     data_objects: Iterable[DataObject], references: Sequence[InputReference]
 ) -> Iterator[tuple[DataObject, str]]:
-    """Each data object with the place that it is to have."""
+    """Each data object with its path in the sandbox."""
     own_paths: dict[tuple[InputKind, str], list[str]] = {}
-    for one in references:
-        own_paths.setdefault((one.kind, one.logical_path), []).append(one.path)
-    collections = [(one.logical_path, one.path or INPUTS) for one in references if one.kind is InputKind.COLLECTION]
+    for item in references:
+        own_paths.setdefault((item.kind, item.logical_path), []).append(item.path)
+    collections = [(item.logical_path, item.path or INPUTS) for item in references if item.kind is InputKind.COLLECTION]
     for data_object in data_objects:
         logical_path, parent = data_object.logical_path, parent_of(data_object.logical_path)
-        above, place = next((one for one in collections if logical_path.startswith(f"{one[0]}/")), ("", ""))
+        above, place = next((pair for pair in collections if logical_path.startswith(f"{pair[0]}/")), ("", ""))
         waiting = own_paths.get((InputKind.OBJECT, logical_path))
         if not waiting and not above:
             waiting = own_paths.get((InputKind.NEXT_OF, parent))
@@ -155,7 +157,7 @@ def _twice(logical_path: str, cause: str) -> InvalidRequest:
 
 
 def anew(catalog: Catalog, logical_path: str) -> DataObject:
-    """A data object as it is now: another task may have had it staged meanwhile. NotFound."""
+    """Read a data object again, since another task may have staged it in the meantime. NotFound."""
     found = catalog.stat(logical_path)
     if not isinstance(found, DataObject):
         raise NotFound(logical_path, "is not a data object any more")

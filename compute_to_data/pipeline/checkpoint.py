@@ -1,7 +1,7 @@
-"""How far a task has come, as its journal keeps it, and where an interrupted task is taken up again.
+"""The checkpoint of a task, which its journal holds, and the point at which a worker resumes an interrupted task.
 
-The file's names and lists (``document``, ``checkpoint_of``) are those of earlier releases: a worker
-is upgraded while tasks run.
+The names and lists in the file (``document``, ``checkpoint_of``) must stay as they are: a site may upgrade
+the worker while tasks run.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class Ending:
 
     @property
     def facts(self) -> dict[str, str]:
-        """As they are recorded."""
+        """The facts that the task's record gets."""
         return {"reason": self.text, "reason_code": self.reason.value, "error_code": str(self.code)}
 
 
 class Moment(NamedTuple):
-    """An instant on the host's monotonic clock, which processes of one boot share.
+    """An instant on the host's monotonic clock, which all processes share until the host restarts.
 
-    ``boot`` names the boot (the kernel's boot id), ``seconds`` is ``time.monotonic()`` in it.
+    ``boot`` identifies the boot (the kernel's boot id), ``seconds`` is ``time.monotonic()`` in it.
     """
 
     boot: str
@@ -47,44 +47,45 @@ class Moment(NamedTuple):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a worker must know to take a task up again after it was killed. A field is written
-    *before* the worker does what the field is about, except ``exit``, ``moved_to`` and ``live``'s
-    return to False, which are written after it.
+    """What a worker needs to resume a task after it was killed.
+
+    The worker writes a field *before* it does what the field is about. Exceptions: it writes ``exit`` and
+    ``moved_to``, and sets ``live`` back to False, afterwards.
     """
 
     made: float | None
-    """When the task's collection was created, in Unix seconds, as the catalog says. It sets this task
-    apart from an earlier one whose collection had the same name. None only in a journal that was
-    opened without that time; such a one is never written."""
+    """When the task's collection was created, in Unix seconds, from the catalog. It distinguishes this task
+    from an earlier one whose collection had the same name. None only in a journal that was opened without
+    that time; the worker never writes such a journal."""
     token: str
     """16 random hexadecimal digits: the name of the task's own directory in the vault. Another user
     cannot guess it, and so cannot put anything there beforehand."""
     staged: tuple[str, ...] = ()
     """Logical paths of the inputs whose replicas on the compute resource this task made, or was about
-    to make; sorted. Only these may be trimmed."""
+    to make; sorted. The task may trim only these."""
     attempt: int = 0
-    """How often a worker started the job, or was about to, without a start that a stopping worker
-    took back. 0: the engine holds no job that this checkpoint knows of."""
+    """How often a worker submitted the job, or was about to. Submissions that a stopping worker took back
+    do not count. 0: as far as this checkpoint knows, the engine holds no job."""
     image_digest: str = ""
-    """The digest of the image that the job runs; '' before the first start."""
+    """The digest of the image that the job runs; '' before the first submission."""
     began: Moment | None = None
-    """When the job of the last start began to run, as far as a worker has seen; None before that."""
+    """When the last submitted job began to run, as far as a worker has seen; None before that."""
     live: bool = False
     """Whether the live logs may be registered in the catalog."""
     exit: Exit | None = None
-    """How the job ended, once its end and its outputs were accepted; its logs are on the disk by
-    then. Of the Exit, ``status``, ``started`` and ``finished`` are kept."""
+    """How the job ended, once the worker has accepted its end and its outputs. By then its logs are on the
+    disk. The file keeps ``status``, ``started`` and ``finished`` of it."""
     moving_to: str = ""
-    """The root resource to which results are being replicated; '' when none are."""
+    """The root resource to which the worker is replicating the results, else ''."""
     moved_to: str = ""
-    """The root resource that has a verified replica of every result; '' while none has."""
+    """The root resource that has a verified replica of every result, else ''."""
     ending: Ending | None = None
-    """The end that was decided on, while what the task did is being taken back."""
+    """The final state that the worker has decided on, while it undoes what the task did."""
     exit_status: str = ""
-    """The exit status that is recorded with ``ending``; '' when no program ended."""
+    """The exit status to record with ``ending``; '' when no program ended."""
 
     def document(self) -> dict[str, Any]:
-        """The checkpoint as JSON; fields at their defaults are left out."""
+        """The checkpoint as JSON, without fields that have their default."""
         exit, ending = self.exit, self.ending
         fields = {
             "staged": list(self.staged),
@@ -101,34 +102,34 @@ class Checkpoint:
 
 
 class ResumePoint(Enum):
-    """Where an attempt takes a task up: what is true in the zone and in the engine at that point."""
+    """Where an attempt resumes a task: what is true in the zone and in the engine at that point."""
 
     FRESH = "fresh"
-    """No attempt began the task. The record says QUEUED; zone and engine hold nothing of it."""
+    """No attempt has begun the task. The record says QUEUED; zone and engine hold nothing of it."""
     UNKNOWN = "unknown"
-    """An attempt began the task and left no checkpoint: it was killed before it wrote one, or the file
-    is lost. The zone may hold outputs, and the engine a job, of which the worker knows nothing: both
-    are removed, and the task begins from the beginning."""
+    """An attempt began the task and left no checkpoint: the worker was killed before it wrote one, or the
+    file is lost. The zone may hold outputs and the engine a job that the worker does not know of. The worker
+    removes both and begins the task again."""
     STAGED = "staged"
     """The task made replicas of its inputs, or was about to. The engine holds no job of it. Nothing
     is registered."""
     STARTED = "started"
-    """The worker started the job, or was about to. Only the engine knows whether there is a job, and
-    whether it has ended. Of the results at most live logs are registered."""
+    """The worker submitted the job, or was about to. Only the engine knows whether there is a job, and
+    whether it has ended. At most the live logs are registered."""
     EXITED = "exited"
-    """The job ended well and its outputs were accepted; they and the logs are in the task's directory.
-    The engine may still hold the job. Outputs may be registered, all or some."""
+    """The job succeeded and the worker accepted its outputs; they and the logs are in the task's directory.
+    The engine may still hold the job. Some or all outputs may be registered."""
     MOVING = "moving"
     """As EXITED, with all outputs registered; some may have replicas on the receiving resource, too."""
     MOVED = "moved"
-    """The receiving resource has a verified replica of every result. The compute resource may have
-    lost its own, all or some."""
+    """The receiving resource has a verified replica of every result. Some or all replicas on the compute
+    resource may be gone."""
     ENDING = "ending"
-    """The end is decided (failed or cancelled). What the task did is taken back, all or some of it."""
+    """The worker has decided that the task failed or is cancelled. Some or all of what the task did is undone."""
 
     @property
     def has_checkpoint(self) -> bool:
-        """Whether an earlier attempt left a checkpoint: there may be something to take back."""
+        """Whether an earlier attempt left a checkpoint: there may be something to undo."""
         return self not in (ResumePoint.FRESH, ResumePoint.UNKNOWN)
 
     @property
@@ -138,10 +139,8 @@ class ResumePoint(Enum):
 
 
 def resume_point(found: Checkpoint | None, state: State | None) -> ResumePoint:
-    """Where a task is taken up. ``found``: the checkpoint that an earlier attempt left, or None;
-    ``state``: what the task's record says.
-
-    The record counts only where there is no checkpoint: the task's owner can write it.
+    """Where a worker resumes a task. ``found``: the checkpoint that an earlier attempt left, or None.
+    ``state``: from the task's record, and only used without a checkpoint: the task's owner can write the record.
     """
     if found is None:
         return ResumePoint.FRESH if state is State.QUEUED else ResumePoint.UNKNOWN
@@ -155,7 +154,7 @@ def resume_point(found: Checkpoint | None, state: State | None) -> ResumePoint:
 
 
 def required(value: _T | None, name: str) -> _T:
-    """A field that the task's resume point says is there; RuntimeError when it is not, which is our mistake."""
+    """``value``, which the task's resume point requires. RuntimeError, a bug of ours, when it is None."""
     if value is None:
         raise RuntimeError(f"the checkpoint has no {name}, though the task's resume point needs it")
     return value
@@ -172,10 +171,9 @@ _TOKEN = re.compile(r"[0-9a-f]{16}")
 
 
 def checkpoint_of(document: object) -> Checkpoint:
-    """The checkpoint in a journal's JSON; ValueError, with the name, when a field does not fit.
+    """The checkpoint in a journal's JSON. ValueError, which names the field, for an invalid or unknown field.
 
-    A name that this release does not know does not fit either: it may say that the task has come
-    further than anything else in the file tells.
+    Unknown fields are errors because a later release may have written them to say that the task is further.
     """
     if not isinstance(document, dict):
         raise ValueError("found no JSON object")

@@ -1,8 +1,8 @@
-"""A program's steps as the one argument vector that a container's first process runs.
+"""Turns a program's steps into the one argument vector that a container's first process runs.
 
-The commands of a process definition are vectors: no shell ever reads their words. Where one
-vector is enough it is used as it is, so an image needs no shell. Otherwise a constant POSIX
-script runs them in order; whatever a user wrote reaches it as positional arguments only.
+The commands of a process definition are argument vectors, and no shell parses their words. A single
+command is used as it is, so its image needs no shell. Several commands are run in order by a constant
+POSIX script, which receives the user's words as positional arguments only.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from compute_to_data.pipeline.hooks import Program, Step
 # Arguments: the file for the first command's stdin and for the last one's stdout ('' = none),
 # how many commands, then for each: 1 if it may exit nonzero else 0, its number of words, words.
 #
-# - A POSIX shell has no arrays: `eval` is given the *numbers* of positional arguments.
-# - `exec` in a child runs programs only, so that a vector named `cd` or `echo` never meets the
-#   shell's builtin of that name.
-# - The child runs in the background because a shell that waits for a foreground child handles
-#   a trapped SIGTERM only after it. (So, as POSIX has it, the child ignores SIGINT.)
-# - A `wait` that a signal interrupts answers with the signal's number: it is asked again, and
-#   knows the child no more (127) where its first answer was the child's own status.
-# - The c2d_ prefix: a variable of the script that the environment has too would be exported.
+# - A POSIX shell has no arrays: the script gives `eval` the *numbers* of positional arguments.
+# - `exec` in a child runs programs only, so a command named `cd` or `echo` never runs the shell's builtin.
+# - The child runs in the background: a shell that waits for a foreground child handles a trapped
+#   SIGTERM only when the child has ended. (POSIX says that such a child ignores SIGINT.)
+# - When a signal interrupts `wait`, it returns the signal's number, so the script waits again. The second
+#   `wait` returns 127 if the first one returned the child's own status.
+# - The c2d_ prefix: the shell would export a variable of the script that the environment also has.
 _SCRIPT = r"""
 c2d_stdin=$1 c2d_stdout=$2 c2d_total=$3 c2d_index=0 c2d_stopping='' c2d_child=''
 shift 3
@@ -71,7 +70,7 @@ exit 0
 
 @dataclass(frozen=True)
 class OneContainer:
-    """What one container runs: an image by name, one argument vector, and where it begins."""
+    """What one container runs: an image by name, one argument vector, and its working directory."""
 
     image: str
     command: tuple[str, ...]
@@ -82,7 +81,7 @@ class OneContainer:
 def in_one_container(program: Program) -> OneContainer:
     """The container in which all steps of a program run, one after the other.
 
-    InvalidRequest for a program whose steps need a container each, and as of :func:`command`.
+    InvalidRequest for steps that cannot share a container, and the errors of :func:`command`.
     """
     steps = program.steps
     stdin, stdout = (steps[0].stdin, steps[-1].stdout) if steps else ("", "")
@@ -90,7 +89,7 @@ def in_one_container(program: Program) -> OneContainer:
     vector = command(program.commands, may_fail, stdin=stdin, stdout=stdout)
     for index, step in enumerate(steps):
         for cause in _needs_its_own(step, steps[0], is_last=index == len(steps) - 1):
-            remedy = "This version runs all steps of a program in one container. Make several tasks of them"
+            remedy = "This version runs all steps of a program in one container. Submit several tasks instead"
             raise InvalidRequest(f"step {index + 1} of {len(steps)}", cause, remedy)
     return OneContainer(steps[0].image, vector, steps[0].environment, steps[0].working_directory)
 
@@ -98,18 +97,18 @@ def in_one_container(program: Program) -> OneContainer:
 def _needs_its_own(step: Step, first: Step, is_last: bool) -> Iterator[str]:
     """Why a step cannot run in the container of the first one."""
     if step.image != first.image:
-        yield f"runs in the image {step.image}, and the first one in {first.image}"
+        yield f"runs in the image {step.image}, but the first step in {first.image}"
     if step.working_directory != first.working_directory:
         directories = [f"in {one.working_directory or 'the default directory'}" for one in (step, first)]
-        yield f"starts {directories[0]}, and the first one {directories[1]}"
+        yield f"starts {directories[0]}, but the first step {directories[1]}"
     if dict(step.environment) != dict(first.environment):
-        yield "has other variables in its environment than the first one"
+        yield "has another environment than the first step"
     if step.stdin and step is not first:
-        yield "reads a file as its standard input, which only the first one can"
+        yield "reads its standard input from a file, which only the first step can"
     if step.stdout and not is_last:
-        yield "writes its standard output to a file, which only the last one can"
+        yield "writes its standard output to a file, which only the last step can"
     if step.stderr:
-        yield "writes its standard error to a file, which none can"
+        yield "writes its standard error to a file, which no step can"
 
 
 def command(
@@ -122,12 +121,12 @@ def command(
 
     ``allowed_nonzero``: indices, from 0, of vectors whose nonzero exit counts as success.
     ``stdin`` and ``stdout``: paths in the sandbox, for the first vector's standard input and
-    the last one's standard output. The exit status is that of the vector that failed, which
-    stderr names, or 0; 127 where its program is missing, 126 where it cannot be executed.
-    SIGTERM is passed on to the running vector, and no further one is started.
+    the last one's standard output. The exit status is 0, or that of the vector that failed, which
+    stderr names: 127 when its program is missing, 126 when it cannot be executed. On SIGTERM the
+    script passes the signal on to the running vector and starts no other.
 
-    Errors: InvalidRequest for no vector, for one without a program, for a program whose name
-    begins with ``-`` (a shell's ``exec`` would take it for an option), and for NUL characters.
+    InvalidRequest: no vector, a vector without a program, a program whose name begins with ``-``
+    (``exec`` would take it for an option), a NUL character.
     """
     words = tuple(tuple(vector) for vector in vectors)
     _check(words, stdin, stdout)
@@ -141,7 +140,7 @@ def command(
 
 def _check(vectors: Sequence[Sequence[str]], stdin: str, stdout: str) -> None:
     if not vectors:
-        raise InvalidRequest("commands", "there is none", "name at least one program to run")
+        raise InvalidRequest("commands", "there is no command", "name at least one program to run")
     for index, vector in enumerate(vectors):
         subject = f"command {index + 1} of {len(vectors)}"
         if not vector or not vector[0]:
@@ -149,4 +148,4 @@ def _check(vectors: Sequence[Sequence[str]], stdin: str, stdout: str) -> None:
         if vector[0].startswith("-"):
             raise InvalidRequest(subject, f"the program's name {vector[0]!r} begins with '-'", "give its path: './...'")
     if any("\0" in word for vector in vectors for word in vector) or "\0" in stdin + stdout:
-        raise InvalidRequest("commands", "an argument holds a NUL character, which no program can receive")
+        raise InvalidRequest("commands", "an argument contains a NUL character, which no program can receive")

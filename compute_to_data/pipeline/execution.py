@@ -1,4 +1,4 @@
-"""What the steps of the template share while one task runs."""
+"""The state that the steps of the template share while one task runs."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TaskContext:
-    """Where a worker's tasks run: sessions, engine, resource, and what stops them.
+    """What a task needs from its worker: sessions, engine, resource, and whether the worker is stopping.
 
-    ``catalog`` is the task owner's session, ``storage`` the service account's. ``scope`` sets
-    this worker's jobs apart in an engine that several zones share.
+    ``catalog`` is the task owner's session, ``storage`` the service account's. ``scope`` identifies
+    this worker's jobs in an engine that several zones share.
     """
 
     configuration: Configuration
@@ -49,13 +49,12 @@ class TaskContext:
 
 
 class Execution:
-    """One attempt to bring a task through the template: what it was given and what its steps found out.
+    """One attempt to run a task through the template: its input, and what its steps found out.
 
-    ``recorded`` is the state that the task's record had when the attempt began; ``resume_point`` is
-    where the attempt takes the task up, and stays the same while it lasts. ``adopted`` is a fact of
-    the engine, which no checkpoint can know: whether the engine still holds the job that an earlier attempt
-    submitted. ``submitted`` is when this attempt submitted it, on the monotonic clock. Only the steps in
-    ``run_job`` use them.
+    ``recorded`` is the state that the task's record had when the attempt began. ``resume_point`` is
+    where the attempt resumes the task; it does not change during the attempt. ``adopted``: whether the engine
+    still holds the job that an earlier attempt submitted, which only the engine knows. ``submitted``: when
+    this attempt submitted the job, on the monotonic clock. Only ``run_job`` and ``check_job`` use these two.
     """
 
     program: Program
@@ -90,22 +89,22 @@ class Execution:
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """What the journal holds now."""
+        """The current checkpoint in the journal."""
         return self.journal.checkpoint
 
     @property
     def outputs(self) -> str:
-        """The physical path of what the job sees as ``/outputs``. The logs and the crate are beside it,
-        where no job can write."""
+        """The physical path of the directory that the job sees as ``/outputs``. The logs and the crate are
+        beside it, where no job can write."""
         return os.path.join(self.private, "outputs")
 
     @property
     def grace(self) -> float:
-        """Seconds between asking the job to end and making it."""
+        """Seconds between SIGTERM and SIGKILL when the worker stops the job."""
         return self.context.configuration.worker.stop_grace_seconds
 
     def durations(self) -> dict[str, str]:
-        """How many seconds each part took, as facts; only the parts that this attempt went through."""
+        """How many seconds each part took, as facts, for the parts that this attempt did."""
         exit: Exit | None = getattr(self, "exit", None)
         took = {
             "stage_in_seconds": self.stage_in_seconds or None,
@@ -115,15 +114,15 @@ class Execution:
         return {name: f"{seconds:.3f}" for name, seconds in took.items() if seconds is not None}
 
     def stop_if_cancelled(self) -> None:
-        """Between two steps: raise Cancelled when somebody asked for the end of the task."""
+        """Raise Cancelled when a user has cancelled the task. For use between two steps."""
         who = self.cancelled_by()
         if who:
             raise cancelled(who)
 
     def cancelled_by(self) -> str:
-        """Who asked for the end of the task, or ''. Also sets ``followed``.
+        """Who cancelled the task, or ''. Also sets ``followed``.
 
-        '' when the zone does not answer just now: that is no reason to end a task. NotFound when the
+        '' when the zone does not answer at the moment: that must not end a task. NotFound when the
         task's record is gone.
         """
         try:
@@ -131,12 +130,12 @@ class Execution:
         except NotFound:
             raise
         except ZoneError as error:
-            log.warning("task %s: cannot ask whether it is cancelled: %s", self.record.task_id, error)
+            log.warning("task %s: the worker cannot read whether it is cancelled: %s", self.record.task_id, error)
             return ""
         self.followed = FOLLOW in facts
         return facts.get(CANCEL, "")
 
 
 def printable(text: str) -> str:
-    """``text`` on one line, without control characters, short enough for an AVU."""
+    """``text`` as one line without control characters, short enough for an AVU."""
     return shortened("".join(c if c.isprintable() else " " for c in text))

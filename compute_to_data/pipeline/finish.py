@@ -1,4 +1,4 @@
-"""The last step: record the final state, after success or after everything was taken back."""
+"""The last step: record the final state, after success or after undoing what the task did."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COMPLETED = Ending(State.COMPLETED, ReasonCode.COMPLETED, "", 0)
 
 
 def finish(execution: Execution, ending: Ending) -> Ending:
-    """Record the final state. From here on, nothing is taken back."""
+    """Record the final state. After this, nothing is undone."""
     execution.after_sandbox()
     execution.record.move_to(ending.state, {**_facts(execution, ending), "ending": ""})
     execution.undo.discard()
@@ -41,30 +41,30 @@ def _facts(execution: Execution, ending: Ending) -> dict[str, str]:
 
 
 def fail(execution: Execution, error: Exception) -> Ending:
-    """Decide, take everything back, keep the logs, and record why.
+    """Decide on the final state, undo what the task did, keep the logs, and record why.
 
-    The journal has the decision before anything is taken back: a worker that finds the task half
-    undone must go on undoing it, for the same reason, and must not begin again.
+    The journal gets the decision first: a worker that finds the task half undone must continue
+    to undo it, for the same reason, and must not run the task again.
     """
     execution.after_sandbox()
     ending = ending_of(error)
     try:
-        log_files(execution)  # on disk before the job, the only other place they are in, may go
+        log_files(execution)  # before undoing removes the job, which has the only other copy
     except ComputeToDataError as problem:
-        log.warning("task %s: its logs could not be written yet: %s", execution.record.task_id, problem)
+        log.warning("task %s: the worker could not write its logs yet: %s", execution.record.task_id, problem)
     try:
         execution.journal.save(replace(execution.checkpoint, ending=ending, exit_status=execution.exit_status))
         execution.record.decide({**_facts(execution, ending), "ending": ending.state.value})  # for people
-    except ComputeToDataError:  # the record may be gone; everything is taken back all the same
-        log.exception("task %s: its end could not be recorded before it is undone", execution.record.task_id)
+    except ComputeToDataError:  # the record may be gone; undo all the same
+        log.exception("task %s: the worker could not record its end before undoing it", execution.record.task_id)
     return undo(execution, ending)
 
 
 def undo(execution: Execution, ending: Ending) -> Ending:
-    """Take everything back and record the final state that was decided.
+    """Undo what the task did and record the final state.
 
-    OutOfReach when the zone or the engine does not answer: another attempt takes back the rest, and
-    the task has not ended until then.
+    OutOfReach when the zone or the engine does not answer: the task has not ended then, and another
+    attempt undoes the rest.
     """
     failures = execution.undo.run()
     for _, error in failures:
@@ -78,13 +78,13 @@ def undo(execution: Execution, ending: Ending) -> Ending:
 
 
 def decided(execution: Execution) -> Ending:
-    """The end that an earlier attempt decided on. For a task that is taken up while it is ENDING."""
+    """The final state that an earlier attempt decided on, for a task that a worker resumes at ENDING."""
     execution.exit_status = execution.checkpoint.exit_status
     return required(execution.checkpoint.ending, "ending")
 
 
 def _keep_logs(execution: Execution) -> None:
-    """Register what the program wrote, also when it failed. A failure here must not hide why the task failed."""
+    """Register the program's logs. An error here must not hide why the task failed."""
     files: list[Registration] = []
     try:
         files = log_files(execution)
@@ -93,13 +93,13 @@ def _keep_logs(execution: Execution) -> None:
     except OutOfReach:
         raise
     except ComputeToDataError as error:
-        log.warning("task %s: its logs could not be kept: %s", execution.record.task_id, error)
+        log.warning("task %s: the worker could not register its logs: %s", execution.record.task_id, error)
         for file in files:
             delete(file.physical_path)
 
 
 def ending_of(error: Exception) -> Ending:
-    """The final state that an error means. An exception that is not ours is an internal error."""
+    """The final state that follows from an error. An exception that is not ours becomes an internal error."""
     if not isinstance(error, ComputeToDataError):
         text = f"internal error: {type(error).__name__}: {error}. The worker's log has more."
         return Ending(State.FAILED, ReasonCode.SYSTEM_ERROR, printable(text), int(Code.SYS_INTERNAL_ERR))

@@ -1,4 +1,4 @@
-"""What a role overrides, and the values that it answers with."""
+"""The methods that a role overrides, and the values that they return."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from compute_to_data.task import Task
 
 @dataclass(frozen=True)
 class Step:
-    """One command of a program, and all that it runs with.
+    """One command of a program.
 
-    ``argv``: its argument vector, which no shell reads. ``stdin``, ``stdout`` and ``stderr`` name
-    files inside the sandbox; '' for an empty input, and for the task's own logs. ``working_directory``:
-    '' for ``/tmp``. ``may_fail``: it may exit nonzero, and the next step runs all the same.
+    ``argv``: its argument vector, which no shell parses. ``stdin``, ``stdout`` and ``stderr`` name
+    files inside the sandbox. '' means an empty standard input, and that the other two go to the task's logs.
+    ``working_directory``: '' for ``/tmp``. ``may_fail``: if it exits nonzero, the next step runs all the same.
     """
 
     image: str
@@ -35,7 +35,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Program:
-    """What a role wants run: steps in order. The first that fails ends the task."""
+    """What a role runs: steps in order. The task ends at the first step that fails."""
 
     steps: tuple[Step, ...]
 
@@ -87,32 +87,32 @@ class RequiredAccess:
 
 
 class Retention(Enum):
-    """What becomes of the replicas of inputs that staging made on the compute resource. Those
-    that were there before, or that another task is using, are never touched."""
+    """What to do with the replicas of inputs that staging made on the compute resource. The worker never
+    trims replicas that were there before, or that another task is using."""
 
     KEEP = "keep"
     TRIM = "trim"
 
 
 class Hooks(ABC):
-    """What makes one kind of computation differ from another: nouns, which return data and never talk to
-    the zone or the engine. Each may read the task and the role's settings."""
+    """What differs between kinds of computation. Hooks are nouns: they return data and never call the zone
+    or the engine. Each may read the task and the role's settings."""
 
     def __init__(self, name: str, settings: Mapping[str, Any]) -> None:
-        """``name`` is the value of the resource's role AVU, ``settings`` what the site
-        configured for it beside the class."""
+        """``name`` is the value of the resource's role AVU. ``settings`` is the role's part of the
+        configuration, without the class."""
         self.name = name
         self.settings = settings
 
     @abstractmethod
     def program(self, task: Task, inputs: tuple[str, ...], supplied: Mapping[str, str]) -> Program:
-        """What to run. Asked when the inputs are on the resource; ``inputs`` are their names
+        """What to run. Called when the inputs are on the resource. ``inputs`` are their names
         inside the sandbox, ``supplied`` the variables that templates may refer to.
-        InvalidRequest when the task does not say what this role needs."""
+        InvalidRequest when the task lacks what this role needs."""
 
     def required_access(self, task: Task) -> RequiredAccess:
-        """What the owner must be allowed. Asked first. Default: read inputs, own the output
-        collection (as the 2019 training module asked)."""
+        """The access that the owner needs. Called first. Default: read the inputs, own the output
+        collection (as in the 2019 training module)."""
         return RequiredAccess()
 
     def expected_outputs(self, task: Task, inputs: tuple[str, ...]) -> tuple[str, ...]:
@@ -120,29 +120,28 @@ class Hooks(ABC):
         return ()
 
     def annotations(self, task: Task, exit: Exit) -> tuple[Avu, ...]:
-        """AVUs for the results, beside the provenance that the template records. Default: none."""
+        """AVUs for the results, in addition to the provenance that the template records. Default: none."""
         return ()
 
     def metadata_output(self, task: Task, inputs: tuple[str, ...]) -> str:
         """The name below ``/outputs`` of a small JSON file whose members become AVUs on the
-        results (``output_metadata`` says which form it has). Asked after the program ended well; a
-        file that is missing or malformed fails the task. Default: '', none."""
+        results (``output_metadata`` describes its form). Called after the program succeeded. If the
+        file is missing or malformed, the task fails. Default: '', no such file."""
         return ""
 
     def results_to(self, task: Task) -> str:
-        """The role of the resource that receives the results, instead of the compute resource;
-        '' leaves them where the task left them. Asked before the inputs are staged, so that a task
-        whose results nobody could receive does not run, and again last. Default: the setting
-        ``results_to``."""
+        """The role of the resource that receives the results instead of the compute resource; '' leaves
+        them on the compute resource. Called before the inputs are staged, so that a task does not run
+        when no resource can receive its results, and again at the end. Default: the setting ``results_to``."""
         return str(self.settings.get("results_to", ""))
 
     def retention(self, task: Task) -> Retention:
-        """What becomes of replicas that staging made. Asked last. Default: the setting
-        ``staged_inputs``, else they stay, so that the next task on the same input finds them."""
+        """What to do with replicas that staging made. Called last. Default: the setting
+        ``staged_inputs``, else KEEP, so that the next task on the same input finds them."""
         return Retention(self.settings.get("staged_inputs", Retention.KEEP.value))
 
     def explanation(self, exit: Exit, logs: Logs) -> str:
-        """Why the program failed, in its own words, for the task's reason. Default: the last
-        line it wrote to standard error."""
+        """The program's own message about its failure, for the task's reason. Default: the last
+        line that it wrote to standard error."""
         lines = [line.strip() for line in logs.stderr.decode("utf-8", "replace").splitlines()]
         return next((line for line in reversed(lines) if line), "")

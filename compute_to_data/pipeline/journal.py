@@ -1,10 +1,9 @@
 """The file that holds a task's checkpoint, where the task's owner cannot write.
 
-The record in the catalog is the owner's own: the owner of a task can write any state and any fact
-on it. A worker that resumed from the record could be made to trim another user's replica, or to
-register a directory it never made. So what resuming depends on is in the worker's state directory,
-in one small file a task; the record is for people. A task whose file is missing begins from the
-beginning.
+A task's owner can write any state and any fact on the task's record in the catalog. If a worker
+resumed from the record, the owner could make it trim another user's replica, or register a directory that
+it never made. So the worker keeps what it resumes from in its state directory, in one small file per
+task. The record is for people. If the file is missing, the worker begins the task again.
 """
 
 from __future__ import annotations
@@ -31,16 +30,14 @@ def folder_of(state_directory: str, scope: str) -> str:
 
 
 class Journal:
-    """One task's checkpoint: read from its file once, and written there whole with every change.
+    """One task's checkpoint. It is read from its file once; each change writes the whole file.
 
-    ``found`` is what an earlier attempt left; None when it left nothing that counts. ``checkpoint``
-    is what holds now.
+    ``found`` is the valid checkpoint that an earlier attempt left, or None. ``checkpoint`` is the current one.
     """
 
     def __init__(self, folder: str, key: JobKey, made: float | None) -> None:
-        """``made``: when the task's collection was created, in Unix seconds. A file that a killed worker
-        left of another collection of the same name does not count. None: a file of any such
-        collection counts."""
+        """``made``: when the task's collection was created, in Unix seconds. A checkpoint of an earlier
+        collection of the same name is ignored. With None, it is accepted."""
         self._path = os.path.join(folder, f"{key}.json")
         found = _read(self._path)
         self.found = found if found and made in (None, found.made) else None
@@ -49,8 +46,8 @@ class Journal:
     def save(self, checkpoint: Checkpoint) -> None:
         """Replace the checkpoint, in the file first: ``save(replace(journal.checkpoint, live=True))``.
 
-        OutOfReach when the state directory is full, or gone: what the task is about to do waits until
-        the file can be written. The checkpoint is then the one before.
+        OutOfReach when the state directory is full or gone: the task waits until the worker can write the
+        file. The checkpoint then stays as it was.
         """
         draft = f"{self._path}.draft"
         try:
@@ -72,14 +69,14 @@ class Journal:
 
 
 def _read(path: str) -> Checkpoint | None:
-    """The checkpoint in a file; None when the file is missing, or was cut off when the host went down."""
+    """The checkpoint in a file; None when the file is missing or incomplete, as after a crash of the host."""
     try:
         with open(path, encoding="utf-8") as file:
             return checkpoint_of(json.load(file))
     except FileNotFoundError:
         return None
     except ValueError as error:
-        log.warning("%s: is no checkpoint, so its task begins from the beginning: %s", path, error)
+        log.warning("%s is not a valid checkpoint, so its task begins again: %s", path, error)
         return None
 
 

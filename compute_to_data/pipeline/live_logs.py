@@ -1,9 +1,9 @@
-"""What a running job has written so far, for those who follow it: they can only read it through the catalog.
+"""The live logs: what a running job has written so far, for users who follow the task through the catalog.
 
-Two small files lie beside the job's outputs and hold the last lines of its streams. They are
-registered once, as data objects of the task's owner, with the size that they may reach; from then on
-each is replaced whole where it lies. A server reads what the file holds, up to the size it knows of:
-so a line is there at once, a reader never sees half a change, and the catalog is asked for nothing.
+Two small files beside the job's outputs hold the last lines of its streams. The worker registers them once,
+as data objects of the task's owner, with the largest size that they may reach. After that it only replaces
+the files. A server reads the file up to the size in the catalog, so a new line is visible at once, a
+reader never sees half a change, and an update needs no call to the catalog.
 """
 
 from __future__ import annotations
@@ -23,42 +23,43 @@ from compute_to_data.task import LIVE_STDERR_NAME, LIVE_STDOUT_NAME
 log = logging.getLogger(__name__)
 
 _EVERY = 0.25
-"""Seconds between two looks at what the job has written."""
+"""Shortest time in seconds between two updates."""
 _SHARE = 4
-"""Looking may take one part in so many of the time: many bytes make looks rarer."""
+"""Updates take at most 1/4 of the time: with many bytes, the worker updates less often."""
 _LINES = 2000
-"""Lines of both streams that are looked at: an engine takes seconds to tell all of a flood."""
-_AFTER_TROUBLE = 5.0
+"""How many last lines of both streams the worker reads: an engine takes seconds to return a whole long log."""
+_AFTER_ERROR = 5.0
+"""Seconds until the next update when one has failed."""
 _NAMES = (LIVE_STDOUT_NAME, LIVE_STDERR_NAME)
 
 
 class LiveLogs:
-    """The live logs of one job that this worker watches. An error here never makes the task fail."""
+    """The live logs of one job that this worker watches. Errors here never fail the task."""
 
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
         self._shown: Logs | None = None
-        self._troubled = False
+        self._has_warned = False
 
     def show(self) -> float:
-        """Show what the job has written, if somebody follows it; seconds until that is due again."""
+        """Update the live logs if a user follows the task. Returns the seconds until the next update."""
         if not self._execution.followed:
             return math.inf
         before = time.monotonic()
         try:
             self._put(self._execution.running.logs(_LINES))
         except (ComputeToDataError, OSError) as error:
-            self._complain(error)
-            return _AFTER_TROUBLE
+            self._warn(error)
+            return _AFTER_ERROR
         return max(_EVERY, (time.monotonic() - before) * _SHARE)
 
     def show_last(self, logs: Logs) -> None:
-        """The job has ended, and this is all it wrote: registering its results may take a while."""
+        """Show all that the job wrote, when it has ended: registering its results may take a while."""
         if self._shown is not None:
             try:
                 self._put(logs)
             except (ComputeToDataError, OSError) as error:
-                self._complain(error)
+                self._warn(error)
 
     def _put(self, logs: Logs) -> None:
         if logs == self._shown:
@@ -76,21 +77,21 @@ class LiveLogs:
 
     def _register(self) -> None:
         execution = self._execution
-        _forget(execution)  # an earlier attempt may have registered them
+        _unregister(execution)  # an earlier attempt may have registered them
         execution.journal.save(replace(execution.checkpoint, live=True))
         size = execution.job.limits.log_bytes
         files = [Registration(logical, physical, size, "") for logical, physical in _paths(execution)]
         execution.record.catalog.register(execution.context.resource.name, files)
 
-    def _complain(self, error: Exception) -> None:
-        if not self._troubled:
-            self._troubled = True
-            log.warning("task %s: its followers see nothing: %s", self._execution.record.task_id, error)
+    def _warn(self, error: Exception) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            log.warning("task %s: the worker cannot update its live logs: %s", self._execution.record.task_id, error)
 
 
 def remove(execution: Execution) -> None:
     """Remove the live logs from the catalog and from the disk."""
-    _forget(execution)
+    _unregister(execution)
     for _, physical_path in _paths(execution):
         for path in (physical_path, f"{physical_path}.draft"):
             if os.path.lexists(path):
@@ -99,8 +100,8 @@ def remove(execution: Execution) -> None:
         execution.journal.save(replace(execution.checkpoint, live=False))
 
 
-def _forget(execution: Execution) -> None:
-    """Unregister the live logs, if they may be registered; what the owner put under these names stays."""
+def _unregister(execution: Execution) -> None:
+    """Unregister the live logs if they may be registered. Data objects of the owner with these names stay."""
     if not execution.checkpoint.live:
         return
     catalog = execution.record.catalog

@@ -1,9 +1,9 @@
-"""AVUs that a program writes about its results, as a small JSON file among its outputs.
+"""AVUs for the results, which a program writes as a small JSON file among its outputs.
 
     {"image::width": {"value": 640, "units": "pixels"}, "exif::make": "Nikon"}
 
-The program is nobody's friend: the file is bounded, read as the very file that the inventory
-hashed, and refused as a whole if any part of it could not be, or must not be, an AVU.
+The program is untrusted: the size of the file is limited, its checksum must be the one in the inventory,
+and the worker refuses the whole file if any part of it is no valid AVU.
 """
 
 from __future__ import annotations
@@ -30,15 +30,17 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 def read(execution: Execution, name: str) -> tuple[Avu, ...]:
     """The AVUs in the output ``name``; none for ''.
 
-    TaskFailed with OUTPUT_MISSING or OUTPUT_REFUSED, naming the output and what is wrong with it.
+    TaskFailed with OUTPUT_MISSING or OUTPUT_REFUSED, which names the output and what is wrong with it.
     """
     if not name:
         return ()
     file = next((one for one in execution.files if one.relative == name), None)
     if file is None:
-        raise TaskFailed(ReasonCode.OUTPUT_MISSING, f"output '{name}'", "the task ended well without writing it")
+        raise TaskFailed(
+            ReasonCode.OUTPUT_MISSING, f"output '{name}'", "the task ended successfully but did not write it"
+        )
     if file.size > MAXIMUM_BYTES:
-        raise _refused(name, f"holds {file.size} bytes, and metadata at most {MAXIMUM_BYTES}")
+        raise _refused(name, f"has {file.size} bytes, expected at most {MAXIMUM_BYTES}")
     content = _content(execution.job.outputs, file)
     if outputs.checksum_of(content) != file.checksum:
         raise _refused(name, "changed while it was read")
@@ -47,7 +49,7 @@ def read(execution: Execution, name: str) -> tuple[Avu, ...]:
 
 
 def _content(directory: str, file: OutputFile) -> bytes:
-    """At most one byte more than metadata may have, read without following a link."""
+    """The file's content, up to one byte more than the limit. Never follows a link."""
     *folders, last = file.relative.split("/")
     place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
@@ -66,10 +68,10 @@ def _content(directory: str, file: OutputFile) -> bytes:
 
 
 def parse(content: bytes, name: str, kept: tuple[str, ...] = ()) -> tuple[Avu, ...]:
-    """The AVUs that ``{attribute: value | {"value": value, "units": text}}`` spells.
+    """The AVUs in ``{attribute: value | {"value": value, "units": text}}``.
 
-    A value is a string, a number, or true or false. ``kept``: beginnings of attributes that are
-    not the program's to use, beside ``irods::``. TaskFailed as :func:`read`.
+    A value is a string, a number, or true or false. ``kept``: prefixes of attributes that a program must
+    not set, in addition to ``irods::``. TaskFailed as :func:`read`.
     """
     try:
         document = read_json(content, f"output '{name}'")
@@ -79,7 +81,7 @@ def parse(content: bytes, name: str, kept: tuple[str, ...] = ()) -> tuple[Avu, .
         raise _refused(name, f"is {words.shown(document)}, expected an object of attributes and values")
     avus = tuple(_avus(document, name, ("irods::", *kept)))
     if len(avus) > MAXIMUM_COUNT:
-        raise _refused(name, f"holds {len(avus)} AVUs, expected at most {MAXIMUM_COUNT}")
+        raise _refused(name, f"has {len(avus)} AVUs, expected at most {MAXIMUM_COUNT}")
     return avus
 
 
@@ -87,7 +89,7 @@ def _avus(document: dict[str, Any], name: str, kept: tuple[str, ...]) -> Iterato
     for attribute, said in document.items():
         place = words.quoted(attribute)
         if attribute.startswith(kept):
-            raise _refused(name, f"says {place}, and attributes that begin so belong to the system")
+            raise _refused(name, f"sets the attribute {place}, whose prefix is reserved for the system")
         if isinstance(said, dict) and not {"value"} <= said.keys() <= {"value", "units"}:
             raise _refused(name, f'has at {place} an object, expected one with "value" and perhaps "units"')
         value, units = (said["value"], said.get("units", "")) if isinstance(said, dict) else (said, "")
@@ -104,7 +106,7 @@ def _avus(document: dict[str, Any], name: str, kept: tuple[str, ...]) -> Iterato
 def _check(name: str, place: str, part: str, found: str) -> None:
     if not found and part != "units":
         raise _refused(name, f"has at {place} an empty {part}")
-    if len(found.encode()) > LONGEST_AVU[part]:  # in bytes, whatever a zone's database counts
+    if len(found.encode()) > LONGEST_AVU[part]:  # in bytes: some databases count characters
         raise _refused(name, f"has at {place} {part} of more than {LONGEST_AVU[part]} bytes")
     if _CONTROL.search(found):
         raise _refused(name, f"has at {place} a control character in its {part}")

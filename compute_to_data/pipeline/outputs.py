@@ -1,8 +1,8 @@
-"""What a job left behind: looked at without following anything, hashed once, or refused.
+"""Reads a job's outputs safely: follows no links, hashes each file once, and refuses what is unusual.
 
-The directory was written by a program nobody trusts. Every step down is taken through a
-descriptor with ``O_NOFOLLOW``, so that no name can lead elsewhere between looking and reading,
-and whatever is not a plain file of one link, or a directory, refuses the whole task by name.
+An untrusted program wrote the directory. The worker opens every level through a descriptor with
+``O_NOFOLLOW``, so the program cannot exchange a name between the check and the read. An entry that is
+neither a directory nor a regular file with one link fails the task.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ MAXIMUM_DEPTH = 64
 
 @dataclass(frozen=True)
 class Usage:
-    """What a directory holds: bytes (allocated or apparent, whichever is more) and entries.
+    """The size of a directory's content: bytes (the larger of allocated and apparent) and entries.
 
-    ``hidden``: a place that cannot be looked into (no permission, or deeper than any output may
-    lie), which could hold anything.
+    ``hidden``: the worker cannot read a directory in it (no permission, or deeper than outputs may be), so
+    it could hold anything.
     """
 
     size: int
@@ -42,10 +42,9 @@ class Usage:
 
 
 def measure(directory: str, stop_above: int) -> Usage:
-    """Bytes and entries below ``directory``; ends early once ``stop_above`` bytes are passed.
+    """Bytes and entries below ``directory``; stops early above ``stop_above`` bytes.
 
-    Used while the job runs, so names that vanish under the walk are passed over; links are
-    counted, never followed.
+    Used while the job runs, so it skips names that vanish meanwhile. It counts links but never follows them.
     """
     size = entries = 0
     pile = [(directory, 0)]
@@ -75,7 +74,7 @@ def inventory(
     """Every file below ``directory``, sorted by name, each read and hashed once.
 
     Names must fit under ``collection`` and may not be one of ``reserved`` at the top.
-    TaskFailed with OUTPUT_REFUSED (naming the entry) or OUTPUT_LIMIT.
+    TaskFailed with OUTPUT_REFUSED, which names the entry, or OUTPUT_LIMIT.
     """
     files: list[OutputFile] = []
     total = 0
@@ -94,10 +93,10 @@ def inventory(
 
 
 def still_there(directory: str, files: tuple[OutputFile, ...]) -> None:
-    """TaskFailed unless each file is, without following a link, the inode that was read.
+    """TaskFailed unless each name is still the inode that :func:`inventory` read.
 
-    Asked after registration: the catalog registers by name, and a name can be made to lead
-    elsewhere between reading and registering.
+    For use after registration: the catalog registers by name, and a process of the job could have
+    exchanged the name between reading and registering.
     """
     folders: dict[str, int] = {"": os.open(directory, _DIRECTORY)}
     try:
@@ -151,16 +150,16 @@ def _read(name: str, directory: int, relative: str) -> OutputFile:
     try:
         status = os.fstat(descriptor)
         _check_kind(relative, status)
-        if status.st_mode & 0o7000:  # a set-user-id file of the service account has no place in a vault
+        if status.st_mode & 0o7000:  # a vault must not hold a set-user-id file of the service account
             os.fchmod(descriptor, status.st_mode & 0o777)
         digest = hashlib.sha256()
         size = 0
-        wanted = min(status.st_size + 1, _BLOCK)  # a buffer of a block would cost more than a small file
+        wanted = min(status.st_size + 1, _BLOCK)  # a large buffer costs more time than a small file
         while True:
             block = os.read(descriptor, wanted)
             digest.update(block)
             size += len(block)
-            if len(block) < wanted:  # a regular file gives less only at its end
+            if len(block) < wanted:  # a regular file returns less only at its end
                 break
     finally:
         os.close(descriptor)
@@ -168,7 +167,7 @@ def _read(name: str, directory: int, relative: str) -> OutputFile:
 
 
 def checksum_text(digest: bytes) -> str:
-    """A SHA-256 digest as iRODS writes it: ``sha2:`` and base64."""
+    """A SHA-256 digest in the form that iRODS uses: ``sha2:`` and base64."""
     return f"sha2:{base64.b64encode(digest).decode('ascii')}"
 
 
@@ -193,13 +192,13 @@ _KINDS = (
 def _check_kind(relative: str, status: os.stat_result) -> None:
     if stat.S_ISREG(status.st_mode):
         if status.st_nlink != 1:
-            raise _refused(relative, f"has {status.st_nlink} hard links; an output must be a file of its own")
+            raise _refused(relative, f"has {status.st_nlink} hard links; an output must have only one")
         return
     what = next((what for matches, what in _KINDS if matches(status.st_mode)), "is not a regular file")
     raise _refused(relative, f"{what}; only regular files and directories become outputs")
 
 
-_UNSPEAKABLE = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def _check_name(name: str, relative: str, collection: str, reserved: frozenset[str]) -> None:
@@ -207,16 +206,16 @@ def _check_name(name: str, relative: str, collection: str, reserved: frozenset[s
         logical = len(collection.encode()) + 1 + len(relative.encode())
     except UnicodeEncodeError:
         raise _refused(relative, "has a name that is not UTF-8") from None
-    if _UNSPEAKABLE.search(name):
+    if _CONTROL.search(name):
         raise _refused(relative, "has a control character in its name")
     if name.startswith("-"):
-        raise _refused(relative, "has a name that begins with '-', which commands take for an option")
+        raise _refused(relative, "has a name that begins with '-', which commands would read as an option")
     if "++++" in name:
         raise _refused(relative, "has '++++' in its name, which separates keywords in iRODS calls")
     if logical > MAXIMUM_PATH_BYTES:
         raise _refused(relative, f"has a name too long for iRODS ({logical} bytes as a logical path)")
     if name in reserved:
-        raise _refused(relative, "has a name that this product keeps for the task's own record")
+        raise _refused(relative, "has a name that is reserved for the task's own record")
 
 
 def _is_directory(status: os.stat_result) -> bool:
@@ -235,11 +234,11 @@ def _over_limit(found: str) -> TaskFailed:
     return TaskFailed(
         ReasonCode.OUTPUT_LIMIT,
         "outputs",
-        f"the task left {found}",
-        "Write less, or ask for a larger output limit",
+        f"the task wrote {found}",
+        "Write less, or request a larger output limit",
     )
 
 
 def checksum_of(content: bytes) -> str:
-    """The checksum of bytes in memory, as iRODS writes it."""
+    """The checksum of bytes in memory, in the form that iRODS uses."""
     return checksum_text(hashlib.sha256(content).digest())

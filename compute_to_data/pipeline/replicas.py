@@ -1,4 +1,4 @@
-"""Replicas of inputs on the compute resource: which may be read, and which are in use."""
+"""Replicas of inputs on the compute resource: which ones a task may read, and which are in use."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from compute_to_data.model import (
 
 
 def usable_replica(data_object: DataObject, resource: Resource) -> Replica | None:
-    """The good replica on the compute resource, or None when one must be made.
+    """The good replica on the compute resource, or None when the worker must make one.
 
-    -405000 or -406000 when a replica is there but in the middle of being written.
+    -405000 or -406000 when a transfer is writing a replica there.
     """
     good = data_object.good_replica_on(resource.name)
     if good is not None:
@@ -50,16 +50,15 @@ def _busy(code: Code, data_object: DataObject, replica: Replica) -> Exception:
 def check_physical(staged: Staged) -> None:
     """EngineError unless the replica is a regular file where the catalog says it is.
 
-    A symbolic link would be followed by the mount, so it is not one.
+    A symbolic link is refused, because the mount would follow it.
     """
     try:
         status = os.lstat(staged.replica.physical_path)
     except OSError as error:
         raise EngineError(
             staged.data_object.logical_path,
-            f"its replica {staged.replica.number} cannot be found in the vault of "
-            f"{staged.replica.leaf} ({error.strerror})",
-            "Check the resource: ichksum and the vault's files should agree",
+            f"its replica {staged.replica.number} is not in the vault of {staged.replica.leaf} ({error.strerror})",
+            "An administrator checks with ichksum whether the catalog and the vault agree",
             code=Code.UNIX_FILE_STAT_ERR,
         ) from None
     if not stat.S_ISREG(status.st_mode):
@@ -71,7 +70,7 @@ def check_physical(staged: Staged) -> None:
 
 
 class InUse:
-    """Which inputs tasks of this worker are using, so that none trims what another reads or stages.
+    """Counts which inputs the worker's tasks are using, so that no task trims a replica that another one uses.
 
     One worker serves a compute resource, so counting in memory is enough.
     """
@@ -83,8 +82,8 @@ class InUse:
 
     @contextmanager
     def alone(self, logical_path: str) -> Iterator[None]:
-        """One task at a time inside, for each path: what one has replicated, the next finds there, and
-        none meets a replica that another is having made."""
+        """Let only one task at a time in, for each path: the next task finds the replica that this one makes,
+        and no task sees a replica that another one is making."""
         with self._lock:
             lock = self._locks.setdefault(logical_path, threading.Lock())
         with lock:
@@ -92,7 +91,7 @@ class InUse:
 
     @contextmanager
     def using(self, logical_paths: Sequence[str]) -> Iterator[None]:
-        """Count one user more of each path while inside."""
+        """Count one more user of each path in this context."""
         with self._lock:
             self._users.update(logical_paths)
         try:
@@ -100,10 +99,10 @@ class InUse:
         finally:
             with self._lock:
                 self._users.subtract(logical_paths)
-                self._users = +self._users  # a worker runs for weeks: forget what nobody uses
+                self._users = +self._users  # a worker runs for weeks: forget unused paths
 
     def if_unused(self, logical_path: str, action: Callable[[], object]) -> None:
-        """Do ``action`` unless a task uses the path; none can begin to while it is being done."""
+        """Call ``action`` unless a task uses the path. No task can begin to use it during the call."""
         with self._lock:
             if self._users[logical_path] <= 0:
                 action()

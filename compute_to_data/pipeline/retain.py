@@ -1,9 +1,9 @@
-"""The last step: what stays on the compute resource, and what goes to long-term storage.
+"""The last step: move results to long-term storage, and keep or trim the staged inputs.
 
-The worker first replicates all results that are to go, and reads each replica back; only then does it
-trim those on the compute resource. Two fields of the checkpoint divide the step for a worker that
-takes it up: ``moving_to`` (the compute resource still has everything: begin again, or undo) and
-``moved_to`` (the receiving resource has everything: only trimming is left).
+The worker first replicates all results and reads each replica back. Only then does it trim the replicas on
+the compute resource. Two fields of the checkpoint tell a worker how to resume this step: with ``moving_to``,
+the compute resource still has everything, and the worker begins the step again or undoes it; with
+``moved_to``, the receiving resource has everything, and only trimming remains.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from compute_to_data.model import (
     lineage,
     name_of,
 )
-from compute_to_data.pipeline import run_job, stage_in, workspace
+from compute_to_data.pipeline import check_job, stage_in, workspace
 from compute_to_data.pipeline.checkpoint import ResumePoint, required
 from compute_to_data.pipeline.execution import Execution
 from compute_to_data.pipeline.hooks import Retention
@@ -40,7 +40,7 @@ _OWN_NAMES = frozenset({CRATE_NAME, STDOUT_NAME, STDERR_NAME})
 
 
 def retain(execution: Execution, results: Sequence[Registration]) -> None:
-    """Send the results where the role says, then keep or trim the replicas that staging made."""
+    """Move the results as the role says, then keep or trim the replicas that staging made."""
     root = receiving_root(execution)
     if root:
         _replicate_all(execution, results, root)
@@ -49,10 +49,10 @@ def retain(execution: Execution, results: Sequence[Registration]) -> None:
 
 
 def receiving_root(execution: Execution) -> str:
-    """The root resource that results are to be replicated to; '' when they stay where they are:
-    the role sends them nowhere, or they lie on a resource of the wanted role already.
+    """The root resource that receives the results; '' when they stay on the compute resource, because the
+    role says so or because the compute resource has the receiving role itself.
 
-    Of several that are up it is the first by name. Refused when there is none.
+    Of several resources that are up, the first by name. Refused when there is none.
     """
     role = execution.role.results_to(execution.task)
     if not role:
@@ -73,13 +73,13 @@ def receiving_root(execution: Execution) -> str:
     subject = f"role {role}"
     if elsewhere:
         names = ", ".join(line[0].name for line in elsewhere)
-        raise Refused(subject, f"no resource that bears it is up to receive the results (of: {names})", "Try later")
+        raise Refused(subject, f"no resource with this role is up to receive the results (known: {names})", "Try later")
     remedy = f"An administrator can: imeta add -R <resource> {attribute} {role}"
-    raise Refused(subject, "no resource bears it, so that nothing could receive the results", remedy)
+    raise Refused(subject, "no resource has this role, so none can receive the results", remedy)
 
 
 def _replicate_all(execution: Execution, results: Sequence[Registration], root: str) -> None:
-    """Each result has a replica below the root that holds what was registered, or none has."""
+    """Replicate every result to the root resource and verify it. An error undoes all of them."""
     push_take_back(execution, root)
     execution.journal.save(replace(execution.checkpoint, moving_to=root))
     asked = time.monotonic()
@@ -90,7 +90,7 @@ def _replicate_all(execution: Execution, results: Sequence[Registration], root: 
             execution.stop_if_cancelled()
         _replicate(execution, registered, root)
     execution.journal.save(replace(execution.checkpoint, moving_to="", moved_to=root))
-    execution.record.decide({"moved_to": root})  # for people
+    execution.record.decide({"moved_to": root})  # for people to read
 
 
 def _replicate(execution: Execution, registered: Registration, root: str) -> None:
@@ -100,24 +100,26 @@ def _replicate(execution: Execution, registered: Registration, root: str) -> Non
     below = [one for one in found.replicas if one.root == root] if isinstance(found, DataObject) else []
     good = [replica for replica in below if replica.status is ReplicaStatus.GOOD]
     if not good:
-        raise zone_error(Code.SYS_REPLICA_DOES_NOT_EXIST, logical_path, f"has no good replica on {root} after all")
-    for replica in good:  # one a leaf, where the root is a coordinating resource
+        raise zone_error(
+            Code.SYS_REPLICA_DOES_NOT_EXIST, logical_path, f"has no good replica on {root} after replication"
+        )
+    for replica in good:  # one per leaf, if the root is a coordinating resource
         read = storage.verify(logical_path, replica.number)
         if read != registered.checksum:
-            cause = f"its replica on {replica.leaf} has checksum {read}, the task left {registered.checksum}"
+            cause = f"its replica on {replica.leaf} has checksum {read}, but the task wrote {registered.checksum}"
             raise zone_error(Code.USER_CHKSUM_MISMATCH, logical_path, cause)
 
 
 def _stop_if_asked(execution: Execution) -> None:
-    """Detached when the worker is to stop: moving may take hours, and the next worker can go on with it."""
+    """Raise Detached when the worker is stopping: moving may take hours, and the next worker can continue it."""
     if execution.context.stopping():
         raise Detached(execution.job_key)
 
 
 def _trim_results(execution: Execution, root: str) -> None:
-    """The compute resource gives up its replicas of what the root has, and the empty directories.
+    """Trim the compute resource's replicas of results that the root resource has, and remove empty directories.
 
-    A replica that another task reads just now stays.
+    A replica that another task is reading stays.
     """
     context = execution.context
     here = stage_in.root_here(execution)
@@ -132,7 +134,7 @@ def _trim_results(execution: Execution, root: str) -> None:
 
 
 def _trim_staged(execution: Execution) -> None:
-    """Trim the replicas that staging made, and no others, if the role says so."""
+    """Trim only the replicas that staging made, if the role says so."""
     if execution.role.retention(execution.task) is not Retention.TRIM:
         return
     for logical_path in execution.checkpoint.staged:
@@ -140,7 +142,7 @@ def _trim_staged(execution: Execution) -> None:
 
 
 def _results(execution: Execution) -> Iterator[DataObject]:
-    """The data objects that the task left below its collection, without those that its owner put there."""
+    """The data objects below the task's collection that the task made, without those of its owner."""
     catalog, record = execution.context.catalog, execution.record
     task_id = record.attributes.named("task_id")
     for collection, _, members in walk(catalog, record.collection):
@@ -155,13 +157,13 @@ def _results(execution: Execution) -> Iterator[DataObject]:
 
 
 def expect_leftovers(execution: Execution) -> None:
-    """Should the task fail, what an earlier attempt had moved is taken back."""
+    """If the task fails, also trim what an earlier attempt has moved."""
     checkpoint = execution.checkpoint
     root = checkpoint.moved_to or checkpoint.moving_to
     if not root:
         return
     push_take_back(execution, root)
-    if checkpoint.moved_to:  # the logs may be nowhere on this resource any more
+    if checkpoint.moved_to:  # this resource may have lost its replicas of the logs
         execution.logs = Logs(_registered_log(execution, STDOUT_NAME), _registered_log(execution, STDERR_NAME))
 
 
@@ -170,37 +172,37 @@ def _registered_log(execution: Execution, name: str) -> bytes:
         return execution.context.catalog.read(f"{execution.record.collection}/{name}")
     except OutOfReach:
         raise
-    except ComputeToDataError as error:  # only a task that fails yet needs it
-        log.warning("task %s: its %s cannot be read: %s", execution.record.task_id, name, error)
+    except ComputeToDataError as error:  # only a task that still fails needs the logs
+        log.warning("task %s: the worker cannot read its %s: %s", execution.record.task_id, name, error)
         return b""
 
 
 def begin_again(execution: Execution) -> None:
-    """Take back what an earlier attempt had replicated, so that outputs can be registered anew."""
+    """Trim what an earlier attempt has replicated, before the outputs are registered again."""
     if execution.resume_point is ResumePoint.MOVING:
         _take_back(execution, execution.checkpoint.moving_to)
 
 
 def complete(execution: Execution) -> None:
-    """Do the rest of this step for a task that is taken up when all its results have MOVED."""
+    """Finish this step for a task that the worker resumes at MOVED."""
     root = execution.checkpoint.moved_to
     execution.exit_status = str(required(execution.checkpoint.exit, "exit").status)
     execution.record.decide({"moved_to": root})
-    run_job.remove_job_meanwhile(execution)
+    check_job.remove_job_meanwhile(execution)
     _trim_results(execution, root)
     _trim_staged(execution)
 
 
 def push_take_back(execution: Execution, root: str) -> None:
-    """Should the task fail, the results are trimmed from the root resource."""
+    """If the task fails, trim the results from the root resource."""
     execution.undo.push(f"trim the results from {root}", functools.partial(_take_back, execution, root))
 
 
 def _take_back(execution: Execution, root: str) -> None:
     """Trim the results from ``root``; remove those of which the compute resource has no good replica.
 
-    The replicas on the compute resource stay: undoing the registration takes care of them. All
-    results are tried; then the first error is raised.
+    The replicas on the compute resource stay, because undoing the registration removes them. After an error
+    the worker continues with the other results, and raises the first error at the end.
     """
     context, problems = execution.context, []
     for one in _results(execution):

@@ -19,7 +19,7 @@ from compute_to_data.task import InputKind
 
 
 def authorise(execution: Execution) -> tuple[DataObject, ...]:
-    """Check every access that the task needs, and claim its inputs: all in the owner's session."""
+    """Check every access that the task needs, and claim its inputs, all in the owner's session."""
     context, record, task = execution.context, execution.record, execution.task
     needed = execution.role.required_access(task)
     if execution.recorded is State.QUEUED or not execution.resume_point.has_checkpoint:
@@ -41,33 +41,33 @@ def _claimed_from(execution: Execution) -> list[str]:
 
 
 def push_unclaims(execution: Execution) -> None:
-    """Should the task fail, its claims are taken back: another task may have these inputs."""
+    """If the task fails, remove its claims, so that another task can have these inputs."""
     record = execution.record
     mine = Avu(record.attributes.claim, record.task_id, record.place)
     for collection in _claimed_from(execution):
         execution.undo.push(
-            f"take back the claim in {collection}",
+            f"remove the claim in {collection}",
             functools.partial(claims.unclaim, execution.context.catalog, collection, mine),
         )
 
 
 def choose_resource(execution: Execution) -> None:
-    """Refused when the resource that was chosen at submission is not up, or does not bear the role any more."""
+    """Refused when the resource that was chosen at submission is down, or no longer has the role."""
     context = execution.context
     resources = {resource.name: resource for resource in context.catalog.resources()}
     resource = resources.get(context.resource.name)
     if resource is None or not resource.is_up:
-        raise Refused(f"resource {context.resource.name}", "is not up any more", "Submit the task again")
+        raise Refused(f"resource {context.resource.name}", "is no longer up", "Submit the task again")
     attribute = context.configuration.attributes.role
-    borne = context.catalog.avus(Entity(EntityKind.RESOURCE, resource.name))
-    if not any(avu.attribute == attribute and avu.value == execution.role.name for avu in borne):
+    avus = context.catalog.avus(Entity(EntityKind.RESOURCE, resource.name))
+    if not any(avu.attribute == attribute and avu.value == execution.role.name for avu in avus):
         raise Refused(
-            f"resource {resource.name}", f"does not bear the role {execution.role.name} any more", "Submit it again"
+            f"resource {resource.name}", f"no longer has the role {execution.role.name}", "Submit the task again"
         )
 
 
 def stage_in(execution: Execution, inputs: Sequence[DataObject]) -> None:
-    """Make a good replica of each input on the resource, where there is none."""
+    """Make a good replica of each input on the resource, unless it has one."""
     began = time.monotonic()
     staged = []
     for data_object, target in zip(inputs, references.targets(inputs, execution.task.inputs)):
@@ -81,7 +81,7 @@ def _staged(execution: Execution, data_object: DataObject, target: str) -> refer
     context = execution.context
     logical_path = data_object.logical_path
     current = references.anew(context.catalog, logical_path)
-    if logical_path in execution.checkpoint.staged:  # an earlier attempt began the transfer, and this one finishes it
+    if logical_path in execution.checkpoint.staged:  # an earlier attempt began the transfer
         replica = current.good_replica_on(context.resource.name)
     else:
         replica = replicas.usable_replica(current, context.resource)
@@ -103,7 +103,7 @@ def _save_staged(execution: Execution, logical_paths: set[str]) -> None:
 
 
 def push_trim(execution: Execution, logical_path: str) -> None:
-    """Should the task fail, the replica that it made is trimmed."""
+    """If the task fails, trim the replica that it made."""
     execution.undo.push(
         f"trim {logical_path} from {execution.context.resource.name}",
         functools.partial(trim, execution, logical_path),
@@ -120,5 +120,5 @@ def trim(execution: Execution, logical_path: str) -> None:
 
 
 def root_here(execution: Execution) -> str:
-    """The root above the compute resource: iRODS refuses to replicate to a child by its name."""
+    """The root resource above the compute resource: iRODS does not replicate to a child resource by name."""
     return lineage(execution.context.resource, execution.context.catalog.resources())[-1].name

@@ -1,4 +1,4 @@
-"""The steps that make results known: registered all or nothing, then annotated."""
+"""The steps that register the results, all or none of them, and annotate them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ from compute_to_data.task import CRATE_NAME, STDERR_NAME, STDOUT_NAME
 
 
 def register(execution: Execution) -> tuple[Registration, ...]:
-    """Make outputs, logs and crate known to the catalog: all or nothing, in the owner's session.
-    Returns what is registered now."""
+    """Register outputs, logs and crate in the owner's session, all or none of them. Returns what it registered."""
     job, record = execution.job, execution.record
     live_logs.remove(execution)
     own = [*log_files(execution), _crate_file(execution)]
@@ -37,7 +36,7 @@ def register(execution: Execution) -> tuple[Registration, ...]:
     logical_paths = [one.logical_path for one in (*files, *own)]
     catalog = record.catalog
     if execution.resume_point.has_exited:
-        catalog.unregister(logical_paths)  # whatever an interrupted registration got done
+        catalog.unregister(logical_paths)  # an interrupted registration may have done some
     _make_collections(execution)
     execution.undo.push(f"unregister the outputs of {record.collection}", lambda: catalog.unregister(logical_paths))
     catalog.register(execution.context.resource.name, [*files, *own])
@@ -46,7 +45,7 @@ def register(execution: Execution) -> tuple[Registration, ...]:
 
 
 def _make_collections(execution: Execution) -> None:
-    """One collection for each directory that holds a file; directories without files are not kept."""
+    """Make a collection for each directory that holds a file. Directories without files are dropped."""
     record = execution.record
     folders = {file.relative.rpartition("/")[0] for file in execution.files} - {""}
     tops = {folder.split("/", 1)[0] for folder in folders}
@@ -59,26 +58,31 @@ def _make_collections(execution: Execution) -> None:
         record.catalog.create_collection(f"{record.collection}/{folder}", parents=True)
 
 
-def push_forgetting(execution: Execution) -> None:
-    """Should the task fail, whatever an interrupted attempt registered is forgotten again."""
+def push_unregistering(execution: Execution) -> None:
+    """If the task fails, unregister what an interrupted attempt may have registered."""
     crate = os.path.join(execution.private, CRATE_NAME)
     execution.undo.push(f"delete {crate}", functools.partial(delete, crate))
-    execution.undo.push(f"unregister what is in {execution.record.collection}", functools.partial(_forget, execution))
+    execution.undo.push(
+        f"unregister what is in {execution.record.collection}", functools.partial(_unregister_all, execution)
+    )
 
 
-def _forget(execution: Execution) -> None:
+def _unregister_all(execution: Execution) -> None:
     catalog, record = execution.record.catalog, execution.record
     emptied = []
     for _, below, members in walk(catalog, record.collection):
         emptied += [one.logical_path for one in below]
         catalog.unregister([one.logical_path for one in members if one.logical_path != record.request_path])
-    for collection in reversed(emptied):  # those that it holds before the collection itself
+    for collection in reversed(emptied):  # the inner ones first
         catalog.remove(collection)
 
 
 def clear_lost(execution: Execution) -> None:
-    """What an attempt registered whose notes are lost goes, file and all, in the owner's session: it
-    lies in the task's directory of the vault, where its logical path alone would not put it."""
+    """Remove what an attempt registered whose checkpoint is lost, with the files, in the owner's session.
+
+    Such a file lies in the task's directory of the vault, but not at the place that follows from its
+    logical path.
+    """
     resource, collection = execution.context.resource, execution.record.collection
     directory = workspace.task_directory(resource, collection)
     for one in data_objects(execution.record.catalog, collection):
@@ -98,8 +102,10 @@ def _remove_collection(execution: Execution, collection: str) -> None:
 
 
 def log_files(execution: Execution) -> list[Registration]:
-    """The program's streams as files; empty ones are not kept. An interrupted attempt may have
-    written them when the job is gone already. They stay whatever becomes of the task."""
+    """Write the program's standard output and error to files, unless they are empty.
+
+    If the job is gone, an interrupted attempt has written them. They stay when the task fails.
+    """
     folder = execution.private
     files = []
     for name, logged in ((STDOUT_NAME, execution.logs.stdout), (STDERR_NAME, execution.logs.stderr)):
@@ -110,7 +116,7 @@ def log_files(execution: Execution) -> list[Registration]:
 
 
 def kept_logs(execution: Execution) -> Logs:
-    """The streams as an interrupted attempt wrote them to the disk, before the job could go."""
+    """The program's standard output and error, which an interrupted attempt wrote to the disk."""
     folder = execution.private
     return Logs(_content(os.path.join(folder, STDOUT_NAME)), _content(os.path.join(folder, STDERR_NAME)))
 
@@ -130,7 +136,7 @@ def _crate_file(execution: Execution) -> Registration:
 
 
 def _write_beside(execution: Execution, name: str, content: bytes) -> Registration:
-    """Write a file of our own beside the outputs directory, which no job has ever seen."""
+    """Write a file beside the outputs directory, where no job can write."""
     folder = execution.private
     physical_path = os.path.join(folder, name)
     try:
@@ -139,9 +145,9 @@ def _write_beside(execution: Execution, name: str, content: bytes) -> Registrati
             file.write(content)
     except OSError as error:
         with contextlib.suppress(OSError):
-            delete(physical_path)  # half of it
+            delete(physical_path)  # it is incomplete
         vault = f"the vault of resource {execution.context.resource.name}"
-        cause = f"{name} cannot be written there ({error.strerror})"
+        cause = f"the worker cannot write {name} there ({error.strerror})"
         raise EngineError(vault, cause, "An administrator makes room", code=Code.UNIX_FILE_OPEN_ERR) from error
     return Registration(
         f"{execution.record.collection}/{name}", physical_path, len(content), outputs.checksum_of(content)
@@ -149,7 +155,7 @@ def _write_beside(execution: Execution, name: str, content: bytes) -> Registrati
 
 
 def delete(physical_path: str) -> None:
-    """Delete a file of our own; nothing happens when it is not there."""
+    """Delete a file that the worker wrote; do nothing when it is not there."""
     try:
         os.unlink(physical_path)
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""The Template Method: the steps of every task, whatever it runs and whoever asked for it.
+"""The Template Method: the steps of every task.
 
-``Role.run`` is the template. Its steps are verbs and live beside it, one module each: ``stage_in``,
-``run_job``, ``stage_out``, ``retain`` and ``finish``. A role overrides the nouns in ``hooks``.
+``Role.run`` is the template. Each of its steps is a module beside it: ``stage_in``, ``run_job``,
+``check_job``, ``stage_out``, ``retain`` and ``finish``. A role overrides only the methods in ``hooks``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 
 from compute_to_data.errors import Code, ComputeToDataError, OutOfReach
-from compute_to_data.pipeline import finish, retain, run_job, stage_in, stage_out, workload_dataset
+from compute_to_data.pipeline import check_job, finish, retain, run_job, stage_in, stage_out, workload_dataset
 from compute_to_data.pipeline.checkpoint import Ending, ResumePoint
 from compute_to_data.pipeline.execution import Execution, TaskContext
 from compute_to_data.pipeline.hooks import Hooks
@@ -24,12 +24,12 @@ class Role(Hooks):
     """A kind of computation. One instance serves one task."""
 
     def run(self, context: TaskContext, record: TaskRecord, task: Task) -> Waiting[Ending]:
-        """Bring a task from its resume point to its one final state. Where it waits for its job, it yields the
-        job to be watched, so that nobody's thread waits with it.
+        """Run a task from its resume point to its one final state. To wait for its job, it yields the job to
+        the watcher, so that no thread blocks.
 
-        Raises only what must not end the task: Detached (the worker is to stop), OutOfReach (the
-        zone or the engine does not answer just now), and errors of recording the end itself.
-        After any of these another attempt finds everything in place.
+        Raises only what must not end the task: Detached (the worker is stopping), OutOfReach (the
+        zone or the engine does not answer at the moment), and errors in recording the end itself.
+        After any of these, another attempt can resume the task.
         """
         execution = Execution(self, context, record, task)
         try:
@@ -50,33 +50,33 @@ class Role(Hooks):
             if error.code is Code.CAT_INVALID_USER:  # the owner's account is gone: the worker ends the task without it
                 raise
             return finish.fail(execution, error)
-        except Exception as error:  # whatever went wrong, the task must end and be undone
-            log.exception("task %s: unforeseen", record.task_id)
+        except Exception as error:  # every error must end the task and undo what it did
+            log.exception("task %s: unexpected error", record.task_id)
             return finish.fail(execution, error)
         return finish.finish(execution, finish.COMPLETED)
 
     def _expect_leftovers(self, execution: Execution) -> None:
-        """If this attempt fails, it also takes back what an earlier one may have done."""
+        """If this attempt fails, also undo what an earlier one may have done."""
         stage_in.push_unclaims(execution)
         for logical_path in execution.checkpoint.staged:
             stage_in.push_trim(execution, logical_path)
         run_job.push_removals(execution)
-        stage_out.push_forgetting(execution)
+        stage_out.push_unregistering(execution)
         retain.expect_leftovers(execution)
 
     def _take_steps(self, execution: Execution) -> Waiting[None]:
-        if execution.resume_point is ResumePoint.FRESH:  # else there may be something to undo, or logs to keep
+        if execution.resume_point is ResumePoint.FRESH:  # else there may be something to undo first, or logs to keep
             execution.stop_if_cancelled()
         inputs = stage_in.authorise(execution)
         stage_in.choose_resource(execution)
-        retain.receiving_root(execution)  # before anything runs: results that nobody could receive
+        retain.receiving_root(execution)  # refuse now, before anything runs, if no resource can receive the results
         with execution.context.in_use.using([one.logical_path for one in inputs]):
             stage_in.stage_in(execution, inputs)
             if not execution.resume_point.has_exited:
                 execution.sandbox = workload_dataset.sandbox(execution)
             yield from run_job.run_in_sandbox(execution)
-            execution.stop_if_cancelled()  # a worker killed just then may have ended the job for that
-            run_job.check(execution)
+            execution.stop_if_cancelled()  # a worker that was killed may have stopped the job for that
+            check_job.check(execution)
             retain.begin_again(execution)
             results = stage_out.register(execution)
             stage_out.annotate(execution)

@@ -1,7 +1,7 @@
-"""What is watched of a job while it waits or runs, and what, besides its own end, ends it.
+"""What the worker watches of a job while it waits or runs, and the reasons for which it stops the job.
 
-The worker's watcher watches all of its jobs in one thread. It sends a task the news of its job: how far the
-job is, or that it must be ended.
+One thread of the worker, the watcher, watches all of its jobs. It sends each task an update about its job:
+the job's status, or the order to stop it.
 """
 
 from __future__ import annotations
@@ -18,40 +18,40 @@ from compute_to_data.pipeline import outputs
 from compute_to_data.ports import RunningJob
 
 FIRST_LOOK = 0.25
-"""Seconds between looks at the outputs; short, since a job writes gigabytes in a few seconds."""
+"""Shortest time in seconds between two checks of the outputs: a job can write gigabytes in a few seconds."""
 _WALK_SHARE = 20
-"""Looking may take one part in so many of the time: many files make looks rarer, not the job slower."""
+"""Checking takes at most 1/20 of the time: with many files, the worker checks less often."""
 _LOOKS_A_SECOND = 100
-"""Of all jobs together: many jobs make looks rarer, too."""
+"""For all jobs together: with many jobs, the worker checks each of them less often."""
 _LONGEST_LOOK = 5.0
 QUESTION_EVERY = 1.0
-"""Seconds between questions to the catalog what people ask of tasks."""
+"""Seconds between two queries for requests to cancel or to follow a task."""
 _GRACE_FOR_A_PERSON = 1.0
-"""Seconds that a job has to end by itself where somebody waits for its end."""
+"""Seconds that a job has to end by itself when a user cancels its task: the user is waiting."""
 
 
 class Detached(Exception):
-    """The worker is to stop and leaves the job running, for its successor to adopt."""
+    """The worker is stopping and leaves the job running; the next worker adopts it."""
 
 
 @dataclass(frozen=True)
 class MustEnd:
-    """The job must be ended, within ``grace`` seconds, and the task with it."""
+    """The task must stop its job, with ``grace`` seconds to end by itself, and then fail because of ``why``."""
 
     why: TaskFailed
     grace: float
 
 
-News = Union[JobStatus, MustEnd]
-"""What a task is sent that waits for its job."""
+Update = Union[JobStatus, MustEnd]
+"""What the watcher sends to a task that waits for its job."""
 
 
 class Watch:
-    """One job to be watched, and what is due for it. One thread at a time uses it, but for the attributes.
+    """One job to watch, and when it needs attention. One thread at a time calls its methods.
 
-    ``cancelled_by``: who asked for the end of the task, or ''. ``followed``: whether somebody follows it, as far as
-    is known. ``show``: put what the job has written where its followers read it; the seconds until that is worth
-    doing again, infinite while nobody follows.
+    ``cancelled_by`` reads from the record who cancelled the task, or ''. ``followed``: whether a user followed the
+    task when the record was last read. ``show`` updates the live logs and returns the seconds until the next
+    update, infinite while no user follows the task.
     """
 
     def __init__(
@@ -68,61 +68,65 @@ class Watch:
         self.running = running
         self.collection = collection
         self.is_pending = True
-        """Whether the job is not known to run yet. Then it has no walltime, and nothing to look at."""
+        """Whether the job has not begun to run, as far as the worker knows. Its walltime has not begun, and it
+        has no outputs to check."""
         self.deadline = math.inf
         self._job = job
         self._grace = grace
         self._cancelled_by = cancelled_by
         self._followed = followed
         self._show = show
-        self._asks = False
+        self._has_request = False
         self._next_look = self._next_show = math.inf
 
     @property
     def key(self) -> JobKey:
-        """The job's."""
+        """The job's key."""
         return self._job.key
 
-    def runs(self, ran: float) -> None:
-        """The job runs, and has run for ``ran`` seconds."""
+    def set_running(self, ran: float) -> None:
+        """Note that the job runs, and has run for ``ran`` seconds."""
         now = time.monotonic()
         self.is_pending = False
         self.deadline = now + self._job.limits.walltime_seconds - ran
         self._next_look = self._next_show = now + FIRST_LOOK
 
-    def requested(self, cancel: bool, follow: bool) -> bool:
-        """Hear what people ask of the task, as the catalog lists it; whether the task's own record must be read."""
-        self._asks = self._asks or cancel or follow != self._followed()
-        return self._asks
+    def note_requests(self, cancel: bool, follow: bool) -> bool:
+        """Take note of the requests that the catalog lists for the task: to cancel it, to follow it.
+
+        Returns whether :meth:`do_due_work` must read the task's record now.
+        """
+        self._has_request = self._has_request or cancel or follow != self._followed()
+        return self._has_request
 
     @property
     def due(self) -> float:
-        """When something is to be done for it next, on the monotonic clock."""
-        return 0.0 if self._asks else min(self._next_look, self._next_show)
+        """When :meth:`do_due_work` must be called next, on the monotonic clock."""
+        return 0.0 if self._has_request else min(self._next_look, self._next_show)
 
-    def too_long(self) -> MustEnd:
-        """What follows when the deadline is past."""
+    def walltime_exceeded(self) -> MustEnd:
+        """The update for a job that is past its deadline."""
         return MustEnd(_too_long(self._job), self._grace)
 
-    def attend(self, jobs: int) -> MustEnd | None:
-        """Do what is due: read what people ask of the task, show its words, look at its outputs.
+    def do_due_work(self, jobs: int) -> MustEnd | None:
+        """Read the requests on the task's record, update its live logs and check its outputs, if it is time.
 
-        ``jobs``: how many are watched beside it. Errors: whatever reading the record raises.
+        ``jobs``: how many jobs the watcher watches. Errors: those of reading the record.
         """
-        if self._asks:
-            self._asks = False
+        if self._has_request:
+            self._has_request = False
             who = self._cancelled_by()
             if who:
                 return MustEnd(cancelled(who), min(self._grace, _GRACE_FOR_A_PERSON))
-            self._next_show = min(self._next_show, time.monotonic())  # somebody may have begun to follow
+            self._next_show = min(self._next_show, time.monotonic())  # a user may have begun to follow the task
         if time.monotonic() >= self._next_show:
             self._next_show = time.monotonic() + self._show()
         if time.monotonic() >= self._next_look:
-            return self._look_at_outputs(jobs)
+            return self._check_outputs(jobs)
         return None
 
-    def _look_at_outputs(self, jobs: int) -> MustEnd | None:
-        """Hold the outputs against their limits. There is no grace for what a job did to the vault."""
+    def _check_outputs(self, jobs: int) -> MustEnd | None:
+        """Compare the outputs with their limits. A job that breaks them gets no grace: it may fill the vault."""
         limits, before = self._job.limits, time.monotonic()
         usage = outputs.measure(self._job.outputs, limits.output_bytes)
         if usage.hidden:
@@ -136,12 +140,12 @@ class Watch:
 
 
 Result = TypeVar("Result")
-Waiting = Generator[Watch, News, Result]
-"""A step that waits for a job, and all steps around it: they yield the job to be watched, and are sent its news."""
+Waiting = Generator[Watch, Update, Result]
+"""A step that waits for a job: it yields the job to watch, and the watcher sends it updates about the job."""
 
 
 def cancelled(who: str) -> Cancelled:
-    """The failure of a task that somebody wanted ended."""
+    """The error of a task that the user ``who`` cancelled."""
     return Cancelled("task", f"cancelled by {who}")
 
 
@@ -149,7 +153,7 @@ def _too_long(job: Job) -> TaskFailed:
     return TaskFailed(
         ReasonCode.WALLTIME_EXCEEDED,
         "walltime",
-        f"the task ran longer than its {job.limits.walltime_seconds:g} seconds and was ended",
+        f"the task ran longer than its {job.limits.walltime_seconds:g} seconds, and the worker stopped it",
         "Ask for more in limits.walltime_seconds",
     )
 
@@ -158,8 +162,8 @@ def _hidden() -> TaskFailed:
     return TaskFailed(
         ReasonCode.OUTPUT_REFUSED,
         "outputs",
-        "a directory among them cannot be looked into, or lies too deep, and could hold anything",
-        "Leave directories their permissions, and nest them less",
+        "the worker cannot read one of the directories, or it is nested too deep, so it could hold anything",
+        "Keep directories readable, and nest them less",
     )
 
 
@@ -168,6 +172,6 @@ def _too_much(job: Job) -> TaskFailed:
         ReasonCode.OUTPUT_LIMIT,
         "outputs",
         f"the task wrote more than its {job.limits.output_bytes} bytes "
-        f"(or twice {job.limits.output_files} files) and was ended",
+        f"(or twice {job.limits.output_files} files), and the worker stopped it",
         "Write less, or ask for more in limits.output_bytes",
     )

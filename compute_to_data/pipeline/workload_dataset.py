@@ -1,7 +1,7 @@
 """The step that gives a workload's task its sandbox, with the workload's dataset in it.
 
-The dataset is a directory of hard links to the replicas on the compute resource, made once for all
-the workload's tasks: nothing is copied, and thousands of files are one mount.
+The dataset is a directory of hard links to the replicas on the compute resource. The worker makes it once for
+all tasks of the workload: it copies no bytes, and thousands of files need only one mount.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _DATASET, _SANDBOXES = "dataset", "sandboxes"
 
 
 def sandbox(execution: Execution) -> Sandbox | None:
-    """The sandboxes in which the task may run; None for one that belongs to no workload.
+    """The sandboxes in which the task may run; None for a task without a workload.
 
-    Refused when the workload is not the task's owner's, or not as the task says. Cancelled when it
-    was stopped: that is a request to end its tasks, also those that it does not yet stand on.
+    Refused when the workload belongs to another user, or differs from what the task says. Cancelled when the
+    workload was stopped, which also ends the tasks that have no request to cancel on their record yet.
     """
     collection = execution.task.workload
     if not collection:
@@ -70,7 +70,7 @@ def _fill(execution: Execution, workload: Workload, directory: str) -> None:
 
 
 def _staged(execution: Execution, data_object: DataObject) -> references.Staged:
-    """A good replica on the resource, made where there is none; it stays for the tasks to come."""
+    """A good replica on the resource, made if there is none. It stays for later tasks."""
     replica = data_object.good_replica_on(execution.context.resource.name)
     if replica is None:
         with execution.context.in_use.alone(data_object.logical_path):
@@ -93,8 +93,8 @@ def _link(staged: references.Staged, link: str) -> None:
     try:
         os.link(staged.replica.physical_path, link, follow_symlinks=False)
     except OSError as error:
-        cause = f"its replica on {staged.replica.leaf} cannot be shown to the workload ({error.strerror})"
+        cause = f"its replica on {staged.replica.leaf} cannot be linked into the workload's dataset ({error.strerror})"
         remedy = ""
         if error.errno == errno.EXDEV:
-            remedy = "Replicate it into the resource's vault: it lies on another file system"
+            remedy = "Replicate it into the resource's vault: its file is on another file system"
         raise EngineError(staged.data_object.logical_path, cause, remedy) from error

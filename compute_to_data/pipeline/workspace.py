@@ -1,4 +1,4 @@
-"""The one directory a job may write: made fresh in the vault, and taken away without trusting it."""
+"""The directories of a task in the vault, and how to remove what an untrusted job left in them."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ from compute_to_data.model import Resource
 
 
 def task_directory(resource: Resource, collection: str) -> str:
-    """The physical path of a task's collection in the vault: the vault and the logical path
-    without its zone, as iRODS lays out a vault."""
+    """The physical path of a task's collection in the vault. As in iRODS, this is the vault's path followed by
+    the logical path without the zone."""
     _, _, below_zone = collection.lstrip("/").partition("/")
     return os.path.join(resource.vault, below_zone)
 
 
 def private_directory(resource: Resource, collection: str, token: str) -> str:
-    """The task's own directory below that, under a name nobody could know before it was made:
-    so whatever lies in it is this task's, and never a file that somebody put there beforehand."""
+    """The task's own directory below that. Its name is unguessable, so no other user can have put a file there."""
     return os.path.join(task_directory(resource, collection), token)
 
 
 def discard(directory: str) -> None:
-    """Remove a directory with whatever a job put there; nothing happens when it is not there.
+    """Remove a directory and all that a job put there; do nothing when it is not there.
 
-    A job may leave trees that Python's own removal cannot finish: directories without any
-    permission, or nested past the recursion limit and the longest path. ``chmod`` and ``rm``
-    descend by descriptor and never through a symbolic link.
+    Python cannot remove every tree that a job may leave: directories without permissions, or nested
+    deeper than the recursion limit or the longest path. ``chmod`` and ``rm`` descend by descriptor and never
+    follow a symbolic link.
     """
     try:
         shutil.rmtree(directory)
@@ -44,13 +43,13 @@ def _discard_stubborn(directory: str) -> None:
     if os.path.lexists(directory):
         raise EngineError(
             directory,
-            f"could not be removed ({removed.stderr.decode(errors='replace').strip()[-200:]})",
+            f"the worker could not remove it ({removed.stderr.decode(errors='replace').strip()[-200:]})",
             code=Code.UNIX_FILE_OPEN_ERR,
         )
 
 
 def discard_empty(directory: str) -> None:
-    """Remove a directory if nothing is in it."""
+    """Remove a directory if it is empty."""
     try:
         os.rmdir(directory)
     except OSError:

@@ -1,1 +1,1 @@
-"""What ran, on what, and what came of it: as AVUs and as an RO-Crate."""
+"""Describes a finished task, its inputs and its outputs, as AVUs and as an RO-Crate."""

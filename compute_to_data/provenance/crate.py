@@ -1,9 +1,9 @@
-"""``ro-crate-metadata.json``: a finished task, said in words that other programs understand.
+"""``ro-crate-metadata.json``: describes a finished task in a format that other programs understand.
 
-It keeps the profile Process Run Crate 0.5 (https://w3id.org/ro/wfrun/process/0.5) on RO-Crate
-1.1: one ``CreateAction`` whose instrument is the image's program, whose objects are the inputs
-and whose results are the outputs. What the profile recommends and this product does not know (the
-web page of whatever an image holds) is left out, not made up.
+The file follows the profile Process Run Crate 0.5 (https://w3id.org/ro/wfrun/process/0.5) on
+RO-Crate 1.1. It has one ``CreateAction``: its instrument is the image's program, its objects are the
+inputs and its results are the outputs. The file leaves out what the profile recommends but this
+product does not know, such as the web page of the program in the image.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Entity = dict[str, Any]
 
 
 def crate(outcome: Outcome) -> bytes:
-    """The file's content, for the task's collection."""
+    """The content of the file."""
     inputs = [_input(staged) for staged in outcome.inputs]
     results = [_output(file) for file in outcome.outputs]
     settings = [_setting(name, value) for name, value in parameters(outcome.task).items()]
@@ -57,24 +57,27 @@ def crate(outcome: Outcome) -> bytes:
 
 
 def output_names(content: bytes) -> tuple[str, ...] | None:
-    """The outputs that such a file names, relative to the task's collection. None for a file
-    that :func:`crate` did not write."""
+    """The outputs that a crate names, relative to the task's collection.
+
+    None for a file that :func:`crate` did not write.
+    """
     try:
         entities = {entity["@id"]: entity for entity in json.loads(content)["@graph"]}
         results = entities[_RUN].get("result", [])
-        return tuple(str(entities[one["@id"]]["name"]) for one in (results if isinstance(results, list) else [results]))
+        references = results if isinstance(results, list) else [results]
+        return tuple(str(entities[reference["@id"]]["name"]) for reference in references)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
 def _reference(entities: Iterable[Entity]) -> Any:
-    """References to entities; to a single one, RO-Crate has it, without a list around it."""
-    found = [{"@id": entity["@id"]} for entity in entities]
-    return found[0] if len(found) == 1 else found
+    """References to entities. RO-Crate wants a single reference without a list around it."""
+    references = [{"@id": entity["@id"]} for entity in entities]
+    return references[0] if len(references) == 1 else references
 
 
 def _time(seconds: float) -> str:
-    """As the profile has it: an offset, where the rest of the house writes ``Z``."""
+    """A time in the profile's format: with an offset, where the rest of this product writes ``Z``."""
     return f"{timestamp(seconds)[:-1]}+00:00"
 
 
@@ -131,7 +134,7 @@ def _run(outcome: Outcome, inputs: Sequence[Entity], results: Sequence[Entity], 
 
 
 def _program(image: Image, engine: str) -> list[Entity]:
-    """What ran: the program an image holds and, where the image is a container's, the image."""
+    """The program in the image and, if the image is a container image, the image itself."""
     program = {
         "@id": f"#program-{image.digest}",
         "@type": "SoftwareApplication",
@@ -154,7 +157,7 @@ def _program(image: Image, engine: str) -> list[Entity]:
 
 
 def _parts(image_name: str) -> tuple[str, str, str]:
-    """Name, tag and registry, read as Docker reads an image's name."""
+    """Name, tag and registry, by Docker's rules for image names."""
     first, slash, rest = image_name.partition("/")
     has_registry = bool(slash) and ("." in first or ":" in first or first == "localhost")
     registry, path = (first, rest) if has_registry else ("docker.io", image_name)
@@ -192,7 +195,7 @@ def _setting(name: str, value: Any) -> Entity:
 
 
 def _input(staged: Staged) -> Entity:
-    """An input stays where it is, so it is known by its logical path."""
+    """An input is not part of the crate's folder, so its identifier is its logical path."""
     path = staged.data_object.logical_path
     return _file(f"irods://{quote(path)}", path, staged.replica.size, staged.checksum or "unknown")
 

@@ -1,6 +1,6 @@
-"""What a finished task says about itself: the AVUs on its collection and on its outputs.
+"""Describes a finished task in AVUs on its collection and on its outputs.
 
-``crate.py`` says the same in a file that other programs than iRODS understand.
+``crate.py`` describes it in a file that other programs understand.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from compute_to_data.task import Task
 
 @dataclass(frozen=True)
 class Outcome:
-    """What happened, in one value: enough to describe the task without asking anyone."""
+    """All that is needed to describe a finished task, without asking the zone or the engine."""
 
     task_id: str
     task: Task
@@ -43,42 +43,43 @@ class Outcome:
 
 
 _MOST_INPUTS_ON_OUTPUTS = 32
-"""With more inputs than these, only the task's collection names them: otherwise a task of a
-thousand inputs and a thousand outputs would put a million AVUs into the catalog."""
+"""With more inputs, only the task's collection names them. Otherwise a task with a thousand inputs and
+a thousand outputs would put a million AVUs into the catalog."""
 
 
 def output_avus(attributes: Attributes, facts: tuple[Avu, ...], inputs: int) -> tuple[Avu, ...]:
-    """Those of the collection's facts (:func:`avus`) that stand on each output of a task of so
-    many inputs."""
-    kept_back = {attributes.named("fingerprint"), attributes.named("outputs_digest")}
+    """The AVUs for each output: a selection of ``facts``, the AVUs of the collection (:func:`avus`).
+
+    ``inputs``: the number of the task's inputs.
+    """
+    only_on_collection = {attributes.named("fingerprint"), attributes.named("outputs_digest")}
     if inputs > _MOST_INPUTS_ON_OUTPUTS:
-        kept_back.add(attributes.named("input"))
-    return tuple(avu for avu in facts if avu.attribute not in kept_back)
+        only_on_collection.add(attributes.named("input"))
+    return tuple(avu for avu in facts if avu.attribute not in only_on_collection)
 
 
 _CHANGES_NO_RESULT = frozenset({"name", "role", "resource", "inputs", "output_collection", "limits", "metadata"})
-"""What of a request does not count, or counts as what it came to."""
+"""Properties of a request that do not change its result, or that the fingerprint covers otherwise."""
 
 
 def fingerprint(task: Task, role: str, inputs: Iterable[tuple[str, str]]) -> str:
-    """What must be the same for two tasks of one image to compute the same: a SHA-256 in hex over
-    role, where each input is seen and its checksum, and all of the request but its name, places, limits and
-    metadata.
+    """A SHA-256, in hex, that is the same for tasks of one image that compute the same.
 
-    '' when a checksum is unknown, and for a task of a workload, which sees more than its inputs.
-    What the image's name stood for, its digest, is a fact of its own: it is known only where the
-    task ran.
+    It covers the role, the path and checksum of each input, and the request without its name,
+    collections, resource, limits and metadata. ``inputs``: pairs of path in the sandbox and
+    checksum. '' when a checksum is unknown, and for a task of a workload, which sees more than its
+    inputs. The image's digest is a fact of its own, since it is known only where the task ran.
     """
-    known = [list(one) for one in inputs]
-    if task.workload or not all(checksum for _, checksum in known):
+    pairs = [list(pair) for pair in inputs]
+    if task.workload or not all(checksum for _, checksum in pairs):
         return ""
     asked = {name: value for name, value in request.document(task).items() if name not in _CHANGES_NO_RESULT}
     asked.get("process", {}).pop("timeout", None)
-    return _digest({"version": 1, "role": role, "inputs": known, "asked": asked})
+    return _digest({"version": 1, "role": role, "inputs": pairs, "asked": asked})
 
 
 def outputs_digest(outputs: Iterable[tuple[str, str]]) -> str:
-    """A SHA-256 in hex over the names and checksums of all outputs, in whatever order."""
+    """A SHA-256, in hex, over the names and checksums of all outputs. Their order does not matter."""
     return _digest(sorted(map(list, outputs)))
 
 
@@ -87,7 +88,7 @@ def _digest(value: Any) -> str:
 
 
 def avus(attributes: Attributes, outcome: Outcome) -> tuple[Avu, ...]:
-    """The AVUs that stand on the task's collection."""
+    """The AVUs of the task's collection."""
 
     def fact(name: str, value: object, units: str = "") -> Avu:
         return Avu(attributes.named(name), str(value), units)
@@ -106,13 +107,13 @@ def avus(attributes: Attributes, outcome: Outcome) -> tuple[Avu, ...]:
         fact("stage_in_seconds", f"{outcome.stage_in_seconds:.3f}", "s"),
         fact("version", __version__),
     ]
-    facts += [fact("command", shortened(written(one)), str(index)) for index, one in enumerate(outcome.commands)]
+    facts += [fact("command", shortened(written(words)), str(index)) for index, words in enumerate(outcome.commands)]
     if outcome.task.name:
         facts.append(fact("name", outcome.task.name))
-    identity = fingerprint(outcome.task, outcome.role, ((one.target, one.checksum) for one in outcome.inputs))
+    identity = fingerprint(outcome.task, outcome.role, ((item.target, item.checksum) for item in outcome.inputs))
     if identity:
         facts.append(fact("fingerprint", identity))
-    facts.append(fact("outputs_digest", outputs_digest((one.relative, one.checksum) for one in outcome.outputs)))
+    facts.append(fact("outputs_digest", outputs_digest((file.relative, file.checksum) for file in outcome.outputs)))
     facts += [fact("input", staged.data_object.logical_path, staged.checksum or "unknown") for staged in outcome.inputs]
     for name, value in parameters(outcome.task).items():
         facts.append(fact(f"parameter::{name}", shortened(json.dumps(value, ensure_ascii=False))))
@@ -121,12 +122,12 @@ def avus(attributes: Attributes, outcome: Outcome) -> tuple[Avu, ...]:
 
 
 def parameters(task: Task) -> dict[str, Any]:
-    """What a task's user set: its notebook's parameters, or its process's environment."""
+    """The parameters that the user set: those of the notebook, or the environment of the process."""
     if task.notebook is not None:
         return dict(task.notebook.parameters)
     return dict(task.process.environment) if task.process is not None else {}
 
 
 def written(command: tuple[str, ...]) -> str:
-    """An argument vector as somebody could type it."""
+    """An argument vector as a command line for a shell."""
     return shlex.join(command)

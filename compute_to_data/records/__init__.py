@@ -1,1 +1,1 @@
-"""What stands in the catalog: the records of tasks and workloads, secrets, and how a step is undone."""
+"""What the catalog keeps of tasks and workloads, users' secrets, and how to undo a step."""

@@ -1,8 +1,8 @@
-"""Values that a task may read and nobody else may see: where they rest, and who may read them.
+"""Secrets: values that only their owner and the owner's tasks may read.
 
-Each is a data object ``/<zone>/home/<user>/.compute_to_data/secrets/<NAME>`` that nobody but its
-owner has any access to. A request says names; a worker reads the values in the owner's session just
-before the job starts, and they go nowhere but into the job's sandbox.
+Each secret is a data object ``/<zone>/home/<user>/.compute_to_data/secrets/<NAME>`` that only its
+owner has access to. A request names secrets. The worker reads their values in the owner's session
+just before the job starts, and passes them only into the job's sandbox.
 """
 
 from __future__ import annotations
@@ -15,34 +15,34 @@ from compute_to_data.model import DataObject, User
 from compute_to_data.ports import Catalog
 
 LONGEST = 64 * 1024
-"""Bytes that a value may have."""
+"""The most bytes that a value may have."""
 _FOLDER = ".compute_to_data/secrets"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
 def collection_of(user: User, zone: str) -> str:
-    """Where a user's secrets rest in a zone."""
+    """The collection of a user's secrets in a zone."""
     return f"{user.home_in(zone)}/{_FOLDER}"
 
 
 def checked_name(name: str) -> str:
-    """``name`` itself if a secret can be called so, else InvalidRequest."""
+    """Return ``name`` if it is a valid name of a secret, else raise InvalidRequest."""
     if not _NAME.fullmatch(name):
-        expected = "at most 64 letters (A-Z a-z), digits and _, no digit first"
+        expected = "at most 64 letters (A-Z a-z), digits and _, not beginning with a digit"
         raise InvalidRequest("secret", f"found the name {name[:80]!r}, expected {expected}")
     return name
 
 
 def path_of(user: User, zone: str, name: str) -> str:
-    """The logical path of a secret. InvalidRequest for what is not a name of one."""
+    """The logical path of a secret. InvalidRequest when ``name`` is not a valid name."""
     return f"{collection_of(user, zone)}/{checked_name(name)}"
 
 
 def check(catalog: Catalog, zone: str, names: Iterable[str]) -> tuple[str, ...]:
-    """The logical paths of the session user's own secrets, each fit to be used.
+    """Check that the session's user can use the named secrets; returns their logical paths.
 
-    NotFound for one that is not there; Refused for one that others can read, that another user
-    owns, or that is too long. No message tells anything of a value.
+    NotFound for a missing secret. Refused for one that others can read, that another user owns, or
+    that is too long. No message contains any part of a value.
     """
     paths = tuple(path_of(catalog.user, zone, name) for name in names)
     for path in paths:
@@ -55,17 +55,18 @@ def _check(catalog: Catalog, path: str) -> None:
     try:
         found = catalog.stat(path)
     except NotFound:
-        raise NotFound(subject, "is not there", "Put it there with: c2d secret create") from None
+        raise NotFound(subject, "does not exist", "Make it with: c2d secret create") from None
     if not isinstance(found, DataObject):
-        raise Refused(subject, "is a collection", "Remove it, and set the secret again")
+        raise Refused(subject, "is a collection", "Remove it, and make the secret again")
     if found.owner != catalog.user:
-        raise Refused(subject, f"belongs to {found.owner}", "Remove it, and set your own")
+        raise Refused(subject, f"belongs to {found.owner}", "Remove it, and make your own")
     others = [str(row.user) for row in catalog.permissions(path) if row.user != catalog.user]
     if others:
         raise Refused(
             subject,
             f"can be read by others ({', '.join(others)[:200]})",
-            f"Take that away: ichmod null {others[0].partition('#')[0]} {path}, and ask yourself who has read it",
+            f"Remove their access with: ichmod null {others[0].partition('#')[0]} {path}. "
+            "They may have read the value, so change it",
             code=Code.CAT_NO_ACCESS_PERMISSION,
         )
     largest = max(replica.size for replica in found.replicas) if found.replicas else 0
@@ -74,7 +75,7 @@ def _check(catalog: Catalog, path: str) -> None:
 
 
 def read(catalog: Catalog, zone: str, names: Iterable[str]) -> dict[str, bytes]:
-    """The values, by name, read with the session user's own rights. Errors as :func:`check`."""
+    """The values by name, read with the session user's own rights. Errors as for :func:`check`."""
     names = tuple(names)
     return {name: _read(catalog, path) for name, path in zip(names, check(catalog, zone, names))}
 
@@ -87,4 +88,4 @@ def _read(catalog: Catalog, path: str) -> bytes:
 
 
 def _too_long(subject: str, size: int) -> Refused:
-    return Refused(subject, f"has {size} bytes, and a secret has at most {LONGEST}", "Use an input for more")
+    return Refused(subject, f"has {size} bytes, and a secret may have at most {LONGEST}", "Use an input for more")

@@ -1,9 +1,8 @@
 """A task's own record in the catalog: its collection, ``task.json`` and state.
 
-The catalog is the queue and the database: ``<output collection>/<task id>/`` holds
-``task.json`` (the request, as accepted), and AVUs on that collection say how far the task is.
-The state is one AVU whose units name the compute resource, so that one plain query finds the
-next task of a resource.
+The catalog is the queue and the database. ``<output collection>/<task id>/`` holds ``task.json``
+(the request, as accepted), and AVUs on that collection say how far the task is. The state is one
+AVU whose units name the compute resource, so one plain query finds the next task of a resource.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 class State(str, Enum):
-    """How far a task is. The last three are final: a task reaches exactly one of them, once."""
+    """How far a task is. The last three are final: each task reaches exactly one of them, once."""
 
     QUEUED = "QUEUED"
     STAGING_IN = "STAGING_IN"
@@ -49,26 +48,27 @@ class State(str, Enum):
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing follows."""
+        """Whether no other state follows."""
         return self in (State.COMPLETED, State.FAILED, State.CANCELLED)
 
 
 UNFINISHED = (State.STAGING_OUT, State.RUNNING, State.STAGING_IN)
 _FINAL = frozenset(state.value for state in State if state.is_final)
 _NEVER_BEGUN = {State.QUEUED.value, State.COMPLETED.value}
-"""None follows the other: what is COMPLETED has been RUNNING."""
+"""A worker never leaves both, since a task is RUNNING before it is COMPLETED."""
 
 CANCEL, FOLLOW = "cancel", "follow"
-"""What people put on a task's collection while it is not finished: that it is to end (value: who
-says so, units: the resource), that somebody reads along."""
+"""Users put these requests on the collection of an unfinished task: ``cancel`` to end it (value: the
+user who asks, units: the resource), ``follow`` to get its live logs."""
 NO_REQUESTS = {CANCEL: "", FOLLOW: ""}
 
 
 def furthest(found: Iterable[str]) -> State | None:
-    """The one state that those on a task's collection mean; None when no worker could have left them.
+    """The latest of the states on a task's collection; None when no worker could have left them.
 
-    For an instant, or when a worker was killed in it, the one before is still there: iRODS may need
-    a call of its own to take it away (``zones/irods/avus.py``).
+    A collection may briefly have two states, the earlier one and the new one, because iRODS may
+    need a second call to remove the earlier one (``zones/irods/avus.py``). Both also stay when a
+    worker is killed between the two calls.
     """
     names = set(found)
     if not names or not names <= State.__members__.keys():
@@ -79,12 +79,12 @@ def furthest(found: Iterable[str]) -> State | None:
 
 
 def new_task_id() -> str:
-    """An id nobody else has."""
+    """A new, unique id."""
     return str(uuid.uuid4())
 
 
 def checked_task_id(task_id: str) -> str:
-    """``task_id`` itself if it can name a collection and a container, else InvalidRequest."""
+    """Return ``task_id`` if it can name a collection and a container, else raise InvalidRequest."""
     if not _TASK_ID.fullmatch(task_id):
         raise InvalidRequest(
             "task id",
@@ -101,7 +101,7 @@ def timestamp(seconds: float) -> str:
 
 
 def place_of(collection: str) -> str:
-    """The short name of a task's collection that stands as units in its claims."""
+    """A short digest of a task's collection, which its claims hold as units."""
     return hashlib.sha256(collection.encode()).hexdigest()[:20]
 
 
@@ -123,25 +123,28 @@ class TaskRecord:
 
     @property
     def place(self) -> str:
-        """Tells this task from others of its id: users choose ids, but collections differ."""
+        """Distinguishes tasks that have the same id: users choose ids, but collections are unique."""
         return place_of(self.collection)
 
     def state(self) -> State | None:
-        """The recorded state; None when the collection bears none. Refused when it bears two ends, or
-        one that there is not, or cannot be yet: somebody else than a worker wrote it."""
+        """The recorded state; None when the collection has none.
+
+        Refused when no worker can have written the states: unknown ones, two final ones, or QUEUED
+        together with COMPLETED.
+        """
         found = self._states()
         if not found:
             return None
         state = furthest(found)
         if state is None:
-            raise Refused(self.collection, f"bears states that no worker wrote ({', '.join(found)[:200]})")
+            raise Refused(self.collection, f"has states that no worker wrote ({', '.join(found)[:200]})")
         return state
 
     def _states(self) -> list[str]:
         return [avu.value for avu in self._avus() if avu.attribute == self.attributes.state]
 
     def facts(self) -> dict[str, str]:
-        """Every recorded fact by its short name (``exit_status``, ``reason``, ``state``...)."""
+        """All recorded facts by their short names (``exit_status``, ``reason``, ``state``...)."""
         prefix = f"{self.attributes.prefix}::"
         return {avu.attribute[len(prefix) :]: avu.value for avu in self._avus() if avu.attribute.startswith(prefix)}
 
@@ -151,34 +154,36 @@ class TaskRecord:
     def move_to(self, state: State, facts: Mapping[str, str] | None = None) -> None:
         """Record a state with its time, and facts, in one atomic change.
 
-        A fact replaces an earlier one of its name; an empty one only takes that away. With a final
-        state, what people wished of the task until then goes too.
+        A fact replaces an earlier one of the same name; an empty value only removes the earlier
+        one. A final state also removes users' requests (cancel, follow).
         """
         self._change(_dated(state, facts or {}), [self._avu(state)])
 
     def settle(self) -> None:
-        """Take away states before the one that the task has reached, should any be left."""
+        """Remove earlier states, if any are left besides the one that the task has reached."""
         state = self.state()
         if state is not None and len(self._states()) > 1:
             self._change({}, [self._avu(state)])
 
     def end_without_owner(self, storage: Storage, facts: Mapping[str, str]) -> None:
-        """Record FAILED with the service account's rights, unless the task has ended: the owner has no
-        account any more."""
+        """Record FAILED with the service account's rights, unless the task has ended.
+
+        For a task whose owner has no account any more.
+        """
         present = storage.avus(self._entity)
         if any(avu.attribute == self.attributes.state and avu.value in _FINAL for avu in present):
             return
         storage.annotate(self._entity, **self._changed(present, _dated(State.FAILED, facts), [self._avu(State.FAILED)]))
 
     def decide(self, facts: Mapping[str, str]) -> None:
-        """Record facts, all at once, without changing the state."""
+        """Record facts in one atomic change, without changing the state."""
         self._change(facts, [])
 
     def _change(self, facts: Mapping[str, str], state: list[Avu]) -> None:
         self.catalog.annotate(self._entity, **self._changed(self._avus(), facts, state))
 
     def _changed(self, present: Iterable[Avu], facts: Mapping[str, str], state: list[Avu]) -> dict[str, list[Avu]]:
-        """What to ``remove`` and to ``add``."""
+        """The AVUs to remove and to add, as arguments of ``annotate``."""
         replaced = {self.attributes.named(name) for name in facts}
         replaced |= {avu.attribute for avu in state}
         return {
@@ -197,16 +202,16 @@ class TaskRecord:
         self.catalog.annotate(self._entity, add=[Avu(self.attributes.named(name), value)])
 
     def forget(self, name: str, value: str) -> None:
-        """Take one value of a fact away; nothing happens when it is not there."""
+        """Remove one value of a fact, if it is there."""
         self.catalog.annotate(self._entity, remove=[Avu(self.attributes.named(name), value)])
 
     def seal(self, owner: User) -> None:
-        """Take away everybody else's right to change the request or its record.
+        """Remove the access of all other users to change the request or its record.
 
-        A worker acts with the owner's rights on what ``task.json`` says, so whoever could write
-        there could borrow those rights; in a collection that inherits a group's access, that
-        would be the whole group. Others keep read_object where they had more; the owner, who may
-        have been there as a member of that group only, gets a row of their own first.
+        A worker acts with the owner's rights on what ``task.json`` says, so another user who could
+        write to it would gain those rights. In a collection that inherits a group's access, every
+        member of the group could. Users with higher access keep read_object. The owner may have
+        had access only as a member of such a group, so the owner gets a row of their own first.
         """
         for logical_path in (self.request_path, self.collection):
             rows = self.catalog.permissions(logical_path)
@@ -217,11 +222,10 @@ class TaskRecord:
                     self.catalog.set_access(logical_path, row.user, Access.READ_OBJECT)
 
     def sealed_owner(self) -> User:
-        """The owner of ``task.json``, on whose behalf the task runs.
+        """The owner of ``task.json`` according to the catalog. The task runs on this user's behalf.
 
-        Refused when anyone else (administrators aside) could have changed the request or the
-        record: the owner is what the catalog says, never a field of the request. The collection must
-        be theirs, too: whoever owns a data object of theirs by inheritance could have put it there.
+        Refused when another user, administrators aside, could have changed the request or the
+        record. The collection must belong to the same user: see :func:`refuse_displaced`.
         """
         request = self.catalog.stat(self.request_path)
         if not isinstance(request, DataObject):
@@ -233,31 +237,30 @@ class TaskRecord:
 
 
 def refuse_tampering(logical_path: str, rows: Iterable[Permission], owner: User) -> None:
-    """Refused when the access list lets anybody but the owner and administrators write there."""
+    """Refused when the access list lets a user other than the owner and administrators write there."""
     for row in rows:
         if _could_tamper(row.user, row.kind, row.access, owner):
             raise Refused(
                 logical_path,
                 f"{row.user} has {row.access.name.lower()} on it, so the request may not be what {owner} asked for",
-                "Take that access away, and submit the task again",
+                "Remove that access, and submit the task again",
                 code=Code.CAT_NO_ACCESS_PERMISSION,
             )
 
 
 def refuse_displaced(catalog: Catalog, data_object: DataObject) -> None:
-    """Refused when a data object lies in somebody else's collection.
+    """Refused when a data object is in another user's collection.
 
-    Who puts one into a collection that hands its access list down shares it with whoever owns
-    things there. These could write in it what they like, take their own access away, and have it
-    look like its owner's word; a collection of that owner's is more than they were given by it.
+    When a collection passes its access list on, a data object that Alice puts into Bob's collection
+    also belongs to Bob. Bob could then change its content, remove his own access and make it look
+    like Alice's request. Bob gets no such access to a collection of Alice's own.
     """
     collection = parent_of(data_object.logical_path)
     found = catalog.stat(collection)
     if isinstance(found, Collection) and found.owner != data_object.owner:
         raise Refused(
             data_object.logical_path,
-            f"belongs to {data_object.owner}, and lies in a collection that belongs to {found.owner}, who may have"
-            " put it there",
+            f"belongs to {data_object.owner}, but its collection belongs to {found.owner}, who may have put it there",
             "Put it into a collection of your own",
             code=Code.CAT_NO_ACCESS_PERMISSION,
         )
@@ -269,25 +272,25 @@ def _dated(state: State, facts: Mapping[str, str]) -> dict[str, str]:
 
 
 def _could_tamper(user: User, kind: UserKind, access: Access, owner: User) -> bool:
-    """Whether a row lets somebody other than the owner (or an administrator) change things.
+    """Whether a row gives a user other than the owner and administrators the right to change things.
 
-    A group counts whoever is in it today. The group of the owner's own name is the owner.
+    Any group counts, whoever its members are today, except the group of the owner's own name.
     """
     if user == owner or kind is UserKind.RODSADMIN:
         return False
     return access > Access.READ_OBJECT
 
 
-def require(catalog: Catalog, logical_path: str, wanted: Access, purpose: str) -> None:
-    """NotFound or AccessDenied unless the session's user reaches ``wanted`` on a path.
+def require(catalog: Catalog, logical_path: str, needed: Access, purpose: str) -> None:
+    """NotFound or AccessDenied unless the session's user has at least ``needed`` access to a path.
 
-    ``purpose`` completes the sentence: "to claim inputs there".
+    ``purpose`` completes the error's sentence: "to claim inputs there".
     """
     catalog.stat(logical_path)
-    held = catalog.access(logical_path)
-    if held < wanted:
+    actual = catalog.access(logical_path)
+    if actual < needed:
         raise AccessDenied(
             logical_path,
-            f"{catalog.user} has {held.name.lower()} and needs {wanted.name.lower()} {purpose}",
-            f"Ask its owner for: ichmod {wanted.name.lower()} {catalog.user.name} {logical_path}",
+            f"{catalog.user} has {actual.name.lower()} and needs {needed.name.lower()} {purpose}",
+            f"Ask its owner to run: ichmod {needed.name.lower()} {catalog.user.name} {logical_path}",
         )

@@ -1,4 +1,4 @@
-"""Compensation, last in first out: what to do so that the zone is as it was found."""
+"""Compensation, last in first out: how to put the zone back as it was before a failed operation."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ log = logging.getLogger(__name__)
 
 
 class Undo:
-    """A pile of compensations.
+    """A stack of compensations.
 
-    Each step of the template that changes something first pushes how to take it back, so that
-    a failure between the two finds nothing to do rather than something forgotten. Compensations
-    are therefore idempotent: they must not mind that their step never happened.
+    A step that changes something first pushes the action that takes the change back. A failure
+    between the two then leaves nothing behind. Compensations must therefore be idempotent, and do
+    nothing when their change never happened.
     """
 
     def __init__(self) -> None:
         self._pile: list[tuple[str, Callable[[], object]]] = []
 
     def push(self, what: str, action: Callable[[], object]) -> None:
-        """Remember ``action``; ``what`` names it where it fails: "trim /z/home/a/x from r"."""
+        """Remember ``action``; ``what`` names it in messages: "trim /z/home/a/x from r"."""
         self._pile.append((what, action))
 
     def discard(self) -> None:
-        """The work is done: nothing is to be taken back any more."""
+        """Forget all compensations, since the work succeeded."""
         self._pile.clear()
 
     def run(self) -> tuple[tuple[str, Exception], ...]:
-        """Take everything back, newest first. One that fails never stops the others.
+        """Run all compensations, newest first. A failure does not stop the others.
 
         Returns what failed and why, so that the task's reason can name it.
         """

@@ -1,8 +1,8 @@
-"""A workload: what tasks have in common, as a value, and its own record in the catalog.
+"""A workload: what its tasks have in common, as a value, and its own record in the catalog.
 
-``<project>/workloads/w-<id>/`` holds ``workload.json``, sealed as a ``task.json`` is; its tasks are
-ordinary tasks whose output collection it is. One AVU on the collection says whether it takes tasks;
-its units name the compute resource.
+``<project>/workloads/w-<id>/`` holds ``workload.json``, sealed like a ``task.json``. This collection
+is the output collection of the workload's tasks, which are ordinary tasks. One AVU on the collection
+says whether the workload accepts tasks; its units name the compute resource.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ID = re.compile(r"w-[0-9a-f]{12}")
 
 
 class WorkloadState(str, Enum):
-    """Whether a workload takes tasks."""
+    """Whether a workload accepts tasks."""
 
     STARTED = "STARTED"
     STOPPED = "STOPPED"
@@ -37,8 +37,8 @@ class WorkloadState(str, Enum):
 
 @dataclass(frozen=True)
 class Workload:
-    """As its user asked for it. ``dataset`` is a collection, '' for none; ``instances`` how many of
-    its tasks run at one time."""
+    """A workload as its user requested it. ``dataset``: a collection, or '' for none. ``instances``: how
+    many of its tasks may run at the same time."""
 
     image: str
     instances: int
@@ -50,7 +50,7 @@ class Workload:
     name: str = ""
 
     def document(self) -> dict[str, Any]:
-        """``workload.json``: :func:`parsed` is its inverse."""
+        """The content of ``workload.json``; the inverse of :func:`parsed`."""
         optional = {
             "name": self.name,
             "dataset": self.dataset,
@@ -62,20 +62,20 @@ class Workload:
         return {"version": 1, **needed, **given}
 
     def admit(self, task: Task) -> None:
-        """Refused unless a task is what this workload's tasks are: the same image, resource and limits.
+        """Refused unless a task has this workload's image, resource and limits.
 
-        Only its walltime is a task's own.
+        Only the task's walltime may differ.
         """
         if task.process is None or task.process.image != self.image:
-            raise Refused("/process/image", f"a task of this workload runs the image {self.image}, and nothing else")
+            raise Refused("/process/image", f"all tasks of this workload must run the image {self.image}")
         if task.resource != self.resource:
-            raise Refused("/resource", f"a task of this workload runs on {self.resource}")
+            raise Refused("/resource", f"all tasks of this workload must run on {self.resource}")
         if task.limits != self.limits:
-            raise Refused("/limits", "a task of this workload has the limits of the workload")
+            raise Refused("/limits", "all tasks of this workload must have the workload's limits")
 
 
 def parsed(content: bytes, subject: str) -> Workload:
-    """The workload that a ``workload.json`` holds. InvalidRequest when it is none of ours."""
+    """The workload in a ``workload.json``. InvalidRequest when the content is not valid."""
     document = read_json(content, subject)
     found = problems(document, "workload")
     if found:
@@ -85,12 +85,12 @@ def parsed(content: bytes, subject: str) -> Workload:
 
 
 def is_workload_id(name: str) -> bool:
-    """Whether a collection of this name can be a workload's."""
+    """Whether ``name`` has the form of a workload's id."""
     return _ID.fullmatch(name) is not None
 
 
 class WorkloadRecord(TaskRecord):
-    """A workload's record, sealed, read and written as a task's is, with states of its own."""
+    """A workload's record. It works like a task's, but has its own states."""
 
     @property
     def request_path(self) -> str:
@@ -98,7 +98,7 @@ class WorkloadRecord(TaskRecord):
         return f"{self.collection}/{WORKLOAD_NAME}"
 
     def workload_state(self) -> WorkloadState | None:
-        """Whether it takes tasks; None when the collection bears no such state."""
+        """The recorded state; None when the collection has none."""
         found = self.facts().get(STATE, "")
         return WorkloadState(found) if found in WorkloadState.__members__ else None
 
@@ -107,21 +107,24 @@ class WorkloadRecord(TaskRecord):
         self._change(facts or {}, [Avu(self.attributes.named(STATE), state.value, self.resource)])
 
     def read(self) -> Workload:
-        """What its owner asked for. NotFound, InvalidRequest."""
+        """The workload that the owner requested. NotFound, InvalidRequest."""
         return parsed(self.catalog.read(self.request_path), self.request_path)
 
     def of_its_task(self, task: Task, kept_in: str) -> Workload:
-        """The workload of a task whose own collection lies, or is to lie, in ``kept_in``. Refused when
-        the task is not its own: another owner's, of another place or kind."""
+        """The workload of a task whose output collection is ``kept_in``.
+
+        Refused when the task has another output collection, another owner, or does not fit the
+        workload (:meth:`Workload.admit`).
+        """
         if kept_in != self.collection:
-            raise Refused("/workload", f"a task of {self.collection} is kept there, as its output collection")
+            raise Refused("/workload", f"a task of this workload must have the output collection {self.collection}")
         owner = self.sealed_owner()
         if owner != self.catalog.user:
-            raise Refused(self.collection, f"is a workload of {owner}, and nobody else can give it tasks")
+            raise Refused(self.collection, f"is a workload of {owner}, and only {owner} can add tasks to it")
         workload = self.read()
         workload.admit(task)
         return workload
 
     def is_started(self) -> bool:
-        """Whether it takes tasks."""
+        """Whether the workload accepts tasks."""
         return self.workload_state() is WorkloadState.STARTED

@@ -1,4 +1,4 @@
-"""What a compute resource is for, and how a task runs there."""
+"""The roles that come with the package: the kinds of computation of a compute resource."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def role_named(configuration: Configuration, name: str) -> Role:
     """A new instance of the class that the configuration names for a role.
 
-    ConfigurationError when the role is unknown or its class cannot be loaded.
+    ConfigurationError when the configuration lacks the role, or its class cannot be loaded.
     """
     from compute_to_data.pipeline.template import Role
 
@@ -30,8 +30,9 @@ def role_named(configuration: Configuration, name: str) -> Role:
         raise ConfigurationError(
             f"role {name}",
             f"its class {settings.implementation} cannot be loaded ({error})",
-            "Name it as module:Class, and install it where the worker runs",
+            "Write it as module:Class, and install it where the worker runs",
         ) from None
     if not (isinstance(implementation, type) and issubclass(implementation, Role)):
-        raise ConfigurationError(f"role {name}", f"{settings.implementation} is not a Role")
+        remedy = "Derive the class from compute_to_data.pipeline.template.Role"
+        raise ConfigurationError(f"role {name}", f"{settings.implementation} is not a Role", remedy)
     return implementation(name, settings.settings)

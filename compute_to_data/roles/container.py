@@ -1,4 +1,4 @@
-"""A container that runs what the task's process definition says."""
+"""CONTAINER: run the task's process definition in a container."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from compute_to_data.task import FileAdapter, ProcessDefinition, Stream, Task
 
 
 class Container(Role):
-    """Runs ``task.process``: its commands in order, its adapters connected, in one sandbox."""
+    """Runs ``task.process`` in one sandbox: its commands in order, with its adapters connected."""
 
     def program(self, task: Task, inputs: tuple[str, ...], supplied: Mapping[str, str]) -> Program:
-        """The process definition, with the names of this task's files put in."""
+        """The process definition, with references replaced by this task's files."""
         process = task.process
         if process is None:
-            raise InvalidRequest("/process", f"is missing, and the role {self.name} runs what it says")
+            remedy = "Add a process to the request, or choose another role"
+            raise InvalidRequest("/process", f"is missing, and the role {self.name} needs it", remedy)
         given = input_of(process, inputs)
         left = output_of(process, given)
         return Program.of(
@@ -33,7 +34,7 @@ class Container(Role):
         )
 
     def expected_outputs(self, task: Task, inputs: tuple[str, ...]) -> tuple[str, ...]:
-        """The file that an output adapter collects."""
+        """The file that the output adapter writes."""
         if task.process is None or task.process.output_adapter is None:
             return ()
         left = output_of(task.process, input_of(task.process, inputs))
@@ -41,7 +42,7 @@ class Container(Role):
 
 
 def input_of(process: ProcessDefinition, inputs: tuple[str, ...]) -> str:
-    """The one file that an input adapter connects; '' without an adapter."""
+    """The file that the input adapter connects; '' without an adapter."""
     if process.input_adapter is None:
         return ""
     if len(inputs) != 1:
@@ -54,7 +55,8 @@ def input_of(process: ProcessDefinition, inputs: tuple[str, ...]) -> str:
 
 
 def output_of(process: ProcessDefinition, given: str) -> str:
-    """Where an output adapter collects: its own name, else the input's, else ``output``."""
+    """The path that the output adapter writes. Its name is the adapter's, else the input's, else
+    ``output``. '' without an adapter."""
     if process.output_adapter is None:
         return ""
     name = process.output_adapter.name or given.rpartition("/")[2] or "output"

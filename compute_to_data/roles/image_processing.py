@@ -1,4 +1,4 @@
-"""IMAGE_PROCESSING: thumbnails of one image, and what the image says about itself as AVUs."""
+"""IMAGE_PROCESSING: make thumbnails of one image, and store its metadata as AVUs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from compute_to_data.task import Task
 
 
 class ImageProcessing(Container):
-    """Runs ``make-thumbnails``; a task with a process runs that instead. Settings: ``image``, and
-    ``gps``, whether the place where the picture was taken becomes an AVU, too (false)."""
+    """Runs ``make-thumbnails``. A task with a process runs its process instead.
+
+    Settings: ``image``, and ``gps``: whether the place where the picture was taken also becomes an
+    AVU (default false).
+    """
 
     def program(self, task: Task, inputs: tuple[str, ...], supplied: Mapping[str, str]) -> Program:
-        """The image's thumbnail program, told where its results belong."""
+        """The image's thumbnail program, with its input and outputs."""
         if task.process is not None:
             return super().program(task, inputs, supplied)
         if not self.settings.get("image"):

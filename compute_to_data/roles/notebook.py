@@ -1,4 +1,4 @@
-"""A Jupyter notebook, run with injected parameters; its report is an output."""
+"""Run a Jupyter notebook with injected parameters. Its report is an output."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from compute_to_data.roles.container import Container
 from compute_to_data.task import Notebook, Task
 
 RUNNER = "run-notebook"
-"""What a notebook image must have on its PATH: ``run-notebook NOTEBOOK --parameters JSON
---report PATH`` executes a notebook and writes its report, or says why not on standard error."""
+"""The program that a notebook image must have on its PATH. ``run-notebook NOTEBOOK --parameters JSON
+--report PATH`` executes a notebook and writes its report, or writes an error to standard error."""
 
 
 class NotebookRole(Container):
-    """Runs the task's notebook, or the role's own; a task with a process runs that instead.
+    """Runs the task's notebook, or the role's. A task with a process runs its process instead.
 
     Settings: ``image``, ``notebook`` (a name inside the image), ``report`` (a name under
-    ``/outputs``), each of which a task may override within the allowed images.
+    ``/outputs``). A task may override each of them; the site must allow its image.
     """
 
     def parameters(self, task: Task, inputs: tuple[str, ...]) -> Mapping[str, Any]:
-        """The notebook's parameters, before the task's own are laid over them. Asked when the
-        inputs are staged. Default: ``inputs``, their names, and nothing when there are none."""
+        """The notebook's parameters; the task's own parameters override them. The template calls it
+        when the inputs are staged. By default ``inputs``, their paths, or no parameter without inputs."""
         return {"inputs": list(inputs)} if inputs else {}
 
     def notebook(self, task: Task) -> Notebook:
-        """Which notebook of which image, and the report's name. ConfigurationError when neither
-        the task nor the role's settings say."""
+        """The notebook, its image and the report's name. ConfigurationError when neither the task nor
+        the role's settings name them."""
         asked = task.notebook or Notebook()
         image = asked.image or self._setting("image")
         name = asked.name or self._setting("notebook")
@@ -50,7 +50,7 @@ class NotebookRole(Container):
         return value
 
     def program(self, task: Task, inputs: tuple[str, ...], supplied: Mapping[str, str]) -> Program:
-        """The image's notebook runner with the parameters as one JSON argument."""
+        """The image's notebook runner, with the parameters as one JSON argument."""
         if task.process is not None:
             return super().program(task, inputs, supplied)
         notebook = self.notebook(task)

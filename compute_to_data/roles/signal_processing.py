@@ -1,4 +1,4 @@
-"""SIGNAL_PROCESSING: the digital filter notebook on one signal."""
+"""SIGNAL_PROCESSING: run the digital filter notebook on one signal."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from compute_to_data.task import Task
 
 
 class SignalProcessing(NotebookRole):
-    """Low-pass filters the input, whole; ``notebook.parameters`` may say otherwise."""
+    """Low-pass filters the whole input, unless ``notebook.parameters`` say otherwise."""
 
     def parameters(self, task: Task, inputs: tuple[str, ...]) -> Mapping[str, Any]:
-        """Which file to read, where to write, and the whole signal rather than the 2019 block."""
+        """The file to read, the file to write, and that the whole signal is meant, not the block of 2019."""
         if len(inputs) != 1:
             raise InvalidRequest("/inputs", f"found {len(inputs)} data objects, expected exactly 1 signal")
         return {"input_file": inputs[0], "output_file": f"{OUTPUTS}/{filtered(inputs)}", "whole_signal": True}
 
     def expected_outputs(self, task: Task, inputs: tuple[str, ...]) -> tuple[str, ...]:
-        """The filtered signal and the report, unless the task says where else to write."""
+        """The filtered signal and the report, unless the task chooses the output itself."""
         expected = super().expected_outputs(task, inputs)
         elsewhere = task.process is not None or (task.notebook and "output_file" in task.notebook.parameters)
         return expected if elsewhere else (filtered(inputs), *expected)

@@ -1,4 +1,4 @@
-"""A task once more: the request that repeats it, with the very inputs and image that it used."""
+"""Makes the request that repeats a task, with exactly the inputs that it used."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from compute_to_data.task import InputKind, InputReference
 
 
 def again(catalog: Catalog, attributes: Attributes, collection: str) -> dict[str, Any]:
-    """The request that repeats a recorded task on the data objects it had, in our own format.
+    """The request that repeats a recorded task on the same data objects, in our own format.
 
-    What it claimed becomes that very data object, and a collection those that were in it then.
-    Of a task that did not complete, which kept no claim, the request is as it was. NotFound when
-    the task, or what it had claimed, is not there any more.
+    The new request names the data object that the task claimed, and for a collection the data
+    objects that it held then. A task that did not complete has kept no claim; its request stays as
+    it was. NotFound when the task, or what it claimed, does not exist any more.
     """
     record = TaskRecord(catalog, attributes, collection, "")
     task = recorded_task(catalog.read(record.request_path), record.request_path)
@@ -30,28 +30,28 @@ def again(catalog: Catalog, attributes: Attributes, collection: str) -> dict[str
         attribute = attributes.named("input")
         avus = catalog.avus(Entity(EntityKind.COLLECTION, collection))
         used = [avu.value for avu in avus if avu.attribute == attribute]
-        pinned = [one for reference in task.inputs for one in _pinned(record, reference, used)]
+        pinned = [exact for reference in task.inputs for exact in _pinned(record, reference, used)]
         task = replace(task, inputs=tuple(pinned))
     return request.document(task)
 
 
 def _need_same(record: TaskRecord, collection: str, used: set[str]) -> None:
     """NotFound unless the collection holds what it held when the task ran."""
-    different = used ^ {one.logical_path for one in references.tree(record.catalog, collection)}
+    different = used ^ {item.logical_path for item in references.tree(record.catalog, collection)}
     if different:
-        cause = f"does not hold what it did when task {record.task_id} ran: {min(different)} has come or gone"
-        raise NotFound(collection, cause, "Name what is meant in a new request")
+        cause = f"has changed since task {record.task_id} ran: {min(different)} was added or removed"
+        raise NotFound(collection, cause, "Name the inputs in a new request")
 
 
 def _pinned(record: TaskRecord, reference: InputReference, used: Sequence[str]) -> list[InputReference]:
-    """The data objects that a reference meant when the task ran."""
+    """References to the data objects that ``reference`` stood for when the task ran."""
     if reference.kind is InputKind.OBJECT:
         return [reference]
     if reference.kind is InputKind.COLLECTION:
-        meant = [one for one in used if one.startswith(f"{reference.logical_path}/")]
-        if any(parent_of(one) != reference.logical_path for one in meant):
+        meant = [path for path in used if path.startswith(f"{reference.logical_path}/")]
+        if any(parent_of(path) != reference.logical_path for path in meant):
             _need_same(record, reference.logical_path, set(meant))
-            return [reference]  # which alone says where each is seen
+            return [reference]  # only the collection's reference keeps the subdirectories in the sandbox
     else:
         claim = record.attributes.claim
         claimed = Query(EntityKind.DATA_OBJECT, claim, record.task_id, record.place, within=reference.logical_path)
@@ -59,14 +59,14 @@ def _pinned(record: TaskRecord, reference: InputReference, used: Sequence[str]) 
         if not meant:
             raise NotFound(
                 reference.logical_path,
-                f"the data object that task {record.task_id} claimed there is gone, or not claimed any more",
-                "Name the one that is meant in a new request",
+                f"the data object that task {record.task_id} claimed there is gone, or its claim is",
+                "Name the data object in a new request",
             )
-    return [InputReference(InputKind.OBJECT, one, _path_of(reference, one)) for one in meant]
+    return [InputReference(InputKind.OBJECT, path, _path_of(reference, path)) for path in meant]
 
 
 def _path_of(reference: InputReference, data_object: str) -> str:
-    """Where the sandbox shows a data object that a reference meant, if the reference names a path."""
+    """Where the sandbox shows a data object of a reference; '' when the reference names no path."""
     if reference.kind is InputKind.COLLECTION and reference.path:
         return f"{reference.path}/{data_object[len(reference.logical_path) + 1 :]}"
     return reference.path

@@ -1,7 +1,7 @@
 """The stage of a submission that looks up in the catalog what a request only names.
 
-It follows parsing, and comes before the site and the user's rights are asked, so that they are
-asked about the whole task.
+It comes after parsing, and before the checks of the site's rules and the user's rights, so that
+these see the whole task.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from compute_to_data.task import Task
 
 
 def resolve(catalog: Catalog, attributes: Attributes, task: Task) -> Task:
-    """The task with everything looked up that its request names, in the user's own session.
+    """Look up, in the user's own session, what the task names; returns the complete task.
 
-    A task names a workload, or nothing that has to be looked up here. Refused, or the zone's own
-    error, when something that is named is not there or is not the user's to use.
+    Today only a workload needs this. Refused, or the zone's own error, when the workload does not
+    exist or the user may not use it.
     """
     if task.workload:
-        _hold_against_workload(catalog, attributes, task)
+        _check_workload(catalog, attributes, task)
     return task
 
 
-def _hold_against_workload(catalog: Catalog, attributes: Attributes, task: Task) -> None:
-    """Refused unless the workload is the user's own, takes tasks, and the task is one of its kind."""
+def _check_workload(catalog: Catalog, attributes: Attributes, task: Task) -> None:
+    """Refused unless the workload is the user's own, accepts tasks, and the task fits it."""
     workload = WorkloadRecord(catalog, attributes, task.workload, task.resource)
     workload.of_its_task(task, task.output_collection)
     if not workload.is_started():

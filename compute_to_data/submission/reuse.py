@@ -1,10 +1,10 @@
-"""An earlier task that computed the very same, so that its results need not be computed again.
+"""Finds an earlier task that computed the same, so that its results need not be computed again.
 
-The same: image content, process or notebook with its parameters, role, and the inputs' names and
-checksums, for the same user. Whoever owns a task can write any fact on its record, and nobody
-else can; so only the user's own, sealed tasks count, and whoever forges one misleads themselves.
-In a shared collection others may be able to change outputs and crate: the digest among the facts
-tells.
+Two tasks are the same when image content, process or notebook with its parameters, role, the inputs'
+names and checksums, and the user are the same. Only a task's owner can write facts on its record. So
+only the user's own, sealed tasks count: a user who forges a record misleads only themselves. In a
+shared collection other users may be able to change outputs and crate; the digest among the facts
+reveals that.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from compute_to_data.task import CRATE_NAME, InputKind, Task
 
 @dataclass(frozen=True)
 class Earlier:
-    """A COMPLETED task with the same results: where they are, where it ran and when it ended
+    """A COMPLETED task with the same results: their collection, the resource that it ran on, its end
     (ISO 8601), and the digest of its image."""
 
     task_id: str
@@ -39,28 +39,28 @@ class Earlier:
 def find(
     catalog: Catalog, configuration: Configuration, task: Task, role: str, inputs: Sequence[DataObject]
 ) -> Earlier | None:
-    """The user's newest earlier task that computed what ``task`` would in ``role``, if all its
-    outputs are still there, unchanged; else None.
+    """The user's newest earlier task that computed what ``task`` would compute in ``role``.
 
-    ``inputs`` are the data objects that the task names, which the user may read. A task that
-    takes the next unclaimed input is like no other. Checksums that the catalog does not hold are
-    computed and recorded. Raises what the zone raises.
+    None when there is no such task, or when its outputs are not all there unchanged. ``inputs`` are
+    the data objects that the task names and that the user may read. A task that takes the next
+    unclaimed input never matches. Where the catalog has no checksum of an input, the zone computes
+    and records it. Raises the zone's errors.
     """
     if any(reference.kind is InputKind.NEXT_OF for reference in task.inputs):
         return None
     places = references.targets(inputs, task.inputs)
-    named = ((place, _checksum(catalog, one)) for place, one in zip(places, inputs))
+    named = ((place, _checksum(catalog, item)) for place, item in zip(places, inputs))
     identity = outcome.fingerprint(task, role, named)
     if not identity:
         return None
     fingerprint = configuration.attributes.named("fingerprint")
     found = catalog.find(Query(EntityKind.COLLECTION, fingerprint, identity, newest_first=True))
     candidates = (_earlier(catalog, configuration, collection) for collection in found)
-    return next((one for one in candidates if one is not None), None)
+    return next((candidate for candidate in candidates if candidate is not None), None)
 
 
 def _checksum(catalog: Catalog, data_object: DataObject) -> str:
-    """The catalog's, computed where it has none; '' where the user may not have that done."""
+    """The checksum in the catalog, else a computed one; '' when the user may not have it computed."""
     for replica in data_object.replicas:
         if replica.status is ReplicaStatus.GOOD and replica.checksum:
             return replica.checksum
@@ -71,7 +71,7 @@ def _checksum(catalog: Catalog, data_object: DataObject) -> str:
 
 
 def _earlier(catalog: Catalog, configuration: Configuration, collection: str) -> Earlier | None:
-    """What a candidate is, if it holds what it says."""
+    """The task of a candidate's collection, if its record can be trusted and its outputs are there."""
     record = TaskRecord(catalog, configuration.attributes, collection, "")
     try:
         facts = record.facts()
@@ -83,14 +83,16 @@ def _earlier(catalog: Catalog, configuration: Configuration, collection: str) ->
             or not _are_there(catalog, collection, facts.get("outputs_digest", ""))
         ):
             return None
-    except (NotFound, Refused):  # a record that somebody else could change, or that is going just now
+    except (NotFound, Refused):  # another user could change the record, or it is being removed
         return None
     return Earlier(record.task_id, collection, facts.get("resource", ""), facts.get("completed_at", ""), image.digest)
 
 
 def _is_current(catalog: Catalog, configuration: Configuration, image: Image) -> bool:
-    """Whether the image's name still stands for this content, as far as a user can know: the
-    site allows it, and the user's newest task of that image ran it."""
+    """Whether the image's name still stands for this content, as far as a user can know.
+
+    The site must allow it, and the user's newest task with an image of that name must have run it.
+    """
     if not image.digest or not any(rule.admits(image) for rule in configuration.images):
         return False
     attributes = configuration.attributes
@@ -107,19 +109,22 @@ def _is_current(catalog: Catalog, configuration: Configuration, image: Image) ->
 
 
 def _are_there(catalog: Catalog, collection: str, outputs_digest: str) -> bool:
-    """Whether all outputs are there with the checksums they had. The crate names them; that it
-    names them all, and that the checksums are the old ones, the digest says."""
+    """Whether all outputs are there with the checksums they had.
+
+    The crate names the outputs. The digest confirms that it names all of them, and that their
+    checksums have not changed.
+    """
     try:
         names = crate.output_names(catalog.read(f"{collection}/{CRATE_NAME}"))
     except ZoneError:  # gone, or no replica of it can be read
         return False
-    there = {one.logical_path[len(collection) + 1 :]: one for one in data_objects(catalog, collection)}
-    if names is None or not set(names) <= set(there):
+    outputs = {item.logical_path[len(collection) + 1 :]: item for item in data_objects(catalog, collection)}
+    if names is None or not set(names) <= set(outputs):
         return False
-    return outcome.outputs_digest((name, _agreed_checksum(there[name])) for name in names) == outputs_digest
+    return outcome.outputs_digest((name, _agreed_checksum(outputs[name])) for name in names) == outputs_digest
 
 
 def _agreed_checksum(data_object: DataObject) -> str:
-    """What all its good replicas have; '' when they differ, or there is none."""
-    good = {one.checksum for one in data_object.replicas if one.status is ReplicaStatus.GOOD}
+    """The checksum of all good replicas; '' when they differ, or when there is none."""
+    good = {replica.checksum for replica in data_object.replicas if replica.status is ReplicaStatus.GOOD}
     return good.pop() if len(good) == 1 else ""

@@ -1,8 +1,7 @@
-"""Which compute resource a task runs on, and why.
+"""Chooses the compute resource that a task runs on.
 
-A candidate bears the role, is up and has a live worker. Among candidates: the one that already
-holds good replicas of most input bytes, then the one with fewest unfinished tasks, then the
-first by name.
+A candidate has the role, is up and has a live worker. The best candidate already holds good replicas
+of most input bytes; among equals, the one with the fewest unfinished tasks, then the first by name.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from compute_to_data.task import Task
 
 @dataclass(frozen=True)
 class Choice:
-    """The compute resource, the role to play there, and the reason in words."""
+    """The compute resource, the role that the task takes there, and the reason in words."""
 
     resource: Resource
     role: str
@@ -38,29 +37,31 @@ def choose(
     patient: bool = False,
     role_remedy: str = OWN.role_remedy,
 ) -> Choice:
-    """The compute resource for a task. Refused, or a ZoneError, saying what stands in the way.
+    """Choose the compute resource for a task. Refused or a ZoneError when no resource will do.
 
-    ``patient``: with nobody waiting, a task is queued also where no worker is alive just now.
-    ``role_remedy``: how a request in this task's format can say which of several roles it means.
+    ``patient``: accept a resource without a live worker. ``role_remedy``: the remedy for a request
+    that may mean several roles; it depends on the format of the request.
     """
     resources = {resource.name: resource for resource in catalog.resources()}
     if task.resource:
         return _named(catalog, configuration, task, resources, patient, role_remedy)
     role = _known_role(configuration, task.role)
-    bearers = catalog.find(Query(EntityKind.RESOURCE, configuration.attributes.role, role))
-    candidates = [resources[name] for name in bearers if name in resources and resources[name].is_storage]
+    with_role = catalog.find(Query(EntityKind.RESOURCE, configuration.attributes.role, role))
+    candidates = [resources[name] for name in with_role if name in resources and resources[name].is_storage]
     if not candidates:
         raise Refused(
             f"role {role}",
-            "no compute resource bears it",
-            f"An administrator can: imeta add -R <resource> {configuration.attributes.role} {role}",
+            "no compute resource has this role",
+            f"An administrator can add it with: imeta add -R <resource> {configuration.attributes.role} {role}",
         )
-    up = [one for one in candidates if one.is_up]
-    ready = [one for one in up if has_worker(catalog, configuration, one.name)] or (up if patient else [])
+    up = [candidate for candidate in candidates if candidate.is_up]
+    ready = [candidate for candidate in up if has_worker(catalog, configuration, candidate.name)]
+    if not ready and patient:
+        ready = up
     if not ready:
-        names = ", ".join(sorted(one.name for one in candidates))
-        cause = f"no compute resource that bears it is up with a live worker (of: {names})"
-        raise Refused(f"role {role}", cause, _start_one(candidates[0].name))
+        names = ", ".join(sorted(candidate.name for candidate in candidates))
+        cause = f"no compute resource with this role is up and has a live worker (looked at: {names})"
+        raise Refused(f"role {role}", cause, _start_worker_remedy(candidates[0].name))
     return _best(catalog, configuration, role, ready, inputs)
 
 
@@ -89,63 +90,63 @@ def _named(
             Code.SYS_RESC_IS_DOWN,
             f"resource {resource.name}",
             "is marked down",
-            "Name another, or name a role instead of a resource",
+            "Name another resource, or a role instead of a resource",
         )
     role, why = _role_there(catalog, configuration, task, resource, role_remedy)
     if not patient and not has_worker(catalog, configuration, resource.name):
-        raise Refused(f"resource {resource.name}", "has no live worker", _start_one(resource.name))
-    return Choice(resource, role, f"{resource.name} was named by the request{why}")
+        raise Refused(f"resource {resource.name}", "has no live worker", _start_worker_remedy(resource.name))
+    return Choice(resource, role, f"the request names {resource.name}{why}")
 
 
-def _start_one(resource: str) -> str:
+def _start_worker_remedy(resource: str) -> str:
     return f"An administrator can start one: python3 -m compute_to_data.worker --resource {resource}"
 
 
 def _role_there(
     catalog: Catalog, configuration: Configuration, task: Task, resource: Resource, remedy: str
 ) -> tuple[str, str]:
-    """The role to play on the resource, and why that one where it bears several, else ''."""
+    """The role that the task takes on the resource, and the reason if the resource has several, else ''."""
     attribute = configuration.attributes.role
-    borne = {
+    roles = {
         avu.value for avu in catalog.avus(Entity(EntityKind.RESOURCE, resource.name)) if avu.attribute == attribute
     }
     if task.role:
-        wanted = _known_role(configuration, task.role)
-        if wanted in borne:
-            return wanted, ""
+        role = _known_role(configuration, task.role)
+        if role in roles:
+            return role, ""
         raise Refused(
             f"resource {resource.name}",
-            f"does not bear the role {wanted} (it bears: {', '.join(sorted(borne)) or 'none'})",
-            f"An administrator can: imeta add -R {resource.name} {attribute} {wanted}",
+            f"does not have the role {role} (its roles: {', '.join(sorted(roles)) or 'none'})",
+            f"An administrator can add it with: imeta add -R {resource.name} {attribute} {role}",
         )
-    playable = sorted(borne & set(configuration.roles))
-    if len(playable) == 1:
-        return playable[0], ""
-    if not playable:
+    known = sorted(roles & set(configuration.roles))
+    if len(known) == 1:
+        return known[0], ""
+    if not known:
         raise Refused(
             f"resource {resource.name}",
-            "is not a compute resource: it bears no role that this site's configuration knows",
-            f"An administrator can: imeta add -R {resource.name} {attribute} <role>, with one of "
+            "is not a compute resource: it has no role that this site's configuration knows",
+            f"An administrator can add one with: imeta add -R {resource.name} {attribute} <role>, with one of "
             f"{', '.join(sorted(configuration.roles))}",
         )
-    return _meant(configuration, task, resource, playable, remedy)
+    return _choose_role(configuration, task, resource, known, remedy)
 
 
-def _meant(
-    configuration: Configuration, task: Task, resource: Resource, borne: Sequence[str], remedy: str
+def _choose_role(
+    configuration: Configuration, task: Task, resource: Resource, roles: Sequence[str], remedy: str
 ) -> tuple[str, str]:
-    """The one of several roles that the request means, and why. Refused when it may mean several, or none."""
-    found = role_choice.candidates({name: configuration.roles[name] for name in borne}, task)
-    names, asked = ", ".join(borne), role_choice.asked_by(task).value
-    if len(found) == 1:
-        return found[0], f"; of its roles ({names}), {found[0]} is the one for {asked}"
-    if found:
-        cause = f"bears several roles that may run {asked} ({', '.join(found)})"
+    """The one of several roles that can run the request, and why. Refused when there are several, or none."""
+    candidates = role_choice.candidates({name: configuration.roles[name] for name in roles}, task)
+    names, asked = ", ".join(roles), role_choice.asked_by(task).value
+    if len(candidates) == 1:
+        return candidates[0], f"; of its roles ({names}), {candidates[0]} is the one for {asked}"
+    if candidates:
+        cause = f"has several roles that may run {asked} ({', '.join(candidates)})"
         raise Refused(f"resource {resource.name}", cause, remedy)
     raise Refused(
         f"resource {resource.name}",
-        f"bears several roles ({names}), and none of them runs {asked}",
-        'Name a resource that bears a role which does, or say what to run in a "process"',
+        f"has several roles ({names}), but none of them runs {asked}",
+        'Name a resource that has such a role, or say what to run in a "process"',
     )
 
 
@@ -169,7 +170,7 @@ def _best(
     total = sum(data_object.size for data_object in inputs)
 
     def held(resource: Resource) -> int:
-        return sum(one.size for one in inputs if one.good_replica_on(resource.name) is not None)
+        return sum(item.size for item in inputs if item.good_replica_on(resource.name) is not None)
 
     def load(resource: Resource) -> int:
         states = (State.QUEUED, *UNFINISHED)
@@ -177,7 +178,7 @@ def _best(
         queries = [Query(EntityKind.COLLECTION, attribute, state.value, resource.name) for state in states]
         return sum(len(catalog.find(query)) for query in queries)
 
-    best = min(ready, key=lambda one: (-held(one), load(one), one.name))
+    best = min(ready, key=lambda resource: (-held(resource), load(resource), resource.name))
     return Choice(
         best,
         role,
@@ -187,7 +188,7 @@ def _best(
 
 
 def has_worker(catalog: Catalog, configuration: Configuration, resource: str) -> bool:
-    """Whether a worker's sign of life on the resource is fresh, or one may be started on demand."""
+    """Whether the resource has a fresh heartbeat of a worker, or the site starts workers on demand."""
     if configuration.worker.on_demand:
         return True
     return any(map(heartbeat.is_fresh, heartbeat.heartbeats(catalog, configuration, resource)))

@@ -1,10 +1,11 @@
-"""From a request to a recorded, QUEUED task, in stages that :func:`submit` lists:
+"""Turns a request into a recorded, QUEUED task, in the stages that :func:`submit` lists.
 
-translate (into our own format), parse (into a Task), resolve (what only the catalog knows), admit
-(what the site allows), authorise (what the user may), choose (where it runs), record.
+Translate the document into our own format, parse it into a Task, resolve what only the catalog
+knows, admit what the site allows, authorise what the user may do, choose where the task runs, and
+record it.
 
-Everything happens in the submitting user's session, so the zone itself says no where iRODS
-would. Nothing is left behind by a submission that fails.
+All of this uses the submitting user's session, so the zone itself enforces the user's rights. A
+submission that fails leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ from compute_to_data.task import InputKind, Task
 
 @dataclass(frozen=True)
 class Submitted:
-    """A recorded task: its id, its collection, where it will run and why there.
+    """A recorded task: its id, its collection, the resource it will run on, and why that one.
 
-    ``reused``: an earlier, COMPLETED one, whose results are what was asked for; nothing runs.
+    ``reused``: this is an earlier, COMPLETED task with the requested results, and nothing new runs.
     """
 
     task_id: str
@@ -65,10 +66,10 @@ def submit(
 ) -> Submitted:
     """Accept a request in any of the formats (``documents.formats``) and queue it.
 
-    ``resource``, ``output_collection`` and ``image``, where given, stand above what the document
-    says. ``reuse_earlier``: an identical earlier task of this user, if there is one with all its
-    results (``reuse.find``), is what comes back. ``patient``: queue it also where no worker is alive
-    just now. Raises Refused (InvalidRequest) or the zone's own error; then nothing was recorded.
+    ``resource``, ``output_collection`` and ``image`` override the document where they are given.
+    ``reuse_earlier``: return an identical earlier task of this user instead, if one still has all
+    its results (``reuse.find``). ``patient``: queue the task even when no worker is alive. Raises
+    Refused (InvalidRequest) or the zone's own error, and then records nothing.
     """
     beside = GivenBeside(resource, output_collection, image)
     chosen_id = checked_task_id(task_id) if task_id else new_task_id()
@@ -83,27 +84,28 @@ def submit(
 
 
 def translate(configuration: Configuration, document: Any, beside: GivenBeside) -> Any:
-    """The document, in whichever format it is, in our own. InvalidRequest."""
+    """A document of any of the formats, translated into our own. InvalidRequest."""
     roles = {name: role.settings for name, role in configuration.roles.items()}
     return formats.in_our_own(document, beside, roles)
 
 
 def admit(configuration: Configuration, task: Task) -> None:
-    """Refuse early what the site will not run: an image or limits beyond its own.
+    """Refuse what the site does not allow: an image, reserved attributes, limits above its maximum.
 
-    The worker asks again with what the engine really holds; this is for the user's sake.
+    This gives the user an early answer. The worker checks again, with the image that the engine
+    really holds.
     """
     image = task.process.image if task.process else task.notebook.image if task.notebook else ""
     if image and configuration.allows(image) is None:
         raise image_refused(image)
     for avu in task.metadata:
         if avu.attribute.startswith((configuration.attributes.prefix, configuration.attributes.claim)):
-            raise InvalidRequest("/metadata", f"{avu.attribute} is an attribute that this product keeps for itself")
+            raise InvalidRequest("/metadata", f"{avu.attribute} is an attribute that this product reserves for itself")
     configuration.effective_limits(task.limits, task.process.timeout_seconds if task.process else None)
 
 
 def image_refused(image: str) -> Refused:
-    """The refusal of an image that the site does not list."""
+    """The error for an image that the site does not allow."""
     return Refused(
         f"image {image}",
         "is not in this site's list of allowed images",
@@ -112,7 +114,7 @@ def image_refused(image: str) -> Refused:
 
 
 def authorise(catalog: Catalog, configuration: Configuration, task: Task) -> tuple[DataObject, ...]:
-    """The inputs known so far, after asking for every access the task will need."""
+    """Check that the user has all the access that the task needs; returns the inputs known so far."""
     inputs = references.resolve(catalog, task.inputs)
     references.targets(inputs, task.inputs)
     for reference in task.inputs:
@@ -130,7 +132,7 @@ def authorise(catalog: Catalog, configuration: Configuration, task: Task) -> tup
 def _reused(
     catalog: Catalog, configuration: Configuration, task: Task, role: str, inputs: Sequence[DataObject]
 ) -> Submitted | None:
-    from compute_to_data.submission import reuse  # an agent, which never asks, is spared its imports
+    from compute_to_data.submission import reuse  # here, since an agent never needs its imports
 
     earlier = reuse.find(catalog, configuration, task, role, inputs)
     if earlier is None:
@@ -142,9 +144,9 @@ def _reused(
 def record(
     catalog: Catalog, configuration: Configuration, task: Task, choice: selection.Choice, task_id: str
 ) -> Submitted:
-    """Write the task down in a collection of its own, QUEUED: a worker may begin with it from now on."""
+    """Record the task as QUEUED in a collection of its own. From now on a worker may start it."""
     collection = f"{task.output_collection}/{task_id}"
-    kept = TaskRecord(catalog, configuration.attributes, collection, choice.resource.name)
+    task_record = TaskRecord(catalog, configuration.attributes, collection, choice.resource.name)
     facts = {
         "task_id": task_id,
         "name": task.name,
@@ -153,13 +155,16 @@ def record(
         "choice": choice.reason,
         "workload": task.workload,
     }
-    record_sealed(kept, recorded_document(task), lambda: kept.move_to(State.QUEUED, facts))
+    record_sealed(task_record, recorded_document(task), lambda: task_record.move_to(State.QUEUED, facts))
     return Submitted(task_id, collection, choice.resource.name, choice.reason)
 
 
 def record_sealed(record: TaskRecord, document: Mapping[str, Any], declare: Callable[[], None]) -> None:
-    """Write a request down where nobody else can change it; ``declare`` puts the state on it, last,
-    since with the state a worker may begin. AlreadyExists, or the zone's error: nothing is left."""
+    """Write a request where no other user can change it, then call ``declare`` to record its state.
+
+    The state comes last, because a worker may begin once it is there. Raises AlreadyExists or the
+    zone's error, and then leaves nothing behind.
+    """
     catalog = record.catalog
     content = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False).encode()
     undo = Undo()
@@ -173,7 +178,7 @@ def record_sealed(record: TaskRecord, document: Mapping[str, Any], declare: Call
         undo.run()
         raise AlreadyExists(
             record.collection,
-            "a task of that id is there already",
+            "there is already a task of that id",
             "Leave the task id empty to get a new one",
             code=Code.CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME,
         ) from None
@@ -185,7 +190,7 @@ def record_sealed(record: TaskRecord, document: Mapping[str, Any], declare: Call
 def _seal(record: TaskRecord, content: bytes) -> None:
     record.seal(record.catalog.user)
     if record.catalog.read(record.request_path) != content:
-        raise Refused(record.request_path, "was changed by somebody else while it was recorded")
+        raise Refused(record.request_path, "was changed by another user while it was recorded", "Submit it again")
 
 
 def call_worker(
@@ -195,14 +200,16 @@ def call_worker(
     resource: str,
     hosts: frozenset[str] = frozenset({"localhost"}),
 ) -> bool:
-    """Wake (or start) the worker of a queued task where its resource is on one of ``hosts``: the
-    names this one goes by. False when one had to be started. OSError when it cannot be called;
-    then, as on another host, it finds the task with its next look at the queue.
+    """Wake the worker of a queued task, or start one, if the resource is on this host.
+
+    ``hosts``: this host's names. Returns False when a worker had to be started. OSError when
+    neither is possible. A worker that gets no call, as on another host, finds the task with its
+    next look at the queue.
     """
-    host = next((one.host for one in catalog.resources() if one.name == resource), "")
+    host = next((known.host for known in catalog.resources() if known.name == resource), "")
     if host not in hosts:
         return True
-    zone = collection.split("/")[1]  # the user's own zone may be another one
-    there = lock.ResourceLock(configuration, zone, resource).is_held()
+    zone = collection.split("/")[1]  # the user may belong to another zone
+    is_running = lock.ResourceLock(configuration, zone, resource).is_held()
     wakeup.call_worker(configuration, zone, resource)
-    return there or not configuration.worker.on_demand
+    return is_running or not configuration.worker.on_demand

@@ -1,8 +1,7 @@
-"""Workloads and their tasks, as a person asks for them: everything happens in their own session.
+"""Starts and stops workloads and submits their tasks, all in the user's own session.
 
-A workload is recorded by :func:`start`; its tasks are ordinary tasks, submitted by
-:func:`create_task` and followed, cancelled and fetched like any other. Nothing runs for a workload
-until it has a task.
+:func:`start` records a workload. :func:`create_task` submits its tasks, which are ordinary tasks:
+users follow, cancel and fetch them like any other. Nothing runs for a workload until it has a task.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ from compute_to_data.task import ProcessDefinition, Task
 WORKLOADS = "workloads"
 """The collection of a project that holds its workloads."""
 STDIN = "stdin"
-"""The collection of a workload that holds what its tasks read as standard input."""
+"""The collection of a workload that holds its tasks' standard input."""
 DEFAULT_ROLE = "CONTAINER"
 
 
 @dataclass(frozen=True)
 class Started:
-    """A recorded workload: its id, its collection, where its tasks will run and why there."""
+    """A recorded workload: its id, its collection, the resource of its tasks, and why that one."""
 
     workload_id: str
     collection: str
@@ -47,7 +46,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Description:
-    """A workload as the catalog has it. ``tasks``: how many of its tasks are in which state."""
+    """A workload as the catalog shows it. ``tasks``: the number of its tasks by state."""
 
     workload_id: str
     collection: str
@@ -73,10 +72,10 @@ def start(
 ) -> Started:
     """Record a workload below ``project``, a collection of the user's own.
 
-    ``dataset``: a collection that the tasks see, read-only, as ``/input``. ``limits``: as in a
-    task's request; of each task. Without ``role`` and ``resource`` a resource of the role
-    CONTAINER is chosen, at best the one that holds the dataset. Refused (InvalidRequest) or the
-    zone's own error; then nothing was recorded.
+    ``dataset``: a collection that the tasks see, read-only, as ``/input``. ``limits``: the limits
+    of each task, as in a task's request. Without ``role`` and ``resource``, the workload goes to a
+    resource with the role CONTAINER, preferably one that holds the dataset. Raises Refused
+    (InvalidRequest) or the zone's own error, and then records nothing.
     """
     asked = Workload(image, instances, role or DEFAULT_ROLE, resource or "any", dataset, environment or {}, name=name)
     document = {**asked.document(), **({"limits": dict(limits)} if limits else {})}
@@ -85,14 +84,14 @@ def start(
         raise InvalidRequest(*summary(found))
     if configuration.allows(image) is None:
         raise submit.image_refused(image)
-    wanted = request.limits(limits or {})
-    configuration.effective_limits(wanted, None)
+    requested_limits = request.limits(limits or {})
+    configuration.effective_limits(requested_limits, None)
     inputs = tuple(references.tree(catalog, dataset)) if dataset else ()
     require(catalog, project, Access.OWN, "to keep a workload and its results there")
-    commands = ProcessDefinition(image, ())  # those of its tasks, which are not known yet
-    where = Task(name, role or ("" if resource else DEFAULT_ROLE), resource, (), project, commands)
-    choice = selection.choose(catalog, configuration, where, inputs)
-    workload = replace(asked, role=choice.role, resource=choice.resource.name, limits=wanted)
+    commands = ProcessDefinition(image, ())  # the tasks' own commands are not known yet
+    typical = Task(name, role or ("" if resource else DEFAULT_ROLE), resource, (), project, commands)
+    choice = selection.choose(catalog, configuration, typical, inputs)
+    workload = replace(asked, role=choice.role, resource=choice.resource.name, limits=requested_limits)
     workload_id = f"w-{secrets.token_hex(6)}"
     collection = f"{project}/{WORKLOADS}/{workload_id}"
     record = WorkloadRecord(catalog, configuration.attributes, collection, workload.resource)
@@ -103,12 +102,12 @@ def start(
 
 
 def _known(catalog: Catalog, attributes: Attributes, collection: str) -> tuple[WorkloadRecord, Workload]:
-    """A workload's record and what it says. NotFound when none is there that the user can see."""
+    """A workload's record and the workload. NotFound when it does not exist or the user may not read it."""
     record = WorkloadRecord(catalog, attributes, collection, "")
     try:
         workload = record.read()
     except NotFound as error:
-        cause, remedy = "there is no such workload, or you may not read it", "See which there are: c2d workload list"
+        cause, remedy = "does not exist, or you may not read it", "List your workloads with: c2d workload list"
         raise NotFound(f"workload {name_of(collection)}", cause, remedy, code=error.code) from None
     record.resource = workload.resource
     return record, workload
@@ -129,10 +128,10 @@ def create_task(
 ) -> Submitted:
     """Queue a task of a workload.
 
-    ``command``: its argument vector; no shell reads it. ``stdin``: a data object that it reads as
-    standard input (:func:`put_stdin` makes one). ``environment``: variables beside the workload's.
-    ``secrets``: as in a request; such a task has a container of its own.
-    Errors as of :func:`~compute_to_data.submission.submit.submit`.
+    ``command``: its argument vector, which runs without a shell. ``stdin``: a data object that it
+    reads as standard input (:func:`put_stdin` makes one). ``environment``: variables in addition to
+    the workload's. ``secrets``: as in a request; a task with secrets gets a container of its own.
+    Errors as for :func:`~compute_to_data.submission.submit.submit`.
     """
     if not command:
         raise InvalidRequest("task", "names no program", "Write one after --: c2d task create W -- PROGRAM ARGUMENTS")
@@ -155,7 +154,7 @@ def create_task(
 
 
 def _process(workload: Workload, command: Sequence[str], stdin: str, environment: Mapping[str, str]) -> dict[str, Any]:
-    """The process definition of a task: its words mean themselves."""
+    """The process definition of a task. It escapes the command's words, so that they run literally."""
     process: dict[str, Any] = {
         "image": workload.image,
         "exec": escaped(command[0]),
@@ -169,32 +168,35 @@ def _process(workload: Workload, command: Sequence[str], stdin: str, environment
 
 
 def put_stdin(catalog: Catalog, attributes: Attributes, collection: str, content: bytes) -> str:
-    """Store what a task is to read as standard input; the data object to name to :func:`create_task`."""
+    """Store the standard input of a task; returns the data object to pass to :func:`create_task`."""
     _, workload = _known(catalog, attributes, collection)
     catalog.create_collection(f"{collection}/{STDIN}", parents=True)
     path = f"{collection}/{STDIN}/{new_task_id()}"
-    known = {resource.name: resource for resource in catalog.resources()}
-    here = known.get(workload.resource)
-    # iRODS takes a root by name only; elsewhere the worker replicates it.
-    catalog.write(path, content, resource=here.name if here and here.is_root else "")
+    resources = {resource.name: resource for resource in catalog.resources()}
+    target = resources.get(workload.resource)
+    # iRODS accepts only a root by its name. From elsewhere, the worker replicates the data object.
+    catalog.write(path, content, resource=target.name if target and target.is_root else "")
     return path
 
 
 def states(catalog: ClientCatalog, attributes: Attributes, collection: str) -> dict[str, State | None]:
-    """The states of a workload's tasks by their collections, the oldest first; None where no worker left it."""
-    found: dict[str, list[str]] = {}
-    for one in catalog.query(Query(EntityKind.COLLECTION, attributes.state, within=collection)):
-        found.setdefault(one.collection, []).append(one.value)
-    return {task: furthest(values) for task, values in found.items()}
+    """The states of a workload's tasks by collection, oldest first.
+
+    None for a task whose states no worker can have written.
+    """
+    values_of: dict[str, list[str]] = {}
+    for row in catalog.query(Query(EntityKind.COLLECTION, attributes.state, within=collection)):
+        values_of.setdefault(row.collection, []).append(row.value)
+    return {task: furthest(values) for task, values in values_of.items()}
 
 
 def listed(catalog: Catalog, attributes: Attributes, project: str) -> tuple[str, ...]:
-    """The collections of a project's workloads, the oldest first."""
+    """The collections of a project's workloads, oldest first."""
     return catalog.find(Query(EntityKind.COLLECTION, attributes.named(STATE), within=f"{project}/{WORKLOADS}"))
 
 
 def describe(catalog: ClientCatalog, attributes: Attributes, collection: str) -> Description:
-    """All about a workload, each of its tasks counted once. NotFound for none."""
+    """Describe a workload. NotFound when it does not exist or the user may not read it."""
     record, workload = _known(catalog, attributes, collection)
     found = catalog.stat(record.request_path)
     created = found.created if isinstance(found, DataObject) else 0.0
@@ -207,19 +209,22 @@ def describe(catalog: ClientCatalog, attributes: Attributes, collection: str) ->
 
 
 def stop(catalog: ClientCatalog, attributes: Attributes, collection: str) -> tuple[str, ...]:
-    """Take no more tasks, and ask for the end of those that have not ended; returns the collections of
-    those that end by that. The worker then removes the sandboxes."""
+    """Stop accepting tasks, and cancel those that have not ended.
+
+    Returns the collections of the tasks that end because of this. The worker then removes the
+    workload's sandboxes.
+    """
     record, workload = _known(catalog, attributes, collection)
     before = states(catalog, attributes, collection)
     record.declare(WorkloadState.STOPPED)
     stopped = []
     for task, state in states(catalog, attributes, collection).items():
         if state is None or not state.is_final:
-            asked = TaskRecord(catalog, attributes, task, workload.resource)
-            ends_by_that = request_cancel(asked, state, catalog.user)  # False for one just removed
-        else:  # one that was about to begin may have seen the workload's end, and be CANCELLED
+            unfinished = TaskRecord(catalog, attributes, task, workload.resource)
+            is_stopped = request_cancel(unfinished, state, catalog.user)  # False when the task is gone
+        else:  # The worker may already have cancelled a task because its workload is STOPPED.
             earlier = before.get(task)
-            ends_by_that = state is State.CANCELLED and not (earlier is not None and earlier.is_final)
-        if ends_by_that:
+            is_stopped = state is State.CANCELLED and not (earlier is not None and earlier.is_final)
+        if is_stopped:
             stopped.append(task)
     return tuple(stopped)

@@ -1,4 +1,4 @@
-"""``python3 -m compute_to_data.worker``: serve one compute resource until told to stop."""
+"""``python3 -m compute_to_data.worker``: serve one compute resource until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from compute_to_data.worker.service import Worker
 def main(arguments: Sequence[str] | None = None) -> int:
     """``python3 -m compute_to_data.worker --configuration FILE --resource NAME``.
 
-    Exit status: 0 stopped or idle, 1 it cannot work (the reason is on standard error), 3 another
-    worker serves the resource.
+    Exit status: 0 stopped or idle; 1 the worker cannot start or go on, and standard error has the reason;
+    3 another worker serves the resource.
     """
     from compute_to_data.engines import open_engine
     from compute_to_data.zones import open_storage
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="compute_to_data.worker", description="Run a compute resource's tasks.")
     parser.add_argument("--configuration", required=True, help="the site's configuration file")
     parser.add_argument("--resource", required=True, help="the compute resource to serve")
-    parser.add_argument("--on-demand", action="store_true", help="end when there was nothing to do for a while")
+    parser.add_argument("--on-demand", action="store_true", help="exit after some time without tasks")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signal_number, lambda *_: worker.stop())
         worker.serve(on_demand=options.on_demand)
-    except lock.Held as error:
+    except lock.AlreadyServed as error:
         print(error, file=sys.stderr)
         return 3
     except ComputeToDataError as error:

@@ -1,7 +1,7 @@
-"""The tasks that a worker has taken: those that wait for a slot, those in one, those whose jobs are watched.
+"""The tasks that a worker has taken. Each waits for a slot, is in a slot, or waits for its job.
 
-A slot is a thread. It takes a task through its steps until its job is submitted, and again from the job's end
-to the task's. In between the worker's watcher has the task, and the slot is free for another.
+A slot is a thread. It takes a task through its steps until the task's job is submitted, and later from the
+job's end to the task's end. In between, the watcher watches the job, and the slot is free for another task.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from typing import Union
 from compute_to_data.configuration import Configuration
 from compute_to_data.job import JobKey
 from compute_to_data.pipeline.checkpoint import Ending
-from compute_to_data.pipeline.watch_job import News, Watch
+from compute_to_data.pipeline.watch_job import Update, Watch
 from compute_to_data.ports import Engine, Storage
-from compute_to_data.worker.watcher import CHORES_AT_ONCE, Told, Watcher
+from compute_to_data.worker.watcher import HELPER_THREADS, Outcome, Watcher
 
-Course = Generator[Watch, News, Union[Ending, None]]
-"""A task's way to its end: it yields the job to be watched, and is sent the news of it."""
+Course = Generator[Watch, Update, Union[Ending, None]]
+"""A running task: it yields the job to watch, and receives updates about the job."""
 Step = Callable[[], Watch]
+"""Continues a task up to its next wait, for which it returns the watch. StopIteration at the task's end."""
 
 
 class TasksInFlight:
     """At most ``capacity`` tasks have begun and not ended. Threads may share it.
 
-    ``begin`` makes a task's course. ``attempt`` takes one step of it: it returns the job to be watched, or,
-    at the course's end, whether the task is to be taken up again. ``over`` receives the latter.
+    ``begin`` makes a task's course. ``attempt`` takes one step: it returns the job to watch, or, at the end
+    of the course, whether the worker must try the task again. ``over`` is called with that answer.
     """
 
     def __init__(
@@ -56,9 +57,9 @@ class TasksInFlight:
         self._begun = self._busy = 0
         self._leaving = False
         self._pool = ThreadPoolExecutor(self.slots, "slot")
-        self._chores = ThreadPoolExecutor(CHORES_AT_ONCE, "chore")
+        self._helpers = ThreadPoolExecutor(HELPER_THREADS, "watcher-helper")
         attributes = configuration.attributes
-        self._watcher = Watcher(engine, storage, attributes, resource, scope, self._chores, self._go_on)
+        self._watcher = Watcher(engine, storage, attributes, resource, scope, self._helpers, self._make_ready)
         self._watching = threading.Thread(target=self._watcher.run, name="watcher")
 
     def __enter__(self) -> TasksInFlight:
@@ -66,7 +67,7 @@ class TasksInFlight:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Begin no task, leave running jobs alone, and wait until no thread is at work."""
+        """Begin no more tasks, leave running jobs alone, and wait until all threads have finished."""
         with self._lock:
             self._leaving = True
         self._watcher.leave()
@@ -75,7 +76,7 @@ class TasksInFlight:
         self._watcher.close()
         self._watching.join()
         self._pool.shutdown()
-        self._chores.shutdown()
+        self._helpers.shutdown()
 
     def collections(self) -> list[str]:
         """The collections of all tasks in flight."""
@@ -83,31 +84,31 @@ class TasksInFlight:
             return list(self._tasks)
 
     def take(self, collection: str) -> None:
-        """Begin a task as soon as there is room for it."""
+        """Queue a task, which begins when a slot is free and fewer than ``capacity`` tasks have begun."""
         with self._lock:
             self._tasks.add(collection)
             self._waiting.append(collection)
-            self._fill()
+            self._fill_slots()
 
     def withdraw(self, collection: str) -> bool:
-        """Give up a task unless it has begun; whether it is in flight no more."""
+        """Drop a task that has not begun. Returns whether it is no longer in flight."""
         with self._lock:
             if collection in self._waiting:
                 self._waiting.remove(collection)
                 self._tasks.discard(collection)
             return collection not in self._tasks
 
-    def _fill(self) -> None:
-        """Give free slots something to do."""
+    def _fill_slots(self) -> None:
+        """Give each free slot a step. The caller holds the lock."""
         while self._busy < self.slots:
-            following = self._next()
-            if following is None:
+            step = self._next_step()
+            if step is None:
                 return
             self._busy += 1
-            self._pool.submit(self._take_step, *following)
+            self._pool.submit(self._take_step, *step)
 
-    def _next(self) -> tuple[str, Course, Step] | None:
-        """A step to take: of a task that has begun, so that it ends, before one that has not."""
+    def _next_step(self) -> tuple[str, Course, Step] | None:
+        """The next step to take. Tasks that have begun come before those that have not."""
         if self._ready:
             return self._ready.popleft()
         if not self._waiting or self._begun >= self.capacity or self._leaving:
@@ -123,33 +124,35 @@ class TasksInFlight:
             outcome = self._attempt(collection, step)
         finally:
             if isinstance(outcome, Watch):
-                self._hand_over(collection, course, outcome)
+                self._wait_for_job(collection, course, outcome)
             else:
                 self._end(collection, outcome)
 
-    def _hand_over(self, collection: str, course: Course, watch: Watch) -> None:
+    def _wait_for_job(self, collection: str, course: Course, watch: Watch) -> None:
+        """Give the job to the watcher, and free the slot."""
         with self._lock:
             self._watched[watch.key] = (collection, course)
         self._watcher.watch(watch)
         with self._lock:
             self._busy -= 1
-            self._fill()
+            self._fill_slots()
 
-    def _go_on(self, watch: Watch, told: Told) -> None:
+    def _make_ready(self, watch: Watch, outcome: Outcome) -> None:
+        """Queue the next step of a task for whose job the watcher has an outcome."""
         with self._lock:
             collection, course = self._watched.pop(watch.key)
-            step = functools.partial(course.throw if isinstance(told, Exception) else course.send, told)  # type: ignore[arg-type]
-            self._ready.append((collection, course, step))
-            self._fill()
+            send = course.throw if isinstance(outcome, Exception) else course.send
+            self._ready.append((collection, course, functools.partial(send, outcome)))  # type: ignore[arg-type]
+            self._fill_slots()
 
     def _end(self, collection: str, again: bool) -> None:
         with self._lock:
             self._tasks.discard(collection)
         try:
-            self._over(collection, again)  # only now: what is in flight is not taken up again
+            self._over(collection, again)  # after the discard: the worker does not resume what is in flight
         finally:
             with self._lock:
                 self._busy -= 1
                 self._begun -= 1
-                self._fill()
+                self._fill_slots()
                 self._none_begun.notify_all()

@@ -1,8 +1,8 @@
-"""Takes a resource's queued tasks and brings each to its end: one worker a compute resource.
+"""The worker: runs the queued tasks of one compute resource. Each resource has one worker.
 
-Everything it must know after being killed is in the catalog and in the engine, so starting is
-always recovering: unfinished tasks are taken up where they are, jobs that belong to none are
-removed. Stopping (SIGTERM) leaves running jobs alone, for the next worker to adopt.
+After a worker was killed, the next one finds all that it needs in the catalog, in the engine and in the
+journals. So every start is a recovery: the worker resumes unfinished tasks and removes jobs without a task.
+A worker that is stopped (SIGTERM) leaves running jobs alone, and the next worker adopts them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from compute_to_data.worker.workload_slots import WorkloadSlots
 log = logging.getLogger("compute_to_data.worker")
 
 _CANCELLATIONS_AT_ONCE = 16
-"""So many queued tasks are cancelled before the worker looks after its slots again."""
+"""How many queued tasks the worker cancels before it renews its heartbeat and fills its slots again."""
 
 
 class Worker:
@@ -71,27 +71,27 @@ class Worker:
             engine,
             resource,
             self._scope,
-            begin=functools.partial(self._runner.run, unwanted=False),
+            begin=functools.partial(self._runner.run, only_cancel=False),
             attempt=self._attempt,
             over=self._over,
         )
         self._passed_over: set[str] = set()
-        self._troubles: Counter[str] = Counter()
+        self._failures: Counter[str] = Counter()
         self._interrupted = True
         self._begun: set[str] = set()
         self._next_heartbeat = 0.0
         self._next_question = 0.0
 
     def stop(self) -> None:
-        """Take no more tasks and end soon; running jobs go on without us. Safe in a signal handler."""
+        """Take no more tasks and end soon, while running jobs go on. Safe in a signal handler."""
         self._stopping.set()
         self._bell.ring()
 
     def serve(self, *, on_demand: bool = False) -> None:
-        """Work until stopped, or, ``on_demand``, until there was nothing to do for a while.
+        """Work until :meth:`stop`; with ``on_demand``, also end after some time without tasks.
 
-        Held when another worker serves the resource, or took it over while the zone could not see us;
-        EngineError when the engine is not there.
+        AlreadyServed when another worker serves the resource, or took it over while this worker could not reach the
+        zone. EngineError when the engine does not answer.
         """
         self._engine.check()
         self._lock.acquire()
@@ -104,7 +104,7 @@ class Worker:
                 self._workload_slots.leave()
         finally:
             if self._lock.is_ours:
-                self._say_goodbye()
+                self._withdraw_heartbeat()
             self._bell.close()
             self._lock.release()
 
@@ -118,34 +118,34 @@ class Worker:
                     self._interrupted = False
                     self._recover()
                 self._take()
-                self._end_unwanted()
-            except lock.Held:
+                self._cancel_queued()
+            except lock.AlreadyServed:
                 self.stop()
                 raise
             except ComputeToDataError as error:
                 log.error("the zone or the engine does not answer, trying again: %s", error)
                 self._interrupted = True
-            except Exception:  # whatever an adapter raises, one worker serves all users
-                log.exception("trying again")
+            except Exception:  # an adapter may raise anything, and this worker serves all users
+                log.exception("unexpected error, trying again")
                 self._interrupted = True
-            if self._in_flight.collections() or self._interrupted:  # what was left unfinished is work, too
+            if self._in_flight.collections() or self._interrupted:  # unfinished tasks are work, too
                 idle_since = time.monotonic()
             elif on_demand and time.monotonic() - idle_since > settings.idle_seconds and self._may_leave():
                 return
             self._bell.wait(min(settings.poll_seconds, HEARTBEAT_SECONDS))
 
     def _may_leave(self) -> bool:
-        """Give up the lock, then look once more: a task queued while we held it had no reason
-        to start another worker, one queued later finds the lock free."""
-        self._workload_slots.leave()  # while what a worker left is ours to take away, and the signs are our own
-        self._say_goodbye()
+        """Release the lock, then look for tasks once more. While the lock was held, submitting a task started no
+        other worker; a task that is submitted later finds the lock free."""
+        self._workload_slots.leave()  # while this worker holds the lock, so that it removes only its own sandboxes
+        self._withdraw_heartbeat()
         self._lock.release()
         try:
             if not self._waiting(1):
                 return True
         except ComputeToDataError as error:
-            log.warning("staying: nobody knows whether a task waits: %s", error)
-        with contextlib.suppress(lock.Held):
+            log.warning("the worker stays, because it cannot find out whether a task waits: %s", error)
+        with contextlib.suppress(lock.AlreadyServed):
             self._lock.acquire()
             self._next_heartbeat = 0.0
             return False
@@ -153,19 +153,19 @@ class Worker:
 
     def _take(self) -> None:
         in_flight = self._in_flight
-        free = in_flight.capacity + in_flight.slots - len(in_flight.collections())  # one waits behind each slot
+        free = in_flight.capacity + in_flight.slots - len(in_flight.collections())  # one more for each slot
         if free > 0:
             for collection in self._waiting(free):
                 in_flight.take(collection)
 
     def _waiting(self, most: int) -> list[str]:
-        """The next queued tasks, oldest first, without those we hold or cannot make sense of."""
+        """The next queued tasks, oldest first, without those in flight and those passed over."""
         held = self._in_flight.collections()  # before asking: what ends meanwhile is no news
         admitted: list[str] = []
         while len(admitted) < most:
             taken = [*held, *admitted]
             known = {*taken, *self._passed_over}
-            # A workload that has no room may have thousands in front of all others.
+            # A full workload may have thousands of tasks that are older than all others.
             full = self._workload_slots.full(taken)
             queued = self._tasks(State.QUEUED, excluding=full, limit=most - len(admitted) + len(known))
             found = [one for one in queued if one not in known]
@@ -180,9 +180,9 @@ class Worker:
         query = Query(EntityKind.COLLECTION, attribute, state.value, here, excluding=tuple(excluding), limit=limit)
         return self._storage.find(query)
 
-    def _end_unwanted(self) -> None:
-        """End queued tasks that somebody wants ended, without waiting for a slot. The watcher asks about
-        those that run; while none waits or runs, there is nothing that anybody could want ended."""
+    def _cancel_queued(self) -> None:
+        """End queued tasks that users have cancelled, without waiting for a slot. The watcher does this for
+        tasks that run. While the worker has no tasks at all, it asks nothing."""
         if not self._in_flight.collections() or time.monotonic() < self._next_question:
             return
         self._next_question = time.monotonic() + QUESTION_EVERY
@@ -193,16 +193,16 @@ class Worker:
         ended = 0
         for collection in found:
             if collection not in not_ours and self._in_flight.withdraw(collection):
-                self._attempt(collection, functools.partial(next, self._runner.run(collection, unwanted=True)))
+                self._attempt(collection, functools.partial(next, self._runner.run(collection, only_cancel=True)))
                 ended += 1
-            if ended == _CANCELLATIONS_AT_ONCE:  # first the sign of life, then the others
+            if ended == _CANCELLATIONS_AT_ONCE:  # first the heartbeat, then the others
                 self._next_question = 0.0
                 self._bell.ring()
                 return
 
     def _recover(self) -> None:
-        """Take up every task that an earlier worker (or a lost connection) left unfinished, and
-        remove jobs that belong to none."""
+        """Resume every task that an earlier worker or a lost connection left unfinished, and remove jobs
+        without an unfinished task."""
         unfinished = [one for state in UNFINISHED for one in self._tasks(state)]
         self._begun = set(unfinished)
         known = {JobKey.of(self._scope, one) for one in (*unfinished, *self._in_flight.collections())}
@@ -215,18 +215,20 @@ class Worker:
                 self._engine.remove(job)
         for collection in unfinished:
             if collection not in self._in_flight.collections() and collection not in self._passed_over:
-                log.info("taking up %s again", collection)
+                log.info("resuming %s", collection)
                 self._in_flight.take(collection)
 
     def _over(self, collection: str, again: bool) -> None:
-        """A task is in flight no more."""
+        """Called when a task is no longer in flight. ``again``: the worker must try it again."""
         if again:
             self._interrupted = True
         self._bell.ring()
 
     def _attempt(self, collection: str, step: Step) -> Watch | bool:
-        """One step of a task: the job to be watched next, or whether the task is to be taken up again.
-        Nothing one task does may cost another: this is the boundary."""
+        """Take one step of a task. Returns the job to watch next, or whether the worker must try the task again.
+
+        This is the boundary that keeps the errors of one task away from others.
+        """
         try:
             return step()
         except StopIteration as course:
@@ -234,19 +236,19 @@ class Worker:
             if ending is not None:
                 log.info("%s %s %s", collection, ending.state.value, ending.text)
         except Detached:
-            log.info("%s goes on without us", collection)
+            log.info("the job of %s runs on without this worker", collection)
         except Unintelligible as error:
-            log.warning("passing over %s: %s", collection, error)
+            log.warning("ignoring %s: %s", collection, error)
             self._passed_over.add(collection)
-        except OutOfReach as error:  # which says nothing of the task: as often as it takes
+        except OutOfReach as error:  # not the task's fault: try again without a limit
             log.warning("%s waits: %s", collection, error)
             return self._later()
         except Exception:
-            log.exception("%s could not be brought to an end", collection)
-            self._troubles[collection] += 1
-            if self._troubles[collection] <= self._configuration.worker.attempts:
+            log.exception("the worker could not run %s to its end", collection)
+            self._failures[collection] += 1
+            if self._failures[collection] <= self._configuration.worker.attempts:
                 return self._later()
-            log.error("passing over %s until a worker starts again", collection)
+            log.error("ignoring %s until the worker starts again", collection)
             self._passed_over.add(collection)
         return False
 
@@ -255,10 +257,10 @@ class Worker:
         return True
 
     def _heartbeat(self) -> None:
-        """Renew the sign of life, and what clients may ask for, while the engine answers: a worker
-        that cannot start a job shows none.
+        """Renew the heartbeat and the published capabilities while the engine answers. A worker that cannot start
+        a job shows no heartbeat.
 
-        Held when another worker has put its own.
+        AlreadyServed when another worker has published its heartbeat.
         """
         if time.monotonic() < self._next_heartbeat:
             return
@@ -268,7 +270,7 @@ class Worker:
         self._workload_slots.tend(self._in_flight.collections())
         self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
 
-    def _say_goodbye(self) -> None:
+    def _withdraw_heartbeat(self) -> None:
         with contextlib.suppress(ComputeToDataError):
             self._sign.withdraw()
             if not heartbeats(self._storage.catalog, self._configuration, self._resource.name):

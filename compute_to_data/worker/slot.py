@@ -1,4 +1,4 @@
-"""One task of a resource, from its record in the queue to the role that brings it to its end."""
+"""Runs one task: reads its record and its request, and lets its role do the rest."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ log = logging.getLogger("compute_to_data.worker")
 
 
 class Unintelligible(Exception):
-    """Nothing can be made of a task, not even an end: it is left as it is until a worker starts anew."""
+    """The worker can neither run nor end a task, so it ignores the task until the worker starts again."""
 
 
 class TaskRunner:
-    """What all tasks of one worker need; threads may share it."""
+    """Runs the tasks of one worker. Threads may share it."""
 
     def __init__(
         self,
@@ -51,12 +51,12 @@ class TaskRunner:
         self._stopping = stopping
         self._in_use = InUse()
 
-    def run(self, collection: str, unwanted: bool) -> Waiting[Ending | None]:
-        """Bring a task to its end, in its owner's session; None when there is nothing to do, or the worker is to
-        stop and nothing has been done yet.
+    def run(self, collection: str, only_cancel: bool) -> Waiting[Ending | None]:
+        """Run a task to its end, in its owner's session. None when there is nothing to do, or when the worker is
+        stopping and has not begun the task.
 
-        ``unwanted``: only end it, if somebody still wants that and nobody has begun it. Raises
-        Unintelligible, Detached, OutOfReach, and whatever recording the end may raise.
+        ``only_cancel``: end the task if it is cancelled and has not begun, else do nothing. Raises
+        Unintelligible, Detached, OutOfReach, and errors in recording the end.
         """
         if self._stopping():
             return None
@@ -73,10 +73,10 @@ class TaskRunner:
             state = record.state()
             if state is None or state.is_final:
                 record.settle()
-                return self._forget_requests(record) if unwanted else None
+                return self._remove_late_requests(record) if only_cancel else None
             record.sealed_owner()
-            if unwanted:
-                self._refuse_unwanted(record, state)
+            if only_cancel:
+                self._stop_if_cancelled(record, state)
                 return None
             task = task_json.recorded_task(catalog.read(record.request_path), record.request_path)
             role = role_named(self._configuration, record.facts().get("role", task.role))
@@ -87,18 +87,19 @@ class TaskRunner:
         return (yield from role.run(self._context(catalog), record, task))
 
     @staticmethod
-    def _forget_requests(record: TaskRecord) -> None:
-        """They came too late. What has ended stays as it ended, also where they cannot be taken away."""
+    def _remove_late_requests(record: TaskRecord) -> None:
+        """Remove requests that arrived after the task's end, which they do not change. Unintelligible when
+        the worker cannot remove them."""
         try:
             record.decide(NO_REQUESTS)
         except OutOfReach:
             raise
         except ComputeToDataError as error:
-            raise Unintelligible(f"a request came too late, and stays: {error}") from error
+            raise Unintelligible(f"the worker cannot remove a request that came too late: {error}") from error
 
     @staticmethod
-    def _refuse_unwanted(record: TaskRecord, state: State) -> None:
-        """Cancelled, if that is still wanted of a task that nobody has begun."""
+    def _stop_if_cancelled(record: TaskRecord, state: State) -> None:
+        """Raise Cancelled if the task is queued and still has a request to cancel it."""
         who = record.facts().get(CANCEL)
         if who and state is State.QUEUED:
             raise cancelled(who)
@@ -111,16 +112,16 @@ class TaskRunner:
         except OutOfReach:
             raise
         except ComputeToDataError as refusal:
-            raise Unintelligible(f"{error} (and its record: {refusal})") from error
+            raise Unintelligible(f"{error} (and the worker cannot record this: {refusal})") from error
         return ending
 
     def _end_without_owner(self, collection: str, owner: User) -> Ending:
-        """The owner's account is gone, and with it every right to register or to take back: the job
-        and its directory go. What was being registered stays as it is, for an administrator."""
+        """End a task whose owner's account is gone. Without it, the worker has no right to register or to undo: it
+        removes the job and its directory. What is registered stays, for an administrator."""
         key = JobKey.of(self._scope, collection)
         left = journal.Journal(journal.folder_of(self._configuration.worker.state_directory, self._scope), key, None)
         self._engine.remove(key)
-        if left.found is not None and left.found.exit is None:  # else results may be registered there
+        if left.found is not None and left.found.exit is None:  # else results in it may be registered
             workspace.discard(workspace.private_directory(self._resource, collection, left.found.token))
         gone = Refused(f"user {owner}", "the account of the task's owner was removed", code=Code.CAT_INVALID_USER)
         ending = ending_of(gone)

@@ -1,7 +1,7 @@
 """The one thread of a worker that watches the jobs of all its tasks.
 
-It sleeps until the engine tells of a change or something is due. What may take long, questions to the
-catalog and walks over outputs, is done by a few other threads, for each job by one at a time.
+It sleeps until the engine reports a change or work is due. A few helper threads do what may take long, such as
+queries to the catalog and walks over outputs. At most one of them works for a job at a time.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from compute_to_data.errors import ComputeToDataError, EngineOutOfReach, OutOfRe
 from compute_to_data.job import JobKey, JobState, JobStatus
 from compute_to_data.model import EntityKind, Query
 from compute_to_data.pipeline import watch_job
-from compute_to_data.pipeline.watch_job import FIRST_LOOK, Detached, News, Watch
+from compute_to_data.pipeline.watch_job import FIRST_LOOK, Detached, Update, Watch
 from compute_to_data.ports import Engine, Storage
 from compute_to_data.records.task import CANCEL, FOLLOW
 
 log = logging.getLogger("compute_to_data.worker")
 
-CHORES_AT_ONCE = 4
+HELPER_THREADS = 4
 _LONGEST_SLEEP = 30.0
 _REQUESTS_AT_ONCE = 1000
-"""So many requests about tasks that are not watched are read before one may be read later."""
-Told = Union[News, Exception]
-"""What is told of a job: news, or the error that its task must meet."""
+"""How many requests one query returns in addition to those of watched tasks. With more, some wait for a later one."""
+Outcome = Union[Update, Exception]
+"""The result of watching a job: an update for its task, or an error to raise in the task."""
 
 
 @dataclass
 class _Watched:
     watch: Watch
     busy: bool = False
-    """Whether another thread does what is due for it: nothing is told of it meanwhile."""
-    told: Told | None = None
+    """Whether a helper thread works for this job. Its task gets the outcome when the helper has finished."""
+    outcome: Outcome | None = None
 
 
 class Watcher:
-    """Watches jobs until there is news of them. ``tell`` receives each watch, once, with the news."""
+    """Watches each job until there is an outcome, then calls ``on_outcome`` once with its watch and the outcome."""
 
     def __init__(
         self,
@@ -51,27 +51,27 @@ class Watcher:
         attributes: Attributes,
         resource: str,
         scope: str,
-        chores: Executor,
-        tell: Callable[[Watch, Told], None],
+        helpers: Executor,
+        on_outcome: Callable[[Watch, Outcome], None],
     ) -> None:
-        """``resource`` and ``scope``: the worker's."""
+        """``resource`` and ``scope``: those that the worker serves. ``helpers``: runs what may take long."""
         self._engine = engine
         self._storage = storage
         self._attributes = attributes
         self._resource = resource
         self._scope = scope
-        self._chores = chores
-        self._tell = tell
+        self._helpers = helpers
+        self._on_outcome = on_outcome
         self._lock = threading.Lock()
-        self._something = threading.Condition(self._lock)
+        self._has_work = threading.Condition(self._lock)
         self._watched: dict[JobKey, _Watched] = {}
         self._new: set[JobKey] = set()
         self._leaving = False
         self._closed = False
-        self._asking = False
+        self._reading_requests = False
         self._next_question = 0.0
 
-    # For other threads
+    # Called by other threads
 
     def watch(self, watch: Watch) -> None:
         """Watch a job from now on."""
@@ -80,11 +80,11 @@ class Watcher:
                 self._next_question = time.monotonic() + watch_job.QUESTION_EVERY
             self._watched[watch.key] = _Watched(watch)
             self._new.add(watch.key)
-            self._something.notify_all()
+            self._has_work.notify_all()
         self._engine.wake()
 
     def leave(self) -> None:
-        """The worker is to stop: every task whose job has not ended, now and later, meets Detached."""
+        """Raise Detached in every task whose job has not ended, now and later: the worker is stopping."""
         with self._lock:
             self._leaving = True
         self._engine.wake()
@@ -93,74 +93,76 @@ class Watcher:
         """Let :meth:`run` end."""
         with self._lock:
             self._closed = True
-            self._something.notify_all()
+            self._has_work.notify_all()
         self._engine.wake()
 
-    # In its own thread
+    # In the watcher's own thread
 
     def run(self) -> None:
         """Watch until closed."""
-        while self._has_something():
+        while self._wait_for_work():
             try:
                 self.step()
             except OutOfReach as error:
-                self._give_all_back(error)
-            except Exception as error:  # no fault of the tasks: they are taken up again
-                log.exception("the jobs cannot be watched")
-                self._give_all_back(EngineOutOfReach("the jobs", f"they cannot be watched ({error!r})"))
+                self._finish_all(error)
+            except Exception as error:  # not the tasks' fault: the worker tries them again
+                log.exception("the watcher cannot watch the jobs")
+                self._finish_all(EngineOutOfReach("the jobs", f"the watcher cannot watch them ({error!r})"))
 
-    def _give_all_back(self, error: Exception) -> None:
+    def _finish_all(self, error: Exception) -> None:
         for one in self._all():
-            self._give_back(one, error)
+            self._finish(one, error)
 
-    def _has_something(self) -> bool:
+    def _wait_for_work(self) -> bool:
+        """Wait for a job to watch. False when the watcher is closed."""
         with self._lock:
-            self._something.wait_for(lambda: self._watched or self._closed)
+            self._has_work.wait_for(lambda: self._watched or self._closed)
             return not self._closed
 
     def step(self) -> None:
-        """Wait for a change, or until something is due, and do what follows."""
+        """Wait until a job changes or work is due, and do what is needed."""
         changed = self._engine.wait_for_change(self._scope, self._until_due())
         with self._lock:
             keys = [key for key in self._watched if changed is None or key in changed or key in self._new]
             self._new.clear()
-        self._hear(keys)
+        self._check_statuses(keys)
         for one in self._all():
             if self._leaving:
-                self._give_back(one, Detached(one.watch.key))
+                self._finish(one, Detached(one.watch.key))
             elif time.monotonic() >= one.watch.deadline:
-                self._give_back(one, one.watch.too_long())
-        self._ask()
-        self._attend()
+                self._finish(one, one.watch.walltime_exceeded())
+        self._start_reading_requests()
+        self._start_due_work()
 
     def _until_due(self) -> float:
+        """Seconds until work is due."""
         now = time.monotonic()
         with self._lock:
             due = [now + FIRST_LOOK if one.busy else one.watch.due for one in self._watched.values()]
             due += [one.watch.deadline for one in self._watched.values() if not one.busy]
-        if not self._asking:
+        if not self._reading_requests:
             due.append(self._next_question)
         return min(max(0.0, min(due, default=now) - now), _LONGEST_SLEEP)
 
     def _all(self) -> list[_Watched]:
         with self._lock:
-            return [one for one in self._watched.values() if one.told is None]
+            return [one for one in self._watched.values() if one.outcome is None]
 
-    def _hear(self, keys: list[JobKey]) -> None:
-        """Ask about jobs, and tell what is new of them."""
+    def _check_statuses(self, keys: list[JobKey]) -> None:
+        """Ask the engine for the status of jobs, and finish those whose status is new to the task."""
         statuses = self._statuses(keys) if keys else {}
         for one in self._all():
-            told = statuses.get(one.watch.key)
-            if isinstance(told, Exception) or (told is not None and _is_news(one.watch, told)):
-                self._give_back(one, told)
+            status = statuses.get(one.watch.key)
+            if isinstance(status, Exception) or (status is not None and _is_new(one.watch, status)):
+                self._finish(one, status)
 
     def _statuses(self, keys: list[JobKey]) -> Mapping[JobKey, JobStatus | Exception]:
-        """Of each job how far it is, or the error that asking about it met: one job's trouble is no other's."""
+        """The status of each job, or the error in asking for it. An error with one job does not affect others."""
         try:
             return self._engine.statuses(keys)
         except OutOfReach:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever an adapter raises
+        except Exception as error:  # noqa: BLE001 - an adapter may raise anything
             if len(keys) == 1:
                 return {keys[0]: error}
         found: dict[JobKey, JobStatus | Exception] = {}
@@ -168,68 +170,70 @@ class Watcher:
             found.update(self._statuses([key]))
         return found
 
-    def _give_back(self, one: _Watched, told: Told) -> None:
+    def _finish(self, one: _Watched, outcome: Outcome) -> None:
+        """Stop watching a job and report the outcome; while a helper works for the job, only note the outcome."""
         with self._lock:
-            if one.told is None:
-                one.told = told
+            if one.outcome is None:
+                one.outcome = outcome
             if one.busy or self._watched.get(one.watch.key) is not one:
                 return
             del self._watched[one.watch.key]
-        self._tell(one.watch, one.told)
+        self._on_outcome(one.watch, one.outcome)
 
-    # What other threads do for it
+    # Work for the helper threads
 
-    def _ask(self) -> None:
-        """Once a second, for all tasks: who asks for the end of one, or follows one."""
-        if self._asking or time.monotonic() < self._next_question:
+    def _start_reading_requests(self) -> None:
+        """Once a second, let a helper read which tasks users cancel or follow."""
+        if self._reading_requests or time.monotonic() < self._next_question:
             return
-        self._asking = True
-        self._chores.submit(self._question)
+        self._reading_requests = True
+        self._helpers.submit(self._read_requests)
 
-    def _question(self) -> None:
+    def _read_requests(self) -> None:
         try:
-            cancel, follow = self._named(CANCEL, (self._resource, "")), self._named(FOLLOW, ("",))
-            asks = [one.watch.requested(one.watch.collection in cancel, one.watch.collection in follow)
-                    for one in self._all()]  # fmt: skip
-            if any(asks):
+            cancel, follow = self._requested(CANCEL, (self._resource, "")), self._requested(FOLLOW, ("",))
+            new = [one.watch.note_requests(one.watch.collection in cancel, one.watch.collection in follow)
+                   for one in self._all()]  # fmt: skip
+            if any(new):
                 self._engine.wake()
         except ComputeToDataError as error:
-            log.warning("cannot ask whether a task is cancelled or followed: %s", error)
-        except Exception:  # whatever an adapter raises, the jobs are watched
-            log.exception("cannot ask whether a task is cancelled or followed")
+            log.warning("cannot read which tasks users cancel or follow: %s", error)
+        except Exception:  # an adapter may raise anything, and the watcher must go on
+            log.exception("cannot read which tasks users cancel or follow")
         finally:
             self._next_question = time.monotonic() + watch_job.QUESTION_EVERY
-            self._asking = False
+            self._reading_requests = False
 
-    def _named(self, request: str, units: Iterable[str]) -> frozenset[str]:
-        """The collections of tasks of which something is requested; earlier clients gave no units."""
+    def _requested(self, request: str, units: Iterable[str]) -> frozenset[str]:
+        """The collections of tasks with a request on their record. Earlier clients wrote it without units."""
         attribute, limit = self._attributes.named(request), _REQUESTS_AT_ONCE + len(self._watched)
         queries = [Query(EntityKind.COLLECTION, attribute, units=one, limit=limit) for one in units]
         return frozenset(collection for query in queries for collection in self._storage.find(query))
 
-    def _attend(self) -> None:
+    def _start_due_work(self) -> None:
         now = time.monotonic()
         with self._lock:
             due = [one for one in self._watched.values() if not one.busy and one.watch.due <= now]
             for one in due:
                 one.busy = True
         for one in due:
-            self._chores.submit(self._chore, one)
+            self._helpers.submit(self._do_due_work, one)
 
-    def _chore(self, one: _Watched) -> None:
-        told: Told | None
+    def _do_due_work(self, one: _Watched) -> None:
+        outcome: Outcome | None
         try:
-            told = one.watch.attend(len(self._watched))
-        except Exception as error:  # noqa: BLE001 - the task must meet it
-            told = error
+            outcome = one.watch.do_due_work(len(self._watched))
+        except Exception as error:  # noqa: BLE001 - raised again in the task
+            outcome = error
         with self._lock:
             one.busy = False
-            told = one.told or told
-        if told is not None:
-            self._give_back(one, told)
+            outcome = one.outcome or outcome
+        if outcome is not None:
+            self._finish(one, outcome)
 
 
-def _is_news(watch: Watch, status: JobStatus) -> bool:
+def _is_new(watch: Watch, status: JobStatus) -> bool:
+    """Whether the task does not know of this status yet."""
     if status.state is JobState.RUNNING:
         return watch.is_pending
     return status.state is not JobState.PENDING

@@ -1,5 +1,4 @@
-"""What a worker does for workloads beside running their tasks: as many at a time as was asked for,
-and nothing left of those that have been stopped or have nothing to do."""
+"""Limits how many tasks of a workload run at a time, and removes sandboxes that are not needed any more."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ IDLE_SECONDS = 120.0
 
 
 class WorkloadSlots:
-    """One worker's care for the workloads of its resource; used by the worker's main thread."""
+    """The workloads of one worker's resource. Only the worker's main thread uses it."""
 
     def __init__(
         self, configuration: Configuration, storage: Storage, engine: Engine, resource: Resource, scope: str
@@ -39,11 +38,10 @@ class WorkloadSlots:
         self.directories = WorkloadDirectories(f"{folder}.workloads", resource)
 
     def tend(self, in_flight: Iterable[str]) -> None:
-        """Throw away the sandboxes of workloads that were stopped, and those without work; after a
-        start, all that an earlier worker left."""
+        """Remove the sandboxes of stopped workloads, idle sandboxes, and those that an earlier worker left."""
         busy = {parent_of(collection) for collection in in_flight}
         started: tuple[str, ...] = ()
-        if self.directories.any():  # a worker that has had no workload's task asks the zone for nothing
+        if self.directories.any():  # without any task of a workload yet, the worker asks nothing
             attribute = self._configuration.attributes.named(STATE)
             query = Query(EntityKind.COLLECTION, attribute, WorkloadState.STARTED.value, self._resource.name)
             started = self._storage.find(query)
@@ -51,11 +49,11 @@ class WorkloadSlots:
         self._keep(frozenset({*started, *busy}), IDLE_SECONDS)
 
     def leave(self) -> None:
-        """The worker stops: nothing idle stays."""
+        """Remove all idle sandboxes, because the worker is stopping."""
         try:
             self._keep(frozenset(), 0.0)
         except ComputeToDataError as error:
-            log.warning("sandboxes of workloads are left to the next worker: %s", error)
+            log.warning("the next worker must remove sandboxes of workloads: %s", error)
 
     def _keep(self, workloads: frozenset[str], idle_seconds: float) -> None:
         names = frozenset(JobKey.of(self._scope, one).text for one in workloads)
@@ -63,12 +61,12 @@ class WorkloadSlots:
         self.directories.tidy(workloads)
 
     def full(self, in_flight: Iterable[str]) -> list[str]:
-        """The workloads of these tasks that have no room for one more."""
+        """The workloads of these tasks that cannot have another task in flight."""
         taken = Counter(parent_of(collection) for collection in in_flight)
         return [workload for workload, count in taken.items() if 0 < self._most(workload) <= count]
 
     def admitted(self, queued: Iterable[str], in_flight: Iterable[str]) -> list[str]:
-        """Those queued tasks whose workload has room for one more, or that belong to none."""
+        """The queued tasks without a workload, or whose workload may have another task in flight."""
         taken = Counter(parent_of(collection) for collection in in_flight)
         found = []
         for collection in queued:
@@ -80,13 +78,13 @@ class WorkloadSlots:
         return found
 
     def _most(self, workload: str) -> int:
-        """How many of a workload's tasks may run at one time; 0 where the worker's capacity is the only bound."""
+        """How many of a workload's tasks may run at a time; 0 when only the worker's capacity limits them."""
         if not is_workload_id(name_of(workload)):
             return 0
         if workload not in self._instances:
             avus = self._storage.avus(Entity(EntityKind.COLLECTION, workload))
             attribute = self._configuration.attributes.named(INSTANCES)
-            said = next((avu.value for avu in avus if avu.attribute == attribute), "")
-            self._instances[workload] = max(1, int(said)) if said.isdecimal() else 1
+            value = next((avu.value for avu in avus if avu.attribute == attribute), "")
+            self._instances[workload] = max(1, int(value)) if value.isdecimal() else 1
         instances = self._instances[workload]
         return instances if instances < self._capacity else 0

@@ -1,4 +1,4 @@
-"""Zones this product works on: the adapters of ``ports.Catalog`` and ``ports.Storage``."""
+"""The kinds of zones that this product supports: adapters of ``ports.Catalog`` and ``ports.Storage``."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def open_storage(settings: ZoneSettings) -> Storage:
-    """The service account's session on the zone that the configuration names.
+    """The service account's session with the zone that the configuration names.
 
-    For ``irods``, the setting ``environment_file`` is the service account's.
+    For ``irods``, the setting ``environment_file`` names the service account's environment.
     """
     if settings.kind == "embedded":
         zone = embedded_zones()(str(settings.settings["directory"]))
-        zone.sweep()  # what killed processes left half made in the vaults
+        zone.sweep()  # removes the unfinished files of killed processes from the vaults
         return zone.storage()
     if settings.kind == "irods":
         storage: Storage = _irods().IrodsStorage.open(str(settings.settings["environment_file"]))
@@ -30,10 +30,11 @@ def open_storage(settings: ZoneSettings) -> Storage:
 
 
 def open_session(settings: ZoneSettings) -> ClientCatalog:
-    """A user's own session with a zone; close it when done.
+    """A user's own session with a zone. Close it after use.
 
-    For ``irods``, the setting ``environment_file`` is the user's own; for ``embedded``, ``user``
-    says who it is (``name``, or ``name#zone`` of another zone), beside the ``directory``.
+    For ``irods``, the setting ``environment_file`` names the user's own environment. For
+    ``embedded``, the setting ``user`` names the user (``name``, or ``name#zone`` for a user of
+    another zone), and ``directory`` the zone's directory.
     """
     if settings.kind == "embedded":
         zone = embedded_zones()(str(settings.settings["directory"]))
@@ -46,8 +47,10 @@ def open_session(settings: ZoneSettings) -> ClientCatalog:
 
 
 def open_administration(settings: ZoneSettings) -> Storage:
-    """A rodsadmin's own session as the service account has one, with the settings of
-    :func:`open_session`. AccessDenied for anybody else."""
+    """A rodsadmin's session with the rights of the service account, by the settings of :func:`open_session`.
+
+    AccessDenied when the user is not a rodsadmin.
+    """
     if settings.kind == "embedded":
         zone = embedded_zones()(str(settings.settings["directory"]))
         name = str(settings.settings["user"])
@@ -65,7 +68,7 @@ def _no_administrator(who: str) -> ZoneError:
 
 
 def embedded_zones() -> type[EmbeddedZone]:
-    """The class of embedded zones. ConfigurationError where this system lacks what they need."""
+    """The class of embedded zones. ConfigurationError when this system lacks a module that they need."""
     try:
         from compute_to_data.zones.embedded import EmbeddedZone
     except ModuleNotFoundError as error:

@@ -1,1 +1,1 @@
-"""Puts compute-to-data on an iRODS server, and takes it away again. Standard library only."""
+"""Installs compute-to-data on an iRODS server, and removes it. It needs only the standard library."""

@@ -1,4 +1,4 @@
-"""Installing as a list of changes, each said before it is done: none when all is as it is to be."""
+"""An installation as a list of changes. It is empty when everything is up to date."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from installer.payload import Checkout, Item
 
 @dataclass(frozen=True)
 class Change:
-    """What will be done, in words, and the doing."""
+    """A change: its description, and the function that makes it."""
 
     text: str
     do: Callable[[], object]
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What the administrator asked for. ``configure``: also what belongs to this very server and
-    not to its files: the block in core.py, the state directory, compiled modules."""
+class Choices:
+    """What the administrator chose. ``configure``: beside copying files, also make what depends on
+    this server: the block in core.py, the state directory, compiled modules."""
 
     wheels: str = ""
     workers: tuple[tuple[str, str], ...] = ()
@@ -37,32 +37,32 @@ class Wishes:
 
 
 class Installation:
-    """A checkout, a place, and the record of what is there."""
+    """Installs a checkout on a server, given the record of what is already installed."""
 
-    def __init__(self, checkout: Checkout, layout: Layout, record: Manifest, wishes: Wishes) -> None:
+    def __init__(self, checkout: Checkout, layout: Layout, record: Manifest, choices: Choices) -> None:
         self.checkout = checkout
         self.layout = layout
         self.record = record
-        self.wishes = wishes
+        self.choices = choices
 
     def changes(self) -> list[Change]:
-        """What is to be done, in order; what fails most easily comes first, what agents see last."""
+        """The changes in order: those that fail most easily come first, those that agents see last."""
         found = [*self._venv(), *self._agent(), *self._plain(), *self._leftovers(), *self._configuration()]
-        if self.wishes.configure:
+        if self.choices.configure:
             found += configuring(self.layout, self.record, self.checkout.core)
         return found + list(self._server_config())
 
     def _venv(self) -> Iterator[Change]:
         wanted = environment.wanted(self.checkout, self.layout)
         usable = environment.is_usable(self.layout)
-        if not self.wishes.venv or (usable and self.record.venv == wanted):
+        if not self.choices.venv or (usable and self.record.venv == wanted):
             return
-        verb = "bring up to date" if usable else "make"
-        origin = self.wishes.wheels or "the package index that pip is set up for"
+        verb = "update" if usable else "make"
+        origin = self.choices.wheels or "pip's package index"
         yield Change(
             f"{verb} {self.layout.venv}: compute-to-data[{environment.EXTRAS}] {self.checkout.version}, "
             f"dependencies from {origin}",
-            lambda: environment.make(self.checkout, self.layout, self.record, self.wishes.wheels),
+            lambda: environment.make(self.checkout, self.layout, self.record, self.choices.wheels),
         )
 
     def _agent(self) -> Iterator[Change]:
@@ -71,11 +71,11 @@ class Installation:
         stale = [path for path in self.record.files if path.startswith(f"{self.layout.agent}/") and path not in items]
         if not is_same or stale:
             verb = "replace" if self.layout.on_disk(self.layout.agent).exists() else "write"
-            text = f"{verb} {self.layout.agent}: the package for the agent's Python, {len(items)} files"
+            text = f"{verb} {self.layout.agent}: the package for the agents' Python, {len(items)} files"
             yield Change(text, lambda: self._swap_agent(items))
 
     def _swap_agent(self, items: dict[str, bytes]) -> None:
-        """The whole tree at once, so that no agent meets half of it."""
+        """Replace the whole tree at once, so that no agent sees half of it."""
         final = self.layout.on_disk(self.layout.agent)
         fresh, old = (final.with_name(f".agent.{suffix}") for suffix in ("new", "old"))
         for leftover in (fresh, old):
@@ -94,7 +94,7 @@ class Installation:
         shutil.rmtree(old, ignore_errors=True)
 
     def _plain(self) -> Iterator[Change]:
-        for path, item in payload.plain_files(self.checkout, self.layout, dict(self.wishes.workers)).items():
+        for path, item in payload.plain_files(self.checkout, self.layout, dict(self.choices.workers)).items():
             place = self.layout.on_disk(path)
             if checksum_of(place) == checksum(item.content) and path in self.record.files:
                 continue
@@ -106,19 +106,20 @@ class Installation:
         replace_file(self.layout.on_disk(path), item.content, item.mode)
 
     def _leftovers(self) -> Iterator[Change]:
-        """Files of an earlier version that this one has no more; drop-ins of workers stay."""
+        """Remove files of an earlier version that this version no longer has. Workers' drop-ins stay."""
         known = {*payload.plain_files(self.checkout, self.layout, {}), self.layout.configuration}
         trees = (f"{self.layout.agent}/", f"{self.layout.venv}/", f"{self.layout.units}/")
         for path in sorted(self.record.files):
             if path not in known and path not in self.record.defaults and not path.startswith(trees):
-                yield Change(f"remove {path}: this version has it no more", partial(self._forget, path))
+                yield Change(f"remove {path}: this version no longer has it", partial(self._forget, path))
 
     def _forget(self, path: str) -> None:
         del self.record.files[path]
         self.layout.on_disk(path).unlink(missing_ok=True)
 
     def _configuration(self) -> Iterator[Change]:
-        """Written once. Where there is one, a default that is new is put beside it."""
+        """Write the default configuration once. When there is a configuration, write a new default
+        beside it."""
         path, default = self.layout.configuration, payload.default_configuration(self.layout)
         place = self.layout.on_disk(path)
         if place.exists():
@@ -136,18 +137,18 @@ class Installation:
         self.record.defaults[path] = checksum(default)
 
     def _server_config(self) -> Iterator[Change]:
-        if not self.wishes.edit_server_config:
+        if not self.choices.edit_server_config:
             return
         path = server_config.path(self.layout)
         if self.layout.on_disk(path).exists() and server_config.problem(server_config.read(self.layout)):
             yield Change(
-                f"edit {path}: the Python rule engine's stanza before the native one's; the old file is kept beside it",
+                f"edit {path}: put the Python rule engine before the native one; the old file is kept beside it",
                 lambda: server_config.edit(self.layout, self.record),
             )
 
 
 def configuring(layout: Layout, record: Manifest, our_core: str) -> list[Change]:
-    """What belongs to this very server: the state directory and the block in core.py."""
+    """The changes that depend on this server: the state directory and the block in core.py."""
     return [*_state_directory(layout, record), *_core(layout, record, our_core)]
 
 
@@ -171,13 +172,13 @@ def _core(layout: Layout, record: Manifest, our_core: str) -> Iterator[Change]:
     place = layout.on_disk(layout.core)
     block = core_block.make(our_core, layout.agent)
     if not place.exists():
-        text, what = core_block.add(core_block.HEADER, block), f"write {layout.core}: there is none"
+        text, what = core_block.add(core_block.HEADER, block), f"write {layout.core}: it does not exist"
     else:
         before = core_block.read(place)
         text = core_block.add(before, block)
-        what = f"add our block at the end of {layout.core}, the rest stays as it is"
+        what = f"add our block at the end of {layout.core}; the rest stays unchanged"
         if core_block.find(before):
-            what = f"replace our block in {layout.core}, the rest stays as it is"
+            what = f"replace our block in {layout.core}; the rest stays unchanged"
         if text == before and checksum(block.encode()) in record.block:
             return
     yield Change(what, lambda: _write_core(layout, record, text, block))
@@ -195,7 +196,8 @@ def _write_core(layout: Layout, record: Manifest, text: str, block: str) -> None
 
 
 def write_core(place: Path, text: str) -> None:
-    """With the owner and mode it had, and no stale compiled module: agents compare times by the second."""
+    """Write core.py with the owner and mode that it had, and remove its compiled module. Agents compare
+    modification times by the second, so they could take a stale one for current."""
     status = place.stat() if place.exists() else place.parent.stat()
     mode = status.st_mode & 0o777 if place.exists() else 0o644
     replace_file(place, text.encode(), mode, (status.st_uid, status.st_gid), durable=True)
@@ -204,7 +206,7 @@ def write_core(place: Path, text: str) -> None:
 
 
 def make_directories(layout: Layout, record: Manifest, path: str) -> None:
-    """Make a folder and those above it, remembering which were not there."""
+    """Make a folder and the missing folders above it, and record which we made."""
     missing = []
     while not layout.on_disk(path).exists():
         missing.append(path)
@@ -216,7 +218,7 @@ def make_directories(layout: Layout, record: Manifest, path: str) -> None:
 
 
 def compile_modules(layout: Layout, place: Path, final: str) -> None:
-    """Compile for the agent's Python: agents cannot write there, and would compile at every connection."""
+    """Compile for the agents' Python. Agents cannot write there, so they would compile at every connection."""
     rarely = r"site-packages/(pip|setuptools|pkg_resources|_distutils_hack)/"
     options = ["-q", "-x", rarely, "-s", str(place), "-p", final]
     command = [layout.python, "-I", "-m", "compileall", *options, str(place)]

@@ -1,7 +1,7 @@
-"""The block that core.py gets: our core.py's guarded import, between two marker lines.
+"""Our block in core.py: the guarded import of our core.py, between two marker lines.
 
-It is added at the end of an administrator's core.py with one line end before it, and taken out
-with that line end, so that taking it out restores the file to the byte.
+We add it at the end of an administrator's core.py, after one line end, and remove it together with
+that line end. So a removal restores the file byte for byte.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from installer.layout import InstallError
 BEGIN = "# >>> compute_to_data >>> written by its installer: keep your own rules outside of these two lines"
 END = "# <<< compute_to_data <<<"
 HEADER = '"""Rules of this server, as its Python rule engine loads them."""\n\n__all__ = []\n'
-"""What stands before the block where there was no core.py."""
+"""The text before the block when there was no core.py."""
 
 _BLOCK = """\
 {begin}
@@ -32,7 +32,7 @@ if "__all__" in globals():
 
 
 def make(our_core: str, agent: str) -> str:
-    """The block, from the text of our core.py: the names it exports and its one ``try`` statement."""
+    """Make the block from the text of our core.py: from its ``__all__`` and its one ``try`` statement."""
     tree = ast.parse(our_core)
     names: tuple[str, ...] = ()
     guarded = [node for node in tree.body if isinstance(node, ast.Try)]
@@ -41,36 +41,37 @@ def make(our_core: str, agent: str) -> str:
             names = tuple(ast.literal_eval(node.value))
     others = [node for node in tree.body if not isinstance(node, (ast.Try, ast.Assign, ast.Expr))]
     if not names or len(guarded) != 1 or others:
-        raise InstallError("core.py of this checkout is not a docstring, __all__ and one guarded import any more")
+        cause = "must consist of a docstring, __all__ and one guarded import, and does not"
+        raise InstallError(f"core.py of this checkout {cause}. Use an unchanged checkout")
     source = ast.get_source_segment(our_core, guarded[0])
     return _BLOCK.format(begin=BEGIN, end=END, agent=agent, guarded=source, names=names)
 
 
 def read(place: Path) -> str:
-    """The text of a core.py with its line ends as they are; '' when there is none."""
+    """The text of a core.py with its line ends unchanged; '' when it does not exist."""
     return place.read_bytes().decode("utf-8") if place.exists() else ""
 
 
 def find(text: str) -> str:
-    """Our block as it stands in a core.py, '' when there is none. InstallError when its markers do not pair."""
+    """Our block in a core.py, '' without one. InstallError when its marker lines do not pair."""
     lines = text.splitlines(keepends=True)
     begins = [number for number, line in enumerate(lines) if line.rstrip("\r\n") == BEGIN]
     ends = [number for number, line in enumerate(lines) if line.rstrip("\r\n") == END]
     if not begins and not ends:
         return ""
     if len(begins) != 1 or len(ends) != 1 or begins[0] > ends[0]:
-        raise InstallError("the marker lines of compute_to_data in core.py do not pair: mend them by hand")
+        raise InstallError("the marker lines of compute_to_data in core.py do not pair. Correct them by hand")
     return "".join(lines[begins[0] : ends[0] + 1])
 
 
 def add(text: str, block: str) -> str:
-    """``text`` with the block: in the place of the one it has, else at its end."""
+    """``text`` with the block in place of the old one, or at the end without an old one."""
     old = find(text)
     return text.replace(old, block) if old else f"{text}\n{block}"
 
 
 def remove(text: str) -> str:
-    """``text`` without the block and the line end that was put before it."""
+    """``text`` without the block and the line end before it."""
     old = find(text)
     if not old:
         return text

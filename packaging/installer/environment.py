@@ -1,4 +1,4 @@
-"""The worker's virtual environment: this checkout's wheel with its dependencies, and nothing shared."""
+"""The workers' virtual environment: this checkout's package and its dependencies."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ EXTRAS = "docker,irods"
 
 
 def wanted(checkout: Checkout, layout: Layout) -> dict[str, str]:
-    """What the record says of an environment that needs nothing done."""
+    """The record of an environment that is up to date."""
     return {"fingerprint": checkout.fingerprint(), "python": python_version(layout.python)}
 
 
 def python_version(python: str) -> str:
-    """``3.11``; '' when it does not run."""
+    """An interpreter's version, such as ``3.11``; '' when it does not run."""
     return _answer([python, "-I", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"])
 
 
@@ -35,21 +35,21 @@ def _answer(command: Sequence[str]) -> str:
 
 
 def is_usable(layout: Layout) -> bool:
-    """Whether an environment is there that packages can be put into as it is."""
+    """Whether there is an environment with the right Python, into which we can install packages."""
     version = python_version(str(layout.on_disk(layout.venv) / "bin" / "python"))
     return bool(version) and version == python_version(layout.python)
 
 
 def make(checkout: Checkout, layout: Layout, record: Manifest, wheels: str) -> None:
-    """Make the environment, or bring the one that is there up to date: what a site has installed
-    into it besides (its own roles) stays, unless its Python is gone."""
+    """Make or update the environment. Packages that the site has added, such as its own roles, stay,
+    unless the environment's Python no longer exists."""
     place = layout.on_disk(layout.venv)
     is_fresh = not is_usable(layout)
     if is_fresh:
         shutil.rmtree(place, ignore_errors=True)
         record.venv = {"python": "unfinished"}
         record.save(layout)
-        _run([layout.python, "-I", "-m", "venv", str(place)], "the virtual environment cannot be made")
+        _run([layout.python, "-I", "-m", "venv", str(place)], f"cannot make the virtual environment {place}")
     with tempfile.TemporaryDirectory(prefix="compute-to-data-") as folder:
         for name, content in checkout.sources().items():
             target = Path(folder, "source", name)
@@ -64,7 +64,7 @@ def make(checkout: Checkout, layout: Layout, record: Manifest, wheels: str) -> N
 
 
 def forget(record: Manifest, layout: Layout) -> None:
-    """Take the environment's files out of the record."""
+    """Remove the environment's files from the record."""
     for path in [path for path in record.files if path.startswith(f"{layout.venv}/")]:
         del record.files[path]
 
@@ -83,9 +83,9 @@ def _install(place: Path, source: str, wheels: str, version: str, is_fresh: bool
     offline = ["--no-index", "--find-links", wheels] if wheels else []
     ready = sorted(Path(wheels).glob(f"compute_to_data-{version}-*.whl")) if wheels else []
     what = str(ready[0]) if ready else source
-    why = "the worker's packages cannot be installed"
+    why = "cannot install the workers' packages"
     _run([*pip, *offline, "--upgrade", f"{what}[{EXTRAS}]"], why)
-    if ready and not is_fresh:  # a wheel of the same version would be taken for installed
+    if ready and not is_fresh:  # pip would skip a wheel of the installed version
         _run([*pip, *offline, "--force-reinstall", "--no-deps", what], why)
 
 
@@ -97,12 +97,14 @@ def _run(command: Sequence[str], why: str) -> None:
         raise InstallError(f"{why}: {command[0]}: {error.strerror}") from error
     if done.returncode != 0:
         last = "\n  ".join((done.stderr or done.stdout).strip().splitlines()[-8:])
-        remedy = "Without a way to a package index, make a folder of wheels elsewhere and name it with --wheels"
+        remedy = (
+            "If this host cannot reach a package index, make a folder of wheels elsewhere and give it with --wheels"
+        )
         raise InstallError(f"{why}:\n  {last}\n{remedy}")
 
 
 def _relocate(place: Path, layout: Layout) -> None:
-    """The programs name their interpreter by its path, which will not begin with our root."""
+    """Correct the interpreter's path in the environment's programs: on the server it lacks our root."""
     if layout.is_live:
         return
     ours, theirs = str(place).encode(), layout.venv.encode()

@@ -1,4 +1,4 @@
-"""Where everything goes. Paths are as the server will see them; ``on_disk`` adds the root."""
+"""Where everything is installed. Paths are those that the server sees; ``on_disk`` adds the root."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from pathlib import Path
 
 
 class InstallError(Exception):
-    """Why it cannot go on, and what to do, in words."""
+    """Why the installer cannot continue, and what to do about it."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """``root`` holds everything: ``/`` on a live server, another for an image build or a test.
+    """The paths of an installation. ``root`` is ``/`` on a live server, or a folder for an image build
+    or a test.
 
-    ``account`` is the service account, ``python`` the interpreter that the agent's plugin was
-    built with: the distribution's own.
+    ``account`` is the iRODS service account. ``python`` is the interpreter of iRODS agents: the
+    distribution's own, with which the rule engine plugin was built.
     """
 
     root: Path = Path("/")
@@ -30,30 +31,31 @@ class Layout:
     python: str = "/usr/bin/python3"
 
     def on_disk(self, path: str) -> Path:
-        """Where a path of the server lies while we work."""
+        """The place, below the root, of a path of the server."""
         return self.root / path.lstrip("/")
 
     def real(self, path: str) -> Path:
-        """The same behind symbolic links. InstallError for a link that leads out of the root."""
+        """The same with symbolic links resolved. InstallError when a link leads out of the root."""
         place = self.on_disk(path).resolve()
         if self.root not in place.parents:
-            raise InstallError(f"{self.on_disk(path)} is a link to {place}, which is not below {self.root}")
+            link = self.on_disk(path)
+            raise InstallError(f"{link} is a link to {place}, which is not below {self.root}. Replace the link")
         return place
 
     @property
     def is_live(self) -> bool:
-        """Whether this is the running server itself."""
+        """Whether we install on the running server, not below another root."""
         return self.root == Path("/")
 
     @property
     def agent(self) -> str:
-        """Holds the package for the agent's Python, and nothing else: put first on its path, it
-        shadows nobody's modules."""
+        """The folder of the package for the agents' Python. It holds nothing else, so it can come first
+        on their path without hiding other modules."""
         return f"{self.prefix}/agent"
 
     @property
     def venv(self) -> str:
-        """The worker's virtual environment."""
+        """The workers' virtual environment."""
         return f"{self.prefix}/venv"
 
     @property
@@ -63,7 +65,7 @@ class Layout:
 
     @property
     def core(self) -> str:
-        """What the Python rule engine loads."""
+        """The core.py that the Python rule engine loads."""
         return f"{self.irods_configuration}/core.py"
 
     @property
@@ -72,7 +74,7 @@ class Layout:
         return f"{self.prefix}/manifest.json"
 
     def account_ids(self) -> tuple[int, int] | None:
-        """uid and gid of the service account; None where there is no such account (yet)."""
+        """The uid and gid of the service account; None when it does not exist."""
         if self.is_live:
             try:
                 found = pwd.getpwnam(self.account)
@@ -93,8 +95,8 @@ class Layout:
 def replace_file(
     path: Path, content: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None, *, durable: bool = False
 ) -> None:
-    """Write a file so that whoever reads it sees the old content or the new, never a part;
-    ``durable``: not even after a loss of power, for what is not ours."""
+    """Write a file atomically: a reader sees the old content or the new, never a part. ``durable``: this
+    also holds after a loss of power; use it for files that are not ours."""
     temporary = path.with_name(f".{path.name}.installing")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:

@@ -1,4 +1,4 @@
-"""What was installed, with checksums: so that taking it away leaves no trace and takes nothing else."""
+"""The record of an installation, with checksums, so that a removal takes all of it and nothing else."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from installer.layout import InstallError, Layout, replace_file
 
 
 def checksum(content: bytes) -> str:
-    """SHA-256, in hexadecimal."""
+    """The SHA-256 of some content, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 
 def checksum_of(path: Path) -> str:
-    """Of a file's content, or of where a symbolic link points; '' when there is neither."""
+    """The checksum of a file's content or of a symbolic link's target; '' when there is neither."""
     if path.is_symlink():
         return checksum(b"-> " + os.fsencode(os.readlink(path)))
     return checksum(path.read_bytes()) if path.is_file() else ""
@@ -26,12 +26,13 @@ def checksum_of(path: Path) -> str:
 
 @dataclass
 class Manifest:
-    """``files``: path to the checksums it may have (two while an upgrade is on its way).
+    """What was installed.
 
-    ``directories``: those we made. ``block``: checksums of our block in core.py. ``defaults``: path
-    to the checksum of the default that a configuration file began with. ``core_written``: there was
-    no core.py before. ``venv``: how the worker's environment was made. ``server_config``: the
-    checksum of the file as we left it and the backup's name, when we were asked to edit it.
+    ``files`` maps a path to the checksums that it may have (two during an upgrade). ``directories``
+    are those that we made. ``block`` holds checksums of our block in core.py. ``defaults`` maps a
+    configuration file to the checksum of its first, default content. ``core_written``: there was no
+    core.py before. ``venv``: how the workers' environment was made. ``server_config``: when we edited
+    that file, the checksum of our version and the name of the backup.
     """
 
     version: str = ""
@@ -44,7 +45,7 @@ class Manifest:
     server_config: dict[str, str] = field(default_factory=dict)
 
     def changed(self, layout: Layout, paths: Iterable[str] | None = None) -> list[str]:
-        """Files that somebody has changed since; those that are gone are not among them."""
+        """The files that were changed since their installation, without those that were removed."""
         found = []
         for path in sorted(self.files if paths is None else paths):
             now = checksum_of(layout.on_disk(path))
@@ -53,7 +54,7 @@ class Manifest:
         return found
 
     def save(self, layout: Layout) -> None:
-        """Write it in place of the last one."""
+        """Write the record in place of the last one."""
         text = json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
         replace_file(layout.on_disk(layout.record), text.encode())
 
@@ -66,4 +67,5 @@ def load(layout: Layout) -> Manifest:
     except FileNotFoundError:
         return Manifest()
     except (OSError, ValueError, TypeError) as error:
-        raise InstallError(f"{path}: the record of the installation cannot be read ({error})") from error
+        remedy = "Restore it, or remove it and run install --force, which writes a new one"
+        raise InstallError(f"{path}: the record of the installation cannot be read ({error}). {remedy}") from error

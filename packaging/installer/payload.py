@@ -1,4 +1,4 @@
-"""What is put on a server, read from a checkout: nothing is written here."""
+"""The files to install, read from a checkout. This module writes nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _RESOURCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
 
 @dataclass(frozen=True)
 class Item:
-    """A file to be: its content and mode."""
+    """A file to install: its content and mode."""
 
     content: bytes
     mode: int = 0o644
@@ -31,7 +31,8 @@ class Checkout:
     def __init__(self, folder: Path = HERE.parent) -> None:
         self.folder = folder
         if not (folder / "compute_to_data" / "__init__.py").is_file() or not (folder / "pyproject.toml").is_file():
-            raise InstallError(f"{folder} is no checkout of compute-to-data: run packaging/install of one")
+            remedy = "Run packaging/install from a checkout"
+            raise InstallError(f"{folder} is not a checkout of compute-to-data. {remedy}")
 
     @property
     def version(self) -> str:
@@ -39,7 +40,8 @@ class Checkout:
         text = (self.folder / "compute_to_data" / "__init__.py").read_text(encoding="utf-8")
         found = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
         if found is None:
-            raise InstallError(f"{self.folder}/compute_to_data/__init__.py names no __version__")
+            path = f"{self.folder}/compute_to_data/__init__.py"
+            raise InstallError(f"{path} has no __version__. Use an unchanged checkout")
         return found[1]
 
     @property
@@ -48,18 +50,18 @@ class Checkout:
         return (self.folder / "core.py").read_text(encoding="utf-8")
 
     def package(self) -> dict[str, bytes]:
-        """The package's files, by their names below its parent folder."""
+        """The package's files, by their paths in the checkout."""
         return {
             str(path.relative_to(self.folder)): path.read_bytes() for path in _files(self.folder / "compute_to_data")
         }
 
     def sources(self) -> dict[str, bytes]:
-        """What a wheel is built from."""
+        """The files from which a wheel is built."""
         names = ("pyproject.toml", "README.md", "LICENSE")
         return {**self.package(), **{name: (self.folder / name).read_bytes() for name in names}}
 
     def fingerprint(self) -> str:
-        """Changes with every byte of the sources."""
+        """A hash of the sources."""
         return checksum(json.dumps({name: checksum(text) for name, text in sorted(self.sources().items())}).encode())
 
 
@@ -92,7 +94,7 @@ def default_configuration(layout: Layout) -> bytes:
 
 
 def plain_files(checkout: Checkout, layout: Layout, workers: dict[str, str]) -> dict[str, Item]:
-    """Every file that is ours alone, but for the package and the virtual environment."""
+    """Every file that only we own, except the package and the virtual environment."""
     share, items = f"{layout.prefix}/share", {}
     for name in _PROGRAMS:
         items[f"{layout.prefix}/bin/{name}"] = Item(filled(name, layout).encode(), 0o755)
@@ -112,7 +114,7 @@ def plain_files(checkout: Checkout, layout: Layout, workers: dict[str, str]) -> 
 
 
 def _drop_ins(layout: Layout, workers: dict[str, str]) -> dict[str, Item]:
-    text = "# Besides its state directory, this worker may write the vault.\n[Service]\nReadWritePaths={}\n"
+    text = "# Besides its state directory, this worker may write into the vault.\n[Service]\nReadWritePaths={}\n"
     return {
         f"{layout.units}/{UNIT.replace('@', f'@{resource}')}.d/vault.conf": Item(text.format(vault).encode())
         for resource, vault in workers.items()
@@ -120,13 +122,13 @@ def _drop_ins(layout: Layout, workers: dict[str, str]) -> dict[str, Item]:
 
 
 def workers_named(arguments: list[str]) -> dict[str, str]:
-    """``dsp_resc=/path/of/its/vault`` as a mapping. InstallError for anything else."""
+    """Arguments such as ``dsp_resc=/path/of/its/vault`` as a mapping. InstallError for any other form."""
     found = {}
     for argument in arguments:
         resource, _, vault = argument.partition("=")
         if not _RESOURCE.fullmatch(resource) or not re.fullmatch(r"/[^\s\"'%\\]*", vault):
             raise InstallError(
-                f"--worker {argument}: expected a resource and its vault, as in dsp_resc=/data/dsp_vault"
+                f"--worker {argument}: expected a resource and its vault, such as dsp_resc=/data/dsp_vault"
             )
         found[resource] = vault
     return found

@@ -1,4 +1,4 @@
-"""Taking it away: what is as we left it goes, what somebody has changed stays and is named."""
+"""Removal: remove what is as we installed it; leave what was changed, and name it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _RUNTIME = (".lock", ".bell", ".log", ".pid")
 
 
 class Removal:
-    """Of what a record says. ``force``: what was changed goes, too, but never an administrator's
-    own rules or server configuration. ``left``: what stayed, and why."""
+    """Removes what a record lists. ``force``: also remove files that were changed, but never an
+    administrator's own rules or server configuration. ``left``: what stayed, and why."""
 
     def __init__(self, layout: Layout, record: Manifest, force: bool) -> None:
         self.layout = layout
@@ -29,12 +29,12 @@ class Removal:
         self.left: list[str] = []
 
     def changes(self) -> list[Change]:
-        """What is to be done, in order: first what agents see."""
+        """The changes in order. Those that agents see come first."""
         return [
             *self.unconfiguring(),
             *self._server_config(),
             *self._files(),
-            Change(f"remove {self.layout.prefix} and other folders of ours that are empty then", self._directories),
+            Change(f"remove {self.layout.prefix} and the other folders that we made, if empty", self._directories),
         ]
 
     def unconfiguring(self) -> list[Change]:
@@ -52,14 +52,14 @@ class Removal:
         if not block:
             return
         if checksum(block.encode()) not in self.record.block and not self.force:
-            self.left.append(f"{self.layout.core}: our block in it was edited; it does no harm without the package")
+            self.left.append(f"{self.layout.core}: our block was edited. It does no harm without the package")
             return
         rest = core_block.remove(text)
         if self.record.core_written and rest == core_block.HEADER:
-            yield Change(f"remove {self.layout.core}: we wrote it, and nothing was added", place.unlink)
+            yield Change(f"remove {self.layout.core}: we wrote it, and it has no other rules", place.unlink)
         else:
             yield Change(
-                f"take our block out of {self.layout.core}",
+                f"remove our block from {self.layout.core}",
                 lambda: write_core(self.layout.real(self.layout.core), rest),
             )
 
@@ -78,7 +78,7 @@ class Removal:
             return
         remove_empty(place)
         if place.exists():
-            self.left.append(f"{self.layout.state_directory}: it holds something else, such as of unfinished tasks")
+            self.left.append(f"{self.layout.state_directory}: it holds other files, perhaps of unfinished tasks")
 
     def _server_config(self) -> Iterator[Change]:
         edited = self.record.server_config
@@ -88,9 +88,9 @@ class Removal:
         place = self.layout.real(path)
         backup = self.layout.on_disk(edited["backup"])
         if checksum_of(place) != edited["checksum"]:
-            self.left.append(f"{path} and {edited['backup']}: it was edited since we put the Python engine first")
+            self.left.append(f"{path} and {edited['backup']}: it was edited after --edit-server-config changed it")
             return
-        yield Change(f"put {path} back as it was before --edit-server-config", lambda: _restore(place, backup))
+        yield Change(f"restore {path} as it was before --edit-server-config", lambda: _restore(place, backup))
 
     def _files(self) -> Iterator[Change]:
         changed = set(self.record.changed(self.layout))
@@ -99,7 +99,7 @@ class Removal:
             yield Change(f"remove {self.layout.venv} with everything in it", self._remove_venv)
         for path in sorted(changed):
             if not self.force:
-                self.left.append(f"{path}: it was changed since it was installed")
+                self.left.append(f"{path}: it was changed since its installation")
         mine = [path for path in sorted(self.record.files) if self.force or path not in changed]
         several = [path for path in mine if path.startswith((venv, f"{self.layout.agent}/"))]
         if several:
@@ -117,7 +117,7 @@ class Removal:
         shutil.rmtree(self.layout.on_disk(self.layout.venv), ignore_errors=True)
 
     def _directories(self) -> None:
-        """Compiled modules, then every folder of ours in which nothing is left."""
+        """Remove compiled modules, then every empty folder that we made."""
         self.layout.on_disk(self.layout.record).unlink(missing_ok=True)
         prefix = self.layout.on_disk(self.layout.prefix)
         remove_compiled(prefix)
@@ -130,11 +130,11 @@ class Removal:
         known = {str(self.layout.on_disk(path)) for path in self.record.files}
         foreign = [path for path in kept if path not in known]
         if foreign:
-            self.left.append(f"{self.layout.prefix}: {len(foreign)} files that are not ours, such as {foreign[0]}")
+            self.left.append(f"{self.layout.prefix}: {len(foreign)} files that are not ours, for example {foreign[0]}")
 
 
 def remove_compiled(place: Path) -> None:
-    """Python's compiled modules below a folder: no record has them."""
+    """Remove Python's compiled modules below a folder; the record does not list them."""
     for folder, _, names in os.walk(place, topdown=False):
         if os.path.basename(folder) == "__pycache__":
             for name in names:
@@ -144,7 +144,7 @@ def remove_compiled(place: Path) -> None:
 
 
 def remove_empty(place: Path) -> None:
-    """A folder and those below it, where no file is left in them."""
+    """Remove the empty folders below a folder, and the folder itself if it is empty then."""
     for folder, _, _ in os.walk(place, topdown=False):
         if not os.listdir(folder):
             os.rmdir(folder)
@@ -158,7 +158,7 @@ def _restore(place: Path, backup: Path) -> None:
 
 
 def served(layout: Layout) -> list[str]:
-    """Lock files of workers that run now: nothing is taken away from under them."""
+    """The lock files of running workers. We remove nothing while a worker runs."""
     held = []
     place = layout.on_disk(layout.state_directory)
     for path in sorted(place.glob("*.lock")) if place.is_dir() else ():

@@ -1,4 +1,4 @@
-"""The rule engines in ``server_config.json``: looked at always, edited only when asked for."""
+"""The rule engines in ``server_config.json``. We always check them, and edit them only on request."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ STANZA = {"instance_name": f"{PYTHON}-instance", "plugin_name": PYTHON, "plugin_
 
 
 def path(layout: Layout) -> str:
-    """Of the server's configuration."""
+    """The path of the server's configuration."""
     return f"{layout.irods_configuration}/server_config.json"
 
 
 def read(layout: Layout) -> dict[str, Any]:
-    """The document. InstallError when it is there and no JSON object; OSError when it is not."""
+    """The server's configuration. InstallError when it is not a JSON object, OSError when it cannot be read."""
     text = layout.on_disk(path(layout)).read_text(encoding="utf-8")
     try:
         document = json.loads(text)
     except ValueError as error:
-        raise InstallError(f"{path(layout)} is no JSON: {error}") from error
+        raise InstallError(f"{path(layout)} is not JSON: {error}") from error
     if not isinstance(document, dict):
-        raise InstallError(f"{path(layout)} holds no JSON object")
+        raise InstallError(f"{path(layout)} is not a JSON object")
     return document
 
 
@@ -40,30 +40,30 @@ def _plugins(document: dict[str, Any]) -> list[str]:
 
 
 def problem(document: dict[str, Any]) -> str:
-    """What is wrong with the rule engines, in words; '' when nothing is."""
+    """What is wrong with the rule engines, as a sentence; '' when nothing is."""
     plugins = _plugins(document)
     if PYTHON not in plugins:
-        return "the Python rule engine has no stanza in plugin_configuration.rule_engines"
+        return "the Python rule engine has no entry in plugin_configuration.rule_engines"
     if NATIVE not in plugins:
-        return "the native rule engine, which writeLine and delay need, has no stanza"
+        return "the native rule engine, which writeLine and delay need, has no entry"
     if plugins.index(PYTHON) > plugins.index(NATIVE):
-        return "the Python rule engine's stanza stands after the native one's, which answers first"
+        return "the Python rule engine comes after the native one, which answers first"
     return ""
 
 
 def edited(document: dict[str, Any]) -> str:
-    """The document's text with the Python engine's stanza before the native one's."""
+    """The document's text with the Python engine's entry before the native engine's."""
     engines = _engines(document)
     plugins = _plugins(document)
     if NATIVE not in plugins:
-        raise InstallError("server_config.json names no native rule engine: that is not for an installer to mend")
+        raise InstallError("server_config.json has no native rule engine. Restore its entry by hand first")
     stanza = engines.pop(plugins.index(PYTHON)) if PYTHON in plugins else dict(STANZA)
     engines.insert(_plugins(document).index(NATIVE), stanza)
     return json.dumps(document, indent=4) + "\n"
 
 
 def edit(layout: Layout, record: Manifest) -> None:
-    """Edit the file, keeping a backup beside it, with the owner and the mode it had."""
+    """Edit the file. Keep its owner and mode, and a backup beside it."""
     place = layout.real(path(layout))
     before = place.read_bytes()
     after = edited(read(layout)).encode()

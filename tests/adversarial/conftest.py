@@ -1,4 +1,4 @@
-"""The real engine for hostile jobs, and images that hold what an attacker would bring along."""
+"""The real engine for hostile jobs, and images with what an attacker would bring along."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RUN mkdir -m 0777 /open && touch /open/file && chmod 0666 /open/file
 
 @dataclass
 class Attacker:
-    """Runs jobs of one hostile user and forgets none of them."""
+    """Runs jobs of one hostile user, and removes all of them afterwards."""
 
     engine: Engine
     directory: Path
@@ -40,7 +40,7 @@ class Attacker:
     keys: list[JobKey] = field(default_factory=list)
 
     def start(self, *command: str, **more: Any) -> Job:
-        """A job that runs, with its own outputs directory."""
+        """Start a job with its own outputs directory."""
         key = JobKey(str(uuid.uuid4()))
         outputs = str(self.directory / f"outputs-{key}")
         self.keys.append(key)
@@ -58,20 +58,20 @@ class Attacker:
         return job
 
     def end(self, job: Job, timeout: float = TIMEOUT) -> Exit:
-        """How it ended; a failure when it has not in time."""
+        """The job's exit. Fails when the job does not end in time."""
         end = held(self.engine, job.key).wait(timeout)
         assert end is not None, f"the job did not end within {timeout} s"
         return end
 
     def said(self, job: Job) -> str:
-        """What it wrote to stdout, once it has ended well."""
+        """What the job wrote to stdout. Fails unless it succeeds."""
         end = self.end(job)
         logs = held(self.engine, job.key).logs()
         assert end.status == 0, logs
         return logs.stdout.decode()
 
     def tries(self, attack: str, *arguments: str, **more: Any) -> dict[str, str]:
-        """What came of each way of an attack of ``hostile.py``."""
+        """The result of each way of an attack of ``hostile.py``."""
         ways: dict[str, str] = json.loads(self.said(self.start("python3", "-c", HOSTILE, attack, *arguments, **more)))
         assert ways, "an attack that tries nothing proves nothing"
         return ways
@@ -83,13 +83,13 @@ class Attacker:
 
 @pytest.fixture(scope="session")
 def docker_engine() -> Engine:
-    """The real engine. Skips without one, with the reason; in CI that is a failure."""
+    """The real engine. Skip without one, with the reason; in CI, fail."""
     return need_docker()
 
 
 @pytest.fixture(scope="session")
 def armed_image(docker_engine: Engine) -> Iterator[str]:
-    """An image with setuid-root programs and with places that anybody may write."""
+    """An image with setuid-root programs and with world-writable directories."""
     with built_image("armed", ARMED) as name:
         yield name
 

@@ -28,7 +28,7 @@ FORBIDDEN = {
 
 
 def attempt(way: Callable[[], object]) -> str:
-    """What comes of one way: a breach, or the name of the error."""
+    """The result of one way: a breach, or the name of the error."""
     try:
         way()
     except OSError as error:
@@ -67,7 +67,7 @@ def network(*addresses: str) -> dict[str, str]:
     for address in addresses:
         host, _, port = address.rpartition(":")
         ways[f"tcp {address}"] = attempt(lambda host=host, port=port: connect(host, port))  # type: ignore[misc]
-        if host != "127.0.0.1":  # a datagram to one's own loopback is nobody's business
+        if host != "127.0.0.1":  # a datagram to its own loopback is allowed
             ways[f"udp {address}"] = attempt(lambda host=host, port=port: datagram(host, port))  # type: ignore[misc]
     for name in ("host.docker.internal", "example.com"):
         ways[f"dns {name}"] = attempt(lambda name=name: socket.getaddrinfo(name, 80))  # type: ignore[misc]
@@ -135,7 +135,7 @@ def root(*programs: str) -> dict[str, str]:
 
 
 def own_setuid() -> dict[str, str]:
-    """Make a setuid copy where this user may write; it is the user's own at best."""
+    """Make a setuid copy where this user may write. At best it runs as this user."""
     ways = {}
     for place in ("/outputs", "/tmp", "/dev/shm"):
         copy = f"{place}/id"
@@ -176,12 +176,12 @@ def kernel() -> dict[str, str]:
 
 
 def trace_init() -> dict[str, str]:
-    """Where the host lets equals trace each other, this holds up the job's own first process."""
+    """If the host lets processes of one uid trace each other, this stops the job's own first process."""
     return {"ptrace init": attempt(lambda: system_call(PTRACE, 16, 1, None, None))}
 
 
 def writable() -> dict[str, str]:
-    """Every place in the sandbox that this account may write."""
+    """Every path in the sandbox that this account may write."""
     found = {}
     for folder, folders, names in os.walk("/"):
         if folder == "/":

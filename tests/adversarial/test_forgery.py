@@ -1,5 +1,5 @@
-"""The record of a task is its owner's own, who can write anything on it: nothing that a worker
-does with other rights than the owner's may follow from it."""
+"""The owner of a task can write anything on its record. So the record must not decide about anything that a
+worker does with other rights than the owner's."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def put(site: TrialSite, collection: str, **facts: str) -> None:
 
 
 def forged(site: TrialSite, argv: tuple[str, ...] = ("/bin/true",), **facts: str) -> TaskRecord:
-    """A collection of alice's that looks like a task half done, with a directory of bob's in it."""
+    """A collection of alice's that looks like an unfinished task, with a directory of bob's in it."""
     collection = f"{HOME}/x"
     site.alice.create_collection(collection)
     site.alice.create_collection(f"{collection}/outputs")
@@ -49,7 +49,7 @@ def work(site: TrialSite, record: TaskRecord) -> dict[str, str]:
     return record.facts()
 
 
-def test_a_forged_word_of_staging_trims_nobodys_replica(site: TrialSite) -> None:
+def test_a_forged_record_of_staging_trims_no_replica(site: TrialSite) -> None:
     site.bob.write(f"{BOBS}/precious", b"x", resource="demoResc")
     site.bob.replicate(f"{BOBS}/precious", COMPUTE)
     submitted = site.submit(site.request("/bin/false"))
@@ -95,7 +95,7 @@ def test_the_same_id_elsewhere_claims_another_input(site: TrialSite) -> None:
     assert "b" in site.contents(second["collection"])
 
 
-def test_one_users_odd_tasks_cost_another_nothing(site: TrialSite) -> None:
+def test_invalid_tasks_of_one_user_do_not_affect_another(site: TrialSite) -> None:
     for _ in range(3):
         put(site, site.submit(site.request("/bin/true")).collection, state="NONSENSE")
         odd = site.submit(site.request("/bin/true"))
@@ -107,7 +107,7 @@ def test_one_users_odd_tasks_cost_another_nothing(site: TrialSite) -> None:
         assert site.ended(submitted, site.bob)["state"] == "COMPLETED"
 
 
-def test_an_error_nobody_foresaw_does_not_end_the_worker(site: TrialSite) -> None:
+def test_an_unexpected_error_does_not_end_the_worker(site: TrialSite) -> None:
     calls: list[str] = []
 
     class Odd:
@@ -125,7 +125,7 @@ def test_an_error_nobody_foresaw_does_not_end_the_worker(site: TrialSite) -> Non
         assert site.ended(submitted)["state"] == "COMPLETED"
 
 
-def test_a_zone_that_does_not_answer_for_once_ends_no_job(site: TrialSite) -> None:
+def test_one_failed_request_to_the_zone_ends_no_job(site: TrialSite) -> None:
     asked: list[str] = []
 
     def trouble_while_it_runs(avus, entity):  # type: ignore[no-untyped-def]
@@ -143,7 +143,7 @@ def test_a_zone_that_does_not_answer_for_once_ends_no_job(site: TrialSite) -> No
     assert len(asked) > 1
 
 
-def test_inputs_nobody_uses_are_forgotten() -> None:
+def test_unused_inputs_are_forgotten() -> None:
     in_use = InUse()
     for number in range(100):
         with in_use.using([f"/z/{number}"]):
@@ -152,8 +152,8 @@ def test_inputs_nobody_uses_are_forgotten() -> None:
 
 
 def what_bob_left(site: TrialSite, path: str) -> None:
-    """bob puts a file into alice's collection, whose access list it inherits: alice owns the data object
-    with him, and DATA_OWNER is bob."""
+    """bob puts a file into alice's collection and it inherits the collection's access list: alice and bob have own
+    access, and DATA_OWNER is bob."""
     site.alice.create_collection(f"{HOME}/inbox")
     site.alice.set_access(f"{HOME}/inbox", BOB, Access.MODIFY_OBJECT)
     site.alice.set_inheritance(f"{HOME}/inbox", True)
@@ -161,7 +161,7 @@ def what_bob_left(site: TrialSite, path: str) -> None:
     site.alice.rename(f"{HOME}/inbox/file", path)
 
 
-def test_a_data_object_that_somebody_left_becomes_no_request_of_theirs(site: TrialSite) -> None:
+def test_another_users_data_object_is_not_run_as_their_request(site: TrialSite) -> None:
     site.bob.write(f"{BOBS}/secret", b"bob's secret", resource=COMPUTE)
     collection = f"{HOME}/trap/x"
     site.alice.create_collection(collection, parents=True)
@@ -182,7 +182,7 @@ def test_a_data_object_that_somebody_left_becomes_no_request_of_theirs(site: Tri
     assert "secret" not in site.contents(collection)
 
 
-def test_a_late_request_that_cannot_be_taken_back_changes_no_end(site: TrialSite) -> None:
+def test_a_late_request_that_cannot_be_removed_does_not_change_the_end(site: TrialSite) -> None:
     submitted = site.submit(site.request("/bin/true"))
     with site.working():
         assert site.ended(submitted)["state"] == "COMPLETED"

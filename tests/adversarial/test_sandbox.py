@@ -1,4 +1,4 @@
-"""Hostile containers on the real engine: each attack is tried, and each one fails.
+"""Hostile containers on the real engine. Each attack is tried, and must fail.
 
 No attack is larger than it must be to pass its limit: where the sandbox is broken, a test fails,
 and the machine that found it out is still of use.
@@ -36,7 +36,7 @@ def breaches(ways: dict[str, str]) -> list[str]:
 
 @pytest.fixture
 def vault(tmp_path: Path) -> dict[str, Path]:
-    """An input as it lies in a vault, with others' data beside it that the job's account may read."""
+    """An input in a vault, beside other users' data that the job's account may read."""
     collection = tmp_path / "vault" / "home" / "mallory"
     collection.mkdir(parents=True)
     other = tmp_path / "vault" / "home" / "alice"
@@ -49,7 +49,7 @@ def vault(tmp_path: Path) -> dict[str, Path]:
 
 
 def neighbour(attacker: Attacker) -> Callable[[], None]:
-    """A second job that works meanwhile; calling the result shows that it came to no harm."""
+    """A second job that works meanwhile. Calling the result checks that the attack did not affect it."""
     code = """
 import subprocess, time
 print("alive", flush=True)
@@ -69,14 +69,14 @@ print("unharmed")
 
 
 def test_nothing_answers_on_the_network(attacker: Attacker) -> None:
-    """The test itself listens, on every address of this host, and hears nothing."""
+    """The test listens on every address of this host, and receives nothing."""
     addresses = {"127.0.0.1", "172.17.0.1"}
     with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as probe:
         try:
-            probe.connect(("192.0.2.1", 9))  # sends nothing: tells the address of this host's interface
+            probe.connect(("192.0.2.1", 9))  # sends nothing, but shows the address of this host's interface
             addresses.add(probe.getsockname()[0])
         except OSError:
-            pass  # a host without a route has only the others
+            pass  # without a route, the host has only the other addresses
     with socket.create_server(("0.0.0.0", 0)) as server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ear:
         port = server.getsockname()[1]
         ear.bind(("0.0.0.0", port))
@@ -135,23 +135,23 @@ def test_what_is_mounted_writable(attacker: Attacker) -> None:
 
 
 def test_what_can_be_written_at_all(attacker: Attacker, vault: dict[str, Path]) -> None:
-    """Besides the outputs: the bounded scratch, the kernel's bounded queues, and devices that keep nothing."""
+    """Only the outputs, limited scratch space, the kernel's limited queues, and devices that store nothing."""
     found = attacker.tries("writable", inputs=(Mount(str(vault["input"]), "/inputs/x"),))
     devices = {f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty", "pts/ptmx")}
     assert set(found) - devices == {"/outputs", "/tmp", "/dev/shm", "/dev/mqueue"}
 
 
-def test_nobody_becomes_root(attacker: Attacker) -> None:
+def test_no_process_becomes_root(attacker: Attacker) -> None:
     ways = attacker.tries("root", "/usr/local/bin/rootid")
     assert breaches(ways) == []
-    assert ways["/usr/local/bin/rootid bears setuid"] == "yes", "else nothing was tried"
+    assert ways["/usr/local/bin/rootid bears setuid"] == "yes", "otherwise the attack was not tried"
     code = "import os; os.setuid(0); print(os.getresuid())"
     job = attacker.start("/usr/local/bin/rootpython", "-c", code)
     assert attacker.end(job).status == 1
     assert b"PermissionError" in held(attacker.engine, job.key).logs().stderr
 
 
-def test_a_setuid_file_of_ones_own_gives_nothing(attacker: Attacker) -> None:
+def test_its_own_setuid_file_gives_no_rights(attacker: Attacker) -> None:
     ways = attacker.tries("own_setuid")
     assert breaches(ways) == []
     assert ways["run /tmp/id"] == "EACCES"
@@ -171,8 +171,8 @@ def test_the_kernel_refuses(attacker: Attacker, vault: dict[str, Path]) -> None:
     assert breaches(ways) == []
 
 
-def test_tracing_its_own_init_holds_up_nobody_else(attacker: Attacker) -> None:
-    """Docker's seccomp profile lets equals trace each other; what it stops is its own job only."""
+def test_tracing_its_own_init_stops_only_its_own_job(attacker: Attacker) -> None:
+    """Docker's seccomp profile lets processes of one uid trace each other. This stops only the attacker's own job."""
     unharmed = neighbour(attacker)
     job = attacker.start("python3", "-c", (Path(__file__).parent / "hostile.py").read_text(), "trace_init")
     unharmed()
@@ -210,7 +210,7 @@ print(sum(name.isdigit() for name in os.listdir("/proc")), number, flush=True)
 
 
 @pytest.mark.parametrize("where", ["itself", "a child", "/tmp", "/dev/shm"])
-def test_a_memory_bomb_is_told_from_other_ends(attacker: Attacker, where: str) -> None:
+def test_a_memory_bomb_is_reported_as_out_of_memory(attacker: Attacker, where: str) -> None:
     code = {
         "itself": "x = bytearray(500 << 20)",
         "a child": "import subprocess, sys; subprocess.run([sys.executable, '-c', 'x = bytearray(500 << 20)'])",
@@ -256,7 +256,7 @@ def test_tmp_is_bounded(attacker: Attacker) -> None:
     assert b"No space left on device" in held(attacker.engine, job.key).logs().stderr
 
 
-def test_ignoring_sigterm_buys_only_the_grace(attacker: Attacker) -> None:
+def test_a_job_that_ignores_sigterm_is_killed_after_the_grace(attacker: Attacker) -> None:
     code = """
 import os, signal
 for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:
@@ -275,7 +275,7 @@ while True: signal.pause()
 
 
 def test_a_flood_of_log_does_not_fill_the_disk(attacker: Attacker) -> None:
-    """A thousand times the bound, with lines of no length and of much; then what is on disk."""
+    """A job writes a thousand times the limit, with empty and with long lines. The test measures what is on disk."""
     for flood in ("yes '' | head -c 1000000", "head -c 268435456 /dev/zero"):
         job = attacker.start("sh", "-c", flood)
         attacker.end(job)
@@ -287,7 +287,7 @@ def test_a_flood_of_log_does_not_fill_the_disk(attacker: Attacker) -> None:
 
 
 def _kept_log(job: Job) -> int | None:
-    """Bytes that the engine keeps of a job's logs, or None where they are out of sight."""
+    """The bytes of a job's logs on the engine's disk, or None when this process cannot see them."""
     import docker
 
     with closing(docker.APIClient()) as client:

@@ -1,4 +1,4 @@
-"""A secret is seen by the program alone: nowhere else, at no time that anybody can choose."""
+"""Only the program sees a secret. It is nowhere else, at any time."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def everything_recorded(site: TrialSite, collection: str) -> str:
     return repr(said)
 
 
-def test_it_is_nowhere_but_in_the_sandbox(site: TrialSite, value: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_secret_is_only_in_the_sandbox(site: TrialSite, value: bytes, caplog: pytest.LogCaptureFixture) -> None:
     import docker
 
     with caplog.at_level(logging.DEBUG), site.working():
@@ -90,7 +90,7 @@ def test_it_is_nowhere_but_in_the_sandbox(site: TrialSite, value: bytes, caplog:
     for told in (inspected, processes, caplog.text, everything_recorded(site, submitted.collection), repr(facts)):
         assert value.decode() not in told
     rests = site.alice.stat(f"{PLACE}/TOKEN").replicas[0].physical_path  # type: ignore[union-attr]
-    assert files_with(value, site.folder) == [rests], "where it was put, and nowhere else"
+    assert files_with(value, site.folder) == [rests], "only where the owner put it"
     assert json.loads(site.contents(submitted.collection)["task.json"])["secrets"] == ["TOKEN"]
 
 
@@ -103,13 +103,13 @@ def test_it_is_nowhere_but_in_the_sandbox(site: TrialSite, value: bytes, caplog:
         "echo x > /run/secrets/MORE",
     ],
 )
-def test_it_cannot_be_changed(site: TrialSite, script: str, value: bytes) -> None:
+def test_a_secret_cannot_be_changed(site: TrialSite, script: str, value: bytes) -> None:
     facts = site.run(site.request("/bin/sh", "-c", f"{script} 2>/dev/null && exit 9; exit 0", secrets=["TOKEN"]))
     assert facts["state"] == "COMPLETED", facts
     assert site.alice.read(f"{PLACE}/TOKEN") == value
 
 
-def test_a_task_that_names_none_sees_none(site: TrialSite) -> None:
+def test_a_task_without_secrets_sees_none(site: TrialSite) -> None:
     site.run(site.request("/bin/sh", "-c", "sleep 0", secrets=["TOKEN"]))
     facts = site.run(site.request("/bin/sh", "-c", "test ! -e /run/secrets"))
     assert facts["state"] == "COMPLETED", facts
@@ -142,7 +142,7 @@ def test_what_a_killed_worker_left_is_swept(site: TrialSite, value: bytes, meanw
         [sys.executable, "-c", KILLED, *arguments], check=False, timeout=60, stderr=subprocess.DEVNULL
     )
     assert killed.returncode == -9
-    assert len(in_memory(site)) == 1, "it died with the secret on the host"
+    assert len(in_memory(site)) == 1, "the worker died with the secret on the host"
     if meanwhile == "nothing":
         with site.working():
             assert site.ended(submitted)["state"] == "COMPLETED"
@@ -154,7 +154,7 @@ def test_what_a_killed_worker_left_is_swept(site: TrialSite, value: bytes, meanw
 
 
 class TestTheHostsMemory:
-    """Anybody on the host may write in /dev/shm."""
+    """Every account of the host may write in /dev/shm."""
 
     @pytest.fixture
     def job(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
@@ -162,7 +162,7 @@ class TestTheHostsMemory:
         image = EngineImage("i", "sha256:0")
         return Job(JobKey("t"), User("alice", "z"), "r", image, ("x",), LIMITS, "/outputs", secrets={"A": b"secret"})
 
-    def test_only_the_worker_may_look(self, job: Job) -> None:
+    def test_only_the_worker_may_enter_the_folder(self, job: Job) -> None:
         (mount,) = confidential.put(job, (os.getuid(), os.getgid()))
         path = Path(mount["Source"])
         assert path.read_bytes() == b"secret" and path.stat().st_mode & 0o777 == 0o400
@@ -172,7 +172,7 @@ class TestTheHostsMemory:
         assert confidential.left("r") == [] and not path.exists()
 
     @pytest.mark.parametrize("kind", ["link", "open", "file"])
-    def test_a_place_somebody_else_prepared(self, job: Job, tmp_path: Path, kind: str) -> None:
+    def test_a_folder_that_another_account_prepared(self, job: Job, tmp_path: Path, kind: str) -> None:
         top, elsewhere = Path(confidential._top()), tmp_path / "elsewhere"
         elsewhere.mkdir()
         if kind == "link":

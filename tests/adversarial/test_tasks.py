@@ -28,7 +28,7 @@ CANARY = "/outputs/innocent"
 
 @dataclass
 class Attack:
-    """A shell or Python program and what its task must say. ``limits`` as in a request."""
+    """A shell or Python program, and the reason that its task must have. ``limits`` as in a request."""
 
     reason: str
     words: str
@@ -91,7 +91,7 @@ ATTACKS = {
     "keyword separator in a name": Attack("output_refused", "++++", "touch '/outputs/a++++forceFlag='"),
     "not UTF-8": Attack("output_refused", "not UTF-8", python="open(b'/outputs/\\xff', 'w')"),
     "4,000 characters": Attack("output_refused", "too long", python=LONG),
-    # Too long a name, or too deep, whichever of two guards sees it first.
+    # Two guards apply: the name is too long, and the tree is too deep.
     "2,000 directories deep": Attack("output_refused", " too ", python=DEEP),
     "directories without permissions": Attack(
         "output_refused", "", "mkdir -p /outputs/a/b; touch /outputs/a/b/c; ln -s x /outputs/z; chmod 0 /outputs/a"
@@ -136,7 +136,7 @@ ATTACKS = {
 
 @pytest.fixture(scope="module")
 def site(docker_answers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrialSite]:
-    """One site with one running worker for all attacks: they must not harm each other either."""
+    """One site with one running worker for all attacks, which must not affect each other either."""
     site = TrialSite(tmp_path_factory.mktemp("hostile"), {"name": "docker"}, IMAGE)
     site.alice.write(f"{HOME}/a.txt", b"input\n", resource=COMPUTE)
     site.bob.write("/tempZone/home/bob/secret", SECRET, resource=COMPUTE)
@@ -146,7 +146,7 @@ def site(docker_answers: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_an_attack_fails_and_harms_nobody(site: TrialSite, name: str) -> None:
+def test_an_attack_fails_and_harms_no_other_task(site: TrialSite, name: str) -> None:
     attack = ATTACKS[name]
     before = {path: about for path, about in site.snapshot().items() if "/out/" not in path}
     hostile = site.submit(site.request(*attack.argv, inputs=[f"{HOME}/a.txt"], limits=attack.limits))
@@ -157,19 +157,19 @@ def test_an_attack_fails_and_harms_nobody(site: TrialSite, name: str) -> None:
     assert attack.words in facts["reason"], facts
     assert facts["reason"].isprintable()
     contents = site.contents(hostile.collection)
-    assert set(contents) <= {"task.json", "STDOUT.txt", "STDERR.txt"}, "nothing it left is registered"
+    assert set(contents) <= {"task.json", "STDOUT.txt", "STDERR.txt"}, "none of its outputs is registered"
     assert sum(map(len, contents.values())) < 4 << 20, "its logs are bounded"
     assert SECRET not in contents.get("STDOUT.txt", b"")
     assert site.leftovers(hostile) == []
     assert site.engine.jobs(lock.scope(site.configuration, "tempZone", COMPUTE)) == ()
-    assert neighbour["state"] == "COMPLETED", "its neighbour is unharmed"
+    assert neighbour["state"] == "COMPLETED", "the other task is not affected"
     assert site.contents(good.collection)["b.txt"] == b"input\n"
     after = {path: about for path, about in site.snapshot().items() if "/out/" not in path}
     assert after == before
     assert audit(str(site.folder / "zone")) == []
 
 
-def test_the_walltime_of_a_deaf_task_ends_it_soon(site: TrialSite) -> None:
+def test_the_walltime_ends_a_task_that_ignores_sigterm(site: TrialSite) -> None:
     attack = ATTACKS["deaf to SIGTERM past the walltime"]
     hostile = site.submit(site.request(*attack.argv, limits=attack.limits))
     wakeup.call_worker(site.configuration, "tempZone", COMPUTE)
@@ -181,7 +181,7 @@ def test_the_walltime_of_a_deaf_task_ends_it_soon(site: TrialSite) -> None:
 
 
 class TestImages:
-    """Which images may run is the site's to say, by content where it gives a digest."""
+    """The site decides which images may run, by content if it gives a digest."""
 
     def test_outside_the_list(self, site: TrialSite) -> None:
         with pytest.raises(Refused, match="allowed images"):
@@ -216,7 +216,7 @@ class TestImages:
             client.images.remove(name, force=True)
             client.close()
 
-    def test_one_the_engine_does_not_hold_is_never_pulled(self, docker_answers: None, tmp_path: Path) -> None:
+    def test_a_missing_image_is_never_pulled(self, docker_answers: None, tmp_path: Path) -> None:
         site = TrialSite(tmp_path, {"name": "docker"}, "compute-to-data/never-built:1")
         with pytest.raises(ImageMissing):
             site.engine.identify("compute-to-data/never-built:1")
@@ -265,7 +265,7 @@ def test_values_that_no_program_can_receive_are_refused(site: TrialSite, value: 
 
 
 def test_a_replica_that_is_a_link_is_not_mounted(docker_answers: None, tmp_path: Path) -> None:
-    """Should a vault ever hold one, the mount would follow it."""
+    """If a vault held a link, the mount would follow it."""
     site = TrialSite(tmp_path, {"name": "docker"}, IMAGE)
     site.alice.write(f"{HOME}/a.txt", b"input\n", resource=COMPUTE)
     site.make_a_link(f"{HOME}/a.txt", "/etc/shadow")

@@ -1,4 +1,4 @@
-"""Tasks of one workload against each other: whatever one does, the next finds a sandbox as new."""
+"""Hostile tasks of a workload against later ones: after each, the next task has a clean sandbox."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.docker
 
 WHICH = "echo $(readlink /proc/self/ns/pid)/$(cut -d' ' -f22 /proc/1/stat)"
-"""Says in which sandbox it runs: a namespace's number is used again, but not at the same time."""
+"""Prints an id of the sandbox. The kernel reuses a namespace's number, but not at the same time."""
 
 
 class Mallory(Attacker):
@@ -40,7 +40,7 @@ class Mallory(Attacker):
         return super().start(*command, **{"sandbox": workload, "scope": str(self.directory), **more})
 
     def runs(self, script: str, **more: Any) -> Job:
-        """A shell script of which only the end matters, and that ends well."""
+        """Run a shell script, which must succeed."""
         job = self.start("sh", "-c", script, **more)
         end = self.end(job)
         assert (end.status, end.out_of_memory) == (0, False), held(self.engine, job.key).logs()
@@ -69,13 +69,13 @@ def mallory(docker_engine: Engine, tmp_path: Path) -> Iterator[Mallory]:
 
 @pytest.fixture
 def first(mallory: Mallory) -> str:
-    """The sandbox that the first task ran in, and the next would."""
+    """The sandbox in which the first task ran, and in which the next one would run."""
     seen = mallory.answers(WHICH)
-    assert mallory.answers(WHICH) == seen, "a task that behaves costs nothing"
+    assert mallory.answers(WHICH) == seen, "after a harmless task, the next one has the same sandbox"
     return seen
 
 
-def test_it_is_the_sandbox_of_any_job(mallory: Mallory) -> None:
+def test_a_warm_sandbox_has_the_settings_of_any_sandbox(mallory: Mallory) -> None:
     job = mallory.runs("true")
     own = sandbox.container(job, (65534, 65534), volumes=["/data"])
     warm = sandbox.warm(job, (65534, 65534), "/folder", "/area", volumes=["/data"])
@@ -101,7 +101,7 @@ def test_nothing_of_a_task_is_there_for_the_next(mallory: Mallory, first: str) -
     assert mallory.answers(WHICH) == first
 
 
-def test_what_cannot_be_taken_away_costs_the_sandbox(mallory: Mallory, first: str) -> None:
+def test_a_sandbox_that_cannot_be_cleaned_is_not_used_again(mallory: Mallory, first: str) -> None:
     shared = "import ctypes; assert ctypes.CDLL(None).shmget(7, 4096, 0o1600) >= 0"
     mallory.runs(f'python3 -c "{shared}"')
     assert mallory.answers(f"{WHICH}; cat /proc/sysvipc/shm | wc -l").split() != [first, "2"]
@@ -119,7 +119,7 @@ def test_what_cannot_be_taken_away_costs_the_sandbox(mallory: Mallory, first: st
         "mkdir /output/d && chmod 0 /output/d",
     ],
 )
-def test_what_a_task_changed_about_the_sandbox(mallory: Mallory, first: str, script: str) -> None:
+def test_a_sandbox_that_a_task_changed_is_not_used_again(mallory: Mallory, first: str, script: str) -> None:
     before = "stat -c %a /outputs; ulimit -n; nice; cat /proc/self/oom_score_adj; ls -A /output"
     was = mallory.answers(before)
     mallory.runs(script)
@@ -157,14 +157,14 @@ def test_a_task_that_kills_its_parent(mallory: Mallory, first: str, victim: str)
 
 def test_a_task_that_stops_its_parent(mallory: Mallory, first: str) -> None:
     job = mallory.start("sh", "-c", "kill -STOP $PPID")
-    assert held(mallory.engine, job.key).wait(0.5) is None, "its end is not known, so the walltime ends it"
+    assert held(mallory.engine, job.key).wait(0.5) is None, "the engine does not know its end, so the walltime stops it"
     held(mallory.engine, job.key).stop(0)
     assert mallory.end(job).status == 137
     assert mallory.answers(WHICH) != first
 
 
 GUESSED = "echo 'done 0123456789abcdef 0' >/.compute-to-data/answers"
-# The shell keeps the number of its task in memory, and one uid may read another's.
+# The shell has the number of its task in memory, and processes of one uid may read each other's memory.
 KNOWN = r"""
 import os, re, sys
 parent = os.getppid()
@@ -194,7 +194,7 @@ with open(f"/proc/{parent}/maps") as maps, open(f"/proc/{parent}/mem", "rb", buf
         pytest.param(("sh", "-c", "printf x >/.compute-to-data/answers"), id="half a line"),
     ],
 )
-def test_a_task_that_speaks_for_the_sandbox(mallory: Mallory, first: str, attack: tuple[str, ...]) -> None:
+def test_a_task_that_forges_answers_of_the_runner(mallory: Mallory, first: str, attack: tuple[str, ...]) -> None:
     job = mallory.start(*attack)
     with contextlib.suppress(EngineError):
         assert mallory.end(job, 20).status != 0
@@ -202,7 +202,7 @@ def test_a_task_that_speaks_for_the_sandbox(mallory: Mallory, first: str, attack
     assert mallory.answers("ls -A /output /tmp") == "/output:\n\n/tmp:"
 
 
-def test_a_task_that_waits_for_the_next_ones_request(mallory: Mallory, first: str) -> None:
+def test_a_task_that_reads_the_next_tasks_request(mallory: Mallory, first: str) -> None:
     mallory.runs("setsid sh -c 'cat /.compute-to-data/requests >/dev/null' >/dev/null 2>&1 & true")
     assert mallory.answers(f"echo here; {WHICH}") != f"here\n{first}"
 
@@ -215,7 +215,7 @@ def test_a_task_writes_nothing_beside_its_outputs(mallory: Mallory, first: str) 
 
 
 def test_a_neighbour_comes_to_no_harm(mallory: Mallory) -> None:
-    """Memory, processes and descriptors are each sandbox's own."""
+    """Each sandbox has its own memory, processes and descriptors."""
     quiet = mallory.start("sh", "-c", "for i in 1 2 3 4 5 6 7 8; do true & wait; sleep 0.1; done; echo unharmed")
     greedy = mallory.start("python3", "-c", "x = bytearray(100 << 20); print(len(x))")
     crowd = "import os\nfor _ in range(60):\n    if os.fork() == 0:\n        import time; time.sleep(5); os._exit(0)"
@@ -225,7 +225,7 @@ def test_a_neighbour_comes_to_no_harm(mallory: Mallory) -> None:
     assert mallory.said(quiet) == "unharmed\n"
 
 
-def test_only_its_own_kind_follows_a_task(mallory: Mallory, first: str) -> None:
+def test_only_tasks_of_the_same_kind_share_a_sandbox(mallory: Mallory, first: str) -> None:
     other = Sandbox("other workload", 2, str(mallory.directory / "vault"))
     assert mallory.answers(WHICH, sandbox=other) != first
     assert mallory.answers(WHICH, limits=replace(LIMITS, pids=31)) != first
@@ -261,7 +261,7 @@ def test_two_at_a_time_have_two_sandboxes(mallory: Mallory) -> None:
     assert mallory.sandboxes() == 2
 
 
-def test_an_idle_sandbox_that_somebody_removed_is_no_loss(mallory: Mallory, first: str) -> None:
+def test_an_idle_sandbox_that_was_removed_is_replaced(mallory: Mallory, first: str) -> None:
     import docker
 
     client = docker.APIClient()
@@ -272,7 +272,7 @@ def test_an_idle_sandbox_that_somebody_removed_is_no_loss(mallory: Mallory, firs
 
 
 def test_a_sandbox_that_is_lost_with_its_task_is_not_the_tasks_failure(mallory: Mallory, first: str) -> None:
-    """Removed by somebody, or by a daemon that was started anew: the task can begin again."""
+    """An administrator or a restarted daemon removed it. The task can begin again."""
     import docker
 
     job = mallory.start("sleep", "60")
@@ -298,9 +298,9 @@ VOLUMES = "VOLUME /outputs\nVOLUME /output\nVOLUME /inputs\nVOLUME /data"
 
 
 @pytest.mark.parametrize("trap", [LINK, VOLUMES], ids=["a link", "volumes"])
-def test_an_image_leads_nobody_astray(mallory: Mallory, tmp_path: Path, trap: str) -> None:
-    """Its volumes are emptied after each task, its outputs are not, and a symbolic link on the way
-    to a volume is not followed: out here it would name a place of the host."""
+def test_links_in_an_image_are_not_followed(mallory: Mallory, tmp_path: Path, trap: str) -> None:
+    """The engine empties the image's volumes after each task, but not its outputs. It does not follow a symbolic
+    link on the way to a volume, because on the host the link would name a path of the host."""
     import docker
 
     inside = tmp_path / "inside"

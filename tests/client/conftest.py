@@ -1,4 +1,4 @@
-"""A person's settings for an embedded zone, and nothing of the machine's own."""
+"""A person's settings for an embedded zone. The settings of this host are not used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for every command: help, forms of output, errors, exit codes."""
+"""What all commands have in common: help, forms of output, errors, exit codes."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def test_each_command_has_help_with_an_example(words: tuple[str, ...], capsys: p
         assert option in said
 
 
-def test_help_costs_little_more_than_python_itself() -> None:
-    """Everything below counts modules, since seconds depend on the machine; the benchmark has those."""
+def test_help_imports_few_modules() -> None:
+    """It counts modules, because times depend on the host. The benchmark measures times."""
     program = "import sys, compute_to_data.cli.main as m\ntry: m.main(['--help'])\nfinally: print(*sys.modules)"
     # What measures coverage in other processes loads modules of its own.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
@@ -60,7 +60,7 @@ def test_help_costs_little_more_than_python_itself() -> None:
     assert not loaded & {"irods", "docker", "sqlite3", "subprocess", "socket", "asyncio", "concurrent.futures"}
 
 
-def test_a_word_too_few_shows_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_incomplete_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     for words in ([], ["project"], ["--debug", "workload"]):
         assert main(words) == ExitCode.USAGE
         said = capsys.readouterr()
@@ -79,14 +79,14 @@ def test_a_word_too_few_shows_what_there_is(capsys: pytest.CaptureFixture[str]) 
         (["list", "x"], "unrecognized arguments: x"),
     ],
 )
-def test_a_program_has_its_place(words: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_program_must_follow_two_dashes(words: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(words)
     assert ended.value.code == ExitCode.USAGE
     assert expected in capsys.readouterr().err
 
 
-def test_streams_that_are_closed_are_empty(site: TrialSite) -> None:
+def test_closed_streams_count_as_empty(site: TrialSite) -> None:
     def closed(number: int, *words: str) -> tuple[int, bytes]:
         command = [sys.executable, "-m", "compute_to_data.cli.main", *words]
         script = f'exec "$@" {number}{"<" if number == 0 else ">"}&-'
@@ -100,29 +100,27 @@ def test_streams_that_are_closed_are_empty(site: TrialSite) -> None:
     assert closed(2, "project", "set", "nowhere")[0] == ExitCode.NOT_FOUND
 
 
-def test_results_that_cannot_be_written_are_a_sentence(site: TrialSite) -> None:
+def test_a_failing_write_of_results_is_reported_in_a_sentence(site: TrialSite) -> None:
     with open("/dev/full", "wb") as full:
         command = [sys.executable, "-m", "compute_to_data.cli.main", "project", "show"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (ExitCode.UNREACHABLE, "c2d: this computer: No space left on device.\n")
 
 
-def test_a_path_that_cannot_be_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_path_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["project", "set", f"{HOME}/../bob"]) == ExitCode.REFUSED
-    assert "'..' on the way" in capsys.readouterr().err
+    assert "'..' in the path" in capsys.readouterr().err
     assert main(["project", "show", "--project", "nowhere"]) == ExitCode.NOT_FOUND
-    assert f"project {HOME}/nowhere: there is no such collection" in capsys.readouterr().err
+    assert f"project {HOME}/nowhere: does not exist" in capsys.readouterr().err
 
 
-def test_nothing_follows_two_dashes_where_no_program_is_run() -> None:
+def test_a_program_is_refused_by_commands_that_run_none() -> None:
     with pytest.raises(SystemExit) as ended:
         main(["project", "list", "--", "x"])
     assert ended.value.code == ExitCode.USAGE
 
 
-def test_options_for_every_command_stand_before_or_after_it(
-    site: TrialSite, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_common_options_work_before_and_after_the_command(site: TrialSite, capsys: pytest.CaptureFixture[str]) -> None:
     for line in (["--output", "json", "project", "show"], ["project", "show", "--output", "json"]):
         assert main(line) == 0
         assert json.loads(capsys.readouterr().out) == {"project": HOME, "results": f"{HOME}/c2d_results"}
@@ -148,14 +146,16 @@ def test_an_error_is_one_sentence_on_stderr_with_its_code(
     assert main(["project", "set", "nowhere"]) == ExitCode.NOT_FOUND
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith(f"c2d: project {HOME}/nowhere: there is no such collection")
+    assert said.err.startswith(f"c2d: project {HOME}/nowhere: does not exist")
     assert said.err.count("\n") == 1
     assert main(["project", "set", "nowhere", "--debug"]) == ExitCode.NOT_FOUND
     assert "Traceback" in capsys.readouterr().err
     assert main(["project", "show", "--config-file", str(own_files.parent / "none")]) == ExitCode.USAGE
 
 
-def test_a_fault_of_ours_is_a_sentence_too(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_is_reported_in_a_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(options: argparse.Namespace) -> str:
         raise ZeroDivisionError("x")
 
@@ -164,8 +164,8 @@ def test_a_fault_of_ours_is_a_sentence_too(capsys: pytest.CaptureFixture[str], m
     assert "internal error (ZeroDivisionError: x). Run it again with --debug" in capsys.readouterr().err
 
 
-def test_a_reader_that_has_enough_is_no_error(site: TrialSite) -> None:
-    """More than a pipe holds, and nobody reads it."""
+def test_a_closed_pipe_is_not_an_error(site: TrialSite) -> None:
+    """The output is larger than a pipe's buffer, and its reader has closed the pipe."""
     for number in range(1200):
         site.alice.create_collection(f"{HOME}/{'long' * 20}-{number}")
     reading, writing = os.pipe()
@@ -175,7 +175,7 @@ def test_a_reader_that_has_enough_is_no_error(site: TrialSite) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_names_of_others_cannot_steer_a_terminal(site: TrialSite, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_cannot_control_the_terminal(site: TrialSite, capsys: pytest.CaptureFixture[str]) -> None:
     site.alice.create_collection(f"{HOME}/x\x1b[31mred")
     main(["project", "list"])
     assert "\x1b" not in capsys.readouterr().out
@@ -186,7 +186,7 @@ def test_every_exit_code_has_a_meaning() -> None:
 
 
 def on_irods(folder: Path, **environment: object) -> dict[str, str]:
-    """Variables of somebody whose zone is iRODS, with such an ``irods_environment.json``."""
+    """The environment of a person whose zone is iRODS, with this content of ``irods_environment.json``."""
     file = folder / "irods" / "irods_environment.json"
     file.parent.mkdir()
     if environment:
@@ -196,7 +196,7 @@ def on_irods(folder: Path, **environment: object) -> dict[str, str]:
 
 
 def typed(environment: dict[str, str], *words: str, without: str = "") -> subprocess.CompletedProcess[str]:
-    """A command in a process of its own, perhaps without a package."""
+    """Run a command in a new process, if asked without one package."""
     program = (
         f"import sys; sys.modules[{without!r}] = None; from compute_to_data.cli.main import main; sys.exit(main())"
     )
@@ -204,42 +204,42 @@ def typed(environment: dict[str, str], *words: str, without: str = "") -> subpro
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_nobody_is_logged_in(tmp_path: Path) -> None:
+def test_without_a_login_access_is_denied(tmp_path: Path) -> None:
     done = typed(on_irods(tmp_path), "list")
     assert done.returncode == ExitCode.REFUSED
     assert done.stderr.startswith("c2d: not logged in: ")
     assert done.stderr.endswith("Log in with: iinit.\n")
 
 
-def test_somebody_with_nothing_at_all_is_told_both_ways(tmp_path: Path) -> None:
+def test_without_settings_and_login_the_error_names_both_ways(tmp_path: Path) -> None:
     environment = on_irods(tmp_path)
     del environment["IRODS_ENVIRONMENT_FILE"]
     done = typed(environment, "list", without="irods")
     assert (done.returncode, done.stdout) == (ExitCode.REFUSED, "")
-    assert "Log in with: iinit. Without an iRODS zone, make one of your own: c2d zone create DIR." in done.stderr
+    assert "Log in with: iinit. If you have no iRODS zone, make a private one: c2d zone create DIR." in done.stderr
 
 
 def test_the_zone_is_down(tmp_path: Path) -> None:
     from irods import password_obfuscation as password
 
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))  # and does not listen
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # and does not listen
         (tmp_path / ".irodsA").write_text(password.encode("secret"))
         environment = on_irods(
             tmp_path,
             irods_host="127.0.0.1",
-            irods_port=nobody.getsockname()[1],
+            irods_port=unused.getsockname()[1],
             irods_user_name="alice",
             irods_zone_name="tempZone",
             irods_authentication_file=str(tmp_path / ".irodsA"),
         )
         done = typed(environment, "list")
     assert (done.returncode, done.stdout) == (ExitCode.UNREACHABLE, "")
-    assert "Look whether the iRODS server runs" in done.stderr
+    assert "Check whether the iRODS server runs" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_package_that_is_not_installed_is_named_with_its_remedy(tmp_path: Path) -> None:
+def test_a_missing_package_is_named_with_a_remedy(tmp_path: Path) -> None:
     done = typed(on_irods(tmp_path), "list", without="irods")
     assert done.returncode == ExitCode.USAGE
     assert "pip install 'compute-to-data[irods]'" in done.stderr
@@ -254,7 +254,7 @@ def on_irods_again(folder: Path) -> dict[str, str]:
     return on_irods(below)
 
 
-def test_json_moves_no_terminals_cursor_and_says_the_same() -> None:
+def test_json_escapes_control_characters_and_keeps_the_content() -> None:
     said = io.StringIO()
     document = {"name": "\x9b2J\x1b[2J\u202e\udc80 \u00e9 \U000e0001\n"}
     Output("json", said).result(document)

@@ -1,4 +1,4 @@
-"""The commands, each as somebody types it: what they print, on which stream, and their exit codes."""
+"""The commands as a person types them: what they print, on which stream, and their exit codes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from compute_to_data.ports import Catalog
 
 
 class Typed:
-    """What a command left: its exit code, its results and what it said beside."""
+    """The result of a command: its exit code, stdout and stderr."""
 
     def __init__(self, code: int, out: str, err: str) -> None:
         self.code, self.out, self.err = code, out, err
@@ -41,7 +41,7 @@ C2D = Callable[..., Typed]
 
 @pytest.fixture
 def c2d(own_files: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> C2D:
-    """Types a command line, as alice."""
+    """Run a command line as alice."""
 
     def typed(*words: str) -> Typed:
         capfdbinary.readouterr()
@@ -62,18 +62,18 @@ def working(site: TrialSite) -> Iterator[TrialSite]:
 
 
 def written(site: TrialSite, script: str, name: str = "task.json", **more: Any) -> str:
-    """A request in a file; its path."""
+    """Write a request to a file; returns its path."""
     path = site.folder / name
     path.write_text(json.dumps(site.request("/bin/sh", "-c", script, **more)))
     return str(path)
 
 
 class TestSubmitting:
-    def test_the_id_is_the_result_and_the_rest_is_said_beside(self, working: TrialSite, c2d: C2D) -> None:
+    def test_the_id_goes_to_stdout_and_notes_go_to_stderr(self, working: TrialSite, c2d: C2D) -> None:
         done = c2d("submit", written(working, "true"))
         assert done.code == 0
         assert done.out == f"{done.out.strip()}\n"
-        assert f"queued on {COMPUTE} ({COMPUTE} was named by the request); results go to {HOME}/out/" in done.err
+        assert f"queued on {COMPUTE} (the request names {COMPUTE}); results go to {HOME}/out/" in done.err
         assert c2d("wait", done.out.strip(), "--output", "json").json[0]["state"] == "COMPLETED"
 
     def test_from_standard_input(self, working: TrialSite, c2d: C2D, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +90,7 @@ class TestSubmitting:
             ("ln -s /etc/passwd /outputs/x", {}, ExitCode.TASK_FAILED, "output_refused"),
         ],
     )
-    def test_how_it_ended_is_the_exit_code(
+    def test_the_exit_code_says_how_the_task_ended(
         self, working: TrialSite, c2d: C2D, script: str, limits: Any, code: ExitCode, reason: str
     ) -> None:
         done = c2d("submit", written(working, script, limits=limits), "--wait", "--output", "json")
@@ -98,7 +98,7 @@ class TestSubmitting:
         assert c2d("wait", done.json["task_id"]).code == code
         assert c2d("logs", done.json["task_id"], "--follow").code == code
 
-    def test_a_refused_one(self, working: TrialSite, c2d: C2D) -> None:
+    def test_a_refused_task(self, working: TrialSite, c2d: C2D) -> None:
         image = written(working, "true", process={"image": "another"})
         assert "is not in this site's list of allowed images" in c2d("submit", image).err
         assert c2d("submit", image).code == ExitCode.REFUSED
@@ -127,14 +127,14 @@ class TestSubmitting:
             done = c2d("submit", str(path), "--resource", COMPUTE, "--wait", *more)
             assert done.code == 0, done.err
 
-    def test_reuse_says_so(self, working: TrialSite, c2d: C2D) -> None:
+    def test_reuse_is_reported(self, working: TrialSite, c2d: C2D) -> None:
         file = written(working, "true")
         first = c2d("submit", file, "--wait", "--output", "json").json["task_id"]
         again = c2d("submit", file, "--reuse")
         assert again.out.strip() == first
-        assert "reused: it computed the same earlier" in again.err
+        assert "reused: an identical task completed earlier" in again.err
 
-    def test_again(self, working: TrialSite, c2d: C2D) -> None:
+    def test_rerun_submits_a_new_task(self, working: TrialSite, c2d: C2D) -> None:
         first = c2d("submit", written(working, "echo x > /outputs/x"), "--wait", "--output", "json").json
         again = c2d("rerun", first["task_id"][:8], "--wait", "--output", "json").json
         assert again["task_id"] != first["task_id"]
@@ -154,7 +154,7 @@ class TestLooking:
         document = c2d("status", task, "--output", "json").json
         assert document["seconds"].keys() == {"queued", "stage_in", "processing", "stage_out"}
 
-    def test_status_and_show_of_a_failed_one(self, working: TrialSite, c2d: C2D) -> None:
+    def test_status_and_show_of_a_failed_task(self, working: TrialSite, c2d: C2D) -> None:
         working.alice.write(f"{HOME}/a.txt", b"1")
         file = written(working, "exit 4", inputs=[f"{HOME}/a.txt"])
         task = c2d("submit", file, "--wait", "--output", "json").json["task_id"]
@@ -164,11 +164,11 @@ class TestLooking:
         shown = c2d("show", task, "--output", "json").json
         assert shown["request"]["inputs"] == [{"object": f"{HOME}/a.txt"}]
         assert shown["image"] == "tools"
-        told = c2d("show", task).out
-        assert f"{HOME}/a.txt" in told
-        assert re.search(r"^command +/bin/sh -c 'exit 4'$", told, re.MULTILINE), told
+        shown = c2d("show", task).out
+        assert f"{HOME}/a.txt" in shown
+        assert re.search(r"^command +/bin/sh -c 'exit 4'$", shown, re.MULTILINE), shown
 
-    def test_list_says_that_there_is_more(self, site: TrialSite, c2d: C2D) -> None:
+    def test_list_says_that_there_are_more_tasks(self, site: TrialSite, c2d: C2D) -> None:
         for number in range(3):
             site.submit(site.request("true"), task_id=f"t{number}")
         done = c2d("list", "--limit", "2", "--output", "raw")
@@ -193,7 +193,7 @@ class TestLooking:
         for number in range(2):
             site.submit(site.request("true"), task_id=f"t{number}")
         assert c2d("status", "t").code == ExitCode.REFUSED
-        assert "several tasks are meant: t1, t0" in c2d("status", "t").err
+        assert "several tasks match: t1, t0" in c2d("status", "t").err
         unknown = c2d("status", "u")
         assert (unknown.code, unknown.err.count("\n")) == (ExitCode.NOT_FOUND, 1)
 
@@ -205,7 +205,7 @@ class TestLooking:
         assert document["limits"]["cpus"] == {"default": 1.0, "maximum": 4.0}
         assert COMPUTE in c2d("resources").out
 
-    def test_others_tasks_that_one_may_read(self, working: TrialSite, c2d: C2D, own_files: Path) -> None:
+    def test_list_all_shows_others_readable_tasks(self, working: TrialSite, c2d: C2D, own_files: Path) -> None:
         task = c2d("submit", written(working, "echo hi; echo x > /outputs/x"), "--wait", "--output", "json").json
         bob = own_files.parent / "bob.json"
         bob.write_text(json.dumps(settings_of(working, "bob")))
@@ -228,11 +228,11 @@ class TestCancelling:
         assert c2d("wait", task).code == ExitCode.CANCELLED
         assert c2d("cancel", task).code == ExitCode.REFUSED
 
-    def test_it_says_when_nobody_will_see_it(self, site: TrialSite, c2d: C2D) -> None:
+    def test_cancelling_without_a_live_worker_says_so(self, site: TrialSite, c2d: C2D) -> None:
         submitted = site.submit(site.request("true"))
         engine = {"name": "process", **site.configuration.engine.settings}
         site.configure(engine=engine, worker={"on_demand": False})
-        assert "none is alive" in c2d("cancel", submitted.task_id).err
+        assert "has no live worker" in c2d("cancel", submitted.task_id).err
 
 
 class TestRunning:
@@ -247,12 +247,12 @@ class TestRunning:
         (place,) = (line for line in done.err.splitlines() if line.startswith(f"results in {HOME}/new/place/"))
         assert working.alice.read(f"{place[len('results in ') :]}/k") == b"v w\n"
 
-    def test_as_json_the_log_goes_beside(self, working: TrialSite, c2d: C2D) -> None:
+    def test_with_json_the_log_goes_to_stderr(self, working: TrialSite, c2d: C2D) -> None:
         done = c2d("--output", "json", "run", "tools", "--", "sh", "-c", "echo word; exit 5")
         assert (done.code, done.json["exit_status"]) == (ExitCode.PROGRAM_FAILED, 5)
         assert "word\n" in done.err
 
-    def test_what_is_wrong_is_said_before_anything_runs(
+    def test_mistakes_are_reported_before_anything_runs(
         self, working: TrialSite, c2d: C2D, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert "write it after --" in c2d("run", "tools").err
@@ -262,10 +262,12 @@ class TestRunning:
         Path("local.txt").write_text("x")
         done = c2d("run", "tools", "--input", "local.txt", "--", "true")
         assert done.code == ExitCode.NOT_FOUND
-        assert "is a file of this computer: put it into the zone first" in done.err
+        assert "is a file on this computer. Upload it first" in done.err
         assert c2d("list", "--output", "json").json == []
 
-    def test_interrupted_it_goes_on(self, working: TrialSite, c2d: C2D, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_after_an_interrupt_the_task_continues(
+        self, working: TrialSite, c2d: C2D, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         from compute_to_data.client import logs
 
         def interrupted(*_: Any) -> None:
@@ -275,11 +277,11 @@ class TestRunning:
         done = c2d("run", "tools", "--", "true")
         assert done.code == ExitCode.INTERRUPTED
         (task,) = c2d("list", "--output", "json").json
-        assert f"it goes on. Follow it: c2d logs {task['task_id']} --follow. End it: c2d cancel" in done.err
+        assert f"continues. Follow it: c2d logs {task['task_id']} --follow. Cancel it: c2d cancel" in done.err
         assert c2d("wait", task["task_id"]).code == 0
 
     @pytest.mark.parametrize(("answer", "state"), [("y\n", "CANCELLED"), ("\n", "COMPLETED")])
-    def test_who_can_be_asked_may_cancel(
+    def test_after_an_interrupt_a_person_can_cancel(
         self, working: TrialSite, c2d: C2D, monkeypatch: pytest.MonkeyPatch, answer: str, state: str
     ) -> None:
         class Terminal(io.StringIO):
@@ -318,9 +320,7 @@ class TestFetching:
         again = c2d("fetch", task["task_id"], str(tmp_path / "new" / "got"), "--output", "json").json
         assert (again["fetched"], len(again["kept"])) == ([], 7)
 
-    def test_a_log_that_the_task_has_not_is_not_anything_that_lies_there(
-        self, task: dict[str, Any], c2d: C2D, tmp_path: Path
-    ) -> None:
+    def test_an_old_file_is_not_taken_for_a_missing_log(self, task: dict[str, Any], c2d: C2D, tmp_path: Path) -> None:
         mine = tmp_path / task["task_id"] / "STDOUT.txt"
         mine.parent.mkdir()
         mine.write_text("mine")
@@ -330,7 +330,7 @@ class TestFetching:
         assert c2d("fetch", task["task_id"], str(tmp_path), "--force").code == 0
         assert mine.read_text() == ""
 
-    def test_it_goes_on_where_it_was_interrupted(self, task: dict[str, Any], c2d: C2D, tmp_path: Path) -> None:
+    def test_an_interrupted_fetch_continues(self, task: dict[str, Any], c2d: C2D, tmp_path: Path) -> None:
         c2d("fetch", task["task_id"], str(tmp_path))
         folder = tmp_path / task["task_id"]
         (folder / "big").unlink()
@@ -353,7 +353,7 @@ class TestFetching:
 
     @pytest.mark.parametrize("link", ["", "d"])
     def test_no_link_leads_out_of_the_folder(self, task: dict[str, Any], c2d: C2D, tmp_path: Path, link: str) -> None:
-        """Whoever may write to the folder, and knew the task's id, made a link where a result is to lie."""
+        """A person who can write to the folder and knows the task's id made a link in a result's place."""
         elsewhere, folder = tmp_path / "elsewhere", tmp_path / "shared"
         elsewhere.mkdir()
         (folder / task["task_id"] / link).parent.mkdir(parents=True)
@@ -371,7 +371,7 @@ class TestFetching:
         monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
         assert "you may not write there" in c2d("fetch", task["task_id"], str(tmp_path / "closed")).err
 
-    def test_a_target_that_will_not_do(
+    def test_an_unusable_target_is_refused(
         self, task: dict[str, Any], c2d: C2D, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         import shutil
@@ -402,11 +402,11 @@ class TestFetching:
         assert "damaged: d/x" in done.err
         assert not (tmp_path / task["task_id"] / "d" / "x").exists()
 
-    def test_one_that_runs_has_nothing_to_fetch_yet(self, site: TrialSite, c2d: C2D, tmp_path: Path) -> None:
+    def test_a_running_task_cannot_be_fetched(self, site: TrialSite, c2d: C2D, tmp_path: Path) -> None:
         submitted = site.submit(site.request("true"))
         assert c2d("fetch", submitted.task_id, str(tmp_path)).code == ExitCode.REFUSED
 
-    def test_a_failed_ones_log(self, working: TrialSite, c2d: C2D, tmp_path: Path) -> None:
+    def test_the_log_of_a_failed_task(self, working: TrialSite, c2d: C2D, tmp_path: Path) -> None:
         task = c2d("submit", written(working, "echo why >&2; exit 1"), "--wait", "--output", "json").json["task_id"]
         done = c2d("fetch", task, str(tmp_path))
         assert done.code == 0
@@ -436,7 +436,7 @@ class TestSecrets:
 
         return piped
 
-    def test_from_making_to_forgetting(self, site: TrialSite, c2d: C2D, piped: Callable[..., Typed]) -> None:
+    def test_create_list_describe_and_delete(self, site: TrialSite, c2d: C2D, piped: Callable[..., Typed]) -> None:
         value = b"hush\0\xff\n"
         assert piped(value, "secret", "create", "k").out == "k\n"
         path = f"{HOME}/.compute_to_data/secrets/k"
@@ -463,10 +463,8 @@ class TestSecrets:
         assert (done.code, "three" in done.out + done.err) == (0, False)
         assert site.alice.read(f"{HOME}/.compute_to_data/secrets/k") == b"three"
 
-    def test_what_others_may_read_at_home_they_may_not_read_here(
-        self, site: TrialSite, piped: Callable[..., Typed]
-    ) -> None:
-        """bob has everything at alice's home, and would inherit it."""
+    def test_a_secret_does_not_inherit_access_from_home(self, site: TrialSite, piped: Callable[..., Typed]) -> None:
+        """bob owns everything in alice's home, and new collections there inherit his access."""
         site.alice.set_access(HOME, BOB, Access.OWN)
         site.alice.set_inheritance(HOME, True)
         done = piped(b"hush", "secret", "create", "k", "--output", "json")
@@ -475,7 +473,7 @@ class TestSecrets:
         assert_hidden(site.bob, f"{HOME}/.compute_to_data")
 
     @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x" * 65, "a b", "a-b", "1a"])
-    def test_a_name_that_will_not_do(self, c2d: C2D, name: str) -> None:
+    def test_an_invalid_name_is_refused(self, c2d: C2D, name: str) -> None:
         assert c2d("secret", "create", name).code == ExitCode.REFUSED
 
     def test_a_program_reads_it_and_nothing_else_shows_it(
@@ -490,7 +488,7 @@ class TestSecrets:
             assert "hush" not in said.out + said.err
         assert c2d("run", "tools", "--secret", "NONE", "--", "true").code == ExitCode.NOT_FOUND
 
-    def test_nothing_and_too_much(self, piped: Callable[..., Typed]) -> None:
+    def test_empty_and_too_large_values_are_refused(self, piped: Callable[..., Typed]) -> None:
         for value in (b"", b"x" * 65537):
             assert piped(value, "secret", "create", "k").code == ExitCode.REFUSED
 
@@ -499,8 +497,8 @@ def assert_hidden(catalog: Catalog, path: str) -> None:
     assert catalog.access(path) is Access.NULL
 
 
-class TestOneZoneOfOnesOwn:
-    def test_it_is_made_and_worked_in(self, c2d: C2D, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class TestPrivateZone:
+    def test_create_a_zone_and_work_in_it(self, c2d: C2D, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         config = tmp_path / "fresh" / "config.json"
         monkeypatch.setenv("C2D_CONFIG_FILE", str(config))
         monkeypatch.setenv("PATH", "/usr/bin:/bin")
@@ -516,14 +514,12 @@ class TestOneZoneOfOnesOwn:
         assert c2d("zone", "create", str(tmp_path / "own"), "--force").code == ExitCode.REFUSED
         assert json.loads(config.read_text())["zone"]["user"] == "carol"
 
-    def test_where_none_can_be_made_none_is_left(
-        self, c2d: C2D, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_failed_creation_leaves_nothing(self, c2d: C2D, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("C2D_CONFIG_FILE", str(tmp_path / "fresh.json"))
         monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent")
         (tmp_path / "file").touch()
         refused = c2d("zone", "create", str(tmp_path / "file"))
-        assert (refused.code, "no zone can be made there" in refused.err) == (ExitCode.REFUSED, True)
+        assert (refused.code, "the zone cannot be written there" in refused.err) == (ExitCode.REFUSED, True)
         assert c2d("zone", "create", str(tmp_path / "own"), "--user", "a/b").code == ExitCode.REFUSED
         assert c2d("zone", "create", str(tmp_path / "own"), "--user", "carol").code == 0
 
@@ -531,7 +527,7 @@ class TestOneZoneOfOnesOwn:
 @pytest.mark.docker
 @pytest.mark.usefixtures("docker_answers")
 def test_a_day_with_containers_through_the_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command as it is installed, a zone of one's own, real sandboxes, a worker on demand."""
+    """With the installed command, a private zone, real sandboxes and a worker on demand."""
     for name, value in (("C2D_CONFIG_FILE", tmp_path / "config.json"), ("C2D_SESSION_FILE", tmp_path / "session.json")):
         monkeypatch.setenv(name, str(value))
     image = "compute-to-data/base:bookworm"

@@ -1,4 +1,4 @@
-"""Datasets: a folder there and back, changed parts only, nothing outside, nothing lost."""
+"""Datasets: upload and download of folders, of changes only, without loss and without other files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def session(site: TrialSite, own_files: Path) -> Iterator[c2d.Session]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Files in folders, an empty folder, all of them old."""
+    """A folder with files, subfolders and an empty folder, all with old modification times."""
     top = tmp_path / "measurements"
     for name in ("a.txt", "deep/er/b.txt", "deep/größe 1.csv", "empty.dat"):
         (top / name).parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def tree(top: Path) -> dict[str, Any]:
-    """Everything below a folder, with contents and times."""
+    """Everything below a folder, with contents and modification times."""
     return {
         str(path.relative_to(top)): (path.read_bytes() if path.is_file() else None, path.stat().st_mtime_ns)
         for path in top.rglob("*")
@@ -53,7 +53,7 @@ def tree(top: Path) -> dict[str, Any]:
 
 
 def sent_names(monkeypatch: pytest.MonkeyPatch, session: c2d.Session) -> list[str]:
-    """The data objects that are sent from now on."""
+    """A list that receives the names of the data objects sent from now on."""
     names: list[str] = []
     put_all = session.catalog.put_all
 
@@ -66,7 +66,7 @@ def sent_names(monkeypatch: pytest.MonkeyPatch, session: c2d.Session) -> list[st
 
 
 def held(*paths: str) -> bytes:
-    """The manifest of a dataset of these files."""
+    """The manifest of a dataset with these files."""
     files = tuple(manifest.HeldFile(path, 1, f"sha2:{'A' * 43}=", OLD) for path in paths)
     return manifest.Manifest("d-0123456789ab", "held", "2026-01-31T12:00:00Z", files, ()).content()
 
@@ -114,7 +114,7 @@ def test_only_what_changed_is_sent_again(
     assert tree(tmp_path / "back") == tree(folder)
 
 
-def test_what_left_the_folder_leaves_the_dataset_when_asked(session: c2d.Session, folder: Path, tmp_path: Path) -> None:
+def test_delete_removes_files_that_left_the_folder(session: c2d.Session, folder: Path, tmp_path: Path) -> None:
     first = datasets.upload(session, str(folder))
     before = tree(folder)
     (folder / "deep/er/b.txt").unlink()
@@ -129,7 +129,7 @@ def test_what_left_the_folder_leaves_the_dataset_when_asked(session: c2d.Session
     assert tree(tmp_path / "gone") == tree(folder)
 
 
-def test_what_cannot_be_stored_is_named_before_anything_is_sent(
+def test_files_that_cannot_be_stored_are_named_before_anything_is_sent(
     session: c2d.Session, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "link").symlink_to("a.txt")
@@ -155,13 +155,13 @@ class Interrupted(Exception):
 
 @pytest.fixture
 def one_lane(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files go one after the other, each alone."""
+    """Transfer one file at a time."""
     monkeypatch.setattr(transfers, "LANES", 1)
     monkeypatch.setattr(transfers, "_BATCH_FILES", 1)
 
 
 class AfterTwo:
-    """Interrupts when two files have gone."""
+    """Interrupts a transfer after two files."""
 
     def __init__(self) -> None:
         self.files = 0
@@ -175,7 +175,7 @@ class AfterTwo:
             raise Interrupted
 
 
-def test_an_interrupted_upload_goes_on(
+def test_an_interrupted_upload_continues(
     session: c2d.Session, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_lane: None
 ) -> None:
     dataset = datasets.reserve(session)
@@ -193,7 +193,7 @@ def test_an_interrupted_upload_goes_on(
     assert tree(tmp_path / "back") == tree(folder)
 
 
-def test_an_interrupted_update_is_not_taken_for_the_old_dataset(
+def test_an_interrupted_update_leaves_an_incomplete_dataset(
     session: c2d.Session, folder: Path, tmp_path: Path, one_lane: None
 ) -> None:
     done = datasets.upload(session, str(folder))
@@ -217,7 +217,7 @@ def test_a_data_object_that_is_not_good_is_sent_again(
     datasets.download(session, done.dataset, str(tmp_path / "back"))
 
 
-def test_an_interrupted_download_goes_on(session: c2d.Session, folder: Path, tmp_path: Path, one_lane: None) -> None:
+def test_an_interrupted_download_continues(session: c2d.Session, folder: Path, tmp_path: Path, one_lane: None) -> None:
     done = datasets.upload(session, str(folder))
     with pytest.raises(Interrupted):
         datasets.download(session, done.dataset, str(tmp_path / "back"), progress=AfterTwo())
@@ -226,7 +226,9 @@ def test_an_interrupted_download_goes_on(session: c2d.Session, folder: Path, tmp
     assert tree(tmp_path / "back") == tree(folder)
 
 
-def test_a_failure_names_the_file_and_what_arrived_stays(session: c2d.Session, folder: Path, tmp_path: Path) -> None:
+def test_a_failure_names_the_file_and_keeps_the_files_that_arrived(
+    session: c2d.Session, folder: Path, tmp_path: Path
+) -> None:
     done = datasets.upload(session, str(folder))
     session.catalog.remove(f"{done.collection}/files/deep/er/b.txt")
     with pytest.raises(NotFound, match=r"b\.txt"):
@@ -242,7 +244,7 @@ def test_a_failure_names_the_file_and_what_arrived_stays(session: c2d.Session, f
     assert tree(tmp_path / "back") == tree(folder)
 
 
-def test_nothing_of_the_targets_is_overwritten(session: c2d.Session, folder: Path, tmp_path: Path) -> None:
+def test_files_in_the_target_are_not_overwritten(session: c2d.Session, folder: Path, tmp_path: Path) -> None:
     done = datasets.upload(session, str(folder))
     target = tmp_path / "back"
     for name, make in {
@@ -259,7 +261,7 @@ def test_nothing_of_the_targets_is_overwritten(session: c2d.Session, folder: Pat
         os.rename(target, tmp_path / f"done-{name.replace('/', '-')}")
 
 
-def test_a_link_in_the_target_leads_nowhere(session: c2d.Session, folder: Path, tmp_path: Path) -> None:
+def test_a_link_in_the_target_is_not_followed(session: c2d.Session, folder: Path, tmp_path: Path) -> None:
     done = datasets.upload(session, str(folder))
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -307,7 +309,7 @@ def test_a_forged_manifest_writes_nothing(
         b'{"version": 1, "dataset": "d", "name": "", "created": "", "files": [{"path": "a"}], "folders": []}',
     ],
 )
-def test_what_is_no_manifest_of_this_dataset_is_refused(
+def test_a_manifest_that_is_not_this_datasets_is_refused(
     session: c2d.Session, folder: Path, tmp_path: Path, content: bytes
 ) -> None:
     done = datasets.upload(session, str(folder))
@@ -318,7 +320,7 @@ def test_what_is_no_manifest_of_this_dataset_is_refused(
     assert [one.is_complete for one in datasets.listed(session)] == [False]
 
 
-def test_ids_are_told_from_paths(session: c2d.Session) -> None:
+def test_ids_and_paths_are_distinguished(session: c2d.Session) -> None:
     for wrong in ("", "d-1", "../d-0123456789ab", "/tempZone/home/alice", f"{HOME}/x"):
         with pytest.raises(InvalidRequest):
             datasets.find(session, wrong)
@@ -326,7 +328,7 @@ def test_ids_are_told_from_paths(session: c2d.Session) -> None:
         datasets.find(session, "d-0123456789ab")
 
 
-def test_the_link_between_datasets_and_tasks(site: TrialSite, session: c2d.Session, folder: Path) -> None:
+def test_describe_lists_the_tasks_that_use_a_dataset(site: TrialSite, session: c2d.Session, folder: Path) -> None:
     done = datasets.upload(session, str(folder))
     other = datasets.upload(session, str(folder))
     request = {
@@ -350,7 +352,7 @@ def test_the_link_between_datasets_and_tasks(site: TrialSite, session: c2d.Sessi
 
 
 def test_one_failing_file_stops_the_rest(session: c2d.Session, tmp_path: Path) -> None:
-    """Those under way end; those not begun are not."""
+    """Files under way are finished; the others are not started."""
     files = [tmp_path / f"{number:03}" for number in range(200)]
     for file in files:
         file.write_bytes(b"x")
@@ -370,7 +372,7 @@ def test_progress_adds_up(session: c2d.Session, folder: Path, tmp_path: Path) ->
     class Counting:
         def __init__(self) -> None:
             self.lock = threading.Lock()
-            self.told: list[tuple[int, int]] = []
+            self.calls: list[tuple[int, int]] = []
             self.whole = (0, 0)
 
         def begin(self, size: int, files: int) -> None:
@@ -378,14 +380,14 @@ def test_progress_adds_up(session: c2d.Session, folder: Path, tmp_path: Path) ->
 
         def moved(self, size: int, files: int) -> None:
             with self.lock:
-                self.told.append((size, files))
+                self.calls.append((size, files))
 
     there, back = Counting(), Counting()
     done = datasets.upload(session, str(folder), progress=there)
     datasets.download(session, done.dataset, str(tmp_path / "back"), progress=back)
     for counting in (there, back):
         assert counting.whole == (done.size, 4)
-        assert tuple(map(sum, zip(*counting.told))) == counting.whole
+        assert tuple(map(sum, zip(*counting.calls))) == counting.whole
 
 
 def test_the_command(session: c2d.Session, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -405,13 +407,13 @@ def test_the_command(session: c2d.Session, folder: Path, tmp_path: Path, capsys:
     described = json.loads(capsys.readouterr().out)
     assert described["input"] == f"{HOME}/datasets/{dataset}/files"
     assert (described["size"], described["tasks"], described["workloads"]) == (done["size"], [], [])
-    assert main(["dataset", "remove", dataset]) == ExitCode.REFUSED  # nobody to be asked
+    assert main(["dataset", "remove", dataset]) == ExitCode.REFUSED  # standard input is not a terminal
     assert main(["dataset", "remove", dataset, "--yes"]) == 0
     assert main(["dataset", "describe", dataset]) == ExitCode.NOT_FOUND
     assert "c2d dataset list" in capsys.readouterr().err
 
 
-def test_an_interrupted_upload_says_how_to_go_on(
+def test_an_interrupted_upload_says_how_to_continue(
     session: c2d.Session, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: Any, **__: Any) -> None:

@@ -1,4 +1,4 @@
-"""A person's own earlier tasks: reused on request, repeated; and requests in other formats."""
+"""A person's earlier tasks: reuse on request, and repetition. Also requests in other formats."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KOTTA = Path(__file__).parents[1] / "data" / "kotta"
 
 @pytest.fixture
 def session(site: TrialSite, own_files: Path) -> Iterator[Session]:
-    """alice's session, while somebody serves the resource."""
+    """alice's session, while a worker serves the resource."""
     site.alice.write(f"{HOME}/sea.txt", b"12345")
     with site.working(), connect() as session:
         yield session
@@ -59,7 +59,7 @@ def test_c2d_submit_says_that_a_task_is_reused(
     assert again.out == said.out
 
 
-def test_a_task_is_run_again_on_what_it_had(session: Session, site: TrialSite) -> None:
+def test_rerun_uses_the_same_data_objects(session: Session, site: TrialSite) -> None:
     site.alice.create_collection(f"{HOME}/in")
     site.alice.write(f"{HOME}/in/a", b"a")
     site.alice.write(f"{HOME}/in/b", b"b")
@@ -73,8 +73,8 @@ def test_a_task_is_run_again_on_what_it_had(session: Session, site: TrialSite) -
     assert first.request()["inputs"] == [{"object": f"{HOME}/in/a"}]
 
 
-def test_what_is_fetched_is_all_that_the_task_made(session: Session, site: TrialSite, tmp_path: Path) -> None:
-    """Its inputs are in the crate as well, and nobody misses them."""
+def test_fetch_brings_all_outputs_of_the_task(session: Session, site: TrialSite, tmp_path: Path) -> None:
+    """The crate also lists the inputs, and fetch does not report them as missing."""
     task = session.submit(kotta(), image=site.image)
     task.wait(60)
     assert main(["fetch", task.id, str(tmp_path / "fetched")]) == 0

@@ -1,4 +1,4 @@
-"""Python functions that run as tasks: what travels, what is refused, what comes back."""
+"""Python functions that run as tasks: what is sent, what is refused, what comes back."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Colour(enum.IntEnum):
 
 
 def add(a: int, b: Path = None, *rest: int, scale: float = 1.0, **more: int) -> float:  # type: ignore[assignment]  # noqa: RUF013
-    """Annotations name what is not there where this runs."""
+    """Its annotations use names that do not exist in the container."""
     import math
 
     def inner(values: list[Any]) -> Any:
@@ -100,8 +100,8 @@ def odd(kind: str) -> Any:
 
 
 def called_elsewhere(function: Any, *args: Any, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-    """Runs the text that goes into the container in a Python of its own, with the files it names
-    in the working directory. What the function returned is in ``result.json`` there."""
+    """Run the program for the container in a new Python process, with its files in the working
+    directory. The function's result is then in ``result.json``."""
     content = function_call.written(function, function_call.source_of(function), args, kwargs)
     Path("call.json").write_bytes(content)
     Path("result.json").unlink(missing_ok=True)
@@ -121,7 +121,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("args", "kwargs"),
     [((1,), {}), ((1, 2, 3, 4), {"scale": 0.5, "x": 7}), ((), {"a": 10**20, "b": 3})],
 )
-def test_a_function_gives_there_what_it_gives_here(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+def test_a_function_returns_the_same_in_a_task(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     done = called_elsewhere(add, *args, **kwargs)
     assert done.returncode == 0, done.stderr
     assert json.loads(Path("result.json").read_text())["result"] == add(*args, **kwargs)
@@ -134,7 +134,7 @@ def test_a_function_may_call_itself() -> None:
 
 
 @pytest.mark.usefixtures("elsewhere")
-def test_what_a_function_raises_is_the_last_line_with_its_own_source_above() -> None:
+def test_the_traceback_shows_the_functions_source() -> None:
     done = called_elsewhere(fail, "this")
     assert done.returncode == 1
     *above, last = done.stderr.strip().splitlines()
@@ -168,20 +168,20 @@ def test_a_result_that_json_cannot_carry_is_named(kind: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("function", "cause"),
     [
-        (uses_a_constant, "uses LIMIT, defined outside of it"),
-        (uses_a_module, "uses math, defined outside of it"),
-        (has_a_computed_default, "has a default for x that is no plain value"),
-        (around(1), "uses n of the function around it"),
+        (uses_a_constant, "uses LIMIT, defined outside the function"),
+        (uses_a_module, "uses math, defined outside the function"),
+        (has_a_computed_default, "has a default for x that is not a literal"),
+        (around(1), "uses n from the enclosing function"),
         (generates, "is a generator"),
         (waits, "is a coroutine"),
         (wrapped, "is wrapped by another decorator"),
-        (functools.partial(add, 1), "is no function made by `def`"),
-        (lambda x: x, "is no function made by `def`"),
-        (len, "is no function made by `def`"),
-        (Colour, "is no function made by `def`"),
+        (functools.partial(add, 1), "is not a function made with `def`"),
+        (lambda x: x, "is not a function made with `def`"),
+        (len, "is not a function made with `def`"),
+        (Colour, "is not a function made with `def`"),
     ],
 )
-def test_a_function_that_needs_more_than_itself_is_refused_when_it_is_defined(function: Any, cause: str) -> None:
+def test_a_function_that_uses_outside_names_is_refused_when_it_is_defined(function: Any, cause: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         c2d.as_task(image="python:3.12")(function)
     assert cause in caught.value.cause
@@ -205,9 +205,9 @@ holds_itself.append(holds_itself)
         (b"x", "argument a is of type builtins.bytes"),
         (Colour.RED, "argument a is of type"),
         (float("inf"), "argument a is inf"),
-        ("\ud800", "argument a holds half a character"),
+        ("\ud800", "argument a holds half a surrogate pair"),
         ({"x": [1, {2: 3}]}, "argument a['x'][1] has the key 2"),
-        (holds_itself, "argument a is nested too deep, or holds itself"),
+        (holds_itself, "argument a is nested too deep, or contains itself"),
     ],
 )
 def test_an_argument_that_json_cannot_carry_is_named(value: Any, said: str) -> None:
@@ -218,7 +218,7 @@ def test_an_argument_that_json_cannot_carry_is_named(value: Any, said: str) -> N
         function_call.written(add, "", [1], {"more": value})
 
 
-def test_wrong_arguments_are_the_function_s_own_error() -> None:
+def test_wrong_arguments_raise_the_functions_type_error() -> None:
     with pytest.raises(TypeError, match="missing a required argument: 'a'"):
         function_call.written(add, "", [], {})
 
@@ -239,7 +239,7 @@ def same(left: Any, right: Any) -> bool:
 
 
 @given(plain)
-def test_what_is_taken_comes_back_as_it_was(value: Any) -> None:
+def test_accepted_values_come_back_unchanged(value: Any) -> None:
     if function_runner.problem(value, "it"):
         assert "\\ud" in json.dumps(value)  # half a character
         return
@@ -274,13 +274,13 @@ def test_a_function_runs_as_a_task(session: Any, site: TrialSite) -> None:
     assert (shown["args"], shown["kwargs"]) == ([1, 2], {"scale": 3.0})
 
 
-def test_calling_it_runs_it_there_and_the_function_itself_is_still_to_be_had(session: Any, site: TrialSite) -> None:
+def test_calling_it_runs_a_task_and_wrapped_runs_here(session: Any, site: TrialSite) -> None:
     remote = c2d.as_task(image=site.image)(add)
     assert remote(1, 2) == remote.__wrapped__(1, 2) == 3.0
     assert (remote.__name__, remote.__doc__) == ("add", add.__doc__)
 
 
-def test_what_a_function_raises_is_a_failed_task_that_says_so(session: Any, site: TrialSite) -> None:
+def test_a_function_that_raises_makes_the_task_fail(session: Any, site: TrialSite) -> None:
     call = c2d.as_task(image=site.image)(fail).submit(session, "this")
     with pytest.raises(TaskFailed, match="ValueError: this was not to be"):
         call.result(60)
@@ -307,7 +307,7 @@ def test_an_identical_call_is_reused_on_request(session: Any, site: TrialSite) -
     assert len(session.catalog.children(calls)) == len(kept) + 1
 
 
-def test_what_is_refused_leaves_nothing_behind(session: Any) -> None:
+def test_a_refused_call_leaves_nothing_behind(session: Any) -> None:
     with pytest.raises(Refused, match="not in this site's list"):
         c2d.as_task(image="another:1")(add).submit(session, 1)
     assert session.catalog.children(f"{session.results}/calls") == ()
@@ -315,7 +315,7 @@ def test_what_is_refused_leaves_nothing_behind(session: Any) -> None:
         c2d.as_task(image="another:1")(add)((1,))
 
 
-def test_the_request_of_a_call_is_a_valid_one() -> None:
+def test_the_request_of_a_call_is_valid() -> None:
     remote = c2d.as_task(image="python:3.12", role="R", environment={"A": "b"})(doubled).on(f"{HOME}/x")
     task = request.parse(remote.document(f"{HOME}/calls/call.json", HOME))
     assert (task.name, task.role, task.expected_outputs) == ("doubled", "R", ("result.json",))

@@ -1,4 +1,4 @@
-"""Forms of output, colours and progress: what a terminal gets, and what a file or a pipe gets."""
+"""Forms of output, colours and progress: on a terminal, and to a file or a pipe."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from support.site import HOME, TrialSite
 
 from compute_to_data.cli.output import Output
-from compute_to_data.cli.results import Shown, Speaker
+from compute_to_data.cli.results import LogPrinter, TerminalText
 
 
 class Terminal(io.StringIO):
@@ -42,7 +42,7 @@ def test_a_table_in_each_form() -> None:
     assert json.loads(said["json"].getvalue()) == ROWS
 
 
-def test_colours_are_for_terminals_that_want_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_colours_appear_only_on_terminals_without_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
     for stream, form, coloured in (
         (Terminal(), "pretty", True),
         (io.StringIO(), "pretty", False),
@@ -56,7 +56,7 @@ def test_colours_are_for_terminals_that_want_them(monkeypatch: pytest.MonkeyPatc
     assert "\x1b[" not in stream.getvalue()
 
 
-def test_progress_is_for_who_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_appears_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
         Output("pretty", io.StringIO(), stream).progress("half")
         assert ("half" in stream.getvalue()) == shown
@@ -66,7 +66,7 @@ def test_progress_is_for_who_watches(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stream.getvalue() == ""
 
 
-def test_a_terminal_that_knows_few_characters_gets_all_names(site: TrialSite, own_files: Path) -> None:
+def test_names_are_escaped_for_a_terminal_with_few_characters(site: TrialSite, own_files: Path) -> None:
     site.alice.create_collection(f"{HOME}/größe")
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     said = {}
@@ -95,28 +95,28 @@ def test_a_terminal_that_knows_few_characters_gets_all_names(site: TrialSite, ow
         (["gr\u00f6", "\u00dfe"], "gr\u00f6\u00dfe"),
     ],
 )
-def test_a_terminal_shows_the_last_state_of_a_line_and_nothing_harmful(said: list[str], shown: str) -> None:
-    stream = Shown()
+def test_a_terminal_shows_the_last_state_of_a_line_without_control_characters(said: list[str], shown: str) -> None:
+    stream = TerminalText()
     assert "".join(stream.text(one.encode()) for one in said) == shown
 
 
-def test_a_character_in_two_pieces_is_one() -> None:
-    stream = Shown()
+def test_a_character_split_over_two_reads_is_shown() -> None:
+    stream = TerminalText()
     assert [stream.text(bytes([one])) for one in "\u00f6".encode()] == ["", "\u00f6"]
 
 
-def test_lines_without_an_end_take_no_long() -> None:
+def test_output_without_line_ends_is_handled_quickly() -> None:
     for hostile in (b"\r" * 1_000_000, b"x" * 1_000_000, b"x\r" * 500_000, b"\x1b[" * 500_000):
         began = time.process_time()
-        Shown().text(hostile)
+        TerminalText().text(hostile)
         assert time.process_time() - began < 2
 
 
-def test_a_pipe_gets_the_programs_very_bytes(monkeypatch: pytest.MonkeyPatch, capfdbinary: Any) -> None:
+def test_a_pipe_gets_the_programs_bytes_unchanged(monkeypatch: pytest.MonkeyPatch, capfdbinary: Any) -> None:
     said = b"10%\r50%\r\n\x1b[2J\xff\x00"
-    Speaker().hear("stdout", said)
+    LogPrinter().print("stdout", said)
     assert capfdbinary.readouterr().out == said
     terminal = Terminal()
     monkeypatch.setattr("sys.stdout", terminal)
-    Speaker().hear("stdout", said)
+    LogPrinter().print("stdout", said)
     assert terminal.getvalue() == "\r\x1b[K50%\n\ufffd[2J\ufffd\ufffd"

@@ -1,4 +1,4 @@
-"""A client on a system that lacks what only Unix has: Windows, as far as a Unix can show it."""
+"""The client without modules that only Unix has. This imitates Windows as far as Unix can."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def bare(program: str, *arguments: str, home: str = "/nonexistent") -> subproces
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_everything_of_a_client_can_be_imported() -> None:
+def test_all_modules_of_the_client_can_be_imported() -> None:
     program = """
 import compute_to_data
 for package in ("client", "cli", "zones.irods"):
@@ -44,7 +44,7 @@ print(*[getattr(compute_to_data, name) for name in compute_to_data.__all__])
     assert "TaskHandle" in done.stdout
 
 
-def test_files_come_and_go(tmp_path: Path) -> None:
+def test_files_are_uploaded_and_downloaded(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"content" * 1_000_000)
     (tmp_path / "link").symlink_to("a")
     program = """
@@ -61,7 +61,7 @@ except Exception as error:
 """
     done = bare(program, str(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
-    assert "a symbolic link, and links are not followed" in done.stdout
+    assert "a symbolic link, and this program does not follow links" in done.stdout
     assert (tmp_path / "b").read_bytes() == (tmp_path / "a").read_bytes()
     assert sorted(one.name for one in tmp_path.iterdir()) == ["a", "b", "link"]
 
@@ -73,10 +73,10 @@ except Exception as error:
             ("zone", "create", "here"),
             "needs Python's fcntl, which this system does not have. Use it on Linux or macOS.",
         ),
-        (("doctor",), "c2d doctor: checks an iRODS server, and this system has no"),
+        (("doctor",), "c2d doctor: checks an iRODS server, and this computer has no"),
     ],
 )
-def test_what_needs_a_unix_says_so(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+def test_operations_that_need_unix_say_so(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
     program = "from compute_to_data.cli.main import main; sys.exit(main(sys.argv[1:]))"
     done = bare(program, *words, home=str(tmp_path))
     assert said in done.stderr

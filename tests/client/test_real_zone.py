@@ -1,7 +1,7 @@
-"""``c2d`` on a real iRODS zone, as an ordinary user who has run ``iinit`` and knows nothing else.
+"""``c2d`` on a real iRODS zone, as an ordinary user who has only run ``iinit``.
 
 ``tests/contract/irods_zone.py`` says which environment variables name a zone. The worker runs plain
-processes: sandboxes have tests of their own.
+processes, because other tests cover sandboxes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def zone() -> Iterator[IrodsZoneUnderTest]:
 
 @pytest.fixture(scope="module")
 def resource(zone: IrodsZoneUnderTest) -> Iterator[str]:
-    """A compute resource that a worker serves."""
+    """A compute resource with a worker."""
     name = zone.make_resource()
     entity = Entity(EntityKind.RESOURCE, name)
     zone.storage().catalog.annotate(entity, add=[Avu("COMPUTE_RESOURCE_ROLE", "CONTAINER")])
@@ -62,7 +62,7 @@ def resource(zone: IrodsZoneUnderTest) -> Iterator[str]:
 
 @dataclass
 class Person:
-    """Somebody's terminal."""
+    """A person at a terminal."""
 
     user: User
     environment: dict[str, str]
@@ -128,7 +128,7 @@ def test_a_running_task_is_cancelled_by_its_owner_only(
     assert person.types("wait", task["task_id"]).returncode == ExitCode.CANCELLED
 
 
-def test_what_cannot_be_is_a_sentence_and_a_code(
+def test_mistakes_give_one_sentence_and_an_exit_code(
     zone: IrodsZoneUnderTest, resource: str, person: Person, tmp_path: Path
 ) -> None:
     idle = zone.make_resource()
@@ -170,7 +170,7 @@ def test_a_wrong_password(zone: IrodsZoneUnderTest, person: Person) -> None:
     assert b"the password is wrong, or has expired. Log in with: iinit." in done.stderr
 
 
-def test_a_secret_is_its_owners_alone(zone: IrodsZoneUnderTest, person: Person) -> None:
+def test_only_its_owner_can_read_a_secret(zone: IrodsZoneUnderTest, person: Person) -> None:
     made = person.gets("secret", "create", "k", content=b"hush\0")
     assert made["readers"] == [str(person.user)]
     assert zone.session(person.user).read(made["data_object"]) == b"hush\0"

@@ -1,4 +1,4 @@
-"""Opening a session, and the project that it remembers."""
+"""Opening a session; the project that the session file remembers."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def _own(own_files: Path) -> None:
     pass
 
 
-def test_a_session_is_its_users(site: TrialSite) -> None:
+def test_a_session_belongs_to_its_user(site: TrialSite) -> None:
     with c2d.connect() as session:
         assert (session.user, session.home) == (ALICE, HOME)
         assert session.configuration.images == site.configuration.images
         assert session.attributes == site.configuration.attributes
 
 
-def test_somebody_of_another_zone_is_at_home_here(site: TrialSite, own_files: Path) -> None:
-    """iRODS gives them ``/<this zone>/home/<name>#<their zone>``: results, datasets and secrets go there."""
+def test_a_user_of_another_zone_has_a_home_here(site: TrialSite, own_files: Path) -> None:
+    """iRODS gives them the home ``/<this zone>/home/<name>#<their zone>`` for results, datasets and secrets."""
     alice = site.zone.add_user("alice", zone="otherZone")
     site.zone.session(alice).write("/tempZone/home/alice#otherZone/a.txt", b"axbxc")
     own_files.write_text(json.dumps(settings_of(site, "alice#otherZone")))
@@ -60,7 +60,7 @@ def test_an_irods_environment_may_name_the_home(tmp_path: Path, named: dict[str,
 
 
 @pytest.mark.parametrize("named", ["home", "/tempZone/../x", "//x", 7])
-def test_a_home_that_cannot_be_one_is_refused(tmp_path: Path, named: object) -> None:
+def test_an_invalid_home_is_refused(tmp_path: Path, named: object) -> None:
     file = tmp_path / "irods_environment.json"
     file.write_text(json.dumps({"irods_home": named}))
     with pytest.raises(ConfigurationError, match=r"irods_home: found .*, expected a logical path"):
@@ -82,19 +82,19 @@ def test_the_project_is_remembered(site: TrialSite, own_files: Path) -> None:
     assert json.loads((own_files.parent / "session.json").read_text()) == {"project": ""}
 
 
-def test_an_unknown_project_is_said_so_and_not_remembered(site: TrialSite, own_files: Path) -> None:
+def test_an_unknown_project_is_refused_and_not_remembered(site: TrialSite, own_files: Path) -> None:
     site.bob.create_collection("/tempZone/home/bob/his")
     site.alice.write(f"{HOME}/object", b"")
     with c2d.connect() as session:
         for path in ("nowhere", "/tempZone/home/bob/his"):
-            with pytest.raises(NotFound, match=r"there is no such collection.*c2d project set"):
+            with pytest.raises(NotFound, match=r"does not exist.*c2d project set"):
                 session.use_project(path)
         with pytest.raises(InvalidRequest, match="is a data object"):
             session.use_project("object")
     assert not (own_files.parent / "session.json").exists()
 
 
-def test_a_project_that_has_gone_is_an_error_and_not_another_place(site: TrialSite) -> None:
+def test_a_removed_project_is_an_error(site: TrialSite) -> None:
     site.alice.create_collection(f"{HOME}/p")
     with c2d.connect() as session:
         session.use_project("p")
@@ -115,7 +115,7 @@ def test_an_unknown_user_or_zone(own_files: Path) -> None:
         c2d.connect()
 
 
-def test_nobody_is_logged_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_login_access_is_denied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("C2D_CONFIG_FILE")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
     monkeypatch.setenv("IRODS_ENVIRONMENT_FILE", str(tmp_path / "none.json"))
@@ -129,14 +129,14 @@ def test_a_site_that_cannot_be_read_matters_only_when_it_is_needed(site: TrialSi
     own_files.write_text(json.dumps(settings))
     with c2d.connect() as session:
         assert session.attributes.role == "COMPUTE_RESOURCE_ROLE"
-        with pytest.raises(Refused, match="no worker of dsp_resc says what it would run"):
+        with pytest.raises(Refused, match="no worker of dsp_resc publishes what it can run"):
             _ = session.configuration
         site.take_role("dsp_resc", "CONTAINER")
         with pytest.raises(Refused, match="has no compute resource"):
             _ = session.configuration
 
 
-def test_without_the_sites_file_what_workers_offer_counts(site: TrialSite, own_files: Path) -> None:
+def test_without_the_sites_file_the_workers_offers_are_used(site: TrialSite, own_files: Path) -> None:
     settings = json.loads(own_files.read_text())
     del settings["site"]
     own_files.write_text(json.dumps(settings))

@@ -1,4 +1,4 @@
-"""A person's own files: where they lie, what they may say, who may read them."""
+"""A person's settings and session files: their place, content and permissions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def written(path: Path, document: Any) -> Path:
     return path
 
 
-def test_without_any_file_what_iinit_wrote_counts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_config_json_the_environment_of_iinit_is_used(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = settings.load()
     assert found.zone.kind == "irods"
     assert found.zone.settings["environment_file"] == str(home / ".irods/irods_environment.json")
@@ -40,7 +40,7 @@ def test_without_any_file_what_iinit_wrote_counts(home: Path, monkeypatch: pytes
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the folders of other platforms")
-def test_an_argument_beats_the_variable_and_that_the_platforms_folder(
+def test_the_argument_overrides_the_variable_which_overrides_the_platforms_folder(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usual = written(home / ".config/compute-to-data/config.json", {"output": "raw"})
@@ -69,20 +69,20 @@ def test_an_argument_beats_the_variable_and_that_the_platforms_folder(
         ([], "expected a user's settings, which are an object"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_place(home: Path, document: Any, said: str) -> None:
+def test_a_mistake_is_named_with_its_place(home: Path, document: Any, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         settings.load(str(written(home / "config.json", document)))
 
 
-def test_a_named_file_must_be_there(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigurationError, match=r"missing\.json: is not there"):
+def test_a_named_file_must_exist(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match=r"missing\.json: does not exist"):
         settings.load(str(home / "missing.json"))
     monkeypatch.setenv("C2D_CONFIG_FILE", str(home / "gone.json"))
     with pytest.raises(ConfigurationError, match=r"gone\.json"):
         settings.load()
 
 
-def test_the_session_is_remembered_for_its_owner_alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_its_owner_can_read_the_session_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.load_session() == {}
     monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
     path = settings.session_path()
@@ -98,7 +98,7 @@ def test_the_session_is_remembered_for_its_owner_alone(home: Path, monkeypatch: 
     assert os.listdir(os.path.dirname(path)) == ["session.json"]
 
 
-def test_a_file_that_cannot_be_written_stays_as_it_was(home: Path) -> None:
+def test_a_failed_write_leaves_the_file_unchanged(home: Path) -> None:
     written(home / "not-a-folder", "x")
     with pytest.raises(ConfigurationError, match="cannot be written"):
         settings.write_private(str(home / "not-a-folder" / "session.json"), {})

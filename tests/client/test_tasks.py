@@ -1,4 +1,4 @@
-"""Tasks in Python: submit, look, wait, cancel, run again; which task is meant; what it made."""
+"""Tasks in Python: submit, look, wait, cancel, run again, find, list, and read results."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def bobs(site: TrialSite, own_files: Path) -> Iterator[c2d.Session]:
 
 @pytest.fixture
 def idle(site: TrialSite) -> TrialSite:
-    """A site whose workers nobody starts by calling."""
+    """A site where a submission does not start a worker."""
     engine = {"name": "process", **site.configuration.engine.settings}
     site.configuration = site.configure(engine=engine, worker={"on_demand": False})
     return site
@@ -56,7 +56,7 @@ def sh(site: TrialSite, script: str, **more: Any) -> Any:
 
 
 class TestOneTask:
-    def test_from_submitting_to_its_lines(self, site: TrialSite, session: c2d.Session) -> None:
+    def test_submit_wait_and_read_the_result(self, site: TrialSite, session: c2d.Session) -> None:
         site.alice.write(f"{HOME}/a.txt", b"axbxc\nd\n")
         states = []
         with site.working():
@@ -71,7 +71,7 @@ class TestOneTask:
         assert (result.path, result.size) == (f"{task.collection}/b.txt", 6)
         assert result.checksum.startswith("sha2:")
 
-    def test_every_fact_has_a_place(self, site: TrialSite, session: c2d.Session) -> None:
+    def test_status_has_every_recorded_fact(self, site: TrialSite, session: c2d.Session) -> None:
         site.alice.write(f"{HOME}/a.txt", b"a")
         with site.working():
             task = session.submit(
@@ -85,22 +85,22 @@ class TestOneTask:
         (checksum,) = (avu.units for avu in avus if avu.attribute.endswith("::input"))
         assert status.inputs == {f"{HOME}/a.txt": checksum}
         assert set(status.seconds) == {"queued", "stage_in", "processing", "stage_out"}
-        told = json.dumps(status.document())
+        shown = json.dumps(status.document())
         for avu in avus:
             if not avu.attribute.endswith(("_seconds", "::started_at")):
-                assert avu.value in told or avu.value in json.loads(told).values(), avu
+                assert avu.value in shown or avu.value in json.loads(shown).values(), avu
 
     def test_why_it_waits(self, idle: TrialSite, session: c2d.Session) -> None:
         entity = Entity(EntityKind.RESOURCE, COMPUTE)
         sign = Avu("irods::compute_to_data::worker", "test", str(int(time.time())))
         idle.storage.catalog.annotate(entity, add=[sign])
         first, second = session.submit(sh(idle, "true")), session.submit(sh(idle, "true"))
-        assert first.status().waiting_for == f"it is the next on {COMPUTE}"
+        assert first.status().waiting_for == f"it is next on {COMPUTE}"
         assert second.status().waiting_for == f"1 task before it on {COMPUTE}"
         idle.storage.catalog.annotate(entity, remove=[sign])
         assert second.status().waiting_for == f"{COMPUTE} has no live worker; 1 task before it on {COMPUTE}"
 
-    def test_without_a_worker_it_is_refused_and_nothing_is_there(self, idle: TrialSite, session: c2d.Session) -> None:
+    def test_without_a_worker_a_task_is_refused_and_leaves_nothing(self, idle: TrialSite, session: c2d.Session) -> None:
         with pytest.raises(Refused, match=f"resource {COMPUTE}: has no live worker"):
             session.submit(sh(idle, "true"))
         assert session.tasks() == []
@@ -118,15 +118,15 @@ class TestOneTask:
         assert caught.value.reason is ReasonCode.NONZERO_EXIT
         assert logs.read(task).stderr == b"why\n"
 
-    def test_waiting_may_end_before_the_task(self, site: TrialSite, session: c2d.Session) -> None:
+    def test_waiting_can_time_out(self, site: TrialSite, session: c2d.Session) -> None:
         with site.working():
             task = session.submit(sh(site, "sleep 60"))
-            with pytest.raises(TimeoutError, match="goes on"):
+            with pytest.raises(TimeoutError, match="continues"):
                 task.wait(timeout=0.1)
             task.cancel()
             assert task.wait().state is State.CANCELLED
 
-    def test_no_output_collection_means_the_projects(self, site: TrialSite, session: c2d.Session) -> None:
+    def test_the_default_output_collection_is_the_projects(self, site: TrialSite, session: c2d.Session) -> None:
         document = sh(site, "true")
         del document["output_collection"]
         assert session.submit(document).collection.startswith(f"{HOME}/c2d_results/")
@@ -154,7 +154,7 @@ class TestRunningAgain:
         assert list(again.status().inputs) == [f"{HOME}/in/a"]  # not the next one
         assert again.results()["x"].checksum == first.results()["x"].checksum
 
-    def test_an_identical_task_is_taken_on_request_only(self, site: TrialSite, session: c2d.Session) -> None:
+    def test_an_identical_task_is_reused_only_on_request(self, site: TrialSite, session: c2d.Session) -> None:
         site.alice.write(f"{HOME}/a.txt", b"1")
         document = sh(site, "cat /inputs/a.txt > /outputs/b", inputs=[f"{HOME}/a.txt"])
         with site.working():
@@ -166,7 +166,7 @@ class TestRunningAgain:
             assert not session.submit(document).is_reused
 
     @pytest.mark.parametrize("difference", ["input", "parameter", "gone", "failed"])
-    def test_what_differs_is_computed(self, site: TrialSite, session: c2d.Session, difference: str) -> None:
+    def test_a_different_request_is_computed(self, site: TrialSite, session: c2d.Session, difference: str) -> None:
         site.alice.write(f"{HOME}/a.txt", b"1")
         script = "cat /inputs/a.txt > /outputs/b; " + ("exit 1" if difference == "failed" else "true")
         document = sh(site, script, inputs=[f"{HOME}/a.txt"])
@@ -181,7 +181,7 @@ class TestRunningAgain:
                 site.alice.remove(f"{first.collection}/b")
             assert not session.submit(document, reuse=True).is_reused
 
-    def test_somebody_elses_task_is_never_taken(self, site: TrialSite, session: c2d.Session, bobs: c2d.Session) -> None:
+    def test_another_users_task_is_never_reused(self, site: TrialSite, session: c2d.Session, bobs: c2d.Session) -> None:
         with site.working():
             first = session.submit(sh(site, "true"))
             first.wait()
@@ -192,7 +192,7 @@ class TestRunningAgain:
 
 
 class TestCancelling:
-    def test_only_the_owner_and_an_administrator(
+    def test_only_the_owner_and_an_administrator_can_cancel(
         self, site: TrialSite, session: c2d.Session, bobs: c2d.Session, own_files: Path
     ) -> None:
         from compute_to_data.client.session import find_as_administrator
@@ -217,7 +217,7 @@ class TestCancelling:
         assert status.state is State.CANCELLED
         assert "rods#tempZone" in status.reason
 
-    def test_what_has_ended_cannot_be_cancelled(self, site: TrialSite, session: c2d.Session) -> None:
+    def test_an_ended_task_cannot_be_cancelled(self, site: TrialSite, session: c2d.Session) -> None:
         with site.working():
             task = session.submit(sh(site, "true"))
             task.wait()
@@ -227,17 +227,17 @@ class TestCancelling:
 
 class TestFinding:
     def submit(self, session: c2d.Session, site: TrialSite, task_id: str, **more: Any) -> TaskHandle:
-        """One that waits: no worker is called."""
+        """Submit a task that stays queued, because no worker is called."""
         return TaskHandle(session, site.submit(sh(site, "true", **more), task_id=task_id).collection)
 
-    def test_a_beginning_will_do_when_it_is_unique(self, site: TrialSite, session: c2d.Session) -> None:
+    def test_a_unique_beginning_of_an_id_is_enough(self, site: TrialSite, session: c2d.Session) -> None:
         for name in ("abc1", "abc2", "ab", "x_1"):
             self.submit(session, site, name)
         assert session.task("abc1").id == "abc1"
         assert session.task("ab").id == "ab"  # whole ids come first
         assert session.task("x").id == "x_1"
         assert session.task(f"{HOME}/out/abc2").id == "abc2"
-        with pytest.raises(InvalidRequest, match=r"several tasks are meant: abc2, abc1\. Give more"):
+        with pytest.raises(InvalidRequest, match=r"several tasks match: abc2, abc1\. Give more"):
             session.task("abc")
         for unknown in ("abcd", "y", f"{HOME}/out/nothing", f"{HOME}/out", "%", "a" * 65, ""):
             with pytest.raises((NotFound, InvalidRequest)):
@@ -250,8 +250,8 @@ class TestFinding:
         with pytest.raises(InvalidRequest, match=f"{HOME}/other/same, {HOME}/out/same. Give the logical path"):
             session.task("same")
 
-    def test_nobody_can_stand_in_anothers_way(self, site: TrialSite, session: c2d.Session, bobs: c2d.Session) -> None:
-        """bob writes alice's id on collections of his own, which she may read."""
+    def test_another_user_cannot_claim_an_id(self, site: TrialSite, session: c2d.Session, bobs: c2d.Session) -> None:
+        """bob writes the id of alice's task on his own collections, which she may read."""
         task = self.submit(session, site, "mine")
         forged = "/tempZone/home/bob/mine"
         site.bob.create_collection(forged)
@@ -263,7 +263,7 @@ class TestFinding:
         assert [one.collection for one in session.tasks()] == [task.collection]
         assert len(session.tasks(everybodys=True)) == 2
 
-    def test_what_one_may_read_of_others(self, site: TrialSite, session: c2d.Session, bobs: c2d.Session) -> None:
+    def test_others_readable_tasks_are_found(self, site: TrialSite, session: c2d.Session, bobs: c2d.Session) -> None:
         task = self.submit(session, site, "shared")
         with pytest.raises(NotFound):
             bobs.task("shared")
@@ -275,7 +275,7 @@ class TestFinding:
 class TestListing:
     @pytest.fixture
     def many(self, site: TrialSite, session: c2d.Session) -> list[str]:
-        """The ids of seven tasks, the newest first; two have ended."""
+        """The ids of seven tasks, newest first. Two have ended."""
         site.give_role(COMPUTE, "SIGNAL_PROCESSING")
         made = []
         with site.working():
@@ -285,7 +285,7 @@ class TestListing:
                 task.wait()
         for number in range(2, 7):
             role = "CONTAINER" if number % 2 else "SIGNAL_PROCESSING"
-            waits = site.submit(sh(site, "true", role=role, name=f"n{number}"), task_id=f"t{number}")  # calls nobody
+            waits = site.submit(sh(site, "true", role=role, name=f"n{number}"), task_id=f"t{number}")  # calls no worker
             made.append(TaskHandle(session, waits.collection))
         return [task.id for task in reversed(made)]
 
@@ -321,11 +321,11 @@ class TestListing:
         assert session.tasks() == few
 
 
-def test_following_tells_each_word_once_while_it_runs(site: TrialSite, session: c2d.Session) -> None:
-    """The program goes on only after its first words were heard: they came while it ran."""
+def test_following_passes_on_output_once_while_the_task_runs(site: TrialSite, session: c2d.Session) -> None:
+    """The program continues only after its first output was read, so that output came while it ran."""
     heard: list[tuple[str, bytes]] = []
 
-    def hear(stream: str, said: bytes) -> None:
+    def on_output(stream: str, said: bytes) -> None:
         heard.append((stream, said))
         if said == b"one\n":
             site.let_go(task)
@@ -334,7 +334,7 @@ def test_following_tells_each_word_once_while_it_runs(site: TrialSite, session: 
     with site.working():
         task = session.submit(sh(site, script))
         states: list[State] = []
-        thread = threading.Thread(target=logs.follow, args=(task, hear, states.append))
+        thread = threading.Thread(target=logs.follow, args=(task, on_output, states.append))
         thread.start()
         thread.join(60)
         assert not thread.is_alive()
@@ -344,8 +344,8 @@ def test_following_tells_each_word_once_while_it_runs(site: TrialSite, session: 
     assert "follow" not in task.status().other
 
 
-def test_a_task_that_ends_just_before_it_is_followed_keeps_no_request(site: TrialSite, session: c2d.Session) -> None:
-    """Between asking for its state and saying that somebody reads along."""
+def test_following_removes_its_mark_from_a_task_that_has_just_ended(site: TrialSite, session: c2d.Session) -> None:
+    """It ends after we read its state and before we set the mark ``follow``."""
     task = session.submit(sh(site, "echo one"))
 
     def late(annotate: Any, entity: Entity, **changes: Any) -> None:
@@ -360,7 +360,7 @@ def test_a_task_that_ends_just_before_it_is_followed_keeps_no_request(site: Tria
 
 
 def test_a_task_that_ends_while_its_logs_are_read_shows_them(site: TrialSite, session: c2d.Session) -> None:
-    """Between asking for its state and reading what is shown of a running one."""
+    """It ends after we read its state and before we read its live output."""
     task = session.submit(sh(site, f"{WAITS}; echo one"))
     site.outputs(task)
 

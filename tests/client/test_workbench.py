@@ -1,4 +1,4 @@
-"""Many users in one process: each has a workbench of values, and nothing of a laptop is read or written."""
+"""Many users in one process: each has a workbench, and it reads and writes no files of a laptop."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ FILES_OF_THIS_HOST = ("folders", "uploading", "downloading", "transfers", "fetch
 
 @pytest.fixture
 def offering(site: TrialSite) -> Iterator[TrialSite]:
-    """A site whose worker runs and has published what it accepts."""
+    """A site with a running worker that has published what it accepts."""
     with site.working():
         wait_until(lambda: _offers(site), "the offers")
         yield site
@@ -65,8 +65,8 @@ def _offers(site: TrialSite) -> bool:
 
 
 @pytest.fixture
-def told(offering: TrialSite, tmp_path: Path) -> Any:
-    """What two people did in one process that has no environment, an empty home and an empty directory."""
+def results(offering: TrialSite, tmp_path: Path) -> Any:
+    """What two people did in one process without environment variables, in an empty home and directory."""
     empty = tmp_path / "empty"
     empty.mkdir(mode=0o000)
     done = subprocess.run(
@@ -84,25 +84,25 @@ def told(offering: TrialSite, tmp_path: Path) -> Any:
     return json.loads(done.stdout)
 
 
-def test_two_people_work_in_one_process_without_a_laptop(told: Any, offering: TrialSite) -> None:
-    for name, did in zip(("alice", "bob"), told["did"]):
+def test_two_people_work_in_one_process_without_a_laptop(results: Any, offering: TrialSite) -> None:
+    for name, did in zip(("alice", "bob"), results["did"]):
         assert did["states"] == ["COMPLETED", "CANCELLED"]
         assert (did["result"], did["log"]) == (f"I am {name}\n",) * 2
         assert did["collection"].startswith(f"/tempZone/home/{name}/c2d_results/")
         assert did["listed"] == sorted(did["ids"])
         assert [path.startswith(f"/tempZone/home/{name}/") for path in did["secrets"]] == [True]
         assert did["resources"] == [[COMPUTE, True]]
-    assert told["hidden"] == [True] * 4, "nobody finds the other's tasks"
-    loaded = {name.rpartition(".")[2] for name in told["modules"] if name.startswith("compute_to_data.client.")}
+    assert results["hidden"] == [True] * 4, "neither finds the other's tasks"
+    loaded = {name.rpartition(".")[2] for name in results["modules"] if name.startswith("compute_to_data.client.")}
     assert not loaded & {*LAPTOP, *FILES_OF_THIS_HOST}
     places = {str(PACKAGE), sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), str(PROGRAM.parent)}
     known = (str(offering.zone.directory), *places, "/dev/", "/proc/self/")
-    assert [path for path in told["paths"] if not path.startswith(known)] == []
+    assert [path for path in results["paths"] if not path.startswith(known)] == []
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_operations_neither_import_nor_ask_a_laptop(name: str) -> None:
-    """Not even within a function; folders of this host are loaded by what names one, and only there."""
+def test_operations_do_not_use_the_laptops_modules(name: str) -> None:
+    """Also not within a function. Only operations that name a local folder import the modules for it."""
     tree = ast.parse((PACKAGE / "client" / f"{name}.py").read_text(encoding="utf-8"))
     imported = set()
     for node in ast.walk(tree):
@@ -118,7 +118,7 @@ class TestWorkbench:
     def bench(self, site: TrialSite) -> Workbench:
         return Workbench(site.zone.session(ALICE), ConfiguredSite(site.configuration))
 
-    def test_its_project_is_a_value(self, site: TrialSite, bench: Workbench) -> None:
+    def test_the_project_is_an_argument(self, site: TrialSite, bench: Workbench) -> None:
         assert (bench.user, bench.home, bench.zone, bench.project) == (ALICE, HOME, "tempZone", HOME)
         assert bench.results == f"{HOME}/c2d_results"
         site.alice.create_collection(f"{HOME}/p")
@@ -146,7 +146,7 @@ class TestWorkbench:
 
 class TestPublishedSite:
     def counted(self, site: TrialSite) -> tuple[Any, list[int]]:
-        """alice's session, and how often it was asked which resources offer something."""
+        """alice's session, and a count of its queries for resources that offer something."""
         asked: list[int] = []
 
         def find(original: Any, *args: Any, **more: Any) -> Any:
@@ -180,7 +180,7 @@ class TestPublishedSite:
     def test_a_refusal_is_not_kept(self, site: TrialSite) -> None:
         catalog, _ = self.counted(site)
         published = PublishedSite(Attributes())
-        with pytest.raises(Refused, match=f"no worker of {COMPUTE} says what it would run"):
+        with pytest.raises(Refused, match=f"no worker of {COMPUTE} publishes what it can run"):
             published.configuration(catalog)
         capabilities.publish(site.storage.catalog, site.configuration, COMPUTE)
         assert published.configuration(catalog).images == site.configuration.images

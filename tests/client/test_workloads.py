@@ -1,4 +1,4 @@
-"""Workloads as people use them, by the command line and in Python, in real warm sandboxes."""
+"""Workloads as people use them, on the command line and in Python, in real warm sandboxes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ IMAGE = "compute-to-data/base:bookworm"
 
 @pytest.fixture
 def session(docker_answers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[c2d.Session]:
-    """alice's, with a worker that serves while inside."""
+    """alice's session, while a worker runs."""
     site = TrialSite(tmp_path, {"name": "docker"}, IMAGE)
     config_file = tmp_path / "config.json"
     config_file.write_text(json.dumps(settings_of(site, "alice")), encoding="utf-8")
@@ -39,7 +39,7 @@ def session(docker_answers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def typed(session: c2d.Session, capfdbinary: pytest.CaptureFixture[bytes]) -> Any:
-    """Types a command line as alice: its exit code, and its JSON (or what it said beside, when it failed)."""
+    """Run a command line as alice; returns its exit code and its JSON, or stderr when it failed."""
 
     def call(*words: str) -> tuple[int, Any]:
         capfdbinary.readouterr()
@@ -52,7 +52,7 @@ def typed(session: c2d.Session, capfdbinary: pytest.CaptureFixture[bytes]) -> An
 
 @pytest.fixture
 def said(session: c2d.Session, capfdbinary: pytest.CaptureFixture[bytes]) -> Any:
-    """Types a command line as alice: what it printed in a form."""
+    """Run a command line as alice in a form of output; returns what it printed."""
 
     def call(form: str, *words: str) -> str:
         capfdbinary.readouterr()
@@ -79,13 +79,13 @@ def test_a_day_with_a_workload(typed: Any, said: Any, tmp_path: Path, monkeypatc
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"hidden")))
     assert typed("secret", "create", "TOKEN")[0] == ExitCode.DONE
     words = ("--secret", "TOKEN", "--wait", "--", "wc", "-c", "/run/secrets/TOKEN")
-    told = typed("task", "create", workload, *words)[1]
-    assert typed("logs", told["task_id"])[1]["stdout"] == "6 /run/secrets/TOKEN\n"
+    created = typed("task", "create", workload, *words)[1]
+    assert typed("logs", created["task_id"])[1]["stdout"] == "6 /run/secrets/TOKEN\n"
     code, failed = typed("task", "create", workload, "--wait", "--", "sh", "-c", "echo > /output/lost; exit 3")
     assert (code, failed["state"]) == (ExitCode.PROGRAM_FAILED, "FAILED")
 
     listed = typed("task", "list", workload)[1]
-    assert [one["task_id"] for one in listed] == [one["task_id"] for one in (failed, told, piped, counted)]
+    assert [one["task_id"] for one in listed] == [one["task_id"] for one in (failed, created, piped, counted)]
     assert [one["state"] for one in listed] == ["FAILED", *["COMPLETED"] * 3]
     assert typed("task", "describe", piped["task_id"][:8])[1]["state"] == "COMPLETED"
     assert set(listed[0]) == documented("`c2d task list`")
@@ -109,7 +109,7 @@ def test_a_day_with_a_workload(typed: Any, said: Any, tmp_path: Path, monkeypatc
     results = tmp_path / "results"
     assert (results / piped["task_id"] / "said").read_text() == "from a pipe\nV\n"
     assert (results / counted["task_id"] / "STDOUT.txt").read_text() == "2 /input/deep/a.txt\n"
-    assert not (results / failed["task_id"] / "lost").exists(), "what a failed task leaves is not kept"
+    assert not (results / failed["task_id"] / "lost").exists(), "outputs of a failed task are not kept"
 
     (only,) = typed("workload", "list")[1]
     assert (only["workload"], set(only)) == (workload, documented("`c2d workload list`"))
@@ -119,7 +119,7 @@ def test_a_day_with_a_workload(typed: Any, said: Any, tmp_path: Path, monkeypatc
     assert "was stopped" in said
 
 
-def test_stopping_ends_what_has_not_ended(session: c2d.Session, typed: Any) -> None:
+def test_stopping_a_workload_cancels_unfinished_tasks(session: c2d.Session, typed: Any) -> None:
     workload = session.start_workload(IMAGE)
     running, waiting = workload.create_task(["sleep", "60"]), workload.create_task(["sleep", "60"])
     asked = typed("workload", "stop", workload.id)[1]["cancelled"]
@@ -132,23 +132,23 @@ def test_one_of_its_tasks_can_be_stopped(session: c2d.Session, typed: Any) -> No
     task = workload.create_task(["sleep", "60"])
     assert typed("task", "stop", task.id)[0] == ExitCode.DONE
     assert task.wait(PATIENCE).state.value == "CANCELLED"
-    assert workload.create_task(["true"]).wait(PATIENCE).state.value == "COMPLETED", "the workload goes on"
+    assert workload.create_task(["true"]).wait(PATIENCE).state.value == "COMPLETED", "the workload continues"
 
 
-def test_what_is_refused_names_it_and_what_to_do(session: c2d.Session, typed: Any) -> None:
+def test_a_refusal_names_the_object_and_the_remedy(session: c2d.Session, typed: Any) -> None:
     workload = session.start_workload(IMAGE)
     stdin = session.catalog.children(workload.collection)
     with pytest.raises(InvalidRequest, match="names no program"):
         workload.create_task([], stdin=b"x")
     (made,) = set(session.catalog.children(workload.collection)) - set(stdin)
-    assert session.catalog.children(made.logical_path) == (), "what it was to read is gone again"
+    assert session.catalog.children(made.logical_path) == (), "its standard input was removed again"
     assert "c2d workload list" in typed("task", "list", "w-ffffffffffff")[1]
     with pytest.raises(NotFound, match="c2d dataset list"):
         session.start_workload(IMAGE, input_dataset="d-0123456789ab")
     with pytest.raises(Refused, match="allowed images"):
         session.start_workload("nosuch:1")
     session.start_workload(IMAGE)
-    with pytest.raises(InvalidRequest, match="several are meant"):
+    with pytest.raises(InvalidRequest, match="several workloads match"):
         session.workload("w-")
-    with pytest.raises(InvalidRequest, match="no workload's collection"):
+    with pytest.raises(InvalidRequest, match="is not the collection of a workload"):
         session.workload(session.home)

@@ -1,4 +1,4 @@
-"""Engines to test, and a bench that makes jobs for them and takes everything away afterwards."""
+"""Engines to test, and a bench that makes jobs for them and removes everything afterwards."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Bench:
 
 
 class Pipe:
-    """A named pipe in a job's outputs: what the job does there is an event here."""
+    """A named pipe in a job's outputs, through which the job sends events to the test."""
 
     def __init__(self, job: Job, name: str = "pipe") -> None:
         path = Path(job.outputs) / name
@@ -65,7 +65,7 @@ class Pipe:
         self.descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
 
     def read(self, timeout: float = 30.0) -> bytes:
-        """What was written next; b'' when the last writer is gone. Fails after ``timeout``."""
+        """The next bytes; b'' when the last writer is gone. Fails after ``timeout`` seconds."""
         ready, _, _ = select.select([self.descriptor], [], [], timeout)
         assert ready, "the job did not write to its pipe in time"
         return os.read(self.descriptor, 4096)
@@ -73,7 +73,7 @@ class Pipe:
 
 @pytest.fixture
 def pipe() -> Iterator[Callable[[Job], Pipe]]:
-    """Makes a :class:`Pipe` in a job's outputs; to be called before the job starts."""
+    """Makes a :class:`Pipe` in a job's outputs. Call it before the job starts."""
     pipes: list[Pipe] = []
 
     def make(job: Job) -> Pipe:
@@ -91,7 +91,7 @@ def open_docker(state_directory: str = "/nonexistent", **settings: Any) -> Engin
 
 @pytest.fixture(scope="session")
 def docker_answers() -> None:
-    """Skips without Docker, with the reason; in CI that is a failure, never a silent pass."""
+    """Skip without Docker, with the reason; in CI, fail."""
     need_docker()
 
 
@@ -110,7 +110,7 @@ def docker_bench(docker_engine: Engine, tmp_path: Path) -> Iterator[Bench]:
 
 @dataclass
 class WarmBench(Bench):
-    """Its jobs are tasks of one workload: they run in warm sandboxes."""
+    """A bench whose jobs belong to one workload, so they run in warm sandboxes."""
 
     def job(self, *command: str, **more: Any) -> Job:
         place = str(self.directory / "sandboxes")

@@ -1,4 +1,4 @@
-"""What every engine must do, on the real thing: one suite, inherited by each engine."""
+"""The contract of the Engine port, tested on real engines: one suite that the tests of each engine inherit."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ print(oct(status.st_mode & 0o7777), status.st_uid == os.geteuid(), hashlib.sha25
 
 
 def holding(folder: Path, value: bytes) -> list[str]:
-    """The files below a folder that hold a value."""
+    """The files below a folder that contain a value."""
     return [str(file) for file in folder.rglob("*") if file.is_file() and value in file.read_bytes()]
 
 
 class EngineContract:
     outlives = True
-    """Whether jobs go on without the worker that started them."""
+    """Whether jobs run on without the worker that started them."""
 
     @pytest.fixture
     def bench(self) -> Bench:
@@ -85,9 +85,9 @@ class EngineContract:
             b"True",
             sha256(value).hexdigest().encode(),
         ]
-        assert holding(bench.directory, value) == [], "it has ended"
+        assert holding(bench.directory, value) == [], "the job has ended"
 
-    def test_the_last_lines_of_a_flood_are_told_soon(self, bench: Bench) -> None:
+    def test_the_last_lines_of_a_long_log_are_returned_soon(self, bench: Bench) -> None:
         job = bench.started("sh", "-c", "seq 100000", limits=replace(bench.job("x").limits, log_bytes=1 << 20))
         assert ended(bench.engine, job).status == 0
         whole, last = held(bench.engine, job.key).logs(), held(bench.engine, job.key).logs(500)
@@ -98,10 +98,10 @@ class EngineContract:
             began = time.monotonic()
             held(bench.engine, job.key).logs(lines)
             took.append(time.monotonic() - began)
-        assert took[1] < max(1.0, took[0]), "a follower asks for them several times a second"
+        assert took[1] < max(1.0, took[0]), "the live logs read them several times a second"
 
     @pytest.mark.parametrize("name", ["../TOKEN", "a/b", "", "..", "1st", "a" * 65, "a\n"])
-    def test_a_name_that_leads_elsewhere_is_refused(self, bench: Bench, name: str) -> None:
+    def test_an_invalid_name_of_a_secret_is_refused(self, bench: Bench, name: str) -> None:
         job = bench.job("/bin/true", secrets={name: b"x"})
         with pytest.raises(EngineError, match="name of a secret"):
             bench.engine.submit(job)
@@ -128,7 +128,7 @@ class EngineContract:
         assert ended(bench.engine, bench.started("sh", "-c", script)).status == status
 
     @pytest.mark.parametrize("name", ["a'b", 'a"b', "a\nb", "é", "-x", "$(x)", "a:b,c=d", "%(X)s"])
-    def test_an_inputs_name_is_any_name(self, bench: Bench, name: str) -> None:
+    def test_an_input_may_have_any_name(self, bench: Bench, name: str) -> None:
         source = bench.directory / name
         source.write_text(name)
         job = bench.started("cat", f"/inputs/{name}", inputs=(Mount(str(source), f"/inputs/{name}"),))
@@ -153,7 +153,7 @@ class EngineContract:
         assert ended(bench.engine, job).status == 0
         assert b"secret-value" not in held(bench.engine, job.key).logs().stdout
 
-    def test_commands_of_the_launcher_run_in_order(self, bench: Bench) -> None:
+    def test_several_commands_run_in_order(self, bench: Bench) -> None:
         source = bench.directory / "source"
         source.write_text("axb")
         vector = command_line.command(
@@ -165,7 +165,7 @@ class EngineContract:
         assert (Path(job.outputs) / "end").read_text() == "end"
 
     @pytest.mark.parametrize(("asked", "seen"), [("", r".*/tmp"), ("/outputs", r".*/outputs(-\d+)?"), ("/usr", "/usr")])
-    def test_where_it_starts(self, bench: Bench, asked: str, seen: str) -> None:
+    def test_the_working_directory(self, bench: Bench, asked: str, seen: str) -> None:
         job = bench.started("sh", "-c", "pwd && echo x > written || true", working_directory=asked)
         assert ended(bench.engine, job).status == 0
         assert re.fullmatch(seen, held(bench.engine, job.key).logs().stdout.decode().strip())
@@ -177,8 +177,8 @@ class EngineContract:
             assert held(bench.engine, job.key).wait(timeout) is None
             assert timeout <= time.monotonic() - before < timeout + TIMEOUT, "not its end"
 
-    def test_wait_answers_at_the_end(self, bench: Bench, pipe: MakePipe) -> None:
-        """The time between the job's end and the answer is nobody's polling interval."""
+    def test_wait_returns_at_the_end(self, bench: Bench, pipe: MakePipe) -> None:
+        """It does not poll: the time between the job's end and the return is short."""
         late = []
         for _ in range(3):
             job = bench.job("sh", "-c", "echo ready > /outputs/pipe; sleep 0.2")
@@ -189,7 +189,7 @@ class EngineContract:
             late.append(time.time() - end.finished)
         assert min(late) < 0.5
 
-    def test_every_waiting_thread_learns_of_the_end(self, bench: Bench) -> None:
+    def test_every_waiting_thread_gets_the_exit(self, bench: Bench) -> None:
         job = bench.started("sleep", "0.5")
         with ThreadPoolExecutor(5) as pool:
             ends = list(pool.map(lambda _: held(bench.engine, job.key).wait(TIMEOUT), range(5)))
@@ -197,7 +197,7 @@ class EngineContract:
         assert ends[0] is not None
         assert ends[0].status == 0
 
-    def test_stop_asks_first(self, bench: Bench, pipe: MakePipe) -> None:
+    def test_stop_sends_sigterm_first(self, bench: Bench, pipe: MakePipe) -> None:
         job = bench.job("python3", "-c", HEARING)
         ready = pipe(job)
         bench.engine.submit(job)
@@ -208,7 +208,7 @@ class EngineContract:
         assert end.status == 5
         assert held(bench.engine, job.key).logs().stdout == b"told\n"
 
-    def test_stop_asks_the_command_below_the_launcher(self, bench: Bench, pipe: MakePipe) -> None:
+    def test_stop_sends_sigterm_to_the_running_command(self, bench: Bench, pipe: MakePipe) -> None:
         job = bench.job(*command_line.command([["true"], ["python3", "-c", HEARING], ["echo", "next"]]))
         ready = pipe(job)
         bench.engine.submit(job)
@@ -217,7 +217,7 @@ class EngineContract:
         assert ended(bench.engine, job).status == 5
         assert held(bench.engine, job.key).logs().stdout == b"told\n"
 
-    def test_stop_makes_it_end_after_the_grace(self, bench: Bench, pipe: MakePipe) -> None:
+    def test_stop_kills_the_job_after_the_grace(self, bench: Bench, pipe: MakePipe) -> None:
         job = bench.job("python3", "-c", DEAF)
         ready = pipe(job)
         bench.engine.submit(job)
@@ -229,13 +229,13 @@ class EngineContract:
         assert end is not None
         assert (end.status, end.out_of_memory) == (137, False)
 
-    def test_stop_of_what_has_ended_changes_nothing(self, bench: Bench) -> None:
+    def test_stopping_an_ended_job_changes_nothing(self, bench: Bench) -> None:
         job = bench.started("sh", "-c", "exit 3")
         end = ended(bench.engine, job)
         held(bench.engine, job.key).stop(1.0)
         assert held(bench.engine, job.key).wait(0) == end
 
-    def test_what_it_left_running_ends_with_it(self, bench: Bench, pipe: MakePipe) -> None:
+    def test_background_processes_end_with_the_job(self, bench: Bench, pipe: MakePipe) -> None:
         job = bench.job("sh", "-c", "(sleep 300) > /outputs/pipe & echo ready > /outputs/pipe; exit 4")
         ready = pipe(job)
         bench.engine.submit(job)
@@ -243,7 +243,7 @@ class EngineContract:
         assert ended(bench.engine, job).status == 4
         assert ready.read() == b""
 
-    def test_the_end_of_a_log_is_kept_and_its_size_is_bounded(self, bench: Bench) -> None:
+    def test_only_the_last_bytes_of_a_log_are_kept(self, bench: Bench) -> None:
         code = """
 import os, sys
 for number in range(40_000):
@@ -258,7 +258,7 @@ os.write(2, b"the last words")
         assert logs.stdout == whole[-bound:]
         assert logs.stderr == b"the last words"
 
-    def test_logs_can_be_read_while_it_runs(self, bench: Bench, pipe: MakePipe) -> None:
+    def test_logs_can_be_read_while_the_job_runs(self, bench: Bench, pipe: MakePipe) -> None:
         job = bench.job("sh", "-c", "echo early; echo ready > /outputs/pipe; sleep 300")
         ready = pipe(job)
         bench.engine.submit(job)
@@ -283,16 +283,16 @@ os.write(2, b"the last words")
         bench.engine.remove(job.key)
         assert bench.engine.find(job.key) is None
         assert bench.engine.jobs(job.scope) == ()
-        assert (Path(job.outputs) / "file").read_text() == "x\n", "outputs are the worker's"
+        assert (Path(job.outputs) / "file").read_text() == "x\n", "the worker removes the outputs, not the engine"
 
-    def test_removing_at_once_from_many_threads(self, bench: Bench) -> None:
+    def test_many_threads_remove_a_job_at_once(self, bench: Bench) -> None:
         job = bench.started("sleep", "300")
         with ThreadPoolExecutor(6) as pool:
             list(pool.map(lambda _: bench.engine.remove(job.key), range(6)))
         assert bench.engine.find(job.key) is None
 
-    def test_a_job_removed_while_somebody_waits(self, bench: Bench) -> None:
-        """The waiting thread learns either of the end or that the job is gone, and at once."""
+    def test_a_job_removed_while_a_thread_waits(self, bench: Bench) -> None:
+        """The waiting thread gets the exit, or the error that the job is gone, at once."""
         job = bench.started("sleep", "300")
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(held(bench.engine, job.key).wait, TIMEOUT)
@@ -306,14 +306,14 @@ os.write(2, b"the last words")
             assert isinstance(error, EngineError)
             assert job.key.text in str(error)
 
-    def test_a_job_that_never_was(self, bench: Bench) -> None:
+    def test_an_unknown_job(self, bench: Bench) -> None:
         unknown = JobKey(str(uuid.uuid4()))
         bench.engine.remove(unknown)
         assert bench.engine.find(unknown) is None
         assert bench.engine.statuses([unknown]) == {unknown: JobStatus(JobState.UNKNOWN)}
 
-    def test_a_job_that_is_gone(self, bench: Bench) -> None:
-        """Somebody removed it: what is asked of it tells that there is none, and of which task it was."""
+    def test_a_removed_job(self, bench: Bench) -> None:
+        """Calls raise an error that names the task."""
         running = bench.engine.submit(bench.job("sleep", "300"))
         running.remove()
         assert running.status().state in (JobState.UNKNOWN, JobState.ENDED)
@@ -331,14 +331,14 @@ os.write(2, b"the last words")
                 call()
 
     @pytest.mark.parametrize("text", ["", "..", "../x", "a/b", "a b", "-x", "a\n", "é", "a" * 200])
-    def test_a_key_that_could_be_a_path(self, bench: Bench, text: str) -> None:
+    def test_an_invalid_key_is_refused(self, bench: Bench, text: str) -> None:
         with pytest.raises(EngineError, match="job key"):
             bench.engine.submit(replace(bench.job("true"), key=JobKey(text)))
         for call in (bench.engine.find, bench.engine.remove):
             with pytest.raises(EngineError, match="job key"):
                 call(JobKey(text))
 
-    def test_jobs_are_those_of_the_resource(self, bench: Bench) -> None:
+    def test_jobs_lists_only_the_jobs_of_a_scope(self, bench: Bench) -> None:
         running, over = bench.started("sleep", "300"), bench.started("true")
         elsewhere = bench.started("true", scope=f"{bench.scope}-2")
         ended(bench.engine, over)
@@ -372,7 +372,7 @@ os.write(2, b"the last words")
         with pytest.raises(EngineError, match="already"):
             bench.engine.submit(job)
 
-    def test_many_jobs_are_asked_about_together(self, bench: Bench) -> None:
+    def test_statuses_of_many_jobs(self, bench: Bench) -> None:
         running = [bench.started("sleep", "300") for _ in range(6)]
         over = [bench.started("sh", "-c", f"exit {number}") for number in range(6)]
         ends = [ended(bench.engine, job) for job in over]
@@ -389,8 +389,8 @@ os.write(2, b"the last words")
         assert bench.engine.statuses(keys)[running[0].key].state in (JobState.UNKNOWN, JobState.ENDED)
         assert bench.engine.statuses([]) == {}
 
-    def test_a_change_is_told_at_once(self, bench: Bench) -> None:
-        """Whoever waits for it sleeps until the job's end, and then learns which job to ask about."""
+    def test_a_change_is_reported_at_once(self, bench: Bench) -> None:
+        """The waiting thread sleeps until the job's end, and then gets the job's key."""
         job = bench.started("sh", "-c", "while [ ! -e /outputs/go ]; do sleep 0.02; done; sleep 0.5")
         beside = bench.started("sleep", "300")
         self.settle(bench)
@@ -401,7 +401,7 @@ os.write(2, b"the last words")
             wakes, changed = wakes + 1, bench.engine.wait_for_change(bench.scope, TIMEOUT)
         seen = time.time()
         end = bench.engine.statuses([job.key])[job.key].exit
-        assert end is not None and seen - end.finished < 0.5, "an end is not found by asking now and then"
+        assert end is not None and seen - end.finished < 0.5, "the engine reports the end without polling"
         assert wakes <= 1
         assert changed is None or beside.key not in changed
         before = time.monotonic()
@@ -409,22 +409,22 @@ os.write(2, b"the last words")
         assert time.monotonic() - before < TIMEOUT
 
     def settle(self, bench: Bench) -> None:
-        """Until nothing changes: to begin with, any job may have changed."""
+        """Wait until no more changes are reported: at first, the engine may report all jobs."""
         deadline = time.monotonic() + TIMEOUT
         while bench.engine.wait_for_change(bench.scope, 1.5) != frozenset():
             assert time.monotonic() < deadline
 
-    def test_an_end_before_the_wait_is_told(self, bench: Bench) -> None:
+    def test_an_end_before_the_wait_is_reported(self, bench: Bench) -> None:
         job = bench.started("true")
         self.settle(bench)
         second = bench.started("true")
         ended(bench.engine, second)
-        told: set[JobKey] = set()
+        reported: set[JobKey] = set()
         deadline = time.monotonic() + TIMEOUT
-        while second.key not in told:
+        while second.key not in reported:
             assert time.monotonic() < deadline
             changed = bench.engine.wait_for_change(bench.scope, 1.0)
-            told |= {second.key} if changed is None else changed
+            reported |= {second.key} if changed is None else changed
         assert ended(bench.engine, job).status == 0
 
     def test_a_waiting_thread_is_woken(self, bench: Bench) -> None:
@@ -435,7 +435,7 @@ os.write(2, b"the last words")
             bench.engine.wake()
             assert waiting.result(TIMEOUT) == frozenset()
 
-    def test_an_image_it_does_not_hold(self, bench: Bench) -> None:
+    def test_a_missing_image(self, bench: Bench) -> None:
         for name in ("no-such/image:1", "no-such-image", "", "../x", "UPPER:case", "a b", "-x", "sha256:" + "0" * 64):
             with pytest.raises(ImageMissing):
                 bench.engine.identify(name)
@@ -445,13 +445,13 @@ os.write(2, b"the last words")
             bench.engine.submit(replace(job, image=gone))
         assert bench.engine.jobs(job.scope) == ()
 
-    def test_an_image_is_its_content(self, bench: Bench) -> None:
+    def test_an_image_is_identified_by_its_content(self, bench: Bench) -> None:
         image = bench.engine.identify(bench.image)
         assert image.name == bench.image
         assert re.fullmatch("sha256:[0-9a-f]{64}", image.digest)
         assert bench.reopen().identify(bench.image) == image
 
-    def test_a_missing_program_is_the_tasks_failure(self, bench: Bench) -> None:
+    def test_a_missing_program_ends_with_status_127(self, bench: Bench) -> None:
         job = bench.started("no-such-program", "x")
         assert ended(bench.engine, job).status == 127
         assert b"no-such-program" in held(bench.engine, job.key).logs().stderr
@@ -480,7 +480,7 @@ os.write(2, b"the last words")
             {"environment": {"": "c"}},
         ],
     )
-    def test_what_no_program_can_receive(self, bench: Bench, change: dict[str, Any]) -> None:
+    def test_a_job_with_invalid_text_is_refused(self, bench: Bench, change: dict[str, Any]) -> None:
         with pytest.raises(EngineError):
             bench.engine.submit(replace(bench.job("true"), **change))
         assert bench.engine.jobs(bench.scope) == ()
@@ -511,7 +511,7 @@ os.write(2, b"the last words")
             assert list(pool.map(one, range(8))) == [(number, b"%d\n" % number) for number in range(8)]
         assert bench.engine.jobs(bench.scope) == ()
 
-    def test_check_is_content(self, bench: Bench) -> None:
+    def test_check_accepts_a_working_engine(self, bench: Bench) -> None:
         bench.engine.check()
 
 
@@ -530,7 +530,7 @@ class TestDocker(EngineContract):
 
 @pytest.mark.docker
 class TestWarmSandboxes(EngineContract):
-    """What holds for every job holds for the tasks of a workload, but for one thing."""
+    """Jobs of a workload follow the contract, with one exception: they do not outlive their worker."""
 
     outlives = False
 
@@ -539,13 +539,13 @@ class TestWarmSandboxes(EngineContract):
         return warm_bench
 
     def check_gone(self, calls: Iterable[Callable[[], Any]], key: JobKey) -> None:
-        """Who ran it knows how it ended, even when it is gone."""
+        """The process that ran the job knows how it ended, even after its removal."""
         first, second, *others = [call() for call in calls]
         assert first == second and first.status == 137
         assert others == [None, Logs(b"", b"")]
 
     def test_a_restarted_worker_finds_its_jobs(self, bench: Bench, pipe: MakePipe) -> None:
-        """It does not: what it finds goes, so that the task can begin again."""
+        """It removes them instead, so that their tasks can begin again."""
         job = bench.job("sh", "-c", "exec > /outputs/pipe; echo ready; sleep 300")
         ready = pipe(job)
         bench.engine.submit(job)

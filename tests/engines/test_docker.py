@@ -1,4 +1,4 @@
-"""What only Docker has: the container as the daemon sees it, its failures, its settings."""
+"""The Docker engine beyond the contract: the container's settings, errors of the daemon, the engine's settings."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def client(docker_answers: None) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def traps(docker_answers: None) -> Iterator[str]:
-    """An image that tries to decide for the job whatever an image can decide."""
+    """An image that sets all that an image can set for its containers."""
     with built_image("traps", TRAPS) as name:
         yield name
 
@@ -115,17 +115,17 @@ class TestContainer:
         assert [target for target, kind in kinds.items() if kind == "tmpfs"] == ["/results-of-others", "/tmp"]
 
     @pytest.mark.parametrize("target", ["/proc/x", "/run/secrets/x", "/outputs/x", "/tmp/x", "/data/../etc/x"])
-    def test_nothing_is_mounted_where_the_sandbox_has_its_own(self, docker_bench: Bench, target: str) -> None:
+    def test_no_mount_replaces_a_path_of_the_sandbox(self, docker_bench: Bench, target: str) -> None:
         source = docker_bench.directory / "input"
         source.touch()
         for own in ({"inputs": (Mount(str(source), target),)}, {"output_mounts": (OutputMount("a", target),)}):
-            with pytest.raises(EngineError, match="nothing can be mounted"):
+            with pytest.raises(EngineError, match="cannot mount anything"):
                 docker_bench.engine.submit(docker_bench.job("true", **own))
         assert docker_bench.engine.jobs(docker_bench.scope) == ()
 
     @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a"])
-    def test_an_output_directory_lies_in_the_outputs(self, docker_bench: Bench, name: str) -> None:
-        with pytest.raises(EngineError, match="directory of its outputs"):
+    def test_an_output_directory_must_lie_in_the_outputs(self, docker_bench: Bench, name: str) -> None:
+        with pytest.raises(EngineError, match="directory in its outputs"):
             docker_bench.engine.submit(docker_bench.job("true", output_mounts=(OutputMount(name, "/data"),)))
 
     def test_the_effective_sandbox(self, docker_bench: Bench, client: Any) -> None:
@@ -195,7 +195,7 @@ class TestContainer:
         assert {mount["Type"] for mount in found["Mounts"]} == {"bind", "tmpfs"}
 
     def test_the_image_is_the_one_that_was_identified(self, docker_bench: Bench, client: Any) -> None:
-        """Between the check of an image and the job, somebody gives its name to another one."""
+        """The tag moves to another image between the check of the image and the job."""
         name = f"compute-to-data/test-moving:{uuid.uuid4().hex[:12]}"
         built = {}
         try:
@@ -229,7 +229,7 @@ for name in ("127.0.0.1", "localhost", socket.gethostname()):
         assert held(docker_bench.engine, job.key).logs().stdout == b"hello\n" * 3
 
     @pytest.mark.parametrize("directory", ["relative", "/outputs/new", "/tmp/new", "/inputs/x", "/tmp/../outputs/y"])
-    def test_a_directory_the_runtime_would_make_as_root(self, docker_bench: Bench, directory: str) -> None:
+    def test_a_working_directory_below_a_mount_is_refused(self, docker_bench: Bench, directory: str) -> None:
         job = docker_bench.job("true", working_directory=directory)
         with pytest.raises(EngineError, match="working directory"):
             docker_bench.engine.submit(job)
@@ -239,7 +239,7 @@ for name in ("127.0.0.1", "localhost", socket.gethostname()):
 @pytest.mark.docker
 class TestFailures:
     def test_a_container_that_never_started_is_replaced(self, docker_bench: Bench, client: Any) -> None:
-        """What a worker leaves that dies between creating and starting."""
+        """A worker that is killed between creating and starting leaves such a container."""
         job = docker_bench.job("sh", "-c", "exit 9")
         body = sandbox.container(job, (65534, 65534))
         client.create_container_from_config(body, sandbox.container_name(job.key))
@@ -254,7 +254,7 @@ class TestFailures:
     def test_a_failed_start_leaves_nothing(self, docker_bench: Bench) -> None:
         engine = DockerEngine({"init": False}, "/nonexistent")
         job = docker_bench.job("no-such-program")
-        with pytest.raises(EngineError, match=r"no such program .* Name a program"):
+        with pytest.raises(EngineError, match=r"does not have the program .* Name a program"):
             engine.submit(job)
         assert engine.jobs(job.scope) == ()
         assert engine.find(job.key) is None
@@ -292,7 +292,7 @@ class TestFailures:
 
 
 class Relay:
-    """A socket before Docker's own, which can be cut; it never answers when told to be mute."""
+    """A proxy in front of Docker's socket. A test can cut it, or make it never answer (mute)."""
 
     def __init__(self, path: Path, target: str = "") -> None:
         self.target = target
@@ -327,7 +327,7 @@ class Relay:
 
     def cut(self) -> None:
         for each in (self.server, *self.open):
-            with suppress(OSError):  # cut already, or its other end is gone
+            with suppress(OSError):  # cut already, or the other end is closed
                 each.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
@@ -351,7 +351,7 @@ class TestConnection:
             with pytest.raises(EngineError, match=r"daemon does not answer .* Start it"):
                 call()
 
-    def test_a_socket_that_is_not_ours(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_socket_without_permission(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(self: socket.socket, address: object) -> None:
             raise PermissionError(13, "Permission denied")  # root, as whom tests may run, is never refused
 
@@ -391,10 +391,10 @@ class TestConnection:
 @pytest.mark.docker
 class TestWarmSandboxes:
     @pytest.mark.parametrize("end", ["stop", "remove"])
-    def test_ending_a_task_that_has_just_ended_harms_no_other(
+    def test_stopping_an_ended_job_does_not_stop_the_next_one(
         self, warm_bench: WarmBench, monkeypatch: pytest.MonkeyPatch, end: str
     ) -> None:
-        """Its sandbox may be another task's before anybody is told of its end."""
+        """The next job may have the sandbox before the end of this one is reported."""
         sandboxes = warm_bench.engine._warm  # type: ignore[attr-defined]
         put_back, following = sandboxes._put_back, []
 
@@ -415,7 +415,7 @@ class TestWarmSandboxes:
         assert (ended.status, held(warm_bench.engine, other.key).logs().stdout) == (0, b"unharmed\n")
 
     @pytest.mark.parametrize("how", [FileNotFoundError, ProcessLookupError])
-    def test_a_runner_that_ends_while_it_is_looked_at_runs_no_task(
+    def test_a_runner_that_ends_during_the_check_runs_no_task(
         self, monkeypatch: pytest.MonkeyPatch, how: type[OSError]
     ) -> None:
         def gone(self: Path, **_: Any) -> str:
@@ -439,14 +439,14 @@ class TestNames:
             ("sha256:" + "f" * 64, "sha256:" + "f" * 64),
         ],
     )
-    def test_what_docker_is_asked_for(self, name: str, asked: str) -> None:
+    def test_the_name_in_requests_to_docker(self, name: str, asked: str) -> None:
         assert images.reference(name) == asked
 
     @pytest.mark.parametrize(
         "name", ["", " ", "A", "a:", "a/", "/a", "a//b", "../a", "a/../b", "a:b c", "a\n", "-a", "a?x=1", "a#b",
                  "a%2fb", "sha256:cafe", "a@sha256:cafe", "a:" + "x" * 129, "http://a/b"],
     )  # fmt: skip
-    def test_what_is_no_name(self, name: str) -> None:
+    def test_an_invalid_name_is_refused(self, name: str) -> None:
         with pytest.raises(ImageMissing):
             images.reference(name)
 
@@ -495,13 +495,13 @@ class TestSettings:
         monkeypatch.setattr(os, "getegid", lambda: ids[1])
         assert settings.account(settings.read(given)) == expected
 
-    def test_only_root_can_run_jobs_as_somebody_else(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_only_root_can_run_jobs_as_another_account(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, "geteuid", lambda: 990)
         with pytest.raises(ConfigurationError, match="leave it out"):
             settings.read({"uid": 1000})
 
-    def test_nothing_of_a_job_reaches_a_privilege(self) -> None:
-        """Jobs that differ in everything a user decides differ in nothing else in the container."""
+    def test_a_job_cannot_change_its_privileges(self) -> None:
+        """Containers of jobs that differ in all that a user decides have the same privileges."""
         limits = Limits(1.0, 1 << 26, 1.0, 9, 9, 9, 1 << 20, 9)
         one = Job(JobKey("1"), User("a", "z"), "r", Image("i", "sha256:1"), ("x",), limits, "/o")
         other = replace(one, command=("--privileged", "-v", "/:/host"), working_directory="/usr",
@@ -521,7 +521,7 @@ class TestHost:
         "Runtimes": {"runc": {}, "runsc": {}},
     }
 
-    def test_a_host_that_keeps_its_promises(self) -> None:
+    def test_a_suitable_host_is_accepted(self) -> None:
         host.check_host(self.GOOD)
         host.check_host(self.GOOD, "runsc")
 
@@ -540,6 +540,6 @@ class TestHost:
             ({"BuildahVersion": "1.28.2"}, "Podman"),
         ],
     )
-    def test_a_host_that_cannot(self, change: dict[str, Any], says: str) -> None:
+    def test_an_unsuitable_host_is_refused(self, change: dict[str, Any], says: str) -> None:
         with pytest.raises(EngineError, match=says):
             host.check_host({**self.GOOD, **change})

@@ -1,4 +1,4 @@
-"""That every end for want of memory is told as one, and the control groups that make it so."""
+"""The control groups through which the engine reports every job that runs out of memory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ENDS = int(os.environ.get("C2D_TEST_ENDS", "6"))
 GREEDY = replace(LIMITS, memory_bytes=32 << 20, tmp_bytes=64 << 20)
 TAKES_IT = ("python3", "-c", "x = bytearray(200 << 20)")
 FILLS_TMP = ("python3", "-c", "for n in range(60): open(f'/tmp/{n}', 'wb').write(bytes(1 << 20))")
-"""The kernel may end every process of the container before there is enough memory again."""
+"""The kernel may kill every process of the container before there is enough memory again."""
 EVENTS = "low 0\nhigh 0\nmax 44\noom 3\noom_kill {}\noom_group_kill 0\n"
 
 
@@ -44,7 +44,7 @@ def ended(engine: Engine, key: JobKey) -> Exit:
 
 
 class TestNames:
-    def test_a_slice_lies_in_those_that_its_name_begins_with(self) -> None:
+    def test_a_slice_is_nested_by_its_name(self) -> None:
         name = memory_groups.slice_name("0a1b", 7)
         assert name == "c2d-0a1b-7.slice"
         seen = memory_groups.directory(name)
@@ -77,11 +77,11 @@ class TestNames:
 
 
 class TestCounts:
-    """On files like the kernel's."""
+    """Tests on files like the kernel's."""
 
     @pytest.fixture
     def events(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        """What the kernel says of the group ``/g``; not there yet."""
+        """The path of ``memory.events`` of the group ``/g``, which does not exist yet."""
         monkeypatch.setattr(memory_groups, "CGROUPS", tmp_path)
         return tmp_path / "g" / "memory.events"
 
@@ -98,28 +98,26 @@ class TestCounts:
     @pytest.mark.parametrize(
         ("before", "now", "killed"), [(0, 0, False), (0, 1, True), (3, 3, False), (3, 4, True), (3, 0, False)]
     )
-    def test_only_a_count_that_has_grown_says_something(
-        self, events: Path, before: int, now: int, killed: bool
-    ) -> None:
-        """One that is smaller began anew, with the host or with the group."""
+    def test_only_a_larger_count_means_a_kill(self, events: Path, before: int, now: int, killed: bool) -> None:
+        """A smaller count began again, because the host restarted or the group was made again."""
         events.parent.mkdir()
         events.write_text(EVENTS.format(now))
         assert MemoryGroup("/g", before).has_killed() is killed
 
-    def test_a_group_that_is_gone_says_nothing(self, events: Path) -> None:
+    def test_a_missing_group_means_no_kill(self, events: Path) -> None:
         assert MemoryGroup("/g", 0).has_killed() is False
 
-    def test_a_count_before_the_first_container_is_none(self, events: Path) -> None:
+    def test_a_new_group_has_counted_no_kills(self, events: Path) -> None:
         assert memory_groups._kills_before("/g") == 0
 
-    def test_one_that_cannot_be_read_is_not_taken_for_none(self, events: Path) -> None:
-        """Where the memory controller is off it may be switched on later, and count on."""
+    def test_an_unreadable_count_is_not_zero(self, events: Path) -> None:
+        """Without the memory controller there is no count, but an administrator may enable it later."""
         events.parent.mkdir()
         assert memory_groups._kills_before("/g") is None
 
     @pytest.mark.parametrize("docker_says", [True, False])
     @pytest.mark.parametrize("grown", [True, False])
-    def test_docker_or_the_kernel_says_it(self, events: Path, docker_says: bool, grown: bool) -> None:
+    def test_docker_or_the_kernel_reports_the_kill(self, events: Path, docker_says: bool, grown: bool) -> None:
         events.parent.mkdir()
         events.write_text(EVENTS.format(2 + grown))
         container = {
@@ -148,17 +146,17 @@ def client(docker_answers: None) -> Iterator[Any]:
 
 
 def counts(client: Any) -> bool:
-    """Whether this host has groups that count: cgroup v2."""
+    """Whether this host has usable counters: cgroup v2."""
     return bool(client.info().get("CgroupVersion") == "2")
 
 
 @pytest.mark.docker
 class TestChoosing:
-    """Containers that are made and never started; any daemon takes any group for those."""
+    """Tests with containers that are never started, for which every daemon accepts any group."""
 
     @pytest.fixture
     def make(self, docker_bench: Bench, client: Any) -> Callable[[MemoryGroups], str]:
-        """Makes a container in a group; says which."""
+        """Makes a container in a group. Returns the group."""
 
         def made(groups: MemoryGroups) -> str:
             job = docker_bench.job("true")
@@ -172,7 +170,7 @@ class TestChoosing:
 
     @pytest.fixture
     def groups(self, client: Any) -> Callable[[], MemoryGroups]:
-        """A worker's; another one each time. As on cgroup v2, whatever this host has."""
+        """A new worker's groups at each call, as on a host with cgroup v2."""
         state = f"/state-{uuid.uuid4().hex}"
 
         def started() -> MemoryGroups:
@@ -182,10 +180,10 @@ class TestChoosing:
 
         return started
 
-    def test_a_container_that_is_held_keeps_its_group(
+    def test_an_existing_container_keeps_its_group(
         self, make: Any, groups: Any, docker_bench: Bench, client: Any
     ) -> None:
-        """For the next worker, too, until it is removed."""
+        """Also for the next worker, until the container is removed."""
         first, second = make(groups()), make(groups())
         assert first and second and first != second
         docker_bench.engine.remove(docker_bench.keys[0])
@@ -201,14 +199,14 @@ class TestChoosing:
         with ThreadPoolExecutor(6) as threads:
             assert len(set(threads.map(one, range(6)))) == 6
 
-    def test_when_all_are_taken_a_container_gets_none(
+    def test_a_container_gets_no_group_when_all_are_in_use(
         self, make: Any, groups: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(memory_groups, "MOST", 2)
         own = groups()
         assert [bool(make(own)) for _ in range(3)] == [True, True, False]
 
-    def test_a_container_that_could_not_be_made_holds_none(self, groups: Any, docker_bench: Bench) -> None:
+    def test_a_container_that_failed_releases_its_group(self, groups: Any, docker_bench: Bench) -> None:
         own = groups()
         seen = []
         for _ in range(2):
@@ -222,10 +220,10 @@ class TestChoosing:
 
 @pytest.mark.docker
 class TestEnds:
-    """On the host's own version of control groups: what is told is the same on both."""
+    """Tests with the host's version of control groups. Both versions must give the same results."""
 
     @pytest.mark.parametrize("command", [TAKES_IT, FILLS_TMP], ids=["takes it", "fills /tmp"])
-    def test_every_end_of_a_job_is_told(self, docker_bench: Bench, command: tuple[str, ...]) -> None:
+    def test_every_job_that_runs_out_of_memory_is_reported(self, docker_bench: Bench, command: tuple[str, ...]) -> None:
         told = []
         for _ in range(ENDS):
             job = docker_bench.started(*command, limits=GREEDY)
@@ -234,7 +232,9 @@ class TestEnds:
         assert told == [True] * ENDS
 
     @pytest.mark.parametrize("command", [TAKES_IT, FILLS_TMP], ids=["takes it", "fills /tmp"])
-    def test_every_end_in_a_warm_sandbox_is_told(self, warm_bench: Bench, command: tuple[str, ...]) -> None:
+    def test_every_warm_job_that_runs_out_of_memory_is_reported(
+        self, warm_bench: Bench, command: tuple[str, ...]
+    ) -> None:
         told = []
         for _ in range(ENDS):
             job = warm_bench.started(*command, limits=GREEDY)
@@ -243,15 +243,15 @@ class TestEnds:
             warm_bench.engine.remove(job.key)
         assert told == [True] * ENDS
 
-    def test_the_kernel_tells_what_docker_misses(self, docker_bench: Bench, client: Any) -> None:
+    def test_the_kernel_reports_kills_that_docker_misses(self, docker_bench: Bench, client: Any) -> None:
         job = docker_bench.started(*TAKES_IT, limits=GREEDY)
         ended(docker_bench.engine, job.key)
         found = client.inspect_container(sandbox.container_name(job.key))
         found["State"]["OOMKilled"] = False
         assert memory_groups.killed_for_memory(found) is counts(client)
 
-    def test_a_group_that_has_counted_says_nothing_of_the_next_job(self, docker_bench: Bench, client: Any) -> None:
-        """Nor of one that runs beside it, nor to the next worker."""
+    def test_earlier_kills_in_a_group_do_not_count_for_the_next_job(self, docker_bench: Bench, client: Any) -> None:
+        """Neither for a job that runs at the same time, nor for the next worker."""
         beside = docker_bench.started("sleep", "300")
         greedy = docker_bench.started(*TAKES_IT, limits=GREEDY)
         assert ended(docker_bench.engine, greedy.key).out_of_memory

@@ -1,4 +1,4 @@
-"""Files for the account of jobs: root gives them away, and any other worker's are its own without a system call."""
+"""Files for the account of jobs: root changes their owner; any other worker owns them without a system call."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from compute_to_data.model import User
 
 PACKAGE = Path(compute_to_data.__file__).parent
 PRIVILEGED = {"chown", "fchown", "lchown", "chroot", "initgroups", "setuid", "setgid", "setgroups", "setresuid"}
-"""Functions of ``os`` and ``shutil`` whose system calls the worker's unit forbids."""
+"""Functions of ``os`` and ``shutil`` whose system calls the worker's systemd unit forbids."""
 LIMITS = Limits(60, 64 << 20, 1, 32, 4 << 20, 100, 4 << 20, 1 << 16)
 
 
 @pytest.fixture
 def ordinary(monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
-    """This process as a worker that is not root sees itself, under the worker's unit; its uid and gid."""
+    """Make this process look like a worker that is not root, under the worker's unit. Returns its uid and gid."""
 
     def forbidden(*_: Any, **__: Any) -> None:
         raise PermissionError(1, "Operation not permitted")
@@ -48,7 +48,7 @@ def test_pipes_of_an_ordinary_worker_are_its_own(ordinary: tuple[int, int], tmp_
 
 def test_an_ordinary_worker_makes_nothing_for_another_account(ordinary: tuple[int, int], tmp_path: Path) -> None:
     outputs = str(tmp_path / "outputs")
-    words = rf"^{outputs}: it must belong to uid 4321, and the worker is uid {ordinary[0]}.*Run the worker as uid"
+    words = rf"^{outputs}: it must belong to uid 4321, but the worker has uid {ordinary[0]}.*Run the worker as uid"
     with pytest.raises(EngineError, match=words):
         checks.make_outputs(outputs, (4321, 4321))
     assert os.listdir(tmp_path) == []
@@ -68,12 +68,14 @@ def test_a_file_system_that_keeps_owners_is_named(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(os, "chown", squashed)
-    with pytest.raises(EngineError, match=r"outputs: it cannot be given to uid 9, gid 8 \(Operation.*file system"):
+    with pytest.raises(
+        EngineError, match=r"outputs: the worker cannot change its owner to uid 9, gid 8 \(Operation.*file system"
+    ):
         checks.make_outputs(str(tmp_path / "outputs"), (9, 8))
 
 
 def test_one_function_calls_what_the_unit_forbids() -> None:
-    """Everything else asks it, and it does not call where the worker is not root."""
+    """All other code calls that function, which makes no system call if the worker is not root."""
     found = []
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -1,4 +1,4 @@
-"""What only the process engine has: folders as images, a runner, paths that are replaced."""
+"""The process engine beyond the contract: folders as images, the runner, the replacement of paths."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TIMEOUT = 60.0
 
 
 def program(bench: Bench, name: str, text: str) -> Path:
-    """Put a program into the folder that stands for the image."""
+    """Put a program into the folder that serves as the image."""
     file = bench.directory / "image" / name
     file.write_text(text)
     file.chmod(0o755)
@@ -47,28 +47,28 @@ def test_a_job_with_paths_of_its_own_is_refused(process_bench: Bench, output: bo
     source = process_bench.directory / "input"
     source.touch()
     own = {"output_mounts": (OutputMount("a", "/data"),)} if output else {"inputs": (Mount(str(source), "/data"),)}
-    with pytest.raises(EngineError, match="to find something at /data"):
+    with pytest.raises(EngineError, match="needs a mount at /data"):
         process_bench.engine.submit(process_bench.job("/bin/true", **own))
     assert process_bench.engine.jobs(process_bench.scope) == ()
 
 
-def test_it_says_that_it_isolates_nothing(process_bench: Bench) -> None:
+def test_the_process_engine_is_not_sandboxed(process_bench: Bench) -> None:
     assert (process_bench.engine.name, process_bench.engine.sandboxed) == ("process", False)
 
 
-def test_the_images_programs_come_first(process_bench: Bench) -> None:
+def test_programs_of_the_image_come_first_on_the_path(process_bench: Bench) -> None:
     program(process_bench, "env", "#!/bin/sh\necho 'the image has its own'\n")
     program(process_bench, "run-notebook", "#!/usr/bin/env python3\nprint('never reached')\n")
     assert said(process_bench, "env") == "the image has its own\n"
 
 
-def test_python_is_the_workers(process_bench: Bench) -> None:
-    """So that a notebook's runner finds the packages that the worker's environment has."""
+def test_python_is_the_one_of_the_worker(process_bench: Bench) -> None:
+    """Then a notebook's runner finds the packages of the worker's environment."""
     program(process_bench, "run-notebook", "#!/usr/bin/env python3\nimport sys; print(sys.prefix)\n")
     assert said(process_bench, "run-notebook").strip() == sys.prefix
 
 
-def test_an_image_is_its_files(process_bench: Bench) -> None:
+def test_the_digest_of_an_image_covers_its_files(process_bench: Bench) -> None:
     seen = {process_bench.engine.identify(process_bench.image).digest}
     file = program(process_bench, "tool", "one")
     seen.add(process_bench.engine.identify(process_bench.image).digest)
@@ -89,7 +89,7 @@ def test_an_image_that_changed_is_not_run(process_bench: Bench) -> None:
     assert process_bench.engine.jobs(job.scope) == ()
 
 
-def test_the_sandboxs_paths_become_the_folders(process_bench: Bench) -> None:
+def test_paths_of_the_sandbox_become_paths_in_the_folder(process_bench: Bench) -> None:
     words = ["/outputs", "/outputs/x y", "--out=/outputs/x", "/inputs/a,/inputs/b", "'/tmp'", "a:/tmp/b"]
     others = ["/var/tmp/x", "/outputs2", "/tmp.d", "x/outputs", "/tmp-x", "//tmp", "./inputs/x", "/usr/inputs"]
     code = "import json, os, sys; print(json.dumps([sys.argv[1:], os.environ['WHERE'], os.environ['HOME']]))"
@@ -114,7 +114,7 @@ def test_a_working_directory_that_is_not_there(process_bench: Bench) -> None:
     assert process_bench.engine.jobs(job.scope) == ()
 
 
-def test_a_lost_runner_is_a_killed_job(process_bench: Bench) -> None:
+def test_a_job_is_killed_when_its_runner_is_lost(process_bench: Bench) -> None:
     job = process_bench.started("sh", "-c", "echo $PPID > /outputs/runner.new; "
                                 "mv /outputs/runner.new /outputs/runner; exec sleep 300")  # fmt: skip
     noted = Path(job.outputs) / "runner"
@@ -128,7 +128,7 @@ def test_a_lost_runner_is_a_killed_job(process_bench: Bench) -> None:
 
 
 def test_a_folder_without_a_runner_is_replaced(process_bench: Bench) -> None:
-    """What a worker leaves that dies while it starts a job."""
+    """A worker that is killed while it starts a job leaves such a folder."""
     job = process_bench.job("sh", "-c", "exit 6")
     (process_bench.directory / "state" / "jobs" / job.key.text / "root").mkdir(parents=True)
     assert process_bench.engine.find(job.key) is None
@@ -152,7 +152,7 @@ def test_a_wrong_setting_is_named(given: dict[str, Any], pointer: str, tmp_path:
         open_engine(EngineSettings("process", given), str(tmp_path))
 
 
-def test_a_state_directory_that_cannot_be(tmp_path: Path) -> None:
+def test_an_unusable_state_directory_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(EngineError, match=re.escape(str(tmp_path / "file" / "jobs"))):
         open_engine(EngineSettings("process"), str(tmp_path / "file")).check()

@@ -1,4 +1,4 @@
-"""The worker's ends of a warm sandbox's FIFOs, against a task that got at the runner's."""
+"""The worker's ends of a warm sandbox's FIFOs, when a task tampers with the runner's ends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def runner(tmp_path: Path) -> tuple[Channel, dict[str, int]]:
 
 
 def test_a_stream_without_a_writer_is_the_end(runner: tuple[Channel, dict[str, int]]) -> None:
-    """A task that traces the runner could close it; who waited then would wait for ever, and busily."""
+    """A task that traces the runner could close it. The worker must not wait for ever, nor poll busily, then."""
     channel, ends = runner
     os.close(ends["stdout"])
     heard: list[object] = []
@@ -39,7 +39,7 @@ def test_a_stream_without_a_writer_is_the_end(runner: tuple[Channel, dict[str, i
     assert ended and isinstance(heard[0], Closed)
 
 
-def test_the_last_answer_is_heard_before_the_end(runner: tuple[Channel, dict[str, int]]) -> None:
+def test_the_last_answer_is_read_before_the_end(runner: tuple[Channel, dict[str, int]]) -> None:
     channel, ends = runner
     os.write(ends["answers"], b"done 1 0\n")
     for descriptor in ends.values():

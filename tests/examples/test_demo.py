@@ -1,4 +1,4 @@
-"""``make demo``'s program, as the README shows it."""
+"""The program of ``make demo``, as the README shows it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def _demo(folder: Path) -> str:
 
 def test_the_demo_runs_and_runs_again(docker_answers: None, tmp_path: Path) -> None:
     for number in ("first", "second"):
-        told = _demo(tmp_path / "demo")
-        assert "sandboxed" in told, number
-        assert "COMPLETED" in told, number
-        assert "lowpass_filter_processing.html" in told
-        assert "image_digest" in told
-        report = Path(told.split("The report: ")[1].splitlines()[0])
+        output = _demo(tmp_path / "demo")
+        assert "sandboxed" in output, number
+        assert "COMPLETED" in output, number
+        assert "lowpass_filter_processing.html" in output
+        assert "image_digest" in output
+        report = Path(output.split("The report: ")[1].splitlines()[0])
         html = report.read_text(encoding="utf-8")
         assert "data:image/png;base64" in html, "the plots are in it"
         filtered = next(report.parent.glob("lowpass_filtered_input*.dat"))

@@ -1,4 +1,4 @@
-"""The digital filter's image: built as its README says, and verified by its own program."""
+"""The digital filter's image: build it as its README says, and run its own verification."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def docker(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[
 
 @pytest.fixture(scope="module")
 def docker_engine() -> None:
-    """A running engine; without one the tests are skipped, but not where CI is set."""
+    """A running engine. Without one the tests are skipped, unless CI is set."""
     if shutil.which("docker") and docker("version").returncode == 0:
         return
     reason = "no Docker engine answers; tests/support/docker-engine.sh starts one"
@@ -33,7 +33,7 @@ def docker_engine() -> None:
 
 @pytest.fixture(scope="module")
 def image(docker_engine: None) -> str:
-    """The image, built from this tree: layers that are there already cost nothing."""
+    """The image, built from this tree. Docker reuses layers that it already has."""
     base = docker("image", "inspect", BASE_IMAGE).returncode == 0
     arguments = [f"--build-arg=BASE_IMAGE={BASE_IMAGE}"] if base else []
     built = docker("build", "--tag", IMAGE, *arguments, str(CONTAINER), timeout=900)
@@ -44,18 +44,18 @@ def image(docker_engine: None) -> str:
 def test_the_image_verifies(image: str) -> None:
     done = subprocess.run([str(CONTAINER / "verify"), image], capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.endswith("all checks hold\n")
+    assert done.stdout.endswith("all checks pass\n")
 
 
 def run_notebook(image: str, signal: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    signal.chmod(0o644)  # the container's user is another than ours
+    signal.chmod(0o644)  # the container has another user
     options = ["--rm", "--network=none", "--read-only", "--cap-drop=ALL", "--tmpfs=/tmp"]
     options += [f"--volume={signal}:/inputs/{signal.name}:ro"]
     options += [f"--env=INPUT_FILE_PATH=/inputs/{signal.name}", "--env=OUTPUT_FILE_PATH=/tmp/out"]
     return docker("run", *options, image, "run-notebook", "lpfilter.ipynb", *arguments)
 
 
-def test_a_misspelt_parameter_is_named_with_its_nearest(image: str, tmp_path: Path) -> None:
+def test_a_misspelt_parameter_is_named_with_the_nearest_name(image: str, tmp_path: Path) -> None:
     signal = tmp_path / "signal.txt"
     signal.write_text("1\n")
     done = run_notebook(image, signal, "--parameters", '{"whole_signl": true}')

@@ -1,5 +1,5 @@
-"""The thumbnail program's image: built as its README says, verified by its own program, and run
-by the role that is made for it."""
+"""The thumbnail program's image: build it as its README says, run its own verification, and run a
+task of its role."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.docker
 
 @pytest.fixture(scope="module")
 def image(docker_answers: None) -> str:
-    """The image, built from this tree unless it is there already."""
+    """The image, built from this tree unless Docker already holds it."""
     container_image.build(CONTAINER, IMAGE, print)
     return IMAGE
 
@@ -29,7 +29,7 @@ def image(docker_answers: None) -> str:
 def test_the_image_verifies(image: str) -> None:
     done = subprocess.run([str(CONTAINER / "verify"), image], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.endswith("all checks hold\n")
+    assert done.stdout.endswith("all checks pass\n")
 
 
 def test_the_role_runs_it_sandboxed(image: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""docs/tutorial.md and docs/workloads.md, block by block: typed as they stand, into a shell of somebody new."""
+"""docs/tutorial.md and docs/workloads.md: run each block as it is written, in the shell of a new user."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ TUTORIAL = Path(__file__).resolve().parents[2] / "docs" / "tutorial.md"
 WORKLOADS = TUTORIAL.with_name("workloads.md")
 BLOCK = re.compile(r"^```(\w+) ?(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 IMAGE = "compute-to-data/base:bookworm"
-"""Stands for the image that a reader pulls: tests have no network."""
+"""Replaces the image that a reader pulls, because tests have no network."""
 _END = "-- end of block --"
 _BEFORE = {
     WORKLOADS: "c2d zone create my-zone --user alice; mkdir measurements; seq 512 > measurements/input.dat",
 }
-"""What a page's reader has done before."""
+"""What a reader has done before this page."""
 
 
 def blocks(page: Path = TUTORIAL) -> list[tuple[str, str, str]]:
-    """Language, note and content of each block."""
+    """The language, note and content of each block."""
     return BLOCK.findall(page.read_text(encoding="utf-8"))
 
 
 def script(page: Path) -> str:
-    """Everything to be typed, with a line after each block."""
+    """All blocks as one script, with a separator line after each."""
     parts = ["set -eu -o pipefail", _BEFORE.get(page, "")]
     for language, note, content in blocks(page):
         if language == "sh" and note == "fails":
@@ -43,7 +43,7 @@ def script(page: Path) -> str:
 
 
 def somebody_new(folder: Path) -> dict[str, str]:
-    """Variables of a person who has nothing yet but ``c2d`` on their PATH."""
+    """The environment of a person who has only ``c2d`` on their PATH."""
     programs = folder / "programs"
     programs.mkdir()
     for name, what in (("c2d", " -m compute_to_data.cli.main"), ("python3", "")):
@@ -56,7 +56,7 @@ def somebody_new(folder: Path) -> dict[str, str]:
 @pytest.mark.docker
 @pytest.mark.usefixtures("docker_answers")
 @pytest.mark.parametrize("page", [TUTORIAL, WORKLOADS], ids=["tutorial", "workloads"])
-def test_each_block_does_what_it_says(page: Path, tmp_path: Path) -> None:
+def test_each_block_prints_what_the_page_shows(page: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         ["bash", "-c", script(page)],
         cwd=tmp_path,
@@ -79,8 +79,8 @@ def test_each_block_does_what_it_says(page: Path, tmp_path: Path) -> None:
     assert "reused" in done.stderr or page is not TUTORIAL
 
 
-def test_what_is_installed_exists() -> None:
-    """The one block that is not typed here needs a network; the extras it names are real."""
+def test_the_extras_in_the_installation_block_exist() -> None:
+    """The block that we do not run needs a network. We check the extras that it names."""
     (installing,) = (content for _, note, content in blocks() if note == "install")
     project = (TUTORIAL.parents[1] / "pyproject.toml").read_text(encoding="utf-8")
     for extra in re.findall(r"compute-to-data\[(\w+)\]", TUTORIAL.read_text(encoding="utf-8")):

@@ -1,4 +1,4 @@
-"""What the tests on a real zone share."""
+"""Fixtures of the tests on a real zone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def zone() -> Iterator[IrodsZoneUnderTest]:
 
 @pytest.fixture(scope="module")
 def compute(site: RealSite) -> Iterator[str]:
-    """A compute resource of a module's own site, which is being served."""
+    """A compute resource of the module's own site, with a worker."""
     name = site.compute_resource(site.role)
     with site.working(name):
         yield name

@@ -1,4 +1,4 @@
-"""Which arrivals get a task, whose it is, and that a tag lends nobody's rights to anybody."""
+"""Which arrivals get a task, who owns it, and that a tag gives no user another user's rights."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CLAIM = "irods::compute_to_data_task"
 
 
 class Lab:
-    """alice's tagged collection, and one that alice and bob share, in which both may write."""
+    """alice's tagged collection, and a collection into which both alice and bob can write."""
 
     def __init__(self, site: TrialSite) -> None:
         self.site = site
@@ -86,7 +86,7 @@ def test_an_arrival_gets_one_task_whose_input_it_is(lab: Lab) -> None:
     assert record.sealed_owner() == ALICE
     assert json.loads(lab.alice.read(record.request_path))["inputs"] == [{"object": path}]
     assert lab.claims(path) == [submitted.task_id]
-    assert lab.take(path) is None, "the same arrival, told twice"
+    assert lab.take(path) is None, "the same arrival, reported twice"
     lab.alice.write(path, b"overwritten", force=True)
     assert lab.take(path) is None, "overwriting is no new arrival"
     assert lab.tasks() == [submitted.collection]
@@ -102,7 +102,7 @@ def test_without_its_claim_it_arrives_again(lab: Lab) -> None:
 
 
 def test_its_task_runs_and_its_outputs_trigger_nothing(lab: Lab) -> None:
-    """Results arrive below the tagged collection itself: the worst place for a loop."""
+    """The results go below the tagged collection, where a loop would be most likely."""
     lab.alice.write(TEMPLATE, lab.template(output=INBOX), force=True)
     submitted = lab.take(lab.put(f"{INBOX}/a.dat"))
     with lab.site.working():
@@ -114,7 +114,7 @@ def test_its_task_runs_and_its_outputs_trigger_nothing(lab: Lab) -> None:
     assert lab.tasks(INBOX) == [submitted.collection]
 
 
-def test_told_by_many_agents_at_once_it_is_taken_once(lab: Lab) -> None:
+def test_many_agents_at_once_make_one_task(lab: Lab) -> None:
     paths = [lab.put(f"{INBOX}/{number}.dat") for number in range(5)]
     start, taken = threading.Barrier(4), []
 
@@ -133,7 +133,7 @@ def test_told_by_many_agents_at_once_it_is_taken_once(lab: Lab) -> None:
     assert [len(lab.claims(path)) for path in paths] == [1] * len(paths)
 
 
-def test_where_nothing_arrives(lab: Lab) -> None:
+def test_data_objects_that_start_no_task(lab: Lab) -> None:
     lab.alice.create_collection(f"{INBOX}/below")
     assert lab.take(lab.put(f"{INBOX}/below/a.dat")) is None, "subcollections have tags of their own"
     assert lab.take(lab.put(f"{HOME}/a.dat")) is None
@@ -141,11 +141,11 @@ def test_where_nothing_arrives(lab: Lab) -> None:
     assert lab.take(f"{INBOX}/below") is None
     lab.alice.write(f"{INBOX}/t.json", lab.template())
     lab.tag(INBOX, f"{INBOX}/t.json")
-    assert lab.take(f"{INBOX}/t.json") is None, "a template is brought up to date where it is"
+    assert lab.take(f"{INBOX}/t.json") is None, "the owner updates the template in place"
     assert lab.tasks() == []
 
 
-def test_what_is_not_at_rest_arrives_later(lab: Lab) -> None:
+def test_a_data_object_being_written_arrives_later(lab: Lab) -> None:
     path = lab.put(f"{INBOX}/a.dat")
     lab.site.zone.set_replica_status(path, 0, ReplicaStatus.INTERMEDIATE)
     with pytest.raises(arrivals.BeingWritten):
@@ -156,7 +156,7 @@ def test_what_is_not_at_rest_arrives_later(lab: Lab) -> None:
     assert lab.take(empty) is not None, "iput of an empty file is an arrival"
 
 
-def test_a_worker_that_rests_loses_no_arrival(lab: Lab) -> None:
+def test_an_idle_worker_loses_no_arrival(lab: Lab) -> None:
     changed = replace(lab.site.configuration.worker, on_demand=False)
     lab.site.configuration = replace(lab.site.configuration, worker=changed)
     submitted = lab.take(lab.put(f"{INBOX}/a.dat"))
@@ -164,7 +164,7 @@ def test_a_worker_that_rests_loses_no_arrival(lab: Lab) -> None:
         assert lab.site.ended(submitted)["state"] == "COMPLETED"
 
 
-def test_a_refused_arrival_is_left_as_it_was(lab: Lab) -> None:
+def test_a_refused_arrival_stays_unchanged(lab: Lab) -> None:
     lab.alice.write(TEMPLATE, lab.template(resource="no_such_resource"), force=True)
     path = lab.put(f"{INBOX}/a.dat")
     before = lab.site.snapshot()
@@ -175,7 +175,7 @@ def test_a_refused_arrival_is_left_as_it_was(lab: Lab) -> None:
     entity = Entity(EntityKind.DATA_OBJECT, path)
     assert Avu("irods::compute_to_data::arrival", "why not") in lab.alice.avus(entity)
     lab.alice.write(TEMPLATE, lab.template(), force=True)
-    assert lab.take(path) is not None, "the next event, with the template mended"
+    assert lab.take(path) is not None, "the next event, with a corrected template"
     assert not [avu for avu in lab.alice.avus(entity) if avu.attribute.endswith("::arrival")]
 
 
@@ -192,7 +192,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_template_that_cannot_be_is_refused(lab: Lab, name: str) -> None:
+def test_an_invalid_template_is_refused(lab: Lab, name: str) -> None:
     lab.alice.write(TEMPLATE, lab.template(**WRONG[name]), force=True)
     path = lab.put(f"{INBOX}/a.dat")
     with pytest.raises((Refused, ZoneError)):
@@ -201,7 +201,7 @@ def test_a_template_that_cannot_be_is_refused(lab: Lab, name: str) -> None:
     assert lab.tasks() == []
 
 
-def test_a_template_is_no_request_by_itself(lab: Lab) -> None:
+def test_a_template_cannot_be_submitted(lab: Lab) -> None:
     with pytest.raises(Refused, match="/inputs/0"):
         lab.site.submit(json.loads(lab.template()))
 
@@ -211,9 +211,9 @@ def written_by(lab: Lab, user: User, path: str, **changes: Any) -> str:
     return path
 
 
-def test_a_tag_does_not_borrow_rights(lab: Lab) -> None:
-    """bob tags the collection that alice also uses: with a document of his own that would have her
-    task read what only she may, and leave it where he may read it."""
+def test_a_tag_does_not_use_another_users_rights(lab: Lab) -> None:
+    """bob tags the shared collection with his own document. It would make alice's task read a data
+    object that only she may read, and write it where bob can read it."""
     lab.put(f"{HOME}/secret.dat")
     lab.alice.create_collection(f"{SHARED}/out")
     mine = written_by(
@@ -231,9 +231,9 @@ def test_a_tag_does_not_borrow_rights(lab: Lab) -> None:
     assert lab.tasks(f"{SHARED}/out") == []
 
 
-def test_a_tag_does_not_turn_ones_own_documents_against_one(lab: Lab) -> None:
-    """bob tags the shared collection with something alice wrote for another purpose: a template for
-    another collection, or the record of a task she once ran."""
+def test_a_tag_does_not_use_a_users_documents_against_them(lab: Lab) -> None:
+    """bob tags the shared collection with a document that alice wrote for another purpose: a template
+    for another collection, or the record of an earlier task."""
     once = lab.take(lab.put(f"{INBOX}/once.dat"))
     for document in (TEMPLATE, f"{once.collection}/task.json"):
         entity = Entity(EntityKind.COLLECTION, SHARED)
@@ -245,9 +245,9 @@ def test_a_tag_does_not_turn_ones_own_documents_against_one(lab: Lab) -> None:
     assert lab.tasks() == [once.collection]
 
 
-def test_what_somebody_left_becomes_no_template_of_theirs(lab: Lab) -> None:
-    """alice leaves a file in bob's collection, whose access list it inherits: he makes a template of it,
-    takes his own access away, and waits for her next file."""
+def test_a_file_left_in_anothers_collection_is_not_a_template(lab: Lab) -> None:
+    """alice stores a file in bob's collection, and it inherits his access. He makes it a template,
+    removes his own access, and waits for her next file."""
     lab.put(f"{HOME}/secret.dat")
     inbox = f"/{ZONE}/home/bob/inbox"
     lab.bob.create_collection(inbox)
@@ -267,7 +267,7 @@ def test_what_somebody_left_becomes_no_template_of_theirs(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("level", [Access.MODIFY_OBJECT, Access.OWN, Access.CREATE_METADATA])
-def test_a_template_that_another_could_write_does_not_count(lab: Lab, level: Access) -> None:
+def test_a_template_that_another_user_can_write_is_refused(lab: Lab, level: Access) -> None:
     template = written_by(lab, ALICE, f"{HOME}/shared.json")
     lab.tag(SHARED, template)
     lab.alice.set_access(template, BOB, level)
@@ -278,7 +278,7 @@ def test_a_template_that_another_could_write_does_not_count(lab: Lab, level: Acc
     assert lab.take(path) is not None
 
 
-def test_each_user_of_a_shared_collection_has_their_own(lab: Lab) -> None:
+def test_each_user_of_a_shared_collection_has_their_own_template(lab: Lab) -> None:
     for catalog, user in ((lab.alice, ALICE), (lab.bob, BOB)):
         home = f"/{ZONE}/home/{user.name}"
         lab.tag(SHARED, written_by(lab, user, f"{home}/shared.json", output=f"{home}/out"), catalog)
@@ -287,7 +287,7 @@ def test_each_user_of_a_shared_collection_has_their_own(lab: Lab) -> None:
     assert lab.take(bobs, lab.bob).collection.startswith(f"/{ZONE}/home/bob/out/")
 
 
-def test_an_administrators_template_is_for_everybody(lab: Lab) -> None:
+def test_an_administrators_template_serves_every_user(lab: Lab) -> None:
     template = written_by(lab, RODS, f"/{ZONE}/home/rods/all.json", output=f"/{ZONE}/home/%(USER)s/out")
     for user in (ALICE, BOB):
         lab.site.storage.catalog.set_access(f"/{ZONE}/home/rods", user, Access.READ_OBJECT)
@@ -300,10 +300,10 @@ def test_an_administrators_template_is_for_everybody(lab: Lab) -> None:
     assert other.collection.startswith(f"/{ZONE}/home/bob/out/")
 
 
-def test_tags_are_few(lab: Lab) -> None:
+def test_too_many_tags_are_refused(lab: Lab) -> None:
     for number in range(9):
         lab.tag(INBOX, f"{HOME}/none{number}")
-    with pytest.raises(Refused, match="bears 10"):
+    with pytest.raises(Refused, match="has 10"):
         lab.take(lab.put(f"{INBOX}/a.dat"))
 
 
@@ -318,7 +318,7 @@ def test_all_of_many_arrivals_run(lab: Lab) -> None:
 
 
 class Server:
-    """An agent of alice's, as a policy finds itself in one; what it logs."""
+    """An agent of alice, in which a policy runs, and what it logs."""
 
     def __init__(self, lab: Lab) -> None:
         self.rei = RuleExecutionInfo(lab.site.zone, ALICE, lab.site.configuration)
@@ -329,7 +329,7 @@ class Server:
         return policy.arrived(self.callback, self.rei, logical_path, written=written)
 
 
-def test_a_policy_queues_what_has_arrived_and_wakes_the_worker(lab: Lab) -> None:
+def test_a_policy_queues_a_task_and_wakes_the_worker(lab: Lab) -> None:
     server = Server(lab)
     with lab.site.working():
         assert server.arrived(lab.put(f"{INBOX}/a.dat"))
@@ -340,18 +340,18 @@ def test_a_policy_queues_what_has_arrived_and_wakes_the_worker(lab: Lab) -> None
     assert server.log == []
 
 
-def test_a_policy_tells_the_log_and_the_data_object_why_there_is_no_task(lab: Lab) -> None:
+def test_a_policy_records_in_the_log_and_on_the_data_object_why_there_is_no_task(lab: Lab) -> None:
     lab.alice.write(TEMPLATE, lab.template(resource="no_such_resource"), force=True)
     path, server = lab.put(f"{INBOX}/a.dat"), Server(lab)
-    assert server.arrived(path), "nothing more will come of it"
+    assert server.arrived(path), "the arrival is dealt with"
     (line,) = server.log
-    assert line.startswith(f"serverLog: compute_to_data: {path} has arrived and gets no task")
+    assert line.startswith(f"serverLog: compute_to_data: {path} has arrived, but gets no task")
     notes = [avu for avu in lab.alice.avus(Entity(EntityKind.DATA_OBJECT, path)) if avu.attribute.endswith("::arrival")]
     assert len(notes) == 1 and "no_such_resource" in notes[0].value
 
 
-def test_where_the_owner_cannot_be_told_the_log_is(lab: Lab) -> None:
-    """alice puts into bob's data object: she may not annotate it any more when she is done."""
+def test_without_the_right_to_annotate_the_reason_is_only_in_the_log(lab: Lab) -> None:
+    """alice writes into bob's data object, and can no longer annotate it afterwards."""
     lab.tag(SHARED, f"{HOME}/none.json")
     path = lab.put(f"{SHARED}/b.dat", lab.bob)
     lab.bob.set_access(path, ALICE, Access.READ_OBJECT)
@@ -360,7 +360,7 @@ def test_where_the_owner_cannot_be_told_the_log_is(lab: Lab) -> None:
     assert len(server.log) == 1
 
 
-def test_what_a_worker_does_arrives_nowhere(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_workers_own_operations_start_no_task(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     path, server = lab.put(f"{INBOX}/a.dat"), Server(lab)
     real = policy.site_of
     monkeypatch.setattr(policy, "site_of", lambda *given: replace(real(*given), by_service=True))
@@ -369,7 +369,7 @@ def test_what_a_worker_does_arrives_nowhere(lab: Lab, monkeypatch: pytest.Monkey
     assert lab.tasks() == []
 
 
-def test_what_came_with_a_registered_directory(lab: Lab) -> None:
+def test_a_registered_directory_starts_tasks(lab: Lab) -> None:
     lab.alice.create_collection(f"{INBOX}/below")
     lab.tag(f"{INBOX}/below", TEMPLATE)
     older, new = lab.put(f"{INBOX}/older.dat"), lab.put(f"{INBOX}/new.dat")
@@ -378,10 +378,10 @@ def test_what_came_with_a_registered_directory(lab: Lab) -> None:
     assert isinstance(found, DataObject)
     server, directory = Server(lab), found.replicas[0].physical_path
     policy.registered(server.callback, server.rei, INBOX, directory, int(found.created))
-    assert lab.tasks() == [], "it lies beside, not in it"
+    assert lab.tasks() == [], "it is beside the directory, not in it"
     physical = os.path.dirname(directory)
     policy.registered(server.callback, server.rei, f"{INBOX}/n", physical, int(found.created))
-    assert lab.tasks() == [], "a collection whose name begins alike"
+    assert lab.tasks() == [], "a collection whose name begins in the same way"
     policy.registered(server.callback, server.rei, HOME, physical, int(found.created) + 1)
     assert lab.tasks() == [], "older than the registration"
     policy.registered(server.callback, server.rei, HOME, physical, 0)

@@ -1,4 +1,4 @@
-"""``container_dispatch``, called as an agent calls it, from core.py and a rule file."""
+"""``container_dispatch``, called from a rule file through core.py, as an agent does."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def core() -> ModuleType:
 
 
 class Caller:
-    """A user at a terminal: calls the rule, keeps what it told."""
+    """A user at a terminal, who calls the rule. It keeps the rule's output."""
 
     def __init__(self, site: TrialSite, core: ModuleType) -> None:
         self.site = site
         self.core = core
-        self.told: list[str] = []
+        self.output: list[str] = []
         self.logged: list[str] = []
 
     def call(self, *arguments: str, user: object = ALICE) -> int:
@@ -65,13 +65,13 @@ class Caller:
         rule_file.write_text(f"main {{\n  container_dispatch({written})\n}}\nINPUT null\nOUTPUT ruleExecOut\n")
 
         def write(where: str, text: str) -> None:
-            (self.told if where == "stdout" else self.logged).append(text)
+            (self.output if where == "stdout" else self.logged).append(text)
 
         return irule(self.core, rule_file, RuleExecutionInfo(self.site.zone, user, self.site.configuration), write)  # type: ignore[arg-type]
 
     @property
     def last(self) -> str:
-        return self.told[-1]
+        return self.output[-1]
 
 
 @pytest.fixture
@@ -84,26 +84,26 @@ def caller(site: TrialSite, core: ModuleType) -> Caller:
 
 def test_the_training_modules_request_runs_unchanged(site: TrialSite, caller: Caller) -> None:
     code = caller.call("containers.run", f"{HOME}/task_config.json", COMPUTE, "", "the-task")
-    assert code == 0, caller.told
+    assert code == 0, caller.output
     assert site.contents(f"{HOME}/out/the-task")["seen_x.txt"] == b"baa\n"
-    assert "the-task COMPLETED" in caller.told[-2]
+    assert "the-task COMPLETED" in caller.output[-2]
     assert "seen_x.txt" in caller.last
     assert not caller.logged
-    # Its only input is claimed now.
+    # The task has claimed the only input.
     assert caller.call("containers.run", f"{HOME}/task_config.json", COMPUTE, "", "") == -808000
-    assert "no task has claimed" in caller.last
+    assert "holds no unclaimed data object" in caller.last
 
 
 def test_the_training_modules_request_runs_on_a_resource_of_two_roles(site: TrialSite, caller: Caller) -> None:
     site.give_role(COMPUTE, "SIGNAL_PROCESSING")
-    assert caller.call("containers.run", f"{HOME}/task_config.json", COMPUTE, "", "the-task") == 0, caller.told
+    assert caller.call("containers.run", f"{HOME}/task_config.json", COMPUTE, "", "the-task") == 0, caller.output
     assert site.contents(f"{HOME}/out/the-task")["seen_x.txt"] == b"baa\n"
     record = TaskRecord(site.alice, site.configuration.attributes, f"{HOME}/out/the-task", COMPUTE)
     assert record.facts()["role"] == "CONTAINER"
-    assert "of its roles (CONTAINER, SIGNAL_PROCESSING), CONTAINER is the one for" in caller.told[0]
+    assert "of its roles (CONTAINER, SIGNAL_PROCESSING), CONTAINER is the one for" in caller.output[0]
 
 
-def test_a_doubt_between_roles_is_refused_with_a_remedy_for_the_format(site: TrialSite, caller: Caller) -> None:
+def test_an_ambiguous_role_is_refused_with_a_remedy_for_the_format(site: TrialSite, caller: Caller) -> None:
     site.take_role(COMPUTE, "CONTAINER")
     for role in ("SIGNAL_PROCESSING", "IMAGE_PROCESSING"):
         site.give_role(COMPUTE, role)
@@ -114,7 +114,7 @@ def test_a_doubt_between_roles_is_refused_with_a_remedy_for_the_format(site: Tri
     assert site.snapshot() == before
 
 
-def test_the_output_locator_stands_above_the_request(site: TrialSite, caller: Caller) -> None:
+def test_the_output_locator_overrides_the_request(site: TrialSite, caller: Caller) -> None:
     site.alice.create_collection(f"{HOME}/elsewhere")
     assert caller.call("containers.run", f"{HOME}/task_config.json", COMPUTE, f"{HOME}/elsewhere", "t") == 0
     assert "seen_x.txt" in site.contents(f"{HOME}/elsewhere/t")
@@ -129,14 +129,14 @@ def test_a_worker_on_demand_that_is_killed_is_replaced(site: TrialSite, caller: 
     )
     thread.start()
     lock = ResourceLock(site.configuration, "tempZone", COMPUTE)
-    wait_until(lambda: any("RUNNING" in line for line in caller.told), "the task to run")
+    wait_until(lambda: any("RUNNING" in line for line in caller.output), "the task to run")
     task = Submitted("t", f"{HOME}/out/t", COMPUTE, "")
     site.outputs(task)
     assert lock.is_held()
     os.kill(json.loads(Path(lock._path).read_text())["pid"], signal.SIGKILL)
     site.let_go(task)
     thread.join(60)
-    assert codes == [0], caller.told
+    assert codes == [0], caller.output
     assert site.contents(f"{HOME}/out/t")["log"] == b"x\n"
 
 
@@ -152,17 +152,17 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_what_cannot_be_is_told_with_its_code(site: TrialSite, caller: Caller, name: str) -> None:
+def test_mistakes_are_reported_with_their_code(site: TrialSite, caller: Caller, name: str) -> None:
     arguments, code, words = REFUSALS[name]
     before = site.snapshot()
     returned = caller.call(*arguments)
     assert returned < 0
-    assert code is None or returned == code, caller.told
+    assert code is None or returned == code, caller.output
     assert words in caller.last
     assert site.snapshot() == before
 
 
-def test_what_another_may_not_do(site: TrialSite, caller: Caller) -> None:
+def test_another_user_cannot_use_the_owners_objects(site: TrialSite, caller: Caller) -> None:
     assert caller.call("containers.run", f"{HOME}/task_config.json", COMPUTE, "", "", user=BOB) == -358000
     site.alice.set_access(HOME, BOB, Access.READ_OBJECT)
     site.alice.set_access(f"{HOME}/task_config.json", BOB, Access.READ_OBJECT)
@@ -183,7 +183,7 @@ def test_a_failed_task_returns_its_code_and_reason(site: TrialSite, caller: Call
     assert "exited with status 9: that is why" in caller.last
 
 
-def test_root_in_a_request_is_refused_with_what_to_write(site: TrialSite, caller: Caller) -> None:
+def test_root_in_a_request_is_refused_with_a_remedy(site: TrialSite, caller: Caller) -> None:
     request = json.loads(json.dumps(TRAINING_REQUEST))
     request["container"]["commands"].insert(0, {"user": "root", "command": ["chmod", "a+rwx", "/outputs"]})
     site.alice.write(f"{HOME}/task_config.json", json.dumps(request).encode(), force=True)
@@ -201,37 +201,39 @@ def test_a_rule_file_that_calls_something_else_is_refused(site: TrialSite, core:
             irule(core, rule_file, rei)
 
 
-def test_submitting_hands_back_the_id_and_does_not_wait(site: TrialSite, caller: Caller) -> None:
+def test_submitting_returns_the_id_and_does_not_wait(site: TrialSite, caller: Caller) -> None:
     rei = RuleExecutionInfo(site.zone, ALICE, site.configuration)
-    told: list[str] = []
+    output: list[str] = []
     arguments = ["containers.run", f"{HOME}/task_config.json", COMPUTE, "", ""]
     with site.working():
-        assert caller.core.container_submit(arguments, Callback(lambda _, text: told.append(text)), rei) == 0
+        assert caller.core.container_submit(arguments, Callback(lambda _, text: output.append(text)), rei) == 0
         task_id = arguments[-1]
-        assert [line.split()[:3] for line in told] == [["task", task_id, "queued"]]
+        assert [line.split()[:3] for line in output] == [["task", task_id, "queued"]]
         record = TaskRecord(site.alice, site.configuration.attributes, f"{HOME}/out/{task_id}", COMPUTE)
         wait_until(lambda: record.state() is State.COMPLETED, "the end of the task")
 
 
 def test_a_delayed_rule_does_not_wait(site: TrialSite, caller: Caller) -> None:
-    told: list[str] = []
-    delayed = Site(site.alice, site.configuration, told.append, lambda *_: None, told.append, delayed=True)
+    output: list[str] = []
+    delayed = Site(site.alice, site.configuration, output.append, lambda *_: None, output.append, delayed=True)
     with site.working():
         assert dispatch.run(delayed, "containers.run", f"{HOME}/task_config.json", COMPUTE, "", "later") == 0
-        assert len(told) == 1
+        assert len(output) == 1
         record = TaskRecord(site.alice, site.configuration.attributes, f"{HOME}/out/later", COMPUTE)
         wait_until(lambda: record.state() is State.COMPLETED, "the end of the task")
 
 
-def test_nobody_waits_for_a_client_that_has_gone(site: TrialSite, caller: Caller) -> None:
+def test_the_rule_stops_waiting_when_its_client_disconnects(site: TrialSite, caller: Caller) -> None:
     logged: list[str] = []
     left = Site(site.alice, site.configuration, print, lambda *_: None, logged.append, abandoned=lambda: True)
     assert dispatch.run(left, "containers.run", f"{HOME}/task_config.json", COMPUTE, "", "left") == 0
-    assert logged == [f"nobody waits for {HOME}/out/left any more; it goes on"]
+    assert logged == [f"the client that waited for {HOME}/out/left has disconnected; the task continues"]
     assert site.alice.avus(Entity(EntityKind.COLLECTION, f"{HOME}/out/left"))
 
 
-def test_a_worker_that_does_not_start_is_told(site: TrialSite, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_does_not_start_is_reported(
+    site: TrialSite, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(dispatch, "_CALL_AGAIN_SECONDS", 0.01)
     site.configuration = site.configure(worker={"command": ["/bin/false"]})
     code = caller.call("containers.run", f"{HOME}/task_config.json", COMPUTE, "", "waits")
@@ -241,9 +243,9 @@ def test_a_worker_that_does_not_start_is_told(site: TrialSite, caller: Caller, m
 
 
 def test_a_worker_of_another_server_is_not_called(site: TrialSite, caller: Caller) -> None:
-    told: list[str] = []
+    output: list[str] = []
     elsewhere = Site(
-        site.alice, site.configuration, told.append, lambda *_: None, told.append, hosts=frozenset({"another"})
+        site.alice, site.configuration, output.append, lambda *_: None, output.append, hosts=frozenset({"another"})
     )
     assert dispatch.submit(elsewhere, "containers.run", f"{HOME}/task_config.json", COMPUTE, "", "there") == 0
     assert not (site.folder / "state").exists(), "nothing of a worker was touched"

@@ -1,7 +1,7 @@
-"""Policies on a real zone: every way in which a data object arrives, brought by real clients.
+"""Policies on a real zone: every way in which a real client can store a data object.
 
-As ``tests/support/terminal.py`` says; and the policies must be on in the server's ``core.py``
-(``docs/administrators.md``), which ``C2D_TEST_IRODS_POLICIES=1`` states.
+``tests/support/terminal.py`` says what these tests need. In addition the server's ``core.py`` must
+import the policies (``docs/arrivals.md``); set ``C2D_TEST_IRODS_POLICIES=1`` when it does.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ POLICIES = "C2D_TEST_IRODS_POLICIES"
 TAG, NOTE, STATE = (f"irods::compute_to_data::{name}" for name in ("trigger", "arrival", "state"))
 CLAIM = "irods::compute_to_data_task"
 PARALLEL = 40_000_000
-"""Bytes; more than one buffer of 32 MiB, so that clients send in several streams."""
+"""In bytes: more than one buffer of 32 MiB, so that clients send in several streams."""
 MANY = int(os.environ.get("C2D_TEST_IRODS_ARRIVALS", "24"))
 
 pytestmark = pytest.mark.skipif(
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.skipif(
 
 
 class Inbox:
-    """The user's tagged collection, another that is not, and files to bring."""
+    """The user's tagged collection, one without a tag, and files to store."""
 
     def __init__(self, bench: Bench, folder: Path) -> None:
         self.bench = bench
@@ -68,8 +68,8 @@ class Inbox:
         return re.findall(r"^value: (.*)$", listed, re.MULTILINE)
 
     def claims(self, path: str, output: str = "") -> list[str]:
-        """The tasks that have claimed it, once the first is queued: a client that sends in several
-        streams does not wait for its agent."""
+        """The tasks that have claimed a data object. It waits until the first is queued, because a
+        client that sends in several streams does not wait for its agent."""
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             found = self.avus(path, CLAIM)
@@ -83,14 +83,14 @@ class Inbox:
         return set(re.findall(r"C- .*/([^/\n]+)$", self.user.get("ils", self.out), re.MULTILINE))
 
     def states(self, output: str) -> dict[str, State]:
-        """Of all tasks below a collection."""
+        """The states of all tasks below a collection."""
         query = f"select COLL_NAME, META_COLL_ATTR_VALUE where COLL_PARENT_NAME = '{output}'"
         done = self.user.run("iquest", "--no-page", "%s %s", f"{query} and META_COLL_ATTR_NAME = '{STATE}'")
         rows = [line.split() for line in done.stdout.splitlines() if line.startswith(output)]
         return {name: State(state) for name, state in rows}
 
     def python(self, program: str, *arguments: str) -> None:
-        """A client of python-irodsclient, in a process of its own as users have it."""
+        """Run a program that uses python-irodsclient in a new process, as users do."""
         opened = "with iRODSSession(irods_env_file=sys.argv[1]) as session:"
         body = f"import sys\nfrom irods.session import iRODSSession\n{opened}\n    {program}\n"
         command = [sys.executable, "-c", body, self.user.environment_file, *arguments]
@@ -113,7 +113,7 @@ def inbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inbox]:
 
 
 def _recursive(inbox: Inbox, path: str, *options: str) -> None:
-    """A directory of the collection's name, into the collection above."""
+    """Store a directory with the collection's name in the parent collection."""
     directory = inbox.folder / f"for-{os.path.basename(path)}" / "tagged"
     directory.mkdir(parents=True)
     (directory / os.path.basename(path)).write_text("x")
@@ -127,7 +127,7 @@ def _moved(inbox: Inbox, path: str, *command: str) -> None:
 
 
 def _replicated(inbox: Inbox, path: str) -> None:
-    """It was there before the collection was tagged."""
+    """Replicate a data object that was there before the collection was tagged."""
     inbox.user.get("imeta", "rm", "-C", inbox.tagged, TAG, inbox.template)
     inbox.user.put(path, "x")
     inbox.tag(inbox.tagged, inbox.template)
@@ -179,12 +179,12 @@ def test_each_way_of_arriving_gives_one_task(inbox: Inbox, way: str) -> None:
     inbox.user.get("iput", "-f", inbox.file("again"), path)
     inbox.python("f = session.data_objects.open(sys.argv[2], 'a'); f.write(b'x'); f.close()", path)
     inbox.user.run("irepl", "-R", inbox.bench.resource, path)
-    assert inbox.claims(path) == [task_id], "what happens to it later is no arrival"
+    assert inbox.claims(path) == [task_id], "later changes are not arrivals"
     assert inbox.tasks() - before == {task_id}
 
 
-def test_what_is_registered_arrives(inbox: Inbox) -> None:
-    """By an administrator, the only one who may; under a template of their own."""
+def test_a_registered_file_gets_a_task(inbox: Inbox) -> None:
+    """An administrator registers it, because only they may, with a template of their own."""
     rods, name = inbox.administrator, f"{inbox.bench.resource}reg"
     home = f"/{rods.zone}/home/{rods.user}/{name}"
     outside = inbox.bench.place / "outside"
@@ -211,7 +211,7 @@ def test_what_is_registered_arrives(inbox: Inbox) -> None:
         shutil.rmtree(outside)
 
 
-def test_where_nothing_arrives(inbox: Inbox) -> None:
+def test_data_objects_that_start_no_task(inbox: Inbox) -> None:
     before = inbox.tasks()
     inbox.user.get("imkdir", f"{inbox.tagged}/below")
     inbox.user.get("iput", inbox.file("small"), f"{inbox.tagged}/below/x")
@@ -221,7 +221,7 @@ def test_where_nothing_arrives(inbox: Inbox) -> None:
     assert len(inbox.tasks() - before) == 1, "only the last"
 
 
-def test_what_cannot_be_submitted_is_kept_and_says_why(inbox: Inbox) -> None:
+def test_an_arrival_without_a_task_stays_and_says_why(inbox: Inbox) -> None:
     collection, template = f"{inbox.bench.home}/wrong", f"{inbox.bench.home}/wrong.json"
     inbox.user.get("imkdir", collection)
     inbox.user.put(template, inbox.document(collection, resource="no_such_resource"))
@@ -236,8 +236,8 @@ def test_what_cannot_be_submitted_is_kept_and_says_why(inbox: Inbox) -> None:
     assert inbox.avus(f"{collection}/kept", NOTE) == []
 
 
-def test_a_tag_borrows_nobodys_rights(inbox: Inbox) -> None:
-    """The user tags a collection that an administrator, too, puts into."""
+def test_a_tag_does_not_use_an_administrators_rights(inbox: Inbox) -> None:
+    """The user tags a collection into which an administrator also stores files."""
     rods = inbox.administrator
     collection, template = f"{inbox.bench.home}/shared", f"{inbox.bench.home}/shared.json"
     inbox.user.get("imkdir", collection)
@@ -255,9 +255,9 @@ def test_a_tag_borrows_nobodys_rights(inbox: Inbox) -> None:
         rods.get("irm", "-f", f"{collection}/theirs")
 
 
-def test_of_many_none_is_lost_and_none_comes_twice(inbox: Inbox) -> None:
-    """Brought by four clients at once while a worker runs what arrives; and the worker's own
-    replicas and results arrive nowhere."""
+def test_of_many_arrivals_each_gets_one_task(inbox: Inbox) -> None:
+    """Four clients store files at once while a worker runs their tasks. The worker's own replicas and
+    results start no tasks."""
     collection, out = f"{inbox.bench.home}/many", f"{inbox.bench.home}/many-out"
     template = f"{inbox.bench.home}/many.json"
     inbox.user.get("imkdir", collection, out)

@@ -1,4 +1,4 @@
-"""Inputs as a zone that has lived holds them, with whole tasks: replicas in every state and place.
+"""Whole tasks with inputs as a used zone holds them: replicas in every state and place.
 
 ``tests/support/irods_site.py`` says what they need.
 """
@@ -28,7 +28,7 @@ def site(zone: IrodsZoneUnderTest) -> RealSite:
     return plain_site(zone)
 
 
-def test_not_where_the_vault_would_have_it(zone: IrodsZoneUnderTest, site: RealSite, compute: str) -> None:
+def test_a_physical_path_outside_the_vault(zone: IrodsZoneUnderTest, site: RealSite, compute: str) -> None:
     path = f"{site.home}/in/registered"
     file = Path(zone.place_file(compute, f"{site.home}/in/quite-another-name", b"as it is"))
     zone.storage().on_behalf_of(site.alice.user).register(compute, [Registration(path, str(file), 8, "")])
@@ -38,14 +38,14 @@ def test_not_where_the_vault_would_have_it(zone: IrodsZoneUnderTest, site: RealS
     assert site.replicas(path) == {compute: "GOOD"}
 
 
-def test_renamed_since(site: RealSite, compute: str) -> None:
+def test_a_renamed_input(site: RealSite, compute: str) -> None:
     before, path = site.put("before", b"moved", resource=compute), f"{site.home}/in/it's ü & %"
     site.alice.rename(before, path)
     facts = site.run(site.request("/bin/sh", "-c", "cat /inputs/* > /outputs/y", inputs=[path], resource=compute))
     assert site.alice.read(f"{succeeded(facts)}/y") == b"moved"
 
 
-def test_stale_on_the_compute_resource(zone: IrodsZoneUnderTest, site: RealSite, compute: str) -> None:
+def test_a_stale_replica_on_the_compute_resource(zone: IrodsZoneUnderTest, site: RealSite, compute: str) -> None:
     origin = zone.make_resource()
     path = site.put("stale", b"old", resource=origin)
     zone.storage().replicate(path, compute)
@@ -65,7 +65,9 @@ def test_stale_on_the_compute_resource(zone: IrodsZoneUnderTest, site: RealSite,
         (ReplicaStatus.WRITE_LOCKED, Code.LOCKED_DATA_OBJECT_ACCESS),
     ],
 )
-def test_at_work(zone: IrodsZoneUnderTest, site: RealSite, compute: str, status: ReplicaStatus, code: Code) -> None:
+def test_an_input_being_written(
+    zone: IrodsZoneUnderTest, site: RealSite, compute: str, status: ReplicaStatus, code: Code
+) -> None:
     path = site.put(f"at_work_{status.name}", b"x", resource=compute)
     zone.set_replica_status(path, 0, status)
     facts = site.run(site.request(*COUNT, inputs=[path], resource=compute))
@@ -74,7 +76,7 @@ def test_at_work(zone: IrodsZoneUnderTest, site: RealSite, compute: str, status:
     assert site.replicas(path) == {compute: status.name}
 
 
-def test_without_a_checksum(zone: IrodsZoneUnderTest, site: RealSite, compute: str) -> None:
+def test_an_input_without_a_checksum(zone: IrodsZoneUnderTest, site: RealSite, compute: str) -> None:
     path, origin = f"{site.home}/in/unsummed", zone.make_resource()
     file = zone.place_file(origin, path, b"12345")
     zone.storage().on_behalf_of(site.alice.user).register(origin, [Registration(path, file, 5, "")])
@@ -82,10 +84,10 @@ def test_without_a_checksum(zone: IrodsZoneUnderTest, site: RealSite, compute: s
     assert site.alice.read(f"{succeeded(facts)}/count").strip() == b"5"
     read = f"sha2:{base64.b64encode(hashlib.sha256(b'12345').digest()).decode()}"
     avus = site.alice.avus(Entity(EntityKind.COLLECTION, facts["collection"]))
-    assert any(read in (avu.value, avu.units) for avu in avus), "what was read is on record all the same"
+    assert any(read in (avu.value, avu.units) for avu in avus), "the input is recorded all the same"
 
 
-def test_other_bytes_than_the_catalogs_checksum(site: RealSite, compute: str) -> None:
+def test_an_input_that_does_not_match_its_checksum(site: RealSite, compute: str) -> None:
     path = site.put("rotten", b"as it was")
     site.alice.checksum(path)
     (replica,) = data_object(site, path).replicas
@@ -98,16 +100,16 @@ def test_other_bytes_than_the_catalogs_checksum(site: RealSite, compute: str) ->
     ]
 
 
-def test_gone_from_the_vault(site: RealSite, compute: str) -> None:
+def test_an_input_missing_from_the_vault(site: RealSite, compute: str) -> None:
     path = site.put("gone", b"x", resource=compute)
     os.unlink(data_object(site, path).replicas[0].physical_path)
     facts = site.run(site.request(*COUNT, inputs=[path], resource=compute))
     assert facts["state"] == "FAILED"
-    assert "cannot be found in the vault" in facts["reason"]
+    assert "is not in the vault" in facts["reason"]
     site.alice.remove(path)
 
 
-def test_only_on_a_resource_that_is_down(zone: IrodsZoneUnderTest, site: RealSite, compute: str) -> None:
+def test_an_input_only_on_a_resource_that_is_down(zone: IrodsZoneUnderTest, site: RealSite, compute: str) -> None:
     other = zone.make_resource()
     path = site.put("unreachable", b"x", resource=other)
     zone.set_resource_status(other, "down")
@@ -122,7 +124,7 @@ def test_only_on_a_resource_that_is_down(zone: IrodsZoneUnderTest, site: RealSit
     )
 
 
-def test_others_see_nothing(zone: IrodsZoneUnderTest, site: RealSite, compute: str) -> None:
+def test_other_users_cannot_see_the_results(zone: IrodsZoneUnderTest, site: RealSite, compute: str) -> None:
     path = site.put("mine", b"x")
     bob = zone.session(zone.make_user())
     collection = succeeded(site.run(site.request(*COUNT, inputs=[path], resource=compute)))

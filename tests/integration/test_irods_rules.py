@@ -1,4 +1,4 @@
-"""The rules on a real zone, called as users call them: ``irule``, at a terminal of their own.
+"""The rules on a real zone, called with ``irule`` from a user's terminal.
 
 ``tests/support/terminal.py`` says what they need.
 """
@@ -25,7 +25,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 @pytest.fixture
 def sign_of_life(bench: Bench) -> Iterator[None]:
-    """The resource looks as if a worker served it, and none does: what is queued stays queued."""
+    """A heartbeat on the resource without a worker, so that tasks are accepted and stay queued."""
     sign = (bench.configuration.attributes.named("worker"), "test:0", str(int(time.time())))
     bench.administrator.get("imeta", "add", "-R", bench.resource, *sign)
     yield
@@ -54,16 +54,16 @@ def test_a_task_from_the_users_terminal_to_its_results(bench: Bench, worker: Non
 
 def test_a_failing_task_tells_why_and_gives_its_code(bench: Bench, worker: None) -> None:
     request = bench.written(process={"image": bench.image, "exec": "/bin/sh", "argv": ["-c", "echo no >&2; exit 3"]})
-    told = bench.user.irule(dispatch(request, task_id="fails"))
-    assert "task fails FAILED" in told.stdout
-    assert "(iRODS code -344000)" in told.stdout
+    output = bench.user.irule(dispatch(request, task_id="fails"))
+    assert "task fails FAILED" in output.stdout
+    assert "(iRODS code -344000)" in output.stdout
     coded = bench.user.irule(dispatch(request, task_id="fails-too"), "-r", NATIVE)
     assert coded.returncode != 0
     assert "task fails-too FAILED" in coded.stdout, "irule -r shows the sentence, too"
     assert "-344000" in coded.stderr
 
 
-def test_submitting_hands_back_the_id_at_once(bench: Bench, sign_of_life: None) -> None:
+def test_submitting_returns_the_id_at_once(bench: Bench, sign_of_life: None) -> None:
     body = '*id = ""; container_submit("containers.run", "%s", "", "", *id); writeLine("stdout", "id=*id");'
     done = bench.user.irule(body % bench.written(), "-r", NATIVE)
     found = re.search(r"^id=([0-9a-f-]{36})$", done.stdout, re.MULTILINE)
@@ -98,8 +98,8 @@ REFUSALS = {
     "no compute resource": (lambda b: dispatch(b.written(), b.administrator.default_resource), -130000),
     "a role it does not bear": (lambda b: dispatch(b.written(role="SIGNAL_PROCESSING")), -130000),
     "missing input": (lambda b: dispatch(b.written(inputs=[f"{b.home}/in/none.txt"])), -310000),
-    "somebody else's input": (lambda b: dispatch(b.written(inputs=[_foreign(b)])), -310000),
-    "somebody else's collection": (lambda b: dispatch(b.written(output_collection=_foreign(b))), -310000),
+    "another user's input": (lambda b: dispatch(b.written(inputs=[_foreign(b)])), -310000),
+    "another user's collection": (lambda b: dispatch(b.written(output_collection=_foreign(b))), -310000),
     "image not allowed": (lambda b: dispatch(b.written(process={"image": "no/such:1", "exec": "x"})), -130000),
     "malformed": (lambda b: dispatch(b.written(limits={"walltime_seconds": "long"})), -130000),
     "a path as task id": (lambda b: dispatch(b.written(), task_id="../x"), -130000),
@@ -112,12 +112,12 @@ def _foreign(bench: Bench) -> str:
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_what_cannot_be_is_told_with_its_code(bench: Bench, sign_of_life: None, name: str) -> None:
+def test_mistakes_are_reported_with_their_code(bench: Bench, sign_of_life: None, name: str) -> None:
     body, code = REFUSALS[name]
     called = body(bench)
     before = bench.seen()
-    told = bench.user.irule(called)
-    assert f"(iRODS code {code})" in told.stdout, told.stdout + told.stderr
+    output = bench.user.irule(called)
+    assert f"(iRODS code {code})" in output.stdout, output.stdout + output.stderr
     coded = bench.user.irule(called, "-r", NATIVE)
     assert coded.returncode != 0
     assert f"status = {code} " in coded.stderr
@@ -129,6 +129,6 @@ def test_without_a_worker_nothing_is_queued(bench: Bench) -> None:
     if bench.configuration.worker.on_demand:
         pytest.skip("this site starts workers on demand")
     request, before = bench.written(), bench.seen()
-    told = bench.user.irule(dispatch(request))
-    assert "has no live worker" in told.stdout
+    output = bench.user.irule(dispatch(request))
+    assert "has no live worker" in output.stdout
     assert bench.seen() == before

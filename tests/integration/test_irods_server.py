@@ -1,4 +1,4 @@
-"""What an administrator's mishap with this package costs a zone: our rules, and nothing else.
+"""A broken installation of this package costs a zone our rules, and nothing else.
 
 ``tests/support/irods_site.py`` and ``irods_server.py`` say what these tests need.
 """
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def site(zone: IrodsZoneUnderTest) -> RealSite:
-    """One whose configuration, the agents' own for the time, starts workers on demand."""
+    """A site that starts workers on demand. Agents use its configuration during the tests."""
     tools = zone.make_place("tools")
     python = os.environ.get(PYTHON) or sys.executable
     command = ["/usr/bin/env", f"PYTHONPATH={SOURCES}", "PYTHONDONTWRITEBYTECODE=1", python, "-m"]
@@ -93,7 +93,7 @@ MISHAPS: dict[str, Callable[[Installed], object]] = {
 
 
 @pytest.mark.parametrize("mishap", MISHAPS)
-def test_the_zone_survives_us(installed: Installed, mishap: str) -> None:
+def test_the_zone_survives_a_broken_package(installed: Installed, mishap: str) -> None:
     request = _request(installed)
     MISHAPS[mishap](installed)
     local = installed.site.place / "local.txt"
@@ -103,24 +103,24 @@ def test_the_zone_survives_us(installed: Installed, mishap: str) -> None:
     assert installed.type("iput", "-f", str(local), f"{home}/put.txt").returncode == 0
     assert installed.type("iget", f"{home}/put.txt", "-").stdout == "as before\n"
     before = installed.type("ils", "-Alr", home).stdout
-    told = installed.dispatch(request)
-    assert re.search(r"not installed correctly|internal error|compute_to_data\.json", told.stdout), (
-        told.stdout + told.stderr
+    output = installed.dispatch(request)
+    assert re.search(r"not installed correctly|internal error|compute_to_data\.json", output.stdout), (
+        output.stdout + output.stderr
     )
     assert installed.dispatch(request, "-r", NATIVE).returncode != 0
     assert installed.type("ils", "-Alr", home).stdout == before
 
 
-def test_a_rule_starts_the_worker(installed: Installed) -> None:
-    """With nothing but the package: no unit, no worker started by hand."""
-    told = installed.dispatch(_request(installed))
-    assert " COMPLETED\n" in told.stdout, told.stdout + told.stderr
-    (collection,) = re.findall(r"results in (\S+): ", told.stdout)
+def test_a_rule_starts_a_worker_on_demand(installed: Installed) -> None:
+    """It has only the package: no systemd unit, and no worker started by hand."""
+    output = installed.dispatch(_request(installed))
+    assert " COMPLETED\n" in output.stdout, output.stdout + output.stderr
+    (collection,) = re.findall(r"results in (\S+): ", output.stdout)
     listed = installed.type("ils", "-l", collection).stdout
     assert re.search(rf"{installed.site.alice.user.name} +0 {installed.compute} .* & y.txt", listed), listed
     assert installed.site.alice.read(f"{collection}/y.txt") == b"abc"
     status = os.stat(_physical(installed, f"{collection}/y.txt"))
-    assert status.st_uid == installed.site.place.stat().st_uid, "the service account's own"
+    assert status.st_uid == installed.site.place.stat().st_uid, "the service account owns it"
 
 
 def _physical(installed: Installed, path: str) -> str:

@@ -1,4 +1,4 @@
-"""Whole tasks on a real zone, from the submission to the results: real vaults, replicas and workers.
+"""Whole tasks on a real zone, from the submission to the results, with real vaults and workers.
 
 ``tests/support/irods_site.py`` says what they need.
 """
@@ -59,7 +59,7 @@ def test_a_role_goes_to_the_resource_that_holds_the_input(zone: IrodsZoneUnderTe
             assert site.replicas(f"{collection}/count") == {name: "GOOD"}
             assert site.alice.read(f"{collection}/count").strip() == b"14"
             assert site.replicas(path) == {name: "GOOD"}, "nothing was copied"
-        # Each lies in the vault of its own worker's resource.
+        # Each result is in the vault of its own worker's resource.
         vaults = {resource.name: resource.vault for resource in site.alice.resources()}
         found = data_object(site, f"{collection}/count")
         assert found.replicas[0].physical_path.startswith(f"{vaults[servers[1]]}/")
@@ -134,9 +134,9 @@ def keeping(zone: IrodsZoneUnderTest, receiver: str) -> RealSite:
 
 
 class TestLongTermStorage:
-    """Results are replicated there, read back, and only then trimmed from the compute resource."""
+    """Results are replicated to it, read back, and only then trimmed from the compute resource."""
 
-    def test_results_go_there_and_staged_inputs_away(
+    def test_results_are_replicated_there_and_staged_inputs_trimmed(
         self, zone: IrodsZoneUnderTest, keeping: RealSite, receiver: str
     ) -> None:
         compute = keeping.compute_resource(keeping.role)
@@ -155,7 +155,9 @@ class TestLongTermStorage:
         left = [os.path.join(folder, name) for folder, _, names in os.walk(vault) for name in names]
         assert left == [data_object(keeping, there).replicas[1].physical_path]
 
-    def test_nobody_to_receive_them(self, zone: IrodsZoneUnderTest, keeping: RealSite, receiver: str) -> None:
+    def test_without_a_receiving_resource_the_task_is_refused(
+        self, zone: IrodsZoneUnderTest, keeping: RealSite, receiver: str
+    ) -> None:
         compute, path = keeping.compute_resource(keeping.role), keeping.put("unwanted", b"x")
         zone.set_resource_status(receiver, "down")
         try:
@@ -173,7 +175,7 @@ THUMBNAILS = "compute-to-data/image-processing:1"
 
 @pytest.fixture(scope="module")
 def picturing(zone: IrodsZoneUnderTest, docker_answers: None) -> RealSite:
-    """IMAGE_PROCESSING in its container, sandboxed, by the service account."""
+    """A site whose service account runs IMAGE_PROCESSING in its sandboxed container."""
     container_image.build(Path(__file__).parents[2] / "containers" / "image-processing", THUMBNAILS, print)
     return RealSite(zone, THUMBNAILS, {"name": "docker"}, roles={"IMAGE_PROCESSING": {"image": THUMBNAILS}})
 
@@ -201,8 +203,8 @@ def test_thumbnails_of_an_image(picturing: RealSite) -> None:
     not (os.environ.get(STOP) and os.environ.get(START)),
     reason=f"no real zone is configured (set {STOP} and {START})",
 )
-def test_a_server_restarted_under_its_worker(site: RealSite) -> None:
-    """The job ends while there is no zone; the worker brings the task to its end when it is back."""
+def test_a_server_that_restarts_while_a_worker_runs(site: RealSite) -> None:
+    """The job ends while the zone is down. The worker ends the task when the zone is back."""
     compute = site.compute_resource(site.role)
     gate = site.zone.make_place("gate") / "open"
     path = site.put("through_it", b"12345")
@@ -230,7 +232,7 @@ def test_a_server_restarted_under_its_worker(site: RealSite) -> None:
     reason=f"no real zone is configured (set {STOP} and {START})",
 )
 def test_a_server_killed_while_it_replicates_an_input(site: RealSite) -> None:
-    """Nobody else would take back that the data object is locked: neither its owner could read it."""
+    """The worker must unlock the data object. If it did not, even the owner could not read it."""
     compute = site.compute_resource(site.role)
     content = os.urandom(1 << 20) * MEGABYTES
     path = site.put("cut_off", content)

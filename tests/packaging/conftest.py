@@ -1,4 +1,4 @@
-"""An installation in a scratch root, made once: virtual environments take their time."""
+"""An installation in a scratch root. It is made once, because virtual environments take long."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["acPostProcForPut"]
 
 def acPostProcForPut(rule_args, callback, rei):
     return 0"""
-"""An administrator's core.py; its last line has no end."""
+"""An administrator's core.py. Its last line has no line end."""
 
 SERVER_CONFIG = """{
     "advanced_settings": {"number_of_concurrent_delay_rule_executors": 4},
@@ -37,7 +37,7 @@ SERVER_CONFIG = """{
 
 @dataclass(frozen=True)
 class ScratchServer:
-    """A root with what an iRODS server has there, and the installer of a checkout run on it."""
+    """A root with the files of an iRODS server, on which we run the installer of a checkout."""
 
     root: Path
     checkout: Path
@@ -73,7 +73,7 @@ class ScratchServer:
 
 
 def agents_python() -> str:
-    """An interpreter outside of any virtual environment, as an agent has."""
+    """An interpreter outside any virtual environment, like that of agents."""
     return os.path.realpath(sys.executable)
 
 
@@ -95,7 +95,7 @@ def make_server(root: Path, checkout: Path) -> ScratchServer:
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what is installed from: nobody edits it while the tests run."""
+    """A copy of the checkout, which does not change while the tests run."""
     folder = tmp_path_factory.mktemp("checkout")
     for name in ("compute_to_data", "packaging", "rules", "docs"):
         shutil.copytree(CHECKOUT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -106,13 +106,13 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def server(tmp_path: Path, checkout: Path) -> ScratchServer:
-    """A server on which nothing of ours is."""
+    """A server without our package."""
     return make_server(tmp_path / "root", checkout)
 
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Path:
-    """This checkout's wheel and everything it needs, from the package index."""
+    """This checkout's wheel and its dependencies, from the package index."""
     folder = tmp_path_factory.mktemp("wheels")
     source = tmp_path_factory.mktemp("source") / "checkout"
     shutil.copytree(checkout, source)
@@ -126,7 +126,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Path:
 
 
 def _add_wheels_of_the_system(folder: Path) -> None:
-    """The Debian package is built with the system's Python, which may be another than ours."""
+    """The Debian package is built with the system's Python, which may differ from ours."""
     asking = ["/usr/bin/python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
     version = subprocess.run(asking, capture_output=True, text=True, check=True).stdout.strip()
     if version == f"{sys.version_info[0]}.{sys.version_info[1]}":
@@ -138,7 +138,7 @@ def _add_wheels_of_the_system(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Installed:
-    """A server before and after; tests only look at it."""
+    """A server before and after the installation. Tests do not change it."""
 
     server: ScratchServer
     before: dict[str, str]

@@ -1,5 +1,5 @@
-"""The block in core.py: added, replaced and taken out to the byte; whatever becomes of the package
-behind it, core.py loads and the administrator's own rules work."""
+"""The block in core.py is added, replaced and removed without changing other bytes. When the package
+is broken, core.py still loads and the administrator's own rules work."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_markers_that_do_not_pair_are_refused(text: str) -> None:
         core_block.find(f"a = 1\n{text}\n")
 
 
-def test_a_core_of_another_shape_is_refused() -> None:
+def test_a_core_of_unexpected_form_is_refused() -> None:
     with pytest.raises(InstallError, match="one guarded import"):
         core_block.make("from compute_to_data.rulebase import container_dispatch\n", "/opt")
 
@@ -73,7 +73,7 @@ print(json.dumps({"codes": codes, "own": own, "all": sorted(core.__all__), "line
 
 
 def _agent(folder: Path) -> dict[str, object]:
-    """What an agent sees that loads the core.py of a folder."""
+    """What an agent sees when it loads the core.py of a folder."""
     command = [agents_python(), "-I", "-B", "-c", _CALL, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"core.py did not load: the zone would be down\n{done.stderr}"
@@ -82,7 +82,7 @@ def _agent(folder: Path) -> dict[str, object]:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """The agent's folder with a whole package, and an administrator's core.py with our block."""
+    """A folder with the agents' complete package, and an administrator's core.py with our block."""
     agent = tmp_path / "agent"
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(CHECKOUT / "compute_to_data", agent / "compute_to_data", ignore=ignored)
@@ -117,12 +117,12 @@ def test_the_zone_survives_a_package(place: Path, breakage: str) -> None:
     seen = _agent(place)
     assert seen["own"] == 0, "the administrator's own rules work"
     assert seen["codes"] == [-154000, -154000]
-    told = [text for where, text in seen["lines"] if where == "serverLog"]  # type: ignore[attr-defined]
-    assert len(told) == 1, "the server log is told once"
-    assert "compute_to_data cannot be loaded" in told[0]
+    logged = [text for where, text in seen["lines"] if where == "serverLog"]  # type: ignore[attr-defined]
+    assert len(logged) == 1, "the server log has the error once"
+    assert "compute_to_data cannot be loaded" in logged[0]
 
 
-def test_a_stray_copy_beside_core_is_not_taken(place: Path) -> None:
+def test_a_copy_of_the_package_beside_core_is_not_imported(place: Path) -> None:
     stray = place / "compute_to_data"
     stray.mkdir()
     (stray / "__init__.py").write_text("raise RuntimeError('stray')\n")

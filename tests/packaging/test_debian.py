@@ -1,5 +1,5 @@
-"""The Debian package: built of the same files, installed into a scratch root with its scripts,
-removed and purged without a trace."""
+"""The Debian package: build it from the same files, install it into a scratch root with its scripts,
+remove and purge it without a trace."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONFIGURATION = "/etc/irods/compute_to_data.json"
 
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory, installed: Installed, wheels: Path) -> Path:
-    """Built around the environment of the installation, where that is of the distribution's Python."""
+    """The package. It reuses the installation's environment if that has the distribution's Python."""
     stage, output = tmp_path_factory.mktemp("stage"), tmp_path_factory.mktemp("deb")
     ours = Path("opt/compute-to-data")
     shutil.copytree(installed.server.root / ours / "venv", stage / ours / "venv", symlinks=True)
@@ -37,7 +37,7 @@ def package(tmp_path_factory: pytest.TempPathFactory, installed: Installed, whee
 
 @pytest.fixture
 def debian(server: ScratchServer) -> ScratchServer:
-    """A server with a package database, in which nothing is."""
+    """A server with an empty package database."""
     for folder in ("var/lib/dpkg/info", "var/lib/dpkg/updates"):
         (server.root / folder).mkdir(parents=True)
     (server.root / "var/lib/dpkg/status").write_text("")
@@ -65,7 +65,7 @@ def _field(package: Path, name: str) -> str:
     return done.stdout.strip()
 
 
-def test_it_recommends_irods_and_needs_this_python_only(package: Path) -> None:
+def test_it_recommends_irods_and_depends_only_on_this_python(package: Path) -> None:
     assert "irods-rule-engine-plugin-python" in _field(package, "Recommends")
     assert "irods" not in _field(package, "Depends")
     assert _field(package, "Depends").startswith("python3 (>= 3.")
@@ -103,7 +103,7 @@ def test_installed_edited_removed_and_purged(package: Path, debian: ScratchServe
     assert _without_dpkgs_own(debian) == before
 
 
-def test_it_is_not_put_over_the_other_installers_files(package: Path, debian: ScratchServer) -> None:
+def test_it_does_not_overwrite_the_other_installers_files(package: Path, debian: ScratchServer) -> None:
     debian.must("install", "--no-venv")
     before = _without_dpkgs_own(debian)
     done = _dpkg(debian, "--install", str(package))

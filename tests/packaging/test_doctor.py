@@ -1,4 +1,4 @@
-"""The doctor: each link broken once, with real files and the embedded zone."""
+"""The doctor: break each link once, with real files and the embedded zone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from compute_to_data import rulebase
 from compute_to_data.configuration import EngineSettings, ImageRule, parse
 from compute_to_data.doctor import __main__ as doctor
 from compute_to_data.doctor import rules, tasks
-from compute_to_data.doctor.findings import Account, Finding, Patient, Server, Verdict
+from compute_to_data.doctor.findings import Account, Finding, Installation, Server, Verdict
 from compute_to_data.engines import open_engine
 from compute_to_data.model import Resource
 
@@ -31,7 +31,7 @@ BASE_IMAGE = "compute-to-data/base:bookworm"
 
 def _of(findings: object, link: str) -> Finding:
     found = [one for one in findings if one.link == link]  # type: ignore[attr-defined]
-    assert found, f"nothing was said about {link}: {findings}"
+    assert found, f"no finding about {link}: {findings}"
     return found[-1]
 
 
@@ -69,10 +69,13 @@ def test_exit_status_and_json(site: TrialSite, capsys: pytest.CaptureFixture[str
     found = [one for one in json.loads(capsys.readouterr().out) if one["verdict"] == "problem"]
     assert [one["link"] for one in found] == ["roles"]
     assert doctor.main(arguments[:2]) == 1
-    assert f"-> imeta add -R <resource> {site.configuration.attributes.role}" in capsys.readouterr().out
+    assert (
+        f"-> Give a resource a role: imeta add -R <resource> {site.configuration.attributes.role}"
+        in capsys.readouterr().out
+    )
 
 
-def test_an_invalid_configuration_is_all_that_is_told(tmp_path: Path) -> None:
+def test_an_invalid_configuration_is_the_only_finding(tmp_path: Path) -> None:
     path = tmp_path / "compute_to_data.json"
     path.write_text('{"zone": {"kind": "irods"}, "image": []}')
     first, second = doctor.examine(Server(), str(path))
@@ -100,7 +103,7 @@ def test_a_worker_that_does_not_run(site: TrialSite) -> None:
     link = f"worker of {COMPUTE}"
     assert "on demand" in _of(_examine(site), link).seen
     site.configure(worker={"on_demand": False})
-    _check_problem(_of(_examine(site), link), "none runs", f"--resource {COMPUTE}")
+    _check_problem(_of(_examine(site), link), "does not run", f"--resource {COMPUTE}")
 
 
 def test_a_worker_that_lost_the_zone(site: TrialSite) -> None:
@@ -109,16 +112,16 @@ def test_a_worker_that_lost_the_zone(site: TrialSite) -> None:
     lock = ResourceLock(site.configuration, "tempZone", COMPUTE)
     lock.acquire()
     try:
-        _check_problem(_of(_examine(site), f"worker of {COMPUTE}"), "sign of life is old", "log")
+        _check_problem(_of(_examine(site), f"worker of {COMPUTE}"), "heartbeat in the catalog is old", "log")
     finally:
         lock.release()
 
 
-def test_a_worker_elsewhere_is_known_by_its_sign_of_life(site: TrialSite) -> None:
+def test_a_worker_on_another_host_is_checked_by_its_heartbeat(site: TrialSite) -> None:
     site.zone.add_resource("far_resc", host="far.example.org")
     site.give_role("far_resc", "CONTAINER")
     findings = _examine(site)
-    _check_problem(_of(findings, "worker of far_resc"), "sign of life", "On far.example.org")
+    _check_problem(_of(findings, "worker of far_resc"), "heartbeat", "On far.example.org")
     assert _of(findings, "vault of far_resc").verdict is Verdict.SKIPPED
 
 
@@ -127,44 +130,44 @@ def test_no_image_and_a_missing_one(site: TrialSite) -> None:
     site.configure(images=["absent"])
     assert _of(_examine(site), "image absent").verdict is Verdict.PROBLEM
     site.configure(images=[])
-    _check_problem(_of(_examine(site), "images"), "none is allowed", "images")
+    _check_problem(_of(_examine(site), "images"), "allows no image", "images")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not write")
-def test_what_the_workers_account_may_not_write(site: TrialSite, tmp_path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run programs as another account")
+def test_folders_that_the_workers_account_cannot_write(site: TrialSite, tmp_path: Path) -> None:
     nobody = Account.named("nobody")
-    patient = Patient(Server(), site.configuration, nobody)
+    installation = Installation(Server(), site.configuration, nobody)
     vault = tmp_path / "vault"
     vault.mkdir(mode=0o755)
     resource = Resource("r", "unixfilesystem", "localhost", str(vault))
-    _check_problem(tasks.vault(patient, resource), "Permission denied", "ReadWritePaths")
+    _check_problem(tasks.vault(installation, resource), "Permission denied", "ReadWritePaths")
     absent = replace(resource, vault=str(vault / "absent"))
-    _check_problem(tasks.vault(patient, absent), "not there yet", "install -d -m 750 -o nobody")
+    _check_problem(tasks.vault(installation, absent), "does not exist", "install -d -m 750 -o nobody")
     state = Path(site.configuration.worker.state_directory)
     state.mkdir(exist_ok=True)
-    _check_problem(tasks.state_directory(patient), "does not belong to nobody", "chown nobody")
+    _check_problem(tasks.state_directory(installation), "does not belong to nobody", "chown nobody")
 
 
-def test_files_that_a_task_may_not_read(site: TrialSite, tmp_path: Path) -> None:
+def test_files_that_a_task_cannot_read(site: TrialSite, tmp_path: Path) -> None:
     vault = tmp_path / "vault"
     vault.mkdir()
     (vault / "private").write_text("")
     (vault / "private").chmod(0o600)
     resource = Resource("r", "unixfilesystem", "localhost", str(vault))
     configuration = replace(site.configuration, engine=EngineSettings("docker", {}))
-    patient = Patient(Server(), configuration, Account.current())
-    finding = tasks.vault(patient, resource)
+    installation = Installation(Server(), configuration, Account.current())
+    finding = tasks.vault(installation, resource)
     if os.geteuid() == 0:
-        _check_problem(finding, f"(uid 65534) cannot read {vault}/private", "owner")
+        _check_problem(finding, f"uid 65534, cannot read {vault}/private", "owner")
     else:
         assert finding.verdict is Verdict.OK
 
 
-def test_a_state_directory_that_others_may_write(site: TrialSite) -> None:
+def test_a_state_directory_that_others_can_write(site: TrialSite) -> None:
     state = Path(site.configuration.worker.state_directory)
     state.mkdir(exist_ok=True)
     state.chmod(0o777)
-    _check_problem(_of(_examine(site), "state directory"), "others may write", "chmod 700")
+    _check_problem(_of(_examine(site), "state directory"), "other accounts may write", "chmod 700")
 
 
 # The engine
@@ -179,18 +182,18 @@ def test_docker_its_limits_and_images(docker_answers: None) -> None:
     other = ImageRule(name=BASE_IMAGE, digest="sha256:" + "0" * 64)
     same = ImageRule(name=BASE_IMAGE, digest=held.digest)
     configuration = replace(configuration, images=(*configuration.images, other, same))
-    patient = Patient(Server(), configuration, Account.current())
-    assert next(iter(tasks.engine(patient, opened))).verdict is Verdict.OK
+    installation = Installation(Server(), configuration, Account.current())
+    assert next(iter(tasks.engine(installation, opened))).verdict is Verdict.OK
     named, absent, digest, right = tasks.images(configuration, opened)
     assert named.verdict is right.verdict is Verdict.OK
     _check_problem(absent, "does not hold it", "docker pull")
-    _check_problem(digest, "given to other content", "sha256:000000000000")
+    _check_problem(digest, "not the one in the configuration", "sha256:000000000000")
 
 
 def test_docker_that_does_not_answer() -> None:
     configuration = parse({"zone": {"kind": "irods"}, "engine": {"name": "docker", "socket": "/nonexistent"}}, "test")
     opened = open_engine(configuration.engine, "/nonexistent")
-    found = list(tasks.engine(Patient(Server(), configuration, Account.current()), opened))
+    found = list(tasks.engine(Installation(Server(), configuration, Account.current()), opened))
     assert [one.verdict for one in found] == [Verdict.PROBLEM]
     assert found[0].remedy
 
@@ -210,8 +213,8 @@ def test_a_socket_that_the_account_may_not_use(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def patient(tmp_path: Path) -> Patient:
-    """A scratch server whose agent has this very package, and an account that is ourselves."""
+def installation(tmp_path: Path) -> Installation:
+    """A scratch server whose agents have this package, with the account of this process."""
     folder = tmp_path / "irods"
     folder.mkdir()
     block = core_block.make((CHECKOUT / "core.py").read_text(), str(Path(compute_to_data.__file__).parents[1]))
@@ -220,94 +223,96 @@ def patient(tmp_path: Path) -> Patient:
     document = {"plugin_configuration": {"rule_engines": engines}, "advanced_settings": {}}
     (folder / "server_config.json").write_text(json.dumps(document))
     server = Server(irods_configuration=str(folder), prefix=str(tmp_path / "opt"), python=sys.executable)
-    return Patient(server, parse({"zone": {"kind": "irods"}}, "test"), Account.current())
+    return Installation(server, parse({"zone": {"kind": "irods"}}, "test"), Account.current())
 
 
-def _core(patient: Patient) -> Finding:
-    loaded = rules.load_core(patient, tuple(rulebase.__all__))
-    return list(rules.core(patient, loaded))[-1]
+def _core(installation: Installation) -> Finding:
+    loaded = rules.load_core(installation, tuple(rulebase.__all__))
+    return list(rules.core(installation, loaded))[-1]
 
 
-def _edit(patient: Patient, name: str, change: Callable[[str], str]) -> None:
-    path = Path(patient.server.irods_configuration, name)
+def _edit(installation: Installation, name: str, change: Callable[[str], str]) -> None:
+    path = Path(installation.server.irods_configuration, name)
     path.write_text(change(path.read_text()))
 
 
-def test_a_healthy_agents_side(patient: Patient) -> None:
-    assert rules.rule_engines(patient).verdict is Verdict.OK
-    loaded = rules.load_core(patient, tuple(rulebase.__all__))
-    findings = [*rules.core(patient, loaded), *rules.versions(patient, loaded)]
+def test_a_healthy_agents_side(installation: Installation) -> None:
+    assert rules.rule_engines(installation).verdict is Verdict.OK
+    loaded = rules.load_core(installation, tuple(rulebase.__all__))
+    findings = [*rules.core(installation, loaded), *rules.versions(installation, loaded)]
     assert [one for one in findings if one.verdict is not Verdict.OK and "compiled" not in one.seen] == []
 
 
-def test_rule_engines_missing_or_in_the_wrong_order(patient: Patient) -> None:
+def test_rule_engines_missing_or_in_the_wrong_order(installation: Installation) -> None:
     for engines, seen in {
-        (): "Python rule engine has no stanza",
+        (): "Python rule engine has no entry",
         (rules.PYTHON_ENGINE,): "native rule engine",
         (rules.NATIVE_ENGINE, rules.PYTHON_ENGINE): "after the native one",
     }.items():
         document = {"plugin_configuration": {"rule_engines": [{"plugin_name": name} for name in engines]}}
-        _edit(patient, "server_config.json", lambda _, document=document: json.dumps(document))  # type: ignore[misc]
-        finding = rules.rule_engines(patient)
+        _edit(installation, "server_config.json", lambda _, document=document: json.dumps(document))  # type: ignore[misc]
+        finding = rules.rule_engines(installation)
         assert finding.verdict is Verdict.PROBLEM
         assert seen in finding.seen
-    _edit(patient, "server_config.json", lambda _: "{")
-    assert rules.rule_engines(patient).verdict is Verdict.PROBLEM
+    _edit(installation, "server_config.json", lambda _: "{")
+    assert rules.rule_engines(installation).verdict is Verdict.PROBLEM
 
 
-def test_a_core_without_our_rules(patient: Patient) -> None:
-    _edit(patient, "core.py", lambda _: ADMIN_CORE.decode())
-    _check_problem(_core(patient), "our block is not in it", "packaging/install install")
+def test_a_core_without_our_rules(installation: Installation) -> None:
+    _edit(installation, "core.py", lambda _: ADMIN_CORE.decode())
+    _check_problem(_core(installation), "does not have our block", "packaging/install install")
 
 
-def test_a_core_that_stops_the_zone(patient: Patient) -> None:
-    _edit(patient, "core.py", lambda text: f"{text}\nimport no_such_module\n")
-    _check_problem(_core(patient), "no_such_module", "no client can use the zone")
+def test_a_core_that_stops_the_zone(installation: Installation) -> None:
+    _edit(installation, "core.py", lambda text: f"{text}\nimport no_such_module\n")
+    _check_problem(_core(installation), "no_such_module", "no client can use the zone")
 
 
-def test_a_core_that_uses_what_only_agents_have(patient: Patient) -> None:
-    _edit(patient, "core.py", lambda text: f"import genquery\nfrom irods_types import KeyValPair\n{text}")
-    assert _core(patient).verdict is Verdict.OK
+def test_a_core_that_imports_modules_of_agents(installation: Installation) -> None:
+    _edit(installation, "core.py", lambda text: f"import genquery\nfrom irods_types import KeyValPair\n{text}")
+    assert _core(installation).verdict is Verdict.OK
 
 
-def test_a_core_that_hides_our_rules(patient: Patient) -> None:
-    _edit(patient, "core.py", lambda text: f"{text}\n__all__ = ['acPostProcForPut']\n")
-    _check_problem(_core(patient), "leaves out container_dispatch", "__all__ above our block")
+def test_a_core_that_hides_our_rules(installation: Installation) -> None:
+    _edit(installation, "core.py", lambda text: f"{text}\n__all__ = ['acPostProcForPut']\n")
+    _check_problem(_core(installation), "lacks container_dispatch", "__all__ above our block")
 
 
-def test_a_package_that_cannot_be_loaded(patient: Patient, tmp_path: Path) -> None:
+def test_a_package_that_cannot_be_loaded(installation: Installation, tmp_path: Path) -> None:
     broken = tmp_path / "agent" / "compute_to_data"
     broken.mkdir(parents=True)
     (broken / "__init__.py").write_text("raise RuntimeError('half installed')\n")
     block = core_block.make((CHECKOUT / "core.py").read_text(), str(broken.parent))
-    _edit(patient, "core.py", lambda text: core_block.add(text, block))
-    _check_problem(_core(patient), "half installed", "--force")
+    _edit(installation, "core.py", lambda text: core_block.add(text, block))
+    _check_problem(_core(installation), "half installed", "--force")
 
 
-def test_two_versions(patient: Patient, tmp_path: Path) -> None:
+def test_two_versions(installation: Installation, tmp_path: Path) -> None:
     other = tmp_path / "compute_to_data"
     other.mkdir()
     (other / "__init__.py").write_text("")
     loaded = rules.Loaded(package=str(other), compiled=False)
-    first, second = rules.versions(patient, loaded)
-    _check_problem(first, f"{other}, is not the worker's", "restart the workers")
+    first, second = rules.versions(installation, loaded)
+    _check_problem(first, f"{other}, differs from the workers'", "restart the workers")
     _check_problem(second, "not compiled", "--force")
 
 
-def test_a_delay_server_without_executors(patient: Patient) -> None:
+def test_a_delay_server_without_executors(installation: Installation) -> None:
     settings = {"advanced_settings": {"number_of_concurrent_delay_rule_executors": 0}}
-    _edit(patient, "server_config.json", lambda _: json.dumps(settings))
-    _check_problem(rules.delay_server(patient), "0 executors", "at least 1")
+    _edit(installation, "server_config.json", lambda _: json.dumps(settings))
+    _check_problem(rules.delay_server(installation), "0 executors", "at least 1")
 
 
-def test_a_service_environment_that_is_missing(patient: Patient, tmp_path: Path) -> None:
-    zone = replace(patient.configuration.zone, settings={"environment_file": str(tmp_path / "absent.json")})
-    finding = tasks.service_environment(replace(patient, configuration=replace(patient.configuration, zone=zone)))
+def test_a_service_environment_that_is_missing(installation: Installation, tmp_path: Path) -> None:
+    zone = replace(installation.configuration.zone, settings={"environment_file": str(tmp_path / "absent.json")})
+    finding = tasks.service_environment(
+        replace(installation, configuration=replace(installation.configuration, zone=zone))
+    )
     _check_problem(finding, "absent.json", "iinit")
 
 
-def test_the_unreachable_zone_is_told_and_the_rest_goes_on(patient: Patient, tmp_path: Path) -> None:
-    folder = patient.server.irods_configuration
+def test_an_unreachable_zone_is_reported_and_the_other_checks_run(installation: Installation, tmp_path: Path) -> None:
+    folder = installation.server.irods_configuration
     (Path(folder) / "service_account.config").write_text(f"IRODS_SERVICE_ACCOUNT_NAME={getpass.getuser()}\n")
     path = Path(folder, "compute_to_data.json")
     document = {
@@ -317,7 +322,7 @@ def test_the_unreachable_zone_is_told_and_the_rest_goes_on(patient: Patient, tmp
     }
     path.write_text(json.dumps(document))
     assert configuration_module.load(str(path)).zone.kind == "irods"
-    findings = list(doctor.examine(patient.server, str(path)))
+    findings = list(doctor.examine(installation.server, str(path)))
     assert _of(findings, "zone").verdict is Verdict.PROBLEM
     assert _of(findings, "core.py").verdict is Verdict.OK
     assert _of(findings, "engine").verdict is Verdict.OK

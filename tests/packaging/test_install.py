@@ -1,4 +1,4 @@
-"""Installing, again, upgrading and taking away, in scratch roots."""
+"""Install, install again, upgrade and uninstall, in scratch roots."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UNIT = "/etc/systemd/system/compute-to-data-worker@.service"
 
 
 def _light(server: ScratchServer, *arguments: str) -> str:
-    """Install without the virtual environment, which takes its time."""
+    """Install without the virtual environment, which takes long."""
     return server.must("install", "--no-venv", *arguments)
 
 
@@ -35,22 +35,22 @@ def _copy(installed: Installed, folder: Path) -> ScratchServer:
     return copy
 
 
-def test_a_dry_run_says_all_and_changes_nothing(server: ScratchServer) -> None:
+def test_a_dry_run_lists_all_changes_and_makes_none(server: ScratchServer) -> None:
     before = server.contents()
-    told = server.must("install", "--dry-run", "--edit-server-config")
+    output = server.must("install", "--dry-run", "--edit-server-config")
     assert server.contents() == before
     done = server.must("install", "--no-venv", "--edit-server-config")
-    would = {line[len("would ") :] for line in told.splitlines() if line.startswith("would ")}
+    would = {line[len("would ") :] for line in output.splitlines() if line.startswith("would ")}
     did = {line for line in done.splitlines() if line.split(" ")[0] in ("write", "replace", "make", "add", "edit")}
     assert did
     assert would - did == {line for line in would if line.startswith(f"make {VENV}")}
     assert did <= would
 
 
-def test_a_root_that_is_not_there_is_refused(checkout: Path, tmp_path: Path) -> None:
+def test_a_missing_root_is_refused(checkout: Path, tmp_path: Path) -> None:
     done = ScratchServer(tmp_path / "no-such", checkout).run("install", "--no-venv")
     assert done.returncode == 1
-    assert "no such folder" in done.stderr
+    assert "the folder does not exist" in done.stderr
 
 
 def test_the_agents_python_finds_the_package(installed: Installed) -> None:
@@ -67,7 +67,7 @@ def test_the_agents_python_finds_the_package(installed: Installed) -> None:
     assert module.startswith("compute_to_data")
 
 
-def test_the_worker_has_an_environment_of_its_own(installed: Installed) -> None:
+def test_the_worker_has_its_own_environment(installed: Installed) -> None:
     python = installed.server.path(f"{VENV}/bin/python")
     program = "import docker, irods, compute_to_data.worker as w; print(w.__file__)"
     done = subprocess.run([str(python), "-I", "-c", program], capture_output=True, text=True, check=False)
@@ -85,7 +85,7 @@ def test_the_default_configuration_is_valid_and_allows_nothing(installed: Instal
     assert loaded.worker.command == (f"{VENV}/bin/python", "-m", "compute_to_data.worker")
 
 
-def test_again_there_is_nothing_to_do(installed: Installed, wheels: Path) -> None:
+def test_a_second_installation_changes_nothing(installed: Installed, wheels: Path) -> None:
     before = installed.server.contents()
     assert "nothing to do" in installed.server.must("install", "--wheels", str(wheels))
     assert installed.server.contents() == before
@@ -97,13 +97,13 @@ def test_uninstalling_leaves_no_trace(installed: Installed, tmp_path: Path) -> N
     before = copy.contents()
     copy.must("uninstall", "--dry-run")
     assert copy.contents() == before
-    told = copy.must("uninstall")
-    assert "left" not in told
+    output = copy.must("uninstall")
+    assert "left" not in output
     assert copy.contents() == installed.before
     assert "nothing to do" in copy.must("uninstall")
 
 
-def test_what_a_site_puts_into_the_environment_stays_and_is_named(installed: Installed, tmp_path: Path) -> None:
+def test_files_that_a_site_added_to_the_environment_stay_and_are_named(installed: Installed, tmp_path: Path) -> None:
     copy = _copy(installed, tmp_path)
     own = next(copy.path(VENV).glob("lib/python*/site-packages")) / "example_site.py"
     own.write_text("")
@@ -111,7 +111,7 @@ def test_what_a_site_puts_into_the_environment_stays_and_is_named(installed: Ins
     assert own.exists()
 
 
-def test_a_server_without_core_gets_one_and_loses_it(server: ScratchServer) -> None:
+def test_a_core_that_we_wrote_is_removed(server: ScratchServer) -> None:
     server.path(CORE).unlink()
     before = server.contents()
     _light(server)
@@ -120,7 +120,7 @@ def test_a_server_without_core_gets_one_and_loses_it(server: ScratchServer) -> N
     assert server.contents() == before
 
 
-def test_a_core_we_wrote_stays_when_rules_were_added(server: ScratchServer) -> None:
+def test_a_core_that_we_wrote_stays_when_rules_were_added(server: ScratchServer) -> None:
     server.path(CORE).unlink()
     _light(server)
     with server.path(CORE).open("a") as file:
@@ -158,20 +158,20 @@ def test_a_core_that_does_not_parse_stops_us(server: ScratchServer, text: bytes)
     before = server.contents()
     done = server.run("install", "--no-venv")
     assert done.returncode == 1
-    assert f"STOP: {CORE} cannot be added to" in done.stderr
+    assert f"STOP: our block cannot be added to {CORE}" in done.stderr
     assert server.contents() == before
 
 
 def test_an_edited_configuration_is_never_overwritten(server: ScratchServer) -> None:
     _light(server)
     server.path(CONFIGURATION).write_text('{"zone": {"kind": "irods"}}')
-    assert "compute_to_data.json.new" not in _light(server), "the default is what it was"
-    told = _light(server, "--state-directory", "/var/lib/irods/elsewhere")
-    assert f"write {CONFIGURATION}.new" in told
+    assert "compute_to_data.json.new" not in _light(server), "the default has not changed"
+    output = _light(server, "--state-directory", "/var/lib/irods/elsewhere")
+    assert f"write {CONFIGURATION}.new" in output
     assert server.path(CONFIGURATION).read_text() == '{"zone": {"kind": "irods"}}'
     assert "/var/lib/irods/elsewhere" in server.path(f"{CONFIGURATION}.new").read_text()
-    told = server.must("uninstall")
-    assert f"left: {CONFIGURATION}: it was changed" in told
+    output = server.must("uninstall")
+    assert f"left: {CONFIGURATION}: it was changed" in output
     assert server.path(CONFIGURATION).exists()
     assert not server.path(f"{CONFIGURATION}.new").exists()
 
@@ -194,8 +194,8 @@ def test_changed_files_are_named_and_kept(server: ScratchServer) -> None:
     assert done.returncode == 1
     assert UNIT in done.stderr
     assert "worker/service.py" in done.stderr
-    told = server.must("uninstall")
-    assert f"left: {UNIT}: it was changed" in told
+    output = server.must("uninstall")
+    assert f"left: {UNIT}: it was changed" in output
     assert server.path(UNIT).read_text().endswith("# mine\n")
     assert server.path(f"{AGENT}/compute_to_data/worker/service.py").exists()
     assert not server.path(f"{AGENT}/compute_to_data/model.py").exists()
@@ -230,7 +230,7 @@ def test_an_upgrade_replaces_and_drops_files(server: ScratchServer, tmp_path: Pa
     assert "nothing to do" in _light(server)
 
 
-def test_what_is_installed_can_take_itself_away(server: ScratchServer) -> None:
+def test_the_installed_installer_can_uninstall(server: ScratchServer) -> None:
     before = server.contents()
     _light(server)
     program = server.path("/opt/compute-to-data/packaging/install")
@@ -238,14 +238,14 @@ def test_what_is_installed_can_take_itself_away(server: ScratchServer) -> None:
     assert server.contents() == before
 
 
-def test_nothing_is_taken_from_under_a_worker(server: ScratchServer) -> None:
+def test_uninstalling_is_refused_while_a_worker_runs(server: ScratchServer) -> None:
     _light(server)
     before = server.contents()
     with server.path("/var/lib/irods/compute_to_data/tempZone-dsp_resc.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = server.run("uninstall")
     assert done.returncode == 1
-    assert "a worker runs" in done.stderr
+    assert "a worker is running" in done.stderr
     assert set(before) < set(server.contents())
     server.must("uninstall")
 
@@ -258,8 +258,8 @@ def test_a_state_directory_that_was_used_goes_unless_tasks_are_unfinished(server
         (state / "tasks" / "zone").mkdir(parents=True)
         for name in ("zone-dsp_resc.lock", "dsp_resc.log", *note):
             (state / name).write_text("")
-        told = server.must("uninstall")
-        assert ("left: /var/lib/irods/compute_to_data" in told) == bool(note)
+        output = server.must("uninstall")
+        assert ("left: /var/lib/irods/compute_to_data" in output) == bool(note)
         assert (server.contents() == before) == (not note)
     assert [path.name for path in state.rglob("*") if path.is_file()] == ["unfinished"]
 
@@ -267,9 +267,9 @@ def test_a_state_directory_that_was_used_goes_unless_tasks_are_unfinished(server
 def test_the_server_configuration_is_edited_only_when_asked_for(server: ScratchServer) -> None:
     before = server.contents()
     place = server.path("/etc/irods/server_config.json")
-    told = _light(server)
+    output = _light(server)
     assert place.read_text() == SERVER_CONFIG
-    assert "missing: the Python rule engine has no stanza" in told
+    assert "missing: the Python rule engine has no entry" in output
     _light(server, "--edit-server-config")
     engines = json.loads(place.read_text())["plugin_configuration"]["rule_engines"]
     assert [one["plugin_name"] for one in engines] == [server_config.PYTHON, server_config.NATIVE]
@@ -288,7 +288,7 @@ def test_a_server_configuration_edited_since_stays(server: ScratchServer) -> Non
     assert json.loads(place.read_text()) == document
 
 
-def test_a_failing_pip_is_told_and_leaves_no_trace(installed: Installed, tmp_path: Path) -> None:
+def test_a_failing_pip_is_reported_and_leaves_no_trace(installed: Installed, tmp_path: Path) -> None:
     copy = _copy(installed, tmp_path)
     copy.path(CORE).write_bytes(ADMIN_CORE)
     record = copy.path("/opt/compute-to-data/manifest.json")
@@ -297,15 +297,15 @@ def test_a_failing_pip_is_told_and_leaves_no_trace(installed: Installed, tmp_pat
     nothing.mkdir()
     done = copy.run("install", "--wheels", str(nothing))
     assert done.returncode == 1
-    assert f"bring up to date {VENV}" in done.stdout
-    assert "the worker's packages cannot be installed" in done.stderr
+    assert f"update {VENV}" in done.stdout
+    assert "cannot install the workers' packages" in done.stderr
     assert "--wheels" in done.stderr
-    assert copy.path(CORE).read_bytes() == ADMIN_CORE, "what agents see comes last"
+    assert copy.path(CORE).read_bytes() == ADMIN_CORE, "files that agents read are changed last"
     copy.must("uninstall")
     assert copy.contents() == installed.before
 
 
-def test_an_environment_that_was_never_finished_goes(server: ScratchServer) -> None:
+def test_an_unfinished_environment_is_removed(server: ScratchServer) -> None:
     before = server.contents()
     half = server.path(f"{VENV}/lib")
     half.mkdir(parents=True)
@@ -315,17 +315,17 @@ def test_an_environment_that_was_never_finished_goes(server: ScratchServer) -> N
     assert server.contents() == before
 
 
-def test_what_is_missing_is_told_with_what_to_do(server: ScratchServer) -> None:
+def test_missing_parts_are_reported_with_a_remedy(server: ScratchServer) -> None:
     server.path("/var/lib/irods/version.json").write_text('{"irods_version": "4.2.11"}')
     server.path("/etc/irods/server_config.json").unlink()
-    told = server.must("check")
-    assert "this is iRODS 4.2.11" in told
-    assert "setup_irods.py" in told
-    assert "irods-rule-engine-plugin-python" in told
-    assert "there is no account irods" in told
+    output = server.must("check")
+    assert "runs iRODS 4.2.11" in output
+    assert "setup_irods.py" in output
+    assert "irods-rule-engine-plugin-python" in output
+    assert "the account irods, under which workers run, does not exist" in output
 
 
-def test_another_python_than_there_is_stops_us(server: ScratchServer) -> None:
+def test_a_missing_python_stops_the_installation(server: ScratchServer) -> None:
     done = subprocess.run(
         [sys.executable, str(CHECKOUT / "packaging/install"), "install", "--root", str(server.root), "--python", "/no"],
         capture_output=True, text=True, check=False,
@@ -334,7 +334,7 @@ def test_another_python_than_there_is_stops_us(server: ScratchServer) -> None:
     assert "STOP: /no does not run" in done.stderr
 
 
-def test_a_worker_may_write_its_vault_and_no_other(server: ScratchServer) -> None:
+def test_a_worker_may_write_only_its_own_vault(server: ScratchServer) -> None:
     before = server.contents()
     _light(server, "--worker", "dsp_resc=/data/dsp_vault")
     drop_in = server.path("/etc/systemd/system/compute-to-data-worker@dsp_resc.service.d/vault.conf")
@@ -346,7 +346,7 @@ def test_a_worker_may_write_its_vault_and_no_other(server: ScratchServer) -> Non
 
 
 @pytest.mark.parametrize("named", ["dsp_resc", "dsp_resc=relative", "a/b=/vault", "dsp=/va ult", "dsp=/v\nUser=root"])
-def test_a_worker_named_wrongly_is_refused(server: ScratchServer, named: str) -> None:
+def test_a_malformed_worker_option_is_refused(server: ScratchServer, named: str) -> None:
     done = server.run("install", "--no-venv", "--worker", named)
     assert done.returncode == 1
     assert "expected a resource and its vault" in done.stderr

@@ -1,4 +1,4 @@
-"""The worker's unit, and the same by hand."""
+"""The worker's systemd unit, and the program that starts a worker by hand."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from compute_to_data.coordination.lock import ResourceLock
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
-    """Everything in one folder, with this test's interpreter as the worker's environment."""
+    """A layout in one folder, with this test's interpreter in place of the workers' environment."""
     prefix = tmp_path / "opt"
     (prefix / "venv" / "bin").mkdir(parents=True)
     python = prefix / "venv" / "bin" / "python"
@@ -47,11 +47,11 @@ def test_the_unit_is_hardened(layout: Layout, tmp_path: Path) -> None:
     parser.read(_unit(layout, tmp_path))
     service = parser["Service"]
     assert service["User"] == layout.account
-    assert service["ReadWritePaths"] == layout.state_directory, "the vault comes by a drop-in, and nothing else"
+    assert service["ReadWritePaths"] == layout.state_directory, "only a drop-in adds the vault"
     assert service["ProtectSystem"] == "strict"
     assert service["NoNewPrivileges"] == service["PrivateTmp"] == service["ProtectHome"] == "true"
     assert service["CapabilityBoundingSet"] == ""
-    assert service["SupplementaryGroups"] == "docker", "the worker alone, not the account, is in the group"
+    assert service["SupplementaryGroups"] == "docker", "only the worker, not the account, is in the group"
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze here")
@@ -84,7 +84,7 @@ def test_by_hand_a_worker_starts_once_and_stops(layout: Layout, site: TrialSite,
     started = say("start")
     assert started.returncode == 0, started.stderr
     try:
-        assert "runs already" in say("start").stdout
+        assert "is already running" in say("start").stdout
         assert say("status").returncode == 0
         from compute_to_data import configuration
 
@@ -100,7 +100,7 @@ def test_by_hand_a_worker_starts_once_and_stops(layout: Layout, site: TrialSite,
 
 
 @pytest.mark.parametrize("arguments", [[], ["start"], ["begin", "dsp_resc"], ["start", "a/b"], ["stop", "-x"]])
-def test_by_hand_wrong_words_are_refused(layout: Layout, tmp_path: Path, arguments: list[str]) -> None:
+def test_by_hand_wrong_arguments_are_refused(layout: Layout, tmp_path: Path, arguments: list[str]) -> None:
     program = tmp_path / "compute-to-data-worker"
     program.write_text(payload.filled("compute-to-data-worker", layout))
     done = subprocess.run(["sh", str(program), *arguments], capture_output=True, text=True, check=False)

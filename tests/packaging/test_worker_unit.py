@@ -1,4 +1,4 @@
-"""Tasks under the properties of the worker's own unit: its account, system calls and, under systemd, namespaces."""
+"""Tasks under the properties of the worker's unit: account, system calls and, with systemd, namespaces."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from compute_to_data.submission import workloads
 from compute_to_data.submission.submit import Submitted
 
 ACCOUNT = "daemon"
-"""An ordinary account that every Debian has, and not in the group of Docker's socket by itself."""
+"""An ordinary account that every Debian has. It is not in the group of Docker's socket."""
 SECRETS = f"{HOME}/.compute_to_data/secrets"
 
 
 class UnitSite:
-    """A site that belongs to ACCOUNT, and the unit of its worker, with the worker's environment."""
+    """A site that belongs to ACCOUNT, and its worker's unit and environment."""
 
     def __init__(self, folder: Path, environment: Path) -> None:
         self.site = TrialSite(folder, {"name": "docker"}, BASE_IMAGE)
@@ -43,7 +43,7 @@ class UnitSite:
         shutil.copytree(environment, layout.venv, symlinks=True)
 
     def worker(self) -> UnitWorker:
-        """Started now, with all there is in the site given to its account."""
+        """Give all files of the site to the account, and start a worker."""
         account = pwd.getpwnam(ACCOUNT)
         for folder, folders, names in os.walk(self.site.folder):
             for name in (".", *folders, *names):
@@ -51,7 +51,7 @@ class UnitSite:
         return UnitWorker(self.unit, self.site.configuration, COMPUTE, self.site.folder / "log")
 
     def ended(self, *submitted: Submitted) -> list[dict[str, str]]:
-        """The facts of tasks submitted before, when a worker under the unit has ended them and was stopped."""
+        """Run a worker under the unit until these tasks have ended; returns their facts."""
         site = self.site
         records = [site.record(one) for one in submitted]
         with serving(self.worker(), site.storage.catalog, site.configuration, COMPUTE) as worker:
@@ -66,11 +66,11 @@ class UnitSite:
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Path:
-    """A worker's environment of Debian's own Python: ours may lie where another account cannot run it."""
+    """A workers' environment with Debian's Python, because another account may not be able to run ours."""
     folder = tmp_path_factory.mktemp("environment") / "venv"
     subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", str(folder)], check=True)
     pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin/python"), "--disable-pip-version-check"]
-    # What PYTHONPATH names, pip would take for installed, and the worker, which is isolated, would not find it.
+    # pip would take packages on PYTHONPATH for installed, and the isolated worker would not find them.
     install = ["install", "--quiet", "--ignore-installed", "--no-index", "--find-links", str(wheels)]
     subprocess.run([*pip, *install, "compute-to-data[docker]"], check=True)
     return folder
@@ -78,7 +78,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Path:
 
 @pytest.fixture
 def unit_site(docker_answers: None, environment: Path) -> Iterator[UnitSite]:
-    """Below /var/lib, as on a server: of /tmp and /home a worker with this unit sees nothing."""
+    """A site below /var/lib, as on a server, because a worker with this unit cannot see /tmp and /home."""
     if os.geteuid() != 0:
         if os.environ.get("CI"):
             pytest.fail("CI must run this test as root: a worker of another account is started")
@@ -95,7 +95,7 @@ def unit_site(docker_answers: None, environment: Path) -> Iterator[UnitSite]:
 
 
 def test_tasks_complete_under_the_units_own_properties(unit_site: UnitSite) -> None:
-    """One in a sandbox of its own, with an input and a secret; one in a workload's warm sandbox."""
+    """One task has its own sandbox, an input and a secret; the other runs in a workload's warm sandbox."""
     site, account, value = unit_site.site, pwd.getpwnam(ACCOUNT), uuid.uuid4().hex
     site.alice.create_collection(SECRETS, parents=True)
     site.alice.write(f"{SECRETS}/TOKEN", value.encode())
@@ -120,8 +120,8 @@ def test_tasks_complete_under_the_units_own_properties(unit_site: UnitSite) -> N
     assert (site.contents(warm.collection)["got"], site.contents(warm.collection)["uid"]) == (b"one\n", made["uid"])
 
 
-def test_what_the_account_keeps_in_shared_memory_survives_its_worker(unit_site: UnitSite) -> None:
-    """The iRODS server runs under the same account, and its shared memory lies there."""
+def test_the_accounts_shared_memory_survives_its_worker(unit_site: UnitSite) -> None:
+    """The iRODS server runs under the same account, and has its shared memory there."""
     account = pwd.getpwnam(ACCOUNT)
     kept = Path("/dev/shm") / f"irods_{uuid.uuid4().hex}"
     kept.write_bytes(b"the server's")
@@ -136,7 +136,7 @@ def test_what_the_account_keeps_in_shared_memory_survives_its_worker(unit_site: 
 
 
 def test_systemd_leaves_the_accounts_shared_memory_alone(tmp_path: Path) -> None:
-    """``RemoveIPC`` would delete what the iRODS server, of the same account, has in /dev/shm."""
+    """``RemoveIPC`` would delete the files of the iRODS server, which has the same account, in /dev/shm."""
     unit = tmp_path / payload.UNIT
     unit.write_text(payload.filled(payload.UNIT, Layout()))
     assert Service(unit).last("RemoveIPC") in (None, "false")

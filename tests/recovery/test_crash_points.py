@@ -1,5 +1,5 @@
-"""A worker dies at every single thing it asks of the zone or the engine, before and after it
-took effect; the next worker brings the task to its one true end."""
+"""A worker dies at each of its calls to the zone or the engine, before or after the call took effect. The next
+worker brings the task to its one true end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _submit(site: TrialSite, script: str) -> Submitted:
 
 
 def _die(site: TrialSite, submitted: Submitted, fate: Fate) -> None:
-    """Run the task's role as a slot does, until fate strikes or the task has ended."""
+    """Run the task's role as a slot does, until the worker dies or the task has ended."""
     catalog = Doomed(site.storage.on_behalf_of(site.alice.user), fate)
     record = site.record(submitted, catalog)  # type: ignore[arg-type]
     task = recorded_task(site.alice.read(record.request_path), record.request_path)
@@ -76,7 +76,7 @@ def test_every_crash_point_is_recovered(tmp_path: Path, script: str, after: bool
         _check_recovery(site, submitted, script, before, fate.where)
     else:
         pytest.fail("the task never got to its end")
-    # The steps that change something were all among the places where it died.
+    # The worker has died at every step that changes something.
     changing = {"annotate", "replicate", "prepare", "submit", "status", "logs", "remove", "register"}
     assert changing <= {*places}
 

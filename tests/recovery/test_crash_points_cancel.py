@@ -1,5 +1,5 @@
-"""The same as ``test_crash_points``, for a task that somebody follows, or cancels while it runs or while
-its results are made known: a worker dies wherever it changes something, the next one ends the task."""
+"""As ``test_crash_points``, for a task that a user follows, or cancels while it runs or while its results are
+being registered. The worker dies at each call that changes something, and the next one ends the task."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STEPS = CHANGING | {"prepare", "submit", "stop"}
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Questions and looks come soon, so that a test of so many deaths ends soon."""
+    """Shorten the intervals between queries and checks, because these tests run many workers."""
     monkeypatch.setattr(watch_job, "QUESTION_EVERY", 0.05)
     monkeypatch.setattr(watch_job, "FIRST_LOOK", 0.05)
     monkeypatch.setattr(live_logs, "_EVERY", 0.05)
@@ -39,7 +39,7 @@ def _put(site: TrialSite, submitted: Submitted, avu: Avu) -> None:
 
 
 def _prepared(folder: Path, script: str, moment: str) -> tuple[TrialSite, Submitted]:
-    """A followed task; at the ``moment`` (an operation) somebody cancels it."""
+    """A followed task, which a user cancels at the ``moment`` (an operation)."""
     tools = folder / "tools"
     tools.mkdir(parents=True)
     worker = {"stop_grace_seconds": 0, "attempts": 5}
@@ -63,7 +63,7 @@ def _prepared(folder: Path, script: str, moment: str) -> tuple[TrialSite, Submit
 def _places_to_die(folder: Path, script: str, moment: str) -> list[int]:
     diary = Diary()
     plain._die(*_prepared(folder, script, moment), diary)
-    assert "unregister" in diary.asked, "it was followed"
+    assert "unregister" in diary.asked, "the task was followed"
     return [at for at, name in enumerate(diary.asked, 1) if name in STEPS]
 
 
@@ -84,7 +84,7 @@ def test_every_crash_point_is_recovered(tmp_path: Path, script: str, moment: str
         died += fate.dead
         final = site.record(submitted).facts()["state"] in ("CANCELLED", "COMPLETED")
         if moment and not final:
-            _put(site, submitted, CANCEL_REQUEST)  # it died before anybody asked for the end
+            _put(site, submitted, CANCEL_REQUEST)  # the worker died before the user cancelled the task
         _check(site, submitted, before, "CANCELLED" if moment else "COMPLETED", f"died at {fate.where} ({at})")
     assert died > 15
 

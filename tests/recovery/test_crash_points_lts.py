@@ -1,5 +1,5 @@
-"""The same as ``test_crash_points``, for a role whose results go to long-term storage: also while
-they are being moved, and while moving them is being taken back."""
+"""As ``test_crash_points``, for a role whose results go to long-term storage: also while the worker moves them,
+and while it undoes this."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def _site(folder: Path) -> TrialSite:
 
 
 def _keep_the_input(original: Any, data_object: str, resource: str) -> None:
-    """The very last thing of the step goes wrong, whoever does it: all results have moved by then.
-    Taking the task back trims the input, too; that comes after its end was decided and works."""
+    """The last call of the step fails in every worker; all results have moved by then. Undoing the task also trims
+    the input. This comes after the end was decided, and succeeds."""
     if data_object.endswith("/in/a.txt") and not _keep_the_input.decided():  # type: ignore[attr-defined]
         broken()
     original(data_object, resource)
 
 
 class Diary(Fate):
-    """Nobody dies; what was asked, in order."""
+    """Records the calls in order. The worker does not die."""
 
     def __init__(self) -> None:
         super().__init__(0, after=False)
@@ -64,8 +64,8 @@ def _submit(folder: Path, well: bool) -> tuple[TrialSite, Submitted]:
 
 
 def _places_to_die(folder: Path, well: bool) -> list[int]:
-    """Whatever changes something once the job has ended; before that, this role is like any other,
-    and dying at a question is dying between two changes."""
+    """The calls after the job's end that change something. Before that, this role is like any other, and dying at a
+    query is like dying between two changes."""
     diary = Diary()
     plain._die(*_submit(folder, well), diary)
     began = diary.asked.index("logs")

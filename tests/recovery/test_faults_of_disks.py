@@ -1,4 +1,4 @@
-"""Disks that are full, read-only, lost; notes cut off; a catalog that somebody else has locked."""
+"""Full, read-only and lost disks; incomplete journals; a catalog that another process has locked."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_program_that_fills_the_vault_fails_and_says_why(site: TrialSite, vaul
     _works_again(site)
 
 
-def test_an_input_that_does_not_fit_the_vault_is_told(site: TrialSite, vault: SmallDisk) -> None:
+def test_an_input_that_does_not_fit_the_vault_fails_the_task(site: TrialSite, vault: SmallDisk) -> None:
     site.alice.write(f"{HOME}/big", bytes(BIG), resource="demoResc")
     submitted = site.submit(site.request("/bin/true", inputs=[f"{HOME}/big"]))
     before = site.snapshot(without=submitted.collection)
@@ -68,20 +68,20 @@ def test_an_input_that_does_not_fit_the_vault_is_told(site: TrialSite, vault: Sm
     _works_again(site)
 
 
-def test_what_we_write_ourselves_does_not_fit_the_vault(site: TrialSite, vault: SmallDisk) -> None:
-    """The program takes all room and ends well; its log comes when its outputs are taken back."""
+def test_the_workers_own_files_do_not_fit_the_vault(site: TrialSite, vault: SmallDisk) -> None:
+    """The program fills the vault and succeeds. Its log is written when its outputs have been removed."""
     script = f"head -c {BIG} /dev/zero > /outputs/big 2>/dev/null; echo said; exit 0"
     submitted = site.submit(site.request("/bin/sh", "-c", script))
     with site.working():
         facts = site.ended(submitted)
     assert (facts["state"], facts["reason_code"]) == ("FAILED", "system_error")
-    assert f"vault of resource {COMPUTE}: STDOUT.txt cannot be written there ({FULL})" in facts["reason"]
+    assert f"vault of resource {COMPUTE}: the worker cannot write STDOUT.txt there ({FULL})" in facts["reason"]
     assert site.contents(submitted.collection)["STDOUT.txt"] == b"said\n"
     assert site.leftovers(submitted) == []
     _works_again(site)
 
 
-def test_a_read_only_vault_is_told(site: TrialSite, vault: SmallDisk) -> None:
+def test_a_read_only_vault_fails_the_task(site: TrialSite, vault: SmallDisk) -> None:
     vault.protect()
     site.alice.write(f"{HOME}/a", b"x", resource="demoResc")
     for inputs in ([], [f"{HOME}/a"]):
@@ -147,8 +147,8 @@ LOSSES = {
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("loss", LOSSES)
-def test_lost_notes_cost_a_task_no_more_than_another_run(tmp_path: Path, loss: str) -> None:
-    """The worker dies wherever the task changes something, and its notes of it are lost, too."""
+def test_a_lost_journal_costs_a_task_only_another_run(tmp_path: Path, loss: str) -> None:
+    """The worker dies at each call that changes something, and the task's journal is lost, too."""
     for place in ("submit", "register", "annotate_all"):
         (tmp_path / place / "tools").mkdir(parents=True)
         engine = {"name": "process", "images": {"tools": str(tmp_path / place / "tools")}}
@@ -164,12 +164,12 @@ def test_lost_notes_cost_a_task_no_more_than_another_run(tmp_path: Path, loss: s
         assert (contents["one"], contents["sub/two"], contents["STDOUT.txt"]) == (b"1\n", b"2\n", b"some input\n")
         assert audit(str(site.folder / "zone")) == []
         assert site.engine.jobs(site.worker()._scope) == ()
-        if place != "submit":  # what only the lost notes knew of stays: files that nothing in the catalog names
+        if place != "submit":  # files that only the lost journal knew of stay; the catalog does not name them
             assert site.leftovers(submitted) == []
 
 
 class _FateAt(Fate):
-    """Death after the first call of a name."""
+    """The worker dies after the first call with this name."""
 
     def __init__(self, name: str) -> None:
         super().__init__(0, after=True)

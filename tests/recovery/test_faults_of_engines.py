@@ -53,14 +53,14 @@ NONSENSE = {
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A folder whose name is short enough for a socket's."""
+    """A folder whose path is short enough for a socket."""
     with tempfile.TemporaryDirectory(prefix="c2d-", dir="/tmp") as folder:
         yield Path(folder)
 
 
 NOTHING = Logs(b"", b"")
 ANSWERS = (("stop", None), ("remove", None), ("jobs", ()), ("logs", NOTHING), ("wait_for_change", None))
-"""What a call may well answer; ``wait_for_change``: that any job may have changed, so that each is asked about."""
+"""Valid results of calls. ``wait_for_change``: any job may have changed, so the worker asks about each."""
 
 
 def _calls(engine: DockerEngine, site: TrialSite, outputs: str) -> dict[str, Callable[[], object]]:
@@ -84,8 +84,8 @@ def _calls(engine: DockerEngine, site: TrialSite, outputs: str) -> dict[str, Cal
 
 
 @pytest.mark.parametrize("name", NONSENSE)
-def test_nonsense_is_never_taken_for_an_answer(site: TrialSite, place: Path, name: str) -> None:
-    """Each call says that the engine is out of reach, except where that may well be its answer."""
+def test_an_invalid_answer_of_the_engine_is_an_error(site: TrialSite, place: Path, name: str) -> None:
+    """Each call raises EngineOutOfReach, unless it may return such a result."""
     with fickle_socket(place / "s") as docker:
         docker.become(NONSENSE[name])
         began = time.monotonic()
@@ -152,8 +152,8 @@ def test_tasks_wait_for_an_engine_that_fails_while_they_run(
 
 
 @pytest.mark.parametrize("certain", [True, False])
-def test_a_job_that_the_engine_lost_sight_of_is_started_again(site: TrialSite, certain: bool) -> None:
-    """Docker's word for an end that nobody saw is one that a program may say, too: in doubt it runs again."""
+def test_a_job_that_the_engine_lost_track_of_is_started_again(site: TrialSite, certain: bool) -> None:
+    """Docker reports 255 for an end that it missed, but a program may exit with 255, too: it runs again."""
     submitted = site.submit(site.request("/bin/sh", "-c", f"{WAITS}; exit 255"))
     with site.working():
         site.outputs(submitted)

@@ -32,7 +32,7 @@ def _notes(site: TrialSite) -> list[str]:
 
 
 def _nothing_left(site: TrialSite) -> None:
-    """No job, no note, no directory that a task wrote to, nothing in the catalog without its file."""
+    """There is no job, no journal, no directory of a task, and no data object without its file."""
     assert site.engine.jobs(site.worker()._scope) == ()
     assert _notes(site) == []
     assert list((site.folder / "zone" / "vaults" / COMPUTE).rglob("started")) == []
@@ -53,9 +53,9 @@ def test_a_task_whose_collection_is_deleted_is_ended_and_cleared_away(site: Tria
         wait_until(lambda: not outputs.exists(), "its directory to go")
         wait_until(lambda: len(site.engine.jobs(site.worker()._scope)) == 1, "its job to go")
         site.let_go(other)
-        assert site.ended(other)["state"] == "COMPLETED", "its neighbour is none the worse for it"
+        assert site.ended(other)["state"] == "COMPLETED", "the other task is not affected"
     assert site.alice.avus(Entity(EntityKind.DATA_OBJECT, f"{HOME}/in/a")) == (), "its claim is free"
-    with site.working():  # what is left of its notes, the next worker sweeps
+    with site.working():  # the next worker removes what is left of its journal
         wait_until(
             lambda: not any(names for _, _, names in os.walk(site.folder / "state" / "tasks")), "its notes to go"
         )
@@ -123,7 +123,7 @@ def test_an_image_that_changes_before_the_start(site: TrialSite, retagged: bool)
 
 @pytest.fixture
 def carol(site: TrialSite) -> Catalog:
-    """A user with no home of hers in use, who owns a collection elsewhere."""
+    """A user who does not use her home, and owns a collection elsewhere."""
     user = site.zone.add_user("carol")
     rods = site.zone.session(site.zone.admin)
     rods.create_collection(f"/{ZONE}/home/rods/projects")
@@ -197,14 +197,14 @@ def test_a_clock_that_jumps_changes_no_walltime(
         assert float(facts["processing_seconds"]) >= 0
         facts = site.ended(short)
     assert facts["reason_code"] == "walltime_exceeded", facts
-    assert time.monotonic() - began < 2 * PATIENCE, "an hour back is no hour more"
+    assert time.monotonic() - began < 2 * PATIENCE, "setting the clock back an hour does not add an hour"
 
 
 # Two workers for one resource
 
 
 def _elsewhere(site: TrialSite, storage: Any = None) -> Worker:
-    """The worker of another host: it shares the zone, and no state directory."""
+    """A worker on another host, which shares the zone but not the state directory."""
     settings = replace(site.configuration.worker, state_directory=str(site.folder / "elsewhere"))
     return Worker(replace(site.configuration, worker=settings), COMPUTE, storage or site.storage, site.engine)
 
@@ -219,13 +219,13 @@ def test_a_second_worker_on_another_host_leaves(site: TrialSite) -> None:
     watched = _WithCatalog(site.storage, Troubled(site.storage.catalog, annotate=note))
     with site.working():
         wait_until(lambda: heartbeat.heartbeats(site.alice, site.configuration, COMPUTE), "the first one's sign")
-        with pytest.raises(lock.Held, match=r"is served by another worker .* start again in 60 s"):
+        with pytest.raises(lock.AlreadyServed, match=r"is served by another worker .* start again in 60 s"):
             _elsewhere(site, watched).serve()
-        assert put == [], "not even for an instant, in which the first one would leave to it"
-    _elsewhere(site).serve(on_demand=True)  # it said goodbye: nothing is in the way
+        assert put == [], "not even for an instant, because the first worker would leave then"
+    _elsewhere(site).serve(on_demand=True)  # the first worker has withdrawn its heartbeat
 
 
-def test_of_two_workers_that_start_at_one_instant_none_serves_by_not_looking(site: TrialSite) -> None:
+def test_two_workers_that_start_at_the_same_instant_see_each_other(site: TrialSite) -> None:
     submitted = site.submit(site.request("/bin/true"))
     rival = Avu(site.configuration.attributes.named("worker"), "rival@1:1", str(int(time.time())))
 
@@ -235,7 +235,7 @@ def test_of_two_workers_that_start_at_one_instant_none_serves_by_not_looking(sit
         annotate(entity, add=add, remove=remove)
 
     catalog = Troubled(site.storage.catalog, annotate=put_first)
-    with pytest.raises(lock.Held, match="rival"):
+    with pytest.raises(lock.AlreadyServed, match="rival"):
         _elsewhere(site, _WithCatalog(site.storage, catalog)).serve()
     assert site.record(submitted).state() is State.QUEUED
     assert heartbeat.heartbeats(site.alice, site.configuration, COMPUTE) == [rival]
@@ -260,7 +260,7 @@ def test_a_worker_that_was_taken_over_leaves_its_tasks_alone(site: TrialSite, mo
     monkeypatch.setattr("compute_to_data.worker.service.HEARTBEAT_SECONDS", 0.2)
     submitted = site.submit(site.request("/bin/sh", "-c", RUNS))
     other = Avu(site.configuration.attributes.named("worker"), "other@1:1", str(int(time.time())))
-    with pytest.raises(lock.Held, match="other@1:1"):
+    with pytest.raises(lock.AlreadyServed, match="other@1:1"):
         _be_taken_over(site, submitted, other)
     assert site.record(submitted).state() is State.RUNNING
     assert len(site.engine.jobs(site.worker()._scope)) == 1

@@ -93,7 +93,7 @@ def _submit_all(site: Site) -> dict[Submitted, int]:
 
 
 def _unfinished(site: Site) -> int:
-    """As the service account sees it; all, while the zone does not answer."""
+    """As the service account sees them; all of them while the zone does not answer."""
     attribute = site.configuration.attributes.state
     final = [state.value for state in State if state.is_final]
     try:
@@ -110,8 +110,8 @@ def test_each_task_has_one_true_end(killer: Killer) -> None:
     began = time.monotonic()
     killer.start_worker()
     while _unfinished(site) > 3:
-        time.sleep(chance.uniform(*site.pause))  # the random instant is what is tested, not waited for
-        if sum(killer.kills.values()) < TASKS:  # on a busy machine too, something must get done between two kills
+        time.sleep(chance.uniform(*site.pause))  # a random instant, not a wait for an event
+        if sum(killer.kills.values()) < TASKS:  # also a busy machine must make progress between two kills
             killer.kill_something()
         killer.keep_worker()
         assert time.monotonic() - began < 120 + 6 * TASKS, f"seed {SEED}: too slow, after {killer.kills}"
@@ -131,7 +131,7 @@ def test_each_task_has_one_true_end(killer: Killer) -> None:
 
 
 def _check(killer: Killer, submitted: Submitted, status: int, context: str) -> str:
-    """The one end of a task, if it is true and left what it says; its name."""
+    """Check that a task has one end, that it is true, and that its results fit. Returns the end's name."""
     site = killer.site
     facts = site.record(submitted).facts()
     context = f"{context}: {submitted.task_id}: {facts}"
@@ -170,7 +170,7 @@ def _check_checksum(site: Site, logical_path: str, context: str) -> None:
 
 
 def _check_the_rest(killer: Killer, submitted: dict[Submitted, int], context: str) -> None:
-    """Nothing of any task is left in the engine, the vaults, the worker's notes or the catalog."""
+    """Nothing of any task is left in the engine, the vaults, the journals or the catalog."""
     site = killer.site
     with killer.daemon.client() as client:
         assert client.containers(all=True) == [], context

@@ -1,4 +1,4 @@
-"""What a worker that was killed between two calls to the zone leaves of a task's state before."""
+"""Records with two states: a worker that is killed between two calls to the zone leaves the earlier one, too."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _leave(site: TrialSite, submitted: Submitted, state: State) -> None:
 
 
 @pytest.mark.parametrize("left", [State.RUNNING, State.STAGING_OUT])
-def test_beside_an_end_it_goes(site: TrialSite, left: State) -> None:
+def test_an_earlier_state_beside_an_end_is_removed(site: TrialSite, left: State) -> None:
     submitted = site.submit(site.request("/bin/true"))
     with site.working():
         ended = site.ended(submitted)
@@ -34,11 +34,11 @@ def test_beside_an_end_it_goes(site: TrialSite, left: State) -> None:
     assert status is not None
     assert status.state is State.COMPLETED
     with site.working():
-        wait_until(lambda: _states(site, submitted) == ["COMPLETED"], "the state before to go")
+        wait_until(lambda: _states(site, submitted) == ["COMPLETED"], "the removal of the earlier state")
     assert {**site.record(submitted).facts(), "collection": submitted.collection} == ended
 
 
-def test_beside_a_later_one_it_means_nothing(site: TrialSite) -> None:
+def test_an_earlier_state_beside_a_later_one_is_ignored(site: TrialSite) -> None:
     site.alice.write(f"{HOME}/a", b"x")
     submitted = site.submit(site.request("/bin/cp", "/inputs/a", "/outputs/b", inputs=[f"{HOME}/a"]))
     _leave(site, submitted, State.STAGING_IN)
@@ -47,7 +47,7 @@ def test_beside_a_later_one_it_means_nothing(site: TrialSite) -> None:
     assert _states(site, submitted) == ["COMPLETED"]
 
 
-def test_two_ends_are_no_workers_word(site: TrialSite) -> None:
+def test_two_ends_are_refused(site: TrialSite) -> None:
     submitted = site.submit(site.request("/bin/true"))
     for state in (State.COMPLETED, State.FAILED):
         _leave(site, submitted, state)

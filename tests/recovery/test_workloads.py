@@ -1,4 +1,4 @@
-"""Workers that die while a workload's tasks run: one true end each, and nothing left of the sandboxes."""
+"""Workers die while a workload's tasks run: each task has one true end, and nothing of the sandboxes is left."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _task(site: TrialSite, workload: workloads.Started, script: str) -> Submitte
 
 
 def _left(site: TrialSite) -> list[Path]:
-    """What there would be of sandboxes and of the dataset's links."""
+    """What is left of sandboxes and of the dataset's links."""
     vault, state = site.folder / "zone" / "vaults" / COMPUTE, site.folder / "state"
     found = [*vault.rglob("sandboxes/*"), *vault.rglob("dataset/sub/two"), *state.glob("sandboxes/*")]
     linked = [path for path in vault.rglob("one") if path.lstat().st_nlink > 1]
@@ -74,7 +74,7 @@ def test_workers_that_are_killed_at_random(docker_answers: None, tmp_path: Path)
     site = TrialSite(tmp_path, {"name": "docker"}, "compute-to-data/base:bookworm", worker={"attempts": 50})
     workload = _workload(site)
     slow = f"sleep 0.2; {SCRIPT}"
-    # Some leave a process behind, so that sandboxes are thrown away and made all the time.
+    # Some leave a process behind, so the worker removes and makes sandboxes all the time.
     submitted = [
         _task(site, workload, slow + ("; sleep 60 >/dev/null 2>&1 &" if number % 8 == 7 else ""))
         for number in range(TASKS)
@@ -94,7 +94,7 @@ def test_workers_that_are_killed_at_random(docker_answers: None, tmp_path: Path)
 
 
 def _sandboxes(site: TrialSite) -> list[str]:
-    """The containers of this site's workloads that there are."""
+    """The existing containers of this site's workloads."""
     import docker
 
     client = docker.APIClient()
@@ -106,8 +106,8 @@ def _sandboxes(site: TrialSite) -> list[str]:
 
 
 @pytest.mark.docker
-def test_a_stopped_worker_takes_its_sandboxes_along(docker_answers: None, tmp_path: Path) -> None:
-    """A workload's task does not outlive its worker: it begins again, and that costs no attempt."""
+def test_a_stopped_worker_removes_its_sandboxes(docker_answers: None, tmp_path: Path) -> None:
+    """A workload's task does not outlive its worker. It begins again, and this does not count as an attempt."""
     site = TrialSite(tmp_path, {"name": "docker"}, "compute-to-data/base:bookworm", worker={"attempts": 1})
     workload = _workload(site)
     submitted = _task(site, workload, "echo once >>/output/log; [ -e /input/sub/two ] || sleep 60")
@@ -128,7 +128,7 @@ def test_a_stopped_worker_takes_its_sandboxes_along(docker_answers: None, tmp_pa
 @pytest.mark.docker
 @pytest.mark.parametrize("live_restore", [True, False], ids=["outlive", "end with"])
 def test_sandboxes_whose_daemon_is_killed(docker_answers: None, tmp_path: Path, live_restore: bool) -> None:
-    """Containers that outlive their daemon go on; what ended with it ends its task, as it does any."""
+    """Containers that outlive their daemon run on. A container that ended with the daemon ends its task, as usual."""
     if os.geteuid() != 0:
         pytest.skip("a Docker daemon of the test's own needs root")
     with own_daemon(live_restore=live_restore) as daemon:

@@ -1,4 +1,4 @@
-"""A process that dies at the n-th thing it asks of the zone or the engine."""
+"""A worker that dies at its n-th call to the zone or the engine."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 
 class Died(BaseException):
-    """Raised where a killed process would have stopped: nothing of ours catches it."""
+    """Raised where a killed process would have stopped. Our code does not catch it."""
 
 
 class Fate:
-    """Counts operations of all adapters it is wrapped around; the process dies at one of them.
+    """Counts the calls to all adapters that share it. The worker dies at one of them.
 
-    ``after``: the operation still takes effect, its answer is never seen. Once dead, every
-    operation raises, as no dead process asks anything.
+    ``after``: the call still takes effect, but the worker never gets its result. When the worker is dead, every
+    call raises.
     """
 
     def __init__(self, at: int, after: bool) -> None:
@@ -46,7 +46,7 @@ _OPENED = frozenset({"on_behalf_of", "submit", "find"})
 
 
 class Doomed:
-    """Everything of ``inner``; each call passes its fate. Sessions and jobs that it opens are doomed likewise."""
+    """Passes all calls on to ``inner``, counted by ``fate``. The same for sessions and jobs that it opens."""
 
     def __init__(self, inner: Any, fate: Fate, spared: frozenset[str] = frozenset()) -> None:
         self._inner = inner

@@ -1,4 +1,4 @@
-"""A task's course in one thread: what a worker's slot and its watcher do, one after the other."""
+"""Runs a task in one thread, which does the work of the worker's slot and of its watcher in turn."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from compute_to_data.pipeline.execution import TaskContext
 from compute_to_data.pipeline.watch_job import Watch
 from compute_to_data.worker.in_flight import Course
-from compute_to_data.worker.watcher import Told, Watcher
+from compute_to_data.worker.watcher import Outcome, Watcher
 
 
 class InThisThread(Executor):
-    """Does at once what it is given; what that raises is raised where it was given."""
+    """Runs each call at once, in the thread that submits it. Errors reach the submitter."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         done: Future[Any] = Future()
@@ -22,23 +22,23 @@ class InThisThread(Executor):
 
 
 def drive(course: Course, context: TaskContext) -> None:
-    """Take a task to its end, or to what its course raises."""
-    told: list[Told] = []
+    """Run a task to its end. Raises what its course raises."""
+    outcomes: list[Outcome] = []
 
-    def tell(_: Watch, news: Told) -> None:
-        told.append(news)
+    def on_outcome(_: Watch, outcome: Outcome) -> None:
+        outcomes.append(outcome)
 
     attributes = context.configuration.attributes
     watcher = Watcher(
-        context.engine, context.storage, attributes, context.resource.name, context.scope, InThisThread(), tell
+        context.engine, context.storage, attributes, context.resource.name, context.scope, InThisThread(), on_outcome
     )
     try:
         watch = next(course)
         while True:
             watcher.watch(watch)
-            while not told:
+            while not outcomes:
                 watcher.step()
-            news = told.pop()
-            watch = course.throw(news) if isinstance(news, Exception) else course.send(news)
+            outcome = outcomes.pop()
+            watch = course.throw(outcome) if isinstance(outcome, Exception) else course.send(outcome)
     except StopIteration:
         return

@@ -1,4 +1,4 @@
-"""Real adapters in which one operation goes wrong, named by what goes wrong."""
+"""Real adapters in which chosen operations fail."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from compute_to_data.model import User
 
 
 class Troubled:
-    """Everything of ``inner``, but ``operation`` calls ``trouble`` with what it was given.
+    """Passes all calls on to ``inner``, except that each operation in ``troubles`` calls its function instead.
 
     ``trouble(original, *args, **kwargs)`` may raise, do something first, or call the original.
     """
@@ -19,7 +19,7 @@ class Troubled:
         self._inner = inner
         self._troubles = troubles
         for name in troubles:
-            getattr(inner, name)  # AttributeError: trouble with what is never called would prove nothing
+            getattr(inner, name)  # AttributeError for a misspelt name, which would test nothing
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._inner, name)
@@ -30,7 +30,7 @@ class Troubled:
 
 
 class StorageWithTroubledSessions(Troubled):
-    """A service account whose sessions on behalf of users have the troubles given."""
+    """A service account whose sessions on behalf of users have these troubles."""
 
     def __init__(self, inner: Any, **troubles: Callable[..., Any]) -> None:
         super().__init__(inner)
@@ -41,9 +41,9 @@ class StorageWithTroubledSessions(Troubled):
 
 
 class EngineWithTroubledJobs(Troubled):
-    """An engine whose jobs have the troubles given, whether they are submitted or found again.
+    """An engine whose jobs have these troubles, submitted or found.
 
-    ``status`` troubles what the engine tells of many jobs, too: of each as if it were asked about alone.
+    A trouble with ``status`` also applies to each job in ``statuses``.
     """
 
     def __init__(self, inner: Any, **troubles: Callable[..., Any]) -> None:

@@ -1,4 +1,4 @@
-"""A socket before Docker's own that answers as it is told to."""
+"""A proxy in front of Docker's socket. A test decides how it answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class FickleSocket:
         self._thread.start()
 
     def become(self, mood: bytes) -> None:
-        """From now on; whoever is being answered is cut off."""
+        """Change the mood. Cuts the connections that are open."""
         self._mood = mood
         self._cut()
 

@@ -1,4 +1,4 @@
-"""Jobs of an engine, asked for by their keys."""
+"""Finds the jobs of an engine by their keys."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from compute_to_data.ports import Engine, RunningJob
 
 
 def held(engine: Engine, key: JobKey) -> RunningJob:
-    """The job of a key, which the engine is to hold."""
+    """The job with this key. Fails when the engine has none."""
     found = engine.find(key)
     assert found is not None, f"the engine holds no job {key}"
     return found

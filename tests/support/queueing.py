@@ -1,4 +1,4 @@
-"""An engine whose jobs wait in a queue of its own, as those of a batch system do. Nothing runs: a test says when a
+"""An engine whose jobs wait in its own queue, like those of a batch system. It runs nothing: a test decides when a
 job begins and when it ends."""
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _STOPPED = 143
 
 
 class QueueingEngine:
-    """Holds jobs in memory, at most ``capacity`` of one worker's; it outlives workers."""
+    """Holds jobs in memory, at most ``capacity`` of one worker's. It outlives workers."""
 
     name = "queueing"
     sandboxed = False
@@ -24,30 +24,30 @@ class QueueingEngine:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.most = 0
-        """So many jobs it has held at a time."""
+        """The most jobs that it has held at a time."""
         self._change = threading.Condition()
         self._jobs: dict[JobKey, Job] = {}
         self._statuses: dict[JobKey, JobStatus] = {}
         self._changed: set[JobKey] = set()
         self._woken = False
 
-    # What a test says
+    # For tests
 
     def begin(self, key: JobKey, ago: float = 0.0) -> None:
-        """A job runs, and has done so for ``ago`` seconds."""
+        """Let a job run, as if it had begun ``ago`` seconds ago."""
         self._set(key, JobStatus(JobState.RUNNING, time.time() - ago))
 
     def end(self, key: JobKey, status: int = 0) -> None:
-        """A job ends by itself."""
+        """Let a job end by itself."""
         started = self._statuses[key].started or time.time()
         self._set(key, JobStatus(JobState.ENDED, started, Exit(status, False, started, time.time())))
 
     def lose(self, key: JobKey) -> None:
-        """A job is gone, as after the batch system lost its files."""
+        """Remove a job, as when a batch system loses its files."""
         self._set(key, JobStatus(JobState.UNKNOWN))
 
     def keys(self, state: JobState) -> list[JobKey]:
-        """The jobs that are so far, the oldest first."""
+        """The jobs in a state, the oldest first."""
         with self._change:
             return [key for key, one in self._statuses.items() if one.state is state]
 
@@ -64,10 +64,10 @@ class QueueingEngine:
     # The port
 
     def check(self) -> None:
-        """It always answers."""
+        """As the port says; always succeeds."""
 
     def identify(self, image: str) -> Image:
-        """It holds every image."""
+        """Every name is an image."""
         return Image(image, f"sha256:{'0' * 64}")
 
     def prepare(self, outputs: str) -> None:
@@ -117,10 +117,10 @@ class QueueingEngine:
             return tuple(key for key, job in self._jobs.items() if job.scope == scope)
 
     def tidy(self, scope: str, workloads: frozenset[str], idle_seconds: float) -> None:
-        """It has no warm sandboxes."""
+        """Do nothing: there are no warm sandboxes."""
 
     def ended(self, key: JobKey, timeout: float) -> JobStatus:
-        """A job's status, at its end or after ``timeout`` seconds."""
+        """Wait for a job's end, at most ``timeout`` seconds. Returns its status."""
 
         def over() -> bool:
             return self._statuses.get(key, JobStatus(JobState.UNKNOWN)).state in (JobState.ENDED, JobState.UNKNOWN)
@@ -131,7 +131,7 @@ class QueueingEngine:
 
 
 class QueuedJob:
-    """One of them."""
+    """A job of a :class:`QueueingEngine`."""
 
     def __init__(self, key: JobKey, engine: QueueingEngine) -> None:
         self.key = key
@@ -146,7 +146,7 @@ class QueuedJob:
         """As the port says."""
         status = self._engine.ended(self.key, timeout)
         if status.state is JobState.UNKNOWN:
-            raise EngineOutOfReach(self.key.task, "the engine holds no job for it")
+            raise EngineOutOfReach(self.key.task, "the engine has no job for it")
         return status.exit
 
     def stop(self, grace: float) -> None:
@@ -155,5 +155,5 @@ class QueuedJob:
             self._engine.end(self.key, _STOPPED)
 
     def logs(self, lines: int | None = None) -> Logs:
-        """Nothing has run."""
+        """Empty logs: no program has run."""
         return Logs(b"", b"")

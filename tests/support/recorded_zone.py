@@ -40,14 +40,13 @@ _STREAMS = 2
 
 def dialogue_file(item: pytest.Item) -> Path:
     """Where the dialogue of a test is kept."""
-    *folders, name = item.nodeid.split("::")
-    module = Path(folders.pop(0)).stem
+    *folders, name = [node.name for node in item.listchain() if isinstance(node, (pytest.Class, pytest.Function))]
     # pytest escapes the names of parameters once more for each class that inherits a test.
     name = re.sub(r"\\+", lambda _: "\\", name)
     plain = re.sub(r"[^\w.]+", "-", name).strip("-")[:100]
     if not re.fullmatch(r"\w+(\[[\w.-]+\])?", name):
         plain += f"-{hashlib.sha256(name.encode()).hexdigest()[:6]}"  # others may look like it
-    return DIALOGUES.joinpath(module, *folders, f"{plain}.jsonl.gz")
+    return DIALOGUES.joinpath(item.path.stem, *folders, f"{plain}.jsonl.gz")
 
 
 class _Clock:

@@ -1,4 +1,4 @@
-"""Whoever may ask for a task's end gets it, in any state, and nothing of the task is left."""
+"""Users who may cancel a task can do so in any state, and nothing of the task is left."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def state(site: TrialSite, submitted: Submitted) -> str:
 def check_cancelled(site: TrialSite, submitted: Submitted, facts: dict[str, str]) -> None:
     assert (facts["state"], facts["reason_code"], facts["error_code"]) == ("CANCELLED", "cancelled", "-344000")
     assert "cancelled by alice#tempZone" in facts["reason"]
-    assert "cancel" not in facts, "what was wished has come true"
+    assert "cancel" not in facts, "the request is removed when it is done"
     assert set(site.contents(submitted.collection)) <= {"task.json", "STDOUT.txt"}
     assert site.leftovers(submitted) == []
     assert not any(submitted.task_id in job.text for job in site.engine.jobs(site.worker()._scope))
@@ -64,8 +64,8 @@ def test_queued_tasks_end_while_every_slot_is_busy(site: TrialSite) -> None:
         for one in (last, behind):
             facts = site.ended(one)
             check_cancelled(site, one, facts)
-            assert not {"staging_in_at", "running_at", "attempt"} & set(facts), "before anything was done"
-        assert state(site, later) == "QUEUED", "only what somebody wants ended"
+            assert not {"staging_in_at", "running_at", "attempt"} & set(facts), "the task never began"
+        assert state(site, later) == "QUEUED", "other tasks stay queued"
         assert site.snapshot(without=f"{HOME}/out") == before, "nothing was staged"
         cancel(site, busy)
         check_cancelled(site, busy, site.ended(busy))
@@ -86,16 +86,16 @@ def test_many_queued_tasks_end(site: TrialSite) -> None:
         site.ended(busy)
 
 
-def test_before_a_worker_is_there(site: TrialSite) -> None:
+def test_cancelling_before_a_worker_runs(site: TrialSite) -> None:
     submitted = site.submit(site.request("/bin/true"))
-    cancel(site, submitted, units="")  # as before units were told: heard when it is its turn
+    cancel(site, submitted, units="")  # as earlier clients do: the worker reads it when it begins the task
     with site.working():
         facts = site.ended(submitted)
     check_cancelled(site, submitted, facts)
     assert "staging_in_at" not in facts
 
 
-def test_a_running_job_that_is_deaf_stops_within_two_seconds(site: TrialSite) -> None:
+def test_a_job_that_ignores_sigterm_stops_within_two_seconds(site: TrialSite) -> None:
     site.configuration = site.configure(
         engine={"name": "process", "images": {"tools": str(site.folder / "tools")}}, worker={"stop_grace_seconds": 60}
     )
@@ -125,11 +125,11 @@ def test_a_running_job_that_is_deaf_stops_within_two_seconds(site: TrialSite) ->
     check_cancelled(site, submitted, facts)
     assert site.contents(submitted.collection)["STDOUT.txt"] == b"began\n"
     when, grace = stopped[0]
-    assert grace <= 1, "seconds; the rest of the two is the engine's"
+    assert grace <= 1, "seconds; the engine may need the rest of the two"
     assert when - seen[0] < 10
 
 
-def test_between_two_inputs(site: TrialSite) -> None:
+def test_cancelling_between_two_inputs(site: TrialSite) -> None:
     for name in "ab":
         site.alice.write(f"{HOME}/{name}", b"x", resource="demoResc")
     submitted = site.submit(site.request("/bin/true", inputs=[f"{HOME}/a", f"{HOME}/b"]))
@@ -146,11 +146,11 @@ def test_between_two_inputs(site: TrialSite) -> None:
     check_cancelled(site, submitted, facts)
     assert replicated == [f"{HOME}/a"]
     assert "running_at" not in facts
-    assert site.snapshot(without=submitted.collection) == before, "the replica is gone again"
+    assert site.snapshot(without=submitted.collection) == before, "the replica was trimmed"
 
 
 @pytest.mark.parametrize("operation", ["register", "annotate_all"])
-def test_while_results_are_made_known(site: TrialSite, operation: str) -> None:
+def test_cancelling_while_results_are_registered(site: TrialSite, operation: str) -> None:
     site.alice.write(f"{HOME}/a", b"x", resource="demoResc")
     submitted = site.submit(site.request("/bin/sh", "-c", "echo 1 > /outputs/one", inputs=[f"{HOME}/a"]))
     before = site.snapshot(without=submitted.collection)
@@ -167,7 +167,7 @@ def test_while_results_are_made_known(site: TrialSite, operation: str) -> None:
     assert site.snapshot(without=submitted.collection) == before
 
 
-def test_an_end_that_is_decided_stays(site: TrialSite) -> None:
+def test_cancelling_does_not_change_a_decided_end(site: TrialSite) -> None:
     submitted = site.submit(site.request("/bin/sh", "-c", "exit 3"))
 
     def undoing(original: Any, key: JobKey) -> None:
@@ -180,20 +180,20 @@ def test_an_end_that_is_decided_stays(site: TrialSite) -> None:
     assert "cancel" not in facts
 
 
-def test_a_request_that_comes_too_late_goes_without_effect(site: TrialSite) -> None:
+def test_a_late_request_has_no_effect(site: TrialSite) -> None:
     one_slot(site)
     over = site.submit(site.request("/bin/true"))
     with site.working():
         ended = site.ended(over)
         cancel(site, over)
-        busy = site.submit(site.request("/bin/sh", "-c", LONG))  # a worker with nothing to do asks nothing
+        busy = site.submit(site.request("/bin/sh", "-c", LONG))  # an idle worker does not query requests
         wait_until(lambda: "cancel" not in site.record(over).facts(), "the request to go")
         assert {**site.record(over).facts(), "collection": over.collection} == ended
         cancel(site, busy)
         site.ended(busy)
 
 
-def test_only_the_owner_and_administrators(site: TrialSite) -> None:
+def test_only_the_owner_and_administrators_may_cancel(site: TrialSite) -> None:
     site.alice.set_access(f"{HOME}/out", BOB, Access.OWN)
     site.alice.set_access(HOME, BOB, Access.READ_OBJECT)
     site.alice.set_inheritance(f"{HOME}/out", True)
@@ -215,9 +215,7 @@ def test_only_the_owner_and_administrators(site: TrialSite) -> None:
 def test_an_idle_worker_asks_the_catalog_at_most_once_a_second(
     site: TrialSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "compute_to_data.worker.service.HEARTBEAT_SECONDS", 600.0
-    )  # its own questions, every 15 s, are others
+    monkeypatch.setattr("compute_to_data.worker.service.HEARTBEAT_SECONDS", 600.0)  # not its own queries, every 15 s
     assert WorkerSettings().poll_seconds == 2.0
     site.configuration = site.configure(
         engine={"name": "process", "images": {"tools": str(site.folder / "tools")}},
@@ -229,7 +227,7 @@ def test_an_idle_worker_asks_the_catalog_at_most_once_a_second(
     def counted(original: Any, *args: Any, **more: Any) -> Any:
         is_of_the_queue = any(isinstance(one, Query) and one.value == "QUEUED" for one in args)
         asked.append(("queue" if is_of_the_queue else "", time.monotonic()))
-        if [what for what, _ in asked].count("queue") == 5:  # the first ones come with what starting asks
+        if [what for what, _ in asked].count("queue") == 5:  # the first ones come with the queries at the start
             idle.set()
         return original(*args, **more)
 
@@ -242,7 +240,7 @@ def test_an_idle_worker_asks_the_catalog_at_most_once_a_second(
     assert third - first > 2, "two polls of two seconds each"
 
 
-def test_a_zone_in_trouble_while_it_is_asked_cancels_nothing(site: TrialSite) -> None:
+def test_an_error_of_the_zone_cancels_nothing(site: TrialSite) -> None:
     submitted = site.submit(site.request("/bin/sleep", "1"))
     troubles: list[str] = []
 
@@ -257,7 +255,7 @@ def test_a_zone_in_trouble_while_it_is_asked_cancels_nothing(site: TrialSite) ->
     assert troubles
 
 
-def test_the_writer_of_the_request_tells_whether_it_stands(site: TrialSite) -> None:
+def test_request_cancel_returns_whether_the_request_is_recorded(site: TrialSite) -> None:
     record = site.record(site.submit(site.request("/bin/true")))
     entity = Entity(EntityKind.COLLECTION, record.collection)
     for _ in range(2):  # a second request changes nothing
@@ -268,14 +266,14 @@ def test_the_writer_of_the_request_tells_whether_it_stands(site: TrialSite) -> N
 
 
 @pytest.mark.parametrize("ended", [state for state in State if state.is_final])
-def test_the_writer_of_the_request_refuses_what_has_ended(site: TrialSite, ended: State) -> None:
+def test_an_ended_task_cannot_be_cancelled(site: TrialSite, ended: State) -> None:
     record = site.record(site.submit(site.request("/bin/true")))
     with pytest.raises(Refused, match=f"has ended already: it is {ended.value}"):
         request_cancel(record, ended, ALICE)
     assert "cancel" not in record.facts()
 
 
-def test_somebody_who_may_only_read_a_task_cannot_ask_for_its_end(site: TrialSite) -> None:
+def test_a_user_who_may_only_read_a_task_cannot_cancel_it(site: TrialSite) -> None:
     submitted = site.submit(site.request("/bin/true"))
     site.alice.set_access(HOME, BOB, Access.READ_OBJECT)
     site.alice.set_access(f"{HOME}/out", BOB, Access.READ_OBJECT)

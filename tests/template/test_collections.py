@@ -1,4 +1,4 @@
-"""A collection as an input: all that is in it, as it lies there."""
+"""A collection as an input: the job sees its whole tree."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def seen(site: TrialSite, **changes: Any) -> tuple[str, dict[str, str]]:
     return site.alice.read(f"{facts['collection']}/seen").decode(), facts
 
 
-def test_all_that_is_in_it_is_seen_as_it_lies_there(site: TrialSite) -> None:
+def test_the_job_sees_the_whole_tree_of_a_collection(site: TrialSite) -> None:
     assert seen(filled(site))[0] == SEEN
 
 
 @pytest.mark.docker
 @pytest.mark.usefixtures("docker_answers")
-def test_in_a_container_too(tmp_path: Any) -> None:
+def test_the_job_sees_the_whole_tree_in_a_container(tmp_path: Any) -> None:
     site = filled(TrialSite(tmp_path, {"name": "docker"}, BASE_IMAGE))
     assert seen(site)[0] == SEEN
 
 
-def test_it_is_repeated_as_it_was_or_not_at_all(site: TrialSite) -> None:
+def test_a_rerun_needs_the_unchanged_collection(site: TrialSite) -> None:
     collection = seen(filled(site))[1]["collection"]
 
     def again() -> Any:
@@ -52,11 +52,11 @@ def test_it_is_repeated_as_it_was_or_not_at_all(site: TrialSite) -> None:
 
     assert seen(site, inputs=again())[0] == SEEN
     site.alice.write(f"{FOLDER}/deep/new", b"")
-    with pytest.raises(NotFound, match="deep/new has come or gone"):
+    with pytest.raises(NotFound, match="deep/new was added or removed"):
         again()
 
 
-def test_what_lies_otherwise_computes_something_else(site: TrialSite) -> None:
+def test_other_paths_in_a_collection_make_another_task(site: TrialSite) -> None:
     first = seen(filled(site))[1]
     request = site.request("/bin/sh", "-c", LIST, inputs=[{"collection": FOLDER}])
     assert site.submit(request, reuse_earlier=True).collection == first["collection"]
@@ -81,13 +81,15 @@ def file_and_folder(site: TrialSite) -> list[Any]:
     ("inputs", "said"),
     [(both, r"has the same name as .*, and both would be /inputs/a\.txt"), (file_and_folder, "both be /inputs/deep")],
 )
-def test_two_in_one_place_are_refused(site: TrialSite, inputs: Callable[[TrialSite], list[Any]], said: str) -> None:
+def test_two_inputs_with_the_same_target_are_refused(
+    site: TrialSite, inputs: Callable[[TrialSite], list[Any]], said: str
+) -> None:
     filled(site)
     with pytest.raises(InvalidRequest, match=said):
         site.submit(site.request("/bin/true", inputs=inputs(site)))
 
 
-def test_what_one_may_not_read_is_not_there(site: TrialSite) -> None:
+def test_unreadable_data_objects_are_left_out(site: TrialSite) -> None:
     filled(site)
     for path in (HOME, FOLDER, f"{FOLDER}/deep", f"{FOLDER}/deep/er", f"{FOLDER}/a.txt", f"{FOLDER}/deep/er/b.txt"):
         site.alice.set_access(path, BOB, Access.READ_OBJECT)
@@ -95,7 +97,7 @@ def test_what_one_may_not_read_is_not_there(site: TrialSite) -> None:
     assert [one.logical_path for one in found] == [f"{FOLDER}/a.txt", f"{FOLDER}/deep/er/b.txt"]
 
 
-def test_a_tree_has_bounds(site: TrialSite, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_size_of_a_tree_is_limited(site: TrialSite, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(site)
     site.alice.write(f"{FOLDER}/deep/another", b"")
     monkeypatch.setattr(references, "MOST_INPUTS", 3)

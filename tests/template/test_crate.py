@@ -1,4 +1,4 @@
-"""``ro-crate-metadata.json`` is a Process Run Crate, by the word of the profile's validator."""
+"""``ro-crate-metadata.json`` is a Process Run Crate, checked with the profile's validator."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from compute_to_data.provenance.outcome import Outcome
 from compute_to_data.task import InputKind, InputReference, Notebook, ProcessDefinition, Task
 
 UNKNOWN = {
-    "process-run-crate-0.5_3.2 Application url",  # an image has no web page that we knew of
-    "process-run-crate-0.5_5.1 SoftwareApplication id",  # nor has its program an address
-    "ro-crate-1.1_31.2 Organization: RECOMMENDED url property",  # nor the zone
+    "process-run-crate-0.5_3.2 Application url",  # the worker knows no web page of an image
+    "process-run-crate-0.5_5.1 SoftwareApplication id",  # nor an address of its program
+    "ro-crate-1.1_31.2 Organization: RECOMMENDED url property",  # nor one of the zone
 }
-"""What the profile recommends and a task cannot say truthfully."""
+"""Recommendations of the profile for which a task has no true value."""
 
 AWKWARD = ["a b", "100%", "a#b", "a?b", "c:d", "naïve é", "深/海", "'q'", "a+b", "x;y=1"]
 
@@ -103,7 +103,7 @@ def test_a_task_that_ran_leaves_a_valid_crate(site: TrialSite, tmp_path: Path) -
     ],
     ids=["nothing", "awkward names", "notebook"],
 )  # fmt: skip
-def test_whatever_a_task_was_its_crate_is_valid(described: Outcome, tmp_path: Path) -> None:
+def test_the_crate_of_every_kind_of_task_is_valid(described: Outcome, tmp_path: Path) -> None:
     none = set() if described.outputs else {"process-run-crate-0.5_11.1 Action result"}
     is_valid(written(tmp_path / "crate", described), tmp_path, UNKNOWN | none)
 
@@ -112,7 +112,7 @@ def test_whatever_a_task_was_its_crate_is_valid(described: Outcome, tmp_path: Pa
     ("identifier", "name"), [("#run", "instrument"), ("./", "hasPart"), ("./", "conformsTo"), ("./", "datePublished")]
 )
 def test_the_validator_misses_what_is_required(identifier: str, name: str, tmp_path: Path) -> None:
-    """It would be no use otherwise: a check that passes without its context passes everything."""
+    """Without its context, the validator would accept everything. This shows that it does not."""
     folder = written(tmp_path / "crate", outcome(inputs=(staged("a"),)))
     document = json.loads((folder / "ro-crate-metadata.json").read_bytes())
     (entity,) = [one for one in document["@graph"] if one["@id"] == identifier]
@@ -147,5 +147,5 @@ def test_the_outputs_that_a_crate_names_can_be_read_from_it(count: int) -> None:
     "content",
     [b"", b"{}", b"[]", b'{"@graph": 5}', b'{"@graph": [{"@id": "#run", "result": "x"}]}', b"\xff", b"[" * 9999],
 )
-def test_what_is_no_crate_of_ours_names_nothing(content: bytes) -> None:
+def test_a_crate_that_is_not_ours_has_no_outputs(content: bytes) -> None:
     assert output_names(content) is None

@@ -1,5 +1,4 @@
-"""For each step of the template: it fails, and the zone is as it was found; and again with an
-undoing that fails too."""
+"""Each step of the template fails, and the zone is as it was before; the same when undoing fails, too."""
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ WRITES = ("/bin/sh", "-c", "cat /inputs/*; mkdir -p /outputs/sub; echo 1 > /outp
 
 @dataclass
 class Failure:
-    """How a step is made to fail, and what the task must say."""
+    """How to make a step fail, and the reason that the task must have."""
 
     reason: str
     words: str
@@ -40,7 +39,7 @@ def _engine_broken(*_: Any, **__: Any) -> Any:
 
 
 def _exchange_an_output(register: Any, resource: str, files: Any) -> None:
-    """A file becomes a link to another while outputs are being registered."""
+    """Replace a file by a link to another while the outputs are being registered."""
     register(resource, files)
     for victim in [one.physical_path for one in files if one.physical_path.endswith("/sub/two")]:
         os.unlink(victim)
@@ -48,7 +47,7 @@ def _exchange_an_output(register: Any, resource: str, files: Any) -> None:
 
 
 def _exchange_a_folder(register: Any, resource: str, files: Any) -> None:
-    """A directory becomes a link to another while outputs are being registered."""
+    """Replace a directory by a link to another while the outputs are being registered."""
     register(resource, files)
     for folder in [os.path.dirname(one.physical_path) for one in files if one.physical_path.endswith("/sub/two")]:
         os.rename(folder, f"{folder}.moved")
@@ -63,17 +62,17 @@ def _corrupt_the_input(site: TrialSite) -> None:
 
 FAILURES = {
     "authorise: the input is gone": Failure(
-        "refused", "no data object", before_work=lambda site: site.alice.remove(f"{HOME}/in/a.txt")
+        "refused", "no unclaimed data object", before_work=lambda site: site.alice.remove(f"{HOME}/in/a.txt")
     ),
     "authorise: claim impossible": Failure("system_error", "broke on purpose", session={"find": broken}),
     "authorise: no access to the output collection": Failure(
         "refused", "needs own", session={"access": lambda access, path: min(access(path), Access.MODIFY_OBJECT)}
     ),
     "choose_resource: down": Failure(
-        "refused", "not up any more", before_work=lambda site: site.zone.set_resource_status(COMPUTE, "down")
+        "refused", "no longer up", before_work=lambda site: site.zone.set_resource_status(COMPUTE, "down")
     ),
     "choose_resource: role gone": Failure(
-        "refused", "does not bear the role", before_work=lambda site: site.take_role(COMPUTE, "CONTAINER")
+        "refused", "no longer has the role", before_work=lambda site: site.take_role(COMPUTE, "CONTAINER")
     ),
     "stage_in: replication fails": Failure("system_error", "broke on purpose", storage={"replicate": broken}),
     "stage_in: bytes differ from the checksum": Failure(
@@ -120,7 +119,7 @@ def _prepare(site: TrialSite) -> None:
 
 
 def _fail(site: TrialSite, failure: Failure, **more: Callable[..., Any]) -> tuple[Submitted, dict[str, str], Any]:
-    """Submit, make the failure happen, work; the task, its facts, and the zone before and after."""
+    """Run a task with the failure. Returns the task, its facts, and the zone before and after."""
     document = site.request(*failure.argv, inputs=[{"next_of": f"{HOME}/in"}], **failure.request)
     submitted = site.submit(document)
     failure.before_work(site)
@@ -149,8 +148,8 @@ def test_a_failing_step_leaves_the_zone_as_it_was(site: TrialSite, name: str) ->
 @pytest.mark.parametrize(
     "name", [name for name in FAILURES if name.split(":")[0] in ("run", "check", "register", "annotate")]
 )
-def test_a_failing_undo_is_told_and_stops_nothing(site: TrialSite, name: str) -> None:
-    """The job cannot be removed: everything else is taken back, and the reason says both."""
+def test_a_failing_undo_is_reported_and_the_rest_is_undone(site: TrialSite, name: str) -> None:
+    """The worker cannot remove the job. It undoes everything else, and the reason names both errors."""
     _prepare(site)
     submitted, facts, before = _fail(site, FAILURES[name], remove=_engine_broken)
     assert facts["state"] == "FAILED"
@@ -163,7 +162,7 @@ def test_a_failing_undo_is_told_and_stops_nothing(site: TrialSite, name: str) ->
         site.engine.remove(job)
 
 
-def test_a_claim_that_cannot_be_taken_back_is_told(site: TrialSite) -> None:
+def test_a_claim_that_cannot_be_removed_is_reported(site: TrialSite) -> None:
     def keep_claims(annotate: Any, entity: Any, *, add: Any = (), remove: Any = ()) -> None:
         if any(avu.attribute == CLAIM for avu in remove):
             broken()
@@ -174,7 +173,7 @@ def test_a_claim_that_cannot_be_taken_back_is_told(site: TrialSite) -> None:
     failure = Failure(failure.reason, failure.words, argv=failure.argv, session={"annotate": keep_claims})
     submitted, facts, _ = _fail(site, failure)
     assert facts["reason_code"] == "nonzero_exit"
-    assert "could not take back the claim" in facts["reason"]
+    assert "could not remove the claim" in facts["reason"]
     assert site.leftovers(submitted) == []
     replicas = site.alice.stat(f"{HOME}/in/a.txt").replicas  # type: ignore[union-attr]
-    assert [replica.leaf for replica in replicas] == ["demoResc"], "the rest was taken back"
+    assert [replica.leaf for replica in replicas] == ["demoResc"], "the rest was undone"

@@ -1,4 +1,4 @@
-"""Whole tasks whose request came in another format, or that says what must be there at the end."""
+"""Whole tasks with requests in other formats, and requests with expected outputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guards that nothing else would miss: each test fails when its guard is taken away."""
+"""Guards that no other test needs: each test fails when its guard is removed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_record_that_another_may_change_is_refused(site: TrialSite) -> None:
     assert "bob#tempZone" in facts["reason"]
 
 
-def test_of_two_claims_at_one_instant_none_wins_by_not_looking(site: TrialSite) -> None:
+def test_two_claims_at_the_same_instant_see_each_other(site: TrialSite) -> None:
     site.alice.create_collection(f"{HOME}/in")
     for name in "ab":
         site.alice.write(f"{HOME}/in/{name}", b"x")
@@ -61,7 +61,7 @@ def test_of_two_claims_at_one_instant_none_wins_by_not_looking(site: TrialSite) 
     assert site.alice.avus(contested) == (rival,)
 
 
-def test_a_replica_that_is_a_link_is_not_run_on(site: TrialSite) -> None:
+def test_a_replica_that_is_a_link_is_refused(site: TrialSite) -> None:
     site.alice.write(f"{HOME}/a", b"x", resource=COMPUTE)
     site.make_a_link(f"{HOME}/a", "/etc/hostname")
     facts = site.run(site.request("/bin/cp", "/inputs/a", "/outputs/b", inputs=[f"{HOME}/a"]))
@@ -84,7 +84,7 @@ def test_a_replicated_input_is_read_back(site: TrialSite) -> None:
 
 
 def test_two_tasks_stage_one_input_once(site: TrialSite) -> None:
-    """On iRODS the second would find the data object locked, and fail."""
+    """On iRODS, the second task would otherwise find the data object locked, and fail."""
     site.alice.write(f"{HOME}/a", b"x", resource="demoResc")
     begun: list[str] = []
 
@@ -123,10 +123,10 @@ def test_a_worker_shows_its_sign_of_life_and_takes_it_away(site: TrialSite) -> N
     assert not selection.has_worker(site.alice, configuration, COMPUTE)
 
 
-def test_a_worker_on_demand_that_leaves_takes_nothing_of_the_next_ones(
+def test_a_worker_on_demand_that_leaves_removes_nothing_of_the_next_worker(
     site: TrialSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next one may begin as soon as the resource is free, while the first still says goodbye."""
+    """The next one may begin as soon as the lock is free, while the first is still leaving."""
     first, next_one = site.worker(), site.worker()
     release = first._lock.release
 
@@ -151,7 +151,7 @@ def test_a_worker_on_demand_that_leaves_takes_nothing_of_the_next_ones(
 
 
 def test_a_worker_on_demand_stays_while_it_cannot_see_what_waits(site: TrialSite) -> None:
-    """It has given up the resource, and the zone does not tell whether a task has come meanwhile."""
+    """The worker has released the lock, and the zone does not answer whether a new task waits."""
     asked: list[str] = []
     submitted = []
 
@@ -167,7 +167,7 @@ def test_a_worker_on_demand_stays_while_it_cannot_see_what_waits(site: TrialSite
     assert site.record(submitted[0]).state() is State.COMPLETED
 
 
-def test_jobs_of_no_task_are_removed_at_the_start(site: TrialSite, tmp_path: Path) -> None:
+def test_jobs_without_a_task_are_removed_at_the_start(site: TrialSite, tmp_path: Path) -> None:
     outputs = tmp_path / "foreign"
     site.engine.prepare(str(outputs))
     image = site.engine.identify("tools")
@@ -185,7 +185,7 @@ def test_jobs_of_no_task_are_removed_at_the_start(site: TrialSite, tmp_path: Pat
         wait_until(lambda: not site.engine.jobs(scope(site)), "the foreign job to go")
 
 
-def test_notes_of_no_task_are_removed_at_the_start(site: TrialSite) -> None:
+def test_journals_without_a_task_are_removed_at_the_start(site: TrialSite) -> None:
     folder = journal.folder_of(site.configuration.worker.state_directory, scope(site))
     foreign = journal.Journal(folder, JobKey("nobodys.1"), 1.0)
     foreign.save(foreign.checkpoint)
@@ -195,7 +195,7 @@ def test_notes_of_no_task_are_removed_at_the_start(site: TrialSite) -> None:
     assert os.listdir(folder) == []
 
 
-def test_notes_of_another_task_of_that_name_count_for_nothing(tmp_path: Path) -> None:
+def test_the_journal_of_an_earlier_task_of_that_name_is_ignored(tmp_path: Path) -> None:
     first = journal.Journal(str(tmp_path), JobKey("id.1"), made=1.0)
     first.save(dataclasses.replace(first.checkpoint, exit=Exit(0, False, 1.0, 2.0)))
     assert journal.Journal(str(tmp_path), JobKey("id.1"), made=1.0).found is not None
@@ -219,7 +219,7 @@ def test_a_job_that_keeps_getting_lost_fails_in_the_end(site: TrialSite) -> None
     assert "lost 3 times" in facts["reason"]
 
 
-def test_a_job_that_outlived_its_walltime_unwatched_fails(site: TrialSite) -> None:
+def test_a_job_that_exceeded_its_walltime_without_a_worker_fails(site: TrialSite) -> None:
     submitted = site.submit(site.request("/bin/sh", "-c", WAITS, limits={"walltime_seconds": 600}))
     with site.working():
         site.outputs(submitted)
@@ -228,7 +228,7 @@ def test_a_job_that_outlived_its_walltime_unwatched_fails(site: TrialSite) -> No
     assert held(site.engine, job).wait(PATIENCE) is not None
     noted = journal.Journal(journal.folder_of(site.configuration.worker.state_directory, scope(site)), job, None)
     boot, seconds = required(noted.checkpoint.began, "began")
-    an_hour_ago = Moment(boot, seconds - 3600)  # as if an hour had gone by, on this clock and on the other
+    an_hour_ago = Moment(boot, seconds - 3600)  # as if an hour had passed, on both clocks
     noted.save(dataclasses.replace(noted.checkpoint, began=an_hour_ago))
 
     def overdue(original: Any) -> Any:
@@ -252,7 +252,9 @@ def test_the_resource_that_holds_the_input_is_preferred(site: TrialSite) -> None
     assert submitted.resource == "z_resc"
     assert "100 of 100" in submitted.choice
     site.alice.write(f"{HOME}/b", b"x", resource="demoResc")
-    assert site.submit({**document, "inputs": [f"{HOME}/b"]}).resource == "a_resc", "else the first with fewest tasks"
+    assert site.submit({**document, "inputs": [f"{HOME}/b"]}).resource == "a_resc", (
+        "otherwise the first of those with the fewest tasks"
+    )
 
 
 def test_a_request_changed_while_it_is_sealed_is_noticed(site: TrialSite) -> None:
@@ -260,12 +262,12 @@ def test_a_request_changed_while_it_is_sealed_is_noticed(site: TrialSite) -> Non
         return read(path).replace(b"/bin/true", b"/bin/evil")
 
     before = site.snapshot()
-    with pytest.raises(Refused, match="changed by somebody else"):
+    with pytest.raises(Refused, match="changed by another user"):
         site.submit(site.request("/bin/true"), catalog=Troubled(site.alice, read=change))  # type: ignore[arg-type]
     assert site.snapshot() == before
 
 
-def test_attributes_of_ours_are_not_a_users_to_give(site: TrialSite) -> None:
+def test_users_cannot_set_attributes_of_the_system(site: TrialSite) -> None:
     configuration = site.configure(attributes={"prefix": "c2d", "claim": "claimed"})
     for attribute in ("c2d::state", "claimed"):
         document = site.request("/bin/true", metadata=[{"attribute": attribute, "value": "x"}])
@@ -314,7 +316,7 @@ def test_outputs_past_a_limit_at_the_end_are_refused(tmp_path: Path, sizes: tupl
         inventory(str(tmp_path), "/z/out", size_limit=10, file_limit=files, reserved=frozenset())
 
 
-def test_what_lies_too_deep_is_said_to_be_hidden(tmp_path: Path) -> None:
+def test_a_tree_that_is_too_deep_is_reported_as_hidden(tmp_path: Path) -> None:
     deepest = tmp_path
     for _ in range(70):
         deepest = deepest / "d"

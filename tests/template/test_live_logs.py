@@ -1,4 +1,4 @@
-"""Whoever follows a task reads its words while it runs; afterwards nothing of that is left."""
+"""Users who follow a task read its live logs while it runs. Afterwards, nothing of the live logs is left."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from support.faults import StorageWithTroubledSessions, Troubled, broken
 from support.site import ALICE, WAITS, TrialSite, wait_until
 
-from compute_to_data.client.log_overlap import news
+from compute_to_data.client.log_overlap import new_output
 from compute_to_data.errors import ComputeToDataError
 from compute_to_data.model import Avu, DataObject, Entity, EntityKind, Query
 from compute_to_data.submission.submit import Submitted
@@ -47,7 +47,7 @@ def check_nothing_remains(site: TrialSite, submitted: Submitted) -> None:
 
 
 @pytest.mark.parametrize("end", ["", "; exit 3"], ids=["well", "badly"])
-def test_its_words_are_there_while_it_runs(site: TrialSite, end: str) -> None:
+def test_live_logs_show_what_a_running_task_writes(site: TrialSite, end: str) -> None:
     submitted = site.submit(site.request("/bin/sh", "-c", TALKS + end))
     follow(site, submitted)
     with site.working():
@@ -64,11 +64,11 @@ def test_its_words_are_there_while_it_runs(site: TrialSite, end: str) -> None:
     check_nothing_remains(site, submitted)
 
 
-def test_somebody_who_comes_later_reads_along_too(site: TrialSite) -> None:
+def test_a_user_may_begin_to_follow_later(site: TrialSite) -> None:
     submitted = site.submit(site.request("/bin/sh", "-c", TALKS))
     with site.working():
         wait_until(lambda: site.record(submitted).facts()["state"] == "RUNNING", "the job to run")
-        time.sleep(0.6)  # two looks: it would be there by now
+        time.sleep(0.6)  # time for two updates
         assert not set(LIVE) & set(site.contents(submitted.collection))
         follow(site, submitted)
         wait_until(lambda: live(site, submitted) == b"one\n", "the first line")
@@ -82,7 +82,7 @@ def test_every_line_arrives_once_and_soon(site: TrialSite) -> None:
         engine={"name": "process", "images": {"tools": str(site.folder / "tools")}},
         limits={"default": {"log_bytes": 2000}},
     )
-    # What is shown holds some 17 lines: the program goes on when ten more of them were read.
+    # The live logs have room for some 17 lines: the program continues when the test has read ten more.
     script = """
     i=0
     while [ $i -lt 40 ]; do
@@ -99,7 +99,7 @@ def test_every_line_arrives_once_and_soon(site: TrialSite) -> None:
         (outputs,) = (site.folder / "zone" / "vaults" / "dsp_resc").rglob("outputs")
         while "line 40 " not in lines.decode():
             tail = live(site, submitted)
-            new, seen = news(seen, tail), tail or seen
+            new, seen = new_output(seen, tail), tail or seen
             lines += new
             for ten in range(10, 50, 10):
                 if f"line {ten} ".encode() in new:
@@ -108,18 +108,16 @@ def test_every_line_arrives_once_and_soon(site: TrialSite) -> None:
                 line.split()[2] for line in new.split(b"\n") if line.startswith(b"line ") and line.count(b" ") == 2
             ]
             delays += [time.time() - float(stamp) for stamp in stamps]
-            assert "failed_at" not in site.record(submitted).facts(), "not within its walltime"
+            assert "failed_at" not in site.record(submitted).facts(), "the task exceeded its walltime"
             time.sleep(0.02)
         site.ended(submitted)
-    lines += news(seen, site.contents(submitted.collection)["STDOUT.txt"])  # the end of the last line
+    lines += new_output(seen, site.contents(submitted.collection)["STDOUT.txt"])  # the end of the last line
     numbers = [int(line.split()[1]) for line in lines.split(b"\n") if line.startswith(b"line ")]
     assert numbers == list(range(1, 41))
-    assert sorted(delays)[len(delays) // 2] < 1, "the longest ones are the machine's (tests/benchmarks)"
+    assert sorted(delays)[len(delays) // 2] < 1, "a busy machine may delay single lines (tests/benchmarks)"
 
 
-def test_a_zone_that_takes_no_live_logs_costs_the_task_nothing(
-    site: TrialSite, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_error_in_live_logs_does_not_fail_the_task(site: TrialSite, caplog: pytest.LogCaptureFixture) -> None:
     def trouble(register: Any, resource: str, files: Any) -> Any:
         if any(file.logical_path.endswith(LIVE) for file in files):
             broken()
@@ -133,15 +131,15 @@ def test_a_zone_that_takes_no_live_logs_costs_the_task_nothing(
             storage=StorageWithTroubledSessions(site.storage, register=trouble)  # type: ignore[arg-type]
         ),
     ):
-        wait_until(lambda: any("followers see nothing" in one.message for one in caplog.records), "a complaint")
+        wait_until(lambda: any("cannot update its live logs" in one.message for one in caplog.records), "a warning")
         site.let_go(submitted)
         assert site.ended(submitted)["state"] == "COMPLETED"
     assert site.contents(submitted.collection)["STDOUT.txt"] == b"one\ntwo\n"
-    assert len([one for one in caplog.records if "followers see nothing" in one.message]) == 1
+    assert len([one for one in caplog.records if "cannot update its live logs" in one.message]) == 1
     check_nothing_remains(site, submitted)
 
 
-def test_what_the_owner_has_under_that_name_stays(site: TrialSite) -> None:
+def test_an_owners_data_object_with_that_name_stays(site: TrialSite) -> None:
     submitted = site.submit(site.request("/bin/sh", "-c", "echo one; sleep 0.6"))
     follow(site, submitted)
     site.alice.write(f"{submitted.collection}/{LIVE[0]}", b"my own")
@@ -151,12 +149,12 @@ def test_what_the_owner_has_under_that_name_stays(site: TrialSite) -> None:
 
 
 @pytest.mark.parametrize("name", LIVE)
-def test_no_output_has_such_a_name(site: TrialSite, name: str) -> None:
+def test_outputs_cannot_have_the_names_of_live_logs(site: TrialSite, name: str) -> None:
     facts = site.run(site.request("/bin/sh", "-c", f"echo x > /outputs/{name}"))
     assert (facts["state"], facts["reason_code"]) == ("FAILED", "output_refused")
 
 
-def test_a_task_that_nobody_follows_is_asked_about_once_a_second(site: TrialSite) -> None:
+def test_without_followers_the_catalog_is_asked_once_a_second(site: TrialSite) -> None:
     questions: list[float] = []
     read: list[Entity] = []
     registered: list[str] = []
@@ -180,6 +178,6 @@ def test_a_task_that_nobody_follows_is_asked_about_once_a_second(site: TrialSite
     facts = site.run(site.request("/bin/sh", "-c", "echo one; sleep 2.5"), storage=storage)  # type: ignore[arg-type]
     assert facts["state"] == "COMPLETED"
     assert questions
-    assert len(read) <= 2, "the task's own record is read for its changes of state only"
+    assert len(read) <= 2, "the worker reads the task's record only to change its state"
     assert all(later - earlier > 0.5 for earlier, later in zip(questions, questions[1:])), questions
     assert not any(path.endswith(LIVE) for path in registered)

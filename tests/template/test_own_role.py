@@ -1,4 +1,4 @@
-"""A site's own role: named in the configuration, its hooks asked, the template the same."""
+"""A role that a site wrote: the configuration names it, and the template calls its hooks."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_the_access_it_asks_for_is_required(tidy: TrialSite) -> None:
     assert str(BOB.name) in facts["reason"]
 
 
-def test_why_it_failed_is_in_its_own_words(tidy: TrialSite) -> None:
+def test_the_role_explains_a_failure(tidy: TrialSite) -> None:
     facts = tidy.run(tidy.request("/bin/sh", "-c", "echo no; exit 3"))
     assert "status 3: it said no" in facts["reason"]
 

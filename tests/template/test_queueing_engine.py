@@ -1,4 +1,4 @@
-"""Tasks whose jobs wait in the engine's own queue: what is recorded, what counts, and what many of them cost."""
+"""Tasks whose jobs wait in the engine's own queue: their states and walltimes, and the cost of many of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from compute_to_data.model import Avu, Entity, EntityKind, Query
 from compute_to_data.ports import Engine
 from compute_to_data.records.task import State
 from compute_to_data.submission.submit import Submitted
-from compute_to_data.worker.watcher import CHORES_AT_ONCE
+from compute_to_data.worker.watcher import HELPER_THREADS
 
 CANCEL, FOLLOW = "irods::compute_to_data::cancel", "irods::compute_to_data::follow"
 MANY = 50
@@ -45,13 +45,13 @@ def state(site: TrialSite, submitted: Submitted) -> State | None:
     return site.record(submitted).state()
 
 
-def test_the_port_is_the_one_of_all_engines(engine: QueueingEngine) -> None:
+def test_the_queueing_engine_implements_the_port(engine: QueueingEngine) -> None:
     held: Engine = engine
     assert held.capacity == MANY
 
 
 def test_a_job_in_the_queue_does_not_run_yet(site: TrialSite, engine: QueueingEngine) -> None:
-    """Neither for people nor for its walltime, which begins with the job."""
+    """Its task is not RUNNING, and its walltime has not begun."""
     submitted = site.submit(site.request("/bin/true", limits={"walltime_seconds": 1}))
     with working(site, engine):
         (key,) = pending(engine)
@@ -81,7 +81,7 @@ def test_a_job_in_the_queue_can_be_cancelled(site: TrialSite, engine: QueueingEn
 
 
 def test_a_job_that_ends_soon_has_run(site: TrialSite, engine: QueueingEngine) -> None:
-    """The engine may tell of its end without having told that it ran."""
+    """The engine may report the end of a job without having reported that it runs."""
     submitted = site.submit(site.request("/bin/true"))
     with working(site, engine):
         engine.end(*pending(engine))
@@ -95,7 +95,7 @@ def test_the_next_worker_finds_a_job_in_the_queue(site: TrialSite, engine: Queue
     submitted = site.submit(site.request("/bin/true", limits={"walltime_seconds": 600}))
     with working(site, engine):
         (key,) = pending(engine)
-    assert engine.keys(JobState.PENDING) == [key], "a stopped worker leaves it there"
+    assert engine.keys(JobState.PENDING) == [key], "a stopped worker leaves the job in the queue"
     if meanwhile != "nothing":
         engine.begin(key)
     if meanwhile == "it ended":
@@ -111,7 +111,7 @@ def test_the_next_worker_finds_a_job_in_the_queue(site: TrialSite, engine: Queue
     assert facts["running_at"]
 
 
-def test_a_walltime_that_ran_out_while_nobody_watched(site: TrialSite, engine: QueueingEngine) -> None:
+def test_a_walltime_that_ran_out_while_no_worker_watched(site: TrialSite, engine: QueueingEngine) -> None:
     submitted = site.submit(site.request("/bin/true", limits={"walltime_seconds": 600}))
     with working(site, engine):
         (key,) = pending(engine)
@@ -141,8 +141,8 @@ def test_the_engine_says_how_many_jobs_it_takes(site: TrialSite) -> None:
     assert engine.most == 3
 
 
-def test_trouble_with_one_job_is_no_other_tasks(site: TrialSite, engine: QueueingEngine) -> None:
-    """The engine raises what nobody foresaw whenever one job is among those it is asked about."""
+def test_an_error_with_one_job_does_not_affect_other_tasks(site: TrialSite, engine: QueueingEngine) -> None:
+    """The engine raises an unexpected error whenever the worker asks about one of the jobs."""
     submitted = {one.task_id: one for one in (site.submit(site.request("/bin/true")) for _ in range(2))}
     troubled: list[JobKey] = []
 
@@ -163,8 +163,8 @@ def test_trouble_with_one_job_is_no_other_tasks(site: TrialSite, engine: Queuein
     assert engine.keys(JobState.RUNNING) == []
 
 
-def test_many_jobs_need_few_threads_and_few_questions(site: TrialSite, engine: QueueingEngine) -> None:
-    """Fifty tasks run; the catalog is asked once a second for all of them, and reads the record of none."""
+def test_many_jobs_need_few_threads_and_few_queries(site: TrialSite, engine: QueueingEngine) -> None:
+    """Fifty tasks run. The worker queries the catalog once a second for all of them, and reads no record."""
     questions: list[float] = []
     read: list[Entity] = []
     everybody = threading.Event()
@@ -188,7 +188,9 @@ def test_many_jobs_need_few_threads_and_few_questions(site: TrialSite, engine: Q
         wait_until(lambda: all(state(site, one) is State.RUNNING for one in submitted), "all to run")
         everybody.set()
         wait_until(lambda: len(questions) >= 3, "three questions")
-        assert threading.active_count() - before <= SLOTS + CHORES_AT_ONCE + 2, "the worker's own and the watcher's"
+        assert threading.active_count() - before <= SLOTS + HELPER_THREADS + 2, (
+            "the worker's main thread and the watcher"
+        )
         assert read == []
         everybody.clear()
         for key in engine.keys(JobState.RUNNING):

@@ -1,4 +1,4 @@
-"""Cancelling and following with real containers, by somebody who has nothing but the catalog."""
+"""Cancelling and following with real containers, by a client that uses only the catalog."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.site import COMPUTE, WAITS, TrialSite, wait_until
 
-from compute_to_data.client.log_overlap import news
+from compute_to_data.client.log_overlap import new_output
 from compute_to_data.configuration import Attributes
 from compute_to_data.coordination import capabilities, lock
 from compute_to_data.coordination.heartbeat import HEARTBEAT_SECONDS
@@ -29,13 +29,13 @@ STAMPED = "for i in 1 2 3 4 5 6 7 8 9 10; do echo line $i $(date +%s.%N); sleep 
 
 @pytest.fixture
 def docker_site(docker_answers: None, tmp_path: Path) -> TrialSite:
-    """A worker as sites have it: nobody rings its bell, and it gives jobs long to end."""
+    """A worker as sites have it: no client on its host wakes it, and the grace is long."""
     worker = {"poll_seconds": 2, "stop_grace_seconds": 30, "on_demand": False}
     return TrialSite(tmp_path, {"name": "docker"}, "compute-to-data/base:bookworm", worker=worker)
 
 
 def from_afar(site: TrialSite, script: str, *requests: Avu) -> Submitted:
-    """Submit with what the catalog says alone, then put requests on the task."""
+    """Submit with only the catalog's data, then put requests on the task's record."""
     wait_until(
         lambda: site.alice.find(Query(EntityKind.RESOURCE, "irods::compute_to_data::offer")), "the worker's offers"
     )
@@ -75,7 +75,7 @@ def test_a_deaf_container_stops_soon(docker_site: TrialSite) -> None:
         scope = lock.scope(site.configuration, "tempZone", COMPUTE)
         wait_until(lambda: not site.engine.jobs(scope), "the container to be gone")
         took = time.monotonic() - began
-        print(f"gone after {took:.1f} s")  # a question, the stop, removing it; on this machine as it is now
+        print(f"gone after {took:.1f} s")  # the query, stopping and removing it
         assert took < site.configuration.worker.stop_grace_seconds
         assert "cancelled by alice#tempZone" in site.ended(submitted)["reason"]
     assert site.contents(submitted.collection)["STDOUT.txt"] == b"began\n"
@@ -89,16 +89,18 @@ def test_lines_arrive_within_a_second(docker_site: TrialSite) -> None:
         submitted = from_afar(site, f"{STAMPED}; {WAITS}; echo x > /outputs/x", FOLLOW)
         asked = time.monotonic()
         wait_until(lambda: site.record(submitted).facts()["state"] != "QUEUED", "the worker to take it")
-        assert time.monotonic() - asked < HEARTBEAT_SECONDS - 1, "no later than it would by chance"
+        assert time.monotonic() - asked < HEARTBEAT_SECONDS - 1, "before the worker's next heartbeat"
         while len(delays) < 10:
-            assert site.record(submitted).facts()["state"] in ("STAGING_IN", "RUNNING"), "not within its walltime"
+            assert site.record(submitted).facts()["state"] in ("STAGING_IN", "RUNNING"), (
+                "the task exceeded its walltime"
+            )
             tail = live(site, submitted) or seen
-            new, seen = news(seen, tail), tail
+            new, seen = new_output(seen, tail), tail
             delays += [time.time() - float(line.split()[2]) for line in new.splitlines()]
             time.sleep(0.05)
         site.let_go(submitted)
         site.ended(submitted)
-    assert sorted(delays)[len(delays) // 2] < 1, "the longest ones are the machine's (tests/benchmarks)"
+    assert sorted(delays)[len(delays) // 2] < 1, "a busy machine may delay single lines (tests/benchmarks)"
     print(f"delays of {len(delays)} lines: median {sorted(delays)[len(delays) // 2]:.3f} s, most {max(delays):.3f} s")
     assert site.contents(submitted.collection)["STDOUT.txt"].startswith(seen)
     check_nothing_is_left(site, submitted, "COMPLETED")
@@ -116,7 +118,9 @@ def test_a_killed_worker_leaves_it_to_the_next(docker_site: TrialSite, requests:
     first.kill()
     first.wait()
     put(site, submitted, *requests)
-    assert capabilities.read(site.alice, Attributes()).allows(site.image), "what a killed worker said stays"
+    assert capabilities.read(site.alice, Attributes()).allows(site.image), (
+        "the capabilities that a killed worker published stay"
+    )
     with site.working():
         if not requests:
             assert live(site, submitted) == b"began\n"

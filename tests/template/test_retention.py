@@ -29,7 +29,7 @@ RESULTS = ["STDOUT.txt", "one", "ro-crate-metadata.json", "sub/two"]
 
 
 def _site(folder: Path, **settings: Any) -> TrialSite:
-    """CONTAINER sends its results to LONG_TERM_STORAGE, which lts_resc bears, and trims its inputs."""
+    """CONTAINER sends its results to LONG_TERM_STORAGE, the role of lts_resc, and trims its inputs."""
     (folder / "tools").mkdir()
     engine = {"name": "process", "images": {"tools": str(folder / "tools")}}
     roles = {"CONTAINER": {"results_to": ROLE, "staged_inputs": "trim", **settings}}
@@ -62,7 +62,7 @@ def _results(site: TrialSite, facts: dict[str, str]) -> dict[str, list[str]]:
 
 
 def _directories(site: TrialSite, collection: str, resource: str = COMPUTE) -> list[str]:
-    """What is left of a task's place in a vault."""
+    """What is left of a task's directory in a vault."""
     below = site.folder / "zone" / "vaults" / resource / collection[len("/tempZone/") :]
     return [str(one.relative_to(below)) for one in below.rglob("*")] if below.exists() else []
 
@@ -124,7 +124,7 @@ def test_every_leaf_of_a_coordinating_resource_receives(keeping: TrialSite) -> N
     keeping.zone.add_resource("archive", "replication")
     for name in ("tape", "disk"):
         keeping.zone.add_resource(name, parent="archive")
-    keeping.give_role("tape", ROLE)  # a child's role: its root is named to iRODS
+    keeping.give_role("tape", ROLE)  # a child has the role, and the worker names its root to iRODS
     keeping.take_role(LTS, ROLE)
     facts = keeping.run(_request(keeping))
     assert facts["moved_to"] == "archive", facts
@@ -142,7 +142,7 @@ def test_a_coordinating_resource_may_bear_the_role(keeping: TrialSite) -> None:
 
 @pytest.mark.parametrize(("bearers", "receives"), [(["other"], None), (["other", "z"], "z"), (["pair", "z"], "")])
 def test_a_sibling_of_the_compute_resource_cannot_receive(bearers: list[str], receives: str | None) -> None:
-    """Trimming goes by the root, so that a sibling cannot keep what the compute resource gives up."""
+    """Trimming names the root, so a sibling cannot keep its replica when the compute resource loses its own."""
     resources = (
         Resource("pair", "replication", "EMPTY_RESC_HOST", "EMPTY_RESC_PATH"),
         Resource("mine", "unixfilesystem", "h", "/v/mine", parent="pair"),
@@ -160,7 +160,7 @@ def test_a_sibling_of_the_compute_resource_cannot_receive(bearers: list[str], re
         assert retain.receiving_root(execution) == receives
 
 
-def test_results_that_lie_on_such_a_resource_stay(keeping: TrialSite) -> None:
+def test_results_on_a_resource_with_the_receiving_role_stay(keeping: TrialSite) -> None:
     keeping.give_role(COMPUTE, ROLE)
     facts = keeping.run(_request(keeping, role="CONTAINER"))
     assert facts["state"] == "COMPLETED", facts
@@ -203,8 +203,8 @@ def test_a_result_that_another_task_reads_stays_there_too(keeping: TrialSite) ->
     assert keeping.contents(started[0].collection)["STDOUT.txt"] == b"1\n"
 
 
-class TestNobodyReceives:
-    """Known before anything runs, and found out when it has changed since."""
+class TestNoResourceReceives:
+    """The worker refuses such a task before it runs, and notices when the resource changes later."""
 
     def refused(self, site: TrialSite, words: str, **troubles: Any) -> None:
         submitted = site.submit(_request(site))
@@ -223,13 +223,13 @@ class TestNobodyReceives:
         assert site.snapshot(without=submitted.collection) == before
         assert site.leftovers(submitted) == []
 
-    def test_none_bears_the_role(self, keeping: TrialSite) -> None:
+    def test_no_resource_has_the_role(self, keeping: TrialSite) -> None:
         keeping.take_role(LTS, ROLE)
         self.refused(keeping, "imeta add -R <resource> COMPUTE_RESOURCE_ROLE LONG_TERM_STORAGE")
 
-    def test_none_is_up(self, keeping: TrialSite) -> None:
+    def test_no_resource_is_up(self, keeping: TrialSite) -> None:
         keeping.zone.set_resource_status(LTS, "down")
-        self.refused(keeping, "up to receive the results (of: lts_resc)")
+        self.refused(keeping, "up to receive the results (known: lts_resc)")
 
     def test_it_went_down_while_the_task_ran(self, keeping: TrialSite) -> None:
         submitted = keeping.submit(_request(keeping))
@@ -248,7 +248,7 @@ class TestNobodyReceives:
 
 
 def _at(number: int, trouble: Callable[..., Any]) -> Callable[..., Any]:
-    """An operation that is in trouble the ``number``-th time only."""
+    """An operation that fails only the ``number``-th time."""
     calls = iter(range(1, 1000))
 
     def sometimes(original: Any, *args: Any) -> Any:
@@ -262,7 +262,7 @@ def _engine_broken(*_: Any) -> None:
 
 
 def _exchange_bytes(original: Any, data_object: str, resource: str) -> Any:
-    """The replica arrives damaged, and the catalog does not know."""
+    """The replica arrives damaged, but the catalog has it as good."""
     made = original(data_object, resource)
     with open(made.physical_path, "r+b") as file:
         file.write(b"X")
@@ -270,7 +270,7 @@ def _exchange_bytes(original: Any, data_object: str, resource: str) -> Any:
 
 
 FAILURES: dict[str, dict[str, Callable[..., Any]]] = {
-    "a result cannot be replicated": {"replicate": _at(3, broken)},  # the first is the input
+    "a result cannot be replicated": {"replicate": _at(3, broken)},  # the first one replicates the input
     "the last one cannot be replicated": {"replicate": _at(5, broken)},
     "a replica cannot be read back": {"verify": _at(4, broken)},
     "a replica arrives damaged": {"replicate": _at(4, _exchange_bytes)},
@@ -298,7 +298,7 @@ def test_a_failure_leaves_the_zone_as_it_was(keeping: TrialSite, name: str) -> N
     assert audit(str(keeping.folder / "zone")) == []
 
 
-def test_a_result_that_cannot_be_taken_back_is_told_and_keeps_no_other(keeping: TrialSite) -> None:
+def test_a_result_that_cannot_be_undone_is_reported_and_the_others_are_undone(keeping: TrialSite) -> None:
     stuck: list[str] = []
 
     def trim(original: Any, data_object: str, resource: str) -> None:
@@ -314,12 +314,12 @@ def test_a_result_that_cannot_be_taken_back_is_told_and_keeps_no_other(keeping: 
     assert facts["state"] == "FAILED"
     assert f"could not trim the results from {LTS}" in facts["reason"]
     left = [name for _, _, names in os.walk(keeping.folder / "zone" / "vaults" / LTS) for name in names]
-    assert left == [stuck[0].rpartition("/")[2]], "the others went"
+    assert left == [stuck[0].rpartition("/")[2]], "the others were undone"
     assert set(keeping.contents(submitted.collection)) == {"task.json", "STDOUT.txt"}
 
 
 @pytest.mark.parametrize("operation", ["replicate", "trim"])
-def test_a_worker_that_is_told_to_stop_leaves_the_rest_to_the_next(keeping: TrialSite, operation: str) -> None:
+def test_a_stopped_worker_leaves_the_rest_of_moving_to_the_next(keeping: TrialSite, operation: str) -> None:
     submitted = keeping.submit(_request(keeping))
     workers: list[Any] = []
 
@@ -328,7 +328,7 @@ def test_a_worker_that_is_told_to_stop_leaves_the_rest_to_the_next(keeping: Tria
         return original(*args)
 
     storage = Troubled(keeping.storage, **{operation: _at(2, stop)})
-    engine = Troubled(keeping.engine, remove=_at(1, _engine_broken))  # its job is still there as well
+    engine = Troubled(keeping.engine, remove=_at(1, _engine_broken))  # so its job is still there, too
     with keeping.working(storage=storage, engine=engine) as worker:  # type: ignore[arg-type]
         workers.append(worker)
         wait_until(worker._stopping.is_set, "the operation")

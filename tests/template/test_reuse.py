@@ -1,4 +1,4 @@
-"""Tasks that were run before: reused when they were the very same, and run again on what they had."""
+"""Tasks that ran before: a new request reuses an identical one, or runs it again on the same inputs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def ran(site: TrialSite) -> dict[str, str]:
 
 
 def reused(site: TrialSite, document: Any = None, *, catalog: Catalog | None = None) -> str:
-    """The collection of the earlier task that is reused; '' when a new one is queued."""
+    """The collection of the earlier task that the request reuses; '' when it queues a new one."""
     document = document or count(site, inputs=[INPUT])
     submitted = site.submit(document, catalog=catalog, reuse_earlier=True)
     assert submitted.reused is ("reused" in submitted.choice)
@@ -50,7 +50,7 @@ def test_an_identical_task_is_reused_on_request_and_says_so(site: TrialSite, ran
     assert not site.submit(count(site, inputs=[INPUT])).reused
 
 
-def test_what_changes_no_result_does_not_matter(site: TrialSite, ran: dict[str, str]) -> None:
+def test_changes_that_do_not_affect_results_are_ignored(site: TrialSite, ran: dict[str, str]) -> None:
     site.alice.create_collection(f"{HOME}/elsewhere")
     document = count(
         site, inputs=[INPUT], name="x", limits={"walltime_seconds": 5}, process={"timeout": 7},
@@ -75,7 +75,7 @@ def test_what_changes_no_result_does_not_matter(site: TrialSite, ran: dict[str, 
         {"expected_outputs": ["n"]},
     ],
 )  # fmt: skip
-def test_whatever_changes_a_result_makes_another_task(
+def test_changes_that_affect_results_make_another_task(
     site: TrialSite, ran: dict[str, str], changes: dict[str, Any]
 ) -> None:
     site.alice.create_collection(f"{HOME}/in")
@@ -136,7 +136,7 @@ def _spoil_crate(site: TrialSite, collection: str) -> None:
 
 
 def _forge_outputs_and_crate(site: TrialSite, collection: str) -> None:
-    """As a member of a group that may change what lies in the collection could."""
+    """As a member of a group with write access to the collection could do."""
     site.alice.set_access(f"{collection}/n", BOB, Access.MODIFY_OBJECT)
     site.alice.set_access(f"{collection}/ro-crate-metadata.json", BOB, Access.MODIFY_OBJECT)
     site.alice.set_access(collection, BOB, Access.READ_OBJECT)
@@ -165,13 +165,13 @@ def test_a_task_whose_results_are_not_what_they_were_is_not_reused(
     assert reused(site) == ""
 
 
-def test_what_somebody_adds_to_the_collection_does_not_matter(site: TrialSite, ran: dict[str, str]) -> None:
+def test_additions_to_the_collection_are_ignored(site: TrialSite, ran: dict[str, str]) -> None:
     site.alice.write(f"{ran['collection']}/README.md", b"mine")
     assert reused(site) == ran["collection"]
 
 
-def test_another_user_s_task_is_not_reused_however_it_is_dressed_up(site: TrialSite, ran: dict[str, str]) -> None:
-    """bob may read alice's task and her input, and has copied every fact onto a record of his own."""
+def test_another_users_task_is_not_reused(site: TrialSite, ran: dict[str, str]) -> None:
+    """bob may read alice's task and her input, and has copied every fact to his own record."""
     for path in (HOME, f"{HOME}/out", ran["collection"]):
         site.alice.set_access(path, BOB, Access.READ_OBJECT, recursive=True)
     site.bob.create_collection("/tempZone/home/bob/out")
@@ -189,7 +189,7 @@ def test_another_user_s_task_is_not_reused_however_it_is_dressed_up(site: TrialS
     assert reused(site) == ""
 
 
-def test_the_fingerprint_stands_on_the_record_alone(site: TrialSite, ran: dict[str, str]) -> None:
+def test_only_the_record_has_the_fingerprint(site: TrialSite, ran: dict[str, str]) -> None:
     assert len(ran["fingerprint"]) == len(ran["outputs_digest"]) == 64
     on_output = {avu.attribute for avu in site.alice.avus(Entity(EntityKind.DATA_OBJECT, f"{ran['collection']}/n"))}
     assert f"{PREFIX}::image_digest" in on_output

@@ -1,4 +1,4 @@
-"""Whole tasks on a resource that bears several roles, in every format that a request may come in."""
+"""Whole tasks on a resource with several roles, in every format of requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from compute_to_data.submission import rerun, submit, workloads
 from compute_to_data.submission.submit import Submitted
 
 FILTER = '#!/bin/sh\necho "$1" > "$5"\necho filtered > "${5%/*}/lowpass_filtered_x"\n'
-"""Stands for the notebook's runner: its report is the name of the notebook that it was given."""
+"""Replaces the notebook's runner. Its report is the name of the notebook."""
 TRAINING = {
     "container": {"type": "docker", "image": "tools", "commands": [{"command": ["/bin/cp", "/inputs/x", "/outputs"]}]},
     "external": {"src_collection": f"{HOME}/in", "dst_collection": f"{HOME}/out"},
@@ -47,7 +47,7 @@ def both(tmp_path: Path) -> TrialSite:
 
 @pytest.fixture
 def doubtful(site: TrialSite) -> TrialSite:
-    """Two roles for the same commands, of which no request can mean one without its name."""
+    """Two roles for the same commands, so a request must name the one that it means."""
     engine = {"name": "process", "images": {"tools": str(site.folder / "tools")}}
     roles = {"GPU": {"implementation": "compute_to_data.roles.container:Container"}}
     site.configuration = site.configure(engine=engine, roles=roles)
@@ -129,7 +129,7 @@ def refused(site: TrialSite, document: Any, **more: str) -> str:
     with pytest.raises(Refused) as caught:
         site.submit(document, **more)
     assert site.snapshot() == before
-    assert "bears several roles that may run the request's own commands (CONTAINER, GPU)" in str(caught.value)
+    assert "has several roles that may run the request's own commands (CONTAINER, GPU)" in str(caught.value)
     return caught.value.remedy
 
 
@@ -164,7 +164,7 @@ def test_a_doubt_about_a_workload_is_refused_with_the_option_to_use(doubtful: Tr
 
 
 def test_a_request_that_none_of_the_roles_runs_is_refused(doubtful: TrialSite) -> None:
-    words = "bears several roles (CONTAINER, GPU), and none of them runs a request that has neither"
+    words = "has several roles (CONTAINER, GPU), but none of them runs a request that has neither"
     with pytest.raises(Refused, match=re.escape(words)):
         doubtful.submit(own())
     with pytest.raises(Refused, match="none of them runs the request's notebook"):

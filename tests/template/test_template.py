@@ -1,4 +1,4 @@
-"""A task on its way through the template, when all goes well."""
+"""Tasks that run through the template without errors, and requests that are refused."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_the_crate_describes_inputs_and_outputs(site: TrialSite) -> None:
     assert things["b.txt"]["identifier"] == registered.replicas[0].checksum
 
 
-def test_an_input_moves_only_when_it_must(site: TrialSite) -> None:
+def test_an_input_is_replicated_only_when_necessary(site: TrialSite) -> None:
     site.alice.write(f"{HOME}/here.txt", b"here", resource=COMPUTE)
     site.alice.write(f"{HOME}/there.txt", b"there", resource="demoResc")
     replicated = []
@@ -105,7 +105,7 @@ def test_the_next_unprocessed_input_is_claimed_once(site: TrialSite) -> None:
     assert [one["state"] for one in ended] == ["COMPLETED"] * 6
     got = [site.contents(one["collection"])["got"].decode() for one in ended]
     assert sorted(got) == list("abcdef")
-    with pytest.raises(Refused, match="no task has claimed"):
+    with pytest.raises(Refused, match="holds no unclaimed data object"):
         site.submit(request)
 
 
@@ -125,7 +125,7 @@ def test_commands_run_in_order_and_some_may_fail(site: TrialSite) -> None:
     assert site.contents(facts["collection"])["log"] == b"one\ntwo\nthree\n"
 
 
-def test_what_the_program_said_is_kept_also_when_it_failed(site: TrialSite) -> None:
+def test_logs_are_kept_when_the_program_fails(site: TrialSite) -> None:
     facts = site.run(site.request("/bin/sh", "-c", "echo out; echo err >&2; exit 2"))
     assert facts["state"] == "FAILED"
     assert site.contents(facts["collection"])["STDOUT.txt"] == b"out\n"
@@ -133,7 +133,7 @@ def test_what_the_program_said_is_kept_also_when_it_failed(site: TrialSite) -> N
     assert facts["exit_status"] == "2"
 
 
-def test_it_says_how_long_each_part_took(site: TrialSite) -> None:
+def test_the_record_has_the_duration_of_each_part(site: TrialSite) -> None:
     site.alice.write(f"{HOME}/a.txt", b"x", resource="demoResc")
     for script, state in (("sleep 0.2", "COMPLETED"), ("sleep 0.2; exit 3", "FAILED")):
         facts = site.run(site.request("/bin/sh", "-c", script, inputs=[f"{HOME}/a.txt"]))
@@ -156,7 +156,7 @@ def test_a_cancelled_task_ends_and_says_by_whom(site: TrialSite) -> None:
 
 
 class TestSubmission:
-    """What is refused at once leaves nothing behind, and says what to do."""
+    """A refused submission leaves nothing behind, and its error has a remedy."""
 
     def refused(
         self, site: TrialSite, document: object, error: type[ComputeToDataError], words: str, **more: object
@@ -196,14 +196,16 @@ class TestSubmission:
 
     def test_a_task_id_that_is_taken(self, site: TrialSite) -> None:
         site.submit(site.request("/bin/true"), task_id="mine")
-        self.refused(site, site.request("/bin/true"), ComputeToDataError, "there already", task_id="mine")
+        self.refused(
+            site, site.request("/bin/true"), ComputeToDataError, "there is already a task of that id", task_id="mine"
+        )
 
     def test_a_task_id_that_is_a_path(self, site: TrialSite) -> None:
         self.refused(site, site.request("/bin/true"), InvalidRequest, "task id", task_id="../x")
 
 
 class TestWhoMayBorrowAnOwnersRights:
-    """A worker acts with the owner's rights on what task.json says: nobody else may write it."""
+    """A worker does what task.json says with the owner's rights, so no other user may write it."""
 
     def test_in_a_collection_that_inherits_a_groups_access(self, site: TrialSite) -> None:
         lab = site.zone.add_group("lab")

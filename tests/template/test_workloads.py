@@ -23,7 +23,7 @@ IMAGE = "compute-to-data/base:bookworm"
 
 
 class Workloads:
-    """alice's workload on a site, and short words for what is done with it."""
+    """alice's workload on a site, with short methods for the tests."""
 
     def __init__(self, site: TrialSite) -> None:
         self.site = site
@@ -98,7 +98,7 @@ def test_outputs_are_kept_when_the_task_succeeds(ours: Workloads) -> None:
     assert owner.owner == ALICE
 
 
-def test_its_state_is_told_and_it_can_be_stopped(ours: Workloads) -> None:
+def test_a_workload_shows_its_state_and_can_be_stopped(ours: Workloads) -> None:
     site = ours.site
     workload = ours.start(name="grains")
     with site.working():
@@ -132,7 +132,7 @@ def test_a_stopped_workloads_queued_task_does_not_run(ours: Workloads) -> None:
 
 
 def test_a_task_that_begins_while_its_workload_is_being_stopped_is_cancelled(ours: Workloads) -> None:
-    """Stopping declares the workload's end before it stands on each task; a worker may be quicker."""
+    """Stopping first marks the workload as stopped, then cancels each task. A worker may begin a task in between."""
     workload = ours.start()
     queued = ours.shell(workload, "echo ran >/output/ran")
     record = WorkloadRecord(ours.site.alice, ours.attributes, workload.collection, workload.resource)
@@ -145,7 +145,7 @@ def test_a_task_that_begins_while_its_workload_is_being_stopped_is_cancelled(our
 
 
 def test_stopping_goes_on_past_a_task_that_somebody_removes(ours: Workloads) -> None:
-    """Between finding the tasks and asking for each one's end."""
+    """The task is removed after the client has found it, and before the client cancels it."""
     workload = ours.start()
     first, last = ours.task(workload, "true"), ours.task(workload, "true")
 
@@ -161,8 +161,8 @@ def test_stopping_goes_on_past_a_task_that_somebody_removes(ours: Workloads) -> 
     assert "cancel" in ours.site.record(last).facts()
 
 
-def test_what_ends_because_it_is_being_stopped_is_told_too(ours: Workloads) -> None:
-    """Before it was asked for: its worker saw the workload's end. What had ended before is not."""
+def test_stop_also_returns_tasks_that_end_meanwhile(ours: Workloads) -> None:
+    """Its worker saw that the workload was stopped before the client cancelled the task. Earlier ends do not count."""
     workload = ours.start()
     earlier, begun, waiting = (ours.task(workload, "true") for _ in range(3))
     ours.site.record(earlier).move_to(State.CANCELLED)
@@ -178,7 +178,7 @@ def test_what_ends_because_it_is_being_stopped_is_told_too(ours: Workloads) -> N
     assert ["cancel" in ours.site.record(one).facts() for one in (earlier, begun, waiting)] == [False, False, True]
 
 
-def test_sandboxes_without_work_go(ours: Workloads, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_sandboxes_are_removed(ours: Workloads, monkeypatch: pytest.MonkeyPatch) -> None:
     workload = ours.start()
     with ours.site.working() as worker:
         ours.said(ours.task(workload, "true"))
@@ -189,7 +189,7 @@ def test_sandboxes_without_work_go(ours: Workloads, monkeypatch: pytest.MonkeyPa
         ours.said(ours.task(workload, "true"))
 
 
-def test_no_more_run_at_one_time_than_were_asked_for(docker_answers: None, tmp_path: Path) -> None:
+def test_no_more_tasks_run_at_a_time_than_instances(docker_answers: None, tmp_path: Path) -> None:
     ours = Workloads(TrialSite(tmp_path, {"name": "docker"}, IMAGE, worker={"slots": 4}))
     workload, other = ours.start(instances=1), ours.start(instances=1)
     with ours.site.working():
@@ -211,7 +211,7 @@ def test_no_more_run_at_one_time_than_were_asked_for(docker_answers: None, tmp_p
 
 
 def test_a_workload_without_room_is_not_read_to_its_end(docker_answers: None, tmp_path: Path) -> None:
-    """However long its queue, others get past it, and a look at the queue costs as much as ever."""
+    """However long its queue is, other tasks get past it, and reading the queue costs the same."""
     slots = 2
     ours = Workloads(TrialSite(tmp_path, {"name": "docker"}, IMAGE, worker={"slots": slots}))
     full = ours.start(instances=1)
@@ -235,7 +235,7 @@ def test_a_workload_without_room_is_not_read_to_its_end(docker_answers: None, tm
         assert ours.said(behind) == "past\n"
         workloads.stop(ours.site.alice, ours.attributes, full.collection)
     assert answers
-    assert max(answers) <= 4 * slots  # as many as may be held, beside as many that are
+    assert max(answers) <= 4 * slots  # as many as may be in flight, and as many that are
 
 
 def test_walltime_ends_a_task_and_its_sandbox_alone(ours: Workloads) -> None:
@@ -258,10 +258,10 @@ def test_too_much_output_fails_the_task(ours: Workloads) -> None:
         assert ours.said(ours.shell(workload, "ls -A /output")) == ""
 
 
-# Whose it is
+# The owner of a workload
 
 
-def test_nobody_else_gives_it_tasks(ours: Workloads) -> None:
+def test_other_users_cannot_submit_tasks_to_a_workload(ours: Workloads) -> None:
     site = ours.site
     workload = ours.start()
     with pytest.raises(NotFound):
@@ -272,7 +272,7 @@ def test_nobody_else_gives_it_tasks(ours: Workloads) -> None:
         workloads.create_task(site.bob, site.configuration, workload.collection, ["true"])
 
 
-def test_a_workload_that_somebody_could_have_changed_is_refused(ours: Workloads) -> None:
+def test_a_workload_that_another_user_could_have_changed_is_refused(ours: Workloads) -> None:
     workload = ours.start()
     queued = ours.task(workload, "true")
     ours.site.alice.set_access(f"{workload.collection}/workload.json", BOB, Access.MODIFY_OBJECT)
@@ -292,8 +292,8 @@ def test_a_workload_that_somebody_could_have_changed_is_refused(ours: Workloads)
         {"process": {"image": "debian:bookworm", "exec": "true"}},
     ],
 )
-def test_a_task_that_is_not_the_workloads(ours: Workloads, change: dict[str, Any]) -> None:
-    """Refused when it is submitted, and again by the worker, should somebody have got past that."""
+def test_a_task_that_differs_from_its_workload_is_refused(ours: Workloads, change: dict[str, Any]) -> None:
+    """Refused at submission, and again by the worker, in case a client skips the check."""
     site = ours.site
     workload = ours.start()
     submitted = ours.task(workload, "true")
@@ -304,7 +304,7 @@ def test_a_task_that_is_not_the_workloads(ours: Workloads, change: dict[str, Any
     with pytest.raises((Refused, NotFound)):
         submit.submit(site.alice, site.configuration, document)
     if "output_collection" in change:
-        return  # where its record lies is what counts for the worker
+        return  # for the worker, only the place of the record matters
     site.alice.write(path, json.dumps({"version": 1, **document}).encode(), force=True)
     with site.working():
         facts = site.ended(submitted)
@@ -318,7 +318,7 @@ def test_access_to_the_dataset_is_asked_for_each_task(ours: Workloads) -> None:
     site.bob.set_access("/tempZone/home/bob", ALICE, Access.READ_OBJECT)
     hidden, workload = ours.start(dataset="/tempZone/home/bob"), ours.start(dataset="/tempZone/home/bob")
     with site.working():
-        assert ours.said(ours.task(hidden, "ls", "-A", "/input")) == "", "what she may not read is not there"
+        assert ours.said(ours.task(hidden, "ls", "-A", "/input")) == "", "the sandbox has only what she may read"
         site.bob.set_access("/tempZone/home/bob/data", ALICE, Access.READ_OBJECT)
         assert ours.said(ours.task(workload, "cat", "/input/data")) == "bob's"
         site.bob.set_access("/tempZone/home/bob", ALICE, Access.NULL)
@@ -339,7 +339,7 @@ def test_access_to_the_dataset_is_asked_for_each_task(ours: Workloads) -> None:
         ({"role": "NO_SUCH_ROLE"}, "NO_SUCH_ROLE"),
     ],
 )
-def test_a_workload_that_cannot_be(ours: Workloads, change: dict[str, Any], expected: str) -> None:
+def test_an_invalid_workload_is_refused(ours: Workloads, change: dict[str, Any], expected: str) -> None:
     with pytest.raises((InvalidRequest, Refused, NotFound), match=expected):
         ours.start(**change)
     assert workloads.listed(ours.site.alice, ours.attributes, HOME) == ()
@@ -355,7 +355,7 @@ def test_two_tasks_at_once_make_one_dataset(ours: Workloads) -> None:
 
 
 def test_a_shell_is_not_needed(docker_answers: None, tmp_path: Path) -> None:
-    """Without one, each task has a container of its own: slower, and right."""
+    """Without a shell, each task has its own container, which is slower."""
     import io
     import uuid
 
@@ -381,8 +381,8 @@ def test_a_shell_is_not_needed(docker_answers: None, tmp_path: Path) -> None:
         client.close()
 
 
-def test_the_end_of_a_task_is_learnt_at_once(ours: Workloads) -> None:
-    """From the end of its program to the next one's start, in one sandbox."""
+def test_the_next_task_starts_at_once(ours: Workloads) -> None:
+    """Measured from the end of one program to the start of the next, in one sandbox."""
     workload = ours.start(instances=1)
     stamped = "date +%s.%N >/output/at"
     submitted = [ours.shell(workload, stamped) for _ in range(11)]
@@ -391,4 +391,4 @@ def test_the_end_of_a_task_is_learnt_at_once(ours: Workloads) -> None:
             ours.said(one)
     at = sorted(float(ours.site.contents(one.collection)["at"]) for one in submitted)
     gaps = sorted(after - before for before, after in zip(at, at[1:]))
-    assert gaps[len(gaps) // 2] < 0.2, "no polling interval lies between them"
+    assert gaps[len(gaps) // 2] < 0.2, "the engine does not poll"

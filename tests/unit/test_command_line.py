@@ -271,11 +271,11 @@ def test_the_commands_of_one_image_are_one_vector() -> None:
 @pytest.mark.parametrize(
     ("steps", "subject", "words"),
     [
-        ([Step("i", ("a",)), Step("j", ("b",))], "step 2 of 2", "runs in the image j, and the first one in i"),
+        ([Step("i", ("a",)), Step("j", ("b",))], "step 2 of 2", "runs in the image j, but the first step in i"),
         ([Step("i", ("a",)), Step("i", ("b",), working_directory="/opt")], "step 2 of 2", "starts in /opt"),
-        ([Step("i", ("a",), environment={"A": "1"}), Step("i", ("b",))], "step 2 of 2", "other variables"),
-        ([Step("i", ("a",)), Step("i", ("b",), stdin="/inputs/x")], "step 2 of 2", "only the first one can"),
-        ([Step("i", ("a",), stdout="/outputs/x"), Step("i", ("b",))], "step 1 of 2", "only the last one can"),
+        ([Step("i", ("a",), environment={"A": "1"}), Step("i", ("b",))], "step 2 of 2", "another environment"),
+        ([Step("i", ("a",)), Step("i", ("b",), stdin="/inputs/x")], "step 2 of 2", "only the first step can"),
+        ([Step("i", ("a",), stdout="/outputs/x"), Step("i", ("b",))], "step 1 of 2", "only the last step can"),
         ([Step("i", ("a",), stderr="/outputs/x")], "step 1 of 1", "standard error"),
     ],
 )
@@ -287,5 +287,5 @@ def test_steps_that_need_a_container_each_are_refused(steps: list[Step], subject
 
 
 def test_a_program_has_at_least_one_step() -> None:
-    with pytest.raises(InvalidRequest, match="there is none"):
+    with pytest.raises(InvalidRequest, match="there is no command"):
         command_line.in_one_container(Program(()))

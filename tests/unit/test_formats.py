@@ -1,4 +1,4 @@
-"""The table of request formats: each row is whole, and costs nothing before it is used."""
+"""The table of request formats: each row is complete, and its translator is imported only when needed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from compute_to_data.errors import InvalidRequest
 
 
 @pytest.mark.parametrize("one", formats.FORMATS, ids=lambda one: str(one.name))
-def test_each_format_can_be_recognised_and_refuses_a_document_of_no_use(one: formats.Format) -> None:
+def test_each_format_can_be_recognised_and_refuses_an_unusable_document(one: formats.Format) -> None:
     assert one.distinctive, "no document could be known to be in it"
     word = min(one.distinctive)
     assert formats.format_of({word: None}) is one
@@ -31,7 +31,7 @@ def test_a_format_that_cannot_name_a_resource_says_so() -> None:
         formats.in_our_own({"container": {}}, GivenBeside(), {})
 
 
-def test_only_the_translator_of_the_format_in_hand_is_loaded() -> None:
+def test_only_the_translator_of_the_documents_format_is_loaded() -> None:
     program = (
         "import sys; from compute_to_data.documents import formats; "
         "from compute_to_data.documents.given_beside import GivenBeside; "

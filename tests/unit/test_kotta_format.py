@@ -1,4 +1,4 @@
-"""Kotta's job descriptions: taken as they were meant, or told in full what to change."""
+"""Kotta's job descriptions: translated, or refused with everything that has to change."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def program(document: Any) -> list[str]:
 # Which format a document is in
 
 
-def test_each_example_is_told_to_be_what_it_is() -> None:
+def test_the_format_of_each_example_is_recognised() -> None:
     for folder, name in (("tasks", "task"), ("training", "training_format"), ("kotta", "kotta_format")):
         for path in (EXAMPLES / folder).glob("*.json"):
             assert formats.format_of(json.loads(path.read_text("utf-8"))).name == name
 
 
 @pytest.mark.parametrize("document", [None, 5, "script", ["script"], {}, {"inputs": []}, {"unknown": 1}])
-def test_what_has_no_format_s_own_properties_is_held_against_ours(document: Any) -> None:
+def test_a_document_without_distinctive_properties_counts_as_our_own(document: Any) -> None:
     assert formats.format_of(document).name == "task"
     with pytest.raises(InvalidRequest):
         understood(document, image="")
@@ -83,13 +83,13 @@ def test_what_has_no_format_s_own_properties_is_held_against_ours(document: Any)
         ({"inputs": "/a", "walltime": 1, "output_collection": "/a"}, ("walltime", "output_collection")),
     ],
 )
-def test_a_document_that_could_be_two_formats_is_refused_by_name(document: Any, named: tuple[str, str]) -> None:
+def test_a_document_that_mixes_two_formats_is_refused(document: Any, named: tuple[str, str]) -> None:
     error = refusal(document)
     assert error.subject == "document"
     assert all(f'"{name}"' in error.cause for name in named)
 
 
-def test_an_image_beside_a_document_stands_above_what_it_says() -> None:
+def test_an_image_beside_a_document_overrides_its_own() -> None:
     for folder, name in (("tasks", "stream"), ("tasks", "notebook"), ("training", "accepted")):
         document = json.loads((EXAMPLES / folder / f"{name}.json").read_text("utf-8"))
         task = understood(document, image="other:1", resource="dsp_resc")
@@ -105,7 +105,7 @@ def test_an_image_beside_a_request_that_runs_none_is_refused() -> None:
 # What is understood
 
 
-def test_a_script_with_its_inputs_and_outputs_is_understood() -> None:
+def test_a_script_with_its_inputs_and_outputs_is_translated() -> None:
     task = understood(example("script"))
     assert (task.name, task.role, task.resource) == ("count words", "", "dsp_resc")
     assert task.inputs == (
@@ -121,7 +121,7 @@ def test_a_script_with_its_inputs_and_outputs_is_understood() -> None:
     assert program(example("script")) == ["/bin/sh", "count.sh", "a word", "$HOME"]
 
 
-def test_a_program_whose_stream_has_a_name_is_understood() -> None:
+def test_a_program_whose_stream_has_a_name_is_translated() -> None:
     task = understood(example("program"))
     assert (task.name, task.role, task.resource) == ("", "CONTAINER", "")
     assert task.expected_outputs == ("count.txt",)
@@ -129,7 +129,7 @@ def test_a_program_whose_stream_has_a_name_is_understood() -> None:
     assert program(example("program")) == ["wc", "-c", "sea.txt"]
 
 
-def test_the_document_is_left_as_it_was() -> None:
+def test_translating_does_not_change_the_document() -> None:
     document = example("script")
     before = copy.deepcopy(document)
     understood(document)
@@ -144,7 +144,7 @@ def test_a_queue_is_a_role_where_the_site_has_one_and_a_resource_elsewhere() -> 
     assert where == [("CONTAINER", ""), ("CONTAINER", "r"), ("", "dsp_resc"), ("", "r"), ("", "r")]
 
 
-def test_the_image_is_given_or_the_role_s() -> None:
+def test_the_image_comes_from_beside_or_from_the_role() -> None:
     images = []
     for queue, image in (("TEXT", ""), ("TEXT", "mine:1"), ("dsp_resc", "mine:1")):
         process = understood(job(queue=queue), image=image).process
@@ -220,15 +220,15 @@ def test_the_program_is_what_the_description_means(properties: dict[str, Any], w
         ({"privileged": True}, "/privileged"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_where_it_stands(properties: dict[str, Any], pointer: str) -> None:
+def test_problems_have_the_pointer_of_the_wrong_value(properties: dict[str, Any], pointer: str) -> None:
     assert refusal(job(**properties)).subject == pointer
 
 
-def test_a_url_is_refused_with_what_to_do() -> None:
+def test_a_url_is_refused_with_a_remedy() -> None:
     assert "upload it first" in refusal(job(inputs="https://example.org/a")).cause
 
 
-def test_what_the_format_cannot_say_is_asked_for_beside_it() -> None:
+def test_image_and_output_collection_must_be_given_beside_the_document() -> None:
     error = refusal(job(), image="", output_collection="")
     assert (error.subject, "output collection" in error.cause) == ("image", True)
 
@@ -242,17 +242,17 @@ file_names = texts.filter(lambda n: "/" not in n and not n.startswith("-") and n
 
 
 @given(st.lists(texts, max_size=4))
-def test_arguments_arrive_as_they_stand(arguments: list[str]) -> None:
+def test_arguments_reach_the_program_unchanged(arguments: list[str]) -> None:
     assert program(job(args=arguments)) == ["true", *arguments]
     assert program(job(args=shlex.join(arguments))) == ["true", *arguments]
 
 
 @settings(max_examples=25)
 @given(script=texts, name=file_names, arguments=st.lists(texts, max_size=3), given_input=file_names)
-def test_nothing_a_description_says_is_read_by_the_shell_around_it(
+def test_the_shell_does_not_interpret_values_of_the_description(
     script: str, name: str, arguments: list[str], given_input: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Runs the real shell, with a program that shows its arguments and the folder it is in."""
+    """Runs the real shell, with a program that prints its arguments and its working directory."""
     if given_input == name:
         return
     place = tmp_path_factory.mktemp("job")
@@ -268,7 +268,7 @@ def test_nothing_a_description_says_is_read_by_the_shell_around_it(
 
 
 def run(place: Path, document: Any, inputs: dict[str, bytes]) -> subprocess.CompletedProcess[bytes]:
-    """The command as a job would run it, with /inputs and /outputs below ``place``."""
+    """The command as a job would run it, but with /inputs and /outputs below ``place``."""
     process = start(place, document, inputs)
     stdout, stderr = process.communicate(timeout=60)
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
@@ -308,13 +308,13 @@ def test_streams_of_a_failing_program_are_not_lost(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("executable", "status"), [("c2d-no-such-program", 127), ("/", 126), ("cd", 127)])
-def test_a_program_that_is_not_there_has_the_usual_status(tmp_path: Path, executable: str, status: int) -> None:
+def test_a_missing_program_has_the_usual_exit_status(tmp_path: Path, executable: str, status: int) -> None:
     if shutil.which(executable) and executable == "cd":
         pytest.skip("this system has a program of that name")
     assert run(tmp_path, job(executable=executable), {}).returncode == status
 
 
-def test_a_request_to_end_reaches_the_program(tmp_path: Path) -> None:
+def test_sigterm_reaches_the_program(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     os.mkfifo(ready)
     text = f"trap 'echo ended; exit 5' TERM; echo > {ready}; while :; do read -r x < {ready}; done"
@@ -325,6 +325,6 @@ def test_a_request_to_end_reaches_the_program(tmp_path: Path) -> None:
     assert (process.returncode, stdout) == (5, b"ended\n")
 
 
-def test_translate_alone_says_no_to_half_characters() -> None:
+def test_translate_itself_refuses_half_characters() -> None:
     with pytest.raises(InvalidRequest):
         kotta_format.translate(job(jobname="\ud800"), GivenBeside(**GIVEN), ROLES)

@@ -1,4 +1,4 @@
-"""Requests: everything a user may write, every contradiction refused when the task is made."""
+"""Requests: all properties are parsed, and contradictions are refused when the task is submitted."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from compute_to_data.task import (
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "data" / "tasks").glob("*.json"))
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "task-format.md"
+OTHER_FORMATS = DOCUMENTATION.with_name("other-formats.md")
 
 STDIN = {"input_type": "file", "input_parameters": {"file_type": "stream", "stream_name": "STDIN"}}
 STDOUT = {"output_type": "file", "output_parameters": {"file_type": "stream", "stream_name": "STDOUT"}}
@@ -60,14 +61,14 @@ def process_refusal(**changes: Any) -> str:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_each_example_survives_being_written_and_read_again(path: Path) -> None:
+def test_each_example_survives_a_round_trip(path: Path) -> None:
     understood = request.parse(json.loads(path.read_text()))
     document = request.document(understood)
     assert request.parse(json.loads(json.dumps(document))) == understood
     assert request.document(request.parse(document)) == document
 
 
-def test_a_stream_task_is_understood() -> None:
+def test_a_task_with_stream_adapters_is_parsed() -> None:
     (path,) = [path for path in EXAMPLES if path.stem == "stream"]
     assert request.parse(json.loads(path.read_text())) == Task(
         name="",
@@ -84,7 +85,7 @@ def test_a_stream_task_is_understood() -> None:
     )
 
 
-def test_everything_else_is_understood() -> None:
+def test_all_other_properties_are_parsed() -> None:
     (path,) = [path for path in EXAMPLES if path.stem == "file_path"]
     understood = request.parse(json.loads(path.read_text()))
     assert understood.name == "quieter"
@@ -104,12 +105,12 @@ def test_indices_are_counted_from_0_and_from_the_end() -> None:
     assert request.parse_process(document).allowed_nonzero == {0, 2}
 
 
-def test_numbers_take_the_types_of_what_they_count() -> None:
+def test_numbers_get_the_types_of_their_fields() -> None:
     limits = request.parse(task(limits={"walltime_seconds": 10, "memory_bytes": 1024.0})).limits
     assert (type(limits.walltime_seconds), type(limits.memory_bytes)) == (float, int)
 
 
-def test_a_recorded_document_is_understood_again() -> None:
+def test_a_recorded_document_is_parsed_again() -> None:
     assert request.parse(task(version=1)) == request.parse(task())
     assert refusal(task(version=2)).subject == "/version"
 
@@ -216,7 +217,7 @@ def tasks(draw: st.DrawFn) -> Task:
 
 
 @given(tasks())
-def test_every_task_survives_being_written_and_read_again(expected: Task) -> None:
+def test_every_task_survives_a_round_trip(expected: Task) -> None:
     assert request.parse(json.loads(json.dumps(request.document(expected)))) == expected
 
 
@@ -230,7 +231,7 @@ def test_every_task_survives_being_written_and_read_again(expected: Task) -> Non
         "/a\0b", "/a\x7f", "/a\x9b", "/a++++forceFlag=", "/" + "a" * 1087, "/" + "é" * 544,
     ],
 )  # fmt: skip
-def test_what_is_no_logical_path_is_refused_wherever_one_stands(logical_path: str) -> None:
+def test_an_invalid_logical_path_is_refused_in_every_property(logical_path: str) -> None:
     assert refusal(task(output_collection=logical_path)).subject == "/output_collection"
     assert refusal(task(inputs=[logical_path])).subject == "/inputs/0"
     for kind in InputKind:
@@ -240,7 +241,7 @@ def test_what_is_no_logical_path_is_refused_wherever_one_stands(logical_path: st
 @pytest.mark.parametrize(
     "logical_path", ["/a", "/a/...", "/a/.b", "/a/b..", "/a b/c'd", "/+++", "/" + "a" * 1086, "/é/💧"]
 )
-def test_what_is_a_logical_path_is_taken(logical_path: str) -> None:
+def test_a_valid_logical_path_is_accepted(logical_path: str) -> None:
     assert request.parse(task(output_collection=logical_path)).output_collection == logical_path
 
 
@@ -249,24 +250,24 @@ def test_attributes_of_the_system_and_empty_ones_are_refused(attribute: str) -> 
     assert refusal(task(metadata=[{"attribute": attribute, "value": "v"}])).subject == "/metadata/0/attribute"
 
 
-def test_an_avu_said_twice_is_refused() -> None:
+def test_a_repeated_avu_is_refused() -> None:
     avu = {"attribute": "a", "value": "b"}
     said = str(refusal(task(metadata=[avu, {**avu, "units": ""}])))
     assert said == '/metadata/1: found "a", expected each AVU once.'
 
 
 @pytest.mark.parametrize("document", [None, 5, "task", [], {}, {"version": 1}])
-def test_what_is_no_task_at_all_is_refused(document: Any) -> None:
+def test_a_document_of_another_type_is_refused(document: Any) -> None:
     assert refusal(document)
 
 
-def test_one_message_tells_all_problems() -> None:
+def test_one_message_lists_all_problems() -> None:
     said = str(refusal(task(limits={"cpus": 0}, inputs=["a"], resource="")))
     for pointer in ("/resource: found", "; /inputs/0: found", "; /limits/cpus: found"):
         assert pointer in said
 
 
-def test_half_characters_are_refused_although_no_reader_saw_them() -> None:
+def test_half_characters_are_refused_in_parsed_documents_too() -> None:
     assert "half a character" in str(refusal(task(output_collection="/\ud800")))
 
 
@@ -282,7 +283,7 @@ def test_half_characters_are_refused_although_no_reader_saw_them() -> None:
         ("$$${${x}", '"${x}"'),
     ],
 )
-def test_an_unknown_reference_is_refused_and_told_how_to_be_written(word: str, found: str) -> None:
+def test_the_error_for_an_unknown_reference_lists_the_known_ones(word: str, found: str) -> None:
     said = process_refusal(argv=["-d", word])
     assert said.startswith(f"/process/argv/1: found {found}, expected ${{input_file}}, ${{output_file}}, or $${{")
 
@@ -297,10 +298,10 @@ def test_a_reference_without_its_adapter_is_refused(side: str) -> None:
 
 
 @pytest.mark.parametrize(("side", "adapter"), [("input", BY_NAME_IN), ("output", BY_NAME_OUT)])
-def test_an_adapter_that_nothing_uses_is_refused(side: str, adapter: Any) -> None:
+def test_an_adapter_that_argv_does_not_use_is_refused(side: str, adapter: Any) -> None:
     for argv in ([], ["$${" + side + "_file}"]):
         said = process_refusal(**{"argv": argv, f"{side}_adapter": adapter})
-        assert said.startswith(f"/process/{side}_adapter: found an adapter that nothing in argv uses")
+        assert said.startswith(f"/process/{side}_adapter: found an adapter that argv does not use")
 
 
 def test_a_stream_needs_exactly_one_command() -> None:
@@ -323,25 +324,25 @@ def test_a_stream_needs_exactly_one_command() -> None:
     ],
     ids=["stdin", "by name", "variable"],
 )
-def test_what_is_about_one_input_needs_exactly_one(changes: Any, inputs: Any) -> None:
+def test_an_adapter_or_the_inputs_name_needs_exactly_one_input(changes: Any, inputs: Any) -> None:
     assert refusal(task(inputs=inputs, process=process(**changes))).subject == "/inputs"
     assert request.parse(task(inputs=[{"next_of": "/a"}], process=process(**changes)))
 
 
 @pytest.mark.parametrize("index", [2, -3, 10**17])
-def test_an_index_of_no_command_is_refused(index: int) -> None:
+def test_an_index_without_a_command_is_refused(index: int) -> None:
     document = {"image": "a", "commands": [["a"], ["b"]], "allowable_command_indices_for_nonzero_exit_code": [0, index]}
     assert refusal(task(process=document)).subject == "/process/allowable_command_indices_for_nonzero_exit_code/1"
 
 
 @pytest.mark.parametrize("name", ["/a", "a/b", ".", "..", "", "a\0", "a\n", *sorted(RESERVED_NAMES)])
-def test_an_output_is_named_inside_outputs_and_apart_from_the_record(name: str) -> None:
+def test_an_output_name_outside_outputs_or_of_the_record_is_refused(name: str) -> None:
     adapter = {**STDOUT, "output_parameters": {"file_type": "stream", "stream_name": "STDOUT", "file_name": name}}
     assert refusal(task(process=process(output_adapter=adapter))).subject.endswith("/output_parameters/file_name")
 
 
 @pytest.mark.parametrize("image", ["", "-v", "a b", "a\n", "a;b", "a" * 257, "$(a)", "../a"])
-def test_what_is_no_image_name_is_refused(image: str) -> None:
+def test_an_invalid_image_name_is_refused(image: str) -> None:
     assert refusal(task(process=process(image=image))).subject == "/process/image"
 
 
@@ -358,12 +359,12 @@ def test_argv_belongs_to_exec_and_indices_to_commands() -> None:
 
 
 @pytest.mark.parametrize("name", ["A-B", "1A", "", "A=B", "A\n", "A\0"])
-def test_what_is_no_variable_s_name_is_refused(name: str) -> None:
+def test_an_invalid_variable_name_is_refused(name: str) -> None:
     assert refusal(task(process=process(environment={name: "a"}))).subject.startswith("/process/environment/")
 
 
 @pytest.mark.parametrize("name", SUPPLIED_VARIABLES)
-def test_supplied_variables_are_not_for_users_to_set(name: str) -> None:
+def test_users_cannot_set_supplied_variables(name: str) -> None:
     assert refusal(task(process=process(environment={name: "a"}))).subject == f"/process/environment/{name}"
 
 
@@ -380,12 +381,12 @@ def test_a_variable_that_refers_to_itself_is_refused() -> None:
     assert said.startswith('/process/environment/PATH: found "%(PATH)s", expected a value without itself')
 
 
-def test_an_environment_that_grows_beyond_its_bound_is_refused_before_it_is_built() -> None:
+def test_an_environment_that_would_grow_too_long_is_refused_before_it_is_built() -> None:
     environment = {"A": "a" * 30_000, "B": "%(A)s" * 6_000}
     assert refusal(task(process=process(environment=environment))).subject == "/process/environment"
 
 
-def test_names_that_steer_a_loader_are_taken_since_they_stay_in_the_sandbox() -> None:
+def test_variables_of_the_loader_are_accepted_since_they_stay_in_the_sandbox() -> None:
     assert request.parse(task(process=process(environment={"LD_PRELOAD": "/inputs/x.so"})))
 
 
@@ -401,7 +402,7 @@ def definition(*words: str) -> ProcessDefinition:
     return ProcessDefinition(image="a", commands=(words,))
 
 
-def test_paths_take_the_places_of_references() -> None:
+def test_paths_replace_references() -> None:
     commands = request.resolve_arguments(
         definition("ffmpeg", "-i", "${input_file}", "--to=${output_file},${output_file}"), "/inputs/a", "/outputs/b"
     )
@@ -416,11 +417,11 @@ def test_a_shell_s_own_braces_are_written_with_two_dollars() -> None:
 
 
 @pytest.mark.parametrize("hostile", ["${output_file}", "$${x}", "%(A)s", "\\1", "\\g<0>", "${"])
-def test_what_is_put_in_a_word_is_never_looked_at_again(hostile: str) -> None:
+def test_replaced_text_in_a_word_is_not_scanned_again(hostile: str) -> None:
     assert request.resolve_arguments(definition("${input_file}!"), hostile, "/outputs/b") == ((hostile + "!",),)
 
 
-def test_a_reference_to_nothing_is_refused_here_too() -> None:
+def test_resolving_refuses_an_unknown_reference_too() -> None:
     with pytest.raises(InvalidRequest, match=re.escape('found "${other}"')):
         request.resolve_arguments(definition("${other}"), "/inputs/a", "/outputs/b")
 
@@ -445,7 +446,7 @@ def test_words_without_escapes_are_replaced_like_text(pieces: list[str], given_i
 SUPPLIED = {"INPUT_FILE_BASENAME": "input.dat", "TASK_ID": "t1"}
 
 
-def test_names_take_the_values_supplied_and_those_of_other_variables() -> None:
+def test_variables_get_supplied_values_and_those_of_other_variables() -> None:
     environment = {
         "IN": "/inputs/%(INPUT_FILE_BASENAME)s",
         "BOTH": "%(INPUT_FILE_BASENAME)s.%(TASK_ID)s",
@@ -463,21 +464,21 @@ def test_names_take_the_values_supplied_and_those_of_other_variables() -> None:
 @pytest.mark.parametrize(
     "value", ["100%", "%", "%%", "%s", "%(TASK_ID)d", "%(TASK_ID)", "%()s", "%(a b)s", "%(1)s", "%(TASK_ID )s", "%("]
 )
-def test_every_other_percent_sign_is_itself(value: str) -> None:
+def test_every_other_percent_sign_stays(value: str) -> None:
     assert request.interpolate({"A": value}, SUPPLIED) == {"A": value}
 
 
-def test_a_doubled_percent_sign_keeps_a_reference_from_being_one() -> None:
+def test_a_doubled_percent_sign_escapes_a_reference() -> None:
     assert request.interpolate({"A": "%%(TASK_ID)s %%(NOBODY)s"}, SUPPLIED) == {"A": "%(TASK_ID)s %(NOBODY)s"}
 
 
-def test_what_is_put_in_a_value_is_never_looked_at_again() -> None:
+def test_replaced_text_in_a_value_is_not_scanned_again() -> None:
     supplied = {"INPUT_FILE_BASENAME": "%(TASK_ID)s", "TASK_ID": "t1"}
     assert request.interpolate({"A": "%(INPUT_FILE_BASENAME)s"}, supplied) == {"A": "%(TASK_ID)s"}
     assert request.interpolate({"A": "%(B)s", "B": "%(TASK_ID)s"}, supplied) == {"A": "%(TASK_ID)s", "B": "t1"}
 
 
-def test_what_is_supplied_stands_above_a_variable_of_the_same_name() -> None:
+def test_a_supplied_variable_overrides_one_of_the_same_name() -> None:
     assert request.interpolate({"A": "%(TASK_ID)s", "TASK_ID": "mine"}, SUPPLIED)["A"] == "t1"
 
 
@@ -495,12 +496,12 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
         ({"A": "%(TASK_ID)s" + "x" * interpolation.MAXIMUM_ENVIRONMENT_CHARACTERS}, ""),
     ],
 )
-def test_a_result_beyond_its_bound_is_refused(environment: dict[str, str], basename: str) -> None:
+def test_a_result_above_the_limit_is_refused(environment: dict[str, str], basename: str) -> None:
     with pytest.raises(InvalidRequest, match="makes the environment longer than 262144 characters"):
         request.interpolate(environment, {"INPUT_FILE_BASENAME": basename, "TASK_ID": "t"})
 
 
-def test_a_result_of_just_the_bound_is_given() -> None:
+def test_a_result_of_exactly_the_limit_is_accepted() -> None:
     size = interpolation.MAXIMUM_ENVIRONMENT_CHARACTERS - len("AB")
     environment = {"A": "x" * (size - 10), "B": "%(TASK_ID)s12345678"}
     assert len("".join(request.interpolate(environment, SUPPLIED).values())) == size
@@ -519,7 +520,8 @@ def test_values_without_escapes_are_replaced_like_text(pieces: list[str], a: str
 
 
 def test_every_example_in_the_documentation_is_accepted() -> None:
-    blocks = re.findall(r"```json\n(.*?)```", DOCUMENTATION.read_text("utf-8"), re.DOTALL)
+    text = DOCUMENTATION.read_text("utf-8") + OTHER_FORMATS.read_text("utf-8")
+    blocks = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
     documents = [json.loads(block) for block in blocks]
     whole = [document for document in documents if "output_collection" in document]
     processes = [document for document in documents if "image" in document]
@@ -547,12 +549,12 @@ def property_names(node: Any) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("place", ["/outputs/a", "/tmp/x", "/inputs/y", "relative", "/a\n"])
-def test_where_commands_cannot_start(place: str) -> None:
+def test_an_invalid_working_directory_is_refused(place: str) -> None:
     assert refusal(task(process={"image": "i", "exec": "x", "cwd": place})).subject.startswith("/process/cwd")
 
 
 @pytest.mark.parametrize("place", ["/", "/outputs", "/tmp", "/usr/share", "/outputs2/a"])
-def test_where_commands_can_start(place: str) -> None:
+def test_a_valid_working_directory_is_accepted(place: str) -> None:
     found = request.parse(task(process={"image": "i", "exec": "x", "cwd": place}))
     assert found.process is not None
     assert found.process.working_directory == place

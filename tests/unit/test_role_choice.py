@@ -1,4 +1,4 @@
-"""Which of a resource's roles a request means; the table of classes is held against the classes."""
+"""Choosing one of a resource's roles for a request; the table of classes must agree with the classes."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ CHOICES = [
 
 
 @pytest.mark.parametrize(("borne", "asked", "meant"), CHOICES)
-def test_what_a_request_says_decides(borne: str, asked: dict[str, Any], meant: str) -> None:
+def test_the_request_decides_between_roles(borne: str, asked: dict[str, Any], meant: str) -> None:
     assert candidates({name: ROLES[name] for name in borne.split()}, task(**asked)) == meant.split()
 
 
@@ -110,7 +110,7 @@ EXAMPLES = {Asked.COMMANDS: COMMANDS, Asked.NOTEBOOK: notebook(image="mine", nam
 
 @pytest.mark.parametrize("asked", Asked)
 @pytest.mark.parametrize("implementation", RUNS)
-def test_the_table_says_what_the_classes_run(implementation: str, asked: Asked) -> None:
+def test_the_table_agrees_with_the_classes(implementation: str, asked: Asked) -> None:
     module, _, name = implementation.partition(":")
     role = getattr(importlib.import_module(module), name)("R", {"image": "own", "notebook": "own.ipynb"})
     wanted = task(**EXAMPLES[asked])

@@ -26,7 +26,7 @@ def refusal(number: int) -> RuntimeError:
 
 
 class Script:
-    """A callback that answers each microservice as the test says, and keeps what it was asked."""
+    """A callback with scripted answers for each microservice; it records the calls."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
@@ -64,7 +64,7 @@ class Buffer:
 
 
 class Zone:
-    """A catalog over a script, with queries answered by the table named in their first column."""
+    """A catalog over a script. Each query gets the table that its first column names."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.script = Script()
@@ -102,7 +102,7 @@ def replica(name: str, number: int = 0, status: int = 1, size: int = 4) -> list[
     return [name, str(number), "dsp", str(status), str(size), f"/vault/{name}", "", "alice", "z", *times, HOME]
 
 
-def test_who_asks(zone: Zone) -> None:
+def test_the_catalog_acts_for_the_client_user(zone: Zone) -> None:
     assert zone.catalog.user == User("alice", "z")
     assert zone.agent.client_program == "irule"
 
@@ -111,14 +111,14 @@ def test_who_asks(zone: Zone) -> None:
     ("option", "privilege", "is_ours"),
     [("compute-to-data", 5, True), ("compute-to-data", 3, False), ("iput", 5, False), ("compute-to-data", None, False)],
 )
-def test_a_workers_own_connection_is_known(
+def test_a_workers_own_connection_is_recognised(
     zone: Zone, monkeypatch: pytest.MonkeyPatch, option: str, privilege: int | None, is_ours: bool
 ) -> None:
-    """Its name alone says nothing: any client may call itself so."""
-    told = sys.modules["session_vars"].get_map(SimpleNamespace(option=option, socket=-1))
+    """The application name alone is not enough: any client may use it."""
+    session = sys.modules["session_vars"].get_map(SimpleNamespace(option=option, socket=-1))
     if privilege is not None:
-        told["proxy_user"] = {"authentication_info": {"privilege_level": privilege}}
-    monkeypatch.setattr(sys.modules["session_vars"], "get_map", lambda rei: told)
+        session["proxy_user"] = {"authentication_info": {"privilege_level": privilege}}
+    monkeypatch.setattr(sys.modules["session_vars"], "get_map", lambda rei: session)
     assert Agent(zone.script, None).by_service is is_ours
 
 
@@ -130,10 +130,10 @@ def test_a_client_that_hangs_up_is_noticed(zone: Zone) -> None:
         assert not agent.client_is_gone()
         client.close()
         assert agent.client_is_gone()
-    assert not zone.agent.client_is_gone(), "without a socket, nobody hangs up"
+    assert not zone.agent.client_is_gone(), "without a socket, no client can disconnect"
 
 
-def test_a_refusal_is_told_on_both_ways_to_the_user(zone: Zone) -> None:
+def test_a_refusal_reaches_the_user_through_stdout_and_the_error_stack(zone: Zone) -> None:
     def some_rule(site: object, path: str) -> int:
         raise InvalidRequest(path, "is \ud800 \0 text")
 
@@ -144,18 +144,18 @@ def test_a_refusal_is_told_on_both_ways_to_the_user(zone: Zone) -> None:
     assert zone.script.asked == [("writeLine", "stdout", sentence), ("msiExit", "-130000", sentence)]
 
 
-def test_an_unforeseen_error_is_logged_and_never_reaches_the_engine(zone: Zone) -> None:
+def test_an_unexpected_error_is_logged_and_does_not_reach_the_engine(zone: Zone) -> None:
     def some_rule(site: object) -> int:
         raise KeyError("secret")
 
     attached = SimpleNamespace(compute_to_data_session=lambda: (None, None))
     assert boundary.call(some_rule, [], zone.script, attached) == -154000
-    told = {where: text for name, where, text in zone.script.asked if name == "writeLine"}
-    assert "secret" in told["serverLog"]
-    assert "secret" not in told["stdout"]
+    written = {where: text for name, where, text in zone.script.asked if name == "writeLine"}
+    assert "secret" in written["serverLog"]
+    assert "secret" not in written["stdout"]
 
 
-def test_outside_an_agent() -> None:
+def test_outside_an_agent_is_not_supported() -> None:
     with pytest.raises(ZoneError) as caught:
         Agent(Script(), object())
     assert caught.value.code is Code.SYS_NOT_SUPPORTED
@@ -171,7 +171,9 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("answer", "kind", "code"), REFUSALS, ids=lambda one: str(one)[:40])
-def test_refusals_raised_and_returned(zone: Zone, answer: Any, kind: type[ZoneError], code: Code) -> None:
+def test_raised_and_returned_errors_become_zone_errors(
+    zone: Zone, answer: Any, kind: type[ZoneError], code: Code
+) -> None:
     zone.script.answers["msiCollCreate"] = lambda *_: answer
     with pytest.raises(kind) as caught:
         zone.catalog.create_collection(f"{HOME}/a")
@@ -179,14 +181,14 @@ def test_refusals_raised_and_returned(zone: Zone, answer: Any, kind: type[ZoneEr
     assert "frame.cpp" not in str(caught.value)
 
 
-def test_an_error_of_the_plugin_itself_is_no_answer(zone: Zone) -> None:
+def test_an_error_of_the_plugin_itself_is_not_translated(zone: Zone) -> None:
     zone.script.answers["msiCollCreate"] = lambda *_: RuntimeError("boost::bad_any_cast")
     with pytest.raises(RuntimeError, match="bad_any_cast"):
         zone.catalog.create_collection(f"{HOME}/a")
 
 
 @pytest.mark.parametrize("path", [f"{HOME}/x++++openFlags=O_RDWR", "relative", f"{HOME}/../bob", f"{HOME}/\0"])
-def test_paths_that_would_be_read_otherwise_never_reach_the_server(zone: Zone, path: str) -> None:
+def test_paths_that_microservices_would_misread_do_not_reach_the_server(zone: Zone, path: str) -> None:
     attempts: list[Callable[[], object]] = [
         lambda: zone.catalog.read(path),
         lambda: zone.catalog.write(path, b""),
@@ -203,7 +205,7 @@ def test_paths_that_would_be_read_otherwise_never_reach_the_server(zone: Zone, p
     assert not zone.conditions
 
 
-def test_a_quote_in_a_name_is_asked_for_with_a_wildcard_and_looked_at_again(zone: Zone) -> None:
+def test_a_quote_in_a_name_becomes_a_wildcard_and_rows_are_compared_again(zone: Zone) -> None:
     zone.rows["COLL_NAME"] = [["/z/itXs", *COLLECTION[1:]], ["/z/it's", *COLLECTION[1:]]]
     found = zone.catalog.stat("/z/it's")
     assert zone.conditions == ["COLL_NAME = '/z' and DATA_NAME like 'it_s'", "COLL_NAME like '/z/it_s'"]
@@ -211,7 +213,7 @@ def test_a_quote_in_a_name_is_asked_for_with_a_wildcard_and_looked_at_again(zone
     assert (found.logical_path, found.inherits) == ("/z/it's", True)
 
 
-def test_a_data_object_is_its_replicas(zone: Zone) -> None:
+def test_a_data_object_has_all_its_replicas(zone: Zone) -> None:
     zone.rows["DATA_NAME"] = [replica("x", 1, status=0, size=9), replica("x", 0)]
     found = zone.catalog.stat(f"{HOME}/x")
     assert isinstance(found, DataObject)
@@ -269,7 +271,7 @@ def test_a_failing_write_closes_and_removes_what_it_made(zone: Zone) -> None:
     assert zone.script.asked[0] == ("msiDataObjCreate", f"{HOME}/x", "destRescName=dsp", 0)
 
 
-def test_overwriting_is_done_where_it_was_asked_for_or_not_at_all(zone: Zone) -> None:
+def test_only_a_replica_on_the_named_resource_is_overwritten(zone: Zone) -> None:
     zone.rows["DATA_NAME"] = [replica("x"), replica("x", number=3)]
     zone.rows["DATA_NAME"][1][2] = "lts"
     zone.script.answers["msiDataObjOpen"] = lambda keys, _: [keys, 5]
@@ -282,7 +284,7 @@ def test_overwriting_is_done_where_it_was_asked_for_or_not_at_all(zone: Zone) ->
     assert not zone.script.asked
 
 
-def test_existing_data_objects_are_not_written_over(zone: Zone) -> None:
+def test_existing_data_objects_are_not_overwritten_without_force(zone: Zone) -> None:
     zone.rows["DATA_NAME"] = [replica("x")]
     with pytest.raises(ZoneError) as caught:
         zone.catalog.write(f"{HOME}/x", b"content")
@@ -298,7 +300,7 @@ def test_the_level_is_the_highest_of_the_users_and_their_groups(zone: Zone) -> N
     assert zone.catalog.access(f"{HOME}/x") is Access.NULL, "below read_object nothing is there"
 
 
-def test_removing_comes_first_in_the_one_call(zone: Zone) -> None:
+def test_one_call_removes_avus_first_and_then_adds(zone: Zone) -> None:
     entity = Entity(EntityKind.COLLECTION, HOME)
     zone.catalog.annotate(entity, add=[Avu("a", "数", "u")], remove=[Avu("b", "it's")])
     ((name, text, _),) = zone.script.asked
@@ -310,14 +312,14 @@ def test_removing_comes_first_in_the_one_call(zone: Zone) -> None:
     assert len(zone.script.asked) == 1
 
 
-def test_found_by_age_each_once(zone: Zone) -> None:
+def test_find_returns_each_entity_once_oldest_first(zone: Zone) -> None:
     zone.rows["COLL_ID"] = [["30", "/z/b", "a"], ["7", "/z/c", "a"], ["30", "/z/b", "a"]]
     assert zone.catalog.find(Query(EntityKind.COLLECTION, "a")) == ("/z/c", "/z/b")
     assert zone.catalog.find(Query(EntityKind.COLLECTION, "a", limit=1)) == ("/z/c",)
 
 
-def test_what_a_query_asks_an_agent_for(zone: Zone) -> None:
-    """What GenQuery cannot be asked safely, the agent looks at itself."""
+def test_how_a_query_becomes_a_genquery(zone: Zone) -> None:
+    """The agent itself checks conditions that GenQuery cannot express safely."""
     zone.rows["COLL_ID"] = [
         ["30", "v1", "/z/b", "a", "alice", "z"],
         ["7", "v1", "/z/c", "a", "alice", "z"],
@@ -339,12 +341,12 @@ def test_what_a_query_asks_an_agent_for(zone: Zone) -> None:
 
 @pytest.mark.parametrize("part", [{"owner": User("alice", "z")}, {"within": "/z"}, {"excluding": ("/z",)}])
 @pytest.mark.parametrize("kind", [EntityKind.RESOURCE, EntityKind.USER])
-def test_no_query_for_the_place_of_what_has_none(kind: EntityKind, part: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="has no owner, and lies in no collection"):
+def test_a_query_for_the_collection_or_owner_of_a_resource_is_an_error(kind: EntityKind, part: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="has no owner, and is in no collection"):
         Query(kind, "a", **part)
 
 
-def test_what_an_agent_must_never_do(zone: Zone) -> None:
+def test_an_agent_refuses_the_workers_operations(zone: Zone) -> None:
     attempts: list[Callable[[], object]] = [
         lambda: zone.catalog.replicate(f"{HOME}/x", "dsp"),
         lambda: zone.catalog.trim(f"{HOME}/x", 1),

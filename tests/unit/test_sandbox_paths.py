@@ -31,8 +31,8 @@ def objects(*logical_paths: str) -> list[DataObject]:
         ("/data/../outputs/a", "absolute path"),
         ("/data/a/", "absolute path"),
         ("/data/\0", "absolute path"),
-        ("/", "there for others"),
-        ("/inputs", "there for others"),
+        ("/", "contains other mounts"),
+        ("/inputs", "contains other mounts"),
         ("/outputs", "keeps for itself"),
         ("/outputs/a", "keeps for itself"),
         ("/input/a", "keeps for itself"),
@@ -131,5 +131,5 @@ def test_a_recorded_task_loses_no_path() -> None:
         replace(plain, inputs=(InputReference(OBJECT, "/z/a", "/data/a"),)),
         replace(plain, outputs=(Output("/results", "results"),)),
     ):
-        with pytest.raises(InvalidRequest, match="no place for them"):
+        with pytest.raises(InvalidRequest, match="which our own format cannot express"):
             request.document(task)

@@ -1,4 +1,4 @@
-"""The validator: the verdicts of the standard, sentences for people, no harm from a document."""
+"""The validator judges documents as the standard does, explains problems, and resists hostile documents."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ ALL_NODES = [pair for name, document in SCHEMAS.items() for pair in nodes(docume
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_each_schema_is_a_valid_one(name: str) -> None:
+def test_each_schema_is_valid(name: str) -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMAS[name])
     schema.load(name)
 
@@ -103,7 +103,7 @@ def test_every_list_and_every_pattern_is_bounded() -> None:
             assert "maxLength" in node or "{64}" in node["pattern"], place
 
 
-def test_every_object_is_closed_but_those_that_a_site_s_class_reads() -> None:
+def test_every_object_is_closed_except_settings_of_a_sites_own_class() -> None:
     open_places = set()
     for place, node in ALL_NODES:
         if node.get("type") == "object":
@@ -175,7 +175,7 @@ def damaged(draw: st.DrawFn, name: str) -> Any:
 @pytest.mark.parametrize("name", SCHEMAS)
 @settings(max_examples=300)
 @given(data=st.data())
-def test_damaged_documents_get_the_verdict_of_the_standard(name: str, data: st.DataObject) -> None:
+def test_damaged_documents_are_judged_as_the_standard_does(name: str, data: st.DataObject) -> None:
     document = data.draw(damaged(name))
     found = problems(document, name)
     assert bool(found) is not standard(document, name), found
@@ -210,7 +210,7 @@ SMALL_SCHEMAS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("document", SMALL_SCHEMAS, ids=lambda document: "+".join(document))
 @settings(max_examples=150)
 @given(value=junk)
-def test_every_keyword_gives_the_verdict_of_the_standard(document: dict[str, Any], value: Any) -> None:
+def test_every_keyword_is_judged_as_the_standard_does(document: dict[str, Any], value: Any) -> None:
     ours = Schema(document)
     assert bool(problems(value, ours)) is not jsonschema.Draft202012Validator(document).is_valid(value)
 
@@ -223,17 +223,17 @@ def test_equality_is_that_of_json(value: Any) -> None:
         assert bool(problems(value, Schema(document))) is not jsonschema.Draft202012Validator(document).is_valid(value)
 
 
-def test_numbers_outside_json_are_no_numbers() -> None:
+def test_numbers_that_json_cannot_express_are_not_numbers() -> None:
     assert problems(float("nan"), Schema({"type": "number"}))
     assert problems(float("inf"), Schema({"type": "integer"}))
 
 
-def test_a_keyword_it_does_not_know_is_an_error_at_load() -> None:
+def test_an_unknown_keyword_is_an_error_when_the_schema_is_loaded() -> None:
     with pytest.raises(ConfigurationError, match=r'#/properties/a: uses "maxContains"'):
         Schema({"properties": {"a": {"maxContains": 1}}})
 
 
-def test_a_reference_to_nothing_is_an_error_at_load() -> None:
+def test_a_dangling_reference_is_an_error_when_the_schema_is_loaded() -> None:
     with pytest.raises(ConfigurationError, match="refers to #/\\$defs/a, which is not there"):
         Schema({"items": {"$ref": "#/$defs/a"}})
 
@@ -249,13 +249,13 @@ def task(**changes: Any) -> dict[str, Any]:
     return {"resource": "dsp_resc", "output_collection": "/tempZone/out", **changes}
 
 
-def test_a_wrong_value_is_told_with_its_place_and_what_was_expected() -> None:
+def test_a_problem_names_the_place_the_value_and_the_expectation() -> None:
     assert sentences(task(limits={"walltime_seconds": "ten"})) == [
         '/limits/walltime_seconds: found "ten", expected a number above 0'
     ]
 
 
-def test_an_unknown_property_comes_with_the_closest_and_all_allowed_ones() -> None:
+def test_a_problem_about_an_unknown_property_names_the_closest_and_all_known_ones() -> None:
     assert sentences(task(limits={"cpu": 1})) == [
         '/limits/cpu: found an unknown property "cpu", expected cpus '
         "(or walltime_seconds, memory_bytes, pids, output_bytes)"
@@ -266,7 +266,7 @@ def test_an_unknown_property_comes_with_the_closest_and_all_allowed_ones() -> No
     ]
 
 
-def test_a_missing_property_is_told_at_its_place() -> None:
+def test_a_problem_about_a_missing_property_has_its_pointer() -> None:
     assert sentences({"resource": "r"})[0].startswith("/output_collection: found nothing, expected a logical path")
 
 
@@ -280,12 +280,12 @@ def test_a_missing_property_is_told_at_its_place() -> None:
         ({}, "/inputs/0: found an object of 0 properties, expected an object with one of"),
     ],
 )
-def test_a_choice_is_told_by_the_branch_that_was_meant(item: Any, sentence: str) -> None:
+def test_a_problem_in_a_choice_is_about_the_most_likely_branch(item: Any, sentence: str) -> None:
     (said,) = sentences(task(inputs=[item]))
     assert said.startswith(sentence)
 
 
-def test_a_choice_between_adapters_is_told_by_the_branch_that_was_meant() -> None:
+def test_a_problem_in_an_adapter_is_about_the_most_likely_branch() -> None:
     stream = {"input_type": "file", "input_parameters": {"file_type": "stream", "stream_name": "STDOUT"}}
     process = {"image": "a", "exec": "b", "input_adapter": stream}
     assert sentences(process, "process") == [
@@ -293,7 +293,7 @@ def test_a_choice_between_adapters_is_told_by_the_branch_that_was_meant() -> Non
     ]
 
 
-def test_too_much_and_too_little_are_told_as_such() -> None:
+def test_having_both_or_neither_of_two_properties_is_a_problem() -> None:
     both = {"image": "a", "exec": "b", "commands": [["c"]]}
     assert sentences(both, "process") == [
         'document: found an object of 3 properties, expected only one of these: "exec"; "commands"'
@@ -335,7 +335,7 @@ def test_many_problems_make_one_bounded_message() -> None:
     assert len(cause) < 2700
 
 
-def test_a_document_cannot_have_us_search_for_ever_for_what_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hostile_document_cannot_make_suggestions_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     searches = []
 
     def counted(*arguments: Any) -> list[str]:
@@ -372,11 +372,11 @@ def test_pointers_escape_as_rfc_6901_says() -> None:
         (b" \n", "is empty"),
         (b"{", "is not JSON: .* at line 1, column 2"),
         (b'{"a": 1}}', "is not JSON: Extra data at line 1, column 9"),
-        (b'{"a": 1, "b": {"c": 1, "c": 1}}', 'says "c" twice in one object'),
+        (b'{"a": 1, "b": {"c": 1, "c": 1}}', 'has "c" twice in one object'),
         (b"[NaN]", "holds NaN, which is not a JSON number"),
         (b"[-Infinity]", "holds -Infinity, which is not"),
-        (b"[1e999]", "holds a number beyond"),
-        (b"[-1e999]", "holds a number beyond"),
+        (b"[1e999]", "holds a number larger"),
+        (b"[-1e999]", "holds a number larger"),
         (b"[" + b"9" * 19 + b"]", "an integer of more than 18 digits"),
         (b"[" + b"9" * 100_000 + b"]", "an integer of more than 18 digits"),
         (b'"\xff"', "is not UTF-8: byte 1"),
@@ -388,11 +388,11 @@ def test_pointers_escape_as_rfc_6901_says() -> None:
         (b"[" * 500_000, "levels deep|not JSON"),
         (b'{"a":' * 200_000 + b"1" + b"}" * 200_000, "holds .* bytes|levels deep"),
         (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "levels deep"),
-        (b'"' + b"a" * 1024 * 1024 + b'"', "holds 1048578 bytes, and at most 1048576 are read"),
+        (b'"' + b"a" * 1024 * 1024 + b'"', "holds 1048578 bytes, but may hold at most 1048576"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_not_one_json_document_is_refused_in_words(content: bytes, cause: str) -> None:
+def test_anything_but_one_json_document_is_refused(content: bytes, cause: str) -> None:
     with pytest.raises(InvalidRequest, match=rf"^/tempZone/task\.json: .*({cause})") as caught:
         read_json(content, "/tempZone/task.json")
     assert len(str(caught.value)) < 200
@@ -416,7 +416,7 @@ def test_32_levels_are_read() -> None:
 
 @settings(max_examples=300)
 @given(st.binary(max_size=60) | st.text('{}[]",:\\ue0d1-.n\ufeff', max_size=60).map(str.encode))
-def test_no_bytes_raise_anything_but_the_error_named(content: bytes) -> None:
+def test_any_bytes_raise_only_the_given_error(content: bytes) -> None:
     try:
         value = read_json(content, "document")
     except InvalidRequest:
@@ -424,7 +424,7 @@ def test_no_bytes_raise_anything_but_the_error_named(content: bytes) -> None:
     assert value == json.loads(content)
 
 
-def test_a_document_that_holds_itself_is_too_deep() -> None:
+def test_a_document_that_contains_itself_is_too_deep() -> None:
     document: list[Any] = []
     document.append(document)
     with pytest.raises(InvalidRequest, match="levels deep"):
@@ -436,6 +436,6 @@ def test_keys_that_are_not_strings_are_refused() -> None:
         json_text.check_values({"a": {1: 2}}, "document")
 
 
-def test_messages_hold_no_character_that_a_terminal_obeys() -> None:
+def test_messages_hold_no_control_characters() -> None:
     found = problems("\x1b[31mred\u202e\x9b", Schema({"const": 1}))
     assert re.fullmatch(r'"\\u001b\[31mred\\u202e\\u009b"', found[0].found)

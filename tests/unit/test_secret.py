@@ -1,4 +1,4 @@
-"""Who may use which secret: the owner's own, which nobody else can read."""
+"""A user can use only their own secrets, and only those that no other user can read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def stored(site: TrialSite) -> TrialSite:
 
 
 def refused(site: TrialSite, kind: type[ComputeToDataError], words: str, name: str = "TOKEN") -> None:
-    """By the worker, and at submission, in words that name the object and tell nothing of the value."""
+    """The worker and the submission both refuse it, with a message that names the secret but not its value."""
     for ask in (secret.check, secret.read):
         with pytest.raises(kind, match=words) as caught:
             ask(site.alice, "tempZone", [name])  # type: ignore[operator]
@@ -36,7 +36,7 @@ def refused(site: TrialSite, kind: type[ComputeToDataError], words: str, name: s
     assert site.alice.children(f"{HOME}/out") == ()
 
 
-def test_the_owners_own(stored: TrialSite) -> None:
+def test_the_owner_can_use_a_secret(stored: TrialSite) -> None:
     assert secret.read(stored.alice, "tempZone", ["TOKEN"]) == {"TOKEN": VALUE}
     assert secret.path_of(ALICE, "tempZone", "TOKEN") == f"{PLACE}/TOKEN"
     afar = User("alice", "otherZone")
@@ -48,21 +48,21 @@ def test_the_owners_own(stored: TrialSite) -> None:
     ["../TOKEN", "../../../bob/.compute_to_data/secrets/TOKEN", "/etc/passwd", "a/b", "", ".", "..", "a b", "a" * 65,
      "1a", "a\n", "a\0", "-rf", "ä", "a++++b"],
 )  # fmt: skip
-def test_a_name_that_leads_elsewhere(stored: TrialSite, name: str) -> None:
+def test_an_invalid_name_is_refused(stored: TrialSite, name: str) -> None:
     refused(stored, InvalidRequest, "found the name", name)
 
 
-def test_another_users(stored: TrialSite) -> None:
+def test_another_users_secret_is_not_found(stored: TrialSite) -> None:
     for ask in (secret.check, secret.read):
         with pytest.raises(NotFound, match=r"/tempZone/home/bob/\.compute_to_data/secrets/TOKEN"):
             ask(stored.bob, "tempZone", ["TOKEN"])  # type: ignore[operator]
 
 
-def test_one_that_is_not_there(stored: TrialSite) -> None:
-    refused(stored, NotFound, f"{PLACE}/OTHER: is not there. Put it there", "OTHER")
+def test_a_missing_secret_is_not_found(stored: TrialSite) -> None:
+    refused(stored, NotFound, f"{PLACE}/OTHER: does not exist. Make it with", "OTHER")
 
 
-def test_one_that_others_can_read(stored: TrialSite) -> None:
+def test_a_secret_that_others_can_read_is_refused(stored: TrialSite) -> None:
     lab = stored.zone.add_group("lab")
     for other in (lab, BOB):
         stored.alice.set_access(f"{PLACE}/TOKEN", other, Access.READ_OBJECT)
@@ -71,7 +71,7 @@ def test_one_that_others_can_read(stored: TrialSite) -> None:
     assert secret.check(stored.alice, "tempZone", ["TOKEN"]) == (f"{PLACE}/TOKEN",)
 
 
-def test_one_that_somebody_else_put_there(stored: TrialSite) -> None:
+def test_a_secret_that_another_user_owns_is_refused(stored: TrialSite) -> None:
     stored.alice.remove(f"{PLACE}/TOKEN")
     stored.alice.set_access(PLACE, BOB, Access.OWN)
     stored.bob.write(f"{PLACE}/TOKEN", b"bob's own")
@@ -80,12 +80,12 @@ def test_one_that_somebody_else_put_there(stored: TrialSite) -> None:
     refused(stored, Refused, "belongs to bob#tempZone")
 
 
-def test_a_collection_of_that_name(stored: TrialSite) -> None:
+def test_a_collection_in_place_of_a_secret_is_refused(stored: TrialSite) -> None:
     stored.alice.create_collection(f"{PLACE}/FOLDER")
     refused(stored, Refused, "is a collection", "FOLDER")
 
 
-def test_one_that_is_too_long_is_not_even_read(stored: TrialSite) -> None:
+def test_a_secret_that_is_too_long_is_not_read(stored: TrialSite) -> None:
     stored.alice.write(f"{PLACE}/LONG", b"x" * secret.LONGEST)
     assert len(secret.read(stored.alice, "tempZone", ["LONG"])["LONG"]) == secret.LONGEST
     stored.alice.write(f"{PLACE}/LONG", b"x" * (secret.LONGEST + 1), force=True)
@@ -98,13 +98,13 @@ def test_one_that_is_too_long_is_not_even_read(stored: TrialSite) -> None:
         secret.read(Troubled(stored.alice, read=never), "tempZone", ["LONG"])  # type: ignore[arg-type]
 
 
-def test_one_that_grew_since_it_was_looked_at(stored: TrialSite) -> None:
+def test_a_secret_that_grew_after_the_check_is_refused(stored: TrialSite) -> None:
     longer = Troubled(stored.alice, read=lambda _, path: b"x" * (secret.LONGEST + 1))
     with pytest.raises(Refused, match="has 65537 bytes"):
         secret.read(longer, "tempZone", ["TOKEN"])  # type: ignore[arg-type]
 
 
-def test_what_turned_out_wrong_after_submission_ends_the_task(stored: TrialSite) -> None:
+def test_a_secret_that_becomes_unusable_after_submission_fails_the_task(stored: TrialSite) -> None:
     submitted = stored.submit(stored.request("/bin/true", secrets=["TOKEN"]))
     stored.alice.set_access(f"{PLACE}/TOKEN", BOB, Access.READ_OBJECT)
     with stored.working():
@@ -114,7 +114,7 @@ def test_what_turned_out_wrong_after_submission_ends_the_task(stored: TrialSite)
     assert "attempt" not in facts, "before anything ran"
 
 
-def test_only_their_names_tell_computations_apart(stored: TrialSite) -> None:
+def test_the_names_of_secrets_are_part_of_the_fingerprint(stored: TrialSite) -> None:
     one, other = (
         fingerprint(parse(stored.request("/bin/true", secrets=names)), "CONTAINER", []) for names in (["A"], ["B"])
     )

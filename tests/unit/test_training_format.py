@@ -1,4 +1,4 @@
-"""Files of the 2019 training module: taken as they are, or told in full what to change."""
+"""Files of the 2019 training module: translated, or refused with everything that has to change."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def with_command(*command: str, **keys: Any) -> dict[str, Any]:
     return document
 
 
-def test_a_file_that_asks_for_no_root_is_understood() -> None:
+def test_a_file_without_root_is_translated() -> None:
     task = request.parse(translate(example("accepted"), "dsp_resc"))
     assert task.resource == "dsp_resc"
     assert task.inputs == (InputReference(InputKind.NEXT_OF, "/tempZone/home/alice/measured"),)
@@ -50,7 +50,7 @@ def test_a_file_that_asks_for_no_root_is_understood() -> None:
     assert task.process.environment == example("accepted")["container"]["environment"]
 
 
-def test_the_words_of_a_command_reach_the_program_as_they_stand() -> None:
+def test_the_words_of_a_command_reach_the_program_unchanged() -> None:
     task = request.parse(translate(example("accepted"), "dsp_resc"))
     assert task.process is not None
     assert request.resolve_arguments(task.process, "/inputs/a", "/outputs/a") == (
@@ -59,14 +59,14 @@ def test_the_words_of_a_command_reach_the_program_as_they_stand() -> None:
     )
 
 
-def test_the_document_is_left_as_it_was() -> None:
+def test_translating_does_not_change_the_document() -> None:
     document = example("accepted")
     before = copy.deepcopy(document)
     translate(document, "dsp_resc")
     assert document == before
 
 
-def test_an_output_locator_stands_above_the_document() -> None:
+def test_an_output_locator_overrides_the_document() -> None:
     document = example("accepted")
     assert translate(document, "r", "/tempZone/other")["output_collection"] == "/tempZone/other"
     del document["external"]["dst_collection"]
@@ -74,7 +74,7 @@ def test_an_output_locator_stands_above_the_document() -> None:
     assert refusal(document).subject == "/external/dst_collection"
 
 
-def test_without_a_resource_a_role_has_to_be_added() -> None:
+def test_without_a_resource_the_request_needs_a_role() -> None:
     document = translate(example("accepted"), "")
     assert "resource" not in document
     assert request.parse({**document, "role": "CONTAINER"}).role == "CONTAINER"
@@ -91,7 +91,7 @@ def test_everything_that_needs_root_is_listed_in_one_message() -> None:
     )
 
 
-def test_doing_what_the_message_says_makes_the_file_run() -> None:
+def test_following_the_message_makes_the_file_run() -> None:
     document = example("as_root")
     commands = document["container"]["commands"]
     del commands[1]["user"]
@@ -110,7 +110,7 @@ def test_root_is_refused_under_each_of_its_names(user: Any) -> None:
 
 
 @pytest.mark.parametrize("user", ["jovyan", "1000", "1000:0", "rooty", "10", 1000, "", None])
-def test_other_users_are_passed_over(user: Any) -> None:
+def test_other_users_are_ignored(user: Any) -> None:
     with_user = translate(with_command("true", user=user), "dsp_resc")
     assert with_user == translate(with_command("true"), "dsp_resc")
 
@@ -118,7 +118,7 @@ def test_other_users_are_passed_over(user: Any) -> None:
 @pytest.mark.parametrize(
     "helper", ["chmod", "chown", "chgrp", "groupadd", "gpasswd", "usermod", "useradd", "su", "sudo", "/bin/chmod"]
 )
-def test_helpers_that_need_root_are_refused_for_everybody(helper: str) -> None:
+def test_helpers_that_need_root_are_refused_for_every_user(helper: str) -> None:
     error = refusal(with_command(helper, "x", user="jovyan"))
     assert error.subject == "/container/commands/0/command/0"
     assert "this command deleted" in error.cause
@@ -136,11 +136,11 @@ def test_helpers_that_need_root_are_refused_for_everybody(helper: str) -> None:
         ("x=$(chown a b)", "chown"),
     ],
 )
-def test_what_root_s_shell_was_to_do_is_named(text: str, helpers: str) -> None:
+def test_the_message_names_the_helpers_in_roots_shell(text: str, helpers: str) -> None:
     assert f'"root" for {helpers}, expected' in refusal(with_command("/bin/sh", "-c", text, user="root")).cause
 
 
-def test_the_same_words_elsewhere_are_no_commands() -> None:
+def test_the_same_words_as_arguments_are_not_commands() -> None:
     assert translate(with_command("echo", "chmod"), "dsp_resc")
     assert translate(with_command("sh", "-c", "chmod +x /outputs/a", user="jovyan"), "dsp_resc")
     assert "for" not in refusal(with_command("sh", "-c", "echo chmod", user="root")).cause.split("expected")[0]
@@ -164,13 +164,13 @@ def test_the_same_words_elsewhere_are_no_commands() -> None:
         ("internal", "dst_directory", "/inputs", "/internal/dst_directory"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_where_it_stands_in_that_file(section: str, key: str, value: Any, pointer: str) -> None:
+def test_problems_have_the_pointer_in_the_original_file(section: str, key: str, value: Any, pointer: str) -> None:
     document = example("accepted")
     document[section][key] = value
     assert refusal(document).subject == pointer
 
 
-def test_internal_may_be_left_out_or_end_in_a_slash() -> None:
+def test_internal_directories_may_be_missing_or_end_in_a_slash() -> None:
     document = example("accepted")
     expected = translate(document, "dsp_resc")
     document["internal"] = {"src_directory": "/inputs/", "dst_directory": "/outputs/"}
@@ -179,6 +179,6 @@ def test_internal_may_be_left_out_or_end_in_a_slash() -> None:
     assert translate(document, "dsp_resc") == expected
 
 
-def test_a_long_hostile_shell_text_is_read_in_one_go() -> None:
+def test_a_long_hostile_shell_text_does_not_take_long() -> None:
     for text in ("a=b " * 30_000 + "'", " " * 130_000, "exec " * 26_000 + '"', ";" * 131_000, "a=" * 65_000):
         assert refusal(with_command("sh", "-c", text, user="root")).subject == "/container/commands/0/user"

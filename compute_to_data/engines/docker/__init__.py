@@ -1,4 +1,4 @@
-"""The Docker engine: each job is one container, and its whole sandbox is in ``sandbox.py``."""
+"""The Docker engine. Each job is a container; ``sandbox.py`` has all settings of its isolation."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Secrets on their way into a container: files in the host's memory, for as long as it takes to start.
+"""Secrets of a container: files in the host's memory that exist only until the container has started.
 
-A bind mount keeps its file when the name is taken away. So the files are there while the container
-is made and started, and no longer; what a worker killed just then has left is found by the job's key.
-They lie below a directory that nobody but the worker's account (and root) can enter.
+A bind mount keeps its file when the name is removed. So the engine writes the files before it makes the
+container, and removes them when the container has started. If the worker is killed in between, the next one
+finds the files by the job's key. Only the worker's account and root can enter the directory above them.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ MEMORY = "/dev/shm"
 
 
 def put(job: Job, account: tuple[int, int]) -> list[dict[str, Any]]:
-    """Write a job's secrets where only ``account`` (uid, gid) can read them; their mounts.
+    """Write a job's secrets to files that only ``account`` (uid, gid) can read. Returns their mounts.
 
-    EngineError when the place cannot be trusted or written.
+    EngineError when the directory is another account's, or the worker cannot write there.
     """
     discard(job.key)
     if not job.secrets:
@@ -37,7 +37,7 @@ def put(job: Job, account: tuple[int, int]) -> list[dict[str, Any]]:
             _write(os.path.join(folder, name), value, account)
     except OSError as error:
         discard(job.key)
-        raise EngineError(folder, f"the task's secrets cannot be put there ({error.strerror})") from None
+        raise EngineError(folder, f"the worker cannot write the task's secrets there ({error.strerror})") from None
     except EngineError:
         discard(job.key)
         raise
@@ -48,14 +48,14 @@ def put(job: Job, account: tuple[int, int]) -> list[dict[str, Any]]:
 
 
 def discard(key: JobKey) -> None:
-    """Nothing of a job's secrets is left on the host."""
+    """Remove all files of a job's secrets."""
     for name in _entries():
         if name.partition(".")[2] == checks.key(key):
             shutil.rmtree(os.path.join(_top(), name), ignore_errors=True)
 
 
 def left(scope: str) -> list[JobKey]:
-    """The jobs of a scope whose secrets lie there now."""
+    """The jobs of a scope with files of secrets on the host."""
     return [JobKey(name.partition(".")[2]) for name in _entries() if name.partition(".")[0] == _mark(scope)]
 
 
@@ -64,7 +64,7 @@ def _top() -> str:
 
 
 def _mark(scope: str) -> str:
-    """Tells the jobs of one scope from others'; without a dot."""
+    """Identifies a scope in a name; contains no dot."""
     return hashlib.sha256(scope.encode()).hexdigest()[:20]
 
 
@@ -76,13 +76,15 @@ def _entries() -> list[str]:
 
 
 def _make(directory: str) -> None:
-    """Anybody may write in the host's shared memory: what is there already must be our own."""
+    """Make a directory. Every account can write in the host's shared memory, so one that exists must be ours."""
     try:
         os.mkdir(directory, 0o700)
     except FileExistsError:
         status = os.lstat(directory)
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
-            raise EngineError(directory, "is not the worker's own directory", "Find out whose it is") from None
+            raise EngineError(
+                directory, "is not the worker's own directory", "Find out who made it, and remove it"
+            ) from None
 
 
 def _write(path: str, value: bytes, account: tuple[int, int]) -> None:

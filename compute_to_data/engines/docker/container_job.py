@@ -1,4 +1,4 @@
-"""A job in a container of its own, as the daemon knows it."""
+"""A job in its own container, read from the daemon."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from compute_to_data.engines.docker.sandbox import container_name
 from compute_to_data.errors import EngineOutOfReach
 from compute_to_data.job import Exit, JobKey, JobState, JobStatus, Logs
 
-_SHORTEST_WAIT = 0.05  # seconds; an ended container's answer needs some time, too
+_SHORTEST_WAIT = 0.05  # seconds; the daemon needs some time to answer even for an ended container
 _FRAME = struct.Struct(">B3sL")
-_UNKNOWN = 255  # what containerd says of a process that nobody saw end; a program may, too
+_UNKNOWN = 255  # the status that containerd reports when it missed the end; a program may also exit with it
 _NEVER = "0001-01-01T00:00:00Z"
 
 
 class ContainerJob:
-    """The job of a container that was started."""
+    """The job in a container that was started."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class ContainerJob:
         seconds: float,
         remove: Callable[[JobKey], None],
     ) -> None:
-        """``log_bytes``: how much of each stream is kept. ``seconds``: for one answer of the daemon."""
+        """``log_bytes``: how much of each stream to keep. ``seconds``: the time-out for one request to the daemon."""
         self.key = key
         self._docker = docker
         self._log_bytes = log_bytes
@@ -49,7 +49,7 @@ class ContainerJob:
             return status_of(self._docker(), self.key)
 
     def wait(self, timeout: float) -> Exit | None:
-        """As the port says: the daemon answers at the end, nothing is polled."""
+        """As the port says. The daemon answers at the job's end, so this does not poll."""
         seconds = None if math.isinf(timeout) else max(timeout, _SHORTEST_WAIT)
         with asking_about(self.key.task):
             try:
@@ -65,7 +65,7 @@ class ContainerJob:
         return status.exit
 
     def stop(self, grace: float) -> None:
-        """As the port says; Docker counts ``grace`` in whole seconds, so it is rounded up."""
+        """As the port says. Docker takes whole seconds, so ``grace`` is rounded up."""
         with asking_about(self.key.task):
             try:
                 self._docker().stop(container_name(self.key), timeout=math.ceil(max(grace, 0)))
@@ -75,7 +75,7 @@ class ContainerJob:
     def logs(self, lines: int | None = None) -> Logs:
         """The last ``log_bytes`` of each stream."""
         with asking_about(self.key.task):
-            # The client's own call would read one stream at a time and inspect before each.
+            # The client's own method reads one stream at a time, and inspects the container before each.
             url = self._docker()._url("/containers/{0}/logs", container_name(self.key))  # type: ignore[attr-defined]
             which = {"stdout": 1, "stderr": 1, "tail": "all" if lines is None else lines}
             answer = self._docker().get(url, params=which, timeout=self._seconds)
@@ -92,17 +92,17 @@ class ContainerJob:
 
 
 def was_started(container: Mapping[str, Any]) -> bool:
-    """Whether a container was not only made, from Docker's answer about it."""
+    """Whether a container was started, and not only created, from Docker's inspection of it."""
     return bool(container["State"]["StartedAt"] != _NEVER)
 
 
 def log_bytes(container: Mapping[str, Any]) -> int:
-    """How much of each stream is to be kept, from Docker's answer about a container."""
+    """How much of each stream to keep, from Docker's inspection of a container."""
     return int(container["Config"]["Labels"][sandbox.LOG_BYTES_LABEL])
 
 
 def status_of(docker: APIClient, key: JobKey) -> JobStatus:
-    """How far the job of a container is; UNKNOWN without one, and for one that was never started."""
+    """The status of the job in a container. UNKNOWN when there is none, or it was never started."""
     try:
         found = docker.inspect_container(container_name(key))
     except NotFound:
@@ -124,12 +124,12 @@ def status_of(docker: APIClient, key: JobKey) -> JobStatus:
 
 
 def _no_such_job(key: JobKey, cause: Exception | None = None) -> NoReturn:
-    raise EngineOutOfReach(key.task, "the engine holds no job for it") from cause
+    raise EngineOutOfReach(key.task, "the engine has no job for it") from cause
 
 
 def _streams(content: bytes) -> tuple[bytes, bytes]:
-    """Standard output and error out of Docker's frames: which stream, three zeros, a length, bytes.
-    ValueError for what is no such frame.
+    """Standard output and error from Docker's frames. Each frame has a stream number, three zeros, a length and
+    the bytes. ValueError for anything else.
 
     https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerAttach
     """
@@ -139,13 +139,13 @@ def _streams(content: bytes) -> tuple[bytes, bytes]:
         stream, zeros, length = _FRAME.unpack_from(content, place)
         place += _FRAME.size
         if stream not in pieces or any(zeros) or place + length > len(content):
-            raise ValueError("the logs are not in Docker's frames")
+            raise ValueError("the logs do not have Docker's format")
         pieces[stream].append(content[place : place + length])
         place += length
     return b"".join(pieces[1]), b"".join(pieces[2])
 
 
 def _unix_seconds(timestamp: str) -> float:
-    """Unix seconds of ``2026-11-21T20:48:26.123456789Z``, which Docker always gives in UTC."""
+    """Unix seconds of a time such as ``2026-11-21T20:48:26.123456789Z``. Docker always uses UTC."""
     whole, _, fraction = timestamp.rstrip("Z").partition(".")
     return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + float(f"0.{fraction or 0}")

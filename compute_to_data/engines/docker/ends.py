@@ -1,4 +1,4 @@
-"""Which jobs have ended, as the daemon tells at once on a connection of its own.
+"""Reports ends of jobs without delay, from the daemon's events on a connection of their own.
 
 https://docs.docker.com/reference/api/engine/version/v1.41/#tag/System/operation/SystemEvents
 """
@@ -20,18 +20,18 @@ from compute_to_data.job import JobKey
 
 _BLOCK = 1 << 16
 _LAG_SECONDS = 1.0
-"""A list of containers may show one as running so long after the event of its end."""
+"""For this time after the event of a container's end, Docker's list may still show it as running."""
 _SURE_SECONDS = 60.0
-"""So often any job is asked about even if no event tells of it."""
+"""How often the worker asks about all jobs, in case an event was lost."""
 _BLIND_SECONDS = 1.0
-"""Where no events can be had, any job may have changed so often."""
+"""How often the worker asks about all jobs without events."""
 
 
 class Ends:
-    """The daemon's events about ends of jobs. One thread waits; others may wake it."""
+    """The daemon's events about ends of jobs. One thread waits for them; others may wake it."""
 
     def __init__(self, address: str, seconds: float) -> None:
-        """``address``: of the daemon, as in the settings. ``seconds``: for its answer."""
+        """``address``: the daemon's, as in the settings. ``seconds``: the time-out for its answer."""
         self._address = address or os.environ.get("DOCKER_HOST") or DEFAULT_SOCKET
         self._seconds = seconds
         self._turn = threading.Lock()
@@ -40,7 +40,7 @@ class Ends:
         self._scope = ""
         self._ask_at = 0.0
         self.changes = Changes()
-        """Where changes are told of that the daemon knows nothing of."""
+        """Changes of which the daemon reports no event: ends of jobs in warm sandboxes."""
 
     def wait(self, scope: str, timeout: float) -> frozenset[JobKey] | None:
         """As :meth:`~compute_to_data.ports.Engine.wait_for_change`. OSError when the daemon does not answer."""
@@ -53,7 +53,7 @@ class Ends:
                 self._disconnect()
             if self._connection is None:
                 self._connect(path, scope)
-                return None  # whatever ended before
+                return None  # any job may have ended before the connection
             return self._next(self._connection, timeout)
 
     def _next(self, connection: socket.socket, timeout: float) -> frozenset[JobKey] | None:
@@ -66,21 +66,24 @@ class Ends:
         if time.monotonic() >= self._ask_at:
             self._ask_at = time.monotonic() + _SURE_SECONDS
             return None
-        return self._ended() | self.changes.taken()
+        return self._ended() | self.changes.take()
 
     def _ended(self) -> frozenset[JobKey]:
         *events, self._received = self._received.split(b"\n")
         try:
             return frozenset(JobKey(json.loads(event)["Actor"]["Attributes"][TASK_LABEL]) for event in events if event)
-        except (LookupError, TypeError, ValueError):  # whatever answers there, it is no daemon
+        except (LookupError, TypeError, ValueError):  # what answers there is not a Docker daemon
             self._disconnect()
             raise
 
     def _connect(self, path: str, scope: str) -> None:
-        labels = [TASK_LABEL, f"{RESOURCE_LABEL}={scope}"]  # a daemon loses the events of listeners that do not read
+        labels = [
+            TASK_LABEL,
+            f"{RESOURCE_LABEL}={scope}",
+        ]  # few events: a daemon drops those that a client is slow to read
         filters = json.dumps({"type": ["container"], "event": ["die"], "label": labels})
         query = urllib.parse.urlencode({"filters": filters})
-        # The older version of HTTP has no chunks: what follows the head are the events, each on a line.
+        # HTTP 1.0 has no chunks: the events follow the head, one per line.
         request = f"GET /events?{query} HTTP/1.0\r\nHost: docker\r\n\r\n"
         connection = socket.socket(socket.AF_UNIX)
         try:
@@ -101,14 +104,14 @@ class Ends:
 
 
 def _after_the_head(connection: socket.socket) -> bytes:
-    """What has come after the head of the answer. ValueError for an answer that is none."""
+    """The bytes received after the head of the answer. ValueError for anything but a successful answer."""
     received = b""
     while b"\r\n\r\n" not in received:
         more = connection.recv(_BLOCK)
         received += more
         if not more or len(received) > _BLOCK:
-            raise ValueError(f"no answer to a question for events ({received[:100]!r})")
+            raise ValueError(f"no valid answer to the request for events ({received[:100]!r})")
     head, _, body = received.partition(b"\r\n\r\n")
     if head.split()[1:2] != [b"200"]:
-        raise ValueError(f"the answer to a question for events begins with {head[:100]!r}")
+        raise ValueError(f"the answer to the request for events begins with {head[:100]!r}")
     return body

@@ -1,4 +1,4 @@
-"""Jobs as Docker containers. Everything it knows of them, it reads from the daemon."""
+"""Runs jobs as Docker containers, and reads all that it knows about them from the daemon."""
 
 from __future__ import annotations
 
@@ -28,16 +28,15 @@ from compute_to_data.engines.docker.warm_job import WarmJob
 from compute_to_data.errors import EngineError, ImageMissing
 from compute_to_data.job import Image, Job, JobKey, JobState, JobStatus
 
-_FEW = 8  # so many jobs are asked about one by one as fast as in a list
+_FEW = 8  # for up to this many jobs, single requests are as fast as a list
 
 
 class DockerEngine:
-    """Docker on this host; the settings are those of :class:`settings.DockerSettings`.
+    """Docker on this host, with the settings of :class:`settings.DockerSettings`.
 
-    Beside the calls of :class:`~compute_to_data.ports.Engine` it promises nothing. A job's
-    program that is missing in the image ends with status 127 (with ``init``), as in a shell.
-    Of a stream, the last ``log_bytes`` are kept unless its own short lines, or a flood in the
-    other stream, push them out. Errors: ConfigurationError for a wrong setting.
+    If a job's program is missing in the image, the job ends with status 127 (with ``init``), as in a shell.
+    The engine keeps the last ``log_bytes`` of a stream; fewer when a stream has very short lines, or when a lot
+    of output in the other stream pushes them out. ConfigurationError for a wrong setting.
     """
 
     name = "docker"
@@ -56,18 +55,18 @@ class DockerEngine:
         options = {"init": self._settings.init, "runtime": self._settings.runtime}
         self._groups = MemoryGroups(self._docker, state_directory)
         self._warm = WarmSandboxes(
-            self._docker, state_directory, self._account, self._groups, self._ends.changes.tell, **options
+            self._docker, state_directory, self._account, self._groups, self._ends.changes.add, **options
         )
 
     def check(self) -> None:
-        """EngineError when the daemon does not answer or cannot keep the sandbox's promises."""
+        """EngineError when the daemon does not answer or cannot isolate jobs as the sandbox requires."""
         with asking_about("the Docker engine"):
             info = self._docker().info()
             check_host(info, self._settings.runtime)
             self._groups.learn(info)
 
     def identify(self, image: str) -> Image:
-        """The image under a name, a name with digest, or a full image id."""
+        """The image with this name, name and digest, or full image id."""
         asked = images.reference(image)
         with asking_about(f"image {image}"):
             try:
@@ -79,11 +78,11 @@ class DockerEngine:
             return images.image(image, found)
 
     def prepare(self, outputs: str) -> None:
-        """As the port says; where the worker is root, the directory is the jobs' account's."""
+        """As the port says. If the worker is root, the directory belongs to the jobs' account."""
         checks.make_outputs(outputs, self._account)
 
     def submit(self, job: Job) -> ContainerJob | WarmJob:
-        """Create and start the job's container, or run it in a warm sandbox; on failure it is removed again."""
+        """Run the job in a warm sandbox, or create and start a container, which is removed again if that fails."""
         if job.image.digest not in self._volumes:
             self.identify(job.image.digest)
         warm = self._warm.start(job, self._volumes[job.image.digest])
@@ -112,13 +111,13 @@ class DockerEngine:
             try:
                 self._docker().start(name)
             except BaseException:
-                # The reason must reach the caller, whatever the clearing away meets.
+                # The caller needs this error, not one in removing the container.
                 with suppress(DockerException, RequestException):
                     self._docker().remove_container(name, force=True, v=True)
                 raise
 
     def _create(self, body: dict[str, Any], name: str) -> None:
-        """A container of that name that never started is what a lost worker left: replaced."""
+        """Create a container. Replaces one with the same name that a killed worker left before it started it."""
         try:
             self._docker().create_container_from_config(body, name)  # type: ignore[no-untyped-call]
         except APIError as error:
@@ -127,7 +126,7 @@ class DockerEngine:
             if not self._remove_unstarted(name):
                 raise EngineError(name, "there is a job for this task already") from error
             self._docker().create_container_from_config(body, name)  # type: ignore[no-untyped-call]
-        except RequestException:  # did it take place? Then nobody would ever start it.
+        except RequestException:  # the daemon may have created it all the same
             with suppress(DockerException, RequestException):
                 self._remove_unstarted(name)
             raise
@@ -151,7 +150,7 @@ class DockerEngine:
             return self._container(key, log_bytes(found)) if was_started(found) else None
 
     def statuses(self, keys: Sequence[JobKey]) -> dict[JobKey, JobStatus]:
-        """As the port says: one list tells which jobs run, the others are asked about one by one."""
+        """As the port says. One list shows which jobs run; the daemon is asked about the others one by one."""
         found = {}
         with asking_about("the jobs of this worker"):
             run = self._running() if len(keys) > _FEW else {}
@@ -165,13 +164,13 @@ class DockerEngine:
         return found
 
     def _running(self) -> dict[JobKey, JobStatus]:
-        """The jobs that run and of which is known since when: a list does not tell that."""
+        """The running jobs whose start is known, which Docker's list does not show."""
         listed = self._docker().containers(filters={"label": [sandbox.TASK_LABEL], "status": ["running"]})
         keys = {JobKey(container["Labels"][sandbox.TASK_LABEL]) for container in listed}
         return {key: JobStatus(JobState.RUNNING, self._started[key]) for key in keys & self._started.keys()}
 
     def wait_for_change(self, scope: str, timeout: float) -> frozenset[JobKey] | None:
-        """As the port says: the daemon and the warm sandboxes tell of each end."""
+        """As the port says. The daemon and the warm sandboxes report each end."""
         with asking_about("the Docker daemon's events"):
             return self._ends.wait(scope, timeout)
 
@@ -180,7 +179,7 @@ class DockerEngine:
         self._ends.changes.wake()
 
     def remove(self, key: JobKey) -> None:
-        """As the port says: a running job is killed, its volumes go too."""
+        """As the port says. Kills a running job, and removes its volumes, too."""
         if self._warm.remove(key):
             return
         name = container_name(key)
@@ -190,8 +189,8 @@ class DockerEngine:
             remove_container(self._docker(), name, self._seconds)
 
     def jobs(self, scope: str) -> tuple[JobKey, ...]:
-        """As the port says, ordered by key; those created and never started are among them, and those of
-        which nothing but secrets is left."""
+        """As the port says, ordered by key. Includes containers that were created but never started, and jobs of
+        which only secrets are left."""
         labels = [f"{sandbox.RESOURCE_LABEL}={scope}", sandbox.TASK_LABEL]
         with asking_about(f"the jobs of {scope}"):
             found = self._docker().containers(all=True, filters={"label": labels})
@@ -206,7 +205,7 @@ class DockerEngine:
         return ContainerJob(key, self._docker, log_bytes, self._seconds, self.remove)
 
     def _docker(self) -> APIClient:
-        """The client, made at the first call: it asks the daemon for its version once."""
+        """The client. The first call makes it, because it asks the daemon for its version."""
         with self._lock:
             if self._client is None:
                 self._client = connect(self._settings.socket, self._seconds)

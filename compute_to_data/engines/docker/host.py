@@ -1,4 +1,4 @@
-"""Whether a daemon can keep the sandbox's promises, from what it says about itself."""
+"""Checks whether a Docker daemon can isolate jobs as the sandbox requires."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any
 
 from compute_to_data.errors import EngineError
 
-# A daemon that lacks one of these accepts the limit, says so in a warning, and drops it.
+# A daemon without one of these accepts the limit with a warning, and ignores it.
 _LIMITS = {"MemoryLimit": "memory", "CpuCfsQuota": "cpu", "PidsLimit": "pids"}
 
 
 def check_host(info: Mapping[str, Any], runtime: str = "") -> None:
-    """EngineError when the daemon that gave ``info`` (its answer to ``GET /info``) cannot bound
-    memory, processors or processes, filters no system calls, maps users to other ids, or is Podman."""
+    """EngineError when a daemon cannot limit memory, processors or processes, does not filter system calls, maps
+    users to other ids, or is Podman. ``info``: its answer to ``GET /info``."""
     subject = "the Docker engine"
     if info.get("Rootless") or "BuildahVersion" in info:
-        # Rootless on cgroup v1, Podman 4.3 says that it has every limit, and then drops them all.
+        # Rootless on cgroup v1, Podman 4.3 reports every limit, and then ignores all of them.
         raise EngineError(
             subject,
-            "it is Podman, and what it says of its limits cannot be relied on",
-            "use a Docker daemon; docs/security.md has what was tried",
+            "it is Podman, whose report of its limits is not reliable",
+            "use a Docker daemon; docs/security.md describes the trials",
         )
     for key, name in _LIMITS.items():
         if not info.get(key):
@@ -36,7 +36,7 @@ def check_host(info: Mapping[str, Any], runtime: str = "") -> None:
         if any(option.get("name") == mapped for option in options):
             raise EngineError(
                 subject,
-                f"it maps users ({mapped}), so that outputs would belong to another account",
+                f"it maps users ({mapped}), so outputs would belong to another account",
                 "use a daemon without user mapping",
             )
     if runtime and runtime not in (info.get("Runtimes") or {}):

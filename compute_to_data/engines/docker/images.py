@@ -1,4 +1,4 @@
-"""Names of images, as a user may write them and as Docker is to be asked for them."""
+"""Names of images: how users may write them, and how to ask Docker for them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _NAME = re.compile(
 
 
 def reference(image: str) -> str:
-    """What to ask Docker for: a name with its tag or digest, or a full image id.
+    """What to ask Docker for: a name with tag or digest, or a full image id.
 
-    Docker takes the first digits of an id for an image, too, so that ``cafe`` could be any; with
-    a tag it cannot. Errors: ImageMissing for text that is no image's name.
+    Docker also accepts the first digits of an id, so ``cafe`` could mean any image; with a tag it
+    means only a name. ImageMissing for text that is not a name of an image.
     """
     match = _NAME.fullmatch(image)
     if _ID.fullmatch(image):
@@ -33,7 +33,7 @@ def reference(image: str) -> str:
 
 
 def image(name: str, found: Mapping[str, Any]) -> Image:
-    """The image that Docker ``found`` (its answer to an inspection) under ``name``."""
+    """The image ``name``. ``found``: Docker's inspection of it."""
     digests = (digest.rpartition("@")[2] for digest in found.get("RepoDigests") or ())
     return Image(name, found["Id"], frozenset(digests))
 

@@ -1,15 +1,15 @@
-"""The control groups that containers run in, so that the kernel's count of those it killed for memory is kept.
+"""Control groups for containers, whose counters show whether the kernel killed a process for lack of memory.
 
-When a container ends at the moment at which the kernel kills its process for want of memory, Docker may
-miss the kill: on cgroup v2 its ``OOMKilled`` was false in about one of ten such ends. The kernel misses none.
-Its count, ``oom_kill`` in a group's ``memory.events``, includes the groups below and those that are gone:
+If a container ends just when the kernel kills its process for lack of memory, Docker may miss the kill: on
+cgroup v2, ``OOMKilled`` was false in about one of ten such cases. The kernel's counter does not miss any:
+``oom_kill`` in a group's ``memory.events`` includes the groups below, also those that are gone. See
 https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files
 
-So each container is put into a group of its own that outlives it. Only root can remove such a group,
-and the worker need not be root; so groups are used again, one container at a time. Which are in use, and what
-they had counted before, are labels of the containers: the worker itself keeps nothing and may be restarted.
+So the engine puts each container into a group that outlives it. Only root can remove such a group, and the
+worker need not be root, so the engine uses the groups again, for one container at a time. Labels of the
+containers say which groups are in use and what their counters were before, so a worker may restart.
 
-On cgroup v1 a group does not count for those below it, and Docker's word is right there.
+On cgroup v1 a group does not count the kills below it, and Docker's ``OOMKilled`` is right.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 GROUP_LABEL = "compute_to_data.memory_group"
 KILLS_LABEL = "compute_to_data.memory_kills"
 MOST = 1000
-"""Groups of one resource. A container that finds all of them taken gets none."""
+"""The most groups for one resource. When all are in use, a container gets none."""
 _SLICE = ".slice"
 
 
@@ -37,17 +37,18 @@ _SLICE = ".slice"
 class MemoryGroup:
     """A control group with one container in it.
 
-    ``name``: as Docker takes it for a parent. ``kills``: the kernel's count before the container was made.
+    ``name``: in the form that Docker takes as ``CgroupParent``. ``kills``: the kernel's counter before the
+    container was made.
     """
 
     name: str
     kills: int
 
     def has_killed(self) -> bool:
-        """Whether the kernel has since killed a process there for want of memory.
+        """Whether the kernel has killed a process of the container for lack of memory.
 
-        False, too, when that cannot be known: the group is gone or began to count anew, as after the host was
-        started again, or this process does not see the host's groups.
+        Also False when this process cannot know it: the group is gone, its counter began again as after a restart
+        of the host, or this process does not see the host's groups.
         """
         kills = _kills_below(self.name)
         return kills is not None and kills > self.kills
@@ -63,19 +64,19 @@ class MemoryGroups:
         self._name: Callable[[str, int], str] | None = None
         self._known = False
         self._chosen: set[str] = set()
-        """Groups of containers that are being made, and that the daemon may not list yet."""
+        """Groups of containers that a thread is making, and that the daemon may not list yet."""
 
     def learn(self, info: Mapping[str, Any]) -> None:
-        """See from the daemon's answer to ``GET /info`` how it names groups, and whether they count."""
+        """Read from the daemon's answer to ``GET /info`` how it names groups, and whether their counters are usable."""
         names = {"systemd": slice_name, "cgroupfs": path_name} if info.get("CgroupVersion") == "2" else {}
         self._name = names.get(info.get("CgroupDriver", ""))
         self._known = True
 
     @contextmanager
     def place(self, body: dict[str, Any], scope: str) -> Iterator[MemoryGroup | None]:
-        """Put the container that the body describes into a free group of the scope; make it in this context.
+        """Put the container in the request ``body`` into a free group of the scope. Create it in this context.
 
-        None, with the body as it was, where groups do not count or none is free.
+        Yields None, without a change to the body, when counters are not usable or no group is free.
         """
         group = self._choose(scope)
         if group is None:
@@ -108,14 +109,14 @@ class MemoryGroups:
 
 
 def group_of(container: Mapping[str, Any]) -> MemoryGroup | None:
-    """A container's group, from Docker's answer about it; None when :meth:`MemoryGroups.place` gave it none."""
-    # The parent is never an image's word, as a label may be where the container has none of that name.
+    """A container's group, from Docker's inspection of it; None when :meth:`MemoryGroups.place` gave it none."""
+    # Not the label: an image may define one, but it cannot define the parent.
     name, kills = container["HostConfig"]["CgroupParent"], container["Config"]["Labels"].get(KILLS_LABEL)
     return MemoryGroup(name, int(kills)) if name and kills else None
 
 
 def killed_for_memory(container: Mapping[str, Any]) -> bool:
-    """Whether the kernel killed a process of a container for want of memory, from Docker's answer about it."""
+    """Whether the kernel killed a process of a container for lack of memory, from Docker's inspection of it."""
     group = group_of(container)
     return bool(container["State"]["OOMKilled"]) or (group is not None and group.has_killed())
 
@@ -130,7 +131,7 @@ def count_of_kills(file: Path) -> int:
 
 
 def scope_of(state_directory: str, resource: str) -> str:
-    """What tells a worker's groups from those of others on the host; a dash would mean a group below another."""
+    """Identifies a worker's groups on the host. Contains no dash, which would mean a nested slice."""
     return hashlib.sha256(f"{state_directory}\0{resource}".encode()).hexdigest()[:12]
 
 
@@ -140,12 +141,12 @@ def slice_name(scope: str, number: int) -> str:
 
 
 def path_name(scope: str, number: int) -> str:
-    """A group's name where Docker makes control groups itself."""
+    """A group's name for Docker's cgroupfs driver."""
     return f"/c2d/{scope}/{number}"
 
 
 def directory(name: str) -> Path:
-    """Where the host shows a group. https://www.freedesktop.org/software/systemd/man/systemd.slice.html"""
+    """The directory of a group on the host. https://www.freedesktop.org/software/systemd/man/systemd.slice.html"""
     if not name.endswith(_SLICE):
         return CGROUPS / name.lstrip("/")
     parts = name[: -len(_SLICE)].split("-")
@@ -160,5 +161,5 @@ def _kills_below(name: str) -> int | None:
 
 
 def _kills_before(name: str) -> int | None:
-    """The same of a group that is to be used; one that is not there yet has counted nothing."""
+    """The counter of a group before its use; 0 when the group does not exist yet."""
     return _kills_below(name) if os.path.exists(directory(name)) else 0

@@ -1,4 +1,4 @@
-"""What Docker and its client say when something fails, as sentences with a remedy."""
+"""Turns errors of Docker and of its client into our errors, with cause and remedy."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from compute_to_data.errors import EngineError, EngineOutOfReach, ImageMissing
 
-# What the daemon's text holds -> (cause, remedy). The first that fits is taken.
+# A pattern in the daemon's message, and the error for it. The first match counts.
 _KNOWN: tuple[tuple[str, type[EngineError], str, str], ...] = (
     (r"No such image", ImageMissing, "the engine no longer holds its image", "load the image again"),
     (
         r"containerd\.sock|transport is closing|error reading from server",
         EngineOutOfReach,
-        "the Docker daemon has lost its containerd",
-        "See whether both run",
+        "the Docker daemon has lost the connection to containerd",
+        "Check that both are running",
     ),
     (
         r"executable file not found|no such file or directory: unknown",
         EngineError,
-        "the image has no such program as the command names",
+        "the image does not have the program that the command names",
         "Name a program of the image, by its full path or one found on the image's PATH",
     ),
     (
@@ -56,13 +56,13 @@ _KNOWN: tuple[tuple[str, type[EngineError], str, str], ...] = (
 
 
 _NONSENSE = (LookupError, TypeError, ValueError, AttributeError, struct.error)
-"""What reading an answer raises that is none of Docker's."""
+"""Errors in reading an answer that Docker did not write."""
 
 
 def timed_out(error: BaseException) -> bool:
-    """Whether the daemon was there and just took longer than it was given.
+    """Whether the request timed out.
 
-    A body that comes late is reported by the client as a lost connection, around the time-out.
+    When the body of an answer is late, the client reports a lost connection, caused by the time-out.
     """
     return _comes_from(error, ReadTimeout, ReadTimeoutError)
 
@@ -76,7 +76,7 @@ def _comes_from(error: BaseException | None, *kinds: type[BaseException]) -> boo
 
 
 def explained(subject: str, error: Exception) -> EngineError:
-    """The error to raise for ``error``, met while asking Docker about ``subject``."""
+    """Our error for ``error``, which a request to Docker about ``subject`` raised."""
     if isinstance(error, APIError):
         text = str(error.explanation or error)
         for pattern, kind, cause, remedy in _KNOWN:
@@ -84,24 +84,24 @@ def explained(subject: str, error: Exception) -> EngineError:
                 return kind(subject, f"{cause} ({text})", remedy)
         return EngineError(subject, f"Docker refused: {text}")
     if timed_out(error):
-        return EngineOutOfReach(subject, "Docker did not answer in time", "See its load, or raise 'timeout_seconds'")
+        return EngineOutOfReach(subject, "Docker did not answer in time", "Check its load, or raise 'timeout_seconds'")
     if _comes_from(error, PermissionError):
-        remedy = "Let the worker's account use it: on most hosts, put it in the group 'docker'"
-        return EngineOutOfReach(subject, "the Docker daemon's socket may not be used by this account", remedy)
+        remedy = "Allow it: on most hosts, add the account to the group 'docker'"
+        return EngineOutOfReach(subject, "the worker's account may not use the Docker daemon's socket", remedy)
     if isinstance(error, _NONSENSE):
-        cause = f"what answers at the Docker daemon's socket makes no sense ({type(error).__name__}: {error})"
-        return EngineOutOfReach(subject, cause, "See what listens there: 'socket' in the engine's settings")
+        cause = f"the answer from the Docker daemon's socket makes no sense ({type(error).__name__}: {error})"
+        return EngineOutOfReach(subject, cause, "Check what listens there: 'socket' in the engine's settings")
     return EngineOutOfReach(
         subject,
         f"the Docker daemon does not answer ({error})",
-        "Start it, or name its socket in the engine's settings",
+        "Start it, or set 'socket' in the engine's settings",
     )
 
 
 @contextmanager
 def asking_about(subject: str) -> Iterator[None]:
-    """Failures of the daemon or of the way to it become :class:`EngineError`."""
+    """Turn errors of the daemon, and of the connection to it, into :class:`EngineError`."""
     try:
         yield
-    except (DockerException, OSError, HTTPError, *_NONSENSE) as error:  # of requests, all are OSErrors
+    except (DockerException, OSError, HTTPError, *_NONSENSE) as error:  # all errors of requests are OSErrors
         raise explained(subject, error) from error

@@ -1,7 +1,7 @@
-"""A job's whole sandbox, as the body of the request that creates its container.
+"""A job's sandbox, as the body of the request that creates its container.
 
-Nothing here comes from a user but the command, the environment's values and the names of the
-inputs; every privilege is a constant of this file. Key names are those of Docker's HTTP API.
+Users decide only about the command, the environment's values and the names of the inputs. All privileges
+are constants in this file. Key names are those of Docker's HTTP API.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from compute_to_data.engines.docker import warm_runner
 from compute_to_data.errors import EngineError
 from compute_to_data.job import Job, JobKey, Limits
 
-# Names that earlier versions used, too: a label of a task holds its job's key, that of a resource the job's scope.
+# The names are those of earlier versions: the label for a task holds the job's key, that for a resource the scope.
 TASK_LABEL = "compute_to_data.task"
 OWNER_LABEL = "compute_to_data.owner"
 RESOURCE_LABEL = "compute_to_data.resource"
 LOG_BYTES_LABEL = "compute_to_data.log_bytes"
 
 OUTPUTS = "/outputs"
-WORKLOAD_INPUT, WORKLOAD_OUTPUT = "/input", "/output"  # what the tasks of a workload know them as
-HOME = "/tmp"  # the sandbox's private one
+WORKLOAD_INPUT, WORKLOAD_OUTPUT = "/input", "/output"  # the names for tasks of a workload
+HOME = "/tmp"  # private to the sandbox
 
-_HOSTS = Path(__file__).with_name("hosts")  # localhost: Docker writes none without a network
-_CPU_PERIOD = 100_000  # microseconds; a quota of 1 ms is the least the kernel takes
-_OPEN_FILES = 4096  # more than the daemon itself may open would not start
+_HOSTS = Path(__file__).with_name("hosts")  # has localhost: without a network, Docker writes no hosts file
+_CPU_PERIOD = 100_000  # microseconds; the kernel's smallest quota is 1 ms
+_OPEN_FILES = 4096  # a container with a higher limit than the daemon's does not start
 _SHARED_MEMORY = 64 << 20  # /dev/shm, which counts as memory; Docker's default
-# A log entry costs some 38 bytes beside its line. With files of 8 times the wanted bytes, one
-# of them always complete, those bytes are there for lines of 6 bytes or more on average.
+# A log entry needs some 38 bytes in addition to its line. With files of 8 times the wanted bytes, one of
+# which is always full, the wanted bytes are there if lines have at least 6 bytes on average.
 _LOG_FACTOR, _LOG_LEAST = 8, 1 << 16
 
 
 def container_name(key: JobKey) -> str:
-    """The container of a job: the name makes it unique. Errors: EngineError for a bad key."""
+    """The name of a job's container, which Docker keeps unique. EngineError for an invalid key."""
     return f"compute-to-data-{checks.key(key)}"
 
 
@@ -46,10 +46,10 @@ def container(
 ) -> dict[str, Any]:
     """The container that runs ``job`` as ``account`` (uid, gid).
 
-    ``volumes``: paths where the image declares volumes. They become bounded, empty scratch space
-    like ``/tmp``, since a volume would be a second place on disk to write to. It starts in the job's working
-    directory, by default ``/tmp``: only what a program writes to ``/outputs`` by name is a
-    result. Errors: EngineError for a job that cannot be passed on as it is.
+    ``volumes``: paths at which the image declares volumes. They become empty scratch space of limited size,
+    like ``/tmp``, because a volume would be another place on disk to write to. The program starts in the job's
+    working directory, by default ``/tmp``. Only what it writes to ``/outputs`` is a result.
+    EngineError for a job that :func:`checks.job` refuses.
     """
     checks.job(job)
     labels = {
@@ -59,16 +59,16 @@ def container(
         LOG_BYTES_LABEL: str(job.limits.log_bytes),
     }
     return {
-        # The content's identity: a tag could have moved since the image was allowed.
+        # The digest, because the tag could have moved since the worker checked that the image is allowed.
         "Image": job.image.digest,
-        # The whole command is the entrypoint, so that the image's own cannot wrap it.
+        # The whole command is the entrypoint, so the image's entrypoint is not used.
         "Entrypoint": list(job.command),
         "Env": [f"{name}={value}" for name, value in {"HOME": HOME, **job.environment}.items()],
         "WorkingDir": working_directory(job),
         "User": "{}:{}".format(*account),
         "Hostname": "compute-to-data",
-        # With it Docker sets up no network at all, not even "none": no resolver's address comes in,
-        # and a third of the time to start is saved. The runtime still gives it a loopback.
+        # Docker then sets up no network at all, not even "none". The container gets no resolver's address and
+        # starts in two thirds of the time. The runtime still gives it a loopback device.
         "NetworkDisabled": True,
         "StopSignal": "SIGTERM",
         "Healthcheck": {"Test": ["NONE"]},
@@ -86,11 +86,11 @@ def container(
 def warm(
     job: Job, account: tuple[int, int], folder: str, area: str, *, volumes: Iterable[str], **options: Any
 ) -> dict[str, Any]:
-    """The container in which ``job`` and others of its kind run, as ``account``: what a job's own
-    would be, with nothing that is this job's alone.
+    """The container of a warm sandbox, in which ``job`` and others like it run as ``account``.
 
-    ``folder`` has what worker and runner talk through, ``area`` the directories ``outputs`` and
-    ``inputs``. ``options``: ``init`` and ``runtime``, as for :func:`container`.
+    It is like a job's container, without anything specific to this job. ``folder`` has the FIFOs between worker
+    and runner, ``area`` the directories ``outputs`` and ``inputs``. ``options``: ``init`` and ``runtime``, as for
+    :func:`container`.
     """
     everybody = replace(
         job, command=warm_runner.COMMAND, inputs=(), environment={}, working_directory="", outputs=f"{area}/outputs"
@@ -116,8 +116,8 @@ def _isolation() -> dict[str, Any]:
         "ReadonlyRootfs": True,
         "Privileged": False,
         "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges"],  # beside the daemon's default seccomp profile
-        "OomScoreAdj": 500,  # should the host itself run short, a job goes before iRODS does
+        "SecurityOpt": ["no-new-privileges"],  # in addition to the daemon's default seccomp profile
+        "OomScoreAdj": 500,  # if the host lacks memory, the kernel kills jobs before iRODS
         "RestartPolicy": {"Name": "no"},
     }
 
@@ -133,12 +133,12 @@ def _limits(limits: Limits) -> dict[str, Any]:
         "CpuQuota": max(int(limits.cpus * _CPU_PERIOD), 1000),
         "ShmSize": min(_SHARED_MEMORY, limits.tmp_bytes),
         "Ulimits": [
-            # One file cannot outgrow the outputs' limit between two looks at the directory.
+            # One file cannot exceed the outputs' limit between two checks of the directory.
             {"Name": "fsize", "Soft": limits.output_bytes, "Hard": limits.output_bytes},
             {"Name": "core", "Soft": 0, "Hard": 0},
             {"Name": "nofile", "Soft": _OPEN_FILES, "Hard": _OPEN_FILES},
         ],
-        # Binary-safe and the smallest a line; not compressed, which would cost the daemon's time.
+        # This driver is safe for binary data and needs the fewest bytes per line. Compression would slow the daemon.
         "LogConfig": {
             "Type": "local",
             "Config": {"max-size": str(log_file), "max-file": "2", "compress": "false"},
@@ -147,7 +147,7 @@ def _limits(limits: Limits) -> dict[str, Any]:
 
 
 def _mounts(job: Job, volumes: Iterable[str]) -> list[dict[str, Any]]:
-    # Unlike "Binds", mounts of this kind never create a source that is missing.
+    # Unlike "Binds", these mounts never create a missing source.
     mounts: list[dict[str, Any]] = [
         {"Type": "bind", "Source": mount.physical_path, "Target": mount.target, "ReadOnly": True}
         for mount in job.inputs
@@ -164,7 +164,7 @@ def _mounts(job: Job, volumes: Iterable[str]) -> list[dict[str, Any]]:
         for output in job.output_mounts
     ]
     taken = {mount["Target"] for mount in mounts}
-    # A volume below an output directory is writable with it: its mount point would be made in there, as root.
+    # A volume inside an output directory is writable anyway, and the runtime would make its mount point as root.
     inside = tuple(f"{output.target}/" for output in job.output_mounts)
     scratch = {HOME, *map(posixpath.normpath, volumes)} - taken
     scratch = {path for path in scratch if not path.startswith(inside)}
@@ -172,14 +172,13 @@ def _mounts(job: Job, volumes: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def _scratch(path: str, size: int) -> dict[str, Any]:
-    """In memory, and as Docker has it for this type: noexec, nosuid, nodev."""
+    """Scratch space in memory. Docker mounts this type with noexec, nosuid and nodev."""
     return {"Type": "tmpfs", "Target": path, "TmpfsOptions": {"SizeBytes": size, "Mode": 0o1777}}
 
 
 def working_directory(job: Job) -> str:
-    """Where a job starts. EngineError for a place below a mount.
-
-    Below a mount the runtime would make a missing directory, as root, in the outputs."""
+    """The directory in which a job starts. EngineError for a directory below a mount, where the runtime would
+    make a missing directory as root."""
     directory = posixpath.normpath(job.working_directory) if job.working_directory else HOME
     own = [mount.target for mount in job.output_mounts]
     tops = (OUTPUTS, HOME, "/inputs", WORKLOAD_INPUT, WORKLOAD_OUTPUT, *own)

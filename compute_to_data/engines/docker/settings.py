@@ -1,4 +1,4 @@
-"""What a site may say about its Docker engine, and whose account its jobs run under."""
+"""The settings of the Docker engine, and the account under which its jobs run."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ NOBODY = 65534
 
 @dataclass(frozen=True)
 class DockerSettings:
-    """Settings of the engine, as written in the configuration.
+    """The engine's settings in the configuration.
 
-    ``socket``: the daemon's address, empty for ``DOCKER_HOST`` or Docker's default. ``uid`` and
-    ``gid``: the jobs' account where the worker itself is root, else they are the worker's own.
-    ``init``: a small first process that forwards signals and reaps. ``runtime``: an OCI runtime
-    the daemon knows, empty for its default. ``timeout_seconds``: for one answer of the daemon.
+    ``socket``: the daemon's address; empty for ``DOCKER_HOST`` or Docker's default. ``uid`` and ``gid``: the
+    account of jobs if the worker is root; else jobs have the worker's account. ``init``: whether a small first
+    process forwards signals and reaps processes. ``runtime``: an OCI runtime that the daemon knows; empty for its
+    default. ``timeout_seconds``: the time-out for one request to the daemon.
     """
 
     socket: str = ""
@@ -37,12 +37,14 @@ _KNOWN: dict[str, type] = {
 
 
 def read(given: Mapping[str, Any]) -> DockerSettings:
-    """The settings, checked. Errors: ConfigurationError with the JSON pointer."""
+    """The checked settings. ConfigurationError with the JSON pointer."""
     values = checks.settings("docker", given, _KNOWN)
     for key in ("uid", "gid"):
         if not 0 < values.get(key, NOBODY) < 2**31:
             raise ConfigurationError(
-                f"/engine/settings/{key}", f"jobs cannot run as {values[key]}", "give an account's, never 0"
+                f"/engine/settings/{key}",
+                f"jobs cannot run as {values[key]}",
+                "use the id of an account other than root",
             )
     if values.get("timeout_seconds", 1) <= 0:
         raise ConfigurationError("/engine/settings/timeout_seconds", "it must be more than 0")
@@ -57,7 +59,7 @@ def read(given: Mapping[str, Any]) -> DockerSettings:
 
 
 def account(settings: DockerSettings) -> tuple[int, int]:
-    """The uid and gid of jobs: the service account's, and never 0."""
+    """The uid and gid of jobs, never 0: those in the settings if the worker is root, else the worker's own."""
     if os.geteuid() == 0:
         return settings.uid, settings.gid
     return os.geteuid(), os.getegid() or settings.gid

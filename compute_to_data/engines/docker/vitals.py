@@ -1,4 +1,4 @@
-"""What the kernel says about a running container, without asking the daemon or anybody inside."""
+"""Reads the state of a running container from the kernel, without the daemon or any process inside."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from compute_to_data.errors import EngineError
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEEPEST = 64
-_MANNER = ("Name", "Umask", "TracerPid", "FDSize", "Threads", "SigBlk", "SigIgn", "SigCgt", "Cpus_allowed")
+_STATUS_LINES = ("Name", "Umask", "TracerPid", "FDSize", "Threads", "SigBlk", "SigIgn", "SigCgt", "Cpus_allowed")
 
 
 class Vitals:
     """A container's processes, memory and scratch space, seen from the host.
 
-    EngineError where this host does not show them: a worker in a container of its own, say.
+    EngineError when this host does not show them, for example if the worker runs in a container.
     """
 
     def __init__(self, first: int, container: str) -> None:
         """``first``: the process id, on the host, of the first process of ``container`` (its id)."""
         self._root = -1
         try:
-            # Held, so that a later process of that number can never be taken for this one.
+            # Kept open, so that a later process with the same id cannot be mistaken for this one.
             self._root = os.open(f"/proc/{first}/root", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             groups = _groups(first)
             if container not in str(groups["pids"]):
@@ -36,9 +36,9 @@ class Vitals:
                 if file.exists()
             )
             below = self._children(first)
-            self._runner = below[0] if below else first  # without an init, the runner is the first
+            self._runner = below[0] if below else first  # without an init, the runner is the first process
             self.baseline = self.processes()
-            self._manner = self._manner_of_runner()
+            self._original = self._attributes_of_runner()
         except (OSError, KeyError, ValueError, StopIteration) as error:
             self.close()
             raise EngineError(
@@ -46,33 +46,32 @@ class Vitals:
             ) from error
 
     def close(self) -> None:
-        """Let go of the container's file system."""
+        """Close the container's file system."""
         if self._root >= 0:
             os.close(self._root)
             self._root = -1
 
     def processes(self) -> int:
-        """How many processes and threads there are in the container, by the kernel's own count."""
+        """How many processes and threads the container has, from the kernel's counter."""
         return int(self._pids.read_text())
 
     def runs_a_task(self) -> bool:
-        """Whether the runner has a child. One that is gone, or goes while it is looked at, has none."""
+        """Whether the runner has a child process. False when the runner is gone or ends meanwhile."""
         try:
             return bool(self._children(self._runner))
         except (FileNotFoundError, ProcessLookupError):
             return False
 
     def as_it_was(self) -> bool:
-        """Whether only the runner is left, in the manner it had in the beginning: its limits,
-        priority, processors, signals and descriptors' number; a task may change those of any
-        process of its own uid, and later tasks would inherit them."""
+        """Whether only the runner is left, with its original limits, priority, processors, signals and number of
+        descriptors. A task may change these for any process of its uid, and later tasks would inherit them."""
         alone = self.processes() == self.baseline and not self.runs_a_task()
-        return alone and self._manner_of_runner() == self._manner
+        return alone and self._attributes_of_runner() == self._original
 
-    def _manner_of_runner(self) -> tuple[str, ...]:
+    def _attributes_of_runner(self) -> tuple[str, ...]:
         place = Path(f"/proc/{self._runner}")
         statistics = (place / "stat").read_text().rpartition(")")[2].split()
-        status = [line for line in (place / "status").read_text().splitlines() if line.startswith(_MANNER)]
+        status = [line for line in (place / "status").read_text().splitlines() if line.startswith(_STATUS_LINES)]
         return (
             *(statistics[number] for number in (15, 16, 38)),  # priority, nice value, policy
             (place / "limits").read_text(),
@@ -81,14 +80,14 @@ class Vitals:
         )
 
     def killed_for_memory(self) -> int:
-        """How many processes of the container the kernel has ended for want of memory."""
+        """How many processes of the container the kernel has killed for lack of memory."""
         return count_of_kills(self._events)
 
     def empty(self, directories: Iterable[str]) -> None:
-        """Remove whatever lies in directories of the container; OSError where that fails.
+        """Remove the content of directories of the container. OSError when that fails.
 
-        An image may hold symbolic links, which would lead into the host's file system from here:
-        none is followed, on the way to a directory or below it.
+        Follows no symbolic link on the way to a directory or below it: from here, a link in the image would
+        lead into the host's file system.
         """
         for directory in directories:
             descriptor = os.dup(self._root)
@@ -123,7 +122,7 @@ def _remove_below(directory: int, deepest: int) -> None:
 
 
 def _groups(process: int) -> dict[str, Path]:
-    """Where a process's control groups lie, for both versions of them."""
+    """The directories of a process's control groups, for cgroup v1 and v2."""
     found: dict[str, Path] = {}
     for line in Path(f"/proc/{process}/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)

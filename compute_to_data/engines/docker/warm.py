@@ -1,8 +1,8 @@
-"""The warm sandboxes of this worker: which there are, which runs what, and when they go.
+"""The warm sandboxes of this worker: makes them, runs jobs in them, and removes them.
 
-A task of another owner, image, workload or limits never gets into a sandbox: all of that is its
-key. What is true of a sandbox is known to the process that made it and to nobody after it: the next
-worker throws away what it finds, and the tasks that ran there begin again.
+A sandbox's key has its owner, image, workload and limits, so it never runs a task with other ones. Only the
+process that made a sandbox knows its state: the next worker removes the sandboxes that it finds, and the
+tasks that ran there begin again.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from compute_to_data.job import Job, JobKey
 log = logging.getLogger(__name__)
 
 _UNFIT_SECONDS = 300.0
-"""How long an image is taken to have no warm sandboxes after making one has failed."""
+"""For how long the worker makes no warm sandbox of an image after that has failed."""
 Key = tuple[object, ...]
 
 
 class WarmSandboxes:
-    """All warm sandboxes that this process made. Threads may share it."""
+    """All warm sandboxes that this process has made. Threads may share it."""
 
     def __init__(
         self,
@@ -48,8 +48,8 @@ class WarmSandboxes:
         ended: Callable[[JobKey], None],
         **options: Any,
     ) -> None:
-        """``ended`` is called with each job that has ended. ``options``: ``init`` and ``runtime``, as in the
-        engine's settings."""
+        """``ended`` is called with the key of each job that has ended. ``options``: ``init`` and ``runtime``, as in
+        the engine's settings."""
         self._docker = docker
         self._home = os.path.join(state_directory, "sandboxes")
         self._account = account
@@ -65,7 +65,7 @@ class WarmSandboxes:
     # A job, from start to removal
 
     def start(self, job: Job, volumes: Iterable[str]) -> WarmJob | None:
-        """Run a job in a warm sandbox. None when it has to run in a container of its own."""
+        """Run a job in a warm sandbox. None when it needs its own container."""
         if job.sandbox is None:
             return None
         checks.job(job)
@@ -73,7 +73,7 @@ class WarmSandboxes:
             raise EngineError(job.key.task, "there is a job for this task already")
         if not _suits(job) or time.monotonic() < self._unfit.get(job.image.digest, 0.0):
             return None
-        sandbox = self._begun(job, volumes)
+        sandbox = self._begin(job, volumes)
         if sandbox is None:
             return None
         made = WarmJob(job, sandbox, self.remove)
@@ -82,12 +82,12 @@ class WarmSandboxes:
         threading.Thread(target=self._follow, args=(made,), name=f"warm-{sandbox.token}", daemon=True).start()
         return made
 
-    def _begun(self, job: Job, volumes: Iterable[str]) -> WarmSandbox | None:
-        """A sandbox in which the job runs."""
+    def _begin(self, job: Job, volumes: Iterable[str]) -> WarmSandbox | None:
+        """Run the job in an idle sandbox, or in a new one. Returns the sandbox, or None when this is impossible."""
         while True:
-            sandbox, fresh = self._take(job), False
+            sandbox, is_new = self._take(job), False
             if sandbox is None:
-                sandbox, fresh = self._make(job, volumes), True
+                sandbox, is_new = self._make(job, volumes), True
             if sandbox is None:
                 return None
             try:
@@ -97,9 +97,9 @@ class WarmSandboxes:
                 self._put_back(job, sandbox)
                 return None
             except EngineError as error:
-                log.warning("throwing a warm sandbox away: %s", error)
+                log.warning("removing a warm sandbox: %s", error)
                 self._discard(sandbox)
-                if fresh:
+                if is_new:
                     return None
 
     def _take(self, job: Job) -> WarmSandbox | None:
@@ -118,24 +118,24 @@ class WarmSandboxes:
             self._discard(sandbox)
             raise
         except (EngineError, OSError, Closed) as error:
-            # Without a shell, or where the kernel's words cannot be had, there is no warm sandbox.
-            log.warning("image %s runs each task in a container of its own: %s", job.image.name, error)
+            # The image has no shell, or the worker cannot read the state of containers from the kernel.
+            log.warning("each task with the image %s gets its own container: %s", job.image.name, error)
             self._unfit[job.image.digest] = time.monotonic() + _UNFIT_SECONDS
             self._discard(sandbox)
             return None
         return sandbox
 
     def _follow(self, one: WarmJob) -> None:
-        """See a job to its end; the only thread that uses its sandbox meanwhile."""
+        """Wait for a job's end, and reuse or remove its sandbox. No other thread uses the sandbox meanwhile."""
         reusable = False
         try:
             reusable = one.run_to_its_end()
         finally:
-            # First the sandbox: nothing of the task may run while its outputs are read.
+            # First the sandbox: no process of the task may run while the worker reads the outputs.
             if reusable and one.release():
                 self._put_back(one.job, one.sandbox)
             elif not self._discard(one.sandbox):
-                one.problem = EngineOutOfReach(one.key.task, "its sandbox could not be ended")
+                one.problem = EngineOutOfReach(one.key.task, "the engine could not remove its sandbox")
             one.ended.set()
             self._ended(one.key)
 
@@ -149,12 +149,12 @@ class WarmSandboxes:
         self._discard(sandbox)
 
     def find(self, key: JobKey) -> WarmJob | None:
-        """The job of a key that runs here, or ended here and was not removed yet."""
+        """The job with this key, which runs or has ended in a warm sandbox; None when there is none."""
         with self._lock:
             return self._jobs.get(key)
 
     def remove(self, key: JobKey) -> bool:
-        """Forget a job; one that runs is ended with its sandbox. False when there is none."""
+        """Remove a job. If it runs, kill it with its sandbox. False when there is none."""
         one = self.find(key)
         if one is None:
             return False
@@ -164,11 +164,11 @@ class WarmSandboxes:
         return True
 
     def jobs(self, scope: str) -> list[JobKey]:
-        """The jobs that are held for a scope."""
+        """The jobs of a scope."""
         with self._lock:
             return [key for key, one in self._jobs.items() if one.job.scope == scope]
 
-    # Throwing away
+    # Removal
 
     def tidy(self, scope: str, workloads: frozenset[str], idle_seconds: float) -> None:
         """As the port says."""
@@ -186,7 +186,7 @@ class WarmSandboxes:
             self._discard(sandbox)
 
     def _sweep(self, scope: str) -> None:
-        """Throw away what an earlier worker of the scope made, running or not."""
+        """Remove the sandboxes that an earlier worker of the scope made, idle or not."""
         try:
             found = set(os.listdir(self._home))
         except FileNotFoundError:
@@ -195,21 +195,21 @@ class WarmSandboxes:
             found -= self._known
         for token in found:
             folder = os.path.join(self._home, token)
-            # One without a whole record is half made or half gone, and another scope's at that.
+            # Without a complete record, another worker is making or removing it.
             with contextlib.suppress(FileNotFoundError, ValueError):
                 with open(os.path.join(folder, RECORD), encoding="utf-8") as file:
                     record = json.load(file)
                 if record["resource"] == scope:
-                    log.warning("removing %s: an earlier worker left it", record["container"])
+                    log.warning("removing %s, which an earlier worker left", record["container"])
                     sweep(self._docker(), folder, record)
 
     def _discard(self, sandbox: WarmSandbox) -> bool:
-        """Whether nothing of it runs any more. Otherwise its record stays, so that it is swept later."""
+        """Remove a sandbox. False when it may still run; then its record stays, and a later sweep tries again."""
         try:
             sandbox.destroy()
             gone = True
         except EngineError as error:
-            log.warning("a warm sandbox could not be removed: %s", error)
+            log.warning("the worker could not remove a warm sandbox: %s", error)
             gone = False
         with self._lock:
             self._known.discard(sandbox.token)
@@ -217,15 +217,15 @@ class WarmSandboxes:
 
 
 def _suits(job: Job) -> bool:
-    """Whether what a job needs of its own can be given to a sandbox that runs already."""
+    """Whether the job can run in a sandbox that exists already."""
     flat = all(mount.target.startswith("/inputs/") and mount.target.count("/") == 2 for mount in job.inputs)
     return flat and not job.output_mounts and not job.secrets and warm_runner.can_set(list(job.environment))
 
 
 def _key(job: Job) -> Key:
-    """All that a sandbox is made of: only jobs of which it is the same may follow each other.
+    """All properties of a job that decide about its sandbox: only jobs with the same key may share one.
 
-    The walltime is the worker's to watch.
+    Without the walltime, which the worker watches.
     """
     assert job.sandbox is not None
     limits = replace(job.limits, walltime_seconds=0.0)

@@ -17,11 +17,11 @@ _BLOCK = 1 << 16
 
 
 class Closed(Exception):
-    """The sandbox has ended: its runner holds no FIFO any more."""
+    """The sandbox has ended: its runner has closed the FIFOs."""
 
 
 class Tail:
-    """The last ``bound`` bytes of a stream; written by one thread, read by any."""
+    """The last ``bound`` bytes of a stream. One thread writes, any thread may read."""
 
     def __init__(self, bound: int) -> None:
         self._bound = bound
@@ -29,20 +29,20 @@ class Tail:
         self._lock = threading.Lock()
 
     def add(self, data: bytes) -> None:
-        """Append, and forget what is too old."""
+        """Append, and drop the oldest bytes."""
         with self._lock:
             self._kept += data
             if len(self._kept) > 2 * self._bound + _BLOCK:
                 del self._kept[: len(self._kept) - self._bound]
 
     def content(self) -> bytes:
-        """What is kept."""
+        """The last bytes."""
         with self._lock:
             return bytes(self._kept[-self._bound :]) if self._bound else b""
 
 
 class Channel:
-    """FIFOs in a folder: made, opened, and waited for without polling."""
+    """The FIFOs in a folder. Makes and opens them, and waits for them without polling."""
 
     def __init__(self, folder: str, account: tuple[int, int]) -> None:
         self._descriptors: dict[str, int] = {}
@@ -51,7 +51,7 @@ class Channel:
                 path = os.path.join(folder, name)
                 os.mkfifo(path, 0o600)
                 checks.give(path, account)
-                # The end that this process does not use keeps the other side from blocking here.
+                # This process also holds the reading end of the requests, so that opening does not fail or block.
                 flags = os.O_RDWR if name == "requests" else os.O_RDONLY
                 self._descriptors[name] = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
         except BaseException:
@@ -64,23 +64,23 @@ class Channel:
         self._tails: dict[str, Tail] = {}
 
     def begin(self, stdout: Tail, stderr: Tail) -> None:
-        """From now on, what is written goes there."""
+        """From now on, add what a task writes to these tails."""
         self._tails = {"stdout": stdout, "stderr": stderr}
 
     def ask(self, line: str) -> None:
-        """Send a line to the runner. EngineError's concern if it does not fit: it is short."""
+        """Send a line to the runner. It is short, so the FIFO has room for it."""
         os.write(self._descriptors["requests"], f"{line}\n".encode())
 
     @property
     def asked(self) -> int:
-        """Bytes of requests that the runner has not read."""
+        """How many bytes of requests the runner has not read."""
         return int(
             struct.unpack("i", fcntl.ioctl(self._descriptors["requests"], termios.FIONREAD, struct.pack("i", 0)))[0]
         )
 
     def answer(self, timeout: float) -> str | None:
-        """The next line of the runner, or of whoever pretends to be it; None when there was none in
-        time. Meanwhile the streams are read. Closed when the sandbox has ended."""
+        """The next line from the runner, or from a task that pretends to be it; None after ``timeout`` seconds.
+        Reads the streams meanwhile. Closed when the sandbox has ended."""
         deadline = time.monotonic() + timeout
         while True:
             if b"\n" in self._unread:
@@ -100,9 +100,9 @@ class Channel:
         if events & select.POLLIN:
             self._unread += os.read(self._descriptors["answers"], _BLOCK)
             if len(self._unread) > _BLOCK:
-                raise Closed  # no runner says so much: a task floods it
+                raise Closed  # no runner sends so much: a task floods the FIFO
         elif any(event & (select.POLLHUP | select.POLLERR) and not event & select.POLLIN for event in found.values()):
-            raise Closed  # of a stream alone, too: the runner keeps it open for as long as it lives
+            raise Closed  # one stream is enough: the runner keeps all open while it lives
 
     def _pump(self, name: str) -> bool:
         try:
@@ -115,13 +115,13 @@ class Channel:
         return bool(data)
 
     def drain(self) -> None:
-        """Read what still lies in the streams when their writers have ended."""
+        """Read the rest of the streams when their writers have ended."""
         for name in ("stdout", "stderr"):
-            for _ in range(64):  # a FIFO holds less, unless somebody still writes
+            for _ in range(64):  # more than a FIFO holds, and a limit in case a process still writes
                 if not self._pump(name):
                     break
 
     def close(self) -> None:
-        """Let go of all FIFOs: the runner ends."""
+        """Close all FIFOs, which ends the runner."""
         while self._descriptors:
             os.close(self._descriptors.popitem()[1])

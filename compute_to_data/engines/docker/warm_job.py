@@ -1,4 +1,4 @@
-"""A job in a warm sandbox, and how it ended. Only the process that runs it knows it."""
+"""A job in a warm sandbox, and how it ended. Only the process that runs the job knows this."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from compute_to_data.job import Exit, Job, JobState, JobStatus, Logs
 log = logging.getLogger(__name__)
 
 _KILLED = 137
-_OWN_END = b"\nthe task, or something it started, ended the sandbox it ran in\n"
+_OWN_END = b"\nthe task, or a process that it started, ended its sandbox\n"
 _END_SECONDS = 60.0
 
 
 class WarmJob:
-    """One that was begun in a sandbox. The sandbox ends with a job that is ended, and is used again otherwise."""
+    """A job that runs in a warm sandbox. Stopping the job ends the sandbox; else the next job can use it."""
 
     def __init__(self, job: Job, sandbox: WarmSandbox, remove: Callable[..., object]) -> None:
         self.job = job
         self.key = job.key
         self.sandbox = sandbox
         self.problem: EngineError | None = None
-        """Why its end cannot be known."""
+        """Why the engine cannot know how the job ended."""
         self.ended = threading.Event()
         self._remove = remove
         self._started = sandbox.started
@@ -38,7 +38,7 @@ class WarmJob:
         self._released = False
         self._exit: Exit | None = None
 
-    # What the port says
+    # The port
 
     def status(self) -> JobStatus:
         """As the port says."""
@@ -47,16 +47,16 @@ class WarmJob:
         return JobStatus(JobState.ENDED, self._started, None if self.problem else self._exit)
 
     def wait(self, timeout: float) -> Exit | None:
-        """As the port says. EngineError, with the sandbox gone, when its end cannot be known."""
+        """As the port says. EngineError, with the sandbox gone, when the engine cannot know how the job ended."""
         self.ended.wait(min(max(timeout, 0.0), threading.TIMEOUT_MAX))
         if self.problem is not None:
-            if isinstance(self.problem, EngineOutOfReach):  # the job is lost: the task can begin again
+            if isinstance(self.problem, EngineOutOfReach):  # the job is lost; the task can submit it again
                 self.remove()
             raise self.problem
         return self._exit if self.ended.is_set() else None
 
     def stop(self, grace: float) -> None:
-        """As the port says; the sandbox ends with its task."""
+        """As the port says. The sandbox ends with the job."""
         if self._claim():
             self.sandbox.stop(math.ceil(max(grace, 0)))
         self.ended.wait(_END_SECONDS)
@@ -69,17 +69,17 @@ class WarmJob:
         """As the port says."""
         self._remove(self.key)
 
-    # What the warm sandboxes need
+    # For WarmSandboxes
 
     def kill(self) -> None:
-        """End it, and its sandbox with it. EngineError when it does not end."""
+        """Kill the job and its sandbox. EngineError when the sandbox does not end."""
         if self._claim():
             self.sandbox.kill()
         if not self.ended.wait(_END_SECONDS):
             raise EngineError(self.key.task, "its sandbox does not end")
 
     def run_to_its_end(self) -> bool:
-        """Wait for its end; whether the sandbox can be used again."""
+        """Wait for the job's end. Returns whether another job can use the sandbox."""
         try:
             status = self.sandbox.wait()
             finished = time.time()
@@ -91,14 +91,14 @@ class WarmJob:
             self._lost()
         except EngineError as error:
             self.problem = error
-        except Exception as error:  # whoever waits must learn of the end, whatever it was
+        except Exception as error:  # threads that wait for the job must learn of its end
             log.exception("%s", self.key.task)
             self.problem = EngineError(self.key.task, f"its sandbox failed ({error!r})")
         return False
 
     def _lost(self) -> None:
-        """The sandbox ended under its task: stopped by us, for want of memory, from within, or
-        nobody knows why; then the task is to begin again."""
+        """Record the end of a job whose sandbox ended: the engine stopped it, memory ran out, or the task ended it.
+        If the reason is unknown, the task must submit the job again."""
         finished = time.time()
         lost_memory = False
         try:
@@ -113,14 +113,14 @@ class WarmJob:
         return Exit(status, lost_memory, self._started, max(self._started, finished))
 
     def release(self) -> bool:
-        """Let go of the sandbox. False when somebody is ending the task, and the sandbox with it."""
+        """Release the sandbox for other jobs. False when another thread is stopping the job and the sandbox."""
         with self._lock:
             self._released = not self._stopped
             return self._released
 
     def _claim(self) -> bool:
-        """Whether the sandbox is this job's to end; then it is not used again. One that was let go of is,
-        or may be, another task's: whoever ends this job must not end that."""
+        """Reserve the sandbox for stopping this job, so that no other job gets it. False when the job has ended or
+        has released the sandbox: another job may run in it by now."""
         with self._lock:
             if self._released or self.ended.is_set():
                 return False

@@ -1,7 +1,7 @@
-"""The one directory that a warm sandbox sees as its outputs: a mount, and so the same for all tasks.
+"""The outputs directory of a warm sandbox. It is a mount, so all of the sandbox's tasks see the same directory.
 
-While a task runs, it lies where the task's outputs are wanted, and is looked at there. Afterwards
-its content moves to a fresh directory, which takes its place.
+While a task runs, the directory is at the path of the task's outputs, where the worker checks it. Afterwards
+its content moves to a new directory, which takes its place there.
 """
 
 from __future__ import annotations
@@ -13,27 +13,28 @@ from contextlib import suppress
 from compute_to_data.errors import EngineError
 
 _MOST_MOVED = 10_000
-"""Entries at the top; moving more takes longer than another sandbox."""
+"""Entries at the top level. Moving more takes longer than making another sandbox."""
 
 
 class LentOutputs:
-    """Below ``area``: ``outputs`` while no task runs, ``next``, the fresh one, while one does."""
+    """Below ``area``: the sandbox's directory ``outputs`` while no task runs; the task's new directory ``next``
+    while one does."""
 
     def __init__(self, area: str) -> None:
-        """``outputs`` is there, with the owner and mode it is to keep."""
+        """``outputs`` exists, with its final owner and mode."""
         self._own = os.path.join(area, "outputs")
         self._fresh = os.path.join(area, "next")
         self._marks = _marks(self._own)
 
     def lend(self, outputs: str) -> None:
-        """Put it in the place of a task's fresh directory, with what is in that one. OSError."""
+        """Put the sandbox's directory in the place of a task's new directory, with the content of that. OSError."""
         for name in os.listdir(outputs):
             os.rename(os.path.join(outputs, name), os.path.join(self._own, name))
         os.rename(outputs, self._fresh)
         os.rename(self._own, outputs)
 
     def give_back(self, outputs: str) -> None:
-        """Undo as much of :meth:`lend` as was done."""
+        """Undo what :meth:`lend` has done, also after an error in it."""
         with suppress(OSError):
             if os.path.isdir(self._fresh):
                 if not os.path.isdir(self._own):
@@ -41,8 +42,11 @@ class LentOutputs:
                 os.rename(self._fresh, outputs)
 
     def take(self, outputs: str) -> bool:
-        """Take it back empty, leaving what the task wrote in the fresh one. False, with all of that
-        where it is, when it could not be as it was. EngineError when neither can be had."""
+        """Take the sandbox's directory back, and leave what the task wrote in the new one.
+
+        False, with everything where it is, when the directory cannot be as it was before. EngineError when
+        the content is divided between the two.
+        """
         names = os.listdir(outputs)
         if _marks(outputs) != self._marks or len(names) > _MOST_MOVED:
             return False
@@ -51,7 +55,7 @@ class LentOutputs:
             for name in names:
                 os.rename(os.path.join(outputs, name), os.path.join(self._fresh, name))
                 moved.append(name)
-        except OSError:  # a directory without permissions: it stays, and so do the others
+        except OSError:  # for example a directory without permissions
             self._move_back(moved, outputs)
             return False
         os.rename(outputs, self._own)
@@ -62,11 +66,11 @@ class LentOutputs:
         try:
             for name in names:
                 os.rename(os.path.join(self._fresh, name), os.path.join(outputs, name))
-        except OSError as error:  # half of the outputs are no outputs
-            raise EngineError(outputs, f"what the task left could not be kept together ({error.strerror})") from error
+        except OSError as error:  # some of the outputs are now missing
+            raise EngineError(outputs, f"the engine could not keep the outputs together ({error.strerror})") from error
 
 
 def _marks(directory: str) -> tuple[object, ...]:
-    """What a task could change about the directory itself, for the tasks after it."""
+    """The properties of the directory itself that a task could change for later tasks."""
     status = os.lstat(directory)
     return status.st_mode, status.st_uid, status.st_gid, tuple(sorted(os.listxattr(directory)))

@@ -1,9 +1,8 @@
-"""The first program of a warm sandbox: a few lines of POSIX shell that run one task after another.
+"""The runner of a warm sandbox: a few lines of POSIX shell that run one task after another.
 
-It and the worker talk through FIFOs in a folder that the sandbox sees read-only: ``requests`` and
-``answers`` carry single lines, ``stdout`` and ``stderr`` what the tasks write. A task has the
-runner's uid and could write into these FIFOs, so nothing that stands in ``answers`` is believed for
-itself: see ``warm_sandbox``.
+Runner and worker communicate through FIFOs in a folder that the sandbox sees read-only: ``requests`` and
+``answers`` carry single lines, ``stdout`` and ``stderr`` what the tasks write. A task has the runner's uid and
+could write into these FIFOs, so the worker does not trust ``answers`` alone: see ``warm_sandbox``.
 """
 
 from __future__ import annotations
@@ -13,18 +12,18 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 FOLDER = "/.compute-to-data"
-"""Where the sandbox sees the folder of the FIFOs."""
+"""The path at which the sandbox sees the folder of the FIFOs."""
 FIFOS = ("requests", "answers", "stdout", "stderr")
 TASK = "task"
-"""The file beside them that holds what to run next, as :func:`task_script` writes it."""
+"""The file beside the FIFOs with the script to run next, from :func:`task_script`."""
 
-# Lines in: `run N` runs the file `task`, `reset N` asks whether anything is left of it. Lines out:
+# Requests: `run N` runs the file `task`; `reset N` asks whether System V objects of a task are left. Answers:
 # `ready`; `done N STATUS` when the task's first process has ended; `idle N clean|kept`.
 #
-# - When the worker is gone, `read` meets the end of the file, and the sandbox ends by itself.
-# - A task holds none of the runner's descriptors, and gets a process of its own by `exec`.
-# - It runs in the background, and is waited for again after a signal, as in ``pipeline.command_line``.
-# - System V objects outlive the processes that made them, and cannot be seen from outside.
+# - When the worker is gone, `read` returns the end of the file, and the sandbox ends by itself.
+# - A task has none of the runner's descriptors, and its program runs in its own process (`exec`).
+# - It runs in the background, and the runner waits again after a signal, as in ``pipeline.command_line``.
+# - System V objects outlive the processes that made them, and the host cannot see them.
 SCRIPT = r"""
 exec 3<"$1/requests" 4>"$1/answers" 5>"$1/stdout" 6>"$1/stderr" </dev/null >/dev/null 2>&1
 c2d_child='' c2d_stopping=''
@@ -62,17 +61,17 @@ done
 COMMAND = ("/bin/sh", "-c", SCRIPT, "sh", FOLDER)
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# Shells refuse to set these, or read their own meaning into them while the script still runs.
+# Shells refuse to set these, or use them themselves while the script runs.
 _SHELLS_OWN = frozenset({"PPID", "UID", "EUID", "SHELLOPTS", "BASHOPTS", "BASH_VERSINFO", "IFS", "OPTIND", "_"})
 
 
 def can_set(names: Sequence[str]) -> bool:
-    """Whether a shell can put variables of these names into a program's environment."""
+    """Whether a shell can set variables with these names in a program's environment."""
     return all(_NAME.fullmatch(name) and name not in _SHELLS_OWN for name in names)
 
 
 def task_script(command: Sequence[str], environment: Mapping[str, str], directory: str) -> str:
-    """What the runner reads to become the task's program: every word quoted, none interpreted."""
+    """The script with which the runner's child becomes the task's program. Every word is quoted."""
     lines = [f"cd -- {shlex.quote(directory)} || exit 126"]
     lines += [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
     lines.append("exec " + " ".join(map(shlex.quote, command)))

@@ -1,9 +1,9 @@
-"""One warm sandbox: a container with the settings of any job's, in which tasks run one by one.
+"""One warm sandbox: a container with the settings of a job's container, in which tasks run one by one.
 
-Whatever a task could have forged is asked of somebody else. That a task has ended is the kernel's
-word (the number of processes in the container, the runner's children); the runner tells only with
-which status, and a task that fakes that could as well have exited with it. What a task left is
-looked at from outside, and when anything is not as it should be, the sandbox is thrown away.
+A task could forge the runner's answers, so the worker asks the kernel whether a task has ended (the number of
+processes in the container, the runner's children). It takes only the exit status from the runner: a task that
+forges that could also have exited with it. After a task the worker checks the sandbox from outside, and
+removes it if anything has changed.
 """
 
 from __future__ import annotations
@@ -36,27 +36,27 @@ _LOOK_SECONDS = 0.5
 _LONGEST_POLL = 3600.0
 _ANSWER_SECONDS = 10.0
 _SETTLE_SECONDS = 0.1
-"""How long processes that end with their task may take to be gone."""
-_UNKNOWN = 255  # what the daemon says of a container that it lost sight of
+"""How long processes may take to end after their task's first process."""
+_UNKNOWN = 255  # the status that the daemon reports when it lost track of a container
 _TAKEN_AWAY = ("removing", "dead", "gone")
 _SHARED = ("/dev/shm", "/dev/mqueue")
 RECORD = "sandbox.json"
-_FORGED = "sent what only its sandbox may send, so that its end is not known"
+_FORGED = "forged a message of its sandbox, so the engine cannot know how it ended"
 
 
 class Tampered(EngineError):
-    """Somebody inside sent what only the runner may send."""
+    """A process in the sandbox forged a message of the runner."""
 
 
 class Unsuited(EngineError):
-    """What a task needs cannot be given to a sandbox that runs already; the sandbox is as it was."""
+    """A running sandbox cannot provide what a task needs. The sandbox has not changed."""
 
 
 class WarmSandbox:
-    """A running container with its runner; used by one thread at a time."""
+    """A running container with its runner. One thread at a time uses it."""
 
     def __init__(self, docker: Callable[[], APIClient], folder: str, job: Job, groups: MemoryGroups) -> None:
-        """``folder``: of its own on the host, not made yet. Nothing is done before :meth:`open`."""
+        """``folder``: the sandbox's folder on the host, which :meth:`open` makes."""
         assert job.sandbox is not None
         self.token = os.path.basename(folder)
         self.idle_since = time.monotonic()
@@ -71,17 +71,16 @@ class WarmSandbox:
 
     @property
     def name(self) -> str:
-        """The container's."""
+        """The container's name."""
         return f"compute-to-data-warm-{self.token}"
 
     def _in_area(self, name: str) -> str:
         return os.path.join(self._area, name)
 
     def open(self, job: Job, account: tuple[int, int], volumes: Iterable[str], **options: Any) -> None:
-        """Make the container and wait for its runner. EngineError when there will be none: then
-        nothing is left of it."""
+        """Make the container and wait for its runner. After an EngineError, nothing of it is left."""
         try:
-            self._lay_out(account)
+            self._make_folders(account)
             body = sandbox.warm(job, account, self._folder, self._area, volumes=volumes, **options)
             mounts = body["HostConfig"]["Mounts"]
             self._scratch = (*_SHARED, *(mount["Target"] for mount in mounts if mount["Type"] == "tmpfs"))
@@ -95,18 +94,18 @@ class WarmSandbox:
             raise
 
     def _when_ready(self) -> Vitals:
-        """What can be seen of it, once the runner is ready; where an image has no /bin/sh, none ever is."""
+        """Wait until the runner is ready. EngineError when it does not start: the image may have no /bin/sh."""
         deadline = time.monotonic() + _READY_SECONDS
         while not self._expect("ready", _LOOK_SECONDS):
             state = self._docker().inspect_container(self.name)["State"]
             if not state["Running"] or time.monotonic() > deadline:
-                raise EngineError(f"warm sandbox {self.token}", "the image's /bin/sh did not begin to work")
+                raise EngineError(f"warm sandbox {self.token}", "the image's /bin/sh did not start")
         found = self._docker().inspect_container(self.name)
         return Vitals(found["State"]["Pid"], found["Id"])
 
-    def _lay_out(self, account: tuple[int, int]) -> None:
+    def _make_folders(self, account: tuple[int, int]) -> None:
         os.makedirs(self._folder, mode=0o700)
-        # Written first: whoever finds it takes away all that may have come after.
+        # The record comes first, so that a later worker finds and removes everything else.
         with open(os.path.join(self._folder, RECORD), "w", encoding="utf-8") as file:
             json.dump({"resource": self._scope, "area": self._area, "container": self.name}, file)
         os.makedirs(self._area, mode=0o700)
@@ -119,20 +118,20 @@ class WarmSandbox:
 
     @property
     def channel(self) -> Channel:
-        """Its FIFOs."""
+        """The FIFOs. Closed when the sandbox is not open."""
         if self._channel is None:
             raise Closed
         return self._channel
 
     @property
     def vitals(self) -> Vitals:
-        """What can be seen of it from outside."""
+        """The container's state, from the kernel. Closed when the sandbox is not open."""
         if self._vitals is None:
             raise Closed
         return self._vitals
 
     def begin(self, job: Job) -> None:
-        """Run a job. EngineError, with the job's outputs directory as it was, when it cannot."""
+        """Start a job. After an EngineError, the job's outputs directory is as it was."""
         self.stdout, self.stderr = Tail(job.limits.log_bytes), Tail(job.limits.log_bytes)
         self._number = secrets.token_hex(8)
         self.started = time.time()
@@ -143,7 +142,7 @@ class WarmSandbox:
             with open(os.path.join(self._folder, warm_runner.TASK), "w", encoding="utf-8") as file:
                 file.write(script)
             if self.channel.answer(0) is not None or self.channel.asked:
-                raise Tampered(f"warm sandbox {self.token}", "somebody spoke in it while it was idle")
+                raise Tampered(f"warm sandbox {self.token}", "a process in it sent a message while it was idle")
             self._outputs.lend(job.outputs)
             self.channel.begin(self.stdout, self.stderr)
             self.channel.ask(f"run {self._number}")
@@ -156,18 +155,18 @@ class WarmSandbox:
             for mount in job.inputs:
                 link = self._in_area(f"inputs/{mount.target.rpartition('/')[2]}")
                 os.link(mount.physical_path, link, follow_symlinks=False)
-        except OSError as error:  # on another file system, say
+        except OSError as error:  # for example on another file system
             self._take_inputs()
-            raise Unsuited(job.key.task, f"needs a sandbox of its own ({error.strerror})") from error
+            raise Unsuited(job.key.task, f"needs its own container ({error.strerror})") from error
 
     def _take_inputs(self) -> None:
         for name in os.listdir(self._in_area("inputs")):
             os.unlink(self._in_area(f"inputs/{name}"))
 
     def wait(self) -> int:
-        """The status with which the task's first process ended, once it has.
+        """Wait for the end of the task's first process. Returns its exit status.
 
-        Closed when the sandbox ended with it; Tampered when something else than its end is told.
+        Closed when the sandbox ended with it. Tampered when the message is not the expected one.
         """
         line = None
         while line is None:
@@ -179,17 +178,17 @@ class WarmSandbox:
         return int(status)
 
     def killed_for_memory(self) -> bool:
-        """Whether the kernel has ended a process of it for want of memory."""
+        """Whether the kernel has killed a process in the sandbox for lack of memory."""
         if self._group is not None and self._group.has_killed():
             return True
         try:
             return self.vitals.killed_for_memory() > 0
-        except OSError:  # it is gone
+        except OSError:  # the sandbox is gone
             return False
 
     def ended_for_memory(self) -> bool:
-        """The same of one that has ended, which the daemon knows better than its traces.
-        EngineOutOfReach when nobody can know any more why it ended."""
+        """As :meth:`killed_for_memory`, for a sandbox that has ended: also asks the daemon.
+        EngineOutOfReach when the reason of its end is unknown."""
         if self.killed_for_memory():
             return True
         with asking_about(f"warm sandbox {self.token}"):
@@ -200,14 +199,14 @@ class WarmSandbox:
                 found = {"State": {"ExitCode": _UNKNOWN, "Status": "gone"}}
         state = found["State"]
         if state["ExitCode"] == _UNKNOWN or state["Status"] in _TAKEN_AWAY:
-            raise EngineOutOfReach(f"warm sandbox {self.token}", "was lost with the task in it")
+            raise EngineOutOfReach(f"warm sandbox {self.token}", "was lost while a task ran in it")
         return memory_groups.killed_for_memory(found)
 
     def recycle(self, job: Job) -> bool:
-        """Make it as new after a task, and move what the task left to a directory of its own.
+        """Prepare the sandbox for the next task, and move the outputs of this one to their final directory.
 
-        False when it cannot be used again, because something of the task is left: then the outputs
-        lie in the right place, too. Tampered when the task sent what only the runner may.
+        False when something of the task is left, so that no other task may use the sandbox. The outputs are in
+        the right place then, too. Tampered when the task forged a message of the runner.
         """
         try:
             again = self._alone_and_unharmed() and self._emptied(job.outputs)
@@ -221,8 +220,8 @@ class WarmSandbox:
             return False
         number = secrets.token_hex(8)
         self.channel.ask(f"reset {number}")
-        # Its answer shows that the runner waits for the next request, and that nobody has sent it
-        # another one meanwhile: it would have answered that before.
+        # The answer shows that the runner waits for the next request, and that no process has sent it another
+        # request before: the runner would have answered that first.
         left = self._expect(f"idle {number}", _ANSWER_SECONDS)
         return left == "clean" and not self.channel.asked and self.vitals.as_it_was()
 
@@ -232,7 +231,7 @@ class WarmSandbox:
         return self._outputs.take(outputs)
 
     def _settled(self) -> bool:
-        """Whether all of the task's processes are gone; those about to end get a moment."""
+        """Whether all of the task's processes have ended. Waits a moment for those that are about to end."""
         deadline = time.monotonic() + _SETTLE_SECONDS
         while self.vitals.processes() != self.vitals.baseline:
             if time.monotonic() > deadline:
@@ -241,8 +240,8 @@ class WarmSandbox:
         return not self.vitals.runs_a_task()
 
     def _expect(self, wanted: str, timeout: float) -> str:
-        """The rest of the answer that begins so, or all of it; '' when there was none in time.
-        Anything else is none of the runner's."""
+        """The rest of an answer that begins with ``wanted``, or all of it if there is no rest; '' when there was no
+        answer in time. Tampered for any other answer."""
         try:
             line = self.channel.answer(timeout)
         except Closed:
@@ -254,17 +253,17 @@ class WarmSandbox:
         return line[len(wanted) + 1 :] or wanted
 
     def stop(self, grace: int) -> None:
-        """Ask the task to end, after ``grace`` seconds make it; the sandbox goes with it."""
+        """Stop the container: SIGTERM, and SIGKILL after ``grace`` seconds."""
         with asking_about(f"warm sandbox {self.token}"), contextlib.suppress(NotFound):
             self._docker().stop(self.name, timeout=grace)
 
     def kill(self) -> None:
-        """End whatever runs in it. The thread that follows it learns of that by itself."""
+        """Remove the container. The thread that waits for the job notices it."""
         with asking_about(f"warm sandbox {self.token}"):
             remove_container(self._docker(), self.name, _ANSWER_SECONDS)
 
     def destroy(self) -> None:
-        """End whatever runs in it; afterwards nothing of it is left but a task's outputs."""
+        """Remove the container and all files of the sandbox, except a task's outputs."""
         if self._vitals is not None:
             self._vitals.close()
             self._vitals = None
@@ -278,14 +277,14 @@ class WarmSandbox:
 
 
 def sweep(docker: APIClient, folder: str, record: Mapping[str, str]) -> None:
-    """Remove a sandbox that another process made, by its record."""
+    """Remove a sandbox that another process made. ``record``: the content of its :data:`RECORD` file."""
     with asking_about(record["container"]):
         remove_container(docker, record["container"], _ANSWER_SECONDS)
     _clear(folder, record["area"])
 
 
 def _clear(folder: str, area: str) -> None:
-    """Remove what a sandbox has on the disk; its record last, so that it can be found until then."""
+    """Remove the files of a sandbox, the record last, so that a later worker can find it until then."""
     shutil.rmtree(area, ignore_errors=True)
     with contextlib.suppress(OSError):
         os.rmdir(os.path.dirname(area))

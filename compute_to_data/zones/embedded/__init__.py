@@ -1,8 +1,8 @@
 """A whole zone in one directory: a catalog in SQLite, vaults in folders.
 
 For a laptop, a demonstration and the tests. It has the rights, the replica states and the error
-codes of an iRODS server (``docs/irods-behaviour.md``), and is safe for many threads and
-processes at once. Nothing but the standard library is needed.
+codes of an iRODS server (``docs/irods-behaviour.md``). Many threads and processes may use it at the
+same time. It needs only the standard library.
 """
 
 from __future__ import annotations

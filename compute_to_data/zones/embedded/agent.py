@@ -1,9 +1,9 @@
-"""Rules called as an iRODS agent calls them, for the embedded zone.
+"""Calls rules for the embedded zone as an iRODS agent calls them.
 
-A rule gets a list of strings, a ``callback`` and a ``rei``. Here the callback can write lines,
-and the rei brings what the real one only has through the callback: a session of the client user
-and the site's configuration. ``irule`` does what ``irule -F FILE`` does with a rule file whose
-``main`` calls one rule with string literals.
+A rule gets a list of strings, a ``callback`` and a ``rei``. Here the callback can only write lines.
+The rei holds what a rule in iRODS gets through the callback: a session of the client user, and the
+site's configuration. ``irule`` does what ``irule -F FILE`` does, for a rule file whose ``main`` calls
+one rule with string literals.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _LITERAL = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
 class Callback:
-    """The one microservice a rule of ours needs from the agent."""
+    """The only microservice that this product's rules need."""
 
     def __init__(self, write: Callable[[str, str], object]) -> None:
         self._write = write
 
     def writeLine(self, where: str, text: str) -> dict[str, Any]:
-        """``stdout`` reaches whoever called the rule, ``serverLog`` the log."""
+        """Write a line to the rule's caller (``stdout``) or to the log (``serverLog``)."""
         self._write(where, text)
         return {"code": 0, "status": True, "arguments": [where, text]}
 
 
 class RuleExecutionInfo:
-    """The embedded zone's ``rei``: who calls, in which zone, under which configuration."""
+    """The embedded zone's ``rei``: the client user, the zone and the configuration."""
 
     def __init__(self, zone: EmbeddedZone, user: User, configuration: Configuration) -> None:
         self._zone = zone
@@ -60,10 +60,9 @@ def irule(
     rei: RuleExecutionInfo,
     write: Callable[[str, str], object] = _to_terminal,
 ) -> int:
-    """Call the one rule that a rule file's ``main`` calls, from ``core``, as the client user.
+    """Call the rule that a rule file's ``main`` calls, as the client user; returns its result.
 
-    Returns what the rule returns. InvalidRequest when the file is of another shape, or the rule
-    is not one that ``core`` exports.
+    InvalidRequest when the file has another structure, or when ``core`` does not export the rule.
     """
     found = _CALL.search(rule_file.read_text(encoding="utf-8"))
     if found is None:

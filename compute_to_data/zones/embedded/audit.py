@@ -1,4 +1,4 @@
-"""Does the catalog agree with itself and with the vaults?"""
+"""Checks that the catalog is consistent with itself and with the vaults."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ _RULES = {
 
 
 def audit(directory: str) -> list[str]:
-    """All inconsistencies of the zone in a directory, in words; none for a sound one.
+    """Descriptions of all inconsistencies of the zone in a directory; none for a consistent zone.
 
-    Every good replica is read. Run it while nothing else writes.
+    Reads all good replicas. Run it while no process writes.
     """
     store = Store(directory)
     try:

@@ -1,4 +1,4 @@
-"""AVUs: putting them on entities, and finding entities by them."""
+"""Reads and changes AVUs, and finds entities by their AVUs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def annotate(
     add: Sequence[Avu],
     remove: Sequence[Avu],
 ) -> None:
-    """As ``Catalog.annotate``, the same for several entities."""
+    """As ``Catalog.annotate``, with the same AVUs for several entities."""
     check_avus((*remove, *add), entities[0].name if len(entities) == 1 else f"{len(entities)} entities")
     bearers = [_writable(connection, actor, entity) for entity in entities]
     columns = "entity = ? AND attribute = ? AND value = ? AND units = ?"
@@ -47,7 +47,7 @@ def _writable(connection: sqlite3.Connection, actor: Actor, entity: Entity) -> i
         cause = f"no such {entity.kind.value}, or {actor.user} may not read it"
         raise zone_error(Code.SYS_INVALID_INPUT_PARAM, entity.name, cause) from error
     if actor.kind is not UserKind.RODSADMIN:
-        cause = f"only a rodsadmin changes the AVUs of a {entity.kind.value}, and {actor.user} is none"
+        cause = f"only a rodsadmin may change the AVUs of a {entity.kind.value}, and {actor.user} is none"
         raise zone_error(Code.CAT_NO_ACCESS_PERMISSION, entity.name, cause)
     return identity
 
@@ -91,8 +91,8 @@ _TABLES = {
 
 
 def find(connection: sqlite3.Connection, actor: Actor, query: Query) -> tuple[str, ...]:
-    """As ``Catalog.find``. With a value and units, the index gives the oldest first and the
-    search ends at ``limit``: the length of the queue does not matter."""
+    """As ``Catalog.find``. With a value and units, the index gives the oldest first, and the search
+    ends at ``limit``, however long the queue is."""
     rows = _select(connection, actor, query, _NAMES[query.kind], f"GROUP BY v.entity ORDER BY v.entity {_way(query)}")
     return tuple(name for (name,) in rows)
 
@@ -112,8 +112,8 @@ def _way(query: Query) -> str:
 def _select(connection: sqlite3.Connection, actor: Actor, query: Query, columns: str, order: str) -> sqlite3.Cursor:
     tables = _TABLES[query.kind]
     if not query.within:
-        # A CROSS JOIN keeps the AVUs outermost, in the order of their index. Below one
-        # collection its members are, and SQLite finds that out.
+        # A CROSS JOIN keeps the AVUs in the outer loop, in the order of their index. For the members
+        # of one collection, the members should be in the outer loop; SQLite chooses that by itself.
         tables = tables.replace(" JOIN ", " CROSS JOIN ")
     statement = f"SELECT {columns} FROM {tables} WHERE {_conditions(actor, query)} {order} LIMIT :limit OFFSET :offset"
     values = {

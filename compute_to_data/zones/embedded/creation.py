@@ -1,4 +1,4 @@
-"""Making an empty zone: its directory, tables, first user, resource and collections."""
+"""Makes an empty zone: its directory, tables, first user, resource and collections."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PUBLIC = "public"
 
 
 def create(directory: str, zone: str, admin: str) -> None:
-    """A zone in ``directory``, which is made if need be. AlreadyExists when one is there."""
+    """Make a zone in ``directory``, and the directory if it is missing. AlreadyExists if it holds a zone."""
     os.makedirs(directory, exist_ok=True)
     os.chmod(directory, 0o700)
     file = os.path.join(directory, DATABASE)
@@ -60,7 +60,7 @@ def insert_entity(connection: sqlite3.Connection, kind: str) -> int:
 
 
 def insert_principal(connection: sqlite3.Connection, user: User, kind: UserKind) -> int:
-    """A user or group; a user also joins ``public``. sqlite3.IntegrityError when it is there."""
+    """Add a user or group; a user also joins ``public``. sqlite3.IntegrityError when the name is taken."""
     identity = insert_entity(connection, "user")
     connection.execute("INSERT INTO user VALUES (?, ?, ?, ?)", (identity, user.name, user.zone, kind.value))
     if kind is not UserKind.RODSGROUP:
@@ -73,7 +73,7 @@ def insert_principal(connection: sqlite3.Connection, user: User, kind: UserKind)
 def insert_resource(
     connection: sqlite3.Connection, name: str, kind: str, host: str, vault: str, parent: int | None
 ) -> int:
-    """A resource. sqlite3.IntegrityError when one of that name is there."""
+    """Add a resource. sqlite3.IntegrityError when the name is taken."""
     identity = insert_entity(connection, "resource")
     row = (identity, name, kind, host, vault, parent)
     connection.execute("INSERT INTO resource VALUES (?, ?, ?, ?, ?, ?, '')", row)
@@ -81,7 +81,7 @@ def insert_resource(
 
 
 def make_home(connection: sqlite3.Connection, user: User, identity: int) -> None:
-    """``/<zone>/home/<user>``, which its user owns; a user of another zone has ``name#zone``."""
+    """Make ``/<zone>/home/<user>``, which the user owns; for a user of another zone ``name#zone``."""
     home, path = connection.execute(
         "SELECT id, path FROM node WHERE name = 'home' AND path LIKE '/%/home' ORDER BY id LIMIT 1"
     ).fetchone()
@@ -94,7 +94,7 @@ def _insert_collection(connection: sqlite3.Connection, parent: int | None, path:
     identity, now = insert_entity(connection, "collection"), time.time()
     connection.execute(
         "INSERT INTO node VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?)",
-        # Only "/" stands in itself, so that it is found as everything else: by parent and name.
+        # Only "/" is its own parent, so that queries find it like all others, by parent and name.
         (
             identity,
             identity if parent is None else parent,

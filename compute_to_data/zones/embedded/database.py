@@ -1,7 +1,7 @@
 """The SQLite file: a connection for each thread, and transactions.
 
-Write-ahead logging lets readers go on while one writer writes. ``synchronous = NORMAL`` never
-loses a commit when a process is killed, and never corrupts the file when the power fails.
+With write-ahead logging, readers continue while one writer writes. With ``synchronous = NORMAL``, no
+commit is lost when a process is killed, and the file stays intact when the power fails.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ _BUSY_SECONDS = 60.0
 _PRAGMAS = ("PRAGMA foreign_keys = ON", "PRAGMA synchronous = NORMAL")
 
 _not_ours: list[sqlite3.Connection] = []
-"""Connections a fork brought along. Closing one would upset the parent's (SQLite, "How To
-Corrupt An SQLite Database File", 2.7), so they are kept until the process ends."""
+"""Connections that a fork inherited. Closing one would corrupt the parent's (SQLite, "How To Corrupt An
+SQLite Database File", 2.7), so the process keeps them until it ends."""
 
 
 class _Held:
-    """One thread's connection, closed with the thread."""
+    """The connection of one thread, which is closed when the thread ends."""
 
     def __init__(self, file: str) -> None:
         self.process = os.getpid()
-        # Only its own thread uses a connection, but any thread may close them all at the end.
+        # Only its own thread uses a connection, but at the end any thread may close all of them.
         self.connection = sqlite3.connect(
             file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
         )
@@ -72,13 +72,13 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A snapshot: every query inside sees the catalog at one and the same moment."""
+        """A read transaction: all queries inside see the catalog at the same moment."""
         with self._transaction("BEGIN") as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """The one write transaction of the zone: all of it happens, or, on any error, nothing."""
+        """The zone's only write transaction: after an error, none of its changes happen."""
         with self._transaction("BEGIN IMMEDIATE") as connection:
             yield connection
 
@@ -98,7 +98,7 @@ class Database:
             raise zone_error(Code.CATALOG_NOT_CONNECTED, self._file, f"the catalog failed: {error}") from error
 
     def close(self) -> None:
-        """Close the connections of all threads; a later use opens new ones."""
+        """Close the connections of all threads. A later use opens new ones."""
         with self._guard:
             held = list(self._held)
             self._held.clear()

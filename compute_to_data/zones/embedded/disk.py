@@ -1,8 +1,8 @@
-"""Bytes on disk: directories, whole files, links, digests. Knows nothing of the catalog.
+"""Operations on disk: directories, whole files, links, digests. They do not use the catalog.
 
-Vault files are 0644 and their directories 0755, whatever the umask: a job runs under an
-unprivileged uid and must be able to read its bind-mounted input, also when root made the zone.
-The zone's own directory, above them, is 0700 and keeps everybody else out.
+Vault files have mode 0644 and their directories 0755, regardless of the umask: a job runs under an
+unprivileged uid and must be able to read its bind-mounted input, even when root made the zone. The
+zone's own directory above them has 0700, so other users have no access.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _BLOCK = 1 << 20
 
 _NOT_LINKABLE = frozenset({errno.EEXIST, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.ENOSYS})
-"""Taken by something else, or a file system without hard links."""
+"""The name is taken, or the file system has no hard links."""
 
 
 def blocks_of(file: BinaryIO, digest: Digest) -> Iterator[bytes]:
-    """The rest of a file in blocks, each taken into ``digest`` on its way."""
+    """The rest of a file in blocks, each of which is added to ``digest``."""
     for block in iter(lambda: file.read(_BLOCK), b""):
         digest.update(block)
         yield block
@@ -41,7 +41,7 @@ def checksum_of_file(file: BinaryIO) -> str:
 
 
 def make_directories(directory: str) -> None:
-    """Make a directory and those above it that are missing. ZoneError -520000."""
+    """Make a directory and its missing parents. ZoneError -520000."""
     missing = []
     while not os.path.isdir(directory):
         missing.append(directory)
@@ -56,7 +56,7 @@ def make_directories(directory: str) -> None:
 
 
 def create(physical_path: str, source: Iterable[bytes]) -> None:
-    """Make a new file out of blocks, and its directory. ZoneError -510000 or -520000."""
+    """Write blocks to a new file, and make its directory if needed. ZoneError -510000 or -520000."""
     make_directories(os.path.dirname(physical_path))
     try:
         with open(os.open(physical_path, _NEW, _FILE_MODE), "wb") as file:
@@ -68,8 +68,8 @@ def create(physical_path: str, source: Iterable[bytes]) -> None:
 
 
 def copy_in(source: Source, physical_path: str, moved: Moved) -> Digest:
-    """Make a new file out of a person's, and its directory. Errors as :func:`create`, and -314000
-    for a file that changed meanwhile."""
+    """Copy a user's file to a new file. Errors as for :func:`create`, and -314000 for a source that
+    changed in the meantime."""
     make_directories(os.path.dirname(physical_path))
     try:
         source.file.seek(0)
@@ -83,7 +83,7 @@ def copy_in(source: Source, physical_path: str, moved: Moved) -> Digest:
 
 
 def link(existing: str, physical_path: str) -> bool:
-    """Give a file a second name. False when something else bears it, or none can be given."""
+    """Give a file a second name. False when the name is taken, or when hard links are not possible."""
     try:
         os.link(existing, physical_path, follow_symlinks=False)
     except OSError as error:
@@ -94,7 +94,7 @@ def link(existing: str, physical_path: str) -> bool:
 
 
 def same_file(one: str, other: str) -> bool:
-    """Whether two names are names of one file."""
+    """Whether two names refer to the same file."""
     try:
         return os.path.samestat(os.lstat(one), os.lstat(other))
     except OSError:
@@ -102,10 +102,10 @@ def same_file(one: str, other: str) -> bool:
 
 
 def unlink(physical_path: str) -> bool:
-    """Take a file away. True when it is no longer our business.
+    """Remove a file. True when there is nothing more to do.
 
-    So it is also when the file is gone, is none, or may not be touched, as a registered file of
-    another owner: like iRODS, the catalog then forgets it. False: try again another time.
+    This is also true when the file is gone, is not a regular file, or may not be removed, such as a
+    registered file of another owner: like iRODS, the catalog then forgets it. False: try again later.
     """
     try:
         os.unlink(physical_path)
@@ -116,13 +116,13 @@ def unlink(physical_path: str) -> bool:
 
 
 def remove_empty(directories: Iterable[str]) -> None:
-    """Take away those directories that are there and empty. In others lies what the catalog does
-    not know, such as the output of a running job: they stay."""
+    """Remove directories that are empty. Others hold files that the catalog does not know, such as the
+    output of a running job."""
     for directory in directories:
         with suppress(OSError):
             os.rmdir(directory)
 
 
 def failure(code: Code, error: OSError, physical_path: str) -> ZoneError:
-    """What the operating system said about a file, as an error of the zone."""
+    """A ZoneError for an error of the operating system about a file."""
     return zone_error(code, physical_path, error.strerror or str(error))

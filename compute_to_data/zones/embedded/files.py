@@ -1,19 +1,19 @@
-"""Files and rows that agree, whatever instant a process is killed at.
+"""Keeps vault files and the catalog's rows consistent, even when a process is killed at any moment.
 
-A vault file must exist before a row names it and may go only after no row does; yet one
-transaction cannot hold both. So every file about to be made, and every file just given up, is
-first written down in the table ``garbage`` and committed. A row there says: ``physical_path``
-may go, provided that ``twin`` is empty or another name of the same file.
+A vault file must exist before a row names it, and may be removed only when no row names it any more.
+No transaction covers both. So the table ``garbage`` first lists, and commits, each file that is about
+to be made and each file that was given up. Its row means: ``physical_path`` may be removed if
+``twin`` is empty or another name of the same file.
 
-Making a replica: the bytes are written under a name nobody else can have (the *draft*, listed
-as garbage), then, inside the transaction that adds the replica's row, hard-linked to their
-proper name (listed as garbage with the draft as its twin, so that a stranger's file of that
-name is never touched). Where the proper name is taken, the draft becomes the replica.
-Giving one up: the transaction that drops the row lists the file; afterwards it is collected.
+To make a replica, the process writes the bytes under a unique name (the *draft*, listed as garbage).
+The transaction that adds the replica's row hard-links the draft to its proper name, which is listed as
+garbage with the draft as its twin, so that an unrelated file of that name is safe. If the proper name
+is taken, the draft becomes the replica. To give a replica up, the transaction that removes the row
+lists the file, and the process collects it afterwards.
 
-Whoever makes files holds a shared lock from the listing to the collecting. :meth:`Files.sweep`
-takes it exclusively: what is still listed then belongs to a process that died. The locks are
-flocks, which the system gives back when a process ends, however it ends.
+A process that makes files holds a shared lock from listing to collecting. :meth:`Files.sweep` takes
+the lock exclusively: files that are still listed then belong to processes that died. The locks are
+flocks, which the kernel frees when a process ends.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from compute_to_data.zones.embedded.database import Database
 
 _CHUNK = 500
 _TURN_SECONDS = 0.02
-"""Files are unlinked within a write transaction, for which all other writers wait. A disk may
-need milliseconds for each file, so they get a turn after so many rows, and so much time."""
+"""Files are unlinked within a write transaction, and all other writers wait for it. A disk may need
+milliseconds for each file, so other writers get a turn after this many rows, or this much time."""
 
 _PATIENCE_SECONDS = 2.0
-"""How long a sweep keeps new makers of files waiting for those at work."""
+"""How long a sweep waits for processes that make files, while it keeps new ones waiting."""
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A new file under its own unguessable name, and the name it should have."""
+    """A new file under its own unguessable name, and its proper name."""
 
     physical_path: str
     proper_path: str
@@ -51,7 +51,7 @@ class Draft:
 
 @dataclass(frozen=True)
 class Move:
-    """A vault file that follows its data object to another name."""
+    """A vault file that moves with its data object to another name."""
 
     physical_path: str
     new_path: str
@@ -59,14 +59,14 @@ class Move:
 
 
 class Stage:
-    """The files one operation is making. All that it does not settle is collected at its end."""
+    """The files that one operation makes. At its end it collects all that it has not settled."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.listed: list[int] = []
 
     def drafts(self, proper_paths: Sequence[str]) -> list[Draft]:
-        """List drafts for new files, not written yet."""
+        """List drafts for new files, which are not written yet."""
         pairs: list[tuple[str, str | None]] = []
         for proper in proper_paths:
             directory, name = os.path.split(proper)
@@ -122,7 +122,7 @@ class Files:
     def stage(self) -> Iterator[Stage]:
         """For one operation that makes or gives up files."""
         with _locked(self._gate, fcntl.LOCK_SH):
-            pass  # wait for a waiting sweep, which a stream of makers would keep out for good
+            pass  # let a waiting sweep go first: otherwise a stream of makers could keep it waiting forever
         with _locked(self._makers, fcntl.LOCK_SH):
             stage = Stage(self._database)
             try:
@@ -133,8 +133,8 @@ class Files:
     def sweep(self) -> int:
         """Collect what processes that died left behind; returns how many files were listed.
 
-        Nothing else is touched: a file the table does not name is somebody's. While somebody
-        copies a large file nothing can be collected; then this gives up, and returns 0.
+        Touches no file that the table does not name. While another process copies a large file, it
+        cannot collect anything; then it gives up and returns 0.
         """
         with _locked(self._gate, fcntl.LOCK_EX), _opened(self._makers) as makers:
             if not _exclusively(makers, _PATIENCE_SECONDS):
@@ -144,7 +144,7 @@ class Files:
             return self._collect(listed)
 
     def _collect(self, listed: Sequence[int]) -> int:
-        """Take away the files of these rows, as far as the rows are (still) there."""
+        """Remove the files of those of these rows that still exist."""
         collected = 0
         for start in range(0, len(listed), _CHUNK):
             pending = listed[start : start + _CHUNK]
@@ -195,8 +195,11 @@ def _insert(connection: sqlite3.Connection, pairs: Sequence[tuple[str, str | Non
 
 
 def _claim(connection: sqlite3.Connection, physical_path: str) -> None:
-    """A replica has this file from now on: no listing holds, nor any that a process which died
-    left, with the same intention or after an unlinking that it could not record."""
+    """Remove all rows about a file that a replica has from now on.
+
+    They include rows of processes that died, either before they made this file, or after they removed
+    it without recording that.
+    """
     connection.execute("DELETE FROM garbage WHERE physical_path = ?", (physical_path,))
 
 
@@ -221,7 +224,7 @@ def _locked(file: str, how: int) -> Iterator[None]:
 
 
 def _exclusively(descriptor: int, patience: float) -> bool:
-    """Take an exclusive lock within so many seconds; whether that succeeded."""
+    """Try for ``patience`` seconds to take an exclusive lock; returns whether this succeeded."""
     deadline = time.monotonic() + patience
     while True:
         try:

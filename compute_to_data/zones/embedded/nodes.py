@@ -54,7 +54,7 @@ class Node:
 
 
 def find(connection: sqlite3.Connection, actor: Actor, logical_path: str) -> Node | None:
-    """What stands at a path, visible or not; None when nothing does."""
+    """The node at a path, visible or not; None when there is none."""
     check_path(logical_path)
     query = f"""
         SELECT {_COLUMNS}, {LEVEL}, {VISIBLE} FROM node n
@@ -80,7 +80,7 @@ def find(connection: sqlite3.Connection, actor: Actor, logical_path: str) -> Nod
 
 
 def see(connection: sqlite3.Connection, actor: Actor, logical_path: str, missing: Code) -> Node:
-    """What stands at a path. NotFound with the code ``missing`` when nothing does, or hidden."""
+    """The node at a path. NotFound, with the code ``missing``, when it is missing or hidden."""
     node = find(connection, actor, logical_path)
     if node is None or not node.is_visible:
         cause = f"no such data object or collection, or {actor.user} may not read it"
@@ -89,7 +89,7 @@ def see(connection: sqlite3.Connection, actor: Actor, logical_path: str, missing
 
 
 def see_object(connection: sqlite3.Connection, actor: Actor, logical_path: str, missing: Code) -> Node:
-    """As :func:`see`, for data objects only."""
+    """Like :func:`see`, for data objects only."""
     node = see(connection, actor, logical_path, missing)
     if node.is_collection:
         raise zone_error(missing, logical_path, "a collection, not a data object")
@@ -97,7 +97,7 @@ def see_object(connection: sqlite3.Connection, actor: Actor, logical_path: str, 
 
 
 def see_collection(connection: sqlite3.Connection, actor: Actor, logical_path: str) -> Node:
-    """As :func:`see`, for collections only: -814000."""
+    """Like :func:`see`, for collections only: -814000."""
     node = see(connection, actor, logical_path, Code.CAT_UNKNOWN_COLLECTION)
     if not node.is_collection:
         raise zone_error(Code.CAT_UNKNOWN_COLLECTION, logical_path, "a data object, not a collection")
@@ -105,14 +105,16 @@ def see_collection(connection: sqlite3.Connection, actor: Actor, logical_path: s
 
 
 def need(node: Node, actor: Actor, access: Access, code: Code = Code.CAT_NO_ACCESS_PERMISSION) -> None:
-    """AccessDenied, with ``code``, when the actor's level on the node is lower."""
+    """AccessDenied, with ``code``, when the actor's level on the node is too low."""
     if node.level < access:
         raise denied(code, node.logical_path, access, node.level, actor.user)
 
 
 def parent_for_creation(connection: sqlite3.Connection, actor: Actor, logical_path: str) -> Node:
-    """The collection a new ``logical_path`` goes to, if the actor may make something there. A hidden
-    one is no secret here: -818000, and -814000 for none."""
+    """The parent collection of a new ``logical_path``, if the actor may add members to it.
+
+    -818000 also for a hidden one, as with iRODS; -814000 when there is none.
+    """
     parent = find(connection, actor, parent_of(logical_path))
     if parent is None or not parent.is_collection:
         raise zone_error(Code.CAT_UNKNOWN_COLLECTION, parent_of(logical_path), "no such collection")
@@ -121,7 +123,7 @@ def parent_for_creation(connection: sqlite3.Connection, actor: Actor, logical_pa
 
 
 def insert(connection: sqlite3.Connection, actor: Actor, parent: Node, name: str, collection: bool) -> int:
-    """A new node below a collection, with its access list; returns its id."""
+    """Add a node below a collection, with its access list; returns its id."""
     kind = "collection" if collection else "data_object"
     identity = int(connection.execute("INSERT INTO entity (kind) VALUES (?)", (kind,)).lastrowid or 0)
     path = f"{parent.logical_path.rstrip('/')}/{name}" if collection else None
@@ -138,12 +140,12 @@ def insert(connection: sqlite3.Connection, actor: Actor, parent: Node, name: str
 
 
 def touch(connection: sqlite3.Connection, node: int) -> None:
-    """A data object's content changed now."""
+    """Record that a data object's content has changed now."""
     connection.execute("UPDATE node SET modified = ? WHERE id = ?", (time.time(), node))
 
 
 def describe(connection: sqlite3.Connection, node: Node) -> Collection | DataObject:
-    """A node as the ports show it."""
+    """A node as a value of the ports."""
     if node.is_collection:
         return Collection(node.logical_path, node.owner, node.inherits, node.created)
     query = f"SELECT {_REPLICA_COLUMNS} FROM replica r {_REPLICA_JOIN} WHERE r.node = ? ORDER BY r.number"
@@ -190,7 +192,7 @@ def subtree(connection: sqlite3.Connection, node: int) -> list[int]:
 
 
 def directories_below(connection: sqlite3.Connection, node: int, vaults: Sequence[str]) -> list[str]:
-    """Where these vaults keep a collection and those below it, the deepest first."""
+    """The directories of a collection and those below it in these vaults, deepest first."""
     query = f"""
         {BELOW} SELECT n.path FROM below JOIN node n ON n.id = below.id
         WHERE n.path NOTNULL ORDER BY depth DESC
@@ -200,5 +202,5 @@ def directories_below(connection: sqlite3.Connection, node: int, vaults: Sequenc
 
 
 def delete(connection: sqlite3.Connection, nodes: Sequence[int]) -> None:
-    """Take nodes, parents first in the list, out of the catalog with all that hangs on them."""
+    """Remove nodes, listed parents first, from the catalog with their rows in other tables."""
     connection.executemany("DELETE FROM entity WHERE id = ?", [(node,) for node in reversed(nodes)])

@@ -1,4 +1,4 @@
-"""Making files known where they lie, many at once, and forgetting them."""
+"""Registers files where they are, many at once, and unregisters them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from compute_to_data.zones.embedded.rights import Actor
 
 
 def refusal(connection: sqlite3.Connection, actor: Actor, files: Sequence[Registration]) -> AccessDenied:
-    """The error for a client's own session, which may not register: -128000 or -129000."""
+    """The error for a user's own session, which may not register files: -128000 or -129000."""
     first = files[0]
     in_vault = resources.is_in_a_vault(connection, first.physical_path)
     code = Code.CANT_REG_IN_VAULT_FILE if in_vault else Code.PATH_REG_NOT_ALLOWED
@@ -52,14 +52,16 @@ _NEW_ENTITIES = """
     WITH RECURSIVE file (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM file WHERE number < ?)
     SELECT 'data_object' FROM file
 """
-"""SQL: so many new entities; their ids follow one another."""
+"""SQL: adds the given number of entities, with consecutive ids."""
 
 _Parents = dict[str, tuple[Node, list[tuple[int, int]]]]
 
 
 def _parents(connection: sqlite3.Connection, actor: Actor, zone: str, files: Sequence[Registration]) -> _Parents:
-    """Each collection the files go to, with the access list of its new children; all names are
-    checked, each collection once."""
+    """The collections that the files go to, with the access lists of their new children.
+
+    Checks all names, and each collection once.
+    """
     found: _Parents = {}
     for file in files:
         collection, _, name = file.logical_path.rpartition("/")
@@ -74,8 +76,8 @@ def _parents(connection: sqlite3.Connection, actor: Actor, zone: str, files: Seq
 
 
 def _taken(connection: sqlite3.Connection, parents: _Parents, files: Sequence[Registration], first: int) -> ZoneError:
-    """The error -809000 for the first file whose name is taken: by something older than ``first``,
-    the id these files begin with, or by one of them that came before."""
+    """The error -809000 for the first file whose name is taken, by an older node or an earlier one of
+    these files. ``first``: the id of the first of these files."""
     query = "SELECT 1 FROM node WHERE parent = ? AND name = ? AND id < ?"
     names: set[str] = set()
     for file in files:

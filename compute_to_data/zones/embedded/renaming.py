@@ -1,7 +1,7 @@
-"""Moving collections and data objects in the catalog, and their files in the vaults.
+"""Moves collections and data objects in the catalog, and their files in the vaults.
 
-As with iRODS, a file that lies where its logical path says moves along, so that a path in a vault
-stays free for whatever bears that logical path next. A file that lies elsewhere stays.
+As with iRODS, a file whose physical path follows the logical path moves along, so that its old path
+is free for the next data object of that logical path. A file with another physical path stays.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from compute_to_data.zones.embedded.store import Store, Who
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is renamed, into which collection, and the files that are to follow, with the paths
-    they are to have. ``emptied``: directories that nothing should be left in."""
+    """The node to rename, its new collection, and the files that move along, with their new paths.
+
+    ``emptied``: directories that should be empty afterwards.
+    """
 
     node: Node
     parent: Node
@@ -73,7 +75,7 @@ def _plan(connection: sqlite3.Connection, actor: Actor, source: str, destination
 
 
 def _check_lengths(connection: sqlite3.Connection, node: Node, destination: str) -> None:
-    """A collection may have a fitting new name, and something deep inside it none."""
+    """ZoneError when a path below a renamed collection would become too long."""
     query = f"""
         {nodes.BELOW} SELECT max(length(CAST(coalesce(n.path, p.path || '/' || n.name) AS BLOB)))
         FROM below JOIN node n ON n.id = below.id JOIN node p ON p.id = n.parent
@@ -86,7 +88,7 @@ def _check_lengths(connection: sqlite3.Connection, node: Node, destination: str)
 
 
 def _move(connection: sqlite3.Connection, plan: _Plan, destination: str) -> None:
-    """Only the top changes its parent and name; collections below keep whole paths of their own."""
+    """Only the top node changes its parent and name. Collections below it store whole paths, which change."""
     connection.execute(
         "UPDATE node SET parent = ?, name = ?, modified = ? WHERE id = ?",
         (plan.parent.id, name_of(destination), time.time(), plan.node.id),

@@ -1,4 +1,4 @@
-"""Replicas of a data object: which there are, which may be read, and what stands in the way."""
+"""The replicas of a data object: which exist, which may be read, and why others may not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOCKED = (ReplicaStatus.READ_LOCKED, ReplicaStatus.WRITE_LOCKED)
 
 @dataclass(frozen=True)
 class Copy:
-    """A replica's row: what the ports show, and the ids that the catalog joins by."""
+    """A replica's row: the value of the ports, and the ids for joins."""
 
     node: int
     resource: int
@@ -73,14 +73,14 @@ def readable(copies: list[Copy], logical_path: str) -> Copy:
         raise zone_error(Code.HIERARCHY_ERROR, logical_path, cause)
     need_at_rest(copies, logical_path)
     cause = "it has no good replica, only stale ones"
-    raise zone_error(Code.SYS_REPLICA_DOES_NOT_EXIST, logical_path, cause, "Write it again, or mend a replica")
+    raise zone_error(Code.SYS_REPLICA_DOES_NOT_EXIST, logical_path, cause, "Write it again, or repair a replica")
 
 
 def need_at_rest(copies: list[Copy], logical_path: str) -> None:
     """ZoneError -406000 when a replica is locked, -405000 when one is intermediate."""
     for copy in copies:
         if copy.shown.status in _LOCKED:
-            cause = f"replica {copy.shown.number} is locked by somebody who has it open"
+            cause = f"replica {copy.shown.number} is locked by a session that has it open"
             raise zone_error(Code.LOCKED_DATA_OBJECT_ACCESS, logical_path, cause, "Try again later")
     for copy in copies:
         if copy.shown.status is ReplicaStatus.INTERMEDIATE:
@@ -99,8 +99,8 @@ def need_another_good(copies: list[Copy], dropped: list[Copy], logical_path: str
 def opened(database: Database, find: Callable[[sqlite3.Connection], Copy]) -> Iterator[tuple[Copy, BinaryIO]]:
     """The replica that ``find`` chooses, its file open for reading.
 
-    Between the look at the catalog and the opening, the file may have been given up for a newer
-    one: then the catalog is looked at again. ZoneError -510000 when the file is really missing.
+    After the query and before the file is opened, another session may have replaced the file. Then
+    this function queries the catalog again. ZoneError -510000 when the file is really missing.
     """
     before: Copy | None = None
     while True:
@@ -128,9 +128,9 @@ class VaultFile:
 
 
 def files_below(connection: sqlite3.Connection, node: int, logical_path: str) -> list[VaultFile]:
-    """The files of a data object, or of all in a collection, none of which is in use.
+    """The files of a data object, or of all data objects below a collection.
 
-    ZoneError -406000 or -405000 when one is.
+    ZoneError -406000 or -405000 when one of them is in use.
     """
     query = f"""
         {BELOW} SELECT r.node, r.number, r.physical_path, r.status
@@ -145,12 +145,12 @@ def files_below(connection: sqlite3.Connection, node: int, logical_path: str) ->
 
 
 def _open(physical_path: str) -> BinaryIO:
-    """A link in a vault leads to what nobody registered, so it is not followed."""
+    """Open a file without following links: a link in a vault leads to an unregistered file."""
     return open(os.open(physical_path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0)
 
 
 def insert(connection: sqlite3.Connection, node: int, resource: int, replica: Replica) -> None:
-    """A new replica's row."""
+    """Add a replica's row."""
     connection.execute(
         "INSERT INTO replica VALUES (?, ?, ?, ?, ?, ?, ?)",
         (
@@ -166,7 +166,7 @@ def insert(connection: sqlite3.Connection, node: int, resource: int, replica: Re
 
 
 def update(connection: sqlite3.Connection, node: int, replica: Replica) -> None:
-    """A replica's row, with another status, size, physical path or checksum."""
+    """Change status, size, physical path or checksum in a replica's row."""
     connection.execute(
         """
         UPDATE replica SET status = ?, size = ?, physical_path = ?, checksum = ?
@@ -177,12 +177,12 @@ def update(connection: sqlite3.Connection, node: int, replica: Replica) -> None:
 
 
 def relocate(connection: sqlite3.Connection, file: VaultFile, physical_path: str) -> None:
-    """The file of a replica is somewhere else."""
+    """Record that the file of a replica has another physical path."""
     statement = "UPDATE replica SET physical_path = ? WHERE node = ? AND number = ?"
     connection.execute(statement, (physical_path, file.node, file.number))
 
 
 def mismatch(logical_path: str, expected: str, found: str) -> ZoneError:
-    """Bytes that are not those the catalog promises: -314000."""
+    """The error -314000 for a file whose checksum differs from the catalog's."""
     cause = f"the catalog has checksum {expected}, the file {found}"
     return zone_error(Code.USER_CHKSUM_MISMATCH, logical_path, cause, "Trim that replica and replicate a good one")

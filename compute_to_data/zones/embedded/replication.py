@@ -1,4 +1,4 @@
-"""Replicating, trimming and checking data objects."""
+"""Replicates, trims and verifies data objects."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from compute_to_data.zones.embedded.writing import put_good
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a replication will do: ``leaves`` are those that want a good replica, ``held`` is a
-    good one that is under the root already."""
+    """What a replication will do: ``leaves`` need a good replica, ``held`` is a good one that is already
+    under the root."""
 
     node: int
     source: Copy | None
@@ -64,7 +64,7 @@ def _plan(connection: sqlite3.Connection, node: int, data_object: str, resource:
 
 
 def _carry_out(store: Store, look: _Look, plan: _Plan, data_object: str) -> Replica | None:
-    """Copy the bytes and record the replicas. None when the catalog changed meanwhile."""
+    """Copy the bytes and record the replicas. None when the catalog has changed in the meantime."""
 
     def source_of(connection: sqlite3.Connection) -> Copy:
         source = look(connection).source
@@ -103,16 +103,16 @@ def _carry_out(store: Store, look: _Look, plan: _Plan, data_object: str) -> Repl
 
 
 class _Changed(Exception):
-    """The data object needs no replica any more."""
+    """Raised when the data object needs no replica any more."""
 
 
 def _copy_bytes(draft: Draft, copy: Copy, file: BinaryIO, data_object: str) -> None:
-    """Write the draft out of the source; -27000 or -314000 when that is not what the catalog says."""
+    """Copy the source to the draft; -27000 or -314000 when size or checksum differ from the catalog's."""
     digest = Digest()
     disk.create(draft.physical_path, disk.blocks_of(file, digest))
     if digest.size != copy.shown.size:
         cause = f"the catalog has {copy.shown.size} bytes, the file {digest.size}"
-        raise zone_error(Code.SYS_COPY_LEN_ERR, data_object, cause, "Mend the replica, or trim it")
+        raise zone_error(Code.SYS_COPY_LEN_ERR, data_object, cause, "Repair the replica, or trim it")
     if copy.shown.checksum and digest.text != copy.shown.checksum:
         raise replicas.mismatch(data_object, copy.shown.checksum, digest.text)
 
@@ -127,7 +127,7 @@ def trim(store: Store, who: Who, data_object: str, number: int) -> None:
 
 
 def trim_from(store: Store, who: Who, data_object: str, resource: str) -> None:
-    """As ``Storage.trim``: whatever lies under the root."""
+    """As ``Storage.trim``: all replicas under the root resource."""
 
     def choose(copies: list[Copy]) -> list[Copy]:
         return [copy for copy in copies if copy.shown.root == resource]
@@ -171,7 +171,7 @@ def checksum(store: Store, who: Who, data_object: str) -> str:
     with replicas.opened(store.database, find) as (copy, file):
         computed = disk.checksum_of_file(file)
     with store.database.writing() as connection:
-        # Only what was read: the replica may have been overwritten meanwhile.
+        # Only for the replica that was read, since a session may have overwritten it in the meantime.
         if copy in replicas.copies_of(connection, copy.node):
             replicas.update(connection, copy.node, replace(copy.shown, checksum=computed))
     return computed

@@ -1,7 +1,7 @@
-"""Resources: storage ones with a vault, and coordinating ones above them.
+"""Resources: storage resources with a vault, and coordinating resources above them.
 
-A hierarchy has one or two levels: a storage resource alone, or several under one ``replication``
-resource, or one under a ``passthru``. Writing to a root writes to all its leaves that are up.
+A hierarchy has one or two levels: a storage resource alone, several under one ``replication``
+resource, or one under a ``passthru``. A write to a root goes to all its leaves that are up.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DOWN = ("down", "auto-down")
 
 @dataclass(frozen=True)
 class Leaf:
-    """A storage resource, and whether it and what stands above it are up."""
+    """A storage resource, and whether it and its parent are up."""
 
     id: int
     name: str
@@ -30,12 +30,12 @@ class Leaf:
     is_up: bool
 
     def proper_path(self, logical_path: str) -> str:
-        """Where this resource keeps the file of a data object."""
+        """The physical path of a data object's file on this resource."""
         return proper_path(self.vault, logical_path)
 
 
 def proper_path(vault: str, logical_path: str) -> str:
-    """Where something belongs: the vault, then the logical path below the zone."""
+    """The usual physical path: the vault, then the logical path below the zone."""
     return vault + logical_path[logical_path.index("/", 1) :]
 
 
@@ -62,10 +62,10 @@ def identity(connection: sqlite3.Connection, name: str) -> int:
 
 
 def leaves(connection: sqlite3.Connection, root: str) -> list[Leaf]:
-    """The storage resources under a root, or itself.
+    """The storage resources under a root, or the root itself.
 
-    NotFound -78000; -1816000 for a child, which may not be named; -1803000 for a coordinating
-    resource with nothing below it.
+    NotFound -78000; -1816000 for a child resource; -1803000 for a coordinating resource without
+    children.
     """
     number, kind, vault, parent, status = _find(connection, root)
     if parent is not None:
@@ -84,7 +84,7 @@ def leaves(connection: sqlite3.Connection, root: str) -> list[Leaf]:
 
 
 def usable_leaves(connection: sqlite3.Connection, root: str, when_down: Code) -> list[Leaf]:
-    """As :func:`leaves`, those that are up; ZoneError with ``when_down`` when none is."""
+    """Like :func:`leaves`, only those that are up; ZoneError with ``when_down`` when none is."""
     found = [leaf for leaf in leaves(connection, root) if leaf.is_up]
     if not found:
         raise zone_error(when_down, root, "the resource is down", "Use another, or have it brought up")
@@ -92,9 +92,9 @@ def usable_leaves(connection: sqlite3.Connection, root: str, when_down: Code) ->
 
 
 def storage(connection: sqlite3.Connection, name: str) -> int:
-    """The id of a storage resource, child or not, for registering files there.
+    """The id of a storage resource, child or not, for registering files.
 
-    NotFound -78000; -1803000 for a coordinating one, -105000 when it is down.
+    NotFound -78000; -1803000 for a coordinating resource, -105000 for one that is down.
     """
     number, kind, _, _, status = _find(connection, name)
     if kind != STORAGE:
@@ -105,8 +105,10 @@ def storage(connection: sqlite3.Connection, name: str) -> int:
 
 
 def parent_for(connection: sqlite3.Connection, parent: str, name: str, has_vault: bool) -> int:
-    """The id of the coordinating resource a new one is put under. NotFound -78000; -816000 when
-    it cannot be put there."""
+    """The id of the coordinating resource that a new resource goes under.
+
+    NotFound -78000; -816000 when the new resource cannot be its child.
+    """
     identity, kind, _, above, _ = _find(connection, parent)
     occupied = connection.execute("SELECT 1 FROM resource WHERE parent = ?", (identity,)).fetchone()
     if not has_vault or above is not None or kind == STORAGE:
@@ -124,12 +126,12 @@ def vaults(connection: sqlite3.Connection) -> list[str]:
 
 
 def default(connection: sqlite3.Connection) -> str:
-    """The resource new data objects go to when none is named."""
+    """The default resource for new data objects."""
     query = "SELECT r.name FROM zone z JOIN resource r ON r.id = z.default_resource"
     return str(connection.execute(query).fetchone()[0])
 
 
 def is_in_a_vault(connection: sqlite3.Connection, physical_path: str) -> bool:
-    """Whether a file lies in some vault."""
+    """Whether a file is in a vault."""
     plain = os.path.normpath(physical_path)
     return any(plain.startswith(vault.rstrip("/") + "/") for vault in vaults(connection))

@@ -1,8 +1,8 @@
-"""Who a session is, and what they may do.
+"""Users' rights: a session's user, and what this user may do.
 
-A user's level on a node is the highest among the rows of its access list that name them or a
-group of theirs. Levels are linear. Below read_object a node is invisible, and nobody can tell
-whether it exists; so is a data object in an invisible collection.
+A user's level on a node is the highest in the rows of its access list that name the user or one of
+the user's groups. Levels are ordered. A node is hidden from users with a level below read_object, and
+looks as if it did not exist. So does a data object in a hidden collection.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ LEVEL = """
 """SQL: the level of user ``:me`` on node ``n``."""
 
 VISIBLE = f"({_readable('n.id')} AND (n.path NOTNULL OR {_readable('n.parent')}))"
-"""SQL: whether user ``:me`` may know of node ``n``: a data object also needs a readable collection."""
+"""SQL: whether user ``:me`` can see node ``n``. A data object also needs a readable collection."""
 
 
 @dataclass(frozen=True)
 class Actor:
-    """Whose rights an operation has. ``administers``: all of them, whatever the lists say."""
+    """The user whose rights an operation has. ``administers``: it has all rights, regardless of access lists."""
 
     id: int
     user: User
@@ -60,7 +60,7 @@ def find_user(connection: sqlite3.Connection, user: User) -> Actor:
 
 
 def denied(code: Code, subject: str, needed: Access, held: Access, user: User) -> ZoneError:
-    """The error for a level that does not reach."""
+    """The error for a level that is too low."""
     needs, has = (level.name.lower() for level in (needed, held))
     cause = f"this needs {needs}, and {user} has {has}"
     return zone_error(code, subject, cause, f"Ask an owner for {needs}")
@@ -74,7 +74,7 @@ def rows_of(connection: sqlite3.Connection, node: int) -> list[tuple[int, int]]:
 def rows_for_child(
     connection: sqlite3.Connection, parent: int, inherits: bool, creator: Actor
 ) -> list[tuple[int, int]]:
-    """What a new child's list is: the parent's rows and no others, or own for its creator."""
+    """The access list of a new child: the rows of a parent that inherits, else own for the creator."""
     return rows_of(connection, parent) if inherits else [(creator.id, int(Access.OWN))]
 
 
@@ -91,7 +91,7 @@ def permissions(connection: sqlite3.Connection, node: int) -> tuple[Permission, 
 
 
 def put(connection: sqlite3.Connection, nodes: list[int], principal: int, access: Access) -> None:
-    """Put one row of the access lists of these nodes; NULL takes it away."""
+    """Set a user's row in the access lists of these nodes; NULL removes it."""
     if access is Access.NULL:
         statement = "DELETE FROM access WHERE node = ? AND principal = ?"
         connection.executemany(statement, [(node, principal) for node in nodes])

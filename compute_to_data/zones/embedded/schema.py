@@ -1,11 +1,11 @@
 """The catalog's tables.
 
-Everything that bears AVUs shares one sequence of ids (``entity``), never used twice: a lower id
-is an older thing. Deleting an entity takes its access list, replicas and AVUs along, so none of
-them can be orphaned. A collection is a node with a ``path``; a data object is one without.
+All entities that can have AVUs share one sequence of ids (``entity``). An id is never used twice, and
+older entities have lower ids. Deleting an entity also deletes its access list, replicas and AVUs, so
+none of them can be orphaned. A collection is a node with a ``path``; a data object is a node without.
 
-Columns state their types as checks, because STRICT tables need SQLite 3.37 and the oldest
-platform ships 3.34.
+Columns have their types as checks, because STRICT tables need SQLite 3.37 and the oldest platform has
+3.34.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TABLES = (
         UNIQUE (name, zone)
     )
     """,
-    # Everybody is a member of the group of their own name: of themselves.
+    # Each user is also a member of themselves, as of iRODS's group of the same name.
     """
     CREATE TABLE membership (
         member INTEGER NOT NULL REFERENCES user (id) ON DELETE CASCADE,
@@ -97,9 +97,9 @@ TABLES = (
         PRIMARY KEY (entity, attribute, value, units)
     ) WITHOUT ROWID
     """,
-    # The queue: all entities with one (attribute, value, units), oldest first, without a sort.
+    # For the queue: finds all entities with one (attribute, value, units), oldest first, without sorting.
     "CREATE INDEX avu_by_value ON avu (attribute, value, units, entity)",
-    # Files that may go; files.py tells the whole story.
+    # Files that may be removed; files.py explains how.
     """
     CREATE TABLE garbage (
         id INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -16,7 +16,7 @@ from compute_to_data.zones.embedded.store import Store
 
 
 class EmbeddedStorage:
-    """A :class:`~compute_to_data.ports.Storage`, of the zone's first rodsadmin."""
+    """A :class:`~compute_to_data.ports.Storage` of the zone's first rodsadmin."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

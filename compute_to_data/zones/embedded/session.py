@@ -42,8 +42,8 @@ from compute_to_data.zones.embedded.store import Store
 class EmbeddedSession:
     """A :class:`~compute_to_data.ports.Catalog`; threads may share it.
 
-    ``by_service``: the service account opened it, on behalf of the user or for itself, and it
-    may register files. So may a rodsadmin.
+    ``by_service``: the service account opened the session, on behalf of the user or for itself, so
+    it may register files. A rodsadmin's session may, too.
     """
 
     def __init__(self, store: Store, user: User, by_service: bool = False) -> None:
@@ -185,5 +185,5 @@ class EmbeddedSession:
         return transfer.get(self._store, self._who, data_object, file, moved or silent)
 
     def close(self) -> None:
-        """Of a session that :func:`~compute_to_data.zones.open_session` opened."""
+        """Close the connections. Only for a session from :func:`~compute_to_data.zones.open_session`."""
         self._store.close()

@@ -1,4 +1,4 @@
-"""What every operation works on: one zone's catalog, its vault files, its name."""
+"""What all operations work on: a zone's catalog, its vault files, its name."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from compute_to_data.zones.embedded.schema import APPLICATION_ID, VERSION
 DATABASE = "zone.db"
 
 Who = Callable[[sqlite3.Connection], Actor]
-"""Looks a session's user up, within the transaction that asks: users and groups change."""
+"""Looks up a session's user in the current transaction, since users and groups change."""
 
 
 class Store:
-    """One opened zone. Threads and processes may share it."""
+    """An open zone. Threads and processes may share it."""
 
     def __init__(self, directory: str) -> None:
         self.directory = os.path.abspath(directory)
         file = os.path.join(self.directory, DATABASE)
         remedy = "Make one: c2d zone create, or EmbeddedZone.create"
-        # SQLite would make the missing file, and an empty one is a valid database.
+        # SQLite would make a missing file, and an empty file is a valid database.
         if not os.path.isfile(file):
             raise ConfigurationError(self.directory, "no zone is there", remedy)
         self.database = Database(file)
@@ -39,12 +39,12 @@ class Store:
         if application != APPLICATION_ID:
             raise ConfigurationError(file, "a database of something else, not a zone's catalog", remedy)
         if version != VERSION:
-            cause = f"a catalog of version {version}, and this program reads version {VERSION}"
+            cause = f"a catalog of version {version}, but this program reads version {VERSION}"
             raise ConfigurationError(file, cause, "Use the release that made it")
         query = "SELECT z.name, u.name FROM zone z JOIN user u ON u.id = z.admin"
         names: tuple[str, str] = connection.execute(query).fetchone()
         self.zone, self.admin = names
 
     def close(self) -> None:
-        """Give back connections."""
+        """Close the connections."""
         self.database.close()

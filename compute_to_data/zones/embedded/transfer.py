@@ -1,4 +1,4 @@
-"""A person's files into data objects, and back."""
+"""Copies a user's local files to data objects, and back."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from compute_to_data.zones.embedded.store import Store, Who
 def put_all(
     store: Store, who: Who, files: Sequence[tuple[str, str]], resource: str, force: bool, moved: Moved
 ) -> tuple[str, ...]:
-    """As ``ClientCatalog.put_all``: one transaction for all."""
+    """As ``ClientCatalog.put_all``, in one transaction."""
     wanted = [writing.NewObject(data_object, _Put(file, moved)) for file, data_object in files]
     return tuple(writing.make_objects(store, who, wanted, resource, force))
 
 
 class _Put:
-    """Puts a person's file where it is told; further replicas' bytes are not told."""
+    """Copies a user's file to a physical path. Calls ``moved`` only for the first replica."""
 
     def __init__(self, file: str, moved: Moved) -> None:
         self._file = file
@@ -45,7 +45,7 @@ def get(store: Store, who: Who, data_object: str, file: str, moved: Moved) -> st
         digest = local_files.copy(content, target, moved)
         if digest.size != copy.shown.size:
             cause = f"the catalog has {copy.shown.size} bytes, the file {digest.size}"
-            raise zone_error(Code.SYS_COPY_LEN_ERR, data_object, cause, "Mend the replica, or trim it")
+            raise zone_error(Code.SYS_COPY_LEN_ERR, data_object, cause, "Repair the replica, or trim it")
         if copy.shown.checksum and digest.text != copy.shown.checksum:
             raise replicas.mismatch(data_object, copy.shown.checksum, digest.text)
     return digest.text

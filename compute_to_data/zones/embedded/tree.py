@@ -1,4 +1,4 @@
-"""Making, moving and removing collections and data objects; their access lists."""
+"""Makes and removes collections and data objects, and changes their access lists."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def remove(store: Store, who: Who, logical_path: str, recursive: bool) -> None:
 
 
 def _need_delete_below(connection: sqlite3.Connection, actor: Actor, top: Node) -> None:
-    """All or nothing: one member that the actor may not delete keeps the whole collection."""
+    """All or nothing: an error when there is one member that the actor may not delete."""
     query = f"{nodes.BELOW} SELECT min({rights.LEVEL}) FROM below JOIN node n ON n.id = below.id"
     lowest = connection.execute(query, {"me": actor.id, "top": top.id}).fetchone()[0]
     if actor.administers or lowest >= Access.DELETE_OBJECT:

@@ -1,4 +1,4 @@
-"""Making and overwriting data objects."""
+"""Makes and overwrites data objects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from compute_to_data.zones.embedded.store import Store, Who
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a write will do, as the catalog stands: ``node`` is None for a new data object."""
+    """What a write will do to the current catalog. ``node``: None for a new data object."""
 
     actor: Actor
     parent: nodes.Node
@@ -31,8 +31,7 @@ class _Plan:
 
 @dataclass(frozen=True)
 class NewObject:
-    """A data object to be made. ``make`` writes the file of a physical path, which is not there
-    yet, and says what it holds."""
+    """A data object to write. ``make`` writes the new file at a physical path and returns its digest."""
 
     data_object: str
     make: Callable[[str], Digest]
@@ -51,7 +50,7 @@ def write(store: Store, who: Who, data_object: str, content: bytes, resource: st
 
 
 def make_objects(store: Store, who: Who, wanted: Sequence[NewObject], resource: str, force: bool) -> list[str]:
-    """All of them or none, in one transaction; their checksums."""
+    """Write all of them or none, in one transaction; returns their checksums."""
     for one in wanted:
         check_in_zone(one.data_object, store.zone)
     while True:
@@ -63,7 +62,7 @@ def make_objects(store: Store, who: Who, wanted: Sequence[NewObject], resource: 
 
 
 class _Changed(Exception):
-    """The catalog changed since the plan was made."""
+    """Raised when the catalog has changed since the plan was made."""
 
 
 def _carry_out(
@@ -83,7 +82,7 @@ def _carry_out(
 
 
 class _Planner:
-    """Plans for many data objects within one transaction: what new ones share is looked up once."""
+    """Plans for many data objects in one transaction. It looks up only once what new ones share."""
 
     def __init__(self, connection: sqlite3.Connection, actor: Actor, resource: str, force: bool) -> None:
         self._connection = connection
@@ -123,7 +122,7 @@ class _Planner:
 
 
 def _overwritten(connection: sqlite3.Connection, copies: list[Copy], data_object: str, resource: str) -> list[Leaf]:
-    """The leaves an overwrite goes to: those of the named root, or else of the best replica's."""
+    """The leaves that an overwrite goes to: those of the named root, else of the best replica's root."""
     ranked = sorted(copies, key=lambda copy: (not copy.is_up, not copy.is_good, copy.shown.number))
     root = resource or ranked[0].shown.root
     leaves = resources.usable_leaves(connection, root, Code.SYS_RESC_IS_DOWN)
@@ -158,8 +157,10 @@ def _record(
 
 
 def put_good(connection: sqlite3.Connection, stage: Stage, node: int, leaf: Leaf, replica: Replica) -> Replica:
-    """Put a good replica on a leaf: in place of the one there, whose file is given up, or new,
-    under the next number. Returns it with its number."""
+    """Record a good replica on a leaf; returns it with its number.
+
+    It replaces the leaf's replica, whose file is given up, or gets the next number.
+    """
     copies = replicas.copies_of(connection, node)
     for copy in copies:
         if copy.resource == leaf.id:

@@ -1,4 +1,4 @@
-"""An embedded zone: opening, making and administering it."""
+"""Opens, makes and administers an embedded zone."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _STATUSES = ("", "up", "down", "auto-up", "auto-down")
 class EmbeddedZone:
     """A zone in a directory, which must exist: see :meth:`create`. ConfigurationError otherwise.
 
-    The methods here are an administrator's (``iadmin``); users have a :meth:`session`, the
-    service account its :meth:`storage`. Threads and processes may use one directory at once.
+    The methods of this class are for administrators (``iadmin``). Users have a :meth:`session`, the
+    service account its :meth:`storage`. Threads and processes may use one directory at the same time.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
@@ -61,11 +61,11 @@ class EmbeddedZone:
         return EmbeddedSession(self._store, user)
 
     def storage(self) -> Storage:
-        """The service account, with connections of its own: close it when done."""
+        """The service account, with its own connections. Close it after use."""
         return EmbeddedStorage(Store(self._store.directory))
 
     def add_user(self, name: str, kind: UserKind = UserKind.RODSUSER, zone: str = "") -> User:
-        """A user, of this zone unless another is given, with a home collection they own."""
+        """Add a user with a home collection; a user of this zone unless another one is given."""
         user = User(name, zone or self.name)
         with self._adding(str(user), name) as connection:
             identity = creation.insert_principal(connection, user, kind)
@@ -73,26 +73,26 @@ class EmbeddedZone:
         return user
 
     def add_group(self, name: str) -> User:
-        """A group, with nobody in it."""
+        """Add a group without members."""
         group = User(name, self.name)
         with self._adding(str(group), name) as connection:
             creation.insert_principal(connection, group, UserKind.RODSGROUP)
         return group
 
     def add_to_group(self, group: User, user: User) -> None:
-        """Make a user a member; again is harmless. NotFound (-827000)."""
+        """Add a user to a group, if the user is not a member yet. NotFound (-827000)."""
         with self._store.database.writing() as connection:
             members = (rights.find_user(connection, user).id, _find_group(connection, group))
             connection.execute("INSERT OR IGNORE INTO membership VALUES (?, ?)", members)
 
     def remove_from_group(self, group: User, user: User) -> None:
-        """Take a user out; who is not in it stays so. NotFound (-827000)."""
+        """Remove a user from a group, if the user is a member. NotFound (-827000)."""
         with self._store.database.writing() as connection:
             members = (rights.find_user(connection, user).id, _find_group(connection, group))
             connection.execute("DELETE FROM membership WHERE member = ? AND principal = ?", members)
 
     def remove_user(self, user: User) -> None:
-        """Take a user or group away with their rows in access lists, and their home.
+        """Remove a user or group, with their rows in access lists and their home.
 
         ZoneError -821000 when the home is not empty. What they own elsewhere keeps their name.
         """
@@ -115,8 +115,8 @@ class EmbeddedZone:
         vault: str = "",
         host: str = "localhost",
     ) -> None:
-        """A resource: ``unixfilesystem`` with a vault (by default in the zone's directory),
-        alone or under a parent; or ``replication`` or ``passthru``, which are such parents."""
+        """Add a resource: a ``unixfilesystem`` with a vault (by default in the zone's directory), with or
+        without a parent; or a ``replication`` or ``passthru``, which can be parents."""
         if kind not in (resources.STORAGE, "replication", "passthru"):
             cause = f"'{kind}' is no kind of resource here"
             raise zone_error(Code.CAT_INVALID_ARGUMENT, name, cause, "Use unixfilesystem, replication or passthru")
@@ -140,19 +140,19 @@ class EmbeddedZone:
 
     @property
     def default_resource(self) -> str:
-        """Where new data objects go when no resource is named."""
+        """The default resource for new data objects."""
         with self._store.database.reading() as connection:
             return resources.default(connection)
 
     def set_default_resource(self, name: str) -> None:
-        """Choose it; a root. NotFound (-78000)."""
+        """Set the default resource, which must be a root. NotFound (-78000)."""
         with self._store.database.writing() as connection:
             resources.leaves(connection, name)
             identity = resources.identity(connection, name)
             connection.execute("UPDATE zone SET default_resource = ?", (identity,))
 
     def set_replica_status(self, data_object: str, number: int, status: ReplicaStatus) -> None:
-        """Put a replica into a state, as ``iadmin modrepl`` does. NotFound (-817000, -164000)."""
+        """Set the status of a replica, as ``iadmin modrepl`` does. NotFound (-817000, -164000)."""
         with self._store.database.writing() as connection:
             node = nodes.find(connection, rights.find_user(connection, self.admin), data_object)
             if node is None or node.is_collection:
@@ -162,12 +162,14 @@ class EmbeddedZone:
                 raise zone_error(Code.SYS_REPLICA_DOES_NOT_EXIST, data_object, f"there is no replica {number}")
 
     def sweep(self) -> int:
-        """Delete the vault files that killed processes left half made or half removed, and no
-        others; returns how many. A worker may do so when it starts."""
+        """Delete the vault files that killed processes left half made or half removed; returns how many.
+
+        A worker may call this when it starts.
+        """
         return self._store.files.sweep()
 
     def close(self) -> None:
-        """Give back connections, those of the sessions included."""
+        """Close all connections, including those of sessions."""
         self._store.close()
 
     def __enter__(self) -> EmbeddedZone:

@@ -1,6 +1,6 @@
-"""An iRODS zone through python-irodsclient: the worker's and the command line's adapter.
+"""The adapter for an iRODS zone that workers and clients use, with python-irodsclient.
 
-A rule inside an agent has another one, which needs the standard library only.
+Rules inside an agent use another one, ``zones.rule_engine``, with the standard library only.
 """
 
 from __future__ import annotations

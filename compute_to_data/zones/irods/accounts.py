@@ -1,4 +1,4 @@
-"""Who connects: the service account, and those on whose behalf it does."""
+"""The accounts that connect to iRODS: the service account, for itself or for a user, and users themselves."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from compute_to_data.model import User, zone_of
 
 _REMEDY = "Run iinit as the service account, or name another environment file"
 LOG_IN = "Log in with: iinit"
-"""The remedy where a user's own environment is at fault."""
+"""The remedy when a user's own environment is the problem."""
 
 
 def from_environment(environment_file: str) -> iRODSAccount:
-    """The account that an ``irods_environment.json`` describes, as ``iinit`` left it.
+    """The account that an ``irods_environment.json`` describes, as ``iinit`` wrote it.
 
-    The password file is the one the environment names, else ``IRODS_AUTHENTICATION_FILE``, else
-    ``.irodsA`` beside the environment, else the one in the home directory. Its owner is taken to
-    have made it: it is scrambled with the number of that Unix user. ConfigurationError.
+    The password file is the one that the environment names, else ``IRODS_AUTHENTICATION_FILE``,
+    else ``.irodsA`` in the same directory, else the one in the home directory. It is scrambled with
+    the uid of the user who wrote it, who is taken to be its owner. ConfigurationError.
     """
     settings: dict[str, Any] = {"irods_env_file": environment_file}
     try:
@@ -45,7 +45,9 @@ def from_environment(environment_file: str) -> iRODSAccount:
 
 def home(environment_file: str) -> str:
     """The ``irods_home`` of an environment that :func:`from_environment` could read, '' without one.
-    ConfigurationError for what is no collection."""
+
+    ConfigurationError when it is not a logical path.
+    """
     named = str(_document(environment_file).get("irods_home", "")).rstrip("/")
     try:
         return check_in_zone(named, zone_of(named)) if named else ""
@@ -68,7 +70,7 @@ def _password_file(environment_file: str) -> str:
 
 
 def on_behalf_of(account: iRODSAccount, user: User) -> iRODSAccount:
-    """The same service account, as the proxy of a client user."""
+    """The same account, as the proxy of a client user."""
     proxied = copy.copy(account)
     proxied.client_user, proxied.client_zone = user.name, user.zone
     return proxied

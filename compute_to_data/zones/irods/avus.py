@@ -1,4 +1,4 @@
-"""AVUs: putting them on entities, and finding entities by them."""
+"""Reads and changes AVUs, and finds entities by their AVUs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _BETWEEN = {EntityKind.DATA_OBJECT: "/", EntityKind.USER: "#"}
 def annotate(
     connection: Connection, entity: Entity, add: Sequence[Avu], remove: Sequence[Avu], *, administering: bool = False
 ) -> None:
-    """As ``Catalog.annotate``: one atomic call, and more for what it could not remove."""
+    """As ``Catalog.annotate``: one atomic call, and further calls for AVUs that it did not remove."""
     check_avus((*remove, *add), shown(entity.name))
     request = {
         "admin_mode": administering,
@@ -62,18 +62,18 @@ def annotate(
 
 
 def _remove_twins(connection: Connection, entity: Entity, unwanted: set[Avu], administering: bool) -> None:
-    """Take away what the atomic call left though it was told to remove it.
+    """Remove the AVUs that the atomic call did not remove.
 
-    Agents that add a triple that is new to the catalog at one instant each make a row for it, and
-    each of their entities keeps its own. Removing looks up one row for the triple: where the entity
-    has another, nothing happens, and nothing is said. By its number each can be removed.
+    When several agents add the same new triple at the same moment, each of them makes a row for it
+    in the catalog. To remove a triple, iRODS looks up one of these rows. If the entity has another
+    one, iRODS removes nothing and reports no error. Removing by the row's number always works.
     """
     first = _META[entity.kind]
     rows = select(connection, [first, first + 1, first + 2, first + 3], _the_one(entity))
     options = {"irodsAdmin": ""} if administering else {}
     for attribute, value, units, number in rows:
         if Avu(attribute, value, units) in unwanted:
-            # The value says nothing here, but an agent that is given none dies of it.
+            # The server ignores the value here, but without one its agent crashes.
             message = MetadataRequest("rmi", _OPTIONS[entity.kind], entity.name, number, value, **options)
             ask(connection, api_number["MOD_AVU_METADATA_AN"], message)
 
@@ -81,15 +81,18 @@ def _remove_twins(connection: Connection, entity: Entity, unwanted: set[Avu], ad
 def copy(connection: Connection, source: str, target: str) -> None:
     """Give a data object all AVUs of another: all of them or none. ServerError.
 
-    One statement in the catalog (``imeta cp``), 5 times as quick as the atomic call for 15 AVUs. It
-    fails with -809000 when the target bears one of them.
+    One statement in the catalog (``imeta cp``), 5 times as fast as the atomic call for 15 AVUs. It
+    fails with -809000 when the target already has one of them.
     """
     message = MetadataRequest("cp", "-d", "-d", source, target)
     ask(connection, api_number["MOD_AVU_METADATA_AN"], message)
 
 
 def _name_in_a_call(connection: Connection, entity: Entity) -> str:
-    """The atomic call knows users by name only: one whose name another zone has too cannot be told."""
+    """The entity's name in the atomic call, which names users without their zone.
+
+    SYS_NOT_SUPPORTED for a user when another zone's user has the same name.
+    """
     if entity.kind is not EntityKind.USER:
         return entity.name
     name, _, zone = entity.name.rpartition("#")
@@ -123,7 +126,7 @@ def read(connection: Connection, entity: Entity) -> tuple[Avu, ...]:
 
 
 def _the_one(entity: Entity) -> list[Equals]:
-    """The conditions that name an entity."""
+    """The conditions that select an entity."""
     if entity.kind is EntityKind.DATA_OBJECT:
         above, name = parent_of(entity.name), name_of(entity.name)
         return [Equals(Column.COLL_NAME, above), Equals(Column.DATA_NAME, name)]
@@ -148,7 +151,7 @@ def _need(connection: Connection, entity: Entity) -> None:
 
 
 def find(connection: Connection, query: Query) -> tuple[str, ...]:
-    """As ``Catalog.find``. Ids are given out in order, and finer than the seconds of a time."""
+    """As ``Catalog.find``. Orders by id, since ids grow with time and times have only whole seconds."""
     found = _select(connection, query, _NAMES[query.kind])
     return tuple(_BETWEEN.get(query.kind, "").join(row[1:]) for row in found)
 
@@ -163,7 +166,7 @@ def rows(connection: Connection, query: Query) -> tuple[Row, ...]:
 
 
 def _select(connection: Connection, query: Query, columns: Sequence[int]) -> list[tuple[str, ...]]:
-    """The first column is the entity's id."""
+    """The rows of a query. The first of ``columns`` must be the entity's id."""
     return select(
         connection,
         columns,
@@ -185,5 +188,5 @@ def _conditions(query: Query) -> list[Condition]:
         owner, zone = _OWNERS[query.kind]
         conditions += [Equals(owner, query.owner.name), Equals(zone, query.owner.zone)]
     conditions += [Equals(_HOLDERS[query.kind], query.within)] if query.within else []
-    conditions += [Differs(_HOLDERS[query.kind], one) for one in query.excluding]
+    conditions += [Differs(_HOLDERS[query.kind], collection) for collection in query.excluding]
     return conditions

@@ -1,7 +1,7 @@
-"""Connections to an iRODS server for one client user: made when needed, kept, used by many threads.
+"""Connections to an iRODS server for one client user: opened when needed, kept, shared by threads.
 
-A new connection costs an authentication and an agent process on the server (129 ms where it was
-measured), a query on a kept one 2 ms.
+A new connection needs an authentication and an agent process on the server (measured: 129 ms). A
+query on a kept connection takes 2 ms.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from compute_to_data.irods_names import APPLICATION
 from compute_to_data.zones.irods.wire import ServerError, nominal
 
 CALL_SECONDS = 120.0
-"""How long a server may take to answer an ordinary call, or to let us in."""
+"""How long a server may take to answer an ordinary call, or to authenticate us."""
 KEPT_IDLE = 4
 KEPT_SECONDS = 60.0
-"""After that, used or not, a connection is replaced. Each is a process on the server that read the
-resources when it began and never again, and holds a session of the database, which has few
-(PostgreSQL: 100 unless told otherwise)."""
+"""A connection is replaced after this time, used or not. Each one is a process on the server that read
+the resources only when it started. It also holds a session of the database, which allows few
+(PostgreSQL: 100 by default)."""
 _OUTDATED = frozenset(
     {
         Code.SYS_RESC_DOES_NOT_EXIST,
@@ -38,17 +38,17 @@ _OUTDATED = frozenset(
         Code.HIERARCHY_ERROR,
     }
 )
-"""What a process answers that does not know a resource as it is now; nothing has been done then."""
+"""The answers of a server process that has outdated knowledge of a resource. It has then done nothing."""
 
 Result = TypeVar("Result")
 
 
 class _Outdated(Exception):
-    """A kept connection's process does not know the resources as they are now."""
+    """The server process of a kept connection has outdated knowledge of the resources."""
 
 
 class Connections:
-    """Those of one account. Threads may share it; each call has a connection for itself."""
+    """The connections of one account. Threads may share the object; each call gets its own connection."""
 
     def __init__(self, account: iRODSAccount, name: str, kept: int = KEPT_IDLE) -> None:
         self._pool = Pool(account, application_name=APPLICATION)
@@ -61,16 +61,16 @@ class Connections:
 
     @property
     def account(self) -> Any:
-        """Who connects, where to, and on whose behalf (python-irodsclient's account)."""
+        """The account, its server and its client user, as python-irodsclient's value."""
         return self._pool.account
 
     def call(
         self, use: Callable[[Connection], Result], *, again: bool = False, seconds: float = CALL_SECONDS
     ) -> Result:
-        """What ``use`` makes of a connection that nobody else has meanwhile.
+        """Call ``use`` with a connection that no other call uses; returns its result.
 
-        ``again``: doing it twice is as good as once, so that a connection lost on the way, as when
-        the server is restarted, is replaced once. ``seconds`` bounds the wait for each answer.
+        ``again``: ``use`` is idempotent, so call it a second time on a new connection when the first
+        one is lost, as when the server restarts. ``seconds``: the longest wait for each answer.
         ZoneError -305000 when the server cannot be reached or does not answer.
         """
         try:
@@ -93,15 +93,15 @@ class Connections:
             connection.socket.settimeout(seconds)
             result = use(connection)
         except ZoneError as error:
-            if error.__cause__ is None:  # one of our own, the server has refused nothing
+            if error.__cause__ is None:  # our own error: the server has refused nothing
                 self._give_back(made, connection)
                 raise
             _close(connection)
             self._raise_outdated(kept is not None, error.__cause__)
             raise
         except BaseException as error:
-            # In the middle of an answer, or after a refusal: iRODS does not always roll back what it
-            # began, and this connection would see, or commit, half a renaming. See the documentation.
+            # The connection may be in the middle of an answer. After a refusal, iRODS does not always
+            # roll back, so this connection could see, or commit, half a renaming. See the documentation.
             _close(connection)
             self._raise_outdated(kept is not None, error)
             raise
@@ -116,7 +116,7 @@ class Connections:
     def _lost(self, error: Exception) -> ZoneError:
         where = f"{self.account.host}:{self.account.port}"
         cause = f"the connection for {self._name} does not work: {error or type(error).__name__}"
-        return zone_error(Code.USER_SOCK_CONNECT_ERR, where, cause, "Look whether the iRODS server runs")
+        return zone_error(Code.USER_SOCK_CONNECT_ERR, where, cause, "Check whether the iRODS server runs")
 
     def _open(self) -> Connection:
         connection = Connection.__new__(Connection)
@@ -129,13 +129,13 @@ class Connections:
         except BaseException:
             _close(connection)
             raise
-        # Copying a large object takes long, and a host that is gone says nothing: ask it now and then.
+        # Copying a large object takes long. Keepalive packets show whether the host is still there.
         connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
         return connection
 
     def _take(self) -> tuple[float, Connection] | None:
-        """A kept connection that is alive, the most recent first."""
+        """A kept connection that is alive, preferably the most recent one."""
         while True:
             with self._lock:
                 if not self._idle:
@@ -153,11 +153,11 @@ class Connections:
         _close(connection)
 
     def reap(self) -> None:
-        """Close those that nobody uses and that are older than :data:`KEPT_SECONDS`."""
+        """Close idle connections that are older than :data:`KEPT_SECONDS`."""
         self._close_older_than(time.monotonic() - KEPT_SECONDS)
 
     def drop_idle(self) -> None:
-        """Close those that nobody uses."""
+        """Close all idle connections."""
         self._close_older_than(time.monotonic())
 
     def _close_older_than(self, moment: float) -> None:
@@ -168,19 +168,19 @@ class Connections:
             _close(connection)
 
     def close(self) -> None:
-        """Keep none any more; those in use close when their call ends."""
+        """Close idle connections, and those in use when their call ends."""
         self._closed = True
         self.drop_idle()
 
 
 def _is_dead(connection: Connection) -> bool:
-    """An idle server says nothing: something to read is the end of the connection."""
+    """Whether the server has closed the connection: an idle server sends nothing else."""
     readable, _, _ = select.select([connection.socket], [], [], 0)
     return bool(readable)
 
 
 def _close(connection: Connection) -> None:
-    """Say goodbye if the server still listens, and give the socket back in any case."""
+    """Disconnect if the server still listens, and close the socket in any case."""
     used = getattr(connection, "socket", None)
     if used is None:
         return

@@ -1,4 +1,4 @@
-"""The bytes of data objects: reading, writing, checksums."""
+"""Reads and writes the content of data objects, and computes checksums."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FILE_MODE: Final = 0o600
 
 
 def read(connection: Connection, data_object: str) -> bytes:
-    """As ``Catalog.read``. iRODS itself would hand out a stale replica: it is asked first."""
+    """As ``Catalog.read``. Checks the replicas first, since iRODS itself would return a stale one."""
     found = lookup.find_object(connection, data_object)
     if found is not None and all(replica.status is ReplicaStatus.STALE for replica in found.replicas):
         raise zone_error(Code.SYS_REPLICA_DOES_NOT_EXIST, shown(data_object), "all its replicas are stale")
@@ -36,7 +36,7 @@ def read(connection: Connection, data_object: str) -> bytes:
 
 
 def need_readable(connection: Connection, data_object: str) -> DataObject:
-    """The data object, which has a good replica. Errors as ``Catalog.read``."""
+    """The data object, if it has a good replica. Errors as for ``Catalog.read``."""
     found = lookup.find_object(connection, data_object)
     if found is None:
         raise lookup.missing(data_object, Code.OBJ_PATH_DOES_NOT_EXIST)
@@ -56,7 +56,7 @@ def _blocks(connection: Connection, descriptor: int) -> list[memoryview]:
 
 
 def opened(descriptor: int, length: int = 0, *, offset: int = 0) -> OpenedDataObjRequest:
-    """A request that is about an open replica."""
+    """A request about an open replica."""
     return OpenedDataObjRequest(
         l1descInx=descriptor,
         len=length,
@@ -76,8 +76,10 @@ def write(
     force: bool,
     checksum: str = "",
 ) -> None:
-    """As ``Catalog.write``: one call holds all, so that there is never half an object. The server
-    compares what it wrote with ``checksum`` where one is given (-314000)."""
+    """As ``Catalog.write``, in one call, so that there is never half a data object.
+
+    With ``checksum``, the server compares it with what it wrote (-314000).
+    """
     options = {"dataType": "generic", "dataIncluded": "", "verifyChksum" if checksum else "regChksum": checksum}
     options.update({"destRescName": resource} if resource else {})
     options.update({"forceFlag": ""} if force else {})
@@ -87,8 +89,10 @@ def write(
 
 
 def create(connection: Connection, data_object: str, resource: str, size: int) -> int:
-    """Open a new replica for writing, or an old one from its beginning: whatever is there. Its
-    descriptor; closing that records the checksum."""
+    """Open a new replica for writing, or truncate an existing one; returns its descriptor.
+
+    Closing the descriptor records the checksum.
+    """
     options = {"dataType": "generic", "regChksum": "", **({"destRescName": resource} if resource else {})}
     flags = os.O_CREAT | os.O_RDWR | os.O_TRUNC
     request = about_object(data_object, options, flags=flags, size=size, mode=_FILE_MODE)
@@ -101,7 +105,8 @@ def _making(connection: Connection, data_object: str, force: bool) -> Iterator[N
     try:
         yield
     except ServerError as error:
-        # An object that the user may read and not modify counts as one to be made, and is in the way.
+        # For a data object that the user may read but not modify, iRODS tries to make a new one and
+        # then reports that the name is taken.
         in_the_way = force and error.code == Code.CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME
         denied = in_the_way and lookup.find_object(connection, data_object) is not None
         instead = {Code.CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME: Code.CAT_NO_ACCESS_PERMISSION} if denied else {}

@@ -1,8 +1,8 @@
-"""Replicas that a dead server left in the middle of being written, and what can be done about them.
+"""Repairs replicas that a killed agent left unfinished.
 
-While a replica is being written iRODS calls it intermediate, and locks all others of its data object.
-Only the agent that writes takes that back. When it is killed, nobody does: the data object can then be
-neither read nor written nor replicated, until an administrator says that it is at rest.
+While an agent writes a replica, the replica is intermediate, and all others of its data object are
+locked. Only that agent changes this back. If it is killed, the data object can be neither read nor
+written nor replicated until an administrator corrects the states.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ from compute_to_data.zones.irods.registration import description
 from compute_to_data.zones.irods.wire import ask
 
 QUIET_SECONDS: Final = 5.0
-"""A replica must have been nobody's for so long: an agent closes its file before it tells the catalog."""
+"""How long no process may have had the file open: an agent closes it before it updates the catalog."""
 _LOCKED: Final = (ReplicaStatus.READ_LOCKED, ReplicaStatus.WRITE_LOCKED)
 
 
 def is_left(connection: Connection, data_object: str, resource: str) -> bool:
-    """Whether a replica under a root resource is being written, says the catalog, and nobody has its
-    file open. ZoneOutOfReach when somebody has, or that cannot be told: then it is not ours to end."""
+    """Whether a replica under a root resource is intermediate, but no process has its file open.
+
+    ZoneOutOfReach when a process has it open, or may have, for example on another host.
+    """
     found = lookup.find_object(connection, data_object)
     left = _intermediate(found, resource) if found else []
     for replica in left:
@@ -39,16 +41,17 @@ def is_left(connection: Connection, data_object: str, resource: str) -> bool:
             raise ZoneOutOfReach(
                 shown(data_object),
                 f"replica {replica.number} on {replica.leaf} is still being written",
-                "Should nobody write it any more: iadmin modrepl",
+                "If no transfer runs any more, correct its state with: iadmin modrepl",
                 code=Code.INTERMEDIATE_REPLICA_ACCESS,
             )
     return bool(left)
 
 
 def put_to_rest(connection: Connection, data_object: str, resource: str) -> None:
-    """Make such replicas stale, and unlock all others. Needs a rodsadmin; harmless when done twice.
+    """Make such replicas stale, and unlock all others. Needs a rodsadmin; may be repeated.
 
-    The others come first: whoever is killed on the way finds the intermediate one again.
+    Unlocks the others first: if this process is killed on the way, the next one still finds the
+    intermediate replica.
     """
     found = lookup.find_object(connection, data_object)
     left = _intermediate(found, resource) if found else []
@@ -61,15 +64,20 @@ def put_to_rest(connection: Connection, data_object: str, resource: str) -> None
 
 
 def _intermediate(found: DataObject, resource: str) -> list[Any]:
-    return [one for one in found.replicas if one.root == resource and one.status is ReplicaStatus.INTERMEDIATE]
+    return [
+        replica
+        for replica in found.replicas
+        if replica.root == resource and replica.status is ReplicaStatus.INTERMEDIATE
+    ]
 
 
 def _may_be_open(physical_path: str) -> bool:
-    """Whether any process may have the file open; agents that write to a resource run on its host.
+    """Whether a process may have the file open. Agents that write to a resource run on its host.
 
-    The kernel grants a lease on a file to nobody while another has it open, and to its owner only.
+    The kernel grants a lease on a file only to its owner, and only while no other process has the
+    file open.
     """
-    import fcntl  # only the service account gets here; a client may have no such module
+    import fcntl  # here, since a client's platform may lack it, and only the service account needs it
 
     try:
         descriptor = os.open(physical_path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -78,7 +86,7 @@ def _may_be_open(physical_path: str) -> bool:
     except OSError:
         return True
     try:
-        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)  # who comes meanwhile must not kill us
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)  # another process that opens the file must not kill us
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
         return False
@@ -89,7 +97,7 @@ def _may_be_open(physical_path: str) -> bool:
 
 
 def _before_the_lock(connection: Connection, found: DataObject) -> dict[int, ReplicaStatus]:
-    """What each locked replica was, which the server has noted; those of which it has not are left out."""
+    """The status of each locked replica before the lock, as far as the server has recorded it."""
     place = parent_of(found.logical_path), name_of(found.logical_path)
     at = [Equals(Column.COLL_NAME, place[0]), Equals(Column.DATA_NAME, place[1])]
     rows = select(connection, [Column.DATA_REPL_NUM, Column.DATA_STATUS_NOTE], at)

@@ -1,4 +1,4 @@
-"""What a server's refusal is called here: iRODS codes to the errors of ``errors.py``."""
+"""Translates a server's error codes into the errors of ``errors.py``."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _CAUSES: dict[Code, str] = {
 
 
 def translated(error: ServerError, subject: str, instead: Mapping[Code, Code] | None = None) -> ZoneError:
-    """The error of ours for a server's. ``instead`` says which codes the operation calls otherwise."""
+    """Our error for a server's. ``instead`` replaces codes that mean something else for this operation."""
     code = _KNOWN.get(nominal(error.code))
     if code is None:
         said = f": {error.text}" if error.text else ""
@@ -59,7 +59,7 @@ def translated(error: ServerError, subject: str, instead: Mapping[Code, Code] | 
 
 @contextmanager
 def about(subject: str, instead: Mapping[Code, Code] | None = None) -> Iterator[None]:
-    """A server's refusal inside becomes an error about ``subject``."""
+    """Translate a server's error in the block into our error about ``subject``."""
     try:
         yield
     except ServerError as error:
@@ -67,6 +67,6 @@ def about(subject: str, instead: Mapping[Code, Code] | None = None) -> Iterator[
 
 
 def shown(subject: str) -> str:
-    """A name fit for a message, whatever it holds."""
+    """A name in a form that is safe to print, and not too long for a message."""
     text = subject if subject.isprintable() else ascii(subject)
     return text if len(text) <= 200 else f"{text[:200]}..."

@@ -1,7 +1,7 @@
-"""Reading the catalog: what stands at a path, who may do what with it, resources and users.
+"""Reads the catalog: collections and data objects, access lists, resources and users.
 
 On a user's connection the server itself leaves out what the user may not read (strict access
-control), so that missing and hidden look the same.
+control), so a missing path and a hidden one look the same.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _REPLICA = (
     Column.DATA_MODIFIED,
 )
 _AT_ONCE = 100
-"""Numbers in one ``in (...)``."""
+"""The most numbers in one ``in (...)``."""
 
 
 def stat(connection: Connection, logical_path: str) -> Collection | DataObject:
@@ -61,12 +61,12 @@ def stat(connection: Connection, logical_path: str) -> Collection | DataObject:
 
 
 def missing(logical_path: str, code: Code = Code.USER_FILE_DOES_NOT_EXIST) -> Exception:
-    """The error for what is not there, or hidden."""
+    """The error for a path that is missing or hidden."""
     return zone_error(code, shown(logical_path), "not there, or the user may not read it")
 
 
 def find_collection(connection: Connection, logical_path: str) -> Collection | None:
-    """The collection of that name, if the user may read it."""
+    """The collection at a path; None when it is missing or hidden."""
     rows = select(connection, _COLLECTION, [Equals(Column.COLL_NAME, logical_path)])
     return _collection(rows[0]) if rows else None
 
@@ -77,13 +77,13 @@ def _collection(row: Row) -> Collection:
 
 
 def find_object(connection: Connection, logical_path: str) -> DataObject | None:
-    """The data object of that name, if the user may read it and its collection."""
+    """The data object at a path; None when it is missing, or when it or its collection is hidden."""
     found = objects_in(connection, parent_of(logical_path), name_of(logical_path))
     return found[0] if found else None
 
 
 def objects_in(connection: Connection, collection: str, name: str | None = None) -> list[DataObject]:
-    """The data objects of a collection, or the one of that name, by name."""
+    """The data objects of a collection by name, or only the one called ``name``."""
     conditions = [Equals(Column.COLL_NAME, collection)]
     conditions += [Equals(Column.DATA_NAME, name)] if name is not None else []
     replicas: dict[str, list[Row]] = {}
@@ -134,7 +134,7 @@ def access_rows(connection: Connection, logical_path: str) -> dict[int, Access]:
 
 
 def _level(number: int) -> Access:
-    """A level by its number; iRODS has some between ours, which count as the one below."""
+    """The level of a number. For a level of iRODS that :class:`Access` lacks, the next lower one."""
     return max((level for level in Access if level <= number), default=Access.NULL)
 
 
@@ -147,7 +147,7 @@ def access(connection: Connection, logical_path: str, user: User) -> Access:
 
 
 def _memberships(connection: Connection, user: User) -> list[int]:
-    """The ids of the groups a user is in, the group of their own name among them."""
+    """The ids of a user's groups, including the group of the user's own name."""
     conditions = [Equals(Column.USER_NAME, user.name), Equals(Column.USER_ZONE, user.zone)]
     return [int(row[0]) for row in select(connection, [Column.GROUP_ID], conditions)]
 
@@ -163,19 +163,19 @@ def permissions(connection: Connection, logical_path: str) -> tuple[Permission, 
 
 
 def _users(connection: Connection, ids: Iterable[int]) -> dict[int, tuple[User, UserKind]]:
-    wanted = sorted(ids)
+    ordered = sorted(ids)
     columns = [Column.USER_ID, Column.USER_NAME, Column.USER_ZONE, Column.USER_TYPE]
     found = {}
-    for start in range(0, len(wanted), _AT_ONCE):
+    for start in range(0, len(ordered), _AT_ONCE):
         for identity, name, zone, kind in select(
-            connection, columns, [Among(Column.USER_ID, wanted[start : start + _AT_ONCE])]
+            connection, columns, [Among(Column.USER_ID, ordered[start : start + _AT_ONCE])]
         ):
             found[int(identity)] = User(name, zone), UserKind(kind)
     return found
 
 
 def find_user(connection: Connection, user: User) -> UserKind | None:
-    """What a name stands for, None when there is nobody of that name and zone."""
+    """The type of a user or group; None when there is no such user or group."""
     conditions = [Equals(Column.USER_NAME, user.name), Equals(Column.USER_ZONE, user.zone)]
     rows = select(connection, [Column.USER_TYPE], conditions)
     return UserKind(rows[0][0]) if rows else None
@@ -190,7 +190,7 @@ def owner(connection: Connection, data_object: str) -> User:
 
 
 def resources(connection: Connection) -> tuple[Resource, ...]:
-    """As ``Catalog.resources``; the bundle resource, which holds nothing, is left out."""
+    """As ``Catalog.resources``, without the bundle resource, which holds nothing."""
     columns = [
         Column.RESC_ID,
         Column.RESC_NAME,
@@ -211,14 +211,14 @@ def resources(connection: Connection) -> tuple[Resource, ...]:
 
 
 def is_here(connection: Connection, leaf: str) -> bool:
-    """Whether the files of a storage resource lie on this host."""
+    """Whether a storage resource is on this host."""
     return any(resource.name == leaf and resource.is_here for resource in resources(connection))
 
 
 def need_up(connection: Connection, resource: str) -> Resource:
-    """The resource, which is there and up. NotFound (-78000), ZoneError (-105000).
+    """The resource, if it is up. NotFound (-78000), ZoneError (-105000).
 
-    The server takes the name of one that is down for a wish, and writes elsewhere.
+    The server itself would write to another resource when the named one is down.
     """
     for found in resources(connection):
         if found.name == resource:
@@ -231,8 +231,8 @@ def need_up(connection: Connection, resource: str) -> Resource:
 
 
 def at_work(connection: Connection, data_object: str) -> Code | None:
-    """Why none of the replicas can be used, when the reason is not their resources: -405000 for one
-    being written, -406000 for a locked one. The server only says that it found no resource."""
+    """Why no replica can be used, if their states are the reason: -406000 for a locked one, else -405000
+    for an intermediate one. The server itself only reports that it found no resource."""
     found = find_object(connection, data_object)
     statuses = {replica.status for replica in found.replicas} if found is not None else set()
     if ReplicaStatus.GOOD in statuses:
@@ -243,7 +243,7 @@ def at_work(connection: Connection, data_object: str) -> Code | None:
 
 
 def resource_id(connection: Connection, name: str) -> int:
-    """The catalog's number of a resource. NotFound (-78000)."""
+    """The id of a resource in the catalog. NotFound (-78000)."""
     rows = select(connection, [Column.RESC_ID], [Equals(Column.RESC_NAME, name)])
     if not rows:
         raise zone_error(Code.SYS_RESC_DOES_NOT_EXIST, shown(name), "no such resource")

@@ -1,4 +1,4 @@
-"""GenQuery: rows of the catalog, as the client user of a connection may see them."""
+"""GenQuery: the rows of the catalog that a connection's client user may see."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from compute_to_data.errors import Code
 from compute_to_data.zones.irods.wire import ServerError, ask, to_text
 
 _PAGE = 256
-"""Rows in one answer; the server's own limit (MAX_SQL_ROWS)."""
+"""The most rows in one answer; the server's own limit (MAX_SQL_ROWS)."""
 _ORDERED = 0x400
 _DESCENDING = 0x800
 _PLAIN = 1
@@ -40,7 +40,7 @@ class Column:
     COLL_ACCESS, COLL_ACCESS_USER = 710, 713
     GROUP_ID = 900
     META_DATA, META_COLL, META_RESC, META_USER = 600, 610, 630, 640
-    """Attribute names; value and units are the next two numbers."""
+    """The columns of attributes; those of value and units are the next two numbers."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,16 @@ class Equals:
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether rows must be compared again.
+        """Whether the rows of the answer must be compared again.
 
-        The server takes what stands between the first quote and the last as it is, so a quote
-        inside needs no escape, and has none (``''`` means two). Only with ``||`` or ``&&`` beside
-        it would the condition be misread, and then quotes are put as a wildcard.
+        The server takes the text between the first and the last quote literally, so a quote inside
+        needs no escape, and there is none (``''`` means two quotes). Only together with ``||`` or
+        ``&&`` would the server misread the condition. Then the query uses a wildcard for each quote.
         """
         return "'" in self.value and ("||" in self.value or "&&" in self.value)
 
     def render(self) -> str:
-        """As GenQuery takes it."""
+        """The condition in GenQuery's syntax."""
         if self.is_doubtful:
             return "like '" + re.sub(r"['\\]", "_", self.value) + "'"
         return f"= '{self.value}'"
@@ -73,7 +73,7 @@ class Equals:
 
 @dataclass(frozen=True)
 class Differs:
-    """A condition: the column holds anything but this text."""
+    """A condition: the column holds another text."""
 
     column: int
     value: str
@@ -84,11 +84,11 @@ class Differs:
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether rows must be compared again: as of :class:`Equals`."""
+        """Whether the rows of the answer must be compared again: as for :class:`Equals`."""
         return Equals(self.column, self.value).is_doubtful
 
     def render(self) -> str:
-        """As GenQuery takes it; of a text that it would misread, all rows."""
+        """The condition in GenQuery's syntax; one for all rows if GenQuery would misread the text."""
         return "like '%'" if self.is_doubtful else f"!= '{self.value}'"
 
 
@@ -105,11 +105,11 @@ class Begins:
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether rows must be compared again: what stands for itself here may be a wildcard there."""
+        """Whether the rows must be compared again, since the text has characters that LIKE treats specially."""
         return re.search(r"['\\%_]", self.value) is not None
 
     def render(self) -> str:
-        """As GenQuery takes it."""
+        """The condition in GenQuery's syntax."""
         return "like '" + re.sub(r"['\\%]", "_", self.value) + "%'"
 
 
@@ -123,7 +123,7 @@ class Among:
     is_doubtful = False
 
     def render(self) -> str:
-        """As GenQuery takes it."""
+        """The condition in GenQuery's syntax."""
         return "in (" + ",".join(f"'{number}'" for number in self.numbers) + ")"
 
 
@@ -141,15 +141,17 @@ def select(
     limit: int | None = None,
     offset: int = 0,
 ) -> list[Row]:
-    """All distinct rows after ``offset`` of them, or the first ``limit`` of these; values in the
-    order of ``columns``."""
+    """All distinct rows without the first ``offset``, or the first ``limit`` of these.
+
+    The values are in the order of ``columns``.
+    """
     if limit == 0:
         return []
     order = (order_by, _DESCENDING if descending else _ORDERED)
-    doubted = [one for one in conditions if isinstance(one, (Equals, Differs, Begins)) and one.is_doubtful]
+    doubted = [test for test in conditions if isinstance(test, (Equals, Differs, Begins)) and test.is_doubtful]
     asked = [*columns, *(condition.column for condition in doubted if condition.column not in columns)]
     rows: list[Row] = []
-    if doubted and offset:  # the server would count rows that are none
+    if doubted and offset:  # the server would also count rows that do not match
         found = select(
             connection, columns, conditions, order_by=order_by, descending=descending, limit=limit and limit + offset
         )
@@ -157,12 +159,12 @@ def select(
     page, more = _ask(connection, _request(asked, conditions, order, 0, _page_size(limit, 0, doubted), offset))
     while True:
         rows += [row[: len(columns)] for row in page if all(d.admits(row[asked.index(d.column)]) for d in doubted)]
-        if len(asked) > len(columns):  # what was asked for beside them can make two rows of one
+        if len(asked) > len(columns):  # the additional columns can split a row into several
             rows = list(dict.fromkeys(rows))
         if more <= 0:
             return rows if limit is None else rows[:limit]
         if limit is not None and len(rows) >= limit:
-            _ask(connection, _request(asked, conditions, order, more, 0))  # closes it on the server
+            _ask(connection, _request(asked, conditions, order, more, 0))  # closes the query on the server
             return rows[:limit]
         size = _page_size(limit, len(rows), doubted)
         page, more = _ask(connection, _request(asked, conditions, order, more, size))
@@ -194,7 +196,7 @@ def _request(
 
 
 def _ask(connection: Connection, request: GenQueryRequest) -> tuple[list[Row], int]:
-    """One page, and the number under which the server keeps the rest (0: there is none)."""
+    """One page, and the number under which the server keeps the rest (0 when there is none)."""
     try:
         body = ask(connection, api_number["GEN_QUERY_AN"], request).body
     except ServerError as error:

@@ -1,8 +1,8 @@
-"""Making files known where they lie, many in one call, and forgetting them.
+"""Registers files where they are, many in one call, and unregisters them.
 
-The call is ``BULK_DATA_OBJ_REG`` (688), which a session that the service account opened on behalf
-of a user may make: the data objects are the user's. It writes up to 50 files in one transaction.
-It believes what it is told about the files; the caller has looked at them.
+The call is ``BULK_DATA_OBJ_REG`` (688). A session that the service account opened on behalf of a
+user may use it, and the user owns the data objects. It registers up to 50 files in one transaction.
+The server does not check the files, so the caller must have done so.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from compute_to_data.zones.irods.query import Column
 from compute_to_data.zones.irods.wire import ServerError, about_object, ask
 
 BATCH: Final = 50
-"""Files in one call (MAX_NUM_BULK_OPR_FILES)."""
+"""The most files in one call (MAX_NUM_BULK_OPR_FILES)."""
 _COLUMNS_SENT: Final = 50
-"""The packing instruction of a query's rows wants exactly so many columns (MAX_SQL_ATTR)."""
+"""The packing instruction of a query's rows needs exactly this many columns (MAX_SQL_ATTR)."""
 _DATA_TYPE, _DATA_MODE, _RESC_NAME, _RESC_ID, _OPERATION = 406, 421, 409, 423, 999999
 _ALL_REPLICAS: Final = -1
 _REFUSALS: Final = (Code.SYS_NO_API_PRIV, -12000, -15000)
-"""A server that does not take the bulk call: no right, no such number, another layout."""
+"""The codes of a server that refuses the bulk call: no right, unknown API number, another layout."""
 
 
 def batches(files: Sequence[Registration]) -> Iterator[Sequence[Registration]]:
-    """The files in parts that fit one call."""
+    """The files in batches that fit into one call."""
     return (files[start : start + BATCH] for start in range(0, len(files), BATCH))
 
 
 def need_room(connection: Connection, user: User, files: Sequence[Registration]) -> None:
-    """The errors that can be told before anything is written: collections, rights, names taken."""
+    """Check, before anything is written, for missing collections, missing rights and taken names."""
     names = {file.logical_path for file in files}
     if len(names) < len(files):
         twice = next(file for number, file in enumerate(files) if file in files[:number])
@@ -109,8 +109,10 @@ def register_one(connection: Connection, resource: str, file: Registration) -> N
 
 
 def present(connection: Connection, files: Sequence[Registration], leaf: str = "") -> list[Registration]:
-    """Those of the files that are in the catalog where they lie; with a ``leaf``, only if all else
-    is as it should be too."""
+    """The files that the catalog has with this physical path.
+
+    With a ``leaf``, only those whose resource, size, checksum and status are right, too.
+    """
     found: dict[str, DataObject] = {}
     for collection in dict.fromkeys(parent_of(file.logical_path) for file in files):
         found.update({each.logical_path: each for each in lookup.objects_in(connection, collection)})
@@ -126,10 +128,10 @@ def _is(found: DataObject, file: Registration, leaf: str) -> bool:
 
 
 def unregister(connection: Connection, data_object: str) -> None:
-    """Forget one data object, whose file stays; one that is missing or hidden is passed over.
+    """Unregister one data object, and keep its file. Does nothing if it is missing or hidden.
 
-    The call is ``UNREG_DATA_OBJ`` (620), which takes the catalog's rows away and nothing else. The
-    usual one (an unlink that only unregisters) is refused for files of a vault (-355000).
+    The call is ``UNREG_DATA_OBJ`` (620), which only removes the rows of the catalog. The server
+    refuses the usual call (an unlink that only unregisters) for files in a vault (-355000).
     """
     try:
         about_all = description(connection, data_object, _ALL_REPLICAS)
@@ -149,7 +151,7 @@ class _Unregistration(Message):  # type: ignore[misc]  # python-irodsclient has 
 
 
 def description(connection: Connection, data_object: str, number: int) -> Message:
-    """What iRODS calls a ``DataObjInfo``, of a replica, with nothing said but which one it is."""
+    """iRODS's ``DataObjInfo`` for a replica, empty except for the path and the replica's number."""
     numbers = ("dataSize", "replStatus", "dataId", "collId", "dataMapId", "flags", "dataAccessInx", "writeFlag")
     words = ("rescName", "rescHier", "dataType", "chksum", "version", "filePath", "dataOwnerName", "dataOwnerZone")
     more = ("statusString", "dataComments", "dataMode", "dataExpiry", "dataCreate", "dataModify", "dataAccess")

@@ -1,4 +1,4 @@
-"""Replicas: making, dropping and checking them."""
+"""Makes, trims and verifies replicas."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BLOCK: Final = 1 << 20
 
 
 def need_object(connection: Connection, data_object: str) -> DataObject:
-    """The data object as the user sees it. NotFound (-817000)."""
+    """The data object. NotFound (-817000) when it is missing or hidden."""
     found = lookup.find_object(connection, data_object)
     if found is None:
         raise lookup.missing(data_object, Code.CAT_UNKNOWN_FILE)
@@ -32,7 +32,7 @@ def need_object(connection: Connection, data_object: str) -> DataObject:
 
 
 def replicate(connection: Connection, data_object: str, resource: str, *, administering: bool) -> None:
-    """As ``Catalog.replicate``. A good replica that is there already: the server does nothing."""
+    """As ``Catalog.replicate``. The server does nothing when there is a good replica already."""
     need_object(connection, data_object)
     options = {"destRescName": resource, **({"irodsAdmin": ""} if administering else {})}
     with about(f"{data_object} to {resource}"):
@@ -48,7 +48,7 @@ def trim(connection: Connection, data_object: str, number: int) -> None:
 
 
 def trim_from(connection: Connection, data_object: str, resource: str) -> None:
-    """As ``Storage.trim``: whatever lies under the root."""
+    """As ``Storage.trim``: all replicas under the root resource."""
     lookup.resource_id(connection, resource)
     found = need_object(connection, data_object)
     numbers = [replica.number for replica in found.replicas if replica.root == resource]
@@ -56,7 +56,7 @@ def trim_from(connection: Connection, data_object: str, resource: str) -> None:
 
 
 def _trim(connection: Connection, found: DataObject, numbers: Sequence[int], *, administering: bool) -> None:
-    """iRODS keeps the last good replica too, but says so only when there is a stale one beside it."""
+    """Trim replicas, but keep the last good one: iRODS keeps it too, but does not always report an error."""
     good = {replica.number for replica in found.replicas if replica.status is ReplicaStatus.GOOD}
     if good and good <= set(numbers):
         cause = "that would remove the last good replica"
@@ -76,7 +76,7 @@ def need_replica(found: DataObject, number: int) -> Replica:
 
 
 def verify_there(connection: Connection, replica: Replica, data_object: str) -> str:
-    """As ``Storage.verify``, of a replica whose file lies on another host: the server there reads it."""
+    """As ``Storage.verify``, for a replica on another host: the server there reads the file."""
     options = {"replNum": str(replica.number), "irodsAdmin": ""}
     with about(data_object, {Code.CHECK_VERIFICATION_RESULTS: Code.USER_CHKSUM_MISMATCH}):
         request = about_object(data_object, {**options, "verifyChksum": ""} if replica.checksum else options)
@@ -85,18 +85,18 @@ def verify_there(connection: Connection, replica: Replica, data_object: str) -> 
 
 
 def verify_here(replica: Replica, data_object: str) -> str:
-    """As ``Storage.verify``, of a replica whose file lies on this host."""
+    """As ``Storage.verify``, for a replica on this host."""
     computed = _checksum_of(replica.physical_path)
     if replica.checksum and computed != replica.checksum:
         cause = f"replica {replica.number} has the checksum {computed}, the catalog {replica.checksum}"
-        raise zone_error(Code.USER_CHKSUM_MISMATCH, shown(data_object), cause, "Trim that replica, or mend it")
+        raise zone_error(Code.USER_CHKSUM_MISMATCH, shown(data_object), cause, "Trim that replica, or repair it")
     return computed
 
 
 def _checksum_of(physical_path: str) -> str:
     digest = hashlib.sha256()
     try:
-        # What takes the place of a registered file must not make the service account wait or follow.
+        # The file may have been replaced by a link or a FIFO: do not follow the one, or wait for the other.
         descriptor = os.open(physical_path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as file:
             while block := file.read(_BLOCK):

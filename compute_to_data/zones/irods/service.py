@@ -22,7 +22,7 @@ from compute_to_data.zones.irods.session import IrodsSession, need_user
 from compute_to_data.zones.irods.wire import ServerError
 
 USERS_KEPT = 8
-"""Users whose connections are kept; those of the least recent one are closed for another."""
+"""The number of users whose connections are kept. Those of the least recent user are closed first."""
 
 Result = TypeVar("Result")
 
@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 class IrodsStorage:
     """A :class:`~compute_to_data.ports.Storage` of a rodsadmin; threads may share it.
 
-    Nothing is connected before it is needed.
+    It connects only when it needs to.
     """
 
     def __init__(self, account: iRODSAccount) -> None:
@@ -41,8 +41,11 @@ class IrodsStorage:
 
     @classmethod
     def open(cls, environment_file: str) -> IrodsStorage:
-        """With the service account's environment. ConfigurationError when it cannot be used, or is
-        not a rodsadmin's; ZoneError when the server cannot be reached."""
+        """Open it with the service account's environment.
+
+        ConfigurationError when the environment cannot be used, or is not a rodsadmin's; ZoneError
+        when the server cannot be reached.
+        """
         storage = cls(accounts.from_environment(environment_file))
         kind = storage._ask(str(storage._account), lookup.find_user, storage._account)
         if kind is not UserKind.RODSADMIN:
@@ -97,12 +100,12 @@ class IrodsStorage:
         found = self._ask(data_object, use, seconds=replication.TRANSFER_SECONDS)
         made = found.good_replica_on(resource)
         if made is None:
-            cause = f"was replicated to {resource}, and has no good replica there"
+            cause = f"was replicated to {resource}, but has no good replica there"
             raise ZoneError(data_object, cause, code=Code.SYS_REPLICA_DOES_NOT_EXIST)
         return made
 
     def _end_dead_transfer(self, data_object: str, resource: str) -> None:
-        """Should a server have died while it wrote a replica there, its data object is unlocked."""
+        """Unlock the data object if an agent was killed while it wrote a replica under ``resource``."""
         deadline = time.monotonic() + dead_transfers.QUIET_SECONDS
         while self._ask(data_object, dead_transfers.is_left, data_object, resource):
             if time.monotonic() >= deadline:
@@ -135,7 +138,7 @@ class IrodsStorage:
         return self._ask(query.attribute, avus.find, query)
 
     def drop_idle(self) -> None:
-        """Close the connections nobody uses: new ones know the resources as they are now."""
+        """Close all idle connections, because new ones read the current resources."""
         with self._lock:
             users = list(self._users.values())
         for connections in (*users, self._connections):

@@ -34,9 +34,9 @@ from compute_to_data.zones.irods.failures import about, shown, translated
 from compute_to_data.zones.irods.wire import ServerError
 
 PARALLEL = 4
-"""Connections one call of many parts uses."""
+"""How many connections a call on many items uses."""
 KEPT_BY_A_PERSON = 8
-"""Connections that a person's own session keeps: many files go over so many at a time."""
+"""How many connections a user's own session keeps: clients transfer many files at the same time."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -45,8 +45,8 @@ Result = TypeVar("Result")
 class IrodsSession:
     """A :class:`~compute_to_data.ports.Catalog`; threads may share it.
 
-    ``by_service``: the service account opened it, on behalf of the user or for itself, and it
-    may register files. ``home``: the home collection, where that is not the usual one.
+    ``by_service``: the service account opened the session, on behalf of the user or for itself, so
+    it may register files. ``home``: the home collection, if it is not the usual one.
     """
 
     def __init__(self, connections: Connections, user: User, by_service: bool = False, home: str = "") -> None:
@@ -56,7 +56,7 @@ class IrodsSession:
         self._home = home or user.home_in(connections.account.proxy_zone)
 
     def _ask(self, subject: str, use: Callable[..., Result], *rest: Any) -> Result:
-        """A question, which may be put twice."""
+        """A call that may be repeated."""
         return self._call(subject, use, *rest, again=True)
 
     def _call(
@@ -81,9 +81,11 @@ class IrodsSession:
 
     @classmethod
     def open(cls, environment_file: str) -> IrodsSession:
-        """A user's own session, with what their ``iinit`` left. AccessDenied (-826000) when nobody is
-        logged in there, or the password is wrong; NotFound (-827000) for no such user; ZoneError
-        (-305000) without a server."""
+        """A user's own session, with the environment and password that their ``iinit`` wrote.
+
+        AccessDenied (-826000) when the user is not logged in, or the password is wrong; NotFound
+        (-827000) when there is no such user; ZoneError (-305000) when the server cannot be reached.
+        """
         try:
             account = accounts.from_environment(environment_file)
             home = accounts.home(environment_file)
@@ -111,7 +113,7 @@ class IrodsSession:
         if resource:
             self._ask(resource, lookup.need_up, resource)
         target = transfer.Target(data_object, resource, force)
-        with self._telling_why(data_object), about(data_object):
+        with self._explaining_locks(data_object), about(data_object):
             return transfer.put(self._connections, file, target, moved or silent)
 
     def put_all(
@@ -127,11 +129,11 @@ class IrodsSession:
         )
 
     def get(self, data_object: str, file: str, *, moved: Callable[[int], None] | None = None) -> str:
-        with self._telling_why(data_object), about(data_object):
+        with self._explaining_locks(data_object), about(data_object):
             return transfer.get(self._connections, data_object, file, moved or silent)
 
     def close(self) -> None:
-        """Of a session that :meth:`open` opened: it has connections of its own."""
+        """Close the connections. Only for a session from :meth:`open`, which has its own ones."""
         self._connections.close()
 
     @property
@@ -158,13 +160,13 @@ class IrodsSession:
         return self._with_replicas(data_object, contents.read, data_object, again=True)
 
     def _with_replicas(self, data_object: str, use: Callable[..., Result], *rest: Any, **options: Any) -> Result:
-        """A call that needs a replica."""
-        with self._telling_why(data_object):
+        """A call that needs a usable replica."""
+        with self._explaining_locks(data_object):
             return self._call(data_object, use, *rest, **options)
 
     @contextmanager
-    def _telling_why(self, data_object: str) -> Iterator[None]:
-        """When no replica can be used, the error says why."""
+    def _explaining_locks(self, data_object: str) -> Iterator[None]:
+        """Replace the server's "no resource" error when locked or intermediate replicas are the reason."""
         try:
             yield
         except ZoneError as error:
@@ -190,12 +192,15 @@ class IrodsSession:
         self._call(source, tree.rename, source, destination)
 
     def annotate(self, entity: Entity, *, add: Iterable[Avu] = (), remove: Iterable[Avu] = ()) -> None:
-        self._need_access_of_their_own(entity)
+        self._need_own_access(entity)
         self._ask(entity.name, avus.annotate, entity, list(add), list(remove))
 
-    def _need_access_of_their_own(self, entity: Entity) -> None:
-        """iRODS's atomic call looks at the user's name and not at the zone: somebody from elsewhere
-        would have the rights of a local user of that name."""
+    def _need_own_access(self, entity: Entity) -> None:
+        """AccessDenied unless a user of another zone may modify the entity.
+
+        iRODS's atomic call checks the user's name but not the zone, so such a user would get the
+        rights of a local user of the same name.
+        """
         if self._user.zone == zone_of(self._home):
             return
         in_tree = entity.kind in (EntityKind.DATA_OBJECT, EntityKind.COLLECTION)
@@ -203,7 +208,10 @@ class IrodsSession:
             raise zone_error(Code.CAT_NO_ACCESS_PERMISSION, shown(entity.name), f"{self._user} may not modify it")
 
     def annotate_all(self, data_objects: Sequence[str], add: Sequence[Avu]) -> None:
-        """The first gets them by the atomic call, the others as copies of it where it has no more."""
+        """Put the AVUs on the first data object with the atomic call, and copy them to the others.
+
+        Copies only when the first one has no other AVUs.
+        """
         entities = [Entity(EntityKind.DATA_OBJECT, data_object) for data_object in data_objects]
         first, rest = entities[:1], entities[1:]
         self._each(lambda entity: self.annotate(entity, add=add), first)
@@ -213,7 +221,7 @@ class IrodsSession:
         copied: list[Entity] = []
         self._each(lambda entity: self._copy_avus(first[0], entity, add, copied), rest)
         found = set(self.avus(first[0]))
-        if found != set(add):  # somebody changed the first one meanwhile: mend the copies
+        if found != set(add):  # another session has changed the first one in the meantime: correct the copies
             self._each(lambda entity: self.annotate(entity, add=add, remove=found - set(add)), copied)
 
     def _copy_avus(self, source: Entity, target: Entity, add: Sequence[Avu], copied: list[Entity]) -> None:
@@ -221,10 +229,10 @@ class IrodsSession:
             self._connections.call(lambda connection: avus.copy(connection, source.name, target.name))
             copied.append(target)
         except (ServerError, ZoneError):
-            self.annotate(target, add=add)  # it bears some already, or the error is better told by this
+            self.annotate(target, add=add)  # it has some AVUs already, or this gives the better error
 
     def _each(self, do: Callable[[Item], None], items: Sequence[Item]) -> None:
-        """Do it for each, several at once; all are tried, then the first failure is raised."""
+        """Call ``do`` for each item, several at once. Tries all of them, then raises the first error."""
         if len(items) <= 1:
             for item in items:
                 do(item)
@@ -282,7 +290,7 @@ class IrodsSession:
                 if len(known) == len(files):
                     return
                 if last:
-                    cause = f"{len(files) - len(known)} of {len(files)} files were not registered as they should"
+                    cause = f"{len(files) - len(known)} of {len(files)} files were not registered correctly"
                     raise zone_error(Code.SYS_INTERNAL_ERR, shown(resource), cause)
             except BaseException as error:
                 self._forget(files)
@@ -290,10 +298,10 @@ class IrodsSession:
                     raise
             else:
                 self._forget(files)
-            # A server's process that is older than the resource fails after it has registered the files.
+            # A server process that is older than the resource fails after it has registered the files.
 
     def _forget(self, files: Sequence[Registration]) -> None:
-        """Take back what is registered of these files, on new connections."""
+        """Unregister those of these files that are registered, on new connections."""
         self._connections.drop_idle()
         self.unregister([file.logical_path for file in self._ask("registration", registration.present, files)])
 
@@ -322,7 +330,7 @@ class IrodsSession:
 
 
 def need_user(kind: UserKind | None, user: User) -> None:
-    """NotFound (-827000) when nobody of that name can have a session."""
+    """NotFound (-827000) when there is no such user, or when the name is a group's."""
     if kind is None or kind is UserKind.RODSGROUP:
         cause = "a group, not a user" if kind else "no such user"
         raise zone_error(Code.CAT_INVALID_USER, str(user), cause)

@@ -1,10 +1,10 @@
-"""A person's files into data objects and back, with the person's own connections.
+"""Transfers a user's local files to data objects and back, with the user's own connections.
 
-A small file goes in one call, which is what ``iput`` does. A larger one goes over several
-connections: each takes the next block of the file, writes it where it belongs, and comes back for
-another. So the file is read once, its checksum computed on the way in order, and no more than one
-block a connection is held. The first connection opened the replica and closes it last; until then
-it is no good replica, and when the connection is lost the server marks it stale.
+A small file goes in one call, as with ``iput``. A larger one goes over several connections: each
+takes the next block of the file, writes it at its offset, and takes another. So the file is read
+only once, the checksum is computed in order on the way, and each connection holds one block in
+memory. The first connection opens the replica and closes it last. Until then the replica is not
+good, and if that connection is lost, the server marks the replica stale.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ from compute_to_data.zones.irods.failures import about, shown
 from compute_to_data.zones.irods.wire import ServerError, about_object, ask, field
 
 WHOLE: Final = 16 * 1024 * 1024
-"""Bytes up to which a file goes in one call."""
+"""The size in bytes up to which a file goes in one call."""
 BLOCK: Final = 4 * 1024 * 1024
-"""Bytes that a connection takes at a time: few enough to be still in the processor's cache when they
-are hashed and sent, so many that asking for each costs little."""
+"""The bytes that a connection takes at a time. A block should still be in the processor's cache when it is
+hashed and sent, but be so large that the calls cost little."""
 STREAMS: Final = 3 if (os.cpu_count() or 1) > 2 else 2
-"""Connections for one large file: sending and hashing keep two processors busy."""
+"""How many connections transfer a large file. Sending and hashing keep two processors busy."""
 CLOSE_SECONDS: Final = 24 * 3600.0
-"""How long the server may compute the checksum of a file when it is closed."""
+"""How long the server may take to compute the checksum when the replica is closed."""
 _GET_OPERATION: Final = 2
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a file goes."""
+    """Where a file goes: the data object, the root resource, whether to overwrite."""
 
     data_object: str
     resource: str = ""
@@ -55,7 +55,7 @@ class Target:
 
 
 def put(connections: Connections, file: str, target: Target, moved: Moved) -> str:
-    """As ``ClientCatalog.put``. ServerError for what the server refuses."""
+    """As ``ClientCatalog.put``. ServerError when the server refuses a call."""
     with local_files.source(file) as source:
         if source.size <= WHOLE:
             return _put_small(connections, source, target, moved)
@@ -82,13 +82,13 @@ def _put_small(connections: Connections, source: Source, target: Target, moved: 
 
 
 def _take_away(connections: Connections, target: Target) -> None:
-    """What arrived otherwise than it was sent must not stay; an error on the way is not the one to tell."""
+    """Remove a data object that arrived with a wrong checksum. The caller reports that error, not ours."""
     with suppress(ZoneError, ServerError):
         connections.call(lambda connection: tree.remove(connection, target.data_object, False))
 
 
 class _Streams:
-    """Several connections at work on one data object, each on the next block of a local file."""
+    """Transfers one data object over several connections, each with its own block of the local file."""
 
     def __init__(self, connections: Connections, logical_path: str, size: int, moved: Moved) -> None:
         self._connections = connections
@@ -105,7 +105,7 @@ class _Streams:
         return min(STREAMS, -(-self._size // BLOCK))
 
     def _beside(self, stream: Callable[[Connection], None]) -> None:
-        """One of the streams: when it fails, the others stop."""
+        """Run one of the streams. When it fails, the others stop."""
         with self._stopping_all(), about(self._logical_path):
             self._connections.call(stream)
 
@@ -120,14 +120,14 @@ class _Streams:
             raise
 
     def _claim(self) -> tuple[int, int]:
-        """The next block's place and length; length 0: there is none."""
+        """The offset and length of the next block; length 0 when there is none."""
         with self._turn:
             offset = self._next
             self._next = min(self._size, offset + BLOCK)
             return offset, 0 if self._stopped else self._next - offset
 
     def _take_in(self, block: bytes | memoryview, offset: int) -> None:
-        """Into the checksum, in one's turn. Whoever has the earliest block never waits."""
+        """Add a block to the checksum, in order. The stream with the earliest block never waits."""
         with self._turn:
             self._turn.wait_for(lambda: self._stopped or self._digest.size == offset)
             if not self._stopped:
@@ -136,7 +136,7 @@ class _Streams:
 
 
 class _Sending(_Streams):
-    """One large file on its way to the zone."""
+    """Sends one large file to the zone."""
 
     def __init__(self, connections: Connections, source: Source, target: Target, moved: Moved) -> None:
         super().__init__(connections, target.data_object, source.size, moved)
@@ -144,7 +144,7 @@ class _Sending(_Streams):
         self._target = target
 
     def run(self) -> str:
-        """Send it; its checksum."""
+        """Send the file; returns its checksum."""
         found = self._connections.call(self._look, again=True)
         if found is not None and not self._target.force:
             code = Code.OVERWRITE_WITHOUT_FORCE_FLAG
@@ -161,7 +161,7 @@ class _Sending(_Streams):
         return lookup.find_object(connection, self._logical_path)
 
     def _first(self, connection: Connection) -> None:
-        """On the connection that opens the replica, and closes it when all is written."""
+        """The stream that opens the replica, and closes it after the other streams have ended."""
         descriptor = contents.create(connection, self._logical_path, self._target.resource, self._size)
         token, hierarchy = _replica_in_use(connection, descriptor)
         options = {"replicaToken": token, "resc_hier": hierarchy}
@@ -177,7 +177,7 @@ class _Sending(_Streams):
         try:
             self._source.need_unchanged()
         except ZoneError as error:
-            raise self._source.changed() from error  # as above
+            raise self._source.changed() from error  # with a cause, as in _write_blocks
         ask(connection, api_number["DATA_OBJ_CLOSE_AN"], opened(descriptor))
 
     def _another(self, connection: Connection, request: Message) -> None:
@@ -195,7 +195,7 @@ class _Sending(_Streams):
                 return
             block = self._source.read_at(offset, room[:length])
             if len(block) < length:
-                # Having a cause, it makes this connection be given up, and the server the replica stale.
+                # With a cause, the error makes us close this connection, and the server mark the replica stale.
                 raise self._source.changed() from EOFError(f"{length - len(block)} bytes are gone")
             self._take_in(block, offset)
             ask(connection, api_number["DATA_OBJ_LSEEK_AN"], opened(descriptor, offset=offset))
@@ -204,7 +204,7 @@ class _Sending(_Streams):
 
 
 def _replica_in_use(connection: Connection, descriptor: int) -> tuple[str, str]:
-    """What other connections must show to write to the same replica, and its resource hierarchy."""
+    """The token that other connections need to write to the same replica, and its resource hierarchy."""
     message = JSON_Message({"fd": descriptor}, connection.server_version)
     answer = ask(connection, api_number["GET_FILE_DESCRIPTOR_INFO_APN"], message)
     facts = json.loads(base64.b64decode(field(answer.body, "buf")).rstrip(b"\0"))
@@ -217,26 +217,26 @@ def _good(found: DataObject | None) -> list[Replica]:
 
 
 def get(connections: Connections, data_object: str, file: str, moved: Moved) -> str:
-    """As ``ClientCatalog.get``. ServerError for what the server refuses."""
+    """As ``ClientCatalog.get``. ServerError when the server refuses a call."""
     found = connections.call(lambda connection: contents.need_readable(connection, data_object), again=True)
     with local_files.arriving(file) as target:
         digest = _Fetching(connections, found, target, moved).run()
         recorded = {replica.checksum for replica in _good(found)} - {""}
         if recorded and digest not in recorded:
-            cause = f"the catalog has {' and '.join(sorted(recorded))}, and {digest} came"
-            raise zone_error(Code.USER_CHKSUM_MISMATCH, shown(data_object), cause, "Try again, or have it mended")
+            cause = f"the catalog has the checksum {' and '.join(sorted(recorded))}, but {digest} arrived"
+            raise zone_error(Code.USER_CHKSUM_MISMATCH, shown(data_object), cause, "Try again, or have it repaired")
     return digest
 
 
 class _Fetching(_Streams):
-    """One data object on its way here."""
+    """Fetches one data object into a local file."""
 
     def __init__(self, connections: Connections, found: DataObject, target: BinaryIO, moved: Moved) -> None:
         super().__init__(connections, found.logical_path, found.size, moved)
         self._target = target
 
     def run(self) -> str:
-        """Fetch it; the checksum of what came."""
+        """Fetch the data object; returns the checksum of the bytes that arrived."""
         if self._size <= WHOLE:
             self._connections.call(self._whole, again=True)
         else:
@@ -280,5 +280,5 @@ class _Fetching(_Streams):
 
     def _need(self, count: int, expected: int) -> None:
         if count != expected:
-            cause = f"{count} bytes came where the catalog promises {expected}"
-            raise zone_error(Code.SYS_COPY_LEN_ERR, shown(self._logical_path), cause, "Try again, or have it mended")
+            cause = f"{count} bytes arrived, but the catalog has {expected}"
+            raise zone_error(Code.SYS_COPY_LEN_ERR, shown(self._logical_path), cause, "Try again, or have it repaired")

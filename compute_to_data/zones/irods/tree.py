@@ -1,4 +1,4 @@
-"""Collections, names and access lists: making, moving, removing, sharing."""
+"""Makes, moves and removes collections and data objects, and changes access lists."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from compute_to_data.zones.irods.wire import about_object, ask, receive
 _RENAME_OBJECT: Final = 11
 _RENAME_COLLECTION: Final = 12
 _PROGRESS: Final = 99999996
-"""What the server sends while it removes a large collection, and what it wants to hear."""
+"""The server sends ``_PROGRESS`` while it removes a large collection, and expects ``_GO_ON``."""
 _GO_ON: Final = 99999997
 
 

@@ -1,9 +1,9 @@
-"""The zone as a rule sees it, from inside an iRODS agent: standard library and the plugin's own
-modules only.
+"""The zone as a rule sees it from inside an iRODS agent.
 
-An agent submits, waits and reports. It never moves data (a plugin holds one lock for the whole
-rule, and a transfer from Python can wait for it for ever) and cannot register files for an
-ordinary user: the worker does both.
+This package uses only the standard library and the plugin's own modules. An agent submits tasks,
+waits and reports. It never moves data, because the plugin holds one lock for the whole rule, and a
+transfer from Python can wait for that lock forever. It cannot register files for an ordinary user
+either. The worker does both.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The boundary to the Python rule engine plugin: calls, queries, and what their answers mean.
+"""The boundary to the Python rule engine plugin: calls, queries, and the meaning of their answers.
 
-``callback`` makes every attribute a call of the microservice of that name. An answer is
-``{"code", "status", "arguments"}``; a failure is a RuntimeError whose text begins with
+Each attribute of ``callback`` calls the microservice of that name. An answer is
+``{"code", "status", "arguments"}``. A failure is a RuntimeError whose text begins with
 ``[iRods__Error__Code:N]``, except "no rows" (-808000), which some microservices return instead.
-Output arguments need a placeholder of the right type, or the call fails after its effect.
+Output arguments need a placeholder of the right type; otherwise the call fails after its effect.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from compute_to_data.irods_names import APPLICATION
 from compute_to_data.model import User
 
 _ADMINISTRATOR = 5
-"""LOCAL_PRIV_USER_AUTH: the proxy user proved to be a rodsadmin of this zone."""
+"""LOCAL_PRIV_USER_AUTH: the proxy user has authenticated as a rodsadmin of this zone."""
 _CODE = re.compile(r"\[iRods__Error__Code:(-\d+)\]")
 
 
 class Callback(Protocol):
-    """What the plugin gives a rule. It is dead when the rule has returned."""
+    """What the plugin passes to a rule. It cannot be used after the rule has returned."""
 
     def __getattr__(self, microservice: str) -> Any: ...
 
 
 class Agent:
-    """One rule's calls into the server, with the client user's rights."""
+    """Calls the server from one rule, with the client user's rights."""
 
     def __init__(self, callback: Callback, rei: Any) -> None:
-        """ZoneError (SYS_NOT_SUPPORTED) where there is no rule engine plugin."""
+        """ZoneError (SYS_NOT_SUPPORTED) without a rule engine plugin."""
         self._callback = callback
         try:
             session = importlib.import_module("session_vars").get_map(rei)
@@ -54,11 +54,11 @@ class Agent:
 
     @property
     def by_service(self) -> bool:
-        """Whether our own service account is connected here, for itself or on behalf of a user."""
+        """Whether the client is this product's service account, for itself or on behalf of a user."""
         return self.client_program == APPLICATION and self._privilege == _ADMINISTRATOR
 
     def client_is_gone(self) -> bool:
-        """Whether the client has hung up. The server itself would notice only at the rule's end."""
+        """Whether the client has disconnected. The server itself notices that only when the rule ends."""
         if self._socket < 0:
             return False
         poll = select.poll()
@@ -66,12 +66,12 @@ class Agent:
         return any(event & (select.POLLRDHUP | select.POLLHUP) for _, event in poll.poll(0))
 
     def call(self, microservice: str, *arguments: Any, subject: str) -> list[Any]:
-        """The arguments after the call, outputs filled in. ZoneError about ``subject``."""
+        """Call a microservice; returns its arguments with the outputs filled in. ZoneError about ``subject``."""
         try:
             answer = getattr(self._callback, microservice)(*arguments)
         except RuntimeError as error:
             found = _CODE.search(str(error))
-            if found is None:  # not an answer of iRODS: a placeholder of the wrong type, say
+            if found is None:  # not an answer of iRODS; for example a placeholder of the wrong type
                 raise
             number = int(found.group(1))
         else:
@@ -90,8 +90,9 @@ class Agent:
     def select(self, columns: Sequence[str], where: Mapping[str, str], also: str = "") -> list[tuple[str, ...]]:
         """The rows of a GenQuery whose columns have exactly the values of ``where``.
 
-        ``also`` is a further condition, made of nothing a user wrote. iRODS 4.3 cannot quote
-        ``'``: such a value is asked for with a wildcard, and every row is looked at again here.
+        ``also`` is a further condition, which must not contain text from a user. iRODS 4.3 cannot
+        quote ``'``. For a value with a quote, the query uses a wildcard, and this method compares
+        the rows again.
         """
         genquery = importlib.import_module("genquery")
         asked = [*columns, *(column for column in where if column not in columns)]
@@ -112,27 +113,27 @@ class Agent:
         ]
 
     def buffer(self, content: bytes = b"") -> Any:
-        """A BytesBuf. Give its memory back with ``clear_buffer``: Python's collector does not."""
+        """A BytesBuf. Free its memory with ``clear_buffer``, since Python's garbage collector does not."""
         made = importlib.import_module("irods_types").BytesBuf()
         if content:
             made.set_buffer(content)
         return made
 
     def write_line(self, where: str, text: str) -> None:
-        """One line for the client (``stdout``; seen when the rule ends) or the ``serverLog``."""
+        """Write a line to the client (``stdout``, which the client gets when the rule ends) or ``serverLog``."""
         self._callback.writeLine(where, text)
 
 
 def _condition(column: str, value: str) -> str:
     if "'" not in value:
         return f"{column} = '{value}'"
-    # Beside the quote, only the backslash means something else to LIKE than to the check afterwards.
+    # Besides the quote, only the backslash has another meaning for LIKE than for the later comparison.
     pattern = value.replace("'", "_").replace("\\", "_")
     return f"{column} like '{pattern}'"
 
 
 def _known(number: int) -> Code | None:
-    """A code by its number; the errno that storage errors carry in the last digits is left away."""
+    """The code of a number, without the errno that storage errors have in the last digits."""
     for candidate in (number, -(-number // 1000) * 1000):
         if candidate in Code.__members__.values():
             return Code(candidate)
@@ -146,8 +147,8 @@ _CAUSES = {
     Code.CAT_UNKNOWN_FILE: _MISSING,
     Code.CAT_UNKNOWN_COLLECTION: "no such collection, or {user} may not read it",
     Code.CAT_NO_ROWS_FOUND: _MISSING,
-    Code.CAT_NO_ACCESS_PERMISSION: "{user} has not the access that this needs",
-    Code.SYS_USER_NO_PERMISSION: "{user} has not the access that this needs",
+    Code.CAT_NO_ACCESS_PERMISSION: "{user} lacks the access that this needs",
+    Code.SYS_USER_NO_PERMISSION: "{user} lacks the access that this needs",
     Code.CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME: "something of that name is there already",
     Code.CAT_NAME_EXISTS_AS_DATAOBJ: "a data object of that name is there already",
     Code.CAT_NAME_EXISTS_AS_COLLECTION: "a collection of that name is there already",

@@ -28,11 +28,11 @@ from compute_to_data.zones.rule_engine.paths import checked
 
 _CHUNK = 1024 * 1024
 _LARGEST = 16 * _CHUNK
-"""Bytes: an agent reads and writes documents. Data are the worker's."""
+"""The most bytes to read or write: an agent handles documents, the worker handles data."""
 
 
 class AgentCatalog:
-    """A :class:`~compute_to_data.ports.Catalog`; lives as long as its rule."""
+    """A :class:`~compute_to_data.ports.Catalog` that lives as long as its rule."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
@@ -66,7 +66,7 @@ class AgentCatalog:
         return reading.avus(self._agent, entity)
 
     def find(self, query: Query) -> tuple[str, ...]:
-        """As the port says. All answers are fetched, and ``limit`` saves an agent nothing."""
+        """As the port says. Fetches all rows, so ``limit`` saves no time."""
         return reading.find(self._agent, query)
 
     def resources(self) -> tuple[Resource, ...]:
@@ -79,7 +79,7 @@ class AgentCatalog:
         self._agent.call("msiCollCreate", collection, "1" if parents else "0", 0, subject=collection)
 
     def read(self, data_object: str) -> bytes:
-        """As the port says. SYS_NOT_SUPPORTED for more than 16 MiB: data are not an agent's business."""
+        """As the port says. SYS_NOT_SUPPORTED for more than 16 MiB, since an agent does not move data."""
         found = reading.find_object(self._agent, data_object)
         if found is None:
             raise reading.missing(self._agent, data_object, Code.OBJ_PATH_DOES_NOT_EXIST)
@@ -104,20 +104,23 @@ class AgentCatalog:
 
     @contextlib.contextmanager
     def _opened(self, microservice: str, *arguments: str) -> Iterator[int]:
-        """A descriptor, closed at the end; the last argument is the data object. Open ones are few."""
+        """An open descriptor, closed at the end, since an agent has few. The last argument is the data object."""
         *given, subject = arguments
         descriptor = int(self._agent.call(microservice, *given, 0, subject=subject)[-1])
         try:
             yield descriptor
         except BaseException:
-            with contextlib.suppress(ZoneError):  # the first error is the one to tell
+            with contextlib.suppress(ZoneError):  # report the first error
                 self._agent.call("msiDataObjClose", descriptor, 0, subject=subject)
             raise
         self._agent.call("msiDataObjClose", descriptor, 0, subject=subject)
 
     def write(self, data_object: str, content: bytes, *, resource: str = "", force: bool = False) -> None:
-        """As the port says. iRODS has no exclusive creation: two who write the same new name at
-        the same time can both succeed. Inside a collection of one's own making, nobody does."""
+        """As the port says.
+
+        iRODS has no exclusive creation: two sessions that write the same new name at the same time
+        can both succeed. In a collection that this session has just made, that does not happen.
+        """
         existing = reading.find_object(self._agent, data_object)
         if existing is not None and not force:
             cause = "a data object of that name is there already"
@@ -164,7 +167,7 @@ class AgentCatalog:
         self._agent.call("msiRmColl", logical_path, "forceFlag=", 0, subject=logical_path)
 
     def annotate(self, entity: Entity, *, add: Iterable[Avu] = (), remove: Iterable[Avu] = ()) -> None:
-        """As the port says. The atomic call knows users by name only: not for their AVUs."""
+        """As the port says, but not for users: the atomic call identifies them without their zone."""
         removed, added = tuple(remove), tuple(add)
         check_avus((*removed, *added), entity.name)
         operations = [*(_operation("remove", avu) for avu in removed), *(_operation("add", avu) for avu in added)]
@@ -185,7 +188,7 @@ class AgentCatalog:
         depth = "recursive" if recursive else "default"
         self._agent.call("msiSetACL", depth, access.name.lower(), str(user), logical_path, subject=logical_path)
 
-    # What an agent must never do, and why the worker does it.
+    # An agent must never do the following. The worker does it.
 
     def set_inheritance(self, collection: str, inherits: bool) -> None:
         """Not in an agent: nothing here needs it."""
@@ -196,23 +199,23 @@ class AgentCatalog:
         raise _not_an_agents(source, "renaming")
 
     def replicate(self, data_object: str, resource: str) -> None:
-        """Not in an agent: a transfer called from Python can wait for ever (plugin issue 54)."""
+        """Not in an agent: a transfer called from Python can wait forever (plugin issue 54)."""
         raise _not_an_agents(data_object, "replicating")
 
     def trim(self, data_object: str, number: int) -> None:
-        """Not in an agent: replicas are the worker's business."""
+        """Not in an agent: only the worker manages replicas."""
         raise _not_an_agents(data_object, "trimming")
 
     def checksum(self, data_object: str) -> str:
-        """Not in an agent: reading a large object would hold the agent for as long."""
+        """Not in an agent: reading a large object would block the agent."""
         raise _not_an_agents(data_object, "computing a checksum")
 
     def register(self, resource: str, files: Sequence[Registration]) -> None:
-        """Not in an agent: iRODS refuses it to an ordinary user (-129000)."""
+        """Not in an agent: iRODS does not let an ordinary user register files (-129000)."""
         raise _not_an_agents(resource, "registering files")
 
     def unregister(self, data_objects: Sequence[str]) -> None:
-        """Not in an agent, as registering."""
+        """Not in an agent, like registering."""
         raise _not_an_agents(", ".join(data_objects[:1]), "unregistering files")
 
 
@@ -223,8 +226,10 @@ def _key(name: str, value: str) -> str:
 
 
 def _overwritten(existing: DataObject, resource: str) -> str:
-    """The key of the replica to overwrite. A named resource without one would be passed over by
-    iRODS, which takes a replica elsewhere: -1803000."""
+    """The key of the replica to overwrite.
+
+    -1803000 when the named resource has no replica: iRODS would then overwrite another replica.
+    """
     if not resource:
         return ""
     numbers = [replica.number for replica in existing.replicas if replica.root == resource]
@@ -235,7 +240,7 @@ def _overwritten(existing: DataObject, resource: str) -> str:
 
 
 def _check_readable(data_object: DataObject) -> None:
-    """ZoneError unless there is a good replica. iRODS itself would hand out stale bytes."""
+    """ZoneError unless there is a good replica. iRODS itself would return stale bytes."""
     statuses = {replica.status for replica in data_object.replicas}
     if ReplicaStatus.GOOD in statuses:
         return

@@ -1,4 +1,4 @@
-"""Which logical paths may be handed to microservices."""
+"""Checks logical paths before a rule passes them to microservices."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _SEPARATOR = "++++"
 
 
 def checked(logical_path: str) -> str:
-    """The same path, when iRODS can hold it and a key string can carry it.
+    """Return ``logical_path`` if iRODS can store it and a microservice can take it as an argument.
 
-    Raises as :func:`check_path`; also -317000 for ``++++``, at which microservices cut their
-    arguments apart: what follows would be read as options.
+    Errors as for :func:`check_path`. Also -317000 for ``++++``, which separates arguments of
+    microservices: iRODS would read the rest of the path as options.
     """
     if _SEPARATOR in logical_path:
-        cause = f"it holds {_SEPARATOR}, which a rule cannot hand to iRODS"
+        cause = f"it holds {_SEPARATOR}, which a rule cannot pass to iRODS"
         raise zone_error(Code.USER_INPUT_PATH_ERR, ascii(logical_path)[:200], cause, "Rename it")
     return check_path(logical_path)

@@ -1,7 +1,7 @@
-"""What a rule can learn from the catalog: queries, and rows turned into values.
+"""Reads the catalog from inside a rule: makes queries and turns their rows into values.
 
-iRODS shows a client user only what they may read (strict ACLs; always on in 5.0). Where a zone of
-4.3 has them off, names can be seen that cannot be read.
+iRODS shows a client user only what they may read (strict ACLs, always on in 5.0). In a zone of 4.3
+without strict ACLs, users also see names that they may not read.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ _IDS_A_QUERY = 50
 
 
 def missing(agent: Agent, logical_path: str, code: Code = Code.USER_FILE_DOES_NOT_EXIST) -> ZoneError:
-    """NotFound: iRODS does not tell missing from hidden."""
+    """The error for a path that is missing or hidden; iRODS does not say which."""
     return zone_error(code, logical_path, f"does not exist, or {agent.user} may not read it")
 
 
 def of_object(logical_path: str) -> dict[str, str]:
-    """The condition that holds for one data object."""
+    """The conditions that select one data object."""
     return {"COLL_NAME": parent_of(logical_path), "DATA_NAME": name_of(logical_path)}
 
 
@@ -89,14 +89,14 @@ def members(agent: Agent, collection: str) -> tuple[Collection | DataObject, ...
     found: list[Collection | DataObject] = [
         _collection(row)
         for row in agent.select(_COLLECTION, {"COLL_PARENT_NAME": collection})
-        if row[0] != collection  # "/" stands in itself
+        if row[0] != collection  # "/" is its own parent
     ]
     objects: dict[str, list[tuple[str, ...]]] = {}
     for row in agent.select(_REPLICA, {"COLL_NAME": collection}):
         objects.setdefault(row[0], []).append(row)
     above = collection.rstrip("/")
     found += [_data_object(f"{above}/{name}", rows) for name, rows in objects.items()]
-    return tuple(sorted(found, key=lambda one: name_of(one.logical_path)))
+    return tuple(sorted(found, key=lambda member: name_of(member.logical_path)))
 
 
 def _collection(row: Sequence[str]) -> Collection:
@@ -117,7 +117,7 @@ def _data_object(logical_path: str, rows: Iterable[Sequence[str]]) -> DataObject
 
 
 def access_rows(agent: Agent, logical_path: str) -> list[tuple[Access, str]]:
-    """The access list as levels and ids of users and groups; empty when missing or hidden."""
+    """The access list, as levels and ids of users and groups; empty when the path is missing or hidden."""
     checked(logical_path)
     rows = agent.select(("DATA_ACCESS_TYPE", "DATA_ACCESS_USER_ID"), of_object(logical_path))
     rows = rows or agent.select(("COLL_ACCESS_TYPE", "COLL_ACCESS_USER_ID"), {"COLL_NAME": logical_path})
@@ -125,7 +125,7 @@ def access_rows(agent: Agent, logical_path: str) -> list[tuple[Access, str]]:
 
 
 def _level(number: int) -> Access:
-    """The highest named level that a number of the catalog reaches."""
+    """The highest of our levels that a level number of the catalog includes."""
     return max((level for level in Access if level <= number), default=Access.NULL)
 
 
@@ -185,11 +185,11 @@ def _where(entity: Entity) -> dict[str, str]:
 
 
 def find(agent: Agent, query: Query) -> tuple[str, ...]:
-    """As ``Catalog.find``. A condition that ``Agent.select`` cannot put is looked at here."""
+    """As ``Catalog.find``. Checks the conditions here that ``Agent.select`` cannot express."""
     attribute, value, units = _avu_columns(query.kind)
     asked = {attribute: query.attribute, value: query.value, units: query.units, **_in_tree(query)}
     where = {column: text for column, text in asked.items() if text is not None}
-    # The value is a column only where it matters: the server merges rows that are alike.
+    # Select the value only where it is needed, because the server merges equal rows.
     beginning = (value,) if query.beginning else ()
     columns = (f"{_PREFIXES[query.kind]}_ID", *beginning, *_NAMES[query.kind])
     separator = "#" if query.kind is EntityKind.USER else "/"
@@ -203,7 +203,7 @@ def find(agent: Agent, query: Query) -> tuple[str, ...]:
 
 
 def _in_tree(query: Query) -> dict[str, str]:
-    """The conditions about an entity's place and owner."""
+    """The conditions about an entity's collection and owner."""
     where = {}
     if query.within:
         column = "COLL_NAME" if query.kind is EntityKind.DATA_OBJECT else "COLL_PARENT_NAME"
@@ -222,4 +222,4 @@ def resources(agent: Agent) -> tuple[Resource, ...]:
         Resource(name, kind, host, vault, names.get(parent, ""), status)
         for _, name, kind, host, vault, parent, status in rows
     ]
-    return tuple(sorted(found, key=lambda one: one.name))
+    return tuple(sorted(found, key=lambda resource: resource.name))

@@ -366,5 +366,5 @@ class QueryContract(Contract):
         assert alice.query(_newest(attribute, within=f"{here}/missing")) == ()
 
     def test_rows_are_of_collections(self, alice: ClientCatalog) -> None:
-        with pytest.raises(ValueError, match="finds names, no rows"):
+        with pytest.raises(ValueError, match="returns names, not rows"):
             alice.query(Query(EntityKind.DATA_OBJECT, "a"))

@@ -1,4 +1,4 @@
-"""What a worker tells on its resource is enough to submit with, and tells nothing else."""
+"""The capabilities that a worker publishes are enough to submit tasks, and reveal nothing else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DIGEST = "sha256:" + "1" * 64
 SECRETIVE = "/srv/where-nobody-looks"
 
 
-def told(site: TrialSite, resource: str = COMPUTE) -> list[Avu]:
+def published(site: TrialSite, resource: str = COMPUTE) -> list[Avu]:
     return [avu for avu in site.bob.avus(Entity(EntityKind.RESOURCE, resource)) if avu.attribute.endswith("::offer")]
 
 
@@ -31,23 +31,26 @@ def configured(site: TrialSite, **sections: Any) -> Configuration:
     return site.configure(engine={"name": "process", "images": {"tools": SECRETIVE}}, **sections)
 
 
-def test_it_says_what_a_client_must_know_and_no_more(site: TrialSite) -> None:
+def test_a_worker_publishes_what_a_client_needs_and_nothing_else(site: TrialSite) -> None:
     images = ["tools", {"name": "lab/a:1", "digest": DIGEST}, {"pattern": r"lab/[a-z]+:[0-9.]+"}]
     roles = {"OWN": {"implementation": "example_site.roles:Own", "token": SECRETIVE}}
     configuration = configured(site, images=images, roles=roles, limits={"maximum": {"cpus": 3}})
     publish(site, configuration)
-    heard = capabilities.read(site.bob, Attributes())
-    assert set(heard.images) == set(configuration.images)
-    assert set(heard.roles) == set(configuration.roles)
-    assert (heard.default_limits, heard.maximum_limits) == (configuration.default_limits, configuration.maximum_limits)
-    assert heard.attributes == configuration.attributes
-    assert not heard.worker.on_demand, "nobody far away can start one"
-    everything = " ".join(f"{avu}" for avu in told(site))
+    read_back = capabilities.read(site.bob, Attributes())
+    assert set(read_back.images) == set(configuration.images)
+    assert set(read_back.roles) == set(configuration.roles)
+    assert (read_back.default_limits, read_back.maximum_limits) == (
+        configuration.default_limits,
+        configuration.maximum_limits,
+    )
+    assert read_back.attributes == configuration.attributes
+    assert not read_back.worker.on_demand, "a remote client cannot start a worker"
+    everything = " ".join(f"{avu}" for avu in published(site))
     for secret in (SECRETIVE, str(site.folder), "example_site", "token"):
         assert secret not in everything
 
 
-def test_it_changes_only_what_differs(site: TrialSite) -> None:
+def test_publishing_changes_only_what_differs(site: TrialSite) -> None:
     catalog, seen = site.storage.catalog, []
 
     class Watched:
@@ -66,41 +69,41 @@ def test_it_changes_only_what_differs(site: TrialSite) -> None:
     assert seen[2] == (set(), {Avu(name, '{"name": "tools"}', "image")})
 
 
-def test_an_image_is_let_pass_if_any_worker_admits_it(site: TrialSite) -> None:
+def test_an_image_that_any_worker_accepts_is_accepted(site: TrialSite) -> None:
     site.zone.add_resource("other")
     publish(site, configured(site, images=["one"], limits={"maximum": {"cpus": 2, "pids": 100}}))
     publish(site, configured(site, images=[{"name": "two", "digest": DIGEST}], roles={"OWN": {"implementation": "a:B"}},
                              limits={"maximum": {"cpus": 1, "pids": 200}}), "other")  # fmt: skip
-    heard = capabilities.read(site.bob, Attributes())
-    assert heard.allows("one") and heard.allows("two") and not heard.allows("three")
-    heard.permit(Image("two", DIGEST))
-    assert (heard.maximum_limits.cpus, heard.maximum_limits.pids) == (2, 200)
-    assert {"OWN", "CONTAINER"} <= set(heard.roles)
+    read_back = capabilities.read(site.bob, Attributes())
+    assert read_back.allows("one") and read_back.allows("two") and not read_back.allows("three")
+    read_back.permit(Image("two", DIGEST))
+    assert (read_back.maximum_limits.cpus, read_back.maximum_limits.pids) == (2, 200)
+    assert {"OWN", "CONTAINER"} <= set(read_back.roles)
 
 
 @pytest.mark.parametrize(
     "rule", ["", "null", "[]", "{}", '{"name": 3}', '{"pattern": "("}', '{"pattern": "(?>a)b++"}', "[" * 2600, "{"]
 )
-def test_what_a_client_does_not_understand_it_lets_pass(site: TrialSite, rule: str) -> None:
+def test_a_rule_that_the_client_cannot_read_accepts_every_image(site: TrialSite, rule: str) -> None:
     entity = Entity(EntityKind.RESOURCE, COMPUTE)
     publish(site, configured(site, images=[]))
     site.storage.catalog.annotate(entity, add=[Avu("irods::compute_to_data::offer", rule or "x", "image")])
-    heard = capabilities.read(site.bob, Attributes())
-    assert heard.allows("anything:1") or rule == '{"pattern": "(?>a)b++"}'
+    read_back = capabilities.read(site.bob, Attributes())
+    assert read_back.allows("anything:1") or rule == '{"pattern": "(?>a)b++"}'
 
 
-def test_limits_that_are_not_told_bound_nothing(site: TrialSite) -> None:
+def test_a_limit_that_no_worker_publishes_is_unbounded(site: TrialSite) -> None:
     entity = Entity(EntityKind.RESOURCE, COMPUTE)
     some = Avu("irods::compute_to_data::offer", json.dumps({"cpus": 2, "gpus": 9}), "maximum_limits")
     site.storage.catalog.annotate(entity, add=[some])
-    heard = capabilities.read(site.bob, Attributes())
-    assert heard.maximum_limits.cpus == 2
-    assert heard.maximum_limits.pids > 10**12
+    read_back = capabilities.read(site.bob, Attributes())
+    assert read_back.maximum_limits.cpus == 2
+    assert read_back.maximum_limits.pids > 10**12
 
 
-def test_a_rule_too_long_for_an_avu_becomes_one_that_covers_all(site: TrialSite) -> None:
+def test_a_rule_too_long_for_an_avu_is_published_as_one_for_all_images(site: TrialSite) -> None:
     publish(site, configured(site, images=[{"pattern": "ä" * 512}, {"pattern": "\\n" * 256}]))
-    assert all(len(avu.value.encode()) <= 2700 for avu in told(site))
+    assert all(len(avu.value.encode()) <= 2700 for avu in published(site))
     long = Configuration(
         **{**vars(site.configuration), "images": (site.configuration.images[0].__class__("n" * 3000),)}
     )
@@ -108,8 +111,8 @@ def test_a_rule_too_long_for_an_avu_becomes_one_that_covers_all(site: TrialSite)
     assert capabilities.read(site.bob, Attributes()).allows("n" * 100)
 
 
-def test_without_offers_it_says_that_there_is_no_worker(site: TrialSite) -> None:
-    with pytest.raises(Refused, match="no worker says what it would run"):
+def test_reading_is_refused_when_no_worker_publishes_anything(site: TrialSite) -> None:
+    with pytest.raises(Refused, match="no worker that publishes what it can run"):
         capabilities.read(site.bob, Attributes())
 
 
@@ -118,7 +121,7 @@ def test_a_client_without_a_configuration_submits_follows_and_is_refused_early(s
                                         attributes={"role": "OUR_ROLE"})  # fmt: skip
     site.storage.catalog.annotate(Entity(EntityKind.RESOURCE, COMPUTE), add=[Avu("OUR_ROLE", "CONTAINER")])
     with site.working():
-        wait_until(lambda: told(site), "the worker's offers")
+        wait_until(lambda: published(site), "the worker's capabilities")
         configuration = capabilities.read(site.alice, Attributes())
         submitted = submit.submit(site.alice, configuration, site.request("/bin/true"))
         by_role = submit.submit(
@@ -131,6 +134,6 @@ def test_a_client_without_a_configuration_submits_follows_and_is_refused_early(s
             submit.submit(site.alice, configuration, site.request("/bin/true", limits={"cpus": 99}))
         with pytest.raises(Refused, match="role NONE"):
             submit.submit(site.alice, configuration, site.request("/bin/true", role="NONE"))
-    assert told(site) == [], "a worker that leaves takes its offers along"
+    assert published(site) == [], "a worker that stops removes its capabilities"
     with pytest.raises(Refused, match="no live worker"):
         submit.submit(site.alice, configuration, site.request("/bin/true"))

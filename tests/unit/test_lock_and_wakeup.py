@@ -1,4 +1,4 @@
-"""The lock says who serves a resource and dies with its holder; the bell wakes at once."""
+"""The lock names the worker that holds a resource and is freed when it dies; the bell wakes a worker at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from compute_to_data import configuration as configuration_module
 from compute_to_data.configuration import Configuration
-from compute_to_data.coordination.lock import Held, ResourceLock, scope
+from compute_to_data.coordination.lock import AlreadyServed, ResourceLock, scope
 from compute_to_data.coordination.wakeup import Bell, call_worker
 
 
@@ -55,7 +55,7 @@ def test_a_lock_names_its_holder_and_dies_with_it(site: Configuration) -> None:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         assert lock.is_held()
-        with pytest.raises(Held, match=f"process {holder.pid} on "):
+        with pytest.raises(AlreadyServed, match=f"process {holder.pid} on "):
             lock.acquire()
         holder.kill()
         holder.wait()
@@ -64,8 +64,10 @@ def test_a_lock_names_its_holder_and_dies_with_it(site: Configuration) -> None:
     assert not lock.is_held()
 
 
-def test_who_only_asks_keeps_no_worker_from_starting(site: Configuration, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long a busy host stops those who ask in the middle of it."""
+def test_checking_the_lock_does_not_keep_a_worker_from_starting(
+    site: Configuration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even when a busy host stops the checking process for long in the middle of it."""
     lock = ResourceLock(site, "z", "r")
     lock.acquire()
     lock.release()
@@ -81,7 +83,7 @@ def test_who_only_asks_keeps_no_worker_from_starting(site: Configuration, monkey
     monkeypatch.setattr(time, "sleep", pause)
     lock.acquire()
     assert len(pauses) == 100
-    with pytest.raises(Held, match=f"process {os.getpid()} on "):
+    with pytest.raises(AlreadyServed, match=f"process {os.getpid()} on "):
         ResourceLock(site, "z", "r").acquire()
     assert len(pauses) == 100, "a worker that serves is known at once"
     lock.release()
@@ -108,9 +110,9 @@ def test_a_ring_wakes_the_listener_at_once(site: Configuration) -> None:
     bell.close()
 
 
-def test_many_rings_are_one_and_none_needs_a_listener(site: Configuration) -> None:
+def test_several_rings_count_as_one_and_need_no_listener(site: Configuration) -> None:
     ringer = Bell(site, "z", "r")
-    ringer.ring()  # nobody has ever listened
+    ringer.ring()  # no worker has ever listened
     bell = Bell(site, "z", "r")
     bell.listen()
     for _ in range(100_000):
@@ -118,10 +120,12 @@ def test_many_rings_are_one_and_none_needs_a_listener(site: Configuration) -> No
     assert bell.wait(0)
     assert not bell.wait(0)
     bell.close()
-    ringer.ring()  # nobody listens any more
+    ringer.ring()  # no worker listens any more
 
 
-def test_without_leave_no_worker_is_started(site: Configuration, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_worker_starts_unless_the_configuration_allows_it(
+    site: Configuration, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a worker was started"))
     call_worker(site, "z", "r")
 
@@ -134,7 +138,7 @@ def test_installations_do_not_share_a_scope(tmp_path: Path) -> None:
     assert len({scope(one, "z", "r"), scope(other, "z", "r"), scope(one, "z", "s"), scope(one, "y", "r")}) == 4
 
 
-def test_the_configuration_says_what_starts_a_worker(tmp_path: Path) -> None:
+def test_the_configured_command_starts_the_worker(tmp_path: Path) -> None:
     told = tmp_path / "told"
     command = ["/bin/sh", "-c", f'echo "$@" > {told}.new && mv {told}.new {told}', "sh"]
     site = configured(tmp_path, on_demand=True, command=command)
@@ -146,7 +150,7 @@ def test_the_configuration_says_what_starts_a_worker(tmp_path: Path) -> None:
     assert told.read_text().split() == ["--configuration", site.source, "--resource", "r", "--on-demand"]
 
 
-def test_a_listener_that_leaves_while_it_is_rung_for(site: Configuration, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ringing_while_the_listener_leaves_is_no_error(site: Configuration, monkeypatch: pytest.MonkeyPatch) -> None:
     bell, opened = Bell(site, "z", "r"), os.open
     bell.listen()
 
