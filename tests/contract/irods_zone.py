@@ -49,8 +49,9 @@ class IrodsZoneUnderTest:
     registers_on_children = True
     checks_all_members_before_removing = False
 
-    def __init__(self, environment_file: str) -> None:
-        self._tag = f"c2dt{uuid.uuid4().hex[:6]}"
+    def __init__(self, environment_file: str, tag: str = "") -> None:
+        """``tag`` begins all names made here; left out, one that nobody has used."""
+        self._tag = tag or f"c2dt{uuid.uuid4().hex[:6]}"
         self._numbers = itertools.count(1)
         self._account = accounts.from_environment(environment_file)
         self._administrator = Connections(self._account, "the tests' administrator")
@@ -61,6 +62,7 @@ class IrodsZoneUnderTest:
         self._groups: list[User] = []
         self._zones: list[str] = []
         self._resources: dict[str, str] = {}
+        self._changed: set[str] = set()
         resources = {resource.name: resource for resource in self._storage.catalog.resources()}
         default = resources[self._prc.default_resource]
         self._host = default.host
@@ -182,6 +184,7 @@ class IrodsZoneUnderTest:
 
     def set_resource_status(self, resource: str, status: str) -> None:
         self._iadmin("modify", "resource", resource, "status", status)
+        self._changed.add(resource)
         self._resources_changed()
 
     def set_replica_status(self, data_object: str, number: int, status: ReplicaStatus, note: str = "") -> None:
@@ -231,8 +234,10 @@ class IrodsZoneUnderTest:
 
     def close(self) -> None:
         """Take everything away that these tests made."""
-        for resource in self._resources:
-            self.set_resource_status(resource, "up")
+        for resource in self._changed & {*self._resources}:
+            self._iadmin("modify", "resource", resource, "status", "up")
+        if self._changed:
+            self._resources_changed()
         for user in [*self._users]:
             self._empty(self._home_of(user))
             self._empty(f"/{user.zone}/trash/home/{user.name}")
@@ -247,12 +252,16 @@ class IrodsZoneUnderTest:
             with contextlib.suppress(ServerError):
                 self._iadmin("rm", "resource", resource)
         shutil.rmtree(self._vaults, ignore_errors=True)
+        self.hang_up()
+        if left:
+            raise AssertionError(f"these could not be removed: {left}")
+
+    def hang_up(self) -> None:
+        """Close all connections, and leave everything in the zone."""
         for connections in (*self._sessions.values(), self._administrator):
             connections.close()
         self._storage.close()
         self._prc.cleanup()
-        if left:
-            raise AssertionError(f"these could not be removed: {left}")
 
     def _remove_principals(self) -> list[User]:
         left = []

@@ -1,10 +1,12 @@
-"""What only a real iRODS server can show of its adapter: connections, resources that change, zones."""
+"""What only a real iRODS server can show of its adapter: connections, resources that change, zones.
+
+``irods_zone.py`` says which environment variables name a server; without them its answers are those
+that were recorded, see ``dialogues/``.
+"""
 
 from __future__ import annotations
 
-import os
 import socket
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,20 +23,10 @@ from compute_to_data.zones import open_storage
 if TYPE_CHECKING:
     from irods_zone import IrodsZoneUnderTest
 
-ENVIRONMENT_VARIABLE = "C2D_TEST_IRODS_ENVIRONMENT_FILE"
 
-pytestmark = pytest.mark.skipif(
-    not os.environ.get(ENVIRONMENT_VARIABLE), reason=f"no real zone is configured (set {ENVIRONMENT_VARIABLE})"
-)
-
-
-@pytest.fixture(scope="module")
-def zone() -> Iterator[IrodsZoneUnderTest]:
-    from irods_zone import IrodsZoneUnderTest
-
-    under_test = IrodsZoneUnderTest(os.environ[ENVIRONMENT_VARIABLE])
-    yield under_test
-    under_test.close()
+@pytest.fixture
+def zone(irods_zone: IrodsZoneUnderTest) -> IrodsZoneUnderTest:
+    return irods_zone
 
 
 @pytest.fixture

@@ -133,7 +133,7 @@ def _add_wheels_of_the_system(folder: Path) -> None:
         return
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "download", "-d", str(folder)]
     options = ["--python-version", version, "--only-binary", ":all:", "--find-links", str(folder)]
-    subprocess.run([*command, *options, "docker>=7.1", "python-irodsclient>=3.3"], check=True)
+    subprocess.run([*command, *options, "docker>=7.1,<8", "python-irodsclient>=3.3,<4"], check=True)
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def need_room(connection: Connection, user: User, files: Sequence[Registration])
     if len(names) < len(files):
         twice = next(file for number, file in enumerate(files) if file in files[:number])
         raise _taken(twice.logical_path)
-    for collection in {parent_of(file.logical_path) for file in files}:
+    for collection in dict.fromkeys(parent_of(file.logical_path) for file in files):
         if lookup.find_collection(connection, collection) is None:
             raise lookup.missing(collection, Code.CAT_UNKNOWN_COLLECTION)
         if lookup.access(connection, collection, user) < Access.MODIFY_OBJECT:
@@ -114,7 +114,7 @@ def present(connection: Connection, files: Sequence[Registration], leaf: str = "
     With a ``leaf``, only those whose resource, size, checksum and status are right, too.
     """
     found: dict[str, DataObject] = {}
-    for collection in {parent_of(file.logical_path) for file in files}:
+    for collection in dict.fromkeys(parent_of(file.logical_path) for file in files):
         found.update({each.logical_path: each for each in lookup.objects_in(connection, collection)})
     return [file for file in files if file.logical_path in found and _is(found[file.logical_path], file, leaf)]
 
