@@ -15,9 +15,10 @@ demo: $(VENV)/.demo
 
 # All tests on all processors, but those that share the one Docker engine: they run one at a time, afterwards.
 test: lint types $(VENV)/.wheel
+	@rm -f .coverage .coverage.*
 	$(BIN)/pytest tests -n auto -m "not docker" --cov --cov-report=; parallel=$$?; \
-	    $(BIN)/pytest tests -m docker --cov --cov-append --cov-report= && \
-	    $(BIN)/python tests/support/coverage_by_package.py && exit $$parallel
+	    $(BIN)/pytest tests -m docker --cov --cov-append --cov-report= && exit $$parallel
+	@$(BIN)/python tests/support/coverage_by_package.py
 
 survive: $(VENV)/.wheel
 	C2D_TEST_TASKS=300 $(BIN)/pytest tests/recovery/test_nothing_is_lost.py -q -s

@@ -261,7 +261,7 @@ def test_a_file_left_in_anothers_collection_is_not_a_template(lab: Lab) -> None:
     lab.bob.write(left, lab.template(inbox, output=inbox, **reading), force=True)
     lab.bob.set_access(left, BOB, Access.NULL)
     lab.tag(inbox, left, lab.bob)
-    with pytest.raises(Refused, match="a collection that belongs to bob#tempZone"):
+    with pytest.raises(Refused, match="its collection belongs to bob#tempZone"):
         lab.take(lab.put(f"{inbox}/next.dat"))
     assert lab.tasks(inbox) == []
 
