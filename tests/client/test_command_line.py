@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.site import HOME, TrialSite
+from support.unmeasured import run_unmeasured
 
 from compute_to_data.cli import main as main_module
 from compute_to_data.cli.exits import MEANINGS, ExitCode
@@ -52,9 +53,7 @@ def test_each_command_has_help_with_an_example(words: tuple[str, ...], capsys: p
 def test_help_imports_few_modules() -> None:
     """It counts modules, because times depend on the host. The benchmark measures times."""
     program = "import sys, compute_to_data.cli.main as m\ntry: m.main(['--help'])\nfinally: print(*sys.modules)"
-    # What measures coverage in other processes loads modules of its own.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    done = run_unmeasured(program)
     loaded = set(done.stdout.splitlines()[-1].split())
     assert "compute_to_data.cli.projects" in loaded
     assert not loaded & {"irods", "docker", "sqlite3", "subprocess", "socket", "asyncio", "concurrent.futures"}
