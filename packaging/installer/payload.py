@@ -100,8 +100,9 @@ def plain_files(checkout: Checkout, layout: Layout, workers: dict[str, str]) -> 
         items[f"{layout.prefix}/bin/{name}"] = Item(filled(name, layout).encode(), 0o755)
     for path in _files(checkout.folder / "rules"):
         items[f"{share}/rules/{path.name}"] = Item(path.read_bytes())
-    for path in sorted((checkout.folder / "docs").glob("*.md")):
-        items[f"{share}/doc/{path.name}"] = Item(path.read_bytes())
+    docs = checkout.folder / "docs"
+    for path in sorted(docs.rglob("*.md")):
+        items[f"{share}/doc/{path.relative_to(docs)}"] = Item(path.read_bytes())
     items[f"{share}/doc/LICENSE"] = Item((checkout.folder / "LICENSE").read_bytes())
     template = "compute_to_data.json.template"
     items[f"{share}/{template}"] = Item(filled(template, layout).encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -74,6 +75,19 @@ def test_the_worker_has_its_own_environment(installed: Installed) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(installed.server.path(VENV)))
     assert (installed.server.path(f"{VENV}/bin/pip").read_text().splitlines()[0]).startswith(f"#!{VENV}/bin/python")
+
+
+def test_installed_pages_find_the_pages_that_they_link_to(installed: Installed) -> None:
+    folder = installed.server.path("/opt/compute-to-data/share/doc")
+    pages = list(folder.rglob("*.md"))
+    assert folder / "reference" / "commands.md" in pages
+    missing = [
+        f"{page.relative_to(folder)}: {link}"
+        for page in pages
+        for link in re.findall(r"\]\(([^):#]+\.md)", page.read_text(encoding="utf-8"))
+        if folder in (page.parent / link).resolve().parents and not (page.parent / link).exists()
+    ]
+    assert missing == []
 
 
 def test_the_default_configuration_is_valid_and_allows_nothing(installed: Installed) -> None:
