@@ -151,7 +151,7 @@ def test_a_task_that_kills_its_parent(mallory: Mallory, first: str, victim: str)
     job = mallory.start("sh", "-c", f"kill -9 {victim}; sleep 30")
     end = mallory.end(job, 20)
     assert end.status == 137
-    assert b"ended the sandbox" in held(mallory.engine, job.key).logs().stderr
+    assert b"ended its sandbox" in held(mallory.engine, job.key).logs().stderr
     assert mallory.answers(WHICH) != first
 
 

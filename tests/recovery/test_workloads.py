@@ -150,7 +150,9 @@ def test_sandboxes_whose_daemon_is_killed(docker_answers: None, tmp_path: Path, 
         if facts["state"] == "COMPLETED":
             assert site.contents(one.collection)["got"] == b"some input\n"
         else:
-            assert (facts.get("exit_status"), live_restore) == ("137", False), facts
+            # The daemon that starts again sends SIGTERM, then SIGKILL: see docs/failures.md.
+            assert not live_restore, facts
+            assert facts.get("exit_status") in ("143", "137"), facts
         assert site.leftovers(one) == []
     assert any(facts["state"] == "COMPLETED" for facts in states)
     assert _left(site) == []
