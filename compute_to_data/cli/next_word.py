@@ -161,7 +161,7 @@ def _out_of_sight() -> Iterator[None]:
     import getpass
 
     def refuse(*_: Any, **__: Any) -> str:
-        raise EOFError("nobody can be asked for a password while the user types a command")
+        raise EOFError("no password can be asked for while the user types a command")
 
     asked, getpass.getpass = getpass.getpass, refuse
     try:

@@ -41,8 +41,8 @@ def source_of(action: argparse.Action) -> Source | None:
 
 
 def tasks(session: Session, beginning: str) -> Iterator[Candidate]:
-    """The user's own tasks, the newest first: by three queries, however many there are. Of those that
-    are not among the newest of all, nothing but the id is told."""
+    """The user's own tasks, the newest first: by three queries, however many there are. For those that
+    are not among the newest of all, only the id is given."""
     from compute_to_data.model import EntityKind, Query, Row, name_of
 
     def newest(attribute: str, beginning: str = "") -> tuple[Row, ...]:
