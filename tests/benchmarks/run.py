@@ -204,8 +204,10 @@ def _await(site: TrialSite, count: int) -> None:
 
 SUBMITTER = """
 import sys
-from compute_to_data import configuration, presence, workloads
+from compute_to_data import configuration
+from compute_to_data.coordination.wakeup import call_worker
 from compute_to_data.model import User
+from compute_to_data.submission import workloads
 from compute_to_data.zones.embedded import EmbeddedZone
 
 file, zone, collection, count, *command = sys.argv[1:]
@@ -215,7 +217,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(int(count)):
     workloads.create_task(alice, site, collection, command)
-    presence.call_worker(site, "tempZone", "dsp_resc")
+    call_worker(site, "tempZone", "dsp_resc")
 """
 
 
