@@ -30,19 +30,36 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class TaskContext:
-    """What a task needs from its worker: sessions, engine, resource, and whether the worker is stopping.
+class ServedResource:
+    """The compute resource that a worker serves, and what the worker serves it with.
 
-    ``catalog`` is the task owner's session, ``storage`` the service account's. ``scope`` identifies
-    this worker's jobs in an engine that several zones share.
+    ``storage`` is the service account's session. ``scope`` identifies this worker's jobs in an engine that
+    several zones share.
     """
 
     configuration: Configuration
-    catalog: Catalog
     storage: Storage
     engine: Engine
     resource: Resource
     scope: str
+
+    @property
+    def capacity(self) -> int:
+        """How many tasks can have begun and not ended at the same time."""
+        return self.engine.capacity or self.configuration.worker.slots
+
+    @property
+    def journal_folder(self) -> str:
+        """The folder with the journals of the worker's tasks."""
+        return journal.folder_of(self.configuration.worker.state_directory, self.scope)
+
+
+@dataclass(frozen=True)
+class TaskContext(ServedResource):
+    """What a task needs from its worker. ``catalog`` is the task owner's session; ``stopping`` says whether the
+    worker is stopping."""
+
+    catalog: Catalog
     in_use: InUse
     workload_directories: WorkloadDirectories
     stopping: Callable[[], bool]
@@ -70,8 +87,9 @@ class Execution:
         self.undo = Undo()
         self.recorded = record.state()
         self.job_key = JobKey.of(context.scope, record.collection)
-        folder = journal.folder_of(context.configuration.worker.state_directory, context.scope)
-        self.journal = journal.Journal(folder, self.job_key, context.catalog.stat(record.collection).created)
+        self.journal = journal.Journal(
+            context.journal_folder, self.job_key, context.catalog.stat(record.collection).created
+        )
         self.private = workspace.private_directory(context.resource, record.collection, self.checkpoint.token)
         self.resume_point = resume_point(self.journal.found, self.recorded)
         self.staged: tuple[Staged, ...] = ()

@@ -13,11 +13,10 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Union
 
-from compute_to_data.configuration import Configuration
 from compute_to_data.job import JobKey
 from compute_to_data.pipeline.checkpoint import Ending
+from compute_to_data.pipeline.execution import ServedResource
 from compute_to_data.pipeline.watch_job import Update, Watch
-from compute_to_data.ports import Engine, Storage
 from compute_to_data.worker.watcher import HELPER_THREADS, Outcome, Watcher
 
 Course = Generator[Watch, Update, Union[Ending, None]]
@@ -35,18 +34,14 @@ class TasksInFlight:
 
     def __init__(
         self,
-        configuration: Configuration,
-        storage: Storage,
-        engine: Engine,
-        resource: str,
-        scope: str,
+        served: ServedResource,
         *,
         begin: Callable[[str], Course],
         attempt: Callable[[str, Step], Union[Watch, bool]],
         over: Callable[[str, bool], None],
     ) -> None:
-        self.slots = configuration.worker.slots
-        self.capacity = engine.capacity or self.slots
+        self.slots = served.configuration.worker.slots
+        self.capacity = served.capacity
         self._begin, self._attempt, self._over = begin, attempt, over
         self._lock = threading.Lock()
         self._none_begun = threading.Condition(self._lock)
@@ -58,8 +53,7 @@ class TasksInFlight:
         self._leaving = False
         self._pool = ThreadPoolExecutor(self.slots, "slot")
         self._helpers = ThreadPoolExecutor(HELPER_THREADS, "watcher-helper")
-        attributes = configuration.attributes
-        self._watcher = Watcher(engine, storage, attributes, resource, scope, self._helpers, self._make_ready)
+        self._watcher = Watcher(served, self._helpers, self._make_ready)
         self._watching = threading.Thread(target=self._watcher.run, name="watcher")
 
     def __enter__(self) -> TasksInFlight:

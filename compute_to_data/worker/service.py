@@ -29,6 +29,7 @@ from compute_to_data.job import JobKey
 from compute_to_data.model import EntityKind, Query, Resource
 from compute_to_data.pipeline import journal
 from compute_to_data.pipeline.checkpoint import Ending
+from compute_to_data.pipeline.execution import ServedResource
 from compute_to_data.pipeline.watch_job import QUESTION_EVERY, Detached, Watch
 from compute_to_data.ports import Engine, Storage
 from compute_to_data.records.task import CANCEL, UNFINISHED, State
@@ -46,31 +47,16 @@ class Worker:
     """Serves one compute resource. Create it, then ``serve`` in the main thread."""
 
     def __init__(self, configuration: Configuration, resource: str, storage: Storage, engine: Engine) -> None:
-        self._configuration = configuration
-        self._storage = storage
-        self._engine = engine
-        self._resource = _resource(storage, resource)
-        self._scope = lock.scope(configuration, storage.zone, resource)
+        scope = lock.scope(configuration, storage.zone, resource)
+        self._served = served = ServedResource(configuration, storage, engine, _resource(storage, resource), scope)
         self._lock = lock.ResourceLock(configuration, storage.zone, resource)
         self._bell = wakeup.Bell(configuration, storage.zone, resource)
         self._sign = Heartbeat(storage.catalog, configuration, resource)
-        self._workload_slots = WorkloadSlots(configuration, storage, engine, self._resource, self._scope)
+        self._workload_slots = WorkloadSlots(served)
         self._stopping = threading.Event()
-        self._runner = TaskRunner(
-            configuration,
-            storage,
-            engine,
-            self._resource,
-            self._scope,
-            self._workload_slots.directories,
-            self._stopping.is_set,
-        )
+        self._runner = TaskRunner(served, self._workload_slots.directories, self._stopping.is_set)
         self._in_flight = TasksInFlight(
-            configuration,
-            storage,
-            engine,
-            resource,
-            self._scope,
+            served,
             begin=functools.partial(self._runner.run, only_cancel=False),
             attempt=self._attempt,
             over=self._over,
@@ -93,10 +79,10 @@ class Worker:
         AlreadyServed when another worker serves the resource, or took it over while this worker could not reach the
         zone. EngineError when the engine does not answer.
         """
-        self._engine.check()
+        self._served.engine.check()
         self._lock.acquire()
         self._bell.listen()
-        log.info("serving %s with %d slots", self._scope, self._configuration.worker.slots)
+        log.info("serving %s with %d slots", self._served.scope, self._served.configuration.worker.slots)
         try:
             with self._in_flight:
                 self._work(on_demand)
@@ -109,7 +95,7 @@ class Worker:
             self._lock.release()
 
     def _work(self, on_demand: bool) -> None:
-        settings = self._configuration.worker
+        settings = self._served.configuration.worker
         idle_since = time.monotonic()
         while not self._stopping.is_set():
             try:
@@ -176,9 +162,9 @@ class Worker:
         return admitted[:most]
 
     def _tasks(self, state: State, *, excluding: Sequence[str] = (), limit: int | None = None) -> tuple[str, ...]:
-        attribute, here = self._configuration.attributes.state, self._resource.name
+        attribute, here = self._served.configuration.attributes.state, self._served.resource.name
         query = Query(EntityKind.COLLECTION, attribute, state.value, here, excluding=tuple(excluding), limit=limit)
-        return self._storage.find(query)
+        return self._served.storage.find(query)
 
     def _cancel_queued(self) -> None:
         """End queued tasks that users have cancelled, without waiting for a slot. The watcher does this for
@@ -188,8 +174,9 @@ class Worker:
         self._next_question = time.monotonic() + QUESTION_EVERY
         not_ours = self._passed_over | self._begun
         known = {*self._in_flight.collections(), *not_ours}
-        request, most = self._configuration.attributes.named(CANCEL), _CANCELLATIONS_AT_ONCE + len(known)
-        found = self._storage.find(Query(EntityKind.COLLECTION, request, units=self._resource.name, limit=most))
+        request, most = self._served.configuration.attributes.named(CANCEL), _CANCELLATIONS_AT_ONCE + len(known)
+        query = Query(EntityKind.COLLECTION, request, units=self._served.resource.name, limit=most)
+        found = self._served.storage.find(query)
         ended = 0
         for collection in found:
             if collection not in not_ours and self._in_flight.withdraw(collection):
@@ -205,14 +192,13 @@ class Worker:
         without an unfinished task."""
         unfinished = [one for state in UNFINISHED for one in self._tasks(state)]
         self._begun = set(unfinished)
-        known = {JobKey.of(self._scope, one) for one in (*unfinished, *self._in_flight.collections())}
-        queued = {JobKey.of(self._scope, one) for one in self._tasks(State.QUEUED)}
-        folder = journal.folder_of(self._configuration.worker.state_directory, self._scope)
-        journal.sweep(folder, known | queued)
-        for job in self._engine.jobs(self._scope):
+        known = {JobKey.of(self._served.scope, one) for one in (*unfinished, *self._in_flight.collections())}
+        queued = {JobKey.of(self._served.scope, one) for one in self._tasks(State.QUEUED)}
+        journal.sweep(self._served.journal_folder, known | queued)
+        for job in self._served.engine.jobs(self._served.scope):
             if job not in known:
                 log.warning("removing job %s: it belongs to no unfinished task", job)
-                self._engine.remove(job)
+                self._served.engine.remove(job)
         for collection in unfinished:
             if collection not in self._in_flight.collections() and collection not in self._passed_over:
                 log.info("resuming %s", collection)
@@ -246,14 +232,14 @@ class Worker:
         except Exception:
             log.exception("the worker could not run %s to its end", collection)
             self._failures[collection] += 1
-            if self._failures[collection] <= self._configuration.worker.attempts:
+            if self._failures[collection] <= self._served.configuration.worker.attempts:
                 return self._later()
             log.error("ignoring %s until the worker starts again", collection)
             self._passed_over.add(collection)
         return False
 
     def _later(self) -> bool:
-        self._stopping.wait(min(1.0, self._configuration.worker.poll_seconds))
+        self._stopping.wait(min(1.0, self._served.configuration.worker.poll_seconds))
         return True
 
     def _heartbeat(self) -> None:
@@ -264,17 +250,19 @@ class Worker:
         """
         if time.monotonic() < self._next_heartbeat:
             return
-        self._engine.check()
+        self._served.engine.check()
         self._sign.renew()
-        capabilities.publish(self._storage.catalog, self._configuration, self._resource.name)
+        capabilities.publish(self._served.storage.catalog, self._served.configuration, self._served.resource.name)
         self._workload_slots.tend(self._in_flight.collections())
         self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
 
     def _withdraw_heartbeat(self) -> None:
         with contextlib.suppress(ComputeToDataError):
             self._sign.withdraw()
-            if not heartbeats(self._storage.catalog, self._configuration, self._resource.name):
-                capabilities.withdraw(self._storage.catalog, self._configuration, self._resource.name)
+            served = self._served
+            published = served.storage.catalog, served.configuration, served.resource.name
+            if not heartbeats(*published):
+                capabilities.withdraw(*published)
 
 
 def _resource(storage: Storage, name: str) -> Resource:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from compute_to_data.configuration import Configuration
 from compute_to_data.documents import task_json
 from compute_to_data.errors import Code, ComputeToDataError, NotFound, OutOfReach, Refused
 from compute_to_data.job import JobKey
-from compute_to_data.model import Resource, User
+from compute_to_data.model import User
 from compute_to_data.pipeline import journal, workspace
 from compute_to_data.pipeline.checkpoint import Ending
-from compute_to_data.pipeline.execution import TaskContext
+from compute_to_data.pipeline.execution import ServedResource, TaskContext
 from compute_to_data.pipeline.finish import ending_of
 from compute_to_data.pipeline.replicas import InUse
 from compute_to_data.pipeline.watch_job import Waiting, cancelled
 from compute_to_data.pipeline.workload_directories import WorkloadDirectories
-from compute_to_data.ports import Catalog, Engine, Storage
+from compute_to_data.ports import Catalog
 from compute_to_data.records.task import CANCEL, NO_REQUESTS, State, TaskRecord
 from compute_to_data.roles import role_named
 from compute_to_data.task import REQUEST_NAME
@@ -34,19 +33,11 @@ class TaskRunner:
 
     def __init__(
         self,
-        configuration: Configuration,
-        storage: Storage,
-        engine: Engine,
-        resource: Resource,
-        scope: str,
+        served: ServedResource,
         workload_directories: WorkloadDirectories,
         stopping: Callable[[], bool],
     ) -> None:
-        self._configuration = configuration
-        self._storage = storage
-        self._engine = engine
-        self._resource = resource
-        self._scope = scope
+        self._served = served
         self._workload_directories = workload_directories
         self._stopping = stopping
         self._in_use = InUse()
@@ -61,9 +52,9 @@ class TaskRunner:
         if self._stopping():
             return None
         try:
-            owner = self._storage.owner(f"{collection}/{REQUEST_NAME}")
+            owner = self._served.storage.owner(f"{collection}/{REQUEST_NAME}")
             try:
-                catalog = self._storage.on_behalf_of(owner)
+                catalog = self._served.storage.on_behalf_of(owner)
             except NotFound:
                 return self._end_without_owner(collection, owner)
             record = self._record(catalog, collection)
@@ -79,7 +70,7 @@ class TaskRunner:
                 self._stop_if_cancelled(record, state)
                 return None
             task = task_json.recorded_task(catalog.read(record.request_path), record.request_path)
-            role = role_named(self._configuration, record.facts().get("role", task.role))
+            role = role_named(self._served.configuration, record.facts().get("role", task.role))
         except OutOfReach:
             raise
         except (ComputeToDataError, ValueError) as error:
@@ -118,29 +109,25 @@ class TaskRunner:
     def _end_without_owner(self, collection: str, owner: User) -> Ending:
         """End a task whose owner's account is gone. Without it, the worker has no right to register or to undo: it
         removes the job and its directory. What is registered stays, for an administrator."""
-        key = JobKey.of(self._scope, collection)
-        left = journal.Journal(journal.folder_of(self._configuration.worker.state_directory, self._scope), key, None)
-        self._engine.remove(key)
+        key = JobKey.of(self._served.scope, collection)
+        left = journal.Journal(self._served.journal_folder, key, None)
+        self._served.engine.remove(key)
         if left.found is not None and left.found.exit is None:  # else results in it may be registered
-            workspace.discard(workspace.private_directory(self._resource, collection, left.found.token))
+            workspace.discard(workspace.private_directory(self._served.resource, collection, left.found.token))
         gone = Refused(f"user {owner}", "the account of the task's owner was removed", code=Code.CAT_INVALID_USER)
         ending = ending_of(gone)
-        record = self._record(self._storage.catalog, collection)
-        record.end_without_owner(self._storage, ending.facts)
+        record = self._record(self._served.storage.catalog, collection)
+        record.end_without_owner(self._served.storage, ending.facts)
         left.remove()
         return ending
 
     def _record(self, catalog: Catalog, collection: str) -> TaskRecord:
-        return TaskRecord(catalog, self._configuration.attributes, collection, self._resource.name)
+        return TaskRecord(catalog, self._served.configuration.attributes, collection, self._served.resource.name)
 
     def _context(self, catalog: Catalog) -> TaskContext:
         return TaskContext(
-            configuration=self._configuration,
+            **vars(self._served),
             catalog=catalog,
-            storage=self._storage,
-            engine=self._engine,
-            resource=self._resource,
-            scope=self._scope,
             in_use=self._in_use,
             workload_directories=self._workload_directories,
             stopping=self._stopping,

@@ -14,13 +14,12 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Union
 
-from compute_to_data.configuration import Attributes
 from compute_to_data.errors import ComputeToDataError, EngineOutOfReach, OutOfReach
 from compute_to_data.job import JobKey, JobState, JobStatus
 from compute_to_data.model import EntityKind, Query
 from compute_to_data.pipeline import watch_job
+from compute_to_data.pipeline.execution import ServedResource
 from compute_to_data.pipeline.watch_job import FIRST_LOOK, Detached, Update, Watch
-from compute_to_data.ports import Engine, Storage
 from compute_to_data.records.task import CANCEL, FOLLOW
 
 log = logging.getLogger("compute_to_data.worker")
@@ -46,20 +45,12 @@ class Watcher:
 
     def __init__(
         self,
-        engine: Engine,
-        storage: Storage,
-        attributes: Attributes,
-        resource: str,
-        scope: str,
+        served: ServedResource,
         helpers: Executor,
         on_outcome: Callable[[Watch, Outcome], None],
     ) -> None:
-        """``resource`` and ``scope``: those that the worker serves. ``helpers``: runs what may take long."""
-        self._engine = engine
-        self._storage = storage
-        self._attributes = attributes
-        self._resource = resource
-        self._scope = scope
+        """``helpers``: runs what may take long."""
+        self._served = served
         self._helpers = helpers
         self._on_outcome = on_outcome
         self._lock = threading.Lock()
@@ -81,20 +72,20 @@ class Watcher:
             self._watched[watch.key] = _Watched(watch)
             self._new.add(watch.key)
             self._has_work.notify_all()
-        self._engine.wake()
+        self._served.engine.wake()
 
     def leave(self) -> None:
         """Raise Detached in every task whose job has not ended, now and later: the worker is stopping."""
         with self._lock:
             self._leaving = True
-        self._engine.wake()
+        self._served.engine.wake()
 
     def close(self) -> None:
         """Let :meth:`run` end."""
         with self._lock:
             self._closed = True
             self._has_work.notify_all()
-        self._engine.wake()
+        self._served.engine.wake()
 
     # In the watcher's own thread
 
@@ -121,7 +112,7 @@ class Watcher:
 
     def step(self) -> None:
         """Wait until a job changes or work is due, and do what is needed."""
-        changed = self._engine.wait_for_change(self._scope, self._until_due())
+        changed = self._served.engine.wait_for_change(self._served.scope, self._until_due())
         with self._lock:
             keys = [key for key in self._watched if changed is None or key in changed or key in self._new]
             self._new.clear()
@@ -159,7 +150,7 @@ class Watcher:
     def _statuses(self, keys: list[JobKey]) -> Mapping[JobKey, JobStatus | Exception]:
         """The status of each job, or the error in asking for it. An error with one job does not affect others."""
         try:
-            return self._engine.statuses(keys)
+            return self._served.engine.statuses(keys)
         except OutOfReach:
             raise
         except Exception as error:  # noqa: BLE001 - an adapter may raise anything
@@ -191,11 +182,11 @@ class Watcher:
 
     def _read_requests(self) -> None:
         try:
-            cancel, follow = self._requested(CANCEL, (self._resource, "")), self._requested(FOLLOW, ("",))
+            cancel, follow = self._requested(CANCEL, (self._served.resource.name, "")), self._requested(FOLLOW, ("",))
             new = [one.watch.note_requests(one.watch.collection in cancel, one.watch.collection in follow)
                    for one in self._all()]  # fmt: skip
             if any(new):
-                self._engine.wake()
+                self._served.engine.wake()
         except ComputeToDataError as error:
             log.warning("cannot read which tasks users cancel or follow: %s", error)
         except Exception:  # an adapter may raise anything, and the watcher must go on
@@ -206,9 +197,9 @@ class Watcher:
 
     def _requested(self, request: str, units: Iterable[str]) -> frozenset[str]:
         """The collections of tasks with a request on their record. Earlier clients wrote it without units."""
-        attribute, limit = self._attributes.named(request), _REQUESTS_AT_ONCE + len(self._watched)
+        attribute, limit = self._served.configuration.attributes.named(request), _REQUESTS_AT_ONCE + len(self._watched)
         queries = [Query(EntityKind.COLLECTION, attribute, units=one, limit=limit) for one in units]
-        return frozenset(collection for query in queries for collection in self._storage.find(query))
+        return frozenset(collection for query in queries for collection in self._served.storage.find(query))
 
     def _start_due_work(self) -> None:
         now = time.monotonic()

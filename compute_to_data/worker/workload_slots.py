@@ -6,13 +6,11 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 
-from compute_to_data.configuration import Configuration
 from compute_to_data.errors import ComputeToDataError
 from compute_to_data.job import JobKey
-from compute_to_data.model import Entity, EntityKind, Query, Resource, name_of, parent_of
-from compute_to_data.pipeline import journal
+from compute_to_data.model import Entity, EntityKind, Query, name_of, parent_of
+from compute_to_data.pipeline.execution import ServedResource
 from compute_to_data.pipeline.workload_directories import WorkloadDirectories
-from compute_to_data.ports import Engine, Storage
 from compute_to_data.records.workload import INSTANCES, STATE, WorkloadState, is_workload_id
 
 log = logging.getLogger(__name__)
@@ -24,27 +22,19 @@ IDLE_SECONDS = 120.0
 class WorkloadSlots:
     """The workloads of one worker's resource. Only the worker's main thread uses it."""
 
-    def __init__(
-        self, configuration: Configuration, storage: Storage, engine: Engine, resource: Resource, scope: str
-    ) -> None:
-        self._configuration = configuration
-        self._storage = storage
-        self._engine = engine
-        self._resource = resource
-        self._scope = scope
-        self._capacity = engine.capacity or configuration.worker.slots
+    def __init__(self, served: ServedResource) -> None:
+        self._served = served
         self._instances: dict[str, int] = {}
-        folder = journal.folder_of(configuration.worker.state_directory, scope)
-        self.directories = WorkloadDirectories(f"{folder}.workloads", resource)
+        self.directories = WorkloadDirectories(f"{served.journal_folder}.workloads", served.resource)
 
     def tend(self, in_flight: Iterable[str]) -> None:
         """Remove the sandboxes of stopped workloads, idle sandboxes, and those that an earlier worker left."""
         busy = {parent_of(collection) for collection in in_flight}
         started: tuple[str, ...] = ()
         if self.directories.any():  # without any task of a workload yet, the worker asks nothing
-            attribute = self._configuration.attributes.named(STATE)
-            query = Query(EntityKind.COLLECTION, attribute, WorkloadState.STARTED.value, self._resource.name)
-            started = self._storage.find(query)
+            attribute = self._served.configuration.attributes.named(STATE)
+            query = Query(EntityKind.COLLECTION, attribute, WorkloadState.STARTED.value, self._served.resource.name)
+            started = self._served.storage.find(query)
         self._instances = {one: count for one, count in self._instances.items() if one in busy}
         self._keep(frozenset({*started, *busy}), IDLE_SECONDS)
 
@@ -56,8 +46,8 @@ class WorkloadSlots:
             log.warning("the next worker must remove sandboxes of workloads: %s", error)
 
     def _keep(self, workloads: frozenset[str], idle_seconds: float) -> None:
-        names = frozenset(JobKey.of(self._scope, one).text for one in workloads)
-        self._engine.tidy(self._scope, names, idle_seconds)
+        names = frozenset(JobKey.of(self._served.scope, one).text for one in workloads)
+        self._served.engine.tidy(self._served.scope, names, idle_seconds)
         self.directories.tidy(workloads)
 
     def full(self, in_flight: Iterable[str]) -> list[str]:
@@ -82,9 +72,9 @@ class WorkloadSlots:
         if not is_workload_id(name_of(workload)):
             return 0
         if workload not in self._instances:
-            avus = self._storage.avus(Entity(EntityKind.COLLECTION, workload))
-            attribute = self._configuration.attributes.named(INSTANCES)
+            avus = self._served.storage.avus(Entity(EntityKind.COLLECTION, workload))
+            attribute = self._served.configuration.attributes.named(INSTANCES)
             value = next((avu.value for avu in avus if avu.attribute == attribute), "")
             self._instances[workload] = max(1, int(value)) if value.isdecimal() else 1
         instances = self._instances[workload]
-        return instances if instances < self._capacity else 0
+        return instances if instances < self._served.capacity else 0

@@ -44,7 +44,7 @@ def _die(site: TrialSite, submitted: Submitted, fate: Fate) -> None:
         storage=Doomed(site.storage, fate),  # type: ignore[arg-type]
         engine=Doomed(site.engine, fate, spared=frozenset({"wake", "wait_for_change", "statuses"})),  # type: ignore[arg-type]
         resource=next(one for one in site.alice.resources() if one.name == COMPUTE),
-        scope=worker._scope,
+        scope=worker._served.scope,
         in_use=InUse(),
         workload_directories=worker._workload_slots.directories,
         stopping=lambda: False,
@@ -87,7 +87,7 @@ def _check_recovery(site: TrialSite, submitted: Submitted, script: str, before: 
     context = f"died at {where}: {facts}"
     expected = State.COMPLETED if script == WELL else State.FAILED
     assert facts["state"] == expected.value, context
-    assert site.engine.jobs(site.worker()._scope) == (), context
+    assert site.engine.jobs(site.worker()._served.scope) == (), context
     assert site.leftovers(submitted) == [], context
     assert audit(str(site.folder / "zone")) == [], context
     contents = site.contents(submitted.collection)

@@ -95,7 +95,7 @@ def _check(site: TrialSite, submitted: Submitted, before: object, expected: str,
     context = f"{context}: {facts}"
     assert facts["state"] == expected, context
     assert not {"cancel", "follow"} & set(facts), context
-    assert site.engine.jobs(site.worker()._scope) == (), context
+    assert site.engine.jobs(site.worker()._served.scope) == (), context
     assert site.leftovers(submitted) == [], context
     assert audit(str(site.folder / "zone")) == [], context
     contents = site.contents(submitted.collection)

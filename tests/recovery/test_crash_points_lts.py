@@ -94,7 +94,7 @@ def _check_recovery(site: TrialSite, submitted: Submitted, well: bool, before: o
     context = f"{context}: {facts}"
     assert facts["state"] == ("COMPLETED" if well else "FAILED"), context
     assert "moving_to" not in facts, context
-    assert site.engine.jobs(site.worker()._scope) == (), context
+    assert site.engine.jobs(site.worker()._served.scope) == (), context
     assert site.leftovers(submitted) == [], context
     assert audit(str(site.folder / "zone")) == [], context
     contents = site.contents(submitted.collection)

@@ -163,7 +163,7 @@ def test_a_lost_journal_costs_a_task_only_another_run(tmp_path: Path, loss: str)
         assert set(contents) == {"task.json", "STDOUT.txt", "one", "sub/two", "ro-crate-metadata.json"}
         assert (contents["one"], contents["sub/two"], contents["STDOUT.txt"]) == (b"1\n", b"2\n", b"some input\n")
         assert audit(str(site.folder / "zone")) == []
-        assert site.engine.jobs(site.worker()._scope) == ()
+        assert site.engine.jobs(site.worker()._served.scope) == ()
         if place != "submit":  # files that only the lost journal knew of stay; the catalog does not name them
             assert site.leftovers(submitted) == []
 
@@ -188,12 +188,12 @@ def test_a_lost_state_directory_costs_a_running_task_another_run(docker_answers:
     site = TrialSite(tmp_path, {"name": "docker"}, "compute-to-data/base:bookworm")
     submitted = site.submit(site.request("/bin/sh", "-c", "sleep 1; echo x > /outputs/x"))
     with site.working():
-        wait_until(lambda: site.engine.jobs(site.worker()._scope), "a job")
+        wait_until(lambda: site.engine.jobs(site.worker()._served.scope), "a job")
         wait_until(lambda: site.record(submitted).state() is State.RUNNING, "the task to run")
     shutil.rmtree(site.folder / "state")
     with site.working():
         facts = site.ended(submitted)
     assert facts["state"] == "COMPLETED", facts
     assert site.contents(submitted.collection)["x"] == b"x\n"
-    assert site.engine.jobs(site.worker()._scope) == ()
+    assert site.engine.jobs(site.worker()._served.scope) == ()
     assert audit(str(site.folder / "zone")) == []

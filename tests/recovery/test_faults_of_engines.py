@@ -147,7 +147,7 @@ def test_tasks_wait_for_an_engine_that_fails_while_they_run(
         assert [(one["state"], one["attempt"]) for one in facts] == [("COMPLETED", "1")] * 2, facts
         assert site.contents(running.collection)["x"] == b"x\n"
         assert [site.leftovers(one) for one in (running, queued)] == [[], []]
-        assert site.engine.jobs(site.worker()._scope) == ()
+        assert site.engine.jobs(site.worker()._served.scope) == ()
     assert audit(str(site.folder / "zone")) == []
 
 
@@ -158,7 +158,7 @@ def test_a_job_that_the_engine_lost_track_of_is_started_again(site: TrialSite, c
     with site.working():
         site.outputs(submitted)
     site.let_go(submitted)
-    (job,) = site.engine.jobs(site.worker()._scope)
+    (job,) = site.engine.jobs(site.worker()._served.scope)
     assert held(site.engine, job).wait(PATIENCE) is not None
 
     def doubtful(original: Callable[..., Any], *args: float) -> Any:

@@ -33,7 +33,7 @@ def _notes(site: TrialSite) -> list[str]:
 
 def _nothing_left(site: TrialSite) -> None:
     """There is no job, no journal, no directory of a task, and no data object without its file."""
-    assert site.engine.jobs(site.worker()._scope) == ()
+    assert site.engine.jobs(site.worker()._served.scope) == ()
     assert _notes(site) == []
     assert list((site.folder / "zone" / "vaults" / COMPUTE).rglob("started")) == []
     assert audit(str(site.folder / "zone")) == []
@@ -51,7 +51,7 @@ def test_a_task_whose_collection_is_deleted_is_ended_and_cleared_away(site: Tria
         outputs = site.outputs(submitted)
         site.alice.remove(submitted.collection, recursive=True)
         wait_until(lambda: not outputs.exists(), "its directory to go")
-        wait_until(lambda: len(site.engine.jobs(site.worker()._scope)) == 1, "its job to go")
+        wait_until(lambda: len(site.engine.jobs(site.worker()._served.scope)) == 1, "its job to go")
         site.let_go(other)
         assert site.ended(other)["state"] == "COMPLETED", "the other task is not affected"
     assert site.alice.avus(Entity(EntityKind.DATA_OBJECT, f"{HOME}/in/a")) == (), "its claim is free"
@@ -157,7 +157,7 @@ def test_a_task_of_a_removed_owner_fails_and_says_so(site: TrialSite, carol: Cat
             site.outputs(submitted)
             site.zone.remove_user(carol.user)
         wait_until(lambda: _facts(site, submitted)["state"] == "FAILED", "its end")
-        wait_until(lambda: not site.engine.jobs(site.worker()._scope), "its job to go")
+        wait_until(lambda: not site.engine.jobs(site.worker()._served.scope), "its job to go")
         assert site.ended(site.submit(site.request("/bin/true")))["state"] == "COMPLETED"
     facts = _facts(site, submitted)
     assert facts["reason_code"] == "refused"
@@ -263,7 +263,7 @@ def test_a_worker_that_was_taken_over_leaves_its_tasks_alone(site: TrialSite, mo
     with pytest.raises(lock.AlreadyServed, match="other@1:1"):
         _be_taken_over(site, submitted, other)
     assert site.record(submitted).state() is State.RUNNING
-    assert len(site.engine.jobs(site.worker()._scope)) == 1
+    assert len(site.engine.jobs(site.worker()._served.scope)) == 1
     site.storage.catalog.annotate(RESOURCE, remove=[other])
     with site.working():
         site.let_go(submitted)

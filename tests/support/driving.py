@@ -28,10 +28,7 @@ def drive(course: Course, context: TaskContext) -> None:
     def on_outcome(_: Watch, outcome: Outcome) -> None:
         outcomes.append(outcome)
 
-    attributes = context.configuration.attributes
-    watcher = Watcher(
-        context.engine, context.storage, attributes, context.resource.name, context.scope, InThisThread(), on_outcome
-    )
+    watcher = Watcher(context, InThisThread(), on_outcome)
     try:
         watch = next(course)
         while True:

@@ -42,7 +42,7 @@ def check_cancelled(site: TrialSite, submitted: Submitted, facts: dict[str, str]
     assert "cancel" not in facts, "the request is removed when it is done"
     assert set(site.contents(submitted.collection)) <= {"task.json", "STDOUT.txt"}
     assert site.leftovers(submitted) == []
-    assert not any(submitted.task_id in job.text for job in site.engine.jobs(site.worker()._scope))
+    assert not any(submitted.task_id in job.text for job in site.engine.jobs(site.worker()._served.scope))
 
 
 def one_slot(site: TrialSite) -> None:
@@ -116,7 +116,7 @@ def test_a_job_that_ignores_sigterm_stops_within_two_seconds(site: TrialSite) ->
 
     storage = StorageWithTroubledSessions(site.storage, avus=noticed)
     with site.working(storage=storage, engine=EngineWithTroubledJobs(site.engine, stop=stop)):  # type: ignore[arg-type]
-        jobs = functools.partial(site.engine.jobs, site.worker()._scope)
+        jobs = functools.partial(site.engine.jobs, site.worker()._served.scope)
         wait_until(
             lambda: any((one := site.engine.find(key)) and one.logs().stdout for key in jobs()), "the job to be deaf"
         )

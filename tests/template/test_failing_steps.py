@@ -158,7 +158,7 @@ def test_a_failing_undo_is_reported_and_the_rest_is_undone(site: TrialSite, name
     never_started = name in ("run: image not in the engine",)
     assert told_later or never_started
     assert site.snapshot(without=submitted.collection) == before
-    for job in site.engine.jobs(site.worker()._scope):
+    for job in site.engine.jobs(site.worker()._served.scope):
         site.engine.remove(job)
 
 

@@ -339,7 +339,7 @@ def test_a_stopped_worker_leaves_the_rest_of_moving_to_the_next(keeping: TrialSi
     assert _results(keeping, facts) == {name: [LTS] for name in RESULTS}
     assert _places(keeping, f"{HOME}/in/a.txt") == ["demoResc"]
     assert _directories(keeping, facts["collection"]) == []
-    assert keeping.engine.jobs(keeping.worker()._scope) == ()
+    assert keeping.engine.jobs(keeping.worker()._served.scope) == ()
 
 
 def test_a_failing_task_moves_nothing(keeping: TrialSite) -> None:
