@@ -122,7 +122,7 @@ def _template(catalog: Catalog, tag: str, data_object: DataObject) -> dict[str, 
     if len(refusals) == 1:
         raise refusals[0]
     if refusals:
-        raise Refused(collection, "none of the tasks that it is tagged with can run: " + " ".join(map(str, refusals)))
+        raise Refused(collection, "no task that it is tagged with can run: " + " ".join(map(str, refusals)))
     return None
 
 

@@ -1,4 +1,4 @@
-"""The steps that register the results, all or none of them, and annotate them."""
+"""The steps that register the results, all of them or nothing, and annotate them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from compute_to_data.task import CRATE_NAME, STDERR_NAME, STDOUT_NAME
 
 
 def register(execution: Execution) -> tuple[Registration, ...]:
-    """Register outputs, logs and crate in the owner's session, all or none of them. Returns what it registered."""
+    """Register outputs, logs and crate in the owner's session: all of them or nothing. Returns what it registered."""
     job, record = execution.job, execution.record
     live_logs.remove(execution)
     own = [*log_files(execution), _crate_file(execution)]
