@@ -32,8 +32,9 @@ _CPU_PERIOD = 100_000  # microseconds; the kernel's smallest quota is 1 ms
 _OPEN_FILES = 4096  # a container with a higher limit than the daemon's does not start
 _SHARED_MEMORY = 64 << 20  # /dev/shm, which counts as memory; Docker's default
 # A log entry needs some 38 bytes in addition to its line. With files of 8 times the wanted bytes, one of
-# which is always full, the wanted bytes are there if lines have at least 6 bytes on average.
-_LOG_FACTOR, _LOG_LEAST = 8, 1 << 16
+# which is always full, the wanted bytes are there if lines have at least 6 bytes on average. The least size leaves
+# room for what the daemon logs after the last words of the other stream: it holds up to 1 MB of each.
+_LOG_FACTOR, _LOG_LEAST = 8, 8 << 20
 
 
 def container_name(key: JobKey) -> str:
