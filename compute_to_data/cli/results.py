@@ -8,11 +8,11 @@ import os
 import re
 import sys
 import time
-from argparse import ArgumentParser
+from argparse import Action, ArgumentParser, Namespace
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from compute_to_data.cli.command import Call, Commands
+from compute_to_data.cli.command import FORMS, Call, Commands
 from compute_to_data.cli.exits import ExitCode, of_reason
 from compute_to_data.cli.tasks import administering, found, one_task, state_text, task_argument
 
@@ -36,8 +36,8 @@ def register(commands: Commands) -> None:
     commands.add(
         "fetch",
         _fetch,
-        "fetch a task's results, logs and records into a folder",
-        example="fetch 3f2a results",
+        "fetch a task's results, logs and records, or some of them",
+        example="fetch 3f2a plots '*.csv' --output results",
         arguments=_fetch_arguments,
     )
     commands.add("open", _open, "open a task's report in a browser", example="open 3f2a", arguments=_open_arguments)
@@ -51,10 +51,32 @@ def _logs_arguments(parser: ArgumentParser) -> None:
 def _fetch_arguments(parser: ArgumentParser) -> None:
     task_argument(parser)
     parser.add_argument(
-        "directory", metavar="DIR", nargs="?", default=".", help="where to create the folder <id> (default: here)"
+        "words",
+        metavar="PATH",
+        nargs="*",
+        help="files and folders of the task, or patterns such as '*.csv' (default: everything);"
+        " a last PATH that names nothing in the task is the folder to fetch into",
+    )
+    parser.add_argument(
+        "--output",
+        action=_Place,
+        default="",
+        metavar="DIR",
+        help="the folder to fetch into, or - to write one file to standard output; without PATH,"
+        " everything goes into a folder with the task's id there. As in every command, pretty, raw and json"
+        " are forms of printing: write ./json for a folder of that name",
     )
     parser.add_argument("--force", action="store_true", help="overwrite files that have other content")
     administering(parser)
+
+
+class _Place(Action):
+    """``--output``: one of the forms of printing, as in every command, or a place for files."""
+
+    def __call__(self, parser: ArgumentParser, options: Namespace, value: Any, option: str | None = None) -> None:
+        if not value:
+            parser.error("--output: give a folder, or - for standard output")
+        setattr(options, "form" if value in FORMS else self.dest, value)
 
 
 def _open_arguments(parser: ArgumentParser) -> None:
@@ -138,16 +160,29 @@ def _fetch(call: Call) -> int:
     if not status.state.is_final:
         remedy = f"Wait until it ends: c2d wait {task.id}"
         raise Refused(f"task {task.id}", f"has not ended yet: it is {status.state.value}", remedy)
-    done = fetching.fetch(
-        task.catalog,
-        task.collection,
-        call.options.directory,
-        force=call.options.force,
-        moved=_shown(call),
-    )
     if status.state.value != "COMPLETED":
         call.out.note(f"task {task.id} {state_text(status)}")
+    options = call.options
+    if options.output == "-":
+        fetching.write_one(task.catalog, task.collection, options.words, _write)
+        return ExitCode.DONE
+    done = fetching.fetch_words(
+        task.catalog,
+        task.collection,
+        options.words,
+        directory=options.output,
+        force=options.force,
+        moved=_shown(call),
+    )
     return _report(call, task, done)
+
+
+def _write(content: BinaryIO) -> None:
+    import shutil
+
+    sys.stdout.flush()
+    shutil.copyfileobj(content, sys.stdout.buffer)
+    sys.stdout.buffer.flush()
 
 
 def _shown(call: Call) -> Callable[[int, int], None]:
@@ -168,6 +203,8 @@ def _report(call: Call, task: TaskHandle, done: Fetched) -> int:
         call.out.note(f"not available: {name} is an output of task {task.id} and is no longer in {task.collection}")
     for name in done.damaged:
         call.out.note(f"damaged: {name} does not match the checksum in the catalog, and was not kept")
+    for name, cause in done.failed.items():
+        call.out.note(f"not fetched: {name}: {cause}")
     document: dict[str, Any] = {"task_id": task.id, **vars(done)}
     call.out.result(
         {name: list(value) if isinstance(value, tuple) else value for name, value in document.items()}, done.directory

@@ -277,7 +277,7 @@ def _list(call: Call) -> int:
 
     options = call.options
     rows = call.session.tasks(
-        limit=options.limit or None,
+        limit=options.limit + 1 if options.limit else None,  # one more shows whether there is more
         offset=options.offset,
         states=tuple(State(name) for name in options.state),
         role=options.role,
@@ -286,6 +286,8 @@ def _list(call: Call) -> int:
         until=options.older_than,
         everybodys=options.all,
     )
+    is_all = not options.limit or len(rows) <= options.limit
+    rows = rows if is_all else rows[: options.limit]
     columns = {
         "task_id": "TASK ID",
         "name": "NAME",
@@ -297,8 +299,8 @@ def _list(call: Call) -> int:
     if options.all:
         columns["owner"] = "OWNER"
     call.out.table([row.document() for row in rows], columns, empty="No such tasks.")
-    if options.limit and len(rows) == options.limit:
-        call.out.note(f"There may be more: --offset {options.offset + options.limit}")
+    if not is_all:
+        call.out.note(f"There are more: --offset {options.offset + options.limit}")
     return 0
 
 

@@ -202,10 +202,12 @@ def _download(call: Call) -> int:
         fetched=lambda number, of: call.out.progress(f"{number} of {of} tasks" if number < of else ""),
     )
     document: dict[str, Any] = {"workload": workload.id, "folders": dict(done.folders)}
-    document |= {"unfinished": list(done.unfinished), "incomplete": list(done.incomplete)}
+    document |= {"unfinished": list(done.unfinished), "incomplete": list(done.incomplete), "failed": done.failed}
     call.out.result(document, "\n".join(done.folders.values()))
     for task in done.incomplete:
         call.out.note(f"incomplete: results of task {task} are missing or damaged. See which: c2d fetch {task}")
+    for task, error in done.failed.items():
+        call.out.note(f"not fetched: task {task}: {error}")
     if done.unfinished:
         call.out.note(f"tasks that have not ended yet: {len(done.unfinished)}")
     return ExitCode.DONE if done.is_complete else ExitCode.INCOMPLETE

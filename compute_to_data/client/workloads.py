@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from compute_to_data.client import datasets
+from compute_to_data.client import datasets, removing
+from compute_to_data.client.kinds import Kind, Named
 from compute_to_data.client.manifest import FILES
 from compute_to_data.client.tasks import TaskHandle
-from compute_to_data.errors import InvalidRequest, NotFound
+from compute_to_data.errors import ComputeToDataError, InvalidRequest, NotFound, OutOfReach
 from compute_to_data.model import EntityKind, Query, name_of
 from compute_to_data.records.task import State, timestamp
 from compute_to_data.records.workload import STATE, is_workload_id
@@ -50,16 +51,18 @@ class ListedTask:
 @dataclass(frozen=True)
 class Downloaded:
     """What :meth:`WorkloadHandle.download` did: ``folders`` by task id, ``unfinished`` tasks, which
-    have no results yet, and ``incomplete`` tasks, whose results are missing or damaged in part."""
+    have no results yet, ``incomplete`` tasks, whose results are missing, damaged or not fetched in part,
+    and ``failed`` tasks, of which nothing was fetched, with the error's text."""
 
     folders: Mapping[str, str]
     unfinished: tuple[str, ...]
     incomplete: tuple[str, ...]
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_complete(self) -> bool:
         """Whether every task that has ended was fetched whole."""
-        return not self.incomplete
+        return not self.incomplete and not self.failed
 
 
 class WorkloadHandle:
@@ -154,28 +157,44 @@ class WorkloadHandle:
             task.call_worker()
         return asked
 
+    def remove(self) -> removing.Removal:
+        """Remove the workload with all its tasks and their results; returns what was removed. Refused unless it
+        is STOPPED, and while an unfinished task is in it or depends on it."""
+        run = removing.Removing(self.workbench)
+        planned = run.plan(Named(Kind.WORKLOAD, self.id, self.collection))
+        run.remove(planned)
+        return planned
+
     def download(
         self, directory: str, *, force: bool = False, fetched: Callable[[int, int], None] = lambda done, all: None
     ) -> Downloaded:
         """Fetch the results of each ended task into ``<directory>/<task id>``; files already there stay.
 
-        ``fetched`` receives how many tasks are done, and how many there are. Raises the errors of
-        :func:`fetching.fetch`.
+        ``fetched`` receives how many tasks are done, and how many there are. A task that cannot be
+        fetched does not stop the others, unless the zone does not answer.
         """
         from compute_to_data.client import fetching
 
-        folders, unfinished, incomplete = {}, [], []
+        folders: dict[str, str] = {}
+        failed: dict[str, str] = {}
+        unfinished: list[str] = []
+        incomplete: list[str] = []
         listed = self.tasks()
         for number, task in enumerate(reversed(listed), start=1):
             if not State(task.state).is_final:
                 unfinished.append(task.task_id)
                 continue
-            done = fetching.fetch(self.workbench.catalog, task.collection, directory, force=force)
-            folders[task.task_id] = done.directory
-            if not done.is_complete:
-                incomplete.append(task.task_id)
+            try:
+                done = fetching.fetch(self.workbench.catalog, task.collection, directory, force=force)
+            except OutOfReach:
+                raise
+            except ComputeToDataError as error:
+                failed[task.task_id] = str(error)
+            else:
+                folders[task.task_id] = done.directory
+                incomplete += [] if done.is_complete else [task.task_id]
             fetched(number, len(listed))
-        return Downloaded(folders, tuple(unfinished), tuple(incomplete))
+        return Downloaded(folders, tuple(unfinished), tuple(incomplete), failed)
 
 
 def _shown(command: Sequence[str]) -> str:
