@@ -17,7 +17,7 @@ from compute_to_data.errors import (
 )
 from compute_to_data.job import Exit, Image, Job, JobState, OutputMount
 from compute_to_data.model import name_of, zone_of
-from compute_to_data.pipeline import command_line, live_logs, watch_job, workspace
+from compute_to_data.pipeline import command_line, live_logs, plan, watch_job, workspace
 from compute_to_data.pipeline.checkpoint import Moment, ResumePoint, required
 from compute_to_data.pipeline.execution import Execution
 from compute_to_data.pipeline.hooks import Program
@@ -114,8 +114,8 @@ def _record_start(execution: Execution, started: float) -> None:
         began = Moment(_boot(), time.monotonic() - ran)
         execution.journal.save(replace(checkpoint, began=began))
     if not execution.adopted or execution.recorded is not State.RUNNING:
-        image = {"image": execution.job.image.name, "image_digest": execution.job.image.digest}
-        execution.record.move_to(State.RUNNING, {"attempt": str(checkpoint.attempt), **image})
+        facts = {"attempt": str(checkpoint.attempt), "kept": "", "not_kept": ""}
+        execution.record.move_to(State.RUNNING, facts, plan.avus(execution))
 
 
 def seconds_run(execution: Execution, started: float) -> float:
@@ -212,11 +212,8 @@ def _submit(execution: Execution, job: Job) -> RunningJob:
 
 
 def push_removals(execution: Execution) -> None:
-    """If the task fails, remove its live logs, then its job, then its outputs."""
+    """If the task fails, remove its live logs, then its job. Its outputs are settled last (``left_behind``)."""
     record = execution.record
-    execution.undo.push(
-        f"remove the outputs of task {record.task_id}", functools.partial(workspace.discard, execution.outputs)
-    )
     execution.undo.push(
         f"remove the job of task {record.task_id}",
         functools.partial(execution.context.engine.remove, execution.job_key),

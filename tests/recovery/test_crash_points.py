@@ -13,7 +13,7 @@ from support.driving import drive
 from support.site import COMPUTE, HOME, TrialSite
 
 from compute_to_data.documents.task_json import recorded_task
-from compute_to_data.model import DataObject, Entity, EntityKind, Query
+from compute_to_data.model import Avu, DataObject, Entity, EntityKind, Query
 from compute_to_data.pipeline.replicas import InUse
 from compute_to_data.pipeline.template import TaskContext
 from compute_to_data.records.task import State
@@ -97,8 +97,20 @@ def _check_recovery(site: TrialSite, submitted: Submitted, script: str, before: 
         _check_provenance(site, submitted)
     else:
         assert "exited with status 7" in facts["reason"], context
-        assert set(contents) == {"task.json", "STDOUT.txt"}, context
+        assert set(contents) == {"task.json", "STDOUT.txt", "failed/one", "failed/sub/two"}, context
+        assert (contents["failed/one"], contents["failed/sub/two"]) == (b"1\n", b"2\n"), context
+        assert facts["kept"] == "2 files, 4 bytes, in failed/", context
+        _check_marks(site, submitted)
         assert site.snapshot(without=submitted.collection) == before, context
+
+
+def _check_marks(site: TrialSite, submitted: Submitted) -> None:
+    """The collection and each file say that they are of a failed task, and nothing else."""
+    mark = (Avu("irods::compute_to_data::failed_task", submitted.task_id, "nonzero_exit"),)
+    failed = f"{submitted.collection}/failed"
+    assert site.alice.avus(Entity(EntityKind.COLLECTION, failed)) == mark
+    for name in ("one", "sub/two"):
+        assert site.alice.avus(Entity(EntityKind.DATA_OBJECT, f"{failed}/{name}")) == mark
 
 
 def _check_provenance(site: TrialSite, submitted: Submitted) -> None:
