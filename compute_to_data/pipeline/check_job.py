@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from dataclasses import replace
 
 from compute_to_data.errors import EngineError, OutOfReach
+from compute_to_data.job import Job
 from compute_to_data.pipeline import exit_reason, expected, output_metadata, outputs
 from compute_to_data.pipeline.execution import Execution
 from compute_to_data.pipeline.stage_out import log_files
@@ -20,13 +22,7 @@ def check(execution: Execution) -> None:
     """Check the job's exit and its outputs, then remove the job."""
     job, exit = execution.job, execution.exit
     exit_reason.check(execution)
-    found = outputs.inventory(
-        job.outputs,
-        execution.record.collection,
-        size_limit=job.limits.output_bytes,
-        file_limit=job.limits.output_files,
-        reserved=RESERVED_NAMES,
-    )
+    found = _inventory(execution, job)
     execution.files, execution.folders = found.files, found.folders
     targets = tuple(staged.target for staged in execution.staged)
     if not execution.resume_point.has_exited:  # afterwards, empty directories may be gone
@@ -37,6 +33,19 @@ def check(execution: Execution) -> None:
         execution.journal.save(replace(execution.checkpoint, exit=exit))
         execution.record.move_to(State.STAGING_OUT, {"exit_status": str(exit.status), **_left(found)})
     remove_job_meanwhile(execution)
+
+
+def _inventory(execution: Execution, job: Job) -> outputs.Inventory:
+    """The outputs, as they are or as an earlier attempt left them."""
+    if execution.resume_point.has_exited and not os.path.isdir(job.outputs):
+        return outputs.Inventory(())  # it held nothing, and that attempt removed it already
+    return outputs.inventory(
+        job.outputs,
+        execution.record.collection,
+        size_limit=job.limits.output_bytes,
+        file_limit=job.limits.output_files,
+        reserved=RESERVED_NAMES,
+    )
 
 
 def _left(found: outputs.Inventory) -> dict[str, str]:

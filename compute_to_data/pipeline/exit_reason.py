@@ -98,6 +98,9 @@ def _how(exit: Exit, logs: Logs) -> str:
 def _hints(execution: Execution) -> Iterator[str]:
     """What to do about a limit of the sandbox that the program met, according to its own words."""
     text, limits = _tail(execution.logs), execution.job.limits
+    unused = execution.job.image.unused
+    if unused and execution.task.process:
+        yield f"The image's {unused} {'are' if ' and ' in unused else 'is'} not used"
     if _NO_ROOM.search(text):
         yield _no_room(execution, limits)
     if _NO_PROCESS.search(text):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import os
 import time
 from dataclasses import replace
 
@@ -19,7 +18,7 @@ from compute_to_data.job import Exit, Image, Job, JobState, OutputMount
 from compute_to_data.model import name_of, zone_of
 from compute_to_data.pipeline import command_line, live_logs, plan, watch_job, workspace
 from compute_to_data.pipeline.checkpoint import Moment, ResumePoint, required
-from compute_to_data.pipeline.execution import Execution
+from compute_to_data.pipeline.execution import Execution, printable
 from compute_to_data.pipeline.hooks import Program
 from compute_to_data.pipeline.stage_out import kept_logs
 from compute_to_data.pipeline.watch_job import Waiting
@@ -114,7 +113,8 @@ def _record_start(execution: Execution, started: float) -> None:
         began = Moment(_boot(), time.monotonic() - ran)
         execution.journal.save(replace(checkpoint, began=began))
     if not execution.adopted or execution.recorded is not State.RUNNING:
-        facts = {"attempt": str(checkpoint.attempt), "kept": "", "not_kept": ""}
+        unused = execution.job.image.unused if execution.task.process else ""
+        facts = {"attempt": str(checkpoint.attempt), "image_unused": printable(unused), "kept": "", "not_kept": ""}
         execution.record.move_to(State.RUNNING, facts, plan.avus(execution))
 
 
@@ -183,12 +183,13 @@ def _image(execution: Execution, name: str) -> Image:
 
 
 def _program(execution: Execution) -> Program:
+    uid, gid = execution.context.engine.account
     first = execution.staged[0].data_object.logical_path if execution.staged else ""
     supplied = {
         "TASK_ID": execution.record.task_id,
         "INPUT_FILE_BASENAME": name_of(first),
-        "IRODS_UID": str(os.getuid()),
-        "IRODS_GID": str(os.getgid()),
+        "IRODS_UID": str(uid),
+        "IRODS_GID": str(gid),
     }
     targets = tuple(staged.target for staged in execution.staged)
     return execution.role.program(execution.task, targets, supplied)

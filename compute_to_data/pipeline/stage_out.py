@@ -40,7 +40,8 @@ def register(execution: Execution) -> tuple[Registration, ...]:
     _make_collections(execution)
     execution.undo.push(f"unregister the outputs of {record.collection}", lambda: catalog.unregister(logical_paths))
     catalog.register(execution.context.resource.name, [*files, *own])
-    outputs.still_there(job.outputs, execution.files)
+    if files:
+        outputs.still_there(job.outputs, execution.files)
     return (*files, *own)
 
 
@@ -90,8 +91,7 @@ def clear_lost(execution: Execution) -> None:
         usual = workspace.task_directory(resource, one.logical_path)
         if any(place.startswith(f"{directory}/") and place != usual for place in places):
             execution.record.catalog.remove(one.logical_path)
-    for folder, _, _ in os.walk(directory, topdown=False):
-        workspace.discard_empty(folder)
+    workspace.discard_empty_below(directory)
 
 
 def _remove_collection(execution: Execution, collection: str) -> None:

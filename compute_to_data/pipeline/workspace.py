@@ -102,6 +102,12 @@ def is_full(directory: str) -> bool:
     return found.f_bavail * found.f_frsize < _FULL
 
 
+def discard_empty_below(directory: str) -> None:
+    """Remove all empty directories below a directory, and itself if nothing is left in it."""
+    for folder, _, _ in os.walk(directory, topdown=False):
+        discard_empty(folder)
+
+
 def discard_empty(directory: str) -> None:
     """Remove a directory if it is empty."""
     try:
