@@ -40,8 +40,6 @@ OPERATIONS = (
     "log_overlap",
     "workloads",
     "datasets",
-    "dataset_content",
-    "manifest",
     "secrets",
     "site",
 )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from compute_to_data.catalog_tree import walk
-from compute_to_data.client import manifest as manifests
-from compute_to_data.client.manifest import MANIFEST_NAME, Manifest
 from compute_to_data.errors import InvalidRequest, NotFound
 from compute_to_data.model import DataObject, ReplicaStatus, name_of
+from compute_to_data.records import manifest as manifests
+from compute_to_data.records.manifest import MANIFEST_NAME, Manifest
 
 if TYPE_CHECKING:
-    from compute_to_data.ports import ClientCatalog
+    from compute_to_data.ports import Catalog
 
 _LARGEST_MANIFEST: Final = 256 * 1024 * 1024
 
@@ -22,7 +22,7 @@ def checksum_of(found: DataObject) -> str:
     return good[0].checksum if good else ""
 
 
-def contents(catalog: ClientCatalog, top: str) -> tuple[dict[str, DataObject], list[str]]:
+def contents(catalog: Catalog, top: str) -> tuple[dict[str, DataObject], list[str]]:
     """All data objects and collections below ``top``, by their paths relative to it."""
     beyond = len(top) + 1
     objects: dict[str, DataObject] = {}
@@ -33,7 +33,7 @@ def contents(catalog: ClientCatalog, top: str) -> tuple[dict[str, DataObject], l
     return objects, collections
 
 
-def manifest_of(catalog: ClientCatalog, collection: str) -> Manifest | None:
+def manifest_of(catalog: Catalog, collection: str) -> Manifest | None:
     """The dataset's manifest; None when the dataset is not complete. InvalidRequest for a bad manifest."""
     path = f"{collection}/{MANIFEST_NAME}"
     try:
