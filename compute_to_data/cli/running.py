@@ -203,9 +203,9 @@ def request(call: Call) -> dict[str, Any]:
 def _input(session: Session, path: str) -> dict[str, str]:
     """A dataset of the project, a data object or a collection as an input."""
     from compute_to_data.client import datasets
+    from compute_to_data.client.manifest import DATASET_ID, FILES
     from compute_to_data.errors import NotFound
     from compute_to_data.model import Collection
-    from compute_to_data.records.manifest import DATASET_ID, FILES
 
     if DATASET_ID.fullmatch(path):
         return {"collection": f"{datasets.find(session, path)}/{FILES}"}

@@ -84,6 +84,8 @@ def _cancel_arguments(parser: ArgumentParser) -> None:
 
 def _rerun_arguments(parser: ArgumentParser) -> None:
     one_task(parser)
+    changed = "run it on its inputs as they are now, if they have changed since"
+    parser.add_argument("--changed-inputs", action="store_true", help=changed)
     parser.add_argument("--wait", action="store_true", help=WAIT)
 
 
@@ -327,7 +329,7 @@ def _cancel(call: Call) -> int:
 
 
 def _rerun(call: Call) -> int:
-    return _submitted(call, found(call, call.options.task).rerun())
+    return _submitted(call, found(call, call.options.task).rerun(changed_inputs=call.options.changed_inputs))
 
 
 def _show(call: Call) -> int:

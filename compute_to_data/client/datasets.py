@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from compute_to_data.client.dataset_content import manifest_of
+from compute_to_data.client.manifest import DATASET_ID, FILES, MANIFEST_NAME
 from compute_to_data.errors import InvalidRequest, NotFound, Refused
 from compute_to_data.model import Collection, Entity, EntityKind, Query, name_of
-from compute_to_data.records.dataset_content import manifest_of
-from compute_to_data.records.manifest import DATASET_ID, FILES, MANIFEST_NAME
 from compute_to_data.records.task import State
 from compute_to_data.task import REQUEST_NAME
 

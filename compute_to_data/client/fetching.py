@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from compute_to_data.client import folders, results
+from compute_to_data.client.manifest import ancestors
 from compute_to_data.client.results import Result
 from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, ZoneError
 from compute_to_data.local_files import need_names
-from compute_to_data.records.manifest import ancestors
 from compute_to_data.task import STDERR_NAME, STDOUT_NAME
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from compute_to_data.client.manifest import HeldFile, HeldFolder, Manifest, parent
 from compute_to_data.errors import AlreadyExists, Code, ComputeToDataError, InvalidRequest, zone_error
 from compute_to_data.irods_names import check_in_zone
 from compute_to_data.local_files import ENDING, Digest, need_names, source
-from compute_to_data.records.manifest import HeldFile, HeldFolder, Manifest, parent
 
 _NAMED: Final = 10
 """How many of the files that cannot be stored an error names."""

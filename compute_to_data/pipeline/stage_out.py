@@ -174,6 +174,7 @@ def _outcome(execution: Execution) -> outcome.Outcome:
         image=job.image,
         commands=execution.program.commands,
         inputs=execution.staged,
+        input_folders=execution.input_folders,
         outputs=execution.files,
         exit=exit,
         stage_in_seconds=execution.stage_in_seconds,

@@ -61,6 +61,8 @@ CANCEL, FOLLOW = "cancel", "follow"
 """Users put these requests on the collection of an unfinished task: ``cancel`` to end it (value: the
 user who asks, units: the resource), ``follow`` to get its live logs."""
 NO_REQUESTS = {CANCEL: "", FOLLOW: ""}
+READS = "reads"
+"""The collection of an unfinished task has this fact once for each dataset and each task that it reads."""
 
 
 def furthest(found: Iterable[str]) -> State | None:
@@ -151,13 +153,15 @@ class TaskRecord:
     def _avus(self) -> tuple[Avu, ...]:
         return self.catalog.avus(self._entity)
 
-    def move_to(self, state: State, facts: Mapping[str, str] | None = None) -> None:
+    def move_to(self, state: State, facts: Mapping[str, str] | None = None, *, reads: Iterable[str] = ()) -> None:
         """Record a state with its time, and facts, in one atomic change.
 
         A fact replaces an earlier one of the same name; an empty value only removes the earlier
-        one. A final state also removes users' requests (cancel, follow).
+        one. ``reads``: the collections of datasets and tasks that the task reads. A final state removes
+        these, and users' requests (cancel, follow).
         """
-        self._change(_dated(state, facts or {}), [self._avu(state)])
+        avus = [Avu(self.attributes.named(READS), collection) for collection in dict.fromkeys(reads)]
+        self._change(_dated(state, facts or {}), [self._avu(state), *avus])
 
     def settle(self) -> None:
         """Remove earlier states, if any are left besides the one that the task has reached."""
@@ -267,7 +271,7 @@ def refuse_displaced(catalog: Catalog, data_object: DataObject) -> None:
 
 
 def _dated(state: State, facts: Mapping[str, str]) -> dict[str, str]:
-    requests = NO_REQUESTS if state.is_final else {}
+    requests = {**NO_REQUESTS, READS: ""} if state.is_final else {}
     return {f"{state.value.lower()}_at": timestamp(time.time()), **facts, **requests}
 
 

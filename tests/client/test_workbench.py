@@ -40,6 +40,8 @@ OPERATIONS = (
     "log_overlap",
     "workloads",
     "datasets",
+    "dataset_content",
+    "manifest",
     "secrets",
     "site",
 )
