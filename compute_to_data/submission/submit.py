@@ -23,10 +23,10 @@ from compute_to_data.documents.schema import read_json
 from compute_to_data.documents.task_json import recorded_document
 from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, Refused
 from compute_to_data.inputs import claims, references
-from compute_to_data.model import Access, zone_of
+from compute_to_data.model import Access, Avu, zone_of
 from compute_to_data.ports import Catalog
 from compute_to_data.records import secret
-from compute_to_data.records.task import State, TaskRecord, checked_task_id, new_task_id, require
+from compute_to_data.records.task import READS, State, TaskRecord, checked_task_id, new_task_id, require
 from compute_to_data.records.undo import Undo
 from compute_to_data.submission import selection
 from compute_to_data.submission.resolve import resolve
@@ -168,7 +168,8 @@ def record(
         "choice": choice.reason,
         "workload": task.workload,
     }
-    record_sealed(task_record, recorded_document(task), lambda: task_record.move_to(State.QUEUED, facts, reads=reads))
+    also = [Avu(configuration.attributes.named(READS), one) for one in dict.fromkeys(reads)]
+    record_sealed(task_record, recorded_document(task), lambda: task_record.move_to(State.QUEUED, facts, also))
     return Submitted(task_id, collection, choice.resource.name, choice.reason)
 
 
