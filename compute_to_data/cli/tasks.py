@@ -84,6 +84,8 @@ def _cancel_arguments(parser: ArgumentParser) -> None:
 
 def _rerun_arguments(parser: ArgumentParser) -> None:
     one_task(parser)
+    changed = "run it on its inputs as they are now, if they have changed since"
+    parser.add_argument("--changed-inputs", action="store_true", help=changed)
     parser.add_argument("--wait", action="store_true", help=WAIT)
 
 
@@ -143,11 +145,11 @@ def moment(text: str) -> float:
     from datetime import datetime
 
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-    if text[-1:] in units and text[:-1].isdecimal():
-        return time.time() - int(text[:-1]) * units[text[-1]]
     try:
+        if text[-1:] in units and text[:-1].isdecimal():
+            return time.time() - int(text[:-1]) * units[text[-1]]
         return datetime.fromisoformat(text).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 30m, 12h, 7d or 2026-11-30") from None
 
 
@@ -333,7 +335,7 @@ def _cancel(call: Call) -> int:
 
 
 def _rerun(call: Call) -> int:
-    return _submitted(call, found(call, call.options.task).rerun())
+    return _submitted(call, found(call, call.options.task).rerun(changed_inputs=call.options.changed_inputs))
 
 
 def _show(call: Call) -> int:

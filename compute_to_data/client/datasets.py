@@ -9,34 +9,31 @@ Only :func:`look_over`, :func:`upload` and :func:`download` use files of this ho
 
 from __future__ import annotations
 
-import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from compute_to_data.client.dataset_content import manifest_of
-from compute_to_data.client.dependents import tasks_that_read
 from compute_to_data.client.manifest import DATASET_ID, FILES, MANIFEST_NAME
 from compute_to_data.errors import InvalidRequest, NotFound, Refused
+from compute_to_data.inputs import naming
+from compute_to_data.inputs.readers import tasks_that_read, withdraw
 from compute_to_data.model import Avu, Collection, Entity, EntityKind, Query, name_of
-from compute_to_data.records.task import State
-from compute_to_data.records.workload import STATE, WorkloadState
+from compute_to_data.records.task import State, furthest
+from compute_to_data.records.workload import DATASET, STATE, WorkloadState
 
 if TYPE_CHECKING:
     from compute_to_data.client.local_listing import Listing
+    from compute_to_data.client.manifest import Manifest
     from compute_to_data.client.uploading import Moved, Progress
     from compute_to_data.client.workbench import Workbench
     from compute_to_data.ports import ClientCatalog
 
-DATASETS: Final = "datasets"
-"""The collection of a project that holds its datasets."""
+DATASETS: Final = naming.DATASETS
 _THREADS: Final = 4
-_BEGINNING: Final = re.compile(r"d-[0-9a-f]{1,11}")
 _SHOWN: Final = 5
-_ID: Final = "dataset_id"
-"""The fact on a dataset's collection that has its id as its value."""
 
 
 @dataclass(frozen=True)
@@ -57,25 +54,16 @@ class Listed:
 @dataclass(frozen=True)
 class Description:
     """A dataset and its users: ``tasks`` maps a task's collection to its state; ``workloads`` are
-    collections, of which ``started`` accept more tasks."""
+    collections."""
 
     listed: Listed
     tasks: Mapping[str, str]
     workloads: tuple[str, ...]
-    started: tuple[str, ...] = ()
 
     @property
     def unfinished(self) -> tuple[str, ...]:
         """The tasks that have not ended."""
         return tuple(task for task, state in self.tasks.items() if not State(state).is_final)
-
-    def need_unused(self, remedy: str) -> None:
-        """Refused while a task that has not ended, or a workload that accepts tasks, uses the dataset."""
-        users = [f"{task} ({self.tasks[task]})" for task in self.unfinished]
-        users += [f"{workload} ({WorkloadState.STARTED.value})" for workload in self.started]
-        if users:
-            cause = f"is in use by {', '.join(users[:_SHOWN])}{' and others' if len(users) > _SHOWN else ''}"
-            raise Refused(f"dataset {self.listed.dataset}", cause, remedy)
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -90,17 +78,15 @@ class Description:
 def find(workbench: Workbench, dataset: str) -> str:
     """The collection of a dataset, given its id, the beginning of its id, or its logical path.
 
-    It looks in the project first, then among all datasets that the person may read. InvalidRequest when
-    ``dataset`` is none of these or may mean several datasets, NotFound when the dataset does not exist.
+    It looks in the project first, then for a whole id among all datasets that the person may read.
+    InvalidRequest when ``dataset`` is none of these or may mean several datasets, NotFound when the
+    dataset does not exist.
     """
-    if dataset.startswith("/"):
-        collection = dataset.rstrip("/")
-    elif DATASET_ID.fullmatch(dataset):
-        collection = _with_id(workbench, dataset)
-    else:
-        collection = _beginning_with(workbench, dataset)
+    if not dataset.startswith("/"):
+        return naming.dataset(workbench.catalog, workbench.attributes, [workbench.project], dataset)
+    collection = dataset.rstrip("/")
     if not DATASET_ID.fullmatch(name_of(collection)):
-        raise _no_id(dataset)
+        raise InvalidRequest(f"dataset {dataset}", "is not the id of a dataset", "List the ids: c2d dataset list")
     try:
         found = workbench.catalog.stat(collection)
     except NotFound as error:
@@ -109,41 +95,6 @@ def find(workbench: Workbench, dataset: str) -> str:
     if not isinstance(found, Collection):
         raise InvalidRequest(f"dataset {dataset}", "is a data object, and a dataset is a collection")
     return collection
-
-
-def _no_id(dataset: str) -> InvalidRequest:
-    return InvalidRequest(f"dataset {dataset}", "is not the id of a dataset", "List the ids: c2d dataset list")
-
-
-def _with_id(workbench: Workbench, dataset: str) -> str:
-    """The collection with a whole id: the project's, else the one that the person can read elsewhere."""
-    own = f"{workbench.project}/{DATASETS}/{dataset}"
-    try:
-        workbench.catalog.stat(own)
-    except NotFound:
-        known = Query(EntityKind.COLLECTION, workbench.attributes.named(_ID), dataset)
-        # Every user can write any id on a collection of their own, so the collection's name must agree.
-        found = [one for one in workbench.catalog.find(known) if name_of(one) == dataset]
-        return _the_only(dataset, found, "Give its logical path") if found else own
-    return own
-
-
-def _beginning_with(workbench: Workbench, dataset: str) -> str:
-    """The project's dataset whose id begins so."""
-    if not _BEGINNING.fullmatch(dataset):
-        raise _no_id(dataset)
-    found = [one.logical_path for one in _collections(workbench) if name_of(one.logical_path).startswith(dataset)]
-    if not found:
-        cause = f"is not the id of a dataset, and no id in {workbench.project} begins so"
-        raise InvalidRequest(f"dataset {dataset}", cause, "List the ids: c2d dataset list")
-    return _the_only(dataset, found, "Give more of the id")
-
-
-def _the_only(dataset: str, found: Sequence[str], remedy: str) -> str:
-    if len(found) > 1:
-        named = f"{', '.join(found[:_SHOWN])}{' and more' if len(found) > _SHOWN else ''}"
-        raise InvalidRequest(f"dataset {dataset}", f"several datasets match: {named}", remedy)
-    return found[0]
 
 
 def reserve(workbench: Workbench) -> str:
@@ -157,7 +108,7 @@ def reserve(workbench: Workbench) -> str:
 
 def make_findable(workbench: Workbench, collection: str) -> None:
     """Let other users who may read a dataset find it by its id."""
-    known = Avu(workbench.attributes.named(_ID), name_of(collection))
+    known = Avu(workbench.attributes.named(naming.DATASET_FACT), name_of(collection))
     workbench.catalog.annotate(Entity(EntityKind.COLLECTION, collection), add=[known])
 
 
@@ -209,13 +160,14 @@ def upload(
         remedy = "Give the whole folder, or leave out --delete"
         raise InvalidRequest("dataset", "only the upload of one folder can say what to delete", remedy)
 
-    def need_unused() -> None:
-        if dataset and not force:
-            remedy = "Wait until they end, upload a new dataset, or change it all the same with --force"
-            describe(workbench, dataset).need_unused(remedy)
-
     collection = find(workbench, dataset or reserve(workbench))
-    return Upload(workbench.catalog, collection, local, progress or NoProgress()).run(name, delete, need_unused)
+
+    def make_incomplete(before: Manifest | None) -> None:
+        remedy = "Wait until they end, upload a new dataset, or change it all the same with --force"
+        look = lambda: None if force else _need_unused(workbench, collection, remedy)  # noqa: E731
+        withdraw(workbench.catalog, collection, before, look)
+
+    return Upload(workbench.catalog, collection, local, progress or NoProgress(), make_incomplete).run(name, delete)
 
 
 def download(workbench: Workbench, dataset: str, directory: str, *, progress: Progress | None = None) -> Moved:
@@ -272,25 +224,50 @@ def describe(workbench: Workbench, dataset: str) -> Description:
     """A dataset, and the tasks and workloads that use it, as far as the person can see them."""
     collection = find(workbench, dataset)
     catalog, attributes = workbench.catalog, workbench.attributes
-    datasets = Query(EntityKind.COLLECTION, attributes.named("dataset"), beginning=collection, newest_first=True)
-    used_by = [row.collection for row in catalog.query(datasets) if _is_within(row.value, collection)]
-    states = {workload: _facts(workbench, workload, STATE) for workload in used_by}
-    started = [workload for workload in used_by if WorkloadState.STARTED.value in states[workload]]
-    tasks = tasks_that_read(workbench, collection, used_by)
+    used_by = _workloads(workbench, collection)
+    tasks = _unfinished(workbench, collection, used_by)
     inputs = Query(
         EntityKind.COLLECTION, attributes.named("input"), beginning=f"{collection}/{FILES}/", newest_first=True
     )
     for one in catalog.query(inputs):
         if one.collection not in tasks:
-            found = _facts(workbench, one.collection, "state")
+            found = _facts(workbench, one.collection, attributes.state)
             if len(found) == 1 and found[0] in State.__members__:
                 tasks[one.collection] = found[0]
-    return Description(_listed(catalog, collection), tasks, tuple(used_by), tuple(started))
+    return Description(_listed(catalog, collection), tasks, tuple(used_by))
 
 
-def _facts(workbench: Workbench, collection: str, name: str) -> list[str]:
-    """The values of one fact on a collection."""
-    attribute = workbench.attributes.state if name == "state" else workbench.attributes.named(name)
+def _workloads(workbench: Workbench, collection: str) -> dict[str, str]:
+    """The workloads whose dataset it is, with their states."""
+    attribute = workbench.attributes.named(DATASET)
+    known = Query(EntityKind.COLLECTION, attribute, beginning=collection, newest_first=True)
+    found = [row.collection for row in workbench.catalog.query(known) if _is_within(row.value, collection)]
+    state = workbench.attributes.named(STATE)
+    return {one: next(iter(_facts(workbench, one, state)), "") for one in found}
+
+
+def _unfinished(workbench: Workbench, collection: str, used_by: Iterable[str]) -> dict[str, str]:
+    """The unfinished tasks that read a dataset, themselves or as tasks of these workloads, with their states."""
+    catalog, attributes = workbench.catalog, workbench.attributes
+    tasks = list(tasks_that_read(catalog, attributes, collection))
+    for workload in used_by:
+        tasks += catalog.find(Query(EntityKind.COLLECTION, attributes.state, within=workload))
+    states = {task: furthest(_facts(workbench, task, attributes.state)) for task in dict.fromkeys(tasks)}
+    return {task: state.value for task, state in states.items() if state is not None and not state.is_final}
+
+
+def _need_unused(workbench: Workbench, collection: str, remedy: str) -> None:
+    """Refused while a task that has not ended, or a workload that accepts tasks, uses the dataset."""
+    used_by = _workloads(workbench, collection)
+    users = [f"{task} ({state})" for task, state in _unfinished(workbench, collection, used_by).items()]
+    users += [f"{one} ({state})" for one, state in used_by.items() if state == WorkloadState.STARTED.value]
+    if users:
+        cause = f"is in use by {', '.join(users[:_SHOWN])}{' and others' if len(users) > _SHOWN else ''}"
+        raise Refused(f"dataset {name_of(collection)}", cause, remedy)
+
+
+def _facts(workbench: Workbench, collection: str, attribute: str) -> list[str]:
+    """The values of one attribute on a collection."""
     avus = workbench.catalog.avus(Entity(EntityKind.COLLECTION, collection))
     return [avu.value for avu in avus if avu.attribute == attribute]
 
@@ -304,11 +281,11 @@ def remove(workbench: Workbench, dataset: str, *, force: bool = False) -> str:
 
     Refused while an unfinished task, or a workload that accepts tasks, uses it, unless ``force``.
     """
-    found = describe(workbench, dataset)
+    collection = find(workbench, dataset)
+    held = _listed(workbench.catalog, collection)
     if not force:
-        found.need_unused("Wait until they end, or remove it with --force")
-    collection = found.listed.collection
-    if found.listed.is_complete:
+        _need_unused(workbench, collection, "Wait until they end, or remove it with --force")
+    if held.is_complete:
         workbench.catalog.remove(f"{collection}/{MANIFEST_NAME}")  # first: half a dataset is not complete
     workbench.catalog.remove(collection, recursive=True)
     return collection

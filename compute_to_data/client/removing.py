@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from compute_to_data.catalog_tree import data_objects
-from compute_to_data.client.dependents import Unfinished, unfinished
 from compute_to_data.client.kinds import Kind, Named
 from compute_to_data.errors import AccessDenied, InvalidRequest, NotFound, Refused
-from compute_to_data.model import DataObject, Entity, EntityKind, name_of
-from compute_to_data.records.task import furthest
+from compute_to_data.model import DataObject, Entity, EntityKind, Query
+from compute_to_data.records.task import READS, State, furthest
 from compute_to_data.records.workload import STATE, WORKLOAD_NAME, WorkloadState
 from compute_to_data.task import REQUEST_NAME
 
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
     from compute_to_data.client.workbench import Workbench
 
 _SHOWN = 5
+_DEPENDING = (READS, "after")
+"""The facts of an unfinished task that name the tasks whose results it reads, or for which it waits."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Removing:
 
     def __init__(self, workbench: Workbench) -> None:
         self._workbench = workbench
-        self._unfinished: list[Unfinished] | None = None
+        self._unfinished: frozenset[str] | None = None
 
     def plan(self, found: Named) -> Removal:
         """What would be removed with a task or workload.
@@ -90,24 +91,34 @@ class Removing:
 
     def _need_no_dependents(self, found: Named) -> None:
         inside = f"{found.collection}/"
-        waiting = [one for one in self._running() if one.collection.startswith(inside)]
+        waiting = [one for one in self._running() if one.startswith(inside)]
         if waiting:
             cause = f"holds tasks that have not ended: {_named(waiting)}"
             raise Refused(str(found), cause, "Cancel them first, with c2d cancel, or wait until they end")
-        ids = [found.id]
-        if found.kind is Kind.WORKLOAD:
-            ids += [name_of(one.logical_path) for one in self._workbench.catalog.children(found.collection)]
-        readers = [one for one in self._running() if one.depends_on(found.collection, ids)]
+        readers = self._dependents(found.collection)
         if readers:
             cause = f"tasks that have not ended use its results: {_named(readers)}"
             raise Refused(str(found), cause, "Wait until they end, or cancel them with c2d cancel")
 
-    def _running(self) -> list[Unfinished]:
+    def _dependents(self, collection: str) -> list[str]:
+        """The unfinished tasks that read something of a task, or of a workload's tasks, or wait for it."""
+        catalog, named = self._workbench.catalog, self._workbench.attributes.named
+        found: list[str] = []
+        for fact in _DEPENDING:
+            found += catalog.find(Query(EntityKind.COLLECTION, named(fact), collection))
+            found += catalog.find(Query(EntityKind.COLLECTION, named(fact), beginning=f"{collection}/"))
+        return [one for one in dict.fromkeys(found) if one in self._running()]
+
+    def _running(self) -> frozenset[str]:
+        """The unfinished tasks that the person may see."""
         if self._unfinished is None:
-            self._unfinished = unfinished(self._workbench)
+            catalog, attribute = self._workbench.catalog, self._workbench.attributes.state
+            states = [state.value for state in State if not state.is_final]
+            found = [catalog.find(Query(EntityKind.COLLECTION, attribute, state)) for state in states]
+            self._unfinished = frozenset(task for tasks in found for task in tasks)
         return self._unfinished
 
 
-def _named(tasks: Iterable[Unfinished]) -> str:
-    shown = [f"{one.collection} ({one.state})" for one in tasks]
+def _named(tasks: Iterable[str]) -> str:
+    shown = sorted(tasks)
     return f"{', '.join(shown[:_SHOWN])}{' and others' if len(shown) > _SHOWN else ''}"

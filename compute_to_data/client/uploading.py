@@ -65,18 +65,27 @@ class Moved:
 
 
 class Upload:
-    """One upload into an existing collection."""
+    """One upload into an existing collection. ``make_incomplete`` is called with the manifest, if there is
+    one, before the first change of a dataset's files: it removes the manifest, or raises an error to prevent
+    the change."""
 
-    def __init__(self, catalog: ClientCatalog, collection: str, local: Listing, progress: Progress) -> None:
+    def __init__(
+        self,
+        catalog: ClientCatalog,
+        collection: str,
+        local: Listing,
+        progress: Progress,
+        make_incomplete: Callable[[Manifest | None], None],
+    ) -> None:
         self._catalog = catalog
         self._collection = collection
         self._top = f"{collection}/{FILES}"
         self._local = local
         self._progress = progress
+        self._make_incomplete = make_incomplete
 
-    def run(self, name: str, delete: bool, before_changing: Callable[[], None] = lambda: None) -> Moved:
-        """Upload. ``before_changing`` is called before the first change of a dataset's files, and may raise
-        an error to prevent it."""
+    def run(self, name: str, delete: bool) -> Moved:
+        """Upload; returns what was done."""
         before = manifest_of(self._catalog, self._collection)
         there, collections = contents(self._catalog, self._top)
         checksums = self._same(there)
@@ -92,9 +101,7 @@ class Upload:
         )
         is_changed = bool(new or changed or gone)
         if is_changed:
-            before_changing()
-            if before is not None:
-                self._catalog.remove(f"{self._collection}/{MANIFEST_NAME}")
+            self._make_incomplete(before)
         for path in gone:
             self._catalog.remove(f"{self._top}/{path}")
         self._make_collections(collections, delete)

@@ -6,28 +6,44 @@ these see the whole task.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from compute_to_data.configuration import Attributes
+from compute_to_data.documents import request
 from compute_to_data.errors import Refused
-from compute_to_data.model import name_of
+from compute_to_data.inputs import naming
+from compute_to_data.inputs.complete import dataset_of
+from compute_to_data.model import name_of, parent_of, zone_of
 from compute_to_data.ports import Catalog
-from compute_to_data.records.workload import WorkloadRecord
+from compute_to_data.records.workload import Workload, WorkloadRecord
 from compute_to_data.task import Task
 
 
-def resolve(catalog: Catalog, attributes: Attributes, task: Task) -> Task:
-    """Look up, in the user's own session, what the task names; returns the complete task.
+def resolve(catalog: Catalog, attributes: Attributes, task: Task, project: str = "") -> tuple[Task, tuple[str, ...]]:
+    """Look up, in the user's own session, what the task names. Returns the complete task, and the collections
+    that it reads in addition to its inputs: the dataset of its workload.
 
-    Today only a workload needs this. Refused, or the zone's own error, when the workload does not
-    exist or the user may not use it.
+    ``project``: the collection that the user works in. Refused, or the zone's own error, when a name stands
+    for nothing, or when the user may not use it.
     """
+    home = catalog.user.home_in(zone_of(task.output_collection))
+    projects = tuple(dict.fromkeys(filter(None, (project, parent_of(task.output_collection), home))))
+    named = (naming.look_up(catalog, attributes, reference, projects) for reference in task.inputs)
+    inputs = tuple(naming.result(catalog, attributes, reference) for reference in named)
+    if inputs != task.inputs:
+        task = replace(task, inputs=inputs)
+        request.check_inputs(task)
+    reads: tuple[str, ...] = ()
     if task.workload:
-        _check_workload(catalog, attributes, task)
-    return task
+        dataset = _checked_workload(catalog, attributes, task).dataset
+        reads = (dataset_of(dataset) or dataset,) if dataset else ()
+    return task, reads
 
 
-def _check_workload(catalog: Catalog, attributes: Attributes, task: Task) -> None:
-    """Refused unless the workload is the user's own, accepts tasks, and the task fits it."""
-    workload = WorkloadRecord(catalog, attributes, task.workload, task.resource)
-    workload.of_its_task(task, task.output_collection)
-    if not workload.is_started():
+def _checked_workload(catalog: Catalog, attributes: Attributes, task: Task) -> Workload:
+    """The task's workload. Refused unless it is the user's own, accepts tasks, and the task fits it."""
+    record = WorkloadRecord(catalog, attributes, task.workload, task.resource)
+    workload = record.of_its_task(task, task.output_collection)
+    if not record.is_started():
         raise Refused(f"workload {name_of(task.workload)}", "was stopped", "Start another one")
+    return workload

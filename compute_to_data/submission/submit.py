@@ -23,10 +23,10 @@ from compute_to_data.documents.schema import read_json
 from compute_to_data.documents.task_json import recorded_document
 from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, Refused
 from compute_to_data.inputs import claims, references
-from compute_to_data.model import Access, DataObject, zone_of
+from compute_to_data.model import Access, Avu, zone_of
 from compute_to_data.ports import Catalog
 from compute_to_data.records import secret
-from compute_to_data.records.task import State, TaskRecord, checked_task_id, new_task_id, require
+from compute_to_data.records.task import READS, State, TaskRecord, checked_task_id, new_task_id, require
 from compute_to_data.records.undo import Undo
 from compute_to_data.submission import selection
 from compute_to_data.submission.resolve import resolve
@@ -63,24 +63,27 @@ def submit(
     task_id: str = "",
     reuse_earlier: bool = False,
     patient: bool = False,
+    project: str = "",
 ) -> Submitted:
     """Accept a request in any of the formats (``documents.formats``) and queue it.
 
     ``resource``, ``output_collection`` and ``image`` override the document where they are given.
     ``reuse_earlier``: return an identical earlier task of this user instead, if one still has all
-    its results (``reuse.find``). ``patient``: queue the task even when no worker is alive. Raises
+    its results (``reuse.find``). ``patient``: queue the task even when no worker is alive. ``project``:
+    the collection that the user works in, where the datasets are that the document names by an id. Raises
     Refused (InvalidRequest) or the zone's own error, and then records nothing.
     """
     beside = GivenBeside(resource, output_collection, image)
     chosen_id = checked_task_id(task_id) if task_id else new_task_id()
-    task = request.parse(translate(configuration, document, beside))
-    task = resolve(catalog, configuration.attributes, task)
+    task = request.parse(translate(configuration, document, beside), plain=InputKind.PATH)
+    task, reads = resolve(catalog, configuration.attributes, task, project)
     admit(configuration, task)
-    inputs = authorise(catalog, configuration, task)
+    found = authorise(catalog, configuration, task)
     role_remedy = formats.format_of(document).role_remedy
+    inputs = found.data_objects
     choice = selection.choose(catalog, configuration, task, inputs, patient=patient, role_remedy=role_remedy)
-    reused = _reused(catalog, configuration, task, choice.role, inputs) if reuse_earlier else None
-    return reused or record(catalog, configuration, task, choice, chosen_id)
+    reused = _reused(catalog, configuration, task, choice.role, found) if reuse_earlier else None
+    return reused or record(catalog, configuration, task, choice, chosen_id, reads=(*reads, *found.origins))
 
 
 def translate(configuration: Configuration, document: Any, beside: GivenBeside) -> Any:
@@ -113,24 +116,25 @@ def image_refused(image: str) -> Refused:
     )
 
 
-def authorise(catalog: Catalog, configuration: Configuration, task: Task) -> tuple[DataObject, ...]:
-    """Check that the user has all the access that the task needs; returns the inputs known so far."""
-    inputs = references.resolve(catalog, task.inputs)
-    references.targets(inputs, task.inputs)
+def authorise(catalog: Catalog, configuration: Configuration, task: Task) -> references.Resolved:
+    """Check that the user has all the access that the task needs, and that its inputs are complete; returns
+    the inputs known so far."""
+    found = references.resolve(catalog, configuration.attributes, task.inputs)
+    references.check_targets(found)
     for reference in task.inputs:
         if reference.kind is InputKind.NEXT_OF:
             claim = configuration.attributes.claim
             first = next(claims.eligible(catalog, reference.logical_path, claim), None)
             if first is None:
                 raise claims.nothing_to_claim(reference.logical_path, claim)
-            inputs = (*inputs, first)
+            found = found.claiming(first, reference)
     secret.check(catalog, zone_of(task.output_collection), task.secrets)
     require(catalog, task.output_collection, Access.OWN, "to keep a task and its results there")
-    return inputs
+    return found
 
 
 def _reused(
-    catalog: Catalog, configuration: Configuration, task: Task, role: str, inputs: Sequence[DataObject]
+    catalog: Catalog, configuration: Configuration, task: Task, role: str, inputs: references.Resolved
 ) -> Submitted | None:
     from compute_to_data.submission import reuse  # here, since an agent never needs its imports
 
@@ -142,9 +146,18 @@ def _reused(
 
 
 def record(
-    catalog: Catalog, configuration: Configuration, task: Task, choice: selection.Choice, task_id: str
+    catalog: Catalog,
+    configuration: Configuration,
+    task: Task,
+    choice: selection.Choice,
+    task_id: str,
+    *,
+    reads: Sequence[str] = (),
 ) -> Submitted:
-    """Record the task as QUEUED in a collection of its own. From now on a worker may start it."""
+    """Record the task as QUEUED in a collection of its own. From now on a worker may start it.
+
+    ``reads``: the collections of datasets and tasks that it reads.
+    """
     collection = f"{task.output_collection}/{task_id}"
     task_record = TaskRecord(catalog, configuration.attributes, collection, choice.resource.name)
     facts = {
@@ -155,7 +168,8 @@ def record(
         "choice": choice.reason,
         "workload": task.workload,
     }
-    record_sealed(task_record, recorded_document(task), lambda: task_record.move_to(State.QUEUED, facts))
+    also = [Avu(configuration.attributes.named(READS), one) for one in dict.fromkeys(reads)]
+    record_sealed(task_record, recorded_document(task), lambda: task_record.move_to(State.QUEUED, facts, also))
     return Submitted(task_id, collection, choice.resource.name, choice.reason)
 
 

@@ -389,7 +389,7 @@ class TestRemoving:
         second = queued(site, session, inputs=[{kind: path}])
         done = typed("rm", first.id, "--yes")
         assert (done.code, second.collection in done.err) == (ExitCode.REFUSED, True)
-        with pytest.raises(Refused, match="QUEUED"):
+        with pytest.raises(Refused, match="use its results"):
             first.remove()
         with site.working():
             second.wait()

@@ -18,6 +18,7 @@ from compute_to_data.cli.main import main
 from compute_to_data.client import datasets, local_listing, manifest, sharing
 from compute_to_data.errors import AccessDenied, Code, Incomplete, InvalidRequest, NotFound, Refused, zone_error
 from compute_to_data.model import ReplicaStatus
+from compute_to_data.records import manifest as records_manifest
 
 CHECKSUM = f"sha2:{'A' * 43}="
 
@@ -129,7 +130,7 @@ def test_a_name_that_is_not_utf_8_is_never_written(session: c2d.Session, tmp_pat
 def test_a_manifest_too_large_to_be_read_is_not_begun(
     session: c2d.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(manifest, "LARGEST", 2000)
+    monkeypatch.setattr(records_manifest, "LARGEST", 2000)
     monkeypatch.setattr(session.catalog, "put_all", lambda *_, **__: pytest.fail("something was sent"))
     with pytest.raises(InvalidRequest, match=r"its manifest would have \d+ bytes"):
         datasets.upload(session, str(files_in(tmp_path / "a", *(f"file {number}" for number in range(20)))))
@@ -412,10 +413,10 @@ class TestFilesOfOtherClients:
 def test_the_beginning_of_an_id_is_enough(session: c2d.Session, tmp_path: Path) -> None:
     done = datasets.upload(session, str(files_in(tmp_path / "a", "x")))
     assert datasets.find(session, done.dataset[:8]) == done.collection
-    taken = done.dataset[2]
-    session.catalog.create_collection(f"{HOME}/datasets/d-{taken}{'0' * 11}")
+    beginning = done.dataset[:4]
+    session.catalog.create_collection(f"{HOME}/datasets/{beginning}{'0' * 10}")
     with pytest.raises(InvalidRequest, match="several datasets match"):
-        datasets.find(session, f"d-{taken}")
+        datasets.find(session, beginning)
 
 
 def test_a_list_in_raw_marks_what_is_not_complete(
