@@ -20,6 +20,7 @@ NOUNS = (
     "running",
     "tasks",
     "results",
+    "fetching",
     "browsing",
     "removing",
     "projects",

@@ -235,6 +235,17 @@ class TestFetchingParts:
         assert typed("fetch", task.id, "plots", str(tmp_path / "got"), "--force").code == ExitCode.REFUSED
         assert os.listdir(tmp_path / "elsewhere") == []
 
+    def test_single_files_of_a_dataset(self, session: c2d.Session, typed: Type, tmp_path: Path) -> None:
+        (tmp_path / "data").mkdir()
+        for name in ("a.csv", "b.csv", "c"):
+            (tmp_path / "data" / name).write_text(name)
+        dataset = datasets.upload(session, str(tmp_path / "data")).dataset
+        assert typed("fetch", dataset[:10], "*.csv", str(tmp_path / "got")).code == 0
+        assert names_below(tmp_path / "got") == ["a.csv", "b.csv"]
+        assert typed("fetch", dataset, "c", "--output", "-").out == "c"
+        whole = typed("fetch", dataset)
+        assert (whole.code, f"c2d dataset download {dataset}" in whole.err) == (ExitCode.REFUSED, True)
+
     def test_python(self, task: TaskHandle, tmp_path: Path) -> None:
         assert task.fetch("*.csv", directory=str(tmp_path)).fetched == ("other.csv", "small.csv")
         assert task.fetch(tmp_path / "all").directory == str(tmp_path / "all" / task.id)
