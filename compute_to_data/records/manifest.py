@@ -90,7 +90,11 @@ def need_readable(made: Manifest, subject: str) -> None:
     if len(content) > LARGEST:
         cause = f"its manifest would have {len(content)} bytes, and at most {LARGEST} are read"
         raise InvalidRequest(subject, cause, "Upload it as several datasets")
-    parsed(content, subject)
+    try:
+        _check(made, subject)
+    except InvalidRequest as error:
+        remedy = "Nothing was sent. Rename it, or upload a new dataset"
+        raise InvalidRequest(subject, f"its manifest {error.cause}", remedy) from None
 
 
 def parsed(content: bytes, subject: str) -> Manifest:

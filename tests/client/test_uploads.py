@@ -194,6 +194,18 @@ class TestWhatIsSent:
         with pytest.raises(InvalidRequest, match=r"b/x.*a/x would both be 'x'"):
             datasets.upload(session, [str(tmp_path / "a/x"), str(tmp_path / "b/x")])
 
+    @pytest.mark.parametrize(("before", "after"), [("x", "x/y"), ("x/y", "x"), ("x/y/z", "x/y")])
+    def test_a_file_that_became_a_folder_changes_nothing_unless_delete_is_given(
+        self, session: c2d.Session, tmp_path: Path, before: str, after: str
+    ) -> None:
+        done = datasets.upload(session, str(files_in(tmp_path / "before", before)))
+        with pytest.raises(InvalidRequest, match=r"twice, or as a file and as a folder.*Nothing was sent"):
+            datasets.upload(session, str(files_in(tmp_path / "after", after)), dataset=done.dataset)
+        assert held_names(session, done.dataset) == [before]
+        datasets.upload(session, str(tmp_path / "after"), dataset=done.dataset, delete=True)
+        datasets.download(session, done.dataset, str(tmp_path / "back"))
+        assert names_below(tmp_path / "back") == names_below(tmp_path / "after")
+
     def test_a_path_that_is_not_there(self, session: c2d.Session, tmp_path: Path) -> None:
         files_in(tmp_path, "a")
         with pytest.raises(InvalidRequest, match="nosuch"):
