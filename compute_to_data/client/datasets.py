@@ -10,30 +10,28 @@ Only :func:`look_over`, :func:`upload` and :func:`download` use files of this ho
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from compute_to_data.client import dataset_uses
 from compute_to_data.client.dataset_content import manifest_of
-from compute_to_data.client.manifest import DATASET_ID, FILES, MANIFEST_NAME
+from compute_to_data.client.manifest import DATASET_ID, FILES
 from compute_to_data.errors import InvalidRequest, NotFound, Refused
 from compute_to_data.inputs import naming
-from compute_to_data.inputs.readers import tasks_that_read, withdraw
+from compute_to_data.inputs.readers import withdraw
 from compute_to_data.model import Avu, Collection, Entity, EntityKind, Query, name_of
 from compute_to_data.records.task import State, furthest
-from compute_to_data.records.workload import DATASET, STATE, WorkloadState
 
 if TYPE_CHECKING:
     from compute_to_data.client.local_listing import Listing
-    from compute_to_data.client.manifest import Manifest
     from compute_to_data.client.uploading import Moved, Progress
     from compute_to_data.client.workbench import Workbench
     from compute_to_data.ports import ClientCatalog
 
 DATASETS: Final = naming.DATASETS
 _THREADS: Final = 4
-_SHOWN: Final = 5
 
 
 @dataclass(frozen=True)
@@ -161,13 +159,18 @@ def upload(
         raise InvalidRequest("dataset", "only the upload of one folder can say what to delete", remedy)
 
     collection = find(workbench, dataset or reserve(workbench))
+    remedy = "Wait until they end, upload a new dataset, or change it all the same with --force"
+    need_unused = _no_check if force else lambda: _need_unused(workbench, collection, remedy)
+    run = Upload(workbench.catalog, collection, local, progress or NoProgress(), need_unused)
+    return run.run(name, delete)
 
-    def make_incomplete(before: Manifest | None) -> None:
-        remedy = "Wait until they end, upload a new dataset, or change it all the same with --force"
-        look = lambda: None if force else _need_unused(workbench, collection, remedy)  # noqa: E731
-        withdraw(workbench.catalog, collection, before, look)
 
-    return Upload(workbench.catalog, collection, local, progress or NoProgress(), make_incomplete).run(name, delete)
+def _no_check() -> None:
+    """For a person who wants to change a dataset even while it is in use."""
+
+
+def _need_unused(workbench: Workbench, collection: str, remedy: str) -> None:
+    dataset_uses.need_unused(workbench.catalog, workbench.attributes, collection, remedy)
 
 
 def download(workbench: Workbench, dataset: str, directory: str, *, progress: Progress | None = None) -> Moved:
@@ -224,56 +227,17 @@ def describe(workbench: Workbench, dataset: str) -> Description:
     """A dataset, and the tasks and workloads that use it, as far as the person can see them."""
     collection = find(workbench, dataset)
     catalog, attributes = workbench.catalog, workbench.attributes
-    used_by = _workloads(workbench, collection)
-    tasks = _unfinished(workbench, collection, used_by)
+    used_by = dataset_uses.workloads(catalog, attributes, collection)
+    tasks = dataset_uses.unfinished(catalog, attributes, collection, used_by)
     inputs = Query(
         EntityKind.COLLECTION, attributes.named("input"), beginning=f"{collection}/{FILES}/", newest_first=True
     )
     for one in catalog.query(inputs):
         if one.collection not in tasks:
-            found = _facts(workbench, one.collection, attributes.state)
-            if len(found) == 1 and found[0] in State.__members__:
-                tasks[one.collection] = found[0]
+            state = furthest(dataset_uses.facts(catalog, one.collection, attributes.state))
+            if state is not None:
+                tasks[one.collection] = state.value
     return Description(_listed(catalog, collection), tasks, tuple(used_by))
-
-
-def _workloads(workbench: Workbench, collection: str) -> dict[str, str]:
-    """The workloads whose dataset it is, with their states."""
-    attribute = workbench.attributes.named(DATASET)
-    known = Query(EntityKind.COLLECTION, attribute, beginning=collection, newest_first=True)
-    found = [row.collection for row in workbench.catalog.query(known) if _is_within(row.value, collection)]
-    state = workbench.attributes.named(STATE)
-    return {one: next(iter(_facts(workbench, one, state)), "") for one in found}
-
-
-def _unfinished(workbench: Workbench, collection: str, used_by: Iterable[str]) -> dict[str, str]:
-    """The unfinished tasks that read a dataset, themselves or as tasks of these workloads, with their states."""
-    catalog, attributes = workbench.catalog, workbench.attributes
-    tasks = list(tasks_that_read(catalog, attributes, collection))
-    for workload in used_by:
-        tasks += catalog.find(Query(EntityKind.COLLECTION, attributes.state, within=workload))
-    states = {task: furthest(_facts(workbench, task, attributes.state)) for task in dict.fromkeys(tasks)}
-    return {task: state.value for task, state in states.items() if state is not None and not state.is_final}
-
-
-def _need_unused(workbench: Workbench, collection: str, remedy: str) -> None:
-    """Refused while a task that has not ended, or a workload that accepts tasks, uses the dataset."""
-    used_by = _workloads(workbench, collection)
-    users = [f"{task} ({state})" for task, state in _unfinished(workbench, collection, used_by).items()]
-    users += [f"{one} ({state})" for one, state in used_by.items() if state == WorkloadState.STARTED.value]
-    if users:
-        cause = f"is in use by {', '.join(users[:_SHOWN])}{' and others' if len(users) > _SHOWN else ''}"
-        raise Refused(f"dataset {name_of(collection)}", cause, remedy)
-
-
-def _facts(workbench: Workbench, collection: str, attribute: str) -> list[str]:
-    """The values of one attribute on a collection."""
-    avus = workbench.catalog.avus(Entity(EntityKind.COLLECTION, collection))
-    return [avu.value for avu in avus if avu.attribute == attribute]
-
-
-def _is_within(logical_path: str, collection: str) -> bool:
-    return logical_path == collection or logical_path.startswith(f"{collection}/")
 
 
 def remove(workbench: Workbench, dataset: str, *, force: bool = False) -> str:
@@ -282,10 +246,12 @@ def remove(workbench: Workbench, dataset: str, *, force: bool = False) -> str:
     Refused while an unfinished task, or a workload that accepts tasks, uses it, unless ``force``.
     """
     collection = find(workbench, dataset)
-    held = _listed(workbench.catalog, collection)
-    if not force:
-        _need_unused(workbench, collection, "Wait until they end, or remove it with --force")
-    if held.is_complete:
-        workbench.catalog.remove(f"{collection}/{MANIFEST_NAME}")  # first: half a dataset is not complete
+    remedy = "Wait until they end, or remove it with --force"
+    need_unused = _no_check if force else lambda: _need_unused(workbench, collection, remedy)
+    try:
+        held = manifest_of(workbench.catalog, collection)
+    except InvalidRequest:
+        held = None  # a manifest that no program reads
+    withdraw(workbench.catalog, collection, held, need_unused)  # first: half a dataset is not complete
     workbench.catalog.remove(collection, recursive=True)
     return collection

@@ -15,6 +15,7 @@ from compute_to_data.client.local_listing import Listing, LocalFile
 from compute_to_data.client.manifest import FILES, MANIFEST_NAME, HeldFile, Manifest
 from compute_to_data.client.transfers import Transfer
 from compute_to_data.errors import InvalidRequest
+from compute_to_data.inputs.readers import withdraw
 from compute_to_data.model import DataObject, ReplicaStatus, name_of
 from compute_to_data.records.task import timestamp
 
@@ -65,9 +66,8 @@ class Moved:
 
 
 class Upload:
-    """One upload into an existing collection. ``make_incomplete`` is called with the manifest, if there is
-    one, before the first change of a dataset's files: it removes the manifest, or raises an error to prevent
-    the change."""
+    """One upload into an existing collection. ``need_unused`` raises an error when the dataset's files must
+    not change now."""
 
     def __init__(
         self,
@@ -75,14 +75,14 @@ class Upload:
         collection: str,
         local: Listing,
         progress: Progress,
-        make_incomplete: Callable[[Manifest | None], None],
+        need_unused: Callable[[], None],
     ) -> None:
         self._catalog = catalog
         self._collection = collection
         self._top = f"{collection}/{FILES}"
         self._local = local
         self._progress = progress
-        self._make_incomplete = make_incomplete
+        self._need_unused = need_unused
 
     def run(self, name: str, delete: bool) -> Moved:
         """Upload; returns what was done."""
@@ -101,7 +101,7 @@ class Upload:
         )
         is_changed = bool(new or changed or gone)
         if is_changed:
-            self._make_incomplete(before)
+            withdraw(self._catalog, self._collection, before, self._need_unused)
         for path in gone:
             self._catalog.remove(f"{self._top}/{path}")
         self._make_collections(collections, delete)
