@@ -101,7 +101,8 @@ def _planned(call: Call, removing: Removing, given: list[str]) -> tuple[list[Rem
         except ComputeToDataError as error:
             call.out.note(f"c2d: {error}")
             worst = of_error(error)
-    return list(planned.values()), worst
+    outer = [one for path, one in planned.items() if not any(path.startswith(f"{other}/") for other in planned)]
+    return outer, worst  # what is inside another one goes with it
 
 
 def _confirmed(call: Call, planned: list[Removal]) -> bool:

@@ -414,6 +414,24 @@ class TestRemoving:
         with pytest.raises(Refused, match=f"holds tasks that have not ended: {inside.collection}"):
             first.remove()
 
+    def test_a_task_that_another_one_waits_for_stays(
+        self, site: TrialSite, session: c2d.Session, run: Callable[..., TaskHandle]
+    ) -> None:
+        first, waiting = run(), queued(site, session)
+        mark = Avu(session.attributes.named("after"), first.collection)
+        session.catalog.annotate(Entity(EntityKind.COLLECTION, waiting.collection), add=[mark])
+        with pytest.raises(Refused, match=waiting.id):
+            first.remove()
+
+    def test_a_task_inside_another_one_goes_with_it(
+        self, site: TrialSite, session: c2d.Session, run: Callable[..., TaskHandle], typed: Type
+    ) -> None:
+        outer = run()
+        inner = run(output_collection=outer.collection)
+        done = typed("rm", "--state", "COMPLETED", "--yes")
+        assert (done.code, done.out) == (0, f"{outer.id}\n")
+        assert typed("status", inner.id).code == ExitCode.NOT_FOUND
+
     def test_a_workload(self, site: TrialSite, session: c2d.Session, typed: Type) -> None:
         workload = session.start_workload(site.image, resource=COMPUTE, role="CONTAINER")
         task = workload.create_task(["true"])
