@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from compute_to_data.client import folders, results
 from compute_to_data.client.manifest import ancestors
-from compute_to_data.client.patterns import is_pattern
+from compute_to_data.client.patterns import is_pattern, parsed_all, verdict
 from compute_to_data.client.results import Result, Tree
 from compute_to_data.errors import AlreadyExists, Code, ComputeToDataError, InvalidRequest, NotFound, OutOfReach
 from compute_to_data.local_files import ENDING, need_storable
@@ -85,13 +85,15 @@ def fetch(
     collection: str,
     directory: str,
     *,
+    folder: str = "",
     paths: Sequence[str] = (),
     force: bool = False,
     moved: Callable[[int, int], None] = lambda done, total: None,
     tree: Tree | None = None,
 ) -> Fetched:
-    """Fetch everything in a task's collection into the folder ``<directory>/<task id>``, or what ``paths``
-    choose (see :meth:`results.Tree.chosen`) into ``directory`` itself, in the same subfolders.
+    """Fetch everything in a task's collection into ``<directory>/<folder>``, by default ``<directory>/<task
+    id>``, or what ``paths`` choose (see :meth:`results.Tree.chosen`) into ``directory`` itself, in the same
+    subfolders.
 
     Files that are already there with the right content are kept, so calling this again continues an
     interrupted fetch. Before anything is fetched, it raises AlreadyExists for a file with other
@@ -106,15 +108,24 @@ def fetch(
     target = os.path.abspath(directory)
     if paths:
         logs = [name for name in logs if name in paths]
-        lost = [name for name in lost if name in paths]
+        lost = [name for name in lost if _is_meant(name, paths)]
         found = found.chosen([path for path in paths if path not in (*logs, *lost)])
     else:
-        target = os.path.join(target, name_of(collection))
-        _refuse_link(target)
+        below = folder or name_of(collection)
+        for one in (below, *ancestors(below)):
+            _refuse_link(os.path.join(target, one))
+        target = os.path.join(target, below)
     run = _Fetch(target, found, logs, moved)
     run.look_over(force)
     run.fetch_all()
     return Fetched(target, tuple(run.fetched), tuple(run.kept), tuple(lost), tuple(run.damaged), run.failed)
+
+
+def _is_meant(name: str, paths: Sequence[str]) -> bool:
+    """Whether paths or patterns would choose a file that is no longer there."""
+    if {path.strip("/") for path in paths} & {name, *ancestors(name)}:
+        return True
+    return any(verdict(parsed_all([path]), name, False) for path in paths if is_pattern(path))
 
 
 def _refuse_link(place: str) -> None:

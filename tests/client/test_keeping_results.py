@@ -228,6 +228,16 @@ class TestFetchingParts:
         assert typed("fetch", task.id, "*.csv", str(tmp_path), "--force").code == 0
         assert (tmp_path / "small.csv").read_text() == "small\n"
 
+    def test_what_the_zone_lost_is_named(self, site: TrialSite, task: TaskHandle, typed: Type, tmp_path: Path) -> None:
+        for name in ("small.csv", "plots/a.png"):
+            site.alice.remove(f"{task.collection}/{name}")
+        for words, names in ((("small.csv",), ["small.csv"]), (("plots", "other.csv"), ["plots/a.png"])):
+            done = typed("fetch", task.id, *words, str(tmp_path), "--output", "json")
+            assert (done.code, done.json["missing"]) == (ExitCode.INCOMPLETE, names)
+        assert (tmp_path / "plots/deep/b.png").exists()
+        assert typed("fetch", task.id, "*.csv", str(tmp_path)).code == ExitCode.INCOMPLETE
+        assert typed("fetch", task.id, "*.dat", str(tmp_path)).code == 0
+
     def test_no_link_leads_out(self, task: TaskHandle, typed: Type, tmp_path: Path) -> None:
         (tmp_path / "elsewhere").mkdir()
         (tmp_path / "got").mkdir()
