@@ -130,6 +130,7 @@ def _register(
     ]
     folders = sorted({*(file.relative.rpartition("/")[0] for file in found.files), *found.folders} - {""})
     registered: list[str] = []
+    catalog.stat(execution.record.collection)  # NotFound when the owner has removed it: do not make it again
     try:
         catalog.create_collection(collection, parents=True)
         catalog.annotate(Entity(EntityKind.COLLECTION, collection), add=[mark])

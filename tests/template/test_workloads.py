@@ -80,11 +80,11 @@ def test_a_task_sees_dataset_variables_and_standard_input(ours: Workloads) -> No
     assert [replica.leaf for replica in staged.replicas] == ["demoResc", COMPUTE]
 
 
-def test_outputs_are_kept_when_the_task_succeeds(ours: Workloads) -> None:
+def test_outputs_are_results_when_the_task_succeeds(ours: Workloads) -> None:
     workload = ours.start()
     with ours.site.working():
         well = ours.shell(workload, "ls -A /output /outputs; echo kept >/output/result; echo too >/outputs/other")
-        badly = ours.shell(workload, "echo lost >/output/result; echo why >&2; exit 3")
+        badly = ours.shell(workload, "echo half >/output/result; echo why >&2; exit 3")
         again = ours.shell(workload, "ls -A /output; ls -A /tmp")
         facts = ours.site.ended(badly)
         assert ours.said(well) == "/output:\n\n/outputs:\n"
@@ -92,7 +92,9 @@ def test_outputs_are_kept_when_the_task_succeeds(ours: Workloads) -> None:
     assert (facts["state"], facts["reason_code"], facts["exit_status"]) == ("FAILED", "nonzero_exit", "3")
     contents = ours.site.contents(well.collection)
     assert (contents["result"], contents["other"]) == (b"kept\n", b"too\n")
-    assert set(ours.site.contents(badly.collection)) == {"task.json", "STDERR.txt"}
+    left = ours.site.contents(badly.collection)
+    assert set(left) == {"task.json", "STDERR.txt", "failed/result"}
+    assert left["failed/result"] == b"half\n"
     assert ours.site.leftovers(well) == ours.site.leftovers(badly) == []
     owner = ours.site.alice.stat(f"{well.collection}/result")
     assert owner.owner == ALICE
