@@ -68,6 +68,20 @@ def push_unregistering(execution: Execution) -> None:
     execution.undo.push(
         f"unregister what is in {execution.record.collection}", functools.partial(_unregister_all, execution)
     )
+    execution.undo.push(
+        f"remove the AVUs of {execution.record.collection}", functools.partial(_remove_annotations, execution)
+    )
+
+
+def _remove_annotations(execution: Execution) -> None:
+    """Remove AVUs that an interrupted attempt may have put on the task's collection, as on that of a success."""
+    catalog, collection = execution.record.catalog, Entity(EntityKind.COLLECTION, execution.record.collection)
+    named = execution.record.attributes.named
+    only_of_success = {named(name) for name in outcome.ONLY_OF_SUCCESS}
+    asked = set(execution.task.metadata)
+    found = [avu for avu in catalog.avus(collection) if avu in asked or avu.attribute in only_of_success]
+    if found:
+        catalog.annotate(collection, remove=found)
 
 
 def _unregister_all(execution: Execution) -> None:
