@@ -410,3 +410,14 @@ def test_limits_are_recognised_in_a_warm_sandbox(ours: Workloads) -> None:
     assert "limits.output_bytes" in facts["reason"]
     contents = ours.site.contents(large.collection)
     assert {name for name in contents if "/" in name} == {"failed/small"}
+
+
+def test_a_checkpoint_in_a_warm_sandbox_is_kept(ours: Workloads) -> None:
+    workload = ours.start(limits={"walltime_seconds": 2})
+    with ours.site.working():
+        assert ours.said(ours.shell(workload, "echo first")) == "first\n"
+        submitted = ours.shell(workload, "echo 7 > checkpoint; exec sleep 60")
+        facts = ours.site.ended(submitted)
+    assert facts["reason_code"] == "walltime_exceeded", facts
+    assert ours.site.contents(submitted.collection)["failed/checkpoint"] == b"7\n"
+    assert ours.site.leftovers(submitted) == []
