@@ -88,12 +88,15 @@ def _row(one: Member) -> dict[str, object]:
 
 
 def _total(members: list[Member]) -> str:
-    """How many files were listed, or are in listed folders, each counted once."""
+    """How many files were listed, or are in listed folders. Either all files of a folder are listed, or none."""
     from compute_to_data.cli.datasets import amount, file_count
+    from compute_to_data.client.manifest import ancestors
 
-    folders = tuple(one.name for one in members if one.kind == "folder")
-    tops = [one for one in members if not any(one.name != folder and one.name.startswith(folder) for folder in folders)]
-    return f"{file_count(sum(one.files for one in tops))}, {amount(sum(one.size for one in tops))}"
+    folders = {one.name for one in members if one.kind == "folder"}
+    files = [one for one in members if one.kind == "file"]
+    is_nested = any(f"{above}/" in folders for one in files for above in ancestors(one.name))
+    counted = files if is_nested else members
+    return f"{file_count(sum(one.files for one in counted))}, {amount(sum(one.size for one in counted))}"
 
 
 def _note_incomplete(call: Call, found: Named) -> None:

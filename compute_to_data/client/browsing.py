@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data.client import results
+from compute_to_data.client.manifest import ancestors
 from compute_to_data.client.results import Result, Tree
 from compute_to_data.records.task import timestamp
 
@@ -48,13 +50,18 @@ def members(catalog: ClientCatalog, collection: str, path: str = "", *, recursiv
 
 
 def _directly_below(tree: Tree, collection: str, above: str, recursive: bool) -> list[Member]:
-    """The members whose names begin with ``above``, folders first at each level as in the catalog."""
-    found = []
-    for folder in tree.folders:
-        if _is_shown(folder, above, recursive):
-            held = [one for name, one in tree.files.items() if name.startswith(f"{folder}/")]
-            size = sum(one.size for one in held)
-            found.append(Member(f"{folder}/", FOLDER, size, len(held), "", "", f"{collection}/{folder}"))
+    """The members whose names begin with ``above``, by name."""
+    sizes: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    for name, one in tree.files.items():
+        for folder in ancestors(name):
+            sizes[folder] += one.size
+            counts[folder] += 1
+    found = [
+        Member(f"{folder}/", FOLDER, sizes[folder], counts[folder], "", "", f"{collection}/{folder}")
+        for folder in tree.folders
+        if _is_shown(folder, above, recursive)
+    ]
     found += [_file(one) for name, one in tree.files.items() if _is_shown(name, above, recursive)]
     return sorted(found, key=lambda one: one.name)
 
