@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from compute_to_data.client.tasks import TaskHandle
 
 WAIT = "wait until the task has ended; the exit code says how"
-_STATES = ("QUEUED", "STAGING_IN", "RUNNING", "STAGING_OUT", "COMPLETED", "FAILED", "CANCELLED")
+_STATES = ("WAITING", "QUEUED", "STAGING_IN", "RUNNING", "STAGING_OUT", "COMPLETED", "FAILED", "CANCELLED")
 
 
 def register(commands: Commands) -> None:
@@ -102,9 +102,22 @@ def _submit_arguments(parser: ArgumentParser) -> None:
         "--image", default="", help="the image, overriding the request; needed if its format names none"
     )
     completes(image, zone_words.images)
+    after_argument(parser)
     parser.add_argument(
         "--reuse", action="store_true", help="do not run it again if an identical task of yours has completed"
     )
+
+
+def after_argument(parser: ArgumentParser) -> None:
+    """``--after ID``: a task that this one waits for."""
+    after = parser.add_argument(
+        "--after",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="begin when this task has completed, and not if it fails; repeat for more",
+    )
+    completes(after, zone_words.tasks)
 
 
 def _list_arguments(parser: ArgumentParser) -> None:
@@ -170,6 +183,7 @@ def _submit(call: Call) -> int:
         resource=options.resource,
         output_collection=session.absolute(options.output_collection) if options.output_collection else "",
         image=options.image,
+        after=options.after,
         reuse=options.reuse,
     )
     return _submitted(call, task)
@@ -204,7 +218,13 @@ def _submitted(call: Call, task: TaskHandle) -> int:
 def state_text(status: TaskStatus) -> str:
     """The state, and the reason when there is one."""
     state = status.state.value
-    why = status.waiting_for if state == "QUEUED" else status.reason if state in ("FAILED", "CANCELLED") else ""
+    why = (
+        status.waiting_for
+        if state in ("WAITING", "QUEUED")
+        else status.reason
+        if state in ("FAILED", "CANCELLED")
+        else ""
+    )
     return f"{state}{f': {why}' if why else ''}"
 
 
@@ -236,6 +256,8 @@ def _lines(status: TaskStatus) -> Any:
     for name in ("owner", "role", "resource", "choice", "collection", "moved_to", "attempts", "cancel_asked_by"):
         if document[name] not in ("", None):
             yield name, str(document[name])
+    for collection in document["after"]:
+        yield "after", collection
     for name, when in document["times"].items():
         yield f"{name.lower()}_at", when
     for name, seconds in document["seconds"].items():

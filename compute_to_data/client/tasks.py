@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,8 @@ from compute_to_data.task import REQUEST_NAME
 if TYPE_CHECKING:
     from compute_to_data.client.workbench import Workbench
 
+_SHOWN = 3
+"""How many of the tasks that a task waits for its status names."""
 _FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 0.25
 _CALL_AGAIN_SECONDS = 5.0
@@ -78,6 +80,8 @@ class TaskHandle:
             raise self._no_task()
         if not found.owner:
             found = replace(found, owner=str(self.catalog.stat(self.collection).owner))
+        if found.state is State.WAITING:
+            return replace(found, waiting_for=self._awaited_by(found))
         return replace(found, waiting_for=self._waiting_for(found)) if found.state is State.QUEUED else found
 
     @property
@@ -91,6 +95,28 @@ class TaskHandle:
 
     def _no_task(self) -> NotFound:
         return NotFound(f"task {self.id}", f"{self.collection} has no task's state", "List your tasks: c2d list")
+
+    def _awaited_by(self, status: TaskStatus) -> str:
+        """Which tasks a WAITING task waits for: the first few that have not completed, with their states."""
+        shown: list[str] = []
+        left = 0
+        for collection in status.after:
+            if len(shown) == _SHOWN:
+                left += 1
+                continue
+            state = self._state_of(collection)
+            if state is not State.COMPLETED:
+                shown.append(f"{name_of(collection)} ({state.value if state else 'not to be seen'})")
+        text = ", ".join(shown) + (f" and perhaps {left} more" if left else "")
+        if not shown:
+            return "all that it waits for has completed; the worker will queue it"
+        return f"the success of {text}"
+
+    def _state_of(self, collection: str) -> State | None:
+        try:
+            return TaskRecord(self.catalog, self.workbench.attributes, collection, "").state()
+        except (NotFound, Refused):
+            return None
 
     def _waiting_for(self, status: TaskStatus) -> str:
         """Why a QUEUED task does not run yet."""
@@ -206,6 +232,7 @@ def submit(
     output_collection: str = "",
     image: str = "",
     task_id: str = "",
+    after: Sequence[TaskHandle | str] = (),
     reuse: bool = False,
 ) -> TaskHandle:
     """Submit a task. See :meth:`Session.submit`."""
@@ -221,6 +248,7 @@ def submit(
         output_collection=output_collection,
         image=image,
         task_id=task_id,
+        after=[one.collection if isinstance(one, TaskHandle) else one for one in after],
         reuse_earlier=reuse,
     )
     task = TaskHandle(workbench, submitted.collection)
