@@ -153,6 +153,23 @@ class Session(Workbench):
 
         return workloads.start(self, image, **asked)
 
+    def map_files(
+        self, image: str, command: Sequence[str], *, dataset: str, each: str = "*", **asked: Any
+    ) -> WorkloadHandle:
+        """Run a command for each file of a dataset, in a workload; the tasks have the files' names.
+
+        ``{}`` in the command stands for the file's path in the sandbox; without it, the path is the last word.
+        ``each``: the pattern of the files' names. ``asked``: as for :meth:`start_workload`.
+
+        >>> with c2d.connect() as session:
+        ...     workload = session.map_files(image, ["wc", "-c", "{}"], dataset=session.home, each="a.txt")
+        ...     print([(task.name, session.task(task.task_id).wait().state.value) for task in workload.tasks()])
+        [('a.txt', 'COMPLETED')]
+        """
+        from compute_to_data.client import mapping
+
+        return mapping.map_files(self, image, command, dataset=dataset, each=each, **asked)
+
     def workload(self, workload: str) -> WorkloadHandle:
         """The project's workload with this id or an id that begins so, or any workload by its logical path."""
         from compute_to_data.client import workloads

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,8 @@ from compute_to_data.coordination.pauses import Pauses
 from compute_to_data.documents import request, task_json
 from compute_to_data.errors import (
     AccessDenied,
+    ComputeToDataError,
+    InvalidRequest,
     NotFound,
     ReasonCode,
     Refused,
@@ -224,7 +226,40 @@ def failure(status: TaskStatus) -> TaskFailed:
     )
 
 
-def submit(
+def submit(workbench: Workbench, document: Any, **options: Any) -> TaskHandle:
+    """Submit a task. For ``options`` see :meth:`Session.submit`."""
+    return _submitted(workbench, _accepted(workbench, document, **options))
+
+
+def submit_all(workbench: Workbench, documents: Mapping[str, Any], **options: Any) -> Iterator[TaskHandle]:
+    """Submit several tasks, and yield each once it is submitted. ``documents``: requests by the names of their files.
+
+    Checks all requests first: when one is refused, nothing is submitted, and the error names each file that is
+    wrong. For ``options`` see :meth:`Session.submit`.
+    """
+    accepted, errors = [], {}
+    for name, document in documents.items():
+        try:
+            accepted.append(_accepted(workbench, document, **options))
+        except ComputeToDataError as error:
+            errors[name] = error
+    if errors:
+        raise _together(errors, len(documents))
+    for one in accepted:
+        yield _submitted(workbench, one)
+
+
+def _together(errors: Mapping[str, ComputeToDataError], total: int) -> ComputeToDataError:
+    """One error for the files that are wrong, of the class of the first."""
+    first = next(iter(errors.values()))
+    if total == 1:
+        return first
+    kind = InvalidRequest if isinstance(first, InvalidRequest) else type(first)
+    listed = "\n".join(f"{name}: {error}" for name, error in errors.items())
+    return kind(f"{len(errors)} of {total} files", f"cannot be submitted, so none was\n{listed}", code=first.code)
+
+
+def _accepted(
     workbench: Workbench,
     document: Any,
     *,
@@ -234,13 +269,12 @@ def submit(
     task_id: str = "",
     after: Sequence[TaskHandle | str] = (),
     reuse: bool = False,
-) -> TaskHandle:
-    """Submit a task. See :meth:`Session.submit`."""
+) -> submission.Accepted:
     names_own = isinstance(document, Mapping) and ("output_collection" in document or "external" in document)
     if not names_own and not output_collection:
         output_collection = workbench.results
         workbench.catalog.create_collection(output_collection, parents=True)
-    submitted = submission.submit(
+    return submission.accept(
         workbench.catalog,
         workbench.configuration,
         document,
@@ -251,6 +285,11 @@ def submit(
         after=[one.collection if isinstance(one, TaskHandle) else one for one in after],
         reuse_earlier=reuse,
     )
+
+
+def _submitted(workbench: Workbench, accepted: submission.Accepted) -> TaskHandle:
+    reused = accepted.reused
+    submitted = reused or submission.record(workbench.catalog, workbench.configuration, accepted)
     task = TaskHandle(workbench, submitted.collection)
     task.is_reused = submitted.reused
     if not submitted.reused:

@@ -53,7 +53,31 @@ def read_request(catalog: Catalog, data_object: str) -> Any:
     return read_json(catalog.read(data_object), data_object)
 
 
+@dataclass(frozen=True)
+class Accepted:
+    """A request that passed all checks, and is not recorded yet. ``waits``: the tasks that it must wait for.
+    ``reused``: an earlier task with the requested results, in the place of a new one."""
+
+    task: Task
+    choice: selection.Choice
+    task_id: str
+    waits: AbstractSet[str]
+    reused: Submitted | None
+
+
 def submit(
+    catalog: Catalog,
+    configuration: Configuration,
+    document: Any,
+    **options: Any,
+) -> Submitted:
+    """Accept a request in any of the formats (``documents.formats``) and queue it. ``options`` and errors: as for
+    :func:`accept`."""
+    accepted = accept(catalog, configuration, document, **options)
+    return accepted.reused or record(catalog, configuration, accepted)
+
+
+def accept(
     catalog: Catalog,
     configuration: Configuration,
     document: Any,
@@ -65,14 +89,14 @@ def submit(
     after: Sequence[str] = (),
     reuse_earlier: bool = False,
     patient: bool = False,
-) -> Submitted:
-    """Accept a request in any of the formats (``documents.formats``) and queue it.
+) -> Accepted:
+    """Check a request in any of the formats, and choose where it will run.
 
     ``resource``, ``output_collection`` and ``image`` override the document where they are given.
     ``after``: tasks that this one waits for, in addition to those that the document names.
     ``reuse_earlier``: return an identical earlier task of this user instead, if one still has all
-    its results (``reuse.find``). ``patient``: queue the task even when no worker is alive. Raises
-    Refused (InvalidRequest) or the zone's own error, and then records nothing.
+    its results (``reuse.find``). ``patient``: accept the task even when no worker is alive. Raises
+    Refused (InvalidRequest) or the zone's own error. Records nothing.
     """
     beside = GivenBeside(resource, output_collection, image)
     chosen_id = checked_task_id(task_id) if task_id else new_task_id()
@@ -85,7 +109,7 @@ def submit(
     role_remedy = formats.format_of(document).role_remedy
     choice = selection.choose(catalog, configuration, task, inputs, patient=patient, role_remedy=role_remedy)
     reused = _reused(catalog, configuration, task, choice.role, inputs) if reuse_earlier and not waits else None
-    return reused or record(catalog, configuration, task, choice, chosen_id, waits)
+    return Accepted(task, choice, chosen_id, waits, reused)
 
 
 def translate(configuration: Configuration, document: Any, beside: GivenBeside) -> Any:
@@ -150,16 +174,10 @@ def _reused(
     return Submitted(earlier.task_id, earlier.collection, earlier.resource, why, reused=True)
 
 
-def record(
-    catalog: Catalog,
-    configuration: Configuration,
-    task: Task,
-    choice: selection.Choice,
-    task_id: str,
-    waits: AbstractSet[str] = frozenset(),
-) -> Submitted:
-    """Record the task in a collection of its own: as WAITING while ``waits`` holds tasks that it must wait for,
-    else as QUEUED. From then on a worker may start it."""
+def record(catalog: Catalog, configuration: Configuration, accepted: Accepted) -> Submitted:
+    """Record a task in a collection of its own: as WAITING if it must wait for others, else as QUEUED. From then on
+    a worker may start it."""
+    task, choice, task_id = accepted.task, accepted.choice, accepted.task_id
     collection = f"{task.output_collection}/{task_id}"
     task_record = TaskRecord(catalog, configuration.attributes, collection, choice.resource.name)
     facts = {
@@ -170,7 +188,7 @@ def record(
         "choice": choice.reason,
         "workload": task.workload,
     }
-    first = State.WAITING if waits else State.QUEUED
+    first = State.WAITING if accepted.waits else State.QUEUED
 
     def declare() -> None:
         task_record.remember(AFTER, *task.awaited)
@@ -203,7 +221,7 @@ def record_sealed(record: TaskRecord, document: Mapping[str, Any], declare: Call
             "Leave the task id empty to get a new one",
             code=Code.CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME,
         ) from None
-    except Exception:
+    except BaseException:  # also when a person interrupts it
         undo.run()
         raise
 

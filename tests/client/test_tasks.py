@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support.faults import Troubled
 from support.people import settings_of
-from support.site import ALICE, BOB, COMPUTE, HOME, WAITS, TrialSite
+from support.site import ALICE, BOB, COMPUTE, HOME, WAITS, TrialSite, wait_until
 
 import compute_to_data as c2d
 from compute_to_data.client import logs
@@ -60,7 +60,7 @@ class TestAfter:
         first = session.submit(sh(site, WAITS))
         others = [session.submit(sh(site, "true"), after=[first]) for _ in range(4)]
         last = session.submit(sh(site, "true"), after=[*others, first.id[:13]])
-        site.outputs(first)
+        wait_until(lambda: first.state is State.RUNNING, "the first task to run")
         status = last.status()
         assert status.state is State.WAITING
         assert set(status.after) == {one.collection for one in (*others, first)}
