@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from compute_to_data.cli import zone_words
 from compute_to_data.cli.command import Call, Commands
@@ -87,14 +87,18 @@ def _submit(call: Call) -> int:
         "after": options.after,
         "reuse": options.reuse,
     }
-    names = {file: "standard input" if file == "-" else file for file in options.files}
-    documents = {name: read_json(_content(file), name) for file, name in names.items()}
+    names = ["standard input" if file == "-" else file for file in options.files]
+
+    def reading(file: str, name: str) -> Callable[[], Any]:
+        return lambda: read_json(_content(file), name)
+
+    documents = [(name, reading(file, name)) for file, name in zip(options.files, names)]
     submitted: list[TaskHandle] = []
     try:
         for task in tasks.submit_all(session, documents, **asked):
             submitted.append(task)
             if len(documents) > 1 and call.out.form != "json":
-                call.out.result({}, f"{task.id}  {list(documents)[len(submitted) - 1]}", task.id)
+                call.out.result({}, f"{task.id}  {names[len(submitted) - 1]}", task.id)
     except BaseException:
         if submitted:
             call.out.note(f"submitted before that: {' '.join(task.id for task in submitted)}")
@@ -130,7 +134,10 @@ def _submitted(call: Call, task: TaskHandle) -> int:
     if not call.options.wait:
         status = task.status()
         reused = "reused: an identical task completed earlier; results are in"
-        where = reused if task.is_reused else f"queued on {status.resource} ({status.choice}); results go to"
+        where = f"queued on {status.resource} ({status.choice}); results go to"
+        if status.state.value == "WAITING":
+            where = f"waits for {status.waiting_for}. It will run on {status.resource} ({status.choice}); results go to"
+        where = reused if task.is_reused else where
         call.out.note(f"{where} {task.collection}")
         call.out.result(status.document(), task.id)
         return 0

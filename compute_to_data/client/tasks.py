@@ -234,31 +234,34 @@ def submit(workbench: Workbench, document: Any, **options: Any) -> TaskHandle:
     return _submitted(workbench, _accepted(workbench, document, **options))
 
 
-def submit_all(workbench: Workbench, documents: Mapping[str, Any], **options: Any) -> Iterator[TaskHandle]:
-    """Submit several tasks, and yield each once it is submitted. ``documents``: requests by the names of their files.
+def submit_all(
+    workbench: Workbench, documents: Sequence[tuple[str, Callable[[], Any]]], **options: Any
+) -> Iterator[TaskHandle]:
+    """Submit several tasks, and yield each once it is submitted. ``documents``: the name of each request's file, and
+    a function that reads it.
 
     Checks all requests first: when one is refused, nothing is submitted, and the error names each file that is
     wrong. For ``options`` see :meth:`Session.submit`.
     """
-    accepted, errors = [], {}
-    for name, document in documents.items():
+    accepted, errors = [], []
+    for name, read in documents:
         try:
-            accepted.append(_accepted(workbench, document, **options))
+            accepted.append(_accepted(workbench, read(), **options))
         except ComputeToDataError as error:
-            errors[name] = error
+            errors.append((name, error))
     if errors:
         raise _together(errors, len(documents))
     for one in accepted:
         yield _submitted(workbench, one)
 
 
-def _together(errors: Mapping[str, ComputeToDataError], total: int) -> ComputeToDataError:
+def _together(errors: Sequence[tuple[str, ComputeToDataError]], total: int) -> ComputeToDataError:
     """One error for the files that are wrong, of the class of the first."""
-    first = next(iter(errors.values()))
+    first = errors[0][1]
     if total == 1:
         return first
     kind = InvalidRequest if isinstance(first, InvalidRequest) else type(first)
-    listed = "\n".join(f"{name}: {error}" for name, error in errors.items())
+    listed = "\n".join(f"{name}: {error}" for name, error in errors)
     return kind(f"{len(errors)} of {total} files", f"cannot be submitted, so none was\n{listed}", code=first.code)
 
 
