@@ -72,6 +72,8 @@ def _submit_arguments(parser: ArgumentParser) -> None:
 
 def _rerun_arguments(parser: ArgumentParser) -> None:
     one_task(parser)
+    changed = "run it on its inputs as they are now, if they have changed since"
+    parser.add_argument("--changed-inputs", action="store_true", help=changed)
     parser.add_argument("--wait", action="store_true", help=WAIT)
 
 
@@ -164,4 +166,4 @@ def _wait(call: Call) -> int:
 
 
 def _rerun(call: Call) -> int:
-    return _submitted(call, found(call, call.options.task).rerun())
+    return _submitted(call, found(call, call.options.task).rerun(changed_inputs=call.options.changed_inputs))

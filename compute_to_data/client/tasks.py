@@ -188,19 +188,20 @@ class TaskHandle:
             remedy = "Ask its owner to cancel it, or an administrator: c2d cancel --admin"
             raise AccessDenied(f"task {self.id}", error.cause, remedy, code=error.code) from None
 
-    def request(self) -> dict[str, Any]:
+    def request(self, *, changed_inputs: bool = False) -> dict[str, Any]:
         """The request that repeats the task on the same data objects (see ``submission.rerun``)."""
-        return rerun.again(self.catalog, self.workbench.attributes, self.collection)
+        return rerun.again(self.catalog, self.workbench.attributes, self.collection, changed_inputs=changed_inputs)
 
     def recorded_request(self) -> dict[str, Any]:
         """The request as it was accepted, in our own format."""
         path = f"{self.collection}/{REQUEST_NAME}"
         return request.document(task_json.recorded_task(self.catalog.read(path), path))
 
-    def rerun(self) -> TaskHandle:
+    def rerun(self, *, changed_inputs: bool = False) -> TaskHandle:
         """Submit the same again: a new task beside this one, on the same data objects. NotFound when
-        they no longer exist."""
-        return submit(self.workbench, self.request())
+        they no longer exist. Refused when they have changed, unless ``changed_inputs``: the new task then
+        reads them as they are now."""
+        return submit(self.workbench, self.request(changed_inputs=changed_inputs))
 
     def results(self) -> Mapping[str, results.Result]:
         """The task's outputs by name, for example ``task.results()["a.txt"].lines()``.
@@ -290,6 +291,7 @@ def _accepted(
         task_id=task_id,
         after=[one.collection if isinstance(one, TaskHandle) else one for one in after],
         reuse_earlier=reuse,
+        project=workbench.named_project,
     )
 
 

@@ -69,6 +69,8 @@ CANCEL, FOLLOW = "cancel", "follow"
 """Users put these requests on the collection of an unfinished task: ``cancel`` to end it (value: the
 user who asks, units: the resource), ``follow`` to get its live logs."""
 NO_REQUESTS = {CANCEL: "", FOLLOW: ""}
+READS = "reads"
+"""The collection of an unfinished task has this fact once for each dataset and each task that it reads."""
 
 
 def furthest(found: Iterable[str]) -> State | None:
@@ -161,14 +163,25 @@ class TaskRecord:
     def _avus(self) -> tuple[Avu, ...]:
         return self.catalog.avus(self._entity)
 
-    def move_to(self, state: State, facts: Mapping[str, str] | None = None, also: Iterable[Avu] = ()) -> None:
+    def move_to(
+        self,
+        state: State,
+        facts: Mapping[str, str] | None = None,
+        also: Iterable[Avu] = (),
+        *,
+        reads: Iterable[str] = (),
+        after: Iterable[str] = (),
+    ) -> None:
         """Record a state with its time, and facts, in one atomic change.
 
         A fact replaces an earlier one of the same name; an empty value only removes the earlier
-        one. A final state also removes users' requests (cancel, follow). ``also``: AVUs that replace all those
-        of the same attributes.
+        one. ``also``: AVUs that replace all those of the same attributes. ``reads``: the collections of
+        datasets and tasks that the task reads. ``after``: those of the tasks that it waits for. A final state
+        removes ``reads``, and users' requests (cancel, follow).
         """
-        self._change(_dated(state, facts or {}), [self._avu(state), *also])
+        avus = [Avu(self.attributes.named(READS), collection) for collection in dict.fromkeys(reads)]
+        avus += [Avu(self.attributes.named(AFTER), collection) for collection in after]
+        self._change(_dated(state, facts or {}), [self._avu(state), *also, *avus])
 
     def settle(self) -> None:
         """Remove earlier states, if any are left besides the one that the task has reached."""
@@ -278,7 +291,7 @@ def refuse_displaced(catalog: Catalog, data_object: DataObject) -> None:
 
 
 def _dated(state: State, facts: Mapping[str, str]) -> dict[str, str]:
-    requests = NO_REQUESTS if state.is_final else {}
+    requests = {**NO_REQUESTS, READS: ""} if state.is_final else {}
     return {f"{state.value.lower()}_at": timestamp(time.time()), **facts, **requests}
 
 
