@@ -488,6 +488,20 @@ class TestResultsAsInputs:
         assert facts["state"] == "FAILED" and f"before task {first.task_id} has ended" in facts["reason"]
 
 
+def test_a_task_that_a_killed_worker_left_in_two_states_is_queued_once(site: TrialSite) -> None:
+    """On iRODS, a worker may be killed between adding the new state and removing the old one."""
+    first = site.submit(site.request("/bin/true"))
+    with site.working():
+        site.ended(first)
+    second = after(site, first)
+    entity = Entity(EntityKind.COLLECTION, second.collection)
+    site.alice.annotate(entity, add=[Avu(f"{PREFIX}state", "WAITING", COMPUTE)])
+    site.worker()._queue_waiting()
+    assert [avu.value for avu in _states(site, second)] == ["QUEUED"], "and it has not begun outside of a slot"
+    with site.working():
+        assert site.ended(second)["state"] == "COMPLETED"
+
+
 def test_states_that_no_worker_writes_together() -> None:
     assert furthest(["WAITING", "QUEUED"]) is State.QUEUED
     assert furthest(["WAITING", "CANCELLED"]) is State.CANCELLED
