@@ -163,25 +163,14 @@ class TaskRecord:
     def _avus(self) -> tuple[Avu, ...]:
         return self.catalog.avus(self._entity)
 
-    def move_to(
-        self,
-        state: State,
-        facts: Mapping[str, str] | None = None,
-        also: Iterable[Avu] = (),
-        *,
-        reads: Iterable[str] = (),
-        after: Iterable[str] = (),
-    ) -> None:
+    def move_to(self, state: State, facts: Mapping[str, str] | None = None, also: Iterable[Avu] = ()) -> None:
         """Record a state with its time, and facts, in one atomic change.
 
         A fact replaces an earlier one of the same name; an empty value only removes the earlier
-        one. ``also``: AVUs that replace all those of the same attributes. ``reads``: the collections of
-        datasets and tasks that the task reads. ``after``: those of the tasks that it waits for. A final state
-        removes ``reads``, and users' requests (cancel, follow).
+        one. A final state also removes users' requests (cancel, follow). ``also``: AVUs that replace all those
+        of the same attributes.
         """
-        avus = [Avu(self.attributes.named(READS), collection) for collection in dict.fromkeys(reads)]
-        avus += [Avu(self.attributes.named(AFTER), collection) for collection in after]
-        self._change(_dated(state, facts or {}), [self._avu(state), *also, *avus])
+        self._change(_dated(state, facts or {}), [self._avu(state), *also])
 
     def settle(self) -> None:
         """Remove earlier states, if any are left besides the one that the task has reached."""

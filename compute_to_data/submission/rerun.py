@@ -15,12 +15,11 @@ from compute_to_data.inputs import naming, references
 from compute_to_data.inputs.complete import Origins
 from compute_to_data.model import Collection, DataObject, Entity, EntityKind, Query, Replica, ReplicaStatus, parent_of
 from compute_to_data.ports import Catalog
+from compute_to_data.provenance.outcome import UNKNOWN
 from compute_to_data.records.task import State, TaskRecord, timestamp
 from compute_to_data.task import InputKind, InputReference
 
 _SHOWN = 5
-UNKNOWN = "unknown"
-"""What a record has in place of the checksum of an input, when the catalog had none."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,9 @@ def again(catalog: Catalog, attributes: Attributes, collection: str, *, changed_
     task = recorded_task(catalog.read(record.request_path), record.request_path)
     is_completed = record.state() is State.COMPLETED
     used = _recorded_inputs(record)
-    if not is_completed:  # it claims anew
+    if not is_completed:  # it claims anew, and may not have read what it names
         claimed_in = {one.logical_path for one in task.inputs if one.kind is InputKind.NEXT_OF}
-        used = {path: checksum for path, checksum in used.items() if parent_of(path) not in claimed_in}
+        used = {path: known for path, known in used.items() if known != UNKNOWN and parent_of(path) not in claimed_in}
     singly = {one.logical_path for one in task.inputs if one.kind is InputKind.OBJECT}
     _need_there(record, singly & used.keys() if changed_inputs else used)
     if not changed_inputs:

@@ -24,10 +24,10 @@ from compute_to_data.documents.schema import read_json
 from compute_to_data.documents.task_json import recorded_document
 from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, Refused
 from compute_to_data.inputs import claims, references
-from compute_to_data.model import Access, zone_of
+from compute_to_data.model import Access, Avu, zone_of
 from compute_to_data.ports import Catalog
 from compute_to_data.records import secret
-from compute_to_data.records.task import State, TaskRecord, checked_task_id, new_task_id, require
+from compute_to_data.records.task import AFTER, READS, State, TaskRecord, checked_task_id, new_task_id, require
 from compute_to_data.records.undo import Undo
 from compute_to_data.submission import selection
 from compute_to_data.submission.resolve import resolve
@@ -190,12 +190,11 @@ def record(catalog: Catalog, configuration: Configuration, accepted: Accepted) -
         "choice": choice.reason,
         "workload": task.workload,
     }
+    named = configuration.attributes.named
+    also = [Avu(named(READS), one) for one in dict.fromkeys(accepted.reads)]
+    also += [Avu(named(AFTER), one) for one in task.awaited]
     first = State.WAITING if accepted.waits else State.QUEUED
-
-    def declare() -> None:
-        task_record.move_to(first, facts, reads=accepted.reads, after=task.awaited)
-
-    record_sealed(task_record, recorded_document(task), declare)
+    record_sealed(task_record, recorded_document(task), lambda: task_record.move_to(first, facts, also))
     return Submitted(task_id, collection, choice.resource.name, choice.reason)
 
 
