@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from compute_to_data.cli.command import FORMS, Call, Commands
 from compute_to_data.cli.exits import ExitCode
 from compute_to_data.cli.tasks import administering, found, state_text, task_argument
+from compute_to_data.cli.workload_results import fetch_all, is_workload
+from compute_to_data.errors import InvalidRequest
 from compute_to_data.task import FAILED_NAME
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ def register(commands: Commands) -> None:
     commands.add(
         "fetch",
         _fetch,
-        "fetch a task's results, logs and records, or some of them",
+        "fetch the results, logs and records of a task or some of them, or all of a workload",
         example="fetch 3f2a plots '*.csv' --output results",
         arguments=_fetch_arguments,
     )
@@ -69,6 +71,8 @@ def _fetch(call: Call) -> int:
     from compute_to_data.client.kinds import Kind
     from compute_to_data.errors import Refused
 
+    if is_workload(call.options.task):
+        return _fetch_workload(call)
     if _DATASET.fullmatch(call.options.task):
         named = naming.named(call.session, call.options.task)
         if named.kind is Kind.DATASET:  # and no task that has such an id
@@ -100,10 +104,18 @@ def _fetched(call: Call, catalog: ClientCatalog, collection: str) -> Fetched:
     )
 
 
+def _fetch_workload(call: Call) -> int:
+    """Fetch the results of all tasks of a workload. The only word is the folder."""
+    options = call.options
+    if len(options.words) + bool(options.output) > 1 or options.output == "-":
+        remedy = "Give only a folder for all of it, or fetch from one of its tasks: c2d task list ID"
+        raise InvalidRequest(f"workload {options.task}", "is fetched whole, and single files are named", remedy)
+    return fetch_all(call, options.task, options.output or (options.words or ["."])[0])
+
+
 def _fetch_from_dataset(call: Call, given: Named) -> int:
     """Fetch single files of a dataset. Its download keeps times and verifies the whole, so it is the way to all."""
     from compute_to_data.client import fetching
-    from compute_to_data.errors import InvalidRequest
 
     options, catalog = call.options, call.session.catalog
     if not options.words:

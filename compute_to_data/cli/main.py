@@ -18,6 +18,8 @@ from compute_to_data.errors import ComputeToDataError, ConfigurationError
 
 NOUNS = (
     "running",
+    "mapping",
+    "submitting",
     "tasks",
     "results",
     "fetching",

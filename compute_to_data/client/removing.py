@@ -10,7 +10,7 @@ from compute_to_data.catalog_tree import data_objects
 from compute_to_data.client.kinds import Kind, Named
 from compute_to_data.errors import AccessDenied, InvalidRequest, NotFound, Refused
 from compute_to_data.model import DataObject, Entity, EntityKind, Query
-from compute_to_data.records.task import READS, State, furthest
+from compute_to_data.records.task import AFTER, READS, State, furthest
 from compute_to_data.records.workload import STATE, WORKLOAD_NAME, WorkloadState
 from compute_to_data.task import REQUEST_NAME
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from compute_to_data.client.workbench import Workbench
 
 _SHOWN = 5
-_DEPENDING = (READS, "after")
+_DEPENDING = (READS, AFTER)
 """The facts of an unfinished task that name the tasks whose results it reads, or for which it waits."""
 
 

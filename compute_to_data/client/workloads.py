@@ -145,6 +145,13 @@ class WorkloadHandle:
             )
         ]
 
+    def current_tasks(self) -> list[ListedTask]:
+        """The workload's tasks, oldest first. If it has a task for each file: only the newest one of each file."""
+        oldest_first = self.tasks()[::-1]
+        if not self.describe().workload.each:
+            return oldest_first
+        return list({task.name: task for task in oldest_first}.values())
+
     def describe(self) -> workloads.Description:
         """What was asked for, and how many of its tasks are in each state."""
         return workloads.describe(self.workbench.catalog, self.workbench.attributes, self.collection)
@@ -170,8 +177,9 @@ class WorkloadHandle:
     ) -> Downloaded:
         """Fetch the results of each ended task into ``<directory>/<task id>``; files already there stay.
 
-        ``fetched`` receives how many tasks are done, and how many there are. A task that cannot be
-        fetched does not stop the others, unless the zone does not answer.
+        If the workload has a task for each file, the folder has the file's name instead, and of several tasks for
+        one file only the newest is fetched. ``fetched`` receives how many tasks are done, and how many there are. A
+        task that cannot be fetched does not stop the others, unless the zone does not answer.
         """
         from compute_to_data.client import fetching
 
@@ -179,13 +187,15 @@ class WorkloadHandle:
         failed: dict[str, str] = {}
         unfinished: list[str] = []
         incomplete: list[str] = []
-        listed = self.tasks()
-        for number, task in enumerate(reversed(listed), start=1):
+        by_file = bool(self.describe().workload.each)
+        listed = self.current_tasks()
+        for number, task in enumerate(listed, start=1):
             if not State(task.state).is_final:
                 unfinished.append(task.task_id)
                 continue
+            folder = task.name if by_file and _is_relative(task.name) else ""
             try:
-                done = fetching.fetch(self.workbench.catalog, task.collection, directory, force=force)
+                done = fetching.fetch(self.workbench.catalog, task.collection, directory, folder=folder, force=force)
             except OutOfReach:
                 raise
             except ComputeToDataError as error:
@@ -195,6 +205,11 @@ class WorkloadHandle:
                 incomplete += [] if done.is_complete else [task.task_id]
             fetched(number, len(listed))
         return Downloaded(folders, tuple(unfinished), tuple(incomplete), failed)
+
+
+def _is_relative(name: str) -> bool:
+    """Whether a task's name, which its owner can change, leads to a place below a folder."""
+    return not {"", ".", ".."} & set(name.split("/"))
 
 
 def _shown(command: Sequence[str]) -> str:
@@ -214,13 +229,14 @@ def start(workbench: Workbench, image: str, *, input_dataset: str = "", **asked:
         workbench.configuration,
         workbench.project,
         image=image,
-        dataset=_collection_of(workbench, input_dataset),
+        dataset=collection_of(workbench, input_dataset),
         **asked,
     )
     return WorkloadHandle(workbench, started.collection)
 
 
-def _collection_of(workbench: Workbench, dataset: str) -> str:
+def collection_of(workbench: Workbench, dataset: str) -> str:
+    """The collection with the files of a dataset, given by its id or as a collection; '' for ''."""
     if not dataset:
         return ""
     given = workbench.absolute(dataset) if "/" in dataset else dataset
