@@ -11,6 +11,7 @@ submission that fails leaves nothing behind.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from compute_to_data.documents.schema import read_json
 from compute_to_data.documents.task_json import recorded_document
 from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, Refused
 from compute_to_data.inputs import claims, references
+from compute_to_data.irods_names import shortened
 from compute_to_data.model import Access, DataObject, zone_of
 from compute_to_data.ports import Catalog
 from compute_to_data.records import secret
@@ -124,13 +126,18 @@ def admit(configuration: Configuration, task: Task) -> None:
     This gives the user an early answer. The worker checks again, with the image that the engine
     really holds.
     """
-    image = task.process.image if task.process else task.notebook.image if task.notebook else ""
+    image = asked_image(task)
     if image and configuration.allows(image) is None:
         raise image_refused(image)
     for avu in task.metadata:
         if avu.attribute.startswith((configuration.attributes.prefix, configuration.attributes.claim)):
             raise InvalidRequest("/metadata", f"{avu.attribute} is an attribute that this product reserves for itself")
     configuration.effective_limits(task.limits, task.process.timeout_seconds if task.process else None)
+
+
+def asked_image(task: Task) -> str:
+    """The image that the request names; '' when it leaves it to the role."""
+    return task.process.image if task.process else task.notebook.image if task.notebook else ""
 
 
 def image_refused(image: str) -> Refused:
@@ -187,6 +194,8 @@ def record(catalog: Catalog, configuration: Configuration, accepted: Accepted) -
         "resource": choice.resource.name,
         "choice": choice.reason,
         "workload": task.workload,
+        "runs": shortened(_runs(task)),
+        "image": asked_image(task),
     }
     first = State.WAITING if accepted.waits else State.QUEUED
 
@@ -196,6 +205,14 @@ def record(catalog: Catalog, configuration: Configuration, accepted: Accepted) -
 
     record_sealed(task_record, recorded_document(task), declare)
     return Submitted(task_id, collection, choice.resource.name, choice.reason)
+
+
+def _runs(task: Task) -> str:
+    """What the task runs, for listings: its commands, or its notebook; '' when its role decides."""
+    if task.process is not None:
+        text = " && ".join(shlex.join(words) for words in task.process.commands)
+        return text.replace("$${", "${")  # as the program sees it
+    return f"notebook {task.notebook.name}" if task.notebook is not None and task.notebook.name else ""
 
 
 def record_sealed(record: TaskRecord, document: Mapping[str, Any], declare: Callable[[], None]) -> None:
