@@ -5,9 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 from argparse import ArgumentParser
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from compute_to_data.cli.command import Call, Commands
+from compute_to_data.cli.wording import duration
+
+if TYPE_CHECKING:
+    from compute_to_data.client.site import ComputeResource
+
+_EVERY_NAME = ("[^ ]+", ".*", ".+", r"[\s\S]*")
+"""Patterns that every name of an image matches."""
 
 
 def register(commands: Commands) -> None:
@@ -42,18 +50,55 @@ def _resources(call: Call) -> int:
     if call.out.form == "json":
         call.out.result(document)
         return 0
+    comma = "," if call.out.form == "pretty" else ", "
     rows = [
-        {**one.document(), "roles": ", ".join(one.roles), "up": _yes(one.is_up), "worker": _yes(one.has_worker)}
+        {
+            **one.document(),
+            "roles": comma.join(_role(one, role, call.out.form) for role in one.roles),
+            "up": _yes(one.is_up),
+            "worker": _yes(one.has_worker),
+        }
         for one in found
     ]
     columns = {"resource": "RESOURCE", "roles": "ROLES", "up": "UP", "worker": "WORKER", "queued": "QUEUED"}
     call.out.table(rows, columns, empty="No resource of this zone has a role.")
     if call.out.form == "pretty":
-        call.out.note("\nimages: " + (", ".join(_image(one) for one in document["images"]) or "none is allowed"))
-        for name, value in document["limits"].items():
-            default, maximum = ("any" if one is None else f"{one:.15g}" for one in value.values())
-            call.out.note(f"{name}: {default} by default, at most {maximum}")
+        for line in _explained(found, document):
+            call.out.note(line)
     return 0
+
+
+def _role(resource: ComputeResource, role: str, form: str) -> str:
+    return f"{role}(no-image)" if form == "pretty" and role in resource.roles_without_image else role
+
+
+def _explained(found: Sequence[ComputeResource], document: dict[str, Any]) -> Iterator[str]:
+    """Below the table: which images there are, what roles lack, and the limits."""
+    for role in sorted({role for one in found for role in one.roles_without_image}):
+        yield f"{role} has no image of its own: a task names one, or the site's configuration sets /roles/{role}/image."
+    yield ""
+    places: dict[tuple[str, ...], list[str]] = {}
+    for one in found:
+        if one.images is not None:
+            places.setdefault(one.images, []).append(one.resource)
+    for images, resources in places.items():
+        yield f"images on {', '.join(resources)}: {', '.join(images) or 'none'}"
+    if not places:
+        yield "images: " + (", ".join(_image(one) for one in document["images"]) or "none is allowed")
+    for name, value in document["limits"].items():
+        default, maximum = (_limit(name, one) for one in value.values())
+        yield f"{name}: {default} by default, at most {maximum}"
+
+
+def _limit(name: str, value: float | None) -> str:
+    """A limit with its unit, as a person writes it."""
+    from compute_to_data.cli.datasets import amount
+
+    if value is None:
+        return "any"
+    if name.endswith("_bytes"):
+        return f"{value / 2**30:.0f} GiB" if value and value % 2**30 == 0 else amount(value)
+    return duration(value) if name.endswith("_seconds") else f"{value:.15g}"
 
 
 def _yes(value: bool) -> str:
@@ -61,7 +106,9 @@ def _yes(value: bool) -> str:
 
 
 def _image(rule: dict[str, Any]) -> str:
-    name = str(rule.get("name") or f"any matching {rule.get('pattern')}")
+    pattern = rule.get("pattern")
+    any_image = "any that the engine has" if pattern in _EVERY_NAME else f"any whose name matches {pattern}"
+    name = str(rule.get("name") or any_image)
     return f"{name} (one content only)" if rule.get("digest") else name
 
 

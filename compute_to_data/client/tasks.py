@@ -287,6 +287,7 @@ def _accepted(
         task_id=task_id,
         after=[one.collection if isinstance(one, TaskHandle) else one for one in after],
         reuse_earlier=reuse,
+        ask_images=workbench.held_images,
     )
 
 

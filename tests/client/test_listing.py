@@ -37,7 +37,7 @@ def test_times_are_relative(seconds: float, said: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [
-        (0.04, "0.0 s"),
+        (0.04, "0.04 s"),
         (3.42, "3.4 s"),
         (59.4, "59 s"),
         (60, "1 min"),
