@@ -21,7 +21,7 @@ _EVERY_NAME = ("[^ ]+", ".*", ".+", r"[\s\S]*")
 def register(commands: Commands) -> None:
     """Add this noun's commands."""
     commands.add("resources", _resources, "list where tasks can run, and what may run there", example="resources")
-    zone = commands.group("zone", "make a private zone on this computer")
+    zone = commands.group("zone", "make a private zone, and choose the zone to work in")
     zone.add(
         "create",
         _create,
@@ -29,6 +29,14 @@ def register(commands: Commands) -> None:
         example="create ~/my-zone",
         arguments=_create_arguments,
     )
+    zone.add(
+        "use",
+        _use,
+        "work in another zone from now on",
+        example="use my-zone",
+        arguments=_use_arguments,
+    )
+    zone.add("list", _zones, "list the zones that you have worked in", example="list")
     commands.add(
         "doctor",
         _doctor,
@@ -128,25 +136,64 @@ def _create_arguments(parser: ArgumentParser) -> None:
 def _create(call: Call) -> int:
     import getpass
 
-    from compute_to_data.client import laptop, settings
+    from compute_to_data.client import laptop
+    from compute_to_data.client.known_zones import KnownZones
     from compute_to_data.errors import AlreadyExists
 
     options = call.options
-    path = os.path.abspath(
-        options.config_file or os.environ.get(settings.CONFIG_VARIABLE, "") or settings.default_config_file()
-    )
+    known = KnownZones(options.config_file, options.session_file)
+    path = known.config_path
     if os.path.exists(path) and not options.force:
-        remedy = "Replace them with --force, or name another file with --config-file"
+        remedy = "Make the zone and work in it with --force. c2d zone use leads back to the present one"
         raise AlreadyExists(path, "already holds settings", remedy)
     chosen, why_not = laptop.create(options.directory, options.user or getpass.getuser(), tuple(options.image))
-    settings.write_private(path, chosen)
-    settings.write_private(settings.session_path(options.session_file), {})  # its project belongs to another zone
+    known.begin(chosen)
     call.out.note(f"settings written to {path}")
     if why_not:
         call.out.note(f"Tasks run UNSANDBOXED, as programs of this computer (image: {laptop.HOST}). {why_not}")
     call.out.result(
         {**chosen, "engine": "process" if why_not else "docker", "config_file": path}, chosen["zone"]["directory"]
     )
+    return 0
+
+
+def _use_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "zone",
+        metavar="ZONE",
+        help="a name that c2d zone list shows, the folder of a private zone, or an irods_environment.json",
+    )
+    parser.add_argument("--user", default="", help="your user name in a private zone that has several users")
+    parser.set_defaults(writes_settings=True)
+
+
+def _use(call: Call) -> int:
+    from compute_to_data.client.known_zones import KnownZones
+
+    options = call.options
+    used = KnownZones(options.config_file, options.session_file).use(options.zone, options.user)
+    call.out.note(f"working in {used.name} ({used.place}) as {used.user}{_in_project(used.project)}")
+    call.out.result(used.document(), used.name)
+    return 0
+
+
+def _in_project(project: str) -> str:
+    return f", in {project}" if project else ""
+
+
+def _zones(call: Call) -> int:
+    from compute_to_data.client.known_zones import KnownZones
+
+    found = KnownZones(call.options.config_file, call.options.session_file).listed()
+    rows = [
+        {**one.document(), "in_use": _yes(one.in_use), "place": one.place if one.exists else f"{one.place} (gone)"}
+        for one in found
+    ]
+    if call.out.form == "json":
+        call.out.result([one.document() for one in found])
+        return 0
+    columns = {"name": "NAME", "in_use": "IN USE", "kind": "KIND", "user": "USER", "place": "PLACE"}
+    call.out.table(rows, columns, empty="No zones yet. Make a private one: c2d zone create DIR. Or log in: iinit.")
     return 0
 
 
