@@ -40,7 +40,7 @@ def register(commands: Commands) -> None:
     commands.add(
         "doctor",
         _doctor,
-        "check the installation on an iRODS server",
+        "check the zone in use, and on an iRODS server its installation",
         example="doctor",
         arguments=_doctor_arguments,
     )
@@ -205,14 +205,42 @@ def _doctor_arguments(parser: ArgumentParser) -> None:
 
 
 def _doctor(call: Call) -> int:
+    """Check the server that a named configuration belongs to, or the zone in use."""
     try:
-        from compute_to_data.doctor.__main__ import main
+        from compute_to_data.doctor import __main__ as doctor
     except ModuleNotFoundError as error:
         from compute_to_data.errors import ConfigurationError
 
         cause = f"checks an iRODS server, and this computer has no Python module {error.name}"
         raise ConfigurationError("c2d doctor", cause, "Run it on the iRODS server") from error
 
-    given = {"--configuration": call.options.configuration, "--irods-configuration": call.options.irods_configuration}
+    options = call.options
+    is_json = call.out.form == "json"
+    given = {"--configuration": options.configuration, "--irods-configuration": options.irods_configuration}
+    configuration = "" if any(given.values()) else _configuration_in_use(options.config_file)
+    if configuration is None:
+        from compute_to_data.doctor import zone_in_use
+
+        found = zone_in_use.examine(options.config_file, options.session_file, options.project)
+        return doctor.report(found, as_json=is_json)
+    if configuration:
+        given["--configuration"] = configuration
     words = [word for name, value in given.items() if value for word in (name, value)]
-    return main([*words, *(["--json"] if call.out.form == "json" else [])])
+    return doctor.main([*words, *(["--json"] if is_json else [])])
+
+
+def _configuration_in_use(config_file: str) -> str | None:
+    """The configuration of the zone in use: of an embedded zone, or of the server that this computer is ('' for its
+    usual place). None on a computer that has none, or with settings that cannot be read."""
+    from compute_to_data import configuration
+    from compute_to_data.client import settings
+    from compute_to_data.errors import ConfigurationError
+
+    try:
+        chosen = settings.load(config_file)
+    except ConfigurationError:
+        return None
+    if chosen.site:
+        return chosen.site
+    is_server = chosen.zone.kind == "irods" and os.path.exists(configuration.site_file())
+    return "" if is_server else None
