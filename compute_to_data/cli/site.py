@@ -130,7 +130,7 @@ def _create_arguments(parser: ArgumentParser) -> None:
         help="an image that tasks may use; repeat for more (default: all images that Docker holds here)",
     )
     parser.add_argument("--force", action="store_true", help="replace your existing settings")
-    parser.set_defaults(writes_settings=True)
+    parser.set_defaults(needs_no_settings=True)
 
 
 def _create(call: Call) -> int:
@@ -164,7 +164,7 @@ def _use_arguments(parser: ArgumentParser) -> None:
         help="a name that c2d zone list shows, the folder of a private zone, or an irods_environment.json",
     )
     parser.add_argument("--user", default="", help="your user name in a private zone that has several users")
-    parser.set_defaults(writes_settings=True)
+    parser.set_defaults(needs_no_settings=True)
 
 
 def _use(call: Call) -> int:
