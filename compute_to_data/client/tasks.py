@@ -29,6 +29,7 @@ from compute_to_data.submission import submit as submission
 from compute_to_data.task import REQUEST_NAME
 
 if TYPE_CHECKING:
+    from compute_to_data.client import logs
     from compute_to_data.client.workbench import Workbench
 
 _SHOWN = 3
@@ -213,6 +214,20 @@ class TaskHandle:
         if status.state is not State.COMPLETED:
             raise failure(status)
         return results.outputs(self.catalog, self.collection)
+
+    def logs(self) -> logs.TaskLogs:
+        """What the program wrote, as bytes: ``task.logs().stdout``. Of a running task, what there is so far.
+
+        >>> process = {"image": image, "exec": "sh", "argv": ["-c", "echo hello; echo oh >&2"]}
+        >>> with c2d.connect() as session:
+        ...     task = session.submit({"role": "CONTAINER", "inputs": [], "process": process})
+        ...     _ = task.wait()
+        ...     print(task.logs().stdout, task.logs().stderr)
+        b'hello\\n' b'oh\\n'
+        """
+        from compute_to_data.client import logs
+
+        return logs.read(self)
 
 
 def failure(status: TaskStatus) -> TaskFailed:
