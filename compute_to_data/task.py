@@ -9,6 +9,8 @@ from typing import Any
 
 from compute_to_data.model import Avu
 
+INPUTS = "/inputs"
+"""The directory of the sandbox below which a job sees its inputs."""
 REQUEST_NAME = "task.json"
 STDOUT_NAME = "STDOUT.txt"
 STDERR_NAME = "STDERR.txt"
@@ -36,7 +38,10 @@ class InputKind(str, Enum):
     OBJECT = "object"
     COLLECTION = "collection"
     NEXT_OF = "next_of"
+    PATH = "path"
+    """By a path or an id. The submission looks up what it names (``inputs.naming``)."""
     TASK = "task"
+    """As a result, or as all results, of another task."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,15 @@ class InputReference:
     """One data object, all data objects below a collection, the first data object of a collection
     that no task has claimed yet (this task then claims it), or the results of another task (by its collection).
 
-    ``path``: where the sandbox shows the data object, or the collection as a directory; '' for a
-    place below ``/inputs``."""
+    ``logical_path``: for a PATH possibly an id instead, of a dataset or a task; for a TASK the id or the
+    collection of the task. ``path``: where the sandbox shows the data object, or the collection as a
+    directory; '' for a place below ``/inputs``. ``result``: for a TASK, the result's name in the task's
+    collection; '' for all results."""
 
     kind: InputKind
     logical_path: str
     path: str = ""
+    result: str = ""
 
 
 @dataclass(frozen=True)

@@ -171,6 +171,8 @@ def describe(call: Call, task: TaskHandle) -> int:
     if call.out.form == "pretty":
         call.out.result(None, sentence.of(status) + "\n")
     call.out.facts(status.document(), list(_lines(status)))
+    if call.out.form != "pretty" and endings.left_nothing(status):
+        call.out.note("it wrote nothing to /outputs")
     return 0
 
 

@@ -69,6 +69,8 @@ CANCEL, FOLLOW = "cancel", "follow"
 """Users put these requests on the collection of an unfinished task: ``cancel`` to end it (value: the
 user who asks, units: the resource), ``follow`` to get its live logs."""
 NO_REQUESTS = {CANCEL: "", FOLLOW: ""}
+READS = "reads"
+"""The collection of an unfinished task has this fact once for each dataset and each task that it reads."""
 
 
 def furthest(found: Iterable[str]) -> State | None:
@@ -278,7 +280,7 @@ def refuse_displaced(catalog: Catalog, data_object: DataObject) -> None:
 
 
 def _dated(state: State, facts: Mapping[str, str]) -> dict[str, str]:
-    requests = NO_REQUESTS if state.is_final else {}
+    requests = {**NO_REQUESTS, READS: ""} if state.is_final else {}
     return {f"{state.value.lower()}_at": timestamp(time.time()), **facts, **requests}
 
 
