@@ -72,6 +72,12 @@ def _narrowed(roles: dict[str, RoleSettings], fits: Callable[[RoleSettings], boo
     return {name: role for name, role in roles.items() if fits(role)} or roles
 
 
+def lacks_image(role: RoleSettings) -> bool:
+    """Whether the role has a program of its own, but no image for it: then each request must name one."""
+    has_program = RUNS.get(role.implementation, frozenset()) - {Asked.COMMANDS}
+    return bool(has_program) and not role.settings.get("image")
+
+
 def _is_complete(role: RoleSettings, asked: Notebook) -> bool:
     """Whether the request and the settings together name everything that the role's program needs."""
     needs_notebook = Asked.NOTEBOOK in _runs(role)

@@ -82,6 +82,10 @@ class ProcessEngine:
             )
         return Image(image, _digest(folder))
 
+    def images(self) -> tuple[str, ...]:
+        """The names that have a folder."""
+        return tuple(sorted(name for name, folder in self._images.items() if folder.is_dir()))
+
     def prepare(self, outputs: str) -> None:
         """As the port says; the directory belongs to the worker's account."""
         checks.make_outputs(outputs)
