@@ -72,7 +72,8 @@ class ProcessDefinition:
 
     ``allowed_nonzero`` are the indices, from 0, of commands that may exit nonzero. Environment
     values may hold ``%(NAME)s``: another of these variables, or one that the template supplies.
-    ``timeout_seconds``: the walltime that this process asks for, or None.
+    ``timeout_seconds``: the walltime that this process asks for, or None. ``application`` and
+    ``process_type`` are those of a process registry's definition, or ''.
     """
 
     image: str
@@ -83,6 +84,8 @@ class ProcessDefinition:
     timeout_seconds: float | None = None
     input_adapter: FileAdapter | None = None
     output_adapter: FileAdapter | None = None
+    application: str = ""
+    process_type: str = ""
 
 
 @dataclass(frozen=True)

@@ -142,6 +142,7 @@ def _disagreements(document: Mapping[str, Any]) -> Iterator[Problem]:
     if "process" in document:
         yield from disagreements(document["process"], "/process")
         yield from _wrong_number(document["process"], inputs)
+        yield from _endless(document["process"])
 
 
 def _too_long(pointer: str, logical_path: str) -> Iterator[Problem]:
@@ -163,6 +164,12 @@ def _repeated(metadata: Any) -> Iterator[Problem]:
         if _avu(item) in seen:
             yield Problem(f"/metadata/{index}", words.quoted(item["attribute"]), "each AVU once")
         seen.add(_avu(item))
+
+
+def _endless(process: Mapping[str, Any]) -> Iterator[Problem]:
+    if process.get("process_type") == "service":
+        expected = '"single", since a task ends; for a program that runs on, start a workload (c2d workload start)'
+        yield Problem("/process/process_type", '"service"', expected)
 
 
 def _wrong_number(process: Mapping[str, Any], inputs: list[InputReference]) -> Iterator[Problem]:

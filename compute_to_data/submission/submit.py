@@ -23,6 +23,7 @@ from compute_to_data.documents.schema import read_json
 from compute_to_data.documents.task_json import recorded_document
 from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, Refused
 from compute_to_data.inputs import claims, references
+from compute_to_data.irods_names import shortened
 from compute_to_data.model import Access, DataObject, zone_of
 from compute_to_data.ports import Catalog
 from compute_to_data.records import secret
@@ -38,6 +39,7 @@ class Submitted:
     """A recorded task: its id, its collection, the resource it will run on, and why that one.
 
     ``reused``: this is an earlier, COMPLETED task with the requested results, and nothing new runs.
+    ``notes``: what of the request has no effect.
     """
 
     task_id: str
@@ -45,6 +47,7 @@ class Submitted:
     resource: str
     choice: str
     reused: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def read_request(catalog: Catalog, data_object: str) -> Any:
@@ -80,7 +83,8 @@ def submit(
     role_remedy = formats.format_of(document).role_remedy
     choice = selection.choose(catalog, configuration, task, inputs, patient=patient, role_remedy=role_remedy)
     reused = _reused(catalog, configuration, task, choice.role, inputs) if reuse_earlier else None
-    return reused or record(catalog, configuration, task, choice, chosen_id)
+    notes = formats.format_of(document).notes(document)
+    return reused or record(catalog, configuration, task, choice, chosen_id, notes)
 
 
 def translate(configuration: Configuration, document: Any, beside: GivenBeside) -> Any:
@@ -142,9 +146,17 @@ def _reused(
 
 
 def record(
-    catalog: Catalog, configuration: Configuration, task: Task, choice: selection.Choice, task_id: str
+    catalog: Catalog,
+    configuration: Configuration,
+    task: Task,
+    choice: selection.Choice,
+    task_id: str,
+    notes: Sequence[str] = (),
 ) -> Submitted:
-    """Record the task as QUEUED in a collection of its own. From now on a worker may start it."""
+    """Record the task as QUEUED in a collection of its own. From now on a worker may start it.
+
+    ``notes``: what of the request has no effect. The task keeps them.
+    """
     collection = f"{task.output_collection}/{task_id}"
     task_record = TaskRecord(catalog, configuration.attributes, collection, choice.resource.name)
     facts = {
@@ -154,9 +166,10 @@ def record(
         "resource": choice.resource.name,
         "choice": choice.reason,
         "workload": task.workload,
+        "note": shortened("; ".join(notes)),
     }
     record_sealed(task_record, recorded_document(task), lambda: task_record.move_to(State.QUEUED, facts))
-    return Submitted(task_id, collection, choice.resource.name, choice.reason)
+    return Submitted(task_id, collection, choice.resource.name, choice.reason, notes=tuple(notes))
 
 
 def record_sealed(record: TaskRecord, document: Mapping[str, Any], declare: Callable[[], None]) -> None:
