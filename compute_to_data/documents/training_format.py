@@ -65,6 +65,7 @@ def notes(document: Mapping[str, Any]) -> tuple[str, ...]:
 def _process(container: Mapping[str, Any]) -> dict[str, Any]:
     process = {
         "image": container["image"],
+        "cwd": "/tmp",
         "commands": [
             [interpolation.escaped(word) for word in described["command"]] for described in container["commands"]
         ],
