@@ -99,14 +99,30 @@ class ProcessDefinition:
     process_type: str = ""
 
 
+NOTEBOOK_PLACE = "/inputs/.notebook"
+"""The directory in which the sandbox shows a notebook that is a data object. The dot keeps it out of ``/inputs/*``."""
+
+
 @dataclass(frozen=True)
 class Notebook:
-    """A notebook in an image, with the values of its parameters (JSON scalars, lists)."""
+    """A notebook in an image, or in a data object, with the values of its parameters (JSON scalars, lists).
+
+    A task has the data object among its inputs, as :attr:`reference`.
+    """
 
     name: str = ""
     image: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     report: str = ""
+    data_object: str = ""
+
+    @property
+    def reference(self) -> InputReference | None:
+        """The data object as an input of the task, or None."""
+        if not self.data_object:
+            return None
+        path = f"{NOTEBOOK_PLACE}/{self.data_object.rpartition('/')[2]}"
+        return InputReference(InputKind.OBJECT, self.data_object, path)
 
 
 @dataclass(frozen=True)

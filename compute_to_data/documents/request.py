@@ -51,15 +51,16 @@ def parse(document: Any) -> Task:
     if found:
         raise InvalidRequest(*summary(found))
     process = document.get("process")
-    notebook = document.get("notebook")
+    notebook = Notebook(**document["notebook"]) if "notebook" in document else None
+    own = notebook.reference if notebook else None
     return Task(
         name=document.get("name", ""),
         role=document.get("role", ""),
         resource=document.get("resource", ""),
-        inputs=tuple(_input(item) for item in document.get("inputs", ())),
+        inputs=(*(_input(item) for item in document.get("inputs", ())), *((own,) if own else ())),
         output_collection=document["output_collection"],
         process=None if process is None else process_from(process),
-        notebook=None if notebook is None else Notebook(**notebook),
+        notebook=notebook,
         limits=limits(document.get("limits", {})),
         workload=document.get("workload", ""),
         expected_outputs=tuple(document.get("expected_outputs", ())),
@@ -75,7 +76,9 @@ def document(task: Task) -> dict[str, Any]:
     Leaves out what the task leaves to the role or the site. InvalidRequest for a task whose inputs
     or outputs name paths in the sandbox, since the format cannot express them.
     """
-    if task.outputs or any(item.path for item in task.inputs):
+    own = task.notebook.reference if task.notebook else None
+    inputs = [item for item in task.inputs if item != own]
+    if task.outputs or any(item.path for item in inputs):
         raise InvalidRequest("task", "names paths in the sandbox, which our own format cannot express")
     optional = {
         "name": task.name,
@@ -92,7 +95,7 @@ def document(task: Task) -> dict[str, Any]:
     result: dict[str, Any] = {name: value for name, value in optional.items() if value}
     if task.notebook is not None:
         result["notebook"] = _notebook_document(task.notebook)
-    result["inputs"] = [{item.kind.value: item.logical_path} for item in task.inputs]
+    result["inputs"] = [{item.kind.value: item.logical_path} for item in inputs]
     result["output_collection"] = task.output_collection
     return result
 
@@ -130,6 +133,7 @@ def _notebook_document(notebook: Notebook) -> dict[str, Any]:
         "image": notebook.image,
         "parameters": dict(notebook.parameters),
         "report": notebook.report,
+        "data_object": notebook.data_object,
     }
     return {name: value for name, value in described.items() if value}
 
@@ -140,6 +144,7 @@ def _disagreements(document: Mapping[str, Any]) -> Iterator[Problem]:
     for index, item in enumerate(inputs):
         yield from _too_long(f"/inputs/{index}", item.logical_path)
     yield from _too_long("/output_collection", document["output_collection"])
+    yield from _too_long("/notebook/data_object", document.get("notebook", {}).get("data_object", ""))
     yield from _reserved_names(document.get("expected_outputs", ()))
     yield from _repeated(document.get("metadata", ()))
     if "process" in document:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compute_to_data.configuration import Configuration
-from compute_to_data.coordination import lock, wakeup
+from compute_to_data.coordination import lock, role_choice, wakeup
 from compute_to_data.documents import formats, request
 from compute_to_data.documents.given_beside import GivenBeside
 from compute_to_data.documents.schema import read_json
@@ -82,6 +82,7 @@ def submit(
     inputs = authorise(catalog, configuration, task)
     role_remedy = formats.format_of(document).role_remedy
     choice = selection.choose(catalog, configuration, task, inputs, patient=patient, role_remedy=role_remedy)
+    _check_role(configuration, task, choice.role)
     reused = _reused(catalog, configuration, task, choice.role, inputs) if reuse_earlier else None
     notes = formats.format_of(document).notes(document)
     return reused or record(catalog, configuration, task, choice, chosen_id, notes)
@@ -106,6 +107,19 @@ def admit(configuration: Configuration, task: Task) -> None:
         if avu.attribute.startswith((configuration.attributes.prefix, configuration.attributes.claim)):
             raise InvalidRequest("/metadata", f"{avu.attribute} is an attribute that this product reserves for itself")
     configuration.effective_limits(task.limits, task.process.timeout_seconds if task.process else None)
+
+
+def _check_role(configuration: Configuration, task: Task, role: str) -> None:
+    """Refused when the role has no image or notebook of its own, and the request names none."""
+    published = not configuration.zone.kind  # capabilities that workers publish do not have the roles' settings
+    missing = () if published or task.process else role_choice.lacking(configuration.roles[role], task.notebook)
+    if missing:
+        remedy = f"An administrator can set {' and '.join(f'`{name}`' for name in missing)} for it in the configuration"
+        if role_choice.Asked.NOTEBOOK in role_choice.RUNS[configuration.roles[role].implementation]:
+            remedy = f'Name one in the request, as in "notebook": {{"image": "..."}}. {remedy}'
+        raise Refused(
+            f"role {role}", f"has no {' and no '.join(missing)} of its own, and the request names none", remedy
+        )
 
 
 def image_refused(image: str) -> Refused:
