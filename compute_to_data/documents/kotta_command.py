@@ -17,8 +17,8 @@ _SHELL_OPERATORS = frozenset(";&|<>()`")
 
 # Arguments: the inputs' names separated by /, and after line ends the outputs that may be missing; the
 # script's name and text; file names for standard output and error ('' for none); then the program and
-# its words. A failed task keeps no outputs, so in that case the script copies these two files to the
-# streams. Waiting and the prefix of variables are as in ``pipeline.command_line``.
+# its words. If the program fails, the script copies these two files to the streams, whose last line is the
+# task's reason. Waiting and the prefix of variables are as in ``pipeline.command_line``.
 _RUN = r"""
 c2d_end='
 '
@@ -52,12 +52,12 @@ for c2d_input in $c2d_inputs; do [ ! -L "./$c2d_input" ] || rm -f "./$c2d_input"
 if [ "$c2d_status" -ne 0 ]; then
   [ -z "$c2d_stdout" ] || cat "./$c2d_stdout"
   [ -z "$c2d_stderr" ] || cat "./$c2d_stderr" >&2
+  exit "$c2d_status"
 fi
 IFS=$c2d_end
 for c2d_output in $c2d_outputs; do
   [ -e "./$c2d_output" ] || echo "output $c2d_output: the program left no such file" >&2
 done
-exit "$c2d_status"
 """
 
 
