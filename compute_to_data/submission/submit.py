@@ -116,7 +116,7 @@ def _check_role(configuration: Configuration, task: Task, role: str) -> None:
     if missing:
         remedy = f"An administrator can set {' and '.join(f'`{name}`' for name in missing)} for it in the configuration"
         if role_choice.Asked.NOTEBOOK in role_choice.RUNS[configuration.roles[role].implementation]:
-            remedy = f'Name one in the request, as in "notebook": {{"image": "..."}}. {remedy}'
+            remedy = f'Name one in the request, as in "notebook": {{"image": "..."}} (c2d notebook --image). {remedy}'
         raise Refused(
             f"role {role}", f"has no {' and no '.join(missing)} of its own, and the request names none", remedy
         )
