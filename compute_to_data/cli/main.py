@@ -19,6 +19,8 @@ from compute_to_data.errors import ComputeToDataError, ConfigurationError
 NOUNS = (
     "running",
     "notebook",
+    "mapping",
+    "submitting",
     "tasks",
     "results",
     "projects",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from compute_to_data.cli import endings, zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode, of_reason
+from compute_to_data.cli.tasks import after_argument
 from compute_to_data.cli.zone_words import completes
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def _arguments(parser: ArgumentParser) -> None:
     )
     place_arguments(parser)
     parser.add_argument("--name", default="", help="a name for the task")
+    after_argument(parser)
     parser.add_argument(
         "--env",
         action="append",
@@ -125,7 +127,7 @@ def _bytes(text: str) -> int:
 
 
 def _run(call: Call) -> int:
-    task = call.session.submit(request(call))
+    task = call.session.submit(request(call), after=call.options.after)
     interrupted = follow_to_the_end(call, task)
     if interrupted is not None:
         return interrupted

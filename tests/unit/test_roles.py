@@ -85,7 +85,7 @@ OTHERS = [{"name": "other.ipynb"}, {"data_object": "/z/home/other.ipynb"}]
 def test_another_notebook_gets_no_parameters_and_leaves_no_outputs_of_the_roles_own(other: dict[str, Any]) -> None:
     role = SignalProcessing("SIGNAL_PROCESSING", {"image": "i", "notebook": "lpfilter.ipynb", "report": "own.html"})
     asked = task(notebook={**other, "parameters": {"msg": "x"}})
-    inputs = ("/inputs/x", "/inputs/y", "/inputs/.notebook/other.ipynb")
+    inputs = ("/inputs/x", "/inputs/y", "/notebook/other.ipynb")
     (command,) = role.program(asked, inputs, {}).commands
     assert command[2:6] == ("--parameters", '{"msg": "x"}', "--report", "/outputs/other.html")
     executed = ("other.ipynb",) if "data_object" in other else ()
