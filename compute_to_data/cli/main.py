@@ -19,6 +19,7 @@ from compute_to_data.errors import ComputeToDataError, ConfigurationError
 
 NOUNS = (
     "running",
+    "notebook",
     "mapping",
     "submitting",
     "tasks",
