@@ -67,7 +67,7 @@ def _capabilities(configuration: Configuration) -> Iterator[Avu]:
         yield Avu(attribute, name, _ROLE)
         known = role.implementation if role.implementation in RUNS else ""  # not a site's own class
         yield Avu(attribute, json.dumps({name: known}), _CLASS)
-        if lacking(role):
+        if "image" in lacking(role):
             yield Avu(attribute, name, NO_IMAGE)
     yield Avu(attribute, json.dumps(vars(configuration.default_limits)), _DEFAULT)
     yield Avu(attribute, json.dumps(vars(configuration.maximum_limits)), _MAXIMUM)
