@@ -25,12 +25,13 @@ class InputKind(str, Enum):
     OBJECT = "object"
     COLLECTION = "collection"
     NEXT_OF = "next_of"
+    TASK = "task"
 
 
 @dataclass(frozen=True)
 class InputReference:
-    """One data object, all data objects below a collection, or the first data object of a
-    collection that no task has claimed yet (this task then claims it).
+    """One data object, all data objects below a collection, the first data object of a collection
+    that no task has claimed yet (this task then claims it), or the results of another task (by its collection).
 
     ``path``: where the sandbox shows the data object, or the collection as a directory; '' for a
     place below ``/inputs``."""
@@ -113,7 +114,9 @@ class Task:
     ``role`` or ``resource`` may be empty, but not both. At most one of ``process`` and ``notebook``
     is given; with neither, the role runs its own program. ``expected_outputs``: names below
     ``/outputs`` that a successful run must leave. ``outputs``: directories that the worker keeps
-    besides ``/outputs`` itself. ``workload``: the collection of the task's workload, or ''.
+    besides ``/outputs`` itself. ``workload``: the collection of the task's workload, or ''. ``after``: the
+    tasks whose success this one waits for, by their collections; a request that is not resolved yet may also
+    hold their ids.
     """
 
     name: str
@@ -129,3 +132,10 @@ class Task:
     workload: str = ""
     metadata: tuple[Avu, ...] = ()
     secrets: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        """The tasks that this one waits for: those of ``after``, and those whose results are its inputs."""
+        results = (one.logical_path for one in self.inputs if one.kind is InputKind.TASK)
+        return tuple(dict.fromkeys((*self.after, *results)))

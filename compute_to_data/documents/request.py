@@ -64,6 +64,7 @@ def parse(document: Any) -> Task:
         expected_outputs=tuple(document.get("expected_outputs", ())),
         metadata=tuple(_avu(item) for item in document.get("metadata", ())),
         secrets=tuple(document.get("secrets", ())),
+        after=tuple(document.get("after", ())),
     )
 
 
@@ -85,6 +86,7 @@ def document(task: Task) -> dict[str, Any]:
         "expected_outputs": list(task.expected_outputs),
         "metadata": [_avu_document(avu) for avu in task.metadata],
         "secrets": list(task.secrets),
+        "after": list(task.after),
     }
     result: dict[str, Any] = {name: value for name, value in optional.items() if value}
     if task.notebook is not None:

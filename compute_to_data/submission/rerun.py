@@ -31,7 +31,7 @@ def again(catalog: Catalog, attributes: Attributes, collection: str) -> dict[str
         avus = catalog.avus(Entity(EntityKind.COLLECTION, collection))
         used = [avu.value for avu in avus if avu.attribute == attribute]
         pinned = [exact for reference in task.inputs for exact in _pinned(record, reference, used)]
-        task = replace(task, inputs=tuple(pinned))
+        task = replace(task, inputs=tuple(pinned), after=())  # what it waited for has completed
     return request.document(task)
 
 
