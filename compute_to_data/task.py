@@ -9,6 +9,8 @@ from typing import Any
 
 from compute_to_data.model import Avu
 
+INPUTS = "/inputs"
+"""The directory of the sandbox below which a job sees its inputs."""
 REQUEST_NAME = "task.json"
 STDOUT_NAME = "STDOUT.txt"
 STDERR_NAME = "STDERR.txt"
@@ -19,13 +21,27 @@ RESERVED_NAMES = frozenset({REQUEST_NAME, STDOUT_NAME, STDERR_NAME, CRATE_NAME, 
 """The worker keeps these beside the outputs in a task's collection, so no output may have these names."""
 
 
+FAILED_NAME = "failed"
+"""The collection, in the collection of a task that failed, for what the task left behind."""
+
+
+class OnFailure(str, Enum):
+    """What becomes of what a task wrote to its outputs when it fails or is cancelled."""
+
+    KEEP = "keep"
+    DISCARD = "discard"
+
+
 class InputKind(str, Enum):
     """How an input is named."""
 
     OBJECT = "object"
     COLLECTION = "collection"
     NEXT_OF = "next_of"
+    PATH = "path"
+    """By a path or an id. The submission looks up what it names (``inputs.naming``)."""
     TASK = "task"
+    """As a result, or as all results, of another task."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +49,15 @@ class InputReference:
     """One data object, all data objects below a collection, the first data object of a collection
     that no task has claimed yet (this task then claims it), or the results of another task (by its collection).
 
-    ``path``: where the sandbox shows the data object, or the collection as a directory; '' for a
-    place below ``/inputs``."""
+    ``logical_path``: for a PATH possibly an id instead, of a dataset or a task; for a TASK the id or the
+    collection of the task. ``path``: where the sandbox shows the data object, or the collection as a
+    directory; '' for a place below ``/inputs``. ``result``: for a TASK, the result's name in the task's
+    collection; '' for all results."""
 
     kind: InputKind
     logical_path: str
     path: str = ""
+    result: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,9 +133,9 @@ class Task:
     ``role`` or ``resource`` may be empty, but not both. At most one of ``process`` and ``notebook``
     is given; with neither, the role runs its own program. ``expected_outputs``: names below
     ``/outputs`` that a successful run must leave. ``outputs``: directories that the worker keeps
-    besides ``/outputs`` itself. ``workload``: the collection of the task's workload, or ''. ``after``: the
-    tasks whose success this one waits for, by their collections; a request that is not resolved yet may also
-    hold their ids.
+    besides ``/outputs`` itself. ``workload``: the collection of the task's workload, or ''. ``on_failure``: what
+    becomes of its outputs if it fails. ``after``: the tasks whose success this one waits for, by their
+    collections; a request that is not resolved yet may also hold their ids.
     """
 
     name: str
@@ -132,6 +151,7 @@ class Task:
     workload: str = ""
     metadata: tuple[Avu, ...] = ()
     secrets: tuple[str, ...] = ()
+    on_failure: OnFailure = OnFailure.KEEP
     after: tuple[str, ...] = ()
 
     @property

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from compute_to_data.cli import zone_words
+from compute_to_data.cli import endings, zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import of_reason
 from compute_to_data.cli.many_tasks import exit_code, finish, note_failures, wait_for
@@ -72,6 +72,8 @@ def _submit_arguments(parser: ArgumentParser) -> None:
 
 def _rerun_arguments(parser: ArgumentParser) -> None:
     one_task(parser)
+    changed = "run it on its inputs as they are now, if they have changed since"
+    parser.add_argument("--changed-inputs", action="store_true", help=changed)
     parser.add_argument("--wait", action="store_true", help=WAIT)
 
 
@@ -87,14 +89,18 @@ def _submit(call: Call) -> int:
         "after": options.after,
         "reuse": options.reuse,
     }
-    names = {file: "standard input" if file == "-" else file for file in options.files}
-    documents = {name: read_json(_content(file), name) for file, name in names.items()}
+    names = ["standard input" if file == "-" else file for file in options.files]
+
+    def reading(file: str, name: str) -> Callable[[], Any]:
+        return lambda: read_json(_content(file), name)
+
+    documents = [(name, reading(file, name)) for file, name in zip(options.files, names)]
     submitted: list[TaskHandle] = []
     try:
         for task in tasks.submit_all(session, documents, **asked):
             submitted.append(task)
             if len(documents) > 1 and call.out.form != "json":
-                call.out.result({}, f"{task.id}  {list(documents)[len(submitted) - 1]}", task.id)
+                call.out.result({}, f"{task.id}  {names[len(submitted) - 1]}", task.id)
     except BaseException:
         if submitted:
             call.out.note(f"submitted before that: {' '.join(task.id for task in submitted)}")
@@ -130,7 +136,10 @@ def _submitted(call: Call, task: TaskHandle) -> int:
     if not call.options.wait:
         status = task.status()
         reused = "reused: an identical task completed earlier; results are in"
-        where = reused if task.is_reused else f"queued on {status.resource} ({status.choice}); results go to"
+        where = f"queued on {status.resource} ({status.choice}); results go to"
+        if status.state.value == "WAITING":
+            where = f"waits for {status.waiting_for}. It will run on {status.resource} ({status.choice}); results go to"
+        where = reused if task.is_reused else where
         call.out.note(f"{where} {task.collection}")
         call.out.result(status.document(), task.id)
         return 0
@@ -151,10 +160,12 @@ def _wait(call: Call) -> int:
     for task in tasks:
         ends.append(task.wait())
         call.out.note(f"{task.id} {state_text(ends[-1])}")
+        for words in endings.left(ends[-1]):
+            call.out.note(words)
     columns = {"task_id": "TASK ID", "state": "STATE", "reason": "REASON"}
     call.out.table([status.document() for status in ends], columns)
     return next((code for code in (of_reason(status.reason_code) for status in ends) if code), 0)
 
 
 def _rerun(call: Call) -> int:
-    return _submitted(call, found(call, call.options.task).rerun())
+    return _submitted(call, found(call, call.options.task).rerun(changed_inputs=call.options.changed_inputs))

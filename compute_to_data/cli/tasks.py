@@ -6,7 +6,7 @@ import argparse
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING, Any
 
-from compute_to_data.cli import zone_words
+from compute_to_data.cli import endings, zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import of_reason
 from compute_to_data.cli.zone_words import completes
@@ -148,6 +148,8 @@ def state_text(status: TaskStatus) -> str:
 
 def ended(call: Call, status: TaskStatus) -> int:
     """Print how the task ended; returns the exit code."""
+    for words in endings.notes(status):
+        call.out.note(words)
     call.out.result(
         status.document(), f"{status.task_id}  {status.state.value}", f"{status.task_id}\t{status.state.value}"
     )
@@ -162,6 +164,8 @@ def describe(call: Call, task: TaskHandle) -> int:
     """Print everything known about a task."""
     status = task.status()
     call.out.facts(status.document(), list(_lines(status)))
+    if status.state.value == "COMPLETED" and status.other.get("outputs") == ("0",):
+        call.out.note("it wrote nothing to /outputs")
     return 0
 
 
@@ -200,13 +204,17 @@ def _made_of(document: dict[str, Any]) -> Any:
         yield f"parameter {name}", str(value)
 
 
-def _asked_for(request: dict[str, Any]) -> Any:
-    """The inputs and commands in a request, for a task that has recorded none."""
-    import shlex
-
+def _asked_inputs(request: dict[str, Any]) -> Any:
+    """The inputs in a request, for a task that has recorded none."""
     for one in request["inputs"]:
         for kind, path in one.items():
             yield f"input {kind}", path
+
+
+def _asked_commands(request: dict[str, Any]) -> Any:
+    """The commands in a request, for a task that has recorded none."""
+    import shlex
+
     process = request.get("process", {})
     for words in process.get("commands", [[process["exec"], *process.get("argv", [])]] if "exec" in process else []):
         yield "command", shlex.join(words)
@@ -264,7 +272,9 @@ def _show(call: Call) -> int:
     shown = {name: document[name] for name in (*kept, "inputs", "commands", "parameters")}
     shown |= {"request": request, "repeat": f"c2d rerun {status.task_id}"}
     lines = [("task_id", status.task_id), ("state", status.state.value), *_made_of(document)]
-    if not status.inputs:  # the task ended before it recorded its inputs
-        lines += _asked_for(request)
+    if not status.inputs:  # the task has none, has not begun, or failed before it had claimed one
+        lines += _asked_inputs(request)
+    if not status.commands:  # the task has not begun, or an earlier release ended it
+        lines += _asked_commands(request)
     call.out.facts(shown, [*lines, ("repeat", shown["repeat"])])
     return 0

@@ -188,19 +188,20 @@ class TaskHandle:
             remedy = "Ask its owner to cancel it, or an administrator: c2d cancel --admin"
             raise AccessDenied(f"task {self.id}", error.cause, remedy, code=error.code) from None
 
-    def request(self) -> dict[str, Any]:
+    def request(self, *, changed_inputs: bool = False) -> dict[str, Any]:
         """The request that repeats the task on the same data objects (see ``submission.rerun``)."""
-        return rerun.again(self.catalog, self.workbench.attributes, self.collection)
+        return rerun.again(self.catalog, self.workbench.attributes, self.collection, changed_inputs=changed_inputs)
 
     def recorded_request(self) -> dict[str, Any]:
         """The request as it was accepted, in our own format."""
         path = f"{self.collection}/{REQUEST_NAME}"
         return request.document(task_json.recorded_task(self.catalog.read(path), path))
 
-    def rerun(self) -> TaskHandle:
+    def rerun(self, *, changed_inputs: bool = False) -> TaskHandle:
         """Submit the same again: a new task beside this one, on the same data objects. NotFound when
-        they no longer exist."""
-        return submit(self.workbench, self.request())
+        they no longer exist. Refused when they have changed, unless ``changed_inputs``: the new task then
+        reads them as they are now."""
+        return submit(self.workbench, self.request(changed_inputs=changed_inputs))
 
     def results(self) -> Mapping[str, results.Result]:
         """The task's outputs by name, for example ``task.results()["a.txt"].lines()``.
@@ -222,7 +223,10 @@ def failure(status: TaskStatus) -> TaskFailed:
     if status.state is State.CANCELLED:
         reason = ReasonCode.CANCELLED
     return TaskFailed(
-        reason, f"task {status.task_id}", f"{status.state.value}: {status.reason or 'no reason recorded'}"
+        reason,
+        f"task {status.task_id}",
+        f"{status.state.value}: {status.reason or 'no reason recorded'}",
+        f"What it left: c2d fetch {status.task_id}" if "kept" in status.other else "",
     )
 
 
@@ -231,31 +235,34 @@ def submit(workbench: Workbench, document: Any, **options: Any) -> TaskHandle:
     return _submitted(workbench, _accepted(workbench, document, **options))
 
 
-def submit_all(workbench: Workbench, documents: Mapping[str, Any], **options: Any) -> Iterator[TaskHandle]:
-    """Submit several tasks, and yield each once it is submitted. ``documents``: requests by the names of their files.
+def submit_all(
+    workbench: Workbench, documents: Sequence[tuple[str, Callable[[], Any]]], **options: Any
+) -> Iterator[TaskHandle]:
+    """Submit several tasks, and yield each once it is submitted. ``documents``: the name of each request's file, and
+    a function that reads it.
 
     Checks all requests first: when one is refused, nothing is submitted, and the error names each file that is
     wrong. For ``options`` see :meth:`Session.submit`.
     """
-    accepted, errors = [], {}
-    for name, document in documents.items():
+    accepted, errors = [], []
+    for name, read in documents:
         try:
-            accepted.append(_accepted(workbench, document, **options))
+            accepted.append(_accepted(workbench, read(), **options))
         except ComputeToDataError as error:
-            errors[name] = error
+            errors.append((name, error))
     if errors:
         raise _together(errors, len(documents))
     for one in accepted:
         yield _submitted(workbench, one)
 
 
-def _together(errors: Mapping[str, ComputeToDataError], total: int) -> ComputeToDataError:
+def _together(errors: Sequence[tuple[str, ComputeToDataError]], total: int) -> ComputeToDataError:
     """One error for the files that are wrong, of the class of the first."""
-    first = next(iter(errors.values()))
+    first = errors[0][1]
     if total == 1:
         return first
     kind = InvalidRequest if isinstance(first, InvalidRequest) else type(first)
-    listed = "\n".join(f"{name}: {error}" for name, error in errors.items())
+    listed = "\n".join(f"{name}: {error}" for name, error in errors)
     return kind(f"{len(errors)} of {total} files", f"cannot be submitted, so none was\n{listed}", code=first.code)
 
 
@@ -284,6 +291,7 @@ def _accepted(
         task_id=task_id,
         after=[one.collection if isinstance(one, TaskHandle) else one for one in after],
         reuse_earlier=reuse,
+        project=workbench.named_project,
     )
 
 

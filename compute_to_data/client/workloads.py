@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from compute_to_data.client import datasets
-from compute_to_data.client.manifest import FILES
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import InvalidRequest, NotFound
+from compute_to_data.inputs import naming
 from compute_to_data.model import EntityKind, Query, name_of
 from compute_to_data.records.task import State, timestamp
 from compute_to_data.records.workload import STATE, is_workload_id
@@ -202,7 +201,7 @@ def _shown(command: Sequence[str]) -> str:
 def start(workbench: Workbench, image: str, *, input_dataset: str = "", **asked: Any) -> WorkloadHandle:
     """Start a workload in the project of the workbench.
 
-    ``input_dataset``: a dataset's id, or any collection; tasks find its files at ``/input``. For the
+    ``input_dataset``: the id of a dataset or of a task, or any collection; tasks find its files at ``/input``. For the
     other arguments and the errors see :func:`compute_to_data.submission.workloads.start`.
     """
     started = workloads.start(
@@ -220,9 +219,8 @@ def collection_of(workbench: Workbench, dataset: str) -> str:
     """The collection with the files of a dataset, given by its id or as a collection; '' for ''."""
     if not dataset:
         return ""
-    if "/" in dataset:
-        return workbench.absolute(dataset)
-    return f"{datasets.find(workbench, dataset)}/{FILES}"
+    given = workbench.absolute(dataset) if "/" in dataset else dataset
+    return naming.collection(workbench.catalog, workbench.attributes, given, [workbench.project])
 
 
 def find(workbench: Workbench, given: str) -> WorkloadHandle:

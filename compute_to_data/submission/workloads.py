@@ -17,6 +17,7 @@ from compute_to_data.documents.interpolation import escaped
 from compute_to_data.documents.schema import problems, summary
 from compute_to_data.errors import InvalidRequest, NotFound
 from compute_to_data.inputs import references
+from compute_to_data.inputs.complete import Origins
 from compute_to_data.model import Access, DataObject, EntityKind, Query, name_of
 from compute_to_data.ports import Catalog, ClientCatalog
 from compute_to_data.records.cancel import request_cancel
@@ -97,7 +98,8 @@ def start(
         raise submit.image_refused(image)
     requested_limits = request.limits(limits or {})
     configuration.effective_limits(requested_limits, None)
-    inputs = tuple(references.tree(catalog, dataset)) if dataset else ()
+    origins = Origins(catalog, configuration.attributes)
+    inputs = references.tree(catalog, origins, dataset).data_objects if dataset else ()
     require(catalog, project, Access.OWN, "to keep a workload and its results there")
     commands = ProcessDefinition(image, ())  # the tasks' own commands are not known yet
     typical = Task(name, role or ("" if resource else DEFAULT_ROLE), resource, (), project, commands)

@@ -34,7 +34,7 @@ from compute_to_data.pipeline.watch_job import QUESTION_EVERY, Detached, Watch
 from compute_to_data.ports import Engine, Storage
 from compute_to_data.records.task import CANCEL, UNFINISHED, State
 from compute_to_data.worker.in_flight import Step, TasksInFlight
-from compute_to_data.worker.slot import TaskRunner, Unintelligible
+from compute_to_data.worker.slot import Purpose, TaskRunner, Unintelligible
 from compute_to_data.worker.waiting import LOOK_SECONDS, WaitingTasks
 from compute_to_data.worker.workload_slots import WorkloadSlots
 
@@ -60,7 +60,7 @@ class Worker:
         self._runner = TaskRunner(served, self._workload_slots.directories, self._waiting_tasks, self._stopping.is_set)
         self._in_flight = TasksInFlight(
             served,
-            begin=functools.partial(self._runner.run, only_cancel=False),
+            begin=functools.partial(self._runner.run, purpose=Purpose.RUN),
             attempt=self._attempt,
             over=self._over,
         )
@@ -151,7 +151,7 @@ class Worker:
             self._need_not_wait = [one for one in self._waiting_tasks.look() if one not in self._passed_over]
         now, self._need_not_wait = self._need_not_wait[:_AT_ONCE], self._need_not_wait[_AT_ONCE:]
         for collection in now:
-            self._attempt(collection, functools.partial(next, self._runner.run(collection, only_cancel=False)))
+            self._attempt(collection, functools.partial(next, self._runner.run(collection, purpose=Purpose.QUEUE)))
             self._waiting_tasks.report(collection)
         if now:
             self._bell.ring()
@@ -200,7 +200,7 @@ class Worker:
         ended = 0
         for collection in found:
             if collection not in not_ours and self._in_flight.withdraw(collection):
-                self._attempt(collection, functools.partial(next, self._runner.run(collection, only_cancel=True)))
+                self._attempt(collection, functools.partial(next, self._runner.run(collection, purpose=Purpose.CANCEL)))
                 self._waiting_tasks.report(collection)
                 ended += 1
             if ended == _AT_ONCE:  # first the heartbeat, then the others

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from enum import Enum
 
 from compute_to_data.documents import task_json
 from compute_to_data.errors import Code, ComputeToDataError, NotFound, OutOfReach, Refused
@@ -26,6 +27,17 @@ from compute_to_data.worker.waiting import WaitingTasks
 log = logging.getLogger("compute_to_data.worker")
 
 
+class Purpose(Enum):
+    """What the worker wants of a task. When the task is in another state by now, nothing happens."""
+
+    RUN = "run"
+    """Run it to its end, unless it is WAITING."""
+    CANCEL = "cancel"
+    """End it, if it is cancelled and has not begun."""
+    QUEUE = "queue"
+    """If it is WAITING, queue it when all that it waits for has completed, and end it when that cannot happen."""
+
+
 class Unintelligible(Exception):
     """The worker can neither run nor end a task, so it ignores the task until the worker starts again."""
 
@@ -46,13 +58,11 @@ class TaskRunner:
         self._stopping = stopping
         self._in_use = InUse()
 
-    def run(self, collection: str, only_cancel: bool) -> Waiting[Ending | None]:
-        """Run a task to its end, in its owner's session. None when there is nothing to do, or when the worker is
-        stopping and has not begun the task.
+    def run(self, collection: str, purpose: Purpose) -> Waiting[Ending | None]:
+        """Run, cancel or queue a task, in its owner's session. None when the task has not ended by this, or when the
+        worker is stopping and has not begun the task.
 
-        ``only_cancel``: end the task if it is cancelled and has not begun, else do nothing. A task that is
-        WAITING does not begin: it is queued, if all that it waits for has completed. Raises
-        Unintelligible, Detached, OutOfReach, and errors in recording the end.
+        Raises Unintelligible, Detached, OutOfReach, and errors in recording the end.
         """
         if self._stopping():
             return None
@@ -69,13 +79,16 @@ class TaskRunner:
             state = record.state()
             if state is None or state.is_final:
                 record.settle()
-                return self._remove_late_requests(record) if only_cancel else None
+                return self._remove_late_requests(record) if purpose is Purpose.CANCEL else None
             record.sealed_owner()
-            if only_cancel:
+            if (purpose is Purpose.QUEUE) != (state is State.WAITING) and purpose is not Purpose.CANCEL:
+                record.settle()
+                return None
+            if purpose is Purpose.CANCEL:
                 self._stop_if_cancelled(record, state)
                 return None
             task = task_json.recorded_task(catalog.read(record.request_path), record.request_path)
-            if state is State.WAITING:
+            if purpose is Purpose.QUEUE:
                 self._queue_if_ready(record, task)
                 return None
             role = role_named(self._served.configuration, record.facts().get("role", task.role))

@@ -19,6 +19,8 @@ from compute_to_data.records.task import AFTER, State, furthest
 LOOK_SECONDS = 1.0
 _IDLE_SECONDS = 10.0
 """The pause between two looks while no task waits and the worker is not called."""
+_MOST_AWAITED = 2048
+"""How many tasks one task can wait for: as many as a request can name."""
 _SHARE = 20.0
 """A look that takes long is followed by a pause that is this many times as long."""
 _SHOWN = 5
@@ -112,7 +114,7 @@ class WaitingTasks:
         found: dict[str, set[str]] = {one: set() for one in waiting}
         for row in self._served.storage.query(Query(EntityKind.COLLECTION, attribute, among=tuple(waiting))):
             found[row.collection].add(row.value)
-        return {one: frozenset(awaited) for one, awaited in found.items()}
+        return {one: frozenset(islice(awaited, _MOST_AWAITED)) for one, awaited in found.items()}
 
     def _states(self) -> dict[str, State | None]:
         """The states of tasks that others wait for: of those that this worker saw end, and of some others, which

@@ -20,6 +20,7 @@ from compute_to_data.errors import InvalidRequest, NotFound, Refused, ZoneOutOfR
 from compute_to_data.model import Access, Avu, Entity, EntityKind, Query, User
 from compute_to_data.records.cancel import request_cancel
 from compute_to_data.records.task import State, furthest
+from compute_to_data.submission import rerun
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.worker.service import Worker
 
@@ -399,6 +400,106 @@ def test_many_waiting_tasks_cost_few_questions(site: TrialSite) -> None:
     assert time.monotonic() - began > 0.9
     site.alice.annotate(entity, remove=_states(site, far), add=[Avu(f"{PREFIX}state", "COMPLETED", "elsewhere")])
     assert len(waiting_tasks.look()) == 700
+
+
+MAKES = "mkdir /outputs/sub; echo first > /outputs/x.csv; echo second > /outputs/sub/y.csv"
+
+
+def of(one: Submitted, path: str = "", **more: Any) -> dict[str, Any]:
+    return {"task": one.task_id, **({"path": path} if path else {}), **more}
+
+
+class TestResultsAsInputs:
+    """``{"task": ID, "path": "x.csv"}`` of a task that has not ended yet."""
+
+    def test_one_result_under_another_name(self, site: TrialSite) -> None:
+        first = site.submit(site.request("/bin/sh", "-c", MAKES))
+        copying = ("/bin/sh", "-c", "cat /inputs/in.csv /inputs/y.csv > /outputs/both")
+        second = site.submit(site.request(*copying, inputs=[of(first, "x.csv", name="in.csv"), of(first, "sub/y.csv")]))
+        assert state(site, second) is State.WAITING
+        with site.working():
+            facts = site.ended(second)
+        assert facts["state"] == "COMPLETED", facts
+        assert site.alice.read(f"{second.collection}/both") == b"first\nsecond\n"
+        avus = site.alice.avus(Entity(EntityKind.COLLECTION, second.collection))
+        used = {avu.value for avu in avus if avu.attribute == f"{PREFIX}input"}
+        assert used == {f"{first.collection}/x.csv", f"{first.collection}/sub/y.csv"}
+        assert json.loads(site.alice.read(f"{second.collection}/task.json"))["inputs"][0]["task"] == first.collection
+
+    def test_all_results_without_our_own_files(self, site: TrialSite) -> None:
+        one, other = (site.submit(site.request("/bin/sh", "-c", MAKES)) for _ in range(2))
+        reading = ("/bin/sh", "-c", "cat /inputs/a/x.csv /inputs/b/sub/y.csv > /outputs/read")
+        both = site.submit(site.request(*reading, inputs=[of(one, name="a"), of(other, name="b")]))
+        with site.working():
+            facts = site.ended(both)
+        assert facts["state"] == "COMPLETED", facts
+        assert site.alice.read(f"{both.collection}/read") == b"first\nsecond\n"
+        avus = site.alice.avus(Entity(EntityKind.COLLECTION, both.collection))
+        used = {avu.value for avu in avus if avu.attribute == f"{PREFIX}input"}
+        assert used == {f"{each.collection}/{name}" for each in (one, other) for name in ("x.csv", "sub/y.csv")}
+
+    def test_a_result_that_was_not_made_is_named_with_those_that_were(self, site: TrialSite) -> None:
+        first = site.submit(site.request("/bin/sh", "-c", MAKES))
+        second = site.submit(site.request("/bin/true", inputs=[of(first, "z.csv")]))
+        with site.working():
+            facts = site.ended(second)
+        assert (facts["state"], facts["reason_code"]) == ("FAILED", "refused")
+        assert f"task {first.task_id}: has no result z.csv" in facts["reason"] and "x.csv" in facts["reason"]
+
+    def test_when_the_other_fails_there_is_nothing_to_read(self, site: TrialSite) -> None:
+        first = failing(site)
+        second = site.submit(site.request("/bin/true", inputs=[of(first, "x.csv")]))
+        with site.working():
+            assert f"it waited for task {first.task_id}, which FAILED" in site.ended(second)["reason"]
+        with pytest.raises(Refused, match=r"it would wait for task .*, which FAILED"):
+            site.submit(site.request("/bin/true", inputs=[of(first, "x.csv")]))
+
+    def test_it_goes_where_the_results_will_be(self, site: TrialSite) -> None:
+        worker = other_worker(site, "a_resc")
+        first = site.submit({**site.request("/bin/sh", "-c", MAKES), "resource": COMPUTE})
+        document = site.request("/bin/sh", "-c", "cat /inputs/x.csv", inputs=[of(first, "x.csv")], role="CONTAINER")
+        del document["resource"]
+        second = site.submit(document)
+        assert second.resource == COMPUTE, "and not a_resc, the first by name"
+        assert "runs 1 of 1 tasks that make inputs" in second.choice
+        apart = site.submit({**document, "resource": "a_resc"})
+        with site.working(), serving(worker):
+            assert site.ended(second)["state"] == site.ended(apart)["state"] == "COMPLETED"
+        replicas = site.alice.stat(f"{first.collection}/x.csv").replicas  # type: ignore[union-attr]
+        assert {one.leaf for one in replicas} == {COMPUTE, "a_resc"}, "the other one brought it there"
+
+    def test_the_task_is_repeated_on_the_same_results(self, site: TrialSite) -> None:
+        first = site.submit(site.request("/bin/sh", "-c", MAKES))
+        second = site.submit(site.request("/bin/true", inputs=[of(first, "x.csv")], after=[first.task_id]))
+        with site.working():
+            site.ended(second)
+        again = rerun.again(site.alice, site.configuration.attributes, second.collection)
+        assert again["inputs"] == [{"object": f"{first.collection}/x.csv"}] and "after" not in again
+
+    def test_a_record_queued_by_hand_does_not_read_results_of_a_running_task(self, site: TrialSite) -> None:
+        first = waiting(site)
+        second = site.submit(site.request("/bin/true", inputs=[of(first)]))
+        entity = Entity(EntityKind.COLLECTION, second.collection)
+        site.alice.annotate(entity, remove=_states(site, second), add=[Avu(f"{PREFIX}state", "QUEUED", COMPUTE)])
+        with site.working():
+            facts = site.ended(second)
+            site.let_go(first)
+            site.ended(first)
+        assert facts["state"] == "FAILED" and f"before task {first.task_id} has ended" in facts["reason"]
+
+
+def test_a_task_that_a_killed_worker_left_in_two_states_is_queued_once(site: TrialSite) -> None:
+    """On iRODS, a worker may be killed between adding the new state and removing the old one."""
+    first = site.submit(site.request("/bin/true"))
+    with site.working():
+        site.ended(first)
+    second = after(site, first)
+    entity = Entity(EntityKind.COLLECTION, second.collection)
+    site.alice.annotate(entity, add=[Avu(f"{PREFIX}state", "WAITING", COMPUTE)])
+    site.worker()._queue_waiting()
+    assert [avu.value for avu in _states(site, second)] == ["QUEUED"], "and it has not begun outside of a slot"
+    with site.working():
+        assert site.ended(second)["state"] == "COMPLETED"
 
 
 def test_states_that_no_worker_writes_together() -> None:
