@@ -123,18 +123,15 @@ def _fill(parser: argparse.ArgumentParser, arguments: Arguments | None) -> None:
     """Add a command's own arguments and the common options."""
     if arguments is not None:
         arguments(parser)
-    # In `c2d run`, --output names the collection, so only there the form of results is --format alone.
-    taken = any("--output" in action.option_strings for action in parser._actions)
-    add_common(parser, argparse.SUPPRESS, names=("--format",) if taken else ("--output", "--format"))
+    add_common(parser, argparse.SUPPRESS)
 
 
-def add_common(
-    parser: argparse.ArgumentParser, default: Any = "", names: Sequence[str] = ("--output", "--format")
-) -> None:
+def add_common(parser: argparse.ArgumentParser, default: Any = "") -> None:
     """The options that every command has. They can also be given before the command."""
     common = parser.add_argument_group("options of every command")
     common.add_argument(
-        *names,
+        "--output",
+        "--format",
         dest="form",
         choices=("pretty", "raw", "json"),
         default=default,

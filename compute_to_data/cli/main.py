@@ -14,6 +14,7 @@ from compute_to_data import __version__
 from compute_to_data.cli.command import Call, Commands, add_common
 from compute_to_data.cli.exits import ExitCode, of_error
 from compute_to_data.cli.output import Output
+from compute_to_data.cli.task_options import in_options
 from compute_to_data.errors import ComputeToDataError, ConfigurationError
 
 NOUNS = (
@@ -79,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="c2d",
         description="Run programs on the storage resource that holds their data, and fetch the results.",
-        epilog="example:\n  c2d run debian:bookworm --input a.txt --output results -- wc -c /inputs/a.txt",
+        epilog="example:\n  c2d run debian:bookworm --input a.txt --output-collection results -- wc -c /inputs/a.txt",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -108,7 +109,8 @@ def _guarded(options: argparse.Namespace) -> int:
     except ComputeToDataError as error:
         if debug:
             _traceback()
-        out.note(f"c2d: {error}")
+        # A person who typed --memory knows nothing of limits.memory_bytes.
+        out.note(f"c2d: {in_options(str(error)) if hasattr(options, 'memory') else error}")
         return of_error(error)
     except KeyboardInterrupt:
         out.note("c2d: interrupted")

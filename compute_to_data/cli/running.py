@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -12,15 +11,26 @@ from typing import TYPE_CHECKING, Any
 from compute_to_data.cli import endings, zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode, of_reason
+from compute_to_data.cli.interrupts import postponed
+from compute_to_data.cli.run_inputs import STDIN_NAME
+from compute_to_data.cli.submitting import queued
+from compute_to_data.cli.task_options import (
+    environment_argument,
+    image_argument,
+    in_options,
+    limit_arguments,
+    limits,
+    place_arguments,
+    secret_argument,
+)
 from compute_to_data.cli.tasks import after_argument
 from compute_to_data.cli.zone_words import completes
+from compute_to_data.errors import ComputeToDataError
+from compute_to_data.task import INPUTS
 
 if TYPE_CHECKING:
-    from compute_to_data.client.session import Session
     from compute_to_data.client.tasks import TaskHandle
     from compute_to_data.records.task import State
-
-_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 def register(commands: Commands) -> None:
@@ -29,7 +39,7 @@ def register(commands: Commands) -> None:
         "run",
         _run,
         "run a program on data in the zone, wait, and print its output",
-        example="run debian:bookworm --input a.txt --output results -- wc -c /inputs/a.txt",
+        example="run debian:bookworm --input a.txt --output-collection results -- wc -c /inputs/a.txt",
         arguments=_arguments,
         takes_program=True,
     )
@@ -40,109 +50,88 @@ def _arguments(parser: ArgumentParser) -> None:
     image_argument(parser)
     given = parser.add_argument(
         "--input",
+        "-i",
         action="append",
         default=[],
-        metavar="PATH",
-        help="a data object, collection or dataset (d-...) that the program reads below /inputs; repeat for more",
+        metavar="PATH[:NAME]",
+        help="what the program reads below /inputs: a data object, collection, dataset (d-...) or task of the zone, "
+        "or a file or folder of this computer, which is uploaded; NAME: its name there; repeat for more",
     )
     completes(given, zone_words.datasets)
     parser.add_argument(
-        "--output",
-        dest="into",
+        "--stdin", action="store_true", help="send standard input, which the program reads as its standard input"
+    )
+    parser.add_argument(
+        "--output-collection",
+        "-o",
         default="",
         metavar="COLLECTION",
         help="the collection for the results; it is created if necessary",
     )
-    place_arguments(parser)
-    parser.add_argument("--name", default="", help="a name for the task")
-    after_argument(parser)
     parser.add_argument(
-        "--env",
+        "--expect",
+        "-x",
         action="append",
         default=[],
-        type=variable,
-        metavar="KEY=VALUE",
-        help="an environment variable for the program; repeat for more",
+        metavar="PATH",
+        help="a file or directory below /outputs that the program must write; repeat for more",
     )
+    place_arguments(parser)
+    parser.add_argument("--name", "-n", default="", help="a name for the task")
+    after_argument(parser)
+    environment_argument(parser)
     secret_argument(parser)
     limit_arguments(parser)
-
-
-def image_argument(parser: ArgumentParser) -> None:
-    """``IMAGE``, what programs run in."""
-    image = parser.add_argument("image", metavar="IMAGE", help="an image that the site allows")
-    completes(image, zone_words.images)
-
-
-def place_arguments(parser: ArgumentParser) -> None:
-    """``--resource`` and ``--role``: where programs run, and as what."""
-    named = "the compute resource (default: one that has the role)"
-    completes(parser.add_argument("--resource", default="", help=named), zone_words.resources)
-    kind = "the kind of computation (default: CONTAINER)"
-    completes(parser.add_argument("--role", default="", help=kind), zone_words.roles)
-
-
-def secret_argument(parser: ArgumentParser) -> None:
-    """Add ``--secret NAME``, which can be repeated."""
-    secret = parser.add_argument(
-        "--secret",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="a secret that the program reads as /run/secrets/NAME; repeat for more",
-    )
-    completes(secret, zone_words.secrets)
-
-
-def limit_arguments(parser: ArgumentParser) -> None:
-    """Add the options that :func:`limits` reads."""
-    parser.add_argument("--walltime", type=float, metavar="SECONDS", help="how long a task may run")
+    parser.add_argument("--detach", "-d", action="store_true", help="do not wait: print the task's id")
     parser.add_argument(
-        "--memory", type=_bytes, metavar="BYTES", help="how much memory a task may use, for example 512m or 4g"
+        "--reuse", action="store_true", help="do not run it again if an identical task of yours has completed"
     )
-    parser.add_argument("--cpus", type=float, help="how many processors a task may use, for example 0.5 or 2")
-
-
-def limits(options: argparse.Namespace) -> dict[str, Any]:
-    """A request's ``limits``, from the options given."""
-    asked = {"walltime_seconds": options.walltime, "memory_bytes": options.memory, "cpus": options.cpus}
-    return {name: value for name, value in asked.items() if value is not None}
-
-
-def variable(text: str) -> tuple[str, str]:
-    """The name and value of ``KEY=VALUE``."""
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
-    return name, value
-
-
-def _bytes(text: str) -> int:
-    unit = _UNITS.get(text[-1:].lower())
-    number = text[:-1] if unit else text
-    try:
-        return int(float(number) * (unit or 1))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes, such as 512m or 4g") from None
 
 
 def _run(call: Call) -> int:
     from compute_to_data.cli.results import LogPrinter
     from compute_to_data.client import logs
+    from compute_to_data.records.task import new_task_id
 
     printer = LogPrinter(only="stderr" if call.out.form == "json" else "")  # stdout is for the JSON document
-    task = call.session.submit(request(call), after=call.options.after)
-    call.out.note(f"task {task.id}")
+    task: TaskHandle | None = None
     try:
+        document, task_id = request(call), new_task_id()
+        try:
+            with postponed():
+                task = _submitted(call, document, task_id)
+        except KeyboardInterrupt:
+            task = task or _task_if_there(call, task_id)
+            raise
+        if call.options.detach:
+            return queued(call, task)
+        call.out.note(f"task {task.id}{' is reused: an identical task completed earlier' if task.is_reused else ''}")
         logs.follow(task, printer.print, _state_printer(call, task))
+        status = task.status()
     except KeyboardInterrupt:
+        if task is None:
+            call.out.note("no task was submitted")
+            raise
         return _interrupted(call, task)
-    status = task.status()
     for words in endings.notes(status):
-        call.out.note(words)
+        call.out.note(in_options(words))
     if call.out.form == "json":
         call.out.result(status.document())
     return of_reason(status.reason_code)
+
+
+def _submitted(call: Call, document: dict[str, Any], task_id: str) -> TaskHandle:
+    return call.session.submit(document, task_id=task_id, after=call.options.after, reuse=call.options.reuse)
+
+
+def _task_if_there(call: Call, task_id: str) -> TaskHandle | None:
+    """The task of an interrupted submission, when its record is complete."""
+    try:
+        task = call.session.task(task_id)
+        task.status()
+    except ComputeToDataError:
+        return None
+    return task
 
 
 def _state_printer(call: Call, task: TaskHandle) -> Callable[[State], None]:
@@ -153,7 +142,7 @@ def _state_printer(call: Call, task: TaskHandle) -> Callable[[State], None]:
 
     def print_state(state: State) -> None:
         nonlocal last
-        now = state_text(task.status())
+        now = in_options(state_text(task.status()))
         if now != last:
             call.out.note(now)
         last = now
@@ -181,43 +170,41 @@ def _interrupted(call: Call, task: TaskHandle) -> int:
 
 
 def request(call: Call) -> dict[str, Any]:
-    """The task that the command line describes."""
+    """The task that the command line describes. Uploads its inputs that are on this computer."""
+    from compute_to_data.cli import run_inputs
+
     options, session = call.options, call.session
-    into = session.absolute(options.into) if options.into else session.results
+    found = run_inputs.read(call, options.input)
+    into = session.absolute(options.output_collection) if options.output_collection else session.results
     session.catalog.create_collection(into, parents=True)
-    # Escape ${, so that the program sees it: on the command line it is never one of our references.
-    words = [word.replace("${", "$${") for word in options.program]
-    environment = {"environment": dict(options.env)} if options.env else {}
+    if not options.stdin and run_inputs.stdin_has_data():
+        call.out.note("standard input is not sent to the program. To send it: --stdin")
+    inputs = run_inputs.entries(call, found)
     document: dict[str, Any] = {
-        "inputs": [_input(session, path) for path in options.input],
+        "inputs": [*inputs, run_inputs.stdin_entry(call)] if options.stdin else inputs,
         "output_collection": into,
-        "process": {"image": options.image, "exec": words[0], "argv": words[1:], **environment},
+        "process": _process(options),
         "limits": limits(options),
     }
-    named = {"name": options.name, "resource": options.resource, "role": options.role}
+    named = {"name": options.name, "resource": options.resource, "role": options.role, "secrets": options.secret}
     document.update({name: value for name, value in named.items() if value})
-    if options.secret:
-        document["secrets"] = options.secret
+    if options.expect:
+        document["expected_outputs"] = [name.removeprefix("/outputs/").rstrip("/") for name in options.expect]
     if not options.resource and not options.role:
         document["role"] = "CONTAINER"
     return document
 
 
-def _input(session: Session, path: str) -> dict[str, str]:
-    """A dataset of the project, a data object or a collection as an input."""
-    from compute_to_data.client import datasets
-    from compute_to_data.client.manifest import DATASET_ID, FILES
-    from compute_to_data.errors import NotFound
-    from compute_to_data.model import Collection
-
-    if DATASET_ID.fullmatch(path):
-        return {"collection": f"{datasets.find(session, path)}/{FILES}"}
-    logical_path = session.absolute(path)
-    try:
-        found = session.catalog.stat(logical_path)
-    except NotFound as error:
-        if os.path.exists(path):
-            remedy = f"{path} is a file on this computer. Upload it first, with c2d dataset upload or iput"
-            raise NotFound(logical_path, error.cause, remedy, code=error.code) from None
-        raise
-    return {"collection" if isinstance(found, Collection) else "object": logical_path}
+def _process(options: argparse.Namespace) -> dict[str, Any]:
+    """The process definition. Standard input goes through an adapter, which needs it to be the only input."""
+    # Escape ${, so that the program sees it: on the command line it is never one of our references.
+    words = [word.replace("${", "$${") for word in options.program]
+    process: dict[str, Any] = {"image": options.image}
+    if options.env:
+        process["environment"] = dict(options.env)
+    if options.stdin and options.input:
+        words = ["sh", "-c", f'exec "$@" <{INPUTS}/{STDIN_NAME}', "sh", *words]
+    elif options.stdin:
+        stream = {"file_type": "stream", "stream_name": "STDIN"}
+        process["input_adapter"] = {"input_type": "file", "input_parameters": stream}
+    return {**process, "exec": words[0], "argv": words[1:]}

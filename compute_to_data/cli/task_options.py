@@ -62,7 +62,11 @@ def secret_argument(parser: ArgumentParser) -> None:
 def limit_arguments(parser: ArgumentParser) -> None:
     """The options that :func:`limits` reads."""
     parser.add_argument(
-        "--walltime", "-w", type=_duration, metavar="TIME", help="how long a task may run, for example 90s, 30m or 1h30m"
+        "--walltime",
+        "-w",
+        type=_duration,
+        metavar="TIME",
+        help="how long a task may run, for example 90s, 30m or 1h30m",
     )
     parser.add_argument(
         "--memory", "-m", type=_bytes, metavar="SIZE", help="how much memory a task may use, for example 512m or 4g"
@@ -77,7 +81,7 @@ def limits(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def in_options(text: str) -> str:
-    """A message with the limits named as the options are: the person typed ``--memory``, not ``limits.memory_bytes``."""
+    """A message with the limits named as the options are: ``--memory`` for ``limits.memory_bytes``."""
     return _LIMIT.sub(lambda found: _OPTIONS[found[1]], text)
 
 
