@@ -137,17 +137,23 @@ def _submitted(call: Call, task: TaskHandle) -> int:
     for note in status.other.get("note", ()):
         call.out.note(f"note: {note}")
     if not call.options.wait:
-        reused = "reused: an identical task completed earlier; results are in"
-        where = f"queued on {status.resource} ({status.choice}); results go to"
-        if status.state.value == "WAITING":
-            where = f"waits for {status.waiting_for}. It will run on {status.resource} ({status.choice}); results go to"
-        where = reused if task.is_reused else where
-        call.out.note(f"{where} {task.collection}")
-        call.out.result(status.document(), task.id)
-        return 0
+        return queued(call, task)
     call.out.note(f"task {task.id}{' is reused: an identical task completed earlier' if task.is_reused else ''}")
     status = task.wait(on_change=lambda now: call.out.note(state_text(now)))
     return ended(call, status)
+
+
+def queued(call: Call, task: TaskHandle) -> int:
+    """Print the task's id, and where it waits."""
+    status = task.status()
+    reused = "reused: an identical task completed earlier; results are in"
+    where = f"queued on {status.resource} ({status.choice}); results go to"
+    if status.state.value == "WAITING":
+        where = f"waits for {status.waiting_for}. It will run on {status.resource} ({status.choice}); results go to"
+    where = reused if task.is_reused else where
+    call.out.note(f"{where} {task.collection}")
+    call.out.result(status.document(), task.id)
+    return 0
 
 
 def _wait(call: Call) -> int:
