@@ -113,17 +113,18 @@ class Session(Workbench):
         COMPLETED
         ['abc']
         """
-        from compute_to_data.client import tasks
+        from compute_to_data.client import local_inputs, tasks
 
-        return tasks.submit(
-            self,
-            document,
-            resource=resource,
-            output_collection=output_collection,
-            image=image,
-            task_id=task_id,
-            reuse=reuse,
-        )
+        with local_inputs.hint(local_inputs.named_inputs(document)):
+            return tasks.submit(
+                self,
+                document,
+                resource=resource,
+                output_collection=output_collection,
+                image=image,
+                task_id=task_id,
+                reuse=reuse,
+            )
 
     def task(self, task_id: str) -> TaskHandle:
         """The task with this id, with an id that begins so, or with this logical path of its
@@ -146,9 +147,10 @@ class Session(Workbench):
 
     def start_workload(self, image: str, **asked: Any) -> WorkloadHandle:
         """Start a workload in the project. For ``asked`` see :func:`compute_to_data.client.workloads.start`."""
-        from compute_to_data.client import workloads
+        from compute_to_data.client import local_inputs, workloads
 
-        return workloads.start(self, image, **asked)
+        with local_inputs.hint([str(asked.get("input_dataset", ""))]):
+            return workloads.start(self, image, **asked)
 
     def workload(self, workload: str) -> WorkloadHandle:
         """The project's workload with this id or an id that begins so, or any workload by its logical path."""
