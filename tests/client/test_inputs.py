@@ -371,6 +371,14 @@ def test_a_data_object_that_is_not_written_whole_is_refused(
             session.submit(script(site, named))
 
 
+def test_the_next_input_is_one_that_is_written_whole(site: TrialSite, session: c2d.Session) -> None:
+    session.catalog.create_collection(f"{HOME}/in")
+    for name in "ab":
+        site.alice.write(f"{HOME}/in/{name}", name.encode())
+    site.zone.set_replica_status(f"{HOME}/in/a", 0, ReplicaStatus.INTERMEDIATE)
+    assert seen(ran(site, session, {"next_of": f"{HOME}/in"})) == ["./b"]
+
+
 # Empty
 
 
