@@ -271,8 +271,8 @@ def _asked_for(request: dict[str, Any]) -> Any:
     import shlex
 
     for one in request["inputs"]:
-        for kind, path in one.items():
-            yield f"input {kind}", path
+        kind, *more = sorted(one, key=("task", "object", "collection", "next_of", "path", "name").index)
+        yield f"input {kind}", " ".join([one[kind], *(f"({name} {one[name]})" for name in more)])
     process = request.get("process", {})
     for words in process.get("commands", [[process["exec"], *process.get("argv", [])]] if "exec" in process else []):
         yield "command", shlex.join(words)

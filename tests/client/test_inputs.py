@@ -301,6 +301,8 @@ def test_a_workload_refuses_an_incomplete_dataset(site: TrialSite, session: c2d.
     task = workload.create_task(["/bin/ls", "/input"])
     interrupted(session, dataset)
     with pytest.raises(Refused, match="is not complete"):
+        workload.create_task(["/bin/ls", "/input"])
+    with pytest.raises(Refused, match="is not complete"):
         session.start_workload(site.image, input_dataset=dataset.dataset, resource="dsp_resc")
     with site.working():
         assert "is not complete" in task.wait(60).reason
