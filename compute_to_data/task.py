@@ -46,8 +46,8 @@ class InputKind(str, Enum):
 
 @dataclass(frozen=True)
 class InputReference:
-    """One data object, all data objects below a collection, or the first data object of a
-    collection that no task has claimed yet (this task then claims it).
+    """One data object, all data objects below a collection, the first data object of a collection
+    that no task has claimed yet (this task then claims it), or the results of another task (by its collection).
 
     ``logical_path``: for a PATH possibly an id instead, of a dataset or a task; for a TASK the id or the
     collection of the task. ``path``: where the sandbox shows the data object, or the collection as a
@@ -134,7 +134,8 @@ class Task:
     is given; with neither, the role runs its own program. ``expected_outputs``: names below
     ``/outputs`` that a successful run must leave. ``outputs``: directories that the worker keeps
     besides ``/outputs`` itself. ``workload``: the collection of the task's workload, or ''. ``on_failure``: what
-    becomes of its outputs if it fails.
+    becomes of its outputs if it fails. ``after``: the tasks whose success this one waits for, by their
+    collections; a request that is not resolved yet may also hold their ids.
     """
 
     name: str
@@ -151,3 +152,10 @@ class Task:
     metadata: tuple[Avu, ...] = ()
     secrets: tuple[str, ...] = ()
     on_failure: OnFailure = OnFailure.KEEP
+    after: tuple[str, ...] = ()
+
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        """The tasks that this one waits for: those of ``after``, and those whose results are its inputs."""
+        results = (one.logical_path for one in self.inputs if one.kind is InputKind.TASK)
+        return tuple(dict.fromkeys((*self.after, *results)))

@@ -78,13 +78,15 @@ class Listed:
 @dataclass(frozen=True)
 class Filter:
     """Which tasks to list. An empty field admits all. ``since`` and ``until`` are Unix seconds of
-    submission. ``everybodys``: also list others' tasks that the person may read."""
+    submission. ``workload``: the collection of a workload. ``everybodys``: also list others' tasks that
+    the person may read."""
 
     states: tuple[State, ...] = ()
     role: str = ""
     resource: str = ""
     since: float | None = None
     until: float | None = None
+    workload: str = ""
     everybodys: bool = False
 
 
@@ -110,7 +112,8 @@ def _rows(workbench: Workbench, chosen: Filter, limit: int | None, offset: int) 
     value = chosen.states[0].value if len(chosen.states) == 1 else None
     units = chosen.resource or None
     plain = len(chosen.states) <= 1 and not chosen.role and chosen.since is None and chosen.until is None
-    query = Query(EntityKind.COLLECTION, attributes.state, value, units, owner=owner, newest_first=True)
+    within = chosen.workload
+    query = Query(EntityKind.COLLECTION, attributes.state, value, units, owner=owner, within=within, newest_first=True)
     if plain:
         page = catalog.query(replace(query, limit=limit, offset=offset))
         return [one for one in page if one.value in State.__members__]

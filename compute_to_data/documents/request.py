@@ -66,6 +66,7 @@ def parse(document: Any, plain: InputKind = InputKind.OBJECT) -> Task:
         expected_outputs=tuple(document.get("expected_outputs", ())),
         metadata=tuple(_avu(item) for item in document.get("metadata", ())),
         secrets=tuple(document.get("secrets", ())),
+        after=tuple(document.get("after", ())),
         on_failure=OnFailure(document.get("on_failure", OnFailure.KEEP.value)),
     )
 
@@ -88,6 +89,7 @@ def document(task: Task) -> dict[str, Any]:
         "expected_outputs": list(task.expected_outputs),
         "metadata": [_avu_document(avu) for avu in task.metadata],
         "secrets": list(task.secrets),
+        "after": list(task.after),
         "on_failure": task.on_failure.value if task.on_failure is not OnFailure.KEEP else "",
     }
     result: dict[str, Any] = {name: value for name, value in optional.items() if value}

@@ -11,9 +11,11 @@ from compute_to_data.errors import (
     Refused,
 )
 from compute_to_data.inputs import claims, naming, references
-from compute_to_data.model import Avu, DataObject, Entity, EntityKind, lineage, parent_of
+from compute_to_data.model import Avu, DataObject, Entity, EntityKind, lineage, name_of, parent_of
 from compute_to_data.pipeline import replicas
+from compute_to_data.pipeline.checkpoint import ResumePoint
 from compute_to_data.pipeline.execution import Execution
+from compute_to_data.records import awaited
 from compute_to_data.records.task import State, require
 from compute_to_data.task import InputKind, InputReference
 
@@ -26,6 +28,7 @@ def authorise(execution: Execution) -> references.Resolved:
     if execution.recorded is State.QUEUED or not execution.resume_point.has_checkpoint:
         record.move_to(State.STAGING_IN)
     require(context.catalog, parent_of(record.collection), needed.output_collection, "to keep results there")
+    _need_completed(execution)
     attributes = context.configuration.attributes
     named = [naming.result(context.catalog, attributes, reference) for reference in task.inputs]
     found = references.resolve(context.catalog, attributes, named)
@@ -37,6 +40,16 @@ def authorise(execution: Execution) -> references.Resolved:
         require(context.catalog, data_object.logical_path, needed.inputs, "to use it as input")
     execution.input_folders = references.check_targets(found)
     return found
+
+
+def _need_completed(execution: Execution) -> None:
+    """Cancelled when a task that this one waited for is gone by now. Refused when it has not ended: only a record
+    that was written by hand is queued before."""
+    if execution.resume_point is not ResumePoint.FRESH:
+        return
+    unfinished = awaited.unfinished(execution.context.catalog, execution.record.attributes, execution.task.awaited)
+    if unfinished:
+        raise Refused("task", f"was queued before task {name_of(unfinished[0])} has ended, for which it should wait")
 
 
 def _claims(execution: Execution) -> list[InputReference]:

@@ -11,7 +11,7 @@ from compute_to_data.configuration import Attributes
 from compute_to_data.documents import request
 from compute_to_data.documents.task_json import recorded_task
 from compute_to_data.errors import AccessDenied, NotFound, Refused
-from compute_to_data.inputs import references
+from compute_to_data.inputs import naming, references
 from compute_to_data.inputs.complete import Origins
 from compute_to_data.model import Collection, DataObject, Entity, EntityKind, Query, Replica, ReplicaStatus, parent_of
 from compute_to_data.ports import Catalog
@@ -51,8 +51,9 @@ def again(catalog: Catalog, attributes: Attributes, collection: str, *, changed_
     if not changed_inputs:
         _need_unchanged(record, used)
     if is_completed:
-        pinned = (_pinned(record, reference, list(used), changed_inputs) for reference in task.inputs)
-        task = replace(task, inputs=tuple(chain.from_iterable(pinned)))
+        named = [naming.result(catalog, attributes, reference) for reference in task.inputs]
+        pinned = (_pinned(record, reference, list(used), changed_inputs) for reference in named)
+        task = replace(task, inputs=tuple(chain.from_iterable(pinned)), after=())  # those tasks have completed
     return request.document(task)
 
 
