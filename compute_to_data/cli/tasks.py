@@ -116,11 +116,11 @@ def moment(text: str) -> float:
     from datetime import datetime
 
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-    if text[-1:] in units and text[:-1].isdecimal():
-        return time.time() - int(text[:-1]) * units[text[-1]]
     try:
+        if text[-1:] in units and text[:-1].isdecimal():
+            return time.time() - int(text[:-1]) * units[text[-1]]
         return datetime.fromisoformat(text).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 30m, 12h, 7d or 2026-11-30") from None
 
 
@@ -225,7 +225,7 @@ def _list(call: Call) -> int:
 
     options = call.options
     rows = call.session.tasks(
-        limit=options.limit or None,
+        limit=options.limit + 1 if options.limit else None,  # one more shows whether there is more
         offset=options.offset,
         states=tuple(State(name) for name in options.state),
         role=options.role,
@@ -235,6 +235,8 @@ def _list(call: Call) -> int:
         workload=call.session.workload(options.workload).collection if options.workload else "",
         everybodys=options.all,
     )
+    is_all = not options.limit or len(rows) <= options.limit
+    rows = rows if is_all else rows[: options.limit]
     columns = {
         "task_id": "TASK ID",
         "name": "NAME",
@@ -246,8 +248,8 @@ def _list(call: Call) -> int:
     if options.all:
         columns["owner"] = "OWNER"
     call.out.table([row.document() for row in rows], columns, empty="No such tasks.")
-    if options.limit and len(rows) == options.limit:
-        call.out.note(f"There may be more: --offset {options.offset + options.limit}")
+    if not is_all:
+        call.out.note(f"There are more: --offset {options.offset + options.limit}")
     return 0
 
 
