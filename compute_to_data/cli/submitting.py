@@ -7,7 +7,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from compute_to_data.cli import zone_words
+from compute_to_data.cli import endings, zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import of_reason
 from compute_to_data.cli.many_tasks import exit_code, finish, note_failures, wait_for
@@ -160,6 +160,8 @@ def _wait(call: Call) -> int:
     for task in tasks:
         ends.append(task.wait())
         call.out.note(f"{task.id} {state_text(ends[-1])}")
+        for words in endings.left(ends[-1]):
+            call.out.note(words)
     columns = {"task_id": "TASK ID", "state": "STATE", "reason": "REASON"}
     call.out.table([status.document() for status in ends], columns)
     return next((code for code in (of_reason(status.reason_code) for status in ends) if code), 0)

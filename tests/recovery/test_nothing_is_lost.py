@@ -178,6 +178,7 @@ def _check(killer: Killer, submitted: Submitted, expected: Expected, context: st
         return "COMPLETED"
     left = {"failed/got", "failed/more/last"}
     assert set(found) <= {"task.json", "STDOUT.txt", "STDERR.txt", *left}, context
+    assert ("kept" in facts) == any(name.startswith("failed/") for name in found), context
     assert facts["reason_code"] == "nonzero_exit", context
     if facts["exit_status"] == "3":
         assert expected.status == 3 and left <= set(found), context
