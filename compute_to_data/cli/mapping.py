@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING
@@ -96,19 +95,11 @@ class _Map:
 
     def submit(self) -> WorkloadHandle:
         """Start the workload, unless it is continued, and submit its tasks."""
-        from compute_to_data.client import mapping, workloads
-        from compute_to_data.errors import NotFound
+        from compute_to_data.client import local_inputs, mapping, workloads
 
         call, options, session = self.call, self.call.options, self.call.session
-        try:
+        with local_inputs.hint([options.input]):
             collection = workloads.collection_of(session, options.input)
-        except NotFound as error:
-            if not os.path.isdir(options.input):
-                raise
-            remedy = (
-                f"{options.input} is a folder on this computer. Upload it first: c2d dataset upload {options.input}"
-            )
-            raise NotFound(f"--input {options.input}", "is not in the zone", remedy, code=error.code) from None
         self.files = mapping.matching(session.catalog, collection, options.each)
         self.workload = workload = self._workload()
         call.out.note(f"workload {workload.id}: {len(self.files)} files")
