@@ -165,8 +165,8 @@ class Session(Workbench):
 
         >>> with c2d.connect() as session:
         ...     workload = session.map_files(image, ["echo", "{}"], dataset=session.home, each="a.txt")
-        ...     print([(task.name, session.task(task.task_id).wait().state.value) for task in workload.tasks()])
-        [('a.txt', 'COMPLETED')]
+        ...     print([task.name for task in workload.tasks()], len(workload.stop()))
+        ['a.txt'] 1
         """
         from compute_to_data.client import local_inputs, mapping
 
