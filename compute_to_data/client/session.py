@@ -165,8 +165,9 @@ class Session(Workbench):
 
         >>> with c2d.connect() as session:
         ...     workload = session.map_files(image, ["echo", "{}"], dataset=session.home, each="a.txt")
-        ...     print([task.name for task in workload.tasks()], len(workload.stop()))
-        ['a.txt'] 1
+        ...     print([task.name for task in workload.tasks()])
+        ...     _ = workload.stop()
+        ['a.txt']
         """
         from compute_to_data.client import local_inputs, mapping
 
