@@ -88,10 +88,11 @@ class _Map:
 
     def submit(self) -> WorkloadHandle:
         """Start the workload, unless it is continued, and submit its tasks."""
-        from compute_to_data.client import mapping, workloads
+        from compute_to_data.client import local_inputs, mapping, workloads
 
         call, options, session = self.call, self.call.options, self.call.session
-        collection = workloads.collection_of(session, options.input)
+        with local_inputs.hint([options.input]):
+            collection = workloads.collection_of(session, options.input)
         self.files = mapping.matching(session.catalog, collection, options.each)
         self.workload = workload = self._workload()
         call.out.note(f"workload {workload.id}: {len(self.files)} files")

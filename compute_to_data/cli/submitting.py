@@ -78,7 +78,7 @@ def _rerun_arguments(parser: ArgumentParser) -> None:
 
 
 def _submit(call: Call) -> int:
-    from compute_to_data.client import tasks
+    from compute_to_data.client import local_inputs, tasks
     from compute_to_data.documents.json_text import read_json
 
     options, session = call.options, call.session
@@ -91,16 +91,24 @@ def _submit(call: Call) -> int:
     }
     names = ["standard input" if file == "-" else file for file in options.files]
 
+    inputs: list[str] = []
+
     def reading(file: str, name: str) -> Callable[[], Any]:
-        return lambda: read_json(_content(file), name)
+        def read() -> Any:
+            document = read_json(_content(file), name)
+            inputs.extend(local_inputs.named_inputs(document))
+            return document
+
+        return read
 
     documents = [(name, reading(file, name)) for file, name in zip(options.files, names)]
     submitted: list[TaskHandle] = []
     try:
-        for task in tasks.submit_all(session, documents, **asked):
-            submitted.append(task)
-            if len(documents) > 1 and call.out.form != "json":
-                call.out.result({}, f"{task.id}  {names[len(submitted) - 1]}", task.id)
+        with local_inputs.hint(inputs):
+            for task in tasks.submit_all(session, documents, **asked):
+                submitted.append(task)
+                if len(documents) > 1 and call.out.form != "json":
+                    call.out.result({}, f"{task.id}  {names[len(submitted) - 1]}", task.id)
     except BaseException:
         if submitted:
             call.out.note(f"submitted before that: {' '.join(task.id for task in submitted)}")
