@@ -200,6 +200,7 @@ def delete(physical_path: str) -> None:
 def _outcome(execution: Execution) -> outcome.Outcome:
     return outcome.Outcome(
         **vars(plan.of(execution)),
+        input_folders=execution.input_folders,
         outputs=execution.files,
         exit=execution.exit,
         stage_in_seconds=execution.stage_in_seconds,
