@@ -84,6 +84,7 @@ def test_a_short_id_is_learned_first_and_the_whole_one_begins_with_it() -> None:
         ("c2d list | cut -f1; c2d status 3f2a && echo c2d", [["list"], ["status", "3f2a"]]),
         ("task=$(c2d list --limit 1 | cut -f1)", [["list", "--limit", "1"]]),
         ('echo "{\\"a\\": \\"$(c2d list)\\"}"', [["list"]]),
+        ('c2d status "$(c2d list)" --wait', [["status", "$(c2d list)", "--wait"], ["list"]]),
         ("c2d submit - <<END\n{}\nEND\nc2d list", [["submit", "-"], ["list"]]),
         ("c2d run IMAGE -- sh -c 'c2d | wc; ls'", [["run", "IMAGE", "--", "sh", "-c", "c2d | wc; ls"]]),
         ("A=1 c2d run IMAGE \\\n -- ls > out", [["run", "IMAGE", "--", "ls"]]),

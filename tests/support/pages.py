@@ -114,6 +114,7 @@ def calls(text: str, program: str = "c2d") -> list[list[str]]:
     A variable stays as it is written.
     """
     found: list[list[str]] = []
+    inner: list[list[str]] = []
     for line in _without_documents(text.replace("\\\n", " ")):
         lexer = shlex.shlex(line, posix=True, punctuation_chars="();<>|&")
         lexer.whitespace_split = True
@@ -129,8 +130,8 @@ def calls(text: str, program: str = "c2d") -> list[list[str]]:
             elif not re.fullmatch(r"\w+=.*", word):  # a variable for the command that follows
                 begins = False
             if "$(" in word:
-                found += calls(word.partition("$(")[2].rpartition(")")[0], program)
-    return found
+                inner += calls(word.partition("$(")[2].rpartition(")")[0], program)
+    return found + inner
 
 
 def _without_documents(text: str) -> Iterator[str]:
