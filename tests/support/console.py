@@ -72,6 +72,12 @@ class Page:
         """The command with the ids that have appeared, also where the page abbreviates them."""
         return _ABBREVIATED.sub(lambda found: self._known(found[0]), text)
 
+    def as_shown(self, printed: str) -> str:
+        """The text with the ids of the page in place of the real ones."""
+        for one, real in self._real.items():
+            printed = printed.replace(real, one)
+        return printed
+
     def shows(self, shown: str, printed: str) -> bool:
         """Whether ``printed`` is what the page shows; ids that the page shows for the first time are learned."""
         names: dict[str, str] = {}

@@ -15,6 +15,7 @@ A page has blocks of these languages:
 ``text``, ``dockerfile``
     Anything else. No command stands there.
 
+``<!-- picture: NAME.svg -->`` right above a ``console`` block: ``make screenshots`` makes docs/images/NAME.svg of it.
 ``<!-- not run: REASON -->`` right above a block, or ``<!-- not run below: REASON -->`` for all blocks after it, says
 why a block is only checked: its ``c2d`` commands are parsed, its documents read.
 """
@@ -32,18 +33,21 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*
 LANGUAGES = ("console", "python", "json", "text", "dockerfile")
 _FENCE = re.compile(r"^( *)```(.*)$")
 _MARK = re.compile(r"^<!-- not run( below)?: (.+) -->$")
+_PICTURE = re.compile(r"^<!-- picture: ([\w-]+\.svg) -->$")
 _PUNCTUATION = frozenset("();<>|&\n")
 
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block of a page. ``reason``: why it is not run ('' when it is)."""
+    """One fenced block of a page. ``reason``: why it is not run ('' when it is). ``picture``: the name of its
+    picture, or ''."""
 
     page: Path
     line: int
     language: str
     content: str
     reason: str
+    picture: str
 
     @property
     def place(self) -> str:
@@ -66,19 +70,21 @@ def blocks(page: Path) -> list[Block]:
 
 
 def _blocks(page: Path, lines: list[str]) -> Iterator[Block]:
-    below, once = "", ""
+    below, once, picture = "", "", ""
     rest = iter(enumerate(lines, 1))
     for number, line in rest:
-        marked, fence = _MARK.match(line), _FENCE.match(line)
+        marked, fence, pictured = _MARK.match(line), _FENCE.match(line), _PICTURE.match(line)
         if marked and marked[1]:
             below = marked[2]
         elif marked:
             once = marked[2]
+        elif pictured:
+            picture = pictured[1]
         elif fence:
             content = list(_until_the_fence(rest, fence[1]))
-            yield Block(page, number, fence[2], "".join(f"{one}\n" for one in content), once or below)
-            once = ""
-        elif line.strip() and once:
+            yield Block(page, number, fence[2], "".join(f"{one}\n" for one in content), once or below, picture)
+            once = picture = ""
+        elif line.strip() and (once or picture):
             raise ValueError(f"{page}:{number}: the mark above has no block below it")
 
 
