@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -58,6 +58,12 @@ def test_each_program_is_python(block: Block) -> None:
     compile(block.content, block.place, "exec")
 
 
+def test_each_command_is_run_on_a_page() -> None:
+    run = [words for block in of("console") if not block.reason for one in commands(block) for words in calls(one.text)]
+    missing = [words for words in _commands(parser()) if not any(one[: len(words)] == words for one in run)]
+    assert [" ".join(words) for words in missing] == []
+
+
 def accepts(words: list[str]) -> bool:
     """Whether the command line is right, as far as one can see without a zone."""
     own = words[: words.index("--")] if "--" in words else words
@@ -68,19 +74,36 @@ def accepts(words: list[str]) -> bool:
     return hasattr(options, "run") and not rest and options.takes_program == ("--" in words)
 
 
+def _commands(found: argparse.ArgumentParser, words: Sequence[str] = ()) -> Iterator[list[str]]:
+    """The words of each command."""
+    below = _below(found)
+    if not below:
+        yield list(words)
+    for name, one in below.items():
+        yield from _commands(one, (*words, name))
+
+
+def _below(found: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The commands below a command."""
+    if isinstance(found, LateParser):
+        found.complete()
+    for action in found._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    return {}
+
+
 def unknown(words: list[str]) -> Iterator[str]:
     """The words of a command in a sentence, perhaps shortened, that name no command and no option of it."""
     found: argparse.ArgumentParser = parser()
     for word in words:
         if word == "--":
             return
-        below = next((one for one in found._actions if isinstance(one, argparse._SubParsersAction)), None)
+        below = _below(found)
         if below and not word.startswith("-"):
-            if word not in below.choices:
+            if word not in below:
                 yield word
                 return
-            found = below.choices[word]
-            if isinstance(found, LateParser):
-                found.complete()
+            found = below[word]
         elif word.startswith("-") and word.partition("=")[0] not in found._option_string_actions:
             yield word
