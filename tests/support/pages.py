@@ -16,6 +16,7 @@ A page has blocks of these languages:
     Anything else. No command stands there.
 
 ``<!-- picture: NAME.svg -->`` right above a ``console`` block: ``make screenshots`` makes docs/images/NAME.svg of it.
+``<!-- picture: NAME.png of FILE -->``: it makes the picture of FILE, a page that the block's commands have brought.
 ``<!-- not run: REASON -->`` right above a block, or ``<!-- not run below: REASON -->`` for all blocks after it, says
 why a block is only checked: its ``c2d`` commands are parsed, its documents read.
 """
@@ -33,14 +34,14 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*
 LANGUAGES = ("console", "python", "json", "text", "dockerfile")
 _FENCE = re.compile(r"^( *)```(.*)$")
 _MARK = re.compile(r"^<!-- not run( below)?: (.+) -->$")
-_PICTURE = re.compile(r"^<!-- picture: ([\w-]+\.svg) -->$")
+_PICTURE = re.compile(r"^<!-- picture: ([\w-]+\.(?:svg|png))(?: of (\S+))? -->$")
 _PUNCTUATION = frozenset("();<>|&\n")
 
 
 @dataclass(frozen=True)
 class Block:
     """One fenced block of a page. ``reason``: why it is not run ('' when it is). ``picture``: the name of its
-    picture, or ''."""
+    picture, or '', and ``pictured``: the page that it shows instead of the commands, or ''."""
 
     page: Path
     line: int
@@ -48,6 +49,7 @@ class Block:
     content: str
     reason: str
     picture: str
+    pictured: str
 
     @property
     def place(self) -> str:
@@ -70,7 +72,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 def _blocks(page: Path, lines: list[str]) -> Iterator[Block]:
-    below, once, picture = "", "", ""
+    below, once, picture = "", "", ("", "")
     rest = iter(enumerate(lines, 1))
     for number, line in rest:
         marked, fence, pictured = _MARK.match(line), _FENCE.match(line), _PICTURE.match(line)
@@ -79,12 +81,12 @@ def _blocks(page: Path, lines: list[str]) -> Iterator[Block]:
         elif marked:
             once = marked[2]
         elif pictured:
-            picture = pictured[1]
+            picture = pictured[1], pictured[2] or ""
         elif fence:
             content = list(_until_the_fence(rest, fence[1]))
-            yield Block(page, number, fence[2], "".join(f"{one}\n" for one in content), once or below, picture)
-            once = picture = ""
-        elif line.strip() and (once or picture):
+            yield Block(page, number, fence[2], "".join(f"{one}\n" for one in content), once or below, *picture)
+            once, picture = "", ("", "")
+        elif line.strip() and (once or picture[0]):
             raise ValueError(f"{page}:{number}: the mark above has no block below it")
 
 

@@ -75,10 +75,16 @@ class Reader:
         if block.language == "console":
             self._type(block)
         elif block.language == "python":
-            file = self._file("program.py", block.content)
+            file = self._written("program.py", block.content)
             self.must(f"python3 '{file}'", shown.rstrip("\n") if shown else None, block.place)
         elif block.language == "json" and "output_collection" in json.loads(block.content):
-            self.must(f"c2d submit --wait '{self._file('task.json', block.content)}'", place=block.place)
+            self.must(f"c2d submit --wait '{self._written('task.json', block.content)}'", place=block.place)
+
+    def file(self, name: str) -> Path:
+        """The one file of a name, which may have ``*``, below the folder where this person is."""
+        _, here = self.shell.run("pwd")
+        (found,) = Path(here.strip()).glob(name)
+        return found
 
     def _type(self, block: Block) -> None:
         found = commands(block)
@@ -93,7 +99,7 @@ class Reader:
         if shown is not None:
             assert self.page.shows(shown, printed), f"{place}: {command}\nshown:\n{shown}\nprinted:\n{printed}"
 
-    def _file(self, name: str, content: str) -> Path:
+    def _written(self, name: str, content: str) -> Path:
         file = self._files / name
         file.write_text(content, encoding="utf-8")
         return file

@@ -1,7 +1,8 @@
 """``make screenshots``: the pictures of the pages, made by typing their commands into a terminal.
 
 A block below ``<!-- picture: NAME.svg -->`` becomes docs/images/NAME.svg. Its commands run where the page runs them,
-after the blocks above it, on a zone in a folder and a real Docker engine. Ids are those of the page.
+after the blocks above it, on a zone in a folder and a real Docker engine. Ids are those of the page. Pictures of
+reports need Chromium (Debian: ``apt-get install chromium``).
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import fcntl
 import io
 import os
 import re
+import shutil
 import struct
+import subprocess
 import sys
 import tempfile
 import termios
@@ -37,27 +40,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--directory", type=Path, default=IMAGES, help="where the pictures go")
     directory = parser.parse_args(arguments).directory
     directory.mkdir(parents=True, exist_ok=True)
+    browser = shutil.which("chromium")
     with images_of_the_pages():
         for page in PAGES:
             if any(block.picture for block in blocks(page)):
-                make(page, directory)
-    return 0
+                make(page, directory, browser)
+    if browser is None:
+        print("make screenshots: there is no chromium, and so no picture of a report", file=sys.stderr)
+    return 0 if browser else 1
 
 
-def make(page: Path, directory: Path) -> None:
-    """Make the pictures of a page."""
+def make(page: Path, directory: Path, browser: str | None) -> None:
+    """Make the pictures of a page; without ``browser`` only those of terminals."""
     with tempfile.TemporaryDirectory() as folder:
         reader = Reader(page, Path(folder), installs=False)
         with reader.shell:
             reader.prepare()
             wanted = {block.picture for block in blocks(page)} - {""}
             for block in blocks(page):
-                if block.picture:
+                if block.picture and not block.pictured:
                     (directory / block.picture).write_text(drawn(typed(reader, block)), encoding="utf-8")
-                    print(directory / block.picture)
-                    wanted.remove(block.picture)
                 elif not block.reason and "pip install" not in block.content:
                     reader.follow(block, None)
+                if block.pictured and browser:
+                    photograph(reader.file(block.pictured), directory / block.picture, browser)
+                wanted.discard(block.picture)
                 if not wanted:
                     break
 
@@ -107,6 +114,13 @@ def drawn(session: str) -> str:
     console.print(Text.from_ansi(session.rstrip("\n")))
     picture = console.export_svg(title="", unique_id="c2d")
     return re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
+
+
+def photograph(page: Path, picture: Path, browser: str) -> None:
+    """The beginning of a page as a browser shows it."""
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=900,700"]
+    command = [browser, *options, f"--screenshot={picture}", page.as_uri()]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
 
 
 if __name__ == "__main__":
