@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.pages import LANGUAGES, PAGES, ROOT, Block, blocks, calls, commands
 
+from compute_to_data import configuration
 from compute_to_data.cli.command import LateParser
 from compute_to_data.cli.main import parser
 from compute_to_data.documents.process_definition import parse_process
@@ -47,10 +48,14 @@ def test_each_command_in_a_sentence_exists(page: Path) -> None:
 
 
 @pytest.mark.parametrize("block", of("json"), ids=lambda block: block.place)
-def test_each_document_can_be_read(block: Block) -> None:
+def test_each_document_can_be_read(block: Block, tmp_path: Path) -> None:
     document = json.loads(block.content)
     if "image" in document:
         parse_process(document)
+    elif "images" in document:
+        file = tmp_path / "compute_to_data.json"
+        file.write_text(block.content, encoding="utf-8")
+        configuration.load(str(file))
 
 
 @pytest.mark.parametrize("block", of("python"), ids=lambda block: block.place)

@@ -11,7 +11,8 @@ A page has blocks of these languages:
 ``python``
     A program. The block ``text`` right below it is what it prints.
 ``json``
-    A document. If it is a request, it is submitted, and its task must end as COMPLETED.
+    A document. A request, and a task with a process definition, are submitted, and must end as COMPLETED.
+    A configuration is loaded.
 ``text``, ``dockerfile``
     Anything else. No command stands there.
 

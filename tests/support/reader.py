@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from compute_to_data.model import User
 from compute_to_data.zones.embedded import EmbeddedZone
@@ -19,6 +20,7 @@ from support.site import BASE_IMAGE
 
 FROM_NOTHING = ("README.md", "docs/tutorial.md")
 """Pages that begin in a checkout, with the installation."""
+_HOME = "/tempZone/home/alice"
 _OBJECTS = {"a.txt": b"axbxc\n", "sea.txt": b"a whale, and another whale\n"}
 """Data objects in the home of alice, for pages that begin with a zone."""
 
@@ -66,9 +68,9 @@ class Reader:
         self.must("mkdir measurements && seq 512 > measurements/input.dat")
         with EmbeddedZone(str(self.home / "my-zone" / "zone")) as zone:
             catalog = zone.session(User("alice", "tempZone"))
-            catalog.create_collection("/tempZone/home/alice/out")
+            catalog.create_collection(f"{_HOME}/out")
             for name, content in _OBJECTS.items():
-                catalog.write(f"/tempZone/home/alice/{name}", content)
+                catalog.write(f"{_HOME}/{name}", content)
 
     def follow(self, block: Block, shown: str | None) -> None:
         """Do what a block says. ``shown`` is the text below it, which counts for a program."""
@@ -77,8 +79,11 @@ class Reader:
         elif block.language == "python":
             file = self._written("program.py", block.content)
             self.must(f"python3 '{file}'", shown.rstrip("\n") if shown else None, block.place)
-        elif block.language == "json" and "output_collection" in json.loads(block.content):
-            self.must(f"c2d submit --wait '{self._written('task.json', block.content)}'", place=block.place)
+        elif block.language == "json":
+            request = _request(json.loads(block.content))
+            if request:
+                file = self._written("task.json", json.dumps(request))
+                self.must(f"c2d submit --wait '{file}'", place=block.place)
 
     def file(self, name: str) -> Path:
         """The one file of a name, which may have ``*``, below the folder where this person is."""
@@ -121,3 +126,11 @@ class Reader:
         for name in ("pyproject.toml", "README.md", "LICENSE", "core.py"):
             shutil.copy(ROOT / name, folder)
         return folder
+
+
+def _request(document: dict[str, Any]) -> dict[str, Any]:
+    """The request that a document is, or that a process definition belongs to; {} for a configuration."""
+    if "image" in document:
+        place = {"role": "CONTAINER", "inputs": [f"{_HOME}/a.txt"], "output_collection": f"{_HOME}/out"}
+        return {**place, "process": document}
+    return document if "output_collection" in document else {}
