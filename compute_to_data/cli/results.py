@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode, of_reason
 from compute_to_data.cli.tasks import administering, found, one_task, state_text, task_argument
+from compute_to_data.task import FAILED_NAME
 
 if TYPE_CHECKING:
     from compute_to_data.client.fetching import Fetched
@@ -147,6 +148,8 @@ def _fetch(call: Call) -> int:
     )
     if status.state.value != "COMPLETED":
         call.out.note(f"task {task.id} {state_text(status)}")
+        if any(name.startswith(f"{FAILED_NAME}/") for name in (*done.fetched, *done.kept)):
+            call.out.note(f"{FAILED_NAME}/ holds what the task left when it failed or was cancelled: no results")
     return _report(call, task, done)
 
 

@@ -9,7 +9,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from compute_to_data.cli import zone_words
+from compute_to_data.cli import endings, zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode, of_reason
 from compute_to_data.cli.zone_words import completes
@@ -136,7 +136,8 @@ def _run(call: Call) -> int:
     except KeyboardInterrupt:
         return _interrupted(call, task)
     status = task.status()
-    call.out.note(f"results in {task.collection}")
+    for words in endings.notes(status):
+        call.out.note(words)
     if call.out.form == "json":
         call.out.result(status.document())
     return of_reason(status.reason_code)

@@ -32,8 +32,9 @@ _CPU_PERIOD = 100_000  # microseconds; the kernel's smallest quota is 1 ms
 _OPEN_FILES = 4096  # a container with a higher limit than the daemon's does not start
 _SHARED_MEMORY = 64 << 20  # /dev/shm, which counts as memory; Docker's default
 # A log entry needs some 38 bytes in addition to its line. With files of 8 times the wanted bytes, one of
-# which is always full, the wanted bytes are there if lines have at least 6 bytes on average.
-_LOG_FACTOR, _LOG_LEAST = 8, 1 << 16
+# which is always full, the wanted bytes are there if lines have at least 6 bytes on average. The least size leaves
+# room for what the daemon logs after the last words of the other stream: it holds up to 1 MB of each.
+_LOG_FACTOR, _LOG_LEAST = 8, 8 << 20
 
 
 def container_name(key: JobKey) -> str:
@@ -133,8 +134,9 @@ def _limits(limits: Limits) -> dict[str, Any]:
         "CpuQuota": max(int(limits.cpus * _CPU_PERIOD), 1000),
         "ShmSize": min(_SHARED_MEMORY, limits.tmp_bytes),
         "Ulimits": [
-            # One file cannot exceed the outputs' limit between two checks of the directory.
-            {"Name": "fsize", "Soft": limits.output_bytes, "Hard": limits.output_bytes},
+            # One file cannot exceed the outputs' limit between two checks of the directory. One byte more: a file
+            # that the kernel cut off then breaks the limit, also when its program took no notice.
+            {"Name": "fsize", "Soft": limits.output_bytes + 1, "Hard": limits.output_bytes + 1},
             {"Name": "core", "Soft": 0, "Hard": 0},
             {"Name": "nofile", "Soft": _OPEN_FILES, "Hard": _OPEN_FILES},
         ],
