@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode, of_reason
 from compute_to_data.cli.tasks import administering, found, one_task, state_text, task_argument
+from compute_to_data.cli.workload_results import fetch_all, is_workload
 from compute_to_data.task import FAILED_NAME
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def register(commands: Commands) -> None:
     commands.add(
         "fetch",
         _fetch,
-        "fetch a task's results, logs and records into a folder",
+        "fetch the results, logs and records of a task, or of all tasks of a workload",
         example="fetch 3f2a results",
         arguments=_fetch_arguments,
     )
@@ -134,6 +135,8 @@ def _fetch(call: Call) -> int:
     from compute_to_data.client import fetching
     from compute_to_data.errors import Refused
 
+    if is_workload(call.options.task):
+        return fetch_all(call, call.options.task)
     task = found(call, call.options.task)
     status = task.status()
     if not status.state.is_final:

@@ -1,9 +1,8 @@
-"""``c2d submit | status | list | wait | cancel | rerun | show``: tasks."""
+"""``c2d status | list | cancel | show``: tasks."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING, Any
 
@@ -17,18 +16,11 @@ if TYPE_CHECKING:
     from compute_to_data.client.tasks import TaskHandle
 
 WAIT = "wait until the task has ended; the exit code says how"
-_STATES = ("QUEUED", "STAGING_IN", "RUNNING", "STAGING_OUT", "COMPLETED", "FAILED", "CANCELLED")
+_STATES = ("WAITING", "QUEUED", "STAGING_IN", "RUNNING", "STAGING_OUT", "COMPLETED", "FAILED", "CANCELLED")
 
 
 def register(commands: Commands) -> None:
     """Add this noun's commands."""
-    commands.add(
-        "submit",
-        _submit,
-        "submit a task from a JSON file",
-        example="submit task.json --wait",
-        arguments=_submit_arguments,
-    )
     commands.add("status", _status, "show everything known about a task", example="status 3f2a", arguments=one_task)
     commands.add(
         "list",
@@ -37,15 +29,7 @@ def register(commands: Commands) -> None:
         example="list --state FAILED --since 2d",
         arguments=_list_arguments,
     )
-    commands.add("wait", _wait, "wait until tasks have ended", example="wait 3f2a 77b0", arguments=_several)
     commands.add("cancel", _cancel, "cancel tasks", example="cancel 3f2a", arguments=_cancel_arguments)
-    commands.add(
-        "rerun",
-        _rerun,
-        "submit a task's request again, as a new task",
-        example="rerun 3f2a --wait",
-        arguments=_rerun_arguments,
-    )
     commands.add(
         "show",
         _show,
@@ -67,7 +51,7 @@ def task_argument(parser: ArgumentParser) -> None:
     completes(task, zone_words.tasks)
 
 
-def _several(parser: ArgumentParser) -> None:
+def several_tasks(parser: ArgumentParser) -> None:
     tasks = parser.add_argument("tasks", metavar="ID", nargs="+", help="task ids, their beginnings, or logical paths")
     completes(tasks, zone_words.tasks)
     administering(parser)
@@ -78,33 +62,20 @@ def administering(parser: ArgumentParser) -> None:
 
 
 def _cancel_arguments(parser: ArgumentParser) -> None:
-    _several(parser)
+    several_tasks(parser)
     parser.add_argument("--wait", action="store_true", help="wait until they have ended")
 
 
-def _rerun_arguments(parser: ArgumentParser) -> None:
-    one_task(parser)
-    parser.add_argument("--wait", action="store_true", help=WAIT)
-
-
-def _submit_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="the file with the request; - reads standard input")
-    parser.add_argument("--wait", action="store_true", help=WAIT)
-    resource = parser.add_argument("--resource", default="", help="the compute resource, overriding the request")
-    completes(resource, zone_words.resources)
-    parser.add_argument(
-        "--output-collection",
-        default="",
-        metavar="COLLECTION",
-        help="the collection for the results, overriding the request",
+def after_argument(parser: ArgumentParser) -> None:
+    """``--after ID``: a task that this one waits for."""
+    after = parser.add_argument(
+        "--after",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="begin when this task has completed, and not if it fails; repeat for more",
     )
-    image = parser.add_argument(
-        "--image", default="", help="the image, overriding the request; needed if its format names none"
-    )
-    completes(image, zone_words.images)
-    parser.add_argument(
-        "--reuse", action="store_true", help="do not run it again if an identical task of yours has completed"
-    )
+    completes(after, zone_words.tasks)
 
 
 def _list_arguments(parser: ArgumentParser) -> None:
@@ -126,6 +97,8 @@ def _list_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--older-than", type=moment, metavar="WHEN", help="only tasks submitted before that: 7d ago, or 2026-11-30"
     )
+    workload = parser.add_argument("--workload", default="", metavar="ID", help="only tasks of this workload")
+    completes(workload, zone_words.workloads)
     parser.add_argument("--all", action="store_true", help="also list tasks of others that you may read")
     parser.add_argument("--limit", type=_count, default=50, help="list at most this many (default: 50; 0: all)")
     parser.add_argument("--offset", type=_count, default=0, help="skip this many first")
@@ -160,51 +133,16 @@ def found(call: Call, given: str) -> TaskHandle:
     return call.session.task(given)
 
 
-def _submit(call: Call) -> int:
-    from compute_to_data.documents.json_text import read_json
-
-    options, session = call.options, call.session
-    document = read_json(_content(options.file), "standard input" if options.file == "-" else options.file)
-    task = session.submit(
-        document,
-        resource=options.resource,
-        output_collection=session.absolute(options.output_collection) if options.output_collection else "",
-        image=options.image,
-        reuse=options.reuse,
-    )
-    return _submitted(call, task)
-
-
-def _content(file: str) -> bytes:
-    from compute_to_data.errors import InvalidRequest
-
-    if file == "-":
-        return sys.stdin.buffer.read()
-    try:
-        with open(file, "rb") as opened:
-            return opened.read()
-    except OSError as error:
-        raise InvalidRequest(file, f"cannot be read: {error.strerror}") from None
-
-
-def _submitted(call: Call, task: TaskHandle) -> int:
-    """Print the task's id; with ``--wait``, wait until the task has ended."""
-    if not call.options.wait:
-        status = task.status()
-        reused = "reused: an identical task completed earlier; results are in"
-        where = reused if task.is_reused else f"queued on {status.resource} ({status.choice}); results go to"
-        call.out.note(f"{where} {task.collection}")
-        call.out.result(status.document(), task.id)
-        return 0
-    call.out.note(f"task {task.id}{' is reused: an identical task completed earlier' if task.is_reused else ''}")
-    status = task.wait(on_change=lambda now: call.out.note(state_text(now)))
-    return ended(call, status)
-
-
 def state_text(status: TaskStatus) -> str:
     """The state, and the reason when there is one."""
     state = status.state.value
-    why = status.waiting_for if state == "QUEUED" else status.reason if state in ("FAILED", "CANCELLED") else ""
+    why = (
+        status.waiting_for
+        if state in ("WAITING", "QUEUED")
+        else status.reason
+        if state in ("FAILED", "CANCELLED")
+        else ""
+    )
     return f"{state}{f': {why}' if why else ''}"
 
 
@@ -240,6 +178,8 @@ def _lines(status: TaskStatus) -> Any:
     for name in ("owner", "role", "resource", "choice", "collection", "moved_to", "attempts", "cancel_asked_by"):
         if document[name] not in ("", None):
             yield name, str(document[name])
+    for collection in document["after"]:
+        yield "after", collection
     for name, when in document["times"].items():
         yield f"{name.lower()}_at", when
     for name, seconds in document["seconds"].items():
@@ -264,13 +204,17 @@ def _made_of(document: dict[str, Any]) -> Any:
         yield f"parameter {name}", str(value)
 
 
-def _asked_for(request: dict[str, Any]) -> Any:
-    """The inputs and commands in a request, for a task that has recorded none."""
-    import shlex
-
+def _asked_inputs(request: dict[str, Any]) -> Any:
+    """The inputs in a request, for a task that has recorded none."""
     for one in request["inputs"]:
         for kind, path in one.items():
             yield f"input {kind}", path
+
+
+def _asked_commands(request: dict[str, Any]) -> Any:
+    """The commands in a request, for a task that has recorded none."""
+    import shlex
+
     process = request.get("process", {})
     for words in process.get("commands", [[process["exec"], *process.get("argv", [])]] if "exec" in process else []):
         yield "command", shlex.join(words)
@@ -288,6 +232,7 @@ def _list(call: Call) -> int:
         resource=options.resource,
         since=options.since,
         until=options.older_than,
+        workload=call.session.workload(options.workload).collection if options.workload else "",
         everybodys=options.all,
     )
     columns = {
@@ -306,17 +251,6 @@ def _list(call: Call) -> int:
     return 0
 
 
-def _wait(call: Call) -> int:
-    tasks = [found(call, given) for given in call.options.tasks]
-    ends = []
-    for task in tasks:
-        ends.append(task.wait())
-        call.out.note(f"{task.id} {state_text(ends[-1])}")
-    columns = {"task_id": "TASK ID", "state": "STATE", "reason": "REASON"}
-    call.out.table([status.document() for status in ends], columns)
-    return next((code for code in (of_reason(status.reason_code) for status in ends) if code), 0)
-
-
 def _cancel(call: Call) -> int:
     tasks = [found(call, given) for given in call.options.tasks]
     for task in tasks:
@@ -330,10 +264,6 @@ def _cancel(call: Call) -> int:
     return 0
 
 
-def _rerun(call: Call) -> int:
-    return _submitted(call, found(call, call.options.task).rerun())
-
-
 def _show(call: Call) -> int:
     task = found(call, call.options.task)
     status, request = task.status(), task.recorded_request()
@@ -342,7 +272,9 @@ def _show(call: Call) -> int:
     shown = {name: document[name] for name in (*kept, "inputs", "commands", "parameters")}
     shown |= {"request": request, "repeat": f"c2d rerun {status.task_id}"}
     lines = [("task_id", status.task_id), ("state", status.state.value), *_made_of(document)]
-    if not status.inputs and not status.commands:  # the task has not begun, or an earlier release ended it
-        lines += _asked_for(request)
+    if not status.inputs:  # the task has none, has not begun, or failed before it had claimed one
+        lines += _asked_inputs(request)
+    if not status.commands:  # the task has not begun, or an earlier release ended it
+        lines += _asked_commands(request)
     call.out.facts(shown, [*lines, ("repeat", shown["repeat"])])
     return 0

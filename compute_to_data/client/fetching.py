@@ -45,17 +45,18 @@ def fetch(
     collection: str,
     directory: str,
     *,
+    folder: str = "",
     force: bool = False,
     moved: Callable[[int, int], None] = lambda done, total: None,
 ) -> Fetched:
-    """Fetch everything in a task's collection into the folder ``<directory>/<task id>``.
+    """Fetch everything in a task's collection into ``<directory>/<folder>``, by default ``<directory>/<task id>``.
 
     Files that are already there with the right content are kept, so calling this again continues an
     interrupted fetch. Before anything is fetched, it raises AlreadyExists for a file with other
     content (unless ``force``) and for a link in the place of a folder, and InvalidRequest when the
     folder cannot take the files. ``moved`` receives the bytes done so far and the total.
     """
-    target = os.path.join(os.path.abspath(directory), collection.rpartition("/")[2])
+    target = os.path.join(os.path.abspath(directory), folder or collection.rpartition("/")[2])
     wanted = {one.name: one for one in results.everything(catalog, collection)}
     below = sorted(results.folders(catalog, collection))
     need_names([*wanted, *below])

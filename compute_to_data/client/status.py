@@ -15,6 +15,7 @@ from compute_to_data.model import Avu
 from compute_to_data.records.task import State, furthest
 
 _PHASES = {
+    State.WAITING: "waiting",
     State.QUEUED: "queued",
     State.STAGING_IN: "stage_in",
     State.RUNNING: "processing",
@@ -27,10 +28,11 @@ _PARAMETER = "parameter::"
 @dataclass(frozen=True)
 class TaskStatus:
     """A task at one moment. Times are ISO 8601 in UTC. ``seconds`` says how long each phase took
-    (``queued``, ``stage_in``, ``processing``, ``stage_out``); for the current phase, how long so far.
+    (``waiting``, ``queued``, ``stage_in``, ``processing``, ``stage_out``); for the current phase, how long so far.
 
     ``inputs`` maps logical paths to checksums ('' while unknown). ``other`` holds the recorded facts
-    that have no field here. ``waiting_for`` says why a QUEUED task does not run yet.
+    that have no field here. ``after`` holds the collections of the tasks that it waits for, or waited
+    for; ``waiting_for`` says why a WAITING or QUEUED task does not run yet.
     """
 
     task_id: str
@@ -58,6 +60,7 @@ class TaskStatus:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     moved_to: str = ""
     cancel_asked_by: str = ""
+    after: tuple[str, ...] = ()
     waiting_for: str = ""
     other: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -100,6 +103,7 @@ def status_of(collection: str, avus: Iterable[Avu], attributes: Attributes, now:
         commands=tuple(avu.value for avu in commands),
         inputs={avu.value: "" if avu.units == "unknown" else avu.units for avu in found.pop("input", [])},
         staged=tuple(avu.value for avu in found.pop("staged", [])),
+        after=tuple(avu.value for avu in found.pop("after", [])),
         parameters={name[len(_PARAMETER) :]: _json(_first(found, name)) for name in parameters},
         attempts=_number(_first(found, "attempt")),
         exit_status=_number(_first(found, "exit_status")),

@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from compute_to_data.client import datasets
-from compute_to_data.client.manifest import FILES
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import InvalidRequest, NotFound
+from compute_to_data.inputs import naming
 from compute_to_data.model import EntityKind, Query, name_of
 from compute_to_data.records.task import State, timestamp
 from compute_to_data.records.workload import STATE, is_workload_id
@@ -142,6 +141,13 @@ class WorkloadHandle:
             )
         ]
 
+    def current_tasks(self) -> list[ListedTask]:
+        """The workload's tasks, oldest first. If it has a task for each file: only the newest one of each file."""
+        oldest_first = self.tasks()[::-1]
+        if not self.describe().workload.each:
+            return oldest_first
+        return list({task.name: task for task in oldest_first}.values())
+
     def describe(self) -> workloads.Description:
         """What was asked for, and how many of its tasks are in each state."""
         return workloads.describe(self.workbench.catalog, self.workbench.attributes, self.collection)
@@ -159,23 +165,31 @@ class WorkloadHandle:
     ) -> Downloaded:
         """Fetch the results of each ended task into ``<directory>/<task id>``; files already there stay.
 
-        ``fetched`` receives how many tasks are done, and how many there are. Raises the errors of
-        :func:`fetching.fetch`.
+        If the workload has a task for each file, the folder has the file's name instead, and of several tasks for
+        one file only the newest is fetched. ``fetched`` receives how many tasks are done, and how many there are.
+        Raises the errors of :func:`fetching.fetch`.
         """
         from compute_to_data.client import fetching
 
         folders, unfinished, incomplete = {}, [], []
-        listed = self.tasks()
-        for number, task in enumerate(reversed(listed), start=1):
+        by_file = bool(self.describe().workload.each)
+        listed = self.current_tasks()
+        for number, task in enumerate(listed, start=1):
             if not State(task.state).is_final:
                 unfinished.append(task.task_id)
                 continue
-            done = fetching.fetch(self.workbench.catalog, task.collection, directory, force=force)
+            folder = task.name if by_file and _is_relative(task.name) else ""
+            done = fetching.fetch(self.workbench.catalog, task.collection, directory, folder=folder, force=force)
             folders[task.task_id] = done.directory
             if not done.is_complete:
                 incomplete.append(task.task_id)
             fetched(number, len(listed))
         return Downloaded(folders, tuple(unfinished), tuple(incomplete))
+
+
+def _is_relative(name: str) -> bool:
+    """Whether a task's name, which its owner can change, leads to a place below a folder."""
+    return not {"", ".", ".."} & set(name.split("/"))
 
 
 def _shown(command: Sequence[str]) -> str:
@@ -187,7 +201,7 @@ def _shown(command: Sequence[str]) -> str:
 def start(workbench: Workbench, image: str, *, input_dataset: str = "", **asked: Any) -> WorkloadHandle:
     """Start a workload in the project of the workbench.
 
-    ``input_dataset``: a dataset's id, or any collection; tasks find its files at ``/input``. For the
+    ``input_dataset``: the id of a dataset or of a task, or any collection; tasks find its files at ``/input``. For the
     other arguments and the errors see :func:`compute_to_data.submission.workloads.start`.
     """
     started = workloads.start(
@@ -195,18 +209,18 @@ def start(workbench: Workbench, image: str, *, input_dataset: str = "", **asked:
         workbench.configuration,
         workbench.project,
         image=image,
-        dataset=_collection_of(workbench, input_dataset),
+        dataset=collection_of(workbench, input_dataset),
         **asked,
     )
     return WorkloadHandle(workbench, started.collection)
 
 
-def _collection_of(workbench: Workbench, dataset: str) -> str:
+def collection_of(workbench: Workbench, dataset: str) -> str:
+    """The collection with the files of a dataset, given by its id or as a collection; '' for ''."""
     if not dataset:
         return ""
-    if "/" in dataset:
-        return workbench.absolute(dataset)
-    return f"{datasets.find(workbench, dataset)}/{FILES}"
+    given = workbench.absolute(dataset) if "/" in dataset else dataset
+    return naming.collection(workbench.catalog, workbench.attributes, given, [workbench.project])
 
 
 def find(workbench: Workbench, given: str) -> WorkloadHandle:

@@ -28,8 +28,8 @@ _MOST_ARGUMENTS = 4000
 """Somewhat less than the limit for a command's words, since the first words are ours."""
 
 # Arguments: the inputs' names separated by /, the script's name and text, file names for standard
-# output and error ('' for none), then the program and its words. A failed task keeps no outputs, so
-# in that case the script copies these two files to the streams. Waiting and the prefix of variables
+# output and error ('' for none), then the program and its words. If the program fails, the script copies
+# these two files to the streams, whose last line is the task's reason. Waiting and the prefix of variables
 # are as in ``pipeline.command_line``.
 _RUN = r"""
 c2d_inputs=$1 c2d_name=$2 c2d_script=$3 c2d_stdout=$4 c2d_stderr=$5
@@ -86,7 +86,7 @@ def translate(document: Any, beside: GivenBeside, roles: Mapping[str, Mapping[st
     where = {"role": role, "resource": there, "name": document.get("jobname", "")}
     return {
         **{name: value for name, value in where.items() if value},
-        "inputs": [_logical_path(item) for item in _items(document, "inputs")],
+        "inputs": [{"object": _logical_path(item)} for item in _items(document, "inputs")],
         "output_collection": beside.output_collection,
         "process": {"image": image, "commands": [_command(document)]},
         "expected_outputs": list(dict.fromkeys((*_named_outputs(document), *filter(None, _streams(document))))),
@@ -218,7 +218,8 @@ def _refused_input(pointer: str, item: str) -> Iterator[Problem]:
 
 def _wrong(name: str, item: str) -> list[Problem]:
     """The problems that our own format has with one member of its list ``name``."""
-    return problems({name: [item], "output_collection": "/a", "role": "a"}, "task")
+    entry: Any = {"object": item} if name == "inputs" else item
+    return problems({name: [entry], "output_collection": "/a", "role": "a"}, "task")
 
 
 def _refused_outputs(document: Mapping[str, Any]) -> Iterator[Problem]:

@@ -80,7 +80,7 @@ class Reader:
             file = self._written("program.py", block.content)
             self.must(f"python3 '{file}'", shown.rstrip("\n") if shown else None, block.place)
         elif block.language == "json":
-            request = _request(json.loads(block.content))
+            request = _request(json.loads(self.page.command(block.content)))
             if request:
                 file = self._written("task.json", json.dumps(request))
                 self.must(f"c2d submit --wait '{file}'", place=block.place)
