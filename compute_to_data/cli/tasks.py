@@ -88,6 +88,9 @@ def _list_arguments(parser: ArgumentParser) -> None:
         metavar="STATE",
         help=f"only tasks in this state; repeat for more: {', '.join(_STATES)}",
     )
+    parser.add_argument(
+        "--name", default="", metavar="NAME", help="only tasks of this name, or of a pattern such as 'filter*'"
+    )
     completes(parser.add_argument("--role", default="", help="only tasks of this role"), zone_words.roles)
     resource = parser.add_argument("--resource", default="", help="only tasks on this compute resource")
     completes(resource, zone_words.resources)
@@ -116,11 +119,11 @@ def moment(text: str) -> float:
     from datetime import datetime
 
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-    if text[-1:] in units and text[:-1].isdecimal():
-        return time.time() - int(text[:-1]) * units[text[-1]]
     try:
+        if text[-1:] in units and text[:-1].isdecimal():
+            return time.time() - int(text[:-1]) * units[text[-1]]
         return datetime.fromisoformat(text).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 30m, 12h, 7d or 2026-11-30") from None
 
 
@@ -162,9 +165,13 @@ def _status(call: Call) -> int:
 
 def describe(call: Call, task: TaskHandle) -> int:
     """Print everything known about a task."""
+    from compute_to_data.cli import sentence
+
     status = task.status()
+    if call.out.form == "pretty":
+        call.out.result(None, sentence.of(status) + "\n")
     call.out.facts(status.document(), list(_lines(status)))
-    if status.state.value == "COMPLETED" and status.other.get("outputs") == ("0",):
+    if call.out.form != "pretty" and endings.left_nothing(status):
         call.out.note("it wrote nothing to /outputs")
     return 0
 
@@ -198,7 +205,7 @@ def _made_of(document: dict[str, Any]) -> Any:
         yield "input", f"{one['object']}  {one['checksum'] or 'no checksum'}"
     for name in document["staged"]:
         yield "staged", name
-    for command in document["commands"]:
+    for command in document["commands"] or filter(None, [document["runs"]]):
         yield "command", command
     for name, value in document["parameters"].items():
         yield f"parameter {name}", str(value)
@@ -221,33 +228,26 @@ def _asked_commands(request: dict[str, Any]) -> Any:
 
 
 def _list(call: Call) -> int:
+    from compute_to_data.cli import listing
     from compute_to_data.records.task import State
 
     options = call.options
+    limit = options.limit or None
     rows = call.session.tasks(
-        limit=options.limit or None,
+        limit=limit and limit + 1,  # one more, to see whether there are more
         offset=options.offset,
         states=tuple(State(name) for name in options.state),
         role=options.role,
         resource=options.resource,
+        name=options.name,
         since=options.since,
         until=options.older_than,
         workload=call.session.workload(options.workload).collection if options.workload else "",
         everybodys=options.all,
     )
-    columns = {
-        "task_id": "TASK ID",
-        "name": "NAME",
-        "state": "STATE",
-        "role": "ROLE",
-        "resource": "RESOURCE",
-        "created": "CREATED",
-    }
-    if options.all:
-        columns["owner"] = "OWNER"
-    call.out.table([row.document() for row in rows], columns, empty="No such tasks.")
-    if options.limit and len(rows) == options.limit:
-        call.out.note(f"There may be more: --offset {options.offset + options.limit}")
+    listing.show(call, rows[:limit], with_owners=options.all)
+    if limit and len(rows) > limit:
+        call.out.note(f"There are more: --offset {options.offset + limit}")
     return 0
 
 

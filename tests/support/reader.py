@@ -67,6 +67,7 @@ class Reader:
         self.must("c2d zone create my-zone --user alice")
         self.must("mkdir measurements && seq 512 > measurements/input.dat")
         with EmbeddedZone(str(self.home / "my-zone" / "zone")) as zone:
+            zone.add_user("bob")
             catalog = zone.session(User("alice", "tempZone"))
             catalog.create_collection(f"{_HOME}/out")
             for name, content in _OBJECTS.items():
