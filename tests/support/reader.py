@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from container_image import build
+
 from compute_to_data.model import User
 from compute_to_data.zones.embedded import EmbeddedZone
 from support.console import Page, Shell
@@ -28,6 +30,8 @@ _OBJECTS = {"a.txt": b"axbxc\n", "sea.txt": b"a whale, and another whale\n"}
 IMAGES = ("debian:bookworm", "python:3.11-slim-bookworm")
 """What readers pull from a registry. Tests have none, and let the base image have these names."""
 
+NOTEBOOK_IMAGE = "compute-to-data/jupyter-digital-filter:1"
+
 
 @contextlib.contextmanager
 def images_of_the_pages() -> Iterator[None]:
@@ -36,6 +40,7 @@ def images_of_the_pages() -> Iterator[None]:
     missing = [name for name in IMAGES if subprocess.run([*inspect, name], capture_output=True).returncode]
     for name in missing:
         subprocess.run(["docker", "tag", BASE_IMAGE, name], check=True)
+    build(ROOT / "containers" / NOTEBOOK_IMAGE.rpartition("/")[2].partition(":")[0], NOTEBOOK_IMAGE, lambda _: None)
     try:
         yield
     finally:
@@ -65,7 +70,8 @@ class Reader:
         if not self._begins_with_zone:
             return
         self.must("c2d zone create my-zone --user alice")
-        self.must("mkdir measurements && seq 512 > measurements/input.dat")
+        self.must("mkdir measurements; for x in $(seq 512); do echo $((x % 24)); done > measurements/input.dat")
+        shutil.copy(ROOT / "examples" / "threshold.ipynb", self.home)
         with EmbeddedZone(str(self.home / "my-zone" / "zone")) as zone:
             zone.add_user("bob")
             catalog = zone.session(User("alice", "tempZone"))

@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.text import Text
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
 
 from support.pages import PAGES, ROOT, Block, blocks, commands
 from support.reader import Reader, images_of_the_pages
