@@ -459,9 +459,8 @@ class TestSharing:
         assert datasets.find(as_bob, done.dataset) == done.collection
         datasets.download(as_bob, done.dataset, str(tmp_path / "back"))
         assert names_below(tmp_path / "back") == ["d/", "d/y", "x"]
-        inputs = [{"collection": f"{datasets.find(as_bob, done.dataset)}/files"}]
         process = site.process("/bin/sh", "-c", "cp /inputs/d/y /outputs/y")
-        task = as_bob.submit({"resource": COMPUTE, "inputs": inputs, "process": process})
+        task = as_bob.submit({"resource": COMPUTE, "inputs": [done.dataset], "process": process})
         assert task.wait().state.value == "COMPLETED"
         assert task.results()["y"].text() == "content of d/y"
         with pytest.raises(AccessDenied):
