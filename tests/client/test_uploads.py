@@ -505,12 +505,12 @@ class TestSharing:
     ) -> None:
         """Any user can make a collection with the same name, and an AVU with the same id."""
         sharing.share(session, done.dataset, "bob", "read")
-        fake = f"{as_bob.home}/fake/{done.dataset}"
+        fake = f"{as_bob.home}/fake/datasets/{done.dataset}"
         as_bob.catalog.create_collection(fake, parents=True)
         datasets.make_findable(as_bob, fake)
         with pytest.raises(InvalidRequest, match=r"several datasets match: .*alice.*bob|bob.*alice"):
             datasets.find(as_bob, done.dataset)
-        wrong = f"{as_bob.home}/fake/d-ffffffffffff"
+        wrong = f"{as_bob.home}/fake/datasets/d-ffffffffffff"
         as_bob.catalog.create_collection(wrong)
         assert datasets.find(session, done.dataset) == done.collection  # the project's own comes first
         as_bob.catalog.remove(fake, recursive=True)
