@@ -264,7 +264,18 @@ class ImageMissing(EngineError):
 
 
 class TaskFailed(ComputeToDataError):
-    """The task ran and did not succeed; ``reason`` says why."""
+    """The task ran and did not succeed; ``reason`` says why.
+
+    >>> process = {"image": image, "exec": "sh", "argv": ["-c", "exit 3"]}
+    >>> with c2d.connect() as session:
+    ...     task = session.submit({"role": "CONTAINER", "inputs": [], "process": process})
+    ...     _ = task.wait()
+    ...     try:
+    ...         task.results()
+    ...     except c2d.TaskFailed as error:
+    ...         print(error.reason.value)
+    nonzero_exit
+    """
 
     _CODES = {
         ReasonCode.OUTPUT_LIMIT: Code.EXEC_CMD_OUTPUT_TOO_LARGE,

@@ -318,6 +318,10 @@ class Engine(Protocol):
     def identify(self, image: str) -> Image:
         """The image that the engine has under a name. ImageMissing when it has none."""
 
+    def images(self) -> tuple[str, ...] | None:
+        """The names, with tag or digest, of all images that the engine has. None when it does not list them: it may
+        fetch an image when a job needs it."""
+
     def prepare(self, outputs: str) -> None:
         """Make the new directory ``outputs``, which only the job's account can write."""
 

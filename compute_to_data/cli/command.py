@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from compute_to_data.cli import zone_words
 from compute_to_data.cli.output import Output
@@ -46,7 +46,41 @@ Run = Callable[[Call], int]
 """Runs a command; returns its exit code."""
 
 
-class LateParser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """A parser that says which command or option the person probably meant."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
+            self.error(f"there is no command {value!r}{_meant(value, _commands(action))} See: {self.prog} --help")
+        super()._check_value(action, value)
+
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """End, because these words are not understood."""
+        known = {name: name for name in self._option_string_actions if name.startswith("--")}
+        options = [word.partition("=")[0] for word in unknown if word.startswith("--")]
+        meant = _meant(options[0], known) if options else "."
+        self.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
+
+
+def _commands(action: argparse._SubParsersAction[Any]) -> dict[str, str]:
+    """The commands by what a person may type for them: a command below a noun also without the noun."""
+    found: dict[str, str] = {}
+    for name, below in action.choices.items():
+        for inner in below._actions:
+            if isinstance(inner, argparse._SubParsersAction):
+                found.update({word: f"{name} {word}" for word in inner.choices if word not in found})
+    return {**found, **{name: name for name in action.choices}}
+
+
+def _meant(word: str, known: Mapping[str, str]) -> str:
+    """``. Did you mean ...?`` with the nearest of the known words, or only the end of the sentence."""
+    import difflib
+
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f". Did you mean {known[near[0]]}?" if near else "."
+
+
+class LateParser(Parser):
     """A command's parser that adds its arguments only when they are needed. Adding the arguments of
     all commands would take most of the time of a short command or of ``--help``."""
 

@@ -27,6 +27,11 @@ def notes(status: TaskStatus) -> Iterator[str]:
     yield from left(status)
 
 
+def left_nothing(status: TaskStatus) -> bool:
+    """Whether the task completed and wrote nothing to its outputs."""
+    return status.state.value == "COMPLETED" and _fact(status, "outputs") == "0"
+
+
 def left(status: TaskStatus) -> Iterator[str]:
     """What a task that did not complete left in its outputs."""
     kept, not_kept = _fact(status, "kept"), _fact(status, "not_kept")

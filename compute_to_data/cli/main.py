@@ -6,18 +6,21 @@ import argparse
 import contextlib
 import io
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from compute_to_data import __version__
-from compute_to_data.cli.command import Call, Commands, add_common
+from compute_to_data.cli.command import Call, Commands, Parser, add_common
 from compute_to_data.cli.exits import ExitCode, of_error
 from compute_to_data.cli.output import Output
+from compute_to_data.cli.task_options import in_options
 from compute_to_data.errors import ComputeToDataError, ConfigurationError
 
 NOUNS = (
     "running",
+    "notebook",
     "mapping",
     "submitting",
     "tasks",
@@ -31,8 +34,13 @@ NOUNS = (
     "secrets",
     "site",
     "completion",
+    "helping",
 )
 """The modules beside this one that add commands, in the order of ``c2d --help``."""
+
+
+_LONGEST_WORD = 300
+"""An error shows words up to this length whole."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         place = f", before {' '.join(unknown)}" if unknown else ", as in: -- wc -l FILE"
         options.parser.error(f"no program is given: write it after --{place}")
     if unknown:
-        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        options.parser.refuse(unknown)
     if program is not None and not options.takes_program:
         options.parser.error("this command takes no program: remove -- and what follows it")
     options.program = program or []
@@ -79,10 +87,10 @@ def _divided(given: list[str]) -> tuple[list[str], list[str] | None]:
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="c2d",
         description="Run programs on the storage resource that holds their data, and fetch the results.",
-        epilog="example:\n  c2d run debian:bookworm --input a.txt --output results -- wc -c /inputs/a.txt",
+        epilog="example:\n  c2d run debian:bookworm --input a.txt --output-collection results -- wc -c /inputs/a.txt",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -111,7 +119,9 @@ def _guarded(options: argparse.Namespace) -> int:
     except ComputeToDataError as error:
         if debug:
             _traceback()
-        out.note(f"c2d: {error}")
+        text = _readable(str(error))
+        # A person who typed --memory knows nothing of limits.memory_bytes.
+        out.note(f"c2d: {in_options(text) if hasattr(options, 'memory') else text}")
         return of_error(error)
     except KeyboardInterrupt:
         out.note("c2d: interrupted")
@@ -134,12 +144,22 @@ def _guarded(options: argparse.Namespace) -> int:
         call.close()
 
 
+def _readable(text: str) -> str:
+    """The text with the middle of very long words left out, for example of a path of a thousand characters."""
+
+    def shortened(found: re.Match[str]) -> str:
+        word, kept = found[0], _LONGEST_WORD // 2
+        return f"{word[:kept]}...({len(word) - 2 * kept} more characters)...{word[-kept:]}"
+
+    return re.sub(rf"\S{{{_LONGEST_WORD + 1},}}", shortened, text)
+
+
 def _form(options: argparse.Namespace) -> str:
     """pretty, raw or json, from the option, else from ``C2D_OUTPUT``, else from the settings."""
     from compute_to_data.client import settings
 
     named = str(options.form or os.environ.get("C2D_OUTPUT", ""))
-    if not named and getattr(options, "writes_settings", False):
+    if not named and getattr(options, "needs_no_settings", False):
         return "pretty"
     if named and named not in settings.OUTPUTS:
         raise ConfigurationError("C2D_OUTPUT", f"found {named!r}, expected one of {', '.join(settings.OUTPUTS)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from compute_to_data.cli import endings
 from compute_to_data.cli.exits import of_reason
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def note_failures(call: Call, failed: Sequence[TaskStatus], more: str = "c2d lis
     for status in failed[:_SHOWN]:
         named = f"{status.name} (task {status.task_id})" if status.name else f"task {status.task_id}"
         call.out.note(f"{named} {status.state.value}: {status.reason}")
+        for words in endings.left(status):
+            call.out.note(words)
     if failed:
         others = f" {len(failed) - _SHOWN} more failed. List them: {more}" if len(failed) > _SHOWN else ""
         call.out.note(f"Read what one wrote: c2d logs {failed[0].task_id}.{others}")

@@ -88,6 +88,9 @@ def _list_arguments(parser: ArgumentParser) -> None:
         metavar="STATE",
         help=f"only tasks in this state; repeat for more: {', '.join(_STATES)}",
     )
+    parser.add_argument(
+        "--name", default="", metavar="NAME", help="only tasks of this name, or of a pattern such as 'filter*'"
+    )
     completes(parser.add_argument("--role", default="", help="only tasks of this role"), zone_words.roles)
     resource = parser.add_argument("--resource", default="", help="only tasks on this compute resource")
     completes(resource, zone_words.resources)
@@ -162,9 +165,13 @@ def _status(call: Call) -> int:
 
 def describe(call: Call, task: TaskHandle) -> int:
     """Print everything known about a task."""
+    from compute_to_data.cli import sentence
+
     status = task.status()
+    if call.out.form == "pretty":
+        call.out.result(None, sentence.of(status) + "\n")
     call.out.facts(status.document(), list(_lines(status)))
-    if status.state.value == "COMPLETED" and status.other.get("outputs") == ("0",):
+    if call.out.form != "pretty" and endings.left_nothing(status):
         call.out.note("it wrote nothing to /outputs")
     return 0
 
@@ -198,7 +205,7 @@ def _made_of(document: dict[str, Any]) -> Any:
         yield "input", f"{one['object']}  {one['checksum'] or 'no checksum'}"
     for name in document["staged"]:
         yield "staged", name
-    for command in document["commands"]:
+    for command in document["commands"] or filter(None, [document["runs"]]):
         yield "command", command
     for name, value in document["parameters"].items():
         yield f"parameter {name}", str(value)
@@ -221,35 +228,26 @@ def _asked_commands(request: dict[str, Any]) -> Any:
 
 
 def _list(call: Call) -> int:
+    from compute_to_data.cli import listing
     from compute_to_data.records.task import State
 
     options = call.options
+    limit = options.limit or None
     rows = call.session.tasks(
-        limit=options.limit + 1 if options.limit else None,  # one more shows whether there is more
+        limit=limit and limit + 1,  # one more, to see whether there are more
         offset=options.offset,
         states=tuple(State(name) for name in options.state),
         role=options.role,
         resource=options.resource,
+        name=options.name,
         since=options.since,
         until=options.older_than,
         workload=call.session.workload(options.workload).collection if options.workload else "",
         everybodys=options.all,
     )
-    is_all = not options.limit or len(rows) <= options.limit
-    rows = rows if is_all else rows[: options.limit]
-    columns = {
-        "task_id": "TASK ID",
-        "name": "NAME",
-        "state": "STATE",
-        "role": "ROLE",
-        "resource": "RESOURCE",
-        "created": "CREATED",
-    }
-    if options.all:
-        columns["owner"] = "OWNER"
-    call.out.table([row.document() for row in rows], columns, empty="No such tasks.")
-    if not is_all:
-        call.out.note(f"There are more: --offset {options.offset + options.limit}")
+    listing.show(call, rows[:limit], with_owners=options.all)
+    if limit and len(rows) > limit:
+        call.out.note(f"There are more: --offset {options.offset + limit}")
     return 0
 
 

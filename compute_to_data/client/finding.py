@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, cast
 
+from compute_to_data.client.status import TaskStatus, status_of
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import InvalidRequest, NotFound
 from compute_to_data.inputs import naming
-from compute_to_data.model import Entity, EntityKind, Query, Row, User, name_of
+from compute_to_data.model import Avu, Entity, EntityKind, Query, Row, User, name_of
 from compute_to_data.records.task import State, timestamp
 from compute_to_data.task import REQUEST_NAME
 
@@ -19,7 +22,10 @@ if TYPE_CHECKING:
 _SHOWN = 5
 """How many candidates an error names."""
 _FEW = 100
-"""Up to this many tasks, reading the facts of each task is faster than two queries over all tasks."""
+"""Up to this many tasks, reading the facts of each task is faster than queries over all tasks."""
+_DATES = tuple(f"{state.value.lower()}_at" for state in State)
+_SHOWN_FACTS = ("name", "role", "runs", "command", "image", "reason_code", "exit_status", *_DATES)
+"""The facts that a listing shows, or needs."""
 
 
 def find(workbench: Workbench, given: str) -> TaskHandle:
@@ -59,7 +65,8 @@ def find_for_administrator(workbench: Workbench, storage: Storage, given: str) -
 
 @dataclass(frozen=True)
 class Listed:
-    """A task in a listing. ``created`` in ISO 8601, UTC."""
+    """A task in a listing. Times in ISO 8601, UTC. ``runs``: its command line, or its notebook; ``seconds``: how long
+    its program ran, or has run so far (None before that); ``reason_code`` and ``exit_status``: how it ended."""
 
     task_id: str
     name: str
@@ -69,8 +76,14 @@ class Listed:
     owner: str
     created: str
     collection: str
+    runs: str = ""
+    image: str = ""
+    seconds: float | None = None
+    ended: str = ""
+    reason_code: str = ""
+    exit_status: int | None = None
 
-    def document(self) -> dict[str, str]:
+    def document(self) -> dict[str, Any]:
         """The same as JSON (docs/reference/json.md)."""
         return dict(vars(self))
 
@@ -78,12 +91,13 @@ class Listed:
 @dataclass(frozen=True)
 class Filter:
     """Which tasks to list. An empty field admits all. ``since`` and ``until`` are Unix seconds of
-    submission. ``workload``: the collection of a workload. ``everybodys``: also list others' tasks that
-    the person may read."""
+    submission. ``name``: the name of tasks, or a pattern of names, such as ``filter*``. ``workload``: the
+    collection of a workload. ``everybodys``: also list others' tasks that the person may read."""
 
     states: tuple[State, ...] = ()
     role: str = ""
     resource: str = ""
+    name: str = ""
     since: float | None = None
     until: float | None = None
     workload: str = ""
@@ -95,14 +109,26 @@ def tasks(
 ) -> list[Listed]:
     """The tasks that a filter admits, newest first: at most ``limit``, after the first ``offset``."""
     found = _rows(workbench, chosen, limit, offset)
-    if len(found) <= _FEW:
-        return [_listed(workbench, one) for one in found]
-    owner = None if chosen.everybodys else workbench.user
-    roles, names = (
-        {one.collection: one.value for one in workbench.catalog.query(Query(EntityKind.COLLECTION, about, owner=owner))}
-        for about in (workbench.attributes.named("role"), workbench.attributes.named("name"))
-    )
-    return [_task(one, names.get(one.collection, ""), roles.get(one.collection, "")) for one in found]
+    facts = _facts_of_few if len(found) <= _FEW else _facts_of_many
+    known = facts(workbench, found, None if chosen.everybodys else workbench.user)
+    now = time.time()
+    return [_listed(workbench, one, known.get(one.collection, []), now) for one in found]
+
+
+def _facts_of_few(workbench: Workbench, found: list[Row], owner: User | None) -> dict[str, list[Avu]]:
+    """The AVUs of each task, by its collection: one question for each."""
+    return {one.collection: [*workbench.catalog.avus(Entity(EntityKind.COLLECTION, one.collection))] for one in found}
+
+
+def _facts_of_many(workbench: Workbench, found: list[Row], owner: User | None) -> dict[str, list[Avu]]:
+    """The AVUs that a listing needs, by collection: one question for each attribute."""
+    known: dict[str, list[Avu]] = {one.collection: [] for one in found}
+    for name in _SHOWN_FACTS:
+        attribute = workbench.attributes.named(name)
+        for row in workbench.catalog.query(Query(EntityKind.COLLECTION, attribute, owner=owner)):
+            if row.collection in known:
+                known[row.collection].append(Avu(attribute, row.value, row.units))
+    return known
 
 
 def _rows(workbench: Workbench, chosen: Filter, limit: int | None, offset: int) -> list[Row]:
@@ -111,7 +137,8 @@ def _rows(workbench: Workbench, chosen: Filter, limit: int | None, offset: int) 
     owner: User | None = None if chosen.everybodys else workbench.user
     value = chosen.states[0].value if len(chosen.states) == 1 else None
     units = chosen.resource or None
-    plain = len(chosen.states) <= 1 and not chosen.role and chosen.since is None and chosen.until is None
+    filters = chosen.role or chosen.name or chosen.since is not None or chosen.until is not None
+    plain = len(chosen.states) <= 1 and not filters
     within = chosen.workload
     query = Query(EntityKind.COLLECTION, attributes.state, value, units, owner=owner, within=within, newest_first=True)
     if plain:
@@ -123,6 +150,10 @@ def _rows(workbench: Workbench, chosen: Filter, limit: int | None, offset: int) 
         roles = Query(EntityKind.COLLECTION, attributes.named("role"), chosen.role, owner=owner)
         with_role = {one.collection for one in catalog.query(roles)}
         found = tuple(one for one in found if one.collection in with_role)
+    if chosen.name:
+        names = catalog.query(Query(EntityKind.COLLECTION, attributes.named("name"), owner=owner))
+        with_name = {one.collection for one in names if fnmatchcase(one.value, chosen.name)}
+        found = tuple(one for one in found if one.collection in with_name)
     rows = [one for one in found if one.value in admitted and _is_in_time(one, chosen)]
     return rows[offset : None if limit is None else offset + limit]
 
@@ -132,20 +163,30 @@ def _is_in_time(one: Row, chosen: Filter) -> bool:
     return after and (chosen.until is None or one.created <= chosen.until)
 
 
-def _listed(workbench: Workbench, one: Row) -> Listed:
-    facts = {avu.attribute: avu.value for avu in workbench.catalog.avus(Entity(EntityKind.COLLECTION, one.collection))}
-    named = workbench.attributes.named
-    return _task(one, facts.get(named("name"), ""), facts.get(named("role"), ""))
-
-
-def _task(one: Row, name: str, role: str) -> Listed:
+def _listed(workbench: Workbench, one: Row, avus: list[Avu], now: float) -> Listed:
+    state = Avu(workbench.attributes.state, one.value, one.units)
+    others = (avu for avu in avus if avu.attribute != workbench.attributes.state)
+    status = status_of(one.collection, [state, *others], workbench.attributes, now)
     return Listed(
         task_id=name_of(one.collection),
-        name=name,
+        name=status.name if status else "",
         state=one.value,
-        role=role,
+        role=status.role if status else "",
         resource=one.units,
         owner=str(one.owner),
         created=timestamp(one.created),
         collection=one.collection,
+        **(_course(status) if status else {}),
     )
+
+
+def _course(status: TaskStatus) -> dict[str, Any]:
+    """What a task runs, how long, and how it ended."""
+    return {
+        "runs": status.runs or " && ".join(status.commands),
+        "image": status.image,
+        "seconds": status.seconds.get("processing"),
+        "ended": status.times.get(status.state.value, "") if status.state.is_final else "",
+        "reason_code": status.reason_code,
+        "exit_status": status.exit_status,
+    }

@@ -19,9 +19,9 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from compute_to_data.client import function_call, tasks
+from compute_to_data.client import function_call, python_images, tasks
 from compute_to_data.documents import interpolation
 from compute_to_data.errors import ReasonCode, TaskFailed
 from compute_to_data.model import name_of
@@ -54,9 +54,14 @@ class Settings:
     reuse: bool = False
 
 
+@overload
+def as_task(function: Callable[..., R], /) -> TaskFunction[R]: ...
+
+
+@overload
 def as_task(
     *,
-    image: str,
+    image: str = "",
     role: str = "",
     resource: str = "",
     environment: Mapping[str, str] | None = None,
@@ -64,13 +69,30 @@ def as_task(
     output_collection: str = "",
     python: str = "python3",
     reuse: bool = False,
-) -> Callable[[Callable[..., R]], TaskFunction[R]]:
+) -> Callable[[Callable[..., R]], TaskFunction[R]]: ...
+
+
+def as_task(
+    function: Callable[..., R] | None = None,
+    /,
+    *,
+    image: str = "",
+    role: str = "",
+    resource: str = "",
+    environment: Mapping[str, str] | None = None,
+    limits: Mapping[str, float] | None = None,
+    output_collection: str = "",
+    python: str = "python3",
+    reuse: bool = False,
+) -> Callable[[Callable[..., R]], TaskFunction[R]] | TaskFunction[R]:
     """Make a function run as a task in ``image``, which the site must allow and which has Python 3.7 or later.
 
-    Without role and resource the role is CONTAINER. Arguments and result must be values that JSON
-    carries unchanged: None, bool, int, float, str, and lists and dicts of these. The function imports
-    what it needs in its body. The decorator raises InvalidRequest for a function that uses variables
-    of its module or of an enclosing function.
+    Without an image, also as ``@c2d.as_task`` without parentheses, each call looks for one: the only
+    image there is, or the only one that is a Python (:func:`python_images.choose`). Without role and
+    resource the role is CONTAINER. Arguments and result must be values that JSON carries unchanged:
+    None, bool, int, float, str, and lists and dicts of these. The function imports what it needs in
+    its body. The decorator raises InvalidRequest for a function that uses variables of its module or
+    of an enclosing function.
 
     >>> @c2d.as_task(image=image)
     ... def longest(text: str) -> str:
@@ -84,10 +106,10 @@ def as_task(
         image, role, resource, (), environment, limits, output_collection=output_collection, python=python, reuse=reuse
     )
 
-    def decorate(function: Callable[..., R]) -> TaskFunction[R]:
-        return TaskFunction(function, settings)
+    def decorate(decorated: Callable[..., R]) -> TaskFunction[R]:
+        return TaskFunction(decorated, settings)
 
-    return decorate
+    return decorate if function is None else decorate(function)
 
 
 class TaskFunction(Generic[R]):
@@ -118,13 +140,14 @@ class TaskFunction(Generic[R]):
         """Queue a task that calls the function. TypeError and InvalidRequest for wrong arguments;
         Refused or the zone's error as :meth:`Session.submit`. After an error nothing is left behind."""
         content = function_call.written(self.__wrapped__, self.source, args, kwargs)
+        image = self.settings.image or python_images.choose(session, self.__wrapped__.__name__)
         task_id = new_task_id()
         results = self.settings.output_collection or session.results
         place = f"{results}/{_CALLS}/{task_id}"
         session.catalog.create_collection(place, parents=True)
         try:
             session.catalog.write(f"{place}/{_CALL}", content)
-            document = self.document(f"{place}/{_CALL}", results)
+            document = self.document(f"{place}/{_CALL}", results, image)
             task = tasks.submit(session, document, task_id=task_id, reuse=self.settings.reuse)
         except BaseException:
             session.catalog.remove(place, recursive=True)
@@ -133,14 +156,14 @@ class TaskFunction(Generic[R]):
             session.catalog.remove(place, recursive=True)  # the earlier task has its own call.json
         return FunctionCall(task)
 
-    def document(self, call: str, results: str) -> dict[str, Any]:
-        """The task's request. ``call`` is the logical path of ``call.json``."""
+    def document(self, call: str, results: str, image: str = "") -> dict[str, Any]:
+        """The task's request. ``call``: the logical path of ``call.json``. ``image``: for a function without one."""
         given = self.settings
         optional = {"role": given.role, "resource": given.resource, "limits": dict(given.limits or {})}
         if not given.role and not given.resource:
             optional["role"] = "CONTAINER"
         process: dict[str, Any] = {
-            "image": given.image,
+            "image": given.image or image,
             "exec": given.python,
             "argv": ["-c", interpolation.escaped(function_call.runner())],
         }

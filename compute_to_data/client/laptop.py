@@ -71,7 +71,9 @@ def create(directory: str, user: str, images: tuple[str, ...] = ()) -> tuple[dic
     directory = os.path.abspath(directory)
     zones.embedded_zones()  # before anything is made
     if os.path.exists(os.path.join(directory, "zone", "zone.db")):
-        raise AlreadyExists(directory, "already holds a zone", "Choose another folder")
+        raise AlreadyExists(
+            directory, "already holds a zone", f"Work in it with: c2d zone use {directory}. Or choose another folder"
+        )
     try:
         document, why_not = _engine(directory, images)
         zone, site = make_zone(directory, user, RESOURCES, document)

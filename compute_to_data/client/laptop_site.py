@@ -10,6 +10,7 @@ from compute_to_data import configuration as configuration_module
 from compute_to_data.client.settings import Settings
 from compute_to_data.client.site_access import ConfiguredSite, PublishedSite
 from compute_to_data.configuration import Attributes, Configuration
+from compute_to_data.coordination.held_images import HeldImages
 from compute_to_data.errors import Refused
 from compute_to_data.ports import ClientCatalog
 
@@ -55,6 +56,11 @@ class LaptopSite:
             if self.file is not None:
                 return self.file  # a submission may start a worker there
             raise
+
+    def held_images(self, catalog: ClientCatalog, resource: str, image: str = "") -> HeldImages | None:
+        """From the engine of this host, when this account may ask it, else from what a live worker publishes."""
+        site = PublishedSite(self.attributes) if self.file is None else ConfiguredSite(self.file)
+        return site.held_images(catalog, resource, image)
 
     def call_worker(self, catalog: ClientCatalog, collection: str) -> None:
         """Wake or start the worker as the site's file says, when this account can read the file."""

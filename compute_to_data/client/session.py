@@ -164,9 +164,10 @@ class Session(Workbench):
         ``each``: the pattern of the files' names. ``asked``: as for :meth:`start_workload`.
 
         >>> with c2d.connect() as session:
-        ...     workload = session.map_files(image, ["wc", "-c", "{}"], dataset=session.home, each="a.txt")
-        ...     print([(task.name, session.task(task.task_id).wait().state.value) for task in workload.tasks()])
-        [('a.txt', 'COMPLETED')]
+        ...     workload = session.map_files(image, ["echo", "{}"], dataset=session.home, each="a.txt")
+        ...     print([task.name for task in workload.tasks()])
+        ...     _ = workload.stop()
+        ['a.txt']
         """
         from compute_to_data.client import local_inputs, mapping
 

@@ -47,7 +47,7 @@ def load(config_file: str = "") -> Settings:
     zone = dict(document.get("zone", {"kind": "irods"}))
     kind = zone.pop("kind")
     if kind == "irods":
-        zone.setdefault("environment_file", _irods_environment_file())
+        zone.setdefault("environment_file", irods_environment_file())
     attributes = document.get("attributes")
     return Settings(
         ZoneSettings(kind, zone),
@@ -87,14 +87,36 @@ def _folder(kind: str, platform: str = sys.platform) -> str:
     return os.path.join(named if os.path.isabs(named) else os.path.join(home, usual), APPLICATION)
 
 
-def _irods_environment_file() -> str:
+def document(path: str) -> dict[str, Any]:
+    """The content of a settings file. ConfigurationError when it is wrong."""
+    return dict(_read(path, "settings", missing_is_empty=False))
+
+
+def irods_environment(path: str) -> dict[str, Any]:
+    """The content of an environment file that ``iinit`` wrote; empty when it cannot be read."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def iinit_zone() -> dict[str, Any] | None:
+    """The settings of the zone that ``iinit`` logged in to; None without a login."""
+    path = irods_environment_file()
+    return {"kind": "irods", "environment_file": path} if os.path.exists(path) else None
+
+
+def irods_environment_file() -> str:
+    """The physical path of the environment file that ``iinit`` writes."""
     named = os.environ.get("IRODS_ENVIRONMENT_FILE", "")
     return os.path.abspath(named or os.path.expanduser("~/.irods/irods_environment.json"))
 
 
 def has_irods_environment() -> bool:
     """Whether ``IRODS_ENVIRONMENT_FILE`` is set, or ``iinit`` left its file at the usual place."""
-    return "IRODS_ENVIRONMENT_FILE" in os.environ or os.path.exists(_irods_environment_file())
+    return "IRODS_ENVIRONMENT_FILE" in os.environ or os.path.exists(irods_environment_file())
 
 
 def _read(path: str, schema: str, *, missing_is_empty: bool) -> Mapping[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from compute_to_data.coordination import role_choice
+from compute_to_data.coordination.capabilities import NO_IMAGE
 from compute_to_data.errors import Refused
-from compute_to_data.model import Entity, EntityKind, Query
+from compute_to_data.model import Avu, Entity, EntityKind, Query
 from compute_to_data.records.task import State
 from compute_to_data.submission import selection
 
@@ -18,17 +20,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ComputeResource:
-    """A resource that has roles. ``queued``: how many tasks wait there, of those the person may see."""
+    """A resource that has roles. ``queued``: how many tasks wait there, of those the person may see.
+    ``roles_without_image``: those whose tasks must name an image. ``images``: the names of the images that its engine
+    holds and the site allows; None when that is not known."""
 
     resource: str
     roles: tuple[str, ...]
     is_up: bool
     has_worker: bool
     queued: int
+    roles_without_image: tuple[str, ...] = ()
+    images: tuple[str, ...] | None = None
 
     def document(self) -> dict[str, Any]:
         """The same as JSON (docs/reference/json.md)."""
-        return {**vars(self), "roles": list(self.roles)}
+        images = None if self.images is None else list(self.images)
+        lists = {"roles": list(self.roles), "roles_without_image": list(self.roles_without_image), "images": images}
+        return {**vars(self), **lists}
 
 
 def resources(workbench: Workbench) -> list[ComputeResource]:
@@ -40,10 +48,38 @@ def resources(workbench: Workbench) -> list[ComputeResource]:
         avus = catalog.avus(Entity(EntityKind.RESOURCE, name))
         roles = sorted(avu.value for avu in avus if avu.attribute == attributes.role)
         queued = catalog.find(Query(EntityKind.COLLECTION, attributes.state, State.QUEUED.value, name))
+        has_worker = _has_worker(workbench, name, roles)
         found.append(
-            ComputeResource(name, tuple(roles), known[name].is_up, _has_worker(workbench, name, roles), len(queued))
+            ComputeResource(
+                name,
+                tuple(roles),
+                known[name].is_up,
+                has_worker,
+                len(queued),
+                tuple(_without_image(workbench, roles, avus)),
+                _images(workbench, name) if has_worker else None,
+            )
         )
     return found
+
+
+def _without_image(workbench: Workbench, roles: Sequence[str], avus: Iterable[Avu]) -> list[str]:
+    """The roles of a resource whose tasks must name an image: from the site's file, else from what its worker says."""
+    without = {avu.value for avu in avus if avu.units == NO_IMAGE}
+    try:
+        configuration = workbench.configuration
+    except Refused:
+        return []
+    if configuration.zone.kind:  # a file, since what workers publish has no settings of roles
+        without |= {name for name, role in configuration.roles.items() if "image" in role_choice.lacking(role)}
+    return [one for one in roles if one in without]
+
+
+def _images(workbench: Workbench, resource: str) -> tuple[str, ...] | None:
+    held = workbench.held_images(resource)
+    if held is None:
+        return None
+    return tuple(name for name in held.names if "@" not in name)  # a digest says little to a person
 
 
 def _has_worker(workbench: Workbench, resource: str, roles: Sequence[str]) -> bool:

@@ -12,8 +12,9 @@ import time
 from typing import Protocol
 
 from compute_to_data.configuration import Attributes, Configuration
-from compute_to_data.coordination import capabilities
-from compute_to_data.errors import Refused
+from compute_to_data.coordination import capabilities, held_images
+from compute_to_data.coordination.held_images import HeldImages
+from compute_to_data.errors import ComputeToDataError, Refused
 from compute_to_data.model import Entity, EntityKind, Query, names_of_this_host, zone_of
 from compute_to_data.ports import ClientCatalog
 
@@ -27,6 +28,10 @@ class SiteAccess(Protocol):
 
     def configuration(self, catalog: ClientCatalog) -> Configuration:
         """What the site allows; enough to submit tasks. Refused when it cannot be found out."""
+
+    def held_images(self, catalog: ClientCatalog, resource: str, image: str = "") -> HeldImages | None:
+        """The images that the engine of a resource holds; None when that is not known. A list that is not quite
+        new will do when it has ``image``."""
 
     def call_worker(self, catalog: ClientCatalog, collection: str) -> None:
         """Wake or start the worker of the task in ``collection``, when this host can. Otherwise do
@@ -72,6 +77,10 @@ class PublishedSite:
             return Refused(subject, "has no compute resource", remedy)
         return Refused(subject, f"no worker of {', '.join(sorted(found))} publishes what it can run", error.remedy)
 
+    def held_images(self, catalog: ClientCatalog, resource: str, image: str = "") -> HeldImages | None:
+        """What the live worker of the resource publishes."""
+        return held_images.published(catalog, self._attributes, resource)
+
     def call_worker(self, catalog: ClientCatalog, collection: str) -> None:
         """Do nothing: what workers publish does not say how to wake them."""
 
@@ -91,6 +100,18 @@ class ConfiguredSite:
         """The configuration given, for every user."""
         return self._configuration
 
+    def held_images(self, catalog: ClientCatalog, resource: str, image: str = "") -> HeldImages | None:
+        """What a worker of the resource has published, if that has ``image``. Otherwise, where this process runs as
+        the account of a worker on this host, what the engine itself says. Elsewhere, what a live worker publishes."""
+        attributes = self._configuration.attributes
+        known = held_images.last_published(catalog, attributes, resource) if image else None
+        if known is not None and known.may_have(image):
+            return known
+        host = next((one.host for one in catalog.resources() if one.name == resource), "")
+        if _is_own(self._configuration) and host in names_of_this_host():
+            return _images_of_engine(self._configuration)
+        return held_images.published(catalog, attributes, resource)
+
     def call_worker(self, catalog: ClientCatalog, collection: str) -> None:
         """Wake or start the worker, when this process runs as the worker's account and the task's
         resource is on this host."""
@@ -103,6 +124,16 @@ class ConfiguredSite:
 
             with contextlib.suppress(OSError):
                 submit.call_worker(catalog, self._configuration, collection, resource, names_of_this_host())
+
+
+def _images_of_engine(configuration: Configuration) -> HeldImages | None:
+    """What the engine says; None when it lists no images or cannot be asked from here."""
+    from compute_to_data.engines import open_engine  # which may take a quarter of a second
+
+    with contextlib.suppress(ComputeToDataError):
+        names = open_engine(configuration.engine, configuration.worker.state_directory).images()
+        return None if names is None else held_images.allowed(configuration, names)
+    return None
 
 
 def _is_own(configuration: Configuration) -> bool:

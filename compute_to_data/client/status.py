@@ -30,9 +30,10 @@ class TaskStatus:
     """A task at one moment. Times are ISO 8601 in UTC. ``seconds`` says how long each phase took
     (``waiting``, ``queued``, ``stage_in``, ``processing``, ``stage_out``); for the current phase, how long so far.
 
-    ``inputs`` maps logical paths to checksums ('' while unknown). ``other`` holds the recorded facts
-    that have no field here. ``after`` holds the collections of the tasks that it waits for, or waited
-    for; ``waiting_for`` says why a WAITING or QUEUED task does not run yet.
+    ``runs`` is what the request asks to run; ``commands`` are known when the job starts. ``inputs``
+    maps logical paths to checksums ('' while unknown). ``other`` holds the recorded facts that have
+    no field here. ``after`` holds the collections of the tasks that it waits for, or waited for;
+    ``waiting_for`` says why a WAITING or QUEUED task does not run yet.
     """
 
     task_id: str
@@ -54,6 +55,7 @@ class TaskStatus:
     engine: str = ""
     version: str = ""
     attempts: int | None = None
+    runs: str = ""
     commands: tuple[str, ...] = ()
     inputs: Mapping[str, str] = field(default_factory=dict)
     staged: tuple[str, ...] = ()
@@ -121,6 +123,7 @@ _TEXTS = (
     "choice",
     "reason_code",
     "reason",
+    "runs",
     "image",
     "image_digest",
     "engine",

@@ -31,7 +31,7 @@ from compute_to_data.submission import submit as submission
 from compute_to_data.task import REQUEST_NAME
 
 if TYPE_CHECKING:
-    from compute_to_data.client import fetching
+    from compute_to_data.client import fetching, logs
     from compute_to_data.client.workbench import Workbench
 
 _SHOWN = 3
@@ -251,6 +251,20 @@ class TaskHandle:
         run.remove(planned)
         return planned
 
+    def logs(self) -> logs.TaskLogs:
+        """What the program wrote, as bytes: ``task.logs().stdout``. Of a running task, what there is so far.
+
+        >>> process = {"image": image, "exec": "sh", "argv": ["-c", "echo hello; echo oh >&2"]}
+        >>> with c2d.connect() as session:
+        ...     task = session.submit({"role": "CONTAINER", "inputs": [], "process": process})
+        ...     _ = task.wait()
+        ...     print(task.logs().stdout, task.logs().stderr)
+        b'hello\\n' b'oh\\n'
+        """
+        from compute_to_data.client import logs
+
+        return logs.read(self)
+
 
 def failure(status: TaskStatus) -> TaskFailed:
     """The error for a task that ended without completing."""
@@ -327,6 +341,7 @@ def _accepted(
         task_id=task_id,
         after=[one.collection if isinstance(one, TaskHandle) else one for one in after],
         reuse_earlier=reuse,
+        ask_images=workbench.held_images,
         project=workbench.named_project,
     )
 

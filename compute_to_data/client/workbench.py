@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from compute_to_data.client.site_access import SiteAccess
 from compute_to_data.configuration import Attributes, Configuration
+from compute_to_data.coordination.held_images import HeldImages
 from compute_to_data.errors import InvalidRequest, NotFound
 from compute_to_data.model import Collection, User, zone_of
 from compute_to_data.ports import ClientCatalog
@@ -54,6 +55,10 @@ class Workbench:
     def configuration(self) -> Configuration:
         """What the site allows: images, roles, limits. Refused when it cannot be found out."""
         return self.site_access.configuration(self.catalog)
+
+    def held_images(self, resource: str, image: str = "") -> HeldImages | None:
+        """The images that the engine of a resource holds; None when that is not known. See :class:`SiteAccess`."""
+        return self.site_access.held_images(self.catalog, resource, image)
 
     @property
     def attributes(self) -> Attributes:

@@ -230,6 +230,7 @@ def start(workbench: Workbench, image: str, *, input_dataset: str = "", **asked:
         workbench.project,
         image=image,
         dataset=collection_of(workbench, input_dataset),
+        ask_images=workbench.held_images,
         **asked,
     )
     return WorkloadHandle(workbench, started.collection)

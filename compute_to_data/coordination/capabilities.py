@@ -16,7 +16,7 @@ from dataclasses import fields
 from typing import Any
 
 from compute_to_data.configuration import Attributes, Configuration, ImageRule, RoleSettings, ZoneSettings
-from compute_to_data.coordination.role_choice import RUNS
+from compute_to_data.coordination.role_choice import RUNS, lacking
 from compute_to_data.errors import Refused
 from compute_to_data.irods_names import LONGEST_AVU
 from compute_to_data.job import Limits
@@ -31,6 +31,8 @@ _IMAGE, _ROLE, _CLASS, _DEFAULT, _MAXIMUM, _ATTRIBUTES = (
     "maximum_limits",
     "attributes",
 )
+NO_IMAGE = "role_without_image"
+"""The kind of a role whose own program has no image, so that each request must name one."""
 _ANY_IMAGE = r"[\s\S]*"
 """Matches every name. Replaces a rule that is too long to publish, or that the client cannot read."""
 
@@ -65,6 +67,8 @@ def _capabilities(configuration: Configuration) -> Iterator[Avu]:
         yield Avu(attribute, name, _ROLE)
         known = role.implementation if role.implementation in RUNS else ""  # not a site's own class
         yield Avu(attribute, json.dumps({name: known}), _CLASS)
+        if "image" in lacking(role):
+            yield Avu(attribute, name, NO_IMAGE)
     yield Avu(attribute, json.dumps(vars(configuration.default_limits)), _DEFAULT)
     yield Avu(attribute, json.dumps(vars(configuration.maximum_limits)), _MAXIMUM)
     yield Avu(attribute, json.dumps({"role": attributes.role, "claim": attributes.claim}), _ATTRIBUTES)

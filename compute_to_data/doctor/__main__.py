@@ -7,7 +7,7 @@ import grp
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -141,12 +141,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     options = parser.parse_args(arguments)
     server = Server(irods_configuration=options.irods_configuration, prefix=options.prefix, python=options.python)
+    return report(examine(server, options.configuration), as_json=options.json)
+
+
+def report(found: Iterable[Finding], *, as_json: bool) -> int:
+    """Print findings as they come, or all as JSON. Returns 0 when there is no problem, else 1."""
     findings = []
-    for finding in examine(server, options.configuration):
+    for finding in found:
         findings.append(finding)
-        if not options.json:
+        if not as_json:
             _print(finding)
-    if options.json:
+    if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     return int(any(finding.verdict is Verdict.PROBLEM for finding in findings))
 

@@ -66,11 +66,12 @@ def _input_places(job: Job) -> list[str]:
 
 
 def usual_places_only(job: Job, engine: str) -> None:
-    """Raise EngineError for a job that has an input outside ``/inputs``, or outputs outside ``/outputs``.
+    """Raise EngineError for a job that has an input outside ``/inputs``, but for its notebook, or outputs outside
+    ``/outputs``.
 
     For engines that cannot mount files at other paths.
     """
-    elsewhere = [place for place in _input_places(job) if not place.startswith("/inputs/")]
+    elsewhere = [place for place in _input_places(job) if not place.startswith(("/inputs/", "/notebook/"))]
     elsewhere += [mount.target for mount in job.output_mounts]
     if elsewhere:
         cause = f"the {engine} engine has only /inputs and /outputs, but the job needs a mount at {elsewhere[0]}"

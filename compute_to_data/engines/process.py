@@ -29,7 +29,7 @@ from compute_to_data.errors import ConfigurationError, EngineError, ImageMissing
 from compute_to_data.job import Image, Job, JobKey, JobStatus
 
 # A path of the sandbox inside a longer text, but not the end of another path, nor part of a longer name.
-_SANDBOX_PATH = re.compile(r"(?<![\w./-])/(?:inputs?|outputs?|tmp|run/secrets)(?![\w-]|\.\w)")
+_SANDBOX_PATH = re.compile(r"(?<![\w./-])/(?:inputs?|outputs?|notebook(?=/)|tmp|run/secrets)(?![\w-]|\.\w)")
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -81,6 +81,10 @@ class ProcessEngine:
                 f"add it to the engine's setting 'images' (now there: {known})",
             )
         return Image(image, _digest(folder))
+
+    def images(self) -> tuple[str, ...]:
+        """The names that have a folder."""
+        return tuple(sorted(name for name, folder in self._images.items() if folder.is_dir()))
 
     def prepare(self, outputs: str) -> None:
         """As the port says; the directory belongs to the worker's account."""

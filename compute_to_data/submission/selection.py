@@ -8,12 +8,14 @@ resource where most of the tasks run that make them. The worker does not choose 
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from compute_to_data.configuration import Configuration
-from compute_to_data.coordination import heartbeat, role_choice
+from compute_to_data.coordination import heartbeat, held_images, role_choice
+from compute_to_data.coordination.held_images import AskImages
 from compute_to_data.documents.formats import OWN
 from compute_to_data.errors import Code, Refused, zone_error
 from compute_to_data.model import DataObject, Entity, EntityKind, Query, Resource
@@ -39,15 +41,20 @@ def choose(
     *,
     patient: bool = False,
     role_remedy: str = OWN.role_remedy,
+    ask_images: AskImages | None = None,
 ) -> Choice:
     """Choose the compute resource for a task. Refused or a ZoneError when no resource will do.
 
     ``patient``: accept a resource without a live worker. ``role_remedy``: the remedy for a request
-    that may mean several roles; it depends on the format of the request.
+    that may mean several roles; it depends on the format of the request. ``ask_images``: who knows what
+    an engine holds, by default the worker's published names.
     """
+    ask = ask_images or functools.partial(held_images.published, catalog, configuration.attributes)
     resources = {resource.name: resource for resource in catalog.resources()}
     if task.resource:
-        return _named(catalog, configuration, task, resources, patient, role_remedy)
+        choice = _named(catalog, configuration, task, resources, patient, role_remedy)
+        _with_image(configuration, task, [choice.resource], ask)
+        return choice
     role = _known_role(configuration, task.role)
     with_role = catalog.find(Query(EntityKind.RESOURCE, configuration.attributes.role, role))
     candidates = [resources[name] for name in with_role if name in resources and resources[name].is_storage]
@@ -65,7 +72,31 @@ def choose(
         names = ", ".join(sorted(candidate.name for candidate in candidates))
         cause = f"no compute resource with this role is up and has a live worker (looked at: {names})"
         raise Refused(f"role {role}", cause, _start_worker_remedy(candidates[0].name))
-    return _best(catalog, configuration, role, ready, inputs, _makers_of_inputs(catalog, configuration, task))
+    able = _with_image(configuration, task, ready, ask)
+    return _best(catalog, configuration, role, able, inputs, _makers_of_inputs(catalog, configuration, task))
+
+
+def asked_image(task: Task) -> str:
+    """The image that the request names; '' when it leaves it to the role."""
+    return task.process.image if task.process else task.notebook.image if task.notebook else ""
+
+
+def _with_image(
+    configuration: Configuration, task: Task, ready: Sequence[Resource], ask: AskImages
+) -> Sequence[Resource]:
+    """The resources whose engines may hold the task's image. Refused when there is none."""
+    image = asked_image(task)
+    if not image:
+        return ready
+    known = {resource.name: ask(resource.name, image) for resource in ready}
+    able = [one for one in ready if (held := known[one.name]) is None or held.may_have(image)]
+    if able:
+        return able
+    near = held_images.nearest(image, (name for held in known.values() if held for name in held.names))
+    load = "Load it on the resource's host; its worker sees it within 15 s"
+    remedy = f"Did you mean {near}? Else: c2d resources lists the images" if near else f"{load}. See: c2d resources"
+    names = ", ".join(sorted(known))
+    raise Refused(f"image {image}", f"the engine of {names} does not hold it", remedy)
 
 
 def _makers_of_inputs(catalog: Catalog, configuration: Configuration, task: Task) -> Counter[str]:
@@ -91,7 +122,7 @@ def _named(
             Code.SYS_RESC_DOES_NOT_EXIST,
             f"resource {task.resource}",
             "does not exist",
-            "ilsresc lists the zone's resources",
+            _other_resources(catalog, configuration, task.resource),
         )
     if not resource.is_storage:
         raise Refused(
@@ -108,6 +139,18 @@ def _named(
     if not patient and not has_worker(catalog, configuration, resource.name):
         raise Refused(f"resource {resource.name}", "has no live worker", _start_worker_remedy(resource.name))
     return Choice(resource, role, f"the request names {resource.name}{why}")
+
+
+def _other_resources(catalog: Catalog, configuration: Configuration, given: str) -> str:
+    """The compute resources that the user may have meant, as a remedy."""
+    import difflib
+
+    attribute = configuration.attributes.role
+    known = sorted(set(catalog.find(Query(EntityKind.RESOURCE, attribute))))
+    if not known:
+        return "No resource of this zone is a compute resource. An administrator can add a role to one"
+    near = difflib.get_close_matches(given, known, n=1)
+    return f"{f'Did you mean {near[0]}? ' if near else ''}The compute resources are: {', '.join(known)}"
 
 
 def _start_worker_remedy(resource: str) -> str:

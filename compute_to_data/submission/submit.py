@@ -11,19 +11,22 @@ submission that fails leaves nothing behind.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any
 
 from compute_to_data.configuration import Configuration
-from compute_to_data.coordination import lock, wakeup
+from compute_to_data.coordination import lock, role_choice, wakeup
+from compute_to_data.coordination.held_images import AskImages, nearest
 from compute_to_data.documents import formats, request
 from compute_to_data.documents.given_beside import GivenBeside
 from compute_to_data.documents.schema import read_json
 from compute_to_data.documents.task_json import recorded_document
 from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, Refused
 from compute_to_data.inputs import claims, references
+from compute_to_data.irods_names import shortened
 from compute_to_data.model import Access, Avu, zone_of
 from compute_to_data.ports import Catalog
 from compute_to_data.records import secret
@@ -39,6 +42,7 @@ class Submitted:
     """A recorded task: its id, its collection, the resource it will run on, and why that one.
 
     ``reused``: this is an earlier, COMPLETED task with the requested results, and nothing new runs.
+    ``notes``: what of the request has no effect.
     """
 
     task_id: str
@@ -46,6 +50,7 @@ class Submitted:
     resource: str
     choice: str
     reused: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def read_request(catalog: Catalog, data_object: str) -> Any:
@@ -57,7 +62,7 @@ def read_request(catalog: Catalog, data_object: str) -> Any:
 class Accepted:
     """A request that passed all checks, and is not recorded yet. ``waits``: the tasks that it must wait for.
     ``reads``: the collections of datasets and tasks that it reads. ``reused``: an earlier task with the requested
-    results, in the place of a new one."""
+    results, in the place of a new one. ``notes``: what of the request has no effect."""
 
     task: Task
     choice: selection.Choice
@@ -65,6 +70,7 @@ class Accepted:
     waits: AbstractSet[str]
     reads: Sequence[str]
     reused: Submitted | None
+    notes: tuple[str, ...] = ()
 
 
 def submit(
@@ -92,6 +98,7 @@ def accept(
     reuse_earlier: bool = False,
     patient: bool = False,
     project: str = "",
+    ask_images: AskImages | None = None,
 ) -> Accepted:
     """Check a request in any of the formats, and choose where it will run.
 
@@ -99,8 +106,9 @@ def accept(
     ``after``: tasks that this one waits for, in addition to those that the document names.
     ``reuse_earlier``: return an identical earlier task of this user instead, if one still has all
     its results (``reuse.find``). ``patient``: accept the task even when no worker is alive. ``project``:
-    the collection that the user works in, where the datasets are that the document names by an id. Raises
-    Refused (InvalidRequest) or the zone's own error. Records nothing.
+    the collection that the user works in, where the datasets are that the document names by an id.
+    ``ask_images``: as for :func:`~compute_to_data.submission.selection.choose`. Raises Refused
+    (InvalidRequest) or the zone's own error. Records nothing.
     """
     beside = GivenBeside(resource, output_collection, image)
     chosen_id = checked_task_id(task_id) if task_id else new_task_id()
@@ -111,9 +119,12 @@ def accept(
     found = authorise(catalog, configuration, task)
     role_remedy = formats.format_of(document).role_remedy
     inputs = found.data_objects
-    choice = selection.choose(catalog, configuration, task, inputs, patient=patient, role_remedy=role_remedy)
+    how = {"patient": patient, "role_remedy": role_remedy, "ask_images": ask_images}
+    choice = selection.choose(catalog, configuration, task, inputs, **how)  # type: ignore[arg-type]
+    _check_role(configuration, task, choice.role)
     reused = _reused(catalog, configuration, task, choice.role, found) if reuse_earlier and not waits else None
-    return Accepted(task, choice, chosen_id, waits, (*reads, *found.origins, *waits), reused)
+    notes = formats.format_of(document).notes(document)
+    return Accepted(task, choice, chosen_id, waits, (*reads, *found.origins, *waits), reused, notes)
 
 
 def translate(configuration: Configuration, document: Any, beside: GivenBeside) -> Any:
@@ -128,22 +139,34 @@ def admit(configuration: Configuration, task: Task) -> None:
     This gives the user an early answer. The worker checks again, with the image that the engine
     really holds.
     """
-    image = task.process.image if task.process else task.notebook.image if task.notebook else ""
+    image = selection.asked_image(task)
     if image and configuration.allows(image) is None:
-        raise image_refused(image)
+        raise image_refused(configuration, image)
     for avu in task.metadata:
         if avu.attribute.startswith((configuration.attributes.prefix, configuration.attributes.claim)):
             raise InvalidRequest("/metadata", f"{avu.attribute} is an attribute that this product reserves for itself")
     configuration.effective_limits(task.limits, task.process.timeout_seconds if task.process else None)
 
 
-def image_refused(image: str) -> Refused:
+def _check_role(configuration: Configuration, task: Task, role: str) -> None:
+    """Refused when the role has no image or notebook of its own, and the request names none."""
+    published = not configuration.zone.kind  # capabilities that workers publish do not have the roles' settings
+    missing = () if published or task.process else role_choice.lacking(configuration.roles[role], task.notebook)
+    if missing:
+        remedy = f"An administrator can set {' and '.join(f'`{name}`' for name in missing)} for it in the configuration"
+        if role_choice.Asked.NOTEBOOK in role_choice.RUNS[configuration.roles[role].implementation]:
+            remedy = f'Name one in the request, as in "notebook": {{"image": "..."}} (c2d notebook --image). {remedy}'
+        raise Refused(
+            f"role {role}", f"has no {' and no '.join(missing)} of its own, and the request names none", remedy
+        )
+
+
+def image_refused(configuration: Configuration, image: str) -> Refused:
     """The error for an image that the site does not allow."""
-    return Refused(
-        f"image {image}",
-        "is not in this site's list of allowed images",
-        "Ask the administrator to add it to `images` in the configuration",
-    )
+    near = nearest(image, (rule.name for rule in configuration.images if rule.name))
+    ask = "Ask the administrator to add it to `images` in the configuration"
+    remedy = f"Did you mean {near}? Else ask{ask[3:]}" if near else ask
+    return Refused(f"image {image}", "is not in this site's list of allowed images", remedy)
 
 
 def authorise(catalog: Catalog, configuration: Configuration, task: Task) -> references.Resolved:
@@ -189,13 +212,24 @@ def record(catalog: Catalog, configuration: Configuration, accepted: Accepted) -
         "resource": choice.resource.name,
         "choice": choice.reason,
         "workload": task.workload,
+        "runs": shortened(_runs(task)),
+        "image": selection.asked_image(task),
+        "note": shortened("; ".join(accepted.notes)),
     }
     named = configuration.attributes.named
     also = [Avu(named(READS), one) for one in dict.fromkeys(accepted.reads)]
     also += [Avu(named(AFTER), one) for one in task.awaited]
     first = State.WAITING if accepted.waits else State.QUEUED
     record_sealed(task_record, recorded_document(task), lambda: task_record.move_to(first, facts, also))
-    return Submitted(task_id, collection, choice.resource.name, choice.reason)
+    return Submitted(task_id, collection, choice.resource.name, choice.reason, notes=accepted.notes)
+
+
+def _runs(task: Task) -> str:
+    """What the task runs, for listings: its commands, or its notebook; '' when its role decides."""
+    if task.process is not None:
+        text = " && ".join(shlex.join(words) for words in task.process.commands)
+        return text.replace("$${", "${")  # as the program sees it
+    return f"notebook {task.notebook.name}" if task.notebook is not None and task.notebook.name else ""
 
 
 def record_sealed(record: TaskRecord, document: Mapping[str, Any], declare: Callable[[], None]) -> None:

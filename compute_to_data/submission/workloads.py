@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from compute_to_data.configuration import Attributes, Configuration
+from compute_to_data.coordination.held_images import AskImages
 from compute_to_data.documents import request
 from compute_to_data.documents.interpolation import escaped
 from compute_to_data.documents.schema import problems, summary
@@ -79,13 +80,15 @@ def start(
     name: str = "",
     each: str = "",
     workload_id: str = "",
+    ask_images: AskImages | None = None,
 ) -> Started:
     """Record a workload below ``project``, a collection of the user's own.
 
     ``dataset``: a collection that the tasks see, read-only, as ``/input``. ``limits``: the limits
     of each task, as in a task's request. Without ``role`` and ``resource``, the workload goes to a
     resource with the role CONTAINER, preferably one that holds the dataset. ``each``: as in
-    :class:`Workload`. ``workload_id``: from :func:`new_workload_id`; by default a new one. Raises Refused
+    :class:`Workload`. ``workload_id``: from :func:`new_workload_id`; by default a new one.
+    ``ask_images``: as for :func:`~compute_to_data.submission.selection.choose`. Raises Refused
     (InvalidRequest) or the zone's own error, and then records nothing.
     """
     variables = environment or {}
@@ -95,7 +98,7 @@ def start(
     if found:
         raise InvalidRequest(*summary(found))
     if configuration.allows(image) is None:
-        raise submit.image_refused(image)
+        raise submit.image_refused(configuration, image)
     requested_limits = request.limits(limits or {})
     configuration.effective_limits(requested_limits, None)
     origins = Origins(catalog, configuration.attributes)
@@ -103,7 +106,7 @@ def start(
     require(catalog, project, Access.OWN, "to keep a workload and its results there")
     commands = ProcessDefinition(image, ())  # the tasks' own commands are not known yet
     typical = Task(name, role or ("" if resource else DEFAULT_ROLE), resource, (), project, commands)
-    choice = selection.choose(catalog, configuration, typical, inputs)
+    choice = selection.choose(catalog, configuration, typical, inputs, ask_images=ask_images)
     workload = replace(asked, role=choice.role, resource=choice.resource.name, limits=requested_limits)
     workload_id = workload_id or new_workload_id()
     collection = f"{project}/{WORKLOADS}/{workload_id}"

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from compute_to_data.configuration import Configuration
-from compute_to_data.coordination import capabilities, lock, wakeup
+from compute_to_data.coordination import capabilities, held_images, lock, wakeup
 from compute_to_data.coordination.heartbeat import HEARTBEAT_SECONDS, Heartbeat, heartbeats
 from compute_to_data.errors import (
     Code,
@@ -275,9 +275,15 @@ class Worker:
             return
         self._served.engine.check()
         self._sign.renew()
-        capabilities.publish(self._served.storage.catalog, self._served.configuration, self._served.resource.name)
+        self._publish()
         self._workload_slots.tend(self._in_flight.collections())
         self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
+
+    def _publish(self) -> None:
+        served = self._served
+        place = served.storage.catalog, served.configuration, served.resource.name
+        capabilities.publish(*place)
+        held_images.publish(*place, served.engine.images())
 
     def _withdraw_heartbeat(self) -> None:
         with contextlib.suppress(ComputeToDataError):
@@ -286,6 +292,8 @@ class Worker:
             published = served.storage.catalog, served.configuration, served.resource.name
             if not heartbeats(*published):
                 capabilities.withdraw(*published)
+                if not served.configuration.worker.on_demand:  # else a client on this host knows them next time
+                    held_images.withdraw(*published)
 
 
 def _resource(storage: Storage, name: str) -> Resource:

@@ -16,6 +16,7 @@ import pytest
 from support.site import HOME, TrialSite
 from support.unmeasured import run_unmeasured
 
+import compute_to_data
 from compute_to_data.cli import main as main_module
 from compute_to_data.cli.exits import MEANINGS, ExitCode
 from compute_to_data.cli.main import main, parser
@@ -260,3 +261,47 @@ def test_json_escapes_control_characters_and_keeps_the_content() -> None:
     assert said.getvalue().replace("\n", "").isprintable()
     assert "\u00e9" in said.getvalue()
     assert json.loads(said.getvalue()) == document
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["lst"], "there is no command 'lst'. Did you mean list?"),
+        (["upload"], "Did you mean dataset upload?"),
+        (["dataset", "uplod"], "Did you mean upload?"),
+        (["zone", "creat"], "Did you mean create?"),
+        (["frobnicate"], "there is no command 'frobnicate'. See: c2d --help"),
+        (["list", "--stat", "FAILED"], "unrecognized arguments: --stat FAILED. Did you mean --state?"),
+        (["list", "--nmae=x"], "Did you mean --name?"),
+        (["list", "--zzz"], "unrecognized arguments: --zzz.\n"),
+        (["help", "dataset", "uplod"], "Did you mean upload?"),
+    ],
+)
+def test_a_misspelling_is_answered_with_the_nearest_word(
+    words: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = main(words)
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    assert code == ExitCode.USAGE
+    assert meant in capsys.readouterr().err
+
+
+def test_help_and_version_are_commands_that_need_no_settings(
+    own_files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own_files.write_text("{")
+    assert main(["help"]) == 0
+    assert "list your tasks" in capsys.readouterr().out
+    assert main(["help", "dataset", "upload"]) == 0
+    assert "usage: c2d dataset upload" in capsys.readouterr().out
+    assert main(["version"]) == 0
+    assert capsys.readouterr().out == f"c2d {compute_to_data.__version__}\n"
+
+
+def test_an_error_shows_the_ends_of_a_very_long_path(site: TrialSite, capsys: pytest.CaptureFixture[str]) -> None:
+    path = "/tempZone/home/alice/" + "d" * 900 + "/end"
+    assert main(["status", path]) == ExitCode.NOT_FOUND
+    said = capsys.readouterr().err
+    assert len(said) < 600 and "/tempZone/home/alice/ddd" in said and "ddd/end" in said and "more characters" in said

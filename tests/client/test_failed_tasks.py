@@ -63,7 +63,8 @@ def test_run_says_that_a_program_wrote_nothing(working: TrialSite, c2d: C2D) -> 
     assert "it wrote nothing to /outputs" in err
     task = re.search(r"^task (\S+)$", err, re.MULTILINE)
     assert task
-    assert "it wrote nothing to /outputs" in c2d("status", task[1])[2]
+    assert "it wrote nothing to /outputs" in c2d("status", task[1])[1]
+    assert "it wrote nothing to /outputs" in c2d("status", task[1], "--output", "raw")[2]
 
 
 def test_a_program_starts_where_its_results_go(working: TrialSite, c2d: C2D) -> None:

@@ -353,3 +353,75 @@ def test_the_documented_example_runs(sandboxed: Any, tmp_path: Path, capsys: pyt
     task_id, result = capsys.readouterr().out.split()
     assert result == "2"
     assert sandboxed.task(task_id).state.value == "COMPLETED"
+
+
+class TestTheImageOfAFunctionThatNamesNone:
+    def test_the_only_image_is_taken(self, site: TrialSite, own_files: Path) -> None:
+        @c2d.as_task
+        def double(number: int) -> int:
+            return 2 * number
+
+        @c2d.as_task()
+        def half(number: int) -> float:
+            return number / 2
+
+        with site.working():
+            assert double(21) == 42
+            assert half(3) == 1.5
+
+    @pytest.mark.parametrize(
+        ("images", "chosen"),
+        [
+            (("debian:bookworm", "lab:5000/python:3.12"), "lab:5000/python:3.12"),
+            (
+                ("debian:bookworm", "python:3.2", f"python:{sys.version_info.major}.{sys.version_info.minor}-slim"),
+                "slim",
+            ),
+            (("python:3.2", "python:2.7"), ""),
+            (("debian:bookworm", "alpine:3"), ""),
+            ((), ""),
+        ],
+    )
+    def test_else_a_python(
+        self, images: tuple[str, ...], chosen: str, site: TrialSite, own_files: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from compute_to_data.client import python_images
+
+        monkeypatch.setattr(python_images, "_names", lambda workbench: sorted(images))
+        with c2d.connect() as session:
+            if chosen:
+                assert python_images.choose(session, "f").endswith(chosen)
+                return
+            with pytest.raises(InvalidRequest, match="function f: names no image") as refused:
+                python_images.choose(session, "f")
+            assert all(name in str(refused.value) for name in images)
+
+
+def test_the_api_is_there_without_imports_of_its_modules() -> None:
+    program = (
+        "import compute_to_data as c2d, sys\n"
+        "assert 'compute_to_data.client' not in sys.modules\n"
+        "print(c2d.client.datasets.__name__, c2d.TaskFailed.__name__, c2d.errors.Refused.__name__)\n"
+        "assert {'client', 'TaskFailed'} <= set(dir(c2d)) and 'datasets' in dir(c2d.client)\n"
+        "try: c2d.client.nothing\n"
+        "except AttributeError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "compute_to_data.client.datasets TaskFailed Refused",
+        "module 'compute_to_data.client' has no attribute 'nothing'",
+    ]
+
+
+def test_a_failed_call_raises_the_public_error_and_its_task_has_logs(site: TrialSite, own_files: Path) -> None:
+    @c2d.as_task
+    def fails() -> None:
+        print("so far")
+        raise ValueError("no")
+
+    with site.working(), c2d.connect() as session:
+        call = fails.submit(session)
+        with pytest.raises(c2d.TaskFailed, match="no"):
+            call.result()
+        assert call.task.logs().stdout == b"so far\n"
+        assert b"ValueError: no" in call.task.logs().stderr

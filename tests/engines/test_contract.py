@@ -451,6 +451,10 @@ os.write(2, b"the last words")
         assert re.fullmatch("sha256:[0-9a-f]{64}", image.digest)
         assert bench.reopen().identify(bench.image) == image
 
+    def test_the_images_that_are_there_are_listed(self, bench: Bench) -> None:
+        listed = bench.engine.images()
+        assert listed is None or bench.image in listed
+
     def test_a_missing_program_ends_with_status_127(self, bench: Bench) -> None:
         job = bench.started("no-such-program", "x")
         assert ended(bench.engine, job).status == 127

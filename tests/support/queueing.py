@@ -71,6 +71,9 @@ class QueueingEngine:
         """Every name is an image."""
         return Image(image, f"sha256:{'0' * 64}")
 
+    def images(self) -> None:
+        """Not listed: every name is an image."""
+
     def prepare(self, outputs: str) -> None:
         """As the port says."""
         os.makedirs(outputs)

@@ -77,6 +77,11 @@ class DockerEngine:
             self._volumes[found["Id"]] = images.volumes(found)
             return images.image(image, found)
 
+    def images(self) -> tuple[str, ...]:
+        """The names of all images, with tag or digest, without those that have none."""
+        with asking_about("the images of the Docker engine"):
+            return images.names(self._docker().images())
+
     def prepare(self, outputs: str) -> None:
         """As the port says. If the worker is root, the directory belongs to the jobs' account."""
         checks.make_outputs(outputs, self.account)

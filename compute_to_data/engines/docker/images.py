@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from compute_to_data.errors import ImageMissing
@@ -31,6 +31,12 @@ def reference(image: str) -> str:
     if not match or match["name"] == "sha256":
         raise ImageMissing(f"image {image!r}", "that is not the name of an image", "write it as 'name:tag'")
     return image if match["tag"] or match["digest"] else f"{image}:latest"
+
+
+def names(listed: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The names in Docker's list of images, sorted."""
+    known = {name for one in listed for kind in ("RepoTags", "RepoDigests") for name in one.get(kind) or ()}
+    return tuple(sorted(name for name in known if "<none>" not in name))
 
 
 def image(name: str, found: Mapping[str, Any]) -> Image:

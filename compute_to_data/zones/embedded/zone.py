@@ -72,6 +72,14 @@ class EmbeddedZone:
             creation.make_home(connection, user, identity)
         return user
 
+    def users(self) -> tuple[User, ...]:
+        """The users of this zone without groups and administrators, by name."""
+        with self._store.database.reading() as connection:
+            found = connection.execute(
+                "SELECT name, zone FROM user WHERE kind IN ('rodsuser', 'groupadmin') ORDER BY name"
+            )
+            return tuple(User(*row) for row in found)
+
     def add_group(self, name: str) -> User:
         """Add a group without members."""
         group = User(name, self.name)
