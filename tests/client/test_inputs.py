@@ -385,6 +385,17 @@ def test_the_next_input_is_one_that_is_written_whole(site: TrialSite, session: c
     assert seen(ran(site, session, {"next_of": f"{HOME}/in"})) == ["./b"]
 
 
+def test_a_task_in_a_collection_that_it_reads_is_none_of_its_inputs(site: TrialSite, session: c2d.Session) -> None:
+    """A person may name their whole project, in which the results are, too."""
+    site.alice.write(f"{HOME}/x", b"1")
+    first = ran(site, session, HOME)
+    assert (seen(first), first.request()["inputs"]) == (["./x"], [{"collection": HOME}])
+    workload = session.start_workload(site.image, input_dataset=HOME, resource="dsp_resc")
+    tasks = [workload.create_task(["/bin/sh", "-c", "find /input/x > /outputs/seen"]) for _ in range(2)]
+    with site.working():
+        assert [task.wait(60).state.value for task in tasks] == ["COMPLETED", "COMPLETED"]
+
+
 # Empty
 
 
@@ -415,6 +426,17 @@ def test_an_empty_folder_more_makes_another_task(
 
 
 # Changed
+
+
+def test_a_rerun_sees_the_empty_folders_again(site: TrialSite, session: c2d.Session, tmp_path: Path) -> None:
+    (tmp_path / "flat" / "empty").mkdir(parents=True)
+    (tmp_path / "flat" / "a").write_text("1")
+    flat = datasets.upload(session, str(tmp_path / "flat"))
+    first = ran(site, session, flat.dataset)
+    again = first.rerun()
+    with site.working():
+        again.wait(60)
+    assert seen(again) == seen(first) == ["./a", "./empty"]
 
 
 def test_a_rerun_says_what_changed(
