@@ -173,7 +173,7 @@ def authorise(catalog: Catalog, configuration: Configuration, task: Task) -> ref
     """Check that the user has all the access that the task needs, and that its inputs are complete; returns
     the inputs known so far. The results of tasks that have not ended are not known."""
     known = [one for one in task.inputs if one.kind is not InputKind.TASK]
-    found = references.resolve(catalog, configuration.attributes, known)
+    found = references.resolve(catalog, configuration.attributes, known, own=(task.workload,))
     references.check_targets(found)
     for reference in task.inputs:
         if reference.kind is InputKind.NEXT_OF:
