@@ -92,7 +92,8 @@ class ProcessDefinition:
 
     ``allowed_nonzero`` are the indices, from 0, of commands that may exit nonzero. Environment
     values may hold ``%(NAME)s``: another of these variables, or one that the template supplies.
-    ``timeout_seconds``: the walltime that this process asks for, or None.
+    ``timeout_seconds``: the walltime that this process asks for, or None. ``application`` and
+    ``process_type`` are those of a process registry's definition, or ''.
     """
 
     image: str
@@ -103,16 +104,34 @@ class ProcessDefinition:
     timeout_seconds: float | None = None
     input_adapter: FileAdapter | None = None
     output_adapter: FileAdapter | None = None
+    application: str = ""
+    process_type: str = ""
+
+
+NOTEBOOK_PLACE = "/notebook"
+"""The directory in which the sandbox shows a notebook that is a data object: not among the data in ``/inputs``."""
 
 
 @dataclass(frozen=True)
 class Notebook:
-    """A notebook in an image, with the values of its parameters (JSON scalars, lists)."""
+    """A notebook in an image, or in a data object, with the values of its parameters (JSON scalars, lists).
+
+    A task has the data object among its inputs, as :attr:`reference`.
+    """
 
     name: str = ""
     image: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     report: str = ""
+    data_object: str = ""
+
+    @property
+    def reference(self) -> InputReference | None:
+        """The data object as an input of the task, or None."""
+        if not self.data_object:
+            return None
+        path = f"{NOTEBOOK_PLACE}/{self.data_object.rpartition('/')[2]}"
+        return InputReference(InputKind.OBJECT, self.data_object, path)
 
 
 @dataclass(frozen=True)

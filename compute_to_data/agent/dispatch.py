@@ -64,6 +64,8 @@ def _submit(
     )
     site.hand_back("task_id", submitted.task_id)
     site.tell(f"task {submitted.task_id} queued on {submitted.resource} ({submitted.choice})")
+    for note in submitted.notes:
+        site.tell(f"note: {note}")
     return TaskRecord(site.catalog, site.configuration.attributes, submitted.collection, submitted.resource)
 
 

@@ -19,10 +19,14 @@ from compute_to_data.errors import ComputeToDataError, ConfigurationError
 
 NOUNS = (
     "running",
+    "notebook",
     "mapping",
     "submitting",
     "tasks",
     "results",
+    "fetching",
+    "browsing",
+    "removing",
     "projects",
     "datasets",
     "workloads",

@@ -127,22 +127,30 @@ def _bytes(text: str) -> int:
 
 
 def _run(call: Call) -> int:
+    task = call.session.submit(request(call), after=call.options.after)
+    interrupted = follow_to_the_end(call, task)
+    if interrupted is not None:
+        return interrupted
+    status = task.status()
+    if call.out.form == "json":
+        call.out.result(status.document())
+    return of_reason(status.reason_code)
+
+
+def follow_to_the_end(call: Call, task: TaskHandle) -> int | None:
+    """Print what the program writes until the task has ended, and what it left; the exit code after Ctrl-C."""
     from compute_to_data.cli.results import LogPrinter
     from compute_to_data.client import logs
 
     printer = LogPrinter(only="stderr" if call.out.form == "json" else "")  # stdout is for the JSON document
-    task = call.session.submit(request(call), after=call.options.after)
     call.out.note(f"task {task.id}")
     try:
         logs.follow(task, printer.print, _state_printer(call, task))
     except KeyboardInterrupt:
         return _interrupted(call, task)
-    status = task.status()
-    for words in endings.notes(status):
+    for words in endings.notes(task.status()):
         call.out.note(words)
-    if call.out.form == "json":
-        call.out.result(status.document())
-    return of_reason(status.reason_code)
+    return None
 
 
 def _state_printer(call: Call, task: TaskHandle) -> Callable[[State], None]:
@@ -189,7 +197,7 @@ def request(call: Call) -> dict[str, Any]:
     words = [word.replace("${", "$${") for word in options.program]
     environment = {"environment": dict(options.env)} if options.env else {}
     document: dict[str, Any] = {
-        "inputs": [_input(session, path) for path in options.input],
+        "inputs": [input_of(session, path) for path in options.input],
         "output_collection": into,
         "process": {"image": options.image, "exec": words[0], "argv": words[1:], **environment},
         "limits": limits(options),
@@ -203,7 +211,7 @@ def request(call: Call) -> dict[str, Any]:
     return document
 
 
-def _input(session: Session, path: str) -> dict[str, str]:
+def input_of(session: Session, path: str) -> dict[str, str]:
     """A dataset of the project, a data object or a collection as an input."""
     from compute_to_data.client import datasets
     from compute_to_data.client.manifest import DATASET_ID, FILES

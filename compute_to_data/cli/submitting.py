@@ -133,8 +133,10 @@ def _content(file: str) -> bytes:
 
 def _submitted(call: Call, task: TaskHandle) -> int:
     """Print the task's id; with ``--wait``, wait until the task has ended."""
+    status = task.status()
+    for note in status.other.get("note", ()):
+        call.out.note(f"note: {note}")
     if not call.options.wait:
-        status = task.status()
         reused = "reused: an identical task completed earlier; results are in"
         where = f"queued on {status.resource} ({status.choice}); results go to"
         if status.state.value == "WAITING":

@@ -119,11 +119,11 @@ def moment(text: str) -> float:
     from datetime import datetime
 
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-    if text[-1:] in units and text[:-1].isdecimal():
-        return time.time() - int(text[:-1]) * units[text[-1]]
     try:
+        if text[-1:] in units and text[:-1].isdecimal():
+            return time.time() - int(text[:-1]) * units[text[-1]]
         return datetime.fromisoformat(text).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 30m, 12h, 7d or 2026-11-30") from None
 
 

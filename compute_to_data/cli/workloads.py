@@ -195,7 +195,7 @@ def _stop(call: Call) -> int:
 
 
 def _download(call: Call) -> int:
-    return fetch_all(call, call.options.workload)
+    return fetch_all(call, call.options.workload, call.options.directory)
 
 
 def _create(call: Call) -> int:

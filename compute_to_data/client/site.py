@@ -71,7 +71,7 @@ def _without_image(workbench: Workbench, roles: Sequence[str], avus: Iterable[Av
     except Refused:
         return []
     if configuration.zone.kind:  # a file, since what workers publish has no settings of roles
-        without |= {name for name, role in configuration.roles.items() if role_choice.lacks_image(role)}
+        without |= {name for name, role in configuration.roles.items() if "image" in role_choice.lacking(role)}
     return [one for one in roles if one in without]
 
 

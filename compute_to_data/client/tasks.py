@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from compute_to_data.client import results
+from compute_to_data.client import browsing, removing, results
+from compute_to_data.client.kinds import Kind, Named
 from compute_to_data.client.status import TaskStatus, status_of
 from compute_to_data.coordination.pauses import Pauses
 from compute_to_data.documents import request, task_json
@@ -29,6 +31,7 @@ from compute_to_data.submission import submit as submission
 from compute_to_data.task import REQUEST_NAME
 
 if TYPE_CHECKING:
+    from compute_to_data.client import fetching
     from compute_to_data.client.task_logs import TaskLogs
     from compute_to_data.client.workbench import Workbench
 
@@ -215,6 +218,39 @@ class TaskHandle:
         if status.state is not State.COMPLETED:
             raise failure(status)
         return results.outputs(self.catalog, self.collection)
+
+    def files(self, path: str = "", *, recursive: bool = False) -> list[browsing.Member]:
+        """The files and folders in the task's collection, or in one of its folders, with their sizes.
+
+        >>> process = {"image": image, "exec": "sh", "argv": ["-c", "mkdir /outputs/d; echo hi > /outputs/d/a"]}
+        >>> with c2d.connect() as session:
+        ...     task = session.submit({"role": "CONTAINER", "inputs": [], "process": process})
+        ...     _ = task.wait()
+        ...     print([(one.name, one.size) for one in task.files("d")])
+        ...     print(task.fetch("d", folder).fetched)
+        ...     print(task.remove().files > 0)
+        [('d/a', 3)]
+        ('d/a',)
+        True
+        """
+        return browsing.members(self.catalog, self.collection, path, recursive=recursive)
+
+    def fetch(self, *words: str, directory: str = "", force: bool = False) -> fetching.Fetched:
+        """Fetch everything into the folder ``<directory>/<task id>``; or only the files, folders and patterns
+        that ``words`` name, into ``directory`` itself. The last word may be the folder instead, when it
+        names nothing in the task. See :func:`fetching.fetch` for the errors."""
+        from compute_to_data.client import fetching
+
+        given = [os.fspath(word) for word in words]
+        return fetching.fetch_words(self.catalog, self.collection, given, directory=os.fspath(directory), force=force)
+
+    def remove(self) -> removing.Removal:
+        """Remove the task with its results, logs and record; returns what was removed. Refused while it has
+        not ended, or while another unfinished task depends on it."""
+        run = removing.Removing(self.workbench)
+        planned = run.plan(Named(Kind.TASK, self.id, self.collection))
+        run.remove(planned)
+        return planned
 
     def logs(self) -> TaskLogs:
         """What the program wrote, as bytes: ``task.logs().stdout``. Of a running task, what there is so far.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from compute_to_data.client import removing
+from compute_to_data.client.kinds import Kind, Named
 from compute_to_data.client.tasks import TaskHandle
-from compute_to_data.errors import InvalidRequest, NotFound
+from compute_to_data.errors import ComputeToDataError, InvalidRequest, NotFound, OutOfReach
 from compute_to_data.inputs import naming
 from compute_to_data.model import EntityKind, Query, name_of
 from compute_to_data.records.task import State, timestamp
@@ -49,16 +51,18 @@ class ListedTask:
 @dataclass(frozen=True)
 class Downloaded:
     """What :meth:`WorkloadHandle.download` did: ``folders`` by task id, ``unfinished`` tasks, which
-    have no results yet, and ``incomplete`` tasks, whose results are missing or damaged in part."""
+    have no results yet, ``incomplete`` tasks, whose results are missing, damaged or not fetched in part,
+    and ``failed`` tasks, of which nothing was fetched, with the error's text."""
 
     folders: Mapping[str, str]
     unfinished: tuple[str, ...]
     incomplete: tuple[str, ...]
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_complete(self) -> bool:
         """Whether every task that has ended was fetched whole."""
-        return not self.incomplete
+        return not self.incomplete and not self.failed
 
 
 class WorkloadHandle:
@@ -160,18 +164,29 @@ class WorkloadHandle:
             task.call_worker()
         return asked
 
+    def remove(self) -> removing.Removal:
+        """Remove the workload with all its tasks and their results; returns what was removed. Refused unless it
+        is STOPPED, and while an unfinished task is in it or depends on it."""
+        run = removing.Removing(self.workbench)
+        planned = run.plan(Named(Kind.WORKLOAD, self.id, self.collection))
+        run.remove(planned)
+        return planned
+
     def download(
         self, directory: str, *, force: bool = False, fetched: Callable[[int, int], None] = lambda done, all: None
     ) -> Downloaded:
         """Fetch the results of each ended task into ``<directory>/<task id>``; files already there stay.
 
         If the workload has a task for each file, the folder has the file's name instead, and of several tasks for
-        one file only the newest is fetched. ``fetched`` receives how many tasks are done, and how many there are.
-        Raises the errors of :func:`fetching.fetch`.
+        one file only the newest is fetched. ``fetched`` receives how many tasks are done, and how many there are. A
+        task that cannot be fetched does not stop the others, unless the zone does not answer.
         """
         from compute_to_data.client import fetching
 
-        folders, unfinished, incomplete = {}, [], []
+        folders: dict[str, str] = {}
+        failed: dict[str, str] = {}
+        unfinished: list[str] = []
+        incomplete: list[str] = []
         by_file = bool(self.describe().workload.each)
         listed = self.current_tasks()
         for number, task in enumerate(listed, start=1):
@@ -179,12 +194,17 @@ class WorkloadHandle:
                 unfinished.append(task.task_id)
                 continue
             folder = task.name if by_file and _is_relative(task.name) else ""
-            done = fetching.fetch(self.workbench.catalog, task.collection, directory, folder=folder, force=force)
-            folders[task.task_id] = done.directory
-            if not done.is_complete:
-                incomplete.append(task.task_id)
+            try:
+                done = fetching.fetch(self.workbench.catalog, task.collection, directory, folder=folder, force=force)
+            except OutOfReach:
+                raise
+            except ComputeToDataError as error:
+                failed[task.task_id] = str(error)
+            else:
+                folders[task.task_id] = done.directory
+                incomplete += [] if done.is_complete else [task.task_id]
             fetched(number, len(listed))
-        return Downloaded(folders, tuple(unfinished), tuple(incomplete))
+        return Downloaded(folders, tuple(unfinished), tuple(incomplete), failed)
 
 
 def _is_relative(name: str) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import fields
 from typing import Any
 
 from compute_to_data.configuration import Attributes, Configuration, ImageRule, RoleSettings, ZoneSettings
-from compute_to_data.coordination.role_choice import RUNS, lacks_image
+from compute_to_data.coordination.role_choice import RUNS, lacking
 from compute_to_data.errors import Refused
 from compute_to_data.irods_names import LONGEST_AVU
 from compute_to_data.job import Limits
@@ -67,7 +67,7 @@ def _capabilities(configuration: Configuration) -> Iterator[Avu]:
         yield Avu(attribute, name, _ROLE)
         known = role.implementation if role.implementation in RUNS else ""  # not a site's own class
         yield Avu(attribute, json.dumps({name: known}), _CLASS)
-        if lacks_image(role):
+        if "image" in lacking(role):
             yield Avu(attribute, name, NO_IMAGE)
     yield Avu(attribute, json.dumps(vars(configuration.default_limits)), _DEFAULT)
     yield Avu(attribute, json.dumps(vars(configuration.maximum_limits)), _MAXIMUM)

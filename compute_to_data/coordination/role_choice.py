@@ -17,6 +17,10 @@ RECEIVER = "LONG_TERM_STORAGE"
 """The role that runs nothing: a resource with this role receives results."""
 
 
+FILTER_NOTEBOOK = "lpfilter.ipynb"
+"""The own notebook of SIGNAL_PROCESSING, unless its settings name another one."""
+
+
 class Asked(Enum):
     """The kind of program that a request asks for, in words."""
 
@@ -32,6 +36,8 @@ RUNS: Mapping[str, frozenset[Asked]] = {
     "compute_to_data.roles.signal_processing:SignalProcessing": frozenset(Asked),
 }
 """The kinds of requests that each of the product's classes runs."""
+
+_OWN_NOTEBOOKS = {"compute_to_data.roles.signal_processing:SignalProcessing": FILTER_NOTEBOOK}
 
 
 def asked_by(task: Task) -> Asked:
@@ -72,14 +78,27 @@ def _narrowed(roles: dict[str, RoleSettings], fits: Callable[[RoleSettings], boo
     return {name: role for name, role in roles.items() if fits(role)} or roles
 
 
-def lacks_image(role: RoleSettings) -> bool:
-    """Whether the role has a program of its own, but no image for it: then each request must name one."""
-    has_program = RUNS.get(role.implementation, frozenset()) - {Asked.COMMANDS}
-    return bool(has_program) and not role.settings.get("image")
-
-
 def _is_complete(role: RoleSettings, asked: Notebook) -> bool:
-    """Whether the request and the settings together name everything that the role's program needs."""
+    """Whether the request and the settings together name everything that the role's program needs.
+
+    Without the defaults of :data:`_OWN_NOTEBOOKS`: clients that know no settings must not prefer a role for them.
+    """
     needs_notebook = Asked.NOTEBOOK in _runs(role)
-    has_notebook = asked.name or role.settings.get("notebook")
+    has_notebook = asked.name or asked.data_object or role.settings.get("notebook")
     return bool((asked.image or role.settings.get("image")) and (has_notebook or not needs_notebook))
+
+
+def lacking(role: RoleSettings, asked: Notebook | None = None) -> tuple[str, ...]:
+    """The settings that one of the product's own roles lacks for a request with this notebook, which may be {}:
+    ``image``, ``notebook``. () for a role that is ready, that runs commands only, or that is a site's own."""
+    asked, runs = asked or Notebook(), RUNS.get(role.implementation, frozenset())
+    missing = []
+    if Asked.DEFAULT in runs and not (asked.image or role.settings.get("image")):
+        missing.append("image")
+    if Asked.NOTEBOOK in runs and not (asked.name or asked.data_object or _own_notebook(role)):
+        missing.append("notebook")
+    return tuple(missing)
+
+
+def _own_notebook(role: RoleSettings) -> str:
+    return str(role.settings.get("notebook") or _OWN_NOTEBOOKS.get(role.implementation, ""))

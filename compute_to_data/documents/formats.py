@@ -29,8 +29,9 @@ class Format:
 
     ``name``: the name of its schema. ``called``: its name in messages. ``translator``: the module of
     this package whose ``translate(document, beside, roles)`` returns the document in our own format,
-    or raises InvalidRequest. ``role_remedy``: how to say in this format which of a resource's roles
-    is meant. ``resource_remedy``: how to name the resource if this format cannot, else ''.
+    or raises InvalidRequest, and whose ``notes(document)`` says what of it has no effect.
+    ``role_remedy``: how to say in this format which of a resource's roles is meant.
+    ``resource_remedy``: how to name the resource if this format cannot, else ''.
     """
 
     name: str
@@ -48,6 +49,12 @@ class Format:
             raise InvalidRequest("resource", "is not named", self.resource_remedy)
         module = importlib.import_module(f"{__package__}.{self.translator}")
         return module.translate(document, beside, roles)
+
+    def notes(self, document: Any) -> tuple[str, ...]:
+        """What has no effect, or another effect than its author may expect, in a document that
+        :meth:`translate` accepted."""
+        notes: tuple[str, ...] = importlib.import_module(f"{__package__}.{self.translator}").notes(document)
+        return notes
 
     @property
     def distinctive(self) -> frozenset[str]:
@@ -78,6 +85,13 @@ FORMATS = (
         called="Kotta's job description",
         translator="kotta_format",
         role_remedy='Name one of them as "queue", and give the resource beside the job description',
+    ),
+    Format(
+        name="process",
+        called="a process definition",
+        translator="process_format",
+        role_remedy='Write the request in our own format (docs/task-format.md), with one of them as its "role" and '
+        'the definition as its "process"',
     ),
 )
 

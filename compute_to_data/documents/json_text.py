@@ -8,6 +8,7 @@ documents that are larger or deeper than a request ever is.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NoReturn
 
 from compute_to_data.documents.schema_words import quoted
@@ -17,6 +18,11 @@ MAXIMUM_BYTES = 1024 * 1024
 MAXIMUM_DEPTH = 32
 
 _INTEGER_DIGITS = 18
+
+# A string, or a comma before a closing bracket. The string's closing quote is optional, so the search
+# never reads a part of the text twice.
+_TRAILING_COMMA = re.compile(r'"(?:[^"\\\n]|\\.)*"?|(,)\s*[\]}]')
+_SHOWN_COMMAS = 10
 
 
 class _Unreadable(ValueError):
@@ -70,10 +76,36 @@ def _decode(text: str) -> Any:
             text, object_pairs_hook=_members, parse_int=_integer, parse_float=_number, parse_constant=_constant
         )
     except json.JSONDecodeError as problem:
-        place = f"line {problem.lineno}, column {problem.colno}"
-        raise _Unreadable(f"is not JSON: {problem.msg} at {place}") from None
+        raise _Unreadable(f"is not JSON: {_explained(text, problem)}") from None
     except RecursionError:
         _too_deep()
+
+
+def _explained(text: str, problem: json.JSONDecodeError) -> str:
+    """What is wrong with the text and where, with a remedy for mistakes that people often make."""
+    commas = [found for found in _TRAILING_COMMA.finditer(text) if found[1]]
+    # Python 3.13 points at the comma, earlier versions at the bracket.
+    if any(found.start(1) <= problem.pos < found.end() for found in commas):
+        places = " and ".join(_place(text, found.start(1)) for found in commas[:_SHOWN_COMMAS])
+        return f"trailing comma at {places}; JSON allows none before a closing bracket: remove it"
+    message = f"{problem.msg.removesuffix(' at')} at {_place(text, problem.pos)}"
+    hints = [hint for beginning, hint in _HINTS if text.startswith(beginning, problem.pos)]
+    return f"{message}: {hints[0]}" if hints else message
+
+
+def _place(text: str, position: int) -> str:
+    return f"line {text.count(chr(10), 0, position) + 1}, column {position - text.rfind(chr(10), 0, position)}"
+
+
+_HINTS = (
+    ("'", "strings and names stand in double quotes"),
+    ("//", "JSON has no comments"),
+    ("/*", "JSON has no comments"),
+    ("#", "JSON has no comments"),
+    ("True", "write true"),
+    ("False", "write false"),
+    ("None", "write null"),
+)
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

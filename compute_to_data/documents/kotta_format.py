@@ -4,66 +4,52 @@ In Kotta a job started in a folder that held its inputs and its script, and left
 Here that folder is ``/outputs``: a fixed shell script links the inputs into it, writes the job's
 script, runs the program, and removes links and script again. It gets all values of the description
 as positional arguments. URLs that Kotta's own service would have fetched are refused, with a remedy.
+What only that service needed, such as ``user_email``, is accepted and has no effect (:func:`notes`).
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from compute_to_data.documents import interpolation
+from compute_to_data.documents import interpolation, kotta_command
 from compute_to_data.documents import schema_words as words
 from compute_to_data.documents.given_beside import GivenBeside
 from compute_to_data.documents.json_text import check_values
+from compute_to_data.documents.kotta_command import arguments_of, is_for_a_shell, script_name, script_of
 from compute_to_data.documents.schema import Problem, first, problems, summary
 from compute_to_data.errors import InvalidRequest
 from compute_to_data.model import name_of
 from compute_to_data.task import STDERR_NAME, STDOUT_NAME
 
-_SCRIPT_NAME = "script.sh"
 _LONGEST_WORD = 128 * 1024 - 1
 """In bytes: Linux's MAX_ARG_STRLEN without the final NUL."""
 _MOST_ARGUMENTS = 4000
 """Somewhat less than the limit for a command's words, since the first words are ours."""
 
-# Arguments: the inputs' names separated by /, the script's name and text, file names for standard
-# output and error ('' for none), then the program and its words. If the program fails, the script copies
-# these two files to the streams, whose last line is the task's reason. Waiting and the prefix of variables
-# are as in ``pipeline.command_line``.
-_RUN = r"""
-c2d_inputs=$1 c2d_name=$2 c2d_script=$3 c2d_stdout=$4 c2d_stderr=$5
-shift 5
-cd /outputs || exit 126
-set -f
-IFS=/
-for c2d_input in $c2d_inputs; do ln -s "/inputs/$c2d_input" "./$c2d_input" || exit 126; done
-if [ -n "$c2d_name" ]; then
-  printf %s "$c2d_script" > "./$c2d_name" && chmod 700 "./$c2d_name" || exit 126
-fi
-(
-  if [ -n "$c2d_stdout" ]; then exec > "./$c2d_stdout"; fi
-  if [ -n "$c2d_stderr" ]; then exec 2> "./$c2d_stderr"; fi
-  unset IFS
-  exec "$@"
-) &
-c2d_child=$!
-trap 'c2d_signal=1; kill -TERM "$c2d_child" 2>/dev/null' TERM
-c2d_status='' c2d_signal=1
-while [ -n "$c2d_signal" ]; do
-  c2d_signal=''
-  wait "$c2d_child"
-  c2d_answer=$?
-  [ "$c2d_answer" -eq 127 ] && [ -n "$c2d_status" ] || c2d_status=$c2d_answer
-done
-for c2d_input in $c2d_inputs; do [ ! -L "./$c2d_input" ] || rm -f "./$c2d_input"; done
-[ -z "$c2d_name" ] || rm -f "./$c2d_name"
-if [ "$c2d_status" -ne 0 ]; then
-  [ -z "$c2d_stdout" ] || cat "./$c2d_stdout"
-  [ -z "$c2d_stderr" ] || cat "./$c2d_stderr" >&2
-fi
-exit "$c2d_status"
-"""
+_SERVICE_PROPERTIES = frozenset(
+    {
+        "access_token",
+        "complete_time",
+        "description",
+        "job_id",
+        "jobdesc",
+        "reason",
+        "refresh_token",
+        "status",
+        "submit_stamp",
+        "submit_time",
+        "usage_stats",
+        "user_email",
+        "username",
+    }
+)
+"""Properties that Kotta's service kept about a job and its user. They do not say what to run."""
+_SERVICE_PREFIXES = ("i_", "z_")
+"""Of its own, internal properties: credentials (``i_token``), durations (``z_stagein_dur``)."""
+_RUN_BY_SERVICE = ("i_script", "i_script_name")
+"""Internal properties that say what to run. Ignoring them would run something else."""
 
 
 def translate(document: Any, beside: GivenBeside, roles: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -75,6 +61,9 @@ def translate(document: Any, beside: GivenBeside, roles: Mapping[str, Mapping[st
     not a role. InvalidRequest lists everything that has to change.
     """
     check_values(document, "document")
+    service = _service_properties(document)
+    if service:
+        document = {name: value for name, value in document.items() if name not in service}
     found = problems(document, "kotta_format")
     if not found:
         document = {name: value for name, value in document.items() if value not in ("", [])}
@@ -88,11 +77,32 @@ def translate(document: Any, beside: GivenBeside, roles: Mapping[str, Mapping[st
         **{name: value for name, value in where.items() if value},
         "inputs": [{"object": _logical_path(item)} for item in _items(document, "inputs")],
         "output_collection": beside.output_collection,
-        "process": {"image": image, "commands": [_command(document)]},
-        "expected_outputs": list(dict.fromkeys((*_named_outputs(document), *filter(None, _streams(document))))),
+        "process": {"image": image, "commands": [_command(document, service)]},
+        "expected_outputs": _required_outputs(document, service),
         **({"limits": {"walltime_seconds": float(document["walltime"]) * 60}} if "walltime" in document else {}),
         **({"metadata": [{"attribute": "jobtype", "value": document["jobtype"]}]} if "jobtype" in document else {}),
     }
+
+
+def notes(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """What has no effect, or less than a person may expect, in a description that :func:`translate` accepted."""
+    service = _service_properties(document)
+    said = [f"{', '.join(service)}: Kotta's own service used this; it has no effect here"] if service else []
+    if service and _named_outputs(document):
+        said.append(
+            "outputs: the task completes without them, as in Kotta, and STDERR.txt names those that are missing"
+        )
+    if any(isinstance(item, Mapping) and item.get("dest") for item in document.get("outputs", ())):
+        said.append("dest of outputs: results go to the task's own collection")
+    return tuple(said)
+
+
+def _service_properties(document: Any) -> list[str]:
+    """The properties that only Kotta's service used. A description that has some was written for that service."""
+    if not isinstance(document, Mapping):
+        return []
+    prefixed = {name for name in document if name.startswith(_SERVICE_PREFIXES) and name not in _RUN_BY_SERVICE}
+    return sorted(_SERVICE_PROPERTIES.intersection(document) | prefixed)
 
 
 def _place(queue: str, resource: str, roles: Mapping[str, Any]) -> tuple[str, str]:
@@ -101,9 +111,11 @@ def _place(queue: str, resource: str, roles: Mapping[str, Any]) -> tuple[str, st
 
 
 def _items(document: Mapping[str, Any], name: str) -> list[str]:
-    """The members of a list, or of a string with commas between them."""
+    """The members of a list, or of a string with commas between them. Of an object, its ``src``."""
     value = document.get(name, [])
-    return [item.strip() for item in value.split(",")] if isinstance(value, str) else list(value)
+    if isinstance(value, str):
+        return [item.strip() for item in value.split(",")] if value else []
+    return [item["src"] if isinstance(item, Mapping) else item for item in value]
 
 
 def _logical_path(item: str) -> str:
@@ -139,43 +151,19 @@ def _named_outputs(document: Mapping[str, Any]) -> list[str]:
     return [name for name in _items(document, "outputs") if name not in (STDOUT_NAME, STDERR_NAME)]
 
 
-def _command(document: Mapping[str, Any]) -> list[str]:
-    given = [_joined_inputs(document), _script_name(document), document.get("script", ""), *_streams(document)]
-    return ["/bin/sh", "-c", *map(interpolation.escaped, (_RUN, "sh", *given, *_program(document)))]
+def _required_outputs(document: Mapping[str, Any], service: Sequence[str]) -> list[str]:
+    """The outputs without which the task fails: in a description for Kotta's service, only the streams' files."""
+    named = [] if service else _named_outputs(document)
+    return list(dict.fromkeys((*named, *filter(None, _streams(document)))))
+
+
+def _command(document: Mapping[str, Any], service: Sequence[str]) -> list[str]:
+    wanted = _named_outputs(document) if service else []
+    return kotta_command.command(document, _joined_inputs(document), _streams(document), wanted)
 
 
 def _joined_inputs(document: Mapping[str, Any]) -> str:
     return "/".join(name_of(_logical_path(item)) for item in _items(document, "inputs"))
-
-
-def _script_name(document: Mapping[str, Any]) -> str:
-    return str(document.get("script_name", _SCRIPT_NAME)) if "script" in document else ""
-
-
-def _program(document: Mapping[str, Any]) -> list[str]:
-    """The program and its words.
-
-    A script that the words do not name becomes the first argument. When the script is the program,
-    the interpreter of its ``#!`` line runs it, else ``/bin/sh``.
-    """
-    executable, arguments = document.get("executable", ""), _arguments(document)
-    name = _script_name(document)
-    if not name:
-        return [executable, *arguments]
-    if executable in ("", name, f"./{name}"):
-        return [*_interpreter(document["script"]), f"./{name}", *arguments]
-    named = not {name, f"./{name}"}.isdisjoint(arguments)
-    return [executable, *arguments] if named else [executable, f"./{name}", *arguments]
-
-
-def _arguments(document: Mapping[str, Any]) -> list[str]:
-    value = document.get("args", [])
-    return shlex.split(value) if isinstance(value, str) else list(value)
-
-
-def _interpreter(script: str) -> list[str]:
-    line = script.partition("\n")[0]
-    return (line[2:].split(None, 1) if line.startswith("#!") else []) or ["/bin/sh"]
 
 
 def _refusals(document: Mapping[str, Any], place: str, output_collection: str, image: str) -> Iterator[Problem]:
@@ -189,22 +177,34 @@ def _refusals(document: Mapping[str, Any], place: str, output_collection: str, i
     yield from _unrunnable(document)
     for index, item in enumerate(_items(document, "inputs")):
         yield from _refused_input(f"/inputs/{index}", item)
+    yield from _renamed_inputs(document)
     yield from _refused_outputs(document)
     yield from _twice(document)
 
 
 def _unrunnable(document: Mapping[str, Any]) -> Iterator[Problem]:
-    if "executable" not in document and "script" not in document:
+    if not document.get("executable", "").strip() and "script" not in document:
         yield Problem("/executable", "nothing", 'a program, or a "script"')
-    for name, text in (("script", document.get("script", "")), ("inputs", _joined_inputs(document))):
+    for name, text in (("script", script_of(document)), ("inputs", _joined_inputs(document))):
         length = len(interpolation.escaped(text).encode())
         if length > _LONGEST_WORD:
             yield Problem(f"/{name}", f"{length} bytes", f"at most {_LONGEST_WORD} bytes, Linux's limit")
-    try:
-        if len(_arguments(document)) > _MOST_ARGUMENTS:
-            yield Problem("/args", f"{len(_arguments(document))} arguments", f"at most {_MOST_ARGUMENTS}")
-    except ValueError:
-        yield Problem("/args", words.shown(document["args"]), "a text whose quotes are closed, or a list of arguments")
+    yield from _unreadable_words(document)
+
+
+def _unreadable_words(document: Mapping[str, Any]) -> Iterator[Problem]:
+    executable = document.get("executable", "")
+    for name in ("executable", "args"):
+        try:
+            count = len(shlex.split(executable) if name == "executable" else arguments_of(document))
+        except ValueError:
+            yield Problem(f"/{name}", words.shown(document[name]), "a text whose quotes are closed")
+            return
+        if count > _MOST_ARGUMENTS:
+            yield Problem(f"/{name}", f"{count} words", f"at most {_MOST_ARGUMENTS}")
+    if "args" in document and is_for_a_shell(executable):
+        expected = "the arguments in the executable, which is a command line for a shell"
+        yield Problem("/args", words.shown(document["args"]), expected)
 
 
 def _refused_input(pointer: str, item: str) -> Iterator[Problem]:
@@ -214,6 +214,13 @@ def _refused_input(pointer: str, item: str) -> Iterator[Problem]:
     elif _wrong("inputs", _logical_path(item)):
         expected = "a logical path such as /tempZone/home/alice/a, or irods:///tempZone/home/alice/a"
         yield Problem(pointer, words.quoted(item), expected)
+
+
+def _renamed_inputs(document: Mapping[str, Any]) -> Iterator[Problem]:
+    for index, item in enumerate(document.get("inputs", ())):
+        if isinstance(item, Mapping) and item.get("dest", "") not in ("", name_of(_logical_path(item["src"]))):
+            expected = "the data object's own name: rename it (imv), or leave this out"
+            yield Problem(f"/inputs/{index}/dest", words.quoted(item["dest"]), expected)
 
 
 def _wrong(name: str, item: str) -> list[Problem]:
@@ -233,12 +240,12 @@ def _twice(document: Mapping[str, Any]) -> Iterator[Problem]:
     out, err = _streams(document)
     taken = {name_of(_logical_path(item)) for item in _items(document, "inputs")}
     for name, value in (
-        ("script_name", _script_name(document)),
+        ("script_name", script_name(document)),
         ("output_file_stdout", out),
         ("output_file_stderr", err),
     ):
         if value and value in taken:
             yield Problem(f"/{name}", words.quoted(value), "a name that no other file of the job has")
         taken |= {value}
-    if _script_name(document) in _named_outputs(document):
-        yield Problem("/outputs", words.quoted(_script_name(document)), "outputs only: the script is not an output")
+    if script_name(document) in _named_outputs(document):
+        yield Problem("/outputs", words.quoted(script_name(document)), "outputs only: the script is not an output")

@@ -23,6 +23,15 @@ def translate(document: Any, beside: GivenBeside, roles: Mapping[str, Mapping[st
     return with_image({**document, **{name: value for name, value in given.items() if value}}, beside.image)
 
 
+def notes(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """An application beside another image, which is the one that runs."""
+    process = document.get("process", {})
+    image, application = process.get("image"), process.get("application")
+    if not image or application in (None, image):
+        return ()
+    return (f"application {words.quoted(application)} has no effect: the process names the image {image}",)
+
+
 def with_image(document: dict[str, Any], image: str) -> dict[str, Any]:
     """A document in our own format with another image in its process or notebook; '' changes nothing."""
     if not image:

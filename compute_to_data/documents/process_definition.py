@@ -42,6 +42,8 @@ def process_document(process: ProcessDefinition) -> dict[str, Any]:
         "timeout": process.timeout_seconds,
         "input_adapter": _adapter_document("input", process.input_adapter),
         "output_adapter": _adapter_document("output", process.output_adapter),
+        "application": process.application,
+        "process_type": process.process_type,
     }
     document.update((name, value) for name, value in optional.items() if value)
     return document
@@ -52,7 +54,7 @@ def process_from(document: Mapping[str, Any]) -> ProcessDefinition:
     commands = tuple(tuple(command) for command in _commands(document))
     timeout = document.get("timeout")
     return ProcessDefinition(
-        image=document["image"],
+        image=image_of(document),
         commands=commands,
         allowed_nonzero=frozenset(int(index) % len(commands) for index in document.get(_ALLOWED_NONZERO, ())),
         working_directory=document.get("cwd", ""),
@@ -60,7 +62,14 @@ def process_from(document: Mapping[str, Any]) -> ProcessDefinition:
         timeout_seconds=None if timeout is None else float(timeout),
         input_adapter=_adapter("input", document),
         output_adapter=_adapter("output", document),
+        application=document.get("application", ""),
+        process_type=document.get("process_type", ""),
     )
+
+
+def image_of(document: Mapping[str, Any]) -> str:
+    """The image of a process definition; a registry's definitions have an application instead. '' without both."""
+    return str(document.get("image") or document.get("application") or "")
 
 
 def _commands(document: Mapping[str, Any]) -> list[list[str]]:
@@ -92,6 +101,8 @@ def _adapter_document(side: str, adapter: FileAdapter | None) -> dict[str, Any]:
 
 def disagreements(document: Mapping[str, Any], pointer: str) -> Iterator[Problem]:
     """Problems that the schema cannot express, in a process definition at ``pointer``."""
+    if not image_of(document):
+        yield Problem(f"{pointer}/image", "nothing", 'an image name, or an "application" that is one')
     yield from _unknown_references(document, pointer)
     for side, reference in (("input", INPUT_FILE), ("output", OUTPUT_FILE)):
         yield from _adapter_disagreements(document, pointer, side, reference)

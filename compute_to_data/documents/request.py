@@ -52,15 +52,17 @@ def parse(document: Any, plain: InputKind = InputKind.OBJECT) -> Task:
     if found:
         raise InvalidRequest(*summary(found))
     process = document.get("process")
-    notebook = document.get("notebook")
+    notebook = Notebook(**document["notebook"]) if "notebook" in document else None
+    own = notebook.reference if notebook else None
+    inputs = [input_entries.reference(item, plain) for item in document.get("inputs", ())]
     return Task(
         name=document.get("name", ""),
         role=document.get("role", ""),
         resource=document.get("resource", ""),
-        inputs=tuple(input_entries.reference(item, plain) for item in document.get("inputs", ())),
+        inputs=(*inputs, *((own,) if own else ())),
         output_collection=document["output_collection"],
         process=None if process is None else process_from(process),
-        notebook=None if notebook is None else Notebook(**notebook),
+        notebook=notebook,
         limits=limits(document.get("limits", {})),
         workload=document.get("workload", ""),
         expected_outputs=tuple(document.get("expected_outputs", ())),
@@ -77,6 +79,7 @@ def document(task: Task) -> dict[str, Any]:
     Leaves out what the task leaves to the role or the site. InvalidRequest for a task whose inputs
     or outputs name paths in the sandbox outside ``/inputs``, since the format cannot express them.
     """
+    own = task.notebook.reference if task.notebook else None
     if task.outputs:
         raise InvalidRequest("task", "names paths in the sandbox, which our own format cannot express")
     optional = {
@@ -95,7 +98,7 @@ def document(task: Task) -> dict[str, Any]:
     result: dict[str, Any] = {name: value for name, value in optional.items() if value}
     if task.notebook is not None:
         result["notebook"] = _notebook_document(task.notebook)
-    result["inputs"] = [input_entries.entry(item) for item in task.inputs]
+    result["inputs"] = [input_entries.entry(item) for item in task.inputs if item != own]
     result["output_collection"] = task.output_collection
     return result
 
@@ -136,6 +139,7 @@ def _notebook_document(notebook: Notebook) -> dict[str, Any]:
         "image": notebook.image,
         "parameters": dict(notebook.parameters),
         "report": notebook.report,
+        "data_object": notebook.data_object,
     }
     return {name: value for name, value in described.items() if value}
 
@@ -146,10 +150,12 @@ def _disagreements(document: Mapping[str, Any]) -> Iterator[Problem]:
     wrong = list(input_entries.disagreements(entries))
     yield from wrong
     yield from input_entries.too_long("/output_collection", document["output_collection"])
+    yield from input_entries.too_long("/notebook/data_object", document.get("notebook", {}).get("data_object", ""))
     yield from _reserved_names(document.get("expected_outputs", ()))
     yield from _repeated(document.get("metadata", ()))
     if "process" in document:
         yield from disagreements(document["process"], "/process")
+        yield from _endless(document["process"])
         if not wrong:
             yield from _wrong_number(document["process"], [input_entries.reference(item) for item in entries])
 
@@ -167,6 +173,12 @@ def _repeated(metadata: Any) -> Iterator[Problem]:
         if _avu(item) in seen:
             yield Problem(f"/metadata/{index}", words.quoted(item["attribute"]), "each AVU once")
         seen.add(_avu(item))
+
+
+def _endless(process: Mapping[str, Any]) -> Iterator[Problem]:
+    if process.get("process_type") == "service":
+        expected = '"single", since a task ends; for a program that runs on, start a workload (c2d workload start)'
+        yield Problem("/process/process_type", '"service"', expected)
 
 
 def _wrong_number(process: Mapping[str, Any], inputs: list[InputReference]) -> Iterator[Problem]:

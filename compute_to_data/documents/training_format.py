@@ -55,6 +55,13 @@ def translate(document: Any, beside: GivenBeside, roles: Mapping[str, Mapping[st
     return with_image(translated, beside.image)
 
 
+def notes(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """The users of commands: the sandbox runs every command as its own user."""
+    users = sorted({str(one["user"]) for one in document["container"]["commands"] if one.get("user")})
+    said = "the sandbox runs every command as its own user, so this has no effect"
+    return (f"user {', '.join(users)}: {said}",) if users else ()
+
+
 def _process(container: Mapping[str, Any]) -> dict[str, Any]:
     process = {
         "image": container["image"],

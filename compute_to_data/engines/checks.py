@@ -59,12 +59,13 @@ def job(job: Job) -> Job:
 
 
 def usual_places_only(job: Job, engine: str) -> None:
-    """Raise EngineError for a job that has an input outside ``/inputs``, or outputs outside ``/outputs``.
+    """Raise EngineError for a job that has an input outside ``/inputs``, but for its notebook, or outputs outside
+    ``/outputs``.
 
     For engines that cannot mount files at other paths.
     """
     places = (*(mount.target for mount in job.inputs), *job.input_folders)
-    elsewhere = [place for place in places if not place.startswith("/inputs/")]
+    elsewhere = [place for place in places if not place.startswith(("/inputs/", "/notebook/"))]
     elsewhere += [mount.target for mount in job.output_mounts]
     if elsewhere:
         cause = f"the {engine} engine has only /inputs and /outputs, but the job needs a mount at {elsewhere[0]}"

@@ -29,7 +29,7 @@ from compute_to_data.errors import ConfigurationError, EngineError, ImageMissing
 from compute_to_data.job import Image, Job, JobKey, JobStatus
 
 # A path of the sandbox inside a longer text, but not the end of another path, nor part of a longer name.
-_SANDBOX_PATH = re.compile(r"(?<![\w./-])/(?:inputs?|outputs?|tmp|run/secrets)(?![\w-]|\.\w)")
+_SANDBOX_PATH = re.compile(r"(?<![\w./-])/(?:inputs?|outputs?|notebook(?=/)|tmp|run/secrets)(?![\w-]|\.\w)")
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 

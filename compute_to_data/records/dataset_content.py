@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from compute_to_data.catalog_tree import walk
 from compute_to_data.errors import InvalidRequest, NotFound
@@ -12,8 +12,6 @@ from compute_to_data.records.manifest import MANIFEST_NAME, Manifest
 
 if TYPE_CHECKING:
     from compute_to_data.ports import Catalog
-
-_LARGEST_MANIFEST: Final = 256 * 1024 * 1024
 
 
 def checksum_of(found: DataObject) -> str:
@@ -42,8 +40,8 @@ def manifest_of(catalog: Catalog, collection: str) -> Manifest | None:
         return None
     if not isinstance(found, DataObject) or not checksum_of(found):
         return None
-    if found.size > _LARGEST_MANIFEST:
-        raise InvalidRequest(path, f"has {found.size} bytes, and at most {_LARGEST_MANIFEST} are read")
+    if found.size > manifests.LARGEST:
+        raise InvalidRequest(path, f"has {found.size} bytes, and at most {manifests.LARGEST} are read")
     made = manifests.parsed(catalog.read(path), path)
     if made.dataset != name_of(collection):
         raise InvalidRequest(path, f"is the manifest of {made.dataset}", "Upload the dataset again")

@@ -13,14 +13,18 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from compute_to_data.errors import InvalidRequest
-from compute_to_data.irods_names import MAXIMUM_NAME_BYTES
+from compute_to_data.irods_names import MAXIMUM_PATH_BYTES
 
 MANIFEST_NAME: Final = "manifest.json"
 FILES: Final = "files"
 """The collection of a dataset that holds its files."""
 DATASET_ID: Final = re.compile(r"d-[0-9a-f]{12}")
 _CHECKSUM: Final = re.compile(r"sha2:[A-Za-z0-9+/]{43}=")
-_MOST_NANOSECONDS: Final = 1 << 63
+_MOST_BYTES: Final = 1 << 63
+_MOST_NANOSECONDS: Final = (1 << 63) * 1_000_000_000
+"""Seconds since 1970 are 64-bit numbers in every system call that returns or sets a file's time."""
+LARGEST: Final = 256 * 1024 * 1024
+"""How many bytes of a manifest are read."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,29 @@ class Manifest:
         return json.dumps(document, indent=1, ensure_ascii=False).encode("utf-8")
 
 
+def is_checksum(text: Any) -> bool:
+    """Whether a manifest can hold this checksum."""
+    return isinstance(text, str) and _CHECKSUM.fullmatch(text) is not None
+
+
+def need_readable(made: Manifest, subject: str) -> None:
+    """InvalidRequest unless :func:`parsed` takes what ``made`` would be as ``manifest.json``. An upload asks
+    this before it sends anything."""
+    try:
+        content = made.content()
+    except UnicodeEncodeError:
+        cause = f"the name {made.name!r} has characters that UTF-8 cannot hold"
+        raise InvalidRequest(subject, cause, "Choose another one with --name") from None
+    if len(content) > LARGEST:
+        cause = f"its manifest would have {len(content)} bytes, and at most {LARGEST} are read"
+        raise InvalidRequest(subject, cause, "Upload it as several datasets")
+    try:
+        _check(made, subject)
+    except InvalidRequest as error:
+        remedy = "Nothing was sent. Rename it, or upload a new dataset"
+        raise InvalidRequest(subject, f"its manifest {error.cause}", remedy) from None
+
+
 def parsed(content: bytes, subject: str) -> Manifest:
     """The manifest in the content of ``manifest.json``. InvalidRequest when the content is not a
     manifest, or when a name in it would lead out of the folder."""
@@ -95,18 +122,18 @@ def _check(manifest: Manifest, subject: str) -> None:
         cause = unsafe(path)
         if cause:
             raise _wrong(subject, f"has the path {path!r}: {cause}")
-        if not _is_count(modified_ns, -_MOST_NANOSECONDS):
+        if not _is_count(modified_ns, -_MOST_NANOSECONDS, _MOST_NANOSECONDS):
             raise _wrong(subject, f"has no valid modification time for {path!r}")
     for file in manifest.files:
-        if not _is_count(file.size, 0) or not isinstance(file.checksum, str) or not _CHECKSUM.fullmatch(file.checksum):
+        if not _is_count(file.size, 0, _MOST_BYTES) or not is_checksum(file.checksum):
             raise _wrong(subject, f"has no valid size or checksum for {file.path!r}")
     clash = _clash(manifest)
     if clash:
         raise _wrong(subject, f"has {clash!r} twice, or as a file and as a folder")
 
 
-def _is_count(value: Any, least: int) -> bool:
-    return type(value) is int and least <= value < _MOST_NANOSECONDS
+def _is_count(value: Any, least: int, most: int) -> bool:
+    return type(value) is int and least <= value < most
 
 
 def _clash(manifest: Manifest) -> str:
@@ -154,8 +181,8 @@ def unsafe(path: Any) -> str:
     parts = path.split("/")
     if any(part in ("", ".", "..") for part in parts):
         return "it contains an empty name, '.' or '..'"
-    if len(encoded) > MAXIMUM_NAME_BYTES:
-        return f"longer than {MAXIMUM_NAME_BYTES} bytes"
+    if len(encoded) > MAXIMUM_PATH_BYTES:
+        return f"longer than {MAXIMUM_PATH_BYTES} bytes"
     return ""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from compute_to_data.coordination.role_choice import FILTER_NOTEBOOK
 from compute_to_data.errors import InvalidRequest
 from compute_to_data.inputs.references import OUTPUTS
 from compute_to_data.roles.notebook import NotebookRole
@@ -14,17 +15,18 @@ from compute_to_data.task import Task
 class SignalProcessing(NotebookRole):
     """Low-pass filters the whole input, unless ``notebook.parameters`` say otherwise."""
 
+    default_notebook = FILTER_NOTEBOOK
+
     def parameters(self, task: Task, inputs: tuple[str, ...]) -> Mapping[str, Any]:
         """The file to read, the file to write, and that the whole signal is meant, not the block of 2019."""
         if len(inputs) != 1:
             raise InvalidRequest("/inputs", f"found {len(inputs)} data objects, expected exactly 1 signal")
         return {"input_file": inputs[0], "output_file": f"{OUTPUTS}/{filtered(inputs)}", "whole_signal": True}
 
-    def expected_outputs(self, task: Task, inputs: tuple[str, ...]) -> tuple[str, ...]:
-        """The filtered signal and the report, unless the task chooses the output itself."""
-        expected = super().expected_outputs(task, inputs)
-        elsewhere = task.process is not None or (task.notebook and "output_file" in task.notebook.parameters)
-        return expected if elsewhere else (filtered(inputs), *expected)
+    def own_outputs(self, task: Task, inputs: tuple[str, ...]) -> tuple[str, ...]:
+        """The filtered signal, unless the task chooses the output itself."""
+        elsewhere = task.notebook is not None and "output_file" in task.notebook.parameters
+        return () if elsewhere else (filtered(inputs),)
 
 
 def filtered(inputs: tuple[str, ...]) -> str:

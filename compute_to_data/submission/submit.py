@@ -27,7 +27,7 @@ from compute_to_data.documents.task_json import recorded_document
 from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, Refused
 from compute_to_data.inputs import claims, references
 from compute_to_data.irods_names import shortened
-from compute_to_data.model import Access, Avu, zone_of
+from compute_to_data.model import Access, Avu, name_of, zone_of
 from compute_to_data.ports import Catalog
 from compute_to_data.records import secret
 from compute_to_data.records.task import AFTER, READS, State, TaskRecord, checked_task_id, new_task_id, require
@@ -42,6 +42,7 @@ class Submitted:
     """A recorded task: its id, its collection, the resource it will run on, and why that one.
 
     ``reused``: this is an earlier, COMPLETED task with the requested results, and nothing new runs.
+    ``notes``: what of the request has no effect.
     """
 
     task_id: str
@@ -49,6 +50,7 @@ class Submitted:
     resource: str
     choice: str
     reused: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def read_request(catalog: Catalog, data_object: str) -> Any:
@@ -60,7 +62,7 @@ def read_request(catalog: Catalog, data_object: str) -> Any:
 class Accepted:
     """A request that passed all checks, and is not recorded yet. ``waits``: the tasks that it must wait for.
     ``reads``: the collections of datasets and tasks that it reads. ``reused``: an earlier task with the requested
-    results, in the place of a new one."""
+    results, in the place of a new one. ``notes``: what of the request has no effect."""
 
     task: Task
     choice: selection.Choice
@@ -68,6 +70,7 @@ class Accepted:
     waits: AbstractSet[str]
     reads: Sequence[str]
     reused: Submitted | None
+    notes: tuple[str, ...] = ()
 
 
 def submit(
@@ -118,9 +121,10 @@ def accept(
     inputs = found.data_objects
     how = {"patient": patient, "role_remedy": role_remedy, "ask_images": ask_images}
     choice = selection.choose(catalog, configuration, task, inputs, **how)  # type: ignore[arg-type]
-    _check_role_has_image(configuration, task, choice.role)
+    _check_role(configuration, task, choice.role)
     reused = _reused(catalog, configuration, task, choice.role, found) if reuse_earlier and not waits else None
-    return Accepted(task, choice, chosen_id, waits, (*reads, *found.origins, *waits), reused)
+    notes = formats.format_of(document).notes(document)
+    return Accepted(task, choice, chosen_id, waits, (*reads, *found.origins, *waits), reused, notes)
 
 
 def translate(configuration: Configuration, document: Any, beside: GivenBeside) -> Any:
@@ -144,15 +148,17 @@ def admit(configuration: Configuration, task: Task) -> None:
     configuration.effective_limits(task.limits, task.process.timeout_seconds if task.process else None)
 
 
-def _check_role_has_image(configuration: Configuration, task: Task, role: str) -> None:
-    """Refused when neither the request nor the site's file names the image for a program that the role brings."""
-    is_file = bool(configuration.zone.kind)  # what workers publish has no settings of roles
-    if not is_file or selection.asked_image(task) or role_choice.asked_by(task) is role_choice.Asked.COMMANDS:
-        return
-    if role_choice.lacks_image(configuration.roles[role]):
-        cause = "has no image of its own here, and the request names none"
-        remedy = f"Name one in notebook.image (--image), or set /roles/{role}/image in the site's configuration"
-        raise Refused(f"role {role}", cause, remedy)
+def _check_role(configuration: Configuration, task: Task, role: str) -> None:
+    """Refused when the role has no image or notebook of its own, and the request names none."""
+    published = not configuration.zone.kind  # capabilities that workers publish do not have the roles' settings
+    missing = () if published or task.process else role_choice.lacking(configuration.roles[role], task.notebook)
+    if missing:
+        remedy = f"An administrator can set {' and '.join(f'`{name}`' for name in missing)} for it in the configuration"
+        if role_choice.Asked.NOTEBOOK in role_choice.RUNS[configuration.roles[role].implementation]:
+            remedy = f'Name one in the request, as in "notebook": {{"image": "..."}} (c2d notebook --image). {remedy}'
+        raise Refused(
+            f"role {role}", f"has no {' and no '.join(missing)} of its own, and the request names none", remedy
+        )
 
 
 def image_refused(configuration: Configuration, image: str) -> Refused:
@@ -208,13 +214,14 @@ def record(catalog: Catalog, configuration: Configuration, accepted: Accepted) -
         "workload": task.workload,
         "runs": shortened(_runs(task)),
         "image": selection.asked_image(task),
+        "note": shortened("; ".join(accepted.notes)),
     }
     named = configuration.attributes.named
     also = [Avu(named(READS), one) for one in dict.fromkeys(accepted.reads)]
     also += [Avu(named(AFTER), one) for one in task.awaited]
     first = State.WAITING if accepted.waits else State.QUEUED
     record_sealed(task_record, recorded_document(task), lambda: task_record.move_to(first, facts, also))
-    return Submitted(task_id, collection, choice.resource.name, choice.reason)
+    return Submitted(task_id, collection, choice.resource.name, choice.reason, notes=accepted.notes)
 
 
 def _runs(task: Task) -> str:
@@ -222,7 +229,8 @@ def _runs(task: Task) -> str:
     if task.process is not None:
         text = " && ".join(shlex.join(words) for words in task.process.commands)
         return text.replace("$${", "${")  # as the program sees it
-    return f"notebook {task.notebook.name}" if task.notebook is not None and task.notebook.name else ""
+    name = "" if task.notebook is None else task.notebook.name or name_of(task.notebook.data_object)
+    return f"notebook {name}" if name else ""
 
 
 def record_sealed(record: TaskRecord, document: Mapping[str, Any], declare: Callable[[], None]) -> None:

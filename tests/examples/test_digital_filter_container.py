@@ -72,5 +72,5 @@ def test_bad_input_is_named_with_its_line(image: str, tmp_path: Path) -> None:
     done = run_notebook(image, signal)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        "ValueError: signal.txt line 3: 'three' is not a number; each line must hold one finite number"
+        "cell 3: ValueError: signal.txt line 3: 'three' is not a number; each line must hold one finite number"
     )

@@ -49,6 +49,38 @@ def test_a_kotta_job_that_leaves_an_output_out_fails_and_names_it(site: TrialSit
     assert "outputs 'page.html', 'more.txt'" in facts["reason"]
 
 
+@pytest.mark.parametrize("outputs", ["", "never.txt"])
+def test_a_job_for_kottas_service_completes_and_says_what_has_no_effect(site: TrialSite, outputs: str) -> None:
+    document = {
+        "user_email": "someone@example.org",
+        "executable": "/bin/sh hello.sh world",
+        "queue": COMPUTE,
+        "jobtype": "script",
+        "script_name": "hello.sh",
+        "script": "#!/bin/sh\necho hello $1\n",
+        "output_file_stdout": "STDOUT.txt",
+        "output_file_stderr": "STDERR.txt",
+        "outputs": outputs,
+        "walltime": "5",
+    }
+    facts = site.run(document, output_collection=f"{HOME}/out", image=site.image)
+    assert facts["state"] == "COMPLETED", facts
+    assert facts["note"].startswith("user_email: Kotta's own service used this; it has no effect here")
+    contents = site.contents(facts["collection"])
+    assert contents["STDOUT.txt"] == b"hello world\n"
+    assert (b"output never.txt" in contents.get("STDERR.txt", b"")) == bool(outputs)
+
+
+def test_a_registrys_process_definition_runs_by_itself(site: TrialSite) -> None:
+    definition = {"exec": "/bin/echo", "argv": ["ran"], "application": site.image, "process_type": "single"}
+    facts = site.run(definition, output_collection=f"{HOME}/out", resource=COMPUTE)
+    assert (facts["state"], facts["image"]) == ("COMPLETED", site.image), facts
+    assert "note" not in facts
+    named = {**definition, "application": "weather", "image": site.image}
+    facts = site.run(named, output_collection=f"{HOME}/out", resource=COMPUTE)
+    assert facts["note"] == f'application "weather" has no effect: the process names the image {site.image}'
+
+
 def test_a_kotta_job_without_an_image_is_not_recorded(site: TrialSite) -> None:
     with pytest.raises(InvalidRequest, match="names none"):
         site.submit(kotta("program", inputs=""), output_collection=f"{HOME}/out")

@@ -9,6 +9,7 @@ import random
 import re
 import subprocess
 import sys
+import zlib
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import SimpleNamespace
@@ -235,6 +236,122 @@ def test_what_the_camera_said(tmp_path: Path) -> None:
         assert b"secret" not in path.read_bytes()
         assert b"Exif" not in path.read_bytes()
     assert all(not dict(image.getexif()) for image in made.values())
+
+
+@pytest.mark.parametrize(
+    ("said", "offset", "written"),
+    [
+        ("2015:08:22 10:08:19", "+02:00", "2015-08-22T10:08:19+02:00"),
+        ("2015:08:22 10:08:19", "+99:00", "2015-08-22T10:08:19"),
+        ("2015:08:22 10:08:19", "+02:75", "2015-08-22T10:08:19"),
+        ("2015:08:22 10:08:19.25", None, "2015-08-22T10:08:19.25"),
+        ("2015-08-22T10:08:19Z", "+02:00", "2015-08-22T10:08:19Z"),
+        ("2016:02:29 00:00:00", None, "2016-02-29T00:00:00"),
+        ("2015:08:22 24:08:19", None, None),
+        ("2015:08:22 10:60:19", None, None),
+        ("2015:08:22 10:08:61", None, None),
+        ("2015:13:22 10:08:19", None, None),
+        ("2015:02:29 10:08:19", None, None),
+        ("2015:00:00 00:00:00", None, None),
+        ("0000:00:00 00:00:00", None, None),
+        ("    :  :     :  :  ", None, None),
+        ("2015:08:22", None, None),
+        ("\u0662015:08:22 10:08:19", None, None),
+    ],
+)
+@pytest.mark.parametrize("ending", ["jpg", "webp"])
+def test_only_a_valid_date_is_said_as_iso_8601(
+    tmp_path: Path, ending: str, said: str, offset: str | None, written: str | None
+) -> None:
+    exif = Image.Exif()
+    details = exif.get_ifd(0x8769)
+    details[0x9003] = said
+    if offset:
+        details[0x9011] = offset
+    Image.new("RGB", (40, 30)).save(tmp_path / f"a.{ending}", exif=exif)
+    facts = program.process(tmp_path / f"a.{ending}", tmp_path / "made")
+    assert facts.get("exif::date_taken") == written
+
+
+def test_a_damaged_date_of_the_picture_leaves_that_of_its_file(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9003], exif[0x0132] = "2015:08:22 24:08:19", "2016:01:02 03:04:05"
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.jpg", exif=exif)
+    assert program.process(tmp_path / "a.jpg", tmp_path / "made")["exif::date_taken"] == "2016-01-02T03:04:05"
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(kind + content)
+    return len(content).to_bytes(4, "big") + kind + content + checksum.to_bytes(4, "big")
+
+
+_BOMB = zlib.compress(bytes(50_000_000))
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        _chunk(b"zTXt", b"workflow\0\0" + zlib.compress(b"x" * 1_100_000)),
+        _chunk(b"iTXt", b"workflow\0\1\0\0\0" + _BOMB),
+        _chunk(b"tEXt", b"workflow\0" + b"x" * 3_000_000),
+        _chunk(b"tEXt", b"workflow\0" + b"x" * 1_000_000) * 70,
+        _chunk(b"zTXt", b"Raw profile type exif\0\0" + _BOMB),
+        _chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(b"x" * 100)[:-4]),
+        _chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + _BOMB),
+        _chunk(b"iCCP", b"profile\0\0" + _BOMB),
+        _chunk(b"iCCP", b"profile\0\0" + zlib.compress(b"x" * 4000)[:-30]),
+        _chunk(b"iCCP", b"profile\0\7" + zlib.compress(b"x" * 4000)),
+        _chunk(b"iCCP", b"no end"),
+        _chunk(b"eXIf", b"MM\0*damaged"),
+        _chunk(b"eXIf", b"x" * 3_000_000),
+        _chunk(b"tEXt", b"workflow\0x")[:-1] + b"?",
+        _chunk(b"gAMA", b"damaged"),
+        _chunk(b"pHYs", b""),
+    ],
+    ids=range(16),
+)
+def test_what_a_png_holds_beside_its_pixels_never_hinders(tmp_path: Path, chunks: bytes) -> None:
+    Image.new("RGB", (40, 30), "orange").save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(content[:33] + chunks + content[33:])
+    facts = program.process(tmp_path / "a.png", tmp_path / "made")
+    assert (facts["image::width"]["value"], facts["image::format"]) == (40, "PNG")
+    with Image.open(tmp_path / "made" / "a_128.jpg") as made:
+        assert made.size == (40, 30)
+        assert "icc_profile" not in made.info
+
+
+def test_a_png_keeps_its_orientation_profile_frames_and_transparency(tmp_path: Path) -> None:
+    cms = pytest.importorskip("PIL.ImageCms")
+    exif, profile = Image.Exif(), cms.ImageCmsProfile(cms.createProfile("sRGB")).tobytes()
+    exif[0x0112] = 6
+    frame = Image.new("RGBA", (40, 30), (255, 0, 0, 128))
+    more = [Image.new("RGBA", (40, 30), "blue")]
+    frame.save(tmp_path / "a.png", exif=exif, icc_profile=profile, save_all=True, append_images=more)
+    facts = program.process(tmp_path / "a.png", tmp_path / "made")
+    assert (facts["exif::orientation"], facts["image::animated"]) == (6, True)
+    with Image.open(tmp_path / "made" / "a_128.png") as made:
+        assert (made.size, made.mode, made.info["icc_profile"]) == ((30, 40), "RGBA", profile)
+
+
+@pytest.mark.parametrize("damaged", [b"", b"x" * 200, b"\0\0\x10\0" + bytes(32) + b"acsp" + bytes(200)])
+def test_a_profile_that_is_not_whole_is_left_out(tmp_path: Path, damaged: bytes) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.jpg", icc_profile=damaged)
+    program.process(tmp_path / "a.jpg", tmp_path / "made")
+    with Image.open(tmp_path / "made" / "a_128.jpg") as made:
+        assert "icc_profile" not in made.info
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tiff"])
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_an_orientation_that_there_is_not_is_left_out(tmp_path: Path, ending: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (40, 30)).save(tmp_path / f"a.{ending}", exif=exif)
+    facts = program.process(tmp_path / f"a.{ending}", tmp_path / "made")
+    assert "exif::orientation" not in facts
+    with Image.open(tmp_path / "made" / "a_128.jpg") as made:
+        assert made.size == (40, 30)
 
 
 def test_where_it_was_taken_is_said_only_if_asked(tmp_path: Path) -> None:

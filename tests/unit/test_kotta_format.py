@@ -173,6 +173,64 @@ def test_the_program_is_what_the_description_means(properties: dict[str, Any], w
     assert program(job(**properties)) == words
 
 
+@pytest.mark.parametrize(
+    ("properties", "words"),
+    [
+        ({"executable": "/bin/bash hello.sh world"}, ["/bin/bash", "hello.sh", "world"]),
+        ({"executable": "/bin/echo 'Hello World!'"}, ["/bin/echo", "Hello World!"]),
+        ({"executable": "wc -c", "args": "a b"}, ["wc", "-c", "a", "b"]),
+        ({"executable": "/bin/echo s", "script": "x", "script_name": "s"}, ["/bin/echo", "s"]),
+        ({"executable": "/bin/echo t", "script": "x", "script_name": "s"}, ["/bin/echo", "t"]),
+        ({"executable": "./s -v", "script": "x", "script_name": "s", "args": "b"}, ["/bin/sh", "./s", "-v", "b"]),
+        ({"executable": "a b | c > d"}, ["/bin/sh", "-c", "a b | c > d"]),
+        ({"executable": "cd x&&make"}, ["/bin/sh", "-c", "cd x&&make"]),
+        ({"executable": "grep 'a|b' \"c;d\""}, ["grep", "a|b", "c;d"]),
+        ({"executable": "echo $HOME *"}, ["echo", "$HOME", "*"]),
+    ],
+)  # fmt: skip
+def test_an_executable_may_be_a_whole_command_line(properties: dict[str, Any], words: list[str]) -> None:
+    assert program(job(**properties)) == words
+
+
+def test_a_script_with_the_line_ends_of_windows_gets_those_of_unix() -> None:
+    assert command(job(script="#!/bin/bash\r\necho a\r\n"))[6] == "#!/bin/bash\necho a\n"
+    assert program(job(executable="", script="#!/bin/bash\r\n")) == ["/bin/bash", "./script.sh"]
+
+
+SERVICE = {
+    "user_email": "someone@example.org", "username": "someone", "job_id": "7", "status": "pending",
+    "submit_time": 1457719200, "submit_stamp": "2016-03-11 18:00:00", "i_token": "very secret",
+    "i_user_role": "r", "z_stagein_dur": 0.1, "description": "d", "access_token": "also secret",
+}  # fmt: skip
+
+
+def test_what_only_kottas_service_used_is_accepted_and_named() -> None:
+    document = job(**SERVICE)
+    assert understood(document) == understood(job())
+    (note,) = formats.format_of(document).notes(document)
+    assert all(name in note for name in SERVICE)
+    assert "secret" not in note
+    assert formats.format_of(job()).notes(job()) == ()
+
+
+def test_outputs_of_kottas_service_may_be_missing_and_are_named() -> None:
+    document = job(outputs="a.txt, sub/b.txt", user_email="someone@example.org")
+    assert understood(document).expected_outputs == ()
+    assert "outputs: the task completes without them" in formats.format_of(document).notes(document)[1]
+    assert understood(job(outputs="a.txt, sub/b.txt")).expected_outputs == ("a.txt", "sub/b.txt")
+
+
+def test_inputs_and_outputs_may_be_objects_with_a_source() -> None:
+    inputs = [{"src": "/tempZone/home/alice/sea.txt", "dest": "sea.txt"}]
+    document = job(inputs=inputs, outputs=[{"src": "o.txt", "dest": "bucket/o.txt"}])
+    task = understood(document)
+    assert task.inputs == (InputReference(InputKind.OBJECT, "/tempZone/home/alice/sea.txt"),)
+    assert task.expected_outputs == ("o.txt",)
+    assert "dest of outputs" in formats.format_of(document).notes(document)[0]
+    url = {"src": "https://example.org/test.txt", "dest": "test.txt"}
+    assert "upload it first" in refusal(job(inputs=[url])).cause
+
+
 # What is refused
 
 
@@ -206,6 +264,12 @@ def test_the_program_is_what_the_description_means(properties: dict[str, Any], w
         ({"script": "a\0b"}, "/script"),
         ({"args": "'open"}, "/args"),
         ({"args": "a " * 4001}, "/args"),
+        ({"executable": "a | b", "args": "c"}, "/args"),
+        ({"executable": "echo 'open"}, "/executable"),
+        ({"executable": " "}, "/executable"),
+        ({"executable": "", "i_script": "true", "i_script_name": "s"}, "/i_script"),
+        ({"inputs": [{"src": "/tempZone/a", "dest": "b"}]}, "/inputs/0/dest"),
+        ({"outputs": [{"dest": "b"}]}, "/outputs/0/src"),
         ({"executable": ""}, "/executable"),
         ({"executable": "-c"}, "/executable"),
         ({"walltime": 0}, "/walltime"),
@@ -305,6 +369,14 @@ def test_streams_of_a_failing_program_are_not_lost(tmp_path: Path) -> None:
     document = job(executable="sh", args=["-c", "echo out; echo err >&2; exit 7"])
     done = run(tmp_path, {**document, "output_file_stdout": "o", "output_file_stderr": "e"}, {})
     assert (done.returncode, done.stdout, done.stderr) == (7, b"out\n", b"err\n")
+
+
+def test_outputs_that_may_be_missing_are_named_at_the_end(tmp_path: Path) -> None:
+    document = job(executable="sh", args=["-c", "echo x > 'a b'"], outputs=["a b", "c", "d e"], user_email="x")
+    done = run(tmp_path, document, {})
+    assert done.returncode == 0
+    said = "output c: the program left no such file\noutput d e: the program left no such file\n"
+    assert done.stderr.decode() == said
 
 
 @pytest.mark.parametrize(("executable", "status"), [("c2d-no-such-program", 127), ("/", 126), ("cd", 127)])

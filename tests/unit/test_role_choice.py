@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from compute_to_data.configuration import RoleSettings
-from compute_to_data.coordination.role_choice import RUNS, Asked, asked_by, candidates
+from compute_to_data.coordination.role_choice import RUNS, Asked, asked_by, candidates, lacking
 from compute_to_data.documents import request
 from compute_to_data.errors import InvalidRequest
-from compute_to_data.task import Task
+from compute_to_data.task import Notebook, Task
 
 CONTAINER = "compute_to_data.roles.container:Container"
 NOTEBOOK = "compute_to_data.roles.notebook:NotebookRole"
@@ -121,3 +121,23 @@ def test_the_table_agrees_with_the_classes(implementation: str, asked: Asked) ->
     except InvalidRequest:
         runs = False
     assert runs == (asked in RUNS[implementation])
+
+
+@pytest.mark.parametrize(
+    ("implementation", "settings", "asked", "missing"),
+    [
+        ("signal_processing:SignalProcessing", {}, {}, ("image",)),
+        ("signal_processing:SignalProcessing", {"image": "i"}, {}, ()),
+        ("signal_processing:SignalProcessing", {}, {"image": "i"}, ()),
+        ("notebook:NotebookRole", {}, {}, ("image", "notebook")),
+        ("notebook:NotebookRole", {"image": "i"}, {"data_object": "/z/n.ipynb"}, ()),
+        ("image_processing:ImageProcessing", {}, {}, ("image",)),
+        ("container:Container", {}, {}, ()),
+    ],
+)
+def test_a_role_lacks_what_neither_its_settings_nor_the_request_name(
+    implementation: str, settings: dict[str, Any], asked: dict[str, Any], missing: tuple[str, ...]
+) -> None:
+    role = RoleSettings(f"compute_to_data.roles.{implementation}", settings)
+    assert lacking(role, Notebook(**asked)) == missing
+    assert lacking(RoleSettings("ours:Own")) == ()

@@ -78,6 +78,25 @@ def test_a_tasks_parameters_stand_above_the_roles() -> None:
     assert role.expected_outputs(asked, ("/inputs/x",)) == ("lowpass_filtered_x", "r.html")
 
 
+OTHERS = [{"name": "other.ipynb"}, {"data_object": "/z/home/other.ipynb"}]
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_another_notebook_gets_no_parameters_and_leaves_no_outputs_of_the_roles_own(other: dict[str, Any]) -> None:
+    role = SignalProcessing("SIGNAL_PROCESSING", {"image": "i", "notebook": "lpfilter.ipynb", "report": "own.html"})
+    asked = task(notebook={**other, "parameters": {"msg": "x"}})
+    inputs = ("/inputs/x", "/inputs/y", "/notebook/other.ipynb")
+    (command,) = role.program(asked, inputs, {}).commands
+    assert command[2:6] == ("--parameters", '{"msg": "x"}', "--report", "/outputs/other.html")
+    executed = ("other.ipynb",) if "data_object" in other else ()
+    assert role.expected_outputs(asked, inputs) == ("other.html", *executed)
+
+
+def test_the_roles_own_notebook_of_another_image_gets_its_parameters() -> None:
+    role = SignalProcessing("SIGNAL_PROCESSING", {})
+    assert _parameters(role, task(notebook={"image": "mine"}))["output_file"] == "/outputs/lowpass_filtered_x"
+
+
 def test_a_signal_is_one_input() -> None:
     role = SignalProcessing("SIGNAL_PROCESSING", {"image": "i", "notebook": "n.ipynb"})
     with pytest.raises(InvalidRequest, match="found 0"):
