@@ -1,6 +1,8 @@
 # make demo   the main job on an embedded zone, from nothing to a report
 # make test   everything that CI checks
 # make survive  300 tasks while workers, containers, a Docker daemon and, on a real zone, the server are killed (as root)
+# make docs   the site of the pages, in build/docs/site
+# make screenshots  the pictures in docs/images
 # make bench  the figures in docs/performance.md
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := $(shell find compute_to_data -name '*.py' -o -name '*.json') pyproject.toml
 
-.PHONY: demo test survive bench lint types wheel clean
+.PHONY: demo test survive docs screenshots bench lint types wheel clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/demo.py
@@ -22,6 +24,13 @@ test: lint types $(VENV)/.wheel
 
 survive: $(VENV)/.wheel
 	C2D_TEST_TASKS=300 $(BIN)/pytest tests/recovery/test_nothing_is_lost.py -q -s
+
+# The pictures of the pages, out of the commands on them; needs a Docker engine.
+screenshots: $(VENV)/.wheel
+	@$(BIN)/python tests/support/screenshots.py
+
+docs: $(VENV)/.tools
+	@$(BIN)/python docs/site/build.py
 
 bench: $(VENV)/.wheel
 	$(BIN)/python tests/benchmarks/run.py

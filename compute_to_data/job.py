@@ -177,7 +177,7 @@ class Job:
     nothing of the earlier job is left. An engine without warm sandboxes runs it like any other job.
 
     ``input_folders`` are paths in the sandbox, besides those of ``inputs``, at which the job sees an empty,
-    read-only directory. ``/inputs`` itself always exists.
+    read-only directory: empty directories among the inputs, or ``/inputs`` itself when nothing is below it.
 
     ``output_mounts`` are directories of the outputs that the job also sees elsewhere.
 

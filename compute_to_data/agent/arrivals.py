@@ -150,7 +150,7 @@ def _filled(document: Any, template: str, collection: str, data_object: DataObje
     """The template with the data object as its input."""
     inputs = document.get("inputs") if isinstance(document, Mapping) else None
     places = [one for one in inputs if isinstance(one, Mapping) and PLACE in one] if isinstance(inputs, list) else []
-    if len(places) != 1 or places[0] != {PLACE: collection}:
+    if len(places) != 1 or places[0].get(PLACE) != collection or not places[0].keys() <= {PLACE, "name"}:
         expected = f'{{"{PLACE}": "{collection}"}}'
         raise InvalidRequest(
             f"{template}#/inputs", f"found no place for the arriving data object, expected {expected} once"
@@ -160,8 +160,10 @@ def _filled(document: Any, template: str, collection: str, data_object: DataObje
         raise InvalidRequest(f"{template}#/output_collection", "found no logical path")
     home_zone = collection.split("/")[1]
     name = user.name if user.zone == home_zone else str(user)
+    arrived = {**places[0], "object": data_object.logical_path}
+    del arrived[PLACE]
     return {
         **document,
-        "inputs": [{"object": data_object.logical_path} if one is places[0] else one for one in inputs or ()],
+        "inputs": [arrived if one is places[0] else one for one in inputs or ()],
         "output_collection": output.replace(USER, name),
     }

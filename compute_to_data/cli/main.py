@@ -15,6 +15,7 @@ from compute_to_data import __version__
 from compute_to_data.cli.command import Call, Commands, Parser, add_common
 from compute_to_data.cli.exits import ExitCode, of_error
 from compute_to_data.cli.output import Output
+from compute_to_data.cli.task_options import in_options
 from compute_to_data.errors import ComputeToDataError, ConfigurationError
 
 NOUNS = (
@@ -89,7 +90,7 @@ def parser() -> argparse.ArgumentParser:
     top = Parser(
         prog="c2d",
         description="Run programs on the storage resource that holds their data, and fetch the results.",
-        epilog="example:\n  c2d run debian:bookworm --input a.txt --output results -- wc -c /inputs/a.txt",
+        epilog="example:\n  c2d run debian:bookworm --input a.txt --output-collection results -- wc -c /inputs/a.txt",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -118,7 +119,9 @@ def _guarded(options: argparse.Namespace) -> int:
     except ComputeToDataError as error:
         if debug:
             _traceback()
-        out.note(f"c2d: {_readable(str(error))}")
+        text = _readable(str(error))
+        # A person who typed --memory knows nothing of limits.memory_bytes.
+        out.note(f"c2d: {in_options(text) if hasattr(options, 'memory') else text}")
         return of_error(error)
     except KeyboardInterrupt:
         out.note("c2d: interrupted")

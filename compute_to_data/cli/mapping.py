@@ -10,13 +10,13 @@ from compute_to_data.cli import zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode
 from compute_to_data.cli.many_tasks import finish
-from compute_to_data.cli.running import (
+from compute_to_data.cli.task_options import (
+    environment_argument,
     image_argument,
     limit_arguments,
     limits,
     place_arguments,
     secret_argument,
-    variable,
 )
 from compute_to_data.cli.zone_words import completes
 
@@ -69,14 +69,7 @@ def _arguments(parser: ArgumentParser) -> None:
     )
     place_arguments(parser)
     parser.add_argument("--name", default="", help="a name for the workload")
-    parser.add_argument(
-        "--env",
-        action="append",
-        default=[],
-        type=variable,
-        metavar="KEY=VALUE",
-        help="an environment variable for the program; repeat for more",
-    )
+    environment_argument(parser)
     secret_argument(parser)
     limit_arguments(parser)
 
@@ -95,10 +88,11 @@ class _Map:
 
     def submit(self) -> WorkloadHandle:
         """Start the workload, unless it is continued, and submit its tasks."""
-        from compute_to_data.client import mapping, workloads
+        from compute_to_data.client import local_inputs, mapping, workloads
 
         call, options, session = self.call, self.call.options, self.call.session
-        collection = workloads.collection_of(session, options.input)
+        with local_inputs.hint([options.input]):
+            collection = workloads.collection_of(session, options.input)
         self.files = mapping.matching(session.catalog, collection, options.each)
         self.workload = workload = self._workload()
         call.out.note(f"workload {workload.id}: {len(self.files)} files")

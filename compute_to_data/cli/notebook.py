@@ -7,10 +7,10 @@ import os
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING, Any
 
-from compute_to_data.cli import zone_words
+from compute_to_data.cli import foreground, run_inputs, zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import of_reason
-from compute_to_data.cli.running import follow_to_the_end, input_of, limit_arguments, limits, secret_argument
+from compute_to_data.cli.task_options import limit_arguments, limits, secret_argument
 from compute_to_data.cli.zone_words import completes
 
 if TYPE_CHECKING:
@@ -42,14 +42,7 @@ def _arguments(parser: ArgumentParser) -> None:
         "repeat for more",
     )
     parser.add_argument("-P", "--parameters", metavar="FILE", default="", help="a JSON file with values of parameters")
-    given = parser.add_argument(
-        "--input",
-        action="append",
-        default=[],
-        metavar="PATH",
-        help="a data object, collection or dataset (d-...) that the notebook reads below /inputs; repeat for more",
-    )
-    completes(given, zone_words.datasets)
+    run_inputs.input_argument(parser)
     image = parser.add_argument("--image", default="", help="an image that has run-notebook (default: the role's)")
     completes(image, zone_words.images)
     resource = parser.add_argument("--resource", default="", help="the compute resource (default: one with the role)")
@@ -83,10 +76,12 @@ def _notebook(call: Call) -> int:
     logical_path, uploaded = notebooks.in_zone(session, options.notebook)
     if uploaded:
         call.out.note(f"uploaded {options.notebook} to {logical_path}")
-    task = session.submit(_request(call, logical_path, parameters))
-    interrupted = follow_to_the_end(call, task)
-    if interrupted is not None:
-        return interrupted
+    document = _request(call, logical_path, parameters)
+    try:
+        task = foreground.submitted(call, document)
+        foreground.follow(call, task)
+    except foreground.Interrupted as interrupted:
+        return foreground.ask(call, interrupted.task)
     files = _fetched(call, task, logical_path)
     status = task.status()
     call.out.result({**status.document(), "files": files}, "\n".join(files))
@@ -103,7 +98,7 @@ def _request(call: Call, logical_path: str, parameters: dict[str, Any]) -> dict[
     session.catalog.create_collection(session.results, parents=True)
     notebook = {"data_object": logical_path, "parameters": parameters, "image": options.image}
     document: dict[str, Any] = {
-        "inputs": [input_of(session, path) for path in options.input],
+        "inputs": run_inputs.entries(call, run_inputs.read(call, options.input)),
         "output_collection": session.results,
         "notebook": {name: value for name, value in notebook.items() if value},
         "limits": limits(options),

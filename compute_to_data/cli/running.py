@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from argparse import ArgumentParser
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from compute_to_data.cli import endings, zone_words
+from compute_to_data.cli import foreground, run_inputs
 from compute_to_data.cli.command import Call, Commands
-from compute_to_data.cli.exits import ExitCode, of_reason
+from compute_to_data.cli.exits import of_reason
+from compute_to_data.cli.run_inputs import STDIN_NAME
+from compute_to_data.cli.submitting import queued
+from compute_to_data.cli.task_options import (
+    environment_argument,
+    image_argument,
+    limit_arguments,
+    limits,
+    place_arguments,
+    secret_argument,
+)
 from compute_to_data.cli.tasks import after_argument
-from compute_to_data.cli.zone_words import completes
-
-if TYPE_CHECKING:
-    from compute_to_data.client.session import Session
-    from compute_to_data.client.tasks import TaskHandle
-    from compute_to_data.records.task import State
-
-_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+from compute_to_data.task import INPUTS
 
 
 def register(commands: Commands) -> None:
@@ -29,7 +29,7 @@ def register(commands: Commands) -> None:
         "run",
         _run,
         "run a program on data in the zone, wait, and print its output",
-        example="run debian:bookworm --input a.txt --output results -- wc -c /inputs/a.txt",
+        example="run debian:bookworm --input a.txt --output-collection results -- wc -c /inputs/a.txt",
         arguments=_arguments,
         takes_program=True,
     )
@@ -38,194 +38,87 @@ def register(commands: Commands) -> None:
 def _arguments(parser: ArgumentParser) -> None:
     parser.usage = f"{parser.prog} IMAGE [options] -- PROGRAM [ARGUMENT ...]"
     image_argument(parser)
-    given = parser.add_argument(
-        "--input",
-        action="append",
-        default=[],
-        metavar="PATH",
-        help="a data object, collection or dataset (d-...) that the program reads below /inputs; repeat for more",
-    )
-    completes(given, zone_words.datasets)
+    run_inputs.input_argument(parser)
     parser.add_argument(
-        "--output",
-        dest="into",
+        "--stdin", action="store_true", help="send standard input, which the program reads as its standard input"
+    )
+    parser.add_argument(
+        "--output-collection",
+        "-o",
         default="",
         metavar="COLLECTION",
         help="the collection for the results; it is created if necessary",
     )
-    place_arguments(parser)
-    parser.add_argument("--name", default="", help="a name for the task")
-    after_argument(parser)
     parser.add_argument(
-        "--env",
+        "--expect",
+        "-x",
         action="append",
         default=[],
-        type=variable,
-        metavar="KEY=VALUE",
-        help="an environment variable for the program; repeat for more",
+        metavar="PATH",
+        help="a file or directory below /outputs that the program must write; repeat for more",
     )
+    place_arguments(parser)
+    parser.add_argument("--name", "-n", default="", help="a name for the task")
+    after_argument(parser)
+    environment_argument(parser)
     secret_argument(parser)
     limit_arguments(parser)
-
-
-def image_argument(parser: ArgumentParser) -> None:
-    """``IMAGE``, what programs run in."""
-    image = parser.add_argument("image", metavar="IMAGE", help="an image that the site allows")
-    completes(image, zone_words.images)
-
-
-def place_arguments(parser: ArgumentParser) -> None:
-    """``--resource`` and ``--role``: where programs run, and as what."""
-    named = "the compute resource (default: one that has the role)"
-    completes(parser.add_argument("--resource", default="", help=named), zone_words.resources)
-    kind = "the kind of computation (default: CONTAINER)"
-    completes(parser.add_argument("--role", default="", help=kind), zone_words.roles)
-
-
-def secret_argument(parser: ArgumentParser) -> None:
-    """Add ``--secret NAME``, which can be repeated."""
-    secret = parser.add_argument(
-        "--secret",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="a secret that the program reads as /run/secrets/NAME; repeat for more",
-    )
-    completes(secret, zone_words.secrets)
-
-
-def limit_arguments(parser: ArgumentParser) -> None:
-    """Add the options that :func:`limits` reads."""
-    parser.add_argument("--walltime", type=float, metavar="SECONDS", help="how long a task may run")
+    parser.add_argument("--detach", "-d", action="store_true", help="do not wait: print the task's id")
     parser.add_argument(
-        "--memory", type=_bytes, metavar="BYTES", help="how much memory a task may use, for example 512m or 4g"
+        "--reuse", action="store_true", help="do not run it again if an identical task of yours has completed"
     )
-    parser.add_argument("--cpus", type=float, help="how many processors a task may use, for example 0.5 or 2")
-
-
-def limits(options: argparse.Namespace) -> dict[str, Any]:
-    """A request's ``limits``, from the options given."""
-    asked = {"walltime_seconds": options.walltime, "memory_bytes": options.memory, "cpus": options.cpus}
-    return {name: value for name, value in asked.items() if value is not None}
-
-
-def variable(text: str) -> tuple[str, str]:
-    """The name and value of ``KEY=VALUE``."""
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
-    return name, value
-
-
-def _bytes(text: str) -> int:
-    unit = _UNITS.get(text[-1:].lower())
-    number = text[:-1] if unit else text
-    try:
-        return int(float(number) * (unit or 1))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes, such as 512m or 4g") from None
 
 
 def _run(call: Call) -> int:
-    task = call.session.submit(request(call), after=call.options.after)
-    interrupted = follow_to_the_end(call, task)
-    if interrupted is not None:
-        return interrupted
+    options = call.options
+    document = request(call)
+    try:
+        task = foreground.submitted(call, document, after=options.after, reuse=options.reuse)
+        if options.detach:
+            return queued(call, task)
+        foreground.follow(call, task)
+    except foreground.Interrupted as interrupted:
+        return foreground.ask(call, interrupted.task)
     status = task.status()
     if call.out.form == "json":
         call.out.result(status.document())
     return of_reason(status.reason_code)
 
 
-def follow_to_the_end(call: Call, task: TaskHandle) -> int | None:
-    """Print what the program writes until the task has ended, and what it left; the exit code after Ctrl-C."""
-    from compute_to_data.cli.results import LogPrinter
-    from compute_to_data.client import logs
-
-    printer = LogPrinter(only="stderr" if call.out.form == "json" else "")  # stdout is for the JSON document
-    call.out.note(f"task {task.id}")
-    try:
-        logs.follow(task, printer.print, _state_printer(call, task))
-    except KeyboardInterrupt:
-        return _interrupted(call, task)
-    for words in endings.notes(task.status()):
-        call.out.note(words)
-    return None
-
-
-def _state_printer(call: Call, task: TaskHandle) -> Callable[[State], None]:
-    """Prints each state once. The status that it reads may be later than the state it receives."""
-    from compute_to_data.cli.tasks import state_text
-
-    last = ""
-
-    def print_state(state: State) -> None:
-        nonlocal last
-        now = state_text(task.status())
-        if now != last:
-            call.out.note(now)
-        last = now
-
-    return print_state
-
-
-def _interrupted(call: Call, task: TaskHandle) -> int:
-    """After Ctrl-C the task continues, unless the person at the terminal answers to cancel it."""
-    answer = ""
-    if sys.stdin.isatty() and sys.stderr.isatty():
-        call.out.note("")
-        try:
-            sys.stderr.write(f"\nCancel task {task.id}? [y/N] ")
-            sys.stderr.flush()
-            answer = sys.stdin.readline().strip().lower()
-        except KeyboardInterrupt:
-            answer = ""
-    if answer in ("y", "yes"):
-        task.cancel()
-        call.out.note(f"cancelling. See when it has ended: c2d status {task.id}")
-    else:
-        call.out.note(f"the task continues. Follow it: c2d logs {task.id} --follow. Cancel it: c2d cancel {task.id}")
-    return ExitCode.INTERRUPTED
-
-
 def request(call: Call) -> dict[str, Any]:
-    """The task that the command line describes."""
+    """The task that the command line describes. Uploads its inputs that are on this computer."""
     options, session = call.options, call.session
-    into = session.absolute(options.into) if options.into else session.results
+    found = run_inputs.read(call, options.input)
+    into = session.absolute(options.output_collection) if options.output_collection else session.results
     session.catalog.create_collection(into, parents=True)
-    # Escape ${, so that the program sees it: on the command line it is never one of our references.
-    words = [word.replace("${", "$${") for word in options.program]
-    environment = {"environment": dict(options.env)} if options.env else {}
+    if not options.stdin and run_inputs.stdin_has_data():
+        call.out.note("standard input is not sent to the program. To send it: --stdin")
+    inputs = run_inputs.entries(call, found)
     document: dict[str, Any] = {
-        "inputs": [input_of(session, path) for path in options.input],
+        "inputs": [*inputs, run_inputs.stdin_entry(call)] if options.stdin else inputs,
         "output_collection": into,
-        "process": {"image": options.image, "exec": words[0], "argv": words[1:], **environment},
+        "process": _process(options),
         "limits": limits(options),
     }
-    named = {"name": options.name, "resource": options.resource, "role": options.role}
+    named = {"name": options.name, "resource": options.resource, "role": options.role, "secrets": options.secret}
     document.update({name: value for name, value in named.items() if value})
-    if options.secret:
-        document["secrets"] = options.secret
+    if options.expect:
+        document["expected_outputs"] = [name.removeprefix("/outputs/").rstrip("/") for name in options.expect]
     if not options.resource and not options.role:
         document["role"] = "CONTAINER"
     return document
 
 
-def input_of(session: Session, path: str) -> dict[str, str]:
-    """A dataset of the project, a data object or a collection as an input."""
-    from compute_to_data.client import datasets
-    from compute_to_data.client.manifest import DATASET_ID, FILES
-    from compute_to_data.errors import NotFound
-    from compute_to_data.model import Collection
-
-    if DATASET_ID.fullmatch(path):
-        return {"collection": f"{datasets.find(session, path)}/{FILES}"}
-    logical_path = session.absolute(path)
-    try:
-        found = session.catalog.stat(logical_path)
-    except NotFound as error:
-        if os.path.exists(path):
-            remedy = f"{path} is a file on this computer. Upload it first, with c2d dataset upload or iput"
-            raise NotFound(logical_path, error.cause, remedy, code=error.code) from None
-        raise
-    return {"collection" if isinstance(found, Collection) else "object": logical_path}
+def _process(options: argparse.Namespace) -> dict[str, Any]:
+    """The process definition. Standard input goes through an adapter, which needs it to be the only input."""
+    # Escape ${, so that the program sees it: on the command line it is never one of our references.
+    words = [word.replace("${", "$${") for word in options.program]
+    process: dict[str, Any] = {"image": options.image}
+    if options.env:
+        process["environment"] = dict(options.env)
+    if options.stdin and options.input:
+        words = ["sh", "-c", f'exec "$@" <{INPUTS}/{STDIN_NAME}', "sh", *words]
+    elif options.stdin:
+        stream = {"file_type": "stream", "stream_name": "STDIN"}
+        process["input_adapter"] = {"input_type": "file", "input_parameters": stream}
+    return {**process, "exec": words[0], "argv": words[1:]}

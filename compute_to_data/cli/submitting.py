@@ -78,7 +78,7 @@ def _rerun_arguments(parser: ArgumentParser) -> None:
 
 
 def _submit(call: Call) -> int:
-    from compute_to_data.client import tasks
+    from compute_to_data.client import local_inputs, tasks
     from compute_to_data.documents.json_text import read_json
 
     options, session = call.options, call.session
@@ -91,16 +91,24 @@ def _submit(call: Call) -> int:
     }
     names = ["standard input" if file == "-" else file for file in options.files]
 
+    inputs: list[str] = []
+
     def reading(file: str, name: str) -> Callable[[], Any]:
-        return lambda: read_json(_content(file), name)
+        def read() -> Any:
+            document = read_json(_content(file), name)
+            inputs.extend(local_inputs.named_inputs(document))
+            return document
+
+        return read
 
     documents = [(name, reading(file, name)) for file, name in zip(options.files, names)]
     submitted: list[TaskHandle] = []
     try:
-        for task in tasks.submit_all(session, documents, **asked):
-            submitted.append(task)
-            if len(documents) > 1 and call.out.form != "json":
-                call.out.result({}, f"{task.id}  {names[len(submitted) - 1]}", task.id)
+        with local_inputs.hint(inputs):
+            for task in tasks.submit_all(session, documents, **asked):
+                submitted.append(task)
+                if len(documents) > 1 and call.out.form != "json":
+                    call.out.result({}, f"{task.id}  {names[len(submitted) - 1]}", task.id)
     except BaseException:
         if submitted:
             call.out.note(f"submitted before that: {' '.join(task.id for task in submitted)}")
@@ -137,17 +145,23 @@ def _submitted(call: Call, task: TaskHandle) -> int:
     for note in status.other.get("note", ()):
         call.out.note(f"note: {note}")
     if not call.options.wait:
-        reused = "reused: an identical task completed earlier; results are in"
-        where = f"queued on {status.resource} ({status.choice}); results go to"
-        if status.state.value == "WAITING":
-            where = f"waits for {status.waiting_for}. It will run on {status.resource} ({status.choice}); results go to"
-        where = reused if task.is_reused else where
-        call.out.note(f"{where} {task.collection}")
-        call.out.result(status.document(), task.id)
-        return 0
+        return queued(call, task)
     call.out.note(f"task {task.id}{' is reused: an identical task completed earlier' if task.is_reused else ''}")
     status = task.wait(on_change=lambda now: call.out.note(state_text(now)))
     return ended(call, status)
+
+
+def queued(call: Call, task: TaskHandle) -> int:
+    """Print the task's id, and where it waits."""
+    status = task.status()
+    reused = "reused: an identical task completed earlier; results are in"
+    where = f"queued on {status.resource} ({status.choice}); results go to"
+    if status.state.value == "WAITING":
+        where = f"waits for {status.waiting_for}. It will run on {status.resource} ({status.choice}); results go to"
+    where = reused if task.is_reused else where
+    call.out.note(f"{where} {task.collection}")
+    call.out.result(status.document(), task.id)
+    return 0
 
 
 def _wait(call: Call) -> int:

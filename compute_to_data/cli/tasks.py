@@ -214,8 +214,8 @@ def _made_of(document: dict[str, Any]) -> Any:
 def _asked_inputs(request: dict[str, Any]) -> Any:
     """The inputs in a request, for a task that has recorded none."""
     for one in request["inputs"]:
-        for kind, path in one.items():
-            yield f"input {kind}", path
+        kind, *more = sorted(one, key=("task", "object", "collection", "next_of", "path", "name").index)
+        yield f"input {kind}", " ".join([one[kind], *(f"({name} {one[name]})" for name in more)])
 
 
 def _asked_commands(request: dict[str, Any]) -> Any:

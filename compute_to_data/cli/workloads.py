@@ -8,13 +8,13 @@ from argparse import ArgumentParser
 from compute_to_data.cli import zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode
-from compute_to_data.cli.running import (
+from compute_to_data.cli.task_options import (
+    environment_argument,
     image_argument,
     limit_arguments,
     limits,
     place_arguments,
     secret_argument,
-    variable,
 )
 from compute_to_data.cli.tasks import WAIT, task_argument
 from compute_to_data.cli.workload_results import fetch_all
@@ -94,21 +94,10 @@ def _start_arguments(parser: ArgumentParser) -> None:
         help="a dataset's id, or a collection, that tasks read at /input",
     )
     completes(dataset, zone_words.datasets)
-    _environment_argument(parser)
+    environment_argument(parser)
     parser.add_argument("--name", default="", help="a name for the workload")
     place_arguments(parser)
     limit_arguments(parser)
-
-
-def _environment_argument(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--env",
-        action="append",
-        default=[],
-        type=variable,
-        metavar="KEY=VALUE",
-        help="an environment variable for the program; repeat for more",
-    )
 
 
 def _download_arguments(parser: ArgumentParser) -> None:
@@ -128,7 +117,7 @@ def _create_arguments(parser: ArgumentParser) -> None:
     _one(parser)
     # An option, because in a shell's loop our standard input belongs to the loop.
     parser.add_argument("--stdin", action="store_true", help="pass standard input to the program")
-    _environment_argument(parser)
+    environment_argument(parser)
     secret_argument(parser)
     parser.add_argument("--name", default="", help="a name for the task (default: its command)")
     parser.add_argument("--walltime", type=float, metavar="SECONDS", help="how long the task may run")

@@ -46,7 +46,7 @@ class Settings:
     image: str
     role: str = ""
     resource: str = ""
-    inputs: tuple[str, ...] = ()
+    inputs: tuple[str | Mapping[str, str], ...] = ()
     environment: Mapping[str, str] | None = None
     limits: Mapping[str, float] | None = None
     output_collection: str = ""
@@ -123,9 +123,10 @@ class TaskFunction(Generic[R]):
         self.settings = settings
         update_wrapper(self, function)
 
-    def on(self, *data_objects: str) -> TaskFunction[R]:
-        """The same function with these data objects as inputs; it finds them at ``/inputs/<name>``."""
-        return TaskFunction(self.__wrapped__, replace(self.settings, inputs=(*self.settings.inputs, *data_objects)))
+    def on(self, *inputs: str | Mapping[str, str]) -> TaskFunction[R]:
+        """The same function with these inputs, written as in a request: logical paths, ids of datasets and
+        tasks, or objects such as ``{"path": P, "name": N}``. It finds them at ``/inputs/<name>``."""
+        return TaskFunction(self.__wrapped__, replace(self.settings, inputs=(*self.settings.inputs, *inputs)))
 
     def __call__(self, *args: Any, **kwargs: Any) -> R:
         """Run it as a task in a new session, and return its result. Raises as :meth:`submit`."""

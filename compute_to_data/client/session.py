@@ -115,18 +115,19 @@ class Session(Workbench):
         COMPLETED
         ['abc']
         """
-        from compute_to_data.client import tasks
+        from compute_to_data.client import local_inputs, tasks
 
-        return tasks.submit(
-            self,
-            document,
-            resource=resource,
-            output_collection=output_collection,
-            image=image,
-            task_id=task_id,
-            after=after,
-            reuse=reuse,
-        )
+        with local_inputs.hint(local_inputs.named_inputs(document)):
+            return tasks.submit(
+                self,
+                document,
+                resource=resource,
+                output_collection=output_collection,
+                image=image,
+                task_id=task_id,
+                after=after,
+                reuse=reuse,
+            )
 
     def task(self, task_id: str) -> TaskHandle:
         """The task with this id, with an id that begins so, or with this logical path of its
@@ -149,9 +150,10 @@ class Session(Workbench):
 
     def start_workload(self, image: str, **asked: Any) -> WorkloadHandle:
         """Start a workload in the project. For ``asked`` see :func:`compute_to_data.client.workloads.start`."""
-        from compute_to_data.client import workloads
+        from compute_to_data.client import local_inputs, workloads
 
-        return workloads.start(self, image, **asked)
+        with local_inputs.hint([str(asked.get("input_dataset", ""))]):
+            return workloads.start(self, image, **asked)
 
     def map_files(
         self, image: str, command: Sequence[str], *, dataset: str, each: str = "*", **asked: Any
@@ -162,13 +164,15 @@ class Session(Workbench):
         ``each``: the pattern of the files' names. ``asked``: as for :meth:`start_workload`.
 
         >>> with c2d.connect() as session:
-        ...     workload = session.map_files(image, ["wc", "-c", "{}"], dataset=session.home, each="a.txt")
-        ...     print([(task.name, session.task(task.task_id).wait().state.value) for task in workload.tasks()])
-        [('a.txt', 'COMPLETED')]
+        ...     workload = session.map_files(image, ["echo", "{}"], dataset=session.home, each="a.txt")
+        ...     print([task.name for task in workload.tasks()])
+        ...     _ = workload.stop()
+        ['a.txt']
         """
-        from compute_to_data.client import mapping
+        from compute_to_data.client import local_inputs, mapping
 
-        return mapping.map_files(self, image, command, dataset=dataset, each=each, **asked)
+        with local_inputs.hint([dataset]):
+            return mapping.map_files(self, image, command, dataset=dataset, each=each, **asked)
 
     def workload(self, workload: str) -> WorkloadHandle:
         """The project's workload with this id or an id that begins so, or any workload by its logical path."""

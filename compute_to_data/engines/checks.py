@@ -45,9 +45,7 @@ def job(job: Job) -> Job:
     for name in job.secrets:
         if not _SECRET.fullmatch(name):
             raise EngineError(subject, f"{name!r} cannot be the name of a secret")
-    wrong = misplaced(
-        [*(mount.target for mount in job.inputs), *job.input_folders], [mount.target for mount in job.output_mounts]
-    )
+    wrong = misplaced(_input_places(job), [mount.target for mount in job.output_mounts])
     if wrong:
         raise EngineError(subject, f"the engine cannot mount anything at {wrong[0]}: it {wrong[1]}")
     for mount in job.inputs:
@@ -58,14 +56,22 @@ def job(job: Job) -> Job:
     return job
 
 
+def _input_places(job: Job) -> list[str]:
+    """Where the job sees its inputs and empty directories, without ``/inputs`` itself. EngineError when that is to
+    be an empty directory although something is below it."""
+    places = [*(mount.target for mount in job.inputs), *(one for one in job.input_folders if one != "/inputs")]
+    if "/inputs" in job.input_folders and any(place.startswith("/inputs/") for place in places):
+        raise EngineError(job.key.task, "the engine cannot mount anything in /inputs, which is to be empty")
+    return places
+
+
 def usual_places_only(job: Job, engine: str) -> None:
     """Raise EngineError for a job that has an input outside ``/inputs``, but for its notebook, or outputs outside
     ``/outputs``.
 
     For engines that cannot mount files at other paths.
     """
-    places = (*(mount.target for mount in job.inputs), *job.input_folders)
-    elsewhere = [place for place in places if not place.startswith(("/inputs/", "/notebook/"))]
+    elsewhere = [place for place in _input_places(job) if not place.startswith(("/inputs/", "/notebook/"))]
     elsewhere += [mount.target for mount in job.output_mounts]
     if elsewhere:
         cause = f"the {engine} engine has only /inputs and /outputs, but the job needs a mount at {elsewhere[0]}"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from compute_to_data.coordination.pauses import step_back
 from compute_to_data.errors import Code, Refused
+from compute_to_data.inputs.complete import has_content
 from compute_to_data.inputs.references import members, readable
 from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind, Query
 from compute_to_data.ports import Catalog
@@ -15,11 +16,12 @@ _CLAIM_ATTEMPTS = 50
 
 
 def eligible(catalog: Catalog, collection: str, claim: str) -> Iterator[DataObject]:
-    """The data objects directly in a collection that no task has claimed, by name."""
+    """The data objects directly in a collection that no task has claimed, by name, without those that are still
+    being written."""
     require(catalog, collection, Access.MODIFY_OBJECT, "to claim its data objects as inputs")
     claimed = set(catalog.find(Query(EntityKind.DATA_OBJECT, claim, within=collection)))
     for member in members(catalog, collection):
-        if member.logical_path not in claimed:
+        if member.logical_path not in claimed and has_content(member):
             yield member
 
 

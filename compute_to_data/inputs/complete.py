@@ -155,15 +155,17 @@ def _incomplete(dataset: str) -> Refused:
     )
 
 
-def need_content(data_object: DataObject) -> DataObject:
-    """Return a data object that a task may read now, or when a transfer has ended.
+def has_content(data_object: DataObject) -> bool:
+    """Whether a task may read a data object now, or when a transfer of it has ended: not when all replicas are
+    intermediate or stale."""
+    return any(one.status not in (ReplicaStatus.STALE, ReplicaStatus.INTERMEDIATE) for one in data_object.replicas)
 
-    ZoneError -405000 or -164000 when all replicas are intermediate or stale: what it holds is not complete.
-    """
-    statuses = {replica.status for replica in data_object.replicas}
-    if statuses - {ReplicaStatus.STALE, ReplicaStatus.INTERMEDIATE}:
+
+def need_content(data_object: DataObject) -> DataObject:
+    """Return a data object that :func:`has_content`. ZoneError -405000 or -164000 for any other."""
+    if has_content(data_object):
         return data_object
-    if ReplicaStatus.INTERMEDIATE in statuses:
+    if any(replica.status is ReplicaStatus.INTERMEDIATE for replica in data_object.replicas):
         cause, code = "is being written: no replica is complete (intermediate)", Code.INTERMEDIATE_REPLICA_ACCESS
         raise zone_error(code, data_object.logical_path, cause, "Submit the task again when the transfer has ended")
     cause = "has no good replica: each is stale, as an interrupted transfer leaves it"

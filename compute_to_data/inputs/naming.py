@@ -32,8 +32,8 @@ _SHOWN: Final = 5
 def look_up(
     catalog: Catalog, attributes: Attributes, reference: InputReference, projects: Sequence[str]
 ) -> InputReference:
-    """The same reference, with the logical path that its id names, and as an OBJECT or a COLLECTION when
-    it was a PATH. Of a TASK, it looks up only the collection; see :func:`result`.
+    """The same reference, with the logical path that its id names, and as an OBJECT, a COLLECTION or a TASK
+    when it was a PATH. Of a TASK, it looks up only the collection; see :func:`result`.
 
     ``projects``: the collections in which to look for datasets. NotFound, and InvalidRequest for the
     beginning of several ids.
@@ -41,9 +41,11 @@ def look_up(
     given = reference.logical_path
     if reference.kind is InputKind.TASK:
         return replace(reference, logical_path=task(catalog, attributes, given))
-    if not given.startswith("/"):
-        given = _by_id(catalog, attributes, given, projects)
     kind = reference.kind
+    if not given.startswith("/"):
+        given, is_task = _by_id(catalog, attributes, given, projects)
+        if is_task and kind is InputKind.PATH:
+            return replace(reference, kind=InputKind.TASK, logical_path=given)
     if kind is InputKind.PATH:
         kind = InputKind.OBJECT if isinstance(catalog.stat(given), DataObject) else InputKind.COLLECTION
         given = f"{given}/{FILES}" if is_dataset(given) else given
@@ -55,15 +57,15 @@ def is_dataset(collection: str) -> bool:
     return DATASET_ID.fullmatch(name_of(collection)) is not None and name_of(parent_of(collection)) == DATASETS
 
 
-def _by_id(catalog: Catalog, attributes: Attributes, given: str, projects: Sequence[str]) -> str:
-    """The files of the dataset, or the collection of the task, with this id."""
+def _by_id(catalog: Catalog, attributes: Attributes, given: str, projects: Sequence[str]) -> tuple[str, bool]:
+    """The files of the dataset, or the collection of the task, with this id, and whether it is a task's."""
     if _DATASET.fullmatch(given):
         try:
-            return f"{dataset(catalog, attributes, projects, given)}/{FILES}"
+            return f"{dataset(catalog, attributes, projects, given)}/{FILES}", False
         except NotFound:
             pass  # the user may have chosen such an id for a task
     try:
-        return task(catalog, attributes, given)
+        return task(catalog, attributes, given), True
     except NotFound as error:
         places = " and ".join(f"{project}/{DATASETS}" for project in projects)
         cause = f"is the id of no task that you may read, and of no dataset in {places}"
@@ -86,7 +88,7 @@ def dataset(catalog: Catalog, attributes: Attributes, projects: Sequence[str], g
     if DATASET_ID.fullmatch(given):
         found = list(catalog.find(Query(EntityKind.COLLECTION, attributes.named(DATASET_FACT), given)))
         # Every user can write any id on a collection of their own, so the collection's name must agree.
-        found = [one for one in found if name_of(one) == given]
+        found = [one for one in found if name_of(one) == given and is_dataset(one)]
         if found:
             return _the_only("dataset", given, found)
     cause, remedy = "does not exist, or you may not read it", "List the project's datasets: c2d dataset list"

@@ -202,7 +202,8 @@ def _too_many(collection: str, cause: str) -> InvalidRequest:
 
 
 def check_targets(resolved: Resolved) -> tuple[str, ...]:
-    """The empty directories that the job must see, besides the directories of its inputs.
+    """The empty directories that the job must see, besides the directories of its inputs: ``/inputs`` itself
+    when nothing is below it.
 
     InvalidRequest when two inputs would have the same path, when one would be inside another, or when
     the sandbox cannot show an input at its path.
@@ -224,7 +225,7 @@ def check_targets(resolved: Resolved) -> tuple[str, ...]:
         target, cause = wrong
         shown = seen[target].data_object.logical_path if target in seen else folders[target].collection
         raise InvalidRequest(shown, f"cannot be shown at {target}: that {cause}", "Name another path")
-    return empty
+    return empty if any(place.startswith(f"{INPUTS}/") for place in (*seen, *empty)) else (INPUTS, *empty)
 
 
 def _above(target: str) -> Iterator[str]:

@@ -24,6 +24,10 @@ _NO_PROCESS = re.compile(
     r"Resource temporarily unavailable|[Cc]annot fork|can't start new thread|create (native )?thread"
 )
 _NO_MEMORY = re.compile(r"MemoryError|Cannot allocate memory|std::bad_alloc|OutOfMemoryError")
+_READ_ONLY = re.compile(r"Read-only file system")
+_NO_NETWORK = re.compile(
+    r"Network is unreachable|Temporary failure in name resolution|Name or service not known|[Cc]ould not resolve"
+)
 _CAUSE = 600
 """The most characters of a program's own words in a reason."""
 
@@ -105,6 +109,10 @@ def _hints(execution: Execution) -> Iterator[str]:
         yield _no_room(execution, limits)
     if _NO_PROCESS.search(text):
         yield f"The task may have {limits.pids} processes and threads at one time; ask for more in limits.pids"
+    if _READ_ONLY.search(text):
+        yield "A task can write to /outputs and /tmp only"
+    if _NO_NETWORK.search(text) and execution.context.engine.sandboxed:
+        yield "A task has no network: make what it needs an input, or part of its image"
     if _NO_MEMORY.search(text):
         yield f"The task may use {limits.memory_bytes} bytes of memory; ask for more in limits.memory_bytes"
 

@@ -44,5 +44,6 @@ def _commands(task: Task) -> tuple[tuple[str, ...], ...]:
 
 
 def _asked_inputs(task: Task) -> tuple[str, ...]:
-    """The data objects and collections in the request. Not a ``next_of``: the input is a member of that."""
-    return tuple(dict.fromkeys(one.logical_path for one in task.inputs if one.kind is not InputKind.NEXT_OF))
+    """The data objects, collections and results in the request. Not a ``next_of``: the input is a member of that."""
+    named = [one for one in task.inputs if one.kind is not InputKind.NEXT_OF]
+    return tuple(dict.fromkeys(f"{one.logical_path}/{one.result}".rstrip("/") for one in named))

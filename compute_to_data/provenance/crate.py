@@ -36,7 +36,7 @@ Entity = dict[str, Any]
 
 def crate(outcome: Outcome) -> bytes:
     """The content of the file."""
-    inputs = [_input(staged) for staged in outcome.inputs]
+    inputs = _inputs(outcome.inputs)
     results = [_output(file) for file in outcome.outputs]
     settings = [_setting(name, value) for name, value in parameters(outcome.task).items()]
     graph = [
@@ -194,10 +194,19 @@ def _setting(name: str, value: Any) -> Entity:
     return {"@id": f"#parameter-{quote(name, safe='')}", "@type": "PropertyValue", "name": name, "value": written_value}
 
 
-def _input(staged: Staged) -> Entity:
+def _inputs(staged: Iterable[Staged]) -> list[Entity]:
+    """Each input once, with the paths at which the program saw it."""
+    seen: dict[str, list[Staged]] = {}
+    for one in staged:
+        seen.setdefault(one.data_object.logical_path, []).append(one)
+    return [_input(path, same) for path, same in seen.items()]
+
+
+def _input(path: str, same: Sequence[Staged]) -> Entity:
     """An input is not part of the crate's folder, so its identifier is its logical path."""
-    path = staged.data_object.logical_path
-    return _file(f"irods://{quote(path)}", path, staged.replica.size, staged.checksum or "unknown")
+    described = _file(f"irods://{quote(path)}", path, same[0].replica.size, same[0].checksum or "unknown")
+    places = [one.target for one in same]
+    return {**described, "alternateName": places[0] if len(places) == 1 else places}
 
 
 def _output(file: OutputFile) -> Entity:

@@ -20,7 +20,7 @@ from compute_to_data.irods_names import shortened
 from compute_to_data.job import Exit, Image, OutputFile
 from compute_to_data.model import Avu, User
 from compute_to_data.records.task import timestamp
-from compute_to_data.task import Task
+from compute_to_data.task import INPUTS, Task
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def fingerprint(task: Task, role: str, inputs: Iterable[tuple[str, str]], folder
         return ""
     asked = {name: value for name, value in request.document(task).items() if name not in _CHANGES_NO_RESULT}
     asked.get("process", {}).pop("timeout", None)
-    empty = {"folders": sorted(folders)} if folders else {}
+    empty = {"folders": sorted(folders)} if set(folders) - {INPUTS} else {}
     return _digest({"version": 2, "role": role, "inputs": pairs, "asked": asked, **empty})
 
 

@@ -12,7 +12,7 @@ from compute_to_data.configuration import Attributes
 from compute_to_data.documents import request
 from compute_to_data.errors import Cancelled, Refused
 from compute_to_data.inputs import naming
-from compute_to_data.inputs.complete import dataset_of
+from compute_to_data.inputs.complete import Origins, dataset_of
 from compute_to_data.model import name_of, parent_of, zone_of
 from compute_to_data.ports import Catalog
 from compute_to_data.records import awaited
@@ -58,9 +58,12 @@ def _unfinished(catalog: Catalog, attributes: Attributes, task: Task) -> frozens
 
 
 def _checked_workload(catalog: Catalog, attributes: Attributes, task: Task) -> Workload:
-    """The task's workload. Refused unless it is the user's own, accepts tasks, and the task fits it."""
+    """The task's workload. Refused unless it is the user's own, accepts tasks, the task fits it, and its dataset
+    is complete."""
     record = WorkloadRecord(catalog, attributes, task.workload, task.resource)
     workload = record.of_its_task(task, task.output_collection)
     if not record.is_started():
         raise Refused(f"workload {name_of(task.workload)}", "was stopped", "Start another one")
+    if workload.dataset:
+        Origins(catalog, attributes).need_collection(workload.dataset)
     return workload

@@ -29,16 +29,19 @@ _GONE = (None, State.FAILED, State.CANCELLED)
 
 
 class WaitingTasks:
-    """The waiting tasks of one worker's resource. Only the worker's main thread looks; any thread may report that
-    a task has ended."""
+    """The waiting tasks of one worker's resource. Any thread may report that a task has ended; only the worker's
+    main thread calls the other methods."""
 
     def __init__(self, served: ServedResource) -> None:
         self._served = served
         self._lock = threading.Lock()
+        """For ``_ended`` and ``_next_look``. The catalog may take long to answer, and no thread waits for that."""
         self._awaited: dict[str, frozenset[str]] = {}
         """For each waiting task, the tasks that it still waits for, all by their collections."""
         self._elsewhere: dict[str, frozenset[str]] = {}
         """The same for tasks that wait on other resources, as far as tasks here wait for them."""
+        self._watched: frozenset[str] = frozenset()
+        """All tasks for which others wait."""
         self._ended: set[str] = set()
         self._asked: list[str] = []
         self._circles: dict[str, list[str]] = {}
@@ -50,19 +53,19 @@ class WaitingTasks:
 
     def report(self, ended: str) -> None:
         """Note that a task of this worker may have ended. If another waits for it, the next look is due now."""
-        with self._lock:
-            if any(ended in awaited for awaited in self._awaited.values()):
+        if ended in self._watched:
+            with self._lock:
                 self._ended.add(ended)
                 self._next_look = 0.0
 
     def note(self, collection: str, awaited: Iterable[str]) -> None:
         """Note for which tasks a task still waits, from its request and their records; for none: it need not wait."""
-        with self._lock:
-            self._awaited[collection] = frozenset(awaited)
-            if self._awaited[collection]:
-                self._find_circles()
-            else:
-                del self._awaited[collection]
+        self._awaited[collection] = frozenset(awaited)
+        if self._awaited[collection]:
+            self._watch()
+            self._find_circles()
+        else:
+            del self._awaited[collection]
 
     def circle_of(self, collection: str) -> str:
         """The tasks through which a task waits for itself, in words; '' when it does not."""
@@ -87,14 +90,16 @@ class WaitingTasks:
         """Ask the catalog, and return the tasks about which the worker must decide: all that they waited for has
         completed, something of it cannot any more, or they wait for themselves."""
         began = time.monotonic()
+        self._list()
+        states = self._states()
+        self._follow_elsewhere(states)
+        decided = list(self._decided(states))
+        now = time.monotonic()
         with self._lock:
-            self._list()
-            states = self._states()
-            self._follow_elsewhere(states)
-            decided = list(self._decided(states))
-            now = time.monotonic()
             self._soonest = now + max(LOOK_SECONDS, _SHARE * (now - began))
             self._next_look = self._soonest if self._awaited else now + _IDLE_SECONDS
+            if self._ended:  # a task ended meanwhile
+                self._next_look = 0.0
         return decided
 
     def _list(self) -> None:
@@ -107,6 +112,12 @@ class WaitingTasks:
         if new:
             self._awaited.update(self._edges(new))
             self._find_circles()
+        self._watch()
+
+    def _watch(self) -> None:
+        """Bring the set of tasks for which others wait up to date."""
+        awaited = (*self._awaited.values(), *self._elsewhere.values())
+        self._watched = frozenset().union(*awaited)
 
     def _edges(self, waiting: list[str]) -> dict[str, frozenset[str]]:
         """What these tasks wait for, according to their records."""
@@ -119,14 +130,16 @@ class WaitingTasks:
     def _states(self) -> dict[str, State | None]:
         """The states of tasks that others wait for: of those that this worker saw end, and of some others, which
         take turns when there are many. None for a task that is gone."""
-        awaited = {one for each in (*self._awaited.values(), *self._elsewhere.values()) for one in each}
-        first = self._ended & awaited
-        others = awaited - first - self._awaited.keys()  # what waits here needs no question
+        with self._lock:
+            ended, self._ended = self._ended, set()
+        first = ended & self._watched
+        others = self._watched - first - self._awaited.keys()  # what waits here needs no question
         turn = [one for one in self._asked if one in others]
         turn = [*sorted(others.difference(turn)), *turn]
         asked = tuple(islice((*first, *turn), MOST_AMONG))
-        self._ended = first.difference(asked)
-        self._asked = [*(one for one in turn if one not in asked), *asked]
+        with self._lock:
+            self._ended |= first.difference(asked)
+        self._asked = [*turn[len(asked) - min(len(first), len(asked)) :], *asked]
         if not asked:
             return {}
         found: dict[str, list[str]] = {one: [] for one in asked}

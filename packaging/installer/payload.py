@@ -101,7 +101,7 @@ def plain_files(checkout: Checkout, layout: Layout, workers: dict[str, str]) -> 
     for path in _files(checkout.folder / "rules"):
         items[f"{share}/rules/{path.name}"] = Item(path.read_bytes())
     docs = checkout.folder / "docs"
-    for path in sorted(docs.rglob("*.md")):
+    for path in sorted([*docs.rglob("*.md"), *docs.glob("images/*")]):
         items[f"{share}/doc/{path.relative_to(docs)}"] = Item(path.read_bytes())
     items[f"{share}/doc/LICENSE"] = Item((checkout.folder / "LICENSE").read_bytes())
     template = "compute_to_data.json.template"

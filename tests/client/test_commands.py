@@ -18,7 +18,7 @@ import pytest
 from support.people import settings_of
 from support.site import BOB, COMPUTE, HOME, WAITS, TrialSite
 
-from compute_to_data.cli import running
+from compute_to_data.cli import foreground
 from compute_to_data.cli.exits import ExitCode
 from compute_to_data.cli.main import main
 from compute_to_data.model import Access
@@ -287,9 +287,7 @@ class TestRunning:
     def test_one_command_from_input_to_result(self, working: TrialSite, c2d: C2D) -> None:
         working.alice.write(f"{HOME}/a.txt", b"1\n2\n")
         script = 'wc -l < /inputs/a.txt; echo "${K}" > /outputs/k; echo bad >&2'
-        done = c2d(
-            "run", "tools", "--input", "a.txt", "--output", "new/place", "--env", "K=v w", "--", "sh", "-c", script
-        )
+        done = c2d("run", "tools", "-i", "a.txt", "-o", "new/place", "--env", "K=v w", "--", "sh", "-c", script)
         assert (done.code, done.out) == (0, "2\n")
         assert "bad\n" in done.err
         (place,) = (line for line in done.err.splitlines() if line.startswith(f"results in {HOME}/new/place/"))
@@ -307,10 +305,12 @@ class TestRunning:
         assert c2d("run", "tools", "--memory", "much", "--", "true").code == ExitCode.USAGE
         assert c2d("run", "tools", "--env", "K", "--", "true").code == ExitCode.USAGE
         monkeypatch.chdir(working.folder)
+        assert c2d("run", "tools", "--walltime", "soon", "--", "true").code == ExitCode.USAGE
         Path("local.txt").write_text("x")
-        done = c2d("run", "tools", "--input", "local.txt", "--", "true")
+        done = c2d("run", "tools", "--input", "local.txt", "--input", "missing.txt", "--", "true")
         assert done.code == ExitCode.NOT_FOUND
-        assert "is a file on this computer. Upload it first" in done.err
+        assert f"{HOME}/missing.txt: neither the zone nor this computer has it" in done.err
+        assert c2d("dataset", "list", "--output", "json").json == []
         assert c2d("list", "--output", "json").json == []
 
     def test_after_an_interrupt_the_task_continues(
@@ -342,8 +342,8 @@ class TestRunning:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(logs, "follow", interrupted)
-        monkeypatch.setattr(running.sys, "stdin", Terminal(answer))
-        monkeypatch.setattr(running.sys, "stderr", Terminal())
+        monkeypatch.setattr(foreground.sys, "stdin", Terminal(answer))
+        monkeypatch.setattr(foreground.sys, "stderr", Terminal())
         assert main(["run", "tools", "--", "sleep", "60" if state == "CANCELLED" else "0"]) == ExitCode.INTERRUPTED
         (task,) = c2d("list", "--output", "json").json
         assert c2d("wait", task["task_id"], "--output", "json").json[0]["state"] == state

@@ -137,6 +137,10 @@ def test_nothing_that_matches_is_an_error_that_says_what_is_there(site: TrialSit
     assert code == ExitCode.NOT_FOUND
     assert "no file of /tempZone/home/alice/data matches; it holds *.txt (2), Makefile, *.csv" in said
     assert "no task was submitted" not in said and typed("workload", "list")[1] == []
+    code, _, said = typed("map", IMAGE, "--input", str(site.folder), "--", "true")
+    assert code == ExitCode.NOT_FOUND and f"Upload it: c2d dataset upload {site.folder}" in said
+    code, _, said = typed("map", IMAGE, "--input", f"{top}/a.txt", "--", "true")
+    assert code == ExitCode.REFUSED and "is a data object, expected a collection" in said
     site.alice.create_collection(f"{HOME}/empty")
     code, _, said = typed("map", IMAGE, "--input", f"{HOME}/empty", "--", "true")
     assert code == ExitCode.NOT_FOUND and "holds no data objects" in said

@@ -45,7 +45,7 @@ OPERATIONS = (
     "secrets",
     "site",
 )
-LAPTOP = ("session", "settings", "laptop", "laptop_site")
+LAPTOP = ("session", "local_inputs", "settings", "laptop", "laptop_site")
 FILES_OF_THIS_HOST = ("folders", "uploading", "downloading", "transfers", "fetching")
 
 

@@ -92,6 +92,14 @@ def test_an_arrival_gets_one_task_whose_input_it_is(lab: Lab) -> None:
     assert lab.tasks() == [submitted.collection]
 
 
+def test_an_arrival_may_have_a_name_below_the_inputs(lab: Lab) -> None:
+    named = {"arriving_in": INBOX, "name": "day/new.dat"}
+    lab.alice.write(TEMPLATE, lab.template(inputs=[named]), force=True)
+    path = lab.put(f"{INBOX}/a.dat")
+    request = json.loads(lab.alice.read(f"{lab.take(path).collection}/task.json"))
+    assert request["inputs"] == [{"object": path, "name": "day/new.dat"}]
+
+
 def test_without_its_claim_it_arrives_again(lab: Lab) -> None:
     path = lab.put(f"{INBOX}/a.dat")
     first = lab.take(path)

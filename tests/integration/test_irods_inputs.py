@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.irods_site import COUNT, ENVIRONMENT, NO_ZONE, RealSite, data_object, plain_site, succeeded
 
-from compute_to_data.errors import Code
+from compute_to_data.errors import Code, ZoneError
 from compute_to_data.model import Access, Entity, EntityKind, Query, Registration, ReplicaStatus
 
 if TYPE_CHECKING:
@@ -60,7 +60,6 @@ def test_a_stale_replica_on_the_compute_resource(zone: IrodsZoneUnderTest, site:
 @pytest.mark.parametrize(
     ("status", "code"),
     [
-        (ReplicaStatus.INTERMEDIATE, Code.INTERMEDIATE_REPLICA_ACCESS),
         (ReplicaStatus.READ_LOCKED, Code.LOCKED_DATA_OBJECT_ACCESS),
         (ReplicaStatus.WRITE_LOCKED, Code.LOCKED_DATA_OBJECT_ACCESS),
     ],
@@ -73,6 +72,24 @@ def test_an_input_being_written(
     facts = site.run(site.request(*COUNT, inputs=[path], resource=compute))
     assert (facts["state"], facts["error_code"]) == ("FAILED", str(int(code))), facts
     assert status.name.lower() in facts["reason"]
+    assert site.replicas(path) == {compute: status.name}
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (ReplicaStatus.INTERMEDIATE, Code.INTERMEDIATE_REPLICA_ACCESS),
+        (ReplicaStatus.STALE, Code.SYS_REPLICA_DOES_NOT_EXIST),
+    ],
+)
+def test_an_input_that_was_never_complete(
+    zone: IrodsZoneUnderTest, site: RealSite, compute: str, status: ReplicaStatus, code: Code
+) -> None:
+    path = site.put(f"never_{status.name}", b"x", resource=compute)
+    zone.set_replica_status(path, 0, status)
+    with pytest.raises(ZoneError, match=status.name.lower()) as refused:
+        site.submit(site.request(*COUNT, inputs=[path], resource=compute))
+    assert refused.value.code is code
     assert site.replicas(path) == {compute: status.name}
 
 

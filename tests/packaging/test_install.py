@@ -84,7 +84,7 @@ def test_installed_pages_find_the_pages_that_they_link_to(installed: Installed) 
     missing = [
         f"{page.relative_to(folder)}: {link}"
         for page in pages
-        for link in re.findall(r"\]\(([^):#]+\.md)", page.read_text(encoding="utf-8"))
+        for link in re.findall(r"\]\(([^):#]+\.(?:md|svg|png))", page.read_text(encoding="utf-8"))
         if folder in (page.parent / link).resolve().parents and not (page.parent / link).exists()
     ]
     assert missing == []

@@ -53,7 +53,8 @@ def _described(found: argparse.ArgumentParser) -> str:
         _row(action) for action in found._actions if action.dest not in _COMMON and action.help != argparse.SUPPRESS
     ]
     table = "\n".join(["| argument | meaning |", "| --- | --- |", *rows]) + "\n" if rows else ""
-    return f"```\n{example}\n```\n\n{table}"
+    typed = "\n".join(f"$ {line.strip()}" for line in example.splitlines())
+    return f"```console\n{typed}\n```\n\n{table}"
 
 
 _COMMON = frozenset({"help", "form", "config_file", "session_file", "project", "debug"})

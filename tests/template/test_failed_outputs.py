@@ -321,12 +321,15 @@ class TestEmptyDirectories:
         assert site.leftovers(submitted) == []
         assert (facts["outputs"], facts["output_bytes"]) == ("3", "1")
 
-    def test_they_go_when_the_task_fails_later(self, site: TrialSite) -> None:
+    def test_they_are_no_results_when_the_task_fails_later(self, site: TrialSite) -> None:
         submitted = site.submit(_request(site, "mkdir -p /outputs/plots/deep"))
         with site.working(storage=StorageWithTroubledSessions(site.storage, register=broken)):  # type: ignore[arg-type]
             facts = site.ended(submitted)
         assert facts["state"] == "FAILED"
-        assert not [one for one in site.alice.children(submitted.collection) if isinstance(one, Collection)]
+        below = [one.logical_path for one in site.alice.children(submitted.collection) if isinstance(one, Collection)]
+        assert below == [f"{submitted.collection}/failed"]
+        assert isinstance(site.alice.stat(f"{submitted.collection}/failed/plots/deep"), Collection)
+        assert site.leftovers(submitted) == []
 
 
 def test_a_task_that_completed_and_left_nothing_says_so(site: TrialSite) -> None:

@@ -101,6 +101,18 @@ for _ in range(100):
     assert "20 processes and threads at one time; ask for more in limits.pids" in facts["reason"]
 
 
+def test_a_write_elsewhere(site: TrialSite) -> None:
+    facts, _ = _ended(site, "sh", "-c", "echo x > /opt/result")
+    assert "Read-only file system" in facts["reason"]
+    assert "A task can write to /outputs and /tmp only" in facts["reason"]
+
+
+def test_the_network(site: TrialSite) -> None:
+    program = "import urllib.request; urllib.request.urlopen('http://example.org/')"
+    facts, _ = _ended(site, "python3", "-c", program)
+    assert "A task has no network: make what it needs an input" in facts["reason"]
+
+
 def test_a_killed_program(site: TrialSite) -> None:
     facts, _ = _ended(site, "sh", "-c", "echo last words >&2; kill -9 $$")
     assert "exited with status 137 (as SIGKILL ends a program): last words" in facts["reason"]

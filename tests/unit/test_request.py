@@ -187,6 +187,7 @@ def _may_be_expected(name: str) -> bool:
     return "++++" not in name and parts[0] not in RESERVED_NAMES and not any(one.startswith("-") for one in parts)
 
 
+places = st.just("") | paths.map(lambda path: f"/inputs{path}")
 task_ids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", fullmatch=True)
 expected_names = paths.map(lambda path: path[1:]).filter(_may_be_expected)
 
@@ -197,7 +198,7 @@ def tasks(draw: st.DrawFn) -> Task:
     one = runs is not None and runs.input_adapter is not None
     kinds = [InputKind.OBJECT, InputKind.NEXT_OF] if one else [one for one in InputKind if one is not InputKind.TASK]
     inputs = st.lists(
-        st.builds(InputReference, st.sampled_from(kinds), paths), min_size=int(one), max_size=1 if one else 3
+        st.builds(InputReference, st.sampled_from(kinds), paths, places), min_size=int(one), max_size=1 if one else 3
     )
     avus = st.builds(Avu, texts.filter(lambda a: a and not a.startswith("irods::")), texts.filter(bool), texts)
     return Task(

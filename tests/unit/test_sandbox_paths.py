@@ -29,7 +29,7 @@ def shown(*found: tuple[str, InputReference]) -> Resolved:
 def targets(*found: tuple[str, InputReference]) -> tuple[str, ...]:
     """The paths at which the job sees them."""
     resolved = shown(*found)
-    assert references.check_targets(resolved) == ()
+    assert set(references.check_targets(resolved)) <= {"/inputs"}
     return tuple(one.target for one in resolved.inputs)
 
 

@@ -160,7 +160,7 @@ def _mounts(job: Job, volumes: Iterable[str]) -> list[dict[str, Any]]:
         {"Type": "bind", "Source": mount.physical_path, "Target": mount.target, "ReadOnly": True}
         for mount in job.inputs
     ]
-    mounts += [_empty(place) for place in _empty_places(job)]
+    mounts += [_empty(place) for place in job.input_folders]
     mounts.append({"Type": "bind", "Source": str(_HOSTS), "Target": "/etc/hosts", "ReadOnly": True})
     mounts.append({"Type": "bind", "Source": job.outputs, "Target": OUTPUTS})
     if job.sandbox is not None:
@@ -178,12 +178,6 @@ def _mounts(job: Job, volumes: Iterable[str]) -> list[dict[str, Any]]:
     scratch = {HOME, *map(posixpath.normpath, volumes)} - taken
     scratch = {path for path in scratch if not path.startswith(inside)}
     return mounts + [_scratch(path, job.limits.tmp_bytes) for path in sorted(scratch)]
-
-
-def _empty_places(job: Job) -> tuple[str, ...]:
-    """Where the job sees an empty directory. The runtime makes ``/inputs`` itself, if anything is mounted below."""
-    below = any(place.startswith("/inputs/") for place in (*(one.target for one in job.inputs), *job.input_folders))
-    return job.input_folders if below else ("/inputs", *job.input_folders)
 
 
 def _empty(path: str) -> dict[str, Any]:

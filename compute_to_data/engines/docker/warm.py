@@ -221,7 +221,7 @@ def _suits(job: Job) -> bool:
     flat = all(mount.target.startswith("/inputs/") and mount.target.count("/") == 2 for mount in job.inputs)
     return (
         flat
-        and not job.input_folders
+        and not set(job.input_folders) - {"/inputs"}
         and not job.output_mounts
         and not job.secrets
         and warm_runner.can_set(list(job.environment))

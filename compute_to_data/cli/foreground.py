@@ -1,0 +1,106 @@
+"""A task that a command submits and waits for: its output, its end, and Ctrl-C meanwhile."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from compute_to_data.cli import endings
+from compute_to_data.cli.exits import ExitCode
+from compute_to_data.cli.interrupts import postponed
+from compute_to_data.cli.task_options import in_options
+
+if TYPE_CHECKING:
+    from compute_to_data.cli.command import Call
+    from compute_to_data.client.tasks import TaskHandle
+    from compute_to_data.records.task import State
+
+
+class Interrupted(Exception):
+    """Ctrl-C, when there is a task already."""
+
+    def __init__(self, task: TaskHandle) -> None:
+        super().__init__(task.id)
+        self.task = task
+
+
+def submitted(call: Call, document: dict[str, Any], **asked: Any) -> TaskHandle:
+    """Submit a task; ``asked`` as for ``Session.submit``. Ctrl-C meanwhile leaves no task (KeyboardInterrupt), or it
+    raises Interrupted with the task."""
+    from compute_to_data.records.task import new_task_id
+
+    task, task_id = None, new_task_id()
+    try:
+        with postponed():
+            task = call.session.submit(document, task_id=task_id, **asked)
+    except KeyboardInterrupt:
+        task = task or _task_if_there(call, task_id)
+        if task is None:
+            call.out.note("no task was submitted")
+            raise
+        raise Interrupted(task) from None
+    return task
+
+
+def _task_if_there(call: Call, task_id: str) -> TaskHandle | None:
+    """The task of an interrupted submission, when its record is complete."""
+    from compute_to_data.errors import ComputeToDataError
+
+    try:
+        task = call.session.task(task_id)
+        task.status()
+    except ComputeToDataError:
+        return None
+    return task
+
+
+def follow(call: Call, task: TaskHandle) -> None:
+    """Print what the program writes until the task has ended, and what it left. Interrupted after Ctrl-C."""
+    from compute_to_data.cli.results import LogPrinter
+    from compute_to_data.client import logs
+
+    printer = LogPrinter(only="stderr" if call.out.form == "json" else "")  # stdout is for the JSON document
+    try:
+        call.out.note(f"task {task.id}{' is reused: an identical task completed earlier' if task.is_reused else ''}")
+        logs.follow(task, printer.print, _state_printer(call, task))
+        status = task.status()
+    except KeyboardInterrupt:
+        raise Interrupted(task) from None
+    for words in endings.notes(status):
+        call.out.note(in_options(words))
+
+
+def _state_printer(call: Call, task: TaskHandle) -> Callable[[State], None]:
+    """Prints each state once. The status that it reads may be later than the state it receives."""
+    from compute_to_data.cli.tasks import state_text
+
+    last = ""
+
+    def print_state(state: State) -> None:
+        nonlocal last
+        now = in_options(state_text(task.status()))
+        if now != last:
+            call.out.note(now)
+        last = now
+
+    return print_state
+
+
+def ask(call: Call, task: TaskHandle) -> int:
+    """After Ctrl-C the task continues, unless the person at the terminal answers to cancel it."""
+    answer = ""
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        call.out.note("")
+        try:
+            sys.stderr.write(f"\nCancel task {task.id}? [y/N] ")
+            sys.stderr.flush()
+            answer = sys.stdin.readline().strip().lower()
+        except KeyboardInterrupt:
+            answer = ""
+    if answer in ("y", "yes"):
+        task.cancel()
+        call.out.note(f"cancelling. See when it has ended: c2d status {task.id}")
+    else:
+        call.out.note(f"the task continues. Follow it: c2d logs {task.id} --follow. Cancel it: c2d cancel {task.id}")
+    return ExitCode.INTERRUPTED

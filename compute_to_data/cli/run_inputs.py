@@ -1,0 +1,164 @@
+"""What ``--input`` names: something in the zone, or files of this computer, which are uploaded."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import tempfile
+from argparse import ArgumentParser
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from compute_to_data.cli import zone_words
+from compute_to_data.cli.zone_words import completes
+
+if TYPE_CHECKING:
+    from compute_to_data.cli.command import Call
+
+STDIN_NAME = "stdin"
+"""The name below ``/inputs`` of what ``--stdin`` sends."""
+_ID = re.compile(r"d-[0-9a-f]{1,12}|[0-9a-f]{4,8}|[0-9a-f]{8}-[0-9a-f-]{0,27}")
+"""The id of a dataset or task, or the beginning of one."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One ``--input``: a ``path`` or id in the zone, or a ``local`` file; and its ``name`` below ``/inputs``."""
+
+    path: str = ""
+    local: str = ""
+    name: str = ""
+
+
+def input_argument(parser: ArgumentParser) -> None:
+    """``--input PATH[:NAME]``, which can be repeated."""
+    given = parser.add_argument(
+        "--input",
+        "-i",
+        action="append",
+        default=[],
+        metavar="PATH[:NAME]",
+        help="what the program reads below /inputs: a data object, collection, dataset (d-...) or task of the zone, "
+        "or a file or folder of this computer, which is uploaded; NAME: its name there; repeat for more",
+    )
+    completes(given, zone_words.datasets)
+
+
+def read(call: Call, given: Iterable[str]) -> list[Input]:
+    """Look up what each ``--input`` names. NotFound, before anything is uploaded."""
+    return [_one(call, text) for text in given]
+
+
+def entries(call: Call, inputs: Iterable[Input]) -> list[Any]:
+    """The request's inputs. Uploads what is on this computer, as a dataset for each file or folder."""
+    return [_entry(one.path or _uploaded(call, one.local), one.name) for one in inputs]
+
+
+def stdin_entry(call: Call) -> Any:
+    """The request's input with all of standard input, which is uploaded."""
+    from compute_to_data.errors import InvalidRequest
+
+    if sys.stdin.isatty():
+        raise InvalidRequest("--stdin", "standard input is the terminal", "Redirect it: < FILE, or PROGRAM |")
+    with tempfile.TemporaryDirectory(prefix="c2d-") as folder:
+        file = os.path.join(folder, STDIN_NAME)
+        with open(file, "wb") as copy:
+            shutil.copyfileobj(sys.stdin.buffer, copy)
+        return _entry(_uploaded(call, file, "standard input"), STDIN_NAME)
+
+
+def stdin_has_data() -> bool:
+    """Whether bytes wait on standard input, which the task's program would not get."""
+    import select
+    import stat
+
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+        if stat.S_ISREG(mode):
+            return os.fstat(sys.stdin.fileno()).st_size > 0
+        if not stat.S_ISFIFO(mode) or not select.select([sys.stdin], [], [], 0)[0]:
+            return False
+        import fcntl
+        import struct
+        import termios
+
+        waiting = fcntl.ioctl(sys.stdin, termios.FIONREAD, struct.pack("i", 0))
+        return bool(struct.unpack("i", waiting)[0])
+    except (ImportError, OSError, ValueError):  # closed, replaced by a test, or on Windows
+        return False
+
+
+def _entry(path: str, name: str) -> Any:
+    return {"path": path, "name": name} if name else path
+
+
+def _one(call: Call, given: str) -> Input:
+    """``PATH`` or ``PATH:NAME``. A path can have a colon, so the whole text comes first."""
+    from compute_to_data.errors import NotFound
+
+    path, _, name = given.rpartition(":")
+    if _is_known(call, given) or not path or not name:
+        return _looked_up(call, given)
+    if not _is_known(call, path):
+        problem = NotFound(given, "neither the zone nor this computer has it", "Give a logical path, an id, or a file")
+        raise problem
+    found = _looked_up(call, path)
+    return Input(found.path, found.local, name)
+
+
+def _is_known(call: Call, path: str) -> bool:
+    return bool(_ID.fullmatch(path)) or os.path.exists(_local(path)) or bool(_in_zone(call, path))
+
+
+def _looked_up(call: Call, path: str) -> Input:
+    from compute_to_data.errors import NotFound
+
+    local = _local(path)
+    logical_path = _in_zone(call, path)
+    if logical_path:
+        if os.path.exists(local) and not os.path.isabs(path):
+            call.out.note(f"{path} is {logical_path}. For the file of this computer, write --input ./{path}")
+        return Input(logical_path)
+    if _ID.fullmatch(path) and not os.path.exists(local):
+        return Input(path)
+    if os.path.exists(local):
+        return Input(local=local)
+    shown = path if path.startswith((".", "~")) else call.session.absolute(path)
+    remedy = "List what there is: c2d dataset list, or ils"
+    raise NotFound(shown, "neither the zone nor this computer has it, or you may not read it", remedy)
+
+
+def _local(path: str) -> str:
+    return os.path.expanduser(path)
+
+
+def _in_zone(call: Call, path: str) -> str:
+    """The logical path of a collection or data object of that name; '' when the zone has none."""
+    from compute_to_data.errors import ComputeToDataError, NotFound
+
+    if path.startswith("~") or path in (".", "..") or path.startswith(("./", "../")):
+        return ""
+    logical_path = call.session.absolute(path)
+    try:
+        call.session.catalog.stat(logical_path)
+    except NotFound:
+        return ""
+    except ComputeToDataError:
+        if os.path.exists(_local(path)):  # a name that iRODS cannot hold
+            return ""
+        raise
+    return logical_path
+
+
+def _uploaded(call: Call, local: str, said: str = "") -> str:
+    """Upload a file or folder as a dataset; returns the path of the input."""
+    from compute_to_data.client import datasets
+    from compute_to_data.records.manifest import FILES
+
+    name = os.path.basename(os.path.abspath(local))
+    sent = datasets.upload(call.session, local, name=said or name)
+    call.out.note(f"{said or local} is dataset {sent.dataset} now. To use it again: --input {sent.dataset}")
+    return sent.dataset if os.path.isdir(local) else f"{datasets.find(call.session, sent.dataset)}/{FILES}/{name}"

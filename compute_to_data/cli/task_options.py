@@ -1,0 +1,112 @@
+"""The options that several commands have: image, place, environment, secrets and limits of a task."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from argparse import ArgumentParser
+from typing import Any
+
+from compute_to_data.cli import zone_words
+from compute_to_data.cli.zone_words import completes
+
+_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_BYTES = re.compile(r"(\d+(?:\.\d+)?)(?:([kmgt])(?:i?b)?|b)?", re.IGNORECASE)
+_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+", re.IGNORECASE)
+_PART = re.compile(r"(\d+(?:\.\d+)?)([dhms])", re.IGNORECASE)
+_OPTIONS = {"walltime_seconds": "--walltime", "memory_bytes": "--memory", "cpus": "--cpus"}
+"""The option for each of a request's limits."""
+_LIMIT = re.compile(rf"(?:/?limits[./])?\b({'|'.join(_OPTIONS)})\b")
+
+
+def image_argument(parser: ArgumentParser) -> None:
+    """``IMAGE``, what programs run in."""
+    image = parser.add_argument("image", metavar="IMAGE", help="an image that the site allows")
+    completes(image, zone_words.images)
+
+
+def place_arguments(parser: ArgumentParser) -> None:
+    """``--resource`` and ``--role``: where programs run, and as what."""
+    named = "the compute resource (default: one that has the role)"
+    completes(parser.add_argument("--resource", "-r", default="", help=named), zone_words.resources)
+    kind = "the kind of computation (default: CONTAINER)"
+    completes(parser.add_argument("--role", default="", help=kind), zone_words.roles)
+
+
+def environment_argument(parser: ArgumentParser) -> None:
+    """``--env KEY=VALUE``, which can be repeated."""
+    parser.add_argument(
+        "--env",
+        "-e",
+        action="append",
+        default=[],
+        type=_variable,
+        metavar="KEY=VALUE",
+        help="an environment variable for the program; repeat for more",
+    )
+
+
+def secret_argument(parser: ArgumentParser) -> None:
+    """``--secret NAME``, which can be repeated."""
+    secret = parser.add_argument(
+        "--secret",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a secret that the program reads as /run/secrets/NAME; repeat for more",
+    )
+    completes(secret, zone_words.secrets)
+
+
+def limit_arguments(parser: ArgumentParser) -> None:
+    """The options that :func:`limits` reads."""
+    parser.add_argument(
+        "--walltime",
+        "-w",
+        type=_duration,
+        metavar="TIME",
+        help="how long a task may run, for example 90s, 30m or 1h30m",
+    )
+    parser.add_argument(
+        "--memory", "-m", type=_bytes, metavar="SIZE", help="how much memory a task may use, for example 512m or 4g"
+    )
+    parser.add_argument("--cpus", type=float, help="how many processors a task may use, for example 0.5 or 2")
+
+
+def limits(options: argparse.Namespace) -> dict[str, Any]:
+    """A request's ``limits``, from the options given."""
+    asked = {"walltime_seconds": options.walltime, "memory_bytes": options.memory, "cpus": options.cpus}
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def in_options(text: str) -> str:
+    """A message with the limits named as the options are: ``--memory`` for ``limits.memory_bytes``."""
+    return _LIMIT.sub(lambda found: _OPTIONS[found[1]], text)
+
+
+def _variable(text: str) -> tuple[str, str]:
+    """The name and value of ``KEY=VALUE``."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    return name, value
+
+
+def _bytes(text: str) -> int:
+    """A number of bytes: ``1024``, ``512m``, ``4G``, ``4GiB``. Units are powers of 1024, as Docker's are."""
+    found = _BYTES.fullmatch(text.strip())
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes, such as 512m or 4g")
+    return int(float(found[1]) * _UNITS.get((found[2] or "").lower(), 1))
+
+
+def _duration(text: str) -> float:
+    """Seconds: ``90``, ``90s``, ``30m``, ``1h30m``, ``2d``."""
+    given = text.strip()
+    try:
+        if _DURATION.fullmatch(given):
+            return sum(float(number) * _SECONDS[unit.lower()] for number, unit in _PART.findall(given))
+        return float(given)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time, such as 90s, 30m or 1h30m") from None
