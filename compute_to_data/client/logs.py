@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 
 from compute_to_data.client import log_overlap
+from compute_to_data.client.task_logs import TaskLogs
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import AccessDenied, NotFound, ZoneError
 from compute_to_data.model import Avu, Entity, EntityKind
@@ -21,14 +21,6 @@ _MARK_AGAIN = 5.0
 
 OnOutput = Callable[[str, bytes], None]
 """Receives the name of a stream (``stdout``, ``stderr``) and its new bytes."""
-
-
-@dataclass(frozen=True)
-class TaskLogs:
-    """The last bytes of each stream: ``limits.log_bytes`` of the site, fewer while the task runs."""
-
-    stdout: bytes
-    stderr: bytes
 
 
 def read(task: TaskHandle) -> TaskLogs:
