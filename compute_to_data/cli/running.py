@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data.cli import zone_words
@@ -17,7 +16,6 @@ from compute_to_data.cli.zone_words import completes
 if TYPE_CHECKING:
     from compute_to_data.client.session import Session
     from compute_to_data.client.tasks import TaskHandle
-    from compute_to_data.records.task import State
 
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
@@ -125,37 +123,23 @@ def _bytes(text: str) -> int:
 
 
 def _run(call: Call) -> int:
-    from compute_to_data.cli.results import LogPrinter
+    from compute_to_data.cli.log_printer import LogPrinter
+    from compute_to_data.cli.tasks import note_missing, state_printer
     from compute_to_data.client import logs
 
     printer = LogPrinter(only="stderr" if call.out.form == "json" else "")  # stdout is for the JSON document
     task = call.session.submit(request(call))
     call.out.note(f"task {task.id}")
     try:
-        logs.follow(task, printer.print, _state_printer(call, task))
+        logs.follow(task, printer.print, state_printer(call, task), on_note=call.out.note)
     except KeyboardInterrupt:
         return _interrupted(call, task)
     status = task.status()
+    note_missing(call, status)
     call.out.note(f"results in {task.collection}")
     if call.out.form == "json":
         call.out.result(status.document())
     return of_reason(status.reason_code)
-
-
-def _state_printer(call: Call, task: TaskHandle) -> Callable[[State], None]:
-    """Prints each state once. The status that it reads may be later than the state it receives."""
-    from compute_to_data.cli.tasks import state_text
-
-    last = ""
-
-    def print_state(state: State) -> None:
-        nonlocal last
-        now = state_text(task.status())
-        if now != last:
-            call.out.note(now)
-        last = now
-
-    return print_state
 
 
 def _interrupted(call: Call, task: TaskHandle) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from argparse import ArgumentParser
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data.cli import zone_words
@@ -15,6 +16,7 @@ from compute_to_data.cli.zone_words import completes
 if TYPE_CHECKING:
     from compute_to_data.client.status import TaskStatus
     from compute_to_data.client.tasks import TaskHandle
+    from compute_to_data.records.task import State
 
 WAIT = "wait until the task has ended; the exit code says how"
 _STATES = ("QUEUED", "STAGING_IN", "RUNNING", "STAGING_OUT", "COMPLETED", "FAILED", "CANCELLED")
@@ -127,11 +129,12 @@ def _list_arguments(parser: ArgumentParser) -> None:
         "--older-than", type=moment, metavar="WHEN", help="only tasks submitted before that: 7d ago, or 2026-11-30"
     )
     parser.add_argument("--all", action="store_true", help="also list tasks of others that you may read")
-    parser.add_argument("--limit", type=_count, default=50, help="list at most this many (default: 50; 0: all)")
-    parser.add_argument("--offset", type=_count, default=0, help="skip this many first")
+    parser.add_argument("--limit", type=count, default=50, help="list at most this many (default: 50; 0: all)")
+    parser.add_argument("--offset", type=count, default=0, help="skip this many first")
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """A whole number from 0 up."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
     return int(text)
@@ -197,8 +200,39 @@ def _submitted(call: Call, task: TaskHandle) -> int:
         call.out.result(status.document(), task.id)
         return 0
     call.out.note(f"task {task.id}{' is reused: an identical task completed earlier' if task.is_reused else ''}")
-    status = task.wait(on_change=lambda now: call.out.note(state_text(now)))
-    return ended(call, status)
+    if task.is_reused:
+        return ended(call, task.wait(on_change=lambda now: call.out.note(state_text(now))))
+    follow_output(call, task)
+    return ended(call, task.status())
+
+
+def follow_output(call: Call, task: TaskHandle) -> None:
+    """Print what the task's program writes, and its states, until it has ended."""
+    from compute_to_data.cli.log_printer import LogPrinter
+    from compute_to_data.client import logs
+
+    printer = LogPrinter(only="" if call.out.form == "pretty" else "stderr")  # stdout is for the result
+    logs.follow(task, printer.print, state_printer(call, task), on_note=call.out.note)
+
+
+def state_printer(call: Call, task: TaskHandle) -> Callable[[State], None]:
+    """Prints each state once. The status that it reads may be later than the state it receives."""
+    last = ""
+
+    def print_state(state: State) -> None:
+        nonlocal last
+        now = state_text(task.status())
+        if now != last:
+            call.out.note(now)
+        last = now
+
+    return print_state
+
+
+def note_missing(call: Call, status: TaskStatus) -> None:
+    """Say how many bytes of the task's output are not kept."""
+    for name, missing in status.log_bytes_missing.items():
+        call.out.note(f"{missing} bytes of {name} were not kept: the site keeps limits.log_bytes of each stream")
 
 
 def state_text(status: TaskStatus) -> str:
@@ -258,6 +292,8 @@ def _made_of(document: dict[str, Any]) -> Any:
         yield "command", command
     for name, value in document["parameters"].items():
         yield f"parameter {name}", str(value)
+    for name, count in document["log_bytes_missing"].items():
+        yield f"{name}_bytes_missing", str(count)
 
 
 def _asked_for(request: dict[str, Any]) -> Any:

@@ -13,15 +13,14 @@ from compute_to_data.model import DataObject, ReplicaStatus
 from compute_to_data.provenance import crate
 from compute_to_data.task import (
     CRATE_NAME,
-    LIVE_STDERR_NAME,
-    LIVE_STDOUT_NAME,
+    LIVE_NAMES,
     RESERVED_NAMES,
 )
 
 if TYPE_CHECKING:
     from compute_to_data.ports import ClientCatalog
 
-_LIVE = frozenset({LIVE_STDOUT_NAME, LIVE_STDERR_NAME})
+_LIVE = frozenset(LIVE_NAMES)
 
 
 @dataclass(frozen=True)

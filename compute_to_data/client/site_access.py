@@ -12,7 +12,7 @@ import time
 from typing import Protocol
 
 from compute_to_data.configuration import Attributes, Configuration
-from compute_to_data.coordination import capabilities
+from compute_to_data.coordination import capabilities, wakeup
 from compute_to_data.errors import Refused
 from compute_to_data.model import Entity, EntityKind, Query, names_of_this_host, zone_of
 from compute_to_data.ports import ClientCatalog
@@ -81,6 +81,8 @@ class ConfiguredSite:
 
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
+        self._resources: dict[str, str] = {}
+        """The resources of tasks whose workers this process has called."""
 
     @property
     def attributes(self) -> Attributes:
@@ -96,13 +98,18 @@ class ConfiguredSite:
         resource is on this host."""
         if not _is_own(self._configuration):
             return
+        resource = self._resources.get(collection) or self._resource_here(catalog, collection)
+        if resource:
+            self._resources = {collection: resource}  # a follower calls for the same task again and again
+            with contextlib.suppress(OSError):
+                wakeup.call_worker(self._configuration, zone_of(collection), resource)
+
+    def _resource_here(self, catalog: ClientCatalog, collection: str) -> str:
+        """The task's resource, if it is on this host; else ''."""
         avus = catalog.avus(Entity(EntityKind.COLLECTION, collection))
         resource = next((avu.units for avu in avus if avu.attribute == self.attributes.state), "")
-        if resource:
-            from compute_to_data.submission import submit  # slow to import, and most commands do not need it
-
-            with contextlib.suppress(OSError):
-                submit.call_worker(catalog, self._configuration, collection, resource, names_of_this_host())
+        host = next((known.host for known in catalog.resources() if known.name == resource), "")
+        return resource if host in names_of_this_host() else ""
 
 
 def _is_own(configuration: Configuration) -> bool:

@@ -11,8 +11,8 @@ from compute_to_data.errors import EngineError, OutOfReach, ReasonCode, TaskFail
 from compute_to_data.job import Exit, Job
 from compute_to_data.pipeline import output_metadata, outputs
 from compute_to_data.pipeline.execution import Execution, printable
+from compute_to_data.pipeline.job_log import log_files
 from compute_to_data.pipeline.run_job import seconds_run
-from compute_to_data.pipeline.stage_out import log_files
 from compute_to_data.records.task import State
 from compute_to_data.task import RESERVED_NAMES, STDERR_NAME
 
@@ -36,7 +36,7 @@ def check(execution: Execution) -> None:
     if not execution.resume_point.has_exited:
         log_files(execution)  # before the job is removed, which has the only other copy
         execution.journal.save(replace(execution.checkpoint, exit=exit))
-        execution.record.move_to(State.STAGING_OUT, {"exit_status": str(exit.status)})
+        execution.record.move_to(State.STAGING_OUT, {"exit_status": str(exit.status), **execution.log_facts()})
     remove_job_meanwhile(execution)
 
 

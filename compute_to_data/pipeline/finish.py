@@ -18,7 +18,7 @@ from compute_to_data.model import Registration
 from compute_to_data.pipeline import workspace
 from compute_to_data.pipeline.checkpoint import Ending, required
 from compute_to_data.pipeline.execution import Execution, printable
-from compute_to_data.pipeline.stage_out import delete, log_files
+from compute_to_data.pipeline.job_log import delete, log_files
 from compute_to_data.records.task import State
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def finish(execution: Execution, ending: Ending) -> Ending:
 
 
 def _facts(execution: Execution, ending: Ending) -> dict[str, str]:
-    return {**ending.facts, "exit_status": execution.exit_status, **execution.durations()}
+    return {**ending.facts, **execution.log_facts(), "exit_status": execution.exit_status, **execution.durations()}
 
 
 def fail(execution: Execution, error: Exception) -> Ending:

@@ -270,7 +270,7 @@ class TestRunning:
     ) -> None:
         from compute_to_data.client import logs
 
-        def interrupted(*_: Any) -> None:
+        def interrupted(*_: Any, **__: Any) -> None:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(logs, "follow", interrupted)
@@ -290,7 +290,7 @@ class TestRunning:
 
         from compute_to_data.client import logs
 
-        def interrupted(*_: Any) -> None:
+        def interrupted(*_: Any, **__: Any) -> None:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(logs, "follow", interrupted)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.jobs import held
+from support.jobs import held, written
 
 from compute_to_data.configuration import EngineSettings
 from compute_to_data.engines import open_engine
@@ -37,7 +37,7 @@ def said(bench: Bench, *command: str, **more: Any) -> str:
     job = bench.started(*command, **more)
     end = held(bench.engine, job.key).wait(TIMEOUT)
     assert end is not None
-    logs = held(bench.engine, job.key).logs()
+    logs = written(bench.engine, job)
     assert end.status == 0, logs
     return logs.stdout.decode()
 

@@ -14,7 +14,7 @@ from support.faults import EngineWithTroubledJobs, StorageWithTroubledSessions
 from support.site import COMPUTE, TrialSite
 
 from compute_to_data.model import Avu, Entity, EntityKind
-from compute_to_data.pipeline import live_logs, watch_job
+from compute_to_data.pipeline import watch_job
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.zones.embedded.audit import audit
 
@@ -31,7 +31,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the intervals between queries and checks, because these tests run many workers."""
     monkeypatch.setattr(watch_job, "QUESTION_EVERY", 0.05)
     monkeypatch.setattr(watch_job, "FIRST_LOOK", 0.05)
-    monkeypatch.setattr(live_logs, "_EVERY", 0.05)
+    monkeypatch.setattr(watch_job, "_FIRST_SHOW", 0.05)
 
 
 def _put(site: TrialSite, submitted: Submitted, avu: Avu) -> None:
