@@ -110,6 +110,19 @@ class WorkerSettings:
 
 
 @dataclass(frozen=True)
+class FailedTasks:
+    """What a site keeps of the outputs of a task that failed or was cancelled.
+
+    ``keep``: False keeps nothing. ``bytes`` and ``files``: the most that is kept of one task, besides the limits
+    that the task had while it ran; None for these limits alone.
+    """
+
+    keep: bool = True
+    bytes: int | None = None
+    files: int | None = None
+
+
+@dataclass(frozen=True)
 class Configuration:
     """Everything that a site decides. No default limit is above its maximum."""
 
@@ -121,6 +134,7 @@ class Configuration:
     attributes: Attributes = Attributes()
     engine: EngineSettings = EngineSettings()
     worker: WorkerSettings = WorkerSettings()
+    failed_tasks: FailedTasks = FailedTasks()
     source: str = ""
 
     def allows(self, image_name: str) -> ImageRule | None:
@@ -163,6 +177,17 @@ class Configuration:
             self._check_asked("/process/timeout", "walltime_seconds", timeout)
             asked["walltime_seconds"] = min(timeout, asked.get("walltime_seconds", timeout))
         return replace(self.default_limits, **asked)
+
+    def limits_of_failed(self, requested: RequestedLimits) -> tuple[int, int]:
+        """The most bytes and the most files that are kept of a task that failed."""
+        maximum, settings = self.maximum_limits, self.failed_tasks
+        asked = requested.output_bytes or self.default_limits.output_bytes
+        most_bytes = min(asked, maximum.output_bytes)
+        files = min(self.default_limits.output_files, maximum.output_files)
+        return (
+            most_bytes if settings.bytes is None else min(most_bytes, settings.bytes),
+            files if settings.files is None else min(files, settings.files),
+        )
 
     def _check_asked(self, pointer: str, name: str, value: float) -> None:
         maximum = getattr(self.maximum_limits, name)
@@ -248,6 +273,7 @@ def parse(document: Any, source: str) -> Configuration:
         attributes=Attributes(**document.get("attributes", {})),
         engine=EngineSettings(engine.pop("name"), engine),
         worker=WorkerSettings(**_typed(document.get("worker", {}), WorkerSettings())),
+        failed_tasks=_failed_tasks(document.get("failed_tasks", {})),
         source=source,
     )
 
@@ -268,6 +294,10 @@ def _roles(given: Mapping[str, Mapping[str, Any]]) -> dict[str, RoleSettings]:
 def _typed(values: Mapping[str, Any], example: object) -> dict[str, Any]:
     """Convert values to the types of the fields of ``example``: JSON's 2.0 becomes the int 2."""
     return {name: type(getattr(example, name))(value) for name, value in values.items()}
+
+
+def _failed_tasks(given: Mapping[str, Any]) -> FailedTasks:
+    return FailedTasks(given.get("keep", True), **{name: int(given[name]) for name in given.keys() - {"keep"}})
 
 
 def _maximum_limits(limits: Mapping[str, Any]) -> Limits:

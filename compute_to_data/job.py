@@ -47,12 +47,14 @@ class Image:
     """An image that the engine has, under the name in the request.
 
     ``digest`` identifies its content (``sha256:...``). ``aliases`` are other digests of the same content: a
-    registry's manifest digest differs from the local image id.
+    registry's manifest digest differs from the local image id. ``unused``: what the image says about its start and
+    jobs do not use, such as ``ENTRYPOINT /start.sh``; '' for nothing.
     """
 
     name: str
     digest: str
     aliases: frozenset[str] = frozenset()
+    unused: str = field(default="", compare=False)
 
 
 SECRETS = "/run/secrets"

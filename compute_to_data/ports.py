@@ -319,6 +319,10 @@ class Engine(Protocol):
         """False for an engine that does not isolate its jobs."""
 
     @property
+    def account(self) -> tuple[int, int]:
+        """The uid and gid that jobs run as."""
+
+    @property
     def capacity(self) -> int | None:
         """How many jobs of one worker an engine with its own queue accepts at a time. None for an engine that runs
         each job at once: the worker then submits as many as it has slots."""

@@ -22,6 +22,17 @@ RESERVED_NAMES = frozenset({REQUEST_NAME, *LOG_NAMES, CRATE_NAME, *LIVE_NAMES})
 """The worker keeps these beside the outputs in a task's collection, so no output may have these names."""
 
 
+FAILED_NAME = "failed"
+"""The collection, in the collection of a task that failed, for what the task left behind."""
+
+
+class OnFailure(str, Enum):
+    """What becomes of what a task wrote to its outputs when it fails or is cancelled."""
+
+    KEEP = "keep"
+    DISCARD = "discard"
+
+
 class InputKind(str, Enum):
     """How an input is named."""
 
@@ -116,7 +127,8 @@ class Task:
     ``role`` or ``resource`` may be empty, but not both. At most one of ``process`` and ``notebook``
     is given; with neither, the role runs its own program. ``expected_outputs``: names below
     ``/outputs`` that a successful run must leave. ``outputs``: directories that the worker keeps
-    besides ``/outputs`` itself. ``workload``: the collection of the task's workload, or ''.
+    besides ``/outputs`` itself. ``workload``: the collection of the task's workload, or ''. ``on_failure``: what
+    becomes of its outputs if it fails.
     """
 
     name: str
@@ -132,3 +144,4 @@ class Task:
     workload: str = ""
     metadata: tuple[Avu, ...] = ()
     secrets: tuple[str, ...] = ()
+    on_failure: OnFailure = OnFailure.KEEP

@@ -8,10 +8,12 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from compute_to_data.cli import endings
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode, of_reason
 from compute_to_data.cli.log_printer import LogPrinter
-from compute_to_data.cli.tasks import administering, count, found, note_missing, one_task, state_text, task_argument
+from compute_to_data.cli.tasks import administering, count, found, one_task, state_text, task_argument
+from compute_to_data.task import FAILED_NAME
 
 if TYPE_CHECKING:
     from compute_to_data.client.fetching import Fetched
@@ -72,7 +74,8 @@ def _logs(call: Call) -> int:
         logs.follow(task, printer.print, on_note=call.out.note, **chosen)
         status = task.status()
         call.out.note(f"task {task.id} {state_text(status)}")
-        note_missing(call, status)
+        for words in endings.missing(status):
+            call.out.note(words)
         return of_reason(status.reason_code)
     said = {"stdout": b"", "stderr": b""}
     shown = LogPrinter()
@@ -94,7 +97,8 @@ def _logs(call: Call) -> int:
 def _note_what_lacks(call: Call, task: TaskHandle, state: State, has_said: bool) -> None:
     """Say why there is no output, or not all of it."""
     if state.is_final:
-        note_missing(call, task.status())
+        for words in endings.missing(task.status()):
+            call.out.note(words)
     elif state.value == "QUEUED":
         call.out.note(f"task {task.id} is {state_text(task.status())}")
     elif not has_said:
@@ -122,6 +126,8 @@ def _fetch(call: Call) -> int:
     )
     if status.state.value != "COMPLETED":
         call.out.note(f"task {task.id} {state_text(status)}")
+        if any(name.startswith(f"{FAILED_NAME}/") for name in (*done.fetched, *done.kept)):
+            call.out.note(f"{FAILED_NAME}/ holds what the task left when it failed or was cancelled: no results")
     return _report(call, task, done)
 
 

@@ -8,7 +8,7 @@ import sys
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING, Any
 
-from compute_to_data.cli import zone_words
+from compute_to_data.cli import endings, zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode, of_reason
 from compute_to_data.cli.zone_words import completes
@@ -124,7 +124,7 @@ def _bytes(text: str) -> int:
 
 def _run(call: Call) -> int:
     from compute_to_data.cli.log_printer import LogPrinter
-    from compute_to_data.cli.tasks import note_missing, state_printer
+    from compute_to_data.cli.tasks import state_printer
     from compute_to_data.client import logs
 
     printer = LogPrinter(only="stderr" if call.out.form == "json" else "")  # stdout is for the JSON document
@@ -135,8 +135,8 @@ def _run(call: Call) -> int:
     except KeyboardInterrupt:
         return _interrupted(call, task)
     status = task.status()
-    note_missing(call, status)
-    call.out.note(f"results in {task.collection}")
+    for words in endings.notes(status):
+        call.out.note(words)
     if call.out.form == "json":
         call.out.result(status.document())
     return of_reason(status.reason_code)

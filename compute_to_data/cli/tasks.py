@@ -8,7 +8,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from compute_to_data.cli import zone_words
+from compute_to_data.cli import endings, zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import of_reason
 from compute_to_data.cli.zone_words import completes
@@ -229,12 +229,6 @@ def state_printer(call: Call, task: TaskHandle) -> Callable[[State], None]:
     return print_state
 
 
-def note_missing(call: Call, status: TaskStatus) -> None:
-    """Say how many bytes of the task's output are not kept."""
-    for name, missing in status.log_bytes_missing.items():
-        call.out.note(f"{missing} bytes of {name} were not kept: the site keeps limits.log_bytes of each stream")
-
-
 def state_text(status: TaskStatus) -> str:
     """The state, and the reason when there is one."""
     state = status.state.value
@@ -244,6 +238,8 @@ def state_text(status: TaskStatus) -> str:
 
 def ended(call: Call, status: TaskStatus) -> int:
     """Print how the task ended; returns the exit code."""
+    for words in endings.notes(status):
+        call.out.note(words)
     call.out.result(
         status.document(), f"{status.task_id}  {status.state.value}", f"{status.task_id}\t{status.state.value}"
     )
@@ -258,6 +254,8 @@ def describe(call: Call, task: TaskHandle) -> int:
     """Print everything known about a task."""
     status = task.status()
     call.out.facts(status.document(), list(_lines(status)))
+    if status.state.value == "COMPLETED" and status.other.get("outputs") == ("0",):
+        call.out.note("it wrote nothing to /outputs")
     return 0
 
 
@@ -374,7 +372,7 @@ def _show(call: Call) -> int:
     shown = {name: document[name] for name in (*kept, "inputs", "commands", "parameters")}
     shown |= {"request": request, "repeat": f"c2d rerun {status.task_id}"}
     lines = [("task_id", status.task_id), ("state", status.state.value), *_made_of(document)]
-    if not status.inputs:  # the task ended before it recorded its inputs
+    if not status.inputs and not status.commands:  # the task has not begun, or an earlier release ended it
         lines += _asked_for(request)
     call.out.facts(shown, [*lines, ("repeat", shown["repeat"])])
     return 0

@@ -57,8 +57,9 @@ def fetch(
     """
     target = os.path.join(os.path.abspath(directory), collection.rpartition("/")[2])
     wanted = {one.name: one for one in results.everything(catalog, collection)}
-    need_names(wanted)
-    _refuse_links(target, wanted)
+    below = sorted(results.folders(catalog, collection))
+    need_names([*wanted, *below])
+    _refuse_links(target, [*wanted, *(f"{folder}/" for folder in below)])
     empty = [name for name in (STDOUT_NAME, STDERR_NAME) if name not in wanted]
     kept = sorted(_looked_over(target, wanted, empty, force))
     todo = [one for name, one in sorted(wanted.items()) if name not in kept]
@@ -80,8 +81,17 @@ def fetch(
         if name not in kept:
             _make_empty(os.path.join(target, name))
             fetched.append(name)
+    for folder in below:
+        _make_folder(os.path.join(target, folder))
     missing = [name for name in results.expected(catalog, collection) if name not in wanted]
     return Fetched(target, tuple(fetched), tuple(kept), tuple(missing), tuple(damaged))
+
+
+def _make_folder(folder: str) -> None:
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise InvalidRequest(folder, f"cannot be made: {error.strerror}") from None
 
 
 def _make_empty(file: str) -> None:

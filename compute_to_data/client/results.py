@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from compute_to_data.catalog_tree import data_objects
+from compute_to_data.catalog_tree import data_objects, walk
 from compute_to_data.errors import Code, ZoneError, zone_error
 from compute_to_data.local_files import Digest
 from compute_to_data.model import DataObject, ReplicaStatus
@@ -77,6 +77,12 @@ def everything(catalog: ClientCatalog, collection: str) -> Iterator[Result]:
         name = found.logical_path[len(collection) + 1 :]
         if name not in _LIVE:
             yield Result(name, found, catalog)
+
+
+def folders(catalog: ClientCatalog, collection: str) -> Iterator[str]:
+    """The collections below a task's collection, by their names relative to it: also those that hold nothing."""
+    for _, below, _ in walk(catalog, collection):
+        yield from (one.logical_path[len(collection) + 1 :] for one in below)
 
 
 def outputs(catalog: ClientCatalog, collection: str) -> Mapping[str, Result]:

@@ -194,7 +194,10 @@ def failure(status: TaskStatus) -> TaskFailed:
     if status.state is State.CANCELLED:
         reason = ReasonCode.CANCELLED
     return TaskFailed(
-        reason, f"task {status.task_id}", f"{status.state.value}: {status.reason or 'no reason recorded'}"
+        reason,
+        f"task {status.task_id}",
+        f"{status.state.value}: {status.reason or 'no reason recorded'}",
+        f"What it left: c2d fetch {status.task_id}" if "kept" in status.other else "",
     )
 
 

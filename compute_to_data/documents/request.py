@@ -22,6 +22,7 @@ from compute_to_data.task import (
     InputKind,
     InputReference,
     Notebook,
+    OnFailure,
     RequestedLimits,
     Task,
 )
@@ -64,6 +65,7 @@ def parse(document: Any) -> Task:
         expected_outputs=tuple(document.get("expected_outputs", ())),
         metadata=tuple(_avu(item) for item in document.get("metadata", ())),
         secrets=tuple(document.get("secrets", ())),
+        on_failure=OnFailure(document.get("on_failure", OnFailure.KEEP.value)),
     )
 
 
@@ -85,6 +87,7 @@ def document(task: Task) -> dict[str, Any]:
         "expected_outputs": list(task.expected_outputs),
         "metadata": [_avu_document(avu) for avu in task.metadata],
         "secrets": list(task.secrets),
+        "on_failure": task.on_failure.value if task.on_failure is not OnFailure.KEEP else "",
     }
     result: dict[str, Any] = {name: value for name, value in optional.items() if value}
     if task.notebook is not None:

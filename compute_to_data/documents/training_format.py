@@ -58,6 +58,7 @@ def translate(document: Any, beside: GivenBeside, roles: Mapping[str, Mapping[st
 def _process(container: Mapping[str, Any]) -> dict[str, Any]:
     process = {
         "image": container["image"],
+        "cwd": "/tmp",
         "commands": [
             [interpolation.escaped(word) for word in described["command"]] for described in container["commands"]
         ],

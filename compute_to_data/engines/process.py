@@ -55,6 +55,7 @@ class ProcessEngine:
                 )
             self._images[image] = Path(folder)
         self._jobs = Path(state_directory).absolute() / "jobs"
+        self.account = (os.getuid(), os.getgid())
         self._removing = threading.Lock()
         self._changes = Changes()
         self._lock = threading.Lock()

@@ -72,6 +72,7 @@ class Execution:
     where the attempt resumes the task; it does not change during the attempt. ``adopted``: whether the engine
     still holds the job that an earlier attempt submitted, which only the engine knows. ``submitted``: when
     this attempt submitted the job, on the monotonic clock. Only ``run_job`` and ``check_job`` use these two.
+    ``folders``: the directories of the outputs that hold nothing.
     """
 
     program: Program
@@ -101,6 +102,7 @@ class Execution:
         self.submitted = -math.inf
         self.logs = Logs(b"", b"")
         self.files: tuple[OutputFile, ...] = ()
+        self.folders: tuple[str, ...] = ()
         self.metadata: tuple[Avu, ...] = ()
         self.after_sandbox: Callable[[], None] = lambda: None
         self.followed = False

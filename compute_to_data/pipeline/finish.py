@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 
 from compute_to_data.errors import (
@@ -15,7 +16,7 @@ from compute_to_data.errors import (
     ReasonCode,
 )
 from compute_to_data.model import Registration
-from compute_to_data.pipeline import workspace
+from compute_to_data.pipeline import left_behind, plan, workspace
 from compute_to_data.pipeline.checkpoint import Ending, required
 from compute_to_data.pipeline.execution import Execution, printable
 from compute_to_data.pipeline.job_log import delete, log_files
@@ -27,10 +28,12 @@ log = logging.getLogger(__name__)
 COMPLETED = Ending(State.COMPLETED, ReasonCode.COMPLETED, "", 0)
 
 
-def finish(execution: Execution, ending: Ending) -> Ending:
-    """Record the final state. After this, nothing is undone."""
+def finish(execution: Execution, ending: Ending, facts: Mapping[str, str] = {}) -> Ending:
+    """Record the final state, and facts. After this, nothing is undone."""
     execution.after_sandbox()
-    execution.record.move_to(ending.state, {**_facts(execution, ending), "ending": ""})
+    if ending.state is State.COMPLETED and (execution.folders or not execution.files):
+        workspace.discard_empty_below(execution.private)  # the catalog has collections instead
+    execution.record.move_to(ending.state, {**_facts(execution, ending), **facts, "ending": ""})
     execution.undo.discard()
     execution.journal.remove()
     return ending
@@ -54,14 +57,15 @@ def fail(execution: Execution, error: Exception) -> Ending:
         log.warning("task %s: the worker could not write its logs yet: %s", execution.record.task_id, problem)
     try:
         execution.journal.save(replace(execution.checkpoint, ending=ending, exit_status=execution.exit_status))
-        execution.record.decide({**_facts(execution, ending), "ending": ending.state.value})  # for people
+        facts = {**_facts(execution, ending), "ending": ending.state.value}  # for people
+        execution.record.decide(facts, plan.avus(execution))
     except ComputeToDataError:  # the record may be gone; undo all the same
         log.exception("task %s: the worker could not record its end before undoing it", execution.record.task_id)
     return undo(execution, ending)
 
 
 def undo(execution: Execution, ending: Ending) -> Ending:
-    """Undo what the task did and record the final state.
+    """Undo what the task did, keep what it left behind, and record the final state.
 
     OutOfReach when the zone or the engine does not answer: the task has not ended then, and another
     attempt undoes the rest.
@@ -70,11 +74,12 @@ def undo(execution: Execution, ending: Ending) -> Ending:
     for _, error in failures:
         if isinstance(error, OutOfReach):
             raise error
+    facts, more = left_behind.settle(execution)
     _keep_logs(execution)
     workspace.discard_empty(execution.private)
     workspace.discard_empty(os.path.dirname(execution.private))
-    text = " ".join([ending.text, *(f"Afterwards {what}: {error}" for what, error in failures)])
-    return finish(execution, Ending(ending.state, ending.reason, printable(text), ending.code))
+    text = " ".join([ending.text, *(f"Afterwards {what}: {error}" for what, error in (*failures, *more))])
+    return finish(execution, Ending(ending.state, ending.reason, printable(text), ending.code), facts)
 
 
 def decided(execution: Execution) -> Ending:

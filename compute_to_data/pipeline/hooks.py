@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -141,7 +142,22 @@ class Hooks(ABC):
         return Retention(self.settings.get("staged_inputs", Retention.KEEP.value))
 
     def explanation(self, exit: Exit, logs: Logs) -> str:
-        """The program's own message about its failure, for the task's reason. Default: the last
-        line that it wrote to standard error."""
-        lines = [line.strip() for line in logs.stderr.decode("utf-8", "replace").splitlines()]
-        return next((line for line in reversed(lines) if line), "")
+        """The program's own message about its failure, for the task's reason. Default: the last line that is not
+        empty of standard error, or, if there is none, of standard output."""
+        return _last_line(logs.stderr) or _last_line(logs.stdout)
+
+
+_OWN_LINE = re.compile(r"command (\d+) of (\d+) \((.*)\) exited \d+")
+"""The line about a failed command that ``command_line`` writes last to standard error."""
+
+
+def own_line(stderr: bytes) -> re.Match[str] | None:
+    """Our own last line in a program's standard error: the command's number, how many there are, its program."""
+    last = stderr.decode("utf-8", "replace").rstrip().rpartition("\n")[2]
+    return _OWN_LINE.fullmatch(last)
+
+
+def _last_line(stream: bytes) -> str:
+    """The last line of the program's own that is not empty; '' when there is none."""
+    lines = [line.strip() for line in stream.decode("utf-8", "replace").splitlines()]
+    return next((line for line in reversed(lines) if line and not _OWN_LINE.fullmatch(line)), "")

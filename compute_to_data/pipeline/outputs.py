@@ -2,30 +2,40 @@
 
 An untrusted program wrote the directory. The worker opens every level through a descriptor with
 ``O_NOFOLLOW``, so the program cannot exchange a name between the check and the read. An entry that is
-neither a directory nor a regular file with one link fails the task.
+neither a directory nor a regular file with one link is no output: it fails the task.
+
+:func:`inventory` is for a program that succeeded: one entry that is no output makes it raise an error.
+:func:`left_behind` is for a program that failed: it leaves out what is no output.
 """
 
 from __future__ import annotations
 
 import base64
-import errno
 import hashlib
 import os
-import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from typing import Union
 
-from compute_to_data.errors import ReasonCode, TaskFailed
-from compute_to_data.irods_names import MAXIMUM_PATH_BYTES
 from compute_to_data.job import OutputFile
+from compute_to_data.pipeline.survey import (
+    DIRECTORY,
+    MAXIMUM_DEPTH,
+    Found,
+    Refusal,
+    over_bytes,
+    over_files,
+    refused,
+    shown_name,
+    survey,
+    unreadable,
+    wrong_kind,
+)
 
 _BLOCK = 1 << 20
-if hasattr(os, "O_DIRECTORY"):  # clients on Windows import this module, too, and walk nowhere
-    _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+if hasattr(os, "O_NOFOLLOW"):  # clients on Windows import this module, too, and read no outputs
     _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-MAXIMUM_DEPTH = 64
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,7 @@ def measure(directory: str, stop_above: int) -> Usage:
                 for entry in found:
                     entries += 1
                     status = entry.stat(follow_symlinks=False)
-                    if _is_directory(status):
+                    if stat.S_ISDIR(status.st_mode):
                         pile.append((entry.path, depth + 1))
                     else:
                         size += max(status.st_size, status.st_blocks * 512)
@@ -68,175 +78,169 @@ def measure(directory: str, stop_above: int) -> Usage:
     return Usage(size, entries)
 
 
+@dataclass(frozen=True)
+class Inventory:
+    """The outputs of a job, sorted by name, each read and hashed once. ``folders``: directories that hold nothing.
+    ``refused``: what is left out."""
+
+    files: tuple[OutputFile, ...]
+    folders: tuple[str, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+
+
 def inventory(
     directory: str, collection: str, *, size_limit: int, file_limit: int, reserved: frozenset[str]
-) -> tuple[OutputFile, ...]:
-    """Every file below ``directory``, sorted by name, each read and hashed once.
+) -> Inventory:
+    """Every file below ``directory``. Names must fit under ``collection`` and may not be one of ``reserved`` at
+    the top.
 
-    Names must fit under ``collection`` and may not be one of ``reserved`` at the top.
-    TaskFailed with OUTPUT_REFUSED, which names the entry, or OUTPUT_LIMIT.
+    TaskFailed with OUTPUT_REFUSED, which names the entries, or OUTPUT_LIMIT.
     """
-    files: list[OutputFile] = []
-    total = 0
-    root = os.open(directory, _DIRECTORY)
-    try:
-        for found in _walk(root, "", collection, reserved, file_limit):
-            total += found.size
-            files.append(found)
-            if len(files) > file_limit:
-                raise _over_limit(f"more than {file_limit} files")
-            if total > size_limit:
-                raise _over_limit(f"more than {size_limit} bytes")
-    finally:
-        os.close(root)
-    return tuple(sorted(files, key=lambda file: file.relative))
+    found = survey(directory, collection, most=file_limit, reserved=reserved)
+    if not found.is_whole:
+        raise over_files(file_limit)
+    if found.refused:
+        raise refused(found.refused)
+    if found.size > size_limit:
+        raise over_bytes(size_limit)
+    files = []
+    for one in _read_each(directory, found.files):
+        if isinstance(one, Refusal):
+            raise refused([one])
+        files.append(one)
+    return Inventory(tuple(sorted(files, key=lambda file: file.relative)), found.folders)
 
 
-def still_there(directory: str, files: tuple[OutputFile, ...]) -> None:
-    """TaskFailed unless each name is still the inode that :func:`inventory` read.
+def left_behind(directory: str, collection: str, *, most_bytes: int, most_files: int, look_at: int) -> Inventory:
+    """What can be kept below ``directory`` of a job that failed, and what not.
+
+    If not all files fit the limits, the smallest ones stay: a file that grew without end then costs no other
+    file. ``look_at``: after how many entries it stops. TaskFailed when the directory cannot be read.
+    """
+    found = survey(directory, collection, most=look_at)
+    kept, left_out = _that_fit(found.files, most_bytes, most_files)
+    problems = list(found.refused)
+    problems += [Refusal(shown_name(one.relative), _too_big(most_bytes, most_files)) for one in left_out]
+    if not found.is_whole:
+        problems.append(Refusal("...", f"the directory holds more than the {look_at} entries that the worker looks at"))
+    files = []
+    for one in _read_each(directory, kept):
+        if isinstance(one, Refusal):
+            problems.append(one)
+        else:
+            files.append(one)
+    folders = found.folders[: max(0, most_files - len(files))]
+    return Inventory(tuple(sorted(files, key=lambda file: file.relative)), folders, tuple(problems))
+
+
+def _too_big(most_bytes: int, most_files: int) -> str:
+    return f"does not fit in the {most_bytes} bytes and {most_files} files that are kept"
+
+
+def _that_fit(files: Sequence[Found], most_bytes: int, most_files: int) -> tuple[list[Found], list[Found]]:
+    """The files that fit the limits, the smallest first, and the others; both in their order."""
+    fitting, total = set(), 0
+    for one in sorted(files, key=lambda file: (file.size, file.relative))[:most_files]:
+        total += one.size
+        if total > most_bytes:
+            break
+        fitting.add(one.relative)
+    return [one for one in files if one.relative in fitting], [one for one in files if one.relative not in fitting]
+
+
+def still_there(directory: str, files: Iterable[OutputFile]) -> None:
+    """TaskFailed unless each name is still the inode that the worker read: see :func:`exchanged`."""
+    found = list(exchanged(directory, files))
+    if found:
+        raise refused([refusal for _, refusal in found])
+
+
+def exchanged(directory: str, files: Iterable[OutputFile]) -> Iterator[tuple[OutputFile, Refusal]]:
+    """The files whose names are no longer the inodes that the worker read.
 
     For use after registration: the catalog registers by name, and a process of the job could have
     exchanged the name between reading and registering.
     """
-    folders: dict[str, int] = {"": os.open(directory, _DIRECTORY)}
-    try:
+    with _Folders(directory) as folders:
         for file in files:
             folder, _, name = file.relative.rpartition("/")
             try:
-                status = os.stat(name, dir_fd=_descend(folders, folder), follow_symlinks=False)
+                status = os.stat(name, dir_fd=folders.descriptor(folder), follow_symlinks=False)
             except OSError as error:
-                raise _refused(file.relative, f"changed while it was registered ({error.strerror})") from None
+                yield file, Refusal(shown_name(file.relative), f"changed while it was registered ({error.strerror})")
+                continue
             if (status.st_dev, status.st_ino) != file.identity or status.st_size != file.size:
-                raise _refused(file.relative, "was exchanged while it was registered")
-    finally:
-        for descriptor in folders.values():
+                yield file, Refusal(shown_name(file.relative), "was exchanged while it was registered")
+
+
+class _Folders:
+    """Opens folders below a directory by descriptor, part by part without following links. It keeps only those
+    open that lead to the last one."""
+
+    def __init__(self, directory: str) -> None:
+        self._parts: list[str] = []
+        self._descriptors = [os.open(directory, DIRECTORY)]
+
+    def __enter__(self) -> _Folders:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for descriptor in self._descriptors:
             os.close(descriptor)
 
+    def descriptor(self, folder: str) -> int:
+        """The descriptor of a folder; '' is the directory itself. OSError."""
+        parts = folder.split("/") if folder else []
+        while parts[: len(self._parts)] != self._parts:
+            self._parts.pop()
+            os.close(self._descriptors.pop())
+        for part in parts[len(self._parts) :]:
+            self._descriptors.append(os.open(part, DIRECTORY, dir_fd=self._descriptors[-1]))
+            self._parts.append(part)
+        return self._descriptors[-1]
 
-def _descend(folders: dict[str, int], folder: str) -> int:
-    """The descriptor of a folder below the root, opened part by part without following links."""
-    if folder not in folders:
-        parent, _, name = folder.rpartition("/")
-        folders[folder] = os.open(name, _DIRECTORY, dir_fd=_descend(folders, parent))
-    return folders[folder]
 
-
-def _walk(
-    descriptor: int, prefix: str, collection: str, reserved: frozenset[str], file_limit: int
-) -> Iterator[OutputFile]:
-    if prefix.count("/") > MAXIMUM_DEPTH:
-        raise _refused(prefix, f"lies more than {MAXIMUM_DEPTH} directories deep")
-    with os.scandir(descriptor) as entries:
-        found = sorted(islice(entries, file_limit + 1), key=lambda entry: entry.name)
-    if len(found) > file_limit:
-        raise _over_limit(f"more than {file_limit} files")
-    for entry in found:
-        relative = f"{prefix}{entry.name}"
-        _check_name(entry.name, relative, collection, frozenset() if prefix else reserved)
-        if entry.is_dir(follow_symlinks=False):
-            below = _open(entry.name, _DIRECTORY, descriptor, relative)
+def _read_each(directory: str, files: Iterable[Found]) -> Iterator[Union[OutputFile, Refusal]]:
+    """Read and hash files; a Refusal for each that is not what the survey found, or cannot be read."""
+    with _Folders(directory) as folders:
+        for found in files:
+            folder, _, name = found.relative.rpartition("/")
             try:
-                yield from _walk(below, f"{relative}/", collection, reserved, file_limit)
+                descriptor = os.open(name, _FILE, dir_fd=folders.descriptor(folder))
+            except OSError as error:
+                yield Refusal(shown_name(found.relative), unreadable(error))
+                continue
+            try:
+                yield _read(descriptor, found)
             finally:
-                os.close(below)
-        else:
-            if not entry.is_file(follow_symlinks=False):
-                _check_kind(relative, entry.stat(follow_symlinks=False))
-            yield _read(entry.name, descriptor, relative)
+                os.close(descriptor)
 
 
-def _read(name: str, directory: int, relative: str) -> OutputFile:
-    descriptor = _open(name, _FILE, directory, relative)
-    try:
-        status = os.fstat(descriptor)
-        _check_kind(relative, status)
-        if status.st_mode & 0o7000:  # a vault must not hold a set-user-id file of the service account
-            os.fchmod(descriptor, status.st_mode & 0o777)
-        digest = hashlib.sha256()
-        size = 0
-        wanted = min(status.st_size + 1, _BLOCK)  # a large buffer costs more time than a small file
-        while True:
-            block = os.read(descriptor, wanted)
-            digest.update(block)
-            size += len(block)
-            if len(block) < wanted:  # a regular file returns less only at its end
-                break
-    finally:
-        os.close(descriptor)
-    return OutputFile(relative, size, checksum_text(digest.digest()), (status.st_dev, status.st_ino))
+def _read(descriptor: int, found: Found) -> OutputFile | Refusal:
+    status = os.fstat(descriptor)
+    cause = wrong_kind(status)
+    if cause:
+        return Refusal(shown_name(found.relative), cause)
+    if status.st_mode & 0o7000:  # a vault must not hold a set-user-id file of the service account
+        os.fchmod(descriptor, status.st_mode & 0o777)
+    digest = hashlib.sha256()
+    size = 0
+    wanted = min(status.st_size + 1, _BLOCK)  # a large buffer costs more time than a small file
+    while True:
+        block = os.read(descriptor, wanted)
+        digest.update(block)
+        size += len(block)
+        if len(block) < wanted:  # a regular file returns less only at its end
+            break
+    identity = (status.st_dev, status.st_ino)
+    if (identity, size) != (found.identity, found.size):
+        return Refusal(shown_name(found.relative), "changed while it was read")
+    return OutputFile(found.relative, size, checksum_text(digest.digest()), identity)
 
 
 def checksum_text(digest: bytes) -> str:
     """A SHA-256 digest in the form that iRODS uses: ``sha2:`` and base64."""
     return f"sha2:{base64.b64encode(digest).decode('ascii')}"
-
-
-def _open(name: str, flags: int, directory: int, relative: str) -> int:
-    try:
-        return os.open(name, flags, dir_fd=directory)
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENOENT):
-            raise _refused(relative, "changed while it was read") from None
-        raise _refused(relative, f"cannot be read ({error.strerror})") from None
-
-
-_KINDS = (
-    (stat.S_ISLNK, "is a symbolic link"),
-    (stat.S_ISFIFO, "is a FIFO"),
-    (stat.S_ISSOCK, "is a socket"),
-    (stat.S_ISCHR, "is a device"),
-    (stat.S_ISBLK, "is a device"),
-)
-
-
-def _check_kind(relative: str, status: os.stat_result) -> None:
-    if stat.S_ISREG(status.st_mode):
-        if status.st_nlink != 1:
-            raise _refused(relative, f"has {status.st_nlink} hard links; an output must have only one")
-        return
-    what = next((what for matches, what in _KINDS if matches(status.st_mode)), "is not a regular file")
-    raise _refused(relative, f"{what}; only regular files and directories become outputs")
-
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-
-def _check_name(name: str, relative: str, collection: str, reserved: frozenset[str]) -> None:
-    try:
-        logical = len(collection.encode()) + 1 + len(relative.encode())
-    except UnicodeEncodeError:
-        raise _refused(relative, "has a name that is not UTF-8") from None
-    if _CONTROL.search(name):
-        raise _refused(relative, "has a control character in its name")
-    if name.startswith("-"):
-        raise _refused(relative, "has a name that begins with '-', which commands would read as an option")
-    if "++++" in name:
-        raise _refused(relative, "has '++++' in its name, which separates keywords in iRODS calls")
-    if logical > MAXIMUM_PATH_BYTES:
-        raise _refused(relative, f"has a name too long for iRODS ({logical} bytes as a logical path)")
-    if name in reserved:
-        raise _refused(relative, "has a name that is reserved for the task's own record")
-
-
-def _is_directory(status: os.stat_result) -> bool:
-    return stat.S_ISDIR(status.st_mode)
-
-
-def _refused(relative: str, cause: str) -> TaskFailed:
-    shown = relative.encode("utf-8", "backslashreplace").decode("utf-8")
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
-    if len(shown) > 120:
-        shown = f"{shown[:80]}...{shown[-30:]}"
-    return TaskFailed(ReasonCode.OUTPUT_REFUSED, f"output '{shown}'", cause)
-
-
-def _over_limit(found: str) -> TaskFailed:
-    return TaskFailed(
-        ReasonCode.OUTPUT_LIMIT,
-        "outputs",
-        f"the task wrote {found}",
-        "Write less, or request a larger output limit",
-    )
 
 
 def checksum_of(content: bytes) -> str:

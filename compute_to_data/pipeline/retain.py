@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -128,9 +127,7 @@ def _trim_results(execution: Execution, root: str) -> None:
             _stop_if_asked(execution)
             trim = functools.partial(context.storage.trim, one.logical_path, here)
             context.in_use.if_unused(one.logical_path, trim)
-    top = workspace.task_directory(context.resource, execution.record.collection)
-    for directory, _, _ in os.walk(top, topdown=False):
-        workspace.discard_empty(directory)
+    workspace.discard_empty_below(workspace.task_directory(context.resource, execution.record.collection))
 
 
 def _trim_staged(execution: Execution) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import os
 import time
 from dataclasses import replace
 
@@ -17,9 +16,9 @@ from compute_to_data.errors import (
 )
 from compute_to_data.job import Exit, Image, Job, JobState, OutputMount
 from compute_to_data.model import name_of, zone_of
-from compute_to_data.pipeline import command_line, job_log, watch_job, workspace
+from compute_to_data.pipeline import command_line, job_log, plan, watch_job, workspace
 from compute_to_data.pipeline.checkpoint import Moment, ResumePoint, required
-from compute_to_data.pipeline.execution import Execution
+from compute_to_data.pipeline.execution import Execution, printable
 from compute_to_data.pipeline.hooks import Program
 from compute_to_data.pipeline.watch_job import Waiting
 from compute_to_data.ports import RunningJob
@@ -113,8 +112,9 @@ def _record_start(execution: Execution, started: float) -> None:
         began = Moment(_boot(), time.monotonic() - ran)
         execution.journal.save(replace(checkpoint, began=began))
     if not execution.adopted or execution.recorded is not State.RUNNING:
-        image = {"image": execution.job.image.name, "image_digest": execution.job.image.digest}
-        execution.record.move_to(State.RUNNING, {"attempt": str(checkpoint.attempt), **image})
+        unused = execution.job.image.unused if execution.task.process else ""
+        facts = {"attempt": str(checkpoint.attempt), "image_unused": printable(unused), "kept": "", "not_kept": ""}
+        execution.record.move_to(State.RUNNING, facts, plan.avus(execution))
 
 
 def seconds_run(execution: Execution, started: float) -> float:
@@ -184,12 +184,13 @@ def _image(execution: Execution, name: str) -> Image:
 
 
 def _program(execution: Execution) -> Program:
+    uid, gid = execution.context.engine.account
     first = execution.staged[0].data_object.logical_path if execution.staged else ""
     supplied = {
         "TASK_ID": execution.record.task_id,
         "INPUT_FILE_BASENAME": name_of(first),
-        "IRODS_UID": str(os.getuid()),
-        "IRODS_GID": str(os.getgid()),
+        "IRODS_UID": str(uid),
+        "IRODS_GID": str(gid),
     }
     targets = tuple(staged.target for staged in execution.staged)
     return execution.role.program(execution.task, targets, supplied)
@@ -214,11 +215,8 @@ def _submit(execution: Execution, job: Job) -> RunningJob:
 
 
 def push_removals(execution: Execution) -> None:
-    """If the task fails, remove its log, then its job, then its outputs."""
+    """If the task fails, remove its log, then its job. Its outputs are settled last (``left_behind``)."""
     record = execution.record
-    execution.undo.push(
-        f"remove the outputs of task {record.task_id}", functools.partial(workspace.discard, execution.outputs)
-    )
     execution.undo.push(
         f"remove the job of task {record.task_id}",
         functools.partial(execution.context.engine.remove, execution.job_key),

@@ -17,7 +17,7 @@ from compute_to_data.model import (
     EntityKind,
     Registration,
 )
-from compute_to_data.pipeline import job_log, outputs, workspace
+from compute_to_data.pipeline import job_log, outputs, plan, workspace
 from compute_to_data.pipeline.execution import Execution
 from compute_to_data.pipeline.job_log import delete, log_files
 from compute_to_data.provenance import crate, outcome
@@ -40,14 +40,15 @@ def register(execution: Execution) -> tuple[Registration, ...]:
     _make_collections(execution)
     execution.undo.push(f"unregister the outputs of {record.collection}", lambda: catalog.unregister(logical_paths))
     catalog.register(execution.context.resource.name, [*files, *own])
-    outputs.still_there(job.outputs, execution.files)
+    if files:
+        outputs.still_there(job.outputs, execution.files)
     return (*files, *own)
 
 
 def _make_collections(execution: Execution) -> None:
-    """Make a collection for each directory that holds a file. Directories without files are dropped."""
+    """Make a collection for each directory, also for one that holds nothing."""
     record = execution.record
-    folders = {file.relative.rpartition("/")[0] for file in execution.files} - {""}
+    folders = {*(file.relative.rpartition("/")[0] for file in execution.files), *execution.folders} - {""}
     tops = {folder.split("/", 1)[0] for folder in folders}
     for top in sorted(tops):
         execution.undo.push(
@@ -90,8 +91,7 @@ def clear_lost(execution: Execution) -> None:
         usual = workspace.task_directory(resource, one.logical_path)
         if any(place.startswith(f"{directory}/") and place != usual for place in places):
             execution.record.catalog.remove(one.logical_path)
-    for folder, _, _ in os.walk(directory, topdown=False):
-        workspace.discard_empty(folder)
+    workspace.discard_empty_below(directory)
 
 
 def _remove_collection(execution: Execution, collection: str) -> None:
@@ -127,21 +127,12 @@ def _write_beside(execution: Execution, name: str, content: bytes) -> Registrati
 
 
 def _outcome(execution: Execution) -> outcome.Outcome:
-    job, exit, record = execution.job, execution.exit, execution.record
     return outcome.Outcome(
-        task_id=record.task_id,
-        task=execution.task,
-        owner=job.owner,
-        role=execution.role.name,
-        resource=execution.context.resource.name,
-        engine=execution.context.engine.name,
-        image=job.image,
-        commands=execution.program.commands,
-        inputs=execution.staged,
+        **vars(plan.of(execution)),
         outputs=execution.files,
-        exit=exit,
+        exit=execution.exit,
         stage_in_seconds=execution.stage_in_seconds,
-        extra=(*execution.role.annotations(execution.task, exit), *execution.metadata),
+        extra=(*execution.role.annotations(execution.task, execution.exit), *execution.metadata),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterable
 
 from compute_to_data.errors import Code, EngineError
 from compute_to_data.model import Resource
@@ -46,6 +47,65 @@ def _discard_stubborn(directory: str) -> None:
             f"the worker could not remove it ({removed.stderr.decode(errors='replace').strip()[-200:]})",
             code=Code.UNIX_FILE_OPEN_ERR,
         )
+
+
+def discard_all_but(directory: str, files: Iterable[str]) -> None:
+    """Remove what a job put into a directory, except regular files named by their paths relative to it and the
+    directories above these. Call it when the job is gone.
+
+    EngineError when something cannot be removed; the rest is removed all the same.
+    """
+    kept = set(files)
+    if not kept:
+        discard(directory)
+        return
+    above = {one[:end] for one in kept for end, letter in enumerate(one) if letter == "/"}
+    problems: list[EngineError] = []
+    for folder in ["", *sorted(above)]:
+        place = os.path.join(directory, folder)
+        os.chmod(place, 0o755)
+        with os.scandir(place) as entries:
+            names = [entry.name for entry in entries]
+        for name in names:
+            relative = f"{folder}/{name}" if folder else name
+            if relative not in kept and relative not in above:
+                try:
+                    _remove(os.path.join(place, name))
+                except EngineError as error:
+                    problems.append(error)
+    if problems:
+        raise problems[0]
+
+
+def _remove(path: str) -> None:
+    """Remove a directory with its content, or any other entry."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        discard(path)
+        return
+    try:
+        os.unlink(path)
+    except OSError as error:
+        cause = f"the worker could not remove it ({error.strerror})"
+        raise EngineError(path, cause, code=Code.UNIX_FILE_OPEN_ERR) from error
+
+
+_FULL = 64 << 10
+"""With fewer bytes left, a vault is full: even a log may not fit."""
+
+
+def is_full(directory: str) -> bool:
+    """Whether the file system of a directory has no room left."""
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < _FULL
+
+
+def discard_empty_below(directory: str) -> None:
+    """Remove all empty directories below a directory, and itself if nothing is left in it."""
+    for folder, _, _ in os.walk(directory, topdown=False):
+        discard_empty(folder)
 
 
 def discard_empty(directory: str) -> None:

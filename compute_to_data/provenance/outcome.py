@@ -24,8 +24,9 @@ from compute_to_data.task import Task
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """All that is needed to describe a finished task, without asking the zone or the engine."""
+class Plan:
+    """What a task is about to run, as far as it is known. ``image``: its digest is '' before the engine has
+    identified it."""
 
     task_id: str
     task: Task
@@ -36,12 +37,20 @@ class Outcome:
     image: Image
     commands: tuple[tuple[str, ...], ...]
     inputs: tuple[Staged, ...]
+
+
+@dataclass(frozen=True)
+class Outcome(Plan):
+    """All that is needed to describe a finished task, without asking the zone or the engine."""
+
     outputs: tuple[OutputFile, ...]
     exit: Exit
     stage_in_seconds: float
     extra: tuple[Avu, ...] = field(default=())
 
 
+UNKNOWN = "unknown"
+"""The units of an input whose checksum is not known."""
 _MOST_INPUTS_ON_OUTPUTS = 32
 """With more inputs, only the task's collection names them. Otherwise a task with a thousand inputs and
 a thousand outputs would put a million AVUs into the catalog."""
@@ -58,7 +67,9 @@ def output_avus(attributes: Attributes, facts: tuple[Avu, ...], inputs: int) -> 
     return tuple(avu for avu in facts if avu.attribute not in only_on_collection)
 
 
-_CHANGES_NO_RESULT = frozenset({"name", "role", "resource", "inputs", "output_collection", "limits", "metadata"})
+_CHANGES_NO_RESULT = frozenset(
+    {"name", "role", "resource", "inputs", "output_collection", "limits", "metadata", "on_failure"}
+)
 """Properties of a request that do not change its result, or that the fingerprint covers otherwise."""
 
 
@@ -75,7 +86,7 @@ def fingerprint(task: Task, role: str, inputs: Iterable[tuple[str, str]]) -> str
         return ""
     asked = {name: value for name, value in request.document(task).items() if name not in _CHANGES_NO_RESULT}
     asked.get("process", {}).pop("timeout", None)
-    return _digest({"version": 1, "role": role, "inputs": pairs, "asked": asked})
+    return _digest({"version": 2, "role": role, "inputs": pairs, "asked": asked})
 
 
 def outputs_digest(outputs: Iterable[tuple[str, str]]) -> str:
@@ -87,36 +98,46 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+def plan_avus(attributes: Attributes, plan: Plan) -> tuple[Avu, ...]:
+    """The AVUs of the task's collection that say what the task runs, from before its job starts."""
+    facts = {
+        "task_id": plan.task_id,
+        "owner": str(plan.owner),
+        "role": plan.role,
+        "resource": plan.resource,
+        "engine": plan.engine,
+        "image": plan.image.name,
+        "image_digest": plan.image.digest,
+        "version": __version__,
+        "name": plan.task.name,
+    }
+    found = [Avu(attributes.named(name), value) for name, value in facts.items() if value]
+    command, given = attributes.named("command"), attributes.named("input")
+    found += [Avu(command, shortened(written(words)), str(index)) for index, words in enumerate(plan.commands)]
+    found += [Avu(given, staged.data_object.logical_path, staged.checksum or UNKNOWN) for staged in plan.inputs]
+    for name, value in parameters(plan.task).items():
+        text = shortened(json.dumps(value, ensure_ascii=False))
+        found.append(Avu(attributes.named(f"parameter::{name}"), text))
+    return tuple(found)
+
+
 def avus(attributes: Attributes, outcome: Outcome) -> tuple[Avu, ...]:
-    """The AVUs of the task's collection."""
+    """The AVUs of the collection of a task that has completed."""
 
     def fact(name: str, value: object, units: str = "") -> Avu:
         return Avu(attributes.named(name), str(value), units)
 
     facts = [
-        fact("task_id", outcome.task_id),
-        fact("owner", outcome.owner),
-        fact("role", outcome.role),
-        fact("resource", outcome.resource),
-        fact("engine", outcome.engine),
-        fact("image", outcome.image.name),
-        fact("image_digest", outcome.image.digest),
+        *plan_avus(attributes, outcome),
         fact("exit_status", outcome.exit.status),
         fact("started_at", timestamp(outcome.exit.started)),
         fact("processing_seconds", f"{max(0.0, outcome.exit.finished - outcome.exit.started):.3f}", "s"),
         fact("stage_in_seconds", f"{outcome.stage_in_seconds:.3f}", "s"),
-        fact("version", __version__),
     ]
-    facts += [fact("command", shortened(written(words)), str(index)) for index, words in enumerate(outcome.commands)]
-    if outcome.task.name:
-        facts.append(fact("name", outcome.task.name))
     identity = fingerprint(outcome.task, outcome.role, ((item.target, item.checksum) for item in outcome.inputs))
     if identity:
         facts.append(fact("fingerprint", identity))
     facts.append(fact("outputs_digest", outputs_digest((file.relative, file.checksum) for file in outcome.outputs)))
-    facts += [fact("input", staged.data_object.logical_path, staged.checksum or "unknown") for staged in outcome.inputs]
-    for name, value in parameters(outcome.task).items():
-        facts.append(fact(f"parameter::{name}", shortened(json.dumps(value, ensure_ascii=False))))
     unique = dict.fromkeys((*facts, *outcome.task.metadata, *outcome.extra))
     return tuple(unique)
 

@@ -151,13 +151,14 @@ class TaskRecord:
     def _avus(self) -> tuple[Avu, ...]:
         return self.catalog.avus(self._entity)
 
-    def move_to(self, state: State, facts: Mapping[str, str] | None = None) -> None:
+    def move_to(self, state: State, facts: Mapping[str, str] | None = None, also: Iterable[Avu] = ()) -> None:
         """Record a state with its time, and facts, in one atomic change.
 
         A fact replaces an earlier one of the same name; an empty value only removes the earlier
-        one. A final state also removes users' requests (cancel, follow).
+        one. A final state also removes users' requests (cancel, follow). ``also``: AVUs that replace all those
+        of the same attributes.
         """
-        self._change(_dated(state, facts or {}), [self._avu(state)])
+        self._change(_dated(state, facts or {}), [self._avu(state), *also])
 
     def settle(self) -> None:
         """Remove earlier states, if any are left besides the one that the task has reached."""
@@ -175,21 +176,21 @@ class TaskRecord:
             return
         storage.annotate(self._entity, **self._changed(present, _dated(State.FAILED, facts), [self._avu(State.FAILED)]))
 
-    def decide(self, facts: Mapping[str, str]) -> None:
-        """Record facts in one atomic change, without changing the state."""
-        self._change(facts, [])
+    def decide(self, facts: Mapping[str, str], also: Iterable[Avu] = ()) -> None:
+        """Record facts in one atomic change, without changing the state. ``also`` as for :meth:`move_to`."""
+        self._change(facts, [*also])
 
-    def _change(self, facts: Mapping[str, str], state: list[Avu]) -> None:
-        self.catalog.annotate(self._entity, **self._changed(self._avus(), facts, state))
+    def _change(self, facts: Mapping[str, str], avus: list[Avu]) -> None:
+        self.catalog.annotate(self._entity, **self._changed(self._avus(), facts, avus))
 
-    def _changed(self, present: Iterable[Avu], facts: Mapping[str, str], state: list[Avu]) -> dict[str, list[Avu]]:
+    def _changed(self, present: Iterable[Avu], facts: Mapping[str, str], avus: list[Avu]) -> dict[str, list[Avu]]:
         """The AVUs to remove and to add, as arguments of ``annotate``."""
         replaced = {self.attributes.named(name) for name in facts}
-        replaced |= {avu.attribute for avu in state}
-        return {
-            "remove": [avu for avu in present if avu.attribute in replaced],
-            "add": [*state, *(self._fact(name, value) for name, value in facts.items() if value)],
-        }
+        replaced |= {avu.attribute for avu in avus}
+        new = [*avus, *(self._fact(name, value) for name, value in facts.items() if value)]
+        old = [avu for avu in present if avu.attribute in replaced]
+        kept = set(new)
+        return {"remove": [avu for avu in old if avu not in kept], "add": new}
 
     def _avu(self, state: State) -> Avu:
         return Avu(self.attributes.state, state.value, self.resource)

@@ -30,7 +30,7 @@ class Container(Role):
             stdin=given if _is_stream(process.input_adapter, Stream.STDIN) else "",
             stdout=left if _is_stream(process.output_adapter, Stream.STDOUT) else "",
             environment={**supplied, **request.interpolate(process.environment, supplied)},
-            working_directory=process.working_directory,
+            working_directory=process.working_directory or OUTPUTS,
         )
 
     def expected_outputs(self, task: Task, inputs: tuple[str, ...]) -> tuple[str, ...]:

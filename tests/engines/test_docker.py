@@ -151,7 +151,7 @@ class TestContainer:
         assert "/proc/kcore" in seen["MaskedPaths"]
         assert "/proc/sys" in seen["ReadonlyPaths"]
         assert {limit["Name"]: limit["Hard"] for limit in seen["Ulimits"]} == {
-            "core": 0, "fsize": 4 << 20, "nofile": 4096,
+            "core": 0, "fsize": (4 << 20) + 1, "nofile": 4096,
         }  # fmt: skip
         assert {mount["Destination"]: (mount["Type"], mount["RW"]) for mount in found["Mounts"]} == {
             "/inputs/x": ("bind", False),

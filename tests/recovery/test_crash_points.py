@@ -13,7 +13,7 @@ from support.driving import drive
 from support.site import COMPUTE, HOME, TrialSite
 
 from compute_to_data.documents.task_json import recorded_task
-from compute_to_data.model import DataObject, Entity, EntityKind, Query
+from compute_to_data.model import Avu, Collection, DataObject, Entity, EntityKind, Query
 from compute_to_data.pipeline.replicas import InUse
 from compute_to_data.pipeline.template import TaskContext
 from compute_to_data.records.task import State
@@ -24,12 +24,15 @@ from compute_to_data.zones.embedded.audit import audit
 MOST_OPERATIONS = 150
 WELL = "cat /inputs/*; mkdir -p /outputs/sub; echo 1 > /outputs/one; echo 2 > /outputs/sub/two"
 BADLY = f"{WELL}; exit 7"
+EMPTY = "cat /inputs/*; mkdir -p /outputs/plots/deep"
 
 
 def _submit(site: TrialSite, script: str) -> Submitted:
     site.alice.create_collection(f"{HOME}/in")
     site.alice.write(f"{HOME}/in/a.txt", b"some input\n", resource="demoResc")
-    return site.submit(site.request("/bin/sh", "-c", script, inputs=[{"next_of": f"{HOME}/in"}]))
+    expected = ["plots/deep"] if script == EMPTY else []
+    inputs = [{"next_of": f"{HOME}/in"}]
+    return site.submit(site.request("/bin/sh", "-c", script, inputs=inputs, expected_outputs=expected))
 
 
 def _die(site: TrialSite, submitted: Submitted, fate: Fate) -> None:
@@ -60,7 +63,9 @@ def _points(after: bool) -> Iterator[Fate]:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("after", [False, True], ids=["before it takes effect", "after it took effect"])
-@pytest.mark.parametrize("script", [WELL, BADLY], ids=["a task that goes well", "a task that fails"])
+@pytest.mark.parametrize(
+    "script", [WELL, BADLY, EMPTY], ids=["a task that goes well", "a task that fails", "a task that leaves no file"]
+)
 def test_every_crash_point_is_recovered(tmp_path: Path, script: str, after: bool) -> None:
     places = []
     for fate in _points(after):
@@ -85,20 +90,34 @@ def _check_recovery(site: TrialSite, submitted: Submitted, script: str, before: 
     with site.working():
         facts = site.ended(submitted)
     context = f"died at {where}: {facts}"
-    expected = State.COMPLETED if script == WELL else State.FAILED
+    expected = State.FAILED if script == BADLY else State.COMPLETED
     assert facts["state"] == expected.value, context
     assert site.engine.jobs(site.worker()._served.scope) == (), context
     assert site.leftovers(submitted) == [], context
     assert audit(str(site.folder / "zone")) == [], context
     contents = site.contents(submitted.collection)
     assert contents["STDOUT.txt"] == b"some input\n", context
-    if expected is State.COMPLETED:
+    if script == EMPTY:
+        assert isinstance(site.alice.stat(f"{submitted.collection}/plots/deep"), Collection), context
+    elif expected is State.COMPLETED:
         assert (contents["one"], contents["sub/two"]) == (b"1\n", b"2\n"), context
         _check_provenance(site, submitted)
     else:
         assert "exited with status 7" in facts["reason"], context
-        assert set(contents) == {"task.json", "STDOUT.txt"}, context
+        assert set(contents) == {"task.json", "STDOUT.txt", "failed/one", "failed/sub/two"}, context
+        assert (contents["failed/one"], contents["failed/sub/two"]) == (b"1\n", b"2\n"), context
+        assert facts["kept"] == "2 files, 4 bytes, in failed/", context
+        _check_marks(site, submitted)
         assert site.snapshot(without=submitted.collection) == before, context
+
+
+def _check_marks(site: TrialSite, submitted: Submitted) -> None:
+    """The collection and each file say that they are of a failed task, and nothing else."""
+    mark = (Avu("irods::compute_to_data::failed_task", submitted.task_id, "nonzero_exit"),)
+    failed = f"{submitted.collection}/failed"
+    assert site.alice.avus(Entity(EntityKind.COLLECTION, failed)) == mark
+    for name in ("one", "sub/two"):
+        assert site.alice.avus(Entity(EntityKind.DATA_OBJECT, f"{failed}/{name}")) == mark
 
 
 def _check_provenance(site: TrialSite, submitted: Submitted) -> None:

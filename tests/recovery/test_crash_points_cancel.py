@@ -104,7 +104,9 @@ def _check(site: TrialSite, submitted: Submitted, before: object, expected: str,
         assert contents["STDOUT.txt"] == b"some input\n", context
     if expected == "CANCELLED":
         assert "cancelled by alice#tempZone" in facts["reason"], context
-        assert set(contents) <= {"task.json", "STDOUT.txt"}, context
+        kept = {"failed/one": b"1\n"} if "kept" in facts else {}  # else no job ran in the end
+        assert {name: said for name, said in contents.items() if "/" in name} == kept, context
+        assert set(contents) <= {"task.json", "STDOUT.txt", *kept}, context
         assert site.snapshot(without=submitted.collection) == before, context
     else:
         assert contents["one"] == b"1\n", context

@@ -23,6 +23,7 @@ class QueueingEngine:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
+        self.account = (os.getuid(), os.getgid())
         self.most = 0
         """The most jobs that it has held at a time."""
         self._change = threading.Condition()

@@ -40,7 +40,8 @@ def check_cancelled(site: TrialSite, submitted: Submitted, facts: dict[str, str]
     assert (facts["state"], facts["reason_code"], facts["error_code"]) == ("CANCELLED", "cancelled", "-344000")
     assert "cancelled by alice#tempZone" in facts["reason"]
     assert "cancel" not in facts, "the request is removed when it is done"
-    assert set(site.contents(submitted.collection)) <= {"task.json", "STDOUT.txt"}
+    contents = site.contents(submitted.collection)
+    assert {name for name in contents if not name.startswith("failed/")} <= {"task.json", "STDOUT.txt"}
     assert site.leftovers(submitted) == []
     assert not any(submitted.task_id in job.text for job in site.engine.jobs(site.worker()._served.scope))
 
@@ -163,6 +164,7 @@ def test_cancelling_while_results_are_registered(site: TrialSite, operation: str
     check_cancelled(site, submitted, facts)
     assert "staging_out_at" in facts
     assert site.snapshot(without=submitted.collection) == before
+    assert site.contents(submitted.collection)["failed/one"] == b"1\n"
 
 
 def test_cancelling_does_not_change_a_decided_end(site: TrialSite) -> None:

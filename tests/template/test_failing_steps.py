@@ -12,7 +12,7 @@ from support.faults import EngineWithTroubledJobs, StorageWithTroubledSessions, 
 from support.site import COMPUTE, HOME, TrialSite
 
 from compute_to_data.errors import Code, EngineError
-from compute_to_data.model import Access
+from compute_to_data.model import Access, Collection
 from compute_to_data.submission.submit import Submitted
 
 CLAIM = "irods::compute_to_data_task"
@@ -21,7 +21,8 @@ WRITES = ("/bin/sh", "-c", "cat /inputs/*; mkdir -p /outputs/sub; echo 1 > /outp
 
 @dataclass
 class Failure:
-    """How to make a step fail, and the reason that the task must have."""
+    """How to make a step fail, the reason that the task must have, and which outputs are ``kept`` below ``failed/``
+    (None: that depends on how far the job got)."""
 
     reason: str
     words: str
@@ -32,6 +33,7 @@ class Failure:
     before_work: Callable[[TrialSite], object] = lambda site: None
     argv: tuple[str, ...] = WRITES
     request: dict[str, Any] = field(default_factory=dict)
+    kept: frozenset[str] | None = frozenset()
 
 
 def _engine_broken(*_: Any, **__: Any) -> Any:
@@ -81,7 +83,9 @@ FAILURES = {
     "run: image not in the engine": Failure("system_error", "broke on purpose", engine={"identify": _engine_broken}),
     "run: no workspace": Failure("system_error", "broke on purpose", engine={"prepare": _engine_broken}),
     "run: job does not start": Failure("system_error", "broke on purpose", engine={"submit": _engine_broken}),
-    "run: the engine loses the job": Failure("system_error", "broke on purpose", job={"status": _engine_broken}),
+    "run: the engine loses the job": Failure(
+        "system_error", "broke on purpose", job={"status": _engine_broken}, kept=None
+    ),
     "run: walltime": Failure(
         "walltime_exceeded", "1 seconds", argv=("/bin/sleep", "60"), request={"limits": {"walltime_seconds": 1}}
     ),
@@ -92,22 +96,29 @@ FAILURES = {
         request={"limits": {"output_bytes": 100000}},
     ),
     "check: nonzero exit": Failure(
-        "nonzero_exit", "status 7: so it is", argv=("/bin/sh", "-c", "echo 1 > /outputs/one; echo so it is >&2; exit 7")
+        "nonzero_exit",
+        "status 7: so it is",
+        argv=("/bin/sh", "-c", "echo 1 > /outputs/one; echo so it is >&2; exit 7"),
+        kept=frozenset({"one"}),
     ),
     "check: a link among the outputs": Failure(
         "output_refused",
         "symbolic link",
         argv=("/bin/sh", "-c", "echo 1 > /outputs/one; ln -s /etc/passwd /outputs/two"),
+        kept=frozenset({"one"}),
     ),
     "check: a name of our own record": Failure(
-        "output_refused", "task.json", argv=("/bin/sh", "-c", "echo 1 > /outputs/task.json")
+        "output_refused",
+        "task.json",
+        argv=("/bin/sh", "-c", "echo 1 > /outputs/task.json"),
+        kept=frozenset({"task.json"}),
     ),
     "register: the zone refuses": Failure("system_error", "broke on purpose", session={"register": broken}),
     "register: a file is exchanged meanwhile": Failure(
-        "output_refused", "exchanged", session={"register": _exchange_an_output}
+        "output_refused", "exchanged", session={"register": _exchange_an_output}, kept=frozenset({"one"})
     ),
     "register: a directory is exchanged meanwhile": Failure(
-        "output_refused", "changed", session={"register": _exchange_a_folder}
+        "output_refused", "changed", session={"register": _exchange_a_folder}, kept=frozenset({"one", "sub.moved/two"})
     ),
     "annotate: the zone refuses": Failure("system_error", "broke on purpose", session={"annotate_all": broken}),
 }
@@ -142,7 +153,12 @@ def test_a_failing_step_leaves_the_zone_as_it_was(site: TrialSite, name: str) ->
     assert int(facts["error_code"]) < 0
     assert site.snapshot(without=submitted.collection) == before
     assert site.leftovers(submitted) == []
-    assert set(site.contents(submitted.collection)) <= {"task.json", "STDOUT.txt", "STDERR.txt"}
+    contents = site.contents(submitted.collection)
+    kept = {name[len("failed/") :] for name in contents if name.startswith("failed/")}
+    assert {name for name in contents if not name.startswith("failed/")} <= {"task.json", "STDOUT.txt", "STDERR.txt"}
+    assert kept <= {"one", "sub/two"} if failure.kept is None else kept == failure.kept
+    below = {one.logical_path for one in site.alice.children(submitted.collection) if isinstance(one, Collection)}
+    assert below == ({f"{submitted.collection}/failed"} if kept else set())
 
 
 @pytest.mark.parametrize(

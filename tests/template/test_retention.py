@@ -244,7 +244,7 @@ class TestNoResourceReceives:
             facts = keeping.ended(submitted)
         assert (facts["state"], facts["reason_code"]) == ("FAILED", "refused")
         assert keeping.snapshot(without=submitted.collection) == before
-        assert set(keeping.contents(submitted.collection)) == {"task.json", "STDOUT.txt"}
+        assert set(keeping.contents(submitted.collection)) == {"task.json", "STDOUT.txt", *KEPT}
 
 
 def _at(number: int, trouble: Callable[..., Any]) -> Callable[..., Any]:
@@ -281,6 +281,11 @@ FAILURES: dict[str, dict[str, Callable[..., Any]]] = {
 }
 
 
+KEPT = {"failed/one", "failed/sub/two"}
+LOST = {"the last cannot be trimmed": ("one",), "the input cannot be trimmed": ("one", "sub/two")}
+"""Results whose only replica had moved already, and was taken back."""
+
+
 @pytest.mark.parametrize("name", FAILURES)
 def test_a_failure_leaves_the_zone_as_it_was(keeping: TrialSite, name: str) -> None:
     submitted = keeping.submit(_request(keeping))
@@ -290,7 +295,9 @@ def test_a_failure_leaves_the_zone_as_it_was(keeping: TrialSite, name: str) -> N
     assert facts["state"] == "FAILED", facts
     assert any(words in facts["reason"] for words in ("broke on purpose", "checksum")), facts["reason"]
     assert not {"moving_to", "moved_to", "staged"} & facts.keys()
-    assert set(keeping.contents(submitted.collection)) == {"task.json", "STDOUT.txt"}
+    kept = KEPT - {f"failed/{result}" for result in LOST.get(name, ())}
+    assert set(keeping.contents(submitted.collection)) == {"task.json", "STDOUT.txt", *kept}
+    assert {tuple(_places(keeping, f"{submitted.collection}/{one}")) for one in kept} <= {(COMPUTE,)}
     assert keeping.contents(submitted.collection)["STDOUT.txt"] == b"some input\n"
     assert _places(keeping, f"{submitted.collection}/STDOUT.txt") == [COMPUTE]
     assert keeping.snapshot(without=submitted.collection) == before
@@ -315,7 +322,7 @@ def test_a_result_that_cannot_be_undone_is_reported_and_the_others_are_undone(ke
     assert f"could not trim the results from {LTS}" in facts["reason"]
     left = [name for _, _, names in os.walk(keeping.folder / "zone" / "vaults" / LTS) for name in names]
     assert left == [stuck[0].rpartition("/")[2]], "the others were undone"
-    assert set(keeping.contents(submitted.collection)) == {"task.json", "STDOUT.txt"}
+    assert set(keeping.contents(submitted.collection)) == {"task.json", "STDOUT.txt", *KEPT}
 
 
 @pytest.mark.parametrize("operation", ["replicate", "trim"])

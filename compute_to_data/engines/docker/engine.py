@@ -46,7 +46,7 @@ class DockerEngine:
 
     def __init__(self, settings: Mapping[str, Any], state_directory: str) -> None:
         self._settings = docker_settings.read(settings)
-        self._account = docker_settings.account(self._settings)
+        self.account = docker_settings.account(self._settings)
         self._seconds = math.ceil(self._settings.timeout_seconds)
         self._lock = threading.Lock()
         self._client: APIClient | None = None
@@ -57,7 +57,7 @@ class DockerEngine:
         options = {"init": self._settings.init, "runtime": self._settings.runtime}
         self._groups = MemoryGroups(self._docker, state_directory)
         self._warm = WarmSandboxes(
-            self._docker, state_directory, self._account, self._groups, self._ends.changes.add, **options
+            self._docker, state_directory, self.account, self._groups, self._ends.changes.add, **options
         )
 
     def check(self) -> None:
@@ -81,7 +81,7 @@ class DockerEngine:
 
     def prepare(self, outputs: str) -> None:
         """As the port says. If the worker is root, the directory belongs to the jobs' account."""
-        checks.make_outputs(outputs, self._account)
+        checks.make_outputs(outputs, self.account)
 
     def submit(self, job: Job) -> ContainerJob | WarmJob:
         """Run the job in a warm sandbox, or create and start a container, which is removed again if that fails."""
@@ -92,14 +92,14 @@ class DockerEngine:
             return warm
         body = sandbox.container(
             job,
-            self._account,
+            self.account,
             init=self._settings.init,
             runtime=self._settings.runtime,
             volumes=self._volumes[job.image.digest],
         )
         for output in job.output_mounts:
             self.prepare(os.path.join(job.outputs, output.name))
-        body["HostConfig"]["Mounts"] += confidential.put(job, self._account)
+        body["HostConfig"]["Mounts"] += confidential.put(job, self.account)
         try:
             self._create_and_start(body, job)
         finally:

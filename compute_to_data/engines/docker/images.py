@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,7 +36,17 @@ def reference(image: str) -> str:
 def image(name: str, found: Mapping[str, Any]) -> Image:
     """The image ``name``. ``found``: Docker's inspection of it."""
     digests = (digest.rpartition("@")[2] for digest in found.get("RepoDigests") or ())
-    return Image(name, found["Id"], frozenset(digests))
+    return Image(name, found["Id"], frozenset(digests), _unused(found))
+
+
+def _unused(found: Mapping[str, Any]) -> str:
+    """The image's entrypoint and working directory. Its CMD is left out: as with ``docker run``, the command that
+    is given replaces that."""
+    config = found.get("Config") or {}
+    entrypoint, directory = config.get("Entrypoint") or [], config.get("WorkingDir") or "/"
+    said = [f"ENTRYPOINT {shlex.join(entrypoint)}"] if entrypoint else []
+    said += [f"WORKDIR {directory}"] if directory != "/" else []
+    return " and ".join(said)
 
 
 def volumes(found: Mapping[str, Any]) -> tuple[str, ...]:

@@ -139,8 +139,9 @@ def _limits(limits: Limits) -> dict[str, Any]:
         "CpuQuota": max(int(limits.cpus * _CPU_PERIOD), 1000),
         "ShmSize": min(_SHARED_MEMORY, limits.tmp_bytes),
         "Ulimits": [
-            # One file cannot exceed the outputs' limit between two checks of the directory.
-            {"Name": "fsize", "Soft": limits.output_bytes, "Hard": limits.output_bytes},
+            # One file cannot exceed the outputs' limit between two checks of the directory. One byte more: a file
+            # that the kernel cut off then breaks the limit, also when its program took no notice.
+            {"Name": "fsize", "Soft": limits.output_bytes + 1, "Hard": limits.output_bytes + 1},
             {"Name": "core", "Soft": 0, "Hard": 0},
             {"Name": "nofile", "Soft": _OPEN_FILES, "Hard": _OPEN_FILES},
         ],

@@ -1,0 +1,127 @@
+"""Why a job's program did not end well: the site's own limits where one of them ended it, else its own words."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+from collections.abc import Iterator
+
+from compute_to_data.errors import ReasonCode, TaskFailed
+from compute_to_data.job import Exit, Limits, Logs
+from compute_to_data.pipeline import survey, workspace
+from compute_to_data.pipeline.execution import Execution, printable
+from compute_to_data.pipeline.hooks import own_line
+from compute_to_data.pipeline.run_job import seconds_run
+from compute_to_data.task import STDERR_NAME, STDOUT_NAME
+
+_TAIL = 4096
+"""How many last bytes of each stream may hold words about a limit."""
+_FILE_TOO_LARGE = re.compile(r"File size limit exceeded|\[Errno 27\]")
+"""What shells say when SIGXFSZ ended a program, and what Python says when it ignores that signal."""
+_NO_ROOM = re.compile(r"No space left on device")
+_NO_PROCESS = re.compile(
+    r"Resource temporarily unavailable|[Cc]annot fork|can't start new thread|create (native )?thread"
+)
+_NO_MEMORY = re.compile(r"MemoryError|Cannot allocate memory|std::bad_alloc|OutOfMemoryError")
+_CAUSE = 600
+"""The most characters of a program's own words in a reason."""
+
+
+def check(execution: Execution) -> None:
+    """TaskFailed unless the program ended well."""
+    exit, limits = execution.exit, execution.job.limits
+    if exit.out_of_memory:
+        raise TaskFailed(
+            ReasonCode.OUT_OF_MEMORY,
+            "memory",
+            f"the task needed more than its {limits.memory_bytes} bytes, and the kernel stopped it",
+            "Ask for more in limits.memory_bytes",
+        )
+    longest = limits.walltime_seconds + execution.grace + 1
+    ran = min(exit.finished - exit.started, seconds_run(execution, exit.started))  # the wall clock may jump
+    if execution.adopted and ran > longest:
+        raise TaskFailed(  # it ended by itself, too late, while no worker watched
+            ReasonCode.WALLTIME_EXCEEDED,
+            "walltime",
+            f"the task ran longer than its {limits.walltime_seconds:g} seconds",
+            "Ask for more in limits.walltime_seconds",
+        )
+    if exit.status != 0:
+        raise _too_large(execution) if _is_too_large(execution) else _nonzero(execution)
+
+
+def _is_too_large(execution: Execution) -> bool:
+    """Whether the program failed because a file reached ``output_bytes``, the most that the kernel lets one have.
+
+    The signal that reports this ends a program (SIGXFSZ), or only a child of a shell. Python and others ignore it,
+    and get the error EFBIG instead.
+    """
+    if execution.exit.status == 128 + signal.SIGXFSZ or _FILE_TOO_LARGE.search(_tail(execution.logs)):
+        return True
+    limits = execution.job.limits
+    try:
+        found = survey.survey(execution.job.outputs, "", most=limits.output_files)
+    except TaskFailed:
+        return False
+    return found.size > limits.output_bytes
+
+
+def _too_large(execution: Execution) -> TaskFailed:
+    limit = execution.job.limits.output_bytes
+    cause = f"the task wrote more than its {limit} bytes, and {_end(execution)}"
+    return TaskFailed(ReasonCode.OUTPUT_LIMIT, "outputs", cause, "Write less, or ask for more in limits.output_bytes")
+
+
+def _nonzero(execution: Execution) -> TaskFailed:
+    remedies = ". ".join([*_hints(execution), *_where(execution.logs)])
+    return TaskFailed(ReasonCode.NONZERO_EXIT, "program", _end(execution), remedies)
+
+
+def _end(execution: Execution) -> str:
+    """``exited with status 3 (command 1 of 2, sh): no such file``."""
+    exit = execution.exit
+    said = execution.role.explanation(exit, execution.logs)
+    shown = said if len(said) <= _CAUSE else f"{said[: _CAUSE - 100]}...{said[-97:]}"
+    return f"exited with status {exit.status}{_how(exit, execution.logs)}" + (f": {printable(shown)}" if said else "")
+
+
+def _how(exit: Exit, logs: Logs) -> str:
+    """The signal that ended a program, from a shell's exit status, and which of several commands it was."""
+    command = own_line(logs.stderr)
+    words = [f"command {command[1]} of {command[2]}, {command[3]}"] if command and command[2] != "1" else []
+    with contextlib.suppress(ValueError):
+        words.append(f"as {signal.Signals(exit.status - 128).name} ends a program")
+    return f" ({'; '.join(words)})" if words else ""
+
+
+def _hints(execution: Execution) -> Iterator[str]:
+    """What to do about a limit of the sandbox that the program met, according to its own words."""
+    text, limits = _tail(execution.logs), execution.job.limits
+    unused = execution.job.image.unused
+    if unused and execution.task.process:
+        yield f"The image's {unused} {'are' if ' and ' in unused else 'is'} not used"
+    if _NO_ROOM.search(text):
+        yield _no_room(execution, limits)
+    if _NO_PROCESS.search(text):
+        yield f"The task may have {limits.pids} processes and threads at one time; ask for more in limits.pids"
+    if _NO_MEMORY.search(text):
+        yield f"The task may use {limits.memory_bytes} bytes of memory; ask for more in limits.memory_bytes"
+
+
+def _no_room(execution: Execution, limits: Limits) -> str:
+    if workspace.is_full(execution.private):
+        return f"The vault of resource {execution.context.resource.name} is full; an administrator makes room"
+    return f"/tmp holds {limits.tmp_bytes} bytes (limits.tmp_bytes); write larger files to /outputs"
+
+
+def _where(logs: Logs) -> Iterator[str]:
+    names = [name for name, content in ((STDERR_NAME, logs.stderr), (STDOUT_NAME, logs.stdout)) if content]
+    if names:
+        yield f"{' and '.join(names)} hold{'s' * (len(names) == 1)} what it wrote"
+    else:
+        yield "It wrote nothing to standard output and error"
+
+
+def _tail(logs: Logs) -> str:
+    return "\n".join(stream[-_TAIL:].decode("utf-8", "replace") for stream in (logs.stdout, logs.stderr))

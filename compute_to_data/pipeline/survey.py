@@ -1,0 +1,224 @@
+"""Looks at what a job left in its outputs: at names and kinds only, without reading files or following links.
+
+The worker opens every directory through a descriptor with ``O_NOFOLLOW``, so the untrusted program cannot
+exchange a name between the check and the use.
+"""
+
+from __future__ import annotations
+
+import errno
+import heapq
+import os
+import re
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+
+from compute_to_data.errors import ReasonCode, TaskFailed
+from compute_to_data.irods_names import MAXIMUM_PATH_BYTES
+
+if hasattr(os, "O_DIRECTORY"):  # clients on Windows import this module, too, and walk nowhere
+    DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+MAXIMUM_DEPTH = 64
+_LISTED = 20
+"""How many entries a message names."""
+_LISTED_CHARACTERS = 1200
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An entry that cannot become an output: its printable name, and why."""
+
+    name: str
+    cause: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file that may become an output: its path below the outputs, its size in bytes, its device and inode."""
+
+    relative: str
+    size: int
+    identity: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a directory holds. ``folders``: the directories that hold nothing. ``is_whole``: False when the
+    directory holds more entries than the worker looks at."""
+
+    files: tuple[Found, ...]
+    folders: tuple[str, ...]
+    refused: tuple[Refusal, ...]
+    is_whole: bool
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+
+def survey(directory: str, collection: str, *, most: int, reserved: frozenset[str] = frozenset()) -> Survey:
+    """Look at each entry below ``directory``, in the order of the names, without reading the files.
+
+    Names must fit under ``collection`` and may not be one of ``reserved`` at the top. It stops after ``most``
+    files, directories that hold nothing, and refused entries. TaskFailed when the directory cannot be read.
+    """
+    walk = _Walk(collection, reserved, most)
+    try:
+        root = os.open(directory, DIRECTORY)
+    except OSError as error:
+        raise refused([Refusal("/outputs", f"cannot be read ({error.strerror})")]) from None
+    try:
+        walk.enter(root, "")
+    finally:
+        os.close(root)
+    return Survey(tuple(walk.files), tuple(walk.folders), tuple(walk.refused), walk.room >= 0)
+
+
+class _Walk:
+    """One walk through an outputs directory. ``room``: how many more entries it looks at; -1 when there were more."""
+
+    def __init__(self, collection: str, reserved: frozenset[str], most: int) -> None:
+        self.files: list[Found] = []
+        self.folders: list[str] = []
+        self.refused: list[Refusal] = []
+        self.room = most
+        self._collection = collection
+        self._reserved = reserved
+
+    def enter(self, descriptor: int, prefix: str) -> None:
+        """Look at a directory. ``prefix``: its path below the outputs with a slash at the end; '' for the top."""
+        if prefix.count("/") > MAXIMUM_DEPTH:
+            self._refuse(prefix, f"lies more than {MAXIMUM_DEPTH} directories deep")
+            return
+        names = self._entries(descriptor)
+        if not names and prefix:
+            self.room -= 1
+            self.folders.append(prefix[:-1])
+        for entry in names:
+            if self.room <= 0:
+                self.room = -1
+                return
+            self._look_at(entry, descriptor, prefix)
+
+    def _entries(self, descriptor: int) -> list[os.DirEntry[str]]:
+        """The entries sorted by name; of more than the walk looks at, the first."""
+        with os.scandir(descriptor) as entries:
+            found = list(islice(entries, self.room + 1))
+            if len(found) > self.room:
+                found = heapq.nsmallest(self.room + 1, chain(found, entries), key=lambda entry: entry.name)
+        return sorted(found, key=lambda entry: entry.name)
+
+    def _look_at(self, entry: os.DirEntry[str], descriptor: int, prefix: str) -> None:
+        relative = f"{prefix}{entry.name}"
+        cause = _wrong_name(entry.name, relative, self._collection, frozenset() if prefix else self._reserved)
+        if cause:
+            self._refuse(relative, cause)
+        elif entry.is_dir(follow_symlinks=False):
+            self._enter_below(entry.name, descriptor, relative)
+        else:
+            status = entry.stat(follow_symlinks=False)
+            cause = wrong_kind(status)
+            if cause:
+                self._refuse(relative, cause)
+            else:
+                self.room -= 1
+                self.files.append(Found(relative, status.st_size, (status.st_dev, status.st_ino)))
+
+    def _enter_below(self, name: str, descriptor: int, relative: str) -> None:
+        try:
+            below = os.open(name, DIRECTORY, dir_fd=descriptor)
+        except OSError as error:
+            self._refuse(relative, unreadable(error))
+            return
+        try:
+            self.enter(below, f"{relative}/")
+        finally:
+            os.close(below)
+
+    def _refuse(self, relative: str, cause: str) -> None:
+        self.room -= 1
+        self.refused.append(Refusal(shown_name(relative), cause))
+
+
+def unreadable(error: OSError) -> str:
+    """Why an entry that the worker cannot open is no output."""
+    if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENOENT):
+        return "changed while it was read"
+    return f"cannot be read ({error.strerror})"
+
+
+_KINDS = (
+    (stat.S_ISLNK, "is a symbolic link"),
+    (stat.S_ISFIFO, "is a FIFO"),
+    (stat.S_ISSOCK, "is a socket"),
+    (stat.S_ISCHR, "is a device"),
+    (stat.S_ISBLK, "is a device"),
+)
+
+
+def wrong_kind(status: os.stat_result) -> str:
+    """Why an entry that is no directory cannot become an output; '' when it can."""
+    if stat.S_ISREG(status.st_mode):
+        return f"has {status.st_nlink} hard links, expected only one" if status.st_nlink != 1 else ""
+    return next((what for matches, what in _KINDS if matches(status.st_mode)), "is not a regular file")
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def _wrong_name(name: str, relative: str, collection: str, reserved: frozenset[str]) -> str:
+    """Why an entry's name cannot become an output's; '' when it can."""
+    try:
+        logical = len(collection.encode()) + 1 + len(relative.encode())
+    except UnicodeEncodeError:
+        return "has a name that is not UTF-8"
+    if _CONTROL.search(name):
+        return "has a control character in its name"
+    if name.startswith("-"):
+        return "has a name that begins with '-', which commands would read as an option"
+    if "++++" in name:
+        return "has '++++' in its name, which separates keywords in iRODS calls"
+    if logical > MAXIMUM_PATH_BYTES:
+        return f"has a name too long for iRODS ({logical} bytes as a logical path)"
+    return "has a name that is reserved for the task's own record" if name in reserved else ""
+
+
+def shown_name(relative: str) -> str:
+    """A path as one can print it, in at most about 120 characters."""
+    shown = relative.encode("utf-8", "backslashreplace").decode("utf-8")
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+    return f"{shown[:80]}...{shown[-30:]}" if len(shown) > 120 else shown
+
+
+def listed(refusals: Sequence[Refusal]) -> str:
+    """The entries with the causes, up to a bound, and how many more there are."""
+    words: list[str] = []
+    for one in refusals[:_LISTED]:
+        words.append(f"'{one.name}' {one.cause}")
+        if sum(map(len, words)) > _LISTED_CHARACTERS:
+            break
+    more = len(refusals) - len(words)
+    return "; ".join(words) + (f"; and {more} more" if more else "")
+
+
+def refused(refusals: Sequence[Refusal]) -> TaskFailed:
+    """The failure of a task whose outputs hold something that cannot become an output."""
+    remedy = "Only regular files and directories become outputs, under names that iRODS can hold"
+    if len(refusals) == 1:
+        return TaskFailed(ReasonCode.OUTPUT_REFUSED, f"output '{refusals[0].name}'", refusals[0].cause, remedy)
+    return TaskFailed(ReasonCode.OUTPUT_REFUSED, f"{len(refusals)} outputs", listed(refusals), remedy)
+
+
+def over_bytes(limit: int) -> TaskFailed:
+    """The failure of a task that wrote more bytes than it may."""
+    remedy = "Write less, or ask for more in limits.output_bytes"
+    return TaskFailed(ReasonCode.OUTPUT_LIMIT, "outputs", f"the task wrote more than its {limit} bytes", remedy)
+
+
+def over_files(limit: int) -> TaskFailed:
+    """The failure of a task that wrote more files than it may."""
+    remedy = "Write fewer, for example in an archive; an administrator can raise limits.output_files"
+    return TaskFailed(ReasonCode.OUTPUT_LIMIT, "outputs", f"the task wrote more than its {limit} files", remedy)
