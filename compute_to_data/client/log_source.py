@@ -4,7 +4,7 @@ ended. Both give any part of a stream by its offset."""
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Protocol
 
@@ -12,8 +12,7 @@ from compute_to_data import log_file
 from compute_to_data.errors import NotFound
 from compute_to_data.model import DataObject
 from compute_to_data.ports import ClientCatalog, OpenDataObject
-from compute_to_data.records.task import timestamp
-from compute_to_data.task import LIVE_LOG_NAME, LOG_NAMES
+from compute_to_data.task import LIVE_LOG_NAME, LOG_NAMES, TIMES_NAME
 
 _BLOCK = 1 << 20
 _TAIL_BLOCK = 1 << 16
@@ -101,8 +100,13 @@ class EndedLog:
             yield content
 
     def times(self) -> Times:
-        """When the worker received the bytes. Nothing records it after the end."""
-        return Times(())
+        """When the worker received the bytes. Empty when all came within a second."""
+        try:
+            lines = self._catalog.read(f"{self._collection}/{TIMES_NAME}").decode().splitlines()
+            marks = [line.split() for line in lines]
+            return Times([(float(when), (int(out), int(err))) for when, out, err in marks])
+        except (NotFound, ValueError):
+            return Times(())
 
     def place_of_gap(self, stream: int, missing: int) -> int | None:
         """Where the line stands that says how many bytes are missing; None when there is no such line."""
@@ -133,22 +137,32 @@ class Source(Protocol):
 
 def start_of_last_lines(source: Source, stream: int, count: int) -> int:
     """The offset at which the last ``count`` lines of a stream begin, as far as the source still has them."""
-    end = source.end(stream)
-    start, found = end, 0
-    while start > 0:
-        begin = max(0, start - _TAIL_BLOCK)
-        piece = source.read(stream, begin)
-        block = piece.content[: start - begin - piece.missed]
+    end = start = source.end(stream)
+    found = 0
+    while start > 0 and count > 0:
+        begin, block = _between(source, stream, max(0, start - _TAIL_BLOCK), start)
         at = len(block)
         while (at := block.rfind(b"\n", 0, at)) >= 0:
-            is_the_last_byte = begin + piece.missed + at + 1 == end
-            found += not is_the_last_byte
+            found += begin + at + 1 < end  # the last byte ends a line, and begins none
             if found == count:
-                return begin + piece.missed + at + 1
-        if piece.missed:
-            return begin + piece.missed
+                return begin + at + 1
+        if begin + len(block) < start or begin > max(0, start - _TAIL_BLOCK):
+            return begin
         start = begin
-    return 0
+    return start
+
+
+def _between(source: Source, stream: int, begin: int, end: int) -> tuple[int, bytes]:
+    """The bytes between two offsets. Begins later when the source no longer has the first ones."""
+    block = b""
+    while begin + len(block) < end:
+        piece = source.read(stream, begin + len(block))
+        if piece.missed:
+            begin, block = begin + len(block) + piece.missed, b""
+        if not piece.content:
+            break
+        block += piece.content
+    return begin, block[: max(0, end - begin)]
 
 
 class Times:
@@ -162,27 +176,3 @@ class Times:
         """When the byte at ``offset`` was received, in Unix seconds; None when that is not known."""
         number = bisect.bisect_right(self._counts[stream], offset)
         return self._moments[number] if number < len(self._moments) else None
-
-
-class Stamper:
-    """Puts the time before each line of the streams."""
-
-    def __init__(self) -> None:
-        self._begins_line = [True, True]
-
-    def stamped(self, stream: int, content: bytes, offset: int, time_of: Callable[[int], float | None]) -> bytes:
-        """The content with a time before each line that begins in it. ``offset``: that of its first byte."""
-        pieces = []
-        for line in _lines(content):
-            if self._begins_line[stream]:
-                when = time_of(offset)
-                pieces.append(b"%s " % (timestamp(when).encode() if when is not None else b"-" * 24))
-            pieces.append(line)
-            offset += len(line)
-            self._begins_line[stream] = line.endswith(b"\n")
-        return b"".join(pieces)
-
-
-def _lines(content: bytes) -> list[bytes]:
-    *ended, last = content.split(b"\n")
-    return [*(line + b"\n" for line in ended), *([last] if last else [])]

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from compute_to_data.client.log_source import EndedLog, LiveLog, Source, Stamper, Times, start_of_last_lines
+from compute_to_data.client.log_clock import Clock, Stamper
+from compute_to_data.client.log_source import EndedLog, LiveLog, Source, start_of_last_lines
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.coordination.pauses import Pauses
 from compute_to_data.errors import AccessDenied, NotFound, ZoneError
@@ -68,21 +69,13 @@ def show(task: TaskHandle, on_output: OnOutput, *, tail: int | None = None, stam
     if source is None:
         return state
     with contextlib.closing(source):
-        times = source.times() if stamps else None
-        stamper = Stamper()
+        clock = Clock(task, source, Stamper()) if stamps else None
         for stream, name in enumerate(STREAMS):
             offset = 0 if tail is None else start_of_last_lines(source, stream, tail)
             for block in source.blocks(stream, offset):
-                on_output(name, _stamped(stamper, times, stream, block, offset))
+                on_output(name, clock.stamped(stream, block, offset) if clock else block)
                 offset += len(block)
     return state
-
-
-def _stamped(stamper: Stamper, times: Times | None, stream: int, content: bytes, offset: int) -> bytes:
-    if times is None:
-        return content
-    found = times
-    return stamper.stamped(stream, content, offset, lambda at: found.of(stream, at))
 
 
 def _live(task: TaskHandle, state: State) -> LiveLog | None:
@@ -141,6 +134,7 @@ class _Follower:
         self._on_note = on_note
         self._tail = tail
         self._stamper = Stamper() if stamps else None
+        self._clock: Clock | None = None
         self._offsets = [0, 0]
         self._live: LiveLog | None = None
         self._run: int | None = None
@@ -227,7 +221,11 @@ class _Follower:
 
     def _pass_on(self, stream: int, content: bytes, offset: int, source: LiveLog | EndedLog) -> None:
         if self._stamper is not None:
-            content = _stamped(self._stamper, source.times(), stream, content, offset)
+            if self._clock is None or self._clock.source is not source:
+                self._clock = Clock(self._task, source, self._stamper)
+            elif isinstance(source, LiveLog):
+                self._clock.look(source)
+            content = self._clock.stamped(stream, content, offset)
         self._on_output(STREAMS[stream], content)
 
     def _note_missed(self, stream: int, count: int) -> None:

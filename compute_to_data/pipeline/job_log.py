@@ -23,7 +23,7 @@ from compute_to_data.job import Logs
 from compute_to_data.model import DataObject, Registration
 from compute_to_data.pipeline import outputs
 from compute_to_data.pipeline.execution import Execution
-from compute_to_data.task import EARLIER_LIVE_NAMES, LIVE_LOG_NAME, LOG_NAMES
+from compute_to_data.task import EARLIER_LIVE_NAMES, LIVE_LOG_NAME, LOG_NAMES, TIMES_NAME
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,8 @@ _AFTER_ERROR = 5.0
 _TAIL = 1 << 16
 """How many last bytes of each stream the worker keeps in memory, to explain a failure."""
 _BLOCK = 1 << 20
+_SAME_TIME = 1.0
+"""Output that came within this many seconds needs no file with times."""
 
 
 class LiveLog:
@@ -116,7 +118,7 @@ def _end_of(physical_path: str) -> bytes:
 
 
 def log_files(execution: Execution) -> list[Registration]:
-    """Make one file of each stream from the log, unless the stream is empty.
+    """Make one file of each stream from the log, unless the stream is empty, and one that says when it came.
 
     If the log is gone, an interrupted attempt has made them. They stay when the task fails.
     EngineError when the worker cannot write them.
@@ -140,13 +142,18 @@ def _made(execution: Execution) -> list[Registration]:
                 execution.missing_log_bytes[log_file.STREAMS[stream]] = part.missing
             if part.end:
                 files.append(_write(execution, name, log_file.remains(reader, header, part)))
+        marks = reader.marks(header)
+        if marks and marks[-1][0] - marks[0][0] > _SAME_TIME:
+            lines = "".join(f"{when:.3f} {out} {err}\n" for when, (out, err) in marks)
+            files.append(_write(execution, TIMES_NAME, [lines.encode()]))
     return files
 
 
 def _made_before(execution: Execution) -> list[Registration]:
     """The files of an interrupted attempt. If the results have moved, their content is in ``execution.logs``."""
     files = []
-    for name, content in zip(LOG_NAMES, (execution.logs.stdout, execution.logs.stderr)):
+    contents = (execution.logs.stdout, execution.logs.stderr, b"")
+    for name, content in zip((*LOG_NAMES, TIMES_NAME), contents):
         physical_path = os.path.join(execution.private, name)
         if os.path.exists(physical_path):
             size, digest = 0, hashlib.sha256()
@@ -198,7 +205,7 @@ def _reading(execution: Execution) -> Iterator[log_file.LogReader]:
 
 def discard_files(execution: Execution) -> None:
     """Delete the files of a job that was lost: the task submits another one."""
-    for name in LOG_NAMES:
+    for name in (*LOG_NAMES, TIMES_NAME):
         delete(os.path.join(execution.private, name))
 
 
