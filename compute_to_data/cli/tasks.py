@@ -294,13 +294,17 @@ def _made_of(document: dict[str, Any]) -> Any:
         yield f"{name}_bytes_missing", str(count)
 
 
-def _asked_for(request: dict[str, Any]) -> Any:
-    """The inputs and commands in a request, for a task that has recorded none."""
-    import shlex
-
+def _asked_inputs(request: dict[str, Any]) -> Any:
+    """The inputs in a request, for a task that has recorded none."""
     for one in request["inputs"]:
         for kind, path in one.items():
             yield f"input {kind}", path
+
+
+def _asked_commands(request: dict[str, Any]) -> Any:
+    """The commands in a request, for a task that has recorded none."""
+    import shlex
+
     process = request.get("process", {})
     for words in process.get("commands", [[process["exec"], *process.get("argv", [])]] if "exec" in process else []):
         yield "command", shlex.join(words)
@@ -342,6 +346,8 @@ def _wait(call: Call) -> int:
     for task in tasks:
         ends.append(task.wait())
         call.out.note(f"{task.id} {state_text(ends[-1])}")
+        for words in endings.left(ends[-1]):
+            call.out.note(words)
     columns = {"task_id": "TASK ID", "state": "STATE", "reason": "REASON"}
     call.out.table([status.document() for status in ends], columns)
     return next((code for code in (of_reason(status.reason_code) for status in ends) if code), 0)
@@ -372,7 +378,9 @@ def _show(call: Call) -> int:
     shown = {name: document[name] for name in (*kept, "inputs", "commands", "parameters")}
     shown |= {"request": request, "repeat": f"c2d rerun {status.task_id}"}
     lines = [("task_id", status.task_id), ("state", status.state.value), *_made_of(document)]
-    if not status.inputs and not status.commands:  # the task has not begun, or an earlier release ended it
-        lines += _asked_for(request)
+    if not status.inputs:  # the task has none, has not begun, or failed before it had claimed one
+        lines += _asked_inputs(request)
+    if not status.commands:  # the task has not begun, or an earlier release ended it
+        lines += _asked_commands(request)
     call.out.facts(shown, [*lines, ("repeat", shown["repeat"])])
     return 0

@@ -28,8 +28,8 @@ _MOST_ARGUMENTS = 4000
 """Somewhat less than the limit for a command's words, since the first words are ours."""
 
 # Arguments: the inputs' names separated by /, the script's name and text, file names for standard
-# output and error ('' for none), then the program and its words. A failed task keeps no outputs, so
-# in that case the script copies these two files to the streams. Waiting and the prefix of variables
+# output and error ('' for none), then the program and its words. If the program fails, the script copies
+# these two files to the streams, whose last line is the task's reason. Waiting and the prefix of variables
 # are as in ``pipeline.command_line``.
 _RUN = r"""
 c2d_inputs=$1 c2d_name=$2 c2d_script=$3 c2d_stdout=$4 c2d_stderr=$5

@@ -57,7 +57,7 @@ def _is_too_large(execution: Execution) -> bool:
     The signal that reports this ends a program (SIGXFSZ), or only a child of a shell. Python and others ignore it,
     and get the error EFBIG instead.
     """
-    if execution.exit.status == 128 + signal.SIGXFSZ or _FILE_TOO_LARGE.search(_tail(execution.logs)):
+    if execution.exit.status == 128 + signal.SIGXFSZ or _FILE_TOO_LARGE.search(_text(execution.logs.stderr)):
         return True
     limits = execution.job.limits
     try:
@@ -124,4 +124,8 @@ def _where(logs: Logs) -> Iterator[str]:
 
 
 def _tail(logs: Logs) -> str:
-    return "\n".join(stream[-_TAIL:].decode("utf-8", "replace") for stream in (logs.stdout, logs.stderr))
+    return f"{_text(logs.stdout)}\n{_text(logs.stderr)}"
+
+
+def _text(stream: bytes) -> str:
+    return stream[-_TAIL:].decode("utf-8", "replace")

@@ -147,17 +147,19 @@ class Hooks(ABC):
         return _last_line(logs.stderr) or _last_line(logs.stdout)
 
 
+_TAIL = 1 << 16
+"""How many last bytes of a stream may hold its last line."""
 _OWN_LINE = re.compile(r"command (\d+) of (\d+) \((.*)\) exited \d+")
 """The line about a failed command that ``command_line`` writes last to standard error."""
 
 
 def own_line(stderr: bytes) -> re.Match[str] | None:
     """Our own last line in a program's standard error: the command's number, how many there are, its program."""
-    last = stderr.decode("utf-8", "replace").rstrip().rpartition("\n")[2]
+    last = stderr[-_TAIL:].decode("utf-8", "replace").rstrip().rpartition("\n")[2]
     return _OWN_LINE.fullmatch(last)
 
 
 def _last_line(stream: bytes) -> str:
     """The last line of the program's own that is not empty; '' when there is none."""
-    lines = [line.strip() for line in stream.decode("utf-8", "replace").splitlines()]
+    lines = [line.strip() for line in stream[-_TAIL:].decode("utf-8", "replace").splitlines()]
     return next((line for line in reversed(lines) if line and not _OWN_LINE.fullmatch(line)), "")

@@ -17,7 +17,7 @@ from compute_to_data.model import Avu, Entity, EntityKind, Registration
 from compute_to_data.pipeline import outputs, workspace
 from compute_to_data.pipeline.checkpoint import required
 from compute_to_data.pipeline.execution import Execution, printable
-from compute_to_data.pipeline.survey import Refusal, listed
+from compute_to_data.pipeline.survey import listed
 from compute_to_data.task import FAILED_NAME, OnFailure
 
 log = logging.getLogger(__name__)
@@ -39,16 +39,14 @@ def settle(execution: Execution) -> tuple[dict[str, str], _Failures]:
     if why_not or not os.path.isdir(execution.outputs):
         left = _is_anything_left(execution.outputs)
         return ({"not_kept": why_not} if why_not and left else {}), _discard(execution)
-    failures: _Failures = []
-    facts: dict[str, str] = {}
     try:
-        facts = _keep(execution)
+        found = _keep(execution)
     except OutOfReach:
         raise
     except (ComputeToDataError, OSError) as error:
         log.exception("task %s: the worker could not keep what it left", execution.record.task_id)
-        failures = [("could not keep what it left in its outputs", error), *_discard(execution)]
-    return facts, failures
+        return {}, [("could not keep what it left in its outputs", error), *_discard(execution)]
+    return _facts(found), _remove_the_rest(execution, found)
 
 
 def _why_not(execution: Execution) -> str:
@@ -82,8 +80,8 @@ def _discard(execution: Execution) -> _Failures:
     return []
 
 
-def _keep(execution: Execution) -> dict[str, str]:
-    """Register what can be kept, and remove the rest. Returns facts for the record."""
+def _keep(execution: Execution) -> outputs.Inventory:
+    """Register what can be kept. Returns that, and what is left out. After an error, nothing is registered."""
     execution.context.engine.remove(execution.job_key)  # nothing may write while the worker reads
     collection = f"{execution.record.collection}/{FAILED_NAME}"
     most_bytes, most_files = execution.context.configuration.limits_of_failed(execution.task.limits)
@@ -94,23 +92,28 @@ def _keep(execution: Execution) -> dict[str, str]:
         most_files=most_files,
         look_at=_LOOKS_AT * max(most_files, execution.context.configuration.default_limits.output_files),
     )
-    problems = list(found.refused)
-    if found.files or found.folders:
-        found, late = _register(execution, collection, found)
-        problems += late
-    facts = _facts(found, problems)
-    if facts.get("not_kept"):
-        execution.record.decide(facts)  # before the worker removes what another attempt would have to name
-    workspace.discard_all_but(execution.outputs, [file.relative for file in found.files])
-    return facts
+    return _register(execution, collection, found) if found.files or found.folders else found
 
 
-def _facts(found: outputs.Inventory, problems: list[Refusal]) -> dict[str, str]:
+def _remove_the_rest(execution: Execution, found: outputs.Inventory) -> _Failures:
+    """Remove what is not registered. An error here costs nothing of what is."""
+    try:
+        if found.refused:
+            execution.record.decide(_facts(found))  # beforehand: another attempt could not name it any more
+        workspace.discard_all_but(execution.outputs, [file.relative for file in found.files])
+    except OutOfReach:
+        raise
+    except (ComputeToDataError, OSError) as error:
+        return [("could not remove all that is not kept of its outputs", error)]
+    return []
+
+
+def _facts(found: outputs.Inventory) -> dict[str, str]:
     size = sum(file.size for file in found.files)
     kept = f"{_counted(len(found.files), 'file')}, {_counted(size, 'byte')}, in {FAILED_NAME}/"
     return {
         **({"kept": kept} if found.files or found.folders else {}),
-        **({"not_kept": printable(listed(problems))} if problems else {}),
+        **({"not_kept": printable(listed(found.refused))} if found.refused else {}),
     }
 
 
@@ -118,10 +121,9 @@ def _counted(number: int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"
 
 
-def _register(
-    execution: Execution, collection: str, found: outputs.Inventory
-) -> tuple[outputs.Inventory, list[Refusal]]:
-    """Register all files, or none when an error is raised. Returns what is registered, and what changed meanwhile."""
+def _register(execution: Execution, collection: str, found: outputs.Inventory) -> outputs.Inventory:
+    """Register all files, or none when an error is raised. Returns what is registered; a file that changed
+    meanwhile is left out."""
     catalog, directory = execution.record.catalog, execution.outputs
     mark = _mark(execution)
     files = [
@@ -130,23 +132,27 @@ def _register(
     ]
     folders = sorted({*(file.relative.rpartition("/")[0] for file in found.files), *found.folders} - {""})
     registered: list[str] = []
+    catalog.stat(execution.record.collection)  # NotFound when the owner has removed it: do not make it again
     try:
         catalog.create_collection(collection, parents=True)
         catalog.annotate(Entity(EntityKind.COLLECTION, collection), add=[mark])
         for folder in folders:
             catalog.create_collection(f"{collection}/{folder}", parents=True)
-        catalog.register(execution.context.resource.name, files)
+        if files:
+            catalog.register(execution.context.resource.name, files)
         registered = [file.logical_path for file in files]
         changed = dict(outputs.exchanged(directory, found.files))
-        catalog.unregister([f"{collection}/{file.relative}" for file in changed])
+        if changed:
+            catalog.unregister([f"{collection}/{file.relative}" for file in changed])
         kept = tuple(file for file in found.files if file not in changed)
-        catalog.annotate_all([f"{collection}/{file.relative}" for file in kept], [mark])
+        if kept:
+            catalog.annotate_all([f"{collection}/{file.relative}" for file in kept], [mark])
     except OutOfReach:
         raise
     except (ComputeToDataError, OSError):
         _take_back(execution, collection, folders, registered)
         raise
-    return outputs.Inventory(kept, found.folders), list(changed.values())
+    return outputs.Inventory(kept, found.folders, (*found.refused, *changed.values()))
 
 
 def _mark(execution: Execution) -> Avu:

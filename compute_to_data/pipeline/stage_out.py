@@ -11,11 +11,13 @@ from compute_to_data.errors import (
     Code,
     EngineError,
     NotFound,
+    ZoneError,
 )
 from compute_to_data.model import (
     Entity,
     EntityKind,
     Registration,
+    parent_of,
 )
 from compute_to_data.pipeline import job_log, outputs, plan, workspace
 from compute_to_data.pipeline.execution import Execution
@@ -66,6 +68,20 @@ def push_unregistering(execution: Execution) -> None:
     execution.undo.push(
         f"unregister what is in {execution.record.collection}", functools.partial(_unregister_all, execution)
     )
+    execution.undo.push(
+        f"remove the AVUs of {execution.record.collection}", functools.partial(_remove_annotations, execution)
+    )
+
+
+def _remove_annotations(execution: Execution) -> None:
+    """Remove AVUs that an interrupted attempt may have put on the task's collection, as on that of a success."""
+    catalog, collection = execution.record.catalog, Entity(EntityKind.COLLECTION, execution.record.collection)
+    named = execution.record.attributes.named
+    only_of_success = {named(name) for name in outcome.ONLY_OF_SUCCESS}
+    asked = set(execution.task.metadata)
+    found = [avu for avu in catalog.avus(collection) if avu in asked or avu.attribute in only_of_success]
+    if found:
+        catalog.annotate(collection, remove=found)
 
 
 def _unregister_all(execution: Execution) -> None:
@@ -86,12 +102,31 @@ def clear_lost(execution: Execution) -> None:
     """
     resource, collection = execution.context.resource, execution.record.collection
     directory = workspace.task_directory(resource, collection)
+    emptied: set[str] = set()
     for one in data_objects(execution.record.catalog, collection):
         places = [replica.physical_path for replica in one.replicas if replica.leaf == resource.name]
         usual = workspace.task_directory(resource, one.logical_path)
         if any(place.startswith(f"{directory}/") and place != usual for place in places):
             execution.record.catalog.remove(one.logical_path)
+            emptied.add(parent_of(one.logical_path))
+    _remove_emptied(execution, emptied)
     workspace.discard_empty_below(directory)
+
+
+def _remove_emptied(execution: Execution, collections: set[str]) -> None:
+    """Remove collections below the task's own, and those above them, unless they hold anything else."""
+    top = execution.record.collection
+    for collection in sorted(collections, reverse=True):  # the inner ones first
+        while collection.startswith(f"{top}/"):
+            try:
+                execution.record.catalog.remove(collection)
+            except NotFound:
+                pass  # removed already, with another one below it
+            except ZoneError as error:
+                if error.code is not Code.CAT_COLLECTION_NOT_EMPTY:
+                    raise
+                break
+            collection = parent_of(collection)
 
 
 def _remove_collection(execution: Execution, collection: str) -> None:

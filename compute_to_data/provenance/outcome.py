@@ -56,12 +56,16 @@ _MOST_INPUTS_ON_OUTPUTS = 32
 a thousand outputs would put a million AVUs into the catalog."""
 
 
+ONLY_OF_SUCCESS = ("fingerprint", "outputs_digest")
+"""Facts that only the collection of a COMPLETED task bears."""
+
+
 def output_avus(attributes: Attributes, facts: tuple[Avu, ...], inputs: int) -> tuple[Avu, ...]:
     """The AVUs for each output: a selection of ``facts``, the AVUs of the collection (:func:`avus`).
 
     ``inputs``: the number of the task's inputs.
     """
-    only_on_collection = {attributes.named("fingerprint"), attributes.named("outputs_digest")}
+    only_on_collection = {attributes.named(name) for name in ONLY_OF_SUCCESS}
     if inputs > _MOST_INPUTS_ON_OUTPUTS:
         only_on_collection.add(attributes.named("input"))
     return tuple(avu for avu in facts if avu.attribute not in only_on_collection)

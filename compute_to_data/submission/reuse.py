@@ -23,6 +23,9 @@ from compute_to_data.provenance import crate, outcome
 from compute_to_data.records.task import State, TaskRecord
 from compute_to_data.task import CRATE_NAME, InputKind, Task
 
+_NEWEST = 100
+"""How many tasks of an image are looked at for one whose image the engine has identified."""
+
 
 @dataclass(frozen=True)
 class Earlier:
@@ -91,21 +94,20 @@ def _earlier(catalog: Catalog, configuration: Configuration, collection: str) ->
 def _is_current(catalog: Catalog, configuration: Configuration, image: Image) -> bool:
     """Whether the image's name still stands for this content, as far as a user can know.
 
-    The site must allow it, and the user's newest task with an image of that name must have run it.
+    The site must allow it, and the user's newest task with an image of that name must have run it. Tasks that
+    failed before the engine identified the image do not count.
     """
     if not image.digest or not any(rule.admits(image) for rule in configuration.images):
         return False
     attributes = configuration.attributes
-    newest = catalog.find(
-        Query(EntityKind.COLLECTION, attributes.named("image"), image.name, newest_first=True, limit=1)
-    )
-    digests = {
-        avu.value
-        for collection in newest
-        for avu in catalog.avus(Entity(EntityKind.COLLECTION, collection))
-        if avu.attribute == attributes.named("image_digest")
-    }
-    return digests <= {image.digest}
+    digest = attributes.named("image_digest")
+    newest = Query(EntityKind.COLLECTION, attributes.named("image"), image.name, newest_first=True, limit=_NEWEST)
+    for collection in catalog.find(newest):
+        avus = catalog.avus(Entity(EntityKind.COLLECTION, collection))
+        digests = {avu.value for avu in avus if avu.attribute == digest}
+        if digests:
+            return digests == {image.digest}
+    return True
 
 
 def _are_there(catalog: Catalog, collection: str, outputs_digest: str) -> bool:

@@ -98,7 +98,10 @@ ATTACKS = {
     ),
     "the name of our own record": Attack("output_refused", "task's own record", "touch /outputs/task.json"),
     "one huge file": Attack(
-        "nonzero_exit", "status", "exec head -c 100000000 /dev/zero > /outputs/a", limits={"output_bytes": 1 << 20}
+        "output_limit",
+        "limits.output_bytes",
+        "exec head -c 100000000 /dev/zero > /outputs/a",
+        limits={"output_bytes": 1 << 20},
     ),
     "many files": Attack(
         "output_limit",
@@ -134,6 +137,16 @@ ATTACKS = {
 }
 
 
+KEPT = {
+    "hard link": set(),  # both names of the file
+    "the name of our own record": {"failed/innocent", "failed/task.json"},
+    "directories without permissions": {"failed/innocent", "failed/a/b/c"},
+    "many files": {"failed/innocent", "failed/1"},
+    "growth in a directory nobody may look into": {"failed/innocent", *(f"failed/d/{number}" for number in range(8))},
+}
+"""What is kept of an attack's outputs, other than the innocent file."""
+
+
 @pytest.fixture(scope="module")
 def site(docker_answers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrialSite]:
     """One site with one running worker for all attacks, which must not affect each other either."""
@@ -157,7 +170,14 @@ def test_an_attack_fails_and_harms_no_other_task(site: TrialSite, name: str) -> 
     assert attack.words in facts["reason"], facts
     assert facts["reason"].isprintable()
     contents = site.contents(hostile.collection)
-    assert set(contents) <= {"task.json", "STDOUT.txt", "STDERR.txt"}, "none of its outputs is registered"
+    kept = {file: said for file, said in contents.items() if file.startswith("failed/")}
+    assert set(contents) - set(kept) <= {"task.json", "STDOUT.txt", "STDERR.txt"}, "none of its outputs is a result"
+    assert set(kept) <= KEPT.get(name, {"failed/innocent"}), "nothing is kept that could not be an output"
+    assert set(kept.values()) <= {b"x", b"x\n", b""} or name in (
+        "many files",
+        "growth in a directory nobody may look into",
+    )
+    assert sum(map(len, kept.values())) <= attack.limits.get("output_bytes", 1 << 20)
     assert sum(map(len, contents.values())) < 4 << 20, "its logs are bounded"
     assert SECRET not in contents.get("STDOUT.txt", b"")
     assert site.leftovers(hostile) == []

@@ -320,7 +320,8 @@ def registering(folder: Path) -> None:
         _walk_and_hash(place)
         floors.append(time.perf_counter() - began)
         began = time.perf_counter()
-        found = outputs.inventory(str(place), collection, size_limit=1 << 40, file_limit=100_000, reserved=frozenset())
+        walked = outputs.inventory(str(place), collection, size_limit=1 << 40, file_limit=100_000, reserved=frozenset())
+        found = walked.files
         catalog.create_collection(f"{collection}/{number}")
         files = [
             Registration(f"{collection}/{number}/{one.relative}", f"{place}/{one.relative}", one.size, one.checksum)

@@ -80,6 +80,7 @@ def test_fetch_brings_what_a_failed_task_left(working: TrialSite, c2d: C2D, tmp_
     task = json.loads(out)["task_id"]
     assert code == ExitCode.PROGRAM_FAILED
     assert "what it left is in" in err
+    assert "what it left is in" in c2d("wait", task)[2]
     code, _, err = c2d("fetch", task, str(tmp_path / "here"))
     assert code == 0
     assert "failed/ holds what the task left when it failed or was cancelled: no results" in err

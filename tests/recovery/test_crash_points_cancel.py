@@ -108,5 +108,6 @@ def _check(site: TrialSite, submitted: Submitted, before: object, expected: str,
         assert {name: said for name, said in contents.items() if "/" in name} == kept, context
         assert set(contents) <= {"task.json", "STDOUT.txt", *kept}, context
         assert site.snapshot(without=submitted.collection) == before, context
+        assert not {"fingerprint", "outputs_digest"} & set(facts), context
     else:
         assert contents["one"] == b"1\n", context

@@ -168,6 +168,25 @@ def test_a_lost_journal_costs_a_task_only_another_run(tmp_path: Path, loss: str)
             assert site.leftovers(submitted) == []
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_lost_journal_after_a_failed_task_was_kept(tmp_path: Path) -> None:
+    """The next worker cannot know of what is below ``failed/``. It removes that, and runs the task again."""
+    (tmp_path / "tools").mkdir()
+    site = TrialSite(tmp_path, {"name": "process", "images": {"tools": str(tmp_path / "tools")}}, "tools")
+    submitted = crashes._submit(site, crashes.BADLY)
+    crashes._die(site, submitted, _FateAt("annotate_all"))
+    assert "failed/sub/two" in site.contents(submitted.collection)
+    before = site.alice.stat(f"{submitted.collection}/failed").created
+    _cut_off(_notes_of(site, submitted))
+    with site.working():
+        facts = site.ended(submitted)
+    assert (facts["state"], facts["kept"]) == ("FAILED", "2 files, 4 bytes, in failed/")
+    assert site.alice.stat(f"{submitted.collection}/failed").created > before, "it is another collection"
+    # A log that only the lost journal knew of stays; the catalog does not name it.
+    assert not [one for one in site.leftovers(submitted) if one.endswith(("/one", "/two"))]
+    assert audit(str(site.folder / "zone")) == []
+
+
 class _FateAt(Fate):
     """The worker dies after the first call with this name."""
 

@@ -148,7 +148,8 @@ def _check(killer: Killer, submitted: Submitted, status: int, context: str) -> s
         for name in set(found) - {"task.json"}:
             _check_checksum(site, f"{submitted.collection}/{name}", context)
         return "COMPLETED"
-    assert set(found) <= {"task.json", "STDOUT.txt", "STDERR.txt"}, context
+    assert set(found) <= {"task.json", "STDOUT.txt", "STDERR.txt", "failed/got", "failed/more/last"}, context
+    assert ("kept" in facts) == any(name.startswith("failed/") for name in found), context
     assert facts["reason_code"] == "nonzero_exit", context
     if facts["exit_status"] == "3":
         assert status == 3, context

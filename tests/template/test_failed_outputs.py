@@ -10,8 +10,9 @@ import pytest
 from support.faults import StorageWithTroubledSessions, Troubled, broken
 from support.site import ALICE, COMPUTE, HOME, WAITS, TrialSite
 
-from compute_to_data.errors import InvalidRequest
+from compute_to_data.errors import EngineError, InvalidRequest
 from compute_to_data.model import Avu, Collection, DataObject, Entity, EntityKind
+from compute_to_data.pipeline import workspace
 from compute_to_data.submission.submit import Submitted
 
 MARK = "irods::compute_to_data::failed_task"
@@ -217,8 +218,6 @@ class TestErrorsWhileKeeping:
         assert site.alice.avus(Entity(EntityKind.COLLECTION, f"{submitted.collection}/failed")) == ()
 
     def test_the_job_cannot_be_removed(self, site: TrialSite) -> None:
-        from compute_to_data.errors import EngineError
-
         def stuck(original: Any, key: Any) -> None:
             raise EngineError("the engine", "broke on purpose")
 
@@ -229,6 +228,21 @@ class TestErrorsWhileKeeping:
         assert _kept(site, submitted) == {}, "the job might still write"
         for job in site.engine.jobs(site.worker()._served.scope):
             site.engine.remove(job)
+
+    def test_something_cannot_be_removed(self, site: TrialSite, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is registered stays, and stays whole."""
+
+        def stuck(path: str) -> None:
+            raise EngineError(path, "broke on purpose")
+
+        monkeypatch.setattr(workspace, "_remove", stuck)
+        submitted = site.submit(_request(site, "cd /outputs; echo x > a; mkfifo fifo; exit 5"))
+        with site.working():
+            facts = site.ended(submitted)
+        assert facts["reason"].startswith("program: exited with status 5.")
+        assert "could not remove all that is not kept" in facts["reason"]
+        assert _kept(site, submitted) == {"a": b"x\n"}
+        assert facts["not_kept"] == "'fifo' is a FIFO"
 
 
 class TestExchanged:

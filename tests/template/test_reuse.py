@@ -102,6 +102,10 @@ def test_other_content_of_the_image_makes_another_task(site: TrialSite, ran: dic
     later = site.run(site.request("/bin/true"))
     assert later["image_digest"] != ran["image_digest"]
     assert reused(site) == ""
+    (site.folder / "tools").rename(site.folder / "away")
+    assert "image_digest" not in site.run(site.request("/bin/true")), "this one says nothing about the image's content"
+    (site.folder / "away").rename(site.folder / "tools")
+    assert reused(site) == ""
 
 
 def test_an_image_that_the_site_allows_no_more_is_not_reused(site: TrialSite, ran: dict[str, str]) -> None:

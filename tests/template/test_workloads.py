@@ -80,19 +80,24 @@ def test_a_task_sees_dataset_variables_and_standard_input(ours: Workloads) -> No
     assert [replica.leaf for replica in staged.replicas] == ["demoResc", COMPUTE]
 
 
-def test_outputs_are_kept_when_the_task_succeeds(ours: Workloads) -> None:
+def test_outputs_are_results_when_the_task_succeeds(ours: Workloads) -> None:
     workload = ours.start()
     with ours.site.working():
         well = ours.shell(workload, "ls -A /output /outputs; echo kept >/output/result; echo too >/outputs/other")
-        badly = ours.shell(workload, "echo lost >/output/result; echo why >&2; exit 3")
+        badly = ours.shell(workload, "echo half >/output/result; echo why >&2; exit 3")
+        here = ours.shell(workload, "echo x > relative; pwd")
         again = ours.shell(workload, "ls -A /output; ls -A /tmp")
         facts = ours.site.ended(badly)
         assert ours.said(well) == "/output:\n\n/outputs:\n"
         assert ours.said(again) == ""
+        assert ours.said(here) == "/outputs\n"
+        assert ours.site.contents(here.collection)["relative"] == b"x\n"
     assert (facts["state"], facts["reason_code"], facts["exit_status"]) == ("FAILED", "nonzero_exit", "3")
     contents = ours.site.contents(well.collection)
     assert (contents["result"], contents["other"]) == (b"kept\n", b"too\n")
-    assert set(ours.site.contents(badly.collection)) == {"task.json", "STDERR.txt"}
+    left = ours.site.contents(badly.collection)
+    assert set(left) == {"task.json", "STDERR.txt", "failed/result"}
+    assert left["failed/result"] == b"half\n"
     assert ours.site.leftovers(well) == ours.site.leftovers(badly) == []
     owner = ours.site.alice.stat(f"{well.collection}/result")
     assert owner.owner == ALICE
@@ -392,3 +397,27 @@ def test_the_next_task_starts_at_once(ours: Workloads) -> None:
     at = sorted(float(ours.site.contents(one.collection)["at"]) for one in submitted)
     gaps = sorted(after - before for before, after in zip(at, at[1:]))
     assert gaps[len(gaps) // 2] < 0.2, "the engine does not poll"
+
+
+def test_limits_are_recognised_in_a_warm_sandbox(ours: Workloads) -> None:
+    workload = ours.start(limits={"output_bytes": 1 << 20})
+    with ours.site.working():
+        large = ours.shell(workload, "echo 1 > small; head -c 3000000 /dev/zero > big; exit 0")
+        facts = ours.site.ended(large)
+        again = ours.shell(workload, "ls -A /outputs /tmp")
+        assert ours.said(again) == "/outputs:\n\n/tmp:\n"
+    assert facts["reason_code"] == "output_limit", facts
+    assert "limits.output_bytes" in facts["reason"]
+    contents = ours.site.contents(large.collection)
+    assert {name for name in contents if "/" in name} == {"failed/small"}
+
+
+def test_a_checkpoint_in_a_warm_sandbox_is_kept(ours: Workloads) -> None:
+    workload = ours.start(limits={"walltime_seconds": 2})
+    with ours.site.working():
+        assert ours.said(ours.shell(workload, "echo first")) == "first\n"
+        submitted = ours.shell(workload, "echo 7 > checkpoint; exec sleep 60")
+        facts = ours.site.ended(submitted)
+    assert facts["reason_code"] == "walltime_exceeded", facts
+    assert ours.site.contents(submitted.collection)["failed/checkpoint"] == b"7\n"
+    assert ours.site.leftovers(submitted) == []
