@@ -28,13 +28,14 @@ _MAGIC = b"c2dlog1\n"
 _HEADER = struct.Struct("<8sQQQQQdI")  # magic, bound, run, written (2), flags, when changed, number of marks
 _CHECK = struct.Struct("<I")
 HEADER_SIZE = 4096
-_CLOSED = 1
+_CLOSED, _LACKING = 1, 2
 MARK = struct.Struct("<dQQ")
 MARKS = 4096
 UNCOUNTED = 1 << 18
 """The most bytes of a stream that the writer writes before it counts them in the header."""
 _LEAST_RING = 1 << 20
 """A short log also has a ring of this size, so that a reader has time to follow."""
+_RESERVED = 1 << 16
 _BLOCK = 1 << 20
 _TRIES = 100
 
@@ -53,6 +54,12 @@ class Layout:
         self.promised = max(self.last + 1, _LEAST_RING)  # the byte before the last half says whether it begins a line
         """How many of its last bytes a stream always has, besides the first half."""
         self.ring = self.promised + UNCOUNTED
+
+    def reserved(self) -> list[tuple[int, int]]:
+        """The positions and sizes of the parts for which a writer reserves space, so that a job that fills the disk
+        can still say so."""
+        each = min(_RESERVED, self.first + self.ring)
+        return [(0, HEADER_SIZE), *((self._start(stream), each) for stream in range(len(STREAMS)))]
 
     @property
     def size(self) -> int:
@@ -80,7 +87,7 @@ class Layout:
 class Header:
     """What the file says about itself. ``run`` distinguishes the jobs that wrote into this file one after the other.
     ``written``: how many bytes each stream has had. ``changed``: Unix seconds. ``is_closed``: the job has ended, and
-    the file has all that it wrote."""
+    the file has all that it wrote; but for the end of it when the disk was full (``is_lacking``)."""
 
     bound: int
     run: int
@@ -88,10 +95,11 @@ class Header:
     is_closed: bool
     changed: float
     marks: int
+    is_lacking: bool = False
 
     def pack(self) -> bytes:
         """The header's bytes."""
-        flags = _CLOSED if self.is_closed else 0
+        flags = (_CLOSED if self.is_closed else 0) | (_LACKING if self.is_lacking else 0)
         fields = _HEADER.pack(_MAGIC, self.bound, self.run, *self.written, flags, self.changed, self.marks)
         return fields + _CHECK.pack(zlib.crc32(fields))
 
@@ -104,7 +112,7 @@ def unpack(raw: bytes) -> Header | None:
     magic, bound, run, out, err, flags, changed, marks = _HEADER.unpack(fields)
     if magic != _MAGIC or not 0 < bound < 1 << 53 or marks > MARKS:
         return None
-    return Header(bound, run, (out, err), bool(flags & _CLOSED), changed, marks)
+    return Header(bound, run, (out, err), bool(flags & _CLOSED), changed, marks, bool(flags & _LACKING))
 
 
 @dataclass(frozen=True)
@@ -165,6 +173,15 @@ def opened(file: str) -> Iterator[LogReader]:
         yield LogReader(lambda offset, size: os.pread(descriptor, size, offset))
     finally:
         os.close(descriptor)
+
+
+def is_lacking(file: str) -> bool:
+    """Whether the disk did not take all that the job wrote."""
+    try:
+        with opened(file) as reader:
+            return reader.header().is_lacking
+    except (FileNotFoundError, NotALog):
+        return False
 
 
 def is_closed(file: str) -> bool:

@@ -11,8 +11,10 @@ import threading
 import time
 from collections.abc import Iterator
 
-from compute_to_data.log_file import HEADER_SIZE, MARK, MARKS, UNCOUNTED, Header, Layout, unpack
+from compute_to_data.errors import EngineError
+from compute_to_data.log_file import HEADER_SIZE, MARK, MARKS, UNCOUNTED, Header, Layout, is_lacking, unpack
 
+_FULL = os.strerror(errno.ENOSPC)
 _FIRST_INTERVAL = 0.01
 """Seconds between two marks, at first."""
 
@@ -46,7 +48,7 @@ class LogWriter:
         descriptor = _open_locked(file, os.O_CREAT)
         try:
             os.ftruncate(descriptor, 0)
-            os.ftruncate(descriptor, Layout(bound).size)
+            _reserve(descriptor, bound)
             header = Header(bound, secrets.randbits(63), (0, 0), False, time.time(), 0)
             os.pwrite(descriptor, header.pack(), 0)
         except BaseException:
@@ -66,7 +68,7 @@ class LogWriter:
             if header is None or header.bound != bound:
                 os.ftruncate(descriptor, 0)
                 header = Header(bound, secrets.randbits(63), (0, 0), False, time.time(), 0)
-            os.ftruncate(descriptor, Layout(bound).size)
+            _reserve(descriptor, bound)
             os.pwrite(descriptor, header.pack(), 0)
         except BaseException:
             os.close(descriptor)
@@ -100,7 +102,8 @@ class LogWriter:
 
     def _publish(self, *, is_closed: bool) -> None:
         self._marks.add(*self.written)
-        header = Header(self.layout.bound, self._run, self.written, is_closed, time.time(), self._marks.count)
+        lacks = self.problem is not None
+        header = Header(self.layout.bound, self._run, self.written, is_closed, time.time(), self._marks.count, lacks)
         os.pwrite(self._descriptor, header.pack(), 0)
         self._uncounted = [0, 0]
 
@@ -146,7 +149,8 @@ class _Marks:
         return None
 
     def _write(self, number: int, now: float, stdout: int, stderr: int) -> None:
-        os.pwrite(self._descriptor, MARK.pack(now, stdout, stderr), HEADER_SIZE + number * MARK.size)
+        with contextlib.suppress(OSError):  # on a full disk, the output is worth more than its times
+            os.pwrite(self._descriptor, MARK.pack(now, stdout, stderr), HEADER_SIZE + number * MARK.size)
 
     def _thin_out(self) -> None:
         every = os.pread(self._descriptor, MARKS * MARK.size, HEADER_SIZE)
@@ -154,6 +158,14 @@ class _Marks:
         os.pwrite(self._descriptor, kept, HEADER_SIZE)
         self.count = len(kept) // MARK.size
         self._interval *= 2
+
+
+def _reserve(descriptor: int, bound: int) -> None:
+    """Give the file its size, and reserve space for the beginning of each stream."""
+    layout = Layout(bound)
+    os.ftruncate(descriptor, layout.size)
+    for place, size in layout.reserved():
+        os.posix_fallocate(descriptor, place, size)
 
 
 def _open_locked(file: str, flags: int) -> int:
@@ -165,6 +177,23 @@ def _open_locked(file: str, flags: int) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def created(file: str, bound: int) -> LogWriter:
+    """A new log for a job that is about to start. EngineError when it cannot be made."""
+    try:
+        return LogWriter.create(file, bound)
+    except OSError as error:
+        cause = f"the worker cannot keep the job's output there ({error.strerror})"
+        raise EngineError(file, cause, "An administrator makes room") from error
+
+
+def check_whole(file: str) -> None:
+    """EngineError when the disk did not take all that the job wrote."""
+    if is_lacking(file):
+        raise EngineError(
+            file, f"there was no room for all that the job wrote ({_FULL})", "An administrator makes room"
+        )
 
 
 def close(file: str, bound: int) -> None:

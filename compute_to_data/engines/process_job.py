@@ -78,6 +78,7 @@ class ProcessJob:
                 log_writer.close(file, bound)
         except OSError as error:
             raise EngineError(file, f"the worker cannot write there ({error.strerror})") from error
+        log_writer.check_whole(file)
 
     def remove(self) -> None:
         """As the port says."""

@@ -76,6 +76,7 @@ def undo(execution: Execution, ending: Ending) -> Ending:
             raise error
     facts, more = left_behind.settle(execution)
     _keep_logs(execution)
+    delete(execution.log_file)
     workspace.discard_empty(execution.private)
     workspace.discard_empty(os.path.dirname(execution.private))
     text = " ".join([ending.text, *(f"Afterwards {what}: {error}" for what, error in (*failures, *more))])

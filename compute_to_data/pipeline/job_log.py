@@ -69,8 +69,13 @@ class LiveLog:
 
 def remove(execution: Execution) -> None:
     """Remove the log from the catalog and from the disk. Users who have it open can read it to its end."""
-    _unregister(execution)
+    hide(execution)
     delete(execution.log_file)
+
+
+def hide(execution: Execution) -> None:
+    """Remove the log from the catalog. The worker still makes files from it."""
+    _unregister(execution)
     for name in EARLIER_LIVE_NAMES:
         delete(os.path.join(execution.private, name))
     if execution.checkpoint.live:

@@ -215,13 +215,13 @@ def _submit(execution: Execution, job: Job) -> RunningJob:
 
 
 def push_removals(execution: Execution) -> None:
-    """If the task fails, remove its log, then its job. Its outputs are settled last (``left_behind``)."""
+    """If the task fails, stop showing its log, then remove its job. Its outputs are settled last (``left_behind``)."""
     record = execution.record
     execution.undo.push(
         f"remove the job of task {record.task_id}",
         functools.partial(execution.context.engine.remove, execution.job_key),
     )
-    execution.undo.push(f"remove the log of task {record.task_id}", functools.partial(job_log.remove, execution))
+    execution.undo.push(f"stop showing the log of task {record.task_id}", functools.partial(job_log.hide, execution))
 
 
 def _recorded_exit(execution: Execution) -> Exit:

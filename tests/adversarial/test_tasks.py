@@ -171,7 +171,8 @@ def test_an_attack_fails_and_harms_no_other_task(site: TrialSite, name: str) -> 
     assert facts["reason"].isprintable()
     contents = site.contents(hostile.collection)
     kept = {file: said for file, said in contents.items() if file.startswith("failed/")}
-    assert set(contents) - set(kept) <= {"task.json", "STDOUT.txt", "STDERR.txt"}, "none of its outputs is a result"
+    records = {"task.json", "STDOUT.txt", "STDERR.txt", "LOG.times"}
+    assert set(contents) - set(kept) <= records, "none of its outputs is a result"
     assert set(kept) <= KEPT.get(name, {"failed/innocent"}), "nothing is kept that could not be an output"
     assert set(kept.values()) <= {b"x", b"x\n", b""} or name in (
         "many files",

@@ -504,7 +504,7 @@ class TestSettings:
     def test_a_job_cannot_change_its_privileges(self) -> None:
         """Containers of jobs that differ in all that a user decides have the same privileges."""
         limits = Limits(1.0, 1 << 26, 1.0, 9, 9, 9, 1 << 20, 9)
-        one = Job(JobKey("1"), User("a", "z"), "r", Image("i", "sha256:1"), ("x",), limits, "/o")
+        one = Job(JobKey("1"), User("a", "z"), "r", Image("i", "sha256:1"), ("x",), limits, "/o", "/l")
         other = replace(one, command=("--privileged", "-v", "/:/host"), working_directory="/usr",
                         environment={"TINI_SUBREAPER": "1", "DOCKER_HOST": "x", "HOME": "/"})  # fmt: skip
         first, second = (sandbox.container(job, (1, 1)) for job in (one, other))

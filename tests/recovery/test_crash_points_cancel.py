@@ -71,7 +71,7 @@ def _places_to_die(folder: Path, script: str, moment: str) -> list[int]:
 @pytest.mark.parametrize("after", [False, True], ids=["before it takes effect", "after it took effect"])
 @pytest.mark.parametrize(
     ("script", "moment"),
-    [(DEAF, "logs"), (SOON, "register"), (SOON, "")],
+    [(DEAF, "finish_log"), (SOON, "register"), (SOON, "")],
     ids=["cancelled while it runs", "cancelled while results are registered", "followed only"],
 )
 def test_every_crash_point_is_recovered(tmp_path: Path, script: str, moment: str, after: bool) -> None:

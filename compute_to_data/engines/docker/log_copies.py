@@ -21,7 +21,7 @@ from compute_to_data import log_file
 from compute_to_data.engines.docker import backlog, stream
 from compute_to_data.engines.docker.backlog import MISSING, Start
 from compute_to_data.engines.docker.sandbox import container_name, daemon_log_size
-from compute_to_data.engines.log_writer import LogWriter
+from compute_to_data.engines.log_writer import LogWriter, check_whole, created
 from compute_to_data.errors import EngineError, EngineOutOfReach
 from compute_to_data.job import JobKey, JobState, JobStatus
 
@@ -149,7 +149,7 @@ class LogCopies:
 
     def attach(self, key: JobKey, file: str, bound: int) -> None:
         """Copy what a container will write that was created and not started. OSError, ValueError."""
-        writer = LogWriter.create(file, bound)
+        writer = created(file, bound)
         try:
             path = f"/containers/{container_name(key)}/attach"
             connection, received = stream.request(
@@ -212,11 +212,8 @@ class LogCopies:
                 raise EngineOutOfReach(key.task, "the Docker daemon does not give the job's output")
             self._again(copy, Source.WHOLE_LOG)
 
-        copy = self._copies.get(key)
         self.forget(key)
-        if copy is not None and copy.writer.problem is not None:
-            cause = f"the worker cannot write the job's output there ({copy.writer.problem.strerror})"
-            raise EngineError(copy.writer.file, cause, "An administrator makes room")
+        check_whole(file)
 
     def _again(self, copy: Copy, source: Source) -> None:
         """Continue with the daemon's log where a connection broke, unless another thread does so."""

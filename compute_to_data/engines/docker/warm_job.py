@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from compute_to_data.engines.docker.warm_channel import Closed
 from compute_to_data.engines.docker.warm_sandbox import WarmSandbox
+from compute_to_data.engines.log_writer import check_whole
 from compute_to_data.errors import EngineError, EngineOutOfReach
 from compute_to_data.job import Exit, Job, JobState, JobStatus
 
@@ -64,9 +65,7 @@ class WarmJob:
     def finish_log(self) -> None:
         """As the port says. The thread that waited for the job's end has closed the log."""
         self.ended.wait(_END_SECONDS)
-        if self._log.problem is not None:
-            cause = f"the worker cannot write the job's output there ({self._log.problem.strerror})"
-            raise EngineError(self._log.file, cause, "An administrator makes room")
+        check_whole(self._log.file)
 
     def close_log(self) -> None:
         """Close the log when nothing writes into it any more."""

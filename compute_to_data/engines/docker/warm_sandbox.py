@@ -28,7 +28,7 @@ from compute_to_data.engines.docker.messages import asking_about
 from compute_to_data.engines.docker.vitals import Vitals
 from compute_to_data.engines.docker.warm_channel import Channel, Closed
 from compute_to_data.engines.docker.warm_outputs import LentOutputs
-from compute_to_data.engines.log_writer import LogWriter
+from compute_to_data.engines.log_writer import created
 from compute_to_data.errors import EngineError, EngineOutOfReach
 from compute_to_data.job import Job
 
@@ -144,7 +144,7 @@ class WarmSandbox:
             if self.channel.answer(0) is not None or self.channel.asked:
                 raise Tampered(f"warm sandbox {self.token}", "a process in it sent a message while it was idle")
             self._outputs.lend(job.outputs)
-            self.log = LogWriter.create(job.log_file, job.limits.log_bytes)
+            self.log = created(job.log_file, job.limits.log_bytes)
             try:
                 self.channel.begin(self.log)
                 self.channel.ask(f"run {self._number}")
