@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
+import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -255,3 +256,17 @@ def tail(reader: LogReader, header: Header, stream: int, most: int) -> bytes:
     """The last bytes of a stream, up to ``most``."""
     written = header.written[stream]
     return b"".join(_blocks(reader, header, stream, max(0, written - most), written))
+
+
+def main(file: str) -> None:
+    """Print what a local copy of a log has, each stream on its own."""
+    with opened(file) as reader:
+        header = reader.header()
+        for stream, target in enumerate((sys.stdout, sys.stderr)):
+            for block in remains(reader, header, kept(reader, header, stream)):
+                target.buffer.write(block)
+            target.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -76,13 +76,16 @@ class PublishedSite:
         """Do nothing: what workers publish does not say how to wake them."""
 
 
+_KNOWN_TASKS = 1000
+
+
 class ConfiguredSite:
     """What a loaded site configuration says."""
 
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
         self._resources: dict[str, str] = {}
-        """The resources of tasks whose workers this process has called."""
+        """The resources of tasks whose workers this process was to call; '' for those on other hosts."""
 
     @property
     def attributes(self) -> Attributes:
@@ -98,9 +101,12 @@ class ConfiguredSite:
         resource is on this host."""
         if not _is_own(self._configuration):
             return
-        resource = self._resources.get(collection) or self._resource_here(catalog, collection)
+        resource = self._resources.get(collection)
+        if resource is None:  # a follower calls for the same task again and again
+            resource = self._resource_here(catalog, collection)
+            kept = self._resources if len(self._resources) < _KNOWN_TASKS else {}
+            self._resources = {**kept, collection: resource}
         if resource:
-            self._resources = {collection: resource}  # a follower calls for the same task again and again
             with contextlib.suppress(OSError):
                 wakeup.call_worker(self._configuration, zone_of(collection), resource)
 
