@@ -3,6 +3,7 @@
 ::
 
     ComputeToDataError          every error that this package raises on purpose
+    ├── Incomplete              of several operations, some failed; the others were done
     ├── ZoneError               the zone refused an operation, or failed at it
     │   ├── NotFound            missing, or hidden from this user (iRODS does not say which)
     │   ├── AccessDenied        the client user lacks the access the operation needs
@@ -24,6 +25,7 @@ Only the rule boundary (``rule.py``) turns an error into a number.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum, IntEnum
 
 
@@ -95,9 +97,20 @@ class ReasonCode(str, Enum):
     SYSTEM_ERROR = "system_error"
 
 
+_LONGEST_SUBJECT = 240
+
+
+def shortened_in_the_middle(text: str) -> str:
+    """The beginning and the end of a text of more than 240 characters, such as a long path: the rest of a
+    message must remain readable."""
+    half = (_LONGEST_SUBJECT - 3) // 2
+    return text if len(text) <= _LONGEST_SUBJECT else f"{text[:half]}...{text[-half:]}"
+
+
 def sentence(subject: str, cause: str, remedy: str = "") -> str:
     """A message made of its three parts: what it is about, what is wrong, what to do."""
-    text = f"{subject}: {cause.rstrip('.')}" if subject else cause.rstrip(".")
+    shown = shortened_in_the_middle(subject)
+    text = f"{shown}: {cause.rstrip('.')}" if subject else cause.rstrip(".")
     return f"{text}. {remedy.rstrip('.')}." if remedy else f"{text}."
 
 
@@ -144,6 +157,23 @@ class AlreadyExists(ZoneError):
     """There is already a data object, collection or file of that name."""
 
     code = Code.CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME
+
+
+class Incomplete(ComputeToDataError):
+    """Of several operations, some failed, and the others were done. ``failures``: the error of each, by
+    what it is about."""
+
+    _NAMED = 10
+
+    def __init__(self, subject: str, cause: str, failures: Mapping[str, ComputeToDataError], remedy: str = "") -> None:
+        self.failures = dict(failures)
+        named = "; ".join(f"{shortened_in_the_middle(name)} ({self.failures[name].cause})" for name in self._shown)
+        more = f"; and {len(self.failures) - self._NAMED} more" if len(self.failures) > self._NAMED else ""
+        super().__init__(subject, f"{cause}: {named}{more}", remedy)
+
+    @property
+    def _shown(self) -> list[str]:
+        return list(self.failures)[: self._NAMED]
 
 
 class OutOfReach(ComputeToDataError):

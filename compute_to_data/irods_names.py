@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from compute_to_data.errors import Code, zone_error
+from compute_to_data.errors import Code, shortened_in_the_middle, zone_error
 from compute_to_data.model import Avu
 
 APPLICATION = "compute-to-data"
@@ -36,7 +36,7 @@ def check_path(logical_path: str) -> str:
         check_name(name, logical_path)
     if _byte_length(logical_path, logical_path) > MAXIMUM_PATH_BYTES:
         cause = f"longer than {MAXIMUM_PATH_BYTES} bytes"
-        raise zone_error(Code.USER_INPUT_PATH_ERR, _shown(logical_path), cause, "Choose shorter names")
+        raise zone_error(Code.USER_INPUT_PATH_ERR, shown(logical_path), cause, "Choose shorter names")
     return logical_path
 
 
@@ -44,15 +44,15 @@ def check_name(name: str, logical_path: str) -> None:
     """Check ``name``, a part of ``logical_path``. Errors as for :func:`check_path`."""
     if name in (".", ".."):
         cause = f"'{name}' in the path"
-        raise zone_error(Code.SYS_INVALID_FILE_PATH, _shown(logical_path), cause, _REMEDY)
+        raise zone_error(Code.SYS_INVALID_FILE_PATH, shown(logical_path), cause, _REMEDY)
     if not name:
         cause = "an empty name: two slashes in a row, or one at the end"
-        raise zone_error(Code.USER_INPUT_PATH_ERR, _shown(logical_path), cause, _REMEDY)
+        raise zone_error(Code.USER_INPUT_PATH_ERR, shown(logical_path), cause, _REMEDY)
     if "\0" in name:
-        raise zone_error(Code.USER_INPUT_PATH_ERR, _shown(logical_path), "a NUL character in the name")
+        raise zone_error(Code.USER_INPUT_PATH_ERR, shown(logical_path), "a NUL character in the name")
     if _byte_length(name, logical_path) > MAXIMUM_NAME_BYTES:
         cause = f"a name longer than {MAXIMUM_NAME_BYTES} bytes"
-        raise zone_error(Code.USER_INPUT_PATH_ERR, _shown(logical_path), cause, "Choose a shorter name")
+        raise zone_error(Code.USER_INPUT_PATH_ERR, shown(logical_path), cause, "Choose a shorter name")
 
 
 def check_in_zone(logical_path: str, zone: str) -> str:
@@ -63,11 +63,11 @@ def check_in_zone(logical_path: str, zone: str) -> str:
     check_path(logical_path)
     if not logical_path.startswith(f"/{zone}/"):
         cause = f"not below /{zone}, the local zone"
-        raise zone_error(Code.USER_INPUT_PATH_ERR, _shown(logical_path), cause, _REMEDY)
+        raise zone_error(Code.USER_INPUT_PATH_ERR, shown(logical_path), cause, _REMEDY)
     if "'" in logical_path and ("||" in logical_path or "&&" in logical_path):
         # iRODS's own queries cannot find such a path again; some of them end the agent.
         cause = "a quote together with || or &&"
-        raise zone_error(Code.USER_INPUT_PATH_ERR, _shown(logical_path), cause, "Choose another name")
+        raise zone_error(Code.USER_INPUT_PATH_ERR, shown(logical_path), cause, "Choose another name")
     return logical_path
 
 
@@ -110,10 +110,11 @@ def _byte_length(text: str, logical_path: str) -> int:
         return len(text.encode("utf-8"))
     except UnicodeEncodeError as error:
         cause = "characters that UTF-8 cannot encode (a lone surrogate)"
-        raise zone_error(Code.USER_INPUT_PATH_ERR, _shown(logical_path), cause) from error
+        raise zone_error(Code.USER_INPUT_PATH_ERR, shown(logical_path), cause) from error
 
 
-def _shown(logical_path: str) -> str:
-    """The path in a form that is safe to print, and not too long for a message."""
+def shown(logical_path: str) -> str:
+    """A path in a form that is safe to print. Of a long one, which would hide the rest of a message, only
+    the beginning and the end."""
     text = logical_path if logical_path.isprintable() else ascii(logical_path)
-    return text if len(text) <= 200 else f"{text[:200]}..."
+    return shortened_in_the_middle(text)

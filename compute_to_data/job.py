@@ -176,6 +176,9 @@ class Job:
     job of the same owner and workload ran. This saves the time to make a sandbox; the engine ensures that
     nothing of the earlier job is left. An engine without warm sandboxes runs it like any other job.
 
+    ``input_folders`` are paths in the sandbox, besides those of ``inputs``, at which the job sees an empty,
+    read-only directory. ``/inputs`` itself always exists.
+
     ``output_mounts`` are directories of the outputs that the job also sees elsewhere.
 
     ``log_file`` is the physical path at which the engine keeps what the job writes (see ``log_file``), where the job
@@ -194,6 +197,7 @@ class Job:
     outputs: str
     log_file: str
     inputs: tuple[Mount, ...] = ()
+    input_folders: tuple[str, ...] = ()
     output_mounts: tuple[OutputMount, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     working_directory: str = ""

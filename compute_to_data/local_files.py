@@ -49,6 +49,19 @@ def need_names(paths: Iterable[str], platform: str = sys.platform) -> None:
             raise InvalidRequest(path, "cannot be the name of a file on Windows", "Fetch it on another system")
 
 
+def need_storable(directory: str, path: str) -> None:
+    """InvalidRequest when this host cannot have a file or folder of this relative path in a directory. It
+    asks the system, which knows its file systems' limits, and changes nothing."""
+    need_names([path])
+    try:
+        os.lstat(os.path.join(directory, path))
+    except (FileNotFoundError, NotADirectoryError):
+        return  # the directory or a part of the path is not there yet; what is in its place is an error of its own
+    except (OSError, ValueError) as error:
+        cause = f"cannot be the name of a file here: {getattr(error, 'strerror', None) or error}"
+        raise InvalidRequest(path, cause, "Fetch it into another folder, or on another system") from None
+
+
 class Digest:
     """Computes a SHA-256 checksum block by block, in the form that iRODS uses."""
 

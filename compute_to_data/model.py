@@ -208,6 +208,10 @@ class Avu:
     units: str = ""
 
 
+MOST_AMONG = 500
+"""How many collections a query can name."""
+
+
 @dataclass(frozen=True)
 class Query:
     """A search for entities by their AVUs.
@@ -215,10 +219,12 @@ class Query:
     Fields left at their default match everything. ``beginning``: the value begins with this text.
     ``owner``: the entity belongs to this user. ``within``: the entity is a direct member of this
     collection. ``excluding``: the entity is not a direct member of any of these collections.
+    ``among``: only these collections; None for all, and at most :data:`MOST_AMONG`.
     Results come oldest first, or with ``newest_first`` newest first. The catalog skips ``offset``
     results, then returns at most ``limit``.
 
-    ValueError when a query for resources or users names an owner or a collection.
+    ValueError when a query for resources or users names an owner or a collection, or when ``among`` is
+    used with a page or for anything else than collections.
     """
 
     kind: EntityKind
@@ -229,6 +235,7 @@ class Query:
     owner: User | None = None
     within: str = ""
     excluding: tuple[str, ...] = ()
+    among: tuple[str, ...] | None = None
     newest_first: bool = False
     limit: int | None = None
     offset: int = 0
@@ -237,6 +244,10 @@ class Query:
         in_tree = self.kind in (EntityKind.DATA_OBJECT, EntityKind.COLLECTION)
         if not in_tree and (self.owner is not None or self.within or self.excluding):
             raise ValueError(f"a {self.kind.value} has no owner, and is in no collection")
+        if self.among is not None:
+            self.need_collections()
+            if self.limit is not None or self.offset or len(self.among) > MOST_AMONG:
+                raise ValueError(f"a query among named collections has no pages, and at most {MOST_AMONG} names")
 
     def need_collections(self) -> None:
         """ValueError unless the query is about collections."""

@@ -272,6 +272,9 @@ class Storage(Protocol):
     def find(self, query: Query) -> tuple[str, ...]:
         """Like :meth:`Catalog.find`, regardless of access lists. This is how a worker finds its queue."""
 
+    def query(self, query: Query) -> tuple[Row, ...]:
+        """Like :meth:`ClientCatalog.query`, regardless of access lists."""
+
     def close(self) -> None:
         """Close the connections. Do not use the object afterwards."""
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from compute_to_data.model import Avu
 
+INPUTS = "/inputs"
+"""The directory of the sandbox below which a job sees its inputs."""
 REQUEST_NAME = "task.json"
 STDOUT_NAME = "STDOUT.txt"
 STDERR_NAME = "STDERR.txt"
@@ -42,19 +44,26 @@ class InputKind(str, Enum):
     OBJECT = "object"
     COLLECTION = "collection"
     NEXT_OF = "next_of"
+    PATH = "path"
+    """By a path or an id. The submission looks up what it names (``inputs.naming``)."""
+    TASK = "task"
+    """As a result, or as all results, of another task."""
 
 
 @dataclass(frozen=True)
 class InputReference:
-    """One data object, all data objects below a collection, or the first data object of a
-    collection that no task has claimed yet (this task then claims it).
+    """One data object, all data objects below a collection, the first data object of a collection
+    that no task has claimed yet (this task then claims it), or the results of another task (by its collection).
 
-    ``path``: where the sandbox shows the data object, or the collection as a directory; '' for a
-    place below ``/inputs``."""
+    ``logical_path``: for a PATH possibly an id instead, of a dataset or a task; for a TASK the id or the
+    collection of the task. ``path``: where the sandbox shows the data object, or the collection as a
+    directory; '' for a place below ``/inputs``. ``result``: for a TASK, the result's name in the task's
+    collection; '' for all results."""
 
     kind: InputKind
     logical_path: str
     path: str = ""
+    result: str = ""
 
 
 @dataclass(frozen=True)
@@ -131,7 +140,8 @@ class Task:
     is given; with neither, the role runs its own program. ``expected_outputs``: names below
     ``/outputs`` that a successful run must leave. ``outputs``: directories that the worker keeps
     besides ``/outputs`` itself. ``workload``: the collection of the task's workload, or ''. ``on_failure``: what
-    becomes of its outputs if it fails.
+    becomes of its outputs if it fails. ``after``: the tasks whose success this one waits for, by their
+    collections; a request that is not resolved yet may also hold their ids.
     """
 
     name: str
@@ -148,3 +158,10 @@ class Task:
     metadata: tuple[Avu, ...] = ()
     secrets: tuple[str, ...] = ()
     on_failure: OnFailure = OnFailure.KEEP
+    after: tuple[str, ...] = ()
+
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        """The tasks that this one waits for: those of ``after``, and those whose results are its inputs."""
+        results = (one.logical_path for one in self.inputs if one.kind is InputKind.TASK)
+        return tuple(dict.fromkeys((*self.after, *results)))

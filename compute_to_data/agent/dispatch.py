@@ -86,7 +86,7 @@ def follow(site: Site, record: TaskRecord) -> State:
             return state
         if time.monotonic() >= next_call:
             vain = 0 if call_worker(site, record) else vain + 1
-            if vain > _VAIN_CALLS and state is State.QUEUED:
+            if vain > _VAIN_CALLS and state in (State.WAITING, State.QUEUED):
                 raise _no_worker(site, record)
             next_call = time.monotonic() + _CALL_AGAIN_SECONDS
         pauses.pause()

@@ -13,6 +13,8 @@ from compute_to_data.cli.zone_words import completes
 if TYPE_CHECKING:
     from compute_to_data.client.session import Session
 
+FORMS = ("pretty", "raw", "json")
+"""How a command can print results."""
 Arguments = Callable[[argparse.ArgumentParser], None]
 
 
@@ -123,7 +125,7 @@ def _fill(parser: argparse.ArgumentParser, arguments: Arguments | None) -> None:
     """Add a command's own arguments and the common options."""
     if arguments is not None:
         arguments(parser)
-    # In `c2d run`, --output names the collection, so only there the form of results is --format alone.
+    # Where --output also names a place, the command itself adds it, and --format is the form alone.
     taken = any("--output" in action.option_strings for action in parser._actions)
     add_common(parser, argparse.SUPPRESS, names=("--format",) if taken else ("--output", "--format"))
 
@@ -136,7 +138,7 @@ def add_common(
     common.add_argument(
         *names,
         dest="form",
-        choices=("pretty", "raw", "json"),
+        choices=FORMS,
         default=default,
         help="how to print results (C2D_OUTPUT)",
     )

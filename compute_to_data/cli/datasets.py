@@ -1,7 +1,8 @@
-"""``c2d dataset``: folders stored in a project for tasks to read."""
+"""``c2d dataset``: files stored in a project for tasks to read."""
 
 from __future__ import annotations
 
+import shlex
 import sys
 import threading
 import time
@@ -16,18 +17,18 @@ from compute_to_data.cli.zone_words import completes
 if TYPE_CHECKING:
     from compute_to_data.client.uploading import Moved
 
-_ID = "a dataset's id (d-...), or its collection's logical path"
+_ID = "a dataset's id (d-...), the beginning of one, or its collection's logical path"
 _REDRAW_SECONDS = 0.1
 _BAR = 24
 
 
 def register(commands: Commands) -> None:
     """Add this noun's commands."""
-    dataset = commands.group("dataset", "store folders in the project for tasks to read")
+    dataset = commands.group("dataset", "store files in the project for tasks to read")
     dataset.add(
         "upload",
         _upload,
-        "upload a folder as a dataset, or update a dataset",
+        "upload folders and files as a dataset, or update a dataset",
         example="upload measurements",
         arguments=_upload_arguments,
     )
@@ -60,14 +61,25 @@ def _one(parser: ArgumentParser) -> None:
 
 
 def _upload_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("directory", metavar="DIR", help="the folder to upload")
-    parser.add_argument("--name", default="", help="a name for the dataset (default: the folder's name)")
+    parser.add_argument(
+        "paths",
+        metavar="PATH",
+        nargs="+",
+        help="the folder to upload; or a file, or several files and folders, each under its own name",
+    )
+    parser.add_argument("--name", default="", help="a name for the dataset (default: that of the folder or file)")
     dataset = parser.add_argument(
         "--id", dest="dataset", metavar="ID", default="", help="update or complete this dataset instead of a new one"
     )
     completes(dataset, zone_words.datasets)
     parser.add_argument(
         "--delete", action="store_true", help="also remove files from the dataset that are not in the folder"
+    )
+    parser.add_argument(
+        "--follow-links", action="store_true", help="send what links lead to, instead of refusing links"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="change the dataset even if a task that has not ended uses it"
     )
 
 
@@ -129,7 +141,8 @@ def amount(size: float) -> str:
     return f"{size:.1f} TB"
 
 
-def _files(count: int) -> str:
+def file_count(count: int) -> str:
+    """A number of files for people."""
     return "1 file" if count == 1 else f"{count} files"
 
 
@@ -147,44 +160,71 @@ def _upload(call: Call) -> int:
     bar = Bar(call)
     dataset = options.dataset
     try:
-        datasets.look_over(call.session, options.directory)  # fail before creating anything in the zone
+        _look_over(call)  # fail before creating anything in the zone
         dataset = dataset or datasets.reserve(call.session)
         done = datasets.upload(
             call.session,
-            options.directory,
+            options.paths,
             name=options.name,
             dataset=dataset,
             delete=options.delete,
+            follow_links=options.follow_links,
+            force=options.force,
             progress=bar,
         )
     except BaseException:
         bar.end()
         if dataset and not options.dataset:
-            again = f"c2d dataset upload {options.directory} --id {dataset}"
-            call.out.note(f"Files already uploaded are kept. To continue: {again}")
+            again = shlex.join(["c2d", "dataset", "upload", *options.paths, "--id", dataset])
+            links = " --follow-links" if options.follow_links else ""
+            call.out.note(f"Files already uploaded are kept. To continue: {again}{links}")
         raise
     bar.end()
     return _report(call, done, "sent")
 
 
+def _look_over(call: Call) -> None:
+    """Raise what prevents the upload; name each file that cannot be sent."""
+    from compute_to_data.client import datasets
+    from compute_to_data.client.local_listing import CannotBeSent
+
+    options = call.options
+    try:
+        datasets.look_over(call.session, options.paths, follow_links=options.follow_links)
+    except CannotBeSent as error:
+        for path, cause in error.refused:
+            call.out.note(f"{path}: {cause}")
+        raise
+
+
 def _download(call: Call) -> int:
     from compute_to_data.client import datasets
+    from compute_to_data.errors import Incomplete
 
     bar = Bar(call)
     try:
         done = datasets.download(call.session, call.options.dataset, call.options.directory, progress=bar)
+    except Incomplete as error:
+        bar.end()
+        for path, failure in error.failures.items():
+            call.out.note(f"not fetched: {path}: {failure.cause}")
+        raise
     finally:
         bar.end()
     return _report(call, done, "fetched")
 
 
 def _report(call: Call, done: Moved, word: str) -> int:
-    call.out.result(vars(done), done.dataset)
+    document = {**vars(done), "ignored": list(done.ignored), "untimed": list(done.untimed)}
+    call.out.result(document, done.dataset)
     there = ", the others were already there" if done.sent < done.files else ""
     removed = f", {done.removed} removed" if done.removed else ""
+    removed += f", {len(done.ignored)} ignored" if done.ignored else ""
+    for path in done.untimed:
+        call.out.note(f"{path}: this computer cannot keep its modification time")
     call.out.note(
-        f"{done.name}: {_files(done.files)}, {amount(done.size)};"
-        f" {_files(done.sent)} {word} ({amount(done.sent_size)}){there}{removed}."
+        f"{done.name}: {file_count(done.files)}, {amount(done.size)};"
+        f" {file_count(done.sent)} {word} ({amount(done.sent_size)}){there}{removed}."
     )
     return ExitCode.DONE
 
@@ -195,11 +235,13 @@ def _list(call: Call) -> int:
     rows: list[dict[str, Any]] = []
     for one in datasets.listed(call.session):
         rows.append({**vars(one), "amount": amount(one.size) if one.is_complete else "incomplete"})
+    columns = {"dataset": "DATASET", "name": "NAME", "files": "FILES", "amount": "SIZE", "created": "CREATED"}
     if call.out.form == "json":
         call.out.result([{name: value for name, value in row.items() if name != "amount"} for row in rows])
         return ExitCode.DONE
-    size = "size" if call.out.form == "raw" else "amount"
-    columns = {"dataset": "DATASET", "name": "NAME", "files": "FILES", size: "SIZE", "created": "CREATED"}
+    if call.out.form == "raw":
+        columns = {"dataset": "", "name": "", "files": "", "size": "", "created": "", "complete": ""}
+        rows = [{**row, "complete": "complete" if row["is_complete"] else "incomplete"} for row in rows]
     call.out.table(rows, columns, empty="No datasets in this project yet.")
     return ExitCode.DONE
 
@@ -236,7 +278,7 @@ def _remove(call: Call) -> int:
             cause = "removing it needs a confirmation, and standard input is not a terminal"
             raise InvalidRequest(f"dataset {dataset}", cause, "Confirm it with --yes")
         found = datasets.describe(call.session, dataset).listed
-        call.out.note(f"Remove {found.dataset} ({found.name}: {_files(found.files)}, {amount(found.size)})? [y/N]")
+        call.out.note(f"Remove {found.dataset} ({found.name}: {file_count(found.files)}, {amount(found.size)})? [y/N]")
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             call.out.note("Nothing was removed.")
             return ExitCode.REFUSED

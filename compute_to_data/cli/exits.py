@@ -10,6 +10,7 @@ from compute_to_data.errors import (
     Code,
     ComputeToDataError,
     ConfigurationError,
+    Incomplete,
     NotFound,
     ReasonCode,
     Refused,
@@ -69,6 +70,8 @@ def of_error(error: ComputeToDataError) -> ExitCode:
     """The exit code for an error that ended a command."""
     if isinstance(error, TaskFailed):
         return of_reason(error.reason.value)
+    if isinstance(error, Incomplete):
+        return ExitCode.INCOMPLETE
     if isinstance(error, NotFound):
         return ExitCode.NOT_FOUND
     if isinstance(error, (Refused, AccessDenied, AlreadyExists)) or error.code in _MALFORMED:

@@ -16,7 +16,22 @@ from compute_to_data.cli.exits import ExitCode, of_error
 from compute_to_data.cli.output import Output
 from compute_to_data.errors import ComputeToDataError, ConfigurationError
 
-NOUNS = ("running", "tasks", "results", "projects", "datasets", "workloads", "secrets", "site", "completion")
+NOUNS = (
+    "running",
+    "mapping",
+    "submitting",
+    "tasks",
+    "results",
+    "fetching",
+    "browsing",
+    "removing",
+    "projects",
+    "datasets",
+    "workloads",
+    "secrets",
+    "site",
+    "completion",
+)
 """The modules beside this one that add commands, in the order of ``c2d --help``."""
 
 

@@ -96,7 +96,7 @@ class Line:
     def next_positional(self) -> argparse.Action | None:
         """The argument without a name that the next word would be, if there is one."""
         known = [action for action in self.parser._actions if not action.option_strings]
-        if known and known[-1].nargs == "+":
+        if known and known[-1].nargs in ("+", "*"):
             return known[min(self._positionals, len(known) - 1)]
         return known[self._positionals] if self._positionals < len(known) else None
 

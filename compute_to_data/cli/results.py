@@ -1,22 +1,18 @@
-"""``c2d logs | fetch | open``: the output and the results of tasks."""
+"""``c2d logs | open``: what tasks print, and their reports."""
 
 from __future__ import annotations
 
 import os
-import time
 from argparse import ArgumentParser
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from compute_to_data.cli import endings
 from compute_to_data.cli.command import Call, Commands
-from compute_to_data.cli.exits import ExitCode, of_reason
+from compute_to_data.cli.exits import of_reason
 from compute_to_data.cli.log_printer import LogPrinter
-from compute_to_data.cli.tasks import administering, count, found, one_task, state_text, task_argument
-from compute_to_data.task import FAILED_NAME
+from compute_to_data.cli.tasks import count, found, one_task, state_text
 
 if TYPE_CHECKING:
-    from compute_to_data.client.fetching import Fetched
     from compute_to_data.client.tasks import TaskHandle
     from compute_to_data.records.task import State
 
@@ -25,13 +21,6 @@ def register(commands: Commands) -> None:
     """Add this noun's commands."""
     commands.add(
         "logs", _logs, "print what a task's program wrote", example="logs 3f2a --follow", arguments=_logs_arguments
-    )
-    commands.add(
-        "fetch",
-        _fetch,
-        "fetch a task's results, logs and records into a folder",
-        example="fetch 3f2a results",
-        arguments=_fetch_arguments,
     )
     commands.add("open", _open, "open a task's report in a browser", example="open 3f2a", arguments=_open_arguments)
 
@@ -48,15 +37,6 @@ def _logs_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="print before each line when the worker received it",
     )
-
-
-def _fetch_arguments(parser: ArgumentParser) -> None:
-    task_argument(parser)
-    parser.add_argument(
-        "directory", metavar="DIR", nargs="?", default=".", help="where to create the folder <id> (default: here)"
-    )
-    parser.add_argument("--force", action="store_true", help="overwrite files that have other content")
-    administering(parser)
 
 
 def _open_arguments(parser: ArgumentParser) -> None:
@@ -99,64 +79,13 @@ def _note_what_lacks(call: Call, task: TaskHandle, state: State, has_said: bool)
     if state.is_final:
         for words in endings.missing(task.status()):
             call.out.note(words)
-    elif state.value == "QUEUED":
+    elif state.value in ("WAITING", "QUEUED"):
         call.out.note(f"task {task.id} is {state_text(task.status())}")
     elif not has_said:
         call.out.note(
             f"task {task.id} is {state.value} and has printed nothing yet. Follow it: c2d logs {task.id} --follow. "
             "Many programs hold their output back when it goes to no terminal: run python with -u"
         )
-
-
-def _fetch(call: Call) -> int:
-    from compute_to_data.client import fetching
-    from compute_to_data.errors import Refused
-
-    task = found(call, call.options.task)
-    status = task.status()
-    if not status.state.is_final:
-        remedy = f"Wait until it ends: c2d wait {task.id}"
-        raise Refused(f"task {task.id}", f"has not ended yet: it is {status.state.value}", remedy)
-    done = fetching.fetch(
-        task.catalog,
-        task.collection,
-        call.options.directory,
-        force=call.options.force,
-        moved=_shown(call),
-    )
-    if status.state.value != "COMPLETED":
-        call.out.note(f"task {task.id} {state_text(status)}")
-        if any(name.startswith(f"{FAILED_NAME}/") for name in (*done.fetched, *done.kept)):
-            call.out.note(f"{FAILED_NAME}/ holds what the task left when it failed or was cancelled: no results")
-    return _report(call, task, done)
-
-
-def _shown(call: Call) -> Callable[[int, int], None]:
-    """Shows the progress, at most ten times a second."""
-    last = 0.0
-
-    def moved(done: int, total: int) -> None:
-        nonlocal last
-        if done >= total or time.monotonic() - last > 0.1:
-            last = time.monotonic()
-            call.out.progress(f"{done} of {total} bytes" if done < total else "")
-
-    return moved
-
-
-def _report(call: Call, task: TaskHandle, done: Fetched) -> int:
-    for name in done.missing:
-        call.out.note(f"not available: {name} is an output of task {task.id} and is no longer in {task.collection}")
-    for name in done.damaged:
-        call.out.note(f"damaged: {name} does not match the checksum in the catalog, and was not kept")
-    document: dict[str, Any] = {"task_id": task.id, **vars(done)}
-    call.out.result(
-        {name: list(value) if isinstance(value, tuple) else value for name, value in document.items()}, done.directory
-    )
-    if not done.is_complete:
-        return ExitCode.INCOMPLETE
-    call.out.note(f"{len(done.fetched)} fetched, {len(done.kept)} already there")
-    return 0
 
 
 def _open(call: Call) -> int:

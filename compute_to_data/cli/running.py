@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from compute_to_data.cli import endings, zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode, of_reason
+from compute_to_data.cli.tasks import after_argument
 from compute_to_data.cli.zone_words import completes
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def _arguments(parser: ArgumentParser) -> None:
     )
     place_arguments(parser)
     parser.add_argument("--name", default="", help="a name for the task")
+    after_argument(parser)
     parser.add_argument(
         "--env",
         action="append",
@@ -128,7 +130,7 @@ def _run(call: Call) -> int:
     from compute_to_data.client import logs
 
     printer = LogPrinter(only="stderr" if call.out.form == "json" else "")  # stdout is for the JSON document
-    task = call.session.submit(request(call))
+    task = call.session.submit(request(call), after=call.options.after)
     call.out.note(f"task {task.id}")
     try:
         logs.follow(task, printer.print, state_printer(call, task), on_note=call.out.note)

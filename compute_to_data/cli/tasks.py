@@ -1,9 +1,8 @@
-"""``c2d submit | status | list | wait | cancel | rerun | show``: tasks."""
+"""``c2d status | list | cancel | show``: tasks."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from argparse import ArgumentParser
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -19,18 +18,11 @@ if TYPE_CHECKING:
     from compute_to_data.records.task import State
 
 WAIT = "wait until the task has ended; the exit code says how"
-_STATES = ("QUEUED", "STAGING_IN", "RUNNING", "STAGING_OUT", "COMPLETED", "FAILED", "CANCELLED")
+_STATES = ("WAITING", "QUEUED", "STAGING_IN", "RUNNING", "STAGING_OUT", "COMPLETED", "FAILED", "CANCELLED")
 
 
 def register(commands: Commands) -> None:
     """Add this noun's commands."""
-    commands.add(
-        "submit",
-        _submit,
-        "submit a task from a JSON file",
-        example="submit task.json --wait",
-        arguments=_submit_arguments,
-    )
     commands.add("status", _status, "show everything known about a task", example="status 3f2a", arguments=one_task)
     commands.add(
         "list",
@@ -39,15 +31,7 @@ def register(commands: Commands) -> None:
         example="list --state FAILED --since 2d",
         arguments=_list_arguments,
     )
-    commands.add("wait", _wait, "wait until tasks have ended", example="wait 3f2a 77b0", arguments=_several)
     commands.add("cancel", _cancel, "cancel tasks", example="cancel 3f2a", arguments=_cancel_arguments)
-    commands.add(
-        "rerun",
-        _rerun,
-        "submit a task's request again, as a new task",
-        example="rerun 3f2a --wait",
-        arguments=_rerun_arguments,
-    )
     commands.add(
         "show",
         _show,
@@ -69,7 +53,7 @@ def task_argument(parser: ArgumentParser) -> None:
     completes(task, zone_words.tasks)
 
 
-def _several(parser: ArgumentParser) -> None:
+def several_tasks(parser: ArgumentParser) -> None:
     tasks = parser.add_argument("tasks", metavar="ID", nargs="+", help="task ids, their beginnings, or logical paths")
     completes(tasks, zone_words.tasks)
     administering(parser)
@@ -80,33 +64,20 @@ def administering(parser: ArgumentParser) -> None:
 
 
 def _cancel_arguments(parser: ArgumentParser) -> None:
-    _several(parser)
+    several_tasks(parser)
     parser.add_argument("--wait", action="store_true", help="wait until they have ended")
 
 
-def _rerun_arguments(parser: ArgumentParser) -> None:
-    one_task(parser)
-    parser.add_argument("--wait", action="store_true", help=WAIT)
-
-
-def _submit_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="the file with the request; - reads standard input")
-    parser.add_argument("--wait", action="store_true", help=WAIT)
-    resource = parser.add_argument("--resource", default="", help="the compute resource, overriding the request")
-    completes(resource, zone_words.resources)
-    parser.add_argument(
-        "--output-collection",
-        default="",
-        metavar="COLLECTION",
-        help="the collection for the results, overriding the request",
+def after_argument(parser: ArgumentParser) -> None:
+    """``--after ID``: a task that this one waits for."""
+    after = parser.add_argument(
+        "--after",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="begin when this task has completed, and not if it fails; repeat for more",
     )
-    image = parser.add_argument(
-        "--image", default="", help="the image, overriding the request; needed if its format names none"
-    )
-    completes(image, zone_words.images)
-    parser.add_argument(
-        "--reuse", action="store_true", help="do not run it again if an identical task of yours has completed"
-    )
+    completes(after, zone_words.tasks)
 
 
 def _list_arguments(parser: ArgumentParser) -> None:
@@ -128,6 +99,8 @@ def _list_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--older-than", type=moment, metavar="WHEN", help="only tasks submitted before that: 7d ago, or 2026-11-30"
     )
+    workload = parser.add_argument("--workload", default="", metavar="ID", help="only tasks of this workload")
+    completes(workload, zone_words.workloads)
     parser.add_argument("--all", action="store_true", help="also list tasks of others that you may read")
     parser.add_argument("--limit", type=count, default=50, help="list at most this many (default: 50; 0: all)")
     parser.add_argument("--offset", type=count, default=0, help="skip this many first")
@@ -146,11 +119,11 @@ def moment(text: str) -> float:
     from datetime import datetime
 
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-    if text[-1:] in units and text[:-1].isdecimal():
-        return time.time() - int(text[:-1]) * units[text[-1]]
     try:
+        if text[-1:] in units and text[:-1].isdecimal():
+            return time.time() - int(text[:-1]) * units[text[-1]]
         return datetime.fromisoformat(text).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 30m, 12h, 7d or 2026-11-30") from None
 
 
@@ -161,49 +134,6 @@ def found(call: Call, given: str) -> TaskHandle:
 
         return find_as_administrator(call.session, given)
     return call.session.task(given)
-
-
-def _submit(call: Call) -> int:
-    from compute_to_data.documents.json_text import read_json
-
-    options, session = call.options, call.session
-    document = read_json(_content(options.file), "standard input" if options.file == "-" else options.file)
-    task = session.submit(
-        document,
-        resource=options.resource,
-        output_collection=session.absolute(options.output_collection) if options.output_collection else "",
-        image=options.image,
-        reuse=options.reuse,
-    )
-    return _submitted(call, task)
-
-
-def _content(file: str) -> bytes:
-    from compute_to_data.errors import InvalidRequest
-
-    if file == "-":
-        return sys.stdin.buffer.read()
-    try:
-        with open(file, "rb") as opened:
-            return opened.read()
-    except OSError as error:
-        raise InvalidRequest(file, f"cannot be read: {error.strerror}") from None
-
-
-def _submitted(call: Call, task: TaskHandle) -> int:
-    """Print the task's id; with ``--wait``, wait until the task has ended."""
-    if not call.options.wait:
-        status = task.status()
-        reused = "reused: an identical task completed earlier; results are in"
-        where = reused if task.is_reused else f"queued on {status.resource} ({status.choice}); results go to"
-        call.out.note(f"{where} {task.collection}")
-        call.out.result(status.document(), task.id)
-        return 0
-    call.out.note(f"task {task.id}{' is reused: an identical task completed earlier' if task.is_reused else ''}")
-    if task.is_reused:
-        return ended(call, task.wait(on_change=lambda now: call.out.note(state_text(now))))
-    follow_output(call, task)
-    return ended(call, task.status())
 
 
 def follow_output(call: Call, task: TaskHandle) -> None:
@@ -232,7 +162,13 @@ def state_printer(call: Call, task: TaskHandle) -> Callable[[State], None]:
 def state_text(status: TaskStatus) -> str:
     """The state, and the reason when there is one."""
     state = status.state.value
-    why = status.waiting_for if state == "QUEUED" else status.reason if state in ("FAILED", "CANCELLED") else ""
+    why = (
+        status.waiting_for
+        if state in ("WAITING", "QUEUED")
+        else status.reason
+        if state in ("FAILED", "CANCELLED")
+        else ""
+    )
     return f"{state}{f': {why}' if why else ''}"
 
 
@@ -268,6 +204,8 @@ def _lines(status: TaskStatus) -> Any:
     for name in ("owner", "role", "resource", "choice", "collection", "moved_to", "attempts", "cancel_asked_by"):
         if document[name] not in ("", None):
             yield name, str(document[name])
+    for collection in document["after"]:
+        yield "after", collection
     for name, when in document["times"].items():
         yield f"{name.lower()}_at", when
     for name, seconds in document["seconds"].items():
@@ -315,15 +253,18 @@ def _list(call: Call) -> int:
 
     options = call.options
     rows = call.session.tasks(
-        limit=options.limit or None,
+        limit=options.limit + 1 if options.limit else None,  # one more shows whether there is more
         offset=options.offset,
         states=tuple(State(name) for name in options.state),
         role=options.role,
         resource=options.resource,
         since=options.since,
         until=options.older_than,
+        workload=call.session.workload(options.workload).collection if options.workload else "",
         everybodys=options.all,
     )
+    is_all = not options.limit or len(rows) <= options.limit
+    rows = rows if is_all else rows[: options.limit]
     columns = {
         "task_id": "TASK ID",
         "name": "NAME",
@@ -335,22 +276,9 @@ def _list(call: Call) -> int:
     if options.all:
         columns["owner"] = "OWNER"
     call.out.table([row.document() for row in rows], columns, empty="No such tasks.")
-    if options.limit and len(rows) == options.limit:
-        call.out.note(f"There may be more: --offset {options.offset + options.limit}")
+    if not is_all:
+        call.out.note(f"There are more: --offset {options.offset + options.limit}")
     return 0
-
-
-def _wait(call: Call) -> int:
-    tasks = [found(call, given) for given in call.options.tasks]
-    ends = []
-    for task in tasks:
-        ends.append(task.wait())
-        call.out.note(f"{task.id} {state_text(ends[-1])}")
-        for words in endings.left(ends[-1]):
-            call.out.note(words)
-    columns = {"task_id": "TASK ID", "state": "STATE", "reason": "REASON"}
-    call.out.table([status.document() for status in ends], columns)
-    return next((code for code in (of_reason(status.reason_code) for status in ends) if code), 0)
 
 
 def _cancel(call: Call) -> int:
@@ -364,10 +292,6 @@ def _cancel(call: Call) -> int:
     columns = {"task_id": "TASK ID", "state": "STATE", "cancel_asked_by": "CANCEL ASKED BY"}
     call.out.table([status.document() for status in statuses], columns)
     return 0
-
-
-def _rerun(call: Call) -> int:
-    return _submitted(call, found(call, call.options.task).rerun())
 
 
 def _show(call: Call) -> int:

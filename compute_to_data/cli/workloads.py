@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser
-from typing import Any
 
 from compute_to_data.cli import zone_words
 from compute_to_data.cli.command import Call, Commands
@@ -18,6 +17,7 @@ from compute_to_data.cli.running import (
     variable,
 )
 from compute_to_data.cli.tasks import WAIT, task_argument
+from compute_to_data.cli.workload_results import fetch_all
 from compute_to_data.cli.zone_words import completes
 
 _TASK_COLUMNS = {
@@ -195,20 +195,7 @@ def _stop(call: Call) -> int:
 
 
 def _download(call: Call) -> int:
-    workload = call.session.workload(call.options.workload)
-    done = workload.download(
-        call.options.directory,
-        force=call.options.force,
-        fetched=lambda number, of: call.out.progress(f"{number} of {of} tasks" if number < of else ""),
-    )
-    document: dict[str, Any] = {"workload": workload.id, "folders": dict(done.folders)}
-    document |= {"unfinished": list(done.unfinished), "incomplete": list(done.incomplete)}
-    call.out.result(document, "\n".join(done.folders.values()))
-    for task in done.incomplete:
-        call.out.note(f"incomplete: results of task {task} are missing or damaged. See which: c2d fetch {task}")
-    if done.unfinished:
-        call.out.note(f"tasks that have not ended yet: {len(done.unfinished)}")
-    return ExitCode.DONE if done.is_complete else ExitCode.INCOMPLETE
+    return fetch_all(call, call.options.workload, call.options.directory)
 
 
 def _create(call: Call) -> int:

@@ -9,6 +9,7 @@ argument.
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -77,6 +78,22 @@ def datasets(session: Session, beginning: str) -> Iterator[Candidate]:
     for one in sorted(collections, key=lambda one: one.created, reverse=True):
         if DATASET_ID.fullmatch(name_of(one.logical_path)):
             yield Candidate(name_of(one.logical_path), timestamp(one.created))
+
+
+def tasks_and_workloads(session: Session, beginning: str) -> Iterator[Candidate]:
+    """The workloads when an id of theirs is begun, else the user's own tasks."""
+    yield from workloads(session, beginning) if beginning.startswith("w") else tasks(session, beginning)
+
+
+def everything(session: Session, beginning: str) -> Iterator[Candidate]:
+    """The datasets or workloads when an id of theirs is begun, and the user's own tasks."""
+    from compute_to_data.errors import NotFound
+
+    if beginning.startswith(("d", "w")):
+        kind = datasets if beginning.startswith("d") else workloads
+        with contextlib.suppress(NotFound):  # a project without any
+            yield from kind(session, beginning)
+    yield from tasks(session, beginning)
 
 
 def images(session: Session, beginning: str) -> Iterator[Candidate]:

@@ -1,50 +1,7 @@
-"""What the catalog holds of a dataset: its manifest, and the data objects that are really there."""
+"""What the catalog holds of a dataset, under the name by which client programs import it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from compute_to_data.records.dataset_content import checksum_of, contents, manifest_of
 
-from compute_to_data.catalog_tree import walk
-from compute_to_data.client import manifest as manifests
-from compute_to_data.client.manifest import MANIFEST_NAME, Manifest
-from compute_to_data.errors import InvalidRequest, NotFound
-from compute_to_data.model import DataObject, ReplicaStatus, name_of
-
-if TYPE_CHECKING:
-    from compute_to_data.ports import ClientCatalog
-
-_LARGEST_MANIFEST: Final = 256 * 1024 * 1024
-
-
-def checksum_of(found: DataObject) -> str:
-    """The checksum of a good replica; '' when no good replica has one."""
-    good = [replica for replica in found.replicas if replica.status is ReplicaStatus.GOOD and replica.checksum]
-    return good[0].checksum if good else ""
-
-
-def contents(catalog: ClientCatalog, top: str) -> tuple[dict[str, DataObject], list[str]]:
-    """All data objects and collections below ``top``, by their paths relative to it."""
-    beyond = len(top) + 1
-    objects: dict[str, DataObject] = {}
-    collections: list[str] = []
-    for _, below, members in walk(catalog, top):
-        collections += [one.logical_path[beyond:] for one in below]
-        objects.update({one.logical_path[beyond:]: one for one in members})
-    return objects, collections
-
-
-def manifest_of(catalog: ClientCatalog, collection: str) -> Manifest | None:
-    """The dataset's manifest; None when the dataset is not complete. InvalidRequest for a bad manifest."""
-    path = f"{collection}/{MANIFEST_NAME}"
-    try:
-        found = catalog.stat(path)
-    except NotFound:
-        return None
-    if not isinstance(found, DataObject) or not checksum_of(found):
-        return None
-    if found.size > _LARGEST_MANIFEST:
-        raise InvalidRequest(path, f"has {found.size} bytes, and at most {_LARGEST_MANIFEST} are read")
-    made = manifests.parsed(catalog.read(path), path)
-    if made.dataset != name_of(collection):
-        raise InvalidRequest(path, f"is the manifest of {made.dataset}", "Upload the dataset again")
-    return made
+__all__ = ["checksum_of", "contents", "manifest_of"]

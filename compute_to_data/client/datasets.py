@@ -1,36 +1,37 @@
-"""Datasets: folders stored in a project, complete and verified, for tasks to read. Each has an id.
+"""Datasets: files stored in a project, complete and verified, for tasks to read. Each has an id.
 
 A dataset is the collection ``<project>/datasets/d-<id>``. Its files are below ``files``. Beside
 them is ``manifest.json``: an upload removes it before it changes anything, and writes it last. So a
 dataset with a manifest is complete. A dataset without one had an interrupted upload, which can be
-continued. Only :func:`look_over`, :func:`upload` and :func:`download` use files of this host.
+continued. An AVU with the id on the collection lets other users find a dataset that they may read.
+Only :func:`look_over`, :func:`upload` and :func:`download` use files of this host.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from compute_to_data.client import dataset_uses
 from compute_to_data.client.dataset_content import manifest_of
-from compute_to_data.client.manifest import DATASET_ID, FILES, MANIFEST_NAME
+from compute_to_data.client.manifest import DATASET_ID, FILES
 from compute_to_data.errors import InvalidRequest, NotFound, Refused
-from compute_to_data.model import Collection, Entity, EntityKind, Query, name_of
-from compute_to_data.records.task import State
-from compute_to_data.task import REQUEST_NAME
+from compute_to_data.inputs import naming
+from compute_to_data.inputs.readers import withdraw
+from compute_to_data.model import Avu, Collection, Entity, EntityKind, Query, name_of
+from compute_to_data.records.task import State, furthest
 
 if TYPE_CHECKING:
-    from compute_to_data.client.folders import Listing
+    from compute_to_data.client.local_listing import Listing
     from compute_to_data.client.uploading import Moved, Progress
     from compute_to_data.client.workbench import Workbench
     from compute_to_data.ports import ClientCatalog
 
-DATASETS: Final = "datasets"
-"""The collection of a project that holds its datasets."""
+DATASETS: Final = naming.DATASETS
 _THREADS: Final = 4
-_UNFINISHED: Final = tuple(state for state in State if not state.is_final)
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,16 @@ class Description:
 
 
 def find(workbench: Workbench, dataset: str) -> str:
-    """The collection of a dataset, given its id in the project or its logical path. InvalidRequest
-    when ``dataset`` is neither, NotFound when the dataset does not exist."""
-    collection = dataset.rstrip("/") if dataset.startswith("/") else f"{workbench.project}/{DATASETS}/{dataset}"
-    if not DATASET_ID.fullmatch(name_of(collection) if dataset.startswith("/") else dataset):
+    """The collection of a dataset, given its id, the beginning of its id, or its logical path.
+
+    It looks in the project first, then for a whole id among all datasets that the person may read.
+    InvalidRequest when ``dataset`` is none of these or may mean several datasets, NotFound when the
+    dataset does not exist.
+    """
+    if not dataset.startswith("/"):
+        return naming.dataset(workbench.catalog, workbench.attributes, [workbench.project], dataset)
+    collection = dataset.rstrip("/")
+    if not DATASET_ID.fullmatch(name_of(collection)):
         raise InvalidRequest(f"dataset {dataset}", "is not the id of a dataset", "List the ids: c2d dataset list")
     try:
         found = workbench.catalog.stat(collection)
@@ -91,35 +98,48 @@ def find(workbench: Workbench, dataset: str) -> str:
 def reserve(workbench: Workbench) -> str:
     """Make an empty collection for a new dataset; returns the dataset's id."""
     dataset = f"d-{secrets.token_hex(6)}"
-    workbench.catalog.create_collection(f"{workbench.project}/{DATASETS}/{dataset}/{FILES}", parents=True)
+    collection = f"{workbench.project}/{DATASETS}/{dataset}"
+    workbench.catalog.create_collection(f"{collection}/{FILES}", parents=True)
+    make_findable(workbench, collection)
     return dataset
 
 
-def look_over(workbench: Workbench, directory: str) -> Listing:
-    """List a folder that is to become a dataset of the project. InvalidRequest names the files that
-    cannot be stored."""
-    from compute_to_data.client import folders
+def make_findable(workbench: Workbench, collection: str) -> None:
+    """Let other users who may read a dataset find it by its id."""
+    known = Avu(workbench.attributes.named(naming.DATASET_FACT), name_of(collection))
+    workbench.catalog.annotate(Entity(EntityKind.COLLECTION, collection), add=[known])
 
-    if not directory:
-        raise InvalidRequest("dataset", "no folder is given", "Give the folder to upload, or . for this one")
+
+def look_over(workbench: Workbench, paths: str | Sequence[str], *, follow_links: bool = False) -> Listing:
+    """List a folder, a file or several of them that are to become a dataset of the project.
+    InvalidRequest names the files that cannot be stored."""
+    from compute_to_data.client.local_listing import listing
+
+    given = [paths] if isinstance(paths, str) else list(paths)
     top = f"{workbench.project}/{DATASETS}/d-{'0' * 12}/{FILES}"
-    return folders.listing(directory.rstrip("/") or "/", top)
+    return listing([one.rstrip("/") or one[:1] for one in given], top, follow_links=follow_links)
 
 
 def upload(
     workbench: Workbench,
-    directory: str,
+    paths: str | Sequence[str],
     *,
     name: str = "",
     dataset: str = "",
     delete: bool = False,
+    follow_links: bool = False,
+    force: bool = False,
     progress: Progress | None = None,
 ) -> Moved:
-    """Store a folder as a dataset. Files that the dataset already has with the same checksum are not sent.
+    """Store a folder, a file or several of them as a dataset. Files that the dataset already has with the
+    same checksum are not sent. One folder becomes the dataset itself; otherwise each file and folder is
+    in the dataset under its own name.
 
     ``dataset``: the id of a dataset to update or to complete; without it, a new one is made.
-    ``delete``: also remove files from the dataset that are no longer in the folder. Raises the errors
-    of :func:`look_over`, before anything is sent, and those of ``ClientCatalog.put``.
+    ``delete``: also remove files from the dataset that are no longer in the folder. ``follow_links``: send
+    what links lead to, instead of refusing links. Refused when it would change a dataset that a task which
+    has not ended uses, unless ``force``. Raises the errors of :func:`look_over`, before anything is sent,
+    and those of ``ClientCatalog.put``.
 
     >>> from compute_to_data.client import datasets
     >>> with c2d.connect() as session:
@@ -133,9 +153,24 @@ def upload(
     """
     from compute_to_data.client.uploading import NoProgress, Upload
 
-    local = look_over(workbench, directory)
+    local = look_over(workbench, paths, follow_links=follow_links)
+    if delete and not local.is_folder:
+        remedy = "Give the whole folder, or leave out --delete"
+        raise InvalidRequest("dataset", "only the upload of one folder can say what to delete", remedy)
+
     collection = find(workbench, dataset or reserve(workbench))
-    return Upload(workbench.catalog, collection, local, progress or NoProgress()).run(name, delete)
+    remedy = "Wait until they end, upload a new dataset, or change it all the same with --force"
+    need_unused = _no_check if force else lambda: _need_unused(workbench, collection, remedy)
+    run = Upload(workbench.catalog, collection, local, progress or NoProgress(), need_unused)
+    return run.run(name, delete)
+
+
+def _no_check() -> None:
+    """For a person who wants to change a dataset even while it is in use."""
+
+
+def _need_unused(workbench: Workbench, collection: str, remedy: str) -> None:
+    dataset_uses.need_unused(workbench.catalog, workbench.attributes, collection, remedy)
 
 
 def download(workbench: Workbench, dataset: str, directory: str, *, progress: Progress | None = None) -> Moved:
@@ -143,9 +178,10 @@ def download(workbench: Workbench, dataset: str, directory: str, *, progress: Pr
 
     Files that are already there with the right checksum are not transferred, so calling this again
     continues an interrupted download. The folder is checked before anything is changed: AlreadyExists
-    when something else is in a file's place. Refused for a dataset that is not complete; -314000 for
-    a file that does not match the manifest. Nothing outside ``directory`` is written, even when the
-    manifest is malicious.
+    when something else is in a file's place. Refused for a dataset that is not complete. A file that
+    fails does not stop the others: at the end its error is raised, -314000 for a file that does not
+    match the manifest, or Incomplete when there are several. Nothing outside ``directory`` is written,
+    even when the manifest is malicious.
     """
     from compute_to_data.client import downloading
     from compute_to_data.client.uploading import NoProgress
@@ -160,16 +196,19 @@ def download(workbench: Workbench, dataset: str, directory: str, *, progress: Pr
 
 def listed(workbench: Workbench) -> list[Listed]:
     """The datasets of the project, newest first."""
-    catalog, top = workbench.catalog, f"{workbench.project}/{DATASETS}"
+    newest_first = sorted(_collections(workbench), key=lambda one: one.created, reverse=True)
+    with ThreadPoolExecutor(_THREADS, "datasets") as pool:
+        return list(pool.map(lambda one: _listed(workbench.catalog, one.logical_path), newest_first))
+
+
+def _collections(workbench: Workbench) -> list[Collection]:
+    """The collections of the project's datasets."""
     try:
-        members = catalog.children(top)
+        members = workbench.catalog.children(f"{workbench.project}/{DATASETS}")
     except NotFound:
         return []
     collections = [one for one in members if isinstance(one, Collection)]
-    newest_first = sorted(collections, key=lambda one: one.created, reverse=True)
-    found = [one.logical_path for one in newest_first if DATASET_ID.fullmatch(name_of(one.logical_path))]
-    with ThreadPoolExecutor(_THREADS, "datasets") as pool:
-        return list(pool.map(lambda collection: _listed(catalog, collection), found))
+    return [one for one in collections if DATASET_ID.fullmatch(name_of(one.logical_path))]
 
 
 def _listed(catalog: ClientCatalog, collection: str) -> Listed:
@@ -188,50 +227,31 @@ def describe(workbench: Workbench, dataset: str) -> Description:
     """A dataset, and the tasks and workloads that use it, as far as the person can see them."""
     collection = find(workbench, dataset)
     catalog, attributes = workbench.catalog, workbench.attributes
-    tasks: dict[str, str] = {}
-    for state in _UNFINISHED:
-        for one in catalog.query(Query(EntityKind.COLLECTION, attributes.state, state.value, newest_first=True)):
-            if _names(catalog, one.collection, collection):
-                tasks[one.collection] = state.value
+    used_by = dataset_uses.workloads(catalog, attributes, collection)
+    tasks = dataset_uses.unfinished(catalog, attributes, collection, used_by)
     inputs = Query(
         EntityKind.COLLECTION, attributes.named("input"), beginning=f"{collection}/{FILES}/", newest_first=True
     )
     for one in catalog.query(inputs):
         if one.collection not in tasks:
-            avus = catalog.avus(Entity(EntityKind.COLLECTION, one.collection))
-            states = [avu.value for avu in avus if avu.attribute == attributes.state]
-            if len(states) == 1 and states[0] in State.__members__:
-                tasks[one.collection] = states[0]
-    datasets = Query(EntityKind.COLLECTION, attributes.named("dataset"), beginning=collection, newest_first=True)
-    used_by = tuple(row.collection for row in catalog.query(datasets) if _is_within(row.value, collection))
-    return Description(_listed(catalog, collection), tasks, used_by)
-
-
-def _is_within(logical_path: str, collection: str) -> bool:
-    return logical_path == collection or logical_path.startswith(f"{collection}/")
-
-
-def _names(catalog: ClientCatalog, task: str, collection: str) -> bool:
-    """Whether the request of an unfinished task names something in the dataset."""
-    try:
-        request = catalog.read(f"{task}/{REQUEST_NAME}").decode("utf-8", "replace")
-    except NotFound:
-        return False
-    return f'"{collection}/' in request or f'"{collection}"' in request
+            state = furthest(dataset_uses.facts(catalog, one.collection, attributes.state))
+            if state is not None:
+                tasks[one.collection] = state.value
+    return Description(_listed(catalog, collection), tasks, tuple(used_by))
 
 
 def remove(workbench: Workbench, dataset: str, *, force: bool = False) -> str:
     """Remove a dataset with all its files; returns its collection.
 
-    Refused while an unfinished task or a workload uses it, unless ``force``.
+    Refused while an unfinished task, or a workload that accepts tasks, uses it, unless ``force``.
     """
-    found = describe(workbench, dataset)
-    users = (*found.unfinished, *found.workloads)
-    if users and not force:
-        cause = f"is in use by {', '.join(users[:3])}{' and others' if len(users) > 3 else ''}"
-        raise Refused(f"dataset {found.listed.dataset}", cause, "Wait until they end, or remove it with --force")
-    collection = found.listed.collection
-    if found.listed.is_complete:
-        workbench.catalog.remove(f"{collection}/{MANIFEST_NAME}")  # first: half a dataset is not complete
+    collection = find(workbench, dataset)
+    remedy = "Wait until they end, or remove it with --force"
+    need_unused = _no_check if force else lambda: _need_unused(workbench, collection, remedy)
+    try:
+        held = manifest_of(workbench.catalog, collection)
+    except InvalidRequest:
+        held = None  # a manifest that no program reads
+    withdraw(workbench.catalog, collection, held, need_unused)  # first: half a dataset is not complete
     workbench.catalog.remove(collection, recursive=True)
     return collection

@@ -9,6 +9,7 @@ from compute_to_data.client.folders import Target
 from compute_to_data.client.manifest import FILES, Manifest
 from compute_to_data.client.transfers import Transfer
 from compute_to_data.client.uploading import Moved, Progress
+from compute_to_data.errors import ComputeToDataError, Incomplete
 
 if TYPE_CHECKING:
     from compute_to_data.ports import ClientCatalog
@@ -19,14 +20,23 @@ def download(catalog: ClientCatalog, collection: str, held: Manifest, directory:
     :func:`~compute_to_data.client.datasets.download`."""
     target = Target(directory)
     missing = target.missing(held)
-    size = sum(file.size for file in missing)
-    target.need_room(size)
+    target.need_room(sum(file.size for file in missing))
     target.make_folders(held)
+    missing = target.storable(missing)
+    size = sum(file.size for file in missing)
     progress.begin(size, len(missing))
-    chosen = [
-        Transfer(target.physical_path(file.path), f"{collection}/{FILES}/{file.path}", file.size, file.checksum)
-        for file in missing
-    ]
-    transfers.fetch(catalog, chosen, progress=progress.moved)
-    target.set_times(held)
-    return Moved(held.dataset, collection, held.name, len(held.files), held.size, len(missing), size)
+    top = f"{collection}/{FILES}/"
+    chosen = [Transfer(target.physical_path(one.path), f"{top}{one.path}", one.size, one.checksum) for one in missing]
+    lost = transfers.fetch(catalog, chosen, progress=progress.moved)
+    untimed = target.set_times(held)
+    _need_all({**target.failures, **{path[len(top) :]: error for path, error in lost.items()}}, held, directory)
+    return Moved(held.dataset, collection, held.name, len(held.files), held.size, len(missing), size, untimed=untimed)
+
+
+def _need_all(failures: dict[str, ComputeToDataError], held: Manifest, directory: str) -> None:
+    """Raise the error of the only file that failed, or one that names all of them."""
+    if len(failures) == 1:
+        raise next(iter(failures.values()))
+    if failures:
+        cause = f"{len(failures)} of its files and folders could not be fetched into {directory}"
+        raise Incomplete(f"dataset {held.dataset}", cause, failures, "The others are there")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import InvalidRequest, NotFound
+from compute_to_data.inputs import naming
 from compute_to_data.model import Entity, EntityKind, Query, Row, User, name_of
 from compute_to_data.records.task import State, timestamp
 from compute_to_data.task import REQUEST_NAME
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from compute_to_data.client.workbench import Workbench
     from compute_to_data.ports import ClientCatalog, Storage
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _SHOWN = 5
 """How many candidates an error names."""
 _FEW = 100
@@ -33,33 +32,7 @@ def find(workbench: Workbench, given: str) -> TaskHandle:
         task = TaskHandle(workbench, given.rstrip("/"))
         _ = task.state  # NotFound where there is none
         return task
-    if not _ID.fullmatch(given):
-        raise InvalidRequest("task id", f"{given[:80]!r} cannot be the id of a task", "List your tasks: c2d list")
-    attribute = workbench.attributes.named("task_id")
-    for owner in (workbench.user, None):
-        query = Query(
-            EntityKind.COLLECTION, attribute, beginning=given, owner=owner, newest_first=True, limit=_SHOWN + 1
-        )
-        found = workbench.catalog.query(query)
-        # Every user can write any id on a collection of their own, so the collection's name must agree.
-        tasks = [one for one in found if name_of(one.collection) == one.value]
-        exact = [one for one in tasks if one.value == given]
-        if exact or tasks:
-            return _the_only(workbench, given, exact or tasks)
-    raise NotFound(f"task {given}", "does not exist, or you may not read it", "List your tasks: c2d list")
-
-
-def _the_only(workbench: Workbench, given: str, found: list[Row]) -> TaskHandle:
-    if len(found) == 1:
-        return TaskHandle(workbench, found[0].collection)
-    same = len({one.value for one in found}) < len(found)
-    names = [one.collection if same else one.value for one in found[:_SHOWN]]
-    several = f"{', '.join(names)}{' and more' if len(found) > _SHOWN else ''}"
-    raise InvalidRequest(
-        f"task {given}",
-        f"several tasks match: {several}",
-        "Give the logical path of its collection" if same else "Give more of the id",
-    )
+    return TaskHandle(workbench, naming.task(workbench.catalog, workbench.attributes, given))
 
 
 def find_for_administrator(workbench: Workbench, storage: Storage, given: str) -> TaskHandle:
@@ -105,13 +78,15 @@ class Listed:
 @dataclass(frozen=True)
 class Filter:
     """Which tasks to list. An empty field admits all. ``since`` and ``until`` are Unix seconds of
-    submission. ``everybodys``: also list others' tasks that the person may read."""
+    submission. ``workload``: the collection of a workload. ``everybodys``: also list others' tasks that
+    the person may read."""
 
     states: tuple[State, ...] = ()
     role: str = ""
     resource: str = ""
     since: float | None = None
     until: float | None = None
+    workload: str = ""
     everybodys: bool = False
 
 
@@ -137,7 +112,8 @@ def _rows(workbench: Workbench, chosen: Filter, limit: int | None, offset: int) 
     value = chosen.states[0].value if len(chosen.states) == 1 else None
     units = chosen.resource or None
     plain = len(chosen.states) <= 1 and not chosen.role and chosen.since is None and chosen.until is None
-    query = Query(EntityKind.COLLECTION, attributes.state, value, units, owner=owner, newest_first=True)
+    within = chosen.workload
+    query = Query(EntityKind.COLLECTION, attributes.state, value, units, owner=owner, within=within, newest_first=True)
     if plain:
         page = catalog.query(replace(query, limit=limit, offset=offset))
         return [one for one in page if one.value in State.__members__]

@@ -1,4 +1,4 @@
-"""Folders of this host: list one for upload as a dataset, or fill one from a dataset."""
+"""Fills a folder of this host with the files of a dataset."""
 
 from __future__ import annotations
 
@@ -6,93 +6,15 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from compute_to_data.client.manifest import HeldFile, HeldFolder, Manifest, parent
+from compute_to_data.client.manifest import HeldFile, HeldFolder, Manifest, ancestors, parent
 from compute_to_data.errors import AlreadyExists, Code, ComputeToDataError, InvalidRequest, zone_error
-from compute_to_data.irods_names import check_in_zone
-from compute_to_data.local_files import ENDING, Digest, need_names, source
+from compute_to_data.local_files import Digest, need_storable, source
 
-_NAMED: Final = 10
-"""How many of the files that cannot be stored an error names."""
 _BLOCK: Final = 1 << 20
-
-
-@dataclass(frozen=True)
-class LocalFile:
-    """A regular file below the folder: its relative path, size in bytes and modification time."""
-
-    path: str
-    size: int
-    modified_ns: int
-
-
-@dataclass(frozen=True)
-class Listing:
-    """Everything below a folder, sorted by path, so parents come first."""
-
-    directory: str
-    files: tuple[LocalFile, ...]
-    folders: tuple[HeldFolder, ...]
-
-    def physical_path(self, path: str) -> str:
-        """The physical path of a relative path."""
-        return os.path.join(self.directory, path)
-
-
-def listing(directory: str, collection: str) -> Listing:
-    """List ``directory``, which is to be stored below ``collection``.
-
-    InvalidRequest names what cannot be stored: links, sockets, devices, pipes, names that iRODS
-    cannot hold, folders that cannot be read. Files that an interrupted download left
-    (``*.c2d-partial``) are skipped.
-    """
-    files: list[LocalFile] = []
-    folders: list[HeldFolder] = []
-    refused: list[str] = []
-    if not os.path.isdir(directory):
-        raise InvalidRequest(directory, "is not a folder", "Give the folder to upload")
-    pile = [""]
-    while pile:
-        above = pile.pop()
-        try:
-            entries = sorted(os.scandir(os.path.join(directory, above)), key=lambda entry: entry.name)
-        except OSError as error:
-            refused.append(f"{above or '.'} ({error.strerror})")
-            continue
-        for entry in entries:
-            path = f"{above}/{entry.name}" if above else entry.name
-            cause = _refusal(entry, f"{collection}/{path}")
-            found = entry.stat(follow_symlinks=False)
-            if cause:
-                refused.append(f"{path!r} ({cause})")
-            elif stat.S_ISDIR(found.st_mode):
-                folders.append(HeldFolder(path, found.st_mtime_ns))
-                pile.append(path)
-            elif not entry.name.endswith(ENDING):
-                files.append(LocalFile(path, found.st_size, found.st_mtime_ns))
-    if refused:
-        more = f" and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
-        remedy = "Nothing was sent. Move them out of the folder, or replace them with regular files"
-        raise InvalidRequest(directory, f"holds what cannot be stored: {', '.join(refused[:_NAMED])}{more}", remedy)
-    return Listing(directory, tuple(sorted(files, key=_by_path)), tuple(sorted(folders, key=_by_path)))
-
-
-def _by_path(entry: LocalFile | HeldFolder) -> str:
-    return entry.path
-
-
-def _refusal(entry: os.DirEntry[str], logical_path: str) -> str:
-    try:
-        check_in_zone(logical_path, logical_path.split("/")[1])
-    except ComputeToDataError as error:
-        return error.cause
-    if entry.is_symlink():
-        return "a symbolic link"
-    if not entry.is_dir() and not entry.is_file():
-        return "neither a file nor a folder"
-    return ""
+_COARSEST_NANOSECONDS: Final = 2_000_000_000
+"""FAT, the coarsest file system in use, keeps even seconds."""
 
 
 def checksum_of(path: str) -> tuple[str, int]:
@@ -107,10 +29,12 @@ def checksum_of(path: str) -> tuple[str, int]:
 
 
 class Target:
-    """A folder that receives a dataset. Links in it are never followed."""
+    """A folder that receives a dataset. Links in it are never followed. ``failures``: the files and
+    folders that this host cannot hold, by their paths; the others are not affected."""
 
     def __init__(self, directory: str) -> None:
         self.directory = os.path.abspath(directory)
+        self.failures: dict[str, ComputeToDataError] = {}
 
     def physical_path(self, path: str) -> str:
         """The physical path of a relative path."""
@@ -123,7 +47,6 @@ class Target:
         """
         if os.path.lexists(self.directory) and not os.path.isdir(self.directory):
             raise AlreadyExists(self.directory, "is not a folder", "Give a folder, or a name that does not exist yet")
-        need_names([*(folder.path for folder in manifest.folders), *(file.path for file in manifest.files)])
         for folder in manifest.folders:
             self._need_folder(folder.path)
         return [file for file in manifest.files if not self._is_here(file)]
@@ -151,16 +74,31 @@ class Target:
         raise AlreadyExists(place, cause, "Move it away, or choose another folder", code=code)
 
     def make_folders(self, manifest: Manifest) -> None:
-        """Make all folders of the dataset. AlreadyExists when one is a link; ZoneError -520000."""
+        """Make all folders of the dataset. AlreadyExists when one is a link; ZoneError -520000 when the
+        folder itself cannot be made."""
+        _make(self.directory)
         paths = {folder.path for folder in manifest.folders}
         paths |= {parent(file.path) for file in manifest.files}
-        try:
-            os.makedirs(self.directory, exist_ok=True)
-            for path in sorted(paths - {""}):
-                self._need_folder(path)
-                os.makedirs(self.physical_path(path), exist_ok=True)
-        except OSError as error:
-            raise zone_error(Code.UNIX_FILE_MKDIR_ERR, str(error.filename), error.strerror or str(error)) from error
+        for path in sorted(paths - {""}):
+            self._need_folder(path)
+            try:
+                need_storable(self.directory, path)
+                _make(self.physical_path(path))
+            except ComputeToDataError as error:
+                self.failures[path] = error
+
+    def storable(self, files: Sequence[HeldFile]) -> list[HeldFile]:
+        """The files that this host can hold. Call it after :meth:`make_folders`."""
+        able = []
+        for file in files:
+            if any(above in self.failures for above in ancestors(file.path)):
+                continue  # the error of its folder is enough
+            try:
+                need_storable(self.directory, file.path)
+                able.append(file)
+            except InvalidRequest as error:
+                self.failures[file.path] = error
+        return able
 
     def need_room(self, size: int) -> None:
         """InvalidRequest when ``size`` bytes do not fit on the disk."""
@@ -172,14 +110,32 @@ class Target:
             cause = f"the dataset needs {size} bytes, and the disk has {free} bytes free"
             raise InvalidRequest(self.directory, cause, "Choose a folder on a larger disk")
 
-    def set_times(self, manifest: Manifest) -> None:
-        """Set the modification times of files, then of folders from the deepest up."""
-        folders: Sequence[HeldFolder] = sorted(manifest.folders, key=_by_path, reverse=True)
+    def set_times(self, manifest: Manifest) -> tuple[str, ...]:
+        """Set the modification times of files, then of folders from the deepest up, where they are here.
+        Returns the paths whose times this host cannot hold."""
+        folders = sorted(manifest.folders, key=lambda folder: folder.path, reverse=True)
         times = [(file.path, file.modified_ns) for file in manifest.files]
         times += [(folder.path, folder.modified_ns) for folder in folders]
-        for path, modified_ns in times:
-            follow = os.utime not in os.supports_follow_symlinks
-            os.utime(self.physical_path(path), ns=(modified_ns, modified_ns), follow_symlinks=follow)
+        present = [(path, modified_ns) for path, modified_ns in times if os.path.lexists(self.physical_path(path))]
+        return tuple(path for path, modified_ns in present if not _set_time(self.physical_path(path), modified_ns))
+
+
+def _make(directory: str) -> None:
+    """Make a folder. ZoneError -520000."""
+    try:
+        os.makedirs(directory, exist_ok=True)
+    except OSError as error:
+        raise zone_error(Code.UNIX_FILE_MKDIR_ERR, directory, error.strerror or str(error)) from error
+
+
+def _set_time(place: str, modified_ns: int) -> bool:
+    """Whether a file or folder has this modification time now, as precisely as the file system can tell."""
+    try:
+        follow = os.utime not in os.supports_follow_symlinks
+        os.utime(place, ns=(modified_ns, modified_ns), follow_symlinks=follow)
+        return abs(os.lstat(place).st_mtime_ns - modified_ns) <= _COARSEST_NANOSECONDS
+    except (OSError, OverflowError):
+        return False
 
 
 def deepest(folders: Sequence[HeldFolder]) -> Iterator[str]:

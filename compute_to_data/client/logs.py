@@ -19,7 +19,7 @@ from compute_to_data.coordination.pauses import Pauses
 from compute_to_data.errors import AccessDenied, NotFound, ZoneError
 from compute_to_data.log_file import STREAMS, NotALog, gap_line
 from compute_to_data.model import Avu, Entity, EntityKind
-from compute_to_data.records.task import FOLLOW, State
+from compute_to_data.records.task import FOLLOW, UNFINISHED, State
 
 _FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 1.0
@@ -82,7 +82,7 @@ def _live(task: TaskHandle, state: State) -> LiveLog | None:
     """The log of a task that runs; None when it has none to show."""
     until, pauses = time.monotonic() + _SHOWN_WITHIN, Pauses(_FIRST_PAUSE, 0.25)
     asked = False
-    while not state.is_final and state is not State.QUEUED:
+    while state in UNFINISHED:
         with contextlib.suppress(ZoneError, NotALog):
             return LiveLog(task.catalog, task.collection)
         if not asked:

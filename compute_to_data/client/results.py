@@ -1,13 +1,17 @@
-"""A task's outputs, read as bytes or lines. ``fetching`` copies them into a folder of this host."""
+"""A task's outputs: which there are, and their content as bytes or lines. ``fetching`` copies them into a
+folder of this host."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from compute_to_data.catalog_tree import data_objects, walk
-from compute_to_data.errors import Code, ZoneError, zone_error
+from compute_to_data.catalog_tree import walk
+from compute_to_data.client.manifest import ancestors
+from compute_to_data.client.patterns import is_pattern, parsed_all, verdict
+from compute_to_data.errors import Code, NotFound, ZoneError, shortened_in_the_middle, zone_error
 from compute_to_data.local_files import Digest
 from compute_to_data.model import DataObject, ReplicaStatus
 from compute_to_data.provenance import crate
@@ -20,6 +24,7 @@ from compute_to_data.task import (
 if TYPE_CHECKING:
     from compute_to_data.ports import ClientCatalog
 
+_SHOWN = 5
 _LIVE = frozenset(LIVE_NAMES)
 
 
@@ -71,24 +76,74 @@ def _damaged(logical_path: str) -> ZoneError:
     return zone_error(Code.USER_CHKSUM_MISMATCH, logical_path, cause, "Run the task again: c2d rerun")
 
 
+@dataclass(frozen=True)
+class Tree:
+    """All that a collection holds: files and folders by name, a parent before what is in it."""
+
+    files: Mapping[str, Result]
+    folders: tuple[str, ...]
+
+    def chosen(self, words: Sequence[str]) -> Tree:
+        """What paths and patterns choose: a file, a folder with all that is in it, or what a pattern as in
+        ``.gitignore`` matches. NotFound names a word that chooses nothing, and the name most like it."""
+        names: set[str] = set()
+        for word in words:
+            found = self.named(word)
+            if not found:
+                raise self._no_such(word)
+            names |= found
+        files = {name: one for name, one in self.files.items() if name in names}
+        return Tree(files, tuple(folder for folder in self.folders if folder in names))
+
+    def named(self, word: str) -> set[str]:
+        """The names of files and folders that one path or pattern chooses, with all below them."""
+        plain = word.strip("/") if word.strip("/") else word
+        plain = plain[2:] if plain.startswith("./") else plain
+        tops = {plain} & (self.files.keys() | set(self.folders))
+        if not tops and is_pattern(word):
+            pattern = parsed_all([word])
+            tops = {name for name in self.files if verdict(pattern, name, False)}
+            tops |= {name for name in self.folders if verdict(pattern, name, True)}
+        every = (*self.files, *self.folders)
+        return {name for name in every if name in tops or any(above in tops for above in ancestors(name))}
+
+    def closest(self, word: str) -> str:
+        """The name most like a word; '' when none is like it."""
+        found = difflib.get_close_matches(word, [*self.files, *self.folders], 1, 0.75)
+        return found[0] if found else ""
+
+    def _no_such(self, word: str) -> NotFound:
+        like = self.closest(word)
+        held = ", ".join([*self.files][:_SHOWN]) + (" and more" if len(self.files) > _SHOWN else "")
+        hint = f"Did you mean {like}?" if like else f"It holds {held}" if held else ""
+        return NotFound(shortened_in_the_middle(word), "names nothing there", hint)
+
+
+def tree(catalog: ClientCatalog, collection: str) -> Tree:
+    """All that is below a collection, without a task's live output for followers."""
+    beyond = len(collection) + 1
+    files: dict[str, Result] = {}
+    folders: list[str] = []
+    for _, below, members in walk(catalog, collection):
+        folders += [one.logical_path[beyond:] for one in below]
+        found = {one.logical_path[beyond:]: one for one in members}
+        files.update({name: Result(name, one, catalog) for name, one in found.items() if name not in _LIVE})
+    return Tree(files, tuple(sorted(folders)))
+
+
 def everything(catalog: ClientCatalog, collection: str) -> Iterator[Result]:
     """Every data object below a task's collection, except the live output for followers."""
-    for found in data_objects(catalog, collection):
-        name = found.logical_path[len(collection) + 1 :]
-        if name not in _LIVE:
-            yield Result(name, found, catalog)
-
-
-def folders(catalog: ClientCatalog, collection: str) -> Iterator[str]:
-    """The collections below a task's collection, by their names relative to it: also those that hold nothing."""
-    for _, below, _ in walk(catalog, collection):
-        yield from (one.logical_path[len(collection) + 1 :] for one in below)
+    yield from tree(catalog, collection).files.values()
 
 
 def outputs(catalog: ClientCatalog, collection: str) -> Mapping[str, Result]:
     """The program's outputs by name, without the request, the logs and the crate."""
-    found = {one.name: one for one in everything(catalog, collection) if one.name not in RESERVED_NAMES}
-    return dict(sorted(found.items()))
+    return dict(sorted(without_records(tree(catalog, collection).files).items()))
+
+
+def without_records(found: Mapping[str, Result]) -> dict[str, Result]:
+    """Of what is in a task's collection, what its program left."""
+    return {name: one for name, one in found.items() if name not in RESERVED_NAMES}
 
 
 def expected(catalog: ClientCatalog, collection: str) -> tuple[str, ...]:

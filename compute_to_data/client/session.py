@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -95,14 +95,16 @@ class Session(Workbench):
         output_collection: str = "",
         image: str = "",
         task_id: str = "",
+        after: Sequence[TaskHandle | str] = (),
         reuse: bool = False,
     ) -> TaskHandle:
         """Submit a task: a document as in docs/task-format.md, or in another accepted format.
 
         ``resource`` and ``output_collection`` override the document; ``image`` is for formats that
-        name no image. The default output collection is :attr:`results`. With ``reuse``, an identical
-        earlier task of the person is returned when there is one. Refused, InvalidRequest or the
-        zone's error; after an error there is no task.
+        name no image. The default output collection is :attr:`results`. ``after``: tasks, or their ids,
+        whose success this one waits for. With ``reuse``, an identical earlier task of the person is
+        returned when there is one. Refused, InvalidRequest or the zone's error; after an error there
+        is no task.
 
         >>> process = {"image": image, "exec": "sh", "argv": ["-c", "tr -d x < /inputs/a.txt > /outputs/b.txt"]}
         >>> with c2d.connect() as session:
@@ -122,6 +124,7 @@ class Session(Workbench):
             output_collection=output_collection,
             image=image,
             task_id=task_id,
+            after=after,
             reuse=reuse,
         )
 
@@ -149,6 +152,23 @@ class Session(Workbench):
         from compute_to_data.client import workloads
 
         return workloads.start(self, image, **asked)
+
+    def map_files(
+        self, image: str, command: Sequence[str], *, dataset: str, each: str = "*", **asked: Any
+    ) -> WorkloadHandle:
+        """Run a command for each file of a dataset, in a workload; the tasks have the files' names.
+
+        ``{}`` in the command stands for the file's path in the sandbox; without it, the path is the last word.
+        ``each``: the pattern of the files' names. ``asked``: as for :meth:`start_workload`.
+
+        >>> with c2d.connect() as session:
+        ...     workload = session.map_files(image, ["wc", "-c", "{}"], dataset=session.home, each="a.txt")
+        ...     print([(task.name, session.task(task.task_id).wait().state.value) for task in workload.tasks()])
+        [('a.txt', 'COMPLETED')]
+        """
+        from compute_to_data.client import mapping
+
+        return mapping.map_files(self, image, command, dataset=dataset, each=each, **asked)
 
     def workload(self, workload: str) -> WorkloadHandle:
         """The project's workload with this id or an id that begins so, or any workload by its logical path."""

@@ -16,6 +16,7 @@ from compute_to_data.model import Avu
 from compute_to_data.records.task import State, furthest
 
 _PHASES = {
+    State.WAITING: "waiting",
     State.QUEUED: "queued",
     State.STAGING_IN: "stage_in",
     State.RUNNING: "processing",
@@ -28,11 +29,12 @@ _PARAMETER = "parameter::"
 @dataclass(frozen=True)
 class TaskStatus:
     """A task at one moment. Times are ISO 8601 in UTC. ``seconds`` says how long each phase took
-    (``queued``, ``stage_in``, ``processing``, ``stage_out``); for the current phase, how long so far.
+    (``waiting``, ``queued``, ``stage_in``, ``processing``, ``stage_out``); for the current phase, how long so far.
 
     ``inputs`` maps logical paths to checksums ('' while unknown). ``other`` holds the recorded facts
     that have no field here. ``log_bytes_missing``: how many bytes of ``stdout`` and ``stderr`` are not kept.
-    ``waiting_for`` says why a QUEUED task does not run yet.
+    ``after`` holds the collections of the tasks that it waits for, or waited
+    for; ``waiting_for`` says why a WAITING or QUEUED task does not run yet.
     """
 
     task_id: str
@@ -61,6 +63,7 @@ class TaskStatus:
     moved_to: str = ""
     log_bytes_missing: Mapping[str, int] = field(default_factory=dict)
     cancel_asked_by: str = ""
+    after: tuple[str, ...] = ()
     waiting_for: str = ""
     other: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -103,6 +106,7 @@ def status_of(collection: str, avus: Iterable[Avu], attributes: Attributes, now:
         commands=tuple(avu.value for avu in commands),
         inputs={avu.value: "" if avu.units == "unknown" else avu.units for avu in found.pop("input", [])},
         staged=tuple(avu.value for avu in found.pop("staged", [])),
+        after=tuple(avu.value for avu in found.pop("after", [])),
         parameters={name[len(_PARAMETER) :]: _json(_first(found, name)) for name in parameters},
         attempts=_number(_first(found, "attempt")),
         exit_status=_number(_first(found, "exit_status")),

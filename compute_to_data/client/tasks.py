@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from compute_to_data.client import results
+from compute_to_data.client import browsing, removing, results
+from compute_to_data.client.kinds import Kind, Named
 from compute_to_data.client.status import TaskStatus, status_of
 from compute_to_data.coordination.pauses import Pauses
 from compute_to_data.documents import request, task_json
 from compute_to_data.errors import (
     AccessDenied,
+    ComputeToDataError,
+    InvalidRequest,
     NotFound,
     ReasonCode,
     Refused,
@@ -27,8 +31,11 @@ from compute_to_data.submission import submit as submission
 from compute_to_data.task import REQUEST_NAME
 
 if TYPE_CHECKING:
+    from compute_to_data.client import fetching
     from compute_to_data.client.workbench import Workbench
 
+_SHOWN = 3
+"""How many of the tasks that a task waits for its status names."""
 _FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 0.25
 _CALL_AGAIN_SECONDS = 5.0
@@ -78,6 +85,8 @@ class TaskHandle:
             raise self._no_task()
         if not found.owner:
             found = replace(found, owner=str(self.catalog.stat(self.collection).owner))
+        if found.state is State.WAITING:
+            return replace(found, waiting_for=self._awaited_by(found))
         return replace(found, waiting_for=self._waiting_for(found)) if found.state is State.QUEUED else found
 
     @property
@@ -91,6 +100,28 @@ class TaskHandle:
 
     def _no_task(self) -> NotFound:
         return NotFound(f"task {self.id}", f"{self.collection} has no task's state", "List your tasks: c2d list")
+
+    def _awaited_by(self, status: TaskStatus) -> str:
+        """Which tasks a WAITING task waits for: the first few that have not completed, with their states."""
+        shown: list[str] = []
+        left = 0
+        for collection in status.after:
+            if len(shown) == _SHOWN:
+                left += 1
+                continue
+            state = self._state_of(collection)
+            if state is not State.COMPLETED:
+                shown.append(f"{name_of(collection)} ({state.value if state else 'not to be seen'})")
+        text = ", ".join(shown) + (f" and perhaps {left} more" if left else "")
+        if not shown:
+            return "all that it waits for has completed; the worker will queue it"
+        return f"the success of {text}"
+
+    def _state_of(self, collection: str) -> State | None:
+        try:
+            return TaskRecord(self.catalog, self.workbench.attributes, collection, "").state()
+        except (NotFound, Refused):
+            return None
 
     def _waiting_for(self, status: TaskStatus) -> str:
         """Why a QUEUED task does not run yet."""
@@ -160,19 +191,20 @@ class TaskHandle:
             remedy = "Ask its owner to cancel it, or an administrator: c2d cancel --admin"
             raise AccessDenied(f"task {self.id}", error.cause, remedy, code=error.code) from None
 
-    def request(self) -> dict[str, Any]:
+    def request(self, *, changed_inputs: bool = False) -> dict[str, Any]:
         """The request that repeats the task on the same data objects (see ``submission.rerun``)."""
-        return rerun.again(self.catalog, self.workbench.attributes, self.collection)
+        return rerun.again(self.catalog, self.workbench.attributes, self.collection, changed_inputs=changed_inputs)
 
     def recorded_request(self) -> dict[str, Any]:
         """The request as it was accepted, in our own format."""
         path = f"{self.collection}/{REQUEST_NAME}"
         return request.document(task_json.recorded_task(self.catalog.read(path), path))
 
-    def rerun(self) -> TaskHandle:
+    def rerun(self, *, changed_inputs: bool = False) -> TaskHandle:
         """Submit the same again: a new task beside this one, on the same data objects. NotFound when
-        they no longer exist."""
-        return submit(self.workbench, self.request())
+        they no longer exist. Refused when they have changed, unless ``changed_inputs``: the new task then
+        reads them as they are now."""
+        return submit(self.workbench, self.request(changed_inputs=changed_inputs))
 
     def results(self) -> Mapping[str, results.Result]:
         """The task's outputs by name, for example ``task.results()["a.txt"].lines()``.
@@ -185,6 +217,39 @@ class TaskHandle:
         if status.state is not State.COMPLETED:
             raise failure(status)
         return results.outputs(self.catalog, self.collection)
+
+    def files(self, path: str = "", *, recursive: bool = False) -> list[browsing.Member]:
+        """The files and folders in the task's collection, or in one of its folders, with their sizes.
+
+        >>> process = {"image": image, "exec": "sh", "argv": ["-c", "mkdir /outputs/d; echo hi > /outputs/d/a"]}
+        >>> with c2d.connect() as session:
+        ...     task = session.submit({"role": "CONTAINER", "inputs": [], "process": process})
+        ...     _ = task.wait()
+        ...     print([(one.name, one.size) for one in task.files("d")])
+        ...     print(task.fetch("d", folder).fetched)
+        ...     print(task.remove().files > 0)
+        [('d/a', 3)]
+        ('d/a',)
+        True
+        """
+        return browsing.members(self.catalog, self.collection, path, recursive=recursive)
+
+    def fetch(self, *words: str, directory: str = "", force: bool = False) -> fetching.Fetched:
+        """Fetch everything into the folder ``<directory>/<task id>``; or only the files, folders and patterns
+        that ``words`` name, into ``directory`` itself. The last word may be the folder instead, when it
+        names nothing in the task. See :func:`fetching.fetch` for the errors."""
+        from compute_to_data.client import fetching
+
+        given = [os.fspath(word) for word in words]
+        return fetching.fetch_words(self.catalog, self.collection, given, directory=os.fspath(directory), force=force)
+
+    def remove(self) -> removing.Removal:
+        """Remove the task with its results, logs and record; returns what was removed. Refused while it has
+        not ended, or while another unfinished task depends on it."""
+        run = removing.Removing(self.workbench)
+        planned = run.plan(Named(Kind.TASK, self.id, self.collection))
+        run.remove(planned)
+        return planned
 
 
 def failure(status: TaskStatus) -> TaskFailed:
@@ -201,7 +266,43 @@ def failure(status: TaskStatus) -> TaskFailed:
     )
 
 
-def submit(
+def submit(workbench: Workbench, document: Any, **options: Any) -> TaskHandle:
+    """Submit a task. For ``options`` see :meth:`Session.submit`."""
+    return _submitted(workbench, _accepted(workbench, document, **options))
+
+
+def submit_all(
+    workbench: Workbench, documents: Sequence[tuple[str, Callable[[], Any]]], **options: Any
+) -> Iterator[TaskHandle]:
+    """Submit several tasks, and yield each once it is submitted. ``documents``: the name of each request's file, and
+    a function that reads it.
+
+    Checks all requests first: when one is refused, nothing is submitted, and the error names each file that is
+    wrong. For ``options`` see :meth:`Session.submit`.
+    """
+    accepted, errors = [], []
+    for name, read in documents:
+        try:
+            accepted.append(_accepted(workbench, read(), **options))
+        except ComputeToDataError as error:
+            errors.append((name, error))
+    if errors:
+        raise _together(errors, len(documents))
+    for one in accepted:
+        yield _submitted(workbench, one)
+
+
+def _together(errors: Sequence[tuple[str, ComputeToDataError]], total: int) -> ComputeToDataError:
+    """One error for the files that are wrong, of the class of the first."""
+    first = errors[0][1]
+    if total == 1:
+        return first
+    kind = InvalidRequest if isinstance(first, InvalidRequest) else type(first)
+    listed = "\n".join(f"{name}: {error}" for name, error in errors)
+    return kind(f"{len(errors)} of {total} files", f"cannot be submitted, so none was\n{listed}", code=first.code)
+
+
+def _accepted(
     workbench: Workbench,
     document: Any,
     *,
@@ -209,14 +310,14 @@ def submit(
     output_collection: str = "",
     image: str = "",
     task_id: str = "",
+    after: Sequence[TaskHandle | str] = (),
     reuse: bool = False,
-) -> TaskHandle:
-    """Submit a task. See :meth:`Session.submit`."""
+) -> submission.Accepted:
     names_own = isinstance(document, Mapping) and ("output_collection" in document or "external" in document)
     if not names_own and not output_collection:
         output_collection = workbench.results
         workbench.catalog.create_collection(output_collection, parents=True)
-    submitted = submission.submit(
+    return submission.accept(
         workbench.catalog,
         workbench.configuration,
         document,
@@ -224,8 +325,15 @@ def submit(
         output_collection=output_collection,
         image=image,
         task_id=task_id,
+        after=[one.collection if isinstance(one, TaskHandle) else one for one in after],
         reuse_earlier=reuse,
+        project=workbench.named_project,
     )
+
+
+def _submitted(workbench: Workbench, accepted: submission.Accepted) -> TaskHandle:
+    reused = accepted.reused
+    submitted = reused or submission.record(workbench.catalog, workbench.configuration, accepted)
     task = TaskHandle(workbench, submitted.collection)
     task.is_reused = submitted.reused
     if not submitted.reused:

@@ -1,8 +1,9 @@
 """Transfer many files between this host and a zone, several at a time.
 
 Small files go in batches, over :data:`LANES` connections. Large files go one after the other, each
-over several connections of its own. The first failure ends the transfer, after the files under way.
-An interruption does the same. Files that have arrived stay, so repeating the call does the rest.
+over several connections of its own. The first failure of an upload ends it, after the files under way.
+An interruption does the same. A download goes on without the files that fail. Files that have arrived
+stay, so repeating the call does the rest.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Final
 
-from compute_to_data.errors import Code, zone_error
+from compute_to_data.errors import Code, ComputeToDataError, OutOfReach, zone_error
 from compute_to_data.ports import ClientCatalog
 
 LANES: Final = 8
@@ -61,24 +62,35 @@ def send(
     return checksums
 
 
-def fetch(catalog: ClientCatalog, transfers: Iterable[Transfer], *, progress: Progress = no_progress) -> dict[str, str]:
-    """Download files; returns each checksum by logical path. The directories must exist.
+def fetch(
+    catalog: ClientCatalog, transfers: Iterable[Transfer], *, progress: Progress = no_progress
+) -> dict[str, ComputeToDataError]:
+    """Download files. The directories must exist.
 
-    Raises the first error of ``ClientCatalog.get``.
+    A file that fails does not stop the others: returns the errors of ``ClientCatalog.get`` by logical
+    path. Raises ZoneOutOfReach when the zone does not answer.
     """
-    checksums: dict[str, str] = {}
+    failures: dict[str, ComputeToDataError] = {}
 
     def one_batch(batch: Sequence[Transfer], moved: Callable[[int], None]) -> None:
         for one in batch:
-            came = catalog.get(one.data_object, one.file, moved=moved)
-            if one.checksum and came != one.checksum:
-                os.unlink(one.file)  # get() has just made this file
-                cause = f"has the checksum {came}, expected {one.checksum}: it was changed"
-                raise zone_error(Code.USER_CHKSUM_MISMATCH, one.data_object, cause, "Upload the dataset again")
-            checksums[one.data_object] = came
+            try:
+                _fetch_one(catalog, one, moved)
+            except OutOfReach:
+                raise
+            except ComputeToDataError as error:
+                failures[one.data_object] = error
 
     _Run(one_batch, progress).all_of(transfers)
-    return checksums
+    return failures
+
+
+def _fetch_one(catalog: ClientCatalog, one: Transfer, moved: Callable[[int], None]) -> None:
+    came = catalog.get(one.data_object, one.file, moved=moved)
+    if one.checksum and came != one.checksum:
+        os.unlink(one.file)  # get() has just made this file
+        cause = f"has the checksum {came}, expected {one.checksum}: it was changed"
+        raise zone_error(Code.USER_CHKSUM_MISMATCH, one.data_object, cause, "Upload the dataset again")
 
 
 class _Stopped(Exception):

@@ -66,9 +66,12 @@ class Workbench:
 
         NotFound when the chosen project does not exist, or this user may not read it.
         """
-        if not self._project:
-            return self.home
-        return self.checked_project(self.absolute(self._project))
+        return self.checked_project(self.named_project) if self._project else self.home
+
+    @property
+    def named_project(self) -> str:
+        """As :attr:`project`, without looking whether it exists."""
+        return self.absolute(self._project) if self._project else self.home
 
     def checked_project(self, collection: str) -> str:
         """Return ``collection`` when it can be a project. NotFound when it does not exist or the user

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from compute_to_data.client import datasets
-from compute_to_data.client.manifest import FILES
+from compute_to_data.client import removing
+from compute_to_data.client.kinds import Kind, Named
 from compute_to_data.client.tasks import TaskHandle
-from compute_to_data.errors import InvalidRequest, NotFound
+from compute_to_data.errors import ComputeToDataError, InvalidRequest, NotFound, OutOfReach
+from compute_to_data.inputs import naming
 from compute_to_data.model import EntityKind, Query, name_of
 from compute_to_data.records.task import State, timestamp
 from compute_to_data.records.workload import STATE, is_workload_id
@@ -50,16 +51,18 @@ class ListedTask:
 @dataclass(frozen=True)
 class Downloaded:
     """What :meth:`WorkloadHandle.download` did: ``folders`` by task id, ``unfinished`` tasks, which
-    have no results yet, and ``incomplete`` tasks, whose results are missing or damaged in part."""
+    have no results yet, ``incomplete`` tasks, whose results are missing, damaged or not fetched in part,
+    and ``failed`` tasks, of which nothing was fetched, with the error's text."""
 
     folders: Mapping[str, str]
     unfinished: tuple[str, ...]
     incomplete: tuple[str, ...]
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_complete(self) -> bool:
         """Whether every task that has ended was fetched whole."""
-        return not self.incomplete
+        return not self.incomplete and not self.failed
 
 
 class WorkloadHandle:
@@ -142,6 +145,13 @@ class WorkloadHandle:
             )
         ]
 
+    def current_tasks(self) -> list[ListedTask]:
+        """The workload's tasks, oldest first. If it has a task for each file: only the newest one of each file."""
+        oldest_first = self.tasks()[::-1]
+        if not self.describe().workload.each:
+            return oldest_first
+        return list({task.name: task for task in oldest_first}.values())
+
     def describe(self) -> workloads.Description:
         """What was asked for, and how many of its tasks are in each state."""
         return workloads.describe(self.workbench.catalog, self.workbench.attributes, self.collection)
@@ -154,28 +164,52 @@ class WorkloadHandle:
             task.call_worker()
         return asked
 
+    def remove(self) -> removing.Removal:
+        """Remove the workload with all its tasks and their results; returns what was removed. Refused unless it
+        is STOPPED, and while an unfinished task is in it or depends on it."""
+        run = removing.Removing(self.workbench)
+        planned = run.plan(Named(Kind.WORKLOAD, self.id, self.collection))
+        run.remove(planned)
+        return planned
+
     def download(
         self, directory: str, *, force: bool = False, fetched: Callable[[int, int], None] = lambda done, all: None
     ) -> Downloaded:
         """Fetch the results of each ended task into ``<directory>/<task id>``; files already there stay.
 
-        ``fetched`` receives how many tasks are done, and how many there are. Raises the errors of
-        :func:`fetching.fetch`.
+        If the workload has a task for each file, the folder has the file's name instead, and of several tasks for
+        one file only the newest is fetched. ``fetched`` receives how many tasks are done, and how many there are. A
+        task that cannot be fetched does not stop the others, unless the zone does not answer.
         """
         from compute_to_data.client import fetching
 
-        folders, unfinished, incomplete = {}, [], []
-        listed = self.tasks()
-        for number, task in enumerate(reversed(listed), start=1):
+        folders: dict[str, str] = {}
+        failed: dict[str, str] = {}
+        unfinished: list[str] = []
+        incomplete: list[str] = []
+        by_file = bool(self.describe().workload.each)
+        listed = self.current_tasks()
+        for number, task in enumerate(listed, start=1):
             if not State(task.state).is_final:
                 unfinished.append(task.task_id)
                 continue
-            done = fetching.fetch(self.workbench.catalog, task.collection, directory, force=force)
-            folders[task.task_id] = done.directory
-            if not done.is_complete:
-                incomplete.append(task.task_id)
+            folder = task.name if by_file and _is_relative(task.name) else ""
+            try:
+                done = fetching.fetch(self.workbench.catalog, task.collection, directory, folder=folder, force=force)
+            except OutOfReach:
+                raise
+            except ComputeToDataError as error:
+                failed[task.task_id] = str(error)
+            else:
+                folders[task.task_id] = done.directory
+                incomplete += [] if done.is_complete else [task.task_id]
             fetched(number, len(listed))
-        return Downloaded(folders, tuple(unfinished), tuple(incomplete))
+        return Downloaded(folders, tuple(unfinished), tuple(incomplete), failed)
+
+
+def _is_relative(name: str) -> bool:
+    """Whether a task's name, which its owner can change, leads to a place below a folder."""
+    return not {"", ".", ".."} & set(name.split("/"))
 
 
 def _shown(command: Sequence[str]) -> str:
@@ -187,7 +221,7 @@ def _shown(command: Sequence[str]) -> str:
 def start(workbench: Workbench, image: str, *, input_dataset: str = "", **asked: Any) -> WorkloadHandle:
     """Start a workload in the project of the workbench.
 
-    ``input_dataset``: a dataset's id, or any collection; tasks find its files at ``/input``. For the
+    ``input_dataset``: the id of a dataset or of a task, or any collection; tasks find its files at ``/input``. For the
     other arguments and the errors see :func:`compute_to_data.submission.workloads.start`.
     """
     started = workloads.start(
@@ -195,18 +229,18 @@ def start(workbench: Workbench, image: str, *, input_dataset: str = "", **asked:
         workbench.configuration,
         workbench.project,
         image=image,
-        dataset=_collection_of(workbench, input_dataset),
+        dataset=collection_of(workbench, input_dataset),
         **asked,
     )
     return WorkloadHandle(workbench, started.collection)
 
 
-def _collection_of(workbench: Workbench, dataset: str) -> str:
+def collection_of(workbench: Workbench, dataset: str) -> str:
+    """The collection with the files of a dataset, given by its id or as a collection; '' for ''."""
     if not dataset:
         return ""
-    if "/" in dataset:
-        return workbench.absolute(dataset)
-    return f"{datasets.find(workbench, dataset)}/{FILES}"
+    given = workbench.absolute(dataset) if "/" in dataset else dataset
+    return naming.collection(workbench.catalog, workbench.attributes, given, [workbench.project])
 
 
 def find(workbench: Workbench, given: str) -> WorkloadHandle:

@@ -86,7 +86,7 @@ def translate(document: Any, beside: GivenBeside, roles: Mapping[str, Mapping[st
     where = {"role": role, "resource": there, "name": document.get("jobname", "")}
     return {
         **{name: value for name, value in where.items() if value},
-        "inputs": [_logical_path(item) for item in _items(document, "inputs")],
+        "inputs": [{"object": _logical_path(item)} for item in _items(document, "inputs")],
         "output_collection": beside.output_collection,
         "process": {"image": image, "commands": [_command(document)]},
         "expected_outputs": list(dict.fromkeys((*_named_outputs(document), *filter(None, _streams(document))))),
@@ -218,7 +218,8 @@ def _refused_input(pointer: str, item: str) -> Iterator[Problem]:
 
 def _wrong(name: str, item: str) -> list[Problem]:
     """The problems that our own format has with one member of its list ``name``."""
-    return problems({name: [item], "output_collection": "/a", "role": "a"}, "task")
+    entry: Any = {"object": item} if name == "inputs" else item
+    return problems({name: [entry], "output_collection": "/a", "role": "a"}, "task")
 
 
 def _refused_outputs(document: Mapping[str, Any]) -> Iterator[Problem]:

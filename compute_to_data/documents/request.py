@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from compute_to_data.documents import input_entries
 from compute_to_data.documents import schema_words as words
 from compute_to_data.documents.interpolation import interpolate, resolve_arguments, variables
 from compute_to_data.documents.json_text import check_values
 from compute_to_data.documents.process_definition import disagreements, parse_process, process_document, process_from
 from compute_to_data.documents.schema import Problem, first, problems, summary
 from compute_to_data.errors import InvalidRequest
-from compute_to_data.irods_names import MAXIMUM_PATH_BYTES
 from compute_to_data.model import Avu
 from compute_to_data.task import (
     RESERVED_NAMES,
@@ -28,6 +28,7 @@ from compute_to_data.task import (
 )
 
 __all__ = [
+    "check_inputs",
     "document",
     "interpolate",
     "limits",
@@ -41,8 +42,8 @@ __all__ = [
 _LIMITS = {"walltime_seconds": float, "memory_bytes": int, "cpus": float, "pids": int, "output_bytes": int}
 
 
-def parse(document: Any) -> Task:
-    """The task that a document asks for.
+def parse(document: Any, plain: InputKind = InputKind.OBJECT) -> Task:
+    """The task that a document asks for. ``plain``: the kind of an input that is a plain logical path.
 
     InvalidRequest lists all problems; its subject is the JSON pointer of the first one.
     """
@@ -56,7 +57,7 @@ def parse(document: Any) -> Task:
         name=document.get("name", ""),
         role=document.get("role", ""),
         resource=document.get("resource", ""),
-        inputs=tuple(_input(item) for item in document.get("inputs", ())),
+        inputs=tuple(input_entries.reference(item, plain) for item in document.get("inputs", ())),
         output_collection=document["output_collection"],
         process=None if process is None else process_from(process),
         notebook=None if notebook is None else Notebook(**notebook),
@@ -65,6 +66,7 @@ def parse(document: Any) -> Task:
         expected_outputs=tuple(document.get("expected_outputs", ())),
         metadata=tuple(_avu(item) for item in document.get("metadata", ())),
         secrets=tuple(document.get("secrets", ())),
+        after=tuple(document.get("after", ())),
         on_failure=OnFailure(document.get("on_failure", OnFailure.KEEP.value)),
     )
 
@@ -73,9 +75,9 @@ def document(task: Task) -> dict[str, Any]:
     """The canonical document of a task: ``parse(document(task)) == task``.
 
     Leaves out what the task leaves to the role or the site. InvalidRequest for a task whose inputs
-    or outputs name paths in the sandbox, since the format cannot express them.
+    or outputs name paths in the sandbox outside ``/inputs``, since the format cannot express them.
     """
-    if task.outputs or any(item.path for item in task.inputs):
+    if task.outputs:
         raise InvalidRequest("task", "names paths in the sandbox, which our own format cannot express")
     optional = {
         "name": task.name,
@@ -87,21 +89,25 @@ def document(task: Task) -> dict[str, Any]:
         "expected_outputs": list(task.expected_outputs),
         "metadata": [_avu_document(avu) for avu in task.metadata],
         "secrets": list(task.secrets),
+        "after": list(task.after),
         "on_failure": task.on_failure.value if task.on_failure is not OnFailure.KEEP else "",
     }
     result: dict[str, Any] = {name: value for name, value in optional.items() if value}
     if task.notebook is not None:
         result["notebook"] = _notebook_document(task.notebook)
-    result["inputs"] = [{item.kind.value: item.logical_path} for item in task.inputs]
+    result["inputs"] = [input_entries.entry(item) for item in task.inputs]
     result["output_collection"] = task.output_collection
     return result
 
 
-def _input(item: Any) -> InputReference:
-    if isinstance(item, str):
-        return InputReference(InputKind.OBJECT, item)
-    ((kind, logical_path),) = item.items()
-    return InputReference(InputKind(kind), logical_path)
+def check_inputs(task: Task) -> None:
+    """InvalidRequest when a task has another number of inputs than its process needs.
+
+    For a task whose inputs were only named by paths or ids when :func:`parse` looked at them.
+    """
+    found = first(_wrong_number(process_document(task.process), [*task.inputs])) if task.process else []
+    if found:
+        raise InvalidRequest(*summary(found))
 
 
 def limits(document: Mapping[str, Any]) -> RequestedLimits:
@@ -136,21 +142,16 @@ def _notebook_document(notebook: Notebook) -> dict[str, Any]:
 
 def _disagreements(document: Mapping[str, Any]) -> Iterator[Problem]:
     """Problems that the schema cannot express."""
-    inputs = [_input(item) for item in document.get("inputs", ())]
-    for index, item in enumerate(inputs):
-        yield from _too_long(f"/inputs/{index}", item.logical_path)
-    yield from _too_long("/output_collection", document["output_collection"])
+    entries = document.get("inputs", ())
+    wrong = list(input_entries.disagreements(entries))
+    yield from wrong
+    yield from input_entries.too_long("/output_collection", document["output_collection"])
     yield from _reserved_names(document.get("expected_outputs", ()))
     yield from _repeated(document.get("metadata", ()))
     if "process" in document:
         yield from disagreements(document["process"], "/process")
-        yield from _wrong_number(document["process"], inputs)
-
-
-def _too_long(pointer: str, logical_path: str) -> Iterator[Problem]:
-    length = len(logical_path.encode())
-    if length > MAXIMUM_PATH_BYTES:
-        yield Problem(pointer, f"a path of {length} bytes", f"at most {MAXIMUM_PATH_BYTES} bytes in UTF-8")
+        if not wrong:
+            yield from _wrong_number(document["process"], [input_entries.reference(item) for item in entries])
 
 
 def _reserved_names(expected_outputs: Sequence[str]) -> Iterator[Problem]:
@@ -170,7 +171,7 @@ def _repeated(metadata: Any) -> Iterator[Problem]:
 
 def _wrong_number(process: Mapping[str, Any], inputs: list[InputReference]) -> Iterator[Problem]:
     """An adapter needs exactly one data object, and so does a variable with the input's name."""
-    if len(inputs) == 1 and inputs[0].kind is not InputKind.COLLECTION:
+    if len(inputs) == 1 and not _is_of_any_number(inputs[0]):
         return
     found = "a collection, of any number of inputs" if len(inputs) == 1 else words.shown([*inputs])
     places = []
@@ -182,3 +183,7 @@ def _wrong_number(process: Mapping[str, Any], inputs: list[InputReference]) -> I
     if places:
         expected = f'one data object, an "object" or a "next_of", as {" and ".join(places[:3])} needs'
         yield Problem("/inputs", found, expected)
+
+
+def _is_of_any_number(reference: InputReference) -> bool:
+    return reference.kind is InputKind.COLLECTION or (reference.kind is InputKind.TASK and not reference.result)

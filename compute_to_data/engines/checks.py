@@ -45,7 +45,9 @@ def job(job: Job) -> Job:
     for name in job.secrets:
         if not _SECRET.fullmatch(name):
             raise EngineError(subject, f"{name!r} cannot be the name of a secret")
-    wrong = misplaced([mount.target for mount in job.inputs], [mount.target for mount in job.output_mounts])
+    wrong = misplaced(
+        [*(mount.target for mount in job.inputs), *job.input_folders], [mount.target for mount in job.output_mounts]
+    )
     if wrong:
         raise EngineError(subject, f"the engine cannot mount anything at {wrong[0]}: it {wrong[1]}")
     for mount in job.inputs:
@@ -61,7 +63,8 @@ def usual_places_only(job: Job, engine: str) -> None:
 
     For engines that cannot mount files at other paths.
     """
-    elsewhere = [mount.target for mount in job.inputs if not mount.target.startswith("/inputs/")]
+    places = (*(mount.target for mount in job.inputs), *job.input_folders)
+    elsewhere = [place for place in places if not place.startswith("/inputs/")]
     elsewhere += [mount.target for mount in job.output_mounts]
     if elsewhere:
         cause = f"the {engine} engine has only /inputs and /outputs, but the job needs a mount at {elsewhere[0]}"

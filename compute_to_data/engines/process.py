@@ -187,6 +187,7 @@ def _write_request(folder: Path, job: Job, image: Path) -> None:
     """Fill the job's folder: its ``/tmp``, links to its inputs and outputs, its secrets, and the request."""
     root = folder / "root"
     (root / "tmp").mkdir(parents=True)
+    (root / "inputs").mkdir()
     (root / "outputs").symlink_to(job.outputs)
     if job.sandbox is not None:
         (root / "output").symlink_to(job.outputs)
@@ -196,6 +197,8 @@ def _write_request(folder: Path, job: Job, image: Path) -> None:
         link = root / mount.target.lstrip("/")
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(mount.physical_path)
+    for place in job.input_folders:
+        (root / place.lstrip("/")).mkdir(parents=True, exist_ok=True)
 
     (folder / SECRETS_FOLDER).mkdir(parents=True, mode=0o700)
     for name, value in job.secrets.items():

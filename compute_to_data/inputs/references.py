@@ -6,29 +6,75 @@ of a collection that no task has claimed.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from compute_to_data.catalog_tree import walk
+from compute_to_data.configuration import Attributes
 from compute_to_data.errors import InvalidRequest, NotFound
+from compute_to_data.inputs.complete import Origins, dataset_of, need_content, without_our_own
 from compute_to_data.job import Mount, misplaced
 from compute_to_data.model import (
     Access,
     Collection,
     DataObject,
     Replica,
+    name_of,
     parent_of,
 )
 from compute_to_data.ports import Catalog
 from compute_to_data.records.task import require
-from compute_to_data.task import InputKind, InputReference
+from compute_to_data.task import INPUTS, InputKind, InputReference
 
-INPUTS = "/inputs"
 OUTPUTS = "/outputs"
 MOST_INPUTS = 1024
 """The most inputs of a task, since each needs its own mount. A request may name as many singly."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """A data object that a task reads, the path at which the job sees it, and the reference it belongs to."""
+
+    data_object: DataObject
+    target: str
+    reference: InputReference
+
+
+@dataclass(frozen=True)
+class Folder:
+    """An empty collection of an input, and the path at which the job sees it as an empty directory."""
+
+    collection: str
+    target: str
+    reference: InputReference
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What the references of a task stand for. ``origins``: the collections of datasets and tasks that they
+    are in."""
+
+    inputs: tuple[Input, ...] = ()
+    folders: tuple[Folder, ...] = ()
+    origins: tuple[str, ...] = ()
+
+    @property
+    def data_objects(self) -> tuple[DataObject, ...]:
+        """The data objects, in order."""
+        return tuple(one.data_object for one in self.inputs)
+
+    def claiming(self, data_object: DataObject, reference: InputReference) -> Resolved:
+        """With a claimed data object as the last input."""
+        return replace(self, inputs=(*self.inputs, placed(data_object, reference)))
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What is below a collection: the data objects, those directly in it first, by name; and the collections
+    that hold nothing, which may be the collection itself."""
+
+    data_objects: tuple[DataObject, ...]
+    empty: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -46,32 +92,48 @@ class Staged:
         return Mount(self.replica.physical_path, self.target)
 
 
-def resolve(catalog: Catalog, references: Sequence[InputReference]) -> tuple[DataObject, ...]:
-    """The data objects that a request names singly or by their collection, without claiming any.
+def resolve(catalog: Catalog, attributes: Attributes, references: Sequence[InputReference]) -> Resolved:
+    """What a request names singly or by its collection, without claiming any data object.
 
     NotFound and AccessDenied from the zone; InvalidRequest for a collection named as a data object,
-    or for too many inputs.
+    or for too many inputs; Refused for inputs that are not complete (``inputs.complete``).
     """
-    found: list[DataObject] = []
+    origins = Origins(catalog, attributes)
+    found: list[Input] = []
+    folders: list[Folder] = []
     for reference in references:
         if reference.kind is InputKind.OBJECT:
-            found.append(readable(catalog, reference.logical_path))
+            origins.need_object(reference.logical_path)
+            found.append(placed(readable(catalog, reference.logical_path), reference))
+        elif reference.kind is InputKind.NEXT_OF:
+            origins.need_collection(reference.logical_path)
         elif reference.kind is InputKind.COLLECTION:
-            room = MOST_INPUTS - len(found)
-            found.extend(islice(tree(catalog, reference.logical_path, most_collections=MOST_INPUTS), room + 1))
-            _check_count(reference.logical_path, len(found))
-    return tuple(found)
+            below = tree(catalog, origins, reference.logical_path, MOST_INPUTS - len(found))
+            found += [placed(one, reference) for one in below.data_objects]
+            folders += [Folder(one, _target(one, reference), reference) for one in below.empty]
+        else:
+            raise InvalidRequest(
+                f"input {reference.logical_path}", "is not looked up yet", "Submit the task instead of recording it"
+            )
+    return Resolved(tuple(found), tuple(folders), origins.seen)
 
 
-def _check_count(collection: str, count: int) -> None:
-    if count > MOST_INPUTS:
-        raise InvalidRequest(
-            collection, f"found {count} inputs, expected at most {MOST_INPUTS}", "Process them in several tasks"
-        )
+def placed(data_object: DataObject, reference: InputReference) -> Input:
+    """A data object of a reference, with its path in the sandbox."""
+    return Input(data_object, _target(data_object.logical_path, reference), reference)
+
+
+def _target(logical_path: str, reference: InputReference) -> str:
+    """Where the sandbox shows a data object or collection of a reference: at the path that the reference
+    names, else at ``/inputs/<name>``. What is in a referenced collection is in the same subdirectories."""
+    if reference.kind is InputKind.COLLECTION:
+        return f"{reference.path or INPUTS}{logical_path[len(reference.logical_path) :]}"
+    return reference.path or f"{INPUTS}/{logical_path.rpartition('/')[2]}"
 
 
 def readable(catalog: Catalog, logical_path: str) -> DataObject:
-    """A data object that the user may read. NotFound, AccessDenied; InvalidRequest for a collection."""
+    """A data object that the user may read. NotFound, AccessDenied; InvalidRequest for a collection;
+    ZoneError when no replica is complete."""
     require(catalog, logical_path, Access.READ_OBJECT, "to use it as input")
     found = catalog.stat(logical_path)
     if not isinstance(found, DataObject):
@@ -80,80 +142,117 @@ def readable(catalog: Catalog, logical_path: str) -> DataObject:
             "is a collection, expected a data object",
             'Write {"collection": ...} to take all data objects in it',
         )
-    return found
+    return need_content(found)
 
 
 def members(catalog: Catalog, collection: str) -> list[DataObject]:
     """The data objects directly in a collection, by name."""
-    if not isinstance(catalog.stat(collection), Collection):
-        raise InvalidRequest(collection, "is a data object, expected a collection")
+    need_collection(catalog, collection)
     return [child for child in catalog.children(collection) if isinstance(child, DataObject)]
 
 
-def tree(catalog: Catalog, collection: str, most_collections: int = sys.maxsize) -> Iterator[DataObject]:
-    """All data objects below a collection, at any depth; those directly in it first, by name.
+def need_collection(catalog: Catalog, logical_path: str) -> None:
+    """NotFound; InvalidRequest for a data object."""
+    if not isinstance(catalog.stat(logical_path), Collection):
+        raise InvalidRequest(logical_path, "is a data object, expected a collection")
 
-    AccessDenied for a data object that the user sees but may not read. InvalidRequest when the path
-    is not a collection, or when more than ``most_collections`` collections are below it.
+
+def tree(catalog: Catalog, origins: Origins, collection: str, room: int | None = None) -> Tree:
+    """Everything below a collection, at any depth. The collection of a task is without our own files.
+
+    AccessDenied for a data object that the user sees but may not read. InvalidRequest when the path is
+    not a collection, or when it holds more than ``room`` data objects. Refused for what is not complete.
     """
-    if not isinstance(catalog.stat(collection), Collection):
-        raise InvalidRequest(collection, "is a data object, expected a collection")
+    need_collection(catalog, collection)
+    is_task = origins.need_collection(collection)
+    found: list[DataObject] = []
+    empty: list[str] = []
     collections = 0
-    for _, below, members_here in walk(catalog, collection):
+    for place, below, here in walk(catalog, collection):
         collections += len(below)
-        if collections > most_collections:
-            cause = f"has more than {most_collections} collections below it"
-            raise InvalidRequest(collection, cause, "Process them in several tasks")
-        for data_object in members_here:
-            require(catalog, data_object.logical_path, Access.READ_OBJECT, "to use it as input")
-            yield data_object
+        if room is not None and collections > MOST_INPUTS:
+            raise _too_many(collection, f"has more than {MOST_INPUTS} collections below it")
+        if place != collection:
+            origins.need_member(place, here)
+        elif is_task:
+            here = without_our_own(collection, here)
+        found += here
+        if room is not None and len(found) > room:
+            count = MOST_INPUTS - room + len(found)
+            raise _too_many(collection, f"found {count} inputs, expected at most {MOST_INPUTS}")
+        if not below and not here:
+            empty.append(place)
+    for one in found:
+        _need_read(catalog, need_content(one))
+    origins.need_whole(collection, found)
+    return Tree(tuple(found), tuple(empty))
 
 
-def targets(data_objects: Iterable[DataObject], references: Sequence[InputReference]) -> tuple[str, ...]:
-    """The path at which a job sees each input of a task.
+def _need_read(catalog: Catalog, data_object: DataObject) -> None:
+    if catalog.access(data_object.logical_path) < Access.READ_OBJECT:
+        require(catalog, data_object.logical_path, Access.READ_OBJECT, "to use it as input")
 
-    This is the path that the input's reference names, else ``/inputs/<name>``. Data objects in
-    subcollections of a referenced collection are in subdirectories of the same names.
-    ``data_objects`` are in the order of :func:`resolve`, claimed ones last. InvalidRequest when two
-    inputs would have the same path, or when the sandbox cannot show an input at its path.
+
+def _too_many(collection: str, cause: str) -> InvalidRequest:
+    remedy = (
+        "The tasks of a workload see a collection of any size (c2d workload start --input-dataset), "
+        "or run one task for each file (c2d map)"
+    )
+    return InvalidRequest(collection, cause, remedy)
+
+
+def check_targets(resolved: Resolved) -> tuple[str, ...]:
+    """The empty directories that the job must see, besides the directories of its inputs.
+
+    InvalidRequest when two inputs would have the same path, when one would be inside another, or when
+    the sandbox cannot show an input at its path.
     """
-    seen: dict[str, str] = {}
-    for data_object, target in _placed(data_objects, references):
-        if target in seen:
-            same = "has the same name as" if target.startswith(f"{INPUTS}/") else "is shown at the same path as"
-            raise _twice(data_object.logical_path, f"{same} {seen[target]}, and both would be {target}")
-        seen[target] = data_object.logical_path
-    for target in seen:
-        for place in (target[:end] for end, letter in enumerate(target) if letter == "/"):
-            if place in seen:
-                raise _twice(seen[place], f"and the collection of {seen[target]} would both be {place}")
-    wrong = misplaced(tuple(seen))
+    seen: dict[str, Input] = {}
+    for one in resolved.inputs:
+        if one.target in seen:
+            raise _twice(one, seen[one.target])
+        seen[one.target] = one
+    directories: dict[str, Input | Folder] = {above: one for one in resolved.inputs for above in _above(one.target)}
+    folders = {one.target: one for one in resolved.folders}
+    directories.update({place: one for one in resolved.folders for place in (one.target, *_above(one.target))})
+    for place in directories.keys() & seen.keys():
+        raise _file_and_directory(seen[place], directories[place], place)
+    filled = {above for place in (*seen, *folders) for above in _above(place)}
+    empty = tuple(place for place in folders if place not in filled and place != INPUTS)
+    wrong = misplaced((*seen, *empty))
     if wrong:
         target, cause = wrong
-        raise InvalidRequest(seen[target], f"cannot be shown at {target}: that {cause}", "Name another path")
-    return tuple(seen)
+        shown = seen[target].data_object.logical_path if target in seen else folders[target].collection
+        raise InvalidRequest(shown, f"cannot be shown at {target}: that {cause}", "Name another path")
+    return empty
 
 
-def _placed(
-    data_objects: Iterable[DataObject], references: Sequence[InputReference]
-) -> Iterator[tuple[DataObject, str]]:
-    """Each data object with its path in the sandbox."""
-    own_paths: dict[tuple[InputKind, str], list[str]] = {}
-    for item in references:
-        own_paths.setdefault((item.kind, item.logical_path), []).append(item.path)
-    collections = [(item.logical_path, item.path or INPUTS) for item in references if item.kind is InputKind.COLLECTION]
-    for data_object in data_objects:
-        logical_path, parent = data_object.logical_path, parent_of(data_object.logical_path)
-        above, place = next((pair for pair in collections if logical_path.startswith(f"{pair[0]}/")), ("", ""))
-        waiting = own_paths.get((InputKind.OBJECT, logical_path))
-        if not waiting and not above:
-            waiting = own_paths.get((InputKind.NEXT_OF, parent))
-        own = waiting.pop(0) if waiting else ""
-        yield data_object, own or f"{place or INPUTS}/{logical_path[len(above or parent) + 1 :]}"
+def _above(target: str) -> Iterator[str]:
+    """The directories above a path in the sandbox, without the root."""
+    return (target[:end] for end, letter in enumerate(target) if letter == "/" and end)
 
 
-def _twice(logical_path: str, cause: str) -> InvalidRequest:
-    return InvalidRequest(logical_path, cause, "Rename one, or process them in two tasks")
+def _twice(one: Input, other: Input) -> InvalidRequest:
+    same = "has the same name as" if one.target.startswith(f"{INPUTS}/") else "is shown at the same path as"
+    cause = f"{same} {other.data_object.logical_path}, and both would be {one.target}"
+    return InvalidRequest(one.data_object.logical_path, cause, _rename(one.reference))
+
+
+def _file_and_directory(one: Input, other: Input | Folder, place: str) -> InvalidRequest:
+    below = other.collection if isinstance(other, Folder) else other.data_object.logical_path
+    cause = f"and the collection of {below} would both be {place}"
+    return InvalidRequest(one.data_object.logical_path, cause, _rename(one.reference))
+
+
+def _rename(reference: InputReference) -> str:
+    path = reference.logical_path
+    name = name_of(dataset_of(path) or path)
+    if reference.kind is not InputKind.COLLECTION:
+        name = f"{name_of(parent_of(path))}/{name_of(path)}"
+    return (
+        f'Give one of them a name below {INPUTS}: {{"path": "{path}", "name": "{name}"}}, '
+        f"or with c2d run: --input {path}:{name}"
+    )
 
 
 def anew(catalog: Catalog, logical_path: str) -> DataObject:

@@ -94,6 +94,7 @@ class Execution:
         self.private = workspace.private_directory(context.resource, record.collection, self.checkpoint.token)
         self.resume_point = resume_point(self.journal.found, self.recorded)
         self.staged: tuple[Staged, ...] = ()
+        self.input_folders: tuple[str, ...] = ()
         self.sandbox: Sandbox | None = None
         self.stage_in_seconds = 0.0
         self.left_sandbox: float | None = None

@@ -24,6 +24,7 @@ from compute_to_data.pipeline.watch_job import Waiting
 from compute_to_data.ports import RunningJob
 from compute_to_data.records import secret
 from compute_to_data.records.task import State
+from compute_to_data.task import INPUTS
 
 log = logging.getLogger(__name__)
 
@@ -167,6 +168,7 @@ def _job(execution: Execution) -> Job:
         outputs=execution.outputs,
         log_file=execution.log_file,
         inputs=tuple(staged.mount for staged in execution.staged),
+        input_folders=execution.input_folders,
         output_mounts=tuple(OutputMount(output.name, output.path) for output in task.outputs),
         environment=container.environment,
         working_directory=container.working_directory,
@@ -185,10 +187,10 @@ def _image(execution: Execution, name: str) -> Image:
 
 def _program(execution: Execution) -> Program:
     uid, gid = execution.context.engine.account
-    first = execution.staged[0].data_object.logical_path if execution.staged else ""
+    first = execution.staged[0].target if execution.staged else ""
     supplied = {
         "TASK_ID": execution.record.task_id,
-        "INPUT_FILE_BASENAME": name_of(first),
+        "INPUT_FILE_BASENAME": first[len(INPUTS) + 1 :] if first.startswith(f"{INPUTS}/") else name_of(first),
         "IRODS_UID": str(uid),
         "IRODS_GID": str(gid),
     }

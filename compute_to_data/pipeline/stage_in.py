@@ -10,41 +10,58 @@ from dataclasses import replace
 from compute_to_data.errors import (
     Refused,
 )
-from compute_to_data.inputs import claims, references
-from compute_to_data.model import Avu, DataObject, Entity, EntityKind, lineage, parent_of
+from compute_to_data.inputs import claims, naming, references
+from compute_to_data.model import Avu, DataObject, Entity, EntityKind, lineage, name_of, parent_of
 from compute_to_data.pipeline import replicas
+from compute_to_data.pipeline.checkpoint import ResumePoint
 from compute_to_data.pipeline.execution import Execution
+from compute_to_data.records import awaited
 from compute_to_data.records.task import State, require
-from compute_to_data.task import InputKind
+from compute_to_data.task import InputKind, InputReference
 
 
-def authorise(execution: Execution) -> tuple[DataObject, ...]:
-    """Check every access that the task needs, and claim its inputs, all in the owner's session."""
+def authorise(execution: Execution) -> references.Resolved:
+    """Check every access that the task needs and that its inputs are complete, and claim its inputs, all in
+    the owner's session."""
     context, record, task = execution.context, execution.record, execution.task
     needed = execution.role.required_access(task)
     if execution.recorded is State.QUEUED or not execution.resume_point.has_checkpoint:
         record.move_to(State.STAGING_IN)
     require(context.catalog, parent_of(record.collection), needed.output_collection, "to keep results there")
-    found = list(references.resolve(context.catalog, task.inputs))
+    _need_completed(execution)
+    attributes = context.configuration.attributes
+    named = [naming.result(context.catalog, attributes, reference) for reference in task.inputs]
+    found = references.resolve(context.catalog, attributes, named)
     push_unclaims(execution)
-    claim = context.configuration.attributes.claim
-    for collection in _claimed_from(execution):
-        found.append(claims.claim_next(context.catalog, collection, Avu(claim, record.task_id, record.place)))
-    for data_object in found:
+    mine = Avu(attributes.claim, record.task_id, record.place)
+    for reference in _claims(execution):
+        found = found.claiming(claims.claim_next(context.catalog, reference.logical_path, mine), reference)
+    for data_object in found.data_objects:
         require(context.catalog, data_object.logical_path, needed.inputs, "to use it as input")
-    references.targets(found, task.inputs)
-    return tuple(found)
+    execution.input_folders = references.check_targets(found)
+    return found
 
 
-def _claimed_from(execution: Execution) -> list[str]:
-    return [one.logical_path for one in execution.task.inputs if one.kind is InputKind.NEXT_OF]
+def _need_completed(execution: Execution) -> None:
+    """Cancelled when a task that this one waited for is gone by now. Refused when it has not ended: only a record
+    that was written by hand is queued before."""
+    if execution.resume_point is not ResumePoint.FRESH:
+        return
+    unfinished = awaited.unfinished(execution.context.catalog, execution.record.attributes, execution.task.awaited)
+    if unfinished:
+        raise Refused("task", f"was queued before task {name_of(unfinished[0])} has ended, for which it should wait")
+
+
+def _claims(execution: Execution) -> list[InputReference]:
+    return [one for one in execution.task.inputs if one.kind is InputKind.NEXT_OF]
 
 
 def push_unclaims(execution: Execution) -> None:
     """If the task fails, remove its claims, so that another task can have these inputs."""
     record = execution.record
     mine = Avu(record.attributes.claim, record.task_id, record.place)
-    for collection in _claimed_from(execution):
+    for reference in _claims(execution):
+        collection = reference.logical_path
         execution.undo.push(
             f"remove the claim in {collection}",
             functools.partial(claims.unclaim, execution.context.catalog, collection, mine),
@@ -66,13 +83,13 @@ def choose_resource(execution: Execution) -> None:
         )
 
 
-def stage_in(execution: Execution, inputs: Sequence[DataObject]) -> None:
+def stage_in(execution: Execution, inputs: Sequence[references.Input]) -> None:
     """Make a good replica of each input on the resource, unless it has one."""
     began = time.monotonic()
     staged = []
-    for data_object, target in zip(inputs, references.targets(inputs, execution.task.inputs)):
-        with execution.context.in_use.alone(data_object.logical_path):
-            staged.append(_staged(execution, data_object, target))
+    for one in inputs:
+        with execution.context.in_use.alone(one.data_object.logical_path):
+            staged.append(_staged(execution, one.data_object, one.target))
     execution.staged = tuple(staged)
     execution.stage_in_seconds = time.monotonic() - began
 

@@ -164,6 +164,7 @@ def _write_beside(execution: Execution, name: str, content: bytes) -> Registrati
 def _outcome(execution: Execution) -> outcome.Outcome:
     return outcome.Outcome(
         **vars(plan.of(execution)),
+        input_folders=execution.input_folders,
         outputs=execution.files,
         exit=execution.exit,
         stage_in_seconds=execution.stage_in_seconds,

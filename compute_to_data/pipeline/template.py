@@ -67,11 +67,11 @@ class Role(Hooks):
     def _take_steps(self, execution: Execution) -> Waiting[None]:
         if execution.resume_point is ResumePoint.FRESH:  # else there may be something to undo first, or logs to keep
             execution.stop_if_cancelled()
-        inputs = stage_in.authorise(execution)
+        found = stage_in.authorise(execution)
         stage_in.choose_resource(execution)
         retain.receiving_root(execution)  # refuse now, before anything runs, if no resource can receive the results
-        with execution.context.in_use.using([one.logical_path for one in inputs]):
-            stage_in.stage_in(execution, inputs)
+        with execution.context.in_use.using([one.logical_path for one in found.data_objects]):
+            stage_in.stage_in(execution, found.inputs)
             if not execution.resume_point.has_exited:
                 execution.sandbox = workload_dataset.sandbox(execution)
             yield from run_job.run_in_sandbox(execution)

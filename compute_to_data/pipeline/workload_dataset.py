@@ -14,6 +14,7 @@ import time
 
 from compute_to_data.errors import Cancelled, EngineError
 from compute_to_data.inputs import references
+from compute_to_data.inputs.complete import Origins
 from compute_to_data.job import JobKey, Sandbox
 from compute_to_data.model import Access, DataObject, Replica, name_of, parent_of
 from compute_to_data.pipeline import replicas, stage_in
@@ -41,6 +42,7 @@ def sandbox(execution: Execution) -> Sandbox | None:
         raise Cancelled("task", f"its workload {name_of(collection)} was stopped")
     if workload.dataset:
         require(context.catalog, workload.dataset, Access.READ_OBJECT, "to use it as a dataset")
+        Origins(context.catalog, context.configuration.attributes).need_collection(workload.dataset)
     made = context.catalog.stat(collection).created
     identity = hashlib.sha256(json.dumps([made, workload.document()], sort_keys=True).encode()).hexdigest()
     place = context.workload_directories.of(
@@ -61,7 +63,12 @@ def _fill(execution: Execution, workload: Workload, directory: str) -> None:
     top = os.path.join(directory, _DATASET)
     os.mkdir(top, 0o755)
     context = execution.context
-    found = tuple(references.tree(context.catalog, workload.dataset))
+    below = references.tree(
+        context.catalog, Origins(context.catalog, context.configuration.attributes), workload.dataset
+    )
+    found = below.data_objects
+    for collection in below.empty:
+        os.makedirs(f"{top}{collection[len(workload.dataset) :]}", mode=0o755, exist_ok=True)
     with context.in_use.using([data_object.logical_path for data_object in found]):
         for data_object in found:
             relative = data_object.logical_path[len(workload.dataset) + 1 :]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +47,7 @@ class Outcome(Plan):
     exit: Exit
     stage_in_seconds: float
     extra: tuple[Avu, ...] = field(default=())
+    input_folders: tuple[str, ...] = field(default=())
 
 
 UNKNOWN = "unknown"
@@ -77,20 +78,22 @@ _CHANGES_NO_RESULT = frozenset(
 """Properties of a request that do not change its result, or that the fingerprint covers otherwise."""
 
 
-def fingerprint(task: Task, role: str, inputs: Iterable[tuple[str, str]]) -> str:
+def fingerprint(task: Task, role: str, inputs: Iterable[tuple[str, str]], folders: Sequence[str] = ()) -> str:
     """A SHA-256, in hex, that is the same for tasks of one image that compute the same.
 
     It covers the role, the path and checksum of each input, and the request without its name,
     collections, resource, limits and metadata. ``inputs``: pairs of path in the sandbox and
-    checksum. '' when a checksum is unknown, and for a task of a workload, which sees more than its
-    inputs. The image's digest is a fact of its own, since it is known only where the task ran.
+    checksum. ``folders``: the empty directories beside them. '' when a checksum is unknown, and for a task
+    of a workload, which sees more than its inputs. The image's digest is a fact of its own, since it is
+    known only where the task ran.
     """
     pairs = [list(pair) for pair in inputs]
     if task.workload or not all(checksum for _, checksum in pairs):
         return ""
     asked = {name: value for name, value in request.document(task).items() if name not in _CHANGES_NO_RESULT}
     asked.get("process", {}).pop("timeout", None)
-    return _digest({"version": 2, "role": role, "inputs": pairs, "asked": asked})
+    empty = {"folders": sorted(folders)} if folders else {}
+    return _digest({"version": 2, "role": role, "inputs": pairs, "asked": asked, **empty})
 
 
 def outputs_digest(outputs: Iterable[tuple[str, str]]) -> str:
@@ -138,7 +141,8 @@ def avus(attributes: Attributes, outcome: Outcome) -> tuple[Avu, ...]:
         fact("processing_seconds", f"{max(0.0, outcome.exit.finished - outcome.exit.started):.3f}", "s"),
         fact("stage_in_seconds", f"{outcome.stage_in_seconds:.3f}", "s"),
     ]
-    identity = fingerprint(outcome.task, outcome.role, ((item.target, item.checksum) for item in outcome.inputs))
+    seen = ((item.target, item.checksum) for item in outcome.inputs)
+    identity = fingerprint(outcome.task, outcome.role, seen, outcome.input_folders)
     if identity:
         facts.append(fact("fingerprint", identity))
     facts.append(fact("outputs_digest", outputs_digest((file.relative, file.checksum) for file in outcome.outputs)))

@@ -36,8 +36,12 @@ _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 class State(str, Enum):
-    """How far a task is. The last three are final: each task reaches exactly one of them, once."""
+    """How far a task is. The last three are final: each task reaches exactly one of them, once.
 
+    A task is WAITING while it waits for the success of other tasks; most tasks never are.
+    """
+
+    WAITING = "WAITING"
     QUEUED = "QUEUED"
     STAGING_IN = "STAGING_IN"
     RUNNING = "RUNNING"
@@ -56,11 +60,17 @@ UNFINISHED = (State.STAGING_OUT, State.RUNNING, State.STAGING_IN)
 _FINAL = frozenset(state.value for state in State if state.is_final)
 _NEVER_BEGUN = {State.QUEUED.value, State.COMPLETED.value}
 """A worker never leaves both, since a task is RUNNING before it is COMPLETED."""
+_ONLY_BEGUN = frozenset(state.value for state in (*UNFINISHED, State.COMPLETED))
+"""A worker never leaves WAITING beside one of these, since a task is QUEUED before it begins."""
 
+AFTER = "after"
+"""The fact that names the collection of a task that this one waits for; a task may have several."""
 CANCEL, FOLLOW = "cancel", "follow"
 """Users put these requests on the collection of an unfinished task: ``cancel`` to end it (value: the
 user who asks, units: the resource), ``follow`` to get its live logs."""
 NO_REQUESTS = {CANCEL: "", FOLLOW: ""}
+READS = "reads"
+"""The collection of an unfinished task has this fact once for each dataset and each task that it reads."""
 
 
 def furthest(found: Iterable[str]) -> State | None:
@@ -74,6 +84,8 @@ def furthest(found: Iterable[str]) -> State | None:
     if not names or not names <= State.__members__.keys():
         return None
     if len(names & _FINAL) > 1 or names >= _NEVER_BEGUN:
+        return None
+    if State.WAITING.value in names and names & _ONLY_BEGUN:
         return None
     return max((State(name) for name in names), key=list(State).index)
 
@@ -198,9 +210,9 @@ class TaskRecord:
     def _fact(self, name: str, value: str) -> Avu:
         return Avu(self.attributes.named(name), value, "s" if name.endswith("_seconds") else "")
 
-    def remember(self, name: str, value: str) -> None:
-        """Add one value of a fact, keeping its others."""
-        self.catalog.annotate(self._entity, add=[Avu(self.attributes.named(name), value)])
+    def remember(self, name: str, *values: str) -> None:
+        """Add values of a fact, keeping its others."""
+        self.catalog.annotate(self._entity, add=[Avu(self.attributes.named(name), value) for value in values])
 
     def forget(self, name: str, value: str) -> None:
         """Remove one value of a fact, if it is there."""
@@ -268,7 +280,7 @@ def refuse_displaced(catalog: Catalog, data_object: DataObject) -> None:
 
 
 def _dated(state: State, facts: Mapping[str, str]) -> dict[str, str]:
-    requests = NO_REQUESTS if state.is_final else {}
+    requests = {**NO_REQUESTS, READS: ""} if state.is_final else {}
     return {f"{state.value.lower()}_at": timestamp(time.time()), **facts, **requests}
 
 

@@ -8,6 +8,7 @@ says whether the workload accepts tasks; its units name the compute resource.
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -25,6 +26,7 @@ STATE = "workload_state"
 """The fact whose value is a :class:`WorkloadState`."""
 INSTANCES = "instances"
 DATASET = "dataset"
+MOST_INSTANCES = 1024
 _ID = re.compile(r"w-[0-9a-f]{12}")
 
 
@@ -38,13 +40,15 @@ class WorkloadState(str, Enum):
 @dataclass(frozen=True)
 class Workload:
     """A workload as its user requested it. ``dataset``: a collection, or '' for none. ``instances``: how
-    many of its tasks may run at the same time."""
+    many of its tasks may run at the same time. ``each``: a pattern, if the workload has a task for each file of the
+    dataset that matches it; the tasks have the files' names."""
 
     image: str
     instances: int
     role: str
     resource: str
     dataset: str = ""
+    each: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     limits: RequestedLimits = field(default_factory=RequestedLimits)
     name: str = ""
@@ -54,6 +58,7 @@ class Workload:
         optional = {
             "name": self.name,
             "dataset": self.dataset,
+            "each": self.each,
             "environment": dict(self.environment),
             "limits": request.limits_document(self.limits),
         }
@@ -82,6 +87,11 @@ def parsed(content: bytes, subject: str) -> Workload:
         raise InvalidRequest(*summary(found))
     given = {name: value for name, value in document.items() if name not in ("version", "limits")}
     return Workload(limits=request.limits(document.get("limits", {})), **given)
+
+
+def new_workload_id() -> str:
+    """A new id for a workload."""
+    return f"w-{secrets.token_hex(6)}"
 
 
 def is_workload_id(name: str) -> bool:

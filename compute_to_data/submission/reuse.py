@@ -9,7 +9,6 @@ reveals that.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from compute_to_data.catalog_tree import data_objects
@@ -40,33 +39,33 @@ class Earlier:
 
 
 def find(
-    catalog: Catalog, configuration: Configuration, task: Task, role: str, inputs: Sequence[DataObject]
+    catalog: Catalog, configuration: Configuration, task: Task, role: str, found: references.Resolved
 ) -> Earlier | None:
     """The user's newest earlier task that computed what ``task`` would compute in ``role``.
 
-    None when there is no such task, or when its outputs are not all there unchanged. ``inputs`` are
-    the data objects that the task names and that the user may read. A task that takes the next
-    unclaimed input never matches. Where the catalog has no checksum of an input, the zone computes
-    and records it. Raises the zone's errors.
+    None when there is no such task, or when its outputs are not all there unchanged. ``found`` is what
+    the task names and the user may read. A task that takes the next unclaimed input never matches, nor
+    does one with an input whose checksum cannot be known. Where the catalog has no checksum of an input,
+    the zone computes and records it. Raises the zone's errors.
     """
     if any(reference.kind is InputKind.NEXT_OF for reference in task.inputs):
         return None
-    places = references.targets(inputs, task.inputs)
-    named = ((place, _checksum(catalog, item)) for place, item in zip(places, inputs))
-    identity = outcome.fingerprint(task, role, named)
+    named = ((one.target, _checksum(catalog, one.data_object)) for one in found.inputs)
+    identity = outcome.fingerprint(task, role, named, references.check_targets(found))
     if not identity:
         return None
     fingerprint = configuration.attributes.named("fingerprint")
-    found = catalog.find(Query(EntityKind.COLLECTION, fingerprint, identity, newest_first=True))
-    candidates = (_earlier(catalog, configuration, collection) for collection in found)
+    same = catalog.find(Query(EntityKind.COLLECTION, fingerprint, identity, newest_first=True))
+    candidates = (_earlier(catalog, configuration, collection) for collection in same)
     return next((candidate for candidate in candidates if candidate is not None), None)
 
 
 def _checksum(catalog: Catalog, data_object: DataObject) -> str:
-    """The checksum in the catalog, else a computed one; '' when the user may not have it computed."""
-    for replica in data_object.replicas:
-        if replica.status is ReplicaStatus.GOOD and replica.checksum:
-            return replica.checksum
+    """The checksum in the catalog, else a computed one; '' when good replicas have different ones, or when
+    the user may not have it computed."""
+    known = {one.checksum for one in data_object.replicas if one.status is ReplicaStatus.GOOD and one.checksum}
+    if known:
+        return known.pop() if len(known) == 1 else ""
     try:
         return catalog.checksum(data_object.logical_path)
     except AccessDenied:

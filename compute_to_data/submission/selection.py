@@ -2,10 +2,13 @@
 
 A candidate has the role, is up and has a live worker. The best candidate already holds good replicas
 of most input bytes; among equals, the one with the fewest unfinished tasks, then the first by name.
+Results that do not exist yet have no size: before all else, a task that waits for results goes to the
+resource where most of the tasks run that make them. The worker does not choose again later.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +19,7 @@ from compute_to_data.errors import Code, Refused, zone_error
 from compute_to_data.model import DataObject, Entity, EntityKind, Query, Resource
 from compute_to_data.ports import Catalog
 from compute_to_data.records.task import UNFINISHED, State
-from compute_to_data.task import Task
+from compute_to_data.task import InputKind, Task
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,16 @@ def choose(
         names = ", ".join(sorted(candidate.name for candidate in candidates))
         cause = f"no compute resource with this role is up and has a live worker (looked at: {names})"
         raise Refused(f"role {role}", cause, _start_worker_remedy(candidates[0].name))
-    return _best(catalog, configuration, role, ready, inputs)
+    return _best(catalog, configuration, role, ready, inputs, _makers_of_inputs(catalog, configuration, task))
+
+
+def _makers_of_inputs(catalog: Catalog, configuration: Configuration, task: Task) -> Counter[str]:
+    """On each resource, how many unfinished tasks make inputs of this task."""
+    unfinished = {state.value for state in State if not state.is_final}
+    tasks = {one.logical_path for one in task.inputs if one.kind is InputKind.TASK}
+    found = [catalog.avus(Entity(EntityKind.COLLECTION, one)) for one in tasks]
+    states = [avu for avus in found for avu in avus if avu.attribute == configuration.attributes.state]
+    return Counter(avu.units for avu in states if avu.value in unfinished)
 
 
 def _named(
@@ -166,6 +178,7 @@ def _best(
     role: str,
     ready: Sequence[Resource],
     inputs: Sequence[DataObject],
+    makers: Counter[str],
 ) -> Choice:
     total = sum(data_object.size for data_object in inputs)
 
@@ -178,11 +191,12 @@ def _best(
         queries = [Query(EntityKind.COLLECTION, attribute, state.value, resource.name) for state in states]
         return sum(len(catalog.find(query)) for query in queries)
 
-    best = min(ready, key=lambda resource: (-held(resource), load(resource), resource.name))
+    best = min(ready, key=lambda one: (-makers[one.name], -held(one), load(one), one.name))
+    results = f"runs {makers[best.name]} of {sum(makers.values())} tasks that make inputs, " if makers else ""
     return Choice(
         best,
         role,
-        f"{best.name} holds {held(best)} of {total} input bytes and has {load(best)} unfinished tasks "
+        f"{best.name} {results}holds {held(best)} of {total} input bytes and has {load(best)} unfinished tasks "
         f"(of {len(ready)} with the role {role})",
     )
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from typing import Any
 
 from compute_to_data.configuration import Configuration
@@ -23,10 +24,10 @@ from compute_to_data.documents.schema import read_json
 from compute_to_data.documents.task_json import recorded_document
 from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, Refused
 from compute_to_data.inputs import claims, references
-from compute_to_data.model import Access, DataObject, zone_of
+from compute_to_data.model import Access, Avu, zone_of
 from compute_to_data.ports import Catalog
 from compute_to_data.records import secret
-from compute_to_data.records.task import State, TaskRecord, checked_task_id, new_task_id, require
+from compute_to_data.records.task import AFTER, READS, State, TaskRecord, checked_task_id, new_task_id, require
 from compute_to_data.records.undo import Undo
 from compute_to_data.submission import selection
 from compute_to_data.submission.resolve import resolve
@@ -52,7 +53,33 @@ def read_request(catalog: Catalog, data_object: str) -> Any:
     return read_json(catalog.read(data_object), data_object)
 
 
+@dataclass(frozen=True)
+class Accepted:
+    """A request that passed all checks, and is not recorded yet. ``waits``: the tasks that it must wait for.
+    ``reads``: the collections of datasets and tasks that it reads. ``reused``: an earlier task with the requested
+    results, in the place of a new one."""
+
+    task: Task
+    choice: selection.Choice
+    task_id: str
+    waits: AbstractSet[str]
+    reads: Sequence[str]
+    reused: Submitted | None
+
+
 def submit(
+    catalog: Catalog,
+    configuration: Configuration,
+    document: Any,
+    **options: Any,
+) -> Submitted:
+    """Accept a request in any of the formats (``documents.formats``) and queue it. ``options`` and errors: as for
+    :func:`accept`."""
+    accepted = accept(catalog, configuration, document, **options)
+    return accepted.reused or record(catalog, configuration, accepted)
+
+
+def accept(
     catalog: Catalog,
     configuration: Configuration,
     document: Any,
@@ -61,26 +88,32 @@ def submit(
     output_collection: str = "",
     image: str = "",
     task_id: str = "",
+    after: Sequence[str] = (),
     reuse_earlier: bool = False,
     patient: bool = False,
-) -> Submitted:
-    """Accept a request in any of the formats (``documents.formats``) and queue it.
+    project: str = "",
+) -> Accepted:
+    """Check a request in any of the formats, and choose where it will run.
 
     ``resource``, ``output_collection`` and ``image`` override the document where they are given.
+    ``after``: tasks that this one waits for, in addition to those that the document names.
     ``reuse_earlier``: return an identical earlier task of this user instead, if one still has all
-    its results (``reuse.find``). ``patient``: queue the task even when no worker is alive. Raises
-    Refused (InvalidRequest) or the zone's own error, and then records nothing.
+    its results (``reuse.find``). ``patient``: accept the task even when no worker is alive. ``project``:
+    the collection that the user works in, where the datasets are that the document names by an id. Raises
+    Refused (InvalidRequest) or the zone's own error. Records nothing.
     """
     beside = GivenBeside(resource, output_collection, image)
     chosen_id = checked_task_id(task_id) if task_id else new_task_id()
-    task = request.parse(translate(configuration, document, beside))
-    task = resolve(catalog, configuration.attributes, task)
+    task = request.parse(translate(configuration, document, beside), plain=InputKind.PATH)
+    task = replace(task, after=(*task.after, *after))
+    task, waits, reads = resolve(catalog, configuration.attributes, task, project)
     admit(configuration, task)
-    inputs = authorise(catalog, configuration, task)
+    found = authorise(catalog, configuration, task)
     role_remedy = formats.format_of(document).role_remedy
+    inputs = found.data_objects
     choice = selection.choose(catalog, configuration, task, inputs, patient=patient, role_remedy=role_remedy)
-    reused = _reused(catalog, configuration, task, choice.role, inputs) if reuse_earlier else None
-    return reused or record(catalog, configuration, task, choice, chosen_id)
+    reused = _reused(catalog, configuration, task, choice.role, found) if reuse_earlier and not waits else None
+    return Accepted(task, choice, chosen_id, waits, (*reads, *found.origins, *waits), reused)
 
 
 def translate(configuration: Configuration, document: Any, beside: GivenBeside) -> Any:
@@ -113,24 +146,26 @@ def image_refused(image: str) -> Refused:
     )
 
 
-def authorise(catalog: Catalog, configuration: Configuration, task: Task) -> tuple[DataObject, ...]:
-    """Check that the user has all the access that the task needs; returns the inputs known so far."""
-    inputs = references.resolve(catalog, task.inputs)
-    references.targets(inputs, task.inputs)
+def authorise(catalog: Catalog, configuration: Configuration, task: Task) -> references.Resolved:
+    """Check that the user has all the access that the task needs, and that its inputs are complete; returns
+    the inputs known so far. The results of tasks that have not ended are not known."""
+    known = [one for one in task.inputs if one.kind is not InputKind.TASK]
+    found = references.resolve(catalog, configuration.attributes, known)
+    references.check_targets(found)
     for reference in task.inputs:
         if reference.kind is InputKind.NEXT_OF:
             claim = configuration.attributes.claim
             first = next(claims.eligible(catalog, reference.logical_path, claim), None)
             if first is None:
                 raise claims.nothing_to_claim(reference.logical_path, claim)
-            inputs = (*inputs, first)
+            found = found.claiming(first, reference)
     secret.check(catalog, zone_of(task.output_collection), task.secrets)
     require(catalog, task.output_collection, Access.OWN, "to keep a task and its results there")
-    return inputs
+    return found
 
 
 def _reused(
-    catalog: Catalog, configuration: Configuration, task: Task, role: str, inputs: Sequence[DataObject]
+    catalog: Catalog, configuration: Configuration, task: Task, role: str, inputs: references.Resolved
 ) -> Submitted | None:
     from compute_to_data.submission import reuse  # here, since an agent never needs its imports
 
@@ -141,10 +176,10 @@ def _reused(
     return Submitted(earlier.task_id, earlier.collection, earlier.resource, why, reused=True)
 
 
-def record(
-    catalog: Catalog, configuration: Configuration, task: Task, choice: selection.Choice, task_id: str
-) -> Submitted:
-    """Record the task as QUEUED in a collection of its own. From now on a worker may start it."""
+def record(catalog: Catalog, configuration: Configuration, accepted: Accepted) -> Submitted:
+    """Record a task in a collection of its own: as WAITING if it must wait for others, else as QUEUED. From then on
+    a worker may start it."""
+    task, choice, task_id = accepted.task, accepted.choice, accepted.task_id
     collection = f"{task.output_collection}/{task_id}"
     task_record = TaskRecord(catalog, configuration.attributes, collection, choice.resource.name)
     facts = {
@@ -155,7 +190,11 @@ def record(
         "choice": choice.reason,
         "workload": task.workload,
     }
-    record_sealed(task_record, recorded_document(task), lambda: task_record.move_to(State.QUEUED, facts))
+    named = configuration.attributes.named
+    also = [Avu(named(READS), one) for one in dict.fromkeys(accepted.reads)]
+    also += [Avu(named(AFTER), one) for one in task.awaited]
+    first = State.WAITING if accepted.waits else State.QUEUED
+    record_sealed(task_record, recorded_document(task), lambda: task_record.move_to(first, facts, also))
     return Submitted(task_id, collection, choice.resource.name, choice.reason)
 
 
@@ -182,7 +221,7 @@ def record_sealed(record: TaskRecord, document: Mapping[str, Any], declare: Call
             "Leave the task id empty to get a new one",
             code=Code.CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME,
         ) from None
-    except Exception:
+    except BaseException:  # also when a person interrupts it
         undo.run()
         raise
 

@@ -6,7 +6,6 @@ users follow, cancel and fetch them like any other. Nothing runs for a workload 
 
 from __future__ import annotations
 
-import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,11 +17,20 @@ from compute_to_data.documents.interpolation import escaped
 from compute_to_data.documents.schema import problems, summary
 from compute_to_data.errors import InvalidRequest, NotFound
 from compute_to_data.inputs import references
+from compute_to_data.inputs.complete import Origins
 from compute_to_data.model import Access, DataObject, EntityKind, Query, name_of
 from compute_to_data.ports import Catalog, ClientCatalog
 from compute_to_data.records.cancel import request_cancel
 from compute_to_data.records.task import State, TaskRecord, furthest, new_task_id, require
-from compute_to_data.records.workload import DATASET, INSTANCES, STATE, Workload, WorkloadRecord, WorkloadState
+from compute_to_data.records.workload import (
+    DATASET,
+    INSTANCES,
+    STATE,
+    Workload,
+    WorkloadRecord,
+    WorkloadState,
+    new_workload_id,
+)
 from compute_to_data.submission import selection, submit
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.task import ProcessDefinition, Task
@@ -69,15 +77,19 @@ def start(
     role: str = "",
     resource: str = "",
     name: str = "",
+    each: str = "",
+    workload_id: str = "",
 ) -> Started:
     """Record a workload below ``project``, a collection of the user's own.
 
     ``dataset``: a collection that the tasks see, read-only, as ``/input``. ``limits``: the limits
     of each task, as in a task's request. Without ``role`` and ``resource``, the workload goes to a
-    resource with the role CONTAINER, preferably one that holds the dataset. Raises Refused
+    resource with the role CONTAINER, preferably one that holds the dataset. ``each``: as in
+    :class:`Workload`. ``workload_id``: from :func:`new_workload_id`; by default a new one. Raises Refused
     (InvalidRequest) or the zone's own error, and then records nothing.
     """
-    asked = Workload(image, instances, role or DEFAULT_ROLE, resource or "any", dataset, environment or {}, name=name)
+    variables = environment or {}
+    asked = Workload(image, instances, role or DEFAULT_ROLE, resource or "any", dataset, each, variables, name=name)
     document = {**asked.document(), **({"limits": dict(limits)} if limits else {})}
     found = problems(document, "workload")
     if found:
@@ -86,13 +98,14 @@ def start(
         raise submit.image_refused(image)
     requested_limits = request.limits(limits or {})
     configuration.effective_limits(requested_limits, None)
-    inputs = tuple(references.tree(catalog, dataset)) if dataset else ()
+    origins = Origins(catalog, configuration.attributes)
+    inputs = references.tree(catalog, origins, dataset).data_objects if dataset else ()
     require(catalog, project, Access.OWN, "to keep a workload and its results there")
     commands = ProcessDefinition(image, ())  # the tasks' own commands are not known yet
     typical = Task(name, role or ("" if resource else DEFAULT_ROLE), resource, (), project, commands)
     choice = selection.choose(catalog, configuration, typical, inputs)
     workload = replace(asked, role=choice.role, resource=choice.resource.name, limits=requested_limits)
-    workload_id = f"w-{secrets.token_hex(6)}"
+    workload_id = workload_id or new_workload_id()
     collection = f"{project}/{WORKLOADS}/{workload_id}"
     record = WorkloadRecord(catalog, configuration.attributes, collection, workload.resource)
     facts = {INSTANCES: str(instances), DATASET: dataset, "name": name}
@@ -206,6 +219,13 @@ def describe(catalog: ClientCatalog, attributes: Attributes, collection: str) ->
     return Description(
         name_of(collection), collection, current.value if current else "unknown", created, workload, tasks
     )
+
+
+def restart(catalog: Catalog, attributes: Attributes, collection: str) -> None:
+    """Let a stopped workload accept tasks again. Does nothing when it does. NotFound, AccessDenied."""
+    record, _ = _known(catalog, attributes, collection)
+    if not record.is_started():
+        record.declare(WorkloadState.STARTED)
 
 
 def stop(catalog: ClientCatalog, attributes: Attributes, collection: str) -> tuple[str, ...]:

@@ -34,13 +34,15 @@ from compute_to_data.pipeline.watch_job import QUESTION_EVERY, Detached, Watch
 from compute_to_data.ports import Engine, Storage
 from compute_to_data.records.task import CANCEL, UNFINISHED, State
 from compute_to_data.worker.in_flight import Step, TasksInFlight
-from compute_to_data.worker.slot import TaskRunner, Unintelligible
+from compute_to_data.worker.slot import Purpose, TaskRunner, Unintelligible
+from compute_to_data.worker.waiting import LOOK_SECONDS, WaitingTasks
 from compute_to_data.worker.workload_slots import WorkloadSlots
 
 log = logging.getLogger("compute_to_data.worker")
 
-_CANCELLATIONS_AT_ONCE = 16
-"""How many queued tasks the worker cancels before it renews its heartbeat and fills its slots again."""
+_AT_ONCE = 16
+"""How many tasks the worker cancels in the queue, or queues that have waited, before it renews its heartbeat and fills
+its slots again."""
 
 
 class Worker:
@@ -54,13 +56,15 @@ class Worker:
         self._sign = Heartbeat(storage.catalog, configuration, resource)
         self._workload_slots = WorkloadSlots(served)
         self._stopping = threading.Event()
-        self._runner = TaskRunner(served, self._workload_slots.directories, self._stopping.is_set)
+        self._waiting_tasks = WaitingTasks(served)
+        self._runner = TaskRunner(served, self._workload_slots.directories, self._waiting_tasks, self._stopping.is_set)
         self._in_flight = TasksInFlight(
             served,
-            begin=functools.partial(self._runner.run, only_cancel=False),
+            begin=functools.partial(self._runner.run, purpose=Purpose.RUN),
             attempt=self._attempt,
             over=self._over,
         )
+        self._need_not_wait: list[str] = []
         self._passed_over: set[str] = set()
         self._failures: Counter[str] = Counter()
         self._interrupted = True
@@ -103,6 +107,7 @@ class Worker:
                 if self._interrupted:
                     self._interrupted = False
                     self._recover()
+                self._queue_waiting()
                 self._take()
                 self._cancel_queued()
             except lock.AlreadyServed:
@@ -114,11 +119,14 @@ class Worker:
             except Exception:  # an adapter may raise anything, and this worker serves all users
                 log.exception("unexpected error, trying again")
                 self._interrupted = True
-            if self._in_flight.collections() or self._interrupted:  # unfinished tasks are work, too
+            waits = self._waiting_tasks.any()
+            if self._in_flight.collections() or waits or self._interrupted:  # unfinished tasks are work, too
                 idle_since = time.monotonic()
             elif on_demand and time.monotonic() - idle_since > settings.idle_seconds and self._may_leave():
                 return
-            self._bell.wait(min(settings.poll_seconds, HEARTBEAT_SECONDS))
+            longest = LOOK_SECONDS if waits else HEARTBEAT_SECONDS
+            if self._bell.wait(min(settings.poll_seconds, longest)):
+                self._waiting_tasks.call()
 
     def _may_leave(self) -> bool:
         """Release the lock, then look for tasks once more. While the lock was held, submitting a task started no
@@ -127,7 +135,7 @@ class Worker:
         self._withdraw_heartbeat()
         self._lock.release()
         try:
-            if not self._waiting(1):
+            if not self._waiting(1) and not self._tasks(State.WAITING, limit=1):
                 return True
         except ComputeToDataError as error:
             log.warning("the worker stays, because it cannot find out whether a task waits: %s", error)
@@ -136,6 +144,17 @@ class Worker:
             self._next_heartbeat = 0.0
             return False
         return True
+
+    def _queue_waiting(self) -> None:
+        """Queue waiting tasks for which all others have completed, and end those that would wait in vain."""
+        if not self._need_not_wait and self._waiting_tasks.due():
+            self._need_not_wait = [one for one in self._waiting_tasks.look() if one not in self._passed_over]
+        now, self._need_not_wait = self._need_not_wait[:_AT_ONCE], self._need_not_wait[_AT_ONCE:]
+        for collection in now:
+            self._attempt(collection, functools.partial(next, self._runner.run(collection, purpose=Purpose.QUEUE)))
+            self._waiting_tasks.report(collection)
+        if now:
+            self._bell.ring()
 
     def _take(self) -> None:
         in_flight = self._in_flight
@@ -169,20 +188,22 @@ class Worker:
     def _cancel_queued(self) -> None:
         """End queued tasks that users have cancelled, without waiting for a slot. The watcher does this for
         tasks that run. While the worker has no tasks at all, it asks nothing."""
-        if not self._in_flight.collections() or time.monotonic() < self._next_question:
+        has_tasks = self._in_flight.collections() or self._waiting_tasks.any()
+        if not has_tasks or time.monotonic() < self._next_question:
             return
         self._next_question = time.monotonic() + QUESTION_EVERY
         not_ours = self._passed_over | self._begun
         known = {*self._in_flight.collections(), *not_ours}
-        request, most = self._served.configuration.attributes.named(CANCEL), _CANCELLATIONS_AT_ONCE + len(known)
+        request, most = self._served.configuration.attributes.named(CANCEL), _AT_ONCE + len(known)
         query = Query(EntityKind.COLLECTION, request, units=self._served.resource.name, limit=most)
         found = self._served.storage.find(query)
         ended = 0
         for collection in found:
             if collection not in not_ours and self._in_flight.withdraw(collection):
-                self._attempt(collection, functools.partial(next, self._runner.run(collection, only_cancel=True)))
+                self._attempt(collection, functools.partial(next, self._runner.run(collection, purpose=Purpose.CANCEL)))
+                self._waiting_tasks.report(collection)
                 ended += 1
-            if ended == _CANCELLATIONS_AT_ONCE:  # first the heartbeat, then the others
+            if ended == _AT_ONCE:  # first the heartbeat, then the others
                 self._next_question = 0.0
                 self._bell.ring()
                 return
@@ -208,6 +229,8 @@ class Worker:
         """Called when a task is no longer in flight. ``again``: the worker must try it again."""
         if again:
             self._interrupted = True
+        else:
+            self._waiting_tasks.report(collection)
         self._bell.ring()
 
     def _attempt(self, collection: str, step: Step) -> Watch | bool:

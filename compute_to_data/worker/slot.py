@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from enum import Enum
 
 from compute_to_data.documents import task_json
 from compute_to_data.errors import Code, ComputeToDataError, NotFound, OutOfReach, Refused
@@ -17,11 +18,24 @@ from compute_to_data.pipeline.replicas import InUse
 from compute_to_data.pipeline.watch_job import Waiting, cancelled
 from compute_to_data.pipeline.workload_directories import WorkloadDirectories
 from compute_to_data.ports import Catalog
+from compute_to_data.records import awaited
 from compute_to_data.records.task import CANCEL, NO_REQUESTS, State, TaskRecord
 from compute_to_data.roles import role_named
-from compute_to_data.task import REQUEST_NAME
+from compute_to_data.task import REQUEST_NAME, Task
+from compute_to_data.worker.waiting import WaitingTasks
 
 log = logging.getLogger("compute_to_data.worker")
+
+
+class Purpose(Enum):
+    """What the worker wants of a task. When the task is in another state by now, nothing happens."""
+
+    RUN = "run"
+    """Run it to its end, unless it is WAITING."""
+    CANCEL = "cancel"
+    """End it, if it is cancelled and has not begun."""
+    QUEUE = "queue"
+    """If it is WAITING, queue it when all that it waits for has completed, and end it when that cannot happen."""
 
 
 class Unintelligible(Exception):
@@ -35,19 +49,20 @@ class TaskRunner:
         self,
         served: ServedResource,
         workload_directories: WorkloadDirectories,
+        waiting_tasks: WaitingTasks,
         stopping: Callable[[], bool],
     ) -> None:
         self._served = served
+        self._waiting_tasks = waiting_tasks
         self._workload_directories = workload_directories
         self._stopping = stopping
         self._in_use = InUse()
 
-    def run(self, collection: str, only_cancel: bool) -> Waiting[Ending | None]:
-        """Run a task to its end, in its owner's session. None when there is nothing to do, or when the worker is
-        stopping and has not begun the task.
+    def run(self, collection: str, purpose: Purpose) -> Waiting[Ending | None]:
+        """Run, cancel or queue a task, in its owner's session. None when the task has not ended by this, or when the
+        worker is stopping and has not begun the task.
 
-        ``only_cancel``: end the task if it is cancelled and has not begun, else do nothing. Raises
-        Unintelligible, Detached, OutOfReach, and errors in recording the end.
+        Raises Unintelligible, Detached, OutOfReach, and errors in recording the end.
         """
         if self._stopping():
             return None
@@ -64,18 +79,36 @@ class TaskRunner:
             state = record.state()
             if state is None or state.is_final:
                 record.settle()
-                return self._remove_late_requests(record) if only_cancel else None
+                return self._remove_late_requests(record) if purpose is Purpose.CANCEL else None
             record.sealed_owner()
-            if only_cancel:
+            if (purpose is Purpose.QUEUE) != (state is State.WAITING) and purpose is not Purpose.CANCEL:
+                record.settle()
+                return None
+            if purpose is Purpose.CANCEL:
                 self._stop_if_cancelled(record, state)
                 return None
             task = task_json.recorded_task(catalog.read(record.request_path), record.request_path)
+            if purpose is Purpose.QUEUE:
+                self._queue_if_ready(record, task)
+                return None
             role = role_named(self._served.configuration, record.facts().get("role", task.role))
         except OutOfReach:
             raise
         except (ComputeToDataError, ValueError) as error:
             return self._end_without_role(record, error)
         return (yield from role.run(self._context(catalog), record, task))
+
+    def _queue_if_ready(self, record: TaskRecord, task: Task) -> None:
+        """Queue a waiting task, unless it must wait on. Cancelled when that would be in vain, Refused when the task
+        waits for itself."""
+        circle = self._waiting_tasks.circle_of(record.collection)
+        if circle or record.collection in task.awaited:
+            circle = circle or f"{record.task_id} waits for {record.task_id}"
+            raise Refused("task", f"waits for itself, so it can never begin: {circle}", "Submit it again")
+        unfinished = awaited.unfinished(record.catalog, record.attributes, task.awaited)
+        if not unfinished:
+            record.move_to(State.QUEUED)
+        self._waiting_tasks.note(record.collection, unfinished)
 
     @staticmethod
     def _remove_late_requests(record: TaskRecord) -> None:
@@ -90,9 +123,9 @@ class TaskRunner:
 
     @staticmethod
     def _stop_if_cancelled(record: TaskRecord, state: State) -> None:
-        """Raise Cancelled if the task is queued and still has a request to cancel it."""
+        """Raise Cancelled if the task waits or is queued, and still has a request to cancel it."""
         who = record.facts().get(CANCEL)
-        if who and state is State.QUEUED:
+        if who and state in (State.WAITING, State.QUEUED):
             raise cancelled(who)
 
     @staticmethod

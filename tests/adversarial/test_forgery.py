@@ -14,7 +14,7 @@ from compute_to_data.errors import NotFound
 from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind, Query
 from compute_to_data.pipeline.replicas import InUse
 from compute_to_data.records.task import State, TaskRecord
-from compute_to_data.worker.slot import Unintelligible
+from compute_to_data.worker.slot import Purpose, Unintelligible
 
 PREFIX = "irods::compute_to_data::"
 BOBS = "/tempZone/home/bob"
@@ -198,6 +198,6 @@ def test_a_late_request_that_cannot_be_removed_does_not_change_the_end(site: Tri
     storage = StorageWithTroubledSessions(site.storage, annotate=refused_once)
     attempts = site.worker(storage=storage)._runner
     with pytest.raises(Unintelligible):
-        next(attempts.run(submitted.collection, True))
+        next(attempts.run(submitted.collection, Purpose.CANCEL))
     assert refusals
     assert site.record(submitted).state() is State.COMPLETED

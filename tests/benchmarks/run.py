@@ -6,6 +6,7 @@ python tests/benchmarks/run.py trivial import
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import statistics
@@ -25,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "examples")]
 
 import container_image  # noqa: E402
+from support.people import settings_of  # noqa: E402
 from support.site import ALICE, COMPUTE, HOME, TrialSite  # noqa: E402
 
 from compute_to_data.coordination import wakeup  # noqa: E402
@@ -242,6 +244,40 @@ def _submitter(site: TrialSite, collection: str, count: int) -> Iterator[_Submit
         yield submitter
 
 
+def mapping(folder: Path) -> None:
+    """`c2d map` over 200 small files in 2 slots, as a person types it: with the client's start and the worker's. The
+    floor is `docker run` for each file, 2 at a time; a slice before, and one after."""
+    site = docker_site(folder, worker={"slots": 2})
+    files = [f"{number:03}.txt" for number in range(200)]
+    site.alice.create_collection(f"{HOME}/data")
+    (folder / "data").mkdir()
+    for name in files:
+        (folder / "data" / name).write_text(f"{name}\n")
+        site.alice.write(f"{HOME}/data/{name}", f"{name}\n".encode(), resource=COMPUTE)
+    settings = folder / "settings.json"
+    settings.write_text(json.dumps(settings_of(site, "alice")))
+    environment = {**os.environ, "C2D_CONFIG_FILE": str(settings), "C2D_SESSION_FILE": str(folder / "session.json")}
+    words = ["map", BASE_IMAGE, "--input", f"{HOME}/data", "--output", "json", "--", "wc", "-l", "{}"]
+
+    def one(name: str) -> None:
+        mount = ["-v", f"{folder / 'data'}:/input:ro"]
+        command = ["docker", "run", "--rm", *mount, BASE_IMAGE, "wc", "-l", f"/input/{name}"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+    def c2d_map() -> None:
+        command = [sys.executable, "-m", "compute_to_data.cli.main", *words]
+        done = subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE)
+        if json.loads(done.stdout)["completed"] != len(files):
+            raise RuntimeError(f"not all files were processed: {done.stdout!r}")
+
+    with ThreadPoolExecutor(2) as pool:
+        before = 20 / _timed(lambda: list(pool.map(one, files[:20])))
+        products = [len(files) / _timed(c2d_map) for _ in range(2)]
+        after = 20 / _timed(lambda: list(pool.map(one, files[20:40])))
+    print(f"  docker run {spread([before, after])} files/s\n  c2d map    {spread(products)} files/s")
+    report("c2d map, 200 files, 2 slots", (before + after) / 2, statistics.mean(products), "files/s", ">= 5")
+
+
 DIRECT = """
 import nbformat, nbclient, nbconvert, os, sys
 book = nbformat.read("/opt/notebooks/lpfilter.ipynb", as_version=4)
@@ -371,6 +407,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "trivial": trivial,
     "throughput": throughput,
     "workload": workload,
+    "map": mapping,
     "filter": digital_filter,
 }
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from support.people import settings_of
-from support.site import BOB, COMPUTE, HOME, TrialSite
+from support.site import BOB, COMPUTE, HOME, WAITS, TrialSite
 
 from compute_to_data.cli import running
 from compute_to_data.cli.exits import ExitCode
@@ -66,6 +66,53 @@ def written(site: TrialSite, script: str, name: str = "task.json", **more: Any) 
     path = site.folder / name
     path.write_text(json.dumps(site.request("/bin/sh", "-c", script, **more)))
     return str(path)
+
+
+class TestSubmittingSeveral:
+    def test_one_line_for_each_task_and_a_list_as_json(self, working: TrialSite, c2d: C2D) -> None:
+        files = [written(working, f"exit {number}", f"{number}.json") for number in (0, 3)]
+        done = c2d("submit", *files)
+        lines = [line.split("  ") for line in done.out.splitlines()]
+        assert (done.code, [name for _, name in lines]) == (ExitCode.DONE, files)
+        waited = c2d("submit", *files, files[0], "--wait", "--output", "json")
+        assert [(one["state"], one["exit_status"]) for one in waited.json] == [
+            ("COMPLETED", 0),
+            ("FAILED", 3),
+            ("COMPLETED", 0),
+        ]
+        assert waited.code == ExitCode.PROGRAM_FAILED
+        assert f"task {waited.json[1]['task_id']} FAILED: " in waited.err
+        assert "2 of 3 completed, 1 failed" in c2d("submit", *files, files[0], "--wait").err
+
+    def test_all_or_none_and_each_error_names_its_file(self, working: TrialSite, c2d: C2D) -> None:
+        good, bad = written(working, "true"), written(working, "true", "bad.json", limits={"cpus": "two"})
+        broken, gone = working.folder / "broken.json", working.folder / "gone.json"
+        broken.write_text("{")
+        missing = written(working, "true", "missing.json", inputs=[f"{HOME}/none"])
+        done = c2d("submit", good, bad, str(broken), str(gone), missing)
+        assert done.code == ExitCode.REFUSED and done.out == ""
+        assert "c2d: 4 of 5 files: cannot be submitted, so none was\n" in done.err
+        assert f"\n{bad}: /limits/cpus: found" in done.err
+        for file in (str(broken), str(gone), missing):
+            assert f"\n{file}: " in done.err
+        assert c2d("list", "--output", "json").json == []
+
+    def test_after(self, working: TrialSite, c2d: C2D) -> None:
+        first = c2d("submit", written(working, WAITS)).out.strip()
+        done = c2d("submit", written(working, "true"), "--after", first[:13])
+        second = done.out.strip()
+        assert f"waits for the success of {first} (" in done.err
+        (listed,) = c2d("list", "--state", "WAITING", "--output", "json").json
+        assert listed["task_id"] == second
+        third = c2d("submit", written(working, "true", after=[second])).out.strip()
+        assert c2d("status", third, "--output", "json").json["after"] == [f"{HOME}/out/{second}"]
+        assert f"the success of {second} (WAITING)" in c2d("status", third).out
+        assert c2d("cancel", second).code == ExitCode.DONE
+        assert c2d("wait", third).code == ExitCode.CANCELLED
+        assert f"it waited for task {second}, which CANCELLED" in c2d("status", third).out
+        assert c2d("cancel", first, "--wait").code == ExitCode.DONE
+        refused = c2d("submit", written(working, "true"), "--after", first)
+        assert refused.code == ExitCode.REFUSED and f"it would wait for task {first}, which CANCELLED" in refused.err
 
 
 class TestSubmitting:

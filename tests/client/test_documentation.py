@@ -66,8 +66,12 @@ def test_each_json_has_the_members_that_are_documented(
     assert set(printed("show", task)) == documented("`c2d show`")
     assert set(printed("logs", task)) == documented("`c2d logs`")
     assert set(printed("fetch", task, str(tmp_path))) == documented("`c2d fetch`")
+    assert set(printed("ls", task)[0]) == documented("`c2d ls`")
+    assert set(printed("share", task)[0]) == documented("`c2d share`")
     assert set(printed("open", task, "--no-browser")) == documented("`c2d open`")
     assert set(printed("resources")) == documented("`c2d resources`")
+    removed = printed("rm", task, "--yes")
+    assert {*removed, *removed["removed"][0]} == documented("`c2d rm`")
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("getpass.getpass", lambda *_: "hush")
     assert set(printed("secret", "create", "k")) == set(printed("secret", "list")[0]) == documented("`c2d secret`")
@@ -88,6 +92,7 @@ EXAMPLES = (
     "client.functions",
     "client.datasets",
     "client.secrets",
+    "client.sharing",
     "errors",
 )
 

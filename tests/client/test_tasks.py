@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support.faults import Troubled
 from support.people import settings_of
-from support.site import ALICE, BOB, COMPUTE, HOME, WAITS, TrialSite
+from support.site import ALICE, BOB, COMPUTE, HOME, WAITS, TrialSite, wait_until
 
 import compute_to_data as c2d
 from compute_to_data.client import logs
@@ -54,6 +54,39 @@ def idle(site: TrialSite) -> TrialSite:
 
 def sh(site: TrialSite, script: str, **more: Any) -> Any:
     return site.request("/bin/sh", "-c", script, **more)
+
+
+class TestAfter:
+    def test_status_says_what_a_waiting_task_waits_for(self, site: TrialSite, session: c2d.Session) -> None:
+        first = session.submit(sh(site, WAITS))
+        others = [session.submit(sh(site, "true"), after=[first]) for _ in range(4)]
+        last = session.submit(sh(site, "true"), after=[*others, first.id[:13]])
+        wait_until(lambda: first.state is State.RUNNING, "the first task to run")
+        status = last.status()
+        assert status.state is State.WAITING
+        assert set(status.after) == {one.collection for one in (*others, first)}
+        states = {f"{one.id} (WAITING)" for one in others} | {f"{first.id} (RUNNING)"}
+        shown = status.waiting_for.removeprefix("the success of ").partition(" and ")[0].split(", ")
+        assert len(shown) == 3 and set(shown) <= states
+        assert status.waiting_for.endswith(" and perhaps 2 more")
+        assert f"the success of {first.id} (RUNNING)" == others[0].status().waiting_for
+        assert [one.task_id for one in session.tasks(states=(State.WAITING,))] == [
+            one.id for one in (last, *reversed(others))
+        ]
+        site.let_go(first)
+        assert last.wait().state is State.COMPLETED
+        assert "waiting" in last.status().seconds
+        assert last.request()["inputs"] == [] and "after" not in last.request(), "a rerun need not wait again"
+
+    def test_cancelling_a_waiting_task_cancels_what_waits_for_it(self, site: TrialSite, session: c2d.Session) -> None:
+        first = session.submit(sh(site, WAITS))
+        second = session.submit(sh(site, "true"), after=[first])
+        third = session.submit(sh(site, "true"), after=[second.id])
+        second.cancel()
+        assert second.wait().reason_code == "cancelled"
+        assert f"it waited for task {second.id}, which CANCELLED" in third.wait().reason
+        site.let_go(first)
+        assert first.wait().state is State.COMPLETED
 
 
 class TestOneTask:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from zone_suite import metadata
 from zone_suite.every_zone import *  # noqa: F403
 
 from compute_to_data.model import ReplicaStatus, User, UserKind
@@ -84,3 +85,7 @@ def _zone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedZoneUnde
 @pytest.fixture
 def zone(_zone: EmbeddedZoneUnderTest) -> EmbeddedZoneUnderTest:
     return _zone
+
+
+class TestAmong(metadata.AmongContract):
+    pass

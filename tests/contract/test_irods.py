@@ -7,7 +7,7 @@ that were recorded, see ``dialogues/``.
 from __future__ import annotations
 
 import pytest
-from zone_suite import opening
+from zone_suite import metadata, opening
 from zone_suite.every_zone import *  # noqa: F403
 from zone_suite.zone_under_test import ZoneUnderTest
 
@@ -19,4 +19,9 @@ def zone(irods_zone: ZoneUnderTest) -> ZoneUnderTest:
 
 @pytest.mark.live_zone(reason="its dialogues are not recorded yet")
 class TestOpening(opening.OpeningContract):
+    pass
+
+
+@pytest.mark.live_zone(reason="these dialogues are not recorded yet")
+class TestAmong(metadata.AmongContract):
     pass

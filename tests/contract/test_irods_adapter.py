@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from zone_suite.zone_under_test import a_collection, an_object, refused, stat_object
@@ -19,6 +19,7 @@ from compute_to_data.errors import AccessDenied, Code, ConfigurationError, OutOf
 from compute_to_data.model import Access, Avu, Collection, EntityKind, Query, Registration, ReplicaStatus, User
 from compute_to_data.ports import Catalog
 from compute_to_data.zones import open_storage
+from compute_to_data.zones.irods import avus
 
 if TYPE_CHECKING:
     from irods_zone import IrodsZoneUnderTest
@@ -227,3 +228,26 @@ class TestReplicasOnAnotherHost:
             zone.storage().verify(f"{here}/x", 0)
         with refused(ZoneError, Code.SYS_REPLICA_DOES_NOT_EXIST):
             zone.storage().verify(f"{here}/x", 7)
+
+
+def test_a_query_among_many_collections_is_asked_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server limits how long a statement is, and a quote in a list cannot be expressed."""
+    asked: list[list[str]] = []
+
+    def answer(connection: object, columns: object, conditions: list[Any], **more: object) -> list[tuple[str, ...]]:
+        asked.append([condition.render() for condition in conditions])
+        return [(str(100 - len(asked)), f"/z/{len(asked)}")]
+
+    monkeypatch.setattr(avus, "select", answer)
+    long = tuple(f"/z/{number}{'x' * 1000}" for number in range(8))
+    names = (*(f"/z/{number}" for number in range(120)), "/z/it's", *long)
+    found = avus.find(None, Query(EntityKind.COLLECTION, "a", among=names))  # type: ignore[arg-type]
+    lists = [parts[1] for parts in asked]
+    assert lists[0] == "= '/z/it's'"
+    assert all(part.startswith("in ('/z/") and len(part) < 4300 for part in lists[1:])
+    assert sorted(name for part in lists[1:] for name in part[4:-1].replace("'", "").split(",")) == sorted(
+        name for name in names if "'" not in name
+    )
+    assert len(lists) == 1 + 3 + 2
+    assert list(found) == [f"/z/{number}" for number in range(len(lists), 0, -1)], "by their ids"
+    assert avus.find(None, Query(EntityKind.COLLECTION, "a", among=())) == ()  # type: ignore[arg-type]

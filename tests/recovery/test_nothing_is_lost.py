@@ -13,6 +13,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,8 @@ from compute_to_data.submission.submit import Submitted
 
 pytestmark = pytest.mark.docker
 TASKS = int(os.environ.get("C2D_TEST_TASKS", "40"))
+CLAIMING = TASKS * 2 // 3
+"""How many tasks claim an input. Each of the others waits for one or two tasks, and takes a result of the first."""
 SEED = int(os.environ.get("C2D_TEST_SEED", "0")) or random.randrange(1, 1 << 32)
 CLAIM = "irods::compute_to_data_task"
 KILLED = {"137", "143"}
@@ -69,8 +72,16 @@ def killer(site: Site, daemon: OwnDaemon) -> Iterator[Killer]:
         yield killer
 
 
+@dataclass(frozen=True)
+class Expected:
+    """What a task must come to, unless it is killed: its program's true exit status, and the tasks it waits for."""
+
+    status: int
+    awaited: tuple[Submitted, ...] = ()
+
+
 def _script(number: int) -> tuple[str, int]:
-    """What a task does, and its program's true exit status."""
+    """What a task does, and its program's true exit status. Some fail, with what they wrote still there."""
     status = 3 if number % 10 == 9 else 0
     pause = 0.5 if number % 3 == 0 else 0
     script = f"cat /inputs/* > /outputs/got; mkdir /outputs/more; sleep {pause}; echo x > /outputs/more/last"
@@ -81,15 +92,26 @@ def _input(site: Site, number: int) -> str:
     return f"{site.home}/in/{number:04}"
 
 
-def _submit_all(site: Site) -> dict[Submitted, int]:
-    for number in range(TASKS):
+def _submit_all(site: Site) -> dict[Submitted, Expected]:
+    for number in range(CLAIMING):
         site.alice.write(_input(site, number), f"{number}\n".encode(), resource=site.origin)
-    submitted = {}
+    submitted: dict[Submitted, Expected] = {}
     for number in range(TASKS):
         script, status = _script(number)
-        request = site.request("/bin/sh", "-c", script, inputs=[{"next_of": f"{site.home}/in"}])
-        submitted[site.submit(request)] = status
+        awaited = _awaited(list(submitted), number)
+        inputs = [{"task": awaited[0].task_id, "path": "got"}] if awaited else [{"next_of": f"{site.home}/in"}]
+        request = site.request("/bin/sh", "-c", script, inputs=inputs, after=[one.task_id for one in awaited])
+        submitted[site.submit(request)] = Expected(status, awaited)
     return submitted
+
+
+def _awaited(earlier: list[Submitted], number: int) -> tuple[Submitted, ...]:
+    """What a task waits for: nothing, another task, two others, or the task before it, which may wait, too."""
+    if number < CLAIMING:
+        return ()
+    number -= CLAIMING
+    one, other = earlier[number], earlier[-1]
+    return ((one,), (one, other), (other,))[number % 3]
 
 
 def _unfinished(site: Site) -> int:
@@ -125,12 +147,12 @@ def test_each_task_has_one_true_end(killer: Killer) -> None:
     until(lock.ResourceLock(site.configuration, site.storage.zone, site.compute).is_held, "the last worker")
     assert killer.end_worker(signal.SIGTERM) == 0
     context = f"seed {SEED}, {dict(killer.kills)} in {seconds:.0f} s"
-    ends = Counter(_check(killer, one, status, context) for one, status in submitted.items())
+    ends = Counter(_check(killer, one, expected, context) for one, expected in submitted.items())
     print(f"{context}: {dict(ends)}")
     _check_the_rest(killer, submitted, context)
 
 
-def _check(killer: Killer, submitted: Submitted, status: int, context: str) -> str:
+def _check(killer: Killer, submitted: Submitted, expected: Expected, context: str) -> str:
     """Check that a task has one end, that it is true, and that its results fit. Returns the end's name."""
     site = killer.site
     facts = site.record(submitted).facts()
@@ -139,25 +161,40 @@ def _check(killer: Killer, submitted: Submitted, status: int, context: str) -> s
     assert sum(name in facts for name in ("completed_at", "failed_at", "cancelled_at")) == 1, context
     assert leftovers(site.alice, submitted, site.vaults) == [], context
     found = contents(site.alice, submitted.collection)
+    states = {site.record(one).state() for one in expected.awaited}
+    if facts["state"] == "CANCELLED":
+        assert states - {State.COMPLETED} and set(found) == {"task.json"}, context
+        assert any(f"it waited for task {one.task_id}, which " in facts["reason"] for one in expected.awaited), context
+        assert "running_at" not in facts, context
+        return "CANCELLED"
+    assert states <= {State.COMPLETED}, context
     if facts["state"] == "COMPLETED":
-        assert (status, facts["exit_status"]) == (0, "0"), context
+        assert (expected.status, facts["exit_status"]) == (0, "0"), context
         assert set(found) == {"task.json", "ro-crate-metadata.json", "got", "more/last"}, context
-        (claimed,) = site.alice.find(Query(EntityKind.DATA_OBJECT, CLAIM, submitted.task_id))
-        assert found["got"] == site.alice.read(claimed), context
+        assert found["got"] == site.alice.read(_read_by(site, submitted, expected)), context
         assert found["more/last"] == b"x\n", context
         for name in set(found) - {"task.json"}:
             _check_checksum(site, f"{submitted.collection}/{name}", context)
         return "COMPLETED"
-    assert set(found) <= {"task.json", "STDOUT.txt", "STDERR.txt", "failed/got", "failed/more/last"}, context
+    left = {"failed/got", "failed/more/last"}
+    assert set(found) <= {"task.json", "STDOUT.txt", "STDERR.txt", *left}, context
     assert ("kept" in facts) == any(name.startswith("failed/") for name in found), context
     assert facts["reason_code"] == "nonzero_exit", context
     if facts["exit_status"] == "3":
-        assert status == 3, context
+        assert expected.status == 3 and left <= set(found), context
         return "FAILED by itself"
     job = JobKey.of(_scope(site), submitted.collection).text
     ended_with_daemon = killer.kills["daemon"] and not killer.daemon.live_restore
     assert facts["exit_status"] in KILLED and (job in killer.victims or ended_with_daemon), context
     return "FAILED, killed"
+
+
+def _read_by(site: Site, submitted: Submitted, expected: Expected) -> str:
+    """The data object that a task read: the one that it claimed, or a result of the task that it waited for."""
+    if expected.awaited:
+        return f"{expected.awaited[0].collection}/got"
+    (claimed,) = site.alice.find(Query(EntityKind.DATA_OBJECT, CLAIM, submitted.task_id))
+    return claimed
 
 
 def _scope(site: Site) -> str:
@@ -170,7 +207,7 @@ def _check_checksum(site: Site, logical_path: str, context: str) -> None:
     assert site.storage.verify(logical_path, replica.number) == replica.checksum, context
 
 
-def _check_the_rest(killer: Killer, submitted: dict[Submitted, int], context: str) -> None:
+def _check_the_rest(killer: Killer, submitted: dict[Submitted, Expected], context: str) -> None:
     """Nothing of any task is left in the engine, the vaults, the journals or the catalog."""
     site = killer.site
     with killer.daemon.client() as client:
@@ -181,9 +218,10 @@ def _check_the_rest(killer: Killer, submitted: dict[Submitted, int], context: st
     assert kept <= {".lock", ".bell"}, f"{context}: {kept}"
     assert site.audit() == [], context
     assert heartbeats(site.storage.catalog, site.configuration, site.compute) == [], context
-    completed = {one.task_id for one in submitted if site.record(one).state() is State.COMPLETED}
+    claiming = [one for one, expected in submitted.items() if not expected.awaited]
+    completed = {one.task_id for one in claiming if site.record(one).state() is State.COMPLETED}
     claimants = []
-    for number in range(TASKS):
+    for number in range(CLAIMING):
         logical_path = _input(site, number)
         avus: list[Avu] = list(site.alice.avus(Entity(EntityKind.DATA_OBJECT, logical_path)))
         claimants += [avu.value for avu in avus if avu.attribute == CLAIM]

@@ -93,8 +93,8 @@ def test_unreadable_data_objects_are_left_out(site: TrialSite) -> None:
     filled(site)
     for path in (HOME, FOLDER, f"{FOLDER}/deep", f"{FOLDER}/deep/er", f"{FOLDER}/a.txt", f"{FOLDER}/deep/er/b.txt"):
         site.alice.set_access(path, BOB, Access.READ_OBJECT)
-    found = references.resolve(site.bob, [InputReference(InputKind.COLLECTION, FOLDER)])
-    assert [one.logical_path for one in found] == [f"{FOLDER}/a.txt", f"{FOLDER}/deep/er/b.txt"]
+    found = references.resolve(site.bob, site.configuration.attributes, [InputReference(InputKind.COLLECTION, FOLDER)])
+    assert [one.logical_path for one in found.data_objects] == [f"{FOLDER}/a.txt", f"{FOLDER}/deep/er/b.txt"]
 
 
 def test_the_size_of_a_tree_is_limited(site: TrialSite, monkeypatch: pytest.MonkeyPatch) -> None:

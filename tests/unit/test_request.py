@@ -187,6 +187,7 @@ def _may_be_expected(name: str) -> bool:
     return "++++" not in name and parts[0] not in RESERVED_NAMES and not any(one.startswith("-") for one in parts)
 
 
+task_ids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", fullmatch=True)
 expected_names = paths.map(lambda path: path[1:]).filter(_may_be_expected)
 
 
@@ -194,7 +195,7 @@ expected_names = paths.map(lambda path: path[1:]).filter(_may_be_expected)
 def tasks(draw: st.DrawFn) -> Task:
     runs = draw(st.none() | processes())
     one = runs is not None and runs.input_adapter is not None
-    kinds = [InputKind.OBJECT, InputKind.NEXT_OF] if one else list(InputKind)
+    kinds = [InputKind.OBJECT, InputKind.NEXT_OF] if one else [one for one in InputKind if one is not InputKind.TASK]
     inputs = st.lists(
         st.builds(InputReference, st.sampled_from(kinds), paths), min_size=int(one), max_size=1 if one else 3
     )
@@ -212,6 +213,7 @@ def tasks(draw: st.DrawFn) -> Task:
         ),
         expected_outputs=tuple(draw(st.lists(expected_names, max_size=3))),
         metadata=tuple(draw(st.lists(avus, max_size=3, unique=True))),
+        after=tuple(draw(st.lists(st.one_of(task_ids, paths), unique=True, max_size=3))),
         secrets=tuple(draw(st.lists(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,63}", fullmatch=True), unique=True))),
     )
 

@@ -9,6 +9,7 @@ import pytest
 from compute_to_data.documents import request
 from compute_to_data.errors import InvalidRequest
 from compute_to_data.inputs import references
+from compute_to_data.inputs.references import Resolved
 from compute_to_data.job import misplaced
 from compute_to_data.model import DataObject, User
 from compute_to_data.task import InputKind, InputReference, Output, Task
@@ -16,8 +17,20 @@ from compute_to_data.task import InputKind, InputReference, Output, Task
 OBJECT, COLLECTION, NEXT_OF = InputKind.OBJECT, InputKind.COLLECTION, InputKind.NEXT_OF
 
 
-def objects(*logical_paths: str) -> list[DataObject]:
-    return [DataObject(one, User("alice", "z"), (), 0.0, 0.0) for one in logical_paths]
+def data_object(logical_path: str) -> DataObject:
+    return DataObject(logical_path, User("alice", "z"), (), 0.0, 0.0)
+
+
+def shown(*found: tuple[str, InputReference]) -> Resolved:
+    """What data objects, each found through a reference, are to a job."""
+    return Resolved(tuple(references.placed(data_object(path), reference) for path, reference in found))
+
+
+def targets(*found: tuple[str, InputReference]) -> tuple[str, ...]:
+    """The paths at which the job sees them."""
+    resolved = shown(*found)
+    assert references.check_targets(resolved) == ()
+    return tuple(one.target for one in resolved.inputs)
 
 
 @pytest.mark.parametrize(
@@ -78,15 +91,15 @@ def test_neighbours_and_names_that_only_begin_alike_are_taken() -> None:
 
 
 def test_an_input_is_shown_at_the_path_that_it_names() -> None:
-    asked = [
-        InputReference(OBJECT, "/z/a/x", "/data/first"),
-        InputReference(OBJECT, "/z/a/y"),
-        InputReference(COLLECTION, "/z/c", "/reference"),
-        InputReference(COLLECTION, "/z/d"),
-        InputReference(NEXT_OF, "/z/n", "/data/next"),
-    ]
-    found = objects("/z/a/x", "/z/a/y", "/z/c/1", "/z/c/deep/2", "/z/d/e/3", "/z/n/4")
-    assert references.targets(found, asked) == (
+    reference, plain = InputReference(COLLECTION, "/z/c", "/reference"), InputReference(COLLECTION, "/z/d")
+    assert targets(
+        ("/z/a/x", InputReference(OBJECT, "/z/a/x", "/data/first")),
+        ("/z/a/y", InputReference(OBJECT, "/z/a/y")),
+        ("/z/c/1", reference),
+        ("/z/c/deep/2", reference),
+        ("/z/d/e/3", plain),
+        ("/z/n/4", InputReference(NEXT_OF, "/z/n", "/data/next")),
+    ) == (
         "/data/first",
         "/inputs/y",
         "/reference/1",
@@ -98,13 +111,15 @@ def test_an_input_is_shown_at_the_path_that_it_names() -> None:
 
 def test_a_data_object_can_be_shown_at_two_paths() -> None:
     asked = [InputReference(OBJECT, "/z/a/x", "/data/1"), InputReference(OBJECT, "/z/a/x", "/data/2")]
-    assert references.targets(objects("/z/a/x", "/z/a/x"), asked) == ("/data/1", "/data/2")
+    assert targets(*(("/z/a/x", one) for one in asked)) == ("/data/1", "/data/2")
 
 
 def test_what_was_named_is_not_taken_for_what_was_claimed() -> None:
     asked = [InputReference(NEXT_OF, "/z/n", "/data/next"), InputReference(OBJECT, "/z/n/x")]
-    assert references.targets(objects("/z/n/x"), asked) == ("/inputs/x",)
-    assert references.targets(objects("/z/n/x", "/z/n/y"), asked) == ("/inputs/x", "/data/next")
+    next_of, named = asked
+    assert targets(("/z/n/x", named)) == ("/inputs/x",)
+    claiming = shown(("/z/n/x", named)).claiming(data_object("/z/n/y"), next_of)
+    assert [one.target for one in claiming.inputs] == ["/inputs/x", "/data/next"]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +136,7 @@ def test_what_was_named_is_not_taken_for_what_was_claimed() -> None:
 def test_paths_that_cannot_be_are_an_invalid_request(asked: list[tuple[str, str]], words: str) -> None:
     inputs = [InputReference(OBJECT, logical_path, path) for logical_path, path in asked]
     with pytest.raises(InvalidRequest, match=words):
-        references.targets(objects(*(one.logical_path for one in inputs)), inputs)
+        targets(*((one.logical_path, one) for one in inputs))
 
 
 def test_a_recorded_task_loses_no_path() -> None:

@@ -95,7 +95,13 @@ def warm(
     :func:`container`.
     """
     everybody = replace(
-        job, command=warm_runner.COMMAND, inputs=(), environment={}, working_directory="", outputs=f"{area}/outputs"
+        job,
+        command=warm_runner.COMMAND,
+        inputs=(),
+        input_folders=(),
+        environment={},
+        working_directory="",
+        outputs=f"{area}/outputs",
     )
     body = container(everybody, account, volumes=volumes, **options)
     del body["Labels"][TASK_LABEL], body["Labels"][LOG_FILE_LABEL]
@@ -159,6 +165,7 @@ def _mounts(job: Job, volumes: Iterable[str]) -> list[dict[str, Any]]:
         {"Type": "bind", "Source": mount.physical_path, "Target": mount.target, "ReadOnly": True}
         for mount in job.inputs
     ]
+    mounts += [_empty(place) for place in _empty_places(job)]
     mounts.append({"Type": "bind", "Source": str(_HOSTS), "Target": "/etc/hosts", "ReadOnly": True})
     mounts.append({"Type": "bind", "Source": job.outputs, "Target": OUTPUTS})
     if job.sandbox is not None:
@@ -176,6 +183,17 @@ def _mounts(job: Job, volumes: Iterable[str]) -> list[dict[str, Any]]:
     scratch = {HOME, *map(posixpath.normpath, volumes)} - taken
     scratch = {path for path in scratch if not path.startswith(inside)}
     return mounts + [_scratch(path, job.limits.tmp_bytes) for path in sorted(scratch)]
+
+
+def _empty_places(job: Job) -> tuple[str, ...]:
+    """Where the job sees an empty directory. The runtime makes ``/inputs`` itself, if anything is mounted below."""
+    below = any(place.startswith("/inputs/") for place in (*(one.target for one in job.inputs), *job.input_folders))
+    return job.input_folders if below else ("/inputs", *job.input_folders)
+
+
+def _empty(path: str) -> dict[str, Any]:
+    """A read-only directory without content."""
+    return {"Type": "tmpfs", "Target": path, "ReadOnly": True, "TmpfsOptions": {"SizeBytes": 4096, "Mode": 0o555}}
 
 
 def _scratch(path: str, size: int) -> dict[str, Any]:

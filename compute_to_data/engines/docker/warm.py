@@ -220,7 +220,13 @@ class WarmSandboxes:
 def _suits(job: Job) -> bool:
     """Whether the job can run in a sandbox that exists already."""
     flat = all(mount.target.startswith("/inputs/") and mount.target.count("/") == 2 for mount in job.inputs)
-    return flat and not job.output_mounts and not job.secrets and warm_runner.can_set(list(job.environment))
+    return (
+        flat
+        and not job.input_folders
+        and not job.output_mounts
+        and not job.secrets
+        and warm_runner.can_set(list(job.environment))
+    )
 
 
 def _key(job: Job) -> Key:

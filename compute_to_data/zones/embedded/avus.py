@@ -111,13 +111,14 @@ def _way(query: Query) -> str:
 
 def _select(connection: sqlite3.Connection, actor: Actor, query: Query, columns: str, order: str) -> sqlite3.Cursor:
     tables = _TABLES[query.kind]
-    if not query.within:
-        # A CROSS JOIN keeps the AVUs in the outer loop, in the order of their index. For the members
-        # of one collection, the members should be in the outer loop; SQLite chooses that by itself.
+    if not query.within and query.among is None:
+        # A CROSS JOIN keeps the AVUs in the outer loop, in the order of their index. For the members of
+        # one collection, or for named ones, these should be in the outer loop; SQLite chooses that by itself.
         tables = tables.replace(" JOIN ", " CROSS JOIN ")
     statement = f"SELECT {columns} FROM {tables} WHERE {_conditions(actor, query)} {order} LIMIT :limit OFFSET :offset"
     values = {
         **vars(query),
+        "among": json.dumps(query.among or ()),
         "beyond": query.beginning + _LAST,
         "owner": query.owner.name if query.owner else "",
         "owner_zone": query.owner.zone if query.owner else "",
@@ -138,5 +139,6 @@ def _conditions(actor: Actor, query: Query) -> str:
     if query.excluding:
         excluded = "SELECT id FROM node WHERE path IN (SELECT value FROM json_each(:excluding))"
         conditions.append(f"n.parent NOT IN ({excluded})")
+    conditions += ["n.path IN (SELECT value FROM json_each(:among))"] if query.among is not None else []
     conditions += [VISIBLE] if query.kind in _NODES and not actor.administers else []
     return " AND ".join(conditions)

@@ -86,8 +86,8 @@ class Database:
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
         try:
             connection = self.connection()
-            connection.execute(begin)
             try:
+                connection.execute(begin)  # inside, since Ctrl-C may come between two statements
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from compute_to_data.errors import Code
-from compute_to_data.model import Avu, Entity, Query, Replica, User
+from compute_to_data.model import Avu, Entity, Query, Replica, Row, User
 from compute_to_data.ports import Catalog
 from compute_to_data.zones.embedded import avus, nodes, replication, rights
 from compute_to_data.zones.embedded.rights import Actor
@@ -61,6 +61,10 @@ class EmbeddedStorage:
     def find(self, query: Query) -> tuple[str, ...]:
         with self._store.database.reading() as connection:
             return avus.find(connection, self._administering(connection), query)
+
+    def query(self, query: Query) -> tuple[Row, ...]:
+        with self._store.database.reading() as connection:
+            return avus.rows(connection, self._administering(connection), query)
 
     def close(self) -> None:
         self._store.close()

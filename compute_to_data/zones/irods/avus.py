@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from irods.api_number import api_number
 from irods.connection import Connection
@@ -13,7 +13,7 @@ from compute_to_data.irods_names import check_avus
 from compute_to_data.model import Avu, Entity, EntityKind, Query, Row, User, name_of, parent_of
 from compute_to_data.zones.irods import lookup
 from compute_to_data.zones.irods.failures import about, shown
-from compute_to_data.zones.irods.query import Begins, Column, Condition, Differs, Equals, select
+from compute_to_data.zones.irods.query import Among, Begins, Column, Condition, Differs, Equals, select
 from compute_to_data.zones.irods.wire import ask
 
 _META = {
@@ -40,6 +40,8 @@ _OWNERS = {
 }
 _HOLDERS = {EntityKind.DATA_OBJECT: Column.COLL_NAME, EntityKind.COLLECTION: Column.COLL_PARENT}
 """The column of the collection that an entity is a direct member of."""
+_NAMES_AT_ONCE, _LETTERS_AT_ONCE = 50, 4000
+"""How many names one request has, and their letters together: the server limits the length of its statement."""
 _BETWEEN = {EntityKind.DATA_OBJECT: "/", EntityKind.USER: "#"}
 
 
@@ -167,15 +169,35 @@ def rows(connection: Connection, query: Query) -> tuple[Row, ...]:
 
 def _select(connection: Connection, query: Query, columns: Sequence[int]) -> list[tuple[str, ...]]:
     """The rows of a query. The first of ``columns`` must be the entity's id."""
-    return select(
-        connection,
-        columns,
-        _conditions(query),
-        order_by=columns[0],
-        descending=query.newest_first,
-        limit=query.limit,
-        offset=query.offset,
-    )
+    found = []
+    for conditions in _named(query):
+        found += select(
+            connection,
+            columns,
+            [*_conditions(query), *conditions],
+            order_by=columns[0],
+            descending=query.newest_first,
+            limit=query.limit,
+            offset=query.offset,
+        )
+    return found if query.among is None else sorted(found, key=lambda row: int(row[0]), reverse=query.newest_first)
+
+
+def _named(query: Query) -> Iterator[Sequence[Condition]]:
+    """The additional conditions of each request that a query needs: a request can name few collections, and a
+    collection with a quote in its name needs one of its own."""
+    if query.among is None:
+        yield []
+        return
+    plain = [name for name in query.among if Among.can_hold(name)]
+    yield from ([Equals(Column.COLL_NAME, name)] for name in query.among if not Among.can_hold(name))
+    while plain:
+        some: list[str] = []
+        size = 0
+        while plain and (not some or (len(some) < _NAMES_AT_ONCE and size + len(plain[-1]) < _LETTERS_AT_ONCE)):
+            size += len(plain[-1])
+            some.append(plain.pop())
+        yield [Among(Column.COLL_NAME, some)]
 
 
 def _conditions(query: Query) -> list[Condition]:

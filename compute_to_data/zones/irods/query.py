@@ -115,16 +115,24 @@ class Begins:
 
 @dataclass(frozen=True)
 class Among:
-    """A condition: the column holds one of these numbers."""
+    """A condition: the column holds one of these numbers, or of these texts.
+
+    GenQuery cannot express a text with a quote, ``||`` or ``&&`` in a list: see :meth:`can_hold`.
+    """
 
     column: int
-    numbers: Sequence[int]
+    values: Sequence[int | str]
 
     is_doubtful = False
 
+    @staticmethod
+    def can_hold(text: str) -> bool:
+        """Whether a list may have this text."""
+        return not any(sign in text for sign in ("'", "||", "&&"))
+
     def render(self) -> str:
         """The condition in GenQuery's syntax."""
-        return "in (" + ",".join(f"'{number}'" for number in self.numbers) + ")"
+        return "in (" + ",".join(f"'{value}'" for value in self.values) + ")"
 
 
 Condition = Union[Equals, Differs, Begins, Among]

@@ -13,7 +13,7 @@ from irods.account import iRODSAccount
 from irods.connection import Connection
 
 from compute_to_data.errors import Code, ConfigurationError, ZoneError
-from compute_to_data.model import Avu, DataObject, Entity, Query, Replica, User, UserKind
+from compute_to_data.model import Avu, DataObject, Entity, Query, Replica, Row, User, UserKind
 from compute_to_data.ports import Catalog
 from compute_to_data.zones.irods import accounts, avus, dead_transfers, lookup, replication
 from compute_to_data.zones.irods.connections import CALL_SECONDS, Connections
@@ -136,6 +136,9 @@ class IrodsStorage:
 
     def find(self, query: Query) -> tuple[str, ...]:
         return self._ask(query.attribute, avus.find, query)
+
+    def query(self, query: Query) -> tuple[Row, ...]:
+        return self._ask(query.attribute, avus.rows, query)
 
     def drop_idle(self) -> None:
         """Close all idle connections, because new ones read the current resources."""

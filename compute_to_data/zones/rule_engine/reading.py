@@ -198,6 +198,8 @@ def find(agent: Agent, query: Query) -> tuple[str, ...]:
         for row in agent.select(columns, where)
         if not beginning or row[1].startswith(query.beginning)
     }
+    if query.among is not None:
+        found = {(number, name) for number, name in found if name in query.among}
     names = [name for _, name in sorted(found, reverse=query.newest_first) if parent_of(name) not in query.excluding]
     return tuple(names[query.offset :][: query.limit])
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from compute_to_data.errors import AccessDenied, Code, NotFound, ZoneError
-from compute_to_data.model import Access, Avu, Collection, Entity, EntityKind, Query
+from compute_to_data.model import MOST_AMONG, Access, Avu, Collection, Entity, EntityKind, Query
 from compute_to_data.ports import Catalog, ClientCatalog
 from zone_suite.zone_under_test import Contract, ZoneUnderTest, a_collection, an_object, refused
 
@@ -293,9 +293,7 @@ def _newest(attribute: str, *rest: Any, **more: Any) -> Query:
     return Query(EntityKind.COLLECTION, attribute, *rest, **{"newest_first": True, **more})
 
 
-class QueryContract(Contract):
-    """``ClientCatalog.query``: what a person's listing of tasks asks."""
-
+class _WithTasks(Contract):
     @pytest.fixture
     def attribute(self) -> str:
         """One nothing else in the zone bears."""
@@ -312,6 +310,10 @@ class QueryContract(Contract):
             alice.annotate(a_collection(path), add=[Avu(attribute, value, f"r{number // 3}")])
             made.append(path)
         return made
+
+
+class QueryContract(_WithTasks):
+    """``ClientCatalog.query``: what a person's listing of tasks asks."""
 
     def test_the_newest_first_with_what_it_bears(self, alice: ClientCatalog, tasks: list[str], attribute: str) -> None:
         found = alice.query(_newest(attribute))
@@ -368,3 +370,36 @@ class QueryContract(Contract):
     def test_rows_are_of_collections(self, alice: ClientCatalog) -> None:
         with pytest.raises(ValueError, match="returns names, not rows"):
             alice.query(Query(EntityKind.DATA_OBJECT, "a"))
+
+
+class AmongContract(_WithTasks):
+    """What a worker asks about the tasks for which others wait."""
+
+    def test_among_named_collections(
+        self, alice: ClientCatalog, zone: ZoneUnderTest, here: str, tasks: list[str], attribute: str
+    ) -> None:
+        odd = [f"{here}/it's", f"{here}/a||b", f"{here}/a, b && c", f"{here}/in (1)", f"{here}/100%_"]
+        for path in odd:
+            alice.create_collection(path)
+            alice.annotate(a_collection(path), add=[Avu(attribute, "odd")])
+        missing = tuple(f"{here}/missing{number:03}" for number in range(400))
+        query = _newest(attribute, newest_first=False, among=(*odd, tasks[3], tasks[0], *missing))
+        expected = [tasks[0], tasks[3], *odd]
+        assert [one.collection for one in alice.query(query)] == expected
+        assert [one.collection for one in zone.storage().query(query)] == expected
+        assert zone.storage().find(query) == alice.find(query) == tuple(expected)
+        assert alice.find(replace(query, value="odd", newest_first=True)) == tuple(reversed(odd))
+        assert alice.find(replace(query, among=())) == ()
+
+    def test_a_query_among_collections_has_no_pages_and_a_bounded_size(self, attribute: str) -> None:
+        for more in ({"limit": 1}, {"offset": 1}, {"among": tuple(map(str, range(MOST_AMONG + 1)))}):
+            with pytest.raises(ValueError, match="at most 500 names"):
+                _newest(attribute, **{"among": (), **more})
+        with pytest.raises(ValueError, match="returns names, not rows"):
+            Query(EntityKind.DATA_OBJECT, attribute, among=())
+
+    def test_the_service_account_sees_all_rows(
+        self, zone: ZoneUnderTest, alice: ClientCatalog, tasks: list[str], attribute: str
+    ) -> None:
+        found = zone.storage().query(_newest(attribute, "even"))
+        assert [one.collection for one in found] == tasks[::2][::-1]

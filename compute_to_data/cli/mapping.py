@@ -1,0 +1,187 @@
+"""``c2d map``: run a program for each file of a dataset, many at a time."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from typing import TYPE_CHECKING
+
+from compute_to_data.cli import zone_words
+from compute_to_data.cli.command import Call, Commands
+from compute_to_data.cli.exits import ExitCode
+from compute_to_data.cli.many_tasks import finish
+from compute_to_data.cli.running import (
+    image_argument,
+    limit_arguments,
+    limits,
+    place_arguments,
+    secret_argument,
+    variable,
+)
+from compute_to_data.cli.zone_words import completes
+
+if TYPE_CHECKING:
+    from compute_to_data.client.workloads import WorkloadHandle
+
+
+def register(commands: Commands) -> None:
+    """Add this noun's commands."""
+    commands.add(
+        "map",
+        _map,
+        "run a program for each file of a dataset, as the tasks of one workload",
+        example="map debian:bookworm --input d-0123456789ab --each '*.csv' -- wc -l {}",
+        arguments=_arguments,
+        takes_program=True,
+    )
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.usage = f"{parser.prog} IMAGE --input DATASET [options] -- PROGRAM [ARGUMENT ...]"
+    image_argument(parser)
+    dataset = parser.add_argument(
+        "--input",
+        required=True,
+        metavar="DATASET",
+        help="a dataset's id (d-...), or a collection: all of it is at /input",
+    )
+    completes(dataset, zone_words.datasets)
+    parser.add_argument(
+        "--each",
+        default="*",
+        metavar="PATTERN",
+        help="a task for each file whose name matches, such as '*.csv'; with a slash, of those in a subfolder, such as "
+        "'2026/**/*.csv' (default: for each file)",
+    )
+    parser.add_argument(
+        "--replace",
+        default="{}",
+        metavar="MARK",
+        help="what stands for the file's path in the program's words (default: {})",
+    )
+    parser.add_argument("--jobs", type=int, metavar="N", help="how many tasks run at the same time, at most")
+    parser.add_argument("-d", "--detach", action="store_true", help="do not wait: print the workload's id")
+    parser.add_argument(
+        "--workload",
+        default="",
+        metavar="ID",
+        help="continue this one: only files without a task that completed or runs",
+    )
+    place_arguments(parser)
+    parser.add_argument("--name", default="", help="a name for the workload")
+    parser.add_argument(
+        "--env",
+        action="append",
+        default=[],
+        type=variable,
+        metavar="KEY=VALUE",
+        help="an environment variable for the program; repeat for more",
+    )
+    secret_argument(parser)
+    limit_arguments(parser)
+
+
+class _Map:
+    """One call: the workload, and how many tasks it has so far."""
+
+    def __init__(self, call: Call) -> None:
+        from compute_to_data.records.workload import new_workload_id
+
+        self.call = call
+        self.id = call.options.workload or new_workload_id()
+        self.workload: WorkloadHandle | None = None
+        self.tasks: list[str] = []
+        self.files: list[str] = []
+
+    def submit(self) -> WorkloadHandle:
+        """Start the workload, unless it is continued, and submit its tasks."""
+        from compute_to_data.client import mapping, workloads
+
+        call, options, session = self.call, self.call.options, self.call.session
+        collection = workloads.collection_of(session, options.input)
+        self.files = mapping.matching(session.catalog, collection, options.each)
+        self.workload = workload = self._workload()
+        call.out.note(f"workload {workload.id}: {len(self.files)} files")
+        asked = {"mark": options.replace, "secrets": options.secret}
+        for task in mapping.submit(workload, self.files, options.program, **asked):
+            self.tasks.append(task.collection)
+            call.out.progress(f"{workload.id}: {len(self.tasks)} of {len(self.files)} submitted")
+        call.out.progress("")
+        if len(self.tasks) < len(self.files):
+            call.out.note(f"{len(self.files) - len(self.tasks)} files have a task already")
+        return workload
+
+    def _workload(self) -> WorkloadHandle:
+        from compute_to_data.client import mapping
+
+        options, session = self.call.options, self.call.session
+        if options.workload:
+            return mapping.continued(session, self.id, options.image, options.input, options.each)
+        return mapping.start(
+            session,
+            options.image,
+            options.input,
+            options.each,
+            instances=options.jobs,
+            environment=dict(options.env),
+            limits=limits(options),
+            name=options.name,
+            role=options.role,
+            resource=options.resource,
+            workload_id=self.id,
+        )
+
+    def explain(self) -> None:
+        """Say what there is after an interruption or an error, and how to go on."""
+        self.call.out.progress("")
+        if self.workload is None and not self._was_started():
+            self.call.out.note("no task was submitted")
+            return
+        self.call.out.note(
+            f"workload {self.id} continues. Wait for it: c2d wait {self.id}. Stop it: c2d workload stop {self.id}. "
+            f"Run files again that have no task, or whose task failed: the same command with --workload {self.id}"
+        )
+
+    def _was_started(self) -> bool:
+        from compute_to_data.errors import ComputeToDataError
+
+        try:
+            self.workload = self.call.session.workload(self.id)
+        except ComputeToDataError:
+            return False
+        return True
+
+
+def _map(call: Call) -> int:
+    from compute_to_data.errors import ComputeToDataError
+
+    one = _Map(call)
+    try:
+        workload = one.submit()
+        if call.options.detach:
+            call.out.result({"workload": workload.id, "collection": workload.collection}, workload.id)
+            return ExitCode.DONE
+        code = finish(call, workload)
+        workload.stop()
+        return code
+    except KeyboardInterrupt:
+        return _interrupted(call, one)
+    except ComputeToDataError:
+        if one.workload is not None:
+            one.explain()
+        raise
+
+
+def _interrupted(call: Call, one: _Map) -> int:
+    """After Ctrl-C the workload continues, unless the person at the terminal answers to stop it."""
+    one.explain()
+    if one.workload is not None and sys.stdin.isatty() and sys.stderr.isatty():
+        try:
+            sys.stderr.write(f"Stop workload {one.id}, and cancel its tasks? [y/N] ")
+            sys.stderr.flush()
+            if sys.stdin.readline().strip().lower() in ("y", "yes"):
+                stopped = one.workload.stop()
+                call.out.note(f"cancelling {len(stopped)} tasks")
+        except KeyboardInterrupt:
+            call.out.note("")
+    return ExitCode.INTERRUPTED

@@ -1,0 +1,132 @@
+"""One program for each file of a dataset: a workload that has a task for every file that matches a pattern."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from compute_to_data.catalog_tree import data_objects
+from compute_to_data.client import workloads
+from compute_to_data.client.tasks import TaskHandle
+from compute_to_data.client.workloads import WorkloadHandle
+from compute_to_data.errors import InvalidRequest, NotFound, Refused
+from compute_to_data.records.task import State
+from compute_to_data.records.workload import MOST_INSTANCES
+from compute_to_data.submission import workloads as submission
+
+if TYPE_CHECKING:
+    from compute_to_data.client.workbench import Workbench
+    from compute_to_data.ports import ClientCatalog
+
+MARK = "{}"
+"""What stands for the file in a command."""
+INPUT = "/input"
+_SHOWN = 5
+_LONGEST_NAME, _DIGITS = 255, 12
+
+
+def matching(catalog: ClientCatalog, collection: str, pattern: str) -> list[str]:
+    """The data objects below a collection that match a pattern, by their names relative to it, in order.
+
+    A pattern without a slash is compared with the last part of a name, any other with the whole name, part by part;
+    the part ``**`` stands for any number of parts. NotFound when nothing matches; it says what is there.
+    """
+    start = len(collection) + 1
+    names = sorted(one.logical_path[start:] for one in data_objects(catalog, collection))
+    found = [name for name in names if _matches(name, pattern)]
+    if found:
+        return found
+    if not names:
+        raise NotFound(collection, "holds no data objects")
+    kinds = Counter(f"*.{name.rpartition('.')[2]}" if "." in name.rpartition("/")[2] else name for name in names)
+    there = ", ".join(f"{kind} ({count})" if count > 1 else kind for kind, count in kinds.most_common(_SHOWN))
+    others = f" and others, {len(names)} files in all" if len(kinds) > _SHOWN else ""
+    remedy = "Give another pattern, in quotes, so that your shell does not replace it"
+    raise NotFound(f"--each {pattern}", f"no file of {collection} matches; it holds {there}{others}", remedy)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    if "/" not in pattern:
+        return fnmatchcase(name.rpartition("/")[2], pattern)
+    return _parts_match(name.split("/"), pattern.strip("/").split("/"))
+
+
+def _parts_match(name: Sequence[str], pattern: Sequence[str]) -> bool:
+    if not pattern:
+        return not name
+    if pattern[0] == "**":
+        return any(_parts_match(name[start:], pattern[1:]) for start in range(len(name) + 1))
+    return bool(name) and fnmatchcase(name[0], pattern[0]) and _parts_match(name[1:], pattern[1:])
+
+
+def command_for(command: Sequence[str], name: str, mark: str = MARK) -> list[str]:
+    """The command for one file: its path in the sandbox in the place of each ``mark``, else at the end."""
+    path = f"{INPUT}/{name}"
+    if any(mark in word for word in command):
+        return [word.replace(mark, path) for word in command]
+    return [*command, path]
+
+
+def task_name(file: str) -> str:
+    """The name of the task for a file: the file's, or the beginning of a long one with a digest."""
+    if len(file) <= _LONGEST_NAME:
+        return file
+    digest = hashlib.sha256(file.encode()).hexdigest()[:_DIGITS]
+    return f"{file[: _LONGEST_NAME - _DIGITS - 3]}...{digest}"
+
+
+def start(workbench: Workbench, image: str, dataset: str, each: str, **asked: Any) -> WorkloadHandle:
+    """Start a workload for the files of a dataset; :func:`submit` adds the tasks. ``asked`` and errors: as for
+    :func:`compute_to_data.client.workloads.start`. By default, the worker alone limits how many tasks run."""
+    asked["instances"] = asked.get("instances") or MOST_INSTANCES
+    return workloads.start(workbench, image, input_dataset=dataset, each=each, **asked)
+
+
+def submit(
+    workload: WorkloadHandle, files: Sequence[str], command: Sequence[str], *, mark: str = MARK, **asked: Any
+) -> Iterator[TaskHandle]:
+    """Submit a task for each file that has none yet, or only failed or cancelled ones, and yield it. ``asked`` and
+    errors: as for :meth:`WorkloadHandle.create_task`."""
+    in_vain = (State.FAILED.value, State.CANCELLED.value)
+    present = {task.name for task in workload.tasks() if task.state not in in_vain}
+    for file in files:
+        name = task_name(file)
+        if name not in present:
+            yield workload.create_task(command_for(command, file, mark), name=name, **asked)
+
+
+def continued(workbench: Workbench, given: str, image: str, dataset: str, each: str) -> WorkloadHandle:
+    """The workload of an earlier map, which accepts tasks again. Refused when that one mapped something else."""
+    workload = workloads.find(workbench, given)
+    found = workload.describe().workload
+    asked = {"image": image, "dataset": workloads.collection_of(workbench, dataset), "each": each}
+    for name, value in asked.items():
+        if getattr(found, name) != value:
+            cause = f"has the {name} {getattr(found, name) or '(none)'}, and this call names {value}"
+            raise Refused(f"workload {workload.id}", cause, "Give the same command again, or leave out --workload")
+    submission.restart(workbench.catalog, workbench.attributes, workload.collection)
+    return workload
+
+
+def map_files(
+    workbench: Workbench,
+    image: str,
+    command: Sequence[str],
+    *,
+    dataset: str,
+    each: str = "*",
+    submitted: Callable[[TaskHandle], None] = lambda task: None,
+    environment: Mapping[str, str] | None = None,
+    **asked: Any,
+) -> WorkloadHandle:
+    """Start a workload with a task for each matching file. See :meth:`Session.map_files`."""
+    if not command:
+        raise InvalidRequest("command", "names no program", "Give a list of words, such as ['wc', '-l', '{}']")
+    files = matching(workbench.catalog, workloads.collection_of(workbench, dataset), each)
+    workload = start(workbench, image, dataset, each, environment=environment, **asked)
+    for task in submit(workload, files, command):
+        submitted(task)
+    return workload

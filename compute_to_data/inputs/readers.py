@@ -1,0 +1,88 @@
+"""Which tasks and workloads read a dataset, or the results of a task, so that it must not change now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from compute_to_data.configuration import Attributes
+from compute_to_data.errors import Refused
+from compute_to_data.inputs.naming import is_dataset
+from compute_to_data.model import EntityKind, Query, name_of
+from compute_to_data.ports import Catalog
+from compute_to_data.records.manifest import MANIFEST_NAME, Manifest
+from compute_to_data.records.task import READS
+from compute_to_data.records.workload import DATASET, STATE, WorkloadState
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Readers:
+    """The collections of unfinished tasks and of started workloads that read a collection."""
+
+    tasks: tuple[str, ...]
+    workloads: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.tasks or self.workloads)
+
+    @property
+    def named(self) -> str:
+        """Their names, for a message."""
+        names = [f"task {name_of(one)}" for one in self.tasks] + [f"workload {name_of(one)}" for one in self.workloads]
+        return f"{', '.join(names[:_SHOWN])}{f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else ''}"
+
+
+def tasks_that_read(catalog: Catalog, attributes: Attributes, collection: str) -> tuple[str, ...]:
+    """The collections of the tasks that have not ended and that read a dataset or the results of a task.
+
+    ``collection``: that of the dataset or task. One question, whatever the number of tasks. It finds the tasks
+    that the user may read.
+    """
+    return catalog.find(Query(EntityKind.COLLECTION, attributes.named(READS), collection))
+
+
+def readers(catalog: Catalog, attributes: Attributes, collection: str) -> Readers:
+    """The tasks that read a dataset or the results of a task, and the started workloads whose dataset it is.
+
+    At most four questions. A workload that was stopped starts no task any more, so it does not count.
+    """
+    tasks = tasks_that_read(catalog, attributes, collection)
+    dataset = attributes.named(DATASET)
+    whole = catalog.find(Query(EntityKind.COLLECTION, dataset, collection))
+    below = catalog.find(Query(EntityKind.COLLECTION, dataset, beginning=f"{collection}/"))
+    named = {*whole, *below}
+    if not named:
+        return Readers(tasks, ())
+    started = catalog.find(Query(EntityKind.COLLECTION, attributes.named(STATE), WorkloadState.STARTED.value))
+    return Readers(tasks, tuple(one for one in started if one in named))
+
+
+def need_no_readers(catalog: Catalog, attributes: Attributes, collection: str, remedy: str) -> None:
+    """Refused while a task or workload reads a dataset, or the results of a task. The error names them.
+
+    ``remedy``: how to change or remove it all the same.
+    """
+    found = readers(catalog, attributes, collection)
+    if found:
+        kind = "dataset" if is_dataset(collection) else "task"
+        raise Refused(f"{kind} {name_of(collection)}", f"is in use by {found.named}", remedy)
+
+
+def withdraw(catalog: Catalog, collection: str, manifest: Manifest | None, need_unused: Callable[[], None]) -> None:
+    """Make a dataset incomplete, so that no task can begin to read it. ``manifest``: its present one.
+
+    ``need_unused`` raises Refused when the dataset must stay as it is. It also looks after the manifest is
+    gone, because a task may have been submitted in between; then the manifest is written again.
+    """
+    need_unused()
+    if manifest is None:
+        return
+    path = f"{collection}/{MANIFEST_NAME}"
+    catalog.remove(path)
+    try:
+        need_unused()
+    except Refused:
+        catalog.write(path, manifest.content())
+        raise
