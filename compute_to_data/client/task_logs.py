@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TaskLogs:
-    """The last bytes of each stream: ``limits.log_bytes`` of the site, fewer while the task runs."""
+    """What is kept of each stream (``limits.log_bytes``); of a running task, what it has written so far."""
 
     stdout: bytes
     stderr: bytes

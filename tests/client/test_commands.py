@@ -318,7 +318,7 @@ class TestRunning:
     ) -> None:
         from compute_to_data.client import logs
 
-        def interrupted(*_: Any) -> None:
+        def interrupted(*_: Any, **__: Any) -> None:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(logs, "follow", interrupted)
@@ -338,7 +338,7 @@ class TestRunning:
 
         from compute_to_data.client import logs
 
-        def interrupted(*_: Any) -> None:
+        def interrupted(*_: Any, **__: Any) -> None:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(logs, "follow", interrupted)
