@@ -9,7 +9,7 @@ from compute_to_data.cli import endings
 from compute_to_data.cli.exits import ExitCode
 from compute_to_data.cli.interrupts import postponed
 from compute_to_data.cli.task_options import in_options
-from compute_to_data.cli.tasks import state_printer
+from compute_to_data.cli.tasks import ended, state_printer
 
 if TYPE_CHECKING:
     from compute_to_data.cli.command import Call
@@ -73,6 +73,15 @@ def follow_output(call: Call, task: TaskHandle, *, only: str) -> None:
         logs.follow(task, LogPrinter(only=only).print, state_printer(call, task), on_note=call.out.note)
     except KeyboardInterrupt:
         raise Interrupted(task) from None
+
+
+def wait(call: Call, task: TaskHandle) -> int:
+    """Print what the program writes and how the task ends; returns the exit code. For ``--wait``."""
+    try:
+        follow_output(call, task, only="" if call.out.form == "pretty" else "stderr")  # stdout is for the result
+    except Interrupted as interrupted:
+        return ask(call, interrupted.task)
+    return ended(call, task.status())
 
 
 def ask(call: Call, task: TaskHandle) -> int:

@@ -157,11 +157,7 @@ def _submitted(call: Call, task: TaskHandle) -> int:
     call.out.note(f"task {task.id}{' is reused: an identical task completed earlier' if task.is_reused else ''}")
     if task.is_reused:
         return ended(call, task.wait(on_change=lambda now: call.out.note(state_text(now))))
-    try:
-        foreground.follow_output(call, task, only="" if call.out.form == "pretty" else "stderr")
-    except foreground.Interrupted as interrupted:
-        return foreground.ask(call, interrupted.task)
-    return ended(call, task.status())
+    return foreground.wait(call, task)
 
 
 def queued(call: Call, task: TaskHandle) -> int:

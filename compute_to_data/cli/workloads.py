@@ -188,7 +188,7 @@ def _download(call: Call) -> int:
 
 
 def _create(call: Call) -> int:
-    from compute_to_data.cli.tasks import ended, follow_output
+    from compute_to_data.cli import foreground
 
     options = call.options
     task = call.session.workload(options.workload).create_task(
@@ -203,8 +203,7 @@ def _create(call: Call) -> int:
         call.out.result({"task_id": task.id, "collection": task.collection}, task.id)
         return ExitCode.DONE
     call.out.note(f"task {task.id}")
-    follow_output(call, task)
-    return ended(call, task.status())
+    return foreground.wait(call, task)
 
 
 def _tasks(call: Call) -> int:
