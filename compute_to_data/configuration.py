@@ -211,7 +211,7 @@ _DEFAULT_LIMITS = Limits(
     output_bytes=10 * 1024**3,
     output_files=100_000,
     tmp_bytes=256 * 1024**2,
-    log_bytes=1024**2,
+    log_bytes=64 * 1024**2,
 )
 
 _MAXIMUM_LIMITS = Limits(
@@ -222,7 +222,7 @@ _MAXIMUM_LIMITS = Limits(
     output_bytes=100 * 1024**3,
     output_files=1_000_000,
     tmp_bytes=4 * 1024**3,
-    log_bytes=16 * 1024**2,
+    log_bytes=1024**3,
 )
 
 _ROLES: Mapping[str, str] = {

@@ -181,6 +181,9 @@ class Job:
 
     ``output_mounts`` are directories of the outputs that the job also sees elsewhere.
 
+    ``log_file`` is the physical path at which the engine keeps what the job writes (see ``log_file``), where the job
+    cannot write. The engine makes it, in an existing directory.
+
     ``secrets`` are values by name. The job reads them as files in :data:`SECRETS` (mode 0400, owned by the
     job's account). When the job has ended, the engine keeps none of them.
     """
@@ -192,6 +195,7 @@ class Job:
     command: tuple[str, ...]
     limits: Limits
     outputs: str
+    log_file: str
     inputs: tuple[Mount, ...] = ()
     input_folders: tuple[str, ...] = ()
     output_mounts: tuple[OutputMount, ...] = ()
@@ -235,9 +239,13 @@ class JobStatus:
     exit: Exit | None = None
 
 
+LOG_NAME = "LOG"
+"""The name of a task's ``log_file``, beside its outputs."""
+
+
 @dataclass(frozen=True)
 class Logs:
-    """The last ``log_bytes`` of each stream; fewer when a lot of output in one stream pushed out the other."""
+    """The last bytes of each stream (at most 64 KiB), from which roles explain a failure."""
 
     stdout: bytes
     stderr: bytes

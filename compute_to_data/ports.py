@@ -10,9 +10,10 @@ ZoneOutOfReach.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
-from compute_to_data.job import Exit, Image, Job, JobKey, JobStatus, Logs
+from compute_to_data.job import Exit, Image, Job, JobKey, JobStatus
 from compute_to_data.model import (
     Access,
     Avu,
@@ -151,6 +152,14 @@ class Catalog(Protocol):
         """
 
 
+class OpenDataObject(Protocol):
+    """The content of a data object, open to read. One thread uses it."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """The bytes from ``offset`` on, at most ``size``; fewer at the end, and where the zone sends fewer at a
+        time. Asks the catalog nothing. ZoneError when the content cannot be read any more."""
+
+
 class ClientCatalog(Catalog, Protocol):
     """A session with the operations that only client programs need; an agent's session lacks them."""
 
@@ -204,6 +213,13 @@ class ClientCatalog(Catalog, Protocol):
         The file appears under its name only when it is complete and agrees with the catalog's
         checksum, if the catalog has one (-314000). Errors as for :meth:`Catalog.read`;
         AlreadyExists (-312000) when there is a file of that name.
+        """
+
+    def open_to_read(self, data_object: str) -> AbstractContextManager[OpenDataObject]:
+        """The content of a good replica, open until the context ends. Errors as for :meth:`Catalog.read`.
+
+        It stays readable when the data object is renamed or unregistered meanwhile. Later changes of the file
+        are seen.
         """
 
     def close(self) -> None:
@@ -283,9 +299,11 @@ class RunningJob(Protocol):
         """Send SIGTERM, and SIGKILL after ``grace`` seconds (an engine may round up to whole seconds). Returns when
         the job has ended. A job that waits in the engine's queue will not run."""
 
-    def logs(self, lines: int | None = None) -> Logs:
-        """The end of what the job wrote, up to ``log_bytes`` per stream. With ``lines``, an engine may return only
-        that many last lines of both streams, if this saves time."""
+    def finish_log(self) -> None:
+        """For a job that has ended: return when its ``log_file`` has all that it wrote, and is marked as complete.
+
+        EngineError when the disk does not take it, or when the engine no longer has the job.
+        """
 
     def remove(self) -> None:
         """As :meth:`Engine.remove`."""
@@ -326,7 +344,12 @@ class Engine(Protocol):
         """Make the new directory ``outputs``, which only the job's account can write."""
 
     def submit(self, job: Job) -> RunningJob:
-        """Accept a job, which runs now or later. After an EngineError, nothing of the job is left."""
+        """Accept a job, which runs now or later. After an EngineError, nothing of the job is left.
+
+        While the job runs, the engine appends to its ``log_file`` what it writes. When no worker runs, an engine may
+        append the bytes later: :meth:`find` continues that, and no byte is doubled or lost. If the engine could
+        not keep some bytes for so long, a line in the log says so.
+        """
 
     def find(self, key: JobKey) -> RunningJob | None:
         """The job with this key. None when the engine has none, or has one that was made but never submitted to

@@ -15,9 +15,15 @@ REQUEST_NAME = "task.json"
 STDOUT_NAME = "STDOUT.txt"
 STDERR_NAME = "STDERR.txt"
 CRATE_NAME = "ro-crate-metadata.json"
-LIVE_STDOUT_NAME = "STDOUT.live.txt"
-LIVE_STDERR_NAME = "STDERR.live.txt"
-RESERVED_NAMES = frozenset({REQUEST_NAME, STDOUT_NAME, STDERR_NAME, CRATE_NAME, LIVE_STDOUT_NAME, LIVE_STDERR_NAME})
+LOG_NAMES = (STDOUT_NAME, STDERR_NAME)
+TIMES_NAME = "LOG.times"
+"""When the worker received what the program wrote: lines of Unix seconds and how many bytes stdout and stderr had by
+then. Only a task that wrote for more than a second has this file."""
+LIVE_LOG_NAME = "LOG.live"
+EARLIER_LIVE_NAMES = ("STDOUT.live.txt", "STDERR.live.txt")
+"""Workers of an earlier version showed live logs under these names."""
+LIVE_NAMES = (LIVE_LOG_NAME, *EARLIER_LIVE_NAMES)
+RESERVED_NAMES = frozenset({REQUEST_NAME, *LOG_NAMES, TIMES_NAME, CRATE_NAME, *LIVE_NAMES})
 """The worker keeps these beside the outputs in a task's collection, so no output may have these names."""
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 def notes(status: TaskStatus) -> Iterator[str]:
     """Where the results are, or what a failed task left, and what was not used or not kept."""
+    yield from missing(status)
     unused = _fact(status, "image_unused")
     if unused:
         yield f"not used: the image's {unused}; a task runs exactly its command, and starts in /outputs"
@@ -30,6 +31,12 @@ def notes(status: TaskStatus) -> Iterator[str]:
 def left_nothing(status: TaskStatus) -> bool:
     """Whether the task completed and wrote nothing to its outputs."""
     return status.state.value == "COMPLETED" and _fact(status, "outputs") == "0"
+
+
+def missing(status: TaskStatus) -> Iterator[str]:
+    """How much of the program's output is not kept."""
+    for stream, count in status.log_bytes_missing.items():
+        yield f"{count} bytes of {stream} were not kept: the site keeps limits.log_bytes of each stream"
 
 
 def left(status: TaskStatus) -> Iterator[str]:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data.cli import endings
 from compute_to_data.cli.exits import ExitCode
 from compute_to_data.cli.interrupts import postponed
 from compute_to_data.cli.task_options import in_options
+from compute_to_data.cli.tasks import ended, state_printer
 
 if TYPE_CHECKING:
     from compute_to_data.cli.command import Call
     from compute_to_data.client.tasks import TaskHandle
-    from compute_to_data.records.task import State
 
 
 class Interrupted(Exception):
@@ -56,35 +55,33 @@ def _task_if_there(call: Call, task_id: str) -> TaskHandle | None:
 
 
 def follow(call: Call, task: TaskHandle) -> None:
-    """Print what the program writes until the task has ended, and what it left. Interrupted after Ctrl-C."""
-    from compute_to_data.cli.results import LogPrinter
-    from compute_to_data.client import logs
-
-    printer = LogPrinter(only="stderr" if call.out.form == "json" else "")  # stdout is for the JSON document
-    try:
-        call.out.note(f"task {task.id}{' is reused: an identical task completed earlier' if task.is_reused else ''}")
-        logs.follow(task, printer.print, _state_printer(call, task))
-        status = task.status()
-    except KeyboardInterrupt:
-        raise Interrupted(task) from None
-    for words in endings.notes(status):
+    """Print the task's id, what the program writes until the task has ended, and what it left. Interrupted after
+    Ctrl-C."""
+    call.out.note(f"task {task.id}{' is reused: an identical task completed earlier' if task.is_reused else ''}")
+    follow_output(call, task, only="stderr" if call.out.form == "json" else "")  # stdout is for the JSON document
+    for words in endings.notes(task.status()):
         call.out.note(in_options(words))
 
 
-def _state_printer(call: Call, task: TaskHandle) -> Callable[[State], None]:
-    """Prints each state once. The status that it reads may be later than the state it receives."""
-    from compute_to_data.cli.tasks import state_text
+def follow_output(call: Call, task: TaskHandle, *, only: str) -> None:
+    """Print the task's states, and what the program writes until the task has ended, on the streams that it wrote to
+    or ``only`` on this one. Interrupted after Ctrl-C."""
+    from compute_to_data.cli.log_printer import LogPrinter
+    from compute_to_data.client import logs
 
-    last = ""
+    try:
+        logs.follow(task, LogPrinter(only=only).print, state_printer(call, task), on_note=call.out.note)
+    except KeyboardInterrupt:
+        raise Interrupted(task) from None
 
-    def print_state(state: State) -> None:
-        nonlocal last
-        now = in_options(state_text(task.status()))
-        if now != last:
-            call.out.note(now)
-        last = now
 
-    return print_state
+def wait(call: Call, task: TaskHandle) -> int:
+    """Print what the program writes and how the task ends; returns the exit code. For ``--wait``."""
+    try:
+        follow_output(call, task, only="" if call.out.form == "pretty" else "stderr")  # stdout is for the result
+    except Interrupted as interrupted:
+        return ask(call, interrupted.task)
+    return ended(call, task.status())
 
 
 def ask(call: Call, task: TaskHandle) -> int:

@@ -46,6 +46,15 @@ _LONGEST_WORD = 300
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (docs/reference/commands.md lists them)."""
     _prepare_streams()
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:  # before the command began
+        print("c2d: interrupted", file=sys.stderr)
+        return ExitCode.INTERRUPTED
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """Find the command, and run it."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["__complete"]:
         from compute_to_data.cli.next_word import answer

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import codecs
-import json
 import os
-import re
-import sys
 from argparse import ArgumentParser
+from typing import TYPE_CHECKING
 
+from compute_to_data.cli import endings
 from compute_to_data.cli.command import Call, Commands
-from compute_to_data.cli.exits import ExitCode, of_reason
-from compute_to_data.cli.tasks import found, one_task, state_text
+from compute_to_data.cli.exits import of_reason
+from compute_to_data.cli.log_printer import LogPrinter
+from compute_to_data.cli.tasks import count, found, one_task, state_text
 
-_MOVES_THE_CURSOR = re.compile(
-    r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
-)
-"""Control characters and escapes, except tabs, line ends and colours; also marks that reverse text."""
-_ERASES_THE_LINE = re.compile(r"\x1b\[[012]?K")
-"""Progress bars send it beside ``\\r``. We erase the overwritten line ourselves."""
+if TYPE_CHECKING:
+    from compute_to_data.client.tasks import TaskHandle
+    from compute_to_data.records.task import State
 
 
 def register(commands: Commands) -> None:
@@ -32,6 +28,15 @@ def register(commands: Commands) -> None:
 def _logs_arguments(parser: ArgumentParser) -> None:
     one_task(parser)
     parser.add_argument("--follow", "-f", action="store_true", help="print new output until the task has ended")
+    parser.add_argument(
+        "--tail", type=count, metavar="LINES", help="begin with this many last lines of stdout, and of stderr"
+    )
+    parser.add_argument(
+        "--timestamps",
+        "-t",
+        action="store_true",
+        help="print before each line when the worker received it",
+    )
 
 
 def _open_arguments(parser: ArgumentParser) -> None:
@@ -39,71 +44,48 @@ def _open_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--no-browser", action="store_true", help="only fetch the report, and print its path")
 
 
-class LogPrinter:
-    """Prints a program's output on the streams that it wrote to; with ``only``, all on that stream."""
-
-    def __init__(self, *, as_json: bool = False, only: str = "") -> None:
-        self._json = as_json
-        self._only = only
-        self._shown: dict[str, TerminalText] = {}
-
-    def print(self, stream: str, said: bytes) -> None:
-        """Print bytes unchanged to a file or pipe; as JSON, one object for each call; on a terminal,
-        without control characters."""
-        target = sys.stderr if (self._only or stream) == "stderr" else sys.stdout
-        target.flush()
-        if self._json:
-            target.write(json.dumps({"stream": stream, "text": said.decode("utf-8", "replace")}) + "\n")
-        elif target.isatty():
-            target.write(self._shown.setdefault(stream, TerminalText()).text(said))
-        elif hasattr(target, "buffer"):
-            target.buffer.write(said)
-        else:
-            target.write(said.decode("utf-8", "replace"))
-        target.flush()
-
-
-class TerminalText:
-    """One stream as a terminal shows it. Of a line that the program overwrites, as a progress bar does
-    with ``\\r``, it keeps the last state. Except for colours, control sequences are replaced."""
-
-    def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._held = ""
-
-    def text(self, said: bytes) -> str:
-        """The text to print for the program's next bytes."""
-        *ended, last = (self._held + self._decoder.decode(said)).split("\n")
-        shown = last.rstrip("\r")
-        self._held = "\r" if shown != last else ""  # the next bytes decide whether the line ends or starts again
-        lines = [*(line.rstrip("\r") for line in ended), shown]
-        return "\n".join(map(_last_state, lines))
-
-
-def _last_state(line: str) -> str:
-    """The last state of a line, or of a part that was added to a line."""
-    _, again, state = line.rpartition("\r")
-    harmless = _MOVES_THE_CURSOR.sub("\N{REPLACEMENT CHARACTER}", _ERASES_THE_LINE.sub("", state))
-    return f"\r\x1b[K{harmless}" if again else harmless
-
-
 def _logs(call: Call) -> int:
     from compute_to_data.client import logs
 
     task = found(call, call.options.task)
+    chosen = {"tail": call.options.tail, "stamps": call.options.timestamps}
     if call.options.follow:
-        state = logs.follow(task, LogPrinter(as_json=call.out.form == "json").print)
-        call.out.note(f"task {task.id} {state_text(task.status())}")
-        return of_reason(task.status().reason_code) if state.value != "COMPLETED" else ExitCode.DONE
-    said = logs.read(task)
+        printer = LogPrinter(as_json=call.out.form == "json")
+        logs.follow(task, printer.print, on_note=call.out.note, **chosen)
+        status = task.status()
+        call.out.note(f"task {task.id} {state_text(status)}")
+        for words in endings.missing(status):
+            call.out.note(words)
+        return of_reason(status.reason_code)
+    said = {"stdout": b"", "stderr": b""}
+    shown = LogPrinter()
+
+    def show(stream: str, content: bytes) -> None:
+        if call.out.form == "json":
+            said[stream] += content
+        else:
+            said[stream] = said[stream] or content[:1]
+            shown.print(stream, content)
+
+    state = logs.show(task, show, **chosen)
+    _note_what_lacks(call, task, state, any(said.values()))
     if call.out.form == "json":
-        texts = {name: getattr(said, name).decode("utf-8", "replace") for name in ("stdout", "stderr")}
-        call.out.result({"task_id": task.id, **texts})
-        return 0
-    printer = LogPrinter()
-    printer.print("stdout", said.stdout)
-    printer.print("stderr", said.stderr)
+        call.out.result({"task_id": task.id, **{name: text.decode("utf-8", "replace") for name, text in said.items()}})
     return 0
+
+
+def _note_what_lacks(call: Call, task: TaskHandle, state: State, has_said: bool) -> None:
+    """Say why there is no output, or not all of it."""
+    if state.is_final:
+        for words in endings.missing(task.status()):
+            call.out.note(words)
+    elif state.value in ("WAITING", "QUEUED"):
+        call.out.note(f"task {task.id} is {state_text(task.status())}")
+    elif not has_said:
+        call.out.note(
+            f"task {task.id} is {state.value} and has printed nothing yet. Follow it: c2d logs {task.id} --follow. "
+            "Many programs hold their output back when it goes to no terminal: run python with -u"
+        )
 
 
 def _open(call: Call) -> int:

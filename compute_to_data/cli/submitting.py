@@ -7,11 +7,19 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from compute_to_data.cli import endings, zone_words
+from compute_to_data.cli import endings, foreground, zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import of_reason
 from compute_to_data.cli.many_tasks import exit_code, finish, note_failures, wait_for
-from compute_to_data.cli.tasks import WAIT, after_argument, ended, found, one_task, several_tasks, state_text
+from compute_to_data.cli.tasks import (
+    WAIT,
+    after_argument,
+    ended,
+    found,
+    one_task,
+    several_tasks,
+    state_text,
+)
 from compute_to_data.cli.workload_results import is_workload
 from compute_to_data.cli.zone_words import completes
 
@@ -147,8 +155,9 @@ def _submitted(call: Call, task: TaskHandle) -> int:
     if not call.options.wait:
         return queued(call, task)
     call.out.note(f"task {task.id}{' is reused: an identical task completed earlier' if task.is_reused else ''}")
-    status = task.wait(on_change=lambda now: call.out.note(state_text(now)))
-    return ended(call, status)
+    if task.is_reused:
+        return ended(call, task.wait(on_change=lambda now: call.out.note(state_text(now))))
+    return foreground.wait(call, task)
 
 
 def queued(call: Call, task: TaskHandle) -> int:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 from argparse import ArgumentParser
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data.cli import endings, zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import of_reason
+from compute_to_data.cli.task_options import in_options
 from compute_to_data.cli.zone_words import completes
 
 if TYPE_CHECKING:
     from compute_to_data.client.status import TaskStatus
     from compute_to_data.client.tasks import TaskHandle
+    from compute_to_data.records.task import State
 
 WAIT = "wait until the task has ended; the exit code says how"
 _STATES = ("WAITING", "QUEUED", "STAGING_IN", "RUNNING", "STAGING_OUT", "COMPLETED", "FAILED", "CANCELLED")
@@ -103,11 +106,12 @@ def _list_arguments(parser: ArgumentParser) -> None:
     workload = parser.add_argument("--workload", default="", metavar="ID", help="only tasks of this workload")
     completes(workload, zone_words.workloads)
     parser.add_argument("--all", action="store_true", help="also list tasks of others that you may read")
-    parser.add_argument("--limit", type=_count, default=50, help="list at most this many (default: 50; 0: all)")
-    parser.add_argument("--offset", type=_count, default=0, help="skip this many first")
+    parser.add_argument("--limit", type=count, default=50, help="list at most this many (default: 50; 0: all)")
+    parser.add_argument("--offset", type=count, default=0, help="skip this many first")
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """A whole number from 0 up."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
     return int(text)
@@ -134,6 +138,20 @@ def found(call: Call, given: str) -> TaskHandle:
 
         return find_as_administrator(call.session, given)
     return call.session.task(given)
+
+
+def state_printer(call: Call, task: TaskHandle) -> Callable[[State], None]:
+    """Prints each state once. The status that it reads may be later than the state it receives."""
+    last = ""
+
+    def print_state(state: State) -> None:
+        nonlocal last
+        now = in_options(state_text(task.status()))
+        if now != last:
+            call.out.note(now)
+        last = now
+
+    return print_state
 
 
 def state_text(status: TaskStatus) -> str:
@@ -209,6 +227,8 @@ def _made_of(document: dict[str, Any]) -> Any:
         yield "command", command
     for name, value in document["parameters"].items():
         yield f"parameter {name}", str(value)
+    for name, count in document["log_bytes_missing"].items():
+        yield f"{name}_bytes_missing", str(count)
 
 
 def _asked_inputs(request: dict[str, Any]) -> Any:

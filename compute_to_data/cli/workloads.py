@@ -188,7 +188,7 @@ def _download(call: Call) -> int:
 
 
 def _create(call: Call) -> int:
-    from compute_to_data.cli.tasks import ended, state_text
+    from compute_to_data.cli import foreground
 
     options = call.options
     task = call.session.workload(options.workload).create_task(
@@ -203,7 +203,7 @@ def _create(call: Call) -> int:
         call.out.result({"task_id": task.id, "collection": task.collection}, task.id)
         return ExitCode.DONE
     call.out.note(f"task {task.id}")
-    return ended(call, task.wait(on_change=lambda now: call.out.note(state_text(now))))
+    return foreground.wait(call, task)
 
 
 def _tasks(call: Call) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from compute_to_data.configuration import Attributes
 from compute_to_data.errors import Refused
-from compute_to_data.inputs.readers import tasks_that_read
+from compute_to_data.inputs.readers import readers, tasks_that_read
 from compute_to_data.model import Entity, EntityKind, Query, name_of
 from compute_to_data.records.task import State, furthest
 from compute_to_data.records.workload import DATASET, STATE, WorkloadState
@@ -21,12 +21,18 @@ _SHOWN: Final = 5
 def need_unused(catalog: ClientCatalog, attributes: Attributes, collection: str, remedy: str) -> None:
     """Refused while a task that has not ended, or a workload that accepts tasks, uses the dataset in a
     collection. The error names them."""
-    used_by = workloads(catalog, attributes, collection)
-    users = [f"{task} ({state})" for task, state in unfinished(catalog, attributes, collection, used_by).items()]
-    users += [f"{one} ({state})" for one, state in used_by.items() if state == WorkloadState.STARTED.value]
-    if users:
-        cause = f"is in use by {', '.join(users[:_SHOWN])}{' and others' if len(users) > _SHOWN else ''}"
-        raise Refused(f"dataset {name_of(collection)}", cause, remedy)
+    found = readers(catalog, attributes, collection)
+    if not found:
+        return
+    shown = [f"{one} ({state})" for one, state in _states(catalog, attributes, found.tasks[:_SHOWN]).items()]
+    shown += [f"{one} ({WorkloadState.STARTED.value})" for one in found.workloads[: _SHOWN - len(shown)]]
+    more = " and others" if len(found.tasks) + len(found.workloads) > len(shown) else ""
+    raise Refused(f"dataset {name_of(collection)}", f"is in use by {', '.join(shown)}{more}", remedy)
+
+
+def _states(catalog: ClientCatalog, attributes: Attributes, tasks: Iterable[str]) -> dict[str, str]:
+    states = {one: furthest(facts(catalog, one, attributes.state)) for one in tasks}
+    return {one: state.value if state else "" for one, state in states.items()}
 
 
 def workloads(catalog: ClientCatalog, attributes: Attributes, collection: str) -> dict[str, str]:

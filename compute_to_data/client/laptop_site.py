@@ -64,5 +64,9 @@ class LaptopSite:
 
     def call_worker(self, catalog: ClientCatalog, collection: str) -> None:
         """Wake or start the worker as the site's file says, when this account can read the file."""
-        if self.file is not None:
-            ConfiguredSite(self.file).call_worker(catalog, collection)
+        if self._configured is not None:
+            self._configured.call_worker(catalog, collection)
+
+    @cached_property
+    def _configured(self) -> ConfiguredSite | None:
+        return ConfiguredSite(self.file) if self.file is not None else None

@@ -17,8 +17,7 @@ from compute_to_data.model import DataObject, ReplicaStatus
 from compute_to_data.provenance import crate
 from compute_to_data.task import (
     CRATE_NAME,
-    LIVE_STDERR_NAME,
-    LIVE_STDOUT_NAME,
+    LIVE_NAMES,
     RESERVED_NAMES,
 )
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from compute_to_data.ports import ClientCatalog
 
 _SHOWN = 5
-_LIVE = frozenset({LIVE_STDOUT_NAME, LIVE_STDERR_NAME})
+_LIVE = frozenset(LIVE_NAMES)
 
 
 @dataclass(frozen=True)

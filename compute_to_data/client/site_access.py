@@ -12,7 +12,7 @@ import time
 from typing import Protocol
 
 from compute_to_data.configuration import Attributes, Configuration
-from compute_to_data.coordination import capabilities, held_images
+from compute_to_data.coordination import capabilities, held_images, wakeup
 from compute_to_data.coordination.held_images import HeldImages
 from compute_to_data.errors import ComputeToDataError, Refused
 from compute_to_data.model import Entity, EntityKind, Query, names_of_this_host, zone_of
@@ -85,11 +85,16 @@ class PublishedSite:
         """Do nothing: what workers publish does not say how to wake them."""
 
 
+_KNOWN_TASKS = 1000
+
+
 class ConfiguredSite:
     """What a loaded site configuration says."""
 
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
+        self._resources: dict[str, str] = {}
+        """The resources of tasks whose workers this process was to call; '' for those on other hosts."""
 
     @property
     def attributes(self) -> Attributes:
@@ -117,13 +122,21 @@ class ConfiguredSite:
         resource is on this host."""
         if not _is_own(self._configuration):
             return
+        resource = self._resources.get(collection)
+        if resource is None:  # a follower calls for the same task again and again
+            resource = self._resource_here(catalog, collection)
+            kept = self._resources if len(self._resources) < _KNOWN_TASKS else {}
+            self._resources = {**kept, collection: resource}
+        if resource:
+            with contextlib.suppress(OSError):
+                wakeup.call_worker(self._configuration, zone_of(collection), resource)
+
+    def _resource_here(self, catalog: ClientCatalog, collection: str) -> str:
+        """The task's resource, if it is on this host; else ''."""
         avus = catalog.avus(Entity(EntityKind.COLLECTION, collection))
         resource = next((avu.units for avu in avus if avu.attribute == self.attributes.state), "")
-        if resource:
-            from compute_to_data.submission import submit  # slow to import, and most commands do not need it
-
-            with contextlib.suppress(OSError):
-                submit.call_worker(catalog, self._configuration, collection, resource, names_of_this_host())
+        host = next((known.host for known in catalog.resources() if known.name == resource), "")
+        return resource if host in names_of_this_host() else ""
 
 
 def _images_of_engine(configuration: Configuration) -> HeldImages | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from compute_to_data.configuration import Attributes
+from compute_to_data.log_file import STREAMS
 from compute_to_data.model import Avu
 from compute_to_data.records.task import State, furthest
 
@@ -32,7 +33,8 @@ class TaskStatus:
 
     ``runs`` is what the request asks to run; ``commands`` are known when the job starts. ``inputs``
     maps logical paths to checksums ('' while unknown). ``other`` holds the recorded facts that have
-    no field here. ``after`` holds the collections of the tasks that it waits for, or waited for;
+    no field here. ``log_bytes_missing``: how many bytes of ``stdout`` and ``stderr`` are not kept.
+    ``after`` holds the collections of the tasks that it waits for, or waited for;
     ``waiting_for`` says why a WAITING or QUEUED task does not run yet.
     """
 
@@ -61,6 +63,7 @@ class TaskStatus:
     staged: tuple[str, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     moved_to: str = ""
+    log_bytes_missing: Mapping[str, int] = field(default_factory=dict)
     cancel_asked_by: str = ""
     after: tuple[str, ...] = ()
     waiting_for: str = ""
@@ -111,6 +114,9 @@ def status_of(collection: str, avus: Iterable[Avu], attributes: Attributes, now:
         exit_status=_number(_first(found, "exit_status")),
         error_code=_number(_first(found, "error_code")),
         cancel_asked_by=_first(found, "cancel"),
+        log_bytes_missing={
+            name: count for name in STREAMS if (count := _number(_first(found, f"{name}_bytes_missing")) or 0) > 0
+        },
         **texts,
         other={name: tuple(avu.value for avu in avus) for name, avus in found.items() if name not in _IN_OTHER_FIELDS},
     )

@@ -31,7 +31,8 @@ from compute_to_data.submission import submit as submission
 from compute_to_data.task import REQUEST_NAME
 
 if TYPE_CHECKING:
-    from compute_to_data.client import fetching, logs
+    from compute_to_data.client import fetching
+    from compute_to_data.client.task_logs import TaskLogs
     from compute_to_data.client.workbench import Workbench
 
 _SHOWN = 3
@@ -251,7 +252,7 @@ class TaskHandle:
         run.remove(planned)
         return planned
 
-    def logs(self) -> logs.TaskLogs:
+    def logs(self) -> TaskLogs:
         """What the program wrote, as bytes: ``task.logs().stdout``. Of a running task, what there is so far.
 
         >>> process = {"image": image, "exec": "sh", "argv": ["-c", "echo hello; echo oh >&2"]}
@@ -261,9 +262,10 @@ class TaskHandle:
         ...     print(task.logs().stdout, task.logs().stderr)
         b'hello\\n' b'oh\\n'
         """
-        from compute_to_data.client import logs
+        from compute_to_data import client
 
-        return logs.read(self)
+        logs: TaskLogs = client.logs.read(self)  # loaded now, because following a log needs more than most tasks do
+        return logs
 
 
 def failure(status: TaskStatus) -> TaskFailed:

@@ -34,6 +34,7 @@ except OSError as error:
     print(error.strerror)
 """
 _FILES_LOOKED_AT = 100
+_NAMES_SHOWN = 5
 
 
 def state_directory(installation: Installation) -> Finding:
@@ -214,13 +215,29 @@ def images(configuration: Configuration, opened: Engine) -> Iterator[Finding]:
         yield problem("images", "the configuration allows no image, so no task can run", remedy)
     for rule in configuration.images:
         if rule.pattern:
-            yield ok(f"images like {rule.pattern}", "are allowed; the doctor does not check which of them are here")
+            yield _like(rule, opened)
             continue
         link = f"image {rule.name}"
         try:
             yield _image(rule, opened.identify(rule.name), link)
         except EngineError as error:
             yield problem(link, error.cause, error.remedy)
+
+
+def _like(rule: ImageRule, opened: Engine) -> Finding:
+    """How many of the images that a pattern allows are here."""
+    link = f"images like {rule.pattern}"
+    try:
+        held = opened.images()
+    except EngineError as error:
+        return problem(link, error.cause, error.remedy)
+    if held is None:
+        return ok(link, "are allowed; the engine does not list its images")
+    fitting = [name for name in held if "@" not in name and rule.covers(name)]
+    if not fitting:
+        return problem(link, "are allowed, but the engine holds none", "Pull or build one on this host")
+    more = f" and {len(fitting) - _NAMES_SHOWN} more" if len(fitting) > _NAMES_SHOWN else ""
+    return ok(link, f"are allowed; here are {', '.join(fitting[:_NAMES_SHOWN])}{more}")
 
 
 def _image(rule: ImageRule, held: Image, link: str) -> Finding:

@@ -223,6 +223,7 @@ def _write_request(folder: Path, job: Job, image: Path) -> None:
     }
     request = {
         "resource": job.scope,
+        "log_file": job.log_file,
         "log_bytes": job.limits.log_bytes,
         "command": [real(word) for word in job.command],
         "environment": {**environment, **{name: real(value) for name, value in job.environment.items()}},

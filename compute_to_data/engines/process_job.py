@@ -14,9 +14,10 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from compute_to_data.engines import process_runner
-from compute_to_data.errors import EngineOutOfReach
-from compute_to_data.job import SECRETS, Exit, JobKey, JobState, JobStatus, Logs
+from compute_to_data import log_file
+from compute_to_data.engines import log_writer, process_runner
+from compute_to_data.errors import EngineError, EngineOutOfReach
+from compute_to_data.job import SECRETS, Exit, JobKey, JobState, JobStatus
 
 SECRETS_FOLDER = Path("root", SECRETS.lstrip("/"))
 _KILLED = 128 + signal.SIGKILL
@@ -65,13 +66,19 @@ class ProcessJob:
             self._signal(signal.SIGKILL)
             self._ended(None)
 
-    def logs(self, lines: int | None = None) -> Logs:
-        """As the port says."""
-        if not self.folder.is_dir():
-            raise EngineOutOfReach(self.key.task, "the engine has no job for it")
-        bound = int(json.loads((self.folder / process_runner.REQUEST).read_text())["log_bytes"])
-        stdout, stderr = (process_runner.tail(self.folder / name, bound) for name in ("stdout", "stderr"))
-        return Logs(stdout, stderr)
+    def finish_log(self) -> None:
+        """As the port says. The runner has written the log, unless it was killed."""
+        try:
+            request = json.loads((self.folder / process_runner.REQUEST).read_text())
+        except FileNotFoundError as error:
+            raise EngineOutOfReach(self.key.task, "the engine has no job for it") from error
+        file, bound = request["log_file"], int(request["log_bytes"])
+        try:
+            if not log_file.is_closed(file):
+                log_writer.close(file, bound)
+        except OSError as error:
+            raise EngineError(file, f"the worker cannot write there ({error.strerror})") from error
+        log_writer.check_whole(file)
 
     def remove(self) -> None:
         """As the port says."""

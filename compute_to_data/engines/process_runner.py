@@ -1,8 +1,8 @@
 """The process that looks after one job of the process engine; standard library only.
 
 ``process_runner.py FOLDER`` starts the job in ``FOLDER/request.json`` and returns. A process in its own session
-stays behind, keeps the last bytes of the job's streams, and writes how the job ended. As long as it
-lives, it holds the pipe ``FOLDER/alive`` open for writing.
+stays behind, writes the job's log, and at last how the job ended. As long as it lives, it holds the pipe
+``FOLDER/alive`` open for writing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # the interpreter starts without any package
+
+from compute_to_data.engines.log_writer import LogWriter
 
 REQUEST = "request.json"
 STARTED = "started.json"
@@ -44,42 +48,6 @@ def birth(pid: int) -> str:
         return ""
 
 
-class Stream:
-    """Keeps the last ``bound`` bytes of a stream in two files; the older one has that many bytes."""
-
-    def __init__(self, file: Path, bound: int) -> None:
-        self._file, self._bound = file, bound
-        self._out = file.open("wb")
-
-    def write(self, data: bytes) -> None:
-        """Append. A file that has reached the bound becomes the older one."""
-        if self._out.tell() >= self._bound:
-            self._out.close()
-            os.replace(self._file, _older(self._file))
-            self._out = self._file.open("wb")
-        self._out.write(data[-self._bound :] if self._bound else b"")
-        self._out.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._out.close()
-
-
-def tail(file: Path, bound: int) -> bytes:
-    """The last ``bound`` bytes that a :class:`Stream` kept under ``file``."""
-    parts = []
-    for part in (_older(file), file):
-        try:
-            parts.append(part.read_bytes())
-        except FileNotFoundError:
-            continue  # not rotated yet, or being rotated now
-    return b"".join(parts)[-bound:] if bound else b""
-
-
-def _older(file: Path) -> Path:
-    return file.with_suffix(".older")
-
-
 def main(folder: Path) -> None:
     """Start the job in a child process that stays; return when the child reports that the job runs."""
     request = json.loads((folder / REQUEST).read_text())
@@ -102,12 +70,12 @@ def _ignore(number: int, frame: object) -> None:
 
 
 def _look_after(folder: Path, request: dict[str, Any], writer: int) -> None:
-    out, err = (Stream(folder / name, request["log_bytes"]) for name in ("stdout", "stderr"))
+    log = LogWriter.create(request["log_file"], request["log_bytes"])
     try:
         job = _start(request)
     except (FileNotFoundError, PermissionError) as error:
         status = 127 if isinstance(error, FileNotFoundError) else 126
-        err.write(f"{request['command'][0]}: {error.strerror}\n".encode())
+        log.append(1, f"{request['command'][0]}: {error.strerror}\n".encode())
         write_whole(folder / STARTED, {"time": time.time(), "pid": 0, "birth": "none"})
         _report(writer, "started")
     except OSError as error:
@@ -116,9 +84,8 @@ def _look_after(folder: Path, request: dict[str, Any], writer: int) -> None:
     else:
         write_whole(folder / STARTED, {"time": time.time(), "pid": job.pid, "birth": birth(job.pid)})
         _report(writer, "started")
-        status = _follow(job, out, err)
-    out.close()
-    err.close()
+        status = _follow(job, log)
+    log.close(complete=True)
     write_whole(folder / EXIT, {"status": status, "finished": time.time()})
 
 
@@ -143,11 +110,11 @@ def _report(writer: int, text: str) -> None:
         os.dup2(null, descriptor)
 
 
-def _follow(job: subprocess.Popen[bytes], out: Stream, err: Stream) -> int:
+def _follow(job: subprocess.Popen[bytes], log: LogWriter) -> int:
     """Keep what the job writes until it has ended, then kill what is left of its process group."""
     pumps = [
-        threading.Thread(target=_pump, args=(pipe, stream), daemon=True)
-        for pipe, stream in ((job.stdout, out), (job.stderr, err))
+        threading.Thread(target=_pump, args=(pipe, log, number), daemon=True)
+        for number, pipe in enumerate((job.stdout, job.stderr))
     ]
     for pump in pumps:
         pump.start()
@@ -159,9 +126,10 @@ def _follow(job: subprocess.Popen[bytes], out: Stream, err: Stream) -> int:
     return status if status >= 0 else 128 - status
 
 
-def _pump(pipe: IO[bytes], stream: Stream) -> None:
+def _pump(pipe: IO[bytes], log: LogWriter, stream: int) -> None:
     while data := os.read(pipe.fileno(), _BLOCK):
-        stream.write(data)
+        log.append(stream, data)
+        log.publish()
 
 
 if __name__ == "__main__":

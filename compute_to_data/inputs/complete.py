@@ -34,10 +34,12 @@ def dataset_of(logical_path: str) -> str:
 class Origins:
     """The datasets and tasks that the inputs of one task come from. It looks at each of them once.
 
-    ``seen``: their collections, so far.
+    ``seen``: their collections, so far. ``own``: the collections of the task itself and of its workload. They
+    are no inputs when they are below a collection that is one, as a user's whole project may be.
     """
 
-    def __init__(self, catalog: Catalog, attributes: Attributes) -> None:
+    def __init__(self, catalog: Catalog, attributes: Attributes, own: Iterable[str] = ()) -> None:
+        self._own = tuple(f"{one}/" for one in own if one)
         self._catalog = catalog
         self._attributes = attributes
         self._states: dict[str, State | None] = {}
@@ -47,6 +49,10 @@ class Origins:
     def seen(self) -> tuple[str, ...]:
         """The collections of the datasets and tasks that inputs were in."""
         return (*sorted(self._complete), *(task for task, state in self._states.items() if state is not None))
+
+    def is_own(self, collection: str) -> bool:
+        """Whether a collection is one of the task's own, or below it."""
+        return f"{collection}/".startswith(self._own)
 
     def need_object(self, logical_path: str) -> None:
         """Refused for a data object in a dataset that is not complete, or of a task that still runs.

@@ -88,7 +88,7 @@ def dataset(catalog: Catalog, attributes: Attributes, projects: Sequence[str], g
     if DATASET_ID.fullmatch(given):
         found = list(catalog.find(Query(EntityKind.COLLECTION, attributes.named(DATASET_FACT), given)))
         # Every user can write any id on a collection of their own, so the collection's name must agree.
-        found = [one for one in found if name_of(one) == given and is_dataset(one)]
+        found = [one for one in found if name_of(one) == given]
         if found:
             return _the_only("dataset", given, found)
     cause, remedy = "does not exist, or you may not read it", "List the project's datasets: c2d dataset list"

@@ -7,14 +7,11 @@ from dataclasses import dataclass
 
 from compute_to_data.configuration import Attributes
 from compute_to_data.errors import Refused
-from compute_to_data.inputs.naming import is_dataset
-from compute_to_data.model import EntityKind, Query, name_of
+from compute_to_data.model import EntityKind, Query
 from compute_to_data.ports import Catalog
 from compute_to_data.records.manifest import MANIFEST_NAME, Manifest
 from compute_to_data.records.task import READS
 from compute_to_data.records.workload import DATASET, STATE, WorkloadState
-
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -26,12 +23,6 @@ class Readers:
 
     def __bool__(self) -> bool:
         return bool(self.tasks or self.workloads)
-
-    @property
-    def named(self) -> str:
-        """Their names, for a message."""
-        names = [f"task {name_of(one)}" for one in self.tasks] + [f"workload {name_of(one)}" for one in self.workloads]
-        return f"{', '.join(names[:_SHOWN])}{f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else ''}"
 
 
 def tasks_that_read(catalog: Catalog, attributes: Attributes, collection: str) -> tuple[str, ...]:
@@ -57,17 +48,6 @@ def readers(catalog: Catalog, attributes: Attributes, collection: str) -> Reader
         return Readers(tasks, ())
     started = catalog.find(Query(EntityKind.COLLECTION, attributes.named(STATE), WorkloadState.STARTED.value))
     return Readers(tasks, tuple(one for one in started if one in named))
-
-
-def need_no_readers(catalog: Catalog, attributes: Attributes, collection: str, remedy: str) -> None:
-    """Refused while a task or workload reads a dataset, or the results of a task. The error names them.
-
-    ``remedy``: how to change or remove it all the same.
-    """
-    found = readers(catalog, attributes, collection)
-    if found:
-        kind = "dataset" if is_dataset(collection) else "task"
-        raise Refused(f"{kind} {name_of(collection)}", f"is in use by {found.named}", remedy)
 
 
 def withdraw(catalog: Catalog, collection: str, manifest: Manifest | None, need_unused: Callable[[], None]) -> None:

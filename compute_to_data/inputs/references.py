@@ -6,7 +6,7 @@ of a collection that no task has claimed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from compute_to_data.catalog_tree import walk
@@ -92,13 +92,16 @@ class Staged:
         return Mount(self.replica.physical_path, self.target)
 
 
-def resolve(catalog: Catalog, attributes: Attributes, references: Sequence[InputReference]) -> Resolved:
-    """What a request names singly or by its collection, without claiming any data object.
+def resolve(
+    catalog: Catalog, attributes: Attributes, references: Sequence[InputReference], own: Iterable[str] = ()
+) -> Resolved:
+    """What a request names singly or by its collection, without claiming any data object. ``own``: the
+    collections of the task itself and of its workload, which are left out below an input.
 
     NotFound and AccessDenied from the zone; InvalidRequest for a collection named as a data object,
     or for too many inputs; Refused for inputs that are not complete (``inputs.complete``).
     """
-    origins = Origins(catalog, attributes)
+    origins = Origins(catalog, attributes, own)
     found: list[Input] = []
     folders: list[Folder] = []
     for reference in references:
@@ -169,6 +172,8 @@ def tree(catalog: Catalog, origins: Origins, collection: str, room: int | None =
     empty: list[str] = []
     collections = 0
     for place, below, here in walk(catalog, collection):
+        if place != collection and origins.is_own(place):
+            continue
         collections += len(below)
         if room is not None and collections > MOST_INPUTS:
             raise _too_many(collection, f"has more than {MOST_INPUTS} collections below it")

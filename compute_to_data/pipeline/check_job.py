@@ -11,7 +11,7 @@ from compute_to_data.errors import EngineError, OutOfReach
 from compute_to_data.job import Job
 from compute_to_data.pipeline import exit_reason, expected, output_metadata, outputs
 from compute_to_data.pipeline.execution import Execution
-from compute_to_data.pipeline.stage_out import log_files
+from compute_to_data.pipeline.job_log import log_files
 from compute_to_data.records.task import State
 from compute_to_data.task import RESERVED_NAMES
 
@@ -31,7 +31,8 @@ def check(execution: Execution) -> None:
     if not execution.resume_point.has_exited:
         log_files(execution)  # before the job is removed, which has the only other copy
         execution.journal.save(replace(execution.checkpoint, exit=exit))
-        execution.record.move_to(State.STAGING_OUT, {"exit_status": str(exit.status), **_left(found)})
+        facts = {"exit_status": str(exit.status), **_left(found), **execution.log_facts()}
+        execution.record.move_to(State.STAGING_OUT, facts)
     remove_job_meanwhile(execution)
 
 

@@ -13,8 +13,8 @@ from compute_to_data.configuration import Configuration
 from compute_to_data.errors import NotFound, ZoneError
 from compute_to_data.inputs.references import Staged
 from compute_to_data.irods_names import shortened
-from compute_to_data.job import Exit, Job, JobKey, Logs, OutputFile, Sandbox
-from compute_to_data.model import Avu, Resource
+from compute_to_data.job import LOG_NAME, Exit, Job, JobKey, Logs, OutputFile, Sandbox
+from compute_to_data.model import Avu, Registration, Resource
 from compute_to_data.pipeline import journal, workspace
 from compute_to_data.pipeline.checkpoint import Checkpoint, resume_point
 from compute_to_data.pipeline.hooks import Hooks, Program
@@ -107,6 +107,8 @@ class Execution:
         self.metadata: tuple[Avu, ...] = ()
         self.after_sandbox: Callable[[], None] = lambda: None
         self.followed = False
+        self.log_files: list[Registration] | None = None
+        self.missing_log_bytes: dict[str, int] = {}
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -118,6 +120,11 @@ class Execution:
         """The physical path of the directory that the job sees as ``/outputs``. The logs and the crate are
         beside it, where no job can write."""
         return os.path.join(self.private, "outputs")
+
+    @property
+    def log_file(self) -> str:
+        """The physical path of the job's log, also beside it."""
+        return os.path.join(self.private, LOG_NAME)
 
     @property
     def grace(self) -> float:
@@ -133,6 +140,10 @@ class Execution:
             "stage_out_seconds": time.monotonic() - self.left_sandbox if self.left_sandbox else None,
         }
         return {name: f"{seconds:.3f}" for name, seconds in took.items() if seconds is not None}
+
+    def log_facts(self) -> dict[str, str]:
+        """How many bytes of each stream are not kept, as facts, as far as this attempt knows."""
+        return {f"{stream}_bytes_missing": str(count) for stream, count in self.missing_log_bytes.items()}
 
     def stop_if_cancelled(self) -> None:
         """Raise Cancelled when a user has cancelled the task. For use between two steps."""

@@ -19,7 +19,7 @@ from compute_to_data.model import Registration
 from compute_to_data.pipeline import left_behind, plan, workspace
 from compute_to_data.pipeline.checkpoint import Ending, required
 from compute_to_data.pipeline.execution import Execution, printable
-from compute_to_data.pipeline.stage_out import delete, log_files
+from compute_to_data.pipeline.job_log import delete, log_files
 from compute_to_data.records.task import State
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def finish(execution: Execution, ending: Ending, facts: Mapping[str, str] = {}) 
 
 
 def _facts(execution: Execution, ending: Ending) -> dict[str, str]:
-    return {**ending.facts, "exit_status": execution.exit_status, **execution.durations()}
+    return {**ending.facts, **execution.log_facts(), "exit_status": execution.exit_status, **execution.durations()}
 
 
 def fail(execution: Execution, error: Exception) -> Ending:
@@ -76,6 +76,7 @@ def undo(execution: Execution, ending: Ending) -> Ending:
             raise error
     facts, more = left_behind.settle(execution)
     _keep_logs(execution)
+    delete(execution.log_file)
     workspace.discard_empty(execution.private)
     workspace.discard_empty(os.path.dirname(execution.private))
     text = " ".join([ending.text, *(f"Afterwards {what}: {error}" for what, error in (*failures, *more))])

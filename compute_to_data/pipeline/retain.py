@@ -31,11 +31,11 @@ from compute_to_data.pipeline.checkpoint import ResumePoint, required
 from compute_to_data.pipeline.execution import Execution
 from compute_to_data.pipeline.hooks import Retention
 from compute_to_data.pipeline.watch_job import QUESTION_EVERY, Detached
-from compute_to_data.task import CRATE_NAME, STDERR_NAME, STDOUT_NAME
+from compute_to_data.task import CRATE_NAME, STDERR_NAME, STDOUT_NAME, TIMES_NAME
 
 log = logging.getLogger(__name__)
 
-_OWN_NAMES = frozenset({CRATE_NAME, STDOUT_NAME, STDERR_NAME})
+_OWN_NAMES = frozenset({CRATE_NAME, STDOUT_NAME, STDERR_NAME, TIMES_NAME})
 
 
 def retain(execution: Execution, results: Sequence[Registration]) -> None:

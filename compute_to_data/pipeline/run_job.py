@@ -16,11 +16,10 @@ from compute_to_data.errors import (
 )
 from compute_to_data.job import Exit, Image, Job, JobState, OutputMount
 from compute_to_data.model import name_of, zone_of
-from compute_to_data.pipeline import command_line, live_logs, plan, watch_job, workspace
+from compute_to_data.pipeline import command_line, job_log, plan, watch_job, workspace
 from compute_to_data.pipeline.checkpoint import Moment, ResumePoint, required
 from compute_to_data.pipeline.execution import Execution, printable
 from compute_to_data.pipeline.hooks import Program
-from compute_to_data.pipeline.stage_out import kept_logs
 from compute_to_data.pipeline.watch_job import Waiting
 from compute_to_data.ports import RunningJob
 from compute_to_data.records import secret
@@ -46,13 +45,13 @@ def _run(execution: Execution) -> Waiting[None]:
         engine.remove(job.key)  # nothing may write while the worker reads the outputs
         execution.exit = _recorded_exit(execution)
         execution.exit_status = str(execution.exit.status)
-        execution.logs = kept_logs(execution)
+        execution.logs = job_log.kept_logs(execution)
         return
     if found is None:
         execution.stop_if_cancelled()
         found = _submit(execution, job)
     execution.running = found
-    shown = live_logs.LiveLogs(execution)
+    shown = job_log.LiveLog(execution)
     try:
         execution.exit = yield from _ended(execution, shown)
     except OutOfReach:
@@ -69,11 +68,11 @@ def _run(execution: Execution) -> Waiting[None]:
         found.remove()
         raise EngineOutOfReach(job.key.task, "the engine lost track of its job while no worker watched it")
     execution.exit_status = str(execution.exit.status)
-    execution.logs = found.logs()
-    shown.show_last(execution.logs)
+    found.finish_log()
+    job_log.collect(execution)
 
 
-def _ended(execution: Execution, shown: live_logs.LiveLogs) -> Waiting[Exit]:
+def _ended(execution: Execution, shown: job_log.LiveLog) -> Waiting[Exit]:
     """Wait until the job ends by itself, or stop it when the watcher says so.
 
     TaskFailed for a walltime or outputs over the limit. Cancelled. Detached, while the job runs on, when the
@@ -137,9 +136,10 @@ def _boot() -> str:
 
 def _collect_logs(execution: Execution) -> None:
     try:
-        execution.logs = execution.running.logs()
+        execution.running.finish_log()
     except EngineError as error:
-        log.warning("%s: the worker cannot read its logs: %s", execution.job_key.task, error)
+        log.warning("%s: its log may lack the last bytes: %s", execution.job_key.task, error)
+    job_log.collect(execution)
 
 
 def _submitted_before(execution: Execution) -> RunningJob | None:
@@ -166,6 +166,7 @@ def _job(execution: Execution) -> Job:
         command=container.command,
         limits=context.configuration.effective_limits(task.limits, timeout),
         outputs=execution.outputs,
+        log_file=execution.log_file,
         inputs=tuple(staged.mount for staged in execution.staged),
         input_folders=execution.input_folders,
         output_mounts=tuple(OutputMount(output.name, output.path) for output in task.outputs),
@@ -207,6 +208,7 @@ def _submit(execution: Execution, job: Job) -> RunningJob:
     if execution.resume_point is not ResumePoint.FRESH:
         execution.context.engine.remove(job.key)  # a job that never started, or one that a worker lost
         workspace.discard(job.outputs)
+        job_log.discard_files(execution)
     checkpoint = replace(execution.checkpoint, attempt=attempt, image_digest=job.image.digest, began=None)
     execution.journal.save(checkpoint)
     execution.context.engine.prepare(job.outputs)
@@ -215,15 +217,13 @@ def _submit(execution: Execution, job: Job) -> RunningJob:
 
 
 def push_removals(execution: Execution) -> None:
-    """If the task fails, remove its live logs, then its job. Its outputs are settled last (``left_behind``)."""
+    """If the task fails, stop showing its log, then remove its job. Its outputs are settled last (``left_behind``)."""
     record = execution.record
     execution.undo.push(
         f"remove the job of task {record.task_id}",
         functools.partial(execution.context.engine.remove, execution.job_key),
     )
-    execution.undo.push(
-        f"remove the live logs of task {record.task_id}", functools.partial(live_logs.remove, execution)
-    )
+    execution.undo.push(f"stop showing the log of task {record.task_id}", functools.partial(job_log.hide, execution))
 
 
 def _recorded_exit(execution: Execution) -> Exit:

@@ -31,7 +31,7 @@ def authorise(execution: Execution) -> references.Resolved:
     _need_completed(execution)
     attributes = context.configuration.attributes
     named = [naming.result(context.catalog, attributes, reference) for reference in task.inputs]
-    found = references.resolve(context.catalog, attributes, named)
+    found = references.resolve(context.catalog, attributes, named, own=(record.collection, task.workload))
     push_unclaims(execution)
     mine = Avu(attributes.claim, record.task_id, record.place)
     for reference in _claims(execution):

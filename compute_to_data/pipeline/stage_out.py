@@ -13,24 +13,24 @@ from compute_to_data.errors import (
     NotFound,
     ZoneError,
 )
-from compute_to_data.job import Logs
 from compute_to_data.model import (
     Entity,
     EntityKind,
     Registration,
     parent_of,
 )
-from compute_to_data.pipeline import live_logs, outputs, plan, workspace
+from compute_to_data.pipeline import job_log, outputs, plan, workspace
 from compute_to_data.pipeline.execution import Execution
+from compute_to_data.pipeline.job_log import delete, log_files
 from compute_to_data.provenance import crate, outcome
-from compute_to_data.task import CRATE_NAME, STDERR_NAME, STDOUT_NAME
+from compute_to_data.task import CRATE_NAME
 
 
 def register(execution: Execution) -> tuple[Registration, ...]:
     """Register outputs, logs and crate in the owner's session: all of them or nothing. Returns what it registered."""
     job, record = execution.job, execution.record
-    live_logs.remove(execution)
     own = [*log_files(execution), _crate_file(execution)]
+    job_log.remove(execution)
     files = [
         Registration(f"{record.collection}/{file.relative}", f"{job.outputs}/{file.relative}", file.size, file.checksum)
         for file in execution.files
@@ -136,34 +136,6 @@ def _remove_collection(execution: Execution, collection: str) -> None:
         return
 
 
-def log_files(execution: Execution) -> list[Registration]:
-    """Write the program's standard output and error to files, unless they are empty.
-
-    If the job is gone, an interrupted attempt has written them. They stay when the task fails.
-    """
-    folder = execution.private
-    files = []
-    for name, logged in ((STDOUT_NAME, execution.logs.stdout), (STDERR_NAME, execution.logs.stderr)):
-        content = logged or _content(os.path.join(folder, name))
-        if content:
-            files.append(_write_beside(execution, name, content))
-    return files
-
-
-def kept_logs(execution: Execution) -> Logs:
-    """The program's standard output and error, which an interrupted attempt wrote to the disk."""
-    folder = execution.private
-    return Logs(_content(os.path.join(folder, STDOUT_NAME)), _content(os.path.join(folder, STDERR_NAME)))
-
-
-def _content(physical_path: str) -> bytes:
-    try:
-        with open(physical_path, "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        return b""
-
-
 def _crate_file(execution: Execution) -> Registration:
     file = _write_beside(execution, CRATE_NAME, crate.crate(_outcome(execution)))
     execution.undo.push(f"delete {file.physical_path}", functools.partial(delete, file.physical_path))
@@ -187,14 +159,6 @@ def _write_beside(execution: Execution, name: str, content: bytes) -> Registrati
     return Registration(
         f"{execution.record.collection}/{name}", physical_path, len(content), outputs.checksum_of(content)
     )
-
-
-def delete(physical_path: str) -> None:
-    """Delete a file that the worker wrote; do nothing when it is not there."""
-    try:
-        os.unlink(physical_path)
-    except FileNotFoundError:
-        return
 
 
 def _outcome(execution: Execution) -> outcome.Outcome:

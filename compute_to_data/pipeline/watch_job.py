@@ -19,6 +19,8 @@ from compute_to_data.ports import RunningJob
 
 FIRST_LOOK = 0.25
 """Shortest time in seconds between two checks of the outputs: a job can write gigabytes in a few seconds."""
+_FIRST_SHOW = 0.1
+"""Seconds after a job's start at which a user who follows the task can read its log. Many jobs end earlier."""
 _WALK_SHARE = 20
 """Checking takes at most 1/20 of the time: with many files, the worker checks less often."""
 _LOOKS_A_SECOND = 100
@@ -50,8 +52,8 @@ class Watch:
     """One job to watch, and when it needs attention. One thread at a time calls its methods.
 
     ``cancelled_by`` reads from the record who cancelled the task, or ''. ``followed``: whether a user followed the
-    task when the record was last read. ``show`` updates the live logs and returns the seconds until the next
-    update, infinite while no user follows the task.
+    task when the record was last read. ``show`` shows the job's log if a user follows the task, and returns the
+    seconds until it must be called again.
     """
 
     def __init__(
@@ -89,7 +91,8 @@ class Watch:
         now = time.monotonic()
         self.is_pending = False
         self.deadline = now + self._job.limits.walltime_seconds - ran
-        self._next_look = self._next_show = now + FIRST_LOOK
+        self._next_look = now + FIRST_LOOK
+        self._next_show = now + _FIRST_SHOW
 
     def note_requests(self, cancel: bool, follow: bool) -> bool:
         """Take note of the requests that the catalog lists for the task: to cancel it, to follow it.
@@ -109,7 +112,7 @@ class Watch:
         return MustEnd(_too_long(self._job), self._grace)
 
     def do_due_work(self, jobs: int) -> MustEnd | None:
-        """Read the requests on the task's record, update its live logs and check its outputs, if it is time.
+        """Read the requests on the task's record, show its log and check its outputs, if it is time.
 
         ``jobs``: how many jobs the watcher watches. Errors: those of reading the record.
         """

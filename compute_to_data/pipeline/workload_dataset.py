@@ -63,9 +63,8 @@ def _fill(execution: Execution, workload: Workload, directory: str) -> None:
     top = os.path.join(directory, _DATASET)
     os.mkdir(top, 0o755)
     context = execution.context
-    below = references.tree(
-        context.catalog, Origins(context.catalog, context.configuration.attributes), workload.dataset
-    )
+    origins = Origins(context.catalog, context.configuration.attributes, own=(execution.task.workload,))
+    below = references.tree(context.catalog, origins, workload.dataset)
     found = below.data_objects
     for collection in below.empty:
         os.makedirs(f"{top}{collection[len(workload.dataset) :]}", mode=0o755, exist_ok=True)

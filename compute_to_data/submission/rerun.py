@@ -124,13 +124,17 @@ def _checksum(catalog: Catalog, data_object: DataObject) -> str:
 
 def _need_same(record: TaskRecord, collection: str, used: set[str]) -> None:
     """NotFound unless the collection holds what it held when the task ran."""
-    origins = Origins(record.catalog, record.attributes)
+    origins = Origins(record.catalog, record.attributes, own=(record.collection,))
     now = {one.logical_path for one in references.tree(record.catalog, origins, collection).data_objects}
     different = used ^ now
     if different:
         cause = f"has changed since task {record.task_id} ran: {min(different)} was added or removed"
         remedy = f"Name the inputs in a new request, or: c2d rerun {record.task_id} --changed-inputs"
         raise NotFound(collection, cause, remedy)
+
+
+def _has_collections(catalog: Catalog, collection: str) -> bool:
+    return any(isinstance(one, Collection) for one in catalog.children(collection))
 
 
 def _pinned(
@@ -143,7 +147,8 @@ def _pinned(
         if changed_inputs:
             return [reference]
         meant = [path for path in used if path.startswith(f"{reference.logical_path}/")]
-        if not meant or any(parent_of(path) != reference.logical_path for path in meant):
+        is_flat = all(parent_of(path) == reference.logical_path for path in meant)
+        if not meant or not is_flat or _has_collections(record.catalog, reference.logical_path):
             _need_same(record, reference.logical_path, set(meant))
             return [reference]  # only the collection's reference keeps the subdirectories in the sandbox
     else:

@@ -27,7 +27,7 @@ from compute_to_data.documents.task_json import recorded_document
 from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, Refused
 from compute_to_data.inputs import claims, references
 from compute_to_data.irods_names import shortened
-from compute_to_data.model import Access, Avu, zone_of
+from compute_to_data.model import Access, Avu, name_of, zone_of
 from compute_to_data.ports import Catalog
 from compute_to_data.records import secret
 from compute_to_data.records.task import AFTER, READS, State, TaskRecord, checked_task_id, new_task_id, require
@@ -173,7 +173,7 @@ def authorise(catalog: Catalog, configuration: Configuration, task: Task) -> ref
     """Check that the user has all the access that the task needs, and that its inputs are complete; returns
     the inputs known so far. The results of tasks that have not ended are not known."""
     known = [one for one in task.inputs if one.kind is not InputKind.TASK]
-    found = references.resolve(catalog, configuration.attributes, known)
+    found = references.resolve(catalog, configuration.attributes, known, own=(task.workload,))
     references.check_targets(found)
     for reference in task.inputs:
         if reference.kind is InputKind.NEXT_OF:
@@ -229,7 +229,8 @@ def _runs(task: Task) -> str:
     if task.process is not None:
         text = " && ".join(shlex.join(words) for words in task.process.commands)
         return text.replace("$${", "${")  # as the program sees it
-    return f"notebook {task.notebook.name}" if task.notebook is not None and task.notebook.name else ""
+    name = "" if task.notebook is None else task.notebook.name or name_of(task.notebook.data_object)
+    return f"notebook {name}" if name else ""
 
 
 def record_sealed(record: TaskRecord, document: Mapping[str, Any], declare: Callable[[], None]) -> None:

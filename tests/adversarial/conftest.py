@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from support import real_docker
-from support.jobs import held
+from support.jobs import held, written
 from support.real_docker import IMAGE, built_image, need_docker
 
 from compute_to_data.job import Exit, Job, JobKey, Limits
@@ -52,6 +52,7 @@ class Attacker:
             image=self.engine.identify(self.image),
             command=command,
             outputs=outputs,
+            log_file=f"{outputs}.log",
             **given,
         )
         self.engine.submit(job)
@@ -66,7 +67,7 @@ class Attacker:
     def said(self, job: Job) -> str:
         """What the job wrote to stdout. Fails unless it succeeds."""
         end = self.end(job)
-        logs = held(self.engine, job.key).logs()
+        logs = written(self.engine, job)
         assert end.status == 0, logs
         return logs.stdout.decode()
 

@@ -160,7 +160,8 @@ class TestTheHostsMemory:
     def job(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
         monkeypatch.setattr(confidential, "MEMORY", str(tmp_path))
         image = EngineImage("i", "sha256:0")
-        return Job(JobKey("t"), User("alice", "z"), "r", image, ("x",), LIMITS, "/outputs", secrets={"A": b"secret"})
+        places = ("/outputs", "/log")
+        return Job(JobKey("t"), User("alice", "z"), "r", image, ("x",), LIMITS, *places, secrets={"A": b"secret"})
 
     def test_only_the_worker_may_enter_the_folder(self, job: Job) -> None:
         (mount,) = confidential.put(job, (os.getuid(), os.getgid()))

@@ -171,14 +171,15 @@ def test_an_attack_fails_and_harms_no_other_task(site: TrialSite, name: str) -> 
     assert facts["reason"].isprintable()
     contents = site.contents(hostile.collection)
     kept = {file: said for file, said in contents.items() if file.startswith("failed/")}
-    assert set(contents) - set(kept) <= {"task.json", "STDOUT.txt", "STDERR.txt"}, "none of its outputs is a result"
+    records = {"task.json", "STDOUT.txt", "STDERR.txt", "LOG.times"}
+    assert set(contents) - set(kept) <= records, "none of its outputs is a result"
     assert set(kept) <= KEPT.get(name, {"failed/innocent"}), "nothing is kept that could not be an output"
     assert set(kept.values()) <= {b"x", b"x\n", b""} or name in (
         "many files",
         "growth in a directory nobody may look into",
     )
     assert sum(map(len, kept.values())) <= attack.limits.get("output_bytes", 1 << 20)
-    assert sum(map(len, contents.values())) < 4 << 20, "its logs are bounded"
+    assert sum(map(len, contents.values())) < 2 * site.configuration.default_limits.log_bytes, "its logs are bounded"
     assert SECRET not in contents.get("STDOUT.txt", b"")
     assert site.leftovers(hostile) == []
     assert site.engine.jobs(lock.scope(site.configuration, "tempZone", COMPUTE)) == ()

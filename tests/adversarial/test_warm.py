@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.jobs import held
+from support.jobs import held, written
 
 from compute_to_data.configuration import EngineSettings
 from compute_to_data.engines import open_engine
@@ -43,11 +43,11 @@ class Mallory(Attacker):
         """Run a shell script, which must succeed."""
         job = self.start("sh", "-c", script, **more)
         end = self.end(job)
-        assert (end.status, end.out_of_memory) == (0, False), held(self.engine, job.key).logs()
+        assert (end.status, end.out_of_memory) == (0, False), written(self.engine, job)
         return job
 
     def answers(self, script: str, **more: Any) -> str:
-        return held(self.engine, self.runs(script, **more).key).logs().stdout.decode().strip()
+        return written(self.engine, self.runs(script, **more)).stdout.decode().strip()
 
     def sandboxes(self) -> int:
         return len(list((self.directory / "state" / "sandboxes").iterdir()))
@@ -131,7 +131,7 @@ def test_a_daemon_dies_before_the_next_task(mallory: Mallory, first: str) -> Non
     job = mallory.runs(f"{daemon} echo mine >/output/mine")
     size = sum(path.stat().st_size for path in Path(job.outputs).iterdir())
     following = mallory.runs(f"sleep 0.2; {WHICH}; ls -A /output")
-    assert held(mallory.engine, following.key).logs().stdout.decode().split() != [first]
+    assert written(mallory.engine, following).stdout.decode().split() != [first]
     assert list(Path(following.outputs).iterdir()) == []
     assert sum(path.stat().st_size for path in Path(job.outputs).iterdir()) == size
     assert (Path(job.outputs) / "mine").read_text() == "mine\n"
@@ -151,7 +151,7 @@ def test_a_task_that_kills_its_parent(mallory: Mallory, first: str, victim: str)
     job = mallory.start("sh", "-c", f"kill -9 {victim}; sleep 30")
     end = mallory.end(job, 20)
     assert end.status == 137
-    assert b"ended its sandbox" in held(mallory.engine, job.key).logs().stderr
+    assert b"ended its sandbox" in written(mallory.engine, job).stderr
     assert mallory.answers(WHICH) != first
 
 
@@ -235,7 +235,7 @@ def test_only_tasks_of_the_same_kind_share_a_sandbox(mallory: Mallory, first: st
     mallory.end(job)
     outputs = str(mallory.directory / "bobs")
     mallory.engine.prepare(outputs)
-    bobs = replace(job, owner=User("bob", "tempZone"), key=JobKey("bobs"), outputs=outputs)
+    bobs = replace(job, owner=User("bob", "tempZone"), key=JobKey("bobs"), outputs=outputs, log_file=f"{outputs}.log")
     mallory.keys.append(JobKey("bobs"))
     mallory.engine.submit(bobs)
     assert mallory.said(bobs).strip() not in ("", first)

@@ -72,6 +72,7 @@ class Floor:
             command=command,
             limits=self._site.configuration.default_limits,
             outputs=str(folder),
+            log_file=f"{folder}.log",
             environment=environment or {},
         )
         return sandbox.container(job, (65534, 65534))

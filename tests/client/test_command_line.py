@@ -305,3 +305,14 @@ def test_an_error_shows_the_ends_of_a_very_long_path(site: TrialSite, capsys: py
     assert main(["status", path]) == ExitCode.NOT_FOUND
     said = capsys.readouterr().err
     assert len(said) < 600 and "/tempZone/home/alice/ddd" in said and "ddd/end" in said and "more characters" in said
+
+
+def test_an_interruption_while_the_commands_are_loaded_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> argparse.ArgumentParser:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("compute_to_data.cli.main.parser", interrupted)
+    assert main(["list"]) == ExitCode.INTERRUPTED
+    assert capsys.readouterr().err == "c2d: interrupted\n"

@@ -247,7 +247,8 @@ class TestLooking:
     def test_resources(self, site: TrialSite, c2d: C2D) -> None:
         document = c2d("resources", "--output", "json").json
         expected = {"resource": COMPUTE, "roles": ["CONTAINER"], "is_up": True, "has_worker": True, "queued": 0}
-        assert document["resources"] == [expected]
+        known = {"roles_without_image": [], "images": ["tools"]}
+        assert document["resources"] == [{**expected, **known}]
         assert document["images"] == [{"name": "tools"}]
         assert document["limits"]["cpus"] == {"default": 1.0, "maximum": 4.0}
         assert COMPUTE in c2d("resources").out
@@ -317,7 +318,7 @@ class TestRunning:
     ) -> None:
         from compute_to_data.client import logs
 
-        def interrupted(*_: Any) -> None:
+        def interrupted(*_: Any, **__: Any) -> None:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(logs, "follow", interrupted)
@@ -337,7 +338,7 @@ class TestRunning:
 
         from compute_to_data.client import logs
 
-        def interrupted(*_: Any) -> None:
+        def interrupted(*_: Any, **__: Any) -> None:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(logs, "follow", interrupted)

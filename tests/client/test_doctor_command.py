@@ -20,6 +20,16 @@ def test_an_embedded_zone_is_checked_by_its_own_configuration(
     assert "/etc/irods" not in said and "PROBLEM" not in said
 
 
+def test_the_images_that_a_pattern_allows_are_named(
+    site: TrialSite, own_files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for pattern, said in (("to+ls", "here are tools."), ("other", "the engine holds none")):
+        engine = {"name": "process", "images": {"tools": str(site.folder / "tools")}}
+        site.configure(engine=engine, images=[{"pattern": pattern}])
+        assert main(["doctor"]) == (0 if pattern == "to+ls" else 1)
+        assert said in capsys.readouterr().out
+
+
 def test_a_zone_whose_configuration_is_elsewhere_is_checked_with_the_persons_rights(
     site: TrialSite, own_files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

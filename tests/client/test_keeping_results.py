@@ -353,6 +353,10 @@ class TestOneBadResult:
         done = typed("workload", "download", workload.id, str(tmp_path), "--output", "json")
         assert (done.code, list(done.json["failed"])) == (ExitCode.INCOMPLETE, [tasks[0].id])
         assert (tmp_path / tasks[1].id / "x").read_text() == "two\n"
+        assert typed("fetch", workload.id, "--output", str(tmp_path / "all")).code == 0
+        assert (tmp_path / "all" / tasks[0].id / "x").read_text() == "one\n"
+        for words in (("x", str(tmp_path)), ("--output", "-"), ("x", "--output", str(tmp_path))):
+            assert typed("fetch", workload.id, *words).code == ExitCode.REFUSED
 
 
 def test_empty_folders_of_results_are_fetched(

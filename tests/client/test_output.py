@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from support.site import HOME, TrialSite
 
+from compute_to_data.cli.log_printer import LogPrinter, TerminalText
 from compute_to_data.cli.output import Output
-from compute_to_data.cli.results import LogPrinter, TerminalText
 
 
 class Terminal(io.StringIO):

@@ -27,6 +27,7 @@ from compute_to_data.errors import (
 )
 from compute_to_data.model import Access, Avu, Entity, EntityKind
 from compute_to_data.records.task import State
+from compute_to_data.task import LIVE_LOG_NAME
 
 
 @pytest.fixture
@@ -393,15 +394,15 @@ def test_following_removes_its_mark_from_a_task_that_has_just_ended(site: TrialS
 
 
 def test_a_task_that_ends_while_its_logs_are_read_shows_them(site: TrialSite, session: c2d.Session) -> None:
-    """It ends after we read its state and before we read its live output."""
+    """It ends after we read its state and before we open its log."""
     task = session.submit(sh(site, f"{WAITS}; echo one"))
     site.outputs(task)
 
-    def late(read: Any, path: str) -> bytes:
-        if path.endswith("STDOUT.live.txt"):
+    def late(open_to_read: Any, path: str) -> Any:
+        if path.endswith(LIVE_LOG_NAME):
             site.let_go(task)
             task.wait()
-        return bytes(read(path))
+        return open_to_read(path)
 
-    reading = TaskHandle(session, task.collection, Troubled(session.catalog, read=late))  # type: ignore[arg-type]
+    reading = TaskHandle(session, task.collection, Troubled(session.catalog, open_to_read=late))  # type: ignore[arg-type]
     assert logs.read(reading).stdout == b"one\n"

@@ -459,9 +459,8 @@ class TestSharing:
         assert datasets.find(as_bob, done.dataset) == done.collection
         datasets.download(as_bob, done.dataset, str(tmp_path / "back"))
         assert names_below(tmp_path / "back") == ["d/", "d/y", "x"]
-        inputs = [{"collection": f"{datasets.find(as_bob, done.dataset)}/files"}]
         process = site.process("/bin/sh", "-c", "cp /inputs/d/y /outputs/y")
-        task = as_bob.submit({"resource": COMPUTE, "inputs": inputs, "process": process})
+        task = as_bob.submit({"resource": COMPUTE, "inputs": [done.dataset], "process": process})
         assert task.wait().state.value == "COMPLETED"
         assert task.results()["y"].text() == "content of d/y"
         with pytest.raises(AccessDenied):
@@ -506,12 +505,12 @@ class TestSharing:
     ) -> None:
         """Any user can make a collection with the same name, and an AVU with the same id."""
         sharing.share(session, done.dataset, "bob", "read")
-        fake = f"{as_bob.home}/fake/{done.dataset}"
+        fake = f"{as_bob.home}/fake/datasets/{done.dataset}"
         as_bob.catalog.create_collection(fake, parents=True)
         datasets.make_findable(as_bob, fake)
         with pytest.raises(InvalidRequest, match=r"several datasets match: .*alice.*bob|bob.*alice"):
             datasets.find(as_bob, done.dataset)
-        wrong = f"{as_bob.home}/fake/d-ffffffffffff"
+        wrong = f"{as_bob.home}/fake/datasets/d-ffffffffffff"
         as_bob.catalog.create_collection(wrong)
         assert datasets.find(session, done.dataset) == done.collection  # the project's own comes first
         as_bob.catalog.remove(fake, recursive=True)

@@ -7,7 +7,7 @@ that were recorded, see ``dialogues/``.
 from __future__ import annotations
 
 import pytest
-from zone_suite import metadata
+from zone_suite import metadata, opening
 from zone_suite.every_zone import *  # noqa: F403
 from zone_suite.zone_under_test import ZoneUnderTest
 
@@ -15,6 +15,11 @@ from zone_suite.zone_under_test import ZoneUnderTest
 @pytest.fixture
 def zone(irods_zone: ZoneUnderTest) -> ZoneUnderTest:
     return irods_zone
+
+
+@pytest.mark.live_zone(reason="its dialogues are not recorded yet")
+class TestOpening(opening.OpeningContract):
+    pass
 
 
 @pytest.mark.live_zone(reason="these dialogues are not recorded yet")

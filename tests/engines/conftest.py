@@ -38,10 +38,13 @@ class Bench:
         """A job that has not been started, with its outputs directory."""
         key = JobKey(str(uuid.uuid4()))
         self.keys.append(key)
-        outputs = str(self.directory / f"outputs-{next(self.numbers)}")
+        number = next(self.numbers)
+        outputs, log_file = str(self.directory / f"outputs-{number}"), str(self.directory / f"log-{number}")
         self.engine.prepare(outputs)
         given = {"limits": LIMITS, "scope": self.scope, "image": self.engine.identify(self.image), **more}
-        return Job(key=key, owner=User("alice", "tempZone"), command=command, outputs=outputs, **given)
+        return Job(
+            key=key, owner=User("alice", "tempZone"), command=command, outputs=outputs, log_file=log_file, **given
+        )
 
     def started(self, *command: str, **more: Any) -> Job:
         """A job that runs."""

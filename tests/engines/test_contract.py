@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import stat
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -17,10 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.jobs import held
+from support.jobs import held, remains, written
 
+from compute_to_data import log_file
 from compute_to_data.errors import EngineError, EngineOutOfReach, ImageMissing
-from compute_to_data.job import Exit, Image, Job, JobKey, JobState, JobStatus, Logs, Mount
+from compute_to_data.job import Exit, Image, Job, JobKey, JobState, JobStatus, Mount
 from compute_to_data.pipeline import command_line
 from compute_to_data.ports import Engine
 
@@ -80,25 +84,12 @@ class EngineContract:
         job = bench.started(*command, secrets={"TOKEN": value, "_2": b""})
         assert value[:32].decode() not in repr(job)
         assert ended(bench.engine, job).status == 0
-        assert held(bench.engine, job.key).logs().stdout.split() == [
+        assert written(bench.engine, job).stdout.split() == [
             b"0o400",
             b"True",
             sha256(value).hexdigest().encode(),
         ]
         assert holding(bench.directory, value) == [], "the job has ended"
-
-    def test_the_last_lines_of_a_long_log_are_returned_soon(self, bench: Bench) -> None:
-        job = bench.started("sh", "-c", "seq 100000", limits=replace(bench.job("x").limits, log_bytes=1 << 20))
-        assert ended(bench.engine, job).status == 0
-        whole, last = held(bench.engine, job.key).logs(), held(bench.engine, job.key).logs(500)
-        assert last.stdout.endswith(b"\n99999\n100000\n")
-        assert whole.stdout.endswith(last.stdout) and len(whole.stdout) > 500_000
-        took = []
-        for lines in (None, 500):
-            began = time.monotonic()
-            held(bench.engine, job.key).logs(lines)
-            took.append(time.monotonic() - began)
-        assert took[1] < max(1.0, took[0]), "the live logs read them several times a second"
 
     @pytest.mark.parametrize("name", ["../TOKEN", "a/b", "", "..", "1st", "a" * 65, "a\n"])
     def test_an_invalid_name_of_a_secret_is_refused(self, bench: Bench, name: str) -> None:
@@ -118,7 +109,7 @@ class EngineContract:
         assert before - 0.1 <= end.started <= end.finished + 0.1 <= time.time() + 0.2
         assert held(bench.engine, job.key).status().started == end.started
         assert (Path(job.outputs) / "copy").read_bytes() == b"content"
-        logs = held(bench.engine, job.key).logs()
+        logs = written(bench.engine, job)
         assert (logs.stdout, logs.stderr) == (b"content", b"oops\n")
 
     @pytest.mark.parametrize(
@@ -133,14 +124,14 @@ class EngineContract:
         source.write_text(name)
         job = bench.started("cat", f"/inputs/{name}", inputs=(Mount(str(source), f"/inputs/{name}"),))
         assert ended(bench.engine, job).status == 0
-        assert held(bench.engine, job.key).logs().stdout.decode() == name
+        assert written(bench.engine, job).stdout.decode() == name
 
     def test_words_and_variables_arrive_as_written(self, bench: Bench) -> None:
         words = ["", "a b", "a\nb", "'", '"', "\\", "$HOME", "$(x)", "`x`", "%(NAME)s", "${input_file}", "é", "-"]
         environment = {f"V{index}": word for index, word in enumerate(words)}
         job = bench.started("python3", "-c", TELL, *words, environment=environment)
         assert ended(bench.engine, job).status == 0
-        seen, variables = json.loads(held(bench.engine, job.key).logs().stdout)
+        seen, variables = json.loads(written(bench.engine, job).stdout)
         assert seen == words
         assert {name: variables[name] for name in environment} == environment
 
@@ -151,7 +142,7 @@ class EngineContract:
             monkeypatch.setenv(name, "secret-value")
         job = bench.started("env")
         assert ended(bench.engine, job).status == 0
-        assert b"secret-value" not in held(bench.engine, job.key).logs().stdout
+        assert b"secret-value" not in written(bench.engine, job).stdout
 
     def test_several_commands_run_in_order(self, bench: Bench) -> None:
         source = bench.directory / "source"
@@ -161,14 +152,14 @@ class EngineContract:
         )
         job = bench.started(*vector, inputs=(Mount(str(source), "/inputs/x"),))
         assert ended(bench.engine, job).status == 0
-        assert held(bench.engine, job.key).logs().stdout == b"ab"
+        assert written(bench.engine, job).stdout == b"ab"
         assert (Path(job.outputs) / "end").read_text() == "end"
 
     @pytest.mark.parametrize(("asked", "seen"), [("", r".*/tmp"), ("/outputs", r".*/outputs(-\d+)?"), ("/usr", "/usr")])
     def test_the_working_directory(self, bench: Bench, asked: str, seen: str) -> None:
         job = bench.started("sh", "-c", "pwd && echo x > written || true", working_directory=asked)
         assert ended(bench.engine, job).status == 0
-        assert re.fullmatch(seen, held(bench.engine, job.key).logs().stdout.decode().strip())
+        assert re.fullmatch(seen, written(bench.engine, job).stdout.decode().strip())
 
     def test_wait_gives_up_after_its_timeout(self, bench: Bench) -> None:
         job = bench.started("sleep", "300")
@@ -206,7 +197,7 @@ class EngineContract:
         end = held(bench.engine, job.key).wait(0)
         assert end is not None
         assert end.status == 5
-        assert held(bench.engine, job.key).logs().stdout == b"told\n"
+        assert written(bench.engine, job).stdout == b"told\n"
 
     def test_stop_sends_sigterm_to_the_running_command(self, bench: Bench, pipe: MakePipe) -> None:
         job = bench.job(*command_line.command([["true"], ["python3", "-c", HEARING], ["echo", "next"]]))
@@ -215,7 +206,7 @@ class EngineContract:
         ready.read()
         held(bench.engine, job.key).stop(TIMEOUT)
         assert ended(bench.engine, job).status == 5
-        assert held(bench.engine, job.key).logs().stdout == b"told\n"
+        assert written(bench.engine, job).stdout == b"told\n"
 
     def test_stop_kills_the_job_after_the_grace(self, bench: Bench, pipe: MakePipe) -> None:
         job = bench.job("python3", "-c", DEAF)
@@ -243,7 +234,8 @@ class EngineContract:
         assert ended(bench.engine, job).status == 4
         assert ready.read() == b""
 
-    def test_only_the_last_bytes_of_a_log_are_kept(self, bench: Bench) -> None:
+    def test_of_a_long_log_the_first_and_the_last_half_are_kept(self, bench: Bench) -> None:
+        """They are cut at line ends, and a line between them says how many bytes are missing."""
         code = """
 import os, sys
 for number in range(40_000):
@@ -253,19 +245,102 @@ os.write(2, b"the last words")
         bound = 5000
         job = bench.started("python3", "-c", code, limits=replace(bench.job("true").limits, log_bytes=bound))
         assert ended(bench.engine, job).status == 0
-        logs = held(bench.engine, job.key).logs()
-        whole = b"".join(b"%07d\xff\x00\n" % number for number in range(40_000))
-        assert logs.stdout == whole[-bound:]
+        logs = written(bench.engine, job)
+        lines = [b"%07d\xff\x00\n" % number for number in range(40_000)]
+        missing = 10 * len(lines) - 2 * 2500
+        assert logs.stdout == b"".join([*lines[:250], log_file.gap_line(missing), *lines[-250:]])
         assert logs.stderr == b"the last words"
 
+    @pytest.mark.parametrize(
+        ("name", "code"),
+        [
+            ("a fast writer", "for _ in range(5): os.write(1, b''.join(b'%d\\n' % n for n in range(1_000_000)))"),
+            ("equal bursts", "for _ in range(3): os.write(1, b'same\\n' * 5000); time.sleep(0.3)"),
+            ("a long line", "os.write(1, b'x' * 5_000_000)"),
+            ("binary", "os.write(1, bytes(range(256)) * 4000); os.write(2, b'\\r\\n\\0\\n\\n' * 999)"),
+            ("nothing", "pass"),
+            ("both streams in turn", "for n in range(2000): os.write(1, b'%d\\n' % n); os.write(2, b'%d' % n)"),
+        ],
+    )
+    def test_a_log_has_each_byte_once(self, bench: Bench, name: str, code: str) -> None:
+        program = "import os, time, sys\ndef write(fd, data, w=os.write):\n  while data: data = data[w(fd, data):]\n"
+        program = f"{program}os.write = write\n{code}"
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+        limits = replace(bench.job("true").limits, log_bytes=1 << 26, memory_bytes=1 << 30)
+        job = bench.started("python3", "-c", program, limits=limits)
+        assert ended(bench.engine, job).status == 0
+        logs = written(bench.engine, job)
+        assert sha256(logs.stdout).hexdigest() == sha256(done.stdout).hexdigest(), (
+            len(logs.stdout),
+            len(done.stdout),
+            name,
+        )
+        assert logs.stderr == done.stderr
+
     def test_logs_can_be_read_while_the_job_runs(self, bench: Bench, pipe: MakePipe) -> None:
-        job = bench.job("sh", "-c", "echo early; echo ready > /outputs/pipe; sleep 300")
+        job = bench.job("sh", "-c", "printf early; echo ready > /outputs/pipe; sleep 300")
         ready = pipe(job)
         bench.engine.submit(job)
         ready.read()
         deadline = time.monotonic() + TIMEOUT
-        while held(bench.engine, job.key).logs().stdout != b"early\n":
+        while remains(job.log_file).stdout != b"early":
             assert time.monotonic() < deadline
+        assert not log_file.is_closed(job.log_file)
+
+    def test_a_log_is_marked_as_complete_when_it_is(self, bench: Bench) -> None:
+        job = bench.started("sh", "-c", "seq 20000; echo oops >&2")
+        ended(bench.engine, job)
+        held(bench.engine, job.key).finish_log()
+        assert log_file.is_closed(job.log_file)
+        assert os.stat(job.log_file).st_size == log_file.Layout(job.limits.log_bytes).size
+        assert stat.S_IMODE(os.stat(job.log_file).st_mode) == 0o600
+        held(bench.engine, job.key).finish_log()
+        assert remains(job.log_file).stderr == b"oops\n"
+
+    def test_a_log_of_an_earlier_job_is_replaced(self, bench: Bench) -> None:
+        first = bench.started("sh", "-c", "seq 100000")
+        ended(bench.engine, first)
+        written(bench.engine, first)
+        second = replace(bench.job("echo", "second"), log_file=first.log_file)
+        with log_file.opened(first.log_file) as reader:
+            before = reader.header()
+            bench.engine.submit(second)
+            ended(bench.engine, second)
+            assert written(bench.engine, second).stdout == b"second\n"
+            assert reader.header().run != before.run, "who reads the file notices"
+
+    def test_a_job_writes_on_while_no_worker_runs(self, bench: Bench, pipe: MakePipe) -> None:
+        """A worker starts the job and is killed. Another one adopts the job: the log has each byte once."""
+        if not self.outlives:
+            pytest.skip("these jobs end with their worker")
+        script = "seq 50000; echo ready > /outputs/pipe; seq 50000; read go < /outputs/go; seq 50000; printf end >&2"
+        job = bench.job("sh", "-c", script)
+        job = replace(job, limits=replace(job.limits, log_bytes=1 << 22))
+        ready = pipe(job)
+        os.mkfifo(Path(job.outputs) / "go")
+        (Path(job.outputs) / "go").chmod(0o666)
+        worker = os.fork()
+        if not worker:
+            try:
+                bench.reopen().submit(job)
+                time.sleep(TIMEOUT)
+            finally:
+                os._exit(1)
+        try:
+            assert ready.read() == b"ready\n"
+        finally:
+            os.kill(worker, signal.SIGKILL)
+            os.waitpid(worker, 0)
+        time.sleep(0.2)  # the job writes meanwhile, but it does not matter how much
+        other = bench.reopen()
+        running = held(other, job.key)
+        (Path(job.outputs) / "go").write_text("go\n")
+        assert ended(other, job).status == 0
+        running.finish_log()
+        numbers = b"".join(b"%d\n" % number for number in range(1, 50001))
+        logs = remains(job.log_file)
+        assert (len(logs.stdout), logs.stderr) == (3 * len(numbers), b"end")
+        assert logs.stdout == numbers * 3
 
     def test_remove_ends_a_running_job(self, bench: Bench, pipe: MakePipe) -> None:
         job = bench.job("sh", "-c", "exec > /outputs/pipe; echo ready; sleep 300")
@@ -321,7 +396,7 @@ os.write(2, b"the last words")
             lambda: running.wait(0),
             lambda: running.wait(1),
             lambda: running.stop(1),
-            running.logs,
+            running.finish_log,
         )
         self.check_gone(calls, running.key)
 
@@ -360,7 +435,7 @@ os.write(2, b"the last words")
         end = ended(other, job)
         assert end.status == 6
         assert end == held(bench.engine, job.key).wait(0) == held(bench.reopen(), job.key).wait(0)
-        assert held(other, job.key).logs().stdout == b"words\n"
+        assert written(other, job).stdout == b"words\n"
         other.remove(job.key)
         assert bench.engine.jobs(bench.scope) == ()
 
@@ -458,7 +533,7 @@ os.write(2, b"the last words")
     def test_a_missing_program_ends_with_status_127(self, bench: Bench) -> None:
         job = bench.started("no-such-program", "x")
         assert ended(bench.engine, job).status == 127
-        assert b"no-such-program" in held(bench.engine, job.key).logs().stderr
+        assert b"no-such-program" in written(bench.engine, job).stderr
 
     def test_an_input_must_be_a_regular_file(self, bench: Bench) -> None:
         target, link = bench.directory / "target", bench.directory / "link"
@@ -507,7 +582,7 @@ os.write(2, b"the last words")
             barrier.wait(TIMEOUT)
             bench.engine.submit(job)
             end = ended(bench.engine, job)
-            logs = held(bench.engine, job.key).logs()
+            logs = written(bench.engine, job)
             bench.engine.remove(job.key)
             return end.status, logs.stdout
 
@@ -546,7 +621,7 @@ class TestWarmSandboxes(EngineContract):
         """The process that ran the job knows how it ended, even after its removal."""
         first, second, *others = [call() for call in calls]
         assert first == second and first.status == 137
-        assert others == [None, Logs(b"", b"")]
+        assert others == [None, None]
 
     def test_a_restarted_worker_finds_its_jobs(self, bench: Bench, pipe: MakePipe) -> None:
         """It removes them instead, so that their tasks can begin again."""

@@ -20,7 +20,7 @@ import pytest
 
 docker = pytest.importorskip("docker")
 
-from support.jobs import held  # noqa: E402  needs docker
+from support.jobs import held, written  # noqa: E402  needs docker
 from support.real_docker import built_image  # noqa: E402
 
 from compute_to_data.configuration import EngineSettings  # noqa: E402  needs docker
@@ -99,7 +99,7 @@ class TestContainer:
             image=docker_bench.engine.identify(traps),
         )  # fmt: skip
         end = held(docker_bench.engine, job.key).wait(TIMEOUT)
-        assert end is not None and end.status == 0, held(docker_bench.engine, job.key).logs()
+        assert end is not None and end.status == 0, written(docker_bench.engine, job)
         outputs = Path(job.outputs)
         assert (outputs / "kept" / "copy").read_text() == "content"
         assert sorted(str(one.relative_to(outputs)) for one in outputs.rglob("*")) == ["beside", "kept", "kept/copy"]
@@ -170,6 +170,7 @@ class TestContainer:
             "compute_to_data.owner": "alice#tempZone",
             "compute_to_data.resource": job.scope,
             "compute_to_data.log_bytes": "1000",
+            "compute_to_data.log_file": job.log_file,
             **({memory_groups.GROUP_LABEL: group, memory_groups.KILLS_LABEL: "0"} if group else {}),
         }
 
@@ -184,9 +185,9 @@ class TestContainer:
         end = held(docker_bench.engine, job.key).wait(TIMEOUT)
         assert end is not None
         uid = settings.account(settings.read({}))[0]
-        seen = held(docker_bench.engine, job.key).logs().stdout.decode().splitlines()
+        seen = written(docker_bench.engine, job).stdout.decode().splitlines()
         assert seen == [str(uid), "/tmp", "hello /tmp", "/scratch", "/outputs", "/tmp"]
-        assert b"No space left" in held(docker_bench.engine, job.key).logs().stderr
+        assert b"No space left" in written(docker_bench.engine, job).stderr
         assert os.listdir(job.outputs) == ["new"]
         found = inspected(client, job)
         assert found["Config"]["Healthcheck"]["Test"] == ["NONE"]
@@ -210,7 +211,7 @@ class TestContainer:
             client.tag(built["second"], repository, tag)
             docker_bench.engine.submit(job)
             assert held(docker_bench.engine, job.key).wait(TIMEOUT) is not None
-            assert held(docker_bench.engine, job.key).logs().stdout == b"first\n"
+            assert written(docker_bench.engine, job).stdout == b"first\n"
         finally:
             docker_bench.clear()
             for image in (name, *(f"{name}-{word}" for word in built)):
@@ -226,7 +227,7 @@ for name in ("127.0.0.1", "localhost", socket.gethostname()):
 """
         job = docker_bench.started("python3", "-c", code)
         assert held(docker_bench.engine, job.key).wait(TIMEOUT) is not None
-        assert held(docker_bench.engine, job.key).logs().stdout == b"hello\n" * 3
+        assert written(docker_bench.engine, job).stdout == b"hello\n" * 3
 
     @pytest.mark.parametrize("directory", ["relative", "/outputs/new", "/tmp/new", "/inputs/x", "/tmp/../outputs/y"])
     def test_a_working_directory_below_a_mount_is_refused(self, docker_bench: Bench, directory: str) -> None:
@@ -412,7 +413,7 @@ class TestWarmSandboxes:
         monkeypatch.undo()
         (other,) = following
         assert (ended := held(warm_bench.engine, other.key).wait(TIMEOUT)) is not None
-        assert (ended.status, held(warm_bench.engine, other.key).logs().stdout) == (0, b"unharmed\n")
+        assert (ended.status, written(warm_bench.engine, other).stdout) == (0, b"unharmed\n")
 
     @pytest.mark.parametrize("how", [FileNotFoundError, ProcessLookupError])
     def test_a_runner_that_ends_during_the_check_runs_no_task(
@@ -503,7 +504,7 @@ class TestSettings:
     def test_a_job_cannot_change_its_privileges(self) -> None:
         """Containers of jobs that differ in all that a user decides have the same privileges."""
         limits = Limits(1.0, 1 << 26, 1.0, 9, 9, 9, 1 << 20, 9)
-        one = Job(JobKey("1"), User("a", "z"), "r", Image("i", "sha256:1"), ("x",), limits, "/o")
+        one = Job(JobKey("1"), User("a", "z"), "r", Image("i", "sha256:1"), ("x",), limits, "/o", "/l")
         other = replace(one, command=("--privileged", "-v", "/:/host"), working_directory="/usr",
                         environment={"TINI_SUBREAPER": "1", "DOCKER_HOST": "x", "HOME": "/"})  # fmt: skip
         first, second = (sandbox.container(job, (1, 1)) for job in (one, other))

@@ -56,7 +56,7 @@ def test_an_ordinary_worker_makes_nothing_for_another_account(ordinary: tuple[in
 
 def test_an_ordinary_worker_puts_no_secret_where_another_account_needs_it(ordinary: tuple[int, int]) -> None:
     image = Image("i", "sha256:1")
-    job = Job(JobKey("1-owner"), User("a", "z"), "r", image, ("x",), LIMITS, "/o", secrets={"TOKEN": b"value"})
+    job = Job(JobKey("1-owner"), User("a", "z"), "r", image, ("x",), LIMITS, "/o", "/l", secrets={"TOKEN": b"value"})
     with pytest.raises(EngineError, match=r"1-owner: it must belong to uid 4321"):
         confidential.put(job, (4321, 4321))
     assert confidential.left("r") == []

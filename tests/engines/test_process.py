@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.jobs import held
+from support.jobs import held, written
 
 from compute_to_data.configuration import EngineSettings
 from compute_to_data.engines import open_engine
-from compute_to_data.engines.process_runner import Stream, tail
 from compute_to_data.errors import ConfigurationError, EngineError, ImageMissing
 from compute_to_data.job import Mount, OutputMount
 
@@ -37,7 +36,7 @@ def said(bench: Bench, *command: str, **more: Any) -> str:
     job = bench.started(*command, **more)
     end = held(bench.engine, job.key).wait(TIMEOUT)
     assert end is not None
-    logs = held(bench.engine, job.key).logs()
+    logs = written(bench.engine, job)
     assert end.status == 0, logs
     return logs.stdout.decode()
 
@@ -156,16 +155,3 @@ def test_an_unusable_state_directory_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(EngineError, match=re.escape(str(tmp_path / "file" / "jobs"))):
         open_engine(EngineSettings("process"), str(tmp_path / "file")).check()
-
-
-@pytest.mark.parametrize("bound", [0, 1, 10, 1000])
-def test_a_stream_keeps_its_last_bytes(tmp_path: Path, bound: int) -> None:
-    written = b""
-    stream = Stream(tmp_path / "stdout", bound)
-    for size in (3, 0, 12, 1, 2500, 7, 400, 990):
-        data = os.urandom(size)
-        stream.write(data)
-        written += data
-        assert tail(tmp_path / "stdout", bound) == (written[-bound:] if bound else b"")
-    stream.close()
-    assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 4 * bound

@@ -82,7 +82,7 @@ def test_every_crash_point_is_recovered(tmp_path: Path, script: str, after: bool
     else:
         pytest.fail("the task never got to its end")
     # The worker has died at every step that changes something.
-    changing = {"annotate", "replicate", "prepare", "submit", "status", "logs", "remove", "register"}
+    changing = {"annotate", "replicate", "prepare", "submit", "status", "finish_log", "remove", "register"}
     assert changing <= {*places}
 
 

@@ -14,8 +14,9 @@ from support.faults import EngineWithTroubledJobs, StorageWithTroubledSessions
 from support.site import COMPUTE, TrialSite
 
 from compute_to_data.model import Avu, Entity, EntityKind
-from compute_to_data.pipeline import live_logs, watch_job
+from compute_to_data.pipeline import watch_job
 from compute_to_data.submission.submit import Submitted
+from compute_to_data.task import LIVE_LOG_NAME
 from compute_to_data.zones.embedded.audit import audit
 
 WORDS = "cat /inputs/*; echo 1 > /outputs/one"
@@ -31,7 +32,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the intervals between queries and checks, because these tests run many workers."""
     monkeypatch.setattr(watch_job, "QUESTION_EVERY", 0.05)
     monkeypatch.setattr(watch_job, "FIRST_LOOK", 0.05)
-    monkeypatch.setattr(live_logs, "_EVERY", 0.05)
+    monkeypatch.setattr(watch_job, "_FIRST_SHOW", 0.05)
 
 
 def _put(site: TrialSite, submitted: Submitted, avu: Avu) -> None:
@@ -39,7 +40,7 @@ def _put(site: TrialSite, submitted: Submitted, avu: Avu) -> None:
 
 
 def _prepared(folder: Path, script: str, moment: str) -> tuple[TrialSite, Submitted]:
-    """A followed task, which a user cancels at the ``moment`` (an operation)."""
+    """A followed task, which a user cancels at the ``moment`` (an operation; ``show``: its log is registered)."""
     tools = folder / "tools"
     tools.mkdir(parents=True)
     worker = {"stop_grace_seconds": 0, "attempts": 5}
@@ -48,12 +49,12 @@ def _prepared(folder: Path, script: str, moment: str) -> tuple[TrialSite, Submit
     _put(site, submitted, FOLLOW)
 
     def cancel(original: Any, *args: Any) -> Any:
-        results = moment != "register" or any(one.logical_path.endswith("/one") for one in args[1])
-        if results:
+        registered = {"register": "/one", "show": LIVE_LOG_NAME}.get(moment, "")
+        if not registered or any(one.logical_path.endswith(registered) for one in args[1]):
             _put(site, submitted, CANCEL_REQUEST)
         return original(*args)
 
-    if moment == "register":
+    if moment in ("register", "show"):
         site.storage = StorageWithTroubledSessions(site.storage, register=cancel)  # type: ignore[assignment]
     elif moment:
         site.engine = EngineWithTroubledJobs(site.engine, **{moment: cancel})  # type: ignore[assignment]
@@ -71,7 +72,7 @@ def _places_to_die(folder: Path, script: str, moment: str) -> list[int]:
 @pytest.mark.parametrize("after", [False, True], ids=["before it takes effect", "after it took effect"])
 @pytest.mark.parametrize(
     ("script", "moment"),
-    [(DEAF, "logs"), (SOON, "register"), (SOON, "")],
+    [(DEAF, "show"), (SOON, "register"), (SOON, "")],
     ids=["cancelled while it runs", "cancelled while results are registered", "followed only"],
 )
 def test_every_crash_point_is_recovered(tmp_path: Path, script: str, moment: str, after: bool) -> None:

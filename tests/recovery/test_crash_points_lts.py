@@ -17,7 +17,7 @@ from compute_to_data.submission.submit import Submitted
 from compute_to_data.zones.embedded.audit import audit
 
 LTS, ROLE = "lts_resc", "LONG_TERM_STORAGE"
-CHANGING = {"annotate", "annotate_all", "logs", "register", "remove", "replicate", "trim", "unregister"}
+CHANGING = {"annotate", "annotate_all", "finish_log", "register", "remove", "replicate", "trim", "unregister"}
 RESULTS = {"STDOUT.txt", "one", "sub/two", "ro-crate-metadata.json"}
 
 
@@ -68,7 +68,7 @@ def _places_to_die(folder: Path, well: bool) -> list[int]:
     query is like dying between two changes."""
     diary = Diary()
     plain._die(*_submit(folder, well), diary)
-    began = diary.asked.index("logs")
+    began = diary.asked.index("finish_log")
     return [at for at, name in enumerate(diary.asked, 1) if at > began and name in CHANGING]
 
 

@@ -21,8 +21,9 @@ from support.jobs import held
 from support.site import ALICE, COMPUTE, PATIENCE, WAITS, TrialSite, wait_until
 
 from compute_to_data.engines.docker import DockerEngine
+from compute_to_data.engines.docker.container_job import Log
 from compute_to_data.errors import EngineError, EngineOutOfReach
-from compute_to_data.job import Image, Job, JobKey, Logs
+from compute_to_data.job import Image, Job, JobKey
 from compute_to_data.records.task import State
 from compute_to_data.zones.embedded.audit import audit
 
@@ -58,15 +59,16 @@ def place() -> Iterator[Path]:
         yield Path(folder)
 
 
-NOTHING = Logs(b"", b"")
-ANSWERS = (("stop", None), ("remove", None), ("jobs", ()), ("logs", NOTHING), ("wait_for_change", None))
+ANSWERS = (("stop", None), ("remove", None), ("jobs", ()), ("wait_for_change", None))
 """Valid results of calls. ``wait_for_change``: any job may have changed, so the worker asks about each."""
 
 
 def _calls(engine: DockerEngine, site: TrialSite, outputs: str) -> dict[str, Callable[[], object]]:
     limits = site.configuration.default_limits
-    job = Job(JobKey("t.1"), ALICE, "r", Image("a:b", f"sha256:{'0' * 64}"), ("true",), limits, outputs)
-    running = engine._container(job.key, limits.log_bytes)
+    job = Job(
+        JobKey("t.1"), ALICE, "r", Image("a:b", f"sha256:{'0' * 64}"), ("true",), limits, outputs, f"{outputs}/LOG"
+    )
+    running = engine._container(job.key, Log(job.log_file, limits.log_bytes))
     return {
         "check": engine.check,
         "identify": lambda: engine.identify("a:b"),
@@ -77,7 +79,7 @@ def _calls(engine: DockerEngine, site: TrialSite, outputs: str) -> dict[str, Cal
         "status": running.status,
         "wait": lambda: running.wait(0.1),
         "stop": lambda: running.stop(0),
-        "logs": running.logs,
+        "finish_log": running.finish_log,
         "remove": running.remove,
         "jobs": lambda: engine.jobs("r"),
     }

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from compute_to_data.errors import EngineOutOfReach
-from compute_to_data.job import Exit, Image, Job, JobKey, JobState, JobStatus, Logs
+from compute_to_data.job import Exit, Image, Job, JobKey, JobState, JobStatus
 
 _STOPPED = 143
 
@@ -158,6 +158,5 @@ class QueuedJob:
         if self.status().state is not JobState.ENDED:
             self._engine.end(self.key, _STOPPED)
 
-    def logs(self, lines: int | None = None) -> Logs:
-        """Empty logs: no program has run."""
-        return Logs(b"", b"")
+    def finish_log(self) -> None:
+        """Do nothing: no program has run, so there is no log."""

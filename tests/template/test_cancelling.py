@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 import time
 from typing import Any
 
 import pytest
 from support.faults import EngineWithTroubledJobs, StorageWithTroubledSessions, Troubled
+from support.jobs import remains
 from support.site import ALICE, BOB, COMPUTE, HOME, PATIENCE, RODS, TrialSite, wait_until
 
 from compute_to_data.configuration import WorkerSettings
@@ -117,10 +117,8 @@ def test_a_job_that_ignores_sigterm_stops_within_two_seconds(site: TrialSite) ->
 
     storage = StorageWithTroubledSessions(site.storage, avus=noticed)
     with site.working(storage=storage, engine=EngineWithTroubledJobs(site.engine, stop=stop)):  # type: ignore[arg-type]
-        jobs = functools.partial(site.engine.jobs, site.worker()._served.scope)
-        wait_until(
-            lambda: any((one := site.engine.find(key)) and one.logs().stdout for key in jobs()), "the job to be deaf"
-        )
+        vault = site.folder / "zone" / "vaults"
+        wait_until(lambda: any(remains(str(log)).stdout for log in vault.rglob("LOG")), "the job to be deaf")
         cancel(site, submitted)
         facts = site.ended(submitted)
     check_cancelled(site, submitted, facts)

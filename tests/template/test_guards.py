@@ -179,6 +179,7 @@ def test_jobs_without_a_task_are_removed_at_the_start(site: TrialSite, tmp_path:
         ("/bin/sleep", "60"),
         site.configuration.default_limits,
         str(outputs),
+        str(tmp_path / "log"),
     )
     site.engine.submit(job)
     with site.working():

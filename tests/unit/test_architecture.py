@@ -19,7 +19,7 @@ CORE = Path(__file__).resolve().parents[2] / "core.py"
 # From low to high. A package may import those in the rows below it, and those to its left in its own row.
 ROWS = [
     ["errors", "model"],
-    ["job", "task", "irods_names", "local_files"],
+    ["job", "task", "irods_names", "local_files", "log_file"],
     ["ports", "catalog_tree", "documents", "configuration"],
     ["records", "coordination"],
     ["inputs", "provenance"],
@@ -32,7 +32,7 @@ PLACE = {package: (row, column) for row, packages in enumerate(ROWS) for column,
 ASIDE = {"submission": "pipeline", "client": "agent"}
 """Neighbours in a row that do not know each other."""
 ADAPTERS = {"zones", "engines"}
-ADAPTERS_MAY_USE = {"errors", "model", "job", "task", "irods_names", "local_files", "ports", "configuration"}
+ADAPTERS_MAY_USE = {*ROWS[0], *ROWS[1], "ports", "configuration"}
 DOORS = {"worker", "agent", "client", "doctor"}
 """What opens an adapter; all others know the ports only."""
 

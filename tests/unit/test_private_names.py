@@ -35,7 +35,6 @@ class PrivateName:
 
 
 NAMES = [
-    PrivateName("docker", "APIClient", "_url", "engines/docker", "both streams of a container's log in one request"),
     PrivateName("irods.message", "", "_OrderedMultiMapping", "zones/irods/query.py", "two conditions on one column"),
     PrivateName("irods.message", "StartupPack", "_name", "zones/irods/registration.py", "a message of ours"),
 ]

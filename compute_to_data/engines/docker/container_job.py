@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import calendar
 import math
-import struct
+import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from docker import APIClient
 from docker.errors import NotFound
 from requests.exceptions import RequestException
 
 from compute_to_data.engines.docker import memory_groups, sandbox
+from compute_to_data.engines.docker.log_copies import LogCopies
 from compute_to_data.engines.docker.messages import asking_about, timed_out
 from compute_to_data.engines.docker.sandbox import container_name
 from compute_to_data.errors import EngineOutOfReach
-from compute_to_data.job import Exit, JobKey, JobState, JobStatus, Logs
+from compute_to_data.job import LOG_NAME, Exit, JobKey, JobState, JobStatus
 
 _SHORTEST_WAIT = 0.05  # seconds; the daemon needs some time to answer even for an ended container
-_FRAME = struct.Struct(">B3sL")
 _UNKNOWN = 255  # the status that containerd reports when it missed the end; a program may also exit with it
 _NEVER = "0001-01-01T00:00:00Z"
+
+
+class Log(NamedTuple):
+    """Where a job's log is, and how many bytes of each stream it keeps."""
+
+    file: str
+    bound: int
 
 
 class ContainerJob:
@@ -32,15 +39,14 @@ class ContainerJob:
         self,
         key: JobKey,
         docker: Callable[[], APIClient],
-        log_bytes: int,
-        seconds: float,
+        copies: LogCopies,
+        log: Log,
         remove: Callable[[JobKey], None],
     ) -> None:
-        """``log_bytes``: how much of each stream to keep. ``seconds``: the time-out for one request to the daemon."""
         self.key = key
         self._docker = docker
-        self._log_bytes = log_bytes
-        self._seconds = seconds
+        self._copies = copies
+        self._log = log
         self._remove = remove
 
     def status(self) -> JobStatus:
@@ -72,19 +78,13 @@ class ContainerJob:
             except NotFound as error:
                 _no_such_job(self.key, error)
 
-    def logs(self, lines: int | None = None) -> Logs:
-        """The last ``log_bytes`` of each stream."""
+    def finish_log(self) -> None:
+        """As the port says."""
         with asking_about(self.key.task):
-            # The client's own method reads one stream at a time, and inspects the container before each.
-            url = self._docker()._url("/containers/{0}/logs", container_name(self.key))  # type: ignore[attr-defined]
-            which = {"stdout": 1, "stderr": 1, "tail": "all" if lines is None else lines}
-            answer = self._docker().get(url, params=which, timeout=self._seconds)
-            if answer.status_code == 404:
+            status = status_of(self._docker(), self.key)
+            if status.exit is None:
                 _no_such_job(self.key)
-            answer.raise_for_status()
-            stdout, stderr = _streams(answer.content)
-        bound = self._log_bytes
-        return Logs(stdout[-bound:] if bound else b"", stderr[-bound:] if bound else b"")
+            self._copies.finish(self.key, self._log.file, self._log.bound, status.exit.finished)
 
     def remove(self) -> None:
         """As the port says."""
@@ -96,9 +96,14 @@ def was_started(container: Mapping[str, Any]) -> bool:
     return bool(container["State"]["StartedAt"] != _NEVER)
 
 
-def log_bytes(container: Mapping[str, Any]) -> int:
-    """How much of each stream to keep, from Docker's inspection of a container."""
-    return int(container["Config"]["Labels"][sandbox.LOG_BYTES_LABEL])
+def log_of(container: Mapping[str, Any]) -> Log:
+    """A container's log, from Docker's inspection of it."""
+    labels = container["Config"]["Labels"]
+    file = labels.get(sandbox.LOG_FILE_LABEL, "")
+    if not file:  # an earlier version made the container
+        outputs = next(one["Source"] for one in container["Mounts"] if one["Destination"] == sandbox.OUTPUTS)
+        file = os.path.join(os.path.dirname(outputs), LOG_NAME)
+    return Log(file, int(labels[sandbox.LOG_BYTES_LABEL]))
 
 
 def status_of(docker: APIClient, key: JobKey) -> JobStatus:
@@ -125,24 +130,6 @@ def status_of(docker: APIClient, key: JobKey) -> JobStatus:
 
 def _no_such_job(key: JobKey, cause: Exception | None = None) -> NoReturn:
     raise EngineOutOfReach(key.task, "the engine has no job for it") from cause
-
-
-def _streams(content: bytes) -> tuple[bytes, bytes]:
-    """Standard output and error from Docker's frames. Each frame has a stream number, three zeros, a length and
-    the bytes. ValueError for anything else.
-
-    https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Container/operation/ContainerAttach
-    """
-    pieces: dict[int, list[bytes]] = {1: [], 2: []}
-    place = 0
-    while place < len(content):
-        stream, zeros, length = _FRAME.unpack_from(content, place)
-        place += _FRAME.size
-        if stream not in pieces or any(zeros) or place + length > len(content):
-            raise ValueError("the logs do not have Docker's format")
-        pieces[stream].append(content[place : place + length])
-        place += length
-    return b"".join(pieces[1]), b"".join(pieces[2])
 
 
 def _unix_seconds(timestamp: str) -> float:

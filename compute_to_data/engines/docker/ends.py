@@ -6,15 +6,13 @@ https://docs.docker.com/reference/api/engine/version/v1.41/#tag/System/operation
 from __future__ import annotations
 
 import json
-import os
 import socket
 import threading
 import time
-import urllib.parse
 import weakref
 
 from compute_to_data.engines.changes import Changes
-from compute_to_data.engines.docker.connection import DEFAULT_SOCKET
+from compute_to_data.engines.docker import stream
 from compute_to_data.engines.docker.sandbox import RESOURCE_LABEL, TASK_LABEL
 from compute_to_data.job import JobKey
 
@@ -32,7 +30,7 @@ class Ends:
 
     def __init__(self, address: str, seconds: float) -> None:
         """``address``: the daemon's, as in the settings. ``seconds``: the time-out for its answer."""
-        self._address = address or os.environ.get("DOCKER_HOST") or DEFAULT_SOCKET
+        self._address = stream.full_address(address)
         self._seconds = seconds
         self._turn = threading.Lock()
         self._connection: socket.socket | None = None
@@ -45,14 +43,13 @@ class Ends:
     def wait(self, scope: str, timeout: float) -> frozenset[JobKey] | None:
         """As :meth:`~compute_to_data.ports.Engine.wait_for_change`. OSError when the daemon does not answer."""
         with self._turn:
-            scheme, _, path = self._address.partition("://")
-            if scheme != "unix":
+            if not self._address.startswith("unix://"):
                 self.changes.wait(min(timeout, _BLIND_SECONDS))
                 return None
             if self._connection is not None and scope != self._scope:
                 self._disconnect()
             if self._connection is None:
-                self._connect(path, scope)
+                self._connect(scope)
                 return None  # any job may have ended before the connection
             return self._next(self._connection, timeout)
 
@@ -76,24 +73,11 @@ class Ends:
             self._disconnect()
             raise
 
-    def _connect(self, path: str, scope: str) -> None:
-        labels = [
-            TASK_LABEL,
-            f"{RESOURCE_LABEL}={scope}",
-        ]  # few events: a daemon drops those that a client is slow to read
+    def _connect(self, scope: str) -> None:
+        # Few events: a daemon drops those that a client is slow to read.
+        labels = [TASK_LABEL, f"{RESOURCE_LABEL}={scope}"]
         filters = json.dumps({"type": ["container"], "event": ["die"], "label": labels})
-        query = urllib.parse.urlencode({"filters": filters})
-        # HTTP 1.0 has no chunks: the events follow the head, one per line.
-        request = f"GET /events?{query} HTTP/1.0\r\nHost: docker\r\n\r\n"
-        connection = socket.socket(socket.AF_UNIX)
-        try:
-            connection.settimeout(self._seconds)
-            connection.connect(path)
-            connection.sendall(request.encode())
-            self._received = _after_the_head(connection)
-        except BaseException:
-            connection.close()
-            raise
+        connection, self._received = stream.request(self._address, self._seconds, "GET", "/events", filters=filters)
         self._connection, self._scope = connection, scope
         self._close = weakref.finalize(self, connection.close)
         self._ask_at = time.monotonic() + _LAG_SECONDS
@@ -101,17 +85,3 @@ class Ends:
     def _disconnect(self) -> None:
         self._connection = None
         self._close()
-
-
-def _after_the_head(connection: socket.socket) -> bytes:
-    """The bytes received after the head of the answer. ValueError for anything but a successful answer."""
-    received = b""
-    while b"\r\n\r\n" not in received:
-        more = connection.recv(_BLOCK)
-        received += more
-        if not more or len(received) > _BLOCK:
-            raise ValueError(f"no valid answer to the request for events ({received[:100]!r})")
-    head, _, body = received.partition(b"\r\n\r\n")
-    if head.split()[1:2] != [b"200"]:
-        raise ValueError(f"the answer to the request for events begins with {head[:100]!r}")
-    return body

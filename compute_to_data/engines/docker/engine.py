@@ -17,9 +17,10 @@ from compute_to_data.engines import checks
 from compute_to_data.engines.docker import confidential, images, sandbox
 from compute_to_data.engines.docker import settings as docker_settings
 from compute_to_data.engines.docker.connection import connect, remove_container
-from compute_to_data.engines.docker.container_job import ContainerJob, log_bytes, status_of, was_started
+from compute_to_data.engines.docker.container_job import ContainerJob, Log, log_of, status_of, was_started
 from compute_to_data.engines.docker.ends import Ends
 from compute_to_data.engines.docker.host import check_host
+from compute_to_data.engines.docker.log_copies import LogCopies
 from compute_to_data.engines.docker.memory_groups import MemoryGroups
 from compute_to_data.engines.docker.messages import asking_about
 from compute_to_data.engines.docker.sandbox import container_name
@@ -35,8 +36,8 @@ class DockerEngine:
     """Docker on this host, with the settings of :class:`settings.DockerSettings`.
 
     If a job's program is missing in the image, the job ends with status 127 (with ``init``), as in a shell.
-    The engine keeps the last ``log_bytes`` of a stream; fewer when a stream has very short lines, or when a lot
-    of output in the other stream pushes them out. ConfigurationError for a wrong setting.
+    The engine attaches to each container before it starts it. Docker's own log is needed only for what a job writes
+    while no worker runs. ConfigurationError for a wrong setting.
     """
 
     name = "docker"
@@ -51,6 +52,7 @@ class DockerEngine:
         self._client: APIClient | None = None
         self._volumes: dict[str, tuple[str, ...]] = {}
         self._started: dict[JobKey, float | None] = {}
+        self._copies = LogCopies(self._settings.socket, self._seconds, self._status)
         self._ends = Ends(self._settings.socket, self._seconds)
         options = {"init": self._settings.init, "runtime": self._settings.runtime}
         self._groups = MemoryGroups(self._docker, state_directory)
@@ -107,15 +109,17 @@ class DockerEngine:
             self._create_and_start(body, job)
         finally:
             confidential.discard(job.key)
-        return self._container(job.key, job.limits.log_bytes)
+        return self._container(job.key, Log(job.log_file, job.limits.log_bytes))
 
     def _create_and_start(self, body: dict[str, Any], job: Job) -> None:
         name = container_name(job.key)
         with asking_about(job.key.task), self._groups.place(body, job.scope):
             self._create(body, name)
             try:
+                self._copies.attach(job.key, job.log_file, job.limits.log_bytes)
                 self._docker().start(name)
             except BaseException:
+                self._copies.forget(job.key)
                 # The caller needs this error, not one in removing the container.
                 with suppress(DockerException, RequestException):
                     self._docker().remove_container(name, force=True, v=True)
@@ -152,7 +156,15 @@ class DockerEngine:
                 found = self._docker().inspect_container(container_name(key))
             except NotFound:
                 return None
-            return self._container(key, log_bytes(found)) if was_started(found) else None
+            if not was_started(found):
+                return None
+            log = log_of(found)
+            self._copies.resume(key, *log)
+            return self._container(key, log)
+
+    def _status(self, key: JobKey) -> JobStatus:
+        with asking_about(key.task):
+            return status_of(self._docker(), key)
 
     def statuses(self, keys: Sequence[JobKey]) -> dict[JobKey, JobStatus]:
         """As the port says. One list shows which jobs run; the daemon is asked about the others one by one."""
@@ -190,6 +202,7 @@ class DockerEngine:
         name = container_name(key)
         self._started.pop(key, None)
         confidential.discard(key)
+        self._copies.forget(key)
         with asking_about(key.task):
             remove_container(self._docker(), name, self._seconds)
 
@@ -206,8 +219,8 @@ class DockerEngine:
         """As the port says."""
         self._warm.tidy(scope, workloads, idle_seconds)
 
-    def _container(self, key: JobKey, log_bytes: int) -> ContainerJob:
-        return ContainerJob(key, self._docker, log_bytes, self._seconds, self.remove)
+    def _container(self, key: JobKey, log: Log) -> ContainerJob:
+        return ContainerJob(key, self._docker, self._copies, log, self.remove)
 
     def _docker(self) -> APIClient:
         """The client. The first call makes it, because it asks the daemon for its version."""

@@ -22,6 +22,7 @@ TASK_LABEL = "compute_to_data.task"
 OWNER_LABEL = "compute_to_data.owner"
 RESOURCE_LABEL = "compute_to_data.resource"
 LOG_BYTES_LABEL = "compute_to_data.log_bytes"
+LOG_FILE_LABEL = "compute_to_data.log_file"
 
 OUTPUTS = "/outputs"
 WORKLOAD_INPUT, WORKLOAD_OUTPUT = "/input", "/output"  # the names for tasks of a workload
@@ -31,10 +32,9 @@ _HOSTS = Path(__file__).with_name("hosts")  # has localhost: without a network, 
 _CPU_PERIOD = 100_000  # microseconds; the kernel's smallest quota is 1 ms
 _OPEN_FILES = 4096  # a container with a higher limit than the daemon's does not start
 _SHARED_MEMORY = 64 << 20  # /dev/shm, which counts as memory; Docker's default
-# A log entry needs some 38 bytes in addition to its line. With files of 8 times the wanted bytes, one of
-# which is always full, the wanted bytes are there if lines have at least 6 bytes on average. The least size leaves
-# room for what the daemon logs after the last words of the other stream: it holds up to 1 MB of each.
-_LOG_FACTOR, _LOG_LEAST = 8, 8 << 20
+# The daemon's log is needed only for what a job writes while no worker runs. An entry needs some 38 bytes in addition
+# to its line. The daemon keeps two files of this size, and drops the older one when both are full.
+_LOG_FACTOR, _LOG_LEAST = 2, 8 << 20
 
 
 def container_name(key: JobKey) -> str:
@@ -58,6 +58,7 @@ def container(
         OWNER_LABEL: str(job.owner),
         RESOURCE_LABEL: job.scope,
         LOG_BYTES_LABEL: str(job.limits.log_bytes),
+        LOG_FILE_LABEL: job.log_file,
     }
     return {
         # The digest, because the tag could have moved since the worker checked that the image is allowed.
@@ -103,7 +104,7 @@ def warm(
         outputs=f"{area}/outputs",
     )
     body = container(everybody, account, volumes=volumes, **options)
-    del body["Labels"][TASK_LABEL]
+    del body["Labels"][TASK_LABEL], body["Labels"][LOG_FILE_LABEL]
     body["HostConfig"]["LogConfig"] = {"Type": "none", "Config": {}}
     own = {
         "/inputs": {"Type": "bind", "Source": f"{area}/inputs", "Target": "/inputs", "ReadOnly": True},
@@ -129,8 +130,12 @@ def _isolation() -> dict[str, Any]:
     }
 
 
+def daemon_log_size(log_bytes: int) -> int:
+    """The size in bytes of each of the two files of the daemon's log. A log that is shorter is whole."""
+    return max(_LOG_FACTOR * log_bytes, _LOG_LEAST)
+
+
 def _limits(limits: Limits) -> dict[str, Any]:
-    log_file = max(_LOG_FACTOR * limits.log_bytes, _LOG_LEAST)
     return {
         "PidsLimit": limits.pids,
         "Memory": limits.memory_bytes,
@@ -149,7 +154,7 @@ def _limits(limits: Limits) -> dict[str, Any]:
         # This driver is safe for binary data and needs the fewest bytes per line. Compression would slow the daemon.
         "LogConfig": {
             "Type": "local",
-            "Config": {"max-size": str(log_file), "max-file": "2", "compress": "false"},
+            "Config": {"max-size": str(daemon_log_size(limits.log_bytes)), "max-file": "2", "compress": "false"},
         },
     }
 

@@ -136,6 +136,7 @@ class WarmSandboxes:
                 self._put_back(one.job, one.sandbox)
             elif not self._discard(one.sandbox):
                 one.problem = EngineOutOfReach(one.key.task, "the engine could not remove its sandbox")
+            one.close_log()
             one.ended.set()
             self._ended(one.key)
 

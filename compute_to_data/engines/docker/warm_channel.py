@@ -7,38 +7,18 @@ import os
 import select
 import struct
 import termios
-import threading
 import time
 
 from compute_to_data.engines import checks
 from compute_to_data.engines.docker.warm_runner import FIFOS
+from compute_to_data.engines.log_writer import LogWriter
+from compute_to_data.log_file import STREAMS
 
 _BLOCK = 1 << 16
 
 
 class Closed(Exception):
     """The sandbox has ended: its runner has closed the FIFOs."""
-
-
-class Tail:
-    """The last ``bound`` bytes of a stream. One thread writes, any thread may read."""
-
-    def __init__(self, bound: int) -> None:
-        self._bound = bound
-        self._kept = bytearray()
-        self._lock = threading.Lock()
-
-    def add(self, data: bytes) -> None:
-        """Append, and drop the oldest bytes."""
-        with self._lock:
-            self._kept += data
-            if len(self._kept) > 2 * self._bound + _BLOCK:
-                del self._kept[: len(self._kept) - self._bound]
-
-    def content(self) -> bytes:
-        """The last bytes."""
-        with self._lock:
-            return bytes(self._kept[-self._bound :]) if self._bound else b""
 
 
 class Channel:
@@ -61,11 +41,11 @@ class Channel:
         for name in ("answers", "stdout", "stderr"):
             self._poll.register(self._descriptors[name], select.POLLIN)
         self._unread = b""
-        self._tails: dict[str, Tail] = {}
+        self._log: LogWriter | None = None
 
-    def begin(self, stdout: Tail, stderr: Tail) -> None:
-        """From now on, add what a task writes to these tails."""
-        self._tails = {"stdout": stdout, "stderr": stderr}
+    def begin(self, log: LogWriter) -> None:
+        """From now on, append what a task writes to this log."""
+        self._log = log
 
     def ask(self, line: str) -> None:
         """Send a line to the runner. It is short, so the FIFO has room for it."""
@@ -109,9 +89,9 @@ class Channel:
             data = os.read(self._descriptors[name], _BLOCK)
         except BlockingIOError:
             return False
-        tail = self._tails.get(name)
-        if tail is not None:
-            tail.add(data)
+        if self._log is not None:
+            self._log.append(STREAMS.index(name), data)
+            self._log.publish()
         return bool(data)
 
     def drain(self) -> None:

@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 from compute_to_data.engines.docker.warm_channel import Closed
 from compute_to_data.engines.docker.warm_sandbox import WarmSandbox
+from compute_to_data.engines.log_writer import check_whole
 from compute_to_data.errors import EngineError, EngineOutOfReach
-from compute_to_data.job import Exit, Job, JobState, JobStatus, Logs
+from compute_to_data.job import Exit, Job, JobState, JobStatus
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class WarmJob:
         self.ended = threading.Event()
         self._remove = remove
         self._started = sandbox.started
-        self._stdout, self._stderr = sandbox.stdout, sandbox.stderr
+        self._log = sandbox.log
         self._lock = threading.Lock()
         self._stopped = False
         self._released = False
@@ -61,9 +62,14 @@ class WarmJob:
             self.sandbox.stop(math.ceil(max(grace, 0)))
         self.ended.wait(_END_SECONDS)
 
-    def logs(self, lines: int | None = None) -> Logs:
-        """As the port says."""
-        return Logs(self._stdout.content(), self._stderr.content())
+    def finish_log(self) -> None:
+        """As the port says. The thread that waited for the job's end has closed the log."""
+        self.ended.wait(_END_SECONDS)
+        check_whole(self._log.file)
+
+    def close_log(self) -> None:
+        """Close the log when nothing writes into it any more."""
+        self._log.close(complete=True)
 
     def remove(self) -> None:
         """As the port says."""
@@ -106,7 +112,7 @@ class WarmJob:
         except EngineError as error:
             self.problem = None if self._stopped else error
         if not (lost_memory or self._stopped):
-            self._stderr.add(_OWN_END)
+            self._log.append(1, _OWN_END)
         self._exit = self._ended(_KILLED, lost_memory, finished)
 
     def _ended(self, status: int, lost_memory: bool, finished: float) -> Exit:

@@ -26,8 +26,9 @@ from compute_to_data.engines.docker.connection import remove_container
 from compute_to_data.engines.docker.memory_groups import MemoryGroup, MemoryGroups
 from compute_to_data.engines.docker.messages import asking_about
 from compute_to_data.engines.docker.vitals import Vitals
-from compute_to_data.engines.docker.warm_channel import Channel, Closed, Tail
+from compute_to_data.engines.docker.warm_channel import Channel, Closed
 from compute_to_data.engines.docker.warm_outputs import LentOutputs
+from compute_to_data.engines.log_writer import created
 from compute_to_data.errors import EngineError, EngineOutOfReach
 from compute_to_data.job import Job
 
@@ -132,7 +133,6 @@ class WarmSandbox:
 
     def begin(self, job: Job) -> None:
         """Start a job. After an EngineError, the job's outputs directory is as it was."""
-        self.stdout, self.stderr = Tail(job.limits.log_bytes), Tail(job.limits.log_bytes)
         self._number = secrets.token_hex(8)
         self.started = time.time()
         self._give_inputs(job)
@@ -144,8 +144,13 @@ class WarmSandbox:
             if self.channel.answer(0) is not None or self.channel.asked:
                 raise Tampered(f"warm sandbox {self.token}", "a process in it sent a message while it was idle")
             self._outputs.lend(job.outputs)
-            self.channel.begin(self.stdout, self.stderr)
-            self.channel.ask(f"run {self._number}")
+            self.log = created(job.log_file, job.limits.log_bytes)
+            try:
+                self.channel.begin(self.log)
+                self.channel.ask(f"run {self._number}")
+            except BaseException:
+                self.log.close(complete=False)
+                raise
         except (OSError, Closed) as error:
             self._outputs.give_back(job.outputs)
             raise EngineError(f"warm sandbox {self.token}", f"cannot run a task ({error!r})") from error

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import BinaryIO
 
 from compute_to_data.errors import Code
 from compute_to_data.local_files import silent
@@ -88,13 +90,21 @@ class EmbeddedSession:
         tree.create_collection(self._store, self._who, collection, parents)
 
     def read(self, data_object: str) -> bytes:
+        with self._opened(data_object) as (_, file):
+            return file.read()
+
+    @contextmanager
+    def open_to_read(self, data_object: str) -> Iterator[transfer.OpenFile]:
+        with self._opened(data_object) as (copy, file):
+            yield transfer.OpenFile(file, copy.shown.physical_path)
+
+    def _opened(self, data_object: str) -> AbstractContextManager[tuple[replicas.Copy, BinaryIO]]:
         def find(connection: sqlite3.Connection) -> replicas.Copy:
             actor = self._who(connection)
             node = nodes.see_object(connection, actor, data_object, Code.OBJ_PATH_DOES_NOT_EXIST)
             return replicas.readable(replicas.copies_of(connection, node.id), data_object)
 
-        with replicas.opened(self._store.database, find) as (_, file):
-            return file.read()
+        return replicas.opened(self._store.database, find)
 
     def write(self, data_object: str, content: bytes, *, resource: str = "", force: bool = False) -> None:
         writing.write(self._store, self._who, data_object, content, resource, force)

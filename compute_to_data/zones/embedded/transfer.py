@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Sequence
+from typing import BinaryIO
 
 from compute_to_data import local_files
 from compute_to_data.errors import Code, zone_error
@@ -49,3 +51,18 @@ def get(store: Store, who: Who, data_object: str, file: str, moved: Moved) -> st
         if copy.shown.checksum and digest.text != copy.shown.checksum:
             raise replicas.mismatch(data_object, copy.shown.checksum, digest.text)
     return digest.text
+
+
+class OpenFile:
+    """An :class:`~compute_to_data.ports.OpenDataObject`: the open file of a replica."""
+
+    def __init__(self, file: BinaryIO, physical_path: str) -> None:
+        self._file = file
+        self._physical_path = physical_path
+
+    def read(self, offset: int, size: int) -> bytes:
+        """As the port says."""
+        try:
+            return os.pread(self._file.fileno(), size, offset)
+        except OSError as error:
+            raise disk.failure(Code.UNIX_FILE_OPEN_ERR, error, self._physical_path) from error

@@ -10,8 +10,8 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from irods.account import iRODSAccount
@@ -85,6 +85,24 @@ class Connections:
             return self._once(use, seconds)
         except (OSError, NetworkException) as error:
             raise self._lost(error) from error
+
+    @contextmanager
+    def lent(self) -> Iterator[Connection]:
+        """A connection for a caller that keeps something open on the server. It is closed after an error.
+
+        ZoneError -305000 when the connection cannot be made, or is lost.
+        """
+        try:
+            made, connection = self._take() or (time.monotonic(), self._open())
+            try:
+                connection.socket.settimeout(CALL_SECONDS)
+                yield connection
+            except BaseException:
+                _close(connection)
+                raise
+        except (OSError, NetworkException) as error:
+            raise self._lost(error) from error
+        self._give_back(made, connection)
 
     def _once(self, use: Callable[[Connection], Result], seconds: float) -> Result:
         kept = self._take()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from irods.api_number import api_number
@@ -24,15 +24,53 @@ _FILE_MODE: Final = 0o600
 
 def read(connection: Connection, data_object: str) -> bytes:
     """As ``Catalog.read``. Checks the replicas first, since iRODS itself would return a stale one."""
-    found = lookup.find_object(connection, data_object)
-    if found is not None and all(replica.status is ReplicaStatus.STALE for replica in found.replicas):
-        raise zone_error(Code.SYS_REPLICA_DOES_NOT_EXIST, shown(data_object), "all its replicas are stale")
-    absent = dict.fromkeys((Code.USER_FILE_DOES_NOT_EXIST, Code.CAT_NO_ROWS_FOUND), Code.OBJ_PATH_DOES_NOT_EXIST)
-    with about(data_object, {**absent, Code.CAT_NO_ACCESS_PERMISSION: Code.OBJ_PATH_DOES_NOT_EXIST}):
-        descriptor = ask(connection, api_number["DATA_OBJ_OPEN_AN"], about_object(data_object)).info
+    descriptor = _open_to_read(connection, data_object)
+    with about(data_object, _ABSENT):
         content = b"".join(_blocks(connection, descriptor))
         ask(connection, api_number["DATA_OBJ_CLOSE_AN"], opened(descriptor))
     return content
+
+
+_ABSENT = dict.fromkeys(
+    (Code.USER_FILE_DOES_NOT_EXIST, Code.CAT_NO_ROWS_FOUND, Code.CAT_NO_ACCESS_PERMISSION), Code.OBJ_PATH_DOES_NOT_EXIST
+)
+
+
+def _open_to_read(connection: Connection, data_object: str) -> int:
+    found = lookup.find_object(connection, data_object)
+    if found is not None and all(replica.status is ReplicaStatus.STALE for replica in found.replicas):
+        raise zone_error(Code.SYS_REPLICA_DOES_NOT_EXIST, shown(data_object), "all its replicas are stale")
+    with about(data_object, _ABSENT):
+        return ask(connection, api_number["DATA_OBJ_OPEN_AN"], about_object(data_object)).info
+
+
+class OpenObject:
+    """An :class:`~compute_to_data.ports.OpenDataObject`, on a connection of its own. Use it as a context."""
+
+    def __init__(self, connection: Connection, data_object: str) -> None:
+        """Open it. Errors as for ``Catalog.read``."""
+        self._connection = connection
+        self._data_object = data_object
+        self._descriptor = _open_to_read(connection, data_object)
+        self._offset = 0
+
+    def __enter__(self) -> OpenObject:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # The data object may be gone by now. Then the server refuses, but it has closed the file.
+        with suppress(ServerError):
+            ask(self._connection, api_number["DATA_OBJ_CLOSE_AN"], opened(self._descriptor))
+
+    def read(self, offset: int, size: int) -> bytes:
+        """As the port says."""
+        with about(self._data_object):
+            if offset != self._offset:
+                ask(self._connection, api_number["DATA_OBJ_LSEEK_AN"], opened(self._descriptor, offset=offset))
+            request = opened(self._descriptor, min(size, _BLOCK))
+            content = bytes(ask(self._connection, api_number["DATA_OBJ_READ_AN"], request).content)
+        self._offset = offset + len(content)
+        return content
 
 
 def need_readable(connection: Connection, data_object: str) -> DataObject:

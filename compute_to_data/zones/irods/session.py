@@ -159,6 +159,16 @@ class IrodsSession:
     def read(self, data_object: str) -> bytes:
         return self._with_replicas(data_object, contents.read, data_object, again=True)
 
+    @contextmanager
+    def open_to_read(self, data_object: str) -> Iterator[contents.OpenObject]:
+        with (
+            self._explaining_locks(data_object),
+            about(data_object),
+            self._connections.lent() as connection,
+            contents.OpenObject(connection, data_object) as found,
+        ):
+            yield found
+
     def _with_replicas(self, data_object: str, use: Callable[..., Result], *rest: Any, **options: Any) -> Result:
         """A call that needs a usable replica."""
         with self._explaining_locks(data_object):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zone_suite import metadata, registration, replicas, rights, transfers, tree
+from zone_suite import metadata, opening, registration, replicas, rights, transfers, tree
 
 
 class TestCollections(tree.CollectionsContract):
@@ -66,4 +66,8 @@ class TestTransfers(transfers.TransfersContract):
 
 
 class TestDatasets(transfers.DatasetsContract):
+    pass
+
+
+class TestOpening(opening.OpeningContract):
     pass

@@ -1,0 +1,63 @@
+"""Prints what a task's program wrote: unchanged to a file or a pipe, harmless on a terminal."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+import sys
+
+_MOVES_THE_CURSOR = re.compile(
+    r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+)
+"""Control characters and escapes, except tabs, line ends and colours; also marks that reverse text."""
+_ERASES_THE_LINE = re.compile(r"\x1b\[[012]?K")
+"""Progress bars send it beside ``\\r``. We erase the overwritten line ourselves."""
+
+
+class LogPrinter:
+    """Prints a program's output on the streams that it wrote to; with ``only``, all on that stream."""
+
+    def __init__(self, *, as_json: bool = False, only: str = "") -> None:
+        self._json = as_json
+        self._only = only
+        self._shown: dict[str, TerminalText] = {}
+
+    def print(self, stream: str, said: bytes) -> None:
+        """Print bytes unchanged to a file or pipe; as JSON, one object for each call; on a terminal,
+        without control characters."""
+        target = sys.stderr if (self._only or stream) == "stderr" else sys.stdout
+        target.flush()
+        if self._json:
+            target.write(json.dumps({"stream": stream, "text": said.decode("utf-8", "replace")}) + "\n")
+        elif target.isatty():
+            target.write(self._shown.setdefault(stream, TerminalText()).text(said))
+        elif hasattr(target, "buffer"):
+            target.buffer.write(said)
+        else:
+            target.write(said.decode("utf-8", "replace"))
+        target.flush()
+
+
+class TerminalText:
+    """One stream as a terminal shows it. Of a line that the program overwrites, as a progress bar does
+    with ``\\r``, it keeps the last state. Except for colours, control sequences are replaced."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held = ""
+
+    def text(self, said: bytes) -> str:
+        """The text to print for the program's next bytes."""
+        *ended, last = (self._held + self._decoder.decode(said)).split("\n")
+        shown = last.rstrip("\r")
+        self._held = "\r" if shown != last else ""  # the next bytes decide whether the line ends or starts again
+        lines = [*(line.rstrip("\r") for line in ended), shown]
+        return "\n".join(map(_last_state, lines))
+
+
+def _last_state(line: str) -> str:
+    """The last state of a line, or of a part that was added to a line."""
+    _, again, state = line.rpartition("\r")
+    harmless = _MOVES_THE_CURSOR.sub("\N{REPLACEMENT CHARACTER}", _ERASES_THE_LINE.sub("", state))
+    return f"\r\x1b[K{harmless}" if again else harmless

@@ -1,0 +1,90 @@
+"""Where to continue a job's log, from the log that the Docker daemon keeps of the container.
+
+The daemon's log is the copy for the time in which no worker runs. It begins with the job's first bytes until it
+reaches its size; then the daemon drops the oldest half. Nothing in it says whether that has happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from compute_to_data import log_file
+from compute_to_data.engines.docker import stream
+
+MISSING = b"[c2d: bytes may be missing here: no worker ran, and Docker's log was full]\n"
+_ENTRY = 48
+"""More bytes than the daemon's log needs for a line in addition to the line."""
+_ANCHOR = 1 << 13
+
+
+@dataclass(frozen=True)
+class Start:
+    """How many bytes of a stream in the daemon's log to skip. ``anchor``: the bytes that must stand before that
+    place. Without ``is_sure``, bytes may be missing there."""
+
+    skip: int
+    anchor: bytes = b""
+    is_sure: bool = True
+
+
+def starts(address: str, seconds: float, name: str, file: str, full: int) -> tuple[Start, Start]:
+    """Where each stream of the log ``file`` continues in the daemon's log of the container ``name``.
+
+    ``full``: the size from which on the daemon may have dropped the beginning. OSError or ValueError when the daemon
+    does not answer as it should.
+    """
+    with log_file.opened(file) as reader:
+        header = reader.header()
+        ends = [log_file.tail(reader, header, number, _ANCHOR) for number in (0, 1)]
+    searches = [_Search(end) for end in ends]
+    size = 0
+    frames = stream.Frames()
+    for data in _stored(address, seconds, name):
+        for number, piece in frames.feed(data):
+            size += len(piece) + _ENTRY
+            searches[number].feed(bytes(piece))
+    out, err = (search.start(header.written[number], size < full) for number, search in enumerate(searches))
+    return out, err
+
+
+def _stored(address: str, seconds: float, name: str) -> Iterator[bytes]:
+    path = f"/containers/{name}/logs"
+    connection, received = stream.request(address, seconds, "GET", path, stdout=1, stderr=1)
+    with connection:
+        yield received
+        while received := connection.recv(stream.BLOCK):
+            yield received
+
+
+class _Search:
+    """Looks for the last bytes of our log in a stream of the daemon's."""
+
+    def __init__(self, anchor: bytes) -> None:
+        self._anchor = anchor
+        self._count = self._found = self._place = 0
+        self._first = self._carried = b""
+
+    def feed(self, piece: bytes) -> None:
+        """The stream's next bytes."""
+        if len(self._first) < _ANCHOR:
+            self._first += piece[: _ANCHOR - len(self._first)]
+        if self._anchor:
+            text = self._carried + piece
+            begin = self._count - len(self._carried)
+            place = text.find(self._anchor)
+            while place >= 0:
+                self._found += 1
+                self._place = begin + place + len(self._anchor)
+                place = text.find(self._anchor, place + 1)
+            self._carried = text[len(text) - len(self._anchor) + 1 :] if len(text) >= len(self._anchor) else text
+        self._count += len(piece)
+
+    def start(self, written: int, is_whole: bool) -> Start:
+        """The place at which to continue. ``is_whole``: the daemon's log has the stream from its beginning."""
+        if is_whole:
+            return Start(min(written, self._count), self._anchor if written <= self._count else b"")
+        if self._found:
+            return Start(self._place, self._anchor, self._found == 1)
+        overlap = next((n for n in range(len(self._anchor), 0, -1) if self._first.startswith(self._anchor[-n:])), 0)
+        return Start(overlap, is_sure=not self._count)

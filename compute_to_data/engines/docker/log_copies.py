@@ -1,0 +1,314 @@
+"""Copies what the jobs in containers write into their logs, while they write it.
+
+The engine attaches to a container before it starts it, so the copy has every byte. One thread copies for all jobs.
+When it is slow, the daemon waits, and then the job. A worker that finds a job of an earlier worker, or whose
+connection breaks, continues from the daemon's own log.
+"""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import socket
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum
+
+from compute_to_data import log_file
+from compute_to_data.engines.docker import backlog, stream
+from compute_to_data.engines.docker.backlog import MISSING, Start
+from compute_to_data.engines.docker.sandbox import container_name, daemon_log_size
+from compute_to_data.engines.log_writer import LogWriter, check_whole, created
+from compute_to_data.errors import EngineError, EngineOutOfReach
+from compute_to_data.job import JobKey, JobState, JobStatus
+
+log = logging.getLogger(__name__)
+
+_MARGIN = 1.0
+"""A connection that ends more than this many seconds before the job has broken, or the job closed its streams."""
+_LOOK_AGAIN = 5.0
+_PATIENCE = 20.0
+"""For how many seconds after a job's end the daemon may be silent before the engine reads the log in another way."""
+_TRIES = 4
+
+
+class Source(Enum):
+    """Where a copy comes from."""
+
+    CONTAINER = "container"
+    """The engine was attached before the container started."""
+    GROWING_LOG = "growing log"
+    """The daemon's log. When the container ends, the daemon may end the answer before the log's last lines."""
+    WHOLE_LOG = "whole log"
+    """The daemon's log, of a container that has ended."""
+
+
+class Copy:
+    """The copy of one job's output. The thread of :class:`LogCopies` fills it."""
+
+    def __init__(
+        self,
+        source: Source,
+        key: JobKey,
+        writer: LogWriter,
+        connection: socket.socket,
+        received: bytes,
+        starts: tuple[Start, Start] = (Start(0), Start(0)),
+    ) -> None:
+        self.source = source
+        self.key = key
+        self.writer = writer
+        self.connection = connection
+        self.is_broken = False
+        self.ended = threading.Event()
+        """The connection has ended."""
+        self.ended_at = 0.0
+        self.moved = time.monotonic()
+        self._frames = stream.Frames()
+        self._starts = starts
+        self._skipped = [0, 0]
+        self._before = [b"", b""]
+        for number, start in enumerate(starts):
+            if not start.skip:
+                self._begin(number)
+        self._received = received
+
+    def take(self) -> bool:
+        """Copy what has arrived. False at the end of the connection."""
+        try:
+            data, self._received = self._received or self.connection.recv(stream.BLOCK), b""
+            for number, piece in self._frames.feed(data):
+                rest = self._skip(number, piece)
+                if rest:
+                    self.writer.append(number, rest)
+        except BlockingIOError:
+            return True
+        except (OSError, ValueError) as error:
+            log.warning("%s: the connection that its output comes on is broken: %r", self.key.task, error)
+            self.is_broken = True
+            return False
+        self.writer.publish()
+        self.moved = time.monotonic()
+        self.is_broken = not data and not self._frames.is_between
+        return bool(data)
+
+    def _skip(self, number: int, piece: memoryview) -> memoryview:
+        """What remains of a piece without the bytes that the log has already."""
+        left = self._starts[number].skip - self._skipped[number]
+        if left <= 0:
+            return piece
+        skipped = bytes(piece[:left])
+        self._skipped[number] += len(skipped)
+        anchor = self._starts[number].anchor
+        if anchor:
+            self._before[number] = (self._before[number] + skipped)[-len(anchor) :]
+        if len(skipped) == left:
+            self._begin(number)
+        return piece[left:]
+
+    def _begin(self, number: int) -> None:
+        """Continue a stream; say so in it if bytes may be missing."""
+        start = self._starts[number]
+        if start.is_sure and self._before[number] == start.anchor:
+            return
+        written = self.writer.written[number]
+        self.writer.append(number, (b"\n" if written and not start.anchor.endswith(b"\n") else b"") + MISSING)
+
+    def has_all(self, finished: float) -> bool:
+        """Whether the copy has all that the job wrote, which ended at ``finished`` (Unix seconds)."""
+        if not self.ended.is_set() or self.is_broken or self.source is Source.GROWING_LOG:
+            return False
+        return self.source is Source.WHOLE_LOG or self.ended_at > finished - _MARGIN
+
+    def end(self) -> None:
+        """Note that the connection has ended."""
+        self.connection.close()
+        self.ended_at = time.time()
+        self.ended.set()
+
+
+class LogCopies:
+    """All copies of one engine. Threads may share it. Its own thread ends when there is nothing to copy."""
+
+    def __init__(self, address: str, seconds: float, status: Callable[[JobKey], JobStatus]) -> None:
+        """``seconds``: the time-out for the daemon's answers. ``status``: asks the daemon for a job's status."""
+        self._address = stream.full_address(address)
+        self._seconds = seconds
+        self._status = status
+        self._lock = threading.Lock()
+        self._copies: dict[JobKey, Copy] = {}
+        self._new: list[Copy] = []
+        self._suspects: dict[Copy, float] = {}
+        self._thread: threading.Thread | None = None
+        self._reader, self._waker = socket.socketpair()
+        self._reader.setblocking(False)
+        weakref.finalize(self, _close, self._reader, self._waker)
+
+    def attach(self, key: JobKey, file: str, bound: int) -> None:
+        """Copy what a container will write that was created and not started. OSError, ValueError."""
+        writer = created(file, bound)
+        try:
+            path = f"/containers/{container_name(key)}/attach"
+            connection, received = stream.request(
+                self._address, self._seconds, "POST", path, stream=1, stdout=1, stderr=1
+            )
+        except BaseException:
+            writer.close(complete=False)
+            raise
+        self._add(Copy(Source.CONTAINER, key, writer, connection, received))
+
+    def resume(self, key: JobKey, file: str, bound: int) -> None:
+        """Continue the log of a job that an earlier worker started, unless this or another worker does so already.
+        OSError, ValueError."""
+        with self._lock:
+            if key in self._copies:
+                return
+        if log_file.is_closed(file):
+            return
+        try:
+            writer = LogWriter.reopen(file, bound)
+        except BlockingIOError:
+            return
+        try:
+            self._add(self._from_the_daemons_log(Source.GROWING_LOG, key, writer))
+        except BaseException:
+            writer.close(complete=False)
+            raise
+
+    def _from_the_daemons_log(self, source: Source, key: JobKey, writer: LogWriter) -> Copy:
+        name, full = container_name(key), daemon_log_size(writer.layout.bound)
+        starts = backlog.starts(self._address, self._seconds, name, writer.file, full)
+        path = f"/containers/{name}/logs"
+        query = {"follow": int(source is Source.GROWING_LOG), "stdout": 1, "stderr": 1}
+        connection, received = stream.request(self._address, self._seconds, "GET", path, **query)
+        return Copy(source, key, writer, connection, received, starts)
+
+    def finish(self, key: JobKey, file: str, bound: int, finished: float) -> None:
+        """Return when the log has all that an ended job wrote. ``finished``: when it ended, in Unix seconds.
+
+        EngineOutOfReach when the daemon does not give it; EngineError when the disk does not take it.
+        """
+        tries, until = 0, time.monotonic() + _PATIENCE
+        while not log_file.is_closed(file):
+            copy = self._copies.get(key)
+            if copy is None:
+                if time.monotonic() > until:
+                    raise EngineOutOfReach(key.task, "another process writes its log", "See whether two workers run")
+                self.resume(key, file, bound)
+                copy = self._copies.get(key)
+                if copy is None:
+                    time.sleep(0.02)
+                    continue
+            if not copy.ended.wait(1.0) and time.monotonic() - copy.moved < _PATIENCE:
+                continue
+            if copy.has_all(finished):
+                copy.writer.close(complete=True)
+                break
+            tries += 1
+            if tries > _TRIES:
+                raise EngineOutOfReach(key.task, "the Docker daemon does not give the job's output")
+            self._again(copy, Source.WHOLE_LOG)
+
+        self.forget(key)
+        check_whole(file)
+
+    def _again(self, copy: Copy, source: Source) -> None:
+        """Continue with the daemon's log where a connection broke, unless another thread does so."""
+        if not self._remove(copy):
+            return
+        try:
+            self._add(self._from_the_daemons_log(source, copy.key, copy.writer))
+        except BaseException:
+            copy.writer.close(complete=False)
+            raise
+
+    def forget(self, key: JobKey) -> None:
+        """Stop copying for a job. Does nothing when there is no copy."""
+        copy = self._copies.get(key)
+        if copy is not None and self._remove(copy):
+            copy.writer.close(complete=False)
+
+    def _remove(self, copy: Copy) -> bool:
+        """Remove a copy. False when another thread has removed it."""
+        with self._lock:
+            if self._copies.get(copy.key) is not copy:
+                return False
+            del self._copies[copy.key]
+        with suppress(OSError):
+            copy.connection.shutdown(socket.SHUT_RDWR)  # the thread notices, and closes it
+        self._wake()
+        return True
+
+    def _add(self, copy: Copy) -> None:
+        copy.connection.setblocking(False)
+        with self._lock:
+            self._copies[copy.key] = copy
+            self._new.append(copy)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="docker-logs", daemon=True)
+                self._thread.start()
+        self._wake()
+
+    def _wake(self) -> None:
+        with suppress(OSError):
+            self._waker.send(b"!", socket.MSG_DONTWAIT)
+
+    # In the thread
+
+    def _run(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._reader, selectors.EVENT_READ)
+            while self._has_work(selector):
+                for ready, _ in selector.select(_LOOK_AGAIN / 5 if self._suspects else None):
+                    self._serve(selector, ready.data)
+                self._look_at_suspects()
+
+    def _has_work(self, selector: selectors.BaseSelector) -> bool:
+        """Take over new copies. False, and the thread ends, when there are none left."""
+        with self._lock:
+            new, self._new = self._new, []
+            if not (new or self._copies or len(selector.get_map()) > 1):
+                self._thread = None
+                return False
+        for copy in new:
+            selector.register(copy.connection, selectors.EVENT_READ, copy)
+            if copy._received:
+                self._serve(selector, copy)
+        return True
+
+    def _serve(self, selector: selectors.BaseSelector, copy: Copy | None) -> None:
+        if copy is None:
+            with suppress(BlockingIOError):
+                self._reader.recv(1 << 12)
+        elif not copy.take():
+            selector.unregister(copy.connection)
+            copy.end()
+            self._suspects[copy] = time.monotonic() + _MARGIN
+
+    def _look_at_suspects(self) -> None:
+        """Close the logs of jobs that have ended. Continue with the daemon's log where a job still runs."""
+        now = time.monotonic()
+        for copy, due in list(self._suspects.items()):
+            if self._copies.get(copy.key) is not copy:
+                del self._suspects[copy]
+            elif now >= due:
+                self._suspects[copy] = now + _LOOK_AGAIN
+                try:
+                    self._look_at(copy)
+                except (OSError, ValueError, EngineError) as error:
+                    log.warning("%s: the worker cannot read its output at the moment: %r", copy.key.task, error)
+
+    def _look_at(self, copy: Copy) -> None:
+        status = self._status(copy.key)
+        if status.state is JobState.RUNNING:
+            self._again(copy, Source.GROWING_LOG)
+        elif status.exit is not None and copy.has_all(status.exit.finished):
+            copy.writer.close(complete=True)
+
+
+def _close(*sockets: socket.socket) -> None:
+    for one in sockets:
+        one.close()
