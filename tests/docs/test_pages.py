@@ -63,6 +63,13 @@ def test_each_program_is_python(block: Block) -> None:
     compile(block.content, block.place, "exec")
 
 
+def test_the_tutorial_says_how_much_of_a_log_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "compute_to_data.json"
+    file.write_text('{"zone": {"kind": "irods"}}', encoding="utf-8")
+    kept = configuration.load(str(file)).default_limits.log_bytes
+    assert f"up to {kept >> 20} MiB" in (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+
+
 def test_each_command_is_run_on_a_page() -> None:
     run = [words for block in of("console") if not block.reason for one in commands(block) for words in calls(one.text)]
     missing = [words for words in _commands(parser()) if not any(one[: len(words)] == words for one in run)]

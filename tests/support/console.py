@@ -13,6 +13,8 @@ from pathlib import Path
 
 _ID = re.compile(r"\b(?=[0-9-]*[a-z])([dw]-)?[0-9a-f]{8}(?:[0-9a-f]{4})?(?:-[0-9a-f]{4}){0,3}(?:-[0-9a-f]{12})?\b")
 _ABBREVIATED = re.compile(r"\b(?:[dw]-)?[0-9a-f][0-9a-f-]{3,}\b")
+SHORT = 8
+"""The length of ids in tables."""
 _PATIENCE = 60.0
 
 
@@ -75,7 +77,7 @@ class Page:
     def as_shown(self, printed: str) -> str:
         """The text with the ids of the page in place of the real ones."""
         for one, real in self._real.items():
-            printed = printed.replace(real, one)
+            printed = printed.replace(real, one).replace(real[:SHORT], one[:SHORT])
         return printed
 
     def shows(self, shown: str, printed: str) -> bool:

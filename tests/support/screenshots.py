@@ -31,7 +31,7 @@ from support.pages import PAGES, ROOT, Block, blocks, commands
 from support.reader import Reader, images_of_the_pages
 
 IMAGES = ROOT / "docs" / "images"
-_COLUMNS, _ROWS = 100, 40
+_COLUMNS, _ROWS = 124, 40
 _END = b"\x00end\x00"
 
 
