@@ -31,6 +31,9 @@ COMPLETED = Ending(State.COMPLETED, ReasonCode.COMPLETED, "", 0)
 def finish(execution: Execution, ending: Ending, facts: Mapping[str, str] = {}) -> Ending:
     """Record the final state, and facts. After this, nothing is undone."""
     execution.after_sandbox()
+    delete(execution.log_file)
+    for directory in (execution.private, os.path.dirname(execution.private)):
+        workspace.discard_empty(directory)  # if the results have moved, nothing else was left
     if ending.state is State.COMPLETED and (execution.folders or not execution.files):
         workspace.discard_empty_below(execution.private)  # the catalog has collections instead
     execution.record.move_to(ending.state, {**_facts(execution, ending), **facts, "ending": ""})

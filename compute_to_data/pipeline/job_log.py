@@ -67,14 +67,9 @@ class LiveLog:
         execution.record.catalog.register(execution.context.resource.name, [file])
 
 
-def remove(execution: Execution) -> None:
-    """Remove the log from the catalog and from the disk. Users who have it open can read it to its end."""
-    hide(execution)
-    delete(execution.log_file)
-
-
 def hide(execution: Execution) -> None:
-    """Remove the log from the catalog. The worker still makes files from it."""
+    """Remove the log from the catalog. Users who have it open can read it to its end. The worker still makes files
+    from it: until the task's end, it may have to make them again."""
     _unregister(execution)
     for name in EARLIER_LIVE_NAMES:
         delete(os.path.join(execution.private, name))
@@ -128,12 +123,13 @@ def log_files(execution: Execution) -> list[Registration]:
     If the log is gone, an interrupted attempt has made them. They stay when the task fails.
     EngineError when the worker cannot write them.
     """
-    if execution.log_files is None:
+    made = execution.log_files
+    if made is None or not all(os.path.exists(one.physical_path) for one in made):  # undoing may have removed them
         try:
             execution.log_files = _made(execution)
         except FileNotFoundError:
             execution.log_files = _made_before(execution)
-    return execution.log_files
+    return execution.log_files or []
 
 
 def _made(execution: Execution) -> list[Registration]:

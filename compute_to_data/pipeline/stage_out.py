@@ -30,7 +30,7 @@ def register(execution: Execution) -> tuple[Registration, ...]:
     """Register outputs, logs and crate in the owner's session: all of them or nothing. Returns what it registered."""
     job, record = execution.job, execution.record
     own = [*log_files(execution), _crate_file(execution)]
-    job_log.remove(execution)
+    job_log.hide(execution)
     files = [
         Registration(f"{record.collection}/{file.relative}", f"{job.outputs}/{file.relative}", file.size, file.checksum)
         for file in execution.files
