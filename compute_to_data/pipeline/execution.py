@@ -13,7 +13,7 @@ from compute_to_data.configuration import Configuration
 from compute_to_data.errors import NotFound, ZoneError
 from compute_to_data.inputs.references import Staged
 from compute_to_data.irods_names import shortened
-from compute_to_data.job import LOG_NAME, Exit, Job, JobKey, Logs, OutputFile, Sandbox
+from compute_to_data.job import Exit, Job, JobKey, Logs, OutputFile, Sandbox
 from compute_to_data.model import Avu, Registration, Resource
 from compute_to_data.pipeline import journal, workspace
 from compute_to_data.pipeline.checkpoint import Checkpoint, resume_point
@@ -124,7 +124,7 @@ class Execution:
     @property
     def log_file(self) -> str:
         """The physical path of the job's log, also beside it."""
-        return os.path.join(self.private, LOG_NAME)
+        return workspace.log_file(self.private)
 
     @property
     def grace(self) -> float:

@@ -103,13 +103,22 @@ def clear_lost(execution: Execution) -> None:
     resource, collection = execution.context.resource, execution.record.collection
     directory = workspace.task_directory(resource, collection)
     emptied: set[str] = set()
+    kept: set[str] = set()
+    lost: set[str] = set()
     for one in data_objects(execution.record.catalog, collection):
         places = [replica.physical_path for replica in one.replicas if replica.leaf == resource.name]
         usual = workspace.task_directory(resource, one.logical_path)
-        if any(place.startswith(f"{directory}/") and place != usual for place in places):
+        beyond = [place for place in places if place.startswith(f"{directory}/") and place != usual]
+        (lost if beyond else kept).update(beyond or places)
+        if beyond:
             execution.record.catalog.remove(one.logical_path)
             emptied.add(parent_of(one.logical_path))
     _remove_emptied(execution, emptied)
+    for place in lost:  # the job's log is in the same private directory, and in the catalog only while it is shown
+        token = place[len(directory) + 1 :].partition("/")[0]
+        log_file = workspace.log_file(os.path.join(directory, token))
+        if log_file not in kept:
+            workspace.discard_file(log_file)
     workspace.discard_empty_below(directory)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -21,6 +22,11 @@ def task_directory(resource: Resource, collection: str) -> str:
 def private_directory(resource: Resource, collection: str, token: str) -> str:
     """The task's own directory below that. Its name is unguessable, so no other user can have put a file there."""
     return os.path.join(task_directory(resource, collection), token)
+
+
+def log_file(private: str) -> str:
+    """The physical path of the job's log in the task's own directory."""
+    return os.path.join(private, "LOG")
 
 
 def discard(directory: str) -> None:
@@ -87,6 +93,12 @@ def _remove(path: str) -> None:
     except OSError as error:
         cause = f"the worker could not remove it ({error.strerror})"
         raise EngineError(path, cause, code=Code.UNIX_FILE_OPEN_ERR) from error
+
+
+def discard_file(path: str) -> None:
+    """Remove a file; do nothing when it is not there."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 _FULL = 64 << 10

@@ -304,7 +304,7 @@ def test_an_error_shows_the_ends_of_a_very_long_path(site: TrialSite, capsys: py
     path = "/tempZone/home/alice/" + "d" * 900 + "/end"
     assert main(["status", path]) == ExitCode.NOT_FOUND
     said = capsys.readouterr().err
-    assert len(said) < 600 and "/tempZone/home/alice/ddd" in said and "ddd/end" in said and "more characters" in said
+    assert len(said) < 600 and "/tempZone/home/alice/ddd" in said and "ddd/end" in said
 
 
 def test_an_interruption_while_the_commands_are_loaded_is_one_sentence(

@@ -41,7 +41,7 @@ def check_cancelled(site: TrialSite, submitted: Submitted, facts: dict[str, str]
     assert "cancelled by alice#tempZone" in facts["reason"]
     assert "cancel" not in facts, "the request is removed when it is done"
     contents = site.contents(submitted.collection)
-    assert {name for name in contents if not name.startswith("failed/")} <= {"task.json", "STDOUT.txt"}
+    assert {name for name in contents if not name.startswith("failed/")} <= {"task.json", "STDOUT.txt", "LOG.times"}
     assert site.leftovers(submitted) == []
     assert not any(submitted.task_id in job.text for job in site.engine.jobs(site.worker()._served.scope))
 

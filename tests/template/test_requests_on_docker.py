@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from support.site import COMPUTE, WAITS, TrialSite, wait_until
+from support.site import ALICE, COMPUTE, WAITS, TrialSite, wait_until
 
-from compute_to_data.client.log_overlap import new_output
+from compute_to_data.client.log_source import LiveLog
 from compute_to_data.configuration import Attributes
 from compute_to_data.coordination import capabilities, lock
 from compute_to_data.coordination.heartbeat import HEARTBEAT_SECONDS
@@ -51,7 +52,8 @@ def put(site: TrialSite, submitted: Submitted, *requests: Avu) -> None:
 
 def live(site: TrialSite, submitted: Submitted) -> bytes:
     try:
-        return site.alice.read(f"{submitted.collection}/STDOUT.live.txt")
+        with contextlib.closing(LiveLog(site.zone.session(ALICE), submitted.collection)) as log:
+            return b"".join(log.blocks(0, 0))
     except ComputeToDataError:
         return b""
 
@@ -94,8 +96,8 @@ def test_lines_arrive_within_a_second(docker_site: TrialSite) -> None:
             assert site.record(submitted).facts()["state"] in ("STAGING_IN", "RUNNING"), (
                 "the task exceeded its walltime"
             )
-            tail = live(site, submitted) or seen
-            new, seen = new_output(seen, tail), tail
+            found = live(site, submitted) or seen
+            new, seen = found[len(seen) :], found
             delays += [time.time() - float(line.split()[2]) for line in new.splitlines()]
             time.sleep(0.05)
         site.let_go(submitted)
