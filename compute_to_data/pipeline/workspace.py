@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterable
 
 from compute_to_data.errors import Code, EngineError
+from compute_to_data.job import LOG_NAME
 from compute_to_data.model import Resource
 
 
@@ -26,7 +27,7 @@ def private_directory(resource: Resource, collection: str, token: str) -> str:
 
 def log_file(private: str) -> str:
     """The physical path of the job's log in the task's own directory."""
-    return os.path.join(private, "LOG")
+    return os.path.join(private, LOG_NAME)
 
 
 def discard(directory: str) -> None:
