@@ -90,7 +90,7 @@ def _row(one: Member) -> dict[str, object]:
 def _total(members: list[Member]) -> str:
     """How many files were listed, or are in listed folders. Either all files of a folder are listed, or none."""
     from compute_to_data.cli.datasets import amount, file_count
-    from compute_to_data.client.manifest import ancestors
+    from compute_to_data.records.manifest import ancestors
 
     folders = {one.name for one in members if one.kind == "folder"}
     files = [one for one in members if one.kind == "file"]
@@ -100,9 +100,9 @@ def _total(members: list[Member]) -> str:
 
 
 def _note_incomplete(call: Call, found: Named) -> None:
-    from compute_to_data.client.dataset_content import manifest_of
     from compute_to_data.client.kinds import Kind
     from compute_to_data.errors import InvalidRequest
+    from compute_to_data.records.dataset_content import manifest_of
 
     if found.kind is not Kind.DATASET:
         return

@@ -95,7 +95,8 @@ class _Map:
             collection = workloads.collection_of(session, options.input)
         self.files = mapping.matching(session.catalog, collection, options.each)
         self.workload = workload = self._workload()
-        call.out.note(f"workload {workload.id}: {len(self.files)} files")
+        count = len(self.files)
+        call.out.note(f"workload {workload.id}: {count} file{'s' * (count != 1)}")
         asked = {"mark": options.replace, "secrets": options.secret}
         for task in mapping.submit(workload, self.files, options.program, **asked):
             self.tasks.append(task.collection)

@@ -69,8 +69,8 @@ def workloads(session: Session, beginning: str) -> Iterator[Candidate]:
 def datasets(session: Session, beginning: str) -> Iterator[Candidate]:
     """The datasets of the project, the newest first. Their names would take reading a file of each."""
     from compute_to_data.client.datasets import DATASETS
-    from compute_to_data.client.manifest import DATASET_ID
     from compute_to_data.model import Collection, name_of
+    from compute_to_data.records.manifest import DATASET_ID
     from compute_to_data.records.task import timestamp
 
     children = session.catalog.children(f"{session.project}/{DATASETS}")

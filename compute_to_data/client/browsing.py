@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data.client import results
-from compute_to_data.client.manifest import ancestors
 from compute_to_data.client.results import Result, Tree
+from compute_to_data.records.manifest import ancestors
 from compute_to_data.records.task import timestamp
 
 if TYPE_CHECKING:

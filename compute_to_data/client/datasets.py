@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from compute_to_data.client import dataset_uses
-from compute_to_data.client.dataset_content import manifest_of
-from compute_to_data.client.manifest import DATASET_ID, FILES
 from compute_to_data.errors import InvalidRequest, NotFound, Refused
 from compute_to_data.inputs import naming
 from compute_to_data.inputs.readers import withdraw
 from compute_to_data.model import Avu, Collection, Entity, EntityKind, Query, name_of
+from compute_to_data.records.dataset_content import manifest_of
+from compute_to_data.records.manifest import DATASET_ID, FILES
 from compute_to_data.records.task import State, furthest
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from compute_to_data.client import transfers
 from compute_to_data.client.folders import Target
-from compute_to_data.client.manifest import FILES, Manifest
 from compute_to_data.client.transfers import Transfer
 from compute_to_data.client.uploading import Moved, Progress
 from compute_to_data.errors import ComputeToDataError, Incomplete
+from compute_to_data.records.manifest import FILES, Manifest
 
 if TYPE_CHECKING:
     from compute_to_data.ports import ClientCatalog

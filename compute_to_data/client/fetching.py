@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
 from compute_to_data.client import folders, results
-from compute_to_data.client.manifest import ancestors
 from compute_to_data.client.patterns import is_pattern, parsed_all, verdict
 from compute_to_data.client.results import Result, Tree
 from compute_to_data.errors import AlreadyExists, Code, ComputeToDataError, InvalidRequest, NotFound, OutOfReach
 from compute_to_data.local_files import ENDING, need_storable
 from compute_to_data.model import name_of
+from compute_to_data.records.manifest import ancestors
 from compute_to_data.task import STDERR_NAME, STDOUT_NAME
 
 if TYPE_CHECKING:

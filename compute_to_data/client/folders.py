@@ -8,9 +8,9 @@ import stat
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from compute_to_data.client.manifest import HeldFile, HeldFolder, Manifest, ancestors, parent
 from compute_to_data.errors import AlreadyExists, Code, ComputeToDataError, InvalidRequest, zone_error
 from compute_to_data.local_files import Digest, need_storable, source
+from compute_to_data.records.manifest import HeldFile, HeldFolder, Manifest, ancestors, parent
 
 _BLOCK: Final = 1 << 20
 _COARSEST_NANOSECONDS: Final = 2_000_000_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from compute_to_data.client.manifest import FILES
+from compute_to_data.records.manifest import FILES
 
 
 class Kind(str, Enum):

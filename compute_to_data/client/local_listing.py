@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from compute_to_data.client import patterns
-from compute_to_data.client.manifest import HeldFolder
 from compute_to_data.client.patterns import Pattern
 from compute_to_data.errors import ComputeToDataError, InvalidRequest, shortened_in_the_middle
 from compute_to_data.irods_names import check_in_zone
 from compute_to_data.local_files import ENDING
+from compute_to_data.records.manifest import HeldFolder
 
 IGNORE_NAME: Final = ".c2dignore"
 """A file with patterns of what an upload leaves out, in its own folder and below."""

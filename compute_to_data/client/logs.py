@@ -142,7 +142,8 @@ class _Follower:
             if state is not seen:
                 seen = state
                 pauses.restart()
-                on_state(state)
+                if not state.is_final:
+                    on_state(state)
             if state.is_final:
                 break
             is_marked = is_marked or _mark(self._task, add=True)
@@ -155,6 +156,7 @@ class _Follower:
         if is_marked:
             _mark(self._task, add=False)  # it may have ended just before we set the mark
         self._pass_rest()
+        on_state(state)  # after the last words of the program
         return state
 
     def _call_worker(self) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from compute_to_data.client import datasets, finding, workloads
 from compute_to_data.client.kinds import Kind, Named
-from compute_to_data.client.manifest import DATASET_ID
 from compute_to_data.errors import ComputeToDataError, NotFound
 from compute_to_data.model import Collection, name_of
+from compute_to_data.records.manifest import DATASET_ID
 from compute_to_data.records.workload import is_workload_id
 
 if TYPE_CHECKING:

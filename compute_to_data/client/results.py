@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from compute_to_data.catalog_tree import walk
-from compute_to_data.client.manifest import ancestors
 from compute_to_data.client.patterns import is_pattern, parsed_all, verdict
 from compute_to_data.errors import Code, NotFound, ZoneError, shortened_in_the_middle, zone_error
 from compute_to_data.local_files import Digest
 from compute_to_data.model import DataObject, ReplicaStatus
 from compute_to_data.provenance import crate
+from compute_to_data.records.manifest import ancestors
 from compute_to_data.task import (
     CRATE_NAME,
     LIVE_NAMES,

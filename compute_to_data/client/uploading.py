@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from compute_to_data.client import folders, transfers
-from compute_to_data.client import manifest as manifests
-from compute_to_data.client.dataset_content import checksum_of, contents, manifest_of
 from compute_to_data.client.local_listing import Listing, LocalFile
-from compute_to_data.client.manifest import FILES, MANIFEST_NAME, HeldFile, Manifest
 from compute_to_data.client.transfers import Transfer
 from compute_to_data.errors import InvalidRequest
 from compute_to_data.inputs.readers import withdraw
 from compute_to_data.model import DataObject, ReplicaStatus, name_of
+from compute_to_data.records import manifest as manifests
+from compute_to_data.records.dataset_content import checksum_of, contents, manifest_of
+from compute_to_data.records.manifest import FILES, MANIFEST_NAME, HeldFile, Manifest
 from compute_to_data.records.task import timestamp
 
 if TYPE_CHECKING:

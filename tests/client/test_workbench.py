@@ -41,8 +41,6 @@ OPERATIONS = (
     "log_clock",
     "workloads",
     "datasets",
-    "dataset_content",
-    "manifest",
     "secrets",
     "site",
 )
