@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from compute_to_data.engines.docker.sandbox import OUTPUTS
 from compute_to_data.errors import ImageMissing
 from compute_to_data.job import Image
 
@@ -51,7 +52,8 @@ def _unused(found: Mapping[str, Any]) -> str:
     config = found.get("Config") or {}
     entrypoint, directory = config.get("Entrypoint") or [], config.get("WorkingDir") or "/"
     said = [f"ENTRYPOINT {shlex.join(entrypoint)}"] if entrypoint else []
-    said += [f"WORKDIR {directory}"] if directory != "/" else []
+    # Without a WORKDIR it is "/". A job starts in OUTPUTS anyway, unless the request names another directory.
+    said += [f"WORKDIR {directory}"] if directory not in ("/", OUTPUTS) else []
     return " and ".join(said)
 
 
