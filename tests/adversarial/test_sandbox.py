@@ -226,6 +226,10 @@ def test_a_memory_bomb_is_reported_as_out_of_memory(attacker: Attacker, where: s
         unharmed()
 
 
+CUT = (4 << 20) + 1
+"""The size at which the kernel cuts a file: one byte over the outputs' limit, so that the cut is seen."""
+
+
 def test_one_file_cannot_outgrow_the_outputs(attacker: Attacker) -> None:
     code = """
 import os
@@ -241,14 +245,14 @@ for way in (lambda: os.truncate("/outputs/huge", 1 << 40), lambda: os.posix_fall
     except OSError as error: print(error.errno)
 """
     job = attacker.start("python3", "-c", code)
-    assert attacker.said(job).split() == [str(4 << 20), "27", "27", "27"]
-    assert (Path(job.outputs) / "huge").stat().st_size == 4 << 20
+    assert attacker.said(job).split() == [str(CUT), "27", "27", "27"]
+    assert (Path(job.outputs) / "huge").stat().st_size == CUT
 
 
 def test_a_shell_is_ended_by_its_huge_file(attacker: Attacker) -> None:
     job = attacker.start("sh", "-c", "exec head -c 67108864 /dev/zero > /outputs/huge")
     assert attacker.end(job).status == 128 + 25
-    assert (Path(job.outputs) / "huge").stat().st_size == 4 << 20
+    assert (Path(job.outputs) / "huge").stat().st_size == CUT
 
 
 def test_tmp_is_bounded(attacker: Attacker) -> None:
