@@ -17,11 +17,9 @@ def zone(irods_zone: ZoneUnderTest) -> ZoneUnderTest:
     return irods_zone
 
 
-@pytest.mark.live_zone(reason="its dialogues are not recorded yet")
 class TestOpening(opening.OpeningContract):
     pass
 
 
-@pytest.mark.live_zone(reason="these dialogues are not recorded yet")
 class TestAmong(metadata.AmongContract):
     pass
