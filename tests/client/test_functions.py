@@ -346,7 +346,7 @@ def test_a_function_runs_in_the_sandbox_beside_its_data(sandboxed: Any) -> None:
 
 @pytest.mark.docker
 def test_the_documented_example_runs(sandboxed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", DOCUMENTATION.read_text("utf-8"), re.DOTALL)
+    block, *_ = re.findall(r"```python\n(.*?)```", DOCUMENTATION.read_text("utf-8"), re.DOTALL)
     file = tmp_path / "documented.py"
     file.write_text(block.replace("python:3.12", BASE_IMAGE))
     runpy.run_path(str(file))
