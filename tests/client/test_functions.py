@@ -348,11 +348,9 @@ def test_a_function_runs_in_the_sandbox_beside_its_data(sandboxed: Any) -> None:
 def test_the_documented_example_runs(sandboxed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     block, *_ = re.findall(r"```python\n(.*?)```", DOCUMENTATION.read_text("utf-8"), re.DOTALL)
     file = tmp_path / "documented.py"
-    file.write_text(block.replace("python:3.12", BASE_IMAGE))
+    file.write_text(re.sub(r"python:[\w.-]+", BASE_IMAGE, block))
     runpy.run_path(str(file))
-    task_id, result = capsys.readouterr().out.split()
-    assert result == "2"
-    assert sandboxed.task(task_id).state.value == "COMPLETED"
+    assert capsys.readouterr().out == "2\n"
 
 
 class TestTheImageOfAFunctionThatNamesNone:
