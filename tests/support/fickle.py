@@ -59,6 +59,7 @@ class FickleSocket:
             with contextlib.suppress(OSError):
                 while data := source.recv(65536):
                     target.sendall(data)
+                target.shutdown(socket.SHUT_WR)  # an answer without a length ends with its connection
 
         threading.Thread(target=copy, daemon=True).start()
 
