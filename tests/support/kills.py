@@ -178,10 +178,11 @@ class Killer:
         one = self.chance.choice(running)
         how = self.chance.choice(("killed", "process killed", "removed"))
         with contextlib.suppress(APIError, ProcessLookupError), self.daemon.client() as client:  # it may just end
+            # Docker kills a container before it removes it, and the worker may see that end in between.
+            self.victims.add(one["compute_to_data.task"])
             if how == "removed":
                 client.remove_container(one["Id"], force=True)
                 return "container removed"
-            self.victims.add(one["compute_to_data.task"])
             if how == "process killed":
                 process = client.inspect_container(one["Id"])["State"]["Pid"]
                 if process:
