@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data.cli import endings
 from compute_to_data.cli.exits import ExitCode
-from compute_to_data.cli.interrupts import postponed
+from compute_to_data.cli.interrupts import can_ask, confirmed, postponed
 from compute_to_data.cli.task_options import in_options
 from compute_to_data.cli.tasks import ended, state_printer
 
@@ -86,16 +86,10 @@ def wait(call: Call, task: TaskHandle) -> int:
 
 def ask(call: Call, task: TaskHandle) -> int:
     """After Ctrl-C the task continues, unless the person at the terminal answers to cancel it."""
-    answer = ""
-    if sys.stdin.isatty() and sys.stderr.isatty():
-        call.out.note("")
-        try:
-            sys.stderr.write(f"\nCancel task {task.id}? [y/N] ")
-            sys.stderr.flush()
-            answer = sys.stdin.readline().strip().lower()
-        except KeyboardInterrupt:
-            answer = ""
-    if answer in ("y", "yes"):
+    cancels = False
+    with contextlib.suppress(KeyboardInterrupt):
+        cancels = can_ask() and confirmed(f"\nCancel task {task.id}?")
+    if cancels:
         task.cancel()
         call.out.note(f"cancelling. See when it has ended: c2d status {task.id}")
     else:

@@ -1,4 +1,4 @@
-"""Ctrl-C while a command makes something that the person must be able to name afterwards."""
+"""Ctrl-C while a command makes something that the person must be able to name, and questions to the person."""
 
 from __future__ import annotations
 
@@ -8,6 +8,20 @@ import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
+
+from compute_to_data.cli.output import printable
+
+
+def can_ask() -> bool:
+    """Whether a person at a terminal can read a question and answer it."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def confirmed(question: str) -> bool:
+    """Ask on stderr; whether the person answers yes. Ctrl-C raises KeyboardInterrupt."""
+    sys.stderr.write(f"{printable(question)} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from compute_to_data.cli.command import Call, Commands, Parser, add_common
 from compute_to_data.cli.exits import ExitCode, of_error
 from compute_to_data.cli.output import Output
 from compute_to_data.cli.task_options import in_options
-from compute_to_data.errors import ComputeToDataError, ConfigurationError
+from compute_to_data.errors import ComputeToDataError, ConfigurationError, shortened_in_the_middle
 
 NOUNS = (
     "running",
@@ -37,10 +37,6 @@ NOUNS = (
     "helping",
 )
 """The modules beside this one that add commands, in the order of ``c2d --help``."""
-
-
-_LONGEST_WORD = 300
-"""An error shows words up to this length whole."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -129,8 +125,8 @@ def _guarded(options: argparse.Namespace) -> int:
         if debug:
             _traceback()
         text = _readable(str(error))
-        # A person who typed --memory knows nothing of limits.memory_bytes.
-        out.note(f"c2d: {in_options(text) if hasattr(options, 'memory') else text}")
+        # A person who typed --walltime knows nothing of limits.walltime_seconds.
+        out.note(f"c2d: {in_options(text) if hasattr(options, 'walltime') else text}")
         return of_error(error)
     except KeyboardInterrupt:
         out.note("c2d: interrupted")
@@ -156,11 +152,7 @@ def _guarded(options: argparse.Namespace) -> int:
 def _readable(text: str) -> str:
     """The text with the middle of very long words left out, for example of a path of a thousand characters."""
 
-    def shortened(found: re.Match[str]) -> str:
-        word, kept = found[0], _LONGEST_WORD // 2
-        return f"{word[:kept]}...({len(word) - 2 * kept} more characters)...{word[-kept:]}"
-
-    return re.sub(rf"\S{{{_LONGEST_WORD + 1},}}", shortened, text)
+    return re.sub(r"\S+", lambda found: shortened_in_the_middle(found[0]), text)
 
 
 def _form(options: argparse.Namespace) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING
 
 from compute_to_data.cli import zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode
+from compute_to_data.cli.interrupts import can_ask, confirmed
 from compute_to_data.cli.many_tasks import finish
 from compute_to_data.cli.task_options import (
     environment_argument,
@@ -170,11 +170,9 @@ def _map(call: Call) -> int:
 def _interrupted(call: Call, one: _Map) -> int:
     """After Ctrl-C the workload continues, unless the person at the terminal answers to stop it."""
     one.explain()
-    if one.workload is not None and sys.stdin.isatty() and sys.stderr.isatty():
+    if one.workload is not None and can_ask():
         try:
-            sys.stderr.write(f"Stop workload {one.id}, and cancel its tasks? [y/N] ")
-            sys.stderr.flush()
-            if sys.stdin.readline().strip().lower() in ("y", "yes"):
+            if confirmed(f"Stop workload {one.id}, and cancel its tasks?"):
                 stopped = one.workload.stop()
                 call.out.note(f"cancelling {len(stopped)} tasks")
         except KeyboardInterrupt:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from compute_to_data.cli import zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode, of_error
-from compute_to_data.cli.tasks import moment
+from compute_to_data.cli.interrupts import confirmed
+from compute_to_data.cli.tasks import moment, state_argument
 from compute_to_data.cli.zone_words import completes
 
 if TYPE_CHECKING:
@@ -38,15 +39,7 @@ def _arguments(parser: ArgumentParser) -> None:
         help="the id of a task or workload, the beginning of one, or the logical path of its collection",
     )
     completes(given, zone_words.tasks_and_workloads)
-    parser.add_argument(
-        "--state",
-        action="append",
-        default=[],
-        type=str.upper,
-        choices=_STATES,
-        metavar="STATE",
-        help=f"all your tasks that ended so; repeat for more: {', '.join(_STATES)}",
-    )
+    state_argument(parser, _STATES, "all your tasks that ended so")
     parser.add_argument(
         "--older-than", type=moment, metavar="WHEN", help="all your tasks submitted before: 30d ago, or 2026-11-30"
     )
@@ -114,8 +107,7 @@ def _confirmed(call: Call, planned: list[Removal]) -> bool:
         call.out.note(f"and {len(planned) - _LISTED} more")
     files, size = sum(one.files for one in planned), sum(one.size for one in planned)
     what = f"{planned[0].kind} {planned[0].id}" if len(planned) == 1 else f"these {len(planned)}"
-    call.out.note(f"Remove {what} with all results: {file_count(files)}, {amount(size)}? [y/N]")
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return confirmed(f"Remove {what} with all results: {file_count(files)}, {amount(size)}?")
 
 
 def _removed(call: Call, removing: Removing, planned: list[Removal], worst: int) -> int:

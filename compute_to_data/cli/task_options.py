@@ -59,8 +59,8 @@ def secret_argument(parser: ArgumentParser) -> None:
     completes(secret, zone_words.secrets)
 
 
-def limit_arguments(parser: ArgumentParser) -> None:
-    """The options that :func:`limits` reads."""
+def walltime_argument(parser: ArgumentParser) -> None:
+    """``--walltime TIME``, in seconds or with units."""
     parser.add_argument(
         "--walltime",
         "-w",
@@ -68,6 +68,11 @@ def limit_arguments(parser: ArgumentParser) -> None:
         metavar="TIME",
         help="how long a task may run, for example 90s, 30m or 1h30m",
     )
+
+
+def limit_arguments(parser: ArgumentParser) -> None:
+    """The options that :func:`limits` reads."""
+    walltime_argument(parser)
     parser.add_argument(
         "--memory", "-m", type=_bytes, metavar="SIZE", help="how much memory a task may use, for example 512m or 4g"
     )

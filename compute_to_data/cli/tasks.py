@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data.cli import endings, zone_words
@@ -82,15 +82,7 @@ def after_argument(parser: ArgumentParser) -> None:
 
 
 def _list_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--state",
-        action="append",
-        default=[],
-        type=str.upper,
-        choices=_STATES,
-        metavar="STATE",
-        help=f"only tasks in this state; repeat for more: {', '.join(_STATES)}",
-    )
+    state_argument(parser, _STATES, "only tasks in this state")
     parser.add_argument(
         "--name", default="", metavar="NAME", help="only tasks of this name, or of a pattern such as 'filter*'"
     )
@@ -108,6 +100,19 @@ def _list_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="also list tasks of others that you may read")
     parser.add_argument("--limit", type=count, default=50, help="list at most this many (default: 50; 0: all)")
     parser.add_argument("--offset", type=count, default=0, help="skip this many first")
+
+
+def state_argument(parser: ArgumentParser, states: Sequence[str], help: str) -> None:
+    """``--state STATE``, which can be repeated."""
+    parser.add_argument(
+        "--state",
+        action="append",
+        default=[],
+        type=str.upper,
+        choices=states,
+        metavar="STATE",
+        help=f"{help}; repeat for more: {', '.join(states)}",
+    )
 
 
 def count(text: str) -> int:

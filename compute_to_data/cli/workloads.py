@@ -15,6 +15,7 @@ from compute_to_data.cli.task_options import (
     limits,
     place_arguments,
     secret_argument,
+    walltime_argument,
 )
 from compute_to_data.cli.tasks import WAIT, task_argument
 from compute_to_data.cli.workload_results import fetch_all
@@ -120,7 +121,7 @@ def _create_arguments(parser: ArgumentParser) -> None:
     environment_argument(parser)
     secret_argument(parser)
     parser.add_argument("--name", default="", help="a name for the task (default: its command)")
-    parser.add_argument("--walltime", type=float, metavar="SECONDS", help="how long the task may run")
+    walltime_argument(parser)
     parser.add_argument("--wait", action="store_true", help=WAIT)
 
 

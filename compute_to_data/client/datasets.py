@@ -77,7 +77,7 @@ def find(workbench: Workbench, dataset: str) -> str:
     """The collection of a dataset, given its id, the beginning of its id, or its logical path.
 
     It looks in the project first, then for a whole id among all datasets that the person may read.
-    InvalidRequest when ``dataset`` is none of these or may mean several datasets, NotFound when the
+    InvalidRequest when ``dataset`` is nothing like an id or when several ids begin so, NotFound when the
     dataset does not exist.
     """
     if not dataset.startswith("/"):

@@ -1,8 +1,8 @@
 """The output of a task's program: read it after the end, or follow it while the task runs.
 
 While a task runs, its worker shows the log that the engine writes, as a data object (see ``log_file``). A follower
-opens it once, and then reads from its own offset in each stream. So it gets each byte once, in order, whatever the
-speed, and asks the catalog nothing meanwhile.
+opens it once, and then reads from its own offset in each stream. So it gets each byte once and in order, however fast
+the program writes, and asks the catalog nothing meanwhile.
 """
 
 from __future__ import annotations

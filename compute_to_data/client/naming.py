@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from compute_to_data.client import datasets, finding, workloads
 from compute_to_data.client.kinds import Kind, Named
 from compute_to_data.errors import ComputeToDataError, NotFound
+from compute_to_data.inputs.naming import DATASET_BEGINNING
 from compute_to_data.model import Collection, name_of
 from compute_to_data.records.manifest import DATASET_ID
 from compute_to_data.records.workload import is_workload_id
@@ -16,7 +17,6 @@ from compute_to_data.records.workload import is_workload_id
 if TYPE_CHECKING:
     from compute_to_data.client.workbench import Workbench
 
-_DATASET_BEGINNING = re.compile(r"d-[0-9a-f]{2,12}")
 _WORKLOAD_BEGINNING = re.compile(r"w-[0-9a-f]{1,12}")
 
 
@@ -29,7 +29,7 @@ def named(workbench: Workbench, given: str) -> Named:
         if _WORKLOAD_BEGINNING.fullmatch(given):
             workload = workloads.find(workbench, given)
             return Named(Kind.WORKLOAD, workload.id, workload.collection)
-        if _DATASET_BEGINNING.fullmatch(given):
+        if DATASET_BEGINNING.fullmatch(given):
             collection = datasets.find(workbench, given)
             return Named(Kind.DATASET, name_of(collection), collection)
     if given.startswith(("d-", "w-")):

@@ -1,7 +1,7 @@
 """The command line that runs a Kotta job: a fixed shell script, and the values that it takes as arguments.
 
 The script makes the folder that Kotta's jobs expect (``kotta_format``). No value becomes part of its
-text, so a shell reads none of them, but for an ``executable`` that is a command line for a shell.
+text, so no shell reads them. The exception is an ``executable`` that is a command line for a shell.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from compute_to_data.task import REQUEST_NAME, RESERVED_NAMES
 
 _DATASET: Final = re.compile(rf"(.*/{DATASETS}/d-[0-9a-f]{{12}})(?:/.*)?", re.DOTALL)
 _HOME_LEVELS: Final = 3
-"""``/zone``, ``/zone/home`` and ``/zone/home/user``: none of them is a task's collection."""
+"""``/zone``, ``/zone/home`` and ``/zone/home/user``, which are never the collection of a task."""
 _SHOWN: Final = 3
 
 

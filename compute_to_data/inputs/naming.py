@@ -23,7 +23,8 @@ DATASETS: Final = "datasets"
 """The collection of a project that holds its datasets."""
 DATASET_FACT: Final = "dataset_id"
 """The fact on a dataset's collection that has its id as its value."""
-_DATASET: Final = re.compile(r"d-[0-9a-f]{2,12}")
+DATASET_BEGINNING: Final = re.compile(r"d-[0-9a-f]{2,12}")
+"""The id of a dataset, or the beginning of one."""
 _TASK: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _SHOWN: Final = 5
 """How many candidates an error names."""
@@ -59,7 +60,7 @@ def is_dataset(collection: str) -> bool:
 
 def _by_id(catalog: Catalog, attributes: Attributes, given: str, projects: Sequence[str]) -> tuple[str, bool]:
     """The files of the dataset, or the collection of the task, with this id, and whether it is a task's."""
-    if _DATASET.fullmatch(given):
+    if DATASET_BEGINNING.fullmatch(given):
         try:
             return f"{dataset(catalog, attributes, projects, given)}/{FILES}", False
         except NotFound:
@@ -79,7 +80,7 @@ def dataset(catalog: Catalog, attributes: Attributes, projects: Sequence[str], g
     It looks in the projects, in their order, and for a whole id among all datasets that the user may read.
     NotFound; InvalidRequest when ``given`` cannot be an id, or when several ids begin so.
     """
-    if not _DATASET.fullmatch(given):
+    if not DATASET_BEGINNING.fullmatch(given):
         raise InvalidRequest(f"dataset {given}", "is not the id of a dataset", "List the ids: c2d dataset list")
     for project in projects:
         found = list(_datasets(catalog, f"{project}/{DATASETS}", given))

@@ -28,7 +28,7 @@ class Readers:
 def tasks_that_read(catalog: Catalog, attributes: Attributes, collection: str) -> tuple[str, ...]:
     """The collections of the tasks that have not ended and that read a dataset or the results of a task.
 
-    ``collection``: that of the dataset or task. One question, whatever the number of tasks. It finds the tasks
+    ``collection``: that of the dataset or task. It asks the catalog once for all tasks. It finds the tasks
     that the user may read.
     """
     return catalog.find(Query(EntityKind.COLLECTION, attributes.named(READS), collection))

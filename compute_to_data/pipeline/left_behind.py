@@ -3,7 +3,7 @@
 This comes last, when everything else that the task did is undone and its job is gone. The files stay where they
 are in the vault. The worker registers them in the owner's session, marks the collection and each file with an AVU,
 and removes the rest of the outputs. A worker that is killed meanwhile begins it again at the resume point ENDING,
-which unregisters whatever is below the task's collection.
+which unregisters everything below the task's collection.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The tasks whose success another task waits for, and whether they have succeeded.
 
 A task names them by their collections, in its ``after`` and among its inputs. They exist before it does, so
-they cannot wait for it in turn, unless somebody writes a record by hand.
+they cannot wait for it in turn, unless a user has written a record by hand.
 """
 
 from __future__ import annotations

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from support.people import settings_of
 from support.site import TrialSite
+from support.typed import Type, Typed
+
+from compute_to_data.cli.main import main
 
 
 @pytest.fixture
@@ -21,3 +24,19 @@ def own_files(site: TrialSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("C2D_CONFIG_FILE", str(path))
     monkeypatch.setenv("C2D_SESSION_FILE", str(path.parent / "session.json"))
     return path
+
+
+@pytest.fixture
+def typed(own_files: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> Type:
+    """Type a command line as alice."""
+
+    def call(*words: str) -> Typed:
+        capfdbinary.readouterr()
+        try:
+            code = main(words)
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        out, err = capfdbinary.readouterr()
+        return Typed(code, out.decode(), err.decode())
+
+    return call

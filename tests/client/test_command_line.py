@@ -316,3 +316,11 @@ def test_an_interruption_while_the_commands_are_loaded_is_one_sentence(
     monkeypatch.setattr("compute_to_data.cli.main.parser", interrupted)
     assert main(["list"]) == ExitCode.INTERRUPTED
     assert capsys.readouterr().err == "c2d: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    "command", ["run i", "map i --input d", "notebook n.ipynb", "workload start i", "task create w"]
+)
+def test_every_walltime_takes_units(command: str) -> None:
+    options, _ = parser().parse_known_args([*command.split(), "--walltime", "1h30m"])
+    assert options.walltime == 5400

@@ -17,41 +17,20 @@ from typing import Any
 import pytest
 from support.people import settings_of
 from support.site import BOB, COMPUTE, HOME, WAITS, TrialSite
+from support.typed import Type, Typed
 
-from compute_to_data.cli import foreground
+from compute_to_data.cli import interrupts
 from compute_to_data.cli.exits import ExitCode
 from compute_to_data.cli.main import main
 from compute_to_data.model import Access
 from compute_to_data.ports import Catalog
 
-
-class Typed:
-    """The result of a command: its exit code, stdout and stderr."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-C2D = Callable[..., Typed]
+C2D = Type
 
 
 @pytest.fixture
-def c2d(own_files: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> C2D:
+def c2d(typed: Type) -> C2D:
     """Run a command line as alice."""
-
-    def typed(*words: str) -> Typed:
-        capfdbinary.readouterr()
-        try:
-            code = main(words)
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        out, err = capfdbinary.readouterr()
-        return Typed(code, out.decode(), err.decode())
-
     return typed
 
 
@@ -342,8 +321,8 @@ class TestRunning:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(logs, "follow", interrupted)
-        monkeypatch.setattr(foreground.sys, "stdin", Terminal(answer))
-        monkeypatch.setattr(foreground.sys, "stderr", Terminal())
+        monkeypatch.setattr(interrupts.sys, "stdin", Terminal(answer))
+        monkeypatch.setattr(interrupts.sys, "stderr", Terminal())
         assert main(["run", "tools", "--", "sleep", "60" if state == "CANCELLED" else "0"]) == ExitCode.INTERRUPTED
         (task,) = c2d("list", "--output", "json").json
         assert c2d("wait", task["task_id"], "--output", "json").json[0]["state"] == state

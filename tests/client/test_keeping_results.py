@@ -7,17 +7,16 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.people import settings_of
 from support.site import BOB, COMPUTE, HOME, TrialSite
+from support.typed import Type
 
 import compute_to_data as c2d
 from compute_to_data.cli.exits import ExitCode
-from compute_to_data.cli.main import main
 from compute_to_data.client import datasets, fetching, results, sharing
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import AccessDenied, AlreadyExists, Code, NotFound, Refused, zone_error
@@ -29,36 +28,6 @@ echo one > plots/a.png; echo three > plots/deep/b.png; echo said; echo complaine
 """
 RECORDS = ["STDERR.txt", "STDOUT.txt", "ro-crate-metadata.json", "task.json"]
 OUTPUTS = ["big.dat", "other.csv", "plots/a.png", "plots/deep/b.png", "small.csv"]
-
-
-@dataclass(frozen=True)
-class Typed:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Type = Callable[..., Typed]
-
-
-@pytest.fixture
-def typed(own_files: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> Type:
-    """Type a command line as alice."""
-
-    def call(*words: str) -> Typed:
-        capfdbinary.readouterr()
-        try:
-            code = main(words)
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        out, err = capfdbinary.readouterr()
-        return Typed(code, out.decode(), err.decode())
-
-    return call
 
 
 @pytest.fixture
