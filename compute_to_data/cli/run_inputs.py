@@ -9,7 +9,7 @@ import sys
 import tempfile
 from argparse import ArgumentParser
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data.cli import zone_words
@@ -99,36 +99,29 @@ def _one(call: Call, given: str) -> Input:
     """``PATH`` or ``PATH:NAME``. A path can have a colon, so the whole text comes first."""
     from compute_to_data.errors import NotFound
 
+    found = _looked_up(call, given)
+    if found is not None:
+        return found
     path, _, name = given.rpartition(":")
-    if _is_known(call, given) or not path or not name:
-        return _looked_up(call, given)
-    if not _is_known(call, path):
-        problem = NotFound(given, "neither the zone nor this computer has it", "Give a logical path, an id, or a file")
-        raise problem
-    found = _looked_up(call, path)
-    return Input(found.path, found.local, name)
+    found = _looked_up(call, path) if path and name else None
+    if found is not None:
+        return replace(found, name=name)
+    shown = given if given.startswith((".", "~")) or path else call.session.absolute(given)
+    remedy = "Give a logical path, an id (c2d dataset list, c2d list), or a file of this computer"
+    raise NotFound(shown, "neither the zone nor this computer has it, or you may not read it", remedy)
 
 
-def _is_known(call: Call, path: str) -> bool:
-    return bool(_ID.fullmatch(path)) or os.path.exists(_local(path)) or bool(_in_zone(call, path))
-
-
-def _looked_up(call: Call, path: str) -> Input:
-    from compute_to_data.errors import NotFound
-
-    local = _local(path)
+def _looked_up(call: Call, path: str) -> Input | None:
+    """What a path or id names. The zone comes first, then this computer."""
+    is_local = os.path.exists(_local(path))
     logical_path = _in_zone(call, path)
     if logical_path:
-        if os.path.exists(local) and not os.path.isabs(path):
+        if is_local and not os.path.isabs(path):
             call.out.note(f"{path} is {logical_path}. For the file of this computer, write --input ./{path}")
         return Input(logical_path)
-    if _ID.fullmatch(path) and not os.path.exists(local):
-        return Input(path)
-    if os.path.exists(local):
-        return Input(local=local)
-    shown = path if path.startswith((".", "~")) else call.session.absolute(path)
-    remedy = "List what there is: c2d dataset list, or ils"
-    raise NotFound(shown, "neither the zone nor this computer has it, or you may not read it", remedy)
+    if is_local:
+        return Input(local=_local(path))
+    return Input(path) if _ID.fullmatch(path) else None
 
 
 def _local(path: str) -> str:
