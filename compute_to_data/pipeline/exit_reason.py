@@ -48,7 +48,7 @@ def check(execution: Execution) -> None:
         raise TaskFailed(  # it ended by itself, too late, while no worker watched
             ReasonCode.WALLTIME_EXCEEDED,
             "walltime",
-            f"the task ran longer than its walltime of {limits.walltime_seconds:g} s",
+            f"the task ran longer than its {limits.walltime_seconds:g} seconds",
             "Ask for more in limits.walltime_seconds",
         )
     if exit.status != 0:

@@ -156,7 +156,7 @@ def _too_long(job: Job) -> TaskFailed:
     return TaskFailed(
         ReasonCode.WALLTIME_EXCEEDED,
         "walltime",
-        f"the task ran longer than its walltime of {job.limits.walltime_seconds:g} s, and the worker stopped it",
+        f"the task ran longer than its {job.limits.walltime_seconds:g} seconds, and the worker stopped it",
         "Ask for more in limits.walltime_seconds",
     )
 

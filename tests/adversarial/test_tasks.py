@@ -121,13 +121,11 @@ ATTACKS = {
     "fork bomb": Attack("nonzero_exit", "no more processes", python=FORKS, limits={"pids": 20}),
     "deaf to SIGTERM past the walltime": Attack(
         "walltime_exceeded",
-        "walltime of 2 s",
+        "2 seconds",
         "trap '' TERM; while :; do sleep 0.2; done",
         limits={"walltime_seconds": 2},
     ),
-    "gigabytes of log": Attack(
-        "walltime_exceeded", "walltime of 3 s", "exec cat /dev/zero", limits={"walltime_seconds": 3}
-    ),
+    "gigabytes of log": Attack("walltime_exceeded", "3 seconds", "exec cat /dev/zero", limits={"walltime_seconds": 3}),
     "network": Attack(
         "nonzero_exit",
         "unreachable",
