@@ -71,7 +71,7 @@ def _choice(call: Call) -> list[str]:
 
     options = call.options
     states = tuple(State(name) for name in options.state or _STATES)
-    found = call.session.tasks(states=states, until=options.older_than)
+    found = call.session.tasks(states=states, until=options.older_than, with_course=False)
     if not found:
         call.out.note("No such tasks.")
     return [one.collection for one in reversed(found)]

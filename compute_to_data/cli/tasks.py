@@ -261,6 +261,7 @@ def _list(call: Call) -> int:
     rows = call.session.tasks(
         limit=limit and limit + 1,  # one more, to see whether there are more
         offset=options.offset,
+        with_course=call.out.form != "raw",  # which has no columns for it
         states=tuple(State(name) for name in options.state),
         role=options.role,
         resource=options.resource,

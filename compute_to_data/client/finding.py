@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, cast
@@ -24,8 +25,9 @@ _SHOWN = 5
 _FEW = 100
 """Up to this many tasks, reading the facts of each task is faster than queries over all tasks."""
 _DATES = tuple(f"{state.value.lower()}_at" for state in State)
-_SHOWN_FACTS = ("name", "role", "runs", "command", "image", "reason_code", "exit_status", *_DATES)
-"""The facts that a listing shows, or needs."""
+_NAMES = ("name", "role")
+_COURSE = ("runs", "command", "image", "reason_code", "exit_status", *_DATES)
+"""The facts of what a task runs, how long, and how it ended."""
 
 
 def find(workbench: Workbench, given: str) -> TaskHandle:
@@ -105,25 +107,39 @@ class Filter:
 
 
 def tasks(
-    workbench: Workbench, chosen: Filter = Filter(), *, limit: int | None = None, offset: int = 0
+    workbench: Workbench,
+    chosen: Filter = Filter(),
+    *,
+    limit: int | None = None,
+    offset: int = 0,
+    with_course: bool = True,
 ) -> list[Listed]:
-    """The tasks that a filter admits, newest first: at most ``limit``, after the first ``offset``."""
+    """The tasks that a filter admits, newest first: at most ``limit``, after the first ``offset``.
+
+    ``with_course``: also what they run, how long, and how they ended. For many tasks, that takes a query for each
+    fact; without it, these fields may be empty.
+    """
     found = _rows(workbench, chosen, limit, offset)
-    facts = _facts_of_few if len(found) <= _FEW else _facts_of_many
-    known = facts(workbench, found, None if chosen.everybodys else workbench.user)
+    if len(found) <= _FEW:
+        known = _facts_of_few(workbench, found)
+    else:
+        names = (*_NAMES, *_COURSE) if with_course else _NAMES
+        known = _facts_of_many(workbench, found, names, None if chosen.everybodys else workbench.user)
     now = time.time()
     return [_listed(workbench, one, known.get(one.collection, []), now) for one in found]
 
 
-def _facts_of_few(workbench: Workbench, found: list[Row], owner: User | None) -> dict[str, list[Avu]]:
+def _facts_of_few(workbench: Workbench, found: list[Row]) -> dict[str, list[Avu]]:
     """The AVUs of each task, by its collection: one question for each."""
     return {one.collection: [*workbench.catalog.avus(Entity(EntityKind.COLLECTION, one.collection))] for one in found}
 
 
-def _facts_of_many(workbench: Workbench, found: list[Row], owner: User | None) -> dict[str, list[Avu]]:
-    """The AVUs that a listing needs, by collection: one question for each attribute."""
+def _facts_of_many(
+    workbench: Workbench, found: list[Row], names: Sequence[str], owner: User | None
+) -> dict[str, list[Avu]]:
+    """The AVUs with these facts, by collection: one question for each fact."""
     known: dict[str, list[Avu]] = {one.collection: [] for one in found}
-    for name in _SHOWN_FACTS:
+    for name in names:
         attribute = workbench.attributes.named(name)
         for row in workbench.catalog.query(Query(EntityKind.COLLECTION, attribute, owner=owner)):
             if row.collection in known:

@@ -136,8 +136,11 @@ class Session(Workbench):
 
         return finding.find(self, task_id)
 
-    def tasks(self, *, limit: int | None = None, offset: int = 0, **chosen: Any) -> list[Listed]:
-        """The person's tasks, newest first. ``chosen`` are fields of :class:`finding.Filter`.
+    def tasks(
+        self, *, limit: int | None = None, offset: int = 0, with_course: bool = True, **chosen: Any
+    ) -> list[Listed]:
+        """The person's tasks, newest first. ``chosen`` are fields of :class:`finding.Filter`; ``with_course`` as
+        for :func:`finding.tasks`.
 
         >>> from compute_to_data.records.task import State
         >>> with c2d.connect() as session:
@@ -146,7 +149,7 @@ class Session(Workbench):
         """
         from compute_to_data.client import finding
 
-        return finding.tasks(self, finding.Filter(**chosen), limit=limit, offset=offset)
+        return finding.tasks(self, finding.Filter(**chosen), limit=limit, offset=offset, with_course=with_course)
 
     def start_workload(self, image: str, **asked: Any) -> WorkloadHandle:
         """Start a workload in the project. For ``asked`` see :func:`compute_to_data.client.workloads.start`."""

@@ -22,8 +22,10 @@ from support.typed import Type, Typed
 from compute_to_data.cli import interrupts
 from compute_to_data.cli.exits import ExitCode
 from compute_to_data.cli.main import main
-from compute_to_data.model import Access
+from compute_to_data.client import finding
+from compute_to_data.model import Access, Query
 from compute_to_data.ports import Catalog
+from compute_to_data.zones.embedded.session import EmbeddedSession
 
 C2D = Type
 
@@ -595,3 +597,21 @@ def written_for(folder: Path, image: str) -> str:
     path = folder / "endless.json"
     path.write_text(json.dumps({"role": "CONTAINER", "inputs": [], "process": process}))
     return str(path)
+
+
+@pytest.mark.parametrize(("form", "asked"), [("raw", {"state", "name", "role"}), ("json", {"runs", "completed_at"})])
+def test_a_long_listing_asks_only_for_what_it_shows(
+    working: TrialSite, c2d: C2D, monkeypatch: pytest.MonkeyPatch, form: str, asked: set[str]
+) -> None:
+    task = c2d("submit", written(working, "true"), "--wait", "--output", "json").json["task_id"]
+    attributes: list[str] = []
+    query = EmbeddedSession.query
+
+    def noted(session: EmbeddedSession, wanted: Query) -> Any:
+        attributes.append(wanted.attribute.rpartition("::")[2])
+        return query(session, wanted)
+
+    monkeypatch.setattr(EmbeddedSession, "query", noted)
+    monkeypatch.setattr(finding, "_FEW", 0)
+    assert task in c2d("list", "--output", form).out
+    assert set(attributes) == asked if form == "raw" else set(attributes) > asked
