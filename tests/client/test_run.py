@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from support.site import HOME, TrialSite
+from support.unmeasured import unmeasured
 
 from compute_to_data.cli.exits import ExitCode
 
@@ -173,7 +174,12 @@ class TestOptions:
 @pytest.mark.parametrize("milliseconds", [100, 180, 250, 320, 400, 500, 650, 900])
 def test_ctrl_c_leaves_no_task_or_names_it(working: TrialSite, milliseconds: int) -> None:
     process = subprocess.Popen(
-        [*C2D_MAIN, "run", "tools", "--", "sleep", "5"], stdin=subprocess.DEVNULL, stdout=-1, stderr=-1, text=True
+        [*C2D_MAIN, "run", "tools", "--", "sleep", "5"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=unmeasured(),
     )
     time.sleep(milliseconds / 1000)  # the instant is what the test varies
     os.kill(process.pid, signal.SIGINT)
