@@ -1,6 +1,9 @@
 # make demo   the main job on an embedded zone, from nothing to a report
 # make test   everything that CI checks
-# make survive  300 tasks while workers, containers, a Docker daemon and, on a real zone, the server are killed (as root)
+# make survive  300 tasks while workers, containers, a Docker daemon and, on a real zone, the server are killed; failing nodes (as root)
+# make lab    the units, Docker on cgroup v2 and project quotas, in a guest with systemd under QEMU (as root, Debian 12)
+# make wheels  the folder that packaging/install installs from, for this system and PYTHON (not as root)
+# make lock   packaging/locks: the newest packages that we allow, pinned, with the checksums of their wheels
 # make docs   the site of the pages, in build/docs/site
 # make screenshots  the pictures in docs/images
 # make bench  the figures in docs/performance.md
@@ -10,7 +13,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := $(shell find compute_to_data -name '*.py' -o -name '*.json') pyproject.toml
 
-.PHONY: demo test survive docs screenshots bench lint types wheel clean
+.PHONY: demo test survive lab wheels lock docs screenshots bench lint types clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/demo.py
@@ -19,11 +22,25 @@ demo: $(VENV)/.demo
 test: lint types $(VENV)/.wheel
 	@rm -f .coverage .coverage.*
 	$(BIN)/pytest tests -n auto -m "not docker" --cov --cov-report=; parallel=$$?; \
-	    $(BIN)/pytest tests -m docker --cov --cov-append --cov-report= && exit $$parallel
+	    $(BIN)/pytest tests -m "docker and not long" --cov --cov-append --cov-report= && exit $$parallel
 	@$(BIN)/python tests/support/coverage_by_package.py
 
 survive: $(VENV)/.wheel
 	C2D_TEST_TASKS=300 $(BIN)/pytest tests/recovery/test_nothing_is_lost.py -q -s
+	$(BIN)/pytest tests -m long -q
+
+# What runs there is named by TESTS, as for pytest. C2D_LAB names the guest's folder.
+# Podman's suites take hours, so they are named on their own: make lab TESTS=tests/lab/test_podman.py
+TESTS ?= tests/lab --ignore=tests/lab/test_podman.py
+lab:
+	@$(PYTHON) tests/lab/guest.py run $(TESTS)
+
+wheels:
+	@packaging/wheels --python $(PYTHON) wheels
+
+lock: $(VENV)/.tools
+	@$(PIP) install uv==0.13.9
+	$(BIN)/python packaging/lock
 
 # The pictures of the pages, out of the commands on them; needs a Docker engine.
 screenshots: $(VENV)/.wheel
@@ -36,6 +53,7 @@ bench: $(VENV)/.wheel
 	$(BIN)/python tests/benchmarks/run.py
 	$(BIN)/python tests/benchmarks/in_flight.py
 	$(BIN)/python tests/benchmarks/transfers.py
+	$(BIN)/python tests/benchmarks/neighbour.py
 
 lint: $(VENV)/.tools
 	$(BIN)/ruff check .
@@ -53,10 +71,10 @@ $(BIN)/python:
 	@# The pip that old Pythons bring can look for versions that fit together for half an hour.
 	@$(PIP) install --upgrade pip || echo "make: going on with the pip that is there"
 
-$(VENV)/.demo: $(BIN)/python $(SOURCES)
+$(VENV)/.demo: $(BIN)/python packaging/locks/worker.txt $(SOURCES)
 	@echo "installing compute-to-data and the Docker client into $(VENV)"
-	@$(PIP) install --force-reinstall --no-deps .
-	@$(PIP) install '.[docker]'
+	@$(PIP) install --require-hashes --only-binary :all: -r packaging/locks/worker.txt -r packaging/locks/build.txt
+	@$(PIP) install --force-reinstall --no-deps --no-index --no-build-isolation .
 	@touch $@
 
 $(VENV)/.tools: $(BIN)/python tests/requirements.txt
@@ -66,10 +84,11 @@ $(VENV)/.tools: $(BIN)/python tests/requirements.txt
 
 # The tests run on the built wheel, not on the checkout: what they find is what users get.
 $(VENV)/.wheel: $(VENV)/.tools $(SOURCES)
-	@rm -rf build dist
-	@$(PIP) wheel --no-deps --wheel-dir dist .
+	@rm -rf build/lib build/bdist.* dist
+	@$(PIP) install --require-hashes --only-binary :all: -r packaging/locks/build.txt
+	@$(PIP) wheel --no-deps --no-index --no-build-isolation --wheel-dir dist .
 	@$(PIP) install --force-reinstall --no-deps dist/*.whl
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist demo *.egg-info
+	rm -rf $(VENV) build dist wheels demo *.egg-info

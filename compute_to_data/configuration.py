@@ -1,25 +1,21 @@
 """The site's configuration: attribute names, roles, images, limits.
 
-It is read once, checked against ``schemas/configuration.json``, then frozen.
+:mod:`compute_to_data.site_file` reads it.
 """
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from compute_to_data.documents import schema_words as words
-from compute_to_data.documents.json_text import check_values, read_json
-from compute_to_data.documents.schema import Problem, problems, summary
-from compute_to_data.errors import ConfigurationError, Refused
+from compute_to_data.errors import Refused
 from compute_to_data.job import Image, Limits
 from compute_to_data.task import RequestedLimits
+from compute_to_data.urls.access import UrlAccess
 
-SITE_FILE = "/etc/irods/compute_to_data.json"
-SITE_FILE_VARIABLE = "COMPUTE_TO_DATA_CONFIGURATION"
 MAXIMUM_IMAGE_CHARACTERS = 256
 """Longer image names match no rule, because matching a pattern takes longer the longer the name is."""
 
@@ -89,14 +85,30 @@ class ZoneSettings:
 
 
 @dataclass(frozen=True)
+class PerUser:
+    """What one user may have on a resource at a time; None: no bound.
+
+    ``running``: tasks that have begun and not ended. ``waiting``: tasks that have not begun. ``staged_bytes``: bytes
+    of inputs that were replicated to the resource for tasks that have not ended.
+    """
+
+    running: int | None = None
+    waiting: int | None = None
+    staged_bytes: int | None = None
+
+
+@dataclass(frozen=True)
 class WorkerSettings:
     """How a worker works.
 
-    ``slots``: how many tasks of a resource run at the same time. ``attempts``: how often the worker
-    starts a task whose job keeps getting lost, before the task fails. ``state_directory``: holds
+    ``slots``: how many tasks of a resource run at the same time. ``submitted``: how many jobs an engine with its
+    own queue gets at a time; then the slots only say how many tasks begin or end at the same time. ``attempts``: how
+    often the worker starts a task whose job keeps getting lost, before the task fails. ``state_directory``: holds
     locks and wake-up pipes. ``on_demand``: a submission may start a worker, which exits after
     ``idle_seconds`` without work. ``command``: starts a worker, and gets the worker's arguments
-    (empty: the current Python).
+    (empty: the current Python). ``per_user``: bounds for each user.
+    ``vault_reserve_bytes``: free space that jobs leave in the vault; None: see ``pipeline/vault_room.py``.
+    ``staged_days``: after how many days without use the worker trims a replica that staging made; 0: never.
     """
 
     slots: int = 2
@@ -106,7 +118,11 @@ class WorkerSettings:
     idle_seconds: float = 30.0
     poll_seconds: float = 2.0
     stop_grace_seconds: float = 10.0
+    staged_days: float = 30.0
     command: tuple[str, ...] = ()
+    per_user: PerUser = PerUser()
+    vault_reserve_bytes: int | None = None
+    submitted: int = 200
 
 
 @dataclass(frozen=True)
@@ -124,7 +140,8 @@ class FailedTasks:
 
 @dataclass(frozen=True)
 class Configuration:
-    """Everything that a site decides. No default limit is above its maximum."""
+    """Everything that a site decides. No default limit is above its maximum. ``applications``: the images that process
+    definitions may name by an application."""
 
     zone: ZoneSettings
     images: tuple[ImageRule, ...]
@@ -135,6 +152,8 @@ class Configuration:
     engine: EngineSettings = EngineSettings()
     worker: WorkerSettings = WorkerSettings()
     failed_tasks: FailedTasks = FailedTasks()
+    applications: Mapping[str, str] = field(default_factory=dict)
+    urls: UrlAccess = field(default_factory=UrlAccess)
     source: str = ""
 
     def allows(self, image_name: str) -> ImageRule | None:
@@ -201,151 +220,3 @@ class Configuration:
 
 def _abbreviated(digest: str) -> str:
     return digest[: len("sha256:") + 12] + "…"
-
-
-_DEFAULT_LIMITS = Limits(
-    walltime_seconds=3600.0,
-    memory_bytes=2 * 1024**3,
-    cpus=1.0,
-    pids=256,
-    output_bytes=10 * 1024**3,
-    output_files=100_000,
-    tmp_bytes=256 * 1024**2,
-    log_bytes=64 * 1024**2,
-)
-
-_MAXIMUM_LIMITS = Limits(
-    walltime_seconds=24 * 3600.0,
-    memory_bytes=16 * 1024**3,
-    cpus=4.0,
-    pids=4096,
-    output_bytes=100 * 1024**3,
-    output_files=1_000_000,
-    tmp_bytes=4 * 1024**3,
-    log_bytes=1024**3,
-)
-
-_ROLES: Mapping[str, str] = {
-    "CONTAINER": "compute_to_data.roles.container:Container",
-    "IMAGE_PROCESSING": "compute_to_data.roles.image_processing:ImageProcessing",
-    "SIGNAL_PROCESSING": "compute_to_data.roles.signal_processing:SignalProcessing",
-}
-
-_ENVIRONMENT_FILE = "/var/lib/irods/.irods/irods_environment.json"
-
-_REPEATED_GROUP = re.compile(r"\)[*+{]")
-
-
-def site_file() -> str:
-    """The path of the site's configuration: :data:`SITE_FILE`, or the file that the environment names."""
-    return os.environ.get(SITE_FILE_VARIABLE) or SITE_FILE
-
-
-def load(path: str) -> Configuration:
-    """The configuration in a file. ConfigurationError names the file, the place and the cause."""
-    try:
-        with open(path, "rb") as file:
-            content = file.read()
-    except OSError as problem:
-        raise ConfigurationError(
-            path, f"cannot be read: {problem.strerror}", "Create it, or name another configuration file"
-        ) from None
-    return parse(read_json(content, path, ConfigurationError), path)
-
-
-def parse(document: Any, source: str) -> Configuration:
-    """The configuration in a parsed JSON document. Messages name ``source`` as its origin."""
-    check_values(document, source, ConfigurationError)
-    found = problems(document, "configuration") or _disagreements(document)
-    if found:
-        pointer, cause = summary(found)
-        raise ConfigurationError(f"{source}#{pointer}" if pointer.startswith("/") else source, cause)
-    limits = document.get("limits", {})
-    engine = dict(document.get("engine", {"name": EngineSettings.name}))
-    return Configuration(
-        zone=_zone(dict(document["zone"])),
-        images=tuple(
-            ImageRule(**({"name": item} if isinstance(item, str) else item)) for item in document.get("images", ())
-        ),
-        roles=_roles(document.get("roles", {})),
-        default_limits=_default_limits(limits),
-        maximum_limits=_maximum_limits(limits),
-        attributes=Attributes(**document.get("attributes", {})),
-        engine=EngineSettings(engine.pop("name"), engine),
-        worker=WorkerSettings(**_typed(document.get("worker", {}), WorkerSettings())),
-        failed_tasks=_failed_tasks(document.get("failed_tasks", {})),
-        source=source,
-    )
-
-
-def _zone(zone: dict[str, Any]) -> ZoneSettings:
-    kind = zone.pop("kind")
-    return ZoneSettings(kind, zone if kind == "embedded" else {"environment_file": _ENVIRONMENT_FILE, **zone})
-
-
-def _roles(given: Mapping[str, Mapping[str, Any]]) -> dict[str, RoleSettings]:
-    roles = {name: RoleSettings(implementation) for name, implementation in _ROLES.items()}
-    for name, described in given.items():
-        settings = dict(described)
-        roles[name] = RoleSettings(settings.pop("implementation", _ROLES.get(name, "")), settings)
-    return roles
-
-
-def _typed(values: Mapping[str, Any], example: object) -> dict[str, Any]:
-    """Convert values to the types of the fields of ``example``: JSON's 2.0 becomes the int 2."""
-    return {name: type(getattr(example, name))(value) for name, value in values.items()}
-
-
-def _failed_tasks(given: Mapping[str, Any]) -> FailedTasks:
-    return FailedTasks(given.get("keep", True), **{name: int(given[name]) for name in given.keys() - {"keep"}})
-
-
-def _maximum_limits(limits: Mapping[str, Any]) -> Limits:
-    return replace(_MAXIMUM_LIMITS, **_typed(limits.get("maximum", {}), _MAXIMUM_LIMITS))
-
-
-def _default_limits(limits: Mapping[str, Any]) -> Limits:
-    """The site's default limits, else the built-in ones, lowered to the site's maximum."""
-    maximum = vars(_maximum_limits(limits))
-    built_in = {name: min(value, maximum[name]) for name, value in vars(_DEFAULT_LIMITS).items()}
-    return replace(Limits(**built_in), **_typed(limits.get("default", {}), _DEFAULT_LIMITS))
-
-
-def _disagreements(document: Mapping[str, Any]) -> list[Problem]:
-    """Problems that the schema cannot express."""
-    return [
-        *_roles_without_class(document.get("roles", {})),
-        *_excessive_defaults(document.get("limits", {})),
-        *_unusable_patterns(document.get("images", ())),
-    ]
-
-
-def _roles_without_class(roles: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
-    for name, described in roles.items():
-        if "implementation" not in described and name not in _ROLES:
-            place = f"{words.below('/roles', name)}/implementation"
-            yield Problem(place, "nothing", '"package.module:Class"')
-
-
-def _excessive_defaults(limits: Mapping[str, Any]) -> Iterator[Problem]:
-    maximum = vars(_maximum_limits(limits))
-    for name, value in limits.get("default", {}).items():
-        if value > maximum[name]:
-            yield Problem(
-                f"/limits/default/{name}",
-                f"{value:.15g}",
-                f"at most /limits/maximum/{name}, which is {maximum[name]:.15g}",
-            )
-
-
-def _unusable_patterns(images: Sequence[Any]) -> Iterator[Problem]:
-    for index, item in enumerate(images):
-        pattern = item.get("pattern", "") if isinstance(item, dict) else ""
-        place = f"/images/{index}/pattern"
-        if _REPEATED_GROUP.search(pattern):
-            expected = "no repeated group, since matching one can take forever"
-            yield Problem(place, words.quoted(pattern), expected)
-        try:
-            re.compile(pattern)
-        except (re.error, RecursionError, OverflowError):
-            yield Problem(place, words.quoted(pattern), "a regular expression in Python's syntax")

@@ -10,7 +10,8 @@
     │   ├── AlreadyExists       the name is taken
     │   └── ZoneOutOfReach      the zone does not answer at the moment (also an OutOfReach)
     ├── Refused                 this product or the site does not run such a request
-    │   └── InvalidRequest      the request is malformed (names the JSON pointer)
+    │   ├── InvalidRequest      the request is malformed (names the JSON pointer)
+    │   └── TooLarge            content, or a list of AVUs, beyond the bound of what reads it
     ├── ConfigurationError      the site's configuration is wrong
     ├── EngineError             the engine failed at an operation
     │   ├── ImageMissing        the engine does not hold the image
@@ -27,6 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum, IntEnum
+from typing import Any
 
 
 class Code(IntEnum):
@@ -92,6 +94,8 @@ class ReasonCode(str, Enum):
     OUTPUT_LIMIT = "output_limit"
     OUTPUT_REFUSED = "output_refused"
     OUTPUT_MISSING = "output_missing"
+    VAULT_FULL = "vault_full"
+    TRANSFER_FAILED = "transfer_failed"
     CANCELLED = "cancelled"
     REFUSED = "refused"
     SYSTEM_ERROR = "system_error"
@@ -241,6 +245,17 @@ class InvalidRequest(Refused):
     """The request is malformed; the subject holds the JSON pointer of the wrong value."""
 
 
+class TooLarge(Refused):
+    """A data object has more bytes, or an entity more AVUs, than its reader takes. The reader has read no more.
+
+    ``first``: of too many AVUs, as many as are read.
+    """
+
+    def __init__(self, subject: str, cause: str, remedy: str = "", *, first: tuple[Any, ...] = ()) -> None:
+        super().__init__(subject, cause, remedy)
+        self.first = first
+
+
 class ConfigurationError(ComputeToDataError):
     """The site's configuration is wrong; the subject holds the file and the JSON pointer."""
 
@@ -285,6 +300,8 @@ class TaskFailed(ComputeToDataError):
         ReasonCode.OUT_OF_MEMORY: Code.EXEC_CMD_ERROR,
         ReasonCode.OUTPUT_REFUSED: Code.SYS_INVALID_FILE_PATH,
         ReasonCode.OUTPUT_MISSING: Code.EXEC_CMD_ERROR,
+        ReasonCode.VAULT_FULL: Code.SYS_RESC_QUOTA_EXCEEDED,
+        ReasonCode.TRANSFER_FAILED: Code.SYS_COPY_LEN_ERR,
     }
 
     def __init__(self, reason: ReasonCode, subject: str, cause: str, remedy: str = "") -> None:

@@ -7,10 +7,11 @@ The limits are those of an iRODS server: a whole path has at most 1,087 bytes
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from compute_to_data.errors import Code, shortened_in_the_middle, zone_error
-from compute_to_data.model import Avu
+from compute_to_data.model import Avu, Entity, EntityKind, name_of, parent_of
 
 APPLICATION = "compute-to-data"
 """The application name of our connections; ``ips`` shows it on the server."""
@@ -118,3 +119,35 @@ def shown(logical_path: str) -> str:
     the beginning and the end."""
     text = logical_path if logical_path.isprintable() else ascii(logical_path)
     return shortened_in_the_middle(text)
+
+
+def is_misread_by_43(entity: Entity) -> bool:
+    """Whether the atomic metadata call of iRODS 4.3 does not find an entity that is there (-130000).
+
+    The server looks for it with a query in text form. Its parser takes each `` and `` for a separator before which
+    quotes and brackets are in pairs (``getCondFromString`` in ``rcMisc.cpp``), also one inside of a name.
+    """
+    if "'" not in entity.name or entity.kind not in (EntityKind.DATA_OBJECT, EntityKind.COLLECTION):
+        return False
+    conditions = [f"COLL_NAME = '{entity.name}'"]
+    if entity.kind is EntityKind.DATA_OBJECT:
+        conditions = [f"COLL_NAME = '{parent_of(entity.name)}'", f"DATA_NAME = '{name_of(entity.name)}'"]
+    return _separated_by_43(" and ".join(conditions)) != conditions
+
+
+def _separated_by_43(text: str) -> list[str]:
+    parts, begin = [], 0
+    for found in re.finditer(r"(?= (?:and|AND) )", text):
+        if found.start() >= begin and _are_in_pairs(text[begin : found.start()]):
+            parts.append(text[begin : found.start()])
+            begin = found.start() + len(" and ")
+    return [*parts, text[begin:]]
+
+
+def _are_in_pairs(text: str) -> bool:
+    """Whether the quotes and the brackets outside of quotes are in pairs."""
+    without = re.sub(r"'[^']*'|\"[^\"]*\"", "", text)
+    depth = 0
+    for character in without:
+        depth = depth + 1 if character == "(" else max(0, depth - 1) if character == ")" else depth
+    return depth == 0 and not re.search(r"['\"]", without)

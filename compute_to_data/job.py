@@ -6,10 +6,16 @@ import hashlib
 import posixpath
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
+from compute_to_data.errors import ReasonCode
 from compute_to_data.model import User
+
+
+def scope_mark(scope: str) -> str:
+    """Identifies a worker's scope in the names of files; contains no dot."""
+    return hashlib.sha256(scope.encode()).hexdigest()[:20]
 
 
 @dataclass(frozen=True, order=True)
@@ -90,6 +96,9 @@ _KEPT = (
     "/var/run",
     "/etc",
     "/sbin/docker-init",
+    "/.compute-to-data",
+    "/.compute-to-data-init",
+    "/.compute-to-data-helper",
 )
 """Paths that the sandbox or the system below it needs."""
 
@@ -136,7 +145,8 @@ def _above(target: str) -> Iterable[str]:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a job may use, in seconds, bytes, processors and processes."""
+    """What a job may use, in seconds, bytes, processors and processes. ``output_avus``: how many AVUs its outputs may
+    have together. ``input_bytes``: bytes of the inputs that must be replicated to the compute resource for it."""
 
     walltime_seconds: float
     memory_bytes: int
@@ -146,13 +156,15 @@ class Limits:
     output_files: int
     tmp_bytes: int
     log_bytes: int
+    output_avus: int = 200_000
+    input_bytes: int = 100 << 30
 
 
 @dataclass(frozen=True)
 class Sandbox:
     """The warm sandboxes of one workload. A job may run in one of them.
 
-    ``workload`` is their name in the engine, which keeps at most ``instances`` of them.
+    ``workload`` is their name in the engine, which keeps at most ``instances`` of them; with 0 it makes none.
     ``directory`` is their own physical path, on the file system of the jobs' outputs.
     ``inputs`` is the physical path of a directory that their jobs see, read-only, as ``/input``; '' for none.
     """
@@ -161,6 +173,14 @@ class Sandbox:
     instances: int
     directory: str
     inputs: str = ""
+
+
+ENGINE_MARGIN_SECONDS = 1.0
+"""How much later than the worker an engine ends a job by itself: a worker that watches stops the job first."""
+
+
+UID, GID = "\0uid\0", "\0gid\0"
+"""In the values of a job's environment, these stand for the numbers of its account, which its engine chooses."""
 
 
 @dataclass(frozen=True)
@@ -184,8 +204,16 @@ class Job:
     ``log_file`` is the physical path at which the engine keeps what the job writes (see ``log_file``), where the job
     cannot write. The engine makes it, in an existing directory.
 
+    Some time after ``limits.walltime_seconds``, the engine itself ends the job where it can, with ``grace_seconds``
+    between SIGTERM and SIGKILL: the worker, which does so at the walltime, may be dead.
+
+    ``helper``: if there are any, the words before ``--`` for ``engines/channels.py``, which the engine starts in front
+    of the command, to bring the input or collect the output.
+
     ``secrets`` are values by name. The job reads them as files in :data:`SECRETS` (mode 0400, owned by the
     job's account). When the job has ended, the engine keeps none of them.
+
+    Values in ``environment`` may contain :data:`UID` and :data:`GID`.
     """
 
     key: JobKey
@@ -202,20 +230,39 @@ class Job:
     environment: Mapping[str, str] = field(default_factory=dict)
     working_directory: str = ""
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    grace_seconds: float = 10.0
     sandbox: Sandbox | None = None
+    helper: tuple[str, ...] = ()
+
+    def run_by(self, uid: int, gid: int) -> Job:
+        """This job, with the numbers of its account in its environment."""
+        environment = {
+            name: value.replace(UID, str(uid)).replace(GID, str(gid)) for name, value in self.environment.items()
+        }
+        return replace(self, environment=environment)
+
+
+@dataclass(frozen=True)
+class EndedBy:
+    """What ended a job from outside, if its engine knows: the reason of the task's end, a cause and a remedy."""
+
+    reason: ReasonCode
+    cause: str
+    remedy: str = ""
 
 
 @dataclass(frozen=True)
 class Exit:
     """How a job ended. Times are Unix seconds. ``status`` is that of the first process, 128+n when signal n
     ended it. Not ``certain``: the engine reports this status when it has lost track of a job, as after a crash
-    of the engine or the host."""
+    of the engine or the host. ``ended_by``: None for a job that ended by itself, or that the worker stopped."""
 
     status: int
     out_of_memory: bool
     started: float
     finished: float
     certain: bool = True
+    ended_by: EndedBy | None = None
 
 
 class JobState(Enum):
@@ -225,6 +272,8 @@ class JobState(Enum):
     """The job waits in the engine's own queue."""
     RUNNING = "running"
     ENDED = "ended"
+    PREEMPTED = "preempted"
+    """The engine ended the job to run another one. It does not run it again by itself."""
     UNKNOWN = "unknown"
     """The engine has no such job."""
 
@@ -253,8 +302,8 @@ class Logs:
 
 @dataclass(frozen=True)
 class OutputFile:
-    """One output: its path ``relative`` to the outputs directory, its size in bytes, its checksum
-    (``sha2:<base64>``), and the device and inode that were read, so that a later check can compare them."""
+    """One output: its path ``relative`` to the outputs directory, its size in bytes, its checksum (``sha2:<base64>``,
+    '' when the worker did not read it), and its device and inode, so that a later check can compare them."""
 
     relative: str
     size: int

@@ -6,8 +6,8 @@ name in the catalog, a *physical path* a name in storage. No field here is just 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum, IntEnum
 
 
@@ -20,6 +20,12 @@ class User:
 
     def __str__(self) -> str:
         return f"{self.name}#{self.zone}"
+
+    @classmethod
+    def parse(cls, text: str, zone: str = "") -> User:
+        """The user that ``name#zone`` or ``name`` means; ``zone``: the zone of a user whose text names none."""
+        name, _, named = text.partition("#")
+        return cls(name, named or zone)
 
     def home_in(self, zone: str) -> str:
         """The home collection that iRODS makes for this user in ``zone``."""
@@ -216,7 +222,8 @@ MOST_AMONG = 500
 class Query:
     """A search for entities by their AVUs.
 
-    Fields left at their default match everything. ``beginning``: the value begins with this text.
+    Fields left at their default match everything. ``beginning``: the value begins with this text. ``units``: the
+    units of the AVU, or several of which it has one.
     ``owner``: the entity belongs to this user. ``within``: the entity is a direct member of this
     collection. ``excluding``: the entity is not a direct member of any of these collections.
     ``among``: only these collections; None for all, and at most :data:`MOST_AMONG`.
@@ -224,13 +231,13 @@ class Query:
     results, then returns at most ``limit``.
 
     ValueError when a query for resources or users names an owner or a collection, or when ``among`` is
-    used with a page or for anything else than collections.
+    used with an offset or for anything else than collections.
     """
 
     kind: EntityKind
     attribute: str
     value: str | None = None
-    units: str | None = None
+    units: str | tuple[str, ...] | None = None
     beginning: str = ""
     owner: User | None = None
     within: str = ""
@@ -246,8 +253,30 @@ class Query:
             raise ValueError(f"a {self.kind.value} has no owner, and is in no collection")
         if self.among is not None:
             self.need_collections()
-            if self.limit is not None or self.offset or len(self.among) > MOST_AMONG:
-                raise ValueError(f"a query among named collections has no pages, and at most {MOST_AMONG} names")
+            if self.offset or len(self.among) > MOST_AMONG:
+                raise ValueError(f"a query among named collections has no offset, and at most {MOST_AMONG} names")
+
+    def among_each(self, collections: Sequence[str]) -> Iterator[Query]:
+        """This query among any number of collections: one for each :data:`MOST_AMONG` of them."""
+        for start in range(0, len(collections), MOST_AMONG):
+            yield replace(self, among=tuple(collections[start : start + MOST_AMONG]))
+
+    @property
+    def units_listed(self) -> tuple[str, ...]:
+        """The units that match, when the query names any."""
+        return (self.units,) if isinstance(self.units, str) else self.units or ()
+
+    def need_countable(self) -> None:
+        """ValueError unless a catalog can count the query's collections by owner."""
+        self.need_collections()
+        narrowed = self.beginning or self.within or self.excluding or self.among is not None
+        if self.value is None or self.units is None or narrowed or self.limit is not None or self.offset:
+            raise ValueError("collections are counted by owner with a value and units, and no other condition")
+
+    def need_owned(self) -> None:
+        """ValueError unless all that the query matches has owners, and it names no part of the result."""
+        if self.kind not in (EntityKind.DATA_OBJECT, EntityKind.COLLECTION) or self.limit is not None or self.offset:
+            raise ValueError("only data objects and collections have owners, and those of all of them are listed")
 
     def need_collections(self) -> None:
         """ValueError unless the query is about collections."""
@@ -264,6 +293,17 @@ class Row:
     created: float
     value: str
     units: str
+
+
+@dataclass(frozen=True)
+class OwnerCount:
+    """How many collections of one owner match a query with the same units of the AVU. ``oldest``: when the first of
+    them was made, in Unix seconds."""
+
+    owner: User
+    units: str
+    count: int
+    oldest: float
 
 
 @dataclass(frozen=True)

@@ -81,9 +81,9 @@ def _site_attribute() -> str:
         with open(path, "rb") as file:
             content = file.read()
         if b"prefix" in content or b"\\u" in content:
-            from compute_to_data import configuration
+            from compute_to_data import site_file
 
-            name = configuration.load(path).attributes.named("trigger")
+            name = site_file.load(path).attributes.named("trigger")
         _attribute.append(name)
     return _attribute[0]
 

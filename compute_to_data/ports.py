@@ -20,6 +20,7 @@ from compute_to_data.model import (
     Collection,
     DataObject,
     Entity,
+    OwnerCount,
     Permission,
     Query,
     Registration,
@@ -45,10 +46,11 @@ class Catalog(Protocol):
     def stat(self, logical_path: str) -> Collection | DataObject:
         """The collection or data object at a path. NotFound (-310000) when missing or hidden."""
 
-    def children(self, collection: str) -> tuple[Collection | DataObject, ...]:
+    def children(self, collection: str, most: int | None = None) -> tuple[Collection | DataObject, ...]:
         """The direct members that the user can see, sorted by name.
 
-        NotFound (-814000) when there is no such collection.
+        NotFound (-814000) when there is no such collection. TooLarge when it has more than ``most`` members, or its
+        data objects more replicas: the session reads no more. Worker and rules always name a bound.
         """
 
     def access(self, logical_path: str) -> Access:
@@ -58,8 +60,11 @@ class Catalog(Protocol):
         list gives: this session never uses administrative rights implicitly.
         """
 
-    def permissions(self, logical_path: str) -> tuple[Permission, ...]:
-        """The access list, sorted by user. NotFound (-310000) when the path is missing or hidden."""
+    def permissions(self, logical_path: str, most: int | None = None) -> tuple[Permission, ...]:
+        """The access list, sorted by user. NotFound (-310000) when the path is missing or hidden.
+
+        TooLarge when it has more than ``most`` rows: the session reads no more. Worker and rules always name a bound.
+        """
 
     def create_collection(self, collection: str, parents: bool = False) -> None:
         """Make a collection; needs modify_object on the parent.
@@ -69,11 +74,12 @@ class Catalog(Protocol):
         (-818000); -317000 for a name that iRODS cannot store, -31000 for ``..``.
         """
 
-    def read(self, data_object: str) -> bytes:
-        """The whole content of a good replica; for small objects.
+    def read(self, data_object: str, most_bytes: int) -> bytes:
+        """The whole content of a good replica of at most ``most_bytes`` bytes.
 
-        NotFound (-358000); ZoneError -405000 or -406000 when every replica is intermediate or
-        locked, -164000 when all are stale.
+        TooLarge for more, before anything is read. The session also reads no more where the catalog has a wrong
+        size, or where the file grows meanwhile. NotFound (-358000); ZoneError -405000 or -406000 when every
+        replica is intermediate or locked, -164000 when all are stale.
         """
 
     def write(self, data_object: str, content: bytes, *, resource: str = "", force: bool = False) -> None:
@@ -109,8 +115,22 @@ class Catalog(Protocol):
         Rights and errors as for :meth:`annotate`.
         """
 
-    def avus(self, entity: Entity) -> tuple[Avu, ...]:
-        """The entity's AVUs, sorted. Needs read access to objects and collections."""
+    def set_avu(self, collection: str, avu: Avu) -> None:
+        """Put an AVU on a collection in the place of all with its attribute: one change, which takes no longer for
+        thousands of them.
+
+        Needs modify_object (-818000). NotFound (-814000) when the collection is missing, and one of both when it is
+        hidden. iRODS takes ``_`` and ``%`` in the attribute as wildcards, and replaces the AVUs of each attribute that
+        fits. So this is for the product's own.
+        """
+
+    def avus(self, entity: Entity, *attributes: str, most: int | None = None) -> tuple[Avu, ...]:
+        """The entity's AVUs with one of these attributes, sorted; with none named, all its AVUs.
+
+        Needs read access to objects and collections. TooLarge, with the first ones, for more than ``most`` of them
+        (and than ``bounds.MOST_AVUS``): anybody who may write there can add AVUs. So a program asks for those that it
+        uses, by their attributes.
+        """
 
     def find(self, query: Query) -> tuple[str, ...]:
         """The names of the visible entities that match a query, without duplicates."""
@@ -167,11 +187,26 @@ class ClientCatalog(Catalog, Protocol):
     def home(self) -> str:
         """The user's home collection, in the zone of this session."""
 
+    def object_id(self, data_object: str) -> int:
+        """The catalog's id of a data object (``DATA_ID``), which it keeps when it is renamed or overwritten, and which
+        no other one ever gets. NotFound (-310000) when it is missing, hidden, or a collection."""
+
+    def object_with_id(self, object_id: int) -> str:
+        """The logical path of the data object with this id. NotFound (-310000) when it is missing or hidden."""
+
     def query(self, query: Query) -> tuple[Row, ...]:
         """One row for each matching AVU of each collection that :meth:`find` would name.
 
         Fetches thousands of rows in one request. ValueError for a query that is not about
         collections.
+        """
+
+    def count_by_owner(self, query: Query, *, most: int | None = None) -> tuple[OwnerCount, ...]:
+        """How many visible collections match a query, for each owner and each of the units that the query names.
+
+        The owner is the catalog's own record of who made the collection, which no AVU can change. The length of the
+        answer depends on the number of owners, not of collections. The query has a value and units, and of the other
+        conditions at most ``owner``; ValueError for any other. ``most``: of each, no more need be counted.
         """
 
     def put(
@@ -257,6 +292,10 @@ class Storage(Protocol):
         unfinished replicas as :meth:`replicate` does.
         """
 
+    def quota_left(self, user: User, resources: Sequence[str]) -> int | None:
+        """How many more bytes the quotas of a user and of their groups allow, in the whole zone and on each of these
+        resources, as far as the zone has counted. Negative when a quota is exceeded; None without any."""
+
     def verify(self, data_object: str, number: int) -> str:
         """Read the replica's file and return its ``sha2:<base64>``.
 
@@ -266,7 +305,7 @@ class Storage(Protocol):
     def annotate(self, entity: Entity, *, add: Iterable[Avu] = (), remove: Iterable[Avu] = ()) -> None:
         """Like :meth:`Catalog.annotate`, with administrative rights: for tasks whose owner has no account any more."""
 
-    def avus(self, entity: Entity) -> tuple[Avu, ...]:
+    def avus(self, entity: Entity, *attributes: str, most: int | None = None) -> tuple[Avu, ...]:
         """Like :meth:`Catalog.avus`, regardless of the access list."""
 
     def find(self, query: Query) -> tuple[str, ...]:
@@ -274,6 +313,16 @@ class Storage(Protocol):
 
     def query(self, query: Query) -> tuple[Row, ...]:
         """Like :meth:`ClientCatalog.query`, regardless of access lists."""
+
+    def count_by_owner(self, query: Query, *, most: int | None = None) -> tuple[OwnerCount, ...]:
+        """Like :meth:`ClientCatalog.count_by_owner`, regardless of access lists."""
+
+    def owners(self, query: Query) -> tuple[User, ...]:
+        """The owners of the data objects and collections that a query matches, sorted, regardless of access lists.
+
+        The owner is the catalog's own record, which no AVU can change. ValueError for a query with a limit or offset,
+        and for any that is not about data objects or collections.
+        """
 
     def close(self) -> None:
         """Close the connections. Do not use the object afterwards."""
@@ -315,15 +364,11 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """The engine's name in the configuration: ``docker``, ``process``."""
+        """The engine's name in the configuration: ``docker``, ``podman``, ``slurm``, ``process``."""
 
     @property
     def sandboxed(self) -> bool:
         """False for an engine that does not isolate its jobs."""
-
-    @property
-    def account(self) -> tuple[int, int]:
-        """The uid and gid that jobs run as."""
 
     @property
     def capacity(self) -> int | None:
@@ -333,6 +378,10 @@ class Engine(Protocol):
     def check(self) -> None:
         """Raise EngineError, with the remedy, when the engine does not answer."""
 
+    def check_directory(self, directory: str) -> None:
+        """Raise EngineError when jobs would not see a directory of this host, such as a vault, as this host does.
+        Does nothing for an engine that runs its jobs on this host."""
+
     def identify(self, image: str) -> Image:
         """The image that the engine has under a name. ImageMissing when it has none."""
 
@@ -341,7 +390,7 @@ class Engine(Protocol):
         fetch an image when a job needs it."""
 
     def prepare(self, outputs: str) -> None:
-        """Make the new directory ``outputs``, which only the job's account can write."""
+        """Make the new directory ``outputs`` for a job."""
 
     def submit(self, job: Job) -> RunningJob:
         """Accept a job, which runs now or later. After an EngineError, nothing of the job is left.
@@ -368,6 +417,11 @@ class Engine(Protocol):
     def wake(self) -> None:
         """Make :meth:`wait_for_change` return now, or at its next call."""
 
+    def take_back(self, outputs: str) -> None:
+        """Make all that an ended job left in its outputs the worker's account's, if it ran under another one. Leaves
+        alone what another account made there. Does nothing when the directory is not there. EngineError when this
+        fails; it may be tried again."""
+
     def remove(self, key: JobKey) -> None:
         """Remove all that the engine has of a job, also of one that never ran. Does nothing when there is none."""
 
@@ -376,4 +430,5 @@ class Engine(Protocol):
 
     def tidy(self, scope: str, workloads: frozenset[str], idle_seconds: float) -> None:
         """Remove the scope's idle warm sandboxes whose workload is not among ``workloads``, or that have been idle
-        for longer than ``idle_seconds``. Also remove those that an earlier worker left, idle or not."""
+        for longer than ``idle_seconds``. Also remove those that an earlier worker left, idle or not, and whatever
+        else an earlier worker left that belongs to no job."""

@@ -16,15 +16,17 @@ without access to a registry."""
 _SOURCE = "compute_to_data.source"
 
 
-def build(folder: Path, tag: str, tell: Callable[[str], object]) -> str:
+def build(folder: Path, tag: str, tell: Callable[[str], object], *, context: Path | None = None) -> str:
     """The id of the image ``tag``. It is built from ``folder``, unless Docker holds one from the same files.
 
-    The variable ``BASE_IMAGE`` names another base image. EngineError when the build fails.
+    ``context``: a folder above, if the image also takes the package from there. The variable ``BASE_IMAGE`` names
+    another base image. EngineError when the build fails.
     """
     import docker
 
     client = docker.from_env(timeout=600)
-    source = _fingerprint(folder)
+    source = _fingerprint(*([folder] if context is None else [folder, context / "compute_to_data"]))
+    place = context or folder
     try:
         present = client.images.get(tag)
         if present.labels.get(_SOURCE) == source:
@@ -35,7 +37,14 @@ def build(folder: Path, tag: str, tell: Callable[[str], object]) -> str:
     tell(f"building {tag} from {folder.name}/Dockerfile" + (f" on {base}" if base else ""))
     arguments = {"BASE_IMAGE": base} if base else {}
     stream = client.api.build(
-        path=str(folder), tag=tag, buildargs=arguments, labels={_SOURCE: source}, rm=True, forcerm=True, decode=True
+        path=str(place),
+        dockerfile=str((folder / "Dockerfile").relative_to(place)),
+        tag=tag,
+        buildargs=arguments,
+        labels={_SOURCE: source},
+        rm=True,
+        forcerm=True,
+        decode=True,
     )
     for event in stream:
         _show(event, tag, tell)
@@ -64,10 +73,11 @@ def _show(event: dict[str, Any], tag: str, tell: Callable[[str], object]) -> Non
         tell(f"  {line[:100]}")
 
 
-def _fingerprint(folder: Path) -> str:
+def _fingerprint(*folders: Path) -> str:
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            digest.update(f"{path.relative_to(folder)}\0{path.stat().st_mode & 0o111}\0".encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(f"{path.relative_to(folder)}\0{path.stat().st_mode & 0o111}\0".encode())
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

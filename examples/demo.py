@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from compute_to_data import configuration as configuration_module
+from compute_to_data import site_file
 from compute_to_data.client import laptop
 from compute_to_data.errors import ComputeToDataError
 from compute_to_data.model import Collection, DataObject, Entity, EntityKind, Query, User, name_of
@@ -72,7 +72,7 @@ def _docker_engine() -> dict[str, object]:
     open_engine(EngineSettings("docker"), "").check()
     print("Engine: Docker, sandboxed.")
     digest = container_image.build(CONTAINER, IMAGE, print)
-    return {"engine": {"name": "docker"}, "images": [{"name": IMAGE, "digest": digest}]}
+    return {"engine": {"name": "docker", "job_uids": None}, "images": [{"name": IMAGE, "digest": digest}]}
 
 
 def _install_notebook_packages() -> None:
@@ -111,7 +111,7 @@ def run(zone: EmbeddedZone, configuration_file: Path) -> int:
     """Do what ``irule -F rules/spawn_remote_containers.r`` does, and print listings before and after."""
     alice = zone.session(ALICE)
     before = _show_listing(alice, "Before:")
-    configuration = configuration_module.load(str(configuration_file))
+    configuration = site_file.load(str(configuration_file))
     rule_file = CHECKOUT / "rules" / "spawn_remote_containers.r"
     print(f"\n$ irule -F {rule_file.relative_to(CHECKOUT)}      (as alice)", flush=True)
     began = time.monotonic()

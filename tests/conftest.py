@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from support.real_docker import need_docker
-from support.site import TrialSite
+from support.real_docker import ENGINE, need_docker
+from support.real_slurm import need_slurm
+from support.site import TrialSite, closing_sites
+
+from compute_to_data.configuration import EngineSettings
+from compute_to_data.engines import prepare_worker
 
 # How quick a machine is says nothing about the code; with CI set, Hypothesis has it so by itself.
 settings.register_profile("any machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -19,7 +24,10 @@ settings.load_profile("any machine")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-ENGINE_FIXTURES = frozenset({"docker_answers", "docker_engine"})
+if ENGINE == "podman":  # as the worker's own program does, before there are other threads
+    prepare_worker(EngineSettings(ENGINE))
+
+ENGINE_FIXTURES = frozenset({"docker_answers", "docker_engine", "slurm_answers"})
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses by marker, and before xdist reads the groups
@@ -34,14 +42,36 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("docker"))  # one engine, which some tests load or count
         elif item.path.name.startswith(("test_irods", "test_real_zone")):
             item.add_marker(pytest.mark.xdist_group("zone"))  # one server, which some tests stop
+        elif "browser" in fixtures:
+            item.add_marker(pytest.mark.xdist_group("browser"))  # which uses a processor or two
         elif "wheels" in fixtures:
             item.add_marker(pytest.mark.xdist_group("wheels"))  # which take minutes to make
+
+
+@pytest.fixture(autouse=True, scope="module")
+def sites_of_a_module() -> Iterator[None]:
+    """The sites that the tests of a module share end with it."""
+    with closing_sites():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def sites_of_a_test(sites_of_a_module: None) -> Iterator[None]:
+    """What a test leaves running ends with it."""
+    with closing_sites():
+        yield
 
 
 @pytest.fixture(scope="session")
 def docker_answers() -> None:
     """Skips without a Docker engine, with the reason; in CI that is a failure, never a silent pass."""
     need_docker()
+
+
+@pytest.fixture(scope="session")
+def slurm_answers(docker_answers: None) -> None:
+    """A cluster of two nodes on this machine."""
+    need_slurm()
 
 
 @pytest.fixture

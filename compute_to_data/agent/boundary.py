@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from compute_to_data import configuration as configuration_module
+from compute_to_data import site_file
 from compute_to_data.configuration import Configuration
 from compute_to_data.errors import Code, ComputeToDataError, InvalidRequest
 from compute_to_data.model import names_of_this_host
+from compute_to_data.plain_text import one_line
 from compute_to_data.ports import Catalog
 
 _LONGEST_MESSAGE = 900
@@ -74,9 +75,9 @@ def with_code(text: str, code: int) -> str:
 
 
 def sendable(text: str) -> str:
-    """Text that the plugin can pass to the server: UTF-8 without NUL. Users' text may break either
-    rule, and an error while reporting an error would reach the rule engine."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\0")
+    """Text that the plugin can pass to the server, UTF-8 without NUL, and that is harmless in a terminal and in a log.
+    Users' text may break each of these rules, and an error while reporting an error would reach the rule engine."""
+    return one_line(text)
 
 
 def _leave(callback: Any, code: int, text: str) -> None:
@@ -119,7 +120,7 @@ def site_of(callback: Any, rei: Any, tell: Callable[[str], None], hand_back: Cal
     from compute_to_data.zones.rule_engine import Agent, AgentCatalog
 
     agent = Agent(callback, rei)
-    configuration = configuration_module.load(configuration_module.site_file())
+    configuration = site_file.load(site_file.path())
     delayed = agent.client_program == _DELAY_SERVER
     hosts = names_of_this_host()
     catalog = AgentCatalog(agent)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import time
 
 from compute_to_data.agent.boundary import Site, with_code
-from compute_to_data.coordination.pauses import Pauses
-from compute_to_data.errors import Code, EngineError, InvalidRequest
+from compute_to_data.coordination.pauses import WaitingPauses
+from compute_to_data.errors import Code, EngineError, InvalidRequest, TooLarge
 from compute_to_data.model import name_of
 from compute_to_data.records.task import State, TaskRecord
 from compute_to_data.submission import submit as submission
 
 _FIRST_PAUSE = 0.005
-_LONGEST_PAUSE = 0.1
+_LONGEST_PAUSE = 5.0
+_LOOK_SECONDS = 0.2
+"""How often to look whether the client is there. That asks the catalog nothing."""
 _CALL_AGAIN_SECONDS = 5.0
 """How often to call a worker on demand again, because it may have been killed."""
 _VAIN_CALLS = 4
 """After more calls in a row without a worker, we conclude that the worker cannot start."""
+
+_LISTED = 1024
+"""Of more results, the rule does not name any."""
 
 
 def run(site: Site, command: str, configuration_object: str, resource: str, output_locator: str, task_id: str) -> int:
@@ -75,7 +82,8 @@ def follow(site: Site, record: TaskRecord) -> State:
 
     EngineError when a worker should start on demand and does not.
     """
-    pauses, next_call, seen, vain = Pauses(_FIRST_PAUSE, _LONGEST_PAUSE), 0.0, State.QUEUED, 0
+    pauses = WaitingPauses(_FIRST_PAUSE, _LONGEST_PAUSE, functools.partial(_sleep, site))
+    next_call, seen, vain = 0.0, State.QUEUED, 0
     while True:
         state = record.state()
         if state is None:
@@ -90,8 +98,16 @@ def follow(site: Site, record: TaskRecord) -> State:
             vain = 0 if call_worker(site, record) else vain + 1
             if vain > _VAIN_CALLS and state in (State.WAITING, State.QUEUED):
                 raise _no_worker(site, record)
-            next_call = time.monotonic() + _CALL_AGAIN_SECONDS
+            is_started_here = site.configuration.worker.on_demand  # others look at their queues by themselves
+            next_call = time.monotonic() + (_CALL_AGAIN_SECONDS if is_started_here else math.inf)
         pauses.pause()
+
+
+def _sleep(site: Site, seconds: float) -> None:
+    """Sleep, until the client disconnects."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0 and not site.abandoned():
+        time.sleep(min(left, _LOOK_SECONDS))
 
 
 def call_worker(site: Site, record: TaskRecord) -> bool:
@@ -111,12 +127,19 @@ def _no_worker(site: Site, record: TaskRecord) -> EngineError:
     )
 
 
+def _named(site: Site, collection: str) -> str:
+    """The names of the results; nothing when there are too many to read."""
+    try:
+        return ": " + ", ".join(name_of(child.logical_path) for child in site.catalog.children(collection, _LISTED))
+    except TooLarge:
+        return ""
+
+
 def _report(site: Site, record: TaskRecord, state: State) -> int:
     if state is State.COMPLETED:
-        names = [name_of(child.logical_path) for child in site.catalog.children(record.collection)]
-        site.tell(f"results in {record.collection}: {', '.join(names)}")
+        site.tell(f"results in {record.collection}{_named(site, record.collection)}")
         return 0
-    facts = record.facts()
+    facts = record.facts("error_code", "reason")
     recorded = int(facts.get("error_code", "0"))
     code = recorded if recorded < 0 else int(Code.SYS_INTERNAL_ERR)
     reason = facts.get("reason", "no reason was recorded")

@@ -1,7 +1,8 @@
-"""What the policies do in a tagged collection: make tasks, and record refusals.
+"""What the policies do in a tagged collection: note arrivals for a worker, or submit their tasks.
 
-A refusal never reaches the client's operation. A data object without a task stays where it is; the
-server's log and an AVU on the data object say why.
+A note costs the upload one atomic call, and a worker submits the task. Where a note would prove nothing, or no worker
+is alive, the policy submits the task itself. A refusal never reaches the client's operation. A data object without a
+task stays where it is; the server's log and an AVU on the data object say why.
 """
 
 from __future__ import annotations
@@ -9,24 +10,26 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from compute_to_data.agent import arrivals, dispatch
 from compute_to_data.agent.boundary import Site, sendable, site_of
+from compute_to_data.bounds import MOST_MEMBERS
+from compute_to_data.coordination import wakeup
+from compute_to_data.coordination.live_worker import LiveWorkers
 from compute_to_data.errors import ComputeToDataError
-from compute_to_data.model import DataObject, EntityKind, Query, User
-from compute_to_data.records.task import TaskRecord
+from compute_to_data.model import DataObject, EntityKind, Query, User, zone_of
+from compute_to_data.records import arrival
 
-_LONGEST_NOTE = 900
+_live_workers = LiveWorkers()
 
 
 def arrived(callback: Any, rei: Any, logical_path: str, written: bool) -> bool:
-    """Make a data object's task. ``written``: it was opened and closed. False when it is still being
+    """Have a data object's task made. ``written``: it was opened and closed. False when it is still being
     written and will arrive later."""
     site = _site(callback, rei)
     return True if site.by_service else _take(site, logical_path, written)
 
 
 def registered(callback: Any, rei: Any, collection: str, directory: str, since: int) -> None:
-    """Make tasks after a directory was registered as ``collection``. They are for the data objects in
+    """Have tasks made after a directory was registered as ``collection``. They are for the data objects in
     tagged collections that are in this directory, belong to this user and are not older than
     ``since`` (Unix seconds)."""
     site = _site(callback, rei)
@@ -35,7 +38,7 @@ def registered(callback: Any, rei: Any, collection: str, directory: str, since: 
     tag = site.configuration.attributes.named("trigger")
     for tagged in site.catalog.find(Query(EntityKind.COLLECTION, tag)):
         if f"{tagged}/".startswith(f"{collection}/"):
-            for child in site.catalog.children(tagged):
+            for child in site.catalog.children(tagged, MOST_MEMBERS):
                 if isinstance(child, DataObject) and _came_with(child, site.catalog.user, directory, since):
                     _take(site, child.logical_path, False)
 
@@ -54,19 +57,45 @@ def _site(callback: Any, rei: Any) -> Site:
 
 def _take(site: Site, logical_path: str, written: bool) -> bool:
     try:
-        submitted = arrivals.take(site.catalog, site.configuration, logical_path, written=written)
-    except arrivals.BeingWritten:
+        if not _noted(site, logical_path, written):
+            _submit(site, logical_path, written)
+    except arrival.BeingWritten:
         return False
+    return True
+
+
+def _noted(site: Site, logical_path: str, written: bool) -> bool:
+    """Note the arrival for a worker. False when the task must be submitted here."""
+    with contextlib.suppress(ComputeToDataError, OSError):  # then submitting it here says what is wrong
+        data_object = arrival.at_rest(site.catalog, logical_path, written)
+        if data_object is None or not arrival.may_be_noted(site.catalog, data_object):
+            return data_object is None
+        resource = _live_workers.resource_for(site.catalog, site.configuration, site.hosts, logical_path)
+        if not resource:
+            return False
+        arrival.leave(site.catalog, site.configuration.attributes, logical_path, resource)
+        if _live_workers.is_here(resource):  # others, and one that does not hear, find it with their next look
+            with contextlib.suppress(OSError):
+                wakeup.call_worker(site.configuration, zone_of(logical_path), resource)
+        return True
+    return False
+
+
+def _submit(site: Site, logical_path: str, written: bool) -> None:
+    """Submit the task in the user's own session. Most uploads do not need these imports."""
+    from compute_to_data.agent import dispatch
+    from compute_to_data.records.task import TaskRecord
+    from compute_to_data.submission import arrivals
+
+    try:
+        submitted = arrivals.take(site.catalog, site.configuration, logical_path, written=written)
     except ComputeToDataError as error:
         text = f"{logical_path} has arrived, but gets no task: {error}"
         site.log(text)
-        with contextlib.suppress(
-            ComputeToDataError
-        ):  # a user without the right to annotate it finds the reason in the log
-            arrivals.note(site.catalog, site.configuration, logical_path, text[:_LONGEST_NOTE])
-        return True
+        with contextlib.suppress(ComputeToDataError):  # without the right to annotate it, the log has the reason
+            arrivals.explain(site.catalog, site.configuration, logical_path, text)
+        return
     if submitted is not None:
         attributes = site.configuration.attributes
         record = TaskRecord(site.catalog, attributes, submitted.collection, submitted.resource)
         dispatch.call_worker(site, record)
-    return True

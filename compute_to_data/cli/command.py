@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from compute_to_data.cli import zone_words
 from compute_to_data.cli.output import Output
 from compute_to_data.cli.zone_words import completes
+from compute_to_data.similar_names import nearest
 
 if TYPE_CHECKING:
     from compute_to_data.client.session import Session
@@ -74,10 +75,8 @@ def _commands(action: argparse._SubParsersAction[Any]) -> dict[str, str]:
 
 def _meant(word: str, known: Mapping[str, str]) -> str:
     """``. Did you mean ...?`` with the nearest of the known words, or only the end of the sentence."""
-    import difflib
-
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f". Did you mean {known[near[0]]}?" if near else "."
+    near = nearest(word, known)
+    return f". Did you mean {known[near]}?" if near else "."
 
 
 class LateParser(Parser):

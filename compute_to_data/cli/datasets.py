@@ -13,6 +13,7 @@ from compute_to_data.cli import zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode
 from compute_to_data.cli.zone_words import completes
+from compute_to_data.client.wording import amount, file_count
 
 if TYPE_CHECKING:
     from compute_to_data.client.uploading import Moved
@@ -130,20 +131,6 @@ class Bar:
     def end(self) -> None:
         """Erase the line."""
         self._out.progress("")
-
-
-def amount(size: float) -> str:
-    """Bytes for people: ``1.5 MB``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
-def file_count(count: int) -> str:
-    """A number of files for people."""
-    return "1 file" if count == 1 else f"{count} files"
 
 
 def clock(seconds: float) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from compute_to_data.client.kinds import Named
     from compute_to_data.ports import ClientCatalog
 
+_BLOCK = 1 << 16
 _DATASET = re.compile(r"d-[0-9a-f]{2,12}")
 
 
@@ -128,9 +129,17 @@ def _fetch_from_dataset(call: Call, given: Named) -> int:
 
 
 def _write(content: BinaryIO) -> None:
+    """Write a file to stdout: unchanged to a file or a pipe, harmless on a terminal."""
     import shutil
 
+    from compute_to_data.cli.log_printer import LogPrinter
+
     sys.stdout.flush()
+    if sys.stdout.isatty():
+        printer = LogPrinter()
+        for block in iter(lambda: content.read(_BLOCK), b""):
+            printer.print("stdout", block)
+        return
     shutil.copyfileobj(content, sys.stdout.buffer)
     sys.stdout.buffer.flush()
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from compute_to_data.cli import endings
 from compute_to_data.cli.exits import ExitCode
 from compute_to_data.cli.interrupts import can_ask, confirmed, postponed
 from compute_to_data.cli.task_options import in_options
 from compute_to_data.cli.tasks import ended, state_printer
+from compute_to_data.client import endings
 
 if TYPE_CHECKING:
     from compute_to_data.cli.command import Call

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-from compute_to_data.cli.output import printable
+from compute_to_data.plain_text import indented
 
 
 def can_ask() -> bool:
@@ -19,7 +19,7 @@ def can_ask() -> bool:
 
 def confirmed(question: str) -> bool:
     """Ask on stderr; whether the person answers yes. Ctrl-C raises KeyboardInterrupt."""
-    sys.stderr.write(f"{printable(question)} [y/N] ")
+    sys.stderr.write(f"{indented(question)} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 

@@ -8,9 +8,11 @@ import re
 import sys
 
 _MOVES_THE_CURSOR = re.compile(
-    r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+    r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e"
+    r"\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
-"""Control characters and escapes, except tabs, line ends and colours; also marks that reverse text."""
+"""Control characters and escapes, except tabs, line ends and colours; also marks that reverse text, and characters
+that show nothing."""
 _ERASES_THE_LINE = re.compile(r"\x1b\[[012]?K")
 """Progress bars send it beside ``\\r``. We erase the overwritten line ourselves."""
 

@@ -13,10 +13,12 @@ from importlib import import_module
 
 from compute_to_data import __version__
 from compute_to_data.cli.command import Call, Commands, Parser, add_common
+from compute_to_data.cli.command_log import logged
 from compute_to_data.cli.exits import ExitCode, of_error
 from compute_to_data.cli.output import Output
 from compute_to_data.cli.task_options import in_options
 from compute_to_data.errors import ComputeToDataError, ConfigurationError, shortened_in_the_middle
+from compute_to_data.plain_text import lines
 
 NOUNS = (
     "running",
@@ -28,11 +30,16 @@ NOUNS = (
     "fetching",
     "browsing",
     "removing",
+    "archiving",
     "projects",
     "datasets",
     "workloads",
+    "processes",
     "secrets",
+    "queueing",
     "site",
+    "login",
+    "serving",
     "completion",
     "helping",
 )
@@ -68,7 +75,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     if program is not None and not options.takes_program:
         options.parser.error("this command takes no program: remove -- and what follows it")
     options.program = program or []
-    return _guarded(options)
+    with logged(options.config_file, options.session_file, options.parser.prog):
+        return _guarded(options)
 
 
 def _prepare_streams() -> None:
@@ -170,7 +178,7 @@ def _form(options: argparse.Namespace) -> str:
 def _traceback() -> None:
     import traceback
 
-    traceback.print_exc()
+    print(lines(traceback.format_exc()), file=sys.stderr, end="")
 
 
 if __name__ == "__main__":

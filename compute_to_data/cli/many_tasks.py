@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from compute_to_data.cli import endings
 from compute_to_data.cli.exits import of_reason
+from compute_to_data.client import endings
 
 if TYPE_CHECKING:
     from compute_to_data.cli.command import Call
@@ -66,7 +66,7 @@ def finish(call: Call, workload: WorkloadHandle) -> int:
         "failed": [status.document() for status in failed],
     }
     text = f"{workload.id}  {completed} of {len(tasks)} completed, {len(failed)} failed"
-    call.out.result(document, text, f"{workload.id}\t{completed}\t{len(failed)}")
+    call.out.result(document, text, (workload.id, str(completed), str(len(failed))))
     note_failures(call, failed, f"c2d list --workload {workload.id} --state FAILED")
     call.out.note(f"Fetch the results, a folder for each task: c2d fetch {workload.id} DIR")
     return exit_code(failed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from compute_to_data.cli import foreground, run_inputs, zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import of_reason
-from compute_to_data.cli.task_options import limit_arguments, limits, secret_argument
+from compute_to_data.cli.task_options import limit_arguments, limits, parameter_argument, secret_argument
 from compute_to_data.cli.zone_words import completes
 
 if TYPE_CHECKING:
@@ -30,18 +29,7 @@ def register(commands: Commands) -> None:
 
 def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("notebook", metavar="NOTEBOOK", help="a notebook of this computer, or a logical path of one")
-    parser.add_argument(
-        "-p",
-        "--parameter",
-        dest="pairs",
-        action="append",
-        default=[],
-        type=_pair,
-        metavar="NAME=VALUE",
-        help="a value for the cell tagged parameters: a number, true, false, null or a list as in JSON, else a text; "
-        "repeat for more",
-    )
-    parser.add_argument("-P", "--parameters", metavar="FILE", default="", help="a JSON file with values of parameters")
+    parameter_argument(parser, "a value for the cell tagged parameters")
     run_inputs.input_argument(parser)
     image = parser.add_argument("--image", default="", help="an image that has run-notebook (default: the role's)")
     completes(image, zone_words.images)
@@ -59,13 +47,6 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--open", action="store_true", help="open the report in a browser")
     secret_argument(parser)
     limit_arguments(parser)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
-    return name, value
 
 
 def _notebook(call: Call) -> int:

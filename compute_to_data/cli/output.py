@@ -1,5 +1,7 @@
 """What a command prints: results on stdout, everything else on stderr.
 
+All text passes through ``plain_text``; only :meth:`Output.text` and the printer of logs do without.
+
 ``pretty`` is for reading. ``raw`` prints one line for each thing, with tabs between the values.
 ``json`` is for programs. Colours and progress appear only on a terminal; ``NO_COLOR`` turns colours off.
 """
@@ -12,6 +14,9 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
+
+from compute_to_data import plain_text
+from compute_to_data.plain_text import indented, lines
 
 _COLOURS = {"green": "32", "red": "31", "yellow": "33", "blue": "34", "bold": "1", "dim": "2"}
 _OF_STATE = {
@@ -42,14 +47,18 @@ class Output:
         """Whether stderr is a terminal that can redraw a line."""
         return self._stderr.isatty() and os.environ.get("TERM") != "dumb"
 
-    def result(self, document: Any, pretty: str | None = None, raw: str | None = None) -> None:
-        """Print one result: ``document`` as JSON, or the text for the form. ``raw`` defaults to ``pretty``."""
+    def result(self, document: Any, pretty: str | None = None, raw: str | tuple[str, ...] | None = None) -> None:
+        """Print one result: ``document`` as JSON, or the text for the form. ``raw`` defaults to ``pretty``;
+        a tuple is a line of values."""
         if self.form == "json":
             self._print(self._json(document))
             return
+        if self.form == "raw" and isinstance(raw, tuple):
+            self._print("\t".join(map(one_line, raw)))
+            return
         text = pretty if self.form == "pretty" or raw is None else raw
-        if text:
-            self._print(text)
+        if isinstance(text, str) and text:
+            self._print(lines(text))
 
     def table(self, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, empty: str = "") -> None:
         """Print many results. ``columns`` maps the members of a row to show to their headings; JSON
@@ -57,27 +66,28 @@ class Output:
         if self.form == "json":
             self._print(self._json(list(rows)))
             return
-        lines = [[one_line(row.get(name)) for name in columns] for row in rows]
+        cells = [[one_line(row.get(name)) for name in columns] for row in rows]
         if self.form == "raw":
-            for line in lines:
+            for line in cells:
                 self._print("\t".join(line))
             return
-        if not lines:
+        if not cells:
             self.note(empty)
             return
         headings = list(columns.values())
-        widths = [max(len(line[place]) for line in (headings, *lines)) for place in range(len(headings))]
+        widths = [max(len(line[place]) for line in (headings, *cells)) for place in range(len(headings))]
         self._print(self._row(headings, widths, "bold"))
-        for line in lines:
+        for line in cells:
             self._print(self._row(line, widths))
 
-    def facts(self, document: Mapping[str, Any], lines: Sequence[tuple[str, str]]) -> None:
-        """Print one thing with its properties; ``lines`` are its names and values for reading."""
+    def facts(self, document: Mapping[str, Any], values: Sequence[tuple[str, str]]) -> None:
+        """Print one thing with its properties; ``values`` are their names and values for reading."""
         if self.form == "json":
             self._print(self._json(document))
             return
-        width = max((len(name) for name, _ in lines), default=0)
-        for name, value in lines:
+        shown = [(one_line(name), value) for name, value in values]
+        width = max((len(name) for name, _ in shown), default=0)
+        for name, value in shown:
             if self.form == "raw":
                 self._print(f"{name}\t{one_line(value)}")
             else:
@@ -91,20 +101,20 @@ class Output:
     def note(self, text: str) -> None:
         """Print a note beside the results, on stderr. An empty text prints nothing."""
         if text:
-            print(printable(text), file=self._stderr, flush=True)
+            print(indented(text), file=self._stderr, flush=True)
 
     def progress(self, text: str) -> None:
         """Replace the progress line, when stderr is a terminal; '' erases it."""
         if self.shows_progress:
             width = shutil.get_terminal_size().columns - 1
-            self._stderr.write(f"\r\x1b[K{printable(text)[:width]}")
+            self._stderr.write(f"\r\x1b[K{plain_text.one_line(text)[:width]}")
             self._stderr.flush()
 
     def coloured(self, text: str, colour: str | None) -> str:
         """The text in a colour, when results go to a terminal in the pretty form."""
         if not colour or self.form != "pretty" or not self.is_terminal or "NO_COLOR" in os.environ:
-            return printable(text)
-        return f"\x1b[{_COLOURS[colour]}m{printable(text)}\x1b[0m"
+            return indented(text)
+        return f"\x1b[{_COLOURS[colour]}m{indented(text)}\x1b[0m"
 
     def _row(self, values: Sequence[str], widths: Sequence[int], colour: str = "") -> str:
         last = len(values) - 1
@@ -119,7 +129,7 @@ class Output:
         """As JSON, with characters that could move the cursor escaped."""
         encoding = (self._stdout.encoding or "utf-8").lower().replace("-", "")
         text = json.dumps(document, indent=2, ensure_ascii=encoding != "utf8")
-        return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+        return "".join(c if plain_text.is_plain(c) or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
     def _print(self, text: str) -> None:
         print(text, file=self._stdout, flush=True)
@@ -129,9 +139,4 @@ def one_line(value: Any) -> str:
     """A value on one line without tabs; '' for None."""
     if value is None:
         return ""
-    return printable(" ".join(str(value).split()))
-
-
-def printable(text: str) -> str:
-    """The text with characters escaped that could move the terminal's cursor or hide something."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+    return plain_text.one_line(" ".join(str(value).split()))

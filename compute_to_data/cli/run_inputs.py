@@ -1,4 +1,4 @@
-"""What ``--input`` names: something in the zone, or files of this computer, which are uploaded."""
+"""What ``--input`` names: something in the zone, files of this computer, which are uploaded, or a URL."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from compute_to_data.cli import zone_words
 from compute_to_data.cli.zone_words import completes
+from compute_to_data.urls.address import is_url
 
 if TYPE_CHECKING:
     from compute_to_data.cli.command import Call
@@ -26,7 +27,7 @@ _ID = re.compile(r"d-[0-9a-f]{1,12}|[0-9a-f]{4,8}|[0-9a-f]{8}-[0-9a-f-]{0,27}")
 
 @dataclass(frozen=True)
 class Input:
-    """One ``--input``: a ``path`` or id in the zone, or a ``local`` file; and its ``name`` below ``/inputs``."""
+    """One ``--input``: a ``path`` or id in the zone or a URL, or a ``local`` file; its ``name`` below ``/inputs``."""
 
     path: str = ""
     local: str = ""
@@ -42,7 +43,8 @@ def input_argument(parser: ArgumentParser) -> None:
         default=[],
         metavar="PATH[:NAME]",
         help="what the program reads below /inputs: a data object, collection, dataset (d-...) or task of the zone, "
-        "or a file or folder of this computer, which is uploaded; NAME: its name there; repeat for more",
+        "a file or folder of this computer, which is uploaded, or a URL that the site allows; NAME: its name there, "
+        "except of a URL; repeat for more",
     )
     completes(given, zone_words.datasets)
 
@@ -112,7 +114,9 @@ def _one(call: Call, given: str) -> Input:
 
 
 def _looked_up(call: Call, path: str) -> Input | None:
-    """What a path or id names. The zone comes first, then this computer."""
+    """What a path, URL or id names. The zone comes first, then this computer."""
+    if is_url(path):
+        return Input(path)
     is_local = os.path.exists(_local(path))
     logical_path = _in_zone(call, path)
     if logical_path:

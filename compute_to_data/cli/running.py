@@ -6,7 +6,7 @@ import argparse
 from argparse import ArgumentParser
 from typing import Any
 
-from compute_to_data.cli import foreground, run_inputs
+from compute_to_data.cli import foreground, run_inputs, zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import of_reason
 from compute_to_data.cli.run_inputs import STDIN_NAME
@@ -16,10 +16,13 @@ from compute_to_data.cli.task_options import (
     image_argument,
     limit_arguments,
     limits,
+    parameter_argument,
     place_arguments,
+    priority_argument,
     secret_argument,
 )
 from compute_to_data.cli.tasks import after_argument
+from compute_to_data.cli.zone_words import completes
 from compute_to_data.task import INPUTS
 
 
@@ -36,8 +39,19 @@ def register(commands: Commands) -> None:
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    parser.usage = f"{parser.prog} IMAGE [options] -- PROGRAM [ARGUMENT ...]"
-    image_argument(parser)
+    parser.usage = (
+        f"{parser.prog} IMAGE [options] -- PROGRAM [ARGUMENT ...]\n       {parser.prog} --process PROCESS [options]"
+    )
+    image_argument(parser, optional=True)
+    process = parser.add_argument(
+        "--process",
+        action=_Stored,
+        default="",
+        metavar="PROCESS",
+        help="run a stored process definition, instead of IMAGE and PROGRAM: its name, its id or its logical path",
+    )
+    completes(process, zone_words.processes)
+    parameter_argument(parser, "a value for a parameter of --process")
     run_inputs.input_argument(parser)
     parser.add_argument(
         "--stdin", action="store_true", help="send standard input, which the program reads as its standard input"
@@ -64,16 +78,27 @@ def _arguments(parser: ArgumentParser) -> None:
     secret_argument(parser)
     limit_arguments(parser)
     parser.add_argument("--detach", "-d", action="store_true", help="do not wait: print the task's id")
+    priority_argument(parser)
     parser.add_argument(
         "--reuse", action="store_true", help="do not run it again if an identical task of yours has completed"
     )
+
+
+class _Stored(argparse.Action):
+    """``--process``: no program follows after ``--``, since the definition has it."""
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        namespace.process = values
+        namespace.takes_program = False
 
 
 def _run(call: Call) -> int:
     options = call.options
     document = request(call)
     try:
-        task = foreground.submitted(call, document, after=options.after, reuse=options.reuse)
+        task = foreground.submitted(call, document, after=options.after, reuse=options.reuse, priority=options.priority)
         if options.detach:
             return queued(call, task)
         foreground.follow(call, task)
@@ -88,6 +113,7 @@ def _run(call: Call) -> int:
 def request(call: Call) -> dict[str, Any]:
     """The task that the command line describes. Uploads its inputs that are on this computer."""
     options, session = call.options, call.session
+    what = _stored(call) if options.process else _given(options)
     found = run_inputs.read(call, options.input)
     into = session.absolute(options.output_collection) if options.output_collection else session.results
     session.catalog.create_collection(into, parents=True)
@@ -97,7 +123,7 @@ def request(call: Call) -> dict[str, Any]:
     document: dict[str, Any] = {
         "inputs": [*inputs, run_inputs.stdin_entry(call)] if options.stdin else inputs,
         "output_collection": into,
-        "process": _process(options),
+        **what,
         "limits": limits(options),
     }
     named = {"name": options.name, "resource": options.resource, "role": options.role, "secrets": options.secret}
@@ -105,8 +131,33 @@ def request(call: Call) -> dict[str, Any]:
     if options.expect:
         document["expected_outputs"] = [name.removeprefix("/outputs/").rstrip("/") for name in options.expect]
     if not options.resource and not options.role:
-        document["role"] = "CONTAINER"
+        document.setdefault("role", "CONTAINER")
     return document
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """What the words of the command line run."""
+    if not options.image:
+        options.parser.error("the following arguments are required: IMAGE, or --process PROCESS")
+    if options.pairs or options.parameters:
+        options.parser.error("-p and -P are for the parameters of a stored process definition: name one with --process")
+    return {"process": _process(options)}
+
+
+def _stored(call: Call) -> dict[str, Any]:
+    """What a stored process definition runs."""
+    from compute_to_data.client import notebooks, processes
+    from compute_to_data.documents import process_definition
+
+    options = call.options
+    for given, words in ((options.image, "IMAGE"), (options.env, "--env")):
+        if given:
+            options.parser.error(f"--process runs the definition as it is: leave out {words}")
+    values = notebooks.parameters(options.pairs, options.parameters)  # fail before anything is uploaded
+    found = processes.describe(call.session, options.process)
+    is_notebook = process_definition.runs_notebook(found.document) and not (options.role or options.resource)
+    role = {"role": notebooks.role(call.session.configuration)} if is_notebook else {}
+    return {"process": found.data_object, **role, **({"parameters": values} if values else {})}
 
 
 def _process(options: argparse.Namespace) -> dict[str, Any]:

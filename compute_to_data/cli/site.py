@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data.cli.command import Call, Commands
-from compute_to_data.cli.wording import duration
+from compute_to_data.cli.exits import ExitCode
+from compute_to_data.cli.serving import password_arguments, set_password
+from compute_to_data.client.wording import duration
 
 if TYPE_CHECKING:
     from compute_to_data.client.site import ComputeResource
@@ -37,6 +39,13 @@ def register(commands: Commands) -> None:
         arguments=_use_arguments,
     )
     zone.add("list", _zones, "list the zones that you have worked in", example="list")
+    zone.add(
+        "password",
+        set_password,
+        "set a user's password in your embedded zone, for signing in at c2d serve",
+        example="password alice",
+        arguments=password_arguments,
+    )
     commands.add(
         "doctor",
         _doctor,
@@ -68,7 +77,8 @@ def _resources(call: Call) -> int:
         }
         for one in found
     ]
-    columns = {"resource": "RESOURCE", "roles": "ROLES", "up": "UP", "worker": "WORKER", "queued": "QUEUED"}
+    columns = {"resource": "RESOURCE", "roles": "ROLES", "up": "UP", "worker": "WORKER", "engine": "ENGINE"}
+    columns["queued"] = "QUEUED"
     call.out.table(rows, columns, empty="No resource of this zone has a role.")
     if call.out.form == "pretty":
         for line in _explained(found, document):
@@ -85,6 +95,9 @@ def _explained(found: Sequence[ComputeResource], document: dict[str, Any]) -> It
     for role in sorted({role for one in found for role in one.roles_without_image}):
         yield f"{role} has no image of its own: a task names one, or the site's configuration sets /roles/{role}/image."
     yield ""
+    for engine in sorted({one.engine for one in found if one.promises}):
+        promises = next(one.promises for one in found if one.engine == engine)
+        yield f"engine {engine}: " + "; ".join(f"{name.replace('_', ' ')} {words}" for name, words in promises.items())
     places: dict[tuple[str, ...], list[str]] = {}
     for one in found:
         if one.images is not None:
@@ -100,7 +113,7 @@ def _explained(found: Sequence[ComputeResource], document: dict[str, Any]) -> It
 
 def _limit(name: str, value: float | None) -> str:
     """A limit with its unit, as a person writes it."""
-    from compute_to_data.cli.datasets import amount
+    from compute_to_data.client.wording import amount
 
     if value is None:
         return "any"
@@ -222,17 +235,24 @@ def _doctor(call: Call) -> int:
         from compute_to_data.doctor import zone_in_use
 
         found = zone_in_use.examine(options.config_file, options.session_file, options.project)
-        return doctor.report(found, as_json=is_json)
+        return _status(doctor.report(found, as_json=is_json))
     if configuration:
         given["--configuration"] = configuration
     words = [word for name, value in given.items() if value for word in (name, value)]
-    return doctor.main([*words, *(["--json"] if is_json else [])])
+    return _status(doctor.main([*words, *(["--json"] if is_json else [])]))
+
+
+def _status(doctors: int) -> int:
+    """``c2d``'s own exit code for a doctor that failed itself; 3 means something else here."""
+    from compute_to_data.doctor.__main__ import UNKNOWN
+
+    return int(ExitCode.UNREACHABLE) if doctors == UNKNOWN else doctors
 
 
 def _configuration_in_use(config_file: str) -> str | None:
     """The configuration of the zone in use: of an embedded zone, or of the server that this computer is ('' for its
     usual place). None on a computer that has none, or with settings that cannot be read."""
-    from compute_to_data import configuration
+    from compute_to_data import site_file
     from compute_to_data.client import settings
     from compute_to_data.errors import ConfigurationError
 
@@ -242,5 +262,5 @@ def _configuration_in_use(config_file: str) -> str | None:
         return None
     if chosen.site:
         return chosen.site
-    is_server = chosen.zone.kind == "irods" and os.path.exists(configuration.site_file())
+    is_server = chosen.zone.kind == "irods" and os.path.exists(site_file.path())
     return "" if is_server else None

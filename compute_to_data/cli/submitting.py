@@ -7,10 +7,11 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from compute_to_data.cli import endings, foreground, zone_words
+from compute_to_data.cli import foreground, zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import of_reason
 from compute_to_data.cli.many_tasks import exit_code, finish, note_failures, wait_for
+from compute_to_data.cli.task_options import priority_argument
 from compute_to_data.cli.tasks import (
     WAIT,
     after_argument,
@@ -22,6 +23,7 @@ from compute_to_data.cli.tasks import (
 )
 from compute_to_data.cli.workload_results import is_workload
 from compute_to_data.cli.zone_words import completes
+from compute_to_data.client import endings
 
 if TYPE_CHECKING:
     from compute_to_data.client.tasks import TaskHandle
@@ -73,6 +75,7 @@ def _submit_arguments(parser: ArgumentParser) -> None:
     )
     completes(image, zone_words.images)
     after_argument(parser)
+    priority_argument(parser)
     parser.add_argument(
         "--reuse", action="store_true", help="do not run it again if an identical task of yours has completed"
     )
@@ -96,6 +99,7 @@ def _submit(call: Call) -> int:
         "image": options.image,
         "after": options.after,
         "reuse": options.reuse,
+        "priority": options.priority,
     }
     names = ["standard input" if file == "-" else file for file in options.files]
 
@@ -103,7 +107,7 @@ def _submit(call: Call) -> int:
 
     def reading(file: str, name: str) -> Callable[[], Any]:
         def read() -> Any:
-            document = read_json(_content(file), name)
+            document = read_json(content(file), name)
             inputs.extend(local_inputs.named_inputs(document))
             return document
 
@@ -135,7 +139,8 @@ def _several_submitted(call: Call, tasks: Sequence[TaskHandle]) -> int:
     return exit_code(failed)
 
 
-def _content(file: str) -> bytes:
+def content(file: str) -> bytes:
+    """The bytes of a file of this computer; - is standard input. InvalidRequest."""
     from compute_to_data.errors import InvalidRequest
 
     if file == "-":

@@ -9,6 +9,7 @@ from typing import Any
 
 from compute_to_data.cli import zone_words
 from compute_to_data.cli.zone_words import completes
+from compute_to_data.task import HIGHEST_PRIORITY, LOWEST_PRIORITY
 
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)(?:([kmgt])(?:i?b)?|b)?", re.IGNORECASE)
@@ -20,9 +21,10 @@ _OPTIONS = {"walltime_seconds": "--walltime", "memory_bytes": "--memory", "cpus"
 _LIMIT = re.compile(rf"(?:/?limits[./])?\b({'|'.join(_OPTIONS)})\b")
 
 
-def image_argument(parser: ArgumentParser) -> None:
+def image_argument(parser: ArgumentParser, *, optional: bool = False) -> None:
     """``IMAGE``, what programs run in."""
-    image = parser.add_argument("image", metavar="IMAGE", help="an image that the site allows")
+    help, many = "an image that the site allows", "?" if optional else None
+    image = parser.add_argument("image", metavar="IMAGE", nargs=many, default="" if optional else None, help=help)
     completes(image, zone_words.images)
 
 
@@ -59,6 +61,28 @@ def secret_argument(parser: ArgumentParser) -> None:
     completes(secret, zone_words.secrets)
 
 
+def parameter_argument(parser: ArgumentParser, help: str) -> None:
+    """``-p NAME=VALUE``, which can be repeated, and ``-P FILE``."""
+    parser.add_argument(
+        "-p",
+        "--parameter",
+        dest="pairs",
+        action="append",
+        default=[],
+        type=_pair,
+        metavar="NAME=VALUE",
+        help=f"{help}: a number, true, false, null or a list as in JSON, else a text; repeat for more",
+    )
+    parser.add_argument("-P", "--parameters", metavar="FILE", default="", help="a JSON file with values of parameters")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
 def walltime_argument(parser: ArgumentParser) -> None:
     """``--walltime TIME``, in seconds or with units."""
     parser.add_argument(
@@ -77,6 +101,26 @@ def limit_arguments(parser: ArgumentParser) -> None:
         "--memory", "-m", type=_bytes, metavar="SIZE", help="how much memory a task may use, for example 512m or 4g"
     )
     parser.add_argument("--cpus", type=float, help="how many processors a task may use, for example 0.5 or 2")
+
+
+def priority_argument(parser: ArgumentParser) -> None:
+    """``--priority N``, among the user's own tasks."""
+    parser.add_argument(
+        "--priority",
+        type=_priority,
+        metavar="N",
+        help="of your own queued tasks, those with the highest begin first: -10 to 10 (default: 0)",
+    )
+
+
+def _priority(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = HIGHEST_PRIORITY + 1
+    if not LOWEST_PRIORITY <= number <= HIGHEST_PRIORITY:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer from {LOWEST_PRIORITY} to {HIGHEST_PRIORITY}")
+    return number
 
 
 def limits(options: argparse.Namespace) -> dict[str, Any]:

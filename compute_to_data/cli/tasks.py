@@ -7,11 +7,12 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from compute_to_data.cli import endings, zone_words
+from compute_to_data.cli import zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import of_reason
 from compute_to_data.cli.task_options import in_options
 from compute_to_data.cli.zone_words import completes
+from compute_to_data.client import endings
 
 if TYPE_CHECKING:
     from compute_to_data.client.status import TaskStatus
@@ -98,6 +99,9 @@ def _list_arguments(parser: ArgumentParser) -> None:
     workload = parser.add_argument("--workload", default="", metavar="ID", help="only tasks of this workload")
     completes(workload, zone_words.workloads)
     parser.add_argument("--all", action="store_true", help="also list tasks of others that you may read")
+    parser.add_argument(
+        "--archived", action="store_true", help="list archived tasks instead; not with --name and --role"
+    )
     parser.add_argument("--limit", type=count, default=50, help="list at most this many (default: 50; 0: all)")
     parser.add_argument("--offset", type=count, default=0, help="skip this many first")
 
@@ -176,9 +180,7 @@ def ended(call: Call, status: TaskStatus) -> int:
     """Print how the task ended; returns the exit code."""
     for words in endings.notes(status):
         call.out.note(words)
-    call.out.result(
-        status.document(), f"{status.task_id}  {status.state.value}", f"{status.task_id}\t{status.state.value}"
-    )
+    call.out.result(status.document(), f"{status.task_id}  {status.state.value}", (status.task_id, status.state.value))
     return of_reason(status.reason_code)
 
 
@@ -188,7 +190,7 @@ def _status(call: Call) -> int:
 
 def describe(call: Call, task: TaskHandle) -> int:
     """Print everything known about a task."""
-    from compute_to_data.cli import sentence
+    from compute_to_data.client import sentence
 
     status = task.status()
     if call.out.form == "pretty":
@@ -258,6 +260,8 @@ def _list(call: Call) -> int:
 
     options = call.options
     limit = options.limit or None
+    if options.archived and (options.name or options.role):
+        options.parser.error("--archived cannot be used with --name and --role, which archived records hold")
     rows = call.session.tasks(
         limit=limit and limit + 1,  # one more, to see whether there are more
         offset=options.offset,
@@ -270,6 +274,7 @@ def _list(call: Call) -> int:
         until=options.older_than,
         workload=call.session.workload(options.workload).collection if options.workload else "",
         everybodys=options.all,
+        archived=options.archived,
     )
     listing.show(call, rows[:limit], with_owners=options.all)
     if limit and len(rows) > limit:

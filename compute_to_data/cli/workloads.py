@@ -223,5 +223,5 @@ def _stop_task(call: Call) -> int:
     task = call.session.task(call.options.task)
     task.cancel()
     status = task.status()
-    call.out.result(status.document(), f"{task.id}  {status.state.value}", f"{task.id}\t{status.state.value}")
+    call.out.result(status.document(), f"{task.id}  {status.state.value}", (task.id, status.state.value))
     return ExitCode.DONE

@@ -133,3 +133,12 @@ def secrets(session: Session, beginning: str) -> Iterator[Candidate]:
 
     for one in secrets_module.listed(session):
         yield Candidate(one.name)
+
+
+def processes(session: Session, beginning: str) -> Iterator[Candidate]:
+    """The names of the user's own process definitions, and the logical paths of those that others share."""
+    from compute_to_data.client import processes as processes_module
+
+    for one in processes_module.listed(session):
+        own = one.owner == str(session.user)
+        yield Candidate(one.name if own else one.data_object, "" if own else f"{one.name} of {one.owner}")

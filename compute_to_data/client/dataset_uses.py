@@ -61,5 +61,4 @@ def unfinished(
 
 def facts(catalog: ClientCatalog, collection: str, attribute: str) -> list[str]:
     """The values of one attribute on a collection."""
-    avus = catalog.avus(Entity(EntityKind.COLLECTION, collection))
-    return [avu.value for avu in avus if avu.attribute == attribute]
+    return [avu.value for avu in catalog.avus(Entity(EntityKind.COLLECTION, collection), attribute)]

@@ -18,7 +18,7 @@ from compute_to_data.errors import AlreadyExists, Code, ComputeToDataError, Inva
 from compute_to_data.local_files import ENDING, need_storable
 from compute_to_data.model import name_of
 from compute_to_data.records.manifest import ancestors
-from compute_to_data.task import STDERR_NAME, STDOUT_NAME
+from compute_to_data.task import FETCHED_NAME, STDERR_NAME, STDOUT_NAME
 
 if TYPE_CHECKING:
     from compute_to_data.ports import ClientCatalog
@@ -91,9 +91,9 @@ def fetch(
     moved: Callable[[int, int], None] = lambda done, total: None,
     tree: Tree | None = None,
 ) -> Fetched:
-    """Fetch everything in a task's collection into ``<directory>/<folder>``, by default ``<directory>/<task
-    id>``, or what ``paths`` choose (see :meth:`results.Tree.chosen`) into ``directory`` itself, in the same
-    subfolders.
+    """Fetch everything in a task's collection, except inputs that were fetched from URLs, into
+    ``<directory>/<folder>``, by default ``<directory>/<task id>``; or what ``paths`` choose (see
+    :meth:`results.Tree.chosen`) into ``directory`` itself, in the same subfolders.
 
     Files that are already there with the right content are kept, so calling this again continues an
     interrupted fetch. Before anything is fetched, it raises AlreadyExists for a file with other
@@ -111,6 +111,7 @@ def fetch(
         lost = [name for name in lost if _is_meant(name, paths)]
         found = found.chosen([path for path in paths if path not in (*logs, *lost)])
     else:
+        found = found.without(FETCHED_NAME)
         below = folder or name_of(collection)
         for one in (below, *ancestors(below)):
             _refuse_link(os.path.join(target, one))

@@ -13,7 +13,7 @@ from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import InvalidRequest, NotFound
 from compute_to_data.inputs import naming
 from compute_to_data.model import Avu, Entity, EntityKind, Query, Row, User, name_of
-from compute_to_data.records.task import State, timestamp
+from compute_to_data.records.task import ARCHIVED, State, queue_levels, resource_of, timestamp
 from compute_to_data.task import REQUEST_NAME
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ class Listed:
 class Filter:
     """Which tasks to list. An empty field admits all. ``since`` and ``until`` are Unix seconds of
     submission. ``name``: the name of tasks, or a pattern of names, such as ``filter*``. ``workload``: the
-    collection of a workload. ``everybodys``: also list others' tasks that the person may read."""
+    collection of a workload. ``everybodys``: also list others' tasks that the person may read. ``archived``:
+    list archived tasks instead, of which only the id, state, resource and times are known without reading each."""
 
     states: tuple[State, ...] = ()
     role: str = ""
@@ -104,6 +105,7 @@ class Filter:
     until: float | None = None
     workload: str = ""
     everybodys: bool = False
+    archived: bool = False
 
 
 def tasks(
@@ -121,7 +123,7 @@ def tasks(
     """
     found = _rows(workbench, chosen, limit, offset)
     if len(found) <= _FEW:
-        known = _facts_of_few(workbench, found)
+        known = _facts_of_few(workbench, found, (*_NAMES, *_COURSE))
     else:
         names = (*_NAMES, *_COURSE) if with_course else _NAMES
         known = _facts_of_many(workbench, found, names, None if chosen.everybodys else workbench.user)
@@ -129,9 +131,11 @@ def tasks(
     return [_listed(workbench, one, known.get(one.collection, []), now) for one in found]
 
 
-def _facts_of_few(workbench: Workbench, found: list[Row]) -> dict[str, list[Avu]]:
-    """The AVUs of each task, by its collection: one question for each."""
-    return {one.collection: [*workbench.catalog.avus(Entity(EntityKind.COLLECTION, one.collection))] for one in found}
+def _facts_of_few(workbench: Workbench, found: list[Row], names: Sequence[str]) -> dict[str, list[Avu]]:
+    """The AVUs with these facts, by collection: one question for each collection."""
+    attributes = [workbench.attributes.named(name) for name in names]
+    entities = [Entity(EntityKind.COLLECTION, one.collection) for one in found]
+    return {entity.name: [*workbench.catalog.avus(entity, *attributes)] for entity in entities}
 
 
 def _facts_of_many(
@@ -152,11 +156,12 @@ def _rows(workbench: Workbench, chosen: Filter, limit: int | None, offset: int) 
     attributes, catalog = workbench.attributes, workbench.catalog
     owner: User | None = None if chosen.everybodys else workbench.user
     value = chosen.states[0].value if len(chosen.states) == 1 else None
-    units = chosen.resource or None
+    units = queue_levels(chosen.resource) if chosen.resource else None
     filters = chosen.role or chosen.name or chosen.since is not None or chosen.until is not None
     plain = len(chosen.states) <= 1 and not filters
     within = chosen.workload
-    query = Query(EntityKind.COLLECTION, attributes.state, value, units, owner=owner, within=within, newest_first=True)
+    attribute = attributes.named(ARCHIVED) if chosen.archived else attributes.state
+    query = Query(EntityKind.COLLECTION, attribute, value, units, owner=owner, within=within, newest_first=True)
     if plain:
         page = catalog.query(replace(query, limit=limit, offset=offset))
         return [one for one in page if one.value in State.__members__]
@@ -188,7 +193,7 @@ def _listed(workbench: Workbench, one: Row, avus: list[Avu], now: float) -> List
         name=status.name if status else "",
         state=one.value,
         role=status.role if status else "",
-        resource=one.units,
+        resource=resource_of(one.units),
         owner=str(one.owner),
         created=timestamp(one.created),
         collection=one.collection,

@@ -14,6 +14,7 @@ from typing import Any
 
 from compute_to_data.client import settings as settings_module
 from compute_to_data.errors import ConfigurationError, InvalidRequest, NotFound
+from compute_to_data.similar_names import nearest
 
 _OF_ZONE = ("zone", "site", "attributes")
 """The properties of ``config.json`` that belong to a zone. The others are the person's in every zone."""
@@ -21,8 +22,8 @@ _OF_ZONE = ("zone", "site", "attributes")
 
 @dataclass(frozen=True)
 class KnownZone:
-    """A zone that a person has settings for. ``place``: the folder of an embedded zone, or the environment file of an
-    iRODS zone. ``exists``: whether that place is still there."""
+    """A zone that a person has settings for. ``place``: the folder of an embedded zone, the environment file of an
+    iRODS zone, or the address of a gateway. ``exists``: whether that place is still there."""
 
     name: str
     kind: str
@@ -147,6 +148,8 @@ def _place(entry: Mapping[str, Any]) -> tuple[str, str, str]:
     zone = dict(entry.get("zone") or {"kind": "irods"})
     if zone.get("kind") == "embedded":
         return "embedded", os.path.realpath(str(zone.get("directory", ""))), str(zone.get("user", ""))
+    if zone.get("kind") == "gateway":
+        return "gateway", str(zone.get("url", "")), ""
     file = zone.get("environment_file") or settings_module.irods_environment_file()
     return "irods", os.path.realpath(str(file)), ""
 
@@ -157,6 +160,8 @@ def _new_name(chosen: Mapping[str, Any], taken: Mapping[str, Any]) -> str:
     if kind == "embedded":
         outer, last = os.path.split(place)
         name = (os.path.basename(outer) if last == "zone" else last) or "zone"
+    elif kind == "gateway":
+        name = place.partition("://")[2].replace("/", "-") or "gateway"
     else:
         name = str(settings_module.irods_environment(place).get("irods_zone_name", "")) or "irods"
     numbers = (f"{name}-{number}" for number in range(2, len(taken) + 3))
@@ -169,7 +174,8 @@ def _described(name: str, entry: Mapping[str, Any], current: tuple[str, str, str
         user = str(settings_module.irods_environment(place).get("irods_user_name", ""))
     marker = os.path.join(place, "zone.db") if kind == "embedded" else place
     in_use = _place(entry) == current
-    return KnownZone(name, kind, user, place, str(entry.get("project", "")), in_use, os.path.exists(marker))
+    exists = kind == "gateway" or os.path.exists(marker)
+    return KnownZone(name, kind, user, place, str(entry.get("project", "")), in_use, exists)
 
 
 def _zone_folder(given: str) -> str:
@@ -206,8 +212,6 @@ def _only_user(folder: str) -> str:
 
 
 def _remedy(given: str, known: list[str]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(given, known, n=1)
-    meant = f"Did you mean {near[0]}? " if near else ""
+    near = nearest(given, known)
+    meant = f"Did you mean {near}? " if near else ""
     return f"{meant}Name one of c2d zone list, a folder that holds a zone, or an irods_environment.json"

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data import zones
-from compute_to_data.configuration import EngineSettings
-from compute_to_data.errors import AlreadyExists, ComputeToDataError, InvalidRequest
-from compute_to_data.model import Avu, Entity, EntityKind
+from compute_to_data.configuration import EngineSettings, ZoneSettings
+from compute_to_data.errors import AlreadyExists, ComputeToDataError, ConfigurationError, InvalidRequest
+from compute_to_data.model import Avu, Entity, EntityKind, User
 
 if TYPE_CHECKING:
     from compute_to_data.zones.embedded import EmbeddedZone
@@ -85,6 +85,27 @@ def create(directory: str, user: str, images: tuple[str, ...] = ()) -> tuple[dic
     return {"zone": place, "site": site}, why_not
 
 
+def known_user(settings: ZoneSettings, name: str) -> User:
+    """The user of an embedded zone with this name (``name``, or ``name#zone``). NotFound when there is none;
+    ConfigurationError when the settings lead to another kind of zone."""
+    with _embedded(settings) as zone:
+        return zone.session(User.parse(name, zone.name)).user
+
+
+def set_password(settings: ZoneSettings, user: User, password: str | None) -> bool:
+    """Set the password with which a user of an embedded zone signs in over HTTP; None takes it away.
+    Returns whether the user had one."""
+    with _embedded(settings) as zone:
+        return zone.set_password(user, password)
+
+
+def _embedded(settings: ZoneSettings) -> EmbeddedZone:
+    if settings.kind != "embedded":
+        cause = "passwords of an iRODS zone's users are set in iRODS"
+        raise ConfigurationError("c2d zone password", cause, "Use ipasswd, or iadmin moduser")
+    return zones.embedded_zones()(str(settings.settings["directory"]))
+
+
 def _engine(directory: str, images: tuple[str, ...]) -> tuple[dict[str, Any], str]:
     """The configuration's ``engine`` and ``images``, and why the engine is not Docker ('' when it is)."""
     from compute_to_data.engines import open_engine
@@ -96,6 +117,7 @@ def _engine(directory: str, images: tuple[str, ...]) -> tuple[dict[str, Any], st
         os.makedirs(tools, mode=0o700, exist_ok=True)
         names = images or (HOST,)
         return {"engine": {"name": "process", "images": dict.fromkeys(names, tools)}, "images": list(names)}, str(error)
-    # The zone and the engine belong to the same person, who may run every image that their Docker holds.
+    # The zone and the engine belong to the same person, who may run every image that their Docker holds. Their jobs
+    # need no ids of their own, for which not every computer is set up.
     allowed: list[Any] = list(images) or [{"pattern": "[^ ]+"}]
-    return {"engine": {"name": "docker"}, "images": allowed}, ""
+    return {"engine": {"name": "docker", "job_uids": None}, "images": allowed}, ""

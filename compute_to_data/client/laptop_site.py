@@ -6,7 +6,7 @@ import math
 import os
 from functools import cached_property
 
-from compute_to_data import configuration as configuration_module
+from compute_to_data import site_file
 from compute_to_data.client.settings import Settings
 from compute_to_data.client.site_access import ConfiguredSite, PublishedSite
 from compute_to_data.configuration import Attributes, Configuration
@@ -27,9 +27,9 @@ class LaptopSite:
     def file(self) -> Configuration | None:
         """The site's configuration file, when this account can read it here; else None."""
         if self._settings.site:
-            return configuration_module.load(self._settings.site)
-        if self._settings.zone.kind == "irods" and os.access(configuration_module.SITE_FILE, os.R_OK):
-            return configuration_module.load(configuration_module.SITE_FILE)
+            return site_file.load(self._settings.site)
+        if self._settings.zone.kind == "irods" and os.access(site_file.PATH, os.R_OK):
+            return site_file.load(site_file.PATH)
         return None
 
     @property

@@ -9,12 +9,14 @@ from contextlib import ExitStack
 from typing import Protocol
 
 from compute_to_data import log_file
-from compute_to_data.errors import NotFound
+from compute_to_data.errors import NotFound, TooLarge
 from compute_to_data.model import DataObject
 from compute_to_data.ports import ClientCatalog, OpenDataObject
 from compute_to_data.task import LIVE_LOG_NAME, LOG_NAMES, TIMES_NAME
 
 _BLOCK = 1 << 20
+_LARGEST_TIMES = 1 << 26
+"""The most bytes of a file of times that are read: those of about 2 million marks."""
 _TAIL_BLOCK = 1 << 16
 
 
@@ -102,10 +104,10 @@ class EndedLog:
     def times(self) -> Times:
         """When the worker received the bytes. Empty when all came within a second."""
         try:
-            lines = self._catalog.read(f"{self._collection}/{TIMES_NAME}").decode().splitlines()
+            lines = self._catalog.read(f"{self._collection}/{TIMES_NAME}", _LARGEST_TIMES).decode().splitlines()
             marks = [line.split() for line in lines]
             return Times([(float(when), (int(out), int(err))) for when, out, err in marks])
-        except (NotFound, ValueError):
+        except (NotFound, TooLarge, ValueError):
             return Times(())
 
     def place_of_gap(self, stream: int, missing: int) -> int | None:

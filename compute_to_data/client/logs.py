@@ -95,14 +95,16 @@ def follow(
     on_note: OnNote = lambda text: None,
     tail: int | None = None,
     stamps: bool = False,
+    is_wanted: Callable[[], bool] = lambda: True,
 ) -> State:
-    """Pass on the program's output as it is written, until the task ends; returns the final state.
+    """Pass on the program's output as it is written, until the task ends; returns the final state. Where ``is_wanted``
+    returns False in between, it returns the state then.
 
     The task gets the AVU ``follow``, on which its worker shows the log. A person who may only read the task cannot
     set the AVU. They see output while it runs only when another person follows the task, too. ``tail`` and
     ``stamps``: as for :func:`show`.
     """
-    follower = _Follower(task, on_output, on_note, tail, stamps)
+    follower = _Follower(task, on_output, on_note, tail, stamps, is_wanted)
     with contextlib.closing(follower):
         return follower.run(on_state)
 
@@ -120,8 +122,17 @@ def _mark(task: TaskHandle, *, add: bool) -> bool:
 class _Follower:
     """One person who follows one task: what they have seen of each stream."""
 
-    def __init__(self, task: TaskHandle, on_output: OnOutput, on_note: OnNote, tail: int | None, stamps: bool) -> None:
+    def __init__(
+        self,
+        task: TaskHandle,
+        on_output: OnOutput,
+        on_note: OnNote,
+        tail: int | None,
+        stamps: bool,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._task = task
+        self._is_wanted = is_wanted
         self._on_output = on_output
         self._on_note = on_note
         self._tail = tail
@@ -146,6 +157,8 @@ class _Follower:
                     on_state(state)
             if state.is_final:
                 break
+            if not self._is_wanted():
+                return state
             is_marked = is_marked or _mark(self._task, add=True)
             self._call_worker()
             if state is State.RUNNING and not self._has_all and self._opened():
@@ -181,7 +194,7 @@ class _Follower:
         """Pass on what is written until the log has all, or until it is time to ask for the state."""
         until, pauses = time.monotonic() + _ASK_ANYWAY, Pauses(_FIRST_PAUSE, _LONGEST_LOOK)
         try:
-            while self._live is not None and not self._has_all and time.monotonic() < until:
+            while self._live is not None and not self._has_all and self._is_wanted() and time.monotonic() < until:
                 self._live.refresh()
                 if self._pass_new(self._live):
                     pauses.restart()

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data.coordination.role_choice import RUNS, Asked
-from compute_to_data.errors import AlreadyExists, InvalidRequest, NotFound, Refused
+from compute_to_data.errors import AlreadyExists, InvalidRequest, NotFound, Refused, TooLarge
 from compute_to_data.model import Collection, name_of
 
 if TYPE_CHECKING:
@@ -30,15 +30,23 @@ def in_zone(workbench: Workbench, given: str) -> tuple[str, bool]:
     """
     if os.path.isfile(given):
         return _upload(workbench, given)
-    logical_path = workbench.absolute(given)
     try:
-        found = workbench.catalog.stat(logical_path)
+        return in_zone_only(workbench, given), False
     except NotFound as error:
+        logical_path = workbench.absolute(given)
         remedy = "Name a file of this computer, or a data object"
         raise NotFound(given, f"is no file here, and there is no {logical_path}", remedy, code=error.code) from None
-    if isinstance(found, Collection):
+
+
+def in_zone_only(workbench: Workbench, given: str) -> str:
+    """The logical path of a notebook in the zone. A file of that name on this computer does not count.
+
+    NotFound when there is none; InvalidRequest for a collection.
+    """
+    logical_path = workbench.absolute(given)
+    if isinstance(workbench.catalog.stat(logical_path), Collection):
         raise InvalidRequest(logical_path, "is a collection, expected a notebook")
-    return logical_path, False
+    return logical_path
 
 
 def _upload(workbench: Workbench, file: str) -> tuple[str, bool]:
@@ -51,10 +59,17 @@ def _upload(workbench: Workbench, file: str) -> tuple[str, bool]:
     try:
         workbench.catalog.write(logical_path, content)
     except AlreadyExists:
-        if workbench.catalog.read(logical_path) == content:
+        if _is_there(workbench, logical_path, content):
             return logical_path, False
         raise
     return logical_path, True
+
+
+def _is_there(workbench: Workbench, logical_path: str, content: bytes) -> bool:
+    try:
+        return workbench.catalog.read(logical_path, len(content)) == content
+    except TooLarge:
+        return False
 
 
 def _content(file: str) -> bytes:

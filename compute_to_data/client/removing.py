@@ -10,7 +10,7 @@ from compute_to_data.catalog_tree import data_objects
 from compute_to_data.client.kinds import Kind, Named
 from compute_to_data.errors import AccessDenied, InvalidRequest, NotFound, Refused
 from compute_to_data.model import DataObject, Entity, EntityKind, Query
-from compute_to_data.records.task import AFTER, READS, State, furthest
+from compute_to_data.records.task import AFTER, ARCHIVED, READS, State, furthest
 from compute_to_data.records.workload import STATE, WORKLOAD_NAME, WorkloadState
 from compute_to_data.task import REQUEST_NAME
 
@@ -64,13 +64,14 @@ class Removing:
     def _state(self, found: Named) -> str:
         """The state. Refused unless it is a final one."""
         attributes = self._workbench.attributes
-        avus = self._workbench.catalog.avus(Entity(EntityKind.COLLECTION, found.collection))
+        facts = attributes.state, attributes.named(STATE), attributes.named(ARCHIVED)
+        avus = self._workbench.catalog.avus(Entity(EntityKind.COLLECTION, found.collection), *facts)
         if found.kind is Kind.WORKLOAD:
             states = [avu.value for avu in avus if avu.attribute == attributes.named(STATE)]
             if states != [WorkloadState.STOPPED.value]:
                 raise Refused(str(found), "still accepts tasks", f"Stop it first: c2d workload stop {found.id}")
             return states[0]
-        state = furthest(avu.value for avu in avus if avu.attribute == attributes.state)
+        state = furthest(avu.value for avu in avus if avu.attribute != attributes.named(STATE))
         if state is None or not state.is_final:
             cause = f"has not ended yet: it is {state.value if state else 'in an unknown state'}"
             raise Refused(str(found), cause, f"Cancel it first: c2d cancel {found.id}")

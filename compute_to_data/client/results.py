@@ -3,18 +3,18 @@ folder of this host."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from compute_to_data.catalog_tree import walk
 from compute_to_data.client.patterns import is_pattern, parsed_all, verdict
-from compute_to_data.errors import Code, NotFound, ZoneError, shortened_in_the_middle, zone_error
+from compute_to_data.errors import Code, NotFound, TooLarge, ZoneError, shortened_in_the_middle, zone_error
 from compute_to_data.local_files import Digest
 from compute_to_data.model import DataObject, ReplicaStatus
 from compute_to_data.provenance import crate
 from compute_to_data.records.manifest import ancestors
+from compute_to_data.similar_names import nearest
 from compute_to_data.task import (
     CRATE_NAME,
     LIVE_NAMES,
@@ -24,6 +24,8 @@ from compute_to_data.task import (
 if TYPE_CHECKING:
     from compute_to_data.ports import ClientCatalog
 
+LARGEST_IN_MEMORY = 1 << 30
+"""The most bytes of an output that :meth:`Result.bytes` reads."""
 _SHOWN = 5
 _LIVE = frozenset(LIVE_NAMES)
 
@@ -54,8 +56,9 @@ class Result:
         return good[0].checksum if good else ""
 
     def bytes(self) -> bytes:
-        """The whole content. ZoneError when it does not match the checksum in the catalog."""
-        content = self.catalog.read(self.path)
+        """The whole content, of at most 1 GiB: ``fetch`` is for more. ZoneError when it does not match the checksum
+        in the catalog."""
+        content = self.catalog.read(self.path, LARGEST_IN_MEMORY)
         digest = Digest()
         digest.update(content)
         if self.checksum and digest.text != self.checksum:
@@ -107,10 +110,14 @@ class Tree:
         every = (*self.files, *self.folders)
         return {name for name in every if name in tops or any(above in tops for above in ancestors(name))}
 
+    def without(self, top: str) -> Tree:
+        """Without a file or folder at the top, and all below it."""
+        files = {name: one for name, one in self.files.items() if name.partition("/")[0] != top}
+        return Tree(files, tuple(folder for folder in self.folders if folder.partition("/")[0] != top))
+
     def closest(self, word: str) -> str:
         """The name most like a word; '' when none is like it."""
-        found = difflib.get_close_matches(word, [*self.files, *self.folders], 1, 0.75)
-        return found[0] if found else ""
+        return nearest(word, [*self.files, *self.folders], likeness=0.75)
 
     def _no_such(self, word: str) -> NotFound:
         like = self.closest(word)
@@ -143,12 +150,12 @@ def outputs(catalog: ClientCatalog, collection: str) -> Mapping[str, Result]:
 
 def without_records(found: Mapping[str, Result]) -> dict[str, Result]:
     """Of what is in a task's collection, what its program left."""
-    return {name: one for name, one in found.items() if name not in RESERVED_NAMES}
+    return {name: one for name, one in found.items() if name.partition("/")[0] not in RESERVED_NAMES}
 
 
 def expected(catalog: ClientCatalog, collection: str) -> tuple[str, ...]:
     """The names of the outputs that the task's crate lists; empty without a crate."""
     try:
-        return crate.output_names(catalog.read(f"{collection}/{CRATE_NAME}")) or ()
-    except ZoneError:
+        return crate.output_names(catalog.read(f"{collection}/{CRATE_NAME}", crate.LARGEST)) or ()
+    except (ZoneError, TooLarge):
         return ()

@@ -8,16 +8,20 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data import zones
+from compute_to_data.client import login
 from compute_to_data.client import settings as settings_module
+from compute_to_data.client.gateway_site import GatewaySite, attributes_of
 from compute_to_data.client.laptop_site import LaptopSite
 from compute_to_data.client.settings import Settings
+from compute_to_data.client.site_access import SiteAccess
 from compute_to_data.client.workbench import Workbench
 from compute_to_data.configuration import Configuration
 from compute_to_data.errors import AccessDenied, Code
-from compute_to_data.ports import ClientCatalog
+from compute_to_data.ports import ClientCatalog, Storage
 
 if TYPE_CHECKING:
     from compute_to_data.client.finding import Listed
+    from compute_to_data.client.queue import ResourceLine
     from compute_to_data.client.tasks import TaskHandle
     from compute_to_data.client.workloads import ListedWorkload, WorkloadHandle
 
@@ -41,9 +45,10 @@ def connect(config_file: str = "", session_file: str = "", *, project: str = "")
         remedy = "Log in with: iinit. If you have no iRODS zone, make a private one: c2d zone create DIR"
         raise AccessDenied("not logged in", cause, remedy, code=Code.CAT_INVALID_AUTHENTICATION)
     path = settings_module.session_path(session_file)
-    remembered = str(settings_module.load_session(session_file).get("project", ""))
-    chosen = project or os.environ.get(PROJECT_VARIABLE, "") or remembered
-    return Session(zones.open_session(settings.zone), settings, path, chosen)
+    session = settings_module.load_session(session_file)
+    chosen = project or os.environ.get(PROJECT_VARIABLE, "") or str(session.get("project", ""))
+    zone = login.with_token(settings.zone, session) if settings.zone.kind == "gateway" else settings.zone
+    return Session(zones.open_session(zone), settings, path, chosen)
 
 
 class Session(Workbench):
@@ -54,14 +59,17 @@ class Session(Workbench):
 
     >>> with c2d.connect() as session:
     ...     print(session.user, session.project, session.absolute("a.txt"))
-    ...     print(session.catalog.read(session.absolute("a.txt")))
+    ...     print(session.catalog.read(session.absolute("a.txt"), 1000))
     alice#tempZone /tempZone/home/alice /tempZone/home/alice/a.txt
     b'axbxc\\n'
     """
 
     def __init__(self, catalog: ClientCatalog, settings: Settings, session_file: str = "", project: str = "") -> None:
         self._laptop_site = LaptopSite(settings)
-        super().__init__(catalog, self._laptop_site, project=project)
+        site: SiteAccess = self._laptop_site
+        if settings.zone.kind == "gateway":
+            site = GatewaySite(settings.attributes or attributes_of(catalog))
+        super().__init__(catalog, site, project=project)
         self.settings = settings
         self._session_file = session_file
         self._given_back: list[Callable[[], None]] = []
@@ -97,14 +105,16 @@ class Session(Workbench):
         task_id: str = "",
         after: Sequence[TaskHandle | str] = (),
         reuse: bool = False,
+        priority: int | None = None,
     ) -> TaskHandle:
         """Submit a task: a document as in docs/task-format.md, or in another accepted format.
 
         ``resource`` and ``output_collection`` override the document; ``image`` is for formats that
         name no image. The default output collection is :attr:`results`. ``after``: tasks, or their ids,
         whose success this one waits for. With ``reuse``, an identical earlier task of the person is
-        returned when there is one. Refused, InvalidRequest or the zone's error; after an error there
-        is no task.
+        returned when there is one. ``priority``, -10 to 10, overrides the document: of the person's own queued
+        tasks on a resource, those with the highest begin first. Refused, InvalidRequest or the zone's error; after
+        an error there is no task.
 
         >>> process = {"image": image, "exec": "sh", "argv": ["-c", "tr -d x < /inputs/a.txt > /outputs/b.txt"]}
         >>> with c2d.connect() as session:
@@ -127,6 +137,7 @@ class Session(Workbench):
                 task_id=task_id,
                 after=after,
                 reuse=reuse,
+                priority=priority,
             )
 
     def task(self, task_id: str) -> TaskHandle:
@@ -150,6 +161,19 @@ class Session(Workbench):
         from compute_to_data.client import finding
 
         return finding.tasks(self, finding.Filter(**chosen), limit=limit, offset=offset, with_course=with_course)
+
+    def queue(self, resource: str) -> ResourceLine:
+        """The line of a compute resource: who has how many tasks there, waiting and running. Other users' tasks that
+        the person may not see are only counted. Refused when there is no such resource.
+
+        >>> with c2d.connect() as session:
+        ...     line = session.queue("demoResc")
+        ...     print(line.waiting, line.running, line.next)
+        0 0 ()
+        """
+        from compute_to_data.client import queue
+
+        return queue.line_of(self, resource)
 
     def start_workload(self, image: str, **asked: Any) -> WorkloadHandle:
         """Start a workload in the project. For ``asked`` see :func:`compute_to_data.client.workloads.start`."""
@@ -213,6 +237,12 @@ def find_as_administrator(session: Session, given: str) -> TaskHandle:
     rodsadmin."""
     from compute_to_data.client import finding
 
+    return finding.find_for_administrator(session, administration(session), given)
+
+
+def administration(session: Session) -> Storage:
+    """The zone with the rights of its service account, which closes with ``session``. AccessDenied unless the person
+    is a rodsadmin."""
     storage = zones.open_administration(session.settings.zone)
     session.on_close(storage.close)
-    return finding.find_for_administrator(session, storage, given)
+    return storage

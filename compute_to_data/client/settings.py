@@ -27,15 +27,32 @@ OUTPUTS = ("pretty", "raw", "json")
 
 
 @dataclass(frozen=True)
+class Auth:
+    """An identity provider with which ``c2d login`` signs in. ``gateway``: the only one that gets its tokens.
+    ``address``: the provider's. ``callback``: where it leads the browser back to, on this computer; port 0 is any free
+    one. ``after_success``: the page that the browser shows then, or ''."""
+
+    gateway: str
+    address: str
+    client_id: str
+    callback: str = "http://127.0.0.1:0/callback"
+    after_success: str = ""
+    scope: str = "openid profile"
+
+
+@dataclass(frozen=True)
 class Settings:
     """The content of ``config.json``. ``site``: the physical path of the site's configuration, or '';
-    ``attributes``: None when the file does not set them; ``source``: the file's path, or ''."""
+    ``attributes`` and ``auth``: None when the file does not set them; ``log_file``: the physical path of the log of
+    what commands write, or ''; ``source``: the file's path, or ''."""
 
     zone: ZoneSettings
     site: str = ""
     attributes: Attributes | None = None
     output: str = "pretty"
     source: str = ""
+    auth: Auth | None = None
+    log_file: str = ""
 
 
 def load(config_file: str = "") -> Settings:
@@ -55,7 +72,15 @@ def load(config_file: str = "") -> Settings:
         None if attributes is None else Attributes(**attributes),
         document.get("output", "pretty"),
         path if os.path.exists(path) else "",
+        Auth(**document["auth"]) if "auth" in document else None,
+        _log_file(document.get("logging", {"enabled": False})),
     )
+
+
+def _log_file(document: Mapping[str, Any]) -> str:
+    if not document.get("enabled", True):
+        return ""
+    return str(document.get("file_location", "")) or os.path.join(_folder("state"), "c2d.log")
 
 
 def load_session(session_file: str = "") -> dict[str, Any]:

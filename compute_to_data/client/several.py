@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from compute_to_data.client.tasks import TaskHandle
-from compute_to_data.coordination.pauses import Pauses
-from compute_to_data.model import MOST_AMONG, EntityKind, Query, Row
-from compute_to_data.records.task import State, furthest
+from compute_to_data.coordination.pauses import WaitingPauses
+from compute_to_data.model import EntityKind, Query, Row
+from compute_to_data.records.task import State, furthest, resource_of
 
 if TYPE_CHECKING:
     from compute_to_data.client.workbench import Workbench
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 0.5
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 _CALL_AGAIN_SECONDS = 5.0
 """How often to call a worker on demand again, because it may have been killed."""
 
@@ -42,7 +42,7 @@ def wait(
     None for a task that was removed. ``on_change`` receives the counts whenever they are others.
     """
     ended: dict[str, State | None] = {}
-    pauses, next_call, last = Pauses(_FIRST_PAUSE, _LONGEST_PAUSE), 0.0, None
+    pauses, next_call, last = WaitingPauses(_FIRST_PAUSE, _LONGEST_PAUSE), 0.0, None
     while True:
         left = [one for one in tasks if one not in ended]
         rows = _rows(workbench, left)
@@ -62,11 +62,8 @@ def wait(
 
 def _rows(workbench: Workbench, tasks: Sequence[str]) -> list[Row]:
     """The rows with the states of tasks."""
-    found: list[Row] = []
-    for start in range(0, len(tasks), MOST_AMONG):
-        among = tuple(tasks[start : start + MOST_AMONG])
-        found += workbench.catalog.query(Query(EntityKind.COLLECTION, workbench.attributes.state, among=among))
-    return found
+    query = Query(EntityKind.COLLECTION, workbench.attributes.state)
+    return [row for part in query.among_each(tasks) for row in workbench.catalog.query(part)]
 
 
 def _states(tasks: Sequence[str], rows: Sequence[Row]) -> dict[str, State | None]:
@@ -85,5 +82,5 @@ def _counts(total: int, states: Mapping[str, State | None]) -> Counts:
 
 def _call_workers(workbench: Workbench, rows: Sequence[Row]) -> None:
     """Wake or start the worker of each resource on which a task has not ended."""
-    for collection in {row.units: row.collection for row in rows}.values():
+    for collection in {resource_of(row.units): row.collection for row in rows}.values():
         TaskHandle(workbench, collection).call_worker()

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from compute_to_data.coordination import role_choice
+from compute_to_data import engine_promises
+from compute_to_data.coordination import capabilities, role_choice
 from compute_to_data.coordination.capabilities import NO_IMAGE
 from compute_to_data.errors import Refused
 from compute_to_data.model import Avu, Entity, EntityKind, Query
-from compute_to_data.records.task import State
+from compute_to_data.records.task import State, queue_levels
 from compute_to_data.submission import selection
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 class ComputeResource:
     """A resource that has roles. ``queued``: how many tasks wait there, of those the person may see.
     ``roles_without_image``: those whose tasks must name an image. ``images``: the names of the images that its engine
-    holds and the site allows; None when that is not known."""
+    holds and the site allows; None when that is not known. ``engine``: its name; '' when no tasks run there, or
+    it is not known."""
 
     resource: str
     roles: tuple[str, ...]
@@ -31,12 +33,18 @@ class ComputeResource:
     queued: int
     roles_without_image: tuple[str, ...] = ()
     images: tuple[str, ...] | None = None
+    engine: str = ""
+
+    @property
+    def promises(self) -> dict[str, str]:
+        """What its engine promises, in words."""
+        return {promise.value: str(held) for promise, held in engine_promises.of(self.engine).items()}
 
     def document(self) -> dict[str, Any]:
         """The same as JSON (docs/reference/json.md)."""
         images = None if self.images is None else list(self.images)
         lists = {"roles": list(self.roles), "roles_without_image": list(self.roles_without_image), "images": images}
-        return {**vars(self), **lists}
+        return {**vars(self), **lists, "promises": self.promises}
 
 
 def resources(workbench: Workbench) -> list[ComputeResource]:
@@ -45,9 +53,9 @@ def resources(workbench: Workbench) -> list[ComputeResource]:
     known = {one.name: one for one in catalog.resources()}
     found = []
     for name in sorted(set(catalog.find(Query(EntityKind.RESOURCE, attributes.role))) & set(known)):
-        avus = catalog.avus(Entity(EntityKind.RESOURCE, name))
+        avus = catalog.avus(Entity(EntityKind.RESOURCE, name), attributes.role, attributes.named("offer"))
         roles = sorted(avu.value for avu in avus if avu.attribute == attributes.role)
-        queued = catalog.find(Query(EntityKind.COLLECTION, attributes.state, State.QUEUED.value, name))
+        queued = catalog.find(Query(EntityKind.COLLECTION, attributes.state, State.QUEUED.value, queue_levels(name)))
         has_worker = _has_worker(workbench, name, roles)
         found.append(
             ComputeResource(
@@ -58,6 +66,7 @@ def resources(workbench: Workbench) -> list[ComputeResource]:
                 len(queued),
                 tuple(_without_image(workbench, roles, avus)),
                 _images(workbench, name) if has_worker else None,
+                _engine(workbench, name, roles),
             )
         )
     return found
@@ -82,10 +91,24 @@ def _images(workbench: Workbench, resource: str) -> tuple[str, ...] | None:
     return tuple(name for name in held.names if "@" not in name)  # a digest says little to a person
 
 
+def _engine(workbench: Workbench, resource: str, roles: Sequence[str]) -> str:
+    try:
+        if not _runs_tasks(workbench, roles):
+            return ""
+        return capabilities.engine_of(workbench.catalog, workbench.configuration, resource)
+    except Refused:  # no worker publishes a configuration
+        return ""
+
+
+def _runs_tasks(workbench: Workbench, roles: Sequence[str]) -> bool:
+    """Whether tasks run on a resource with these roles. Some only receive results. Refused when that is not known."""
+    return not set(roles).isdisjoint(workbench.configuration.roles)
+
+
 def _has_worker(workbench: Workbench, resource: str, roles: Sequence[str]) -> bool:
     try:
-        if not set(roles) & set(workbench.configuration.roles):
-            return False  # for example a resource that only receives results
+        if not _runs_tasks(workbench, roles):
+            return False
         return selection.has_worker(workbench.catalog, workbench.configuration, resource)
     except Refused:  # no worker publishes a configuration
         return False
@@ -106,7 +129,7 @@ def limits(workbench: Workbench) -> dict[str, dict[str, float | None]]:
         configuration = workbench.configuration
     except Refused:
         return {}
-    names = ("walltime_seconds", "memory_bytes", "cpus", "pids", "output_bytes")
+    names = ("walltime_seconds", "memory_bytes", "cpus", "pids", "output_bytes", "input_bytes")
     default, maximum = configuration.default_limits, configuration.maximum_limits
     known = {name: {"default": getattr(default, name), "maximum": getattr(maximum, name)} for name in names}
     return {

@@ -17,6 +17,7 @@ from compute_to_data.coordination.held_images import HeldImages
 from compute_to_data.errors import ComputeToDataError, Refused
 from compute_to_data.model import Entity, EntityKind, Query, names_of_this_host, zone_of
 from compute_to_data.ports import ClientCatalog
+from compute_to_data.records.task import resource_of
 
 
 class SiteAccess(Protocol):
@@ -133,8 +134,8 @@ class ConfiguredSite:
 
     def _resource_here(self, catalog: ClientCatalog, collection: str) -> str:
         """The task's resource, if it is on this host; else ''."""
-        avus = catalog.avus(Entity(EntityKind.COLLECTION, collection))
-        resource = next((avu.units for avu in avus if avu.attribute == self.attributes.state), "")
+        avus = catalog.avus(Entity(EntityKind.COLLECTION, collection), self.attributes.state)
+        resource = next((resource_of(avu.units) for avu in avus), "")
         host = next((known.host for known in catalog.resources() if known.name == resource), "")
         return resource if host in names_of_this_host() else ""
 

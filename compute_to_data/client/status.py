@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import calendar
-import json
+import re
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -11,9 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from compute_to_data.configuration import Attributes
+from compute_to_data.documents.json_text import read_json
+from compute_to_data.errors import InvalidRequest, TooLarge
 from compute_to_data.log_file import STREAMS
-from compute_to_data.model import Avu
-from compute_to_data.records.task import State, furthest
+from compute_to_data.model import Avu, Entity, EntityKind
+from compute_to_data.ports import Catalog
+from compute_to_data.records.task import State, furthest, resource_of
 
 _PHASES = {
     State.WAITING: "waiting",
@@ -24,6 +27,7 @@ _PHASES = {
 }
 """The name of the time spent in a state."""
 _PARAMETER = "parameter::"
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,20 @@ def _plain(value: Any) -> Any:
     return {key: _plain(each) for key, each in value.items()} if isinstance(value, Mapping) else value
 
 
+def recorded(catalog: Catalog, collection: str, attributes: Attributes) -> tuple[Avu, ...]:
+    """The AVUs of a task's collection from which :func:`status_of` makes a status.
+
+    Where people added more AVUs than are read, only those of the worker's own facts, without parameters, and an
+    additional fact that says so.
+    """
+    entity = Entity(EntityKind.COLLECTION, collection)
+    try:
+        return catalog.avus(entity)
+    except TooLarge as error:
+        found = catalog.avus(entity, *map(attributes.named, _FIXED_NAMES))
+        return (*found, Avu(attributes.named("left_out"), f"parameters and other facts: it {error.cause}"))
+
+
 def status_of(collection: str, avus: Iterable[Avu], attributes: Attributes, now: float) -> TaskStatus | None:
     """The status of the task whose collection has these AVUs; None when they name no valid state.
 
@@ -102,7 +120,7 @@ def status_of(collection: str, avus: Iterable[Avu], attributes: Attributes, now:
         task_id=collection.rpartition("/")[2],
         collection=collection,
         state=state,
-        resource=states[0].units,
+        resource=resource_of(states[0].units),
         times=times,
         seconds=_seconds(times, state, now),
         commands=tuple(avu.value for avu in commands),
@@ -137,6 +155,14 @@ _TEXTS = (
     "moved_to",
 )
 _IN_OTHER_FIELDS = ("task_id", "resource", "started_at", *(f"{phase}_seconds" for phase in _PHASES.values()))
+_FIXED_NAMES = (
+    "state",
+    *(f"{state.value.lower()}_at" for state in State),
+    *("command", "input", "staged", "after", "attempt", "exit_status", "error_code", "cancel"),
+    *(f"{stream}_bytes_missing" for stream in STREAMS),
+    *_TEXTS,
+    *_IN_OTHER_FIELDS,
+)
 
 
 def _facts(avus: Iterable[Avu], attributes: Attributes) -> dict[str, list[Avu]]:
@@ -156,13 +182,13 @@ def _first(found: dict[str, list[Avu]], name: str) -> str:
 
 
 def _number(text: str) -> int | None:
-    return int(text) if text.lstrip("-").isdecimal() else None
+    return int(text) if _INTEGER.fullmatch(text) else None
 
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
-    except ValueError:  # a long value was cut when it was recorded
+        return read_json(text.encode("utf-8", "surrogatepass"), "parameter")
+    except InvalidRequest:  # a long value was cut when it was recorded, or a user wrote something else
         return text
 
 

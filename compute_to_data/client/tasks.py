@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from compute_to_data.client import browsing, removing, results
+from compute_to_data.client import browsing, notebook_parameters, queue, removing, results
 from compute_to_data.client.kinds import Kind, Named
-from compute_to_data.client.status import TaskStatus, status_of
-from compute_to_data.coordination.pauses import Pauses
-from compute_to_data.documents import request, task_json
+from compute_to_data.client.status import TaskStatus, recorded, status_of
+from compute_to_data.client.waiting_reasons import waiting_for
+from compute_to_data.coordination.pauses import WaitingPauses
+from compute_to_data.documents import parameter_check, parameters, request, task_json
+from compute_to_data.documents.schema import first, summary
 from compute_to_data.errors import (
     AccessDenied,
     ComputeToDataError,
@@ -22,13 +25,14 @@ from compute_to_data.errors import (
     Refused,
     TaskFailed,
 )
-from compute_to_data.model import Access, Entity, EntityKind, Query, name_of
+from compute_to_data.model import Access, Entity, EntityKind, name_of
 from compute_to_data.ports import ClientCatalog
+from compute_to_data.records import archive
 from compute_to_data.records.cancel import request_cancel
-from compute_to_data.records.task import State, TaskRecord, require
-from compute_to_data.submission import rerun, selection
+from compute_to_data.records.task import ARCHIVED, State, TaskRecord, require
+from compute_to_data.submission import rerun
 from compute_to_data.submission import submit as submission
-from compute_to_data.task import REQUEST_NAME
+from compute_to_data.task import REQUEST_NAME, Task
 
 if TYPE_CHECKING:
     from compute_to_data.client import fetching
@@ -38,7 +42,7 @@ if TYPE_CHECKING:
 _SHOWN = 3
 """How many of the tasks that a task waits for its status names."""
 _FIRST_PAUSE = 0.01
-_LONGEST_PAUSE = 0.25
+_LONGEST_PAUSE = 1.0
 _CALL_AGAIN_SECONDS = 5.0
 """How often to call a worker on demand again, because it may have been killed."""
 
@@ -81,22 +85,27 @@ class TaskHandle:
         """Everything recorded about the task, and why it waits. NotFound when it does not exist or the
         person may not read it."""
         attributes = self.workbench.attributes
-        found = status_of(self.collection, self.catalog.avus(self._entity), attributes, time.time())
+        record = TaskRecord(self.catalog, attributes, self.collection, "")
+        avus = archive.in_place_of(record, recorded(self.catalog, self.collection, attributes))
+        found = status_of(self.collection, avus, attributes, time.time())
         if found is None:
             raise self._no_task()
         if not found.owner:
             found = replace(found, owner=str(self.catalog.stat(self.collection).owner))
         if found.state is State.WAITING:
             return replace(found, waiting_for=self._awaited_by(found))
-        return replace(found, waiting_for=self._waiting_for(found)) if found.state is State.QUEUED else found
+        if found.state is State.QUEUED:
+            return replace(found, waiting_for=waiting_for(self.workbench, self.collection, found.resource))
+        return found
 
     @property
     def state(self) -> State:
         """The task's state."""
-        attribute = self.workbench.attributes.state
-        for avu in self.catalog.avus(self._entity):
-            if avu.attribute == attribute and avu.value in State.__members__:
-                return State(avu.value)
+        attributes = self.workbench.attributes
+        for attribute in (attributes.state, attributes.named(ARCHIVED)):
+            for avu in self.catalog.avus(self._entity, attribute):
+                if avu.value in State.__members__:
+                    return State(avu.value)
         raise self._no_task()
 
     def _no_task(self) -> NotFound:
@@ -124,23 +133,9 @@ class TaskHandle:
         except (NotFound, Refused):
             return None
 
-    def _waiting_for(self, status: TaskStatus) -> str:
-        """Why a QUEUED task does not run yet."""
-        attributes = self.workbench.attributes
-        queue = self.catalog.find(Query(EntityKind.COLLECTION, attributes.state, State.QUEUED.value, status.resource))
-        before = queue.index(self.collection) if self.collection in queue else 0
-        many = f"{before} task{'s' * (before > 1)} before it" if before else "it is next"
-        ahead = f"{many} on {status.resource}"
-        if not self.has_worker(status.resource):
-            return f"{status.resource} has no live worker; {ahead}"
-        return ahead
-
     def has_worker(self, resource: str) -> bool:
         """Whether a worker runs for the resource, or can be started on demand."""
-        try:
-            return selection.has_worker(self.catalog, self.workbench.configuration, resource)
-        except Refused:
-            return False  # no worker publishes a configuration
+        return queue.has_worker(self.workbench, resource)
 
     def wait(self, timeout: float | None = None, on_change: Callable[[TaskStatus], None] | None = None) -> TaskStatus:
         """Return when the task has ended, in any final state. ``on_change`` receives each new status.
@@ -148,7 +143,7 @@ class TaskHandle:
         TimeoutError after ``timeout`` seconds; the task continues.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        seen, pauses, next_call = None, Pauses(_FIRST_PAUSE, _LONGEST_PAUSE), 0.0
+        seen, pauses, next_call = None, WaitingPauses(_FIRST_PAUSE, _LONGEST_PAUSE), 0.0
         while True:
             state = self.state
             if state is not seen:
@@ -165,7 +160,7 @@ class TaskHandle:
                 next_call = time.monotonic() + _CALL_AGAIN_SECONDS
             if deadline is not None and time.monotonic() >= deadline:
                 raise TimeoutError(f"task {self.id} is {state.value} after {timeout:g} s, and continues")
-            pauses.pause()
+            pauses.pause(None if deadline is None else deadline - time.monotonic())
 
     def call_worker(self) -> None:
         """Wake or start the task's worker, when this is its host and account. Otherwise do nothing:
@@ -199,7 +194,7 @@ class TaskHandle:
     def recorded_request(self) -> dict[str, Any]:
         """The request as it was accepted, in our own format."""
         path = f"{self.collection}/{REQUEST_NAME}"
-        return request.document(task_json.recorded_task(self.catalog.read(path), path))
+        return request.document(task_json.recorded_task(self.catalog.read(path, task_json.LARGEST), path))
 
     def rerun(self, *, changed_inputs: bool = False) -> TaskHandle:
         """Submit the same again: a new task beside this one, on the same data objects. NotFound when
@@ -328,12 +323,13 @@ def _accepted(
     task_id: str = "",
     after: Sequence[TaskHandle | str] = (),
     reuse: bool = False,
+    priority: int | None = None,
 ) -> submission.Accepted:
     names_own = isinstance(document, Mapping) and ("output_collection" in document or "external" in document)
     if not names_own and not output_collection:
         output_collection = workbench.results
         workbench.catalog.create_collection(output_collection, parents=True)
-    return submission.accept(
+    accepted = submission.accept(
         workbench.catalog,
         workbench.configuration,
         document,
@@ -343,9 +339,27 @@ def _accepted(
         task_id=task_id,
         after=[one.collection if isinstance(one, TaskHandle) else one for one in after],
         reuse_earlier=reuse,
+        priority=priority,
         ask_images=workbench.held_images,
         project=workbench.named_project,
     )
+    _check_parameters(workbench, accepted.task)
+    return accepted
+
+
+def _check_parameters(workbench: Workbench, task: Task) -> None:
+    """InvalidRequest unless the values of the parameters fit the schema of the process or the notebook. For a stored
+    definition that has none for its notebook, the notebook says what it takes. Without the package jsonschema here, the
+    worker says so."""
+    notebook = task.notebook
+    if task.definition is not None and notebook is not None and not notebook.schema and notebook.data_object:
+        inferred = notebook_parameters.schema_of(workbench, notebook.data_object)
+        task = replace(task, notebook=replace(notebook, schema=inferred))
+        wrong = first(parameters.disagreements(inferred, notebook.parameters, "/notebook/parameters", needed=()))
+        if inferred and wrong:
+            raise InvalidRequest(*summary(wrong))
+    with contextlib.suppress(parameter_check.LacksLibrary):
+        parameter_check.check_task(task)
 
 
 def _submitted(workbench: Workbench, accepted: submission.Accepted) -> TaskHandle:

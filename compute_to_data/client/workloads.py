@@ -13,6 +13,7 @@ from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import ComputeToDataError, InvalidRequest, NotFound, OutOfReach
 from compute_to_data.inputs import naming
 from compute_to_data.model import EntityKind, Query, name_of
+from compute_to_data.plain_text import spaced
 from compute_to_data.records.task import State, timestamp
 from compute_to_data.records.workload import STATE, is_workload_id
 from compute_to_data.submission import workloads
@@ -214,7 +215,7 @@ def _is_relative(name: str) -> bool:
 
 def _shown(command: Sequence[str]) -> str:
     """A command as a task's name: on one line, shortened when it is too long."""
-    text = "".join(c if c.isprintable() else " " for c in shlex.join(command))
+    text = spaced(shlex.join(command))
     return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 3]}..."
 
 

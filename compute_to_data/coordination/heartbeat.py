@@ -30,7 +30,7 @@ def is_fresh(heartbeat: Avu) -> bool:
 def heartbeats(catalog: Catalog, configuration: Configuration, resource: str) -> list[Avu]:
     """All heartbeats on a resource, fresh or not."""
     attribute = configuration.attributes.named("worker")
-    return [avu for avu in catalog.avus(Entity(EntityKind.RESOURCE, resource)) if avu.attribute == attribute]
+    return list(catalog.avus(Entity(EntityKind.RESOURCE, resource), attribute))
 
 
 class Heartbeat:
@@ -51,21 +51,25 @@ class Heartbeat:
         The catalog has no compare-and-set, so a worker writes its heartbeat and then looks again.
         When two workers start at the same moment, each one that sees the other's withdraws.
         """
-        self._refuse_second_worker()
+        found = self._found()
+        self._refuse_second_worker(found)
         attribute = self._configuration.attributes.named("worker")
-        self._replace([Avu(attribute, f"{self._place}:{os.getpid()}", str(int(time.time())))])
+        self._replace(found, [Avu(attribute, f"{self._place}:{os.getpid()}", str(int(time.time())))])
         try:
-            self._refuse_second_worker()
+            self._refuse_second_worker(self._found())
         except AlreadyServed:
             self.withdraw()
             raise
 
     def withdraw(self) -> None:
         """Remove our own heartbeat."""
-        self._replace([])
+        self._replace(self._found(), [])
 
-    def _refuse_second_worker(self) -> None:
-        for heartbeat in heartbeats(self._catalog, self._configuration, self._resource):
+    def _found(self) -> list[Avu]:
+        return heartbeats(self._catalog, self._configuration, self._resource)
+
+    def _refuse_second_worker(self, found: list[Avu]) -> None:
+        for heartbeat in found:
             if is_fresh(heartbeat) and not self._is_ours(heartbeat):
                 age = max(0, int(time.time()) - int(heartbeat.units))
                 raise AlreadyServed(
@@ -74,9 +78,8 @@ class Heartbeat:
                     f"Stop that worker first; if it is gone already, start again in {_ALIVE_SECONDS:.0f} s",
                 )
 
-    def _replace(self, new: list[Avu]) -> None:
-        """Replace our own heartbeat, and all old ones, with ``new``."""
-        found = heartbeats(self._catalog, self._configuration, self._resource)
+    def _replace(self, found: list[Avu], new: list[Avu]) -> None:
+        """Replace our own heartbeat, and all old ones, of those found with ``new``."""
         old = [heartbeat for heartbeat in found if self._is_ours(heartbeat) or not is_fresh(heartbeat)]
         self._catalog.annotate(Entity(EntityKind.RESOURCE, self._resource), remove=old, add=new)
 

@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
+from compute_to_data import similar_names
 from compute_to_data.configuration import Attributes, Configuration
+from compute_to_data.coordination import resource_avus
 from compute_to_data.coordination.heartbeat import is_fresh
 from compute_to_data.irods_names import LONGEST_AVU
 from compute_to_data.model import Avu, Entity, EntityKind
@@ -63,18 +65,19 @@ def nearest(image: str, names: Iterable[str]) -> str:
 
     First names of the same repository with another tag, then of a repository that ends the same, then similar ones.
     """
-    import difflib
-
     known = sorted(set(names))
     repository = _without_tag(_DOCKER_HUB.sub("", image))
     repositories = {one: _without_tag(_DOCKER_HUB.sub("", one)) for one in known}
     last = repository.rpartition("/")[2]
     same = [one for one in known if repositories[one] == repository]
     ends_same = [one for one in known if repositories[one].rpartition("/")[2] == last]
-    similar = difflib.get_close_matches(image, known, n=1, cutoff=0.75)
-    in_part = difflib.get_close_matches(repository, list(repositories.values()), n=1, cutoff=0.7)
-    of_part = [one for one in known if repositories[one] in in_part]
-    return next(iter([*difflib.get_close_matches(image, same, cutoff=0), *ends_same, *similar, *of_part]), "")
+    if same:
+        return similar_names.nearest(image, same, likeness=0)
+    if ends_same:
+        return ends_same[0]
+    in_part = similar_names.nearest(repository, repositories.values(), likeness=0.7)
+    of_part = [one for one in known if repositories[one] == in_part]
+    return similar_names.nearest(image, known, likeness=0.75) or next(iter(of_part), "")
 
 
 def allowed(configuration: Configuration, names: Sequence[str]) -> HeldImages:
@@ -98,32 +101,26 @@ def publish(catalog: Catalog, configuration: Configuration, resource: str, names
         held = allowed(configuration, names)
         count = "all" if held.is_complete else "more"
         new = {Avu(attribute, count, _COUNT), *(Avu(attribute, name) for name in held.names)}
-    _replace(catalog, attribute, resource, new)
+    resource_avus.replace(catalog, resource, attribute, new)
 
 
 def withdraw(catalog: Catalog, configuration: Configuration, resource: str) -> None:
     """Remove the names from a resource, because its worker stops."""
-    _replace(catalog, configuration.attributes.named(_HELD), resource, set())
-
-
-def _replace(catalog: Catalog, attribute: str, resource: str, new: set[Avu]) -> None:
-    entity = Entity(EntityKind.RESOURCE, resource)
-    old = {avu for avu in catalog.avus(entity) if avu.attribute == attribute}
-    if old != new:
-        catalog.annotate(entity, remove=old - new, add=new - old)
+    resource_avus.replace(catalog, resource, configuration.attributes.named(_HELD), set())
 
 
 def published(catalog: Catalog, attributes: Attributes, resource: str, image: str = "") -> HeldImages | None:
     """What the live worker of a resource publishes; None when there is no live worker, or it publishes no names."""
-    avus = catalog.avus(Entity(EntityKind.RESOURCE, resource))
-    if not any(is_fresh(avu) for avu in avus if avu.attribute == attributes.named("worker")):
+    worker = attributes.named("worker")
+    avus = catalog.avus(Entity(EntityKind.RESOURCE, resource), worker, attributes.named(_HELD))
+    if not any(is_fresh(avu) for avu in avus if avu.attribute == worker):
         return None
     return _read(avus, attributes)
 
 
 def last_published(catalog: Catalog, attributes: Attributes, resource: str) -> HeldImages | None:
     """What a worker of the resource published, also when it has stopped since; None when none did."""
-    return _read(catalog.avus(Entity(EntityKind.RESOURCE, resource)), attributes)
+    return _read(catalog.avus(Entity(EntityKind.RESOURCE, resource), attributes.named(_HELD)), attributes)
 
 
 def _read(avus: Iterable[Avu], attributes: Attributes) -> HeldImages | None:

@@ -7,6 +7,7 @@ from inside an agent, so this module needs the standard library only.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -44,10 +45,16 @@ def state_file(configuration: Configuration, zone: str, resource: str, kind: str
     Makes the state directory if it is missing.
     """
     directory = configuration.worker.state_directory
-    os.makedirs(directory, mode=0o700, exist_ok=True)
+    if not os.path.isdir(directory):  # one call, where makedirs would make five
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+    return os.path.join(directory, f"{_file_name(zone, resource)}.{kind}")
+
+
+@functools.lru_cache(maxsize=64)
+def _file_name(zone: str, resource: str) -> str:
     readable = "".join(c if c.isalnum() or c in "-_" else "_" for c in f"{zone}-{resource}")
     distinct = hashlib.sha256(f"{zone}/{resource}".encode()).hexdigest()[:8]
-    return os.path.join(directory, f"{readable[:80]}-{distinct}.{kind}")
+    return f"{readable[:80]}-{distinct}"
 
 
 class ResourceLock:

@@ -42,7 +42,7 @@ _OWN_NOTEBOOKS = {"compute_to_data.roles.signal_processing:SignalProcessing": FI
 
 def asked_by(task: Task) -> Asked:
     """The kind of program that the request asks for."""
-    if task.process is not None:
+    if task.process is not None or task.tes is not None:
         return Asked.COMMANDS
     return Asked.DEFAULT if task.notebook is None else Asked.NOTEBOOK
 

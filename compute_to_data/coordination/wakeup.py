@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import select
 import subprocess
@@ -14,6 +15,9 @@ import sys
 
 from compute_to_data.configuration import Configuration
 from compute_to_data.coordination.lock import ResourceLock, state_file
+
+_LONGEST_SECONDS = 86_400.0
+"""The longest that one call waits: the kernel takes no more milliseconds than an int holds."""
 
 
 class Bell:
@@ -33,7 +37,9 @@ class Bell:
         """True when the bell rings within ``seconds``, or rang before. Several rings count as one."""
         if self._descriptor is None:
             raise RuntimeError("listen first")
-        ready, _, _ = select.select([self._descriptor], [], [], max(0.0, seconds))
+        poll = select.poll()  # unlike select, it takes any descriptor: a worker may have thousands
+        poll.register(self._descriptor, select.POLLIN)
+        ready = poll.poll(math.ceil(min(max(0.0, seconds), _LONGEST_SECONDS) * 1000))
         if ready:
             with contextlib.suppress(BlockingIOError, BrokenPipeError):  # another reader was first
                 os.read(self._descriptor, 65536)

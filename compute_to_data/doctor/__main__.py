@@ -7,28 +7,33 @@ import grp
 import json
 import os
 import sys
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from compute_to_data import configuration as configuration_module
-from compute_to_data import rulebase
+from compute_to_data import engine_promises, rulebase, site_file
 from compute_to_data.configuration import Configuration
-from compute_to_data.doctor import rules, tasks
+from compute_to_data.doctor import host, rules, tasks
 from compute_to_data.doctor.findings import Account, Finding, Installation, Server, Verdict, ok, problem, skipped
+from compute_to_data.engine_promises import Promise
 from compute_to_data.engines import open_engine
-from compute_to_data.errors import ComputeToDataError
+from compute_to_data.errors import ComputeToDataError, ConfigurationError
+from compute_to_data.model import Resource
+from compute_to_data.plain_text import one_line
 from compute_to_data.ports import Engine, Storage
 from compute_to_data.zones import open_storage
 
+UNKNOWN = 3
+"""The exit status when not everything could be checked, as monitoring programs know it."""
 _MARKS = {Verdict.OK: "ok     ", Verdict.PROBLEM: "PROBLEM", Verdict.SKIPPED: "skipped"}
 
 
 def examine(server: Server, configuration_file: str) -> Iterator[Finding]:
     """Check every link, in the order in which a task needs them."""
     try:
-        configuration = configuration_module.load(configuration_file)
+        configuration = site_file.load(configuration_file)
     except ComputeToDataError as error:
         yield problem("configuration", str(error), "Correct the file; docs/configuration.md describes every property")
         yield skipped("everything else", "it depends on the configuration")
@@ -44,6 +49,7 @@ def examine(server: Server, configuration_file: str) -> Iterator[Finding]:
     yield tasks.service_environment(installation)
     yield from _zone(installation)
     yield from _engine(installation)
+    yield from _host(installation)
     yield rules.delay_server(installation)
 
 
@@ -101,9 +107,33 @@ def _resources(installation: Installation, storage: Storage) -> Iterator[Finding
     for resource in tasks.compute_resources(installation.configuration, storage):
         yield tasks.worker(installation, storage, resource)
         yield tasks.vault(installation, resource)
+        if not installation.is_embedded:
+            yield host.access_lists(resource)
+            yield host.memory(resource)
+        yield from host.project_quotas(installation, resource)
+        if resource.is_here:
+            yield from _on_nodes(installation, resource)
+
+
+def _on_nodes(installation: Installation, resource: Resource) -> Iterator[Finding]:
+    """Check the vault from a node, if the engine may run jobs on other hosts."""
+    settings = installation.configuration.engine
+    queue = engine_promises.of(settings.name).get(Promise.QUEUE)
+    if queue is not None and queue.is_held:
+        with suppress(ConfigurationError):  # the check of the engine says that
+            yield tasks.vault_on_nodes(open_engine(settings, ""), resource)
 
 
 def _engine(installation: Installation) -> Iterator[Finding]:
+    if installation.configuration.engine.name != "podman":
+        yield from _open_engine(installation)
+        return
+    with installation.account.acting():  # each account has a Podman of its own
+        found = list(_open_engine(installation))
+    yield from found
+
+
+def _open_engine(installation: Installation) -> Iterator[Finding]:
     settings = installation.configuration.engine
     try:
         opened: Engine = open_engine(settings, installation.configuration.worker.state_directory)
@@ -123,11 +153,19 @@ def _engine(installation: Installation) -> Iterator[Finding]:
         yield skipped("images", "the engine does not answer")
 
 
+def _host(installation: Installation) -> Iterator[Finding]:
+    if installation.is_embedded:
+        yield skipped("weights and ids of jobs", "with an embedded zone, jobs share the host with its user only")
+        return
+    yield from host.ids_of_jobs(installation)
+    yield from host.weights()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the checks. The exit status is 0 when there is no problem, else 1."""
+    """Run the checks. The exit status is that of :func:`report`, and 2 for wrong usage."""
     description = "Check the installation of compute_to_data on an iRODS server, and say how to repair it."
     parser = argparse.ArgumentParser(prog="compute_to_data.doctor", description=description)
-    configuration = configuration_module.site_file()
+    configuration = site_file.path()
     parser.add_argument(
         "--configuration", default=configuration, help=f"the site configuration (default: {configuration})"
     )
@@ -145,21 +183,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def report(found: Iterable[Finding], *, as_json: bool) -> int:
-    """Print findings as they come, or all as JSON. Returns 0 when there is no problem, else 1."""
-    findings = []
-    for finding in found:
+    """Print findings as they come, or all as JSON. Returns 0 when there is no problem, 1 when there is one, and 3
+    when the doctor itself failed, so that not everything was checked."""
+    findings, failed = [], False
+    checks = iter(found)
+    while True:
+        try:
+            finding = next(checks, None)
+        except Exception as error:  # noqa: BLE001 - the boundary: monitoring must see that it is not known
+            finding, failed = _failure(error), True
+        if finding is None:
+            break
         findings.append(finding)
         if not as_json:
             _print(finding)
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
-    return int(any(finding.verdict is Verdict.PROBLEM for finding in findings))
+    return UNKNOWN if failed else int(any(finding.verdict is Verdict.PROBLEM for finding in findings))
+
+
+def _failure(error: Exception) -> Finding:
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    seen = f"it failed itself ({type(error).__name__}: {error}), so what would follow was not checked"
+    return problem("doctor", seen, f"Report it, with {os.path.basename(where.filename)}:{where.lineno}")
 
 
 def _print(finding: Finding) -> None:
-    print(f"{_MARKS[finding.verdict]}  {finding.link}: {finding.seen.rstrip('.')}.", flush=True)
+    print(f"{_MARKS[finding.verdict]}  {one_line(finding.link)}: {one_line(finding.seen.rstrip('.'))}.", flush=True)
     if finding.remedy:
-        print(f"         -> {finding.remedy.rstrip('.')}.", flush=True)
+        print(f"         -> {one_line(finding.remedy.rstrip('.'))}.", flush=True)
 
 
 if __name__ == "__main__":

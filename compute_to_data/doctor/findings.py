@@ -6,7 +6,8 @@ import os
 import pwd
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 
@@ -72,6 +73,21 @@ class Account:
         except KeyError:
             name = str(uid)
         return cls(name, uid, os.getegid(), tuple(sorted({*os.getgroups(), os.getegid()})))
+
+    @contextmanager
+    def acting(self) -> Iterator[None]:
+        """Let this process, if it is root and has no other threads, act as the account meanwhile."""
+        before = os.geteuid(), os.getegid()
+        if before[0] != 0:
+            yield
+            return
+        os.setegid(self.gid)
+        os.seteuid(self.uid)
+        try:
+            yield
+        finally:
+            os.seteuid(before[0])
+            os.setegid(before[1])
 
     @property
     def is_usable(self) -> bool:

@@ -86,11 +86,10 @@ def roles(installation: Installation, storage: Storage) -> Iterator[Finding]:
     resources = {one.name: one for one in storage.catalog.resources()}
     seen = False
     for name in storage.catalog.find(Query(EntityKind.RESOURCE, attribute)):
-        for avu in storage.catalog.avus(Entity(EntityKind.RESOURCE, name)):
-            if avu.attribute == attribute:
-                finding = _role(installation.configuration, resources[name], avu.value)
-                seen = seen or avu.value in installation.configuration.roles
-                yield finding
+        for avu in storage.catalog.avus(Entity(EntityKind.RESOURCE, name), attribute):
+            finding = _role(installation.configuration, resources[name], avu.value)
+            seen = seen or avu.value in installation.configuration.roles
+            yield finding
     if not seen:
         known = ", ".join(sorted(installation.configuration.roles))
         remedy = f"Give a resource a role: imeta add -R <resource> {attribute} <role>, where <role> is one of {known}"
@@ -177,7 +176,8 @@ def engine(installation: Installation, opened: Engine) -> Iterator[Finding]:
         yield ok(link, f"{opened.name} answers. It isolates NOTHING; use it only to try things out")
         return
     yield ok(link, f"{opened.name} answers, and can enforce the sandbox's limits")
-    yield from _socket(installation)
+    if opened.name == "docker":
+        yield from _socket(installation)
 
 
 def _socket(installation: Installation) -> Iterator[Finding]:
@@ -263,25 +263,39 @@ def vault(installation: Installation, resource: Resource) -> Finding:
     if refusal:
         remedy = f"Run: chown {installation.account.name} {path}, and list it in the workers' unit (ReadWritePaths)"
         return problem(link, f"{installation.account.name} cannot write into {path} ({refusal})", remedy)
-    sandbox = _sandbox_account(installation)
-    unreadable = _unreadable(path, sandbox)
+    unreadable = _unreadable(path, installation)
     if unreadable:
-        remedy = "Run the worker as the owner of the files, or set `uid` and `gid` of `engine` in the configuration"
-        return problem(link, f"tasks, which run as uid {sandbox.uid}, cannot read {unreadable}", remedy)
+        remedy = "Run the worker as the owner of the files, or let everybody read them"
+        return problem(link, f"tasks cannot read {unreadable}", remedy)
     return ok(link, f"{installation.account.name} can write into {path}, and tasks can read it")
 
 
-def _sandbox_account(installation: Installation) -> Account:
-    """The account of jobs: the workers' account, but never root with Docker."""
-    if installation.account.uid != 0 or installation.configuration.engine.name != "docker":
-        return installation.account
-    settings = installation.configuration.engine.settings
-    uid, gid = int(settings.get("uid", 65534)), int(settings.get("gid", 65534))
-    return Account(str(uid), uid, gid)
+def vault_on_nodes(opened: Engine, resource: Resource) -> Finding:
+    """Check that a job on a node can write and read in the vault, and that this host sees what it wrote."""
+    link = f"vault of {resource.name} on a node"
+    try:
+        opened.check_directory(resource.vault)
+    except EngineError as error:
+        remedy = error.remedy or f"Mount the vault under {resource.vault} on all nodes, with the same accounts"
+        return problem(link, f"{error.subject}: {error.cause}", remedy)
+    return ok(link, f"a probe wrote and read a file in {resource.vault}")
 
 
-def _unreadable(path: str, account: Account) -> str:
-    """The first file in a vault, of some that it looks at, that an account cannot read; '' without one."""
+def _tasks_can_read(status: os.stat_result, installation: Installation) -> bool:
+    """Whether jobs can read a file of a vault. Jobs with ids of their own can, if the worker can give them access: as
+    the file's owner, or as root."""
+    account, engine = installation.account, installation.configuration.engine
+    if engine.name in ("docker", "podman") and engine.settings.get("job_uids", "") is not None:
+        return account.uid in (0, status.st_uid) or bool(status.st_mode & stat.S_IROTH)
+    if account.uid == 0 and engine.name in ("docker", "slurm"):
+        settings = engine.settings if engine.name == "docker" else engine.settings.get("sandbox", {})
+        uid, gid = int(settings.get("uid", 65534)), int(settings.get("gid", 65534))
+        account = Account(str(uid), uid, gid)
+    return allowed(status, account, stat.S_IROTH)
+
+
+def _unreadable(path: str, installation: Installation) -> str:
+    """The first file in a vault, of some that it looks at, that jobs cannot read; '' without one."""
     looked = 0
     for folder, _, names in os.walk(path):
         for name in names:
@@ -289,7 +303,7 @@ def _unreadable(path: str, account: Account) -> str:
                 status = os.lstat(os.path.join(folder, name))
             except OSError:
                 continue
-            if stat.S_ISREG(status.st_mode) and not allowed(status, account, stat.S_IROTH):
+            if stat.S_ISREG(status.st_mode) and not _tasks_can_read(status, installation):
                 return os.path.join(folder, name)
             looked += 1
         if looked >= _FILES_LOOKED_AT:

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from compute_to_data.documents import schema_words as words
+from compute_to_data.documents import url_entries
 from compute_to_data.documents.schema import Problem
 from compute_to_data.errors import InvalidRequest
 from compute_to_data.irods_names import MAXIMUM_PATH_BYTES
 from compute_to_data.task import INPUTS, InputKind, InputReference
 
-_KINDS = (InputKind.OBJECT, InputKind.COLLECTION, InputKind.NEXT_OF, InputKind.PATH)
+_KINDS = (InputKind.OBJECT, InputKind.COLLECTION, InputKind.NEXT_OF, InputKind.PATH, InputKind.URL)
 """The kinds of entries without ``task``; an entry has one of them."""
 _LONGEST_PART = 255
 """Linux holds no longer name, in bytes, between two slashes."""
@@ -19,6 +20,8 @@ _LONGEST_PART = 255
 
 def reference(entry: Any, plain: InputKind = InputKind.OBJECT) -> InputReference:
     """The reference that an entry stands for. ``plain``: the kind of a logical path that is a plain string."""
+    if url_entries.url_of(entry):
+        return url_entries.reference(entry)
     if isinstance(entry, str):
         return InputReference(plain if entry.startswith("/") else InputKind.PATH, entry)
     place = f"{INPUTS}/{entry['name']}" if "name" in entry else ""
@@ -32,7 +35,12 @@ def entry(reference: InputReference) -> dict[str, str]:
     """The inverse of :func:`reference`. InvalidRequest for a path outside ``/inputs``."""
     if reference.path and not reference.path.startswith(f"{INPUTS}/"):
         raise InvalidRequest("task", "names paths in the sandbox, which our own format cannot express")
-    optional = {"path": reference.result, "name": reference.path[len(INPUTS) + 1 :]}
+    optional = {
+        "path": reference.result,
+        "name": reference.path[len(INPUTS) + 1 :],
+        "sha256": reference.sha256,
+        "secret": reference.secret,
+    }
     given = {name: value for name, value in optional.items() if value}
     return {reference.kind.value: reference.logical_path, **given}
 
@@ -45,6 +53,9 @@ def disagreements(entries: Sequence[Any]) -> Iterator[Problem]:
         if isinstance(one, Mapping) and "task" not in one and len(kinds) != 1:
             found = " and ".join(map(words.quoted, kinds)) or words.shown(one)
             yield Problem(pointer, found, words.one_of(kind.value for kind in _KINDS))
+            continue
+        if url_entries.url_of(one):
+            yield from url_entries.disagreements(pointer if isinstance(one, str) else f"{pointer}/url", one)
             continue
         yield from too_long(pointer, reference(one).logical_path)
         if isinstance(one, Mapping):

@@ -1,15 +1,17 @@
 """Replaces references in a request's strings, in one pass.
 
-There are two kinds: ``${input_file}`` and ``${output_file}`` in a command's words, and ``%(NAME)s``
-in the values of environment variables. The replacement text is not scanned again, so neither an
-input's name nor another variable can smuggle in a reference.
+There are two kinds: ``${input_file}``, ``${output_file}`` and ``${name}`` of a parameter in a command's words, and
+``%(NAME)s`` in the values of environment variables. The replacement text is not scanned again, so neither an
+input's name, a parameter's value nor another variable can smuggle in a reference.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
+from compute_to_data.documents import parameters
 from compute_to_data.documents import schema_words as words
 from compute_to_data.errors import InvalidRequest
 from compute_to_data.task import ProcessDefinition
@@ -30,12 +32,16 @@ _WORD = re.compile(r"\$\$\{|\$\{[^{}]*\}|\$\{")
 _VALUE = re.compile(r"%?%\(([A-Za-z_][A-Za-z0-9_]*)\)s")
 
 
-def resolve_arguments(process: ProcessDefinition, input_path: str, output_path: str) -> tuple[tuple[str, ...], ...]:
-    """The commands, with each reference replaced by the file's path in the sandbox.
+def resolve_arguments(
+    process: ProcessDefinition, input_path: str, output_path: str, values: Mapping[str, Any] | None = None
+) -> tuple[tuple[str, ...], ...]:
+    """The commands, with each reference replaced by the file's path in the sandbox or by the parameter's value.
 
-    ``$${`` becomes ``${``. InvalidRequest for any other reference.
+    ``values``: of the process's parameters, by name. ``$${`` becomes ``${``. InvalidRequest for any other reference.
     """
-    paths = {INPUT_FILE: input_path, OUTPUT_FILE: output_path}
+    given = parameters.with_defaults(process.parameters, values or {})
+    paths = {f"${{{name}}}": parameters.written(value) for name, value in given.items()}
+    paths.update({INPUT_FILE: input_path, OUTPUT_FILE: output_path})
 
     def replacement(match: re.Match[str]) -> str:
         if match[0] == "$${":

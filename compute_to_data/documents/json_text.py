@@ -16,6 +16,8 @@ from compute_to_data.errors import ComputeToDataError, InvalidRequest
 
 MAXIMUM_BYTES = 1024 * 1024
 MAXIMUM_DEPTH = 32
+MAXIMUM_VALUES = 65_536
+"""A document of the largest size can hold 500,000 empty lists, which take 50 times as many bytes of memory."""
 
 _INTEGER_DIGITS = 18
 
@@ -23,6 +25,9 @@ _INTEGER_DIGITS = 18
 # never reads a part of the text twice.
 _TRAILING_COMMA = re.compile(r'"(?:[^"\\\n]|\\.)*"?|(,)\s*[\]}]')
 _SHOWN_COMMAS = 10
+# A string, whose closing quote is optional for the same reason.
+_STRING = re.compile(r'"(?:[^"\\]+|\\.)*"?', re.DOTALL)
+_DEEP = re.compile(r"(?:[\[{][^\[\]{}]*)" + f"{{{MAXIMUM_DEPTH + 1}}}")
 
 
 class _Unreadable(ValueError):
@@ -34,7 +39,7 @@ def read_json(content: bytes, subject: str, error: type[ComputeToDataError] = In
 
     ``subject`` names its origin in messages, which never show the content. Raises ``error`` unless
     the content is one JSON value with unique keys, finite numbers, integers of at most 18 digits,
-    valid characters, at most 1 MiB and at most 32 levels.
+    valid characters, at most 1 MiB, 65,536 values and 32 levels.
     """
     try:
         document = _decode(_text(content))
@@ -67,7 +72,19 @@ def _text(content: bytes) -> str:
         raise _Unreadable("begins with a byte order mark; save it as UTF-8 without one")
     if not text.strip():
         raise _Unreadable("is empty; expected a JSON document")
+    _check_number(text)
     return text
+
+
+def _check_number(text: str) -> None:
+    """Count what separates values, before Python's reader makes an object of each."""
+    if sum(map(text.count, ",[{")) <= MAXIMUM_VALUES:
+        return
+    outside = _STRING.sub("", text)
+    if sum(map(outside.count, ",[{")) > MAXIMUM_VALUES:
+        if _DEEP.search(outside):
+            _too_deep()
+        raise _Unreadable(f"holds more than {MAXIMUM_VALUES} values")
 
 
 def _decode(text: str) -> Any:
@@ -135,23 +152,32 @@ def _constant(text: str) -> NoReturn:
 
 
 def _check_values(document: Any) -> None:
-    """Check depth and characters, with a stack instead of recursion, since the document may be deep."""
-    pending = [(document, 1)]
-    while pending:
-        value, depth = pending.pop()
-        if isinstance(value, str):
-            _check_characters(value)
-        elif depth > MAXIMUM_DEPTH and isinstance(value, (dict, list)):
-            _too_deep()
-        elif isinstance(value, dict):
-            if not all(isinstance(key, str) for key in value):
-                raise _Unreadable("holds an object with a key that is not a string")
-            pending.extend((part, depth + 1) for member in value.items() for part in member)
-        elif isinstance(value, list):
-            pending.extend((part, depth + 1) for part in value)
+    """Check depth and characters level by level, without recursion, since the document may be deep."""
+    level, depth = [document], 1
+    while level:
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, str):
+                _check_characters(value)
+            elif isinstance(value, (dict, list)):
+                below += _parts(value)
+                if depth > MAXIMUM_DEPTH:
+                    _too_deep()
+        level, depth = below, depth + 1
+
+
+def _parts(value: dict[Any, Any] | list[Any]) -> list[Any]:
+    """What an object or a list consists of: names and values, or items."""
+    if isinstance(value, list):
+        return value
+    if not all(isinstance(key, str) for key in value):
+        raise _Unreadable("holds an object with a key that is not a string")
+    return [*value, *value.values()]
 
 
 def _check_characters(text: str) -> None:
+    if text.isascii():
+        return
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

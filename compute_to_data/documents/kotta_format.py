@@ -3,7 +3,8 @@
 In Kotta a job started in a folder that held its inputs and its script, and left its outputs there.
 Here that folder is ``/outputs``: a fixed shell script links the inputs into it, writes the job's
 script, runs the program, and removes links and script again. It gets all values of the description
-as positional arguments. URLs that Kotta's own service would have fetched are refused, with a remedy.
+as positional arguments. The worker fetches from and sends to ``https`` and ``s3`` URLs, as Kotta's own service did, if
+the site allows their hosts and buckets. Other URLs are refused, with a remedy.
 What only that service needed, such as ``user_email``, is accepted and has no effect (:func:`notes`).
 """
 
@@ -13,7 +14,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from compute_to_data.documents import interpolation, kotta_command
+from compute_to_data.documents import interpolation, kotta_command, kotta_files, url_entries
 from compute_to_data.documents import schema_words as words
 from compute_to_data.documents.given_beside import GivenBeside
 from compute_to_data.documents.json_text import check_values
@@ -22,6 +23,7 @@ from compute_to_data.documents.schema import Problem, first, problems, summary
 from compute_to_data.errors import InvalidRequest
 from compute_to_data.model import name_of
 from compute_to_data.task import STDERR_NAME, STDOUT_NAME
+from compute_to_data.urls.address import without_credentials
 
 _LONGEST_WORD = 128 * 1024 - 1
 """In bytes: Linux's MAX_ARG_STRLEN without the final NUL."""
@@ -75,10 +77,11 @@ def translate(document: Any, beside: GivenBeside, roles: Mapping[str, Mapping[st
     where = {"role": role, "resource": there, "name": document.get("jobname", "")}
     return {
         **{name: value for name, value in where.items() if value},
-        "inputs": [{"object": _logical_path(item)} for item in _items(document, "inputs")],
+        "inputs": kotta_files.inputs(document),
         "output_collection": beside.output_collection,
         "process": {"image": image, "commands": [_command(document, service)]},
         "expected_outputs": _required_outputs(document, service),
+        **({"put": put} if (put := kotta_files.put(document)) else {}),
         **({"limits": {"walltime_seconds": float(document["walltime"]) * 60}} if "walltime" in document else {}),
         **({"metadata": [{"attribute": "jobtype", "value": document["jobtype"]}]} if "jobtype" in document else {}),
     }
@@ -92,7 +95,8 @@ def notes(document: Mapping[str, Any]) -> tuple[str, ...]:
         said.append(
             "outputs: the task completes without them, as in Kotta, and STDERR.txt names those that are missing"
         )
-    if any(isinstance(item, Mapping) and item.get("dest") for item in document.get("outputs", ())):
+    outputs = document.get("outputs", ())
+    if any(isinstance(one, Mapping) and one.get("dest") and not kotta_files.is_web(one["dest"]) for one in outputs):
         said.append("dest of outputs: results go to the task's own collection")
     return tuple(said)
 
@@ -110,36 +114,6 @@ def _place(queue: str, resource: str, roles: Mapping[str, Any]) -> tuple[str, st
     return (queue, resource) if queue in roles else ("", resource or queue)
 
 
-def _items(document: Mapping[str, Any], name: str) -> list[str]:
-    """The members of a list, or of a string with commas between them. Of an object, its ``src``."""
-    value = document.get(name, [])
-    if isinstance(value, str):
-        return [item.strip() for item in value.split(",")] if value else []
-    return [item["src"] if isinstance(item, Mapping) else item for item in value]
-
-
-def _logical_path(item: str) -> str:
-    """The path that an input names, plain or after ``irods:``; '' when it names none."""
-    if _scheme(item) != "irods":
-        return item
-    rest = item.partition(":")[2]
-    rest = rest[2:] if rest.startswith("///") else rest
-    if rest.startswith("//") or "?" in rest or "#" in rest:
-        return ""
-    from urllib.parse import unquote_to_bytes  # here: slow to import, and rarely needed
-
-    try:
-        return unquote_to_bytes(rest).decode()
-    except UnicodeDecodeError:
-        return ""
-
-
-def _scheme(item: str) -> str:
-    """``http`` for ``http://...``; '' for any logical path."""
-    scheme, colon, _ = item.partition(":")
-    return scheme.lower() if colon and not item.startswith("/") else ""
-
-
 def _streams(document: Mapping[str, Any]) -> tuple[str, str]:
     """The files that standard output and error go to; '' for a stream that is kept as usual."""
     out, err = document.get("output_file_stdout", STDOUT_NAME), document.get("output_file_stderr", STDERR_NAME)
@@ -148,7 +122,7 @@ def _streams(document: Mapping[str, Any]) -> tuple[str, str]:
 
 def _named_outputs(document: Mapping[str, Any]) -> list[str]:
     """The outputs, without the usual names of the streams, which every task keeps anyway."""
-    return [name for name in _items(document, "outputs") if name not in (STDOUT_NAME, STDERR_NAME)]
+    return [name for name in kotta_files.items(document, "outputs") if name not in (STDOUT_NAME, STDERR_NAME)]
 
 
 def _required_outputs(document: Mapping[str, Any], service: Sequence[str]) -> list[str]:
@@ -163,7 +137,7 @@ def _command(document: Mapping[str, Any], service: Sequence[str]) -> list[str]:
 
 
 def _joined_inputs(document: Mapping[str, Any]) -> str:
-    return "/".join(name_of(_logical_path(item)) for item in _items(document, "inputs"))
+    return "/".join(kotta_files.input_names(document))
 
 
 def _refusals(document: Mapping[str, Any], place: str, output_collection: str, image: str) -> Iterator[Problem]:
@@ -175,8 +149,8 @@ def _refusals(document: Mapping[str, Any], place: str, output_collection: str, i
         expected = "a logical path beside the document: this format names none"
         yield Problem("output collection", "none", expected)
     yield from _unrunnable(document)
-    for index, item in enumerate(_items(document, "inputs")):
-        yield from _refused_input(f"/inputs/{index}", item)
+    for index, (item, name) in enumerate(zip(kotta_files.items(document, "inputs"), kotta_files.input_names(document))):
+        yield from _refused_input(f"/inputs/{index}", item, name)
     yield from _renamed_inputs(document)
     yield from _refused_outputs(document)
     yield from _twice(document)
@@ -207,18 +181,26 @@ def _unreadable_words(document: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem("/args", words.shown(document["args"]), expected)
 
 
-def _refused_input(pointer: str, item: str) -> Iterator[Problem]:
-    if _scheme(item) not in ("", "irods"):
-        expected = "a logical path: this product fetches no URLs, so upload it first (iput) and name it here"
-        yield Problem(pointer, words.quoted(item), expected)
-    elif _wrong("inputs", _logical_path(item)):
+def _refused_input(pointer: str, item: str, name: str) -> Iterator[Problem]:
+    if kotta_files.is_web(item):
+        yield from url_entries.disagreements(pointer, {"url": item, "name": name})
+        if "/" in name:
+            yield Problem(f"{pointer}/dest", words.quoted(name), "a name without slashes")
+    elif kotta_files.scheme(item) not in ("", "irods"):
+        expected = "a logical path, or an https: or s3: URL; else upload it first (iput) and name it here"
+        yield Problem(pointer, words.quoted(without_credentials(item)), expected)
+    elif _wrong("inputs", kotta_files.logical_path(item)):
         expected = "a logical path such as /tempZone/home/alice/a, or irods:///tempZone/home/alice/a"
         yield Problem(pointer, words.quoted(item), expected)
 
 
 def _renamed_inputs(document: Mapping[str, Any]) -> Iterator[Problem]:
     for index, item in enumerate(document.get("inputs", ())):
-        if isinstance(item, Mapping) and item.get("dest", "") not in ("", name_of(_logical_path(item["src"]))):
+        if (
+            isinstance(item, Mapping)
+            and not kotta_files.is_web(item["src"])
+            and item.get("dest", "") not in ("", name_of(kotta_files.logical_path(item["src"])))
+        ):
             expected = "the data object's own name: rename it (imv), or leave this out"
             yield Problem(f"/inputs/{index}/dest", words.quoted(item["dest"]), expected)
 
@@ -233,12 +215,14 @@ def _refused_outputs(document: Mapping[str, Any]) -> Iterator[Problem]:
     for index, name in enumerate(_named_outputs(document)):
         for problem in _wrong("expected_outputs", name):
             yield Problem(f"/outputs/{index}", words.quoted(name), problem.expected)
+    for problem in url_entries.unusable_targets(kotta_files.put(document)):
+        yield Problem("/outputs", problem.found, problem.expected)
 
 
 def _twice(document: Mapping[str, Any]) -> Iterator[Problem]:
     """Names used twice: inputs, script and streams share one folder, and the script is removed from it."""
     out, err = _streams(document)
-    taken = {name_of(_logical_path(item)) for item in _items(document, "inputs")}
+    taken = {*kotta_files.input_names(document)}
     for name, value in (
         ("script_name", script_name(document)),
         ("output_file_stdout", out),

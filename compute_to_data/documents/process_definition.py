@@ -9,24 +9,40 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from compute_to_data.documents import interpolation
+from compute_to_data.documents import adapters, interpolation, parameters
 from compute_to_data.documents import schema_words as words
 from compute_to_data.documents.interpolation import INPUT_FILE, OUTPUT_FILE, SUPPLIED_VARIABLES
 from compute_to_data.documents.json_text import check_values
 from compute_to_data.documents.schema import Problem, first, problems, summary
 from compute_to_data.errors import InvalidRequest
-from compute_to_data.task import RESERVED_NAMES, FileAdapter, ProcessDefinition, Stream
+from compute_to_data.task import ProcessDefinition, is_named_in_argv
 
 _ALLOWED_NONZERO = "allowable_command_indices_for_nonzero_exit_code"
 
 
 def parse_process(document: Any) -> ProcessDefinition:
     """The process that a document defines. InvalidRequest lists all problems."""
+    if runs_notebook(document):
+        raise InvalidRequest("/notebook", "found a notebook, expected a program")
+    check(document)
+    return process_from(document)
+
+
+def check(document: Any, *, needs_image: bool = True) -> None:
+    """InvalidRequest, which lists all problems, unless the document is a valid definition. With ``needs_image=False``
+    it may leave the image to the request that uses it."""
     check_values(document, "document")
-    found = problems(document, "process") or first(disagreements(document, ""))
+    if runs_notebook(document):
+        found = problems(document, "notebook_definition")
+    else:
+        found = problems(document, "process") or first(disagreements(document, "", needs_image=needs_image))
     if found:
         raise InvalidRequest(*summary(found))
-    return process_from(document)
+
+
+def runs_notebook(document: Any) -> bool:
+    """Whether a stored definition runs a notebook, which is no process of a task."""
+    return isinstance(document, Mapping) and "notebook" in document
 
 
 def process_document(process: ProcessDefinition) -> dict[str, Any]:
@@ -40,10 +56,11 @@ def process_document(process: ProcessDefinition) -> dict[str, Any]:
         "cwd": process.working_directory,
         "environment": dict(process.environment),
         "timeout": process.timeout_seconds,
-        "input_adapter": _adapter_document("input", process.input_adapter),
-        "output_adapter": _adapter_document("output", process.output_adapter),
+        "input_adapter": adapters.document("input", process.input_adapter),
+        "output_adapter": adapters.document("output", process.output_adapter),
         "application": process.application,
         "process_type": process.process_type,
+        "parameters": dict(process.parameters),
     }
     document.update((name, value) for name, value in optional.items() if value)
     return document
@@ -60,10 +77,11 @@ def process_from(document: Mapping[str, Any]) -> ProcessDefinition:
         working_directory=document.get("cwd", ""),
         environment=dict(document.get("environment", {})),
         timeout_seconds=None if timeout is None else float(timeout),
-        input_adapter=_adapter("input", document),
-        output_adapter=_adapter("output", document),
+        input_adapter=adapters.adapter("input", document),
+        output_adapter=adapters.adapter("output", document),
         application=document.get("application", ""),
         process_type=document.get("process_type", ""),
+        parameters=document.get("parameters", {}),
     )
 
 
@@ -74,38 +92,24 @@ def image_of(document: Mapping[str, Any]) -> str:
 
 def _commands(document: Mapping[str, Any]) -> list[list[str]]:
     if "exec" in document:
-        return [[document["exec"], *document.get("argv", ())]]
+        return [[document["exec"], *_arguments(document)[1]]]
     return list(document["commands"])
 
 
-def _adapter(side: str, document: Mapping[str, Any]) -> FileAdapter | None:
-    if f"{side}_adapter" not in document:
-        return None
-    parameters = document[f"{side}_adapter"][f"{side}_parameters"]
-    stream = parameters.get("stream_name")
-    return FileAdapter(Stream(stream) if stream else None, parameters.get("file_name", ""))
+def _arguments(document: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """The arguments of ``exec``, and the name that they have in the document."""
+    return ("args", document["args"]) if "args" in document else ("argv", document.get("argv", []))
 
 
-def _adapter_document(side: str, adapter: FileAdapter | None) -> dict[str, Any]:
-    if adapter is None:
-        return {}
-    parameters = (
-        {"file_type": "stream", "stream_name": adapter.stream.value}
-        if adapter.stream
-        else {"file_path": INPUT_FILE if side == "input" else OUTPUT_FILE}
-    )
-    if adapter.name:
-        parameters["file_name"] = adapter.name
-    return {f"{side}_type": "file", f"{side}_parameters": parameters}
-
-
-def disagreements(document: Mapping[str, Any], pointer: str) -> Iterator[Problem]:
+def disagreements(document: Mapping[str, Any], pointer: str, *, needs_image: bool = True) -> Iterator[Problem]:
     """Problems that the schema cannot express, in a process definition at ``pointer``."""
-    if not image_of(document):
+    if needs_image and not image_of(document):
         yield Problem(f"{pointer}/image", "nothing", 'an image name, or an "application" that is one')
     yield from _unknown_references(document, pointer)
+    yield from _unusable_parameters(document, pointer)
     for side, reference in (("input", INPUT_FILE), ("output", OUTPUT_FILE)):
         yield from _adapter_disagreements(document, pointer, side, reference)
+    yield from _same_place(document, pointer)
     yield from _indices(document, pointer)
     yield from _environment(document.get("environment", {}), f"{pointer}/environment")
 
@@ -114,36 +118,59 @@ def _words(document: Mapping[str, Any], pointer: str) -> Iterator[tuple[str, str
     """All words of all commands, each with its pointer."""
     if "exec" in document:
         yield f"{pointer}/exec", document["exec"]
-        for index, word in enumerate(document.get("argv", ())):
-            yield f"{pointer}/argv/{index}", word
+        name, arguments = _arguments(document)
+        for index, word in enumerate(arguments):
+            yield f"{pointer}/{name}/{index}", word
     for number, command in enumerate(document.get("commands", ())):
         for index, word in enumerate(command):
             yield f"{pointer}/commands/{number}/{index}", word
 
 
 def _unknown_references(document: Mapping[str, Any], pointer: str) -> Iterator[Problem]:
+    names = parameters.references(document.get("parameters", {}))
+    expected = (
+        f"{words.one_of(names)}, {interpolation.EXPECTED_REFERENCE}" if names else interpolation.EXPECTED_REFERENCE
+    )
     for place, word in _words(document, pointer):
         for reference in interpolation.references(word):
-            if reference not in (INPUT_FILE, OUTPUT_FILE):
-                yield Problem(place, words.quoted(reference), interpolation.EXPECTED_REFERENCE)
+            if reference not in (INPUT_FILE, OUTPUT_FILE, *names):
+                yield Problem(place, words.quoted(reference), expected)
+
+
+def _unusable_parameters(document: Mapping[str, Any], pointer: str) -> Iterator[Problem]:
+    """A value that a task gives must have an effect, and a name of its own in the task's record."""
+    used = {reference for _, word in _words(document, pointer) for reference in interpolation.references(word)}
+    schema = document.get("parameters", {})
+    for name, reference in zip(parameters.names(schema), parameters.references(schema)):
+        place = words.below(f"{pointer}/parameters/properties", name)
+        if reference not in used:
+            yield Problem(place, "a parameter that argv does not use", f'a word in argv that has "{reference}"')
+        if name in document.get("environment", {}):
+            yield Problem(place, words.quoted(name), "another name than that of a variable of environment")
 
 
 def _adapter_disagreements(document: Mapping[str, Any], pointer: str, side: str, reference: str) -> Iterator[Problem]:
-    adapter = _adapter(side, document)
     place = f"{pointer}/{side}_adapter"
+    wrong = list(adapters.disagreements(side, document, place))
+    yield from wrong
+    adapter = None if wrong else adapters.adapter(side, document)
     users = [where for where, word in _words(document, pointer) if reference in interpolation.references(word)]
-    by_name = adapter is not None and adapter.stream is None
-    if users and not by_name:
+    by_name = is_named_in_argv(adapter)
+    if users and not by_name and not wrong:
         needed = f'an "{side}_adapter" whose {side}_parameters are {{"file_path": "{reference}"}}'
         yield Problem(users[0], f'"{reference}"', needed)
     if by_name and not users:
         yield Problem(place, "an adapter that argv does not use", f'a word in argv that has "{reference}"')
-    if adapter and adapter.stream and len(_commands(document)) != 1:
-        found = f"{adapter.stream.value} for {len(_commands(document))} commands"
-        yield Problem(place, found, "one command to connect it to")
-    if adapter and adapter.name in RESERVED_NAMES:
-        expected = f"another name than {', '.join(sorted(RESERVED_NAMES))}, which the task's own record uses"
-        yield Problem(f"{place}/{side}_parameters/file_name", words.quoted(adapter.name), expected)
+    one = adapters.needs_one_command(adapter)
+    if one and len(_commands(document)) != 1:
+        yield Problem(place, f"{one} for {len(_commands(document))} commands", "one command to connect it to")
+
+
+def _same_place(document: Mapping[str, Any], pointer: str) -> Iterator[Problem]:
+    """Input and output cannot be the same pipe or appended file."""
+    both = [adapters.place(side, document) for side in ("input", "output")]
+    if both[0] and both[0] == both[1]:
+        yield Problem(f"{pointer}/output_adapter", f"{words.quoted(both[0])}, where the input is", "another path")
 
 
 def _indices(document: Mapping[str, Any], pointer: str) -> Iterator[Problem]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from compute_to_data.documents import input_entries
+from compute_to_data.documents import input_entries, parameters, tes, url_entries
 from compute_to_data.documents import schema_words as words
 from compute_to_data.documents.interpolation import interpolate, resolve_arguments, variables
 from compute_to_data.documents.json_text import check_values
@@ -23,7 +23,9 @@ from compute_to_data.task import (
     InputReference,
     Notebook,
     OnFailure,
+    Put,
     RequestedLimits,
+    StoredDefinition,
     Task,
 )
 
@@ -39,7 +41,14 @@ __all__ = [
     "resolve_arguments",
 ]
 
-_LIMITS = {"walltime_seconds": float, "memory_bytes": int, "cpus": float, "pids": int, "output_bytes": int}
+_LIMITS = {
+    "walltime_seconds": float,
+    "memory_bytes": int,
+    "cpus": float,
+    "pids": int,
+    "output_bytes": int,
+    "input_bytes": int,
+}
 
 
 def parse(document: Any, plain: InputKind = InputKind.OBJECT) -> Task:
@@ -55,6 +64,8 @@ def parse(document: Any, plain: InputKind = InputKind.OBJECT) -> Task:
     notebook = Notebook(**document["notebook"]) if "notebook" in document else None
     own = notebook.reference if notebook else None
     inputs = [input_entries.reference(item, plain) for item in document.get("inputs", ())]
+    if "tes" in document:
+        return _with_tes(document)
     return Task(
         name=document.get("name", ""),
         role=document.get("role", ""),
@@ -69,7 +80,29 @@ def parse(document: Any, plain: InputKind = InputKind.OBJECT) -> Task:
         metadata=tuple(_avu(item) for item in document.get("metadata", ())),
         secrets=tuple(document.get("secrets", ())),
         after=tuple(document.get("after", ())),
+        priority=int(document.get("priority", 0)),
         on_failure=OnFailure(document.get("on_failure", OnFailure.KEEP.value)),
+        parameters=document.get("parameters", {}),
+        definition=StoredDefinition(**document["definition"]) if "definition" in document else None,
+        put=tuple(Put(**item) for item in document.get("put", ())),
+    )
+
+
+def _with_tes(document: Mapping[str, Any]) -> Task:
+    """The task of a valid document that has a TES task."""
+    found = tes.read(document["tes"])
+    return Task(
+        name=document.get("name", ""),
+        role=document.get("role", ""),
+        resource=document.get("resource", ""),
+        inputs=found.inputs,
+        output_collection=document["output_collection"],
+        limits=found.limits,
+        outputs=found.outputs,
+        after=tuple(document.get("after", ())),
+        priority=int(document.get("priority", 0)),
+        put=found.put,
+        tes=found.tes,
     )
 
 
@@ -79,6 +112,8 @@ def document(task: Task) -> dict[str, Any]:
     Leaves out what the task leaves to the role or the site. InvalidRequest for a task whose inputs
     or outputs name paths in the sandbox outside ``/inputs``, since the format cannot express them.
     """
+    if task.tes is not None:
+        return _tes_document(task)
     own = task.notebook.reference if task.notebook else None
     if task.outputs:
         raise InvalidRequest("task", "names paths in the sandbox, which our own format cannot express")
@@ -93,7 +128,11 @@ def document(task: Task) -> dict[str, Any]:
         "metadata": [_avu_document(avu) for avu in task.metadata],
         "secrets": list(task.secrets),
         "after": list(task.after),
+        "priority": task.priority,
         "on_failure": task.on_failure.value if task.on_failure is not OnFailure.KEEP else "",
+        "parameters": dict(task.parameters),
+        "definition": vars(task.definition) if task.definition else None,
+        "put": [{name: value for name, value in vars(one).items() if value} for one in task.put],
     }
     result: dict[str, Any] = {name: value for name, value in optional.items() if value}
     if task.notebook is not None:
@@ -101,6 +140,29 @@ def document(task: Task) -> dict[str, Any]:
     result["inputs"] = [input_entries.entry(item) for item in task.inputs if item != own]
     result["output_collection"] = task.output_collection
     return result
+
+
+def _tes_document(task: Task) -> dict[str, Any]:
+    """The document of a task that is a TES task, from which its inputs, outputs and limits follow."""
+    named = {"name": task.name, "role": task.role, "resource": task.resource, "after": list(task.after)}
+    found = {name: value for name, value in {**named, "priority": task.priority}.items() if value}
+    whole = dict(task.tes.document) if task.tes else {}
+    return {**found, "tes": whole, "inputs": [], "output_collection": task.output_collection}
+
+
+_BESIDE_TES = frozenset(
+    {"tes", "name", "role", "resource", "after", "priority", "inputs", "output_collection", "version"}
+)
+
+
+def _wrong_tes(document: Mapping[str, Any]) -> Iterator[Problem]:
+    """Problems of a document that has a TES task."""
+    for name in document:
+        if name not in _BESIDE_TES or (name == "inputs" and document["inputs"]):
+            yield Problem(f"/{name}", words.shown(document[name]), 'nothing beside "tes", which says the same')
+    zone = document["output_collection"].split("/")[1]
+    for one in tes.disagreements(document["tes"], zone):
+        yield Problem(f"/tes{one.pointer}", one.found, one.expected)
 
 
 def check_inputs(task: Task) -> None:
@@ -140,12 +202,16 @@ def _notebook_document(notebook: Notebook) -> dict[str, Any]:
         "parameters": dict(notebook.parameters),
         "report": notebook.report,
         "data_object": notebook.data_object,
+        "schema": dict(notebook.schema),
     }
     return {name: value for name, value in described.items() if value}
 
 
 def _disagreements(document: Mapping[str, Any]) -> Iterator[Problem]:
     """Problems that the schema cannot express."""
+    if "tes" in document:
+        yield from _wrong_tes(document)
+        return
     entries = document.get("inputs", ())
     wrong = list(input_entries.disagreements(entries))
     yield from wrong
@@ -153,11 +219,26 @@ def _disagreements(document: Mapping[str, Any]) -> Iterator[Problem]:
     yield from input_entries.too_long("/notebook/data_object", document.get("notebook", {}).get("data_object", ""))
     yield from _reserved_names(document.get("expected_outputs", ()))
     yield from _repeated(document.get("metadata", ()))
-    if "process" in document:
+    yield from url_entries.unusable_targets(document.get("put", ()))
+    if isinstance(document.get("process"), str):
+        yield Problem(
+            "/process", words.quoted(document["process"]), "a process definition: this name was not looked up"
+        )
+    elif "process" in document:
         yield from disagreements(document["process"], "/process")
-        yield from _endless(document["process"])
+        if not document.get("workload"):
+            yield from _endless(document["process"])
         if not wrong:
             yield from _wrong_number(document["process"], [input_entries.reference(item) for item in entries])
+        schema = document["process"].get("parameters", {})
+        yield from parameters.disagreements(schema, document.get("parameters", {}), "/parameters")
+    schema = document.get("notebook", {}).get("schema", {})
+    if schema:
+        given = document["notebook"].get("parameters", {})
+        yield from parameters.disagreements(schema, given, "/notebook/parameters", needed=schema.get("required", ()))
+    if "process" not in document and "parameters" in document:
+        expected = '"parameters" of the notebook' if "notebook" in document else "a process that has parameters"
+        yield Problem("/parameters", "values for parameters", expected)
 
 
 def _reserved_names(expected_outputs: Sequence[str]) -> Iterator[Problem]:
@@ -177,7 +258,7 @@ def _repeated(metadata: Any) -> Iterator[Problem]:
 
 def _endless(process: Mapping[str, Any]) -> Iterator[Problem]:
     if process.get("process_type") == "service":
-        expected = '"single", since a task ends; for a program that runs on, start a workload (c2d workload start)'
+        expected = '"single", since a task ends; start a service for its messages instead (c2d process start)'
         yield Problem("/process/process_type", '"service"', expected)
 
 

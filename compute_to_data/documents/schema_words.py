@@ -6,6 +6,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from compute_to_data.plain_text import is_plain
+from compute_to_data.similar_names import nearest
+
 _SHOWN_CHARACTERS = 60
 _LISTED_NAMES = 20
 
@@ -48,7 +51,7 @@ def quoted(text: str, limit: int = _SHOWN_CHARACTERS) -> str:
 def _printable(character: str) -> str:
     if character in '"\\':
         return "\\" + character
-    return character if character.isprintable() else json.dumps(character)[1:-1]
+    return character if is_plain(character) else json.dumps(character)[1:-1]
 
 
 def shown(value: Any) -> str:
@@ -84,16 +87,14 @@ def alternatives(phrases: Iterable[str]) -> str:
 
 def one_of(known: Iterable[str], meant: str = "") -> str:
     """The known names, with the one most like ``meant`` first."""
-    from difflib import get_close_matches  # here, since it is needed only for a mistake
-
     names = list(known)
     if not names:
         return "no property at all"
-    close = get_close_matches(meant[:_SHOWN_CHARACTERS], names, 1)
+    close = nearest(meant, names)
     if not close:
         return f"one of {_listed(names)}"
-    others = [name for name in names if name != close[0]]
-    return close[0] + (f" (or {_listed(others)})" if others else "")
+    others = [name for name in names if name != close]
+    return close + (f" (or {_listed(others)})" if others else "")
 
 
 def _listed(names: list[str]) -> str:

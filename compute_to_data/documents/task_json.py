@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from compute_to_data.documents import request
+from compute_to_data.documents.json_text import MAXIMUM_BYTES
 from compute_to_data.documents.schema import read_json
 from compute_to_data.errors import InvalidRequest
 from compute_to_data.task import Task
+
+LARGEST = MAXIMUM_BYTES
+"""The most bytes that a ``task.json`` has."""
 
 
 def recorded_document(task: Task) -> dict[str, Any]:

@@ -21,6 +21,7 @@ class Changes:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._changed: set[JobKey] = set()
+        self._asked = False
         self._reader, self._writer = os.pipe()
         for descriptor in (self._reader, self._writer):
             os.set_blocking(descriptor, False)
@@ -30,12 +31,13 @@ class Changes:
         """Note that a job may have changed, and wake the thread."""
         with self._lock:
             self._changed.add(key)
-        self.wake()
+        self._signal()
 
     def wake(self) -> None:
         """Wake the waiting thread, or make its next wait return at once."""
-        with contextlib.suppress(BlockingIOError):  # the pipe is full, so the thread will wake anyway
-            os.write(self._writer, b"!")
+        with self._lock:
+            self._asked = True
+        self._signal()
 
     def take(self) -> frozenset[JobKey]:
         """Return and forget the jobs that other threads have added."""
@@ -43,6 +45,13 @@ class Changes:
             changed = frozenset(self._changed)
             self._changed.clear()
         return changed
+
+    def was_woken(self) -> bool:
+        """Whether another thread has called :meth:`wake` since the last call of this. Jobs that were added do not
+        count: a thread that sleeps for them has them already, or gets them from :meth:`take`."""
+        with self._lock:
+            asked, self._asked = self._asked, False
+        return asked
 
     def wait(self, timeout: float, descriptors: Iterable[int] = ()) -> set[int]:
         """Wait until a descriptor can be read or its other end is closed, until another thread calls
@@ -57,6 +66,10 @@ class Changes:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._reader, 1 << 16)
         return ready
+
+    def _signal(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # the pipe is full, so the thread will wake anyway
+            os.write(self._writer, b"!")
 
 
 def _close(*descriptors: int) -> None:

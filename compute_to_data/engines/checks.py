@@ -1,4 +1,4 @@
-"""Checks that every engine makes before it changes anything, and the new outputs directory."""
+"""Checks that every engine makes before it changes anything."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def job(job: Job) -> Job:
     for name in job.environment:
         if not _VARIABLE.fullmatch(name):
             raise EngineError(subject, f"{name!r} cannot be the name of an environment variable")
-    for text in (*job.command, *job.environment, *job.environment.values(), job.working_directory):
+    for text in (*job.command, *job.environment, *job.run_by(0, 0).environment.values(), job.working_directory):
         _check_text(subject, text)
     for name in job.secrets:
         if not _SECRET.fullmatch(name):
@@ -95,58 +95,6 @@ def _check_input(physical_path: str) -> None:
         raise EngineError(subject, f"the engine cannot use it ({error.strerror})") from error
     if not stat.S_ISREG(mode):
         raise EngineError(subject, "it is not a regular file")
-
-
-def make_outputs(outputs: str, owner: tuple[int, int] | None = None) -> None:
-    """Make the directory ``outputs`` and its parents, with mode 0700, for ``owner`` (uid, gid; None: this account).
-
-    EngineError when it exists, or when this process cannot make it or give it to the owner.
-    """
-    if owner is not None:
-        check_owner(outputs, owner)
-    try:
-        os.makedirs(os.path.dirname(outputs), exist_ok=True)
-        os.mkdir(outputs, 0o700)
-    except FileExistsError as error:
-        raise EngineError(outputs, "it exists already, but outputs need a new directory") from error
-    except OSError as error:
-        raise EngineError(outputs, f"the engine cannot make the outputs directory ({error.strerror})") from error
-    if owner is not None:
-        give(outputs, owner)
-
-
-def check_owner(subject: str, owner: tuple[int, int]) -> None:
-    """Raise EngineError unless this process can make a file for ``owner`` (uid, gid): as root, or with the same uid.
-
-    ``subject``: the path of the file, for the error.
-    """
-    if os.geteuid() not in (0, owner[0]):
-        raise EngineError(
-            subject,
-            f"it must belong to uid {owner[0]}, but the worker has uid {os.geteuid()} and cannot change owners",
-            f"Run the worker as uid {owner[0]} or as root, or leave uid out of the engine's settings",
-        )
-
-
-def give(place: str | int, owner: tuple[int, int], subject: str = "") -> None:
-    """Make ``owner`` (uid, gid) the owner of ``place``, a path or an open descriptor that this process has made.
-
-    If this process is not root, it owns the place already and makes no system call: the worker's systemd unit
-    forbids every form of chown. ``subject`` names the place in errors instead of its path.
-    EngineError when this process cannot change the owner.
-    """
-    subject = subject or str(place)
-    check_owner(subject, owner)
-    if os.geteuid() != 0:
-        return
-    try:
-        os.chown(place, *owner)
-    except OSError as error:
-        raise EngineError(
-            subject,
-            f"the worker cannot change its owner to uid {owner[0]}, gid {owner[1]} ({error.strerror})",
-            "Put it on a file system where root may change owners",
-        ) from error
 
 
 def settings(engine: str, given: Mapping[str, Any], known: Mapping[str, type]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 
 from compute_to_data.errors import EngineError
-from compute_to_data.log_file import HEADER_SIZE, MARK, MARKS, UNCOUNTED, Header, Layout, is_lacking, unpack
+from compute_to_data.log_file import HEADER_SIZE, MARK, MARKS, UNCOUNTED, Header, Layout, is_closed, is_lacking, unpack
 
 _FULL = os.strerror(errno.ENOSPC)
 _FIRST_INTERVAL = 0.01
@@ -202,3 +202,14 @@ def close(file: str, bound: int) -> None:
         LogWriter.reopen(file, bound).close(complete=True)
     except BlockingIOError as error:
         raise OSError(errno.EBUSY, "another process writes the log") from error
+
+
+def finish(file: str, bound: int) -> None:
+    """Mark a job's log as complete, also if its writer died. EngineError when the worker cannot write there, or when
+    the disk did not take all that the job wrote."""
+    try:
+        if not is_closed(file):
+            close(file, bound)
+    except OSError as error:
+        raise EngineError(file, f"the worker cannot write there ({error.strerror})") from error
+    check_whole(file)

@@ -17,16 +17,16 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from compute_to_data.engines import checks, process_runner
+from compute_to_data.engines import channels, checks, ownership, process_runner
 from compute_to_data.engines.changes import Changes
 from compute_to_data.engines.process_job import SECRETS_FOLDER, ProcessJob
 from compute_to_data.errors import ConfigurationError, EngineError, ImageMissing
-from compute_to_data.job import Image, Job, JobKey, JobStatus
+from compute_to_data.job import ENGINE_MARGIN_SECONDS, Image, Job, JobKey, JobStatus
 
 # A path of the sandbox inside a longer text, but not the end of another path, nor part of a longer name.
 _SANDBOX_PATH = re.compile(r"(?<![\w./-])/(?:inputs?|outputs?|notebook(?=/)|tmp|run/secrets)(?![\w-]|\.\w)")
@@ -37,8 +37,8 @@ class ProcessEngine:
     """Runs jobs as processes on this host. Its only setting is ``images``: {name: folder}.
 
     A folder serves as an image: it comes first on the job's ``PATH``, before the folder of the worker's Python
-    and the system's folders. This engine enforces only the limit of the logs; the worker watches walltime
-    and outputs. ConfigurationError for a wrong setting.
+    and the system's folders. This engine enforces only the walltime and the limit of the logs; the worker
+    watches the outputs. ConfigurationError for a wrong setting.
     """
 
     name = "process"
@@ -55,7 +55,6 @@ class ProcessEngine:
                 )
             self._images[image] = Path(folder)
         self._jobs = Path(state_directory).absolute() / "jobs"
-        self.account = (os.getuid(), os.getgid())
         self._removing = threading.Lock()
         self._changes = Changes()
         self._lock = threading.Lock()
@@ -69,6 +68,9 @@ class ProcessEngine:
             raise EngineError(str(self._jobs), f"the worker cannot make it ({error.strerror})") from error
         if not os.access(self._jobs, os.W_OK):
             raise EngineError(str(self._jobs), "the worker cannot write there", "make the worker's account its owner")
+
+    def check_directory(self, directory: str) -> None:
+        """Do nothing: jobs run on this host."""
 
     def identify(self, image: str) -> Image:
         """The image of a folder. Its digest covers names, executable bits and contents of the files."""
@@ -88,12 +90,13 @@ class ProcessEngine:
 
     def prepare(self, outputs: str) -> None:
         """As the port says; the directory belongs to the worker's account."""
-        checks.make_outputs(outputs)
+        ownership.make_outputs(outputs)
 
     def submit(self, job: Job) -> ProcessJob:
         """As the port says. The job runs at once. If its program is missing, it ends with status 127."""
         checks.job(job)
         checks.usual_places_only(job, self.name)
+        job = job.run_by(os.getuid(), os.getgid())
         if self.identify(job.image.name).digest != job.image.digest:
             raise ImageMissing(f"image {job.image.name!r}", "its folder has changed since the worker identified it")
         running = self._job(job.key)
@@ -143,6 +146,9 @@ class ProcessEngine:
     def wake(self) -> None:
         """As the port says."""
         self._changes.wake()
+
+    def take_back(self, outputs: str) -> None:
+        """Do nothing: jobs have the worker's account."""
 
     def remove(self, key: JobKey) -> None:
         """As the port says. Kills a running job first. The outputs stay."""
@@ -225,12 +231,21 @@ def _write_request(folder: Path, job: Job, image: Path) -> None:
         "resource": job.scope,
         "log_file": job.log_file,
         "log_bytes": job.limits.log_bytes,
-        "command": [real(word) for word in job.command],
+        "seconds": job.limits.walltime_seconds + ENGINE_MARGIN_SECONDS,
+        "grace_seconds": job.grace_seconds,
+        "command": [*_helper(job, real), *map(real, job.command)],
         "environment": {**environment, **{name: real(value) for name, value in job.environment.items()}},
         "directory": directory,
     }
     os.mkfifo(folder / process_runner.ALIVE)
     process_runner.write_whole(folder / process_runner.REQUEST, request)
+
+
+def _helper(job: Job, real: Callable[[str], str]) -> list[str]:
+    """The words before the command that start the helper, when the job needs one. ``real``: where a path of the
+    sandbox lies. Our own paths stay as they are: a checkout may lie below ``/tmp``."""
+    words = [sys.executable, "-I", "-S", channels.__file__]
+    return [*words, *map(real, job.helper), "--"] if job.helper else []
 
 
 def _launch(folder: Path, key: JobKey) -> None:

@@ -14,9 +14,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from compute_to_data import log_file
 from compute_to_data.engines import log_writer, process_runner
-from compute_to_data.errors import EngineError, EngineOutOfReach
+from compute_to_data.errors import EngineOutOfReach
 from compute_to_data.job import SECRETS, Exit, JobKey, JobState, JobStatus
 
 SECRETS_FOLDER = Path("root", SECRETS.lstrip("/"))
@@ -72,13 +71,7 @@ class ProcessJob:
             request = json.loads((self.folder / process_runner.REQUEST).read_text())
         except FileNotFoundError as error:
             raise EngineOutOfReach(self.key.task, "the engine has no job for it") from error
-        file, bound = request["log_file"], int(request["log_bytes"])
-        try:
-            if not log_file.is_closed(file):
-                log_writer.close(file, bound)
-        except OSError as error:
-            raise EngineError(file, f"the worker cannot write there ({error.strerror})") from error
-        log_writer.check_whole(file)
+        log_writer.finish(request["log_file"], int(request["log_bytes"]))
 
     def remove(self) -> None:
         """As the port says."""

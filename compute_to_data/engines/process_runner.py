@@ -84,7 +84,7 @@ def _look_after(folder: Path, request: dict[str, Any], writer: int) -> None:
     else:
         write_whole(folder / STARTED, {"time": time.time(), "pid": job.pid, "birth": birth(job.pid)})
         _report(writer, "started")
-        status = _follow(job, log)
+        status = _follow(job, log, request)
     log.close(complete=True)
     write_whole(folder / EXIT, {"status": status, "finished": time.time()})
 
@@ -110,20 +110,31 @@ def _report(writer: int, text: str) -> None:
         os.dup2(null, descriptor)
 
 
-def _follow(job: subprocess.Popen[bytes], log: LogWriter) -> int:
-    """Keep what the job writes until it has ended, then kill what is left of its process group."""
+def _follow(job: subprocess.Popen[bytes], log: LogWriter, request: dict[str, Any]) -> int:
+    """Keep what the job writes until it has ended or its time is over, then kill what is left of its process group."""
     pumps = [
         threading.Thread(target=_pump, args=(pipe, log, number), daemon=True)
         for number, pipe in enumerate((job.stdout, job.stderr))
     ]
     for pump in pumps:
         pump.start()
-    status = job.wait()
+    status = _wait(job, request["seconds"], request["grace_seconds"])
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(job.pid, signal.SIGKILL)
     for pump in pumps:
         pump.join(1.0)  # a process outside the group may hold a stream open forever
     return status if status >= 0 else 128 - status
+
+
+def _wait(job: subprocess.Popen[bytes], seconds: float, grace: float) -> int:
+    """Wait for the job's end, and end it when its time is over: the worker may be dead."""
+    for number, longest in ((signal.SIGTERM, seconds), (signal.SIGKILL, grace)):
+        try:
+            return job.wait(min(longest, threading.TIMEOUT_MAX))
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(job.pid, number)
+    return job.wait()
 
 
 def _pump(pipe: IO[bytes], log: LogWriter, stream: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from compute_to_data.bounds import MOST_MEMBERS
 from compute_to_data.coordination.pauses import step_back
 from compute_to_data.errors import Code, Refused
 from compute_to_data.inputs.complete import has_content
@@ -19,15 +20,16 @@ def eligible(catalog: Catalog, collection: str, claim: str) -> Iterator[DataObje
     """The data objects directly in a collection that no task has claimed, by name, without those that are still
     being written."""
     require(catalog, collection, Access.MODIFY_OBJECT, "to claim its data objects as inputs")
+    there = members(catalog, collection)
     claimed = set(catalog.find(Query(EntityKind.DATA_OBJECT, claim, within=collection)))
-    for member in members(catalog, collection):
+    for member in there:
         if member.logical_path not in claimed and has_content(member):
             yield member
 
 
 def _claims(catalog: Catalog, data_object: DataObject, claim: str) -> set[Avu]:
     entity = Entity(EntityKind.DATA_OBJECT, data_object.logical_path)
-    return {avu for avu in catalog.avus(entity) if avu.attribute == claim}
+    return set(catalog.avus(entity, claim))
 
 
 def nothing_to_claim(collection: str, claim: str) -> Refused:
@@ -88,4 +90,6 @@ def unclaim(catalog: Catalog, collection: str, mine: Avu) -> None:
 
 def _claimed(catalog: Catalog, collection: str, mine: Avu) -> tuple[str, ...]:
     """The data objects of a collection that a task has claimed."""
-    return catalog.find(Query(EntityKind.DATA_OBJECT, mine.attribute, mine.value, mine.units, within=collection))
+    return catalog.find(
+        Query(EntityKind.DATA_OBJECT, mine.attribute, mine.value, mine.units, within=collection, limit=MOST_MEMBERS)
+    )

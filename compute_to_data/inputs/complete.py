@@ -15,8 +15,8 @@ from compute_to_data.inputs.naming import DATASETS, not_completed
 from compute_to_data.model import DataObject, Entity, EntityKind, ReplicaStatus, name_of, parent_of
 from compute_to_data.ports import Catalog
 from compute_to_data.records.dataset_content import checksum_of, manifest_of
-from compute_to_data.records.manifest import FILES, MANIFEST_NAME
-from compute_to_data.records.task import State, furthest
+from compute_to_data.records.manifest import FILES, LARGEST_OF_INPUTS, MANIFEST_NAME
+from compute_to_data.records.task import ARCHIVED, State, furthest
 from compute_to_data.task import REQUEST_NAME, RESERVED_NAMES
 
 _DATASET: Final = re.compile(rf"(.*/{DATASETS}/d-[0-9a-f]{{12}})(?:/.*)?", re.DOTALL)
@@ -94,7 +94,7 @@ class Origins:
                 self._compare(dataset, top, found)
 
     def _compare(self, dataset: str, top: str, found: Sequence[DataObject]) -> None:
-        manifest = manifest_of(self._catalog, dataset)
+        manifest = manifest_of(self._catalog, dataset, LARGEST_OF_INPUTS)
         if manifest is None:
             raise _incomplete(dataset)
         files = f"{dataset}/{FILES}"
@@ -135,10 +135,11 @@ class Origins:
     def _state(self, collection: str) -> State | None:
         if collection not in self._states:
             try:
-                avus = self._catalog.avus(Entity(EntityKind.COLLECTION, collection))
+                entity = Entity(EntityKind.COLLECTION, collection)
+                avus = self._catalog.avus(entity, self._attributes.state, self._attributes.named(ARCHIVED))
             except NotFound:  # this user may read the data object, but not its collection
                 avus = ()
-            self._states[collection] = furthest(avu.value for avu in avus if avu.attribute == self._attributes.state)
+            self._states[collection] = furthest(avu.value for avu in avus)
         return self._states[collection]
 
     def _need_ended(self, task: str) -> None:

@@ -11,12 +11,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
+from compute_to_data.bounds import MOST_MEMBERS
 from compute_to_data.configuration import Attributes
-from compute_to_data.errors import InvalidRequest, NotFound, Refused
+from compute_to_data.errors import InvalidRequest, NotFound, Refused, TooLarge
 from compute_to_data.model import Collection, DataObject, EntityKind, Query, name_of, parent_of
 from compute_to_data.ports import Catalog
 from compute_to_data.records.manifest import DATASET_ID, FILES
 from compute_to_data.records.task import State, TaskRecord
+from compute_to_data.similar_names import nearest
 from compute_to_data.task import InputKind, InputReference
 
 DATASETS: Final = "datasets"
@@ -27,6 +29,8 @@ DATASET_BEGINNING: Final = re.compile(r"d-[0-9a-f]{2,12}")
 """The id of a dataset, or the beginning of one."""
 _TASK: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _SHOWN: Final = 5
+_LISTED: Final = 1024
+"""Of more results, the error for a result that does not exist names none."""
 """How many candidates an error names."""
 
 
@@ -40,6 +44,8 @@ def look_up(
     beginning of several ids.
     """
     given = reference.logical_path
+    if reference.kind is InputKind.URL:
+        return reference
     if reference.kind is InputKind.TASK:
         return replace(reference, logical_path=task(catalog, attributes, given))
     kind = reference.kind
@@ -101,7 +107,7 @@ def _datasets(catalog: Catalog, place: str, given: str) -> Iterator[str]:
         if DATASET_ID.fullmatch(given):
             yield catalog.stat(f"{place}/{given}").logical_path
             return
-        for member in catalog.children(place):
+        for member in catalog.children(place, MOST_MEMBERS):
             name = name_of(member.logical_path)
             if DATASET_ID.fullmatch(name) and name.startswith(given):
                 yield member.logical_path
@@ -183,17 +189,15 @@ def not_completed(collection: str, state: State) -> Refused:
 
 def _members(catalog: Catalog, collection: str) -> list[str]:
     try:
-        return [one.logical_path for one in catalog.children(collection)]
-    except NotFound:
+        return [one.logical_path for one in catalog.children(collection, _LISTED)]
+    except (NotFound, TooLarge):
         return []
 
 
 def _no_result(collection: str, wanted: str, members: Iterable[str], error: NotFound) -> NotFound:
     names = [path[len(collection) + 1 :] for path in members]
-    from difflib import get_close_matches  # here, since it is needed only for a mistake
-
-    close = get_close_matches(wanted, names, 1)
-    remedy = f"Did you mean {close[0]}" if close else f"It has {_some(names)}" if names else ""
+    close = nearest(wanted, names)
+    remedy = f"Did you mean {close}" if close else f"It has {_some(names)}" if names else ""
     return NotFound(f"task {name_of(collection)}", f"has no result {wanted}", remedy, code=error.code)
 
 

@@ -37,7 +37,7 @@ def tasks_that_read(catalog: Catalog, attributes: Attributes, collection: str) -
 def readers(catalog: Catalog, attributes: Attributes, collection: str) -> Readers:
     """The tasks that read a dataset or the results of a task, and the started workloads whose dataset it is.
 
-    At most four questions. A workload that was stopped starts no task any more, so it does not count.
+    A few questions. A workload that was stopped starts no task any more, so it does not count.
     """
     tasks = tasks_that_read(catalog, attributes, collection)
     dataset = attributes.named(DATASET)
@@ -46,8 +46,9 @@ def readers(catalog: Catalog, attributes: Attributes, collection: str) -> Reader
     named = {*whole, *below}
     if not named:
         return Readers(tasks, ())
-    started = catalog.find(Query(EntityKind.COLLECTION, attributes.named(STATE), WorkloadState.STARTED.value))
-    return Readers(tasks, tuple(one for one in started if one in named))
+    is_started = Query(EntityKind.COLLECTION, attributes.named(STATE), WorkloadState.STARTED.value)
+    started = (one for part in is_started.among_each(sorted(named)) for one in catalog.find(part))
+    return Readers(tasks, tuple(started))
 
 
 def withdraw(catalog: Catalog, collection: str, manifest: Manifest | None, need_unused: Callable[[], None]) -> None:

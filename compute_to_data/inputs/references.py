@@ -6,9 +6,10 @@ of a collection that no task has claimed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from compute_to_data.bounds import MOST_MEMBERS, check_members
 from compute_to_data.catalog_tree import walk
 from compute_to_data.configuration import Attributes
 from compute_to_data.errors import InvalidRequest, NotFound
@@ -19,16 +20,21 @@ from compute_to_data.model import (
     Collection,
     DataObject,
     Replica,
+    User,
     name_of,
     parent_of,
 )
 from compute_to_data.ports import Catalog
 from compute_to_data.records.task import require
-from compute_to_data.task import INPUTS, InputKind, InputReference
+from compute_to_data.task import FETCHED_NAME, INPUTS, InputKind, InputReference
 
 OUTPUTS = "/outputs"
+MOST_IN_A_DATASET = 131_072
+"""The most data objects and collections in the dataset of a workload."""
 MOST_INPUTS = 1024
 """The most inputs of a task, since each needs its own mount. A request may name as many singly."""
+_LOOKS_AT = 8 * MOST_INPUTS
+"""How many members of one collection, and replicas of them, are read for a task's inputs."""
 
 
 @dataclass(frozen=True)
@@ -93,10 +99,16 @@ class Staged:
 
 
 def resolve(
-    catalog: Catalog, attributes: Attributes, references: Sequence[InputReference], own: Iterable[str] = ()
+    catalog: Catalog,
+    attributes: Attributes,
+    references: Sequence[InputReference],
+    own: Iterable[str] = (),
+    between: Callable[[], object] = lambda: None,
 ) -> Resolved:
-    """What a request names singly or by its collection, without claiming any data object. ``own``: the
-    collections of the task itself and of its workload, which are left out below an input.
+    """What a request names singly or by its collection, without claiming any data object, and without what URLs name
+    (:func:`with_fetched`). ``own``: the
+    collections of the task itself and of its workload, which are left out below an input. ``between`` is called before
+    each of them: it may raise, so that a long look ends.
 
     NotFound and AccessDenied from the zone; InvalidRequest for a collection named as a data object,
     or for too many inputs; Refused for inputs that are not complete (``inputs.complete``).
@@ -105,20 +117,38 @@ def resolve(
     found: list[Input] = []
     folders: list[Folder] = []
     for reference in references:
+        between()
         if reference.kind is InputKind.OBJECT:
             origins.need_object(reference.logical_path)
             found.append(placed(readable(catalog, reference.logical_path), reference))
         elif reference.kind is InputKind.NEXT_OF:
             origins.need_collection(reference.logical_path)
         elif reference.kind is InputKind.COLLECTION:
-            below = tree(catalog, origins, reference.logical_path, MOST_INPUTS - len(found))
+            below = tree(catalog, origins, reference.logical_path, MOST_INPUTS - len(found), between)
             found += [placed(one, reference) for one in below.data_objects]
             folders += [Folder(one, _target(one, reference), reference) for one in below.empty]
-        else:
+        elif reference.kind is not InputKind.URL:
             raise InvalidRequest(
                 f"input {reference.logical_path}", "is not looked up yet", "Submit the task instead of recording it"
             )
     return Resolved(tuple(found), tuple(folders), origins.seen)
+
+
+def with_fetched(found: Resolved, urls: Iterable[InputReference], collection: str, owner: User) -> Resolved:
+    """With what the worker will fetch from URLs, as inputs without replicas. ``collection``: that of the task."""
+    return replace(found, inputs=(*found.inputs, *(_fetched(one, collection, owner) for one in urls)))
+
+
+def _fetched(reference: InputReference, collection: str, owner: User) -> Input:
+    logical_path = fetched_path(reference, collection)
+    return Input(DataObject(logical_path, owner, (), 0.0, 0.0), reference.path, reference)
+
+
+def fetched_path(reference: InputReference, collection: str) -> str:
+    """The data object for what the URL of a reference names. ``collection``: that of the task."""
+    path = reference.path
+    name = path[len(INPUTS) + 1 :] if path.startswith(f"{INPUTS}/") else path.lstrip("/")
+    return f"{collection}/{FETCHED_NAME}/{name}"
 
 
 def placed(data_object: DataObject, reference: InputReference) -> Input:
@@ -151,7 +181,7 @@ def readable(catalog: Catalog, logical_path: str) -> DataObject:
 def members(catalog: Catalog, collection: str) -> list[DataObject]:
     """The data objects directly in a collection, by name."""
     need_collection(catalog, collection)
-    return [child for child in catalog.children(collection) if isinstance(child, DataObject)]
+    return [child for child in catalog.children(collection, MOST_MEMBERS) if isinstance(child, DataObject)]
 
 
 def need_collection(catalog: Catalog, logical_path: str) -> None:
@@ -160,19 +190,30 @@ def need_collection(catalog: Catalog, logical_path: str) -> None:
         raise InvalidRequest(logical_path, "is a data object, expected a collection")
 
 
-def tree(catalog: Catalog, origins: Origins, collection: str, room: int | None = None) -> Tree:
-    """Everything below a collection, at any depth. The collection of a task is without our own files.
+def tree(
+    catalog: Catalog,
+    origins: Origins,
+    collection: str,
+    room: int | None = None,
+    between: Callable[[], object] = lambda: None,
+) -> Tree:
+    """Everything below a collection, at any depth. The collection of a task is without our own files. ``between`` is
+    called before each collection and data object.
 
     AccessDenied for a data object that the user sees but may not read. InvalidRequest when the path is
-    not a collection, or when it holds more than ``room`` data objects. Refused for what is not complete.
+    not a collection, or when it holds more than ``room`` data objects. Refused for what is not complete. TooLarge for
+    more than the worker reads.
     """
     need_collection(catalog, collection)
     is_task = origins.need_collection(collection)
     found: list[DataObject] = []
     empty: list[str] = []
     collections = 0
-    for place, below, here in walk(catalog, collection):
+    for place, below, here in walk(catalog, collection, MOST_MEMBERS if room is None else _LOOKS_AT):
+        between()
         if place != collection and origins.is_own(place):
+            continue
+        if is_task and f"{place}/".startswith(f"{collection}/{FETCHED_NAME}/"):
             continue
         collections += len(below)
         if room is not None and collections > MOST_INPUTS:
@@ -185,9 +226,11 @@ def tree(catalog: Catalog, origins: Origins, collection: str, room: int | None =
         if room is not None and len(found) > room:
             count = MOST_INPUTS - room + len(found)
             raise _too_many(collection, f"found {count} inputs, expected at most {MOST_INPUTS}")
+        check_members(collection, len(found) + collections, MOST_IN_A_DATASET)
         if not below and not here:
             empty.append(place)
     for one in found:
+        between()
         _need_read(catalog, need_content(one))
     origins.need_whole(collection, found)
     return Tree(tuple(found), tuple(empty))

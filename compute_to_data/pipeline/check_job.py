@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from compute_to_data.errors import EngineError, OutOfReach
 from compute_to_data.job import Job
-from compute_to_data.pipeline import exit_reason, expected, output_metadata, outputs
+from compute_to_data.pipeline import exit_reason, expected, layout, output_avus, output_metadata, outputs, placing
 from compute_to_data.pipeline.execution import Execution
 from compute_to_data.pipeline.job_log import log_files
 from compute_to_data.records.task import State
@@ -21,19 +21,29 @@ log = logging.getLogger(__name__)
 def check(execution: Execution) -> None:
     """Check the job's exit and its outputs, then remove the job."""
     job, exit = execution.job, execution.exit
+    execution.context.engine.take_back(job.outputs)
     exit_reason.check(execution)
+    layout.clear(execution)
     found = _inventory(execution, job)
-    execution.files, execution.folders = found.files, found.folders
+    execution.files, execution.folders = found.files, _results(execution, found.folders)
+    execution.places = placing.places(execution)
     targets = tuple(staged.target for staged in execution.staged)
     if not execution.resume_point.has_exited:  # afterwards, empty directories may be gone
         expected.check(execution, targets)
     execution.metadata = output_metadata.read(execution, execution.role.metadata_output(execution.task, targets))
+    output_avus.check(execution)
     if not execution.resume_point.has_exited:
         log_files(execution)  # before the job is removed, which has the only other copy
         execution.journal.save(replace(execution.checkpoint, exit=exit))
         facts = {"exit_status": str(exit.status), **_left(found), **execution.log_facts()}
         execution.record.move_to(State.STAGING_OUT, facts)
     remove_job_meanwhile(execution)
+
+
+def _results(execution: Execution, folders: tuple[str, ...]) -> tuple[str, ...]:
+    """The empty directories that the program made."""
+    made = execution.task.tes.folders if execution.task.tes else ()
+    return tuple(one for one in folders if one not in made)
 
 
 def _inventory(execution: Execution, job: Job) -> outputs.Inventory:
@@ -46,6 +56,7 @@ def _inventory(execution: Execution, job: Job) -> outputs.Inventory:
         size_limit=job.limits.output_bytes,
         file_limit=job.limits.output_files,
         reserved=RESERVED_NAMES,
+        between=execution.interruption.check,
     )
 
 

@@ -45,6 +45,17 @@ class Moment(NamedTuple):
     seconds: float
 
 
+class EndedStep(NamedTuple):
+    """How a step in a container of its own ended: its exit status, Unix seconds, and how many bytes are kept of what it
+    wrote to stdout and stderr."""
+
+    status: int
+    started: float
+    finished: float
+    stdout: int
+    stderr: int
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """What a worker needs to resume a task after it was killed.
@@ -81,6 +92,11 @@ class Checkpoint:
     """The root resource that has a verified replica of every result, else ''."""
     ending: Ending | None = None
     """The final state that the worker has decided on, while it undoes what the task did."""
+    ended: tuple[EndedStep, ...] = ()
+    """The steps of a program whose steps run apart, each in a container of its own, that have ended before the current
+    one. Their logs are on the disk."""
+    between: bool = False
+    """Whether the last of them may still have its job in the engine. Then the current one has not been submitted."""
     exit_status: str = ""
     """The exit status to record with ``ending``; '' when no program ended."""
 
@@ -94,6 +110,8 @@ class Checkpoint:
             "began": self.began and list(self.began),
             "live": self.live,
             "exit": exit and [exit.status, exit.started, exit.finished],
+            "ended": [list(one) for one in self.ended],
+            "between": self.between,
             "moving_to": self.moving_to,
             "moved_to": self.moved_to,
             "ending": ending and [ending.state.value, ending.reason.value, ending.text, ending.code, self.exit_status],
@@ -111,7 +129,7 @@ class ResumePoint(Enum):
     file is lost. The zone may hold outputs and the engine a job that the worker does not know of. The worker
     removes both and begins the task again."""
     STAGED = "staged"
-    """The task made replicas of its inputs, or was about to. The engine holds no job of it. Nothing
+    """The task made replicas of its inputs or fetched some, or was about to. The engine holds no job of it. Nothing
     is registered."""
     STARTED = "started"
     """The worker submitted the job, or was about to. Only the engine knows whether there is a job, and
@@ -163,7 +181,8 @@ def required(value: _T | None, name: str) -> _T:
 # Reading
 
 _NAMES = frozenset(
-    {"made", "token", "staged", "attempt", "image_digest", "began", "live", "exit", "moving_to", "moved_to", "ending"}
+    {"made", "token", "staged", "attempt", "image_digest", "began", "live", "exit", "ended", "between", "moving_to"}
+    | {"moved_to", "ending"}
 )
 _FINAL = frozenset(state.value for state in State if state.is_final)
 _REASONS = frozenset(reason.value for reason in ReasonCode)
@@ -190,6 +209,8 @@ def checkpoint_of(document: object) -> Checkpoint:
         began=_began(document),
         live=_flag("live", document.get("live", False)),
         exit=_exit(document),
+        ended=tuple(_ended_step(one) for one in _list("ended", document.get("ended", []))),
+        between=_flag("between", document.get("between", False)),
         moving_to=_text("moving_to", document.get("moving_to", "")),
         moved_to=_text("moved_to", document.get("moved_to", "")),
         ending=ending,
@@ -209,6 +230,12 @@ def _exit(document: Mapping[str, object]) -> Exit | None:
         return None
     status, started, finished = _list("exit", document["exit"], 3)
     return Exit(_integer("exit", status), False, _number("exit", started), _number("exit", finished))
+
+
+def _ended_step(found: object) -> EndedStep:
+    status, started, finished, out, err = _list("ended", found, 5)
+    times = _number("ended", started), _number("ended", finished)
+    return EndedStep(_integer("ended", status), *times, _integer("ended", out), _integer("ended", err))
 
 
 def _ending(document: Mapping[str, object]) -> tuple[Ending | None, str]:

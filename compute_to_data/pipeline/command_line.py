@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from compute_to_data.errors import InvalidRequest
 from compute_to_data.pipeline.hooks import Program, Step
@@ -68,14 +68,35 @@ exit 0
 """
 
 
+# Arguments: the files for stdin, stdout and stderr ('' = none for the first two), then the words of the command.
+_REDIRECTED = r"""
+exec 2>"$3"
+if [ -n "$1" ]; then exec <"$1"; else exec </dev/null; fi
+if [ -n "$2" ]; then exec >"$2"; fi
+shift 3
+exec "$@"
+"""
+
+
 @dataclass(frozen=True)
 class OneContainer:
-    """What one container runs: an image by name, one argument vector, and its working directory."""
+    """What one container runs: an image by name, one argument vector, and its working directory. ``may_fail``: if it
+    exits nonzero, the next container runs all the same."""
 
     image: str
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     working_directory: str = ""
+    helper: tuple[str, ...] = ()
+    may_fail: bool = False
+
+
+def containers(program: Program) -> tuple[OneContainer, ...]:
+    """The containers that run a program, one after the other. Errors as for :func:`in_one_container`."""
+    if not program.apart:
+        return (in_one_container(program),)
+    alone = (replace(program, steps=(replace(step, may_fail=False),)) for step in program.steps)
+    return tuple(replace(in_one_container(one), may_fail=step.may_fail) for one, step in zip(alone, program.steps))
 
 
 def in_one_container(program: Program) -> OneContainer:
@@ -85,13 +106,15 @@ def in_one_container(program: Program) -> OneContainer:
     """
     steps = program.steps
     stdin, stdout = (steps[0].stdin, steps[-1].stdout) if steps else ("", "")
+    stderr = steps[0].stderr if len(steps) == 1 else ""
     may_fail = frozenset(index for index, step in enumerate(steps) if step.may_fail)
-    vector = command(program.commands, may_fail, stdin=stdin, stdout=stdout)
+    vector = command(program.commands, may_fail, stdin=stdin, stdout=stdout, stderr=stderr)
     for index, step in enumerate(steps):
         for cause in _needs_its_own(step, steps[0], is_last=index == len(steps) - 1):
             remedy = "This version runs all steps of a program in one container. Submit several tasks instead"
             raise InvalidRequest(f"step {index + 1} of {len(steps)}", cause, remedy)
-    return OneContainer(steps[0].image, vector, steps[0].environment, steps[0].working_directory)
+    first = steps[0]
+    return OneContainer(first.image, vector, first.environment, first.working_directory, first.helper)
 
 
 def _needs_its_own(step: Step, first: Step, is_last: bool) -> Iterator[str]:
@@ -107,8 +130,10 @@ def _needs_its_own(step: Step, first: Step, is_last: bool) -> Iterator[str]:
         yield "reads its standard input from a file, which only the first step can"
     if step.stdout and not is_last:
         yield "writes its standard output to a file, which only the last step can"
-    if step.stderr:
-        yield "writes its standard error to a file, which no step can"
+    if step.helper and (step is not first or not is_last):
+        yield "has an adapter that a helper serves, which only the only step can have"
+    if step.stderr and not (step is first and is_last):
+        yield "writes its standard error to a file, which only the only step can"
 
 
 def command(
@@ -116,20 +141,24 @@ def command(
     allowed_nonzero: AbstractSet[int] = frozenset(),
     stdin: str = "",
     stdout: str = "",
+    stderr: str = "",
 ) -> tuple[str, ...]:
     """The argument vector that runs ``vectors`` in order, stopping at the first failure.
 
     ``allowed_nonzero``: indices, from 0, of vectors whose nonzero exit counts as success.
     ``stdin`` and ``stdout``: paths in the sandbox, for the first vector's standard input and
-    the last one's standard output. The exit status is 0, or that of the vector that failed, which
-    stderr names: 127 when its program is missing, 126 when it cannot be executed. On SIGTERM the
+    the last one's standard output. ``stderr``: for the standard error of an only vector. The exit
+    status is 0, or that of the vector that failed: 127 when its program is missing, 126 when it
+    cannot be executed. stderr names that vector, unless it has a file of its own. On SIGTERM the
     script passes the signal on to the running vector and starts no other.
 
     InvalidRequest: no vector, a vector without a program, a program whose name begins with ``-``
     (``exec`` would take it for an option), a NUL character.
     """
     words = tuple(tuple(vector) for vector in vectors)
-    _check(words, stdin, stdout)
+    _check(words, stdin, stdout + stderr)
+    if stderr:
+        return ("/bin/sh", "-c", _REDIRECTED, "sh", stdin, stdout, stderr, *words[0])
     if len(words) == 1 and not (stdin or stdout or 0 in allowed_nonzero):
         return words[0]
     arguments = [stdin, stdout, str(len(words))]

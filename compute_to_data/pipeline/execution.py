@@ -6,9 +6,10 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from compute_to_data.bounds import MOST_MEMBERS
 from compute_to_data.configuration import Configuration
 from compute_to_data.errors import NotFound, ZoneError
 from compute_to_data.inputs.references import Staged
@@ -18,9 +19,12 @@ from compute_to_data.model import Avu, Registration, Resource
 from compute_to_data.pipeline import journal, workspace
 from compute_to_data.pipeline.checkpoint import Checkpoint, resume_point
 from compute_to_data.pipeline.hooks import Hooks, Program
+from compute_to_data.pipeline.interruption import CancelRequests, Interruption
 from compute_to_data.pipeline.replicas import InUse
+from compute_to_data.pipeline.transfers import Transfers
 from compute_to_data.pipeline.watch_job import cancelled
 from compute_to_data.pipeline.workload_directories import WorkloadDirectories
+from compute_to_data.plain_text import spaced
 from compute_to_data.ports import Catalog, Engine, RunningJob, Storage
 from compute_to_data.records.task import CANCEL, FOLLOW, TaskRecord
 from compute_to_data.records.undo import Undo
@@ -61,6 +65,8 @@ class TaskContext(ServedResource):
 
     catalog: Catalog
     in_use: InUse
+    transfers: Transfers
+    requests: CancelRequests
     workload_directories: WorkloadDirectories
     stopping: Callable[[], bool]
 
@@ -72,7 +78,9 @@ class Execution:
     where the attempt resumes the task; it does not change during the attempt. ``adopted``: whether the engine
     still holds the job that an earlier attempt submitted, which only the engine knows. ``submitted``: when
     this attempt submitted the job, on the monotonic clock. Only ``run_job`` and ``check_job`` use these two.
-    ``folders``: the directories of the outputs that hold nothing.
+    ``fetched_bytes``: of the inputs that this attempt fetched from URLs. ``folders``: the directories of the outputs
+    that hold nothing. ``places``: the logical paths of outputs that are not registered in the task's collection, by
+    their names. ``interruption``: how a step that takes long learns that a user cancels the task.
     """
 
     program: Program
@@ -86,6 +94,7 @@ class Execution:
         self.record = record
         self.task = task
         self.undo = Undo()
+        self.interruption = Interruption(context.requests, record.collection, self.stop_if_cancelled)
         self.recorded = record.state()
         self.job_key = JobKey.of(context.scope, record.collection)
         self.journal = journal.Journal(
@@ -94,6 +103,7 @@ class Execution:
         self.private = workspace.private_directory(context.resource, record.collection, self.checkpoint.token)
         self.resume_point = resume_point(self.journal.found, self.recorded)
         self.staged: tuple[Staged, ...] = ()
+        self.fetched_bytes = 0
         self.input_folders: tuple[str, ...] = ()
         self.sandbox: Sandbox | None = None
         self.stage_in_seconds = 0.0
@@ -104,6 +114,7 @@ class Execution:
         self.logs = Logs(b"", b"")
         self.files: tuple[OutputFile, ...] = ()
         self.folders: tuple[str, ...] = ()
+        self.places: Mapping[str, str] = {}
         self.metadata: tuple[Avu, ...] = ()
         self.after_sandbox: Callable[[], None] = lambda: None
         self.followed = False
@@ -126,10 +137,20 @@ class Execution:
         """The physical path of the job's log, also beside it."""
         return workspace.log_file(self.private)
 
+    def logical_path(self, relative: str) -> str:
+        """The logical path of an output, by its name."""
+        return self.places.get(relative) or f"{self.record.collection}/{relative}"
+
     @property
     def grace(self) -> float:
         """Seconds between SIGTERM and SIGKILL when the worker stops the job."""
         return self.context.configuration.worker.stop_grace_seconds
+
+    @property
+    def most_members(self) -> int:
+        """How many members of a collection of the task, with their replicas, the worker reads: what its outputs can
+        need. The owner may have put other data objects there."""
+        return MOST_MEMBERS + 2 * self.context.configuration.maximum_limits.output_files
 
     def durations(self) -> dict[str, str]:
         """How many seconds each part took, as facts, for the parts that this attempt did."""
@@ -146,7 +167,7 @@ class Execution:
         return {f"{stream}_bytes_missing": str(count) for stream, count in self.missing_log_bytes.items()}
 
     def stop_if_cancelled(self) -> None:
-        """Raise Cancelled when a user has cancelled the task. For use between two steps."""
+        """Raise Cancelled when a user has cancelled the task, according to its record. For use between two steps."""
         who = self.cancelled_by()
         if who:
             raise cancelled(who)
@@ -158,7 +179,7 @@ class Execution:
         task's record is gone.
         """
         try:
-            facts = self.record.facts()
+            facts = self.record.facts(CANCEL, FOLLOW)
         except NotFound:
             raise
         except ZoneError as error:
@@ -170,4 +191,4 @@ class Execution:
 
 def printable(text: str) -> str:
     """``text`` as one line without control characters, short enough for an AVU."""
-    return shortened("".join(c if c.isprintable() else " " for c in text))
+    return shortened(spaced(text))

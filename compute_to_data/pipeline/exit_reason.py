@@ -7,9 +7,10 @@ import re
 import signal
 from collections.abc import Iterator
 
-from compute_to_data.errors import ReasonCode, TaskFailed
-from compute_to_data.job import Exit, Limits, Logs
-from compute_to_data.pipeline import survey, workspace
+from compute_to_data.disk_usage import measure
+from compute_to_data.errors import Cancelled, ReasonCode, TaskFailed
+from compute_to_data.job import ENGINE_MARGIN_SECONDS, EndedBy, Exit, Limits, Logs
+from compute_to_data.pipeline import workspace
 from compute_to_data.pipeline.execution import Execution, printable
 from compute_to_data.pipeline.hooks import own_line
 from compute_to_data.pipeline.run_job import seconds_run
@@ -35,6 +36,8 @@ _CAUSE = 600
 def check(execution: Execution) -> None:
     """TaskFailed unless the program ended well."""
     exit, limits = execution.exit, execution.job.limits
+    if exit.ended_by is not None:
+        raise _ended_by(exit.ended_by)
     if exit.out_of_memory:
         raise TaskFailed(
             ReasonCode.OUT_OF_MEMORY,
@@ -42,39 +45,59 @@ def check(execution: Execution) -> None:
             f"the task needed more than its {limits.memory_bytes} bytes, and the kernel stopped it",
             "Ask for more in limits.memory_bytes",
         )
-    longest = limits.walltime_seconds + execution.grace + 1
-    ran = min(exit.finished - exit.started, seconds_run(execution, exit.started))  # the wall clock may jump
-    if execution.adopted and ran > longest:
-        raise TaskFailed(  # it ended by itself, too late, while no worker watched
+    if _took_too_long(execution):
+        raise TaskFailed(
             ReasonCode.WALLTIME_EXCEEDED,
             "walltime",
             f"the task ran longer than its {limits.walltime_seconds:g} seconds",
             "Ask for more in limits.walltime_seconds",
         )
     if exit.status != 0:
-        raise _too_large(execution) if _is_too_large(execution) else _nonzero(execution)
+        beyond = _beyond_outputs(execution)
+        raise _output_limit(execution, beyond) if beyond else _nonzero(execution)
 
 
-def _is_too_large(execution: Execution) -> bool:
-    """Whether the program failed because a file reached ``output_bytes``, the most that the kernel lets one have.
+def _ended_by(outside: EndedBy) -> TaskFailed:
+    if outside.reason is ReasonCode.CANCELLED:
+        return Cancelled("task", outside.cause)
+    return TaskFailed(outside.reason, "job", outside.cause, outside.remedy)
 
-    The signal that reports this ends a program (SIGXFSZ), or only a child of a shell. Python and others ignore it,
-    and get the error EFBIG instead.
+
+def _took_too_long(execution: Execution) -> bool:
+    """Whether the job ended after its walltime while no worker watched: the engine or a worker that was killed then
+    ended it, or it ended by itself, too late.
+
+    The exit status cannot tell this: a program may exit with 124, 137 or 143 by itself, and before its walltime. One
+    that succeeds has a little longer, since the engine ends jobs a little later than the worker.
     """
-    if execution.exit.status == 128 + signal.SIGXFSZ or _FILE_TOO_LARGE.search(_text(execution.logs.stderr)):
-        return True
+    exit, walltime = execution.exit, execution.job.limits.walltime_seconds
+    ran = min(exit.finished - exit.started, seconds_run(execution, exit.started))  # the wall clock may jump
+    return ran > walltime + execution.grace + ENGINE_MARGIN_SECONDS or (ran >= walltime and exit.status != 0)
+
+
+def _beyond_outputs(execution: Execution) -> str:
+    """How the program went beyond the limits of its outputs, which made it fail; '' if it did not.
+
+    A file may have reached ``output_bytes``, the most that the kernel lets one have; or all outputs together, with
+    project quotas. The signal that reports the first ends a program (SIGXFSZ), or only a child of a shell. Python and
+    others ignore it, and get the error EFBIG instead. Project quotas leave a little more than the limit, so it shows in
+    what is there.
+    """
     limits = execution.job.limits
-    try:
-        found = survey.survey(execution.job.outputs, "", most=limits.output_files)
-    except TaskFailed:
-        return False
-    return found.size > limits.output_bytes
+    too_large = f"wrote more than its {limits.output_bytes} bytes"
+    if execution.exit.status == 128 + signal.SIGXFSZ or _FILE_TOO_LARGE.search(_text(execution.logs.stderr)):
+        return too_large
+    most_entries = 2 * limits.output_files
+    found = measure(execution.job.outputs, most_bytes=limits.output_bytes, most_entries=most_entries)
+    if found.size > limits.output_bytes:
+        return too_large
+    return f"made more than twice its {limits.output_files} files" if found.entries > most_entries else ""
 
 
-def _too_large(execution: Execution) -> TaskFailed:
-    limit = execution.job.limits.output_bytes
-    cause = f"the task wrote more than its {limit} bytes, and {_end(execution)}"
-    return TaskFailed(ReasonCode.OUTPUT_LIMIT, "outputs", cause, "Write less, or ask for more in limits.output_bytes")
+def _output_limit(execution: Execution, what: str) -> TaskFailed:
+    cause = f"the task {what}, and {_end(execution)}"
+    remedy = "Write less, or ask for more in limits.output_bytes or limits.output_files"
+    return TaskFailed(ReasonCode.OUTPUT_LIMIT, "outputs", cause, remedy)
 
 
 def _nonzero(execution: Execution) -> TaskFailed:

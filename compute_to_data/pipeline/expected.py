@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 
 from compute_to_data.errors import ReasonCode, TaskFailed
+from compute_to_data.pipeline import placing
 from compute_to_data.pipeline.execution import Execution
+from compute_to_data.similar_names import nearest
+from compute_to_data.task import RESERVED_NAMES
 
 _NAMED = 10
 """How many outputs a message names."""
-_ALIKE = 0.6
-"""How alike two names must be for one to be a misspelling of the other (difflib's ratio)."""
+_LIKENESS = 0.6
+"""How alike two names must be for one to be a misspelling of the other."""
 
 
 def check(execution: Execution, targets: tuple[str, ...]) -> None:
@@ -20,8 +22,12 @@ def check(execution: Execution, targets: tuple[str, ...]) -> None:
     ``targets``: the inputs' paths in the sandbox.
     """
     files = {file.relative for file in execution.files}
-    folders = _folders([*files, *(f"{folder}/" for folder in execution.folders)])
-    expected = (*execution.task.expected_outputs, *execution.role.expected_outputs(execution.task, targets))
+    made = execution.task.tes.folders if execution.task.tes else ()
+    folders = _folders([*files, *(f"{folder}/" for folder in (*execution.folders, *made))])
+    task = execution.task
+    put = [one.output for one in task.put if one.output not in RESERVED_NAMES]
+    placed = placing.expected(task.tes.placed) if task.tes else ()
+    expected = (*task.expected_outputs, *put, *placed, *execution.role.expected_outputs(task, targets))
     missing = [name for name in dict.fromkeys(expected) if name not in files and name not in folders]
     if missing:
         raise _missing(missing, sorted({*files, *execution.folders}), folders)
@@ -47,9 +53,9 @@ def _meant(name: str, there: Sequence[str]) -> str:
     lower = {one.lower(): one for one in there}
     last = {one.rpartition("/")[2].lower(): one for one in there}
     for wanted, known in ((name.lower(), lower), (name.rpartition("/")[2].lower(), last)):
-        alike = difflib.get_close_matches(wanted, known, 1, _ALIKE)
+        alike = nearest(wanted, known, likeness=_LIKENESS)
         if alike:
-            return known[alike[0]]
+            return known[alike]
     return ""
 
 

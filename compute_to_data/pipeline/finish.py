@@ -16,10 +16,10 @@ from compute_to_data.errors import (
     ReasonCode,
 )
 from compute_to_data.model import Registration
-from compute_to_data.pipeline import left_behind, plan, workspace
+from compute_to_data.pipeline import layout, left_behind, plan, workspace
 from compute_to_data.pipeline.checkpoint import Ending, required
 from compute_to_data.pipeline.execution import Execution, printable
-from compute_to_data.pipeline.job_log import delete, log_files
+from compute_to_data.pipeline.job_log import delete, discard_parts, log_files
 from compute_to_data.records.task import State
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ def finish(execution: Execution, ending: Ending, facts: Mapping[str, str] = {}) 
     """Record the final state, and facts. After this, nothing is undone."""
     execution.after_sandbox()
     delete(execution.log_file)
+    _discard_parts(execution)
     for directory in (execution.private, os.path.dirname(execution.private)):
         workspace.discard_empty(directory)  # if the results have moved, nothing else was left
     if ending.state is State.COMPLETED and (execution.folders or not execution.files):
@@ -73,6 +74,7 @@ def undo(execution: Execution, ending: Ending) -> Ending:
     OutOfReach when the zone or the engine does not answer: the task has not ended then, and another
     attempt undoes the rest.
     """
+    execution.context.transfers.need_rest(execution.record.collection)
     failures = execution.undo.run()
     for _, error in failures:
         if isinstance(error, OutOfReach):
@@ -80,10 +82,17 @@ def undo(execution: Execution, ending: Ending) -> Ending:
     facts, more = left_behind.settle(execution)
     _keep_logs(execution)
     delete(execution.log_file)
+    _discard_parts(execution)
     workspace.discard_empty(execution.private)
     workspace.discard_empty(os.path.dirname(execution.private))
     text = " ".join([ending.text, *(f"Afterwards {what}: {error}" for what, error in (*failures, *more))])
     return finish(execution, Ending(ending.state, ending.reason, printable(text), ending.code), facts)
+
+
+def _discard_parts(execution: Execution) -> None:
+    if execution.task.tes is not None:
+        discard_parts(execution)
+        layout.discard_contents(execution)
 
 
 def decided(execution: Execution) -> Ending:

@@ -22,6 +22,7 @@ class Step:
     ``argv``: its argument vector, which no shell parses. ``stdin``, ``stdout`` and ``stderr`` name
     files inside the sandbox. '' means an empty standard input, and that the other two go to the task's logs.
     ``working_directory``: '' for ``/tmp``. ``may_fail``: if it exits nonzero, the next step runs all the same.
+    ``helper``: the words for the helper (``Job.helper``) that brings its input or collects its output.
     """
 
     image: str
@@ -32,13 +33,16 @@ class Step:
     working_directory: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     may_fail: bool = False
+    helper: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Program:
-    """What a role runs: steps in order. The task ends at the first step that fails."""
+    """What a role runs: steps in order. The task ends at the first step that fails. ``apart``: each step has a
+    container of its own; all of them see the same inputs and outputs."""
 
     steps: tuple[Step, ...]
+    apart: bool = False
 
     @classmethod
     def of(
@@ -51,6 +55,7 @@ class Program:
         stdout: str = "",
         environment: Mapping[str, str] | None = None,
         working_directory: str = "",
+        helper: tuple[str, ...] = (),
     ) -> Program:
         """The usual program: commands of one image that share an environment and a working directory.
 
@@ -68,6 +73,7 @@ class Program:
                     working_directory=working_directory,
                     environment=environment or {},
                     may_fail=index in allowed_nonzero,
+                    helper=helper,
                 )
                 for index, argv in enumerate(commands)
             )

@@ -16,6 +16,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import chain
 
 from compute_to_data import log_file
 from compute_to_data.errors import Code, ComputeToDataError, EngineError, NotFound
@@ -32,6 +33,8 @@ _AFTER_ERROR = 5.0
 _TAIL = 1 << 16
 """How many last bytes of each stream the worker keeps in memory, to explain a failure."""
 _BLOCK = 1 << 20
+MOST_APART = 64
+"""More than the steps of a program that run in containers of their own."""
 _SAME_TIME = 1.0
 """Output that came within this many seconds needs no file with times."""
 
@@ -112,7 +115,7 @@ def _end_of(physical_path: str) -> bytes:
     try:
         with open(physical_path, "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
-            return file.read()
+            return file.read(_TAIL)
     except FileNotFoundError:
         return b""
 
@@ -128,7 +131,7 @@ def log_files(execution: Execution) -> list[Registration]:
         try:
             execution.log_files = _made(execution)
         except FileNotFoundError:
-            execution.log_files = _made_before(execution)
+            execution.log_files = _of_parts(execution) if execution.checkpoint.ended else _made_before(execution)
     return execution.log_files or []
 
 
@@ -141,13 +144,68 @@ def _made(execution: Execution) -> list[Registration]:
             part = log_file.kept(reader, header, stream)
             if part.missing:
                 execution.missing_log_bytes[log_file.STREAMS[stream]] = part.missing
-            if part.end:
-                files.append(_write(execution, name, log_file.remains(reader, header, part)))
-        marks = reader.marks(header)
+            if part.end or _parts(execution, name):
+                blocks = chain(_content_of(_parts(execution, name)), log_file.remains(reader, header, part))
+                files.append(_write(execution, name, blocks))
+        marks = [] if execution.checkpoint.ended else reader.marks(header)
         if marks and marks[-1][0] - marks[0][0] > _SAME_TIME:
             lines = "".join(f"{when:.3f} {out} {err}\n" for when, (out, err) in marks)
             files.append(_write(execution, TIMES_NAME, [lines.encode()]))
     return files
+
+
+def keep_part(execution: Execution) -> tuple[int, int]:
+    """Make a file of each stream from the log of a step in a container of its own, after which another one runs.
+    Returns their sizes in bytes."""
+    number, sizes = len(execution.checkpoint.ended), [0, 0]
+    with contextlib.suppress(FileNotFoundError), _reading(execution) as reader:
+        header = reader.header()
+        for stream, name in enumerate(LOG_NAMES):
+            part = log_file.kept(reader, header, stream)
+            missing, which = part.missing, log_file.STREAMS[stream]
+            if missing:
+                execution.missing_log_bytes[which] = execution.missing_log_bytes.get(which, 0) + missing
+            if part.end:
+                kept = _write(execution, _part_name(number, name), log_file.remains(reader, header, part))
+                sizes[stream] = kept.size
+    return sizes[0], sizes[1]
+
+
+def forget_log(execution: Execution) -> None:
+    """Remove the log of a step of which :func:`keep_part` has made files."""
+    hide(execution)
+    delete(execution.log_file)
+
+
+def discard_parts(execution: Execution) -> None:
+    """Delete the files of :func:`keep_part`."""
+    for number in range(MOST_APART):
+        for name in LOG_NAMES:
+            delete(os.path.join(execution.private, _part_name(number, name)))
+
+
+def _part_name(number: int, name: str) -> str:
+    return f"PART.{number}.{name}"
+
+
+def _parts(execution: Execution, name: str) -> list[str]:
+    """The physical paths of what earlier steps wrote to a stream."""
+    numbers = range(len(execution.checkpoint.ended))
+    paths = (os.path.join(execution.private, _part_name(number, name)) for number in numbers)
+    return [path for path in paths if os.path.exists(path)]
+
+
+def _content_of(physical_paths: Iterable[str]) -> Iterator[bytes]:
+    for path in physical_paths:
+        with open(path, "rb") as file:
+            yield from iter(functools.partial(file.read, _BLOCK), b"")
+
+
+def _of_parts(execution: Execution) -> list[Registration]:
+    """The files of a task of whose current step there is no log."""
+    named = [(name, _parts(execution, name)) for name in LOG_NAMES]
+    made = [_write(execution, name, _content_of(parts)) for name, parts in named if parts]
+    return made or _made_before(execution)
 
 
 def _made_before(execution: Execution) -> list[Registration]:

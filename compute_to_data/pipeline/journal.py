@@ -16,7 +16,7 @@ import os
 import secrets
 
 from compute_to_data.errors import OutOfReach
-from compute_to_data.job import JobKey
+from compute_to_data.job import JobKey, scope_mark
 from compute_to_data.pipeline.checkpoint import Checkpoint, checkpoint_of
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ _FOLDER = "tasks"
 
 def folder_of(state_directory: str, scope: str) -> str:
     """The folder that holds the journals of one scope (zone, resource, installation)."""
-    return os.path.join(state_directory, _FOLDER, hashlib.sha256(scope.encode()).hexdigest()[:20])
+    return os.path.join(state_directory, _FOLDER, scope_mark(scope))
 
 
 class Journal:
@@ -49,23 +49,36 @@ class Journal:
         OutOfReach when the state directory is full or gone: the task waits until the worker can write the
         file. The checkpoint then stays as it was.
         """
-        draft = f"{self._path}.draft"
-        try:
-            os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
-            with open(draft, "w", encoding="utf-8") as file:
-                json.dump(checkpoint.document(), file)
-            os.replace(draft, self._path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                os.unlink(draft)
-            cause = f"the worker cannot write the task's checkpoint ({error.strerror})"
-            raise OutOfReach(self._path, cause, "Make room there, and see who owns it") from error
+        replace_file(self._path, checkpoint.document(), "the task's checkpoint")
         self.checkpoint = checkpoint
 
     def remove(self) -> None:
         """Delete the file: the task has ended."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path)
+
+
+def file_about(folder: str, logical_path: str) -> str:
+    """Where a folder of the worker's keeps its note about a data object."""
+    return os.path.join(folder, f"{hashlib.sha256(logical_path.encode()).hexdigest()[:32]}.json")
+
+
+def replace_file(path: str, document: object, what: str) -> None:
+    """Write a JSON document in place of a file of the state directory: all of it, or nothing.
+
+    ``what``: the document, in words. OutOfReach when the directory is full or gone.
+    """
+    draft = f"{path}.draft"
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        with open(draft, "w", encoding="utf-8") as file:
+            json.dump(document, file)
+        os.replace(draft, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(draft)
+        cause = f"the worker cannot write {what} ({error.strerror})"
+        raise OutOfReach(path, cause, "Make room there, and see who owns it") from error
 
 
 def _read(path: str) -> Checkpoint | None:

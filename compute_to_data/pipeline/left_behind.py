@@ -11,13 +11,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
+from collections.abc import Callable
 
-from compute_to_data.errors import ComputeToDataError, EngineError, OutOfReach, ZoneError
+from compute_to_data.errors import ComputeToDataError, EngineError, OutOfReach, ReasonCode, ZoneError
 from compute_to_data.model import Avu, Entity, EntityKind, Registration
-from compute_to_data.pipeline import outputs, workspace
+from compute_to_data.pipeline import layout, outputs, workspace
 from compute_to_data.pipeline.checkpoint import required
 from compute_to_data.pipeline.execution import Execution, printable
 from compute_to_data.pipeline.survey import listed
+from compute_to_data.records.task import State
 from compute_to_data.task import FAILED_NAME, OnFailure
 
 log = logging.getLogger(__name__)
@@ -27,6 +30,8 @@ MARK = "failed_task"
 _LOOKS_AT = 2
 """How many times as many entries as it may keep the worker looks at. While a job runs, the worker stops it when it
 has more entries than twice its limit."""
+_READING_SECONDS = 0.5
+"""How long the worker reads what a cancelled task left."""
 _Failures = list[tuple[str, Exception]]
 
 
@@ -60,7 +65,7 @@ def _why_not(execution: Execution) -> str:
         return "the worker could not record the task's end beforehand"
     if checkpoint.moved_to:
         return "results had moved to another resource"
-    if workspace.is_full(execution.private):
+    if checkpoint.ending.reason is ReasonCode.VAULT_FULL or workspace.is_full(execution.private):
         return f"the vault of resource {execution.context.resource.name} is full"
     return ""
 
@@ -83,6 +88,8 @@ def _discard(execution: Execution) -> _Failures:
 def _keep(execution: Execution) -> outputs.Inventory:
     """Register what can be kept. Returns that, and what is left out. After an error, nothing is registered."""
     execution.context.engine.remove(execution.job_key)  # nothing may write while the worker reads
+    execution.context.engine.take_back(execution.outputs)
+    layout.clear(execution)
     collection = f"{execution.record.collection}/{FAILED_NAME}"
     most_bytes, most_files = execution.context.configuration.limits_of_failed(execution.task.limits)
     found = outputs.left_behind(
@@ -91,8 +98,17 @@ def _keep(execution: Execution) -> outputs.Inventory:
         most_bytes=most_bytes,
         most_files=most_files,
         look_at=_LOOKS_AT * max(most_files, execution.context.configuration.default_limits.output_files),
+        enough=_reads_enough(execution),
     )
     return _register(execution, collection, found) if found.files or found.folders else found
+
+
+def _reads_enough(execution: Execution) -> Callable[[], bool]:
+    """A user who cancels a task waits for its end: after some time, the worker registers files without checksums."""
+    if required(execution.checkpoint.ending, "ending").state is not State.CANCELLED:
+        return lambda: False
+    latest = time.monotonic() + _READING_SECONDS
+    return lambda: time.monotonic() > latest
 
 
 def _remove_the_rest(execution: Execution, found: outputs.Inventory) -> _Failures:

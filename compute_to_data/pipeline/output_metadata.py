@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from compute_to_data.disk_usage import DIRECTORY
 from compute_to_data.documents import schema_words as words
 from compute_to_data.documents.json_text import read_json
 from compute_to_data.errors import InvalidRequest, ReasonCode, TaskFailed
@@ -51,11 +52,11 @@ def read(execution: Execution, name: str) -> tuple[Avu, ...]:
 def _content(directory: str, file: OutputFile) -> bytes:
     """The file's content, up to one byte more than the limit. Never follows a link."""
     *folders, last = file.relative.split("/")
-    place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    place = os.open(directory, DIRECTORY)
     try:
         for folder in folders:
             above = place
-            place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+            place = os.open(folder, DIRECTORY, dir_fd=above)
             os.close(above)
         found = os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=place)
     except OSError as error:

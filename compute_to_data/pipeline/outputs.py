@@ -13,15 +13,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Union
 
+from compute_to_data.disk_usage import DIRECTORY
 from compute_to_data.job import OutputFile
 from compute_to_data.pipeline.survey import (
-    DIRECTORY,
-    MAXIMUM_DEPTH,
     Found,
     Refusal,
     over_bytes,
@@ -39,46 +37,6 @@ if hasattr(os, "O_NOFOLLOW"):  # clients on Windows import this module, too, and
 
 
 @dataclass(frozen=True)
-class Usage:
-    """The size of a directory's content: bytes (the larger of allocated and apparent) and entries.
-
-    ``hidden``: the worker cannot read a directory in it (no permission, or deeper than outputs may be), so
-    it could hold anything.
-    """
-
-    size: int
-    entries: int
-    hidden: bool = False
-
-
-def measure(directory: str, stop_above: int) -> Usage:
-    """Bytes and entries below ``directory``; stops early above ``stop_above`` bytes.
-
-    Used while the job runs, so it skips names that vanish meanwhile. It counts links but never follows them.
-    """
-    size = entries = 0
-    pile = [(directory, 0)]
-    while pile and size <= stop_above:
-        place, depth = pile.pop()
-        if depth > MAXIMUM_DEPTH:
-            return Usage(size, entries, hidden=True)
-        try:
-            with os.scandir(place) as found:
-                for entry in found:
-                    entries += 1
-                    status = entry.stat(follow_symlinks=False)
-                    if stat.S_ISDIR(status.st_mode):
-                        pile.append((entry.path, depth + 1))
-                    else:
-                        size += max(status.st_size, status.st_blocks * 512)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError:
-            return Usage(size, entries, hidden=True)
-    return Usage(size, entries)
-
-
-@dataclass(frozen=True)
 class Inventory:
     """The outputs of a job, sorted by name, each read and hashed once. ``folders``: directories that hold nothing.
     ``refused``: what is left out."""
@@ -89,10 +47,16 @@ class Inventory:
 
 
 def inventory(
-    directory: str, collection: str, *, size_limit: int, file_limit: int, reserved: frozenset[str]
+    directory: str,
+    collection: str,
+    *,
+    size_limit: int,
+    file_limit: int,
+    reserved: frozenset[str],
+    between: Callable[[], object] = lambda: None,
 ) -> Inventory:
     """Every file below ``directory``. Names must fit under ``collection`` and may not be one of ``reserved`` at
-    the top.
+    the top. ``between`` is called before each block that is read: it may raise.
 
     TaskFailed with OUTPUT_REFUSED, which names the entries, or OUTPUT_LIMIT.
     """
@@ -104,18 +68,27 @@ def inventory(
     if found.size > size_limit:
         raise over_bytes(size_limit)
     files = []
-    for one in _read_each(directory, found.files):
+    for one in _read_each(directory, found.files, between):
         if isinstance(one, Refusal):
             raise refused([one])
         files.append(one)
     return Inventory(tuple(sorted(files, key=lambda file: file.relative)), found.folders)
 
 
-def left_behind(directory: str, collection: str, *, most_bytes: int, most_files: int, look_at: int) -> Inventory:
+def left_behind(
+    directory: str,
+    collection: str,
+    *,
+    most_bytes: int,
+    most_files: int,
+    look_at: int,
+    enough: Callable[[], bool] = lambda: False,
+) -> Inventory:
     """What can be kept below ``directory`` of a job that failed, and what not.
 
     If not all files fit the limits, the smallest ones stay: a file that grew without end then costs no other
-    file. ``look_at``: after how many entries it stops. TaskFailed when the directory cannot be read.
+    file. ``look_at``: after how many entries it stops. ``enough``: whether to read no further; the other files then
+    have no checksum (''). TaskFailed when the directory cannot be read.
     """
     found = survey(directory, collection, most=look_at)
     kept, left_out = _that_fit(found.files, most_bytes, most_files)
@@ -124,7 +97,7 @@ def left_behind(directory: str, collection: str, *, most_bytes: int, most_files:
     if not found.is_whole:
         problems.append(Refusal("...", f"the directory holds more than the {look_at} entries that the worker looks at"))
     files = []
-    for one in _read_each(directory, kept):
+    for one in _read_each(directory, kept, enough):
         if isinstance(one, Refusal):
             problems.append(one)
         else:
@@ -200,8 +173,12 @@ class _Folders:
         return self._descriptors[-1]
 
 
-def _read_each(directory: str, files: Iterable[Found]) -> Iterator[Union[OutputFile, Refusal]]:
-    """Read and hash files; a Refusal for each that is not what the survey found, or cannot be read."""
+def _read_each(
+    directory: str, files: Iterable[Found], between: Callable[[], object]
+) -> Iterator[Union[OutputFile, Refusal]]:
+    """Read and hash files; a Refusal for each that is not what the survey found, or cannot be read. ``between`` is
+    called before each block: it may raise; when it returns something true, the file is read no further.
+    """
     with _Folders(directory) as folders:
         for found in files:
             folder, _, name = found.relative.rpartition("/")
@@ -211,12 +188,12 @@ def _read_each(directory: str, files: Iterable[Found]) -> Iterator[Union[OutputF
                 yield Refusal(shown_name(found.relative), unreadable(error))
                 continue
             try:
-                yield _read(descriptor, found)
+                yield _read(descriptor, found, between)
             finally:
                 os.close(descriptor)
 
 
-def _read(descriptor: int, found: Found) -> OutputFile | Refusal:
+def _read(descriptor: int, found: Found, between: Callable[[], object]) -> OutputFile | Refusal:
     status = os.fstat(descriptor)
     cause = wrong_kind(status)
     if cause:
@@ -226,13 +203,15 @@ def _read(descriptor: int, found: Found) -> OutputFile | Refusal:
     digest = hashlib.sha256()
     size = 0
     wanted = min(status.st_size + 1, _BLOCK)  # a large buffer costs more time than a small file
+    identity = (status.st_dev, status.st_ino)
     while True:
+        if between():
+            return OutputFile(found.relative, status.st_size, "", identity)
         block = os.read(descriptor, wanted)
         digest.update(block)
         size += len(block)
         if len(block) < wanted:  # a regular file returns less only at its end
             break
-    identity = (status.st_dev, status.st_ino)
     if (identity, size) != (found.identity, found.size):
         return Refusal(shown_name(found.relative), "changed while it was read")
     return OutputFile(found.relative, size, checksum_text(digest.digest()), identity)

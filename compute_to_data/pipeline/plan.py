@@ -34,16 +34,21 @@ def avus(execution: Execution) -> tuple[Avu, ...]:
 
 
 def _image(task: Task) -> str:
+    if task.tes is not None:
+        return task.tes.images[0]
     described = task.process or task.notebook
     return described.image if described else ""
 
 
 def _commands(task: Task) -> tuple[tuple[str, ...], ...]:
     """The commands as the request has them, with the references to files unresolved."""
+    if task.tes is not None:
+        return tuple(one.command for one in task.tes.executors)
     return tuple(tuple(vector) for vector in task.process.commands) if task.process else ()
 
 
 def _asked_inputs(task: Task) -> tuple[str, ...]:
-    """The data objects, collections and results in the request. Not a ``next_of``: the input is a member of that."""
-    named = [one for one in task.inputs if one.kind is not InputKind.NEXT_OF]
-    return tuple(dict.fromkeys(f"{one.logical_path}/{one.result}".rstrip("/") for one in named))
+    """What the request names: data objects, collections, results, URLs. Not a ``next_of``: a member is the input."""
+    named = [one for one in task.inputs if one.kind not in (InputKind.NEXT_OF, InputKind.URL)]
+    paths = [f"{one.logical_path}/{one.result}".rstrip("/") for one in named]
+    return tuple(dict.fromkeys((*paths, *task.shown_urls.values())))

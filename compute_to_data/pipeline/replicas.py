@@ -18,6 +18,8 @@ from compute_to_data.model import (
     ReplicaStatus,
     Resource,
 )
+from compute_to_data.pipeline.arriving import Arriving
+from compute_to_data.pipeline.staged_bytes import StagedBytes
 
 
 def usable_replica(data_object: DataObject, resource: Resource) -> Replica | None:
@@ -72,22 +74,21 @@ def check_physical(staged: Staged) -> None:
 class InUse:
     """Counts which inputs the worker's tasks are using, so that no task trims a replica that another one uses.
 
-    One worker serves a compute resource, so counting in memory is enough.
+    One worker serves a compute resource, so counting in memory is enough. ``staged_bytes``: what was staged for each
+    user. ``arriving``: what tasks are about to stage.
     """
 
     def __init__(self) -> None:
+        self.staged_bytes = StagedBytes()
+        self.arriving = Arriving()
         self._lock = threading.Lock()
         self._users: Counter[str] = Counter()
         self._locks: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
 
-    @contextmanager
-    def alone(self, logical_path: str) -> Iterator[None]:
-        """Let only one task at a time in, for each path: the next task finds the replica that this one makes,
-        and no task sees a replica that another one is making."""
+    def turn(self, logical_path: str) -> threading.Lock:
+        """The lock of the one task that may make a replica of a path. The same one as long as a task keeps it."""
         with self._lock:
-            lock = self._locks.setdefault(logical_path, threading.Lock())
-        with lock:
-            yield
+            return self._locks.setdefault(logical_path, threading.Lock())
 
     @contextmanager
     def using(self, logical_paths: Sequence[str]) -> Iterator[None]:

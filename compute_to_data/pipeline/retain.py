@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -26,15 +25,17 @@ from compute_to_data.model import (
     lineage,
     name_of,
 )
-from compute_to_data.pipeline import check_job, stage_in, workspace
+from compute_to_data.pipeline import check_job, placing, stage_in, workspace
 from compute_to_data.pipeline.checkpoint import ResumePoint, required
 from compute_to_data.pipeline.execution import Execution
 from compute_to_data.pipeline.hooks import Retention
-from compute_to_data.pipeline.watch_job import QUESTION_EVERY, Detached
+from compute_to_data.pipeline.watch_job import Detached
 from compute_to_data.task import CRATE_NAME, STDERR_NAME, STDOUT_NAME, TIMES_NAME
 
 log = logging.getLogger(__name__)
 
+_LARGEST_LOG = 1 << 20
+"""The most bytes of a registered log from which the worker explains a failure. It does without a longer one."""
 _OWN_NAMES = frozenset({CRATE_NAME, STDOUT_NAME, STDERR_NAME, TIMES_NAME})
 
 
@@ -81,12 +82,9 @@ def _replicate_all(execution: Execution, results: Sequence[Registration], root: 
     """Replicate every result to the root resource and verify it. An error undoes all of them."""
     push_take_back(execution, root)
     execution.journal.save(replace(execution.checkpoint, moving_to=root))
-    asked = time.monotonic()
     for registered in results:
         _stop_if_asked(execution)
-        if time.monotonic() - asked > QUESTION_EVERY:
-            asked = time.monotonic()
-            execution.stop_if_cancelled()
+        execution.interruption.check()
         _replicate(execution, registered, root)
     execution.journal.save(replace(execution.checkpoint, moving_to="", moved_to=root))
     execution.record.decide({"moved_to": root})  # for people to read
@@ -94,7 +92,7 @@ def _replicate_all(execution: Execution, results: Sequence[Registration], root: 
 
 def _replicate(execution: Execution, registered: Registration, root: str) -> None:
     logical_path, storage = registered.logical_path, execution.context.storage
-    storage.replicate(logical_path, root)
+    execution.context.transfers.move(logical_path, root, execution.interruption)
     found = execution.record.catalog.stat(logical_path)
     below = [one for one in found.replicas if one.root == root] if isinstance(found, DataObject) else []
     good = [replica for replica in below if replica.status is ReplicaStatus.GOOD]
@@ -103,7 +101,8 @@ def _replicate(execution: Execution, registered: Registration, root: str) -> Non
             Code.SYS_REPLICA_DOES_NOT_EXIST, logical_path, f"has no good replica on {root} after replication"
         )
     for replica in good:  # one per leaf, if the root is a coordinating resource
-        read = storage.verify(logical_path, replica.number)
+        verify = functools.partial(storage.verify, logical_path, replica.number)
+        read = execution.interruption.wait_for(verify, f"check of {logical_path}")
         if read != registered.checksum:
             cause = f"its replica on {replica.leaf} has checksum {read}, but the task wrote {registered.checksum}"
             raise zone_error(Code.USER_CHKSUM_MISMATCH, logical_path, cause)
@@ -142,12 +141,13 @@ def _results(execution: Execution) -> Iterator[DataObject]:
     """The data objects below the task's collection that the task made, without those of its owner."""
     catalog, record = execution.context.catalog, execution.record
     task_id = record.attributes.named("task_id")
-    for collection, _, members in walk(catalog, record.collection):
+    for collection, _, members in walk(catalog, record.collection, execution.most_members):
         annotated = set(catalog.find(Query(EntityKind.DATA_OBJECT, task_id, record.task_id, within=collection)))
         for one in members:
             is_own = collection == record.collection and name_of(one.logical_path) in _OWN_NAMES
             if one.owner == catalog.user and (is_own or one.logical_path in annotated):
                 yield one
+    yield from placing.annotated(execution)
 
 
 # After an interruption
@@ -166,7 +166,7 @@ def expect_leftovers(execution: Execution) -> None:
 
 def _registered_log(execution: Execution, name: str) -> bytes:
     try:
-        return execution.context.catalog.read(f"{execution.record.collection}/{name}")
+        return execution.context.catalog.read(f"{execution.record.collection}/{name}", _LARGEST_LOG)
     except OutOfReach:
         raise
     except ComputeToDataError as error:  # only a task that still fails needs the logs

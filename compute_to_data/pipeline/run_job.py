@@ -14,10 +14,11 @@ from compute_to_data.errors import (
     EngineOutOfReach,
     OutOfReach,
 )
-from compute_to_data.job import Exit, Image, Job, JobState, OutputMount
+from compute_to_data.job import GID, UID, Exit, Image, Job, JobState, OutputMount
 from compute_to_data.model import name_of, zone_of
-from compute_to_data.pipeline import command_line, job_log, plan, watch_job, workspace
+from compute_to_data.pipeline import apart, command_line, job_log, layout, plan, watch_job, workspace
 from compute_to_data.pipeline.checkpoint import Moment, ResumePoint, required
+from compute_to_data.pipeline.command_line import OneContainer
 from compute_to_data.pipeline.execution import Execution, printable
 from compute_to_data.pipeline.hooks import Program
 from compute_to_data.pipeline.watch_job import Waiting
@@ -36,17 +37,30 @@ def run_in_sandbox(execution: Execution) -> Waiting[None]:
 
 
 def _run(execution: Execution) -> Waiting[None]:
-    engine = execution.context.engine
-    found = _submitted_before(execution)
-    execution.adopted = found is not None
-    execution.job = job = _job(execution)
+    execution.program = program = _program(execution)
+    containers = command_line.containers(program)
     push_removals(execution)
     if execution.resume_point.has_exited:
-        engine.remove(job.key)  # nothing may write while the worker reads the outputs
+        execution.job = _job(execution, containers[-1])
+        execution.context.engine.remove(execution.job_key)  # nothing may write while the worker reads the outputs
         execution.exit = _recorded_exit(execution)
         execution.exit_status = str(execution.exit.status)
         execution.logs = job_log.kept_logs(execution)
         return
+    found = _submitted_before(execution)
+    apart.resume(execution, found)
+    while True:
+        container = containers[len(execution.checkpoint.ended)]
+        yield from _run_one(execution, container, found)
+        if not apart.goes_on(execution, container, len(containers)):
+            return
+        found = None
+
+
+def _run_one(execution: Execution, container: OneContainer, found: RunningJob | None) -> Waiting[None]:
+    """Run one container, or adopt the job ``found``, and wait for its end."""
+    execution.adopted = found is not None
+    execution.job = job = _job(execution, container)
     if found is None:
         execution.stop_if_cancelled()
         found = _submit(execution, job)
@@ -93,6 +107,9 @@ def _ended(execution: Execution, shown: job_log.LiveLog) -> Waiting[Exit]:
         if isinstance(update, watch_job.MustEnd):
             running.stop(update.grace)
             raise update.why
+        if update.state is JobState.PREEMPTED:
+            execution.journal.save(replace(execution.checkpoint, attempt=execution.checkpoint.attempt - 1))
+            raise EngineOutOfReach(job.key.task, "the engine ended its job to run another one; it begins again")
         if update.state is JobState.UNKNOWN:
             raise EngineOutOfReach(job.key.task, "the engine has no job for it")
         if watch.is_pending and update.started is not None:
@@ -112,7 +129,7 @@ def _record_start(execution: Execution, started: float) -> None:
         ran = min(max(0.0, time.time() - started), time.monotonic() - execution.submitted)  # the wall clock may jump
         began = Moment(_boot(), time.monotonic() - ran)
         execution.journal.save(replace(checkpoint, began=began))
-    if not execution.adopted or execution.recorded is not State.RUNNING:
+    if not checkpoint.ended and (not execution.adopted or execution.recorded is not State.RUNNING):
         unused = execution.job.image.unused if execution.task.process else ""
         facts = {"attempt": str(checkpoint.attempt), "image_unused": printable(unused), "kept": "", "not_kept": ""}
         execution.record.move_to(State.RUNNING, facts, plan.avus(execution))
@@ -147,32 +164,33 @@ def _submitted_before(execution: Execution) -> RunningJob | None:
 
     At resume points other than STARTED there is no job, or it must not run on, or its checkpoint is lost.
     """
-    if execution.resume_point is not ResumePoint.STARTED:
+    if execution.resume_point is not ResumePoint.STARTED or execution.checkpoint.between:
         return None
     return execution.context.engine.find(execution.job_key)
 
 
-def _job(execution: Execution) -> Job:
+def _job(execution: Execution, container: OneContainer) -> Job:
     context, task = execution.context, execution.task
-    execution.program = program = _program(execution)
-    container = command_line.in_one_container(program)
     image = _image(execution, container.image)
     timeout = task.process.timeout_seconds if task.process else None
+    contents = layout.contents(execution)
     return Job(
         key=execution.job_key,
         owner=context.catalog.user,
         scope=context.scope,
         image=image,
         command=container.command,
-        limits=context.configuration.effective_limits(task.limits, timeout),
+        limits=apart.remaining(execution, context.configuration.effective_limits(task.limits, timeout)),
         outputs=execution.outputs,
         log_file=execution.log_file,
-        inputs=tuple(staged.mount for staged in execution.staged),
-        input_folders=execution.input_folders,
+        inputs=(*(staged.mount for staged in execution.staged), *contents),
+        input_folders=layout.folders(execution.input_folders, contents),
         output_mounts=tuple(OutputMount(output.name, output.path) for output in task.outputs),
         environment=container.environment,
         working_directory=container.working_directory,
+        helper=container.helper,
         sandbox=execution.sandbox,
+        grace_seconds=execution.grace,
     )
 
 
@@ -186,13 +204,12 @@ def _image(execution: Execution, name: str) -> Image:
 
 
 def _program(execution: Execution) -> Program:
-    uid, gid = execution.context.engine.account
     first = execution.staged[0].target if execution.staged else ""
     supplied = {
         "TASK_ID": execution.record.task_id,
         "INPUT_FILE_BASENAME": first[len(INPUTS) + 1 :] if first.startswith(f"{INPUTS}/") else name_of(first),
-        "IRODS_UID": str(uid),
-        "IRODS_GID": str(gid),
+        "IRODS_UID": UID,
+        "IRODS_GID": GID,
     }
     targets = tuple(staged.target for staged in execution.staged)
     return execution.role.program(execution.task, targets, supplied)
@@ -201,17 +218,24 @@ def _program(execution: Execution) -> Program:
 def _submit(execution: Execution, job: Job) -> RunningJob:
     record = execution.record
     secrets = secret.read(execution.context.catalog, zone_of(record.collection), execution.task.secrets)
-    attempt = execution.checkpoint.attempt + 1
+    continues = bool(execution.checkpoint.ended)
+    attempt = execution.checkpoint.attempt + (not continues)
     allowed = execution.context.configuration.worker.attempts
     if attempt > allowed:
         raise EngineError(f"task {record.task_id}", f"its job was lost {allowed} times", "See the worker's log")
-    if execution.resume_point is not ResumePoint.FRESH:
+    if execution.resume_point is not ResumePoint.FRESH and not continues:
         execution.context.engine.remove(job.key)  # a job that never started, or one that a worker lost
         workspace.discard(job.outputs)
         job_log.discard_files(execution)
-    checkpoint = replace(execution.checkpoint, attempt=attempt, image_digest=job.image.digest, began=None)
+    if continues:
+        layout.check(execution)
+    checkpoint = replace(
+        execution.checkpoint, attempt=attempt, image_digest=job.image.digest, began=None, between=False
+    )
     execution.journal.save(checkpoint)
-    execution.context.engine.prepare(job.outputs)
+    if not continues:
+        execution.context.engine.prepare(job.outputs)
+        layout.make(execution)
     execution.submitted = time.monotonic()
     return execution.context.engine.submit(replace(job, secrets=secrets))  # the only place that gets the secrets
 

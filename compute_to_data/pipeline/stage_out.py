@@ -19,11 +19,17 @@ from compute_to_data.model import (
     Registration,
     parent_of,
 )
-from compute_to_data.pipeline import job_log, outputs, plan, workspace
+from compute_to_data.pipeline import job_log, output_avus, outputs, placing, plan, workspace
 from compute_to_data.pipeline.execution import Execution
 from compute_to_data.pipeline.job_log import delete, log_files
 from compute_to_data.provenance import crate, outcome
 from compute_to_data.task import CRATE_NAME
+
+_AT_ONCE = 500
+"""How many outputs the worker registers or annotates before it looks again whether a user cancels the task: real
+zones need about half a second for this."""
+_AVUS_AT_ONCE = 10_000
+"""How many AVUs the worker puts on outputs in one call, so that it can stop between two."""
 
 
 def register(execution: Execution) -> tuple[Registration, ...]:
@@ -32,16 +38,22 @@ def register(execution: Execution) -> tuple[Registration, ...]:
     own = [*log_files(execution), _crate_file(execution)]
     job_log.hide(execution)
     files = [
-        Registration(f"{record.collection}/{file.relative}", f"{job.outputs}/{file.relative}", file.size, file.checksum)
+        Registration(execution.logical_path(file.relative), f"{job.outputs}/{file.relative}", file.size, file.checksum)
         for file in execution.files
     ]
-    logical_paths = [one.logical_path for one in (*files, *own)]
+    own_paths = [one.logical_path for one in (*files, *own) if one.logical_path.startswith(f"{record.collection}/")]
     catalog = record.catalog
     if execution.resume_point.has_exited:
-        catalog.unregister(logical_paths)  # an interrupted registration may have done some
+        catalog.unregister(own_paths)  # an interrupted registration may have done some
+        placing.unregister(execution)
     _make_collections(execution)
-    execution.undo.push(f"unregister the outputs of {record.collection}", lambda: catalog.unregister(logical_paths))
-    catalog.register(execution.context.resource.name, [*files, *own])
+    execution.undo.push(f"unregister the outputs of {record.collection}", lambda: catalog.unregister(own_paths))
+    _push_unplacing(execution)
+    registered = [*files, *own]
+    for start in range(0, len(registered), _AT_ONCE):
+        execution.interruption.check()
+        catalog.register(execution.context.resource.name, registered[start : start + _AT_ONCE])
+    execution.interruption.check()
     if files:
         outputs.still_there(job.outputs, execution.files)
     return (*files, *own)
@@ -50,7 +62,8 @@ def register(execution: Execution) -> tuple[Registration, ...]:
 def _make_collections(execution: Execution) -> None:
     """Make a collection for each directory, also for one that holds nothing."""
     record = execution.record
-    folders = {*(file.relative.rpartition("/")[0] for file in execution.files), *execution.folders} - {""}
+    own = [file.relative for file in execution.files if file.relative not in execution.places]
+    folders = {*(name.rpartition("/")[0] for name in own), *execution.folders} - {""}
     tops = {folder.split("/", 1)[0] for folder in folders}
     for top in sorted(tops):
         execution.undo.push(
@@ -58,7 +71,18 @@ def _make_collections(execution: Execution) -> None:
             functools.partial(_remove_collection, execution, f"{record.collection}/{top}"),
         )
     for folder in sorted(folders):
+        execution.interruption.check()
         record.catalog.create_collection(f"{record.collection}/{folder}", parents=True)
+    for collection in sorted({parent_of(path) for path in execution.places.values()}):
+        execution.interruption.check()
+        record.catalog.create_collection(collection, parents=True)
+
+
+def _push_unplacing(execution: Execution) -> None:
+    execution.undo.push(
+        f"unregister the outputs elsewhere of {execution.record.collection}",
+        functools.partial(placing.unregister, execution),
+    )
 
 
 def push_unregistering(execution: Execution) -> None:
@@ -68,6 +92,7 @@ def push_unregistering(execution: Execution) -> None:
     execution.undo.push(
         f"unregister what is in {execution.record.collection}", functools.partial(_unregister_all, execution)
     )
+    _push_unplacing(execution)
     execution.undo.push(
         f"remove the AVUs of {execution.record.collection}", functools.partial(_remove_annotations, execution)
     )
@@ -79,7 +104,8 @@ def _remove_annotations(execution: Execution) -> None:
     named = execution.record.attributes.named
     only_of_success = {named(name) for name in outcome.ONLY_OF_SUCCESS}
     asked = set(execution.task.metadata)
-    found = [avu for avu in catalog.avus(collection) if avu in asked or avu.attribute in only_of_success]
+    attributes = {*only_of_success, *(avu.attribute for avu in asked)}
+    found = [avu for avu in catalog.avus(collection, *attributes) if avu in asked or avu.attribute in only_of_success]
     if found:
         catalog.annotate(collection, remove=found)
 
@@ -87,7 +113,7 @@ def _remove_annotations(execution: Execution) -> None:
 def _unregister_all(execution: Execution) -> None:
     catalog, record = execution.record.catalog, execution.record
     emptied = []
-    for _, below, members in walk(catalog, record.collection):
+    for _, below, members in walk(catalog, record.collection, execution.most_members):
         emptied += [one.logical_path for one in below]
         catalog.unregister([one.logical_path for one in members if one.logical_path != record.request_path])
     for collection in reversed(emptied):  # the inner ones first
@@ -102,10 +128,12 @@ def clear_lost(execution: Execution) -> None:
     """
     resource, collection = execution.context.resource, execution.record.collection
     directory = workspace.task_directory(resource, collection)
+    for one in [*placing.there(execution)]:
+        execution.record.catalog.remove(one.logical_path)
     emptied: set[str] = set()
     kept: set[str] = set()
     lost: set[str] = set()
-    for one in data_objects(execution.record.catalog, collection):
+    for one in data_objects(execution.record.catalog, collection, execution.most_members):
         places = [replica.physical_path for replica in one.replicas if replica.leaf == resource.name]
         usual = workspace.task_directory(resource, one.logical_path)
         beyond = [place for place in places if place.startswith(f"{directory}/") and place != usual]
@@ -175,6 +203,7 @@ def _outcome(execution: Execution) -> outcome.Outcome:
         **vars(plan.of(execution)),
         input_folders=execution.input_folders,
         outputs=execution.files,
+        places=execution.places,
         exit=execution.exit,
         stage_in_seconds=execution.stage_in_seconds,
         extra=(*execution.role.annotations(execution.task, execution.exit), *execution.metadata),
@@ -185,12 +214,17 @@ def annotate(execution: Execution) -> None:
     """Put provenance and the task's own metadata on its collection and on every output."""
     record = execution.record
     facts = outcome.avus(execution.context.configuration.attributes, _outcome(execution))
+    each, more = output_avus.chosen(execution, facts)
+    facts = (*facts, *more, *placing.facts(execution))
     collection = Entity(EntityKind.COLLECTION, record.collection)
-    present = set(record.catalog.avus(collection))
+    present = set(record.catalog.avus(collection, *{avu.attribute for avu in facts}))
     new = [avu for avu in facts if avu not in present]
     execution.undo.push(
         f"remove the AVUs of {record.collection}", lambda: record.catalog.annotate(collection, remove=new)
     )
     record.catalog.annotate(collection, add=new)
-    each = outcome.output_avus(execution.context.configuration.attributes, facts, len(execution.staged))
-    record.catalog.annotate_all([f"{record.collection}/{file.relative}" for file in execution.files], each)
+    paths = [execution.logical_path(file.relative) for file in execution.files]
+    at_once = max(1, min(_AT_ONCE, _AVUS_AT_ONCE // len(each)))
+    for start in range(0, len(paths), at_once):
+        execution.interruption.check()
+        record.catalog.annotate_all(paths[start : start + at_once], each)

@@ -1,5 +1,6 @@
 """Looks at what a job left in its outputs: at names and kinds only, without reading files or following links.
 
+On the way it releases what outputs take beyond their sizes (``release_space``), so the job must be gone.
 The worker opens every directory through a descriptor with ``O_NOFOLLOW``, so the untrusted program cannot
 exchange a name between the check and the use.
 """
@@ -15,12 +16,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 
+from compute_to_data.disk_usage import DIRECTORY, MAXIMUM_DEPTH
 from compute_to_data.errors import ReasonCode, TaskFailed
 from compute_to_data.irods_names import MAXIMUM_PATH_BYTES
+from compute_to_data.pipeline import release_space
+from compute_to_data.plain_text import one_line
 
-if hasattr(os, "O_DIRECTORY"):  # clients on Windows import this module, too, and walk nowhere
-    DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-MAXIMUM_DEPTH = 64
 _LISTED = 20
 """How many entries a message names."""
 _LISTED_CHARACTERS = 1200
@@ -45,18 +46,20 @@ class Found:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a directory holds. ``folders``: the directories that hold nothing. ``is_whole``: False when the
-    directory holds more entries than the worker looks at."""
+    """What a directory holds. ``folders``: the directories that hold nothing. ``hidden``: the bytes that files and
+    directories take beyond their sizes and that could not be released. ``is_whole``: False when the directory holds
+    more entries than the worker looks at."""
 
     files: tuple[Found, ...]
     folders: tuple[str, ...]
     refused: tuple[Refusal, ...]
+    hidden: int
     is_whole: bool
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
-        return sum(file.size for file in self.files)
+        """Bytes of all files, with what is hidden."""
+        return sum(file.size for file in self.files) + self.hidden
 
 
 def survey(directory: str, collection: str, *, most: int, reserved: frozenset[str] = frozenset()) -> Survey:
@@ -65,33 +68,46 @@ def survey(directory: str, collection: str, *, most: int, reserved: frozenset[st
     Names must fit under ``collection`` and may not be one of ``reserved`` at the top. It stops after ``most``
     files, directories that hold nothing, and refused entries. TaskFailed when the directory cannot be read.
     """
-    walk = _Walk(collection, reserved, most)
     try:
         root = os.open(directory, DIRECTORY)
     except OSError as error:
         raise refused([Refusal("/outputs", f"cannot be read ({error.strerror})")]) from None
     try:
+        walk = _Walk(collection, reserved, most, _owners(os.fstat(root)))
         walk.enter(root, "")
     finally:
         os.close(root)
-    return Survey(tuple(walk.files), tuple(walk.folders), tuple(walk.refused), walk.room >= 0)
+    return Survey(tuple(walk.files), tuple(walk.folders), tuple(walk.refused), walk.hidden, walk.room >= 0)
+
+
+def _owners(directory: os.stat_result) -> frozenset[int]:
+    """The uids to which outputs may belong: that of the directory and, unless it is root, that of the worker."""
+    return frozenset({directory.st_uid, os.geteuid() or directory.st_uid})
 
 
 class _Walk:
-    """One walk through an outputs directory. ``room``: how many more entries it looks at; -1 when there were more."""
+    """One walk through an outputs directory. ``room``: how many more entries it looks at; -1 when there were more.
+    ``owners``: the uids to which entries may belong."""
 
-    def __init__(self, collection: str, reserved: frozenset[str], most: int) -> None:
+    def __init__(self, collection: str, reserved: frozenset[str], most: int, owners: frozenset[int]) -> None:
         self.files: list[Found] = []
         self.folders: list[str] = []
         self.refused: list[Refusal] = []
+        self.hidden = 0
         self.room = most
         self._collection = collection
         self._reserved = reserved
+        self._owners = owners
 
     def enter(self, descriptor: int, prefix: str) -> None:
         """Look at a directory. ``prefix``: its path below the outputs with a slash at the end; '' for the top."""
         if prefix.count("/") > MAXIMUM_DEPTH:
             self._refuse(prefix, f"lies more than {MAXIMUM_DEPTH} directories deep")
+            return
+        try:
+            self.hidden += release_space.hidden_size(release_space.of_directory(descriptor))
+        except OSError as error:
+            self._refuse(prefix or ".", release_space.failed(error))
             return
         names = self._entries(descriptor)
         if not names and prefix:
@@ -120,12 +136,20 @@ class _Walk:
             self._enter_below(entry.name, descriptor, relative)
         else:
             status = entry.stat(follow_symlinks=False)
-            cause = wrong_kind(status)
+            cause = wrong_kind(status) or self._wrong_owner(status)
             if cause:
                 self._refuse(relative, cause)
             else:
-                self.room -= 1
-                self.files.append(Found(relative, status.st_size, (status.st_dev, status.st_ino)))
+                self._keep(entry.name, descriptor, relative, status)
+
+    def _keep(self, name: str, descriptor: int, relative: str, status: os.stat_result) -> None:
+        try:
+            self.hidden += release_space.hidden_size(release_space.of_file(name, descriptor, status))
+        except OSError as error:
+            self._refuse(relative, release_space.failed(error))
+            return
+        self.room -= 1
+        self.files.append(Found(relative, status.st_size, (status.st_dev, status.st_ino)))
 
     def _enter_below(self, name: str, descriptor: int, relative: str) -> None:
         try:
@@ -134,9 +158,17 @@ class _Walk:
             self._refuse(relative, unreadable(error))
             return
         try:
-            self.enter(below, f"{relative}/")
+            cause = self._wrong_owner(os.fstat(below))
+            if cause:
+                self._refuse(relative, cause)
+            else:
+                self.enter(below, f"{relative}/")
         finally:
             os.close(below)
+
+    def _wrong_owner(self, status: os.stat_result) -> str:
+        """Why an entry's owner is none that outputs have; '' when it may be an output."""
+        return "" if status.st_uid in self._owners else f"belongs to uid {status.st_uid}, not to the task"
 
     def _refuse(self, relative: str, cause: str) -> None:
         self.room -= 1
@@ -188,8 +220,7 @@ def _wrong_name(name: str, relative: str, collection: str, reserved: frozenset[s
 
 def shown_name(relative: str) -> str:
     """A path as one can print it, in at most about 120 characters."""
-    shown = relative.encode("utf-8", "backslashreplace").decode("utf-8")
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+    shown = one_line(relative)
     return f"{shown[:80]}...{shown[-30:]}" if len(shown) > 120 else shown
 
 

@@ -8,8 +8,19 @@ from __future__ import annotations
 
 import logging
 
+from compute_to_data.documents import parameter_check
 from compute_to_data.errors import Code, ComputeToDataError, OutOfReach
-from compute_to_data.pipeline import check_job, finish, retain, run_job, stage_in, stage_out, workload_dataset
+from compute_to_data.pipeline import (
+    check_job,
+    fetch_urls,
+    finish,
+    put_urls,
+    retain,
+    run_job,
+    stage_in,
+    stage_out,
+    workload_dataset,
+)
 from compute_to_data.pipeline.checkpoint import Ending, ResumePoint
 from compute_to_data.pipeline.execution import Execution, TaskContext
 from compute_to_data.pipeline.hooks import Hooks
@@ -58,6 +69,7 @@ class Role(Hooks):
     def _expect_leftovers(self, execution: Execution) -> None:
         """If this attempt fails, also undo what an earlier one may have done."""
         stage_in.push_unclaims(execution)
+        fetch_urls.push_removal(execution)
         for logical_path in execution.checkpoint.staged:
             stage_in.push_trim(execution, logical_path)
         run_job.push_removals(execution)
@@ -67,10 +79,11 @@ class Role(Hooks):
     def _take_steps(self, execution: Execution) -> Waiting[None]:
         if execution.resume_point is ResumePoint.FRESH:  # else there may be something to undo first, or logs to keep
             execution.stop_if_cancelled()
+            parameter_check.check_task(execution.task)  # a rule could not
         found = stage_in.authorise(execution)
         stage_in.choose_resource(execution)
         retain.receiving_root(execution)  # refuse now, before anything runs, if no resource can receive the results
-        with execution.context.in_use.using([one.logical_path for one in found.data_objects]):
+        with stage_in.using(execution, found.data_objects):
             stage_in.stage_in(execution, found.inputs)
             if not execution.resume_point.has_exited:
                 execution.sandbox = workload_dataset.sandbox(execution)
@@ -80,5 +93,6 @@ class Role(Hooks):
             retain.begin_again(execution)
             results = stage_out.register(execution)
             stage_out.annotate(execution)
+            put_urls.put(execution, results)
         execution.stop_if_cancelled()
         retain.retain(execution, results)

@@ -12,9 +12,9 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TypeVar, Union
 
+from compute_to_data.disk_usage import measure
 from compute_to_data.errors import Cancelled, ReasonCode, TaskFailed
 from compute_to_data.job import Job, JobKey, JobStatus
-from compute_to_data.pipeline import outputs
 from compute_to_data.ports import RunningJob
 
 FIRST_LOOK = 0.25
@@ -78,7 +78,9 @@ class Watch:
         self._cancelled_by = cancelled_by
         self._followed = followed
         self._show = show
-        self._has_request = False
+        self.has_request = self._interrupted = False
+        self.size = 0
+        """The bytes that its outputs took at the last look."""
         self._next_look = self._next_show = math.inf
 
     @property
@@ -99,13 +101,22 @@ class Watch:
 
         Returns whether :meth:`do_due_work` must read the task's record now.
         """
-        self._has_request = self._has_request or cancel or follow != self._followed()
-        return self._has_request
+        self._interrupted = self._interrupted or cancel
+        self.has_request = self.has_request or cancel or follow != self._followed()
+        return self.has_request
 
     @property
     def due(self) -> float:
         """When :meth:`do_due_work` must be called next, on the monotonic clock."""
-        return 0.0 if self._has_request else min(self._next_look, self._next_show)
+        return 0.0 if self.has_request else min(self._next_look, self._next_show)
+
+    def look_soon(self) -> None:
+        """Let the next :meth:`do_due_work` check the outputs."""
+        self._next_look = min(self._next_look, time.monotonic())
+
+    def interrupt(self) -> None:
+        """Let :meth:`do_due_work` return soon if another thread runs it, because the task no longer waits."""
+        self._interrupted = True
 
     def walltime_exceeded(self) -> MustEnd:
         """The update for a job that is past its deadline."""
@@ -116,12 +127,13 @@ class Watch:
 
         ``jobs``: how many jobs the watcher watches. Errors: those of reading the record.
         """
-        if self._has_request:
-            self._has_request = False
+        if self.has_request:
+            self.has_request = self._interrupted = False
             who = self._cancelled_by()
             if who:
                 return MustEnd(cancelled(who), min(self._grace, _GRACE_FOR_A_PERSON))
             self._next_show = min(self._next_show, time.monotonic())  # a user may have begun to follow the task
+            return None  # the rest is for another thread: users wait for this one
         if time.monotonic() >= self._next_show:
             self._next_show = time.monotonic() + self._show()
         if time.monotonic() >= self._next_look:
@@ -131,10 +143,17 @@ class Watch:
     def _check_outputs(self, jobs: int) -> MustEnd | None:
         """Compare the outputs with their limits. A job that breaks them gets no grace: it may fill the vault."""
         limits, before = self._job.limits, time.monotonic()
-        usage = outputs.measure(self._job.outputs, limits.output_bytes)
+        most_entries = 2 * limits.output_files
+        usage = measure(
+            self._job.outputs,
+            most_bytes=limits.output_bytes,
+            most_entries=most_entries,
+            stop=lambda: self._interrupted,
+        )
+        self.size = usage.size
         if usage.hidden:
             return MustEnd(_hidden(), 0.0)
-        if usage.size > limits.output_bytes or usage.entries > 2 * limits.output_files:
+        if usage.size > limits.output_bytes or usage.entries > most_entries:
             return MustEnd(_too_much(self._job), 0.0)
         after = time.monotonic()
         pause = max(FIRST_LOOK, (after - before) * _WALK_SHARE, jobs / _LOOKS_A_SECOND)

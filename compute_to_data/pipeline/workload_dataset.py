@@ -19,6 +19,7 @@ from compute_to_data.job import JobKey, Sandbox
 from compute_to_data.model import Access, DataObject, Replica, name_of, parent_of
 from compute_to_data.pipeline import replicas, stage_in
 from compute_to_data.pipeline.execution import Execution
+from compute_to_data.pipeline.staging_room import room_for
 from compute_to_data.records.task import require
 from compute_to_data.records.workload import Workload, WorkloadRecord
 
@@ -46,7 +47,10 @@ def sandbox(execution: Execution) -> Sandbox | None:
     made = context.catalog.stat(collection).created
     identity = hashlib.sha256(json.dumps([made, workload.document()], sort_keys=True).encode()).hexdigest()
     place = context.workload_directories.of(
-        collection, identity, lambda directory: _fill(execution, workload, directory)
+        collection,
+        identity,
+        lambda directory: _fill(execution, workload, directory),
+        execution.interruption.acquire,
     )
     execution.stage_in_seconds += time.monotonic() - began
     return Sandbox(
@@ -64,12 +68,13 @@ def _fill(execution: Execution, workload: Workload, directory: str) -> None:
     os.mkdir(top, 0o755)
     context = execution.context
     origins = Origins(context.catalog, context.configuration.attributes, own=(execution.task.workload,))
-    below = references.tree(context.catalog, origins, workload.dataset)
+    below = references.tree(context.catalog, origins, workload.dataset, between=execution.interruption.check)
     found = below.data_objects
     for collection in below.empty:
         os.makedirs(f"{top}{collection[len(workload.dataset) :]}", mode=0o755, exist_ok=True)
-    with context.in_use.using([data_object.logical_path for data_object in found]):
+    with stage_in.using(execution, found), room_for(execution, found):
         for data_object in found:
+            execution.interruption.check()
             relative = data_object.logical_path[len(workload.dataset) + 1 :]
             os.makedirs(os.path.dirname(os.path.join(top, relative)), mode=0o755, exist_ok=True)
             _link(_staged(execution, data_object), os.path.join(top, relative))
@@ -79,19 +84,20 @@ def _staged(execution: Execution, data_object: DataObject) -> references.Staged:
     """A good replica on the resource, made if there is none. It stays for later tasks."""
     replica = data_object.good_replica_on(execution.context.resource.name)
     if replica is None:
-        with execution.context.in_use.alone(data_object.logical_path):
-            replica = _made(execution, data_object.logical_path)
+        with execution.context.transfers.alone(data_object.logical_path, execution.interruption):
+            replica = _made(execution, data_object)
     staged = references.Staged(data_object, replica, name_of(data_object.logical_path), replica.checksum)
     replicas.check_physical(staged)
     return staged
 
 
-def _made(execution: Execution, logical_path: str) -> Replica:
+def _made(execution: Execution, data_object: DataObject) -> Replica:
     context = execution.context
-    replica = replicas.usable_replica(references.anew(context.catalog, logical_path), context.resource)
+    current = references.anew(context.catalog, data_object.logical_path)
+    replica = replicas.usable_replica(current, context.resource)
     if replica is None:
-        replica = context.storage.replicate(logical_path, stage_in.root_here(execution))
-        context.storage.verify(logical_path, replica.number)
+        stage_in.count_staged(execution, current, bounded=True)
+        replica, _ = stage_in.transferred(execution, current)
     return replica
 
 

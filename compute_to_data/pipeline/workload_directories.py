@@ -30,28 +30,40 @@ class WorkloadDirectories:
         self._made: dict[tuple[str, str], str] = {}
         self._ours: set[str] = set()
 
-    def of(self, collection: str, identity: str, fill: Callable[[str], None]) -> str:
+    def of(
+        self,
+        collection: str,
+        identity: str,
+        fill: Callable[[str], None],
+        acquire: Callable[[threading.Lock], object] = lambda lock: lock.acquire(),
+    ) -> str:
         """The directory of a workload. The first caller makes it and calls ``fill`` to add what all of the
         workload's tasks need; other callers wait. ``identity`` distinguishes a workload from an earlier or
-        changed one.
+        changed one. ``acquire`` waits for the lock of the caller that makes it, and may raise instead.
         """
         key = (collection, identity)
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
-        with lock:
+        acquire(lock)
+        try:
             if key not in self._made:
-                token = secrets.token_hex(8)
-                directory = workspace.private_directory(self._resource, collection, token)
-                self._ours.add(directory)
-                self._write_note(token, collection, directory)
-                try:
-                    os.makedirs(directory, mode=0o755)
-                    fill(directory)
-                except BaseException:
-                    self._remove(token, directory)
-                    raise
-                self._made[key] = directory
+                self._made[key] = self._make(collection, fill)
             return self._made[key]
+        finally:
+            lock.release()
+
+    def _make(self, collection: str, fill: Callable[[str], None]) -> str:
+        token = secrets.token_hex(8)
+        directory = workspace.private_directory(self._resource, collection, token)
+        self._ours.add(directory)
+        self._write_note(token, collection, directory)
+        try:
+            os.makedirs(directory, mode=0o755)
+            fill(directory)
+        except BaseException:
+            self._remove(token, directory)
+            raise
+        return directory
 
     def _write_note(self, token: str, collection: str, directory: str) -> None:
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
@@ -66,9 +78,10 @@ class WorkloadDirectories:
             os.unlink(os.path.join(self._folder, token))
         self._ours.discard(directory)
 
-    def any(self) -> bool:
-        """Whether this process made one that is still there."""
-        return bool(self._ours)
+    def workloads(self) -> frozenset[str]:
+        """The collections of the workloads for which this process made one that is still there."""
+        with self._lock:
+            return frozenset(collection for collection, _ in self._made)
 
     def tidy(self, kept: frozenset[str]) -> None:
         """Remove the directories of all workloads except ``kept``, and what an earlier process left. No

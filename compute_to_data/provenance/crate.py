@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import mimetypes
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -21,6 +21,7 @@ from compute_to_data.job import Image, OutputFile
 from compute_to_data.model import User, name_of
 from compute_to_data.provenance.outcome import Outcome, parameters, written
 from compute_to_data.records.task import timestamp
+from compute_to_data.task import StoredDefinition
 
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 _RO_CRATE = "https://w3id.org/ro/crate/1.1"
@@ -33,23 +34,31 @@ _RUN, _RUNNER, _LICENSE = "#run", "#compute-to-data", "#license"
 
 Entity = dict[str, Any]
 
+LARGEST = 64 * 1024 * 1024
+"""The most bytes of a crate that are read again: those of about 100,000 outputs."""
+
 
 def crate(outcome: Outcome) -> bytes:
     """The content of the file."""
-    inputs = _inputs(outcome.inputs)
-    results = [_output(file) for file in outcome.outputs]
+    inputs = _inputs(outcome.inputs, outcome.task.shown_urls)
+    results = [_output(file, outcome.places.get(file.relative, "")) for file in outcome.outputs]
+    environment = outcome.task.process.environment if outcome.task.process else {}
     settings = [_setting(name, value) for name, value in parameters(outcome.task).items()]
+    variables = [one for one in settings if one["name"] in environment]
+    given = [one for one in settings if one["name"] not in environment]
+    stored = [_stored(outcome.task.definition)] if outcome.task.definition else []
     graph = [
         _descriptor(),
         _root(outcome, [*results, *inputs]),
-        _run(outcome, inputs, results, settings),
-        *_program(outcome.image, outcome.engine),
+        _run(outcome, [*inputs, *given], results, variables),
+        *_program(outcome.image, outcome.engine, stored),
         _runner(),
         _agent(outcome.owner),
         _publisher(outcome.owner),
         {"@id": _LICENSE, "@type": "CreativeWork", "name": "Not stated", "description": "Ask the author"},
         {"@id": PROFILE, "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"},
         *settings,
+        *stored,
         *inputs,
         *results,
     ]
@@ -65,7 +74,8 @@ def output_names(content: bytes) -> tuple[str, ...] | None:
         entities = {entity["@id"]: entity for entity in json.loads(content)["@graph"]}
         results = entities[_RUN].get("result", [])
         references = results if isinstance(results, list) else [results]
-        return tuple(str(entities[reference["@id"]]["name"]) for reference in references)
+        own = (one["@id"] for one in references if not one["@id"].startswith("irods://"))
+        return tuple(str(entities[one]["name"]) for one in own)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
@@ -112,8 +122,7 @@ def _root(outcome: Outcome, parts: Sequence[Entity]) -> Entity:
     return {name: value for name, value in root.items() if value}
 
 
-def _run(outcome: Outcome, inputs: Sequence[Entity], results: Sequence[Entity], settings: Sequence[Entity]) -> Entity:
-    by_environment = outcome.task.notebook is None
+def _run(outcome: Outcome, given: Sequence[Entity], results: Sequence[Entity], variables: Sequence[Entity]) -> Entity:
     program, *container = _program(outcome.image, outcome.engine)
     run = {
         "@id": _RUN,
@@ -123,9 +132,9 @@ def _run(outcome: Outcome, inputs: Sequence[Entity], results: Sequence[Entity], 
         "instrument": _reference([program]),
         "containerImage": _reference(container),
         "agent": _reference([_agent(outcome.owner)]),
-        "object": _reference([*inputs, *([] if by_environment else settings)]),
+        "object": _reference(given),
         "result": _reference(results),
-        "environment": _reference(settings if by_environment else []),
+        "environment": _reference(variables),
         "startTime": _time(outcome.exit.started),
         "endTime": _time(outcome.exit.finished),
         "actionStatus": "http://schema.org/CompletedActionStatus",
@@ -133,15 +142,18 @@ def _run(outcome: Outcome, inputs: Sequence[Entity], results: Sequence[Entity], 
     return {name: value for name, value in run.items() if value}
 
 
-def _program(image: Image, engine: str) -> list[Entity]:
-    """The program in the image and, if the image is a container image, the image itself."""
+def _program(image: Image, engine: str, stored: Sequence[Entity] = ()) -> list[Entity]:
+    """The program in the image and, if the image is a container image, the image itself. ``stored``: the process
+    definition that the program was run by, if it was a stored one."""
     program = {
         "@id": f"#program-{image.digest}",
         "@type": "SoftwareApplication",
         "name": image.name,
         "version": image.digest,
     }
-    if engine != "docker":
+    if stored:
+        program["isBasedOn"] = _reference(stored)
+    if engine not in ("docker", "podman"):
         return [program]
     name, tag, registry = _parts(image.name)
     container = {
@@ -194,22 +206,37 @@ def _setting(name: str, value: Any) -> Entity:
     return {"@id": f"#parameter-{quote(name, safe='')}", "@type": "PropertyValue", "name": name, "value": written_value}
 
 
-def _inputs(staged: Iterable[Staged]) -> list[Entity]:
-    """Each input once, with the paths at which the program saw it."""
+def _stored(definition: StoredDefinition) -> Entity:
+    """A stored process definition. Like an input, it is not part of the crate's folder."""
+    return {
+        "@id": f"irods://{quote(definition.data_object)}",
+        "@type": "CreativeWork",
+        "name": f"Process definition {definition.name}",
+        "encodingFormat": "application/json",
+        "identifier": definition.checksum,
+    }
+
+
+def _inputs(staged: Iterable[Staged], urls: Mapping[str, str]) -> list[Entity]:
+    """Each input once, with the paths at which the program saw it, and the URL that it was fetched from."""
     seen: dict[str, list[Staged]] = {}
     for one in staged:
         seen.setdefault(one.data_object.logical_path, []).append(one)
-    return [_input(path, same) for path, same in seen.items()]
+    return [_input(path, same, urls.get(same[0].target, "")) for path, same in seen.items()]
 
 
-def _input(path: str, same: Sequence[Staged]) -> Entity:
+def _input(path: str, same: Sequence[Staged], url: str) -> Entity:
     """An input is not part of the crate's folder, so its identifier is its logical path."""
     described = _file(f"irods://{quote(path)}", path, same[0].replica.size, same[0].checksum or "unknown")
     places = [one.target for one in same]
-    return {**described, "alternateName": places[0] if len(places) == 1 else places}
+    origin = {"url": url} if url else {}
+    return {**described, "alternateName": places[0] if len(places) == 1 else places, **origin}
 
 
-def _output(file: OutputFile) -> Entity:
+def _output(file: OutputFile, place: str) -> Entity:
+    """An output. One that is not in the task's collection has its logical path as its identifier, as an input has."""
+    if place:
+        return _file(f"irods://{quote(place)}", place, file.size, file.checksum)
     return _file(quote(file.relative), file.relative, file.size, file.checksum)
 
 

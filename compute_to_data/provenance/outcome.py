@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,13 +48,26 @@ class Outcome(Plan):
     stage_in_seconds: float
     extra: tuple[Avu, ...] = field(default=())
     input_folders: tuple[str, ...] = field(default=())
+    places: Mapping[str, str] = field(default_factory=dict)
+    """The logical paths of outputs that are not registered in the task's collection, by their names."""
 
 
+URL = "url"
+"""The fact that names the URL that an input was fetched from: on that data object, and with its checksum on what was
+made of it."""
 UNKNOWN = "unknown"
 """The units of an input whose checksum is not known."""
 _MOST_INPUTS_ON_OUTPUTS = 32
 """With more inputs, only the task's collection names them. Otherwise a task with a thousand inputs and
 a thousand outputs would put a million AVUs into the catalog."""
+
+
+_BYTES_OF_ONE = 256
+
+
+def weight(avus: Iterable[Avu]) -> int:
+    """How many AVUs these count as: a long one counts once for each 256 bytes that it has begun."""
+    return sum(1 + len(f"{avu.attribute}{avu.value}{avu.units}".encode()) // _BYTES_OF_ONE for avu in avus)
 
 
 ONLY_OF_SUCCESS = ("fingerprint", "outputs_digest")
@@ -68,12 +81,12 @@ def output_avus(attributes: Attributes, facts: tuple[Avu, ...], inputs: int) -> 
     """
     only_on_collection = {attributes.named(name) for name in ONLY_OF_SUCCESS}
     if inputs > _MOST_INPUTS_ON_OUTPUTS:
-        only_on_collection.add(attributes.named("input"))
+        only_on_collection |= {attributes.named("input"), attributes.named(URL)}
     return tuple(avu for avu in facts if avu.attribute not in only_on_collection)
 
 
 _CHANGES_NO_RESULT = frozenset(
-    {"name", "role", "resource", "inputs", "output_collection", "limits", "metadata", "on_failure"}
+    {"name", "role", "resource", "inputs", "output_collection", "limits", "metadata", "on_failure", "definition", "put"}
 )
 """Properties of a request that do not change its result, or that the fingerprint covers otherwise."""
 
@@ -84,14 +97,15 @@ def fingerprint(task: Task, role: str, inputs: Iterable[tuple[str, str]], folder
     It covers the role, the path and checksum of each input, and the request without its name,
     collections, resource, limits and metadata. ``inputs``: pairs of path in the sandbox and
     checksum. ``folders``: the empty directories beside them. '' when a checksum is unknown, and for a task
-    of a workload, which sees more than its inputs. The image's digest is a fact of its own, since it is
-    known only where the task ran.
+    of a workload, which sees more than its inputs, and for a TES task, whose results are elsewhere.
+    The image's digest is a fact of its own, since it is known only where the task ran.
     """
     pairs = [list(pair) for pair in inputs]
-    if task.workload or not all(checksum for _, checksum in pairs):
+    if task.workload or task.tes or not all(checksum for _, checksum in pairs):
         return ""
     asked = {name: value for name, value in request.document(task).items() if name not in _CHANGES_NO_RESULT}
     asked.get("process", {}).pop("timeout", None)
+    asked.get("notebook", {}).pop("schema", None)
     empty = {"folders": sorted(folders)} if set(folders) - {INPUTS} else {}
     return _digest({"version": 2, "role": role, "inputs": pairs, "asked": asked, **empty})
 
@@ -122,6 +136,16 @@ def plan_avus(attributes: Attributes, plan: Plan) -> tuple[Avu, ...]:
     command, given = attributes.named("command"), attributes.named("input")
     found += [Avu(command, shortened(written(words)), str(index)) for index, words in enumerate(plan.commands)]
     found += [Avu(given, staged.data_object.logical_path, staged.checksum or UNKNOWN) for staged in plan.inputs]
+    if plan.task.definition is not None:
+        found.append(
+            Avu(attributes.named("definition"), plan.task.definition.data_object, plan.task.definition.checksum)
+        )
+    urls = plan.task.shown_urls
+    found += [
+        Avu(attributes.named(URL), urls[staged.target], staged.checksum or UNKNOWN)
+        for staged in plan.inputs
+        if staged.target in urls
+    ]
     for name, value in parameters(plan.task).items():
         text = shortened(json.dumps(value, ensure_ascii=False))
         found.append(Avu(attributes.named(f"parameter::{name}"), text))
@@ -151,10 +175,10 @@ def avus(attributes: Attributes, outcome: Outcome) -> tuple[Avu, ...]:
 
 
 def parameters(task: Task) -> dict[str, Any]:
-    """The parameters that the user set: those of the notebook, or the environment of the process."""
+    """The parameters that the user set: those of the notebook, or the environment and the parameters of the process."""
     if task.notebook is not None:
         return dict(task.notebook.parameters)
-    return dict(task.process.environment) if task.process is not None else {}
+    return {**task.process.environment, **task.parameters} if task.process is not None else {}
 
 
 def written(command: tuple[str, ...]) -> str:

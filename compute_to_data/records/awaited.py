@@ -30,7 +30,7 @@ def _has_completed(catalog: Catalog, attributes: Attributes, collection: str) ->
         require(catalog, record.request_path, Access.READ_OBJECT, "to wait for the task")
         record.sealed_owner()
         state = record.state()
-        facts = record.facts() if state is not None and state.is_final else {}
+        facts = record.facts("reason") if state is not None and state.is_final else {}
     except (NotFound, AccessDenied):
         raise _in_vain(collection, "was removed, or its owner no longer lets you read it") from None
     except Refused as error:

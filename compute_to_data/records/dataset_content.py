@@ -31,8 +31,9 @@ def contents(catalog: Catalog, top: str) -> tuple[dict[str, DataObject], list[st
     return objects, collections
 
 
-def manifest_of(catalog: Catalog, collection: str) -> Manifest | None:
-    """The dataset's manifest; None when the dataset is not complete. InvalidRequest for a bad manifest."""
+def manifest_of(catalog: Catalog, collection: str, most_bytes: int = manifests.LARGEST) -> Manifest | None:
+    """The dataset's manifest; None when the dataset is not complete. InvalidRequest for a bad manifest, TooLarge for
+    one of more than ``most_bytes``."""
     path = f"{collection}/{MANIFEST_NAME}"
     try:
         found = catalog.stat(path)
@@ -40,9 +41,7 @@ def manifest_of(catalog: Catalog, collection: str) -> Manifest | None:
         return None
     if not isinstance(found, DataObject) or not checksum_of(found):
         return None
-    if found.size > manifests.LARGEST:
-        raise InvalidRequest(path, f"has {found.size} bytes, and at most {manifests.LARGEST} are read")
-    made = manifests.parsed(catalog.read(path), path)
+    made = manifests.parsed(catalog.read(path, most_bytes), path)
     if made.dataset != name_of(collection):
         raise InvalidRequest(path, f"is the manifest of {made.dataset}", "Upload the dataset again")
     return made

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from compute_to_data.documents.json_entries import entries
 from compute_to_data.errors import InvalidRequest
 from compute_to_data.irods_names import MAXIMUM_PATH_BYTES
 
@@ -25,6 +26,8 @@ _MOST_NANOSECONDS: Final = (1 << 63) * 1_000_000_000
 """Seconds since 1970 are 64-bit numbers in every system call that returns or sets a file's time."""
 LARGEST: Final = 256 * 1024 * 1024
 """How many bytes of a manifest are read."""
+LARGEST_OF_INPUTS: Final = 24 * 1024 * 1024
+"""How many a worker reads, when a task reads the dataset: it serves all users at once. About 100,000 files."""
 
 
 @dataclass(frozen=True)
@@ -101,12 +104,20 @@ def parsed(content: bytes, subject: str) -> Manifest:
     """The manifest in the content of ``manifest.json``. InvalidRequest when the content is not a
     manifest, or when a name in it would lead out of the folder."""
     try:
-        document = json.loads(content)
+        document: dict[str, Any] = {}
+        files: list[HeldFile] = []
+        folders: list[HeldFolder] = []
+        for name, value in entries(content, frozenset({"files", "folders"})):
+            if name == "files":
+                files.append(HeldFile(**value))
+            elif name == "folders":
+                folders.append(HeldFolder(**value))
+            else:
+                document[name] = value
         if document["version"] != 1:
             raise _wrong(subject, f"has version {document['version']!r}, and this program knows version 1")
-        files = tuple(HeldFile(**entry) for entry in document["files"])
-        folders = tuple(HeldFolder(**entry) for entry in document["folders"])
-        found = Manifest(str(document["dataset"]), str(document["name"]), str(document["created"]), files, folders)
+        dataset, name, created = (str(document[key]) for key in ("dataset", "name", "created"))
+        found = Manifest(dataset, name, created, tuple(files), tuple(folders))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise _wrong(subject, f"is not the manifest of a dataset: {type(error).__name__} {error}") from error
     _check(found, subject)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from compute_to_data.errors import Code, InvalidRequest, NotFound, Refused
+from compute_to_data.bounds import MOST_PERMISSIONS
+from compute_to_data.errors import Code, InvalidRequest, NotFound, Refused, TooLarge
 from compute_to_data.model import DataObject, User
 from compute_to_data.ports import Catalog
 
@@ -60,7 +61,7 @@ def _check(catalog: Catalog, path: str) -> None:
         raise Refused(subject, "is a collection", "Remove it, and make the secret again")
     if found.owner != catalog.user:
         raise Refused(subject, f"belongs to {found.owner}", "Remove it, and make your own")
-    others = [str(row.user) for row in catalog.permissions(path) if row.user != catalog.user]
+    others = [str(row.user) for row in catalog.permissions(path, MOST_PERMISSIONS) if row.user != catalog.user]
     if others:
         raise Refused(
             subject,
@@ -81,10 +82,10 @@ def read(catalog: Catalog, zone: str, names: Iterable[str]) -> dict[str, bytes]:
 
 
 def _read(catalog: Catalog, path: str) -> bytes:
-    value = catalog.read(path)
-    if len(value) > LONGEST:
-        raise _too_long(f"secret {path}", len(value))
-    return value
+    try:
+        return catalog.read(path, LONGEST)
+    except TooLarge as error:
+        raise Refused(f"secret {path}", error.cause, "Use an input for more") from None
 
 
 def _too_long(subject: str, size: int) -> Refused:

@@ -11,11 +11,12 @@ import hashlib
 import re
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 
+from compute_to_data.bounds import MOST_PERMISSIONS
 from compute_to_data.configuration import Attributes
-from compute_to_data.errors import AccessDenied, Code, InvalidRequest, NotFound, Refused
+from compute_to_data.errors import AccessDenied, Code, InvalidRequest, NotFound, Refused, TooLarge
 from compute_to_data.model import (
     Access,
     Avu,
@@ -30,7 +31,7 @@ from compute_to_data.model import (
     parent_of,
 )
 from compute_to_data.ports import Catalog, Storage
-from compute_to_data.task import REQUEST_NAME
+from compute_to_data.task import HIGHEST_PRIORITY, LOWEST_PRIORITY, REQUEST_NAME
 
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -63,12 +64,19 @@ _NEVER_BEGUN = {State.QUEUED.value, State.COMPLETED.value}
 _ONLY_BEGUN = frozenset(state.value for state in (*UNFINISHED, State.COMPLETED))
 """A worker never leaves WAITING beside one of these, since a task is QUEUED before it begins."""
 
+_AT_ONCE, _OF_ONE = 255, 63
+"""How many AVUs of a record are read at once, and of each attribute when there are more. A task that reads hundreds of
+datasets has more, and so has one whose owner puts thousands of AVUs there: then each question still takes one answer
+of a zone, and each change replaces all AVUs of an attribute with one call."""
+
 AFTER = "after"
 """The fact that names the collection of a task that this one waits for; a task may have several."""
 CANCEL, FOLLOW = "cancel", "follow"
 """Users put these requests on the collection of an unfinished task: ``cancel`` to end it (value: the
 user who asks, units: the resource), ``follow`` to get its live logs."""
 NO_REQUESTS = {CANCEL: "", FOLLOW: ""}
+ARCHIVED = "archived"
+"""The fact of an archived task in the place of its state, with the same value and units (``records/archive.py``)."""
 READS = "reads"
 """The collection of an unfinished task has this fact once for each dataset and each task that it reads."""
 
@@ -88,6 +96,34 @@ def furthest(found: Iterable[str]) -> State | None:
     if State.WAITING.value in names and names & _ONLY_BEGUN:
         return None
     return max((State(name) for name in names), key=list(State).index)
+
+
+def queue_units(resource: str, priority: int = 0) -> str:
+    """The units of a QUEUED task's state: its resource, and its priority unless that is 0. Names of resources have no
+    semicolon."""
+    return f"{resource};priority={priority}" if priority else resource
+
+
+def queue_levels(resource: str) -> tuple[str, ...]:
+    """The units of the states of all tasks that may be queued on a resource, the highest priority first. No worker
+    looks at any other, so a priority that a user has written by hand is one of these."""
+    return tuple(queue_units(resource, one) for one in range(HIGHEST_PRIORITY, LOWEST_PRIORITY - 1, -1))
+
+
+def resource_of(units: str) -> str:
+    """The resource in the units of a task's state."""
+    return units.partition(";")[0]
+
+
+def priority_of(units: str) -> int:
+    """The priority in units that are one of :func:`queue_levels`."""
+    _, _, priority = units.partition(";priority=")
+    return int(priority) if priority else 0
+
+
+def is_task_collection(logical_path: str) -> bool:
+    """Whether a collection has a name that a task's collection may have."""
+    return _TASK_ID.fullmatch(name_of(logical_path)) is not None
 
 
 def new_task_id() -> str:
@@ -144,7 +180,7 @@ class TaskRecord:
         Refused when no worker can have written the states: unknown ones, two final ones, or QUEUED
         together with COMPLETED.
         """
-        found = self._states()
+        found = self._states() or [avu.value for avu in self._avus(self.attributes.named(ARCHIVED))]
         if not found:
             return None
         state = furthest(found)
@@ -153,24 +189,53 @@ class TaskRecord:
         return state
 
     def _states(self) -> list[str]:
-        return [avu.value for avu in self._avus() if avu.attribute == self.attributes.state]
+        return [avu.value for avu in self._avus(self.attributes.state)]
 
-    def facts(self) -> dict[str, str]:
-        """All recorded facts by their short names (``exit_status``, ``reason``, ``state``...)."""
+    def facts(self, *names: str) -> dict[str, str]:
+        """Recorded facts by their short names (``exit_status``, ``reason``...), without those that are missing.
+
+        With no names, all of them: name those that you use, since a flood of other AVUs then does not matter.
+        """
         prefix = f"{self.attributes.prefix}::"
-        return {avu.attribute[len(prefix) :]: avu.value for avu in self._avus() if avu.attribute.startswith(prefix)}
+        found = self._avus(*map(self.attributes.named, names))
+        return {avu.attribute[len(prefix) :]: avu.value for avu in found if avu.attribute.startswith(prefix)}
 
-    def _avus(self) -> tuple[Avu, ...]:
-        return self.catalog.avus(self._entity)
+    def _avus(self, *attributes: str, storage: Storage | None = None) -> tuple[Avu, ...]:
+        """The AVUs with these attributes; with none named, all. ``storage``: read with the service account's rights.
 
-    def move_to(self, state: State, facts: Mapping[str, str] | None = None, also: Iterable[Avu] = ()) -> None:
-        """Record a state with its time, and facts, in one atomic change.
+        A task's owner can put any number of them there. Of more than are read, this returns the first, so that the
+        task goes on and can end all the same.
+        """
+        return self._read(attributes, storage)[0]
+
+    def _read(self, attributes: Sequence[str], storage: Storage | None = None) -> tuple[tuple[Avu, ...], list[str]]:
+        """What :meth:`_avus` returns, and the attributes of which there are more."""
+        session = storage or self.catalog
+        try:
+            return session.avus(self._entity, *attributes, most=_AT_ONCE if attributes else None), []
+        except TooLarge as error:
+            if not attributes:
+                return error.first, []
+        found: list[Avu] = []
+        crowded = []
+        for attribute in attributes:
+            try:
+                found += session.avus(self._entity, attribute, most=_OF_ONE)
+            except TooLarge as error:
+                found += error.first
+                crowded.append(attribute)
+        return tuple(found), crowded
+
+    def move_to(
+        self, state: State, facts: Mapping[str, str] | None = None, also: Iterable[Avu] = (), *, priority: int = 0
+    ) -> None:
+        """Record a state with its time, and facts, in one atomic change. ``priority``: of a task that is QUEUED.
 
         A fact replaces an earlier one of the same name; an empty value only removes the earlier
         one. A final state also removes users' requests (cancel, follow). ``also``: AVUs that replace all those
         of the same attributes.
         """
-        self._change(_dated(state, facts or {}), [self._avu(state), *also])
+        self._change(_dated(state, facts or {}), [self._avu(state, priority), *also])
 
     def settle(self) -> None:
         """Remove earlier states, if any are left besides the one that the task has reached."""
@@ -183,29 +248,54 @@ class TaskRecord:
 
         For a task whose owner has no account any more.
         """
-        present = storage.avus(self._entity)
+        dated, avus = _dated(State.FAILED, facts), [self._avu(State.FAILED)]
+        present = self._avus(*self._replaced(dated, avus), storage=storage)
         if any(avu.attribute == self.attributes.state and avu.value in _FINAL for avu in present):
             return
-        storage.annotate(self._entity, **self._changed(present, _dated(State.FAILED, facts), [self._avu(State.FAILED)]))
+        storage.annotate(self._entity, **self._changed(present, dated, avus))
 
     def decide(self, facts: Mapping[str, str], also: Iterable[Avu] = ()) -> None:
         """Record facts in one atomic change, without changing the state. ``also`` as for :meth:`move_to`."""
         self._change(facts, [*also])
 
     def _change(self, facts: Mapping[str, str], avus: list[Avu]) -> None:
-        self.catalog.annotate(self._entity, **self._changed(self._avus(), facts, avus))
+        replaced = self._replaced(facts, avus)
+        present, crowded = self._read(replaced) if replaced else ((), [])
+        state = self.attributes.state
+        for attribute in crowded:
+            if attribute != state:
+                present = self._leave_one(attribute, present, self._new(facts, avus))
+        change = self._changed(present, facts, avus)
+        if state not in crowded:
+            self.catalog.annotate(self._entity, **change)
+            return
+        others = {how: [avu for avu in some if avu.attribute != state] for how, some in change.items()}
+        self.catalog.annotate(self._entity, **others)
+        for avu in change["add"]:  # last, since the task may have ended by this
+            if avu.attribute == state:
+                self.catalog.set_avu(self.collection, avu)
+
+    def _leave_one(self, attribute: str, present: Sequence[Avu], new: Sequence[Avu]) -> tuple[Avu, ...]:
+        """Remove all AVUs of an attribute but one, a new one if there is any; return what is present then."""
+        one = next(avu for avu in (*new, *present) if avu.attribute == attribute)
+        self.catalog.set_avu(self.collection, one)
+        return (one, *(avu for avu in present if avu.attribute != attribute))
+
+    def _replaced(self, facts: Mapping[str, str], avus: list[Avu]) -> list[str]:
+        """The attributes whose AVUs a change replaces."""
+        return sorted({*map(self.attributes.named, facts), *(avu.attribute for avu in avus)})
 
     def _changed(self, present: Iterable[Avu], facts: Mapping[str, str], avus: list[Avu]) -> dict[str, list[Avu]]:
-        """The AVUs to remove and to add, as arguments of ``annotate``."""
-        replaced = {self.attributes.named(name) for name in facts}
-        replaced |= {avu.attribute for avu in avus}
-        new = [*avus, *(self._fact(name, value) for name, value in facts.items() if value)]
-        old = [avu for avu in present if avu.attribute in replaced]
+        """The AVUs to remove and to add, as arguments of ``annotate``. ``present``: those with replaced attributes."""
+        new = self._new(facts, avus)
         kept = set(new)
-        return {"remove": [avu for avu in old if avu not in kept], "add": new}
+        return {"remove": [avu for avu in present if avu not in kept], "add": new}
 
-    def _avu(self, state: State) -> Avu:
-        return Avu(self.attributes.state, state.value, self.resource)
+    def _new(self, facts: Mapping[str, str], avus: list[Avu]) -> list[Avu]:
+        return [*avus, *(self._fact(name, value) for name, value in facts.items() if value)]
+
+    def _avu(self, state: State, priority: int = 0) -> Avu:
+        return Avu(self.attributes.state, state.value, queue_units(self.resource, priority))
 
     def _fact(self, name: str, value: str) -> Avu:
         return Avu(self.attributes.named(name), value, "s" if name.endswith("_seconds") else "")
@@ -218,16 +308,16 @@ class TaskRecord:
         """Remove one value of a fact, if it is there."""
         self.catalog.annotate(self._entity, remove=[Avu(self.attributes.named(name), value)])
 
-    def seal(self, owner: User) -> None:
-        """Remove the access of all other users to change the request or its record.
+    def seal(self, owner: User, *paths: str) -> None:
+        """Remove the access of all other users to change the request or its record, or these paths of it.
 
         A worker acts with the owner's rights on what ``task.json`` says, so another user who could
         write to it would gain those rights. In a collection that inherits a group's access, every
         member of the group could. Users with higher access keep read_object. The owner may have
         had access only as a member of such a group, so the owner gets a row of their own first.
         """
-        for logical_path in (self.request_path, self.collection):
-            rows = self.catalog.permissions(logical_path)
+        for logical_path in paths or (self.request_path, self.collection):
+            rows = self.catalog.permissions(logical_path, MOST_PERMISSIONS)
             if not any(row.user == owner and row.access is Access.OWN for row in rows):
                 self.catalog.set_access(logical_path, owner, Access.OWN)
             for row in rows:
@@ -245,7 +335,8 @@ class TaskRecord:
             raise NotFound(self.request_path, "is not a data object", code=Code.OBJ_PATH_DOES_NOT_EXIST)
         refuse_displaced(self.catalog, request)
         for logical_path in (self.request_path, self.collection):
-            refuse_tampering(logical_path, self.catalog.permissions(logical_path), request.owner)
+            rows = self.catalog.permissions(logical_path, MOST_PERMISSIONS)
+            refuse_tampering(logical_path, rows, request.owner)
         return request.owner
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from compute_to_data.documents import request
+from compute_to_data.documents.json_text import MAXIMUM_BYTES
 from compute_to_data.documents.schema import problems, read_json, summary
 from compute_to_data.errors import InvalidRequest, Refused
 from compute_to_data.model import Avu
@@ -22,6 +23,8 @@ from compute_to_data.records.task import TaskRecord
 from compute_to_data.task import RequestedLimits, Task
 
 WORKLOAD_NAME = "workload.json"
+LARGEST = MAXIMUM_BYTES
+"""The most bytes that a ``workload.json`` has."""
 STATE = "workload_state"
 """The fact whose value is a :class:`WorkloadState`."""
 INSTANCES = "instances"
@@ -99,6 +102,12 @@ def is_workload_id(name: str) -> bool:
     return _ID.fullmatch(name) is not None
 
 
+def instances_of(avus: Iterable[Avu]) -> int:
+    """How many of a workload's tasks may run at the same time, from the AVUs of its :data:`INSTANCES`."""
+    value = next((avu.value for avu in avus), "")
+    return max(1, int(value)) if value.isdecimal() else 1
+
+
 class WorkloadRecord(TaskRecord):
     """A workload's record. It works like a task's, but has its own states."""
 
@@ -109,7 +118,7 @@ class WorkloadRecord(TaskRecord):
 
     def workload_state(self) -> WorkloadState | None:
         """The recorded state; None when the collection has none."""
-        found = self.facts().get(STATE, "")
+        found = self.facts(STATE).get(STATE, "")
         return WorkloadState(found) if found in WorkloadState.__members__ else None
 
     def declare(self, state: WorkloadState, facts: Mapping[str, str] | None = None) -> None:
@@ -118,7 +127,7 @@ class WorkloadRecord(TaskRecord):
 
     def read(self) -> Workload:
         """The workload that the owner requested. NotFound, InvalidRequest."""
-        return parsed(self.catalog.read(self.request_path), self.request_path)
+        return parsed(self.catalog.read(self.request_path, LARGEST), self.request_path)
 
     def of_its_task(self, task: Task, kept_in: str) -> Workload:
         """The workload of a task whose output collection is ``kept_in``.

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from compute_to_data.documents import request
 from compute_to_data.errors import InvalidRequest
 from compute_to_data.inputs.references import OUTPUTS
-from compute_to_data.pipeline.hooks import Program
+from compute_to_data.pipeline import channels
+from compute_to_data.pipeline.hooks import Program, Step
 from compute_to_data.pipeline.template import Role
-from compute_to_data.task import FileAdapter, ProcessDefinition, Stream, Task
+from compute_to_data.task import Adapter, FileAdapter, ProcessDefinition, Stream, Task
+from compute_to_data.tes_task import TesTask
 
 
 class Container(Role):
@@ -17,20 +19,27 @@ class Container(Role):
 
     def program(self, task: Task, inputs: tuple[str, ...], supplied: Mapping[str, str]) -> Program:
         """The process definition, with references replaced by this task's files."""
+        if task.tes is not None:
+            return _of_executors(task.tes, supplied)
         process = task.process
         if process is None:
             remedy = "Add a process to the request, or choose another role"
             raise InvalidRequest("/process", f"is missing, and the role {self.name} needs it", remedy)
         given = input_of(process, inputs)
         left = output_of(process, given)
+        seen, written = (
+            channels.place(process.input_adapter, "in", given),
+            channels.place(process.output_adapter, "out", left),
+        )
         return Program.of(
             process.image,
-            request.resolve_arguments(process, given, left),
+            request.resolve_arguments(process, seen, written, task.parameters),
             allowed_nonzero=process.allowed_nonzero,
             stdin=given if _is_stream(process.input_adapter, Stream.STDIN) else "",
             stdout=left if _is_stream(process.output_adapter, Stream.STDOUT) else "",
             environment={**supplied, **request.interpolate(process.environment, supplied)},
             working_directory=process.working_directory or OUTPUTS,
+            helper=channels.helper(process, given, left),
         )
 
     def expected_outputs(self, task: Task, inputs: tuple[str, ...]) -> tuple[str, ...]:
@@ -39,6 +48,24 @@ class Container(Role):
             return ()
         left = output_of(task.process, input_of(task.process, inputs))
         return (left[len(OUTPUTS) + 1 :],)
+
+
+def _of_executors(tes: TesTask, supplied: Mapping[str, str]) -> Program:
+    """The executors of a TES task, each in a container of its own."""
+    steps = (
+        Step(
+            one.image,
+            one.command,
+            stdin=one.stdin,
+            stdout=one.stdout,
+            stderr=one.stderr,
+            working_directory=one.working_directory or OUTPUTS,
+            environment={**supplied, **one.environment},
+            may_fail=one.may_fail,
+        )
+        for one in tes.executors
+    )
+    return Program(tuple(steps), apart=True)
 
 
 def input_of(process: ProcessDefinition, inputs: tuple[str, ...]) -> str:
@@ -63,5 +90,5 @@ def output_of(process: ProcessDefinition, given: str) -> str:
     return f"{OUTPUTS}/{name}"
 
 
-def _is_stream(adapter: FileAdapter | None, stream: Stream) -> bool:
-    return adapter is not None and adapter.stream is stream
+def _is_stream(adapter: Adapter | None, stream: Stream) -> bool:
+    return isinstance(adapter, FileAdapter) and adapter.stream is stream

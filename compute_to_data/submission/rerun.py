@@ -9,15 +9,16 @@ from typing import Any
 
 from compute_to_data.configuration import Attributes
 from compute_to_data.documents import request
-from compute_to_data.documents.task_json import recorded_task
+from compute_to_data.documents.task_json import LARGEST, recorded_task
 from compute_to_data.errors import AccessDenied, NotFound, Refused
 from compute_to_data.inputs import naming, references
 from compute_to_data.inputs.complete import Origins
 from compute_to_data.model import Collection, DataObject, Entity, EntityKind, Query, Replica, ReplicaStatus, parent_of
 from compute_to_data.ports import Catalog
 from compute_to_data.provenance.outcome import UNKNOWN
+from compute_to_data.records import archive
 from compute_to_data.records.task import State, TaskRecord, timestamp
-from compute_to_data.task import InputKind, InputReference
+from compute_to_data.task import FETCHED_NAME, InputKind, InputReference
 
 _SHOWN = 5
 
@@ -40,12 +41,20 @@ def again(catalog: Catalog, attributes: Attributes, collection: str, *, changed_
     inputs as they are now.
     """
     record = TaskRecord(catalog, attributes, collection, "")
-    task = recorded_task(catalog.read(record.request_path), record.request_path)
+    if archive.is_archived(record):
+        remedy = f"Bring its record back first: c2d archive --restore {record.task_id}"
+        raise Refused(f"task {record.task_id}", "is archived", remedy)
+    task = recorded_task(catalog.read(record.request_path, LARGEST), record.request_path)
     is_completed = record.state() is State.COMPLETED
     used = _recorded_inputs(record)
     if not is_completed:  # it claims anew, and may not have read what it names
         claimed_in = {one.logical_path for one in task.inputs if one.kind is InputKind.NEXT_OF}
-        used = {path: known for path, known in used.items() if known != UNKNOWN and parent_of(path) not in claimed_in}
+        gone = f"{collection}/{FETCHED_NAME}/"
+        used = {
+            path: known
+            for path, known in used.items()
+            if known != UNKNOWN and parent_of(path) not in claimed_in and not path.startswith(gone)
+        }
     singly = {one.logical_path for one in task.inputs if one.kind is InputKind.OBJECT}
     _need_there(record, singly & used.keys() if changed_inputs else used)
     if not changed_inputs:
@@ -60,8 +69,8 @@ def again(catalog: Catalog, attributes: Attributes, collection: str, *, changed_
 def _recorded_inputs(record: TaskRecord) -> dict[str, str]:
     """The checksums of the inputs that the task used, by logical path."""
     attribute = record.attributes.named("input")
-    avus = record.catalog.avus(Entity(EntityKind.COLLECTION, record.collection))
-    return {avu.value: avu.units for avu in avus if avu.attribute == attribute}
+    avus = record.catalog.avus(Entity(EntityKind.COLLECTION, record.collection), attribute)
+    return {avu.value: avu.units for avu in avus}
 
 
 def _now(catalog: Catalog, logical_path: str) -> DataObject | None:
@@ -98,7 +107,7 @@ def changes(record: TaskRecord, used: Mapping[str, str]) -> Iterator[Changed]:
     It compares checksums. An input without a recorded checksum has not changed if the catalog says that it
     was last modified before the task began to stage its inputs.
     """
-    began = record.facts().get("staging_in_at", "")
+    began = record.facts("staging_in_at").get("staging_in_at", "")
     for path, checksum in used.items():
         found = _now(record.catalog, path)
         if found is None:
@@ -141,6 +150,9 @@ def _pinned(
     record: TaskRecord, reference: InputReference, used: Sequence[str], changed_inputs: bool
 ) -> list[InputReference]:
     """References to the data objects that ``reference`` stood for when the task ran."""
+    if reference.kind is InputKind.URL and not changed_inputs:
+        fetched = references.fetched_path(reference, record.collection)
+        return [InputReference(InputKind.OBJECT, fetched, reference.path)]
     if reference.kind not in (InputKind.COLLECTION, InputKind.NEXT_OF):
         return [reference]
     if reference.kind is InputKind.COLLECTION:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from compute_to_data.catalog_tree import data_objects
 from compute_to_data.configuration import Configuration
-from compute_to_data.errors import AccessDenied, NotFound, Refused, ZoneError
+from compute_to_data.errors import AccessDenied, NotFound, Refused, TooLarge, ZoneError
 from compute_to_data.inputs import references
 from compute_to_data.job import Image
 from compute_to_data.model import DataObject, Entity, EntityKind, Query, ReplicaStatus
@@ -23,7 +23,8 @@ from compute_to_data.records.task import State, TaskRecord
 from compute_to_data.task import CRATE_NAME, InputKind, Task
 
 _NEWEST = 100
-"""How many tasks of an image are looked at for one whose image the engine has identified."""
+"""How many of the user's own tasks with the same fingerprint are looked at, and how many tasks of an image for one
+whose image the engine has identified. Anybody can write any fingerprint on collections of their own."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +46,19 @@ def find(
 
     None when there is no such task, or when its outputs are not all there unchanged. ``found`` is what
     the task names and the user may read. A task that takes the next unclaimed input never matches, nor
-    does one with an input whose checksum cannot be known. Where the catalog has no checksum of an input,
-    the zone computes and records it. Raises the zone's errors.
+    does one with an input whose checksum cannot be known, such as what a URL names, nor one with
+    results to put. Where the catalog has no checksum
+    of an input, the zone computes and records it. Raises the zone's errors.
     """
-    if any(reference.kind is InputKind.NEXT_OF for reference in task.inputs):
+    if task.put or any(reference.kind in (InputKind.NEXT_OF, InputKind.URL) for reference in task.inputs):
         return None
     named = ((one.target, _checksum(catalog, one.data_object)) for one in found.inputs)
     identity = outcome.fingerprint(task, role, named, references.check_targets(found))
     if not identity:
         return None
     fingerprint = configuration.attributes.named("fingerprint")
-    same = catalog.find(Query(EntityKind.COLLECTION, fingerprint, identity, newest_first=True))
+    own = Query(EntityKind.COLLECTION, fingerprint, identity, owner=catalog.user, newest_first=True, limit=_NEWEST)
+    same = catalog.find(own)
     candidates = (_earlier(catalog, configuration, collection) for collection in same)
     return next((candidate for candidate in candidates if candidate is not None), None)
 
@@ -76,7 +79,7 @@ def _earlier(catalog: Catalog, configuration: Configuration, collection: str) ->
     """The task of a candidate's collection, if its record can be trusted and its outputs are there."""
     record = TaskRecord(catalog, configuration.attributes, collection, "")
     try:
-        facts = record.facts()
+        facts = record.facts("image", "image_digest", "outputs_digest", "resource", "completed_at")
         image = Image(facts.get("image", ""), facts.get("image_digest", ""))
         if (
             record.sealed_owner() != catalog.user
@@ -102,8 +105,7 @@ def _is_current(catalog: Catalog, configuration: Configuration, image: Image) ->
     digest = attributes.named("image_digest")
     newest = Query(EntityKind.COLLECTION, attributes.named("image"), image.name, newest_first=True, limit=_NEWEST)
     for collection in catalog.find(newest):
-        avus = catalog.avus(Entity(EntityKind.COLLECTION, collection))
-        digests = {avu.value for avu in avus if avu.attribute == digest}
+        digests = {avu.value for avu in catalog.avus(Entity(EntityKind.COLLECTION, collection), digest)}
         if digests:
             return digests == {image.digest}
     return True
@@ -116,8 +118,8 @@ def _are_there(catalog: Catalog, collection: str, outputs_digest: str) -> bool:
     checksums have not changed.
     """
     try:
-        names = crate.output_names(catalog.read(f"{collection}/{CRATE_NAME}"))
-    except ZoneError:  # gone, or no replica of it can be read
+        names = crate.output_names(catalog.read(f"{collection}/{CRATE_NAME}", crate.LARGEST))
+    except (ZoneError, TooLarge):  # gone, or no replica of it can be read, or the owner put another file there
         return False
     outputs = {item.logical_path[len(collection) + 1 :]: item for item in data_objects(catalog, collection)}
     if names is None or not set(names) <= set(outputs):

@@ -13,15 +13,20 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from compute_to_data import engine_promises
 from compute_to_data.configuration import Configuration
-from compute_to_data.coordination import heartbeat, held_images, role_choice
+from compute_to_data.coordination import capabilities, heartbeat, held_images, role_choice
 from compute_to_data.coordination.held_images import AskImages
 from compute_to_data.documents.formats import OWN
 from compute_to_data.errors import Code, Refused, zone_error
 from compute_to_data.model import DataObject, Entity, EntityKind, Query, Resource
 from compute_to_data.ports import Catalog
-from compute_to_data.records.task import UNFINISHED, State
+from compute_to_data.records.task import UNFINISHED, State, queue_levels, resource_of
+from compute_to_data.similar_names import nearest
 from compute_to_data.task import InputKind, Task
+
+_COUNTED = 1000
+"""How many queued tasks of a resource a submission counts: with more, it is busy, however many they are."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ def choose(
     resources = {resource.name: resource for resource in catalog.resources()}
     if task.resource:
         choice = _named(catalog, configuration, task, resources, patient, role_remedy)
-        _with_image(configuration, task, [choice.resource], ask)
+        _with_image(configuration, task, _with_engine(catalog, configuration, task, [choice.resource]), ask)
         return choice
     role = _known_role(configuration, task.role)
     with_role = catalog.find(Query(EntityKind.RESOURCE, configuration.attributes.role, role))
@@ -72,22 +77,42 @@ def choose(
         names = ", ".join(sorted(candidate.name for candidate in candidates))
         cause = f"no compute resource with this role is up and has a live worker (looked at: {names})"
         raise Refused(f"role {role}", cause, _start_worker_remedy(candidates[0].name))
-    able = _with_image(configuration, task, ready, ask)
+    able = _with_image(configuration, task, _with_engine(catalog, configuration, task, ready), ask)
     return _best(catalog, configuration, role, able, inputs, _makers_of_inputs(catalog, configuration, task))
 
 
-def asked_image(task: Task) -> str:
-    """The image that the request names; '' when it leaves it to the role."""
-    return task.process.image if task.process else task.notebook.image if task.notebook else ""
+def asked_images(task: Task) -> tuple[str, ...]:
+    """The images that the request names; none when it leaves that to the role."""
+    if task.tes is not None:
+        return task.tes.images
+    image = task.process.image if task.process else task.notebook.image if task.notebook else ""
+    return (image,) if image else ()
+
+
+def _with_engine(
+    catalog: Catalog, configuration: Configuration, task: Task, ready: Sequence[Resource]
+) -> Sequence[Resource]:
+    """The resources whose engines have all that the task needs. Refused when there is none."""
+    engines = {one.name: capabilities.engine_of(catalog, configuration, one.name) for one in ready}
+    lacks = {name: engine_promises.lacking(engine, task) for name, engine in engines.items()}
+    able = [one for one in ready if lacks[one.name] is None]
+    if able:
+        return able
+    name, lack = next((name, lack) for name, lack in lacks.items() if lack is not None)
+    cause = f"the task needs {lack[1]}, which the engine {engines[name]} of {', '.join(sorted(lacks))} does not have"
+    raise Refused(lack[0], cause, "Name a resource with another engine; c2d resources shows what each promises")
 
 
 def _with_image(
     configuration: Configuration, task: Task, ready: Sequence[Resource], ask: AskImages
 ) -> Sequence[Resource]:
-    """The resources whose engines may hold the task's image. Refused when there is none."""
-    image = asked_image(task)
-    if not image:
-        return ready
+    """The resources whose engines may hold the task's images. Refused when there is none."""
+    for image in asked_images(task):
+        ready = _that_hold(image, ready, ask)
+    return ready
+
+
+def _that_hold(image: str, ready: Sequence[Resource], ask: AskImages) -> Sequence[Resource]:
     known = {resource.name: ask(resource.name, image) for resource in ready}
     able = [one for one in ready if (held := known[one.name]) is None or held.may_have(image)]
     if able:
@@ -103,9 +128,9 @@ def _makers_of_inputs(catalog: Catalog, configuration: Configuration, task: Task
     """On each resource, how many unfinished tasks make inputs of this task."""
     unfinished = {state.value for state in State if not state.is_final}
     tasks = {one.logical_path for one in task.inputs if one.kind is InputKind.TASK}
-    found = [catalog.avus(Entity(EntityKind.COLLECTION, one)) for one in tasks]
-    states = [avu for avus in found for avu in avus if avu.attribute == configuration.attributes.state]
-    return Counter(avu.units for avu in states if avu.value in unfinished)
+    attribute = configuration.attributes.state
+    states = [avu for one in tasks for avu in catalog.avus(Entity(EntityKind.COLLECTION, one), attribute)]
+    return Counter(resource_of(avu.units) for avu in states if avu.value in unfinished)
 
 
 def _named(
@@ -143,14 +168,12 @@ def _named(
 
 def _other_resources(catalog: Catalog, configuration: Configuration, given: str) -> str:
     """The compute resources that the user may have meant, as a remedy."""
-    import difflib
-
     attribute = configuration.attributes.role
     known = sorted(set(catalog.find(Query(EntityKind.RESOURCE, attribute))))
     if not known:
         return "No resource of this zone is a compute resource. An administrator can add a role to one"
-    near = difflib.get_close_matches(given, known, n=1)
-    return f"{f'Did you mean {near[0]}? ' if near else ''}The compute resources are: {', '.join(known)}"
+    near = nearest(given, known)
+    return f"{f'Did you mean {near}? ' if near else ''}The compute resources are: {', '.join(known)}"
 
 
 def _start_worker_remedy(resource: str) -> str:
@@ -162,9 +185,7 @@ def _role_there(
 ) -> tuple[str, str]:
     """The role that the task takes on the resource, and the reason if the resource has several, else ''."""
     attribute = configuration.attributes.role
-    roles = {
-        avu.value for avu in catalog.avus(Entity(EntityKind.RESOURCE, resource.name)) if avu.attribute == attribute
-    }
+    roles = {avu.value for avu in catalog.avus(Entity(EntityKind.RESOURCE, resource.name), attribute)}
     if task.role:
         role = _known_role(configuration, task.role)
         if role in roles:
@@ -231,15 +252,20 @@ def _best(
     def load(resource: Resource) -> int:
         states = (State.QUEUED, *UNFINISHED)
         attribute = configuration.attributes.state
-        queries = [Query(EntityKind.COLLECTION, attribute, state.value, resource.name) for state in states]
+        units = queue_levels(resource.name)
+        queries = [Query(EntityKind.COLLECTION, attribute, state.value, units, limit=_COUNTED) for state in states]
         return sum(len(catalog.find(query)) for query in queries)
 
-    best = min(ready, key=lambda one: (-makers[one.name], -held(one), load(one), one.name))
+    most = max((makers[one.name], held(one)) for one in ready)
+    equal = [one for one in ready if (makers[one.name], held(one)) == most]
+    loads = {one.name: load(one) for one in equal}
+    best = min(equal, key=lambda one: (loads[one.name], one.name))
+    count = f"{loads[best.name]}{' or more' if loads[best.name] >= _COUNTED else ''}"
     results = f"runs {makers[best.name]} of {sum(makers.values())} tasks that make inputs, " if makers else ""
     return Choice(
         best,
         role,
-        f"{best.name} {results}holds {held(best)} of {total} input bytes and has {load(best)} unfinished tasks "
+        f"{best.name} {results}holds {held(best)} of {total} input bytes and has {count} unfinished tasks "
         f"(of {len(ready)} with the role {role})",
     )
 

@@ -22,19 +22,22 @@ from compute_to_data.coordination import lock, role_choice, wakeup
 from compute_to_data.coordination.held_images import AskImages, nearest
 from compute_to_data.documents import formats, request
 from compute_to_data.documents.given_beside import GivenBeside
+from compute_to_data.documents.json_text import MAXIMUM_BYTES
 from compute_to_data.documents.schema import read_json
 from compute_to_data.documents.task_json import recorded_document
-from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, Refused
-from compute_to_data.inputs import claims, references
+from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, Refused, TooLarge
+from compute_to_data.inputs import claims, places, references
 from compute_to_data.irods_names import shortened
 from compute_to_data.model import Access, Avu, name_of, zone_of
 from compute_to_data.ports import Catalog
-from compute_to_data.records import secret
+from compute_to_data.provenance import outcome
+from compute_to_data.records import secret, tes_record, waiting_bound
 from compute_to_data.records.task import AFTER, READS, State, TaskRecord, checked_task_id, new_task_id, require
 from compute_to_data.records.undo import Undo
-from compute_to_data.submission import selection
+from compute_to_data.submission import definitions, selection
 from compute_to_data.submission.resolve import resolve
-from compute_to_data.task import InputKind, Task
+from compute_to_data.task import HIGHEST_PRIORITY, LOWEST_PRIORITY, InputKind, Task
+from compute_to_data.urls.address import parse
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Submitted:
 
 def read_request(catalog: Catalog, data_object: str) -> Any:
     """The JSON document in a data object, read with the user's own rights."""
-    return read_json(catalog.read(data_object), data_object)
+    return read_json(catalog.read(data_object, MAXIMUM_BYTES), data_object)
 
 
 @dataclass(frozen=True)
@@ -99,10 +102,11 @@ def accept(
     patient: bool = False,
     project: str = "",
     ask_images: AskImages | None = None,
+    priority: int | None = None,
 ) -> Accepted:
     """Check a request in any of the formats, and choose where it will run.
 
-    ``resource``, ``output_collection`` and ``image`` override the document where they are given.
+    ``resource``, ``output_collection``, ``image`` and ``priority`` override the document where they are given.
     ``after``: tasks that this one waits for, in addition to those that the document names.
     ``reuse_earlier``: return an identical earlier task of this user instead, if one still has all
     its results (``reuse.find``). ``patient``: accept the task even when no worker is alive. ``project``:
@@ -112,8 +116,10 @@ def accept(
     """
     beside = GivenBeside(resource, output_collection, image)
     chosen_id = checked_task_id(task_id) if task_id else new_task_id()
+    filled = definitions.filled_in(catalog, configuration.attributes, document)
+    document = filled.document
     task = request.parse(translate(configuration, document, beside), plain=InputKind.PATH)
-    task = replace(task, after=(*task.after, *after))
+    task = replace(task, after=(*task.after, *after), priority=_priority(task, priority))
     task, waits, reads = resolve(catalog, configuration.attributes, task, project)
     admit(configuration, task)
     found = authorise(catalog, configuration, task)
@@ -122,15 +128,27 @@ def accept(
     how = {"patient": patient, "role_remedy": role_remedy, "ask_images": ask_images}
     choice = selection.choose(catalog, configuration, task, inputs, **how)  # type: ignore[arg-type]
     _check_role(configuration, task, choice.role)
-    reused = _reused(catalog, configuration, task, choice.role, found) if reuse_earlier and not waits else None
-    notes = formats.format_of(document).notes(document)
+    waiting_bound.need_room(catalog, configuration, choice.resource.name)
+    reuses = reuse_earlier and not waits and task.tes is None
+    reused = _reused(catalog, configuration, task, choice.role, found) if reuses else None
+    notes = (*filled.notes, *formats.format_of(document).notes(document))
     return Accepted(task, choice, chosen_id, waits, (*reads, *found.origins, *waits), reused, notes)
+
+
+def _priority(task: Task, given: int | None) -> int:
+    """The task's priority. InvalidRequest when the one that is given is out of range."""
+    chosen = task.priority if given is None else given
+    if not LOWEST_PRIORITY <= chosen <= HIGHEST_PRIORITY:
+        expected = f"an integer from {LOWEST_PRIORITY} to {HIGHEST_PRIORITY}"
+        raise InvalidRequest("/priority", f"found {chosen}, expected {expected}")
+    return chosen
 
 
 def translate(configuration: Configuration, document: Any, beside: GivenBeside) -> Any:
     """A document of any of the formats, translated into our own. InvalidRequest."""
     roles = {name: role.settings for name, role in configuration.roles.items()}
-    return formats.in_our_own(document, beside, roles)
+    translated = formats.in_our_own(document, beside, roles)
+    return definitions.with_image_of_application(configuration, translated)
 
 
 def admit(configuration: Configuration, task: Task) -> None:
@@ -139,19 +157,33 @@ def admit(configuration: Configuration, task: Task) -> None:
     This gives the user an early answer. The worker checks again, with the image that the engine
     really holds.
     """
-    image = selection.asked_image(task)
-    if image and configuration.allows(image) is None:
-        raise image_refused(configuration, image)
+    for image in selection.asked_images(task):
+        if configuration.allows(image) is None:
+            raise image_refused(configuration, image)
     for avu in task.metadata:
         if avu.attribute.startswith((configuration.attributes.prefix, configuration.attributes.claim)):
             raise InvalidRequest("/metadata", f"{avu.attribute} is an attribute that this product reserves for itself")
-    configuration.effective_limits(task.limits, task.process.timeout_seconds if task.process else None)
+    for url in (*(one.logical_path for one in task.urls), *(one.url for one in task.put)):
+        configuration.urls.permit(parse(url))
+    limits = configuration.effective_limits(task.limits, task.process.timeout_seconds if task.process else None)
+    _check_metadata(task, limits.output_avus)
+
+
+def _check_metadata(task: Task, most: int) -> None:
+    """Refused when the metadata alone are too much for the outputs that the request names, or for one."""
+    outputs = max(1, len(task.expected_outputs))
+    count = outputs * outcome.weight(task.metadata)
+    if count > most:
+        cause = f"counts as {count} AVUs on {outputs} outputs, but this site's limit of output_avus is {most:.15g}"
+        raise Refused("/metadata", cause, "Give less metadata, or let the program write fewer files")
 
 
 def _check_role(configuration: Configuration, task: Task, role: str) -> None:
     """Refused when the role has no image or notebook of its own, and the request names none."""
     published = not configuration.zone.kind  # capabilities that workers publish do not have the roles' settings
-    missing = () if published or task.process else role_choice.lacking(configuration.roles[role], task.notebook)
+    missing = (
+        () if published or task.process or task.tes else role_choice.lacking(configuration.roles[role], task.notebook)
+    )
     if missing:
         remedy = f"An administrator can set {' and '.join(f'`{name}`' for name in missing)} for it in the configuration"
         if role_choice.Asked.NOTEBOOK in role_choice.RUNS[configuration.roles[role].implementation]:
@@ -174,7 +206,7 @@ def authorise(catalog: Catalog, configuration: Configuration, task: Task) -> ref
     the inputs known so far. The results of tasks that have not ended are not known."""
     known = [one for one in task.inputs if one.kind is not InputKind.TASK]
     found = references.resolve(catalog, configuration.attributes, known, own=(task.workload,))
-    references.check_targets(found)
+    references.check_targets(references.with_fetched(found, task.urls, task.output_collection, catalog.user))
     for reference in task.inputs:
         if reference.kind is InputKind.NEXT_OF:
             claim = configuration.attributes.claim
@@ -182,8 +214,9 @@ def authorise(catalog: Catalog, configuration: Configuration, task: Task) -> ref
             if first is None:
                 raise claims.nothing_to_claim(reference.logical_path, claim)
             found = found.claiming(first, reference)
-    secret.check(catalog, zone_of(task.output_collection), task.secrets)
+    secret.check(catalog, zone_of(task.output_collection), (*task.secrets, *task.secrets_of_urls))
     require(catalog, task.output_collection, Access.OWN, "to keep a task and its results there")
+    places.need(catalog, task)
     return found
 
 
@@ -213,19 +246,27 @@ def record(catalog: Catalog, configuration: Configuration, accepted: Accepted) -
         "choice": choice.reason,
         "workload": task.workload,
         "runs": shortened(_runs(task)),
-        "image": selection.asked_image(task),
+        "image": next(iter(selection.asked_images(task)), ""),
         "note": shortened("; ".join(accepted.notes)),
     }
     named = configuration.attributes.named
     also = [Avu(named(READS), one) for one in dict.fromkeys(accepted.reads)]
     also += [Avu(named(AFTER), one) for one in task.awaited]
+    also += tes_record.avus(configuration.attributes, task)
     first = State.WAITING if accepted.waits else State.QUEUED
-    record_sealed(task_record, recorded_document(task), lambda: task_record.move_to(first, facts, also))
+    priority = 0 if accepted.waits else task.priority
+
+    def declare() -> None:
+        task_record.move_to(first, facts, also, priority=priority)
+
+    record_sealed(task_record, recorded_document(task), declare)
     return Submitted(task_id, collection, choice.resource.name, choice.reason, notes=accepted.notes)
 
 
 def _runs(task: Task) -> str:
     """What the task runs, for listings: its commands, or its notebook; '' when its role decides."""
+    if task.tes is not None:
+        return " && ".join(shlex.join(one.command) for one in task.tes.executors)
     if task.process is not None:
         text = " && ".join(shlex.join(words) for words in task.process.commands)
         return text.replace("$${", "${")  # as the program sees it
@@ -263,7 +304,11 @@ def record_sealed(record: TaskRecord, document: Mapping[str, Any], declare: Call
 
 def _seal(record: TaskRecord, content: bytes) -> None:
     record.seal(record.catalog.user)
-    if record.catalog.read(record.request_path) != content:
+    try:
+        is_ours = record.catalog.read(record.request_path, len(content)) == content
+    except TooLarge:
+        is_ours = False
+    if not is_ours:
         raise Refused(record.request_path, "was changed by another user while it was recorded", "Submit it again")
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import signal
 import sys
 from collections.abc import Sequence
 
-from compute_to_data import configuration as configuration_module
+from compute_to_data import site_file
 from compute_to_data.coordination import lock
 from compute_to_data.errors import ComputeToDataError
+from compute_to_data.plain_text import one_line
+from compute_to_data.worker import log_format
 from compute_to_data.worker.service import Worker
 
 
@@ -20,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Exit status: 0 stopped or idle; 1 the worker cannot start or go on, and standard error has the reason;
     3 another worker serves the resource.
     """
-    from compute_to_data.engines import open_engine
+    from compute_to_data.engines import open_engine, prepare_worker
     from compute_to_data.zones import open_storage
 
     parser = argparse.ArgumentParser(prog="compute_to_data.worker", description="Run a compute resource's tasks.")
@@ -28,20 +29,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--resource", required=True, help="the compute resource to serve")
     parser.add_argument("--on-demand", action="store_true", help="exit after some time without tasks")
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    log_format.set_up()
     try:
-        configuration = configuration_module.load(options.configuration)
+        configuration = site_file.load(options.configuration)
+        prepare_worker(configuration.engine)
         storage = open_storage(configuration.zone)
-        engine = open_engine(configuration.engine, configuration.worker.state_directory)
+        settings = configuration.worker
+        engine = open_engine(configuration.engine, settings.state_directory, settings.submitted)
         worker = Worker(configuration, options.resource, storage, engine)
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signal_number, lambda *_: worker.stop())
         worker.serve(on_demand=options.on_demand)
     except lock.AlreadyServed as error:
-        print(error, file=sys.stderr)
+        print(one_line(str(error)), file=sys.stderr)
         return 3
     except ComputeToDataError as error:
-        print(error, file=sys.stderr)
+        print(one_line(str(error)), file=sys.stderr)
         return 1
     return 0
 

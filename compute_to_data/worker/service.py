@@ -13,36 +13,50 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 
 from compute_to_data.configuration import Configuration
-from compute_to_data.coordination import capabilities, held_images, lock, wakeup
+from compute_to_data.coordination import capabilities, held_images, lock, published_line, wakeup
 from compute_to_data.coordination.heartbeat import HEARTBEAT_SECONDS, Heartbeat, heartbeats
 from compute_to_data.errors import (
     Code,
     ComputeToDataError,
     ConfigurationError,
+    NotFound,
     OutOfReach,
     zone_error,
 )
 from compute_to_data.job import JobKey
-from compute_to_data.model import EntityKind, Query, Resource
+from compute_to_data.model import EntityKind, Query, Resource, Row
 from compute_to_data.pipeline import journal
 from compute_to_data.pipeline.checkpoint import Ending
 from compute_to_data.pipeline.execution import ServedResource
-from compute_to_data.pipeline.watch_job import QUESTION_EVERY, Detached, Watch
+from compute_to_data.pipeline.watch_job import Detached, Watch
 from compute_to_data.ports import Engine, Storage
-from compute_to_data.records.task import CANCEL, UNFINISHED, State
+from compute_to_data.records.task import UNFINISHED, State, queue_levels
+from compute_to_data.task import REQUEST_NAME
+from compute_to_data.worker.arrivals import Arrivals
 from compute_to_data.worker.in_flight import Step, TasksInFlight
+from compute_to_data.worker.line import Line
+from compute_to_data.worker.next_tasks import NextTasks
+from compute_to_data.worker.passed_over import PassedOver
+from compute_to_data.worker.requests import Requests
+from compute_to_data.worker.retries import FIRST_SECONDS, Retries
 from compute_to_data.worker.slot import Purpose, TaskRunner, Unintelligible
+from compute_to_data.worker.unused_replicas import UnusedReplicas
+from compute_to_data.worker.user_bounds import UserBounds
 from compute_to_data.worker.waiting import LOOK_SECONDS, WaitingTasks
 from compute_to_data.worker.workload_slots import WorkloadSlots
 
 log = logging.getLogger("compute_to_data.worker")
 
+_OF_ONE_USER = 2048
+"""How many unfinished tasks of one user a worker resumes when it starts. None can have begun more."""
+_MOST_QUEUED = 65_536
+"""With more queued tasks, the journals of tasks that are gone stay: there are few of them."""
 _AT_ONCE = 16
-"""How many tasks the worker cancels in the queue, or queues that have waited, before it renews its heartbeat and fills
-its slots again."""
+"""How many tasks that have waited the worker queues before it renews its heartbeat and fills its slots again."""
 
 
 class Worker:
@@ -58,19 +72,37 @@ class Worker:
         self._stopping = threading.Event()
         self._waiting_tasks = WaitingTasks(served)
         self._runner = TaskRunner(served, self._workload_slots.directories, self._waiting_tasks, self._stopping.is_set)
+        self._passed_over = PassedOver()
+        self._retries = Retries(min(FIRST_SECONDS, configuration.worker.poll_seconds))
+        self._begun: set[str] = set()
         self._in_flight = TasksInFlight(
             served,
             begin=functools.partial(self._runner.run, purpose=Purpose.RUN),
             attempt=self._attempt,
             over=self._over,
+            is_resumed=lambda collection: collection in self._begun or self._retries.has_tried(collection),
         )
         self._need_not_wait: list[str] = []
-        self._passed_over: set[str] = set()
+        bounds = UserBounds(served, self._runner.in_use.staged_bytes)
+        self._line = Line(served, self._workload_slots, bounds.may_begin, self._passed_over)
+        self._next_tasks = NextTasks(
+            served, self._line, self._in_flight, self._retries, self._passed_over, bounds, self._settle
+        )
+        self._requests = Requests(
+            served,
+            self._runner.cancel_requests,
+            self._in_flight,
+            has_tasks=self._has_tasks,
+            tried=self._retries.tried,
+            not_ours=lambda: {*self._passed_over, *self._begun},
+            hurry=self._hurry,
+            end=self._end_cancelled,
+        )
+        self._arrivals = Arrivals(served)
+        self._unused_replicas = UnusedReplicas(served, self._runner.transfers.staged, self._runner.in_use)
         self._failures: Counter[str] = Counter()
         self._interrupted = True
-        self._begun: set[str] = set()
         self._next_heartbeat = 0.0
-        self._next_question = 0.0
 
     def stop(self) -> None:
         """Take no more tasks and end soon, while running jobs go on. Safe in a signal handler."""
@@ -88,7 +120,7 @@ class Worker:
         self._bell.listen()
         log.info("serving %s with %d slots", self._served.scope, self._served.configuration.worker.slots)
         try:
-            with self._in_flight:
+            with self._in_flight, self._requests, self._arrivals, self._unused_replicas:
                 self._work(on_demand)
             if self._stopping.is_set():
                 self._workload_slots.leave()
@@ -99,7 +131,7 @@ class Worker:
             self._lock.release()
 
     def _work(self, on_demand: bool) -> None:
-        settings = self._served.configuration.worker
+        idle_seconds = self._served.configuration.worker.idle_seconds
         idle_since = time.monotonic()
         while not self._stopping.is_set():
             try:
@@ -108,8 +140,11 @@ class Worker:
                     self._interrupted = False
                     self._recover()
                 self._queue_waiting()
-                self._take()
-                self._cancel_queued()
+                self._next_tasks.try_again()
+                if not self._next_tasks.line_up():
+                    self._bell.ring()  # first the heartbeat, then the others
+                self._next_tasks.tend_line()
+                self._arrivals.tend()
             except lock.AlreadyServed:
                 self.stop()
                 raise
@@ -120,13 +155,23 @@ class Worker:
                 log.exception("unexpected error, trying again")
                 self._interrupted = True
             waits = self._waiting_tasks.any()
-            if self._in_flight.collections() or waits or self._interrupted:  # unfinished tasks are work, too
+            if self._has_tasks() or self._interrupted:  # unfinished tasks are work, too
                 idle_since = time.monotonic()
-            elif on_demand and time.monotonic() - idle_since > settings.idle_seconds and self._may_leave():
+            elif on_demand and time.monotonic() - idle_since > idle_seconds and self._may_leave():
                 return
-            longest = LOOK_SECONDS if waits else HEARTBEAT_SECONDS
-            if self._bell.wait(min(settings.poll_seconds, longest)):
+            if self._bell.wait(self._pause(waits)):
                 self._waiting_tasks.call()
+                self._arrivals.call()
+
+    def _has_tasks(self) -> bool:
+        return bool(self._in_flight.collections() or self._retries.waiting() or self._waiting_tasks.any())
+
+    def _pause(self, waits: bool) -> float:
+        """Seconds until the worker looks again, if it is not called before."""
+        poll_seconds = self._served.configuration.worker.poll_seconds
+        due = [poll_seconds, LOOK_SECONDS if waits else HEARTBEAT_SECONDS, self._line.due_in(), self._retries.due_in()]
+        due.append(self._arrivals.due_in())
+        return min(one for one in due if one is not None)
 
     def _may_leave(self) -> bool:
         """Release the lock, then look for tasks once more. While the lock was held, submitting a task started no
@@ -135,7 +180,8 @@ class Worker:
         self._withdraw_heartbeat()
         self._lock.release()
         try:
-            if not self._waiting(1) and not self._tasks(State.WAITING, limit=1):
+            self._line.look(now=True)
+            if not self._waiting(1) and not self._tasks(State.WAITING, limit=1) and not self._arrivals.any():
                 return True
         except ComputeToDataError as error:
             log.warning("the worker stays, because it cannot find out whether a task waits: %s", error)
@@ -151,87 +197,76 @@ class Worker:
             self._need_not_wait = [one for one in self._waiting_tasks.look() if one not in self._passed_over]
         now, self._need_not_wait = self._need_not_wait[:_AT_ONCE], self._need_not_wait[_AT_ONCE:]
         for collection in now:
-            self._attempt(collection, functools.partial(next, self._runner.run(collection, purpose=Purpose.QUEUE)))
+            self._settle(collection, Purpose.QUEUE)
             self._waiting_tasks.report(collection)
         if now:
             self._bell.ring()
 
-    def _take(self) -> None:
-        in_flight = self._in_flight
-        free = in_flight.capacity + in_flight.slots - len(in_flight.collections())  # one more for each slot
-        if free > 0:
-            for collection in self._waiting(free):
-                in_flight.take(collection)
-
     def _waiting(self, most: int) -> list[str]:
-        """The next queued tasks, oldest first, without those in flight and those passed over."""
-        held = self._in_flight.collections()  # before asking: what ends meanwhile is no news
-        admitted: list[str] = []
-        while len(admitted) < most:
-            taken = [*held, *admitted]
-            known = {*taken, *self._passed_over}
-            # A full workload may have thousands of tasks that are older than all others.
-            full = self._workload_slots.full(taken)
-            queued = self._tasks(State.QUEUED, excluding=full, limit=most - len(admitted) + len(known))
-            found = [one for one in queued if one not in known]
-            more = self._workload_slots.admitted(found, taken)
-            admitted += more
-            if len(more) == len(found):
-                break
-        return admitted[:most]
+        """The next queued tasks, in the fair order, without those that have begun."""
+        return self._next_tasks.choose(most)
 
-    def _tasks(self, state: State, *, excluding: Sequence[str] = (), limit: int | None = None) -> tuple[str, ...]:
-        attribute, here = self._served.configuration.attributes.state, self._served.resource.name
-        query = Query(EntityKind.COLLECTION, attribute, state.value, here, excluding=tuple(excluding), limit=limit)
-        return self._served.storage.find(query)
+    def _tasks(self, state: State, *, limit: int | None = None) -> tuple[str, ...]:
+        return self._served.storage.find(replace(self._with_state(state), limit=limit))
 
-    def _cancel_queued(self) -> None:
-        """End queued tasks that users have cancelled, without waiting for a slot. The watcher does this for
-        tasks that run. While the worker has no tasks at all, it asks nothing."""
-        has_tasks = self._in_flight.collections() or self._waiting_tasks.any()
-        if not has_tasks or time.monotonic() < self._next_question:
-            return
-        self._next_question = time.monotonic() + QUESTION_EVERY
-        not_ours = self._passed_over | self._begun
-        known = {*self._in_flight.collections(), *not_ours}
-        request, most = self._served.configuration.attributes.named(CANCEL), _AT_ONCE + len(known)
-        query = Query(EntityKind.COLLECTION, request, units=self._served.resource.name, limit=most)
-        found = self._served.storage.find(query)
-        ended = 0
-        for collection in found:
-            if collection not in not_ours and self._in_flight.withdraw(collection):
-                self._attempt(collection, functools.partial(next, self._runner.run(collection, purpose=Purpose.CANCEL)))
-                self._waiting_tasks.report(collection)
-                ended += 1
-            if ended == _AT_ONCE:  # first the heartbeat, then the others
-                self._next_question = 0.0
-                self._bell.ring()
-                return
+    def _with_state(self, state: State) -> Query:
+        here = self._served.resource.name
+        units = queue_levels(here) if state is State.QUEUED else here
+        return Query(EntityKind.COLLECTION, self._served.configuration.attributes.state, state.value, units)
+
+    def _hurry(self, cancelled: frozenset[str]) -> None:
+        """Let cancelled tasks end that wait to be tried again."""
+        if self._next_tasks.hurry(cancelled):
+            self._bell.ring()
+
+    def _end_cancelled(self, collection: str) -> None:
+        """End a task that a user has cancelled before it began."""
+        self._settle(collection, Purpose.CANCEL)
+        self._waiting_tasks.report(collection)
 
     def _recover(self) -> None:
         """Resume every task that an earlier worker or a lost connection left unfinished, and remove jobs
         without an unfinished task."""
-        unfinished = [one for state in UNFINISHED for one in self._tasks(state)]
+        rows = [row for state in UNFINISHED for row in self._rows(state)]
+        unfinished = list(dict.fromkeys(row.collection for row in rows))
+        for row in rows:
+            self._line.note(row.collection, row.owner)
         self._begun = set(unfinished)
         known = {JobKey.of(self._served.scope, one) for one in (*unfinished, *self._in_flight.collections())}
-        queued = {JobKey.of(self._served.scope, one) for one in self._tasks(State.QUEUED)}
-        journal.sweep(self._served.journal_folder, known | queued)
+        queued = {JobKey.of(self._served.scope, one) for one in self._tasks(State.QUEUED, limit=_MOST_QUEUED + 1)}
+        if len(queued) <= _MOST_QUEUED:
+            journal.sweep(self._served.journal_folder, known | queued)
         for job in self._served.engine.jobs(self._served.scope):
             if job not in known:
                 log.warning("removing job %s: it belongs to no unfinished task", job)
                 self._served.engine.remove(job)
+        known_here = {*self._in_flight.collections(), *(one.collection for one in self._retries.waiting())}
         for collection in unfinished:
-            if collection not in self._in_flight.collections() and collection not in self._passed_over:
+            if collection not in known_here and collection not in self._passed_over:
                 log.info("resuming %s", collection)
                 self._in_flight.take(collection)
 
-    def _over(self, collection: str, again: bool) -> None:
+    def _rows(self, state: State) -> Iterator[Row]:
+        """The tasks in a state, of each user at most :data:`_OF_ONE_USER`: anybody can tag any number of collections
+        so."""
+        query, storage = self._with_state(state), self._served.storage
+        for owner in dict.fromkeys(one.owner for one in storage.count_by_owner(query, most=1)):
+            yield from storage.query(replace(query, owner=owner, limit=_OF_ONE_USER))
+
+    def _over(self, collection: str, again: bool, had_job: bool) -> None:
         """Called when a task is no longer in flight. ``again``: the worker must try it again."""
         if again:
-            self._interrupted = True
+            self._retries.put(collection, had_job)
         else:
+            self._retries.drop(collection)
+            self._runner.in_use.staged_bytes.release(collection)
+            self._failures.pop(collection, None)
             self._waiting_tasks.report(collection)
         self._bell.ring()
+
+    def _settle(self, collection: str, purpose: Purpose) -> None:
+        """Queue, cancel or refuse a task, without a slot."""
+        self._attempt(collection, functools.partial(next, self._runner.run(collection, purpose=purpose)))
 
     def _attempt(self, collection: str, step: Step) -> Watch | bool:
         """Take one step of a task. Returns the job to watch next, or whether the worker must try the task again.
@@ -251,19 +286,27 @@ class Worker:
             self._passed_over.add(collection)
         except OutOfReach as error:  # not the task's fault: try again without a limit
             log.warning("%s waits: %s", collection, error)
-            return self._later()
+            return True
         except Exception:
             log.exception("the worker could not run %s to its end", collection)
+            if self._is_gone(collection):
+                self._interrupted = True  # a user may have moved it: find it again by its state
+                return False
             self._failures[collection] += 1
             if self._failures[collection] <= self._served.configuration.worker.attempts:
-                return self._later()
+                return True
             log.error("ignoring %s until the worker starts again", collection)
             self._passed_over.add(collection)
         return False
 
-    def _later(self) -> bool:
-        self._stopping.wait(min(1.0, self._served.configuration.worker.poll_seconds))
-        return True
+    def _is_gone(self, collection: str) -> bool:
+        try:
+            self._served.storage.owner(f"{collection}/{REQUEST_NAME}")
+        except NotFound:
+            return True
+        except ComputeToDataError:
+            return False
+        return False
 
     def _heartbeat(self) -> None:
         """Renew the heartbeat and the published capabilities while the engine answers. A worker that cannot start
@@ -277,6 +320,7 @@ class Worker:
         self._sign.renew()
         self._publish()
         self._workload_slots.tend(self._in_flight.collections())
+        self._runner.transfers.settle()
         self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
 
     def _publish(self) -> None:
@@ -289,6 +333,7 @@ class Worker:
         with contextlib.suppress(ComputeToDataError):
             self._sign.withdraw()
             served = self._served
+            published_line.publish(served.storage.catalog, served.configuration.attributes, served.resource.name, None)
             published = served.storage.catalog, served.configuration, served.resource.name
             if not heartbeats(*published):
                 capabilities.withdraw(*published)

@@ -14,12 +14,15 @@ from compute_to_data.pipeline import journal, workspace
 from compute_to_data.pipeline.checkpoint import Ending
 from compute_to_data.pipeline.execution import ServedResource, TaskContext
 from compute_to_data.pipeline.finish import ending_of
+from compute_to_data.pipeline.interruption import CancelRequests
 from compute_to_data.pipeline.replicas import InUse
+from compute_to_data.pipeline.transfers import Transfers
 from compute_to_data.pipeline.watch_job import Waiting, cancelled
 from compute_to_data.pipeline.workload_directories import WorkloadDirectories
 from compute_to_data.ports import Catalog
 from compute_to_data.records import awaited
 from compute_to_data.records.task import CANCEL, NO_REQUESTS, State, TaskRecord
+from compute_to_data.records.waiting_bound import too_many
 from compute_to_data.roles import role_named
 from compute_to_data.task import REQUEST_NAME, Task
 from compute_to_data.worker.waiting import WaitingTasks
@@ -34,6 +37,8 @@ class Purpose(Enum):
     """Run it to its end, unless it is WAITING."""
     CANCEL = "cancel"
     """End it, if it is cancelled and has not begun."""
+    REFUSE = "refuse"
+    """End it, if it has not begun: its owner has more waiting tasks than the site allows."""
     QUEUE = "queue"
     """If it is WAITING, queue it when all that it waits for has completed, and end it when that cannot happen."""
 
@@ -56,7 +61,9 @@ class TaskRunner:
         self._waiting_tasks = waiting_tasks
         self._workload_directories = workload_directories
         self._stopping = stopping
-        self._in_use = InUse()
+        self.in_use = InUse()
+        self.cancel_requests = CancelRequests()
+        self.transfers = Transfers(served.storage, self.in_use, served.journal_folder, 2 * served.capacity)
 
     def run(self, collection: str, purpose: Purpose) -> Waiting[Ending | None]:
         """Run, cancel or queue a task, in its owner's session. None when the task has not ended by this, or when the
@@ -87,11 +94,15 @@ class TaskRunner:
             if purpose is Purpose.CANCEL:
                 self._stop_if_cancelled(record, state)
                 return None
-            task = task_json.recorded_task(catalog.read(record.request_path), record.request_path)
+            if purpose is Purpose.REFUSE:
+                if state is State.QUEUED:
+                    raise too_many(owner, self._served.resource.name, self._served.configuration.worker.per_user)
+                return None
+            task = task_json.recorded_task(catalog.read(record.request_path, task_json.LARGEST), record.request_path)
             if purpose is Purpose.QUEUE:
                 self._queue_if_ready(record, task)
                 return None
-            role = role_named(self._served.configuration, record.facts().get("role", task.role))
+            role = role_named(self._served.configuration, record.facts("role").get("role", task.role))
         except OutOfReach:
             raise
         except (ComputeToDataError, ValueError) as error:
@@ -107,7 +118,7 @@ class TaskRunner:
             raise Refused("task", f"waits for itself, so it can never begin: {circle}", "Submit it again")
         unfinished = awaited.unfinished(record.catalog, record.attributes, task.awaited)
         if not unfinished:
-            record.move_to(State.QUEUED)
+            record.move_to(State.QUEUED, priority=task.priority)
         self._waiting_tasks.note(record.collection, unfinished)
 
     @staticmethod
@@ -124,7 +135,7 @@ class TaskRunner:
     @staticmethod
     def _stop_if_cancelled(record: TaskRecord, state: State) -> None:
         """Raise Cancelled if the task waits or is queued, and still has a request to cancel it."""
-        who = record.facts().get(CANCEL)
+        who = record.facts(CANCEL).get(CANCEL)
         if who and state in (State.WAITING, State.QUEUED):
             raise cancelled(who)
 
@@ -161,7 +172,9 @@ class TaskRunner:
         return TaskContext(
             **vars(self._served),
             catalog=catalog,
-            in_use=self._in_use,
+            in_use=self.in_use,
+            transfers=self.transfers,
+            requests=self.cancel_requests,
             workload_directories=self._workload_directories,
             stopping=self._stopping,
         )

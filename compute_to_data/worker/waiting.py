@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice, zip_longest
 
-from compute_to_data.model import MOST_AMONG, EntityKind, Query, name_of
+from compute_to_data.model import MOST_AMONG, EntityKind, Query, Row, name_of
 from compute_to_data.pipeline.execution import ServedResource
 from compute_to_data.records.task import AFTER, State, furthest
 
@@ -21,6 +22,10 @@ _IDLE_SECONDS = 10.0
 """The pause between two looks while no task waits and the worker is not called."""
 _MOST_AWAITED = 2048
 """How many tasks one task can wait for: as many as a request can name."""
+_ROWS_AT_ONCE = 10_000
+_OF_ONE_USER = 2048
+"""How many of a user's waiting tasks are looked at, the oldest ones, when many tasks wait. Anybody can tag any number
+of collections as waiting. A task is newer than those that it waits for, so a user's line moves on."""
 _SHARE = 20.0
 """A look that takes long is followed by a pause that is this many times as long."""
 _SHOWN = 5
@@ -104,8 +109,7 @@ class WaitingTasks:
 
     def _list(self) -> None:
         """Bring the list of waiting tasks up to date."""
-        attribute, here = self._served.configuration.attributes.state, self._served.resource.name
-        listed = self._served.storage.find(Query(EntityKind.COLLECTION, attribute, State.WAITING.value, here))
+        listed = self._listed()
         known = self._awaited
         new = list(islice((one for one in listed if one not in known), MOST_AMONG))
         self._awaited = {one: known[one] for one in listed if one in known}
@@ -113,6 +117,17 @@ class WaitingTasks:
             self._awaited.update(self._edges(new))
             self._find_circles()
         self._watch()
+
+    def _listed(self) -> Sequence[str]:
+        """The waiting tasks; when there are many, the oldest of each user, one user's after the other's."""
+        attribute, here = self._served.configuration.attributes.state, self._served.resource.name
+        storage, query = self._served.storage, Query(EntityKind.COLLECTION, attribute, State.WAITING.value, here)
+        found = storage.find(replace(query, limit=_OF_ONE_USER + 1))
+        if len(found) <= _OF_ONE_USER:
+            return found
+        owners = dict.fromkeys(one.owner for one in storage.count_by_owner(query, most=1))
+        each = (storage.find(replace(query, owner=owner, limit=_OF_ONE_USER)) for owner in owners)
+        return [one for some in zip_longest(*each) for one in some if one is not None]
 
     def _watch(self) -> None:
         """Bring the set of tasks for which others wait up to date."""
@@ -123,7 +138,7 @@ class WaitingTasks:
         """What these tasks wait for, according to their records."""
         attribute = self._served.configuration.attributes.named(AFTER)
         found: dict[str, set[str]] = {one: set() for one in waiting}
-        for row in self._served.storage.query(Query(EntityKind.COLLECTION, attribute, among=tuple(waiting))):
+        for row in self._rows(attribute, waiting):
             found[row.collection].add(row.value)
         return {one: frozenset(islice(awaited, _MOST_AWAITED)) for one, awaited in found.items()}
 
@@ -144,9 +159,21 @@ class WaitingTasks:
             return {}
         found: dict[str, list[str]] = {one: [] for one in asked}
         attribute = self._served.configuration.attributes.state
-        for row in self._served.storage.query(Query(EntityKind.COLLECTION, attribute, among=asked)):
+        for row in self._rows(attribute, asked):
             found[row.collection].append(row.value)
         return {one: furthest(values) for one, values in found.items()}
+
+    def _rows(self, attribute: str, collections: Sequence[str]) -> Iterator[Row]:
+        """The AVUs of these collections with an attribute, of each at most the first 10,000. A user can put any
+        number there: then the worker asks for fewer collections at once."""
+        query = Query(EntityKind.COLLECTION, attribute, among=tuple(collections), limit=_ROWS_AT_ONCE)
+        rows = self._served.storage.query(query)
+        if len(rows) < _ROWS_AT_ONCE or len(collections) == 1:
+            yield from rows
+            return
+        half = len(collections) // 2
+        yield from self._rows(attribute, collections[:half])
+        yield from self._rows(attribute, collections[half:])
 
     def _decided(self, states: Mapping[str, State | None]) -> Iterator[str]:
         completed = {one for one, state in states.items() if state is State.COMPLETED}

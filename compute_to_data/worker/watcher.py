@@ -1,7 +1,8 @@
 """The one thread of a worker that watches the jobs of all its tasks.
 
 It sleeps until the engine reports a change or work is due. A few helper threads do what may take long, such as
-queries to the catalog and walks over outputs. At most one of them works for a job at a time.
+walks over outputs; others only read the records of tasks that users cancel or follow. At most one of them works for a
+job at a time.
 """
 
 from __future__ import annotations
@@ -9,25 +10,25 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Union
 
-from compute_to_data.errors import ComputeToDataError, EngineOutOfReach, OutOfReach
+from compute_to_data.errors import EngineOutOfReach, OutOfReach
 from compute_to_data.job import JobKey, JobState, JobStatus
-from compute_to_data.model import EntityKind, Query
-from compute_to_data.pipeline import watch_job
 from compute_to_data.pipeline.execution import ServedResource
-from compute_to_data.pipeline.watch_job import FIRST_LOOK, Detached, Update, Watch
-from compute_to_data.records.task import CANCEL, FOLLOW
+from compute_to_data.pipeline.vault_room import VaultRoom
+from compute_to_data.pipeline.watch_job import FIRST_LOOK, Detached, MustEnd, Update, Watch
 
 log = logging.getLogger("compute_to_data.worker")
 
 HELPER_THREADS = 4
 _LONGEST_SLEEP = 30.0
-_REQUESTS_AT_ONCE = 1000
-"""How many requests one query returns in addition to those of watched tasks. With more, some wait for a later one."""
+_ROOM_SECONDS = 0.5
+"""How often the worker looks at the free space in the vault while jobs run."""
+_ROOM_PAUSE = 2.0
+"""How long the worker waits for the room of a job that it has ended, before it ends another."""
 Outcome = Union[Update, Exception]
 """The result of watching a job: an update for its task, or an error to raise in the task."""
 
@@ -35,9 +36,16 @@ Outcome = Union[Update, Exception]
 @dataclass
 class _Watched:
     watch: Watch
+    lined_up: bool = False
+    """Whether it waits for a helper thread."""
     busy: bool = False
-    """Whether a helper thread works for this job. Its task gets the outcome when the helper has finished."""
+    """Whether another thread works for this job. Its task gets the outcome when that thread has finished."""
     outcome: Outcome | None = None
+
+    @property
+    def is_in_hand(self) -> bool:
+        """Whether there is nothing to start for this job."""
+        return self.busy or (self.lined_up and not self.watch.has_request)
 
 
 class Watcher:
@@ -47,11 +55,13 @@ class Watcher:
         self,
         served: ServedResource,
         helpers: Executor,
+        readers: Executor,
         on_outcome: Callable[[Watch, Outcome], None],
     ) -> None:
-        """``helpers``: runs what may take long."""
+        """``helpers``: runs what may take long. ``readers``: reads what users want of tasks."""
         self._served = served
         self._helpers = helpers
+        self._readers = readers
         self._on_outcome = on_outcome
         self._lock = threading.Lock()
         self._has_work = threading.Condition(self._lock)
@@ -59,16 +69,15 @@ class Watcher:
         self._new: set[JobKey] = set()
         self._leaving = False
         self._closed = False
-        self._reading_requests = False
-        self._next_question = 0.0
+        self._room = VaultRoom(served.resource, served.configuration.worker.vault_reserve_bytes)
+        self._sizes_are_new = False
+        self._next_room_look = 0.0
 
     # Called by other threads
 
     def watch(self, watch: Watch) -> None:
         """Watch a job from now on."""
         with self._lock:
-            if not self._watched:
-                self._next_question = time.monotonic() + watch_job.QUESTION_EVERY
             self._watched[watch.key] = _Watched(watch)
             self._new.add(watch.key)
             self._has_work.notify_all()
@@ -79,6 +88,13 @@ class Watcher:
         with self._lock:
             self._leaving = True
         self._served.engine.wake()
+
+    def note_requests(self, cancel: frozenset[str], follow: frozenset[str]) -> None:
+        """Take note of the tasks that users want to cancel and to follow, by their collections."""
+        new = [one.watch.note_requests(one.watch.collection in cancel, one.watch.collection in follow)
+               for one in self._all()]  # fmt: skip
+        if any(new):
+            self._served.engine.wake()
 
     def close(self) -> None:
         """Let :meth:`run` end."""
@@ -122,17 +138,34 @@ class Watcher:
                 self._finish(one, Detached(one.watch.key))
             elif time.monotonic() >= one.watch.deadline:
                 self._finish(one, one.watch.walltime_exceeded())
-        self._start_reading_requests()
+        if time.monotonic() >= self._next_room_look:
+            self._next_room_look = time.monotonic() + _ROOM_SECONDS
+            self._keep_room()
         self._start_due_work()
+
+    def _keep_room(self) -> None:
+        """If the vault has less room than its reserve, look at all outputs, and then end the job with the largest."""
+        lack = self._room.lack()
+        running = [one for one in self._all() if not one.watch.is_pending] if lack else []
+        if running and not self._sizes_are_new:
+            self._sizes_are_new = True
+            for one in running:
+                one.watch.look_soon()
+            return
+        self._sizes_are_new = False  # by the next lack, they are old
+        if running:
+            self._next_room_look = time.monotonic() + _ROOM_PAUSE
+            largest = max(running, key=lambda one: one.watch.size)
+            log.warning("the vault %s: ending %s", lack, largest.watch.collection)
+            self._finish(largest, MustEnd(self._room.must_end(lack), 0.0))
 
     def _until_due(self) -> float:
         """Seconds until work is due."""
         now = time.monotonic()
         with self._lock:
-            due = [now + FIRST_LOOK if one.busy else one.watch.due for one in self._watched.values()]
+            due = [now + FIRST_LOOK if one.is_in_hand else one.watch.due for one in self._watched.values()]
             due += [one.watch.deadline for one in self._watched.values() if not one.busy]
-        if not self._reading_requests:
-            due.append(self._next_question)
+            due += [self._next_room_look for one in self._watched.values() if not one.watch.is_pending]
         return min(max(0.0, min(due, default=now) - now), _LONGEST_SLEEP)
 
     def _all(self) -> list[_Watched]:
@@ -166,6 +199,7 @@ class Watcher:
         with self._lock:
             if one.outcome is None:
                 one.outcome = outcome
+                one.watch.interrupt()
             if one.busy or self._watched.get(one.watch.key) is not one:
                 return
             del self._watched[one.watch.key]
@@ -173,42 +207,27 @@ class Watcher:
 
     # Work for the helper threads
 
-    def _start_reading_requests(self) -> None:
-        """Once a second, let a helper read which tasks users cancel or follow."""
-        if self._reading_requests or time.monotonic() < self._next_question:
-            return
-        self._reading_requests = True
-        self._helpers.submit(self._read_requests)
-
-    def _read_requests(self) -> None:
-        try:
-            cancel, follow = self._requested(CANCEL, (self._served.resource.name, "")), self._requested(FOLLOW, ("",))
-            new = [one.watch.note_requests(one.watch.collection in cancel, one.watch.collection in follow)
-                   for one in self._all()]  # fmt: skip
-            if any(new):
-                self._served.engine.wake()
-        except ComputeToDataError as error:
-            log.warning("cannot read which tasks users cancel or follow: %s", error)
-        except Exception:  # an adapter may raise anything, and the watcher must go on
-            log.exception("cannot read which tasks users cancel or follow")
-        finally:
-            self._next_question = time.monotonic() + watch_job.QUESTION_EVERY
-            self._reading_requests = False
-
-    def _requested(self, request: str, units: Iterable[str]) -> frozenset[str]:
-        """The collections of tasks with a request on their record. Earlier clients wrote it without units."""
-        attribute, limit = self._served.configuration.attributes.named(request), _REQUESTS_AT_ONCE + len(self._watched)
-        queries = [Query(EntityKind.COLLECTION, attribute, units=one, limit=limit) for one in units]
-        return frozenset(collection for query in queries for collection in self._served.storage.find(query))
-
     def _start_due_work(self) -> None:
         now = time.monotonic()
         with self._lock:
             due = [one for one in self._watched.values() if not one.busy and one.watch.due <= now]
-            for one in due:
-                one.busy = True
-        for one in due:
-            self._helpers.submit(self._do_due_work, one)
+            urgent = [one for one in due if one.watch.has_request]  # users wait for these, also while helpers are busy
+            others = [one for one in due if not one.watch.has_request and not one.lined_up]
+            for one in urgent:
+                one.busy, one.lined_up = True, False
+            for one in others:
+                one.lined_up = True
+        for one in urgent:
+            self._readers.submit(self._do_due_work, one)
+        for one in others:
+            self._helpers.submit(self._help, one)
+
+    def _help(self, one: _Watched) -> None:
+        with self._lock:
+            if not one.lined_up or one.outcome is not None:
+                return  # another thread has worked for it meanwhile
+            one.busy, one.lined_up = True, False
+        self._do_due_work(one)
 
     def _do_due_work(self, one: _Watched) -> None:
         outcome: Outcome | None

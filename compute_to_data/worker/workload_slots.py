@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
-from compute_to_data.errors import ComputeToDataError
+from compute_to_data.errors import ComputeToDataError, TooLarge
 from compute_to_data.job import JobKey
 from compute_to_data.model import Entity, EntityKind, Query, name_of, parent_of
 from compute_to_data.pipeline.execution import ServedResource
 from compute_to_data.pipeline.workload_directories import WorkloadDirectories
-from compute_to_data.records.workload import INSTANCES, STATE, WorkloadState, is_workload_id
+from compute_to_data.records.workload import INSTANCES, STATE, WorkloadState, instances_of, is_workload_id
 
 log = logging.getLogger(__name__)
 
+_MOST_READ = 15
+"""How many numbers of instances of a workload the worker reads. There is one, unless somebody has written others."""
 IDLE_SECONDS = 120.0
 """How long a warm sandbox waits for its workload's next task."""
 
@@ -30,13 +32,17 @@ class WorkloadSlots:
     def tend(self, in_flight: Iterable[str]) -> None:
         """Remove the sandboxes of stopped workloads, idle sandboxes, and those that an earlier worker left."""
         busy = {parent_of(collection) for collection in in_flight}
-        started: tuple[str, ...] = ()
-        if self.directories.any():  # without any task of a workload yet, the worker asks nothing
-            attribute = self._served.configuration.attributes.named(STATE)
-            query = Query(EntityKind.COLLECTION, attribute, WorkloadState.STARTED.value, self._served.resource.name)
-            started = self._served.storage.find(query)
+        started = self._started(sorted(self.directories.workloads() - busy))
         self._instances = {one: count for one, count in self._instances.items() if one in busy}
         self._keep(frozenset({*started, *busy}), IDLE_SECONDS)
+
+    def _started(self, workloads: Sequence[str]) -> Iterator[str]:
+        """Those of these workloads that are started. Only about those that have a sandbox here does the worker ask:
+        anybody can tag any number of collections as started."""
+        attribute, here = self._served.configuration.attributes.named(STATE), self._served.resource.name
+        query = Query(EntityKind.COLLECTION, attribute, WorkloadState.STARTED.value, here)
+        for part in query.among_each(workloads):
+            yield from self._served.storage.find(part)
 
     def leave(self) -> None:
         """Remove all idle sandboxes, because the worker is stopping."""
@@ -72,9 +78,11 @@ class WorkloadSlots:
         if not is_workload_id(name_of(workload)):
             return 0
         if workload not in self._instances:
-            avus = self._served.storage.avus(Entity(EntityKind.COLLECTION, workload))
             attribute = self._served.configuration.attributes.named(INSTANCES)
-            value = next((avu.value for avu in avus if avu.attribute == attribute), "")
-            self._instances[workload] = max(1, int(value)) if value.isdecimal() else 1
+            try:
+                avus = self._served.storage.avus(Entity(EntityKind.COLLECTION, workload), attribute, most=_MOST_READ)
+            except TooLarge as error:  # of its owner's own making, and no reason to end other tasks later
+                avus = error.first
+            self._instances[workload] = instances_of(avus)
         instances = self._instances[workload]
         return instances if instances < self._served.capacity else 0

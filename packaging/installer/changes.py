@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from installer import core_block, environment, payload, server_config
+from installer import core_block, environment, gateway_account, job_accounts, payload, podman, server_config
 from installer.layout import Layout, replace_file
 from installer.manifest import Manifest, checksum, checksum_of
 from installer.payload import Checkout, Item
@@ -26,14 +26,17 @@ class Change:
 
 @dataclass(frozen=True)
 class Choices:
-    """What the administrator chose. ``configure``: beside copying files, also make what depends on
-    this server: the block in core.py, the state directory, compiled modules."""
+    """What the administrator chose. ``wheels``: the folder that ``packaging/wheels`` made. ``configure``:
+    beside copying files, also make what depends on this server: the block in core.py, the state directory,
+    the ids of jobs, compiled modules."""
 
-    wheels: str = ""
+    wheels: Path
     workers: tuple[tuple[str, str], ...] = ()
     edit_server_config: bool = False
     configure: bool = True
     venv: bool = True
+    gateway: bool = False
+    podman: bool = False
 
 
 class Installation:
@@ -47,23 +50,25 @@ class Installation:
 
     def changes(self) -> list[Change]:
         """The changes in order: those that fail most easily come first, those that agents see last."""
-        found = [*self._venv(), *self._agent(), *self._plain(), *self._leftovers(), *self._configuration()]
+        found = [*self._environments(), *self._agent(), *self._plain(), *self._leftovers(), *self._configurations()]
         if self.choices.configure:
-            found += configuring(self.layout, self.record, self.checkout.core)
+            found += configuring(self.layout, self.record, self.checkout.core, gateway=self.choices.gateway)
         return found + list(self._server_config())
 
-    def _venv(self) -> Iterator[Change]:
-        wanted = environment.wanted(self.checkout, self.layout)
-        usable = environment.is_usable(self.layout)
-        if not self.choices.venv or (usable and self.record.venv == wanted):
-            return
-        verb = "update" if usable else "make"
-        origin = self.choices.wheels or "pip's package index"
-        yield Change(
-            f"{verb} {self.layout.venv}: compute-to-data[{environment.EXTRAS}] {self.checkout.version}, "
-            f"dependencies from {origin}",
-            lambda: environment.make(self.checkout, self.layout, self.record, self.choices.wheels),
-        )
+    def environments(self) -> list[environment.Environment]:
+        """The environments that the administrator wants here."""
+        of_workers = environment.of_the_workers(self.layout, self.record) if self.choices.venv else None
+        of_gateway = environment.of_the_gateway(self.layout, self.record) if self.choices.gateway else None
+        return [one for one in (of_workers, of_gateway) if one is not None]
+
+    def _environments(self) -> Iterator[Change]:
+        for one in self.environments():
+            if not one.is_current(self.checkout):
+                yield Change(
+                    f"{'update' if one.is_usable() else 'make'} {one.place}: compute-to-data {self.checkout.version} "
+                    f"and the packages of its lock, from {self.choices.wheels}",
+                    partial(environment.make, one, self.checkout, self.record, self.choices.wheels),
+                )
 
     def _agent(self) -> Iterator[Change]:
         items = {f"{self.layout.agent}/{name}": content for name, content in self.checkout.package().items()}
@@ -94,11 +99,15 @@ class Installation:
         shutil.rmtree(old, ignore_errors=True)
 
     def _plain(self) -> Iterator[Change]:
-        for path, item in payload.plain_files(self.checkout, self.layout, dict(self.choices.workers)).items():
+        for path, item in self._files(dict(self.choices.workers)).items():
             place = self.layout.on_disk(path)
             if checksum_of(place) == checksum(item.content) and path in self.record.files:
                 continue
             yield Change(f"{'replace' if place.exists() else 'write'} {path}", partial(self._write, path, item))
+
+    def _files(self, workers: dict[str, str]) -> dict[str, Item]:
+        found = payload.plain_files(self.checkout, self.layout, workers, gateway=self.choices.gateway)
+        return {**found, **podman.files(self.layout)} if self.choices.podman else found
 
     def _write(self, path: str, item: Item) -> None:
         make_directories(self.layout, self.record, os.path.dirname(path))
@@ -107,8 +116,9 @@ class Installation:
 
     def _leftovers(self) -> Iterator[Change]:
         """Remove files of an earlier version that this version no longer has. Workers' drop-ins stay."""
-        known = {*payload.plain_files(self.checkout, self.layout, {}), self.layout.configuration}
-        trees = (f"{self.layout.agent}/", f"{self.layout.venv}/", f"{self.layout.units}/")
+        known = {*self._files({}), self.layout.configuration, self.layout.gateway_settings}
+        folders = (self.layout.agent, *self.layout.environments, self.layout.units)
+        trees = tuple(f"{folder}/" for folder in folders)
         for path in sorted(self.record.files):
             if path not in known and path not in self.record.defaults and not path.startswith(trees):
                 yield Change(f"remove {path}: this version no longer has it", partial(self._forget, path))
@@ -117,11 +127,15 @@ class Installation:
         del self.record.files[path]
         self.layout.on_disk(path).unlink(missing_ok=True)
 
-    def _configuration(self) -> Iterator[Change]:
-        """Write the default configuration once. When there is a configuration, write a new default
-        beside it."""
-        path, default = self.layout.configuration, payload.default_configuration(self.layout)
-        place = self.layout.on_disk(path)
+    def _configurations(self) -> Iterator[Change]:
+        yield from self._configuration(self.layout.configuration, payload.default_configuration(self.layout))
+        if self.choices.gateway:
+            default = payload.default_gateway_settings(self.layout)
+            yield from self._configuration(self.layout.gateway_settings, default)
+
+    def _configuration(self, file: str, default: bytes) -> Iterator[Change]:
+        """Write a default configuration once. When there is a configuration, write a new default beside it."""
+        path, place = file, self.layout.on_disk(file)
         if place.exists():
             same = checksum_of(place) == checksum(default)
             if same or self.record.defaults.get(path) == checksum(default):
@@ -129,11 +143,11 @@ class Installation:
             path = f"{path}.new"
             if checksum_of(self.layout.on_disk(path)) == checksum(default):
                 return
-        yield Change(f"write {path}: the default configuration", lambda: self._write_default(path, default))
+        yield Change(f"write {path}: the default configuration", lambda: self._write_default(file, path, default))
 
-    def _write_default(self, path: str, default: bytes) -> None:
+    def _write_default(self, file: str, path: str, default: bytes) -> None:
         self._write(path, Item(default))
-        self.record.defaults[self.layout.configuration] = checksum(default)
+        self.record.defaults[file] = checksum(default)
         self.record.defaults[path] = checksum(default)
 
     def _server_config(self) -> Iterator[Change]:
@@ -147,9 +161,32 @@ class Installation:
             )
 
 
-def configuring(layout: Layout, record: Manifest, our_core: str) -> list[Change]:
-    """The changes that depend on this server: the state directory and the block in core.py."""
-    return [*_state_directory(layout, record), *_core(layout, record, our_core)]
+def configuring(layout: Layout, record: Manifest, our_core: str, *, gateway: bool) -> list[Change]:
+    """The changes that depend on this server: the gateway's account, the ids of jobs, the state directory and the
+    block in core.py."""
+    return [
+        *(_gateway_account(layout) if gateway else ()),
+        *_job_accounts(layout, record),
+        *_state_directory(layout, record),
+        *_core(layout, record, our_core),
+    ]
+
+
+def _gateway_account(layout: Layout) -> Iterator[Change]:
+    if gateway_account.can_be_made(layout):
+        yield Change(
+            f"make the system account {layout.gateway_account}, for the gateway", lambda: gateway_account.make(layout)
+        )
+
+
+def _job_accounts(layout: Layout, record: Manifest) -> Iterator[Change]:
+    files = job_accounts.missing(layout)
+    if files:
+        ids = job_accounts.free_range(layout)
+        yield Change(
+            f"give {layout.account} the subordinate ids {ids[0]}-{ids[1]} in {' and '.join(files)}, for its jobs",
+            lambda: job_accounts.add(layout, record, ids, files),
+        )
 
 
 def _state_directory(layout: Layout, record: Manifest) -> Iterator[Change]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from installer import core_block, server_config
+from installer import core_block, gateway_account, podman, server_config, wheels
+from installer.environment import Environment
 from installer.layout import InstallError, Layout
 from installer.manifest import Manifest, checksum
+from installer.payload import Checkout
 
 _PLUGIN = "/usr/lib/irods/plugins/rule_engines/libirods_rule_engine_plugin-python.so"
 OLDEST_IRODS = (4, 3, 2)
@@ -35,9 +39,20 @@ def before_installing(layout: Layout, record: Manifest, force: bool) -> list[Mis
     return sorted([*found, *of_the_server(layout)], key=lambda one: not one.stops)
 
 
+def of_the_wheels(checkout: Checkout, environments: Iterable[Environment], folder: Path) -> Iterator[Missing]:
+    """What the folder of wheels lacks, when one of these environments needs it."""
+    if all(one.is_current(checkout) for one in environments):
+        return
+    try:
+        wheels.own(checkout, folder)
+    except InstallError as error:
+        cause, _, remedy = str(error).rpartition(". ")
+        yield Missing(cause, remedy, stops=True)
+
+
 def of_the_server(layout: Layout) -> list[Missing]:
     """What the iRODS server lacks. It does not stop an installation, which works once the server has it."""
-    return [*_account(layout), *_irods(layout), *_rule_engines(layout), *_docker(layout)]
+    return [*_account(layout), *_irods(layout), *_rule_engines(layout), *_docker(layout), *_job_accounts(layout)]
 
 
 def _installer(layout: Layout) -> Iterator[Missing]:
@@ -45,6 +60,8 @@ def _installer(layout: Layout) -> Iterator[Missing]:
         yield Missing("you are not root", "Run it with sudo, or give another root with --root", stops=True)
     if layout.on_disk("/var/lib/dpkg/info/compute-to-data.list").exists():
         yield Missing("the Debian package compute-to-data is installed", "Use apt to upgrade or remove it", stops=True)
+    if layout.on_disk(f"{layout.prefix}/share/package").exists():
+        yield Missing("the RPM package compute-to-data is installed", "Use dnf to upgrade or remove it", stops=True)
 
 
 def _python(layout: Layout) -> Iterator[Missing]:
@@ -82,8 +99,8 @@ def _core(layout: Layout, record: Manifest, force: bool) -> Iterator[Missing]:
 
 
 def _changes(layout: Layout, record: Manifest, force: bool) -> Iterator[Missing]:
-    venv = f"{layout.venv}/"
-    mine = [path for path in record.files if path not in record.defaults and not path.startswith(venv)]
+    venvs = tuple(f"{place}/" for place in layout.environments)
+    mine = [path for path in record.files if path not in record.defaults and not path.startswith(venvs)]
     changed = record.changed(layout, mine)
     if changed and not force:
         more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
@@ -144,3 +161,49 @@ def _docker(layout: Layout) -> Iterator[Missing]:
         return
     if shutil.which("docker") is None and not os.path.exists("/var/run/docker.sock"):
         yield Missing("Docker is not installed", "If this host has a compute resource, install it (Debian: docker.io)")
+
+
+def _job_accounts(layout: Layout) -> Iterator[Missing]:
+    """What a uid of its own for each job needs where no systemd starts our guard."""
+    if layout.is_live and not os.path.isdir("/run/systemd/system") and shutil.which("newuidmap") is None:
+        yield Missing(
+            "newuidmap is not installed, so that workers on demand cannot give jobs user ids of their own",
+            "If this host has workers on demand, install it (Debian: uidmap, Red Hat: shadow-utils-subid)",
+        )
+
+
+def of_the_gateway(layout: Layout) -> Iterator[Missing]:
+    """What the gateway lacks. It must not run under an account that can use the engine or the vaults."""
+    if layout.gateway_account in (layout.account, "root"):
+        cause = f"the gateway must not run as {layout.gateway_account}, which may do more than its users"
+        yield Missing(cause, "Name another account with --gateway-account", stops=True)
+    elif gateway_account.is_missing(layout) and not gateway_account.can_be_made(layout):
+        cause = f"the account {layout.gateway_account} does not exist, and there is no systemd-sysusers to make it"
+        yield Missing(cause, f"Run useradd --system {layout.gateway_account}")
+
+
+def of_podman(layout: Layout) -> Iterator[Missing]:
+    """What the engine podman lacks."""
+    if layout.account_ids() is None:
+        yield Missing(f"the account {layout.account} does not exist", "Create it first", stops=True)
+    elif layout.is_live:
+        for program, package in podman.missing_programs():
+            yield Missing(
+                f"{program} is not installed, which the engine podman needs", f"Install it (Debian: {package})"
+            )
+
+
+def of_the_vaults(layout: Layout, workers: Mapping[str, str]) -> Iterator[Missing]:
+    """What the vaults lack that ``--worker`` names. It writes nothing into them."""
+    for resource, vault in workers.items():
+        place = layout.on_disk(vault)
+        try:
+            os.getxattr(place, "system.posix_acl_access")
+        except FileNotFoundError:
+            yield Missing(
+                f"{vault}, the vault of {resource}, does not exist", "Create the resource first: iadmin mkresc"
+            )
+        except OSError as error:
+            if error.errno != errno.ENODATA:  # no access list yet, but the file system could hold one
+                cause = f"{vault}, the vault of {resource}, cannot hold POSIX access lists ({error.strerror})"
+                yield Missing(cause, "Mount its file system with ACLs (ext4: acl), or use XFS or ext4")

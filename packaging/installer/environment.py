@@ -1,4 +1,7 @@
-"""The workers' virtual environment: this checkout's package and its dependencies."""
+"""The virtual environments of the workers and of the gateway: this checkout's package and its dependencies.
+
+They are two, because on Python 3.9 no version of urllib3 suits both.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,56 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from installer import wheels
 from installer.layout import InstallError, Layout
 from installer.manifest import Manifest, checksum_of
 from installer.payload import Checkout
 
-EXTRAS = "docker,irods"
+_REMEDY = "Make the folder anew with this host's Python: packaging/wheels DIR, and give it with --wheels DIR"
 
 
-def wanted(checkout: Checkout, layout: Layout) -> dict[str, str]:
-    """The record of an environment that is up to date."""
-    return {"fingerprint": checkout.fingerprint(), "python": python_version(layout.python)}
+@dataclass(frozen=True)
+class Environment:
+    """One of the environments of a server. ``whose``: for whom it is, in words. ``place``: its folder, as the server
+    sees it. ``lock``: the name of its lock. ``made``: the record of how it was made; it is empty before that."""
+
+    layout: Layout
+    whose: str
+    place: str
+    lock: str
+    made: dict[str, str]
+
+    @property
+    def folder(self) -> Path:
+        """Its folder, below the root."""
+        return self.layout.on_disk(self.place)
+
+    def wanted(self, checkout: Checkout) -> dict[str, str]:
+        """The record of an environment that is up to date."""
+        python = python_version(self.layout.python)
+        return {"fingerprint": checkout.fingerprint(checkout.lock(self.lock)), "python": python}
+
+    def is_usable(self) -> bool:
+        """Whether it is there with the right Python, so that we can install packages into it."""
+        version = python_version(str(self.folder / "bin" / "python"))
+        return bool(version) and version == python_version(self.layout.python)
+
+    def is_current(self, checkout: Checkout) -> bool:
+        """Whether it is usable and was made of this checkout and its lock."""
+        return self.is_usable() and self.made == self.wanted(checkout)
+
+
+def of_the_workers(layout: Layout, record: Manifest) -> Environment:
+    """The workers' environment."""
+    return Environment(layout, "the workers", layout.venv, "worker", record.venv)
+
+
+def of_the_gateway(layout: Layout, record: Manifest) -> Environment:
+    """The gateway's environment."""
+    return Environment(layout, "the gateway", layout.gateway_venv, "gateway", record.gateway_venv)
 
 
 def python_version(python: str) -> str:
@@ -34,39 +75,31 @@ def _answer(command: Sequence[str]) -> str:
     return done.stdout.strip()
 
 
-def is_usable(layout: Layout) -> bool:
-    """Whether there is an environment with the right Python, into which we can install packages."""
-    version = python_version(str(layout.on_disk(layout.venv) / "bin" / "python"))
-    return bool(version) and version == python_version(layout.python)
-
-
-def make(checkout: Checkout, layout: Layout, record: Manifest, wheels: str) -> None:
-    """Make or update the environment. Packages that the site has added, such as its own roles, stay,
+def make(one: Environment, checkout: Checkout, record: Manifest, folder: Path) -> None:
+    """Make or update an environment. Packages that the site has added, such as its own roles, stay,
     unless the environment's Python no longer exists."""
-    place = layout.on_disk(layout.venv)
-    is_fresh = not is_usable(layout)
-    if is_fresh:
+    layout, place = one.layout, one.folder
+    name, wheel = wheels.own(checkout, folder)
+    if not one.is_usable():
         shutil.rmtree(place, ignore_errors=True)
-        record.venv = {"python": "unfinished"}
+        _remember(one, {"python": "unfinished"})
         record.save(layout)
         _run([layout.python, "-I", "-m", "venv", str(place)], f"cannot make the virtual environment {place}")
-    with tempfile.TemporaryDirectory(prefix="compute-to-data-") as folder:
-        for name, content in checkout.sources().items():
-            target = Path(folder, "source", name)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-        _install(place, f"{folder}/source", wheels, checkout.version, is_fresh)
-    _relocate(place, layout)
-    forget(record, layout)
+    with tempfile.TemporaryDirectory(prefix="compute-to-data-") as scratch:
+        ours = Path(scratch, name)
+        ours.write_bytes(wheel)  # what was compared with the checkout, whatever happens in the folder meanwhile
+        _install(one, folder, checkout.lock(one.lock), ours)
+    _relocate(one)
+    for known in [known for known in record.files if known.startswith(f"{one.place}/")]:
+        del record.files[known]
     for path in _files(place):
-        record.files[f"{layout.venv}/{path.relative_to(place)}"] = [checksum_of(path)]
-    record.venv = wanted(checkout, layout)
+        record.files[f"{one.place}/{path.relative_to(place)}"] = [checksum_of(path)]
+    _remember(one, one.wanted(checkout))
 
 
-def forget(record: Manifest, layout: Layout) -> None:
-    """Remove the environment's files from the record."""
-    for path in [path for path in record.files if path.startswith(f"{layout.venv}/")]:
-        del record.files[path]
+def _remember(one: Environment, made: dict[str, str]) -> None:
+    one.made.clear()
+    one.made.update(made)
 
 
 def _files(place: Path) -> list[Path]:
@@ -78,15 +111,15 @@ def _files(place: Path) -> list[Path]:
     return sorted(found)
 
 
-def _install(place: Path, source: str, wheels: str, version: str, is_fresh: bool) -> None:
-    pip = [str(place / "bin" / "python"), "-I", "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
-    offline = ["--no-index", "--find-links", wheels] if wheels else []
-    ready = sorted(Path(wheels).glob(f"compute_to_data-{version}-*.whl")) if wheels else []
-    what = str(ready[0]) if ready else source
-    why = "cannot install the workers' packages"
-    _run([*pip, *offline, "--upgrade", f"{what}[{EXTRAS}]"], why)
-    if ready and not is_fresh:  # pip would skip a wheel of the installed version
-        _run([*pip, *offline, "--force-reinstall", "--no-deps", what], why)
+def _install(one: Environment, folder: Path, lock: Path, ours: Path) -> None:
+    """Install wheels of the folder only. pip refuses what the lock does not name, and runs no package's setup."""
+    python = str(one.folder / "bin" / "python")
+    pip = [python, "-I", "-m", "pip", "--isolated", "--disable-pip-version-check", "--quiet"]
+    install = [*pip, "install", "--no-index", "--only-binary", ":all:"]
+    why = f"cannot install the packages of {one.whose} from {folder}"
+    _run([*install, "--find-links", str(folder), "--require-hashes", "--requirement", str(lock)], why)
+    # pip would skip a wheel of the installed version.
+    _run([*install, "--no-deps", "--force-reinstall", str(ours)], why)
 
 
 def _run(command: Sequence[str], why: str) -> None:
@@ -97,18 +130,15 @@ def _run(command: Sequence[str], why: str) -> None:
         raise InstallError(f"{why}: {command[0]}: {error.strerror}") from error
     if done.returncode != 0:
         last = "\n  ".join((done.stderr or done.stdout).strip().splitlines()[-8:])
-        remedy = (
-            "If this host cannot reach a package index, make a folder of wheels elsewhere and give it with --wheels"
-        )
-        raise InstallError(f"{why}:\n  {last}\n{remedy}")
+        raise InstallError(f"{why}:\n  {last}\n{_REMEDY}")
 
 
-def _relocate(place: Path, layout: Layout) -> None:
+def _relocate(one: Environment) -> None:
     """Correct the interpreter's path in the environment's programs: on the server it lacks our root."""
-    if layout.is_live:
+    if one.layout.is_live:
         return
-    ours, theirs = str(place).encode(), layout.venv.encode()
-    for path in [*(place / "bin").iterdir(), place / "pyvenv.cfg"]:
+    ours, theirs = str(one.folder).encode(), one.place.encode()
+    for path in [*(one.folder / "bin").iterdir(), one.folder / "pyvenv.cfg"]:
         if path.is_file() and not path.is_symlink():
             content = path.read_bytes()
             if ours in content and b"\0" not in content:

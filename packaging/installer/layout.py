@@ -17,8 +17,8 @@ class Layout:
     """The paths of an installation. ``root`` is ``/`` on a live server, or a folder for an image build
     or a test.
 
-    ``account`` is the iRODS service account. ``python`` is the interpreter of iRODS agents: the
-    distribution's own, with which the rule engine plugin was built.
+    ``account`` is the iRODS service account, ``gateway_account`` the gateway's own. ``python`` is the interpreter
+    of iRODS agents: the distribution's own, with which the rule engine plugin was built.
     """
 
     root: Path = Path("/")
@@ -28,6 +28,9 @@ class Layout:
     state_directory: str = "/var/lib/irods/compute_to_data"
     units: str = "/etc/systemd/system"
     account: str = "irods"
+    gateway_account: str = "c2d-gateway"
+    gateway_configuration: str = "/etc/compute_to_data"
+    sysusers: str = "/etc/sysusers.d"
     python: str = "/usr/bin/python3"
 
     def on_disk(self, path: str) -> Path:
@@ -59,6 +62,16 @@ class Layout:
         return f"{self.prefix}/venv"
 
     @property
+    def gateway_venv(self) -> str:
+        """The gateway's virtual environment."""
+        return f"{self.prefix}/gateway-venv"
+
+    @property
+    def environments(self) -> tuple[str, str]:
+        """All virtual environments."""
+        return self.venv, self.gateway_venv
+
+    @property
     def configuration(self) -> str:
         """The site's configuration."""
         return f"{self.irods_configuration}/compute_to_data.json"
@@ -73,11 +86,17 @@ class Layout:
         """The manifest of what was installed."""
         return f"{self.prefix}/manifest.json"
 
-    def account_ids(self) -> tuple[int, int] | None:
-        """The uid and gid of the service account; None when it does not exist."""
+    @property
+    def gateway_settings(self) -> str:
+        """The gateway's configuration."""
+        return f"{self.gateway_configuration}/gateway.json"
+
+    def account_ids(self, account: str = "") -> tuple[int, int] | None:
+        """The uid and gid of an account, by default the service account; None when it does not exist."""
+        account = account or self.account
         if self.is_live:
             try:
-                found = pwd.getpwnam(self.account)
+                found = pwd.getpwnam(account)
             except KeyError:
                 return None
             return found.pw_uid, found.pw_gid
@@ -87,7 +106,7 @@ class Layout:
             return None
         for line in lines:
             fields = line.split(":")
-            if fields[0] == self.account and len(fields) > 3:
+            if fields[0] == account and len(fields) > 3:
                 return int(fields[2]), int(fields[3])
         return None
 

@@ -31,8 +31,9 @@ class Manifest:
     ``files`` maps a path to the checksums that it may have (two during an upgrade). ``directories``
     are those that we made. ``block`` holds checksums of our block in core.py. ``defaults`` maps a
     configuration file to the checksum of its first, default content. ``core_written``: there was no
-    core.py before. ``venv``: how the workers' environment was made. ``server_config``: when we edited
-    that file, the checksum of our version and the name of the backup.
+    core.py before. ``venv`` and ``gateway_venv``: how the environments were made. ``server_config``: when we edited
+    that file, the checksum of our version and the name of the backup. ``subordinate_ids``: the range that we
+    gave to the service account, for each of the two files.
     """
 
     version: str = ""
@@ -42,7 +43,9 @@ class Manifest:
     block: list[str] = field(default_factory=list)
     core_written: bool = False
     venv: dict[str, str] = field(default_factory=dict)
+    gateway_venv: dict[str, str] = field(default_factory=dict)
     server_config: dict[str, str] = field(default_factory=dict)
+    subordinate_ids: dict[str, str] = field(default_factory=dict)
 
     def changed(self, layout: Layout, paths: Iterable[str] | None = None) -> list[str]:
         """The files that were changed since their installation, without those that were removed."""

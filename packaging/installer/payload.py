@@ -13,6 +13,12 @@ from installer.manifest import checksum
 
 HERE = Path(__file__).resolve().parent.parent
 UNIT = "compute-to-data-worker@.service"
+GUARD = "compute-to-data-guard.service"
+QUOTAS = "compute-to-data-quotas.service"
+SLICE = "c2d.slice"
+GATEWAY = "compute-to-data-gateway.service"
+GATEWAY_ACCOUNT = "compute-to-data-gateway.conf"
+_TEMPLATE, _GATEWAY_TEMPLATE = "compute_to_data.json.template", "gateway.json.template"
 _PROGRAMS = ("compute-to-data-worker", "compute-to-data-doctor")
 _RESOURCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
 
@@ -55,14 +61,17 @@ class Checkout:
             str(path.relative_to(self.folder)): path.read_bytes() for path in _files(self.folder / "compute_to_data")
         }
 
-    def sources(self) -> dict[str, bytes]:
-        """The files from which a wheel is built."""
-        names = ("pyproject.toml", "README.md", "LICENSE")
-        return {**self.package(), **{name: (self.folder / name).read_bytes() for name in names}}
+    def lock(self, name: str) -> Path:
+        """The pinned packages of an environment, ``worker`` or ``gateway``, with the checksums of their wheels."""
+        return self.folder / "packaging" / "locks" / f"{name}.txt"
 
-    def fingerprint(self) -> str:
-        """A hash of the sources."""
-        return checksum(json.dumps({name: checksum(text) for name, text in sorted(self.sources().items())}).encode())
+    def fingerprint(self, lock: Path) -> str:
+        """A hash of everything that the environment of a lock is made of."""
+        files = {
+            **self.package(),
+            **{path.name: path.read_bytes() for path in (self.folder / "pyproject.toml", lock)},
+        }
+        return checksum(json.dumps({name: checksum(content) for name, content in sorted(files.items())}).encode())
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -82,19 +91,31 @@ def filled(name: str, layout: Layout) -> str:
         "IRODS_HOME": layout.irods_home,
         "STATE_DIRECTORY": layout.state_directory,
         "ACCOUNT": layout.account,
+        "GATEWAY_ACCOUNT": layout.gateway_account,
+        "GATEWAY_CONFIGURATION": layout.gateway_configuration,
+        "GATEWAY_SETTINGS": layout.gateway_settings,
     }.items():
         text = text.replace(f"@{key}@", value)
     return text
 
 
 def default_configuration(layout: Layout) -> bytes:
-    """The template without its comment lines."""
-    lines = filled("compute_to_data.json.template", layout).splitlines(keepends=True)
+    """The site's template without its comment lines."""
+    return _without_comments(filled(_TEMPLATE, layout))
+
+
+def default_gateway_settings(layout: Layout) -> bytes:
+    """The gateway's template without its comment lines."""
+    return _without_comments(filled(_GATEWAY_TEMPLATE, layout))
+
+
+def _without_comments(text: str) -> bytes:
+    lines = text.splitlines(keepends=True)
     return "".join(line for line in lines if line.strip() and not line.lstrip().startswith("//")).encode()
 
 
-def plain_files(checkout: Checkout, layout: Layout, workers: dict[str, str]) -> dict[str, Item]:
-    """Every file that only we own, except the package and the virtual environment."""
+def plain_files(checkout: Checkout, layout: Layout, workers: dict[str, str], *, gateway: bool) -> dict[str, Item]:
+    """Every file that only we own, except the package and the virtual environments."""
     share, items = f"{layout.prefix}/share", {}
     for name in _PROGRAMS:
         items[f"{layout.prefix}/bin/{name}"] = Item(filled(name, layout).encode(), 0o755)
@@ -104,14 +125,25 @@ def plain_files(checkout: Checkout, layout: Layout, workers: dict[str, str]) -> 
     for path in sorted([*docs.rglob("*.md"), *docs.glob("images/*")]):
         items[f"{share}/doc/{path.relative_to(docs)}"] = Item(path.read_bytes())
     items[f"{share}/doc/LICENSE"] = Item((checkout.folder / "LICENSE").read_bytes())
-    template = "compute_to_data.json.template"
-    items[f"{share}/{template}"] = Item(filled(template, layout).encode())
+    items[f"{share}/{_TEMPLATE}"] = Item(filled(_TEMPLATE, layout).encode())
+    for path in _files(HERE / "locks"):
+        items[f"{share}/locks/{path.name}"] = Item(path.read_bytes())
     items[f"{share}/core.py"] = Item(checkout.core.encode())
-    items[f"{layout.units}/{UNIT}"] = Item(filled(UNIT, layout).encode())
+    for name in (UNIT, GUARD, QUOTAS, SLICE):
+        items[f"{layout.units}/{name}"] = Item(filled(name, layout).encode())
     for path in _files(HERE / "installer"):
         items[f"{layout.prefix}/packaging/installer/{path.name}"] = Item(path.read_bytes())
     items[f"{layout.prefix}/packaging/install"] = Item((HERE / "install").read_bytes(), 0o755)
-    return {**items, **_drop_ins(layout, workers)}
+    return {**items, **_drop_ins(layout, workers), **(_of_the_gateway(layout) if gateway else {})}
+
+
+def _of_the_gateway(layout: Layout) -> dict[str, Item]:
+    places = {
+        f"{layout.units}/{GATEWAY}": GATEWAY,
+        f"{layout.sysusers}/{GATEWAY_ACCOUNT}": GATEWAY_ACCOUNT,
+        f"{layout.prefix}/share/{_GATEWAY_TEMPLATE}": _GATEWAY_TEMPLATE,
+    }
+    return {path: Item(filled(name, layout).encode()) for path, name in places.items()}
 
 
 def _drop_ins(layout: Layout, workers: dict[str, str]) -> dict[str, Item]:

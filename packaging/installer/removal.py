@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from installer import core_block, server_config
+from installer import core_block, environment, gateway_account, job_accounts, server_config
 from installer.changes import Change, write_core
 from installer.layout import InstallError, Layout, replace_file
 from installer.manifest import Manifest, checksum, checksum_of
+from installer.payload import GATEWAY_ACCOUNT
 
 _RUNTIME = (".lock", ".bell", ".log", ".pid")
 
@@ -38,8 +39,24 @@ class Removal:
         ]
 
     def unconfiguring(self) -> list[Change]:
-        """The block in core.py and the state directory."""
-        return [*self._core(), *self._state_directory()]
+        """The block in core.py, the state directory and the ids of jobs."""
+        self._name_the_gateways_account()
+        return [*self._core(), *self._state_directory(), *self._job_accounts()]
+
+    def _name_the_gateways_account(self) -> None:
+        is_ours = self.layout.on_disk(f"{self.layout.sysusers}/{GATEWAY_ACCOUNT}").exists()
+        if is_ours and not gateway_account.is_missing(self.layout):
+            why = "another account with its uid would own its files. Remove it with userdel when it has none"
+            self.left.append(f"the account {self.layout.gateway_account}: {why}")
+
+    def _job_accounts(self) -> Iterator[Change]:
+        ranges = job_accounts.ours(self.layout, self.record)
+        for path, ids in self.record.subordinate_ids.items():
+            if path not in ranges:
+                self.left.append(f"{path}: the range {ids}, which we gave to {self.layout.account}, was changed")
+        if ranges:
+            text = f"take the subordinate ids {next(iter(ranges.values()))} back from {self.layout.account}"
+            yield Change(text, partial(job_accounts.remove, self.layout, self.record))
 
     def _core(self) -> Iterator[Change]:
         place = self.layout.on_disk(self.layout.core)
@@ -94,27 +111,26 @@ class Removal:
 
     def _files(self) -> Iterator[Change]:
         changed = set(self.record.changed(self.layout))
-        venv = f"{self.layout.venv}/"
-        if self.record.venv and (self.force or "fingerprint" not in self.record.venv):
-            yield Change(f"remove {self.layout.venv} with everything in it", self._remove_venv)
+        environments = (environment.of_the_workers, environment.of_the_gateway)
+        for one in (of(self.layout, self.record) for of in environments):
+            if one.made and (self.force or "fingerprint" not in one.made):
+                yield Change(f"remove {one.place} with everything in it", partial(_remove_tree, one.folder))
         for path in sorted(changed):
             if not self.force:
                 self.left.append(f"{path}: it was changed since its installation")
         mine = [path for path in sorted(self.record.files) if self.force or path not in changed]
-        several = [path for path in mine if path.startswith((venv, f"{self.layout.agent}/"))]
-        if several:
-            text = f"remove {self.layout.agent} and {self.layout.venv}: {len(several)} files"
-            yield Change(text, partial(self._remove, *several))
-        for path in [path for path in mine if path not in several]:
+        trees = (self.layout.agent, *self.layout.environments)
+        for tree in trees:
+            several = [path for path in mine if path.startswith(f"{tree}/")]
+            if several:
+                yield Change(f"remove {tree}: {len(several)} files", partial(self._remove, *several))
+        for path in [path for path in mine if not path.startswith(tuple(f"{tree}/" for tree in trees))]:
             if self.layout.on_disk(path).exists():
                 yield Change(f"remove {path}", partial(self._remove, path))
 
     def _remove(self, *paths: str) -> None:
         for path in paths:
             self.layout.on_disk(path).unlink(missing_ok=True)
-
-    def _remove_venv(self) -> None:
-        shutil.rmtree(self.layout.on_disk(self.layout.venv), ignore_errors=True)
 
     def _directories(self) -> None:
         """Remove compiled modules, then every empty folder that we made."""
@@ -131,6 +147,10 @@ class Removal:
         foreign = [path for path in kept if path not in known]
         if foreign:
             self.left.append(f"{self.layout.prefix}: {len(foreign)} files that are not ours, for example {foreign[0]}")
+
+
+def _remove_tree(place: Path) -> None:
+    shutil.rmtree(place, ignore_errors=True)
 
 
 def remove_compiled(place: Path) -> None:

@@ -8,22 +8,31 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import json
+import mmap
 import os
+import resource
+import signal
 import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 BREACH = "got it"
 CLONE_NEWUSER, CLONE_NEWNS, CLONE_NEWNET, CLONE_NEWPID = 1 << 28, 1 << 17, 1 << 30, 1 << 29
 # Numbers of system calls on x86-64.
-PTRACE, SYSLOG, MOUNT, UMOUNT, KEYCTL, UNSHARE = 101, 103, 165, 166, 250, 272
+PTRACE, SYSLOG, MOUNT, UMOUNT, KEYCTL, UNSHARE, PROCESS_VM_WRITEV = 101, 103, 165, 166, 250, 272, 311
+MQ_OPEN, TIMER_CREATE, IOPRIO_SET = 240, 222, 251
 FORBIDDEN = {
     "settimeofday": 164, "reboot": 169, "init_module": 175, "kexec_load": 246, "perf_event_open": 298,
-    "open_by_handle_at": 304, "bpf": 321, "userfaultfd": 323,
+    "open_by_handle_at": 304, "bpf": 321, "userfaultfd": 323, "add_key": 248, "request_key": 249, "clone3": 435,
+    "io_setup": 206, "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "fanotify_init": 300,
+    "name_to_handle_at": 303, "setns": 308, "modify_ldt": 154, "quotactl": 179, "file_setattr": 469,
 }  # fmt: skip
 
 
@@ -36,6 +45,16 @@ def attempt(way: Callable[[], object]) -> str:
     except Exception as error:  # noqa: BLE001  whatever it is, it is a refusal
         return type(error).__name__
     return BREACH
+
+
+def first_above(process: int) -> int:
+    """The first of the processes above one, as far as the sandbox shows them."""
+    while True:
+        with open(f"/proc/{process}/stat", encoding="ascii") as file:
+            parent = int(file.read().rpartition(")")[2].split()[1])
+        if parent == 0:
+            return process
+        process = parent
 
 
 def system_call(*arguments: object) -> None:
@@ -169,15 +188,275 @@ def kernel() -> dict[str, str]:
     for name, number in FORBIDDEN.items():
         ways[name] = attempt(lambda number=number: system_call(number, 0, 0, 0, 0, 0))  # type: ignore[misc]
     ways["kernel log"] = attempt(lambda: system_call(SYSLOG, 3, ctypes.create_string_buffer(64), 64))
-    ways["signal init's parent"] = "one process tree" if os.getppid() in (0, 1) else BREACH
+    ways["signal init's parent"] = "one process tree" if first_above(os.getpid()) == 1 else BREACH
     listing = [entry for entry in os.listdir("/proc") if entry.isdigit()]
     ways["processes of others"] = BREACH if len(listing) > 4 else "none"
     return ways
 
 
+FALLOCATE, KEEP_SIZE = 285, 1
+FS_IOC_SETFLAGS, FS_IOC32_SETFLAGS, FS_IOC_FSSETXATTR = 0x40086602, 0x40046602, 0x401C5820
+
+
+def families() -> dict[str, str]:
+    """Open a socket of every family, also with a number whose upper half the kernel ignores."""
+    ways = {}
+    for family in range(64):
+        for number in (family, family | 1 << 32):
+            pair = (ctypes.c_int * 2)()
+            tried = [
+                attempt(lambda number=number, kind=kind: system_call(41, ctypes.c_long(number), kind, 0))  # type: ignore[misc]
+                for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW, socket.SOCK_SEQPACKET)
+            ]
+            ways[f"socket {number:#x}"] = BREACH if BREACH in tried else tried[0]
+            ways[f"pair {number:#x}"] = attempt(
+                lambda number=number, pair=pair: system_call(53, ctypes.c_long(number), 1, 0, pair)  # type: ignore[misc]
+            )
+    return ways
+
+
+def file_system() -> dict[str, str]:
+    """Give a file of its own what its size does not show."""
+    descriptor = os.open("/outputs/own", os.O_CREAT | os.O_RDWR)
+    flags = ctypes.create_string_buffer(64)
+    ways = {
+        f"allocate beyond the end, {mode:#x}": attempt(
+            lambda mode=mode: system_call(FALLOCATE, descriptor, ctypes.c_long(mode), ctypes.c_long(0), 1 << 20)  # type: ignore[misc]
+        )
+        for mode in (KEEP_SIZE, KEEP_SIZE | 1 << 32)
+    }
+    ways["attribute by path"] = attempt(lambda: os.setxattr("/outputs/own", "user.mine", b"x"))
+    ways["attribute by descriptor"] = attempt(lambda: os.setxattr(descriptor, "user.mine", b"x"))
+    ways["attribute of the directory"] = attempt(lambda: os.setxattr("/outputs", "user.mine", b"x"))
+    for number in (FS_IOC_SETFLAGS, FS_IOC32_SETFLAGS, FS_IOC_FSSETXATTR):
+        for given in (number, number | 1 << 32):
+            ways[f"ioctl {given:#x}"] = attempt(
+                lambda given=given: system_call(16, descriptor, ctypes.c_long(given), flags)  # type: ignore[misc]
+            )
+    ways["blocks"] = BREACH if os.fstat(descriptor).st_blocks else "none"
+    return ways
+
+
+def priorities() -> dict[str, str]:
+    """Change the priority of the job's first process."""
+    parameter = (ctypes.c_int * 1)(0)
+    return {
+        "nice": attempt(lambda: os.setpriority(os.PRIO_PROCESS, 1, 19)),
+        "nice of all": attempt(lambda: os.setpriority(os.PRIO_USER, 0, 19)),
+        "nice of its group": attempt(lambda: os.setpriority(os.PRIO_PGRP, 0, 19)),
+        "nice of its user": attempt(lambda: os.setpriority(os.PRIO_USER, os.getuid(), 19)),
+        "upper bits": attempt(lambda: system_call(141, ctypes.c_long(1 << 32), ctypes.c_long(1 | 1 << 32), 19)),
+        "idle": attempt(lambda: system_call(144, 1, 5, parameter)),
+        "upper bits, idle": attempt(lambda: system_call(144, ctypes.c_long(1 | 1 << 32), 5, parameter)),
+        "parameters": attempt(lambda: system_call(142, 1, parameter)),
+    }
+
+
+def with_32_bits() -> dict[str, str]:
+    """Make system calls in the way of programs with 32 bits, which have other numbers."""
+    calls = {
+        "socket AF_VSOCK": (359, 40, 1, 0),
+        "socket AF_ALG": (359, 38, 5, 0),
+        "socketcall": (102, 1, 0, 0),
+        "keyctl": (288, 0, -3, 1),
+        "io_setup": (245, 1, 0, 0),
+        "bpf": (357, 0, 0, 0),
+        "unshare": (310, CLONE_NEWUSER, 0, 0),
+        "clone": (120, CLONE_NEWUSER | 17, 0, 0),
+        "perf_event_open": (336, 0, 0, 0),
+        "mount": (21, 0, 0, 0),
+    }
+    return {name: _result_in_a_child(numbers) for name, numbers in calls.items()}
+
+
+def _result_in_a_child(numbers: tuple[int, ...]) -> str:
+    """The result of one call with ``int 0x80``. The kernel may kill the process for it."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+        # push rbx; mov eax, edi; mov ebx, esi; xchg ecx, edx; int 0x80; pop rbx; ret
+        code.write(bytes.fromhex("5389f889f387cacd805bc3"))
+        call = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_int] * 4)(ctypes.addressof(ctypes.c_char.from_buffer(code)))
+        result = call(*numbers)
+        os.write(writer, (BREACH if result >= 0 else errno.errorcode.get(-result, str(result))).encode())
+        os._exit(0)
+    os.close(writer)
+    _, status = os.waitpid(child, 0)
+    answer = os.read(reader, 100).decode()
+    os.close(reader)
+    return answer or f"ended by signal {os.WTERMSIG(status)}"
+
+
+def limits() -> dict[str, str]:
+    """What the kernel counts for each uid, or would take from other processes on the host."""
+    ways = {
+        "message queue": attempt(lambda: _message_queue()),
+        "real time": attempt(lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))),
+        "better priority": attempt(lambda: os.setpriority(os.PRIO_PROCESS, 0, -1)),
+        "real-time i/o": attempt(lambda: system_call(IOPRIO_SET, 1, 0, 1 << 13)),
+        "locked memory": attempt(lambda: _lock(1 << 20)),
+        "timers": attempt(lambda: [_timer() for _ in range(1100)]),
+    }
+    for name in ("SIGPENDING", "MSGQUEUE", "MEMLOCK", "RTPRIO", "NICE"):
+        limit = getattr(resource, f"RLIMIT_{name}")
+        soft, hard = resource.getrlimit(limit)
+        ways[f"raise {name}"] = attempt(lambda limit=limit, hard=hard: resource.setrlimit(limit, (hard + 1, hard + 1)))  # type: ignore[misc]
+        ways[name] = f"{soft} {hard}"
+    return ways
+
+
+def _message_queue() -> None:
+    queue = LIBC.syscall(MQ_OPEN, b"mine", os.O_CREAT | os.O_RDWR, 0o600, None)
+    if queue < 0:
+        raise OSError(ctypes.get_errno(), "refused")
+
+
+def _lock(size: int) -> None:
+    memory = ctypes.create_string_buffer(size)
+    if LIBC.mlock(memory, size):
+        raise OSError(ctypes.get_errno(), "refused")
+
+
+def _timer() -> None:
+    system_call(TIMER_CREATE, 1, None, ctypes.byref(ctypes.c_int()))
+
+
+INOTIFY_INIT, SET_PIPE_SIZE, PIPE_SIZE = 294, 1031, 1 << 20
+
+
+def share() -> dict[str, Callable[[], object]]:
+    """One of each thing that the kernel counts for a uid."""
+    return {
+        "inotify instance": lambda: system_call(INOTIFY_INIT, 0),
+        "large pipe": lambda: fcntl.fcntl(os.pipe()[1], SET_PIPE_SIZE, PIPE_SIZE),
+        "timer": _timer,
+        "descriptor on its way": _send_descriptor,
+    }
+
+
+def _send_descriptor() -> None:
+    sender, receiver = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sender.setblocking(False)
+    socket.send_fds(sender, [b"x"], [0] * 253)  # the most at a time
+    _kept.append((sender, receiver))
+
+
+_kept: list[object] = []
+
+
+def take_a_share() -> dict[str, str]:
+    """One of each, as an ordinary program needs."""
+    return {name: attempt(take) for name, take in share().items()}
+
+
+def take_all() -> None:
+    """Take as many of each as the kernel grants, say so, and keep them."""
+    ways = {}
+    for name, take in share().items():
+        while (outcome := attempt(take)) == BREACH:
+            pass
+        ways[name] = outcome
+    print(json.dumps(ways), flush=True)
+    keep_on()
+
+
 def trace_init() -> dict[str, str]:
-    """If the host lets processes of one uid trace each other, this stops the job's own first process."""
-    return {"ptrace init": attempt(lambda: system_call(PTRACE, 16, 1, None, None))}
+    """Take over the sandbox's first process, which holds the job's deadline."""
+    word = ctypes.create_string_buffer(8)
+
+    class Part(ctypes.Structure):
+        _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]
+
+    local = Part(ctypes.addressof(word), 8)
+    remote = Part(0x400000, 8)
+    ways = {
+        f"ptrace {request}": attempt(lambda request=request: system_call(PTRACE, request, 1, None, None))  # type: ignore[misc]
+        for request in (16, 0x4206)  # PTRACE_ATTACH, PTRACE_SEIZE
+    }
+    ways["write memory"] = attempt(
+        lambda: system_call(PROCESS_VM_WRITEV, 1, ctypes.byref(local), 1, ctypes.byref(remote), 1, 0)
+    )
+    for name in ("mem", "task/1/mem", "oom_score_adj", "timerslack_ns", "comm", "clear_refs"):
+        ways[f"open {name}"] = attempt(lambda name=name: os.close(os.open(f"/proc/1/{name}", os.O_RDWR)))  # type: ignore[misc]
+    for name in ("exe", "root", "cwd", "fd/0", "ns/pid"):
+        ways[f"see {name}"] = attempt(lambda name=name: os.readlink(f"/proc/1/{name}"))  # type: ignore[misc]
+    return ways
+
+
+def be_deaf() -> None:
+    """Ignore all signals that can be ignored."""
+    for number in range(1, 65):
+        if number not in (signal.SIGKILL, signal.SIGSTOP, 32, 33):
+            signal.signal(number, signal.SIG_IGN)
+
+
+def keep_on() -> None:
+    """Never end by itself."""
+    be_deaf()
+    while True:
+        time.sleep(1)
+
+
+def outlive_by_signals() -> None:
+    """Stop and kill the first process and the init below it."""
+    be_deaf()
+    for process in (1, os.getppid()):
+        for number in (signal.SIGSTOP, signal.SIGTSTP, signal.SIGRTMIN + 3, signal.SIGUSR1, signal.SIGCONT):
+            attempt(lambda process=process, number=number: os.kill(process, number))  # type: ignore[misc]
+    attempt(lambda: os.kill(1, signal.SIGKILL))
+    keep_on()
+
+
+def outlive_detached() -> None:
+    """Leave the job's process group and session."""
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            keep_on()
+        os._exit(0)
+    keep_on()
+
+
+def outlive_by_processes() -> None:
+    """Leave no process or thread for others."""
+    with suppress(OSError):
+        while True:
+            if os.fork() == 0:
+                break
+    keep_on()
+
+
+def outlive_by_load() -> None:
+    """Give the first process the lowest priority, and use all that the job may have of the processors."""
+    attempt(lambda: os.setpriority(os.PRIO_PROCESS, 1, 19))
+    attempt(lambda: os.sched_setscheduler(1, os.SCHED_IDLE, os.sched_param(0)))
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for _ in range(8):
+        if os.fork() == 0:
+            break
+    while True:
+        pass
+
+
+def outlive_by_limits() -> None:
+    """Take all signals that the kernel queues for the account, and bound the resources of the first process."""
+    timer = ctypes.c_int()
+    event = (ctypes.c_long * 8)(0, signal.SIGUSR1)  # sigev_notify stays SIGEV_SIGNAL
+    while LIBC.timer_create(0, ctypes.byref(event), ctypes.byref(timer)) == 0:
+        pass
+    for number in (resource.RLIMIT_NOFILE, resource.RLIMIT_SIGPENDING, resource.RLIMIT_AS, resource.RLIMIT_NPROC):
+        attempt(lambda number=number: resource.prlimit(1, number, (0, 0)))  # type: ignore[misc]
+    keep_on()
+
+
+def outlive_by_memory() -> None:
+    """Fill the memory that the job may have, nearly."""
+    kept = []
+    with suppress(MemoryError):
+        while len(kept) < 44:
+            kept.append(bytearray(os.urandom(1 << 20)))
+    keep_on()
 
 
 def writable() -> dict[str, str]:

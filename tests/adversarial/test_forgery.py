@@ -7,6 +7,7 @@ import json
 
 import pytest
 from support.faults import StorageWithTroubledSessions, broken
+from support.reading import ENOUGH
 from support.site import ALICE, BOB, COMPUTE, HOME, TrialSite, serving, wait_until
 
 from compute_to_data.documents import request, task_json
@@ -69,9 +70,9 @@ def test_a_forged_state_reads_and_harms_nothing_of_others(site: TrialSite, state
     work(site, record)
     for name in ("secret.txt", "STDOUT.txt"):
         with pytest.raises(NotFound):
-            site.alice.read(f"{record.collection}/{name}")
-    assert site.bob.read(f"{record.collection}/outputs/secret.txt") == b"bob's secret"
-    assert site.bob.read(f"{record.collection}/outputs/STDOUT.txt") == b"bob's too"
+            site.alice.read(f"{record.collection}/{name}", ENOUGH)
+    assert site.bob.read(f"{record.collection}/outputs/secret.txt", ENOUGH) == b"bob's secret"
+    assert site.bob.read(f"{record.collection}/outputs/STDOUT.txt", ENOUGH) == b"bob's too"
 
 
 def test_moved_results_outlive_a_task_of_the_same_id(site: TrialSite) -> None:
@@ -80,7 +81,7 @@ def test_moved_results_outlive_a_task_of_the_same_id(site: TrialSite) -> None:
     site.alice.rename(f"{HOME}/out/run1/r.txt", f"{HOME}/out/r.txt")
     site.alice.remove(f"{HOME}/out/run1", recursive=True)
     assert site.run(writing, task_id="run1")["state"] == "COMPLETED"
-    assert site.alice.read(f"{HOME}/out/r.txt") == b"precious\n"
+    assert site.alice.read(f"{HOME}/out/r.txt", ENOUGH) == b"precious\n"
 
 
 def test_the_same_id_elsewhere_claims_another_input(site: TrialSite) -> None:
@@ -128,13 +129,12 @@ def test_an_unexpected_error_does_not_end_the_worker(site: TrialSite) -> None:
 def test_one_failed_request_to_the_zone_ends_no_job(site: TrialSite) -> None:
     asked: list[str] = []
 
-    def trouble_while_it_runs(avus, entity):  # type: ignore[no-untyped-def]
-        found = avus(entity)
-        if any(avu.value == "RUNNING" for avu in found):
+    def trouble_while_it_runs(avus, entity, *attributes, **options):  # type: ignore[no-untyped-def]
+        if any(avu.value == "RUNNING" for avu in avus(entity)):
             asked.append("")
             if len(asked) == 1:
                 broken()
-        return found
+        return avus(entity, *attributes, **options)
 
     storage = StorageWithTroubledSessions(site.storage, avus=trouble_while_it_runs)
     submitted = site.submit(site.request("/bin/sleep", "2"))

@@ -172,6 +172,48 @@ def test_the_kernel_refuses(attacker: Attacker, vault: dict[str, Path]) -> None:
     assert breaches(ways) == []
 
 
+def test_there_are_sockets_of_four_families_only(attacker: Attacker) -> None:
+    ways = attacker.tries("families")
+    families = {socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK}
+    allowed = {f"socket {family:#x}" for family in families} | {f"pair {socket.AF_UNIX:#x}"}
+    assert allowed == set(breaches(ways))
+
+
+def test_a_file_takes_no_more_than_its_size_shows(attacker: Attacker) -> None:
+    assert breaches(attacker.tries("file_system")) == []
+
+
+def test_a_job_cannot_slow_its_first_process_down(attacker: Attacker) -> None:
+    assert breaches(attacker.tries("priorities")) == []
+
+
+def test_programs_with_32_bits_are_refused_the_same(attacker: Attacker) -> None:
+    assert breaches(attacker.tries("with_32_bits")) == []
+
+
+def test_the_kernels_limits_for_each_account_are_low(attacker: Attacker) -> None:
+    """Other jobs, and processes of the service account on the host, share what the kernel counts for a uid."""
+    ways = attacker.tries("limits")
+    assert breaches(ways) == []
+    assert ways["message queue"] in ("EMFILE", "EPERM")
+    assert ways["timers"] == "EAGAIN"
+    seen = {name: ways[name] for name in ("SIGPENDING", "MSGQUEUE", "MEMLOCK", "RTPRIO", "NICE")}
+    assert seen == {
+        "SIGPENDING": "1024 1024",
+        "MSGQUEUE": "0 0",
+        "MEMLOCK": "65536 65536",
+        "RTPRIO": "0 0",
+        "NICE": "0 0",
+    }
+
+
+def test_a_job_gets_less_of_a_busy_host_than_irods(attacker: Attacker) -> None:
+    """The kernel's own file of the job's control group. Other groups have 1024 (cgroup v1) or 100 (v2)."""
+    job = attacker.start("sh", "-c", "cd /sys/fs/cgroup; cat cpu.weight 2>/dev/null || echo v1 && cat cpu/cpu.shares")
+    weight = attacker.said(job).split()
+    assert weight == ["v1", "256"] or int(weight[0]) < 50, weight
+
+
 def test_tracing_its_own_init_stops_only_its_own_job(attacker: Attacker) -> None:
     """Docker's seccomp profile lets processes of one uid trace each other. This stops only the attacker's own job."""
     unharmed = neighbour(attacker)
@@ -205,7 +247,7 @@ print(sum(name.isdigit() for name in os.listdir("/proc")), number, flush=True)
     unharmed = neighbour(attacker)
     job = attacker.start("python3", "-c", code)
     processes, number = map(int, attacker.said(job).split())
-    assert processes <= 32
+    assert processes <= 32 + 1, "and the first process, which holds the deadline"
     assert number == 11
     unharmed()
 

@@ -8,7 +8,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,11 @@ from support.jobs import held, written
 
 from compute_to_data.configuration import EngineSettings
 from compute_to_data.engines import open_engine
-from compute_to_data.engines.docker import sandbox
+from compute_to_data.engines.docker import sandbox, warm_sandbox
 from compute_to_data.errors import EngineError, EngineOutOfReach
-from compute_to_data.job import Job, JobKey, Sandbox
+from compute_to_data.job import ENGINE_MARGIN_SECONDS, Job, JobKey, Sandbox
 from compute_to_data.model import User
-from tests.adversarial.conftest import IMAGE, LIMITS, TIMEOUT, Attacker
+from tests.adversarial.conftest import HOSTILE, IMAGE, LIMITS, TIMEOUT, Attacker
 
 if TYPE_CHECKING:
     from compute_to_data.ports import Engine
@@ -93,6 +93,25 @@ def test_a_warm_sandbox_has_the_settings_of_any_sandbox(mallory: Mallory) -> Non
     assert [(mount["Target"], mount["ReadOnly"]) for mount in new] == [("/inputs", True), ("/.compute-to-data", True)]
 
 
+def test_no_task_outlives_its_sandbox(mallory: Mallory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker watches the walltime here. The sandbox's first process holds it, once the time is over in which the
+    sandbox takes tasks."""
+    monkeypatch.setattr(warm_sandbox, "_REUSED_SECONDS", 0.5)
+    short = replace(LIMITS, walltime_seconds=1.0)
+    job = mallory.start("python3", "-c", HOSTILE, "outlive_detached", limits=short, grace_seconds=0.5)
+    end = mallory.end(job)
+    assert 1.0 <= end.finished - end.started < 0.5 + 1.0 + ENGINE_MARGIN_SECONDS + 0.5 + 3.0
+    assert end.status != 0
+
+
+def test_a_sandbox_that_ends_too_soon_for_a_task_does_not_get_it(mallory: Mallory, first: str) -> None:
+    longer = replace(LIMITS, walltime_seconds=LIMITS.walltime_seconds + warm_sandbox._REUSED_SECONDS)
+    other = mallory.answers(WHICH, limits=longer)
+    assert other != first
+    assert mallory.answers(WHICH, limits=longer) == other
+    assert mallory.sandboxes() == 1, "the first one is removed"
+
+
 def test_nothing_of_a_task_is_there_for_the_next(mallory: Mallory, first: str) -> None:
     left = "mkdir -p /tmp/a/b /tmp/.hidden; for d in /tmp/a/b /dev/shm /dev/mqueue /output; do echo x >$d/left; done"
     mallory.runs(f"{left}; ln -s /etc /tmp/link; cd /output; export LEFT=1; alias ls=false")
@@ -112,9 +131,9 @@ def test_a_sandbox_that_cannot_be_cleaned_is_not_used_again(mallory: Mallory, fi
     "script",
     [
         "chmod 0777 /output",
-        "python3 -c \"import os; os.setxattr('/output', 'user.left', b'x')\"",
+        "python3 -c \"import os; os.setxattr('/output', 'user.left', b'x')\" || true",
         "prlimit --pid $PPID --nofile=16:16",
-        "renice -n 5 -p $PPID",
+        "renice -n 5 -p $PPID || true",
         "echo 1000 >/proc/$PPID/oom_score_adj",
         "mkdir /output/d && chmod 0 /output/d",
     ],
@@ -124,6 +143,127 @@ def test_a_sandbox_that_a_task_changed_is_not_used_again(mallory: Mallory, first
     was = mallory.answers(before)
     mallory.runs(script)
     assert mallory.answers(before) == was
+
+
+PROBE = r"""
+import ctypes, errno, fcntl, os, socket, struct, sys
+libc, parent = ctypes.CDLL(None, use_errno=True), os.getppid()
+def flags(change=None):
+    folder = os.open("/output", os.O_RDONLY)
+    try:
+        found = struct.unpack("i", fcntl.ioctl(folder, 0x80086601, bytes(8))[:4])[0]
+        if change is not None:
+            fcntl.ioctl(folder, 0x40086602, struct.pack("q", found ^ change))
+    except OSError as error:
+        return error.errno
+    return found
+def project(change=None):
+    folder = os.open("/output", os.O_RDONLY)
+    try:
+        found = list(struct.unpack("IIIII8x", fcntl.ioctl(folder, 0x801C581F, bytes(28))))
+        if change is not None:
+            found[0], found[3] = found[0] | 0x200, change  # FS_XFLAG_PROJINHERIT
+            fcntl.ioctl(folder, 0x401C5820, struct.pack("IIIII8x", *found))
+    except OSError as error:
+        return error.errno
+    return found[0], found[3]
+def talk(port):
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", port))
+        server.listen()
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            one = server.accept()[0]
+            one.close()  # this side is the first to close, so it keeps the port
+            client.recv(1)
+    return "spoke"
+def scheduling(process, change=None):
+    value = ctypes.create_string_buffer(struct.pack("IIQiIQQQII", 56, 0, 0, 0, 0, 0, 0, 0, 0, 0))
+    libc.syscall(315, process, value, 56, 0)
+    found = list(struct.unpack("IIQiIQQQII", value.raw[:56]))
+    if change is not None:
+        found[:3] = 56, 3, found[2] | change  # SCHED_BATCH
+        libc.syscall(314, process, ctypes.create_string_buffer(struct.pack("IIQiIQQQII", *found)), 0)
+    return found[1:5]
+"""
+"""Programs of both a task that leaves something and of the next, which looks for it."""
+
+
+@dataclass(frozen=True)
+class Legacy:
+    """What a task tries to leave for the next ones. ``look`` prints what a task finds."""
+
+    leave: str
+    look: str
+
+
+def code(leave: str, look: str) -> Legacy:
+    return Legacy(f"python3 -c '{PROBE}{leave}'", f"python3 -c '{PROBE}print({look})'")
+
+
+LEGACIES = {
+    "io class": Legacy("ionice -c 3 -p $PPID", "ionice -p $$"),
+    "autogroup": Legacy("echo 10 >/proc/$PPID/autogroup", "sed s/.*nice// /proc/self/autogroup"),
+    "own autogroup": Legacy("echo 5 >/proc/self/autogroup", "sed s/.*nice// /proc/self/autogroup"),
+    "coredump filter": Legacy("echo 0x7f >/proc/$PPID/coredump_filter", "cat /proc/self/coredump_filter"),
+    "coredump filter of the init": Legacy("echo 0x7f >/proc/1/coredump_filter", "cat /proc/1/coredump_filter"),
+    "nice value of the init": Legacy("renice -n 5 -p 1", "cut -d' ' -f19 /proc/1/stat"),
+    "memory score of the init": Legacy("echo 1000 >/proc/1/oom_score_adj", "cat /proc/1/oom_score_adj"),
+    "batch scheduling": Legacy("chrt -b -p 0 $PPID", "chrt -p $$ | head -1 | sed s/.*policy//"),
+    "idle scheduling": Legacy("chrt -i -p 0 $PPID", "chrt -p $$ | head -1 | sed s/.*policy//"),
+    "reset on fork": code("scheduling(parent, 1)", "scheduling(parent)"),
+    "processors": Legacy("taskset -p 1 $PPID", "taskset -p $$ | sed s/.*mask//"),
+    "timer slack": Legacy("echo 9000000 >/proc/$PPID/timerslack_ns; echo 9 >/proc/1/timerslack_ns",
+                          "cat /proc/self/timerslack_ns"),
+    "limits of the init": Legacy("prlimit --pid 1 --nofile=16:16", "grep files /proc/1/limits"),
+    "a core-scheduling cookie": code("libc.prctl(62, 1, parent, 0, 0)",
+                                     "libc.prctl(62, 0, parent, 0, ctypes.byref(c := ctypes.c_uint64())), c.value"),
+    "a stream that does not block": code("os.set_blocking(1, False); os.set_blocking(2, False)",
+                                         "os.get_blocking(1), os.get_blocking(2)"),
+    "signals of a stream": code("fcntl.fcntl(1, fcntl.F_SETFL, os.O_APPEND | os.O_ASYNC | os.O_WRONLY)",
+                                "fcntl.fcntl(1, fcntl.F_GETFL), fcntl.fcntl(1, fcntl.F_GETOWN)"),
+    "a lock on a stream": code("fcntl.flock(1, fcntl.LOCK_EX)",
+                               "fcntl.flock(os.open(\"/.compute-to-data/stdout\", 1), fcntl.LOCK_EX | fcntl.LOCK_NB)"),
+    "a narrow stream": code("fcntl.fcntl(1, 1031, 4096)", "fcntl.fcntl(1, 1032)"),
+    "a wide stream": code("fcntl.fcntl(2, 1031, 1 << 20)", "fcntl.fcntl(2, 1032)"),
+    "a port in TIME_WAIT": code("print(talk(4242))", "talk(4242)"),
+    "inode flags of the outputs": code("flags(0x40)", "flags()"),
+    "synchronous outputs": code("flags(0x8 | 0x10000)", "flags()"),
+    "a project id of the outputs": code("project(4242)", "project()"),
+    "times of the outputs": Legacy("touch -d @1 /output", "find /output -maxdepth 0 -mtime +9 -o -atime +9"),
+    "a long directory": Legacy("cd /output; seq -f %0200.0f 900 | xargs touch; ls | xargs rm", "stat -c %s /output"),
+    "a default access list": Legacy("setfacl -d -m u:1:rwx /output", "stat -c %a /output; ls -ld /output | cut -c11"),
+    "attributes of the scratch space": Legacy(
+        "for d in /tmp /dev/shm /dev/mqueue; do chmod 700 $d; setfattr -n user.x -v y $d; chattr +d $d; done",
+        "stat -c %a:%u /tmp /dev/shm /dev/mqueue"),
+    "a message queue": code("libc.syscall(240, b\"left\", os.O_CREAT, 0o600, None)", "os.listdir(\"/dev/mqueue\")"),
+    "an abstract socket": code("s = socket.socket(socket.AF_UNIX); s.bind(\"\\0left\"); os._exit(0)",
+                               "socket.socket(socket.AF_UNIX).bind(\"\\0left\")"),
+    "an unread datagram": code(
+        "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind((\"127.0.0.1\", 4245)); "
+        "s.sendto(b\"x\", s.getsockname())",
+        "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).bind((\"127.0.0.1\", 4245))"),
+    "a key": code("libc.syscall(248, b\"user\", b\"left\", b\"x\", 1, -3)",
+                  "libc.syscall(250, 10, -3, b\"user\", b\"left\", 0) < 0"),
+    "the host name": Legacy("hostname left; echo left >/proc/sys/kernel/hostname", "hostname"),
+    "a loopback device that is down": code(
+        "fcntl.ioctl(socket.socket(), 0x8914, struct.pack(\"16sh14x\", b\"lo\", 0))", "talk(4243)"),
+    "the shell's mask and personality": Legacy("umask 0; setarch -R true", "umask; cat /proc/self/personality"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LEGACIES)
+def test_what_a_task_leaves_does_not_reach_the_next(mallory: Mallory, first: str, name: str) -> None:
+    legacy = LEGACIES[name]
+    was = mallory.answers(legacy.look)
+    mallory.runs(f"{{ {legacy.leave}; }} || true")
+    assert mallory.answers(legacy.look) == was
+
+
+def test_an_ordinary_task_leaves_its_sandbox_to_the_next(mallory: Mallory, first: str) -> None:
+    """Servers on loopback, as of a notebook's kernel, and streams that do not block, as in many programs."""
+    program = code("print(talk(4244)); os.set_blocking(1, False)", "talk(4244)")
+    mallory.runs(program.leave)
+    assert mallory.answers(WHICH) == first
 
 
 def test_a_daemon_dies_before_the_next_task(mallory: Mallory, first: str) -> None:

@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--image", default="compute-to-data/base:bookworm")
     arguments = parser.parse_args()
-    client, engine = APIClient(), DockerEngine({}, "/nonexistent")
+    client, engine = APIClient(), DockerEngine({}, tempfile.gettempdir())
     image = engine.identify(arguments.image)
     engine_calls: list[list[float]] = []
     runs: dict[str, list[list[float]]] = {name: [] for name in VARIANTS}

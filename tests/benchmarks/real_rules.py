@@ -31,7 +31,7 @@ from run import BASE_IMAGE, Floor, spread  # noqa: E402
 from support.irods_server import Installed, rules  # noqa: E402
 from support.irods_site import RealSite, open_zone  # noqa: E402
 
-from compute_to_data import configuration as configuration_module  # noqa: E402
+from compute_to_data import site_file  # noqa: E402
 from compute_to_data.coordination import wakeup  # noqa: E402
 from compute_to_data.engines import open_engine  # noqa: E402
 from compute_to_data.records.task import TaskRecord  # noqa: E402
@@ -128,7 +128,7 @@ def idle(site: RealSite) -> None:
     document["worker"] = {"state_directory": str(site.zone.make_place("state"))}
     file = site.place / "idle.json"
     file.write_text(json.dumps(document))
-    settings = configuration_module.load(str(file))
+    settings = site_file.load(str(file))
     compute = site.compute_resource(site.role)
     storage = open_storage(settings.zone)
     worker = Worker(settings, compute, storage, open_engine(settings.engine, settings.worker.state_directory))

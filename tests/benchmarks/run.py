@@ -18,7 +18,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,27 @@ def trivial(folder: Path) -> None:
     report("a trivial task (median of 30)", statistics.median(floors), statistics.median(products), "s", "<= 1.2")
 
 
+def uids(folder: Path) -> None:
+    """A trivial task with a private input: with a uid of its own and without, in turn."""
+    for name in ("shared", "own"):
+        (folder / name).mkdir()
+    sites = [TrialSite(folder / name, {"name": "docker", **more}, BASE_IMAGE)
+             for name, more in (("shared", {"job_uids": None}), ("own", {}))]  # fmt: skip
+    took: list[list[float]] = [[], []]
+    with ExitStack() as workers:
+        for site in sites:
+            site.alice.write(f"{HOME}/x", b"x", resource=COMPUTE)
+            for replica in site.folder.rglob("alice/x"):
+                replica.chmod(0o600)
+            workers.enter_context(site.working())
+            product(site, site.request(*TRIVIAL, inputs=[f"{HOME}/x"]))
+        for _ in range(60):
+            for site, times in zip(sites, took):
+                times.append(product(site, site.request(*TRIVIAL, inputs=[f"{HOME}/x"])))
+    print(f"  shared  {spread(took[0])}\n  own     {spread(took[1])}")
+    report("a trivial task with a uid of its own (median of 60)", *map(statistics.median, took), "s", "<= 1.05")
+
+
 def throughput(folder: Path) -> None:
     """100 trivial tasks in 2 slots; the floor's loop in 2 threads."""
     site, floor, place = beside(folder)
@@ -207,14 +228,14 @@ def _await(site: TrialSite, count: int) -> None:
 
 SUBMITTER = """
 import sys
-from compute_to_data import configuration
+from compute_to_data import site_file
 from compute_to_data.coordination.wakeup import call_worker
 from compute_to_data.model import User
 from compute_to_data.submission import workloads
 from compute_to_data.zones.embedded import EmbeddedZone
 
 file, zone, collection, count, *command = sys.argv[1:]
-site = configuration.load(file)
+site = site_file.load(file)
 alice = EmbeddedZone(zone).session(User("alice", "tempZone"))
 print("ready", flush=True)
 sys.stdin.readline()
@@ -405,6 +426,7 @@ BENCHMARKS: dict[str, Callable[[Path], None]] = {
     "queue": queue,
     "register": registering,
     "trivial": trivial,
+    "uids": uids,
     "throughput": throughput,
     "workload": workload,
     "map": mapping,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from support.people import settings_of
 from support.site import TrialSite
 from support.typed import Type, Typed
 
+import compute_to_data as c2d
 from compute_to_data.cli.main import main
 
 
@@ -24,6 +26,22 @@ def own_files(site: TrialSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("C2D_CONFIG_FILE", str(path))
     monkeypatch.setenv("C2D_SESSION_FILE", str(path.parent / "session.json"))
     return path
+
+
+@pytest.fixture
+def session(own_files: Path) -> Iterator[c2d.Session]:
+    """alice's session."""
+    with c2d.connect() as opened:
+        yield opened
+
+
+@pytest.fixture
+def bobs(site: TrialSite, own_files: Path) -> Iterator[c2d.Session]:
+    """bob's session, on a computer with settings of his own."""
+    path = own_files.parent / "bob.json"
+    path.write_text(json.dumps(settings_of(site, "bob")))
+    with c2d.connect(str(path)) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -242,10 +242,10 @@ def test_the_zone_is_down(tmp_path: Path) -> None:
 def test_a_missing_package_is_named_with_a_remedy(tmp_path: Path) -> None:
     done = typed(on_irods(tmp_path), "list", without="irods")
     assert done.returncode == ExitCode.USAGE
-    assert "pip install 'compute-to-data[irods]'" in done.stderr
+    assert "pip install '.[irods]'" in done.stderr
     made = typed(on_irods_again(tmp_path), "zone", "create", str(tmp_path / "zone"), without="docker")
     assert made.returncode == 0
-    assert "pip install 'compute-to-data[docker]'" in made.stderr
+    assert "pip install '.[docker]'" in made.stderr
 
 
 def on_irods_again(folder: Path) -> dict[str, str]:

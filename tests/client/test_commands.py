@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from support.people import settings_of
+from support.reading import ENOUGH
 from support.site import BOB, COMPUTE, HOME, WAITS, TrialSite
 from support.typed import Type, Typed
 
@@ -73,9 +74,9 @@ class TestSubmittingSeveral:
         done = c2d("submit", good, bad, str(broken), str(gone), missing)
         assert done.code == ExitCode.REFUSED and done.out == ""
         assert "c2d: 4 of 5 files: cannot be submitted, so none was\n" in done.err
-        assert f"\n{bad}: /limits/cpus: found" in done.err
+        assert f"\n  {bad}: /limits/cpus: found" in done.err
         for file in (str(broken), str(gone), missing):
-            assert f"\n{file}: " in done.err
+            assert f"\n  {file}: " in done.err
         assert c2d("list", "--output", "json").json == []
 
     def test_after(self, working: TrialSite, c2d: C2D) -> None:
@@ -228,8 +229,12 @@ class TestLooking:
     def test_resources(self, site: TrialSite, c2d: C2D) -> None:
         document = c2d("resources", "--output", "json").json
         expected = {"resource": COMPUTE, "roles": ["CONTAINER"], "is_up": True, "has_worker": True, "queued": 0}
-        known = {"roles_without_image": [], "images": ["tools"]}
-        assert document["resources"] == [{**expected, **known}]
+        known = {"roles_without_image": [], "images": ["tools"], "engine": "process"}
+        (resource,) = document["resources"]
+        promises = resource.pop("promises")
+        assert resource == {**expected, **known}
+        assert promises["sandbox"] == "no: it isolates nothing"
+        assert promises["secrets"].startswith("yes")
         assert document["images"] == [{"name": "tools"}]
         assert document["limits"]["cpus"] == {"default": 1.0, "maximum": 4.0}
         assert COMPUTE in c2d("resources").out
@@ -272,7 +277,7 @@ class TestRunning:
         assert (done.code, done.out) == (0, "2\n")
         assert "bad\n" in done.err
         (place,) = (line for line in done.err.splitlines() if line.startswith(f"results in {HOME}/new/place/"))
-        assert working.alice.read(f"{place[len('results in ') :]}/k") == b"v w\n"
+        assert working.alice.read(f"{place[len('results in ') :]}/k", ENOUGH) == b"v w\n"
 
     def test_with_json_the_log_goes_to_stderr(self, working: TrialSite, c2d: C2D) -> None:
         done = c2d("--output", "json", "run", "tools", "--", "sh", "-c", "echo word; exit 5")
@@ -469,10 +474,10 @@ class TestSecrets:
         value = b"hush\0\xff\n"
         assert piped(value, "secret", "create", "k").out == "k\n"
         path = f"{HOME}/.compute_to_data/secrets/k"
-        assert site.alice.read(path) == value
+        assert site.alice.read(path, ENOUGH) == value
         assert piped(b"2", "secret", "create", "k").code == ExitCode.REFUSED
         assert piped(b"2", "secret", "create", "k", "--force").code == 0
-        assert site.alice.read(path) == b"2"
+        assert site.alice.read(path, ENOUGH) == b"2"
         for words in (("secret", "list"), ("secret", "describe", "k"), ("secret", "list", "--output", "json")):
             assert "k" in c2d(*words).out
         assert c2d("secret", "describe", "k", "--output", "json").json["readers"] == ["alice#tempZone"]
@@ -490,7 +495,7 @@ class TestSecrets:
         assert "the two values differ" in c2d("secret", "create", "k").err
         done = c2d("secret", "create", "k")
         assert (done.code, "three" in done.out + done.err) == (0, False)
-        assert site.alice.read(f"{HOME}/.compute_to_data/secrets/k") == b"three"
+        assert site.alice.read(f"{HOME}/.compute_to_data/secrets/k", ENOUGH) == b"three"
 
     def test_a_secret_does_not_inherit_access_from_home(self, site: TrialSite, piped: Callable[..., Typed]) -> None:
         """bob owns everything in alice's home, and new collections there inherit his access."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.reading import ENOUGH
 from support.site import COMPUTE, HOME, TrialSite
 
 import compute_to_data as c2d
@@ -289,7 +290,7 @@ def test_a_forged_manifest_writes_nothing(
 ) -> None:
     done = datasets.upload(session, str(folder))
     manifest = f"{done.collection}/manifest.json"
-    document = json.loads(session.catalog.read(manifest))
+    document = json.loads(session.catalog.read(manifest, ENOUGH))
     document[kind].append({**document[kind][0], "path": path})
     session.catalog.write(manifest, json.dumps(document).encode(), force=True)
     before = set(tmp_path.rglob("*"))

@@ -92,6 +92,7 @@ EXAMPLES = (
     "client.functions",
     "client.datasets",
     "client.secrets",
+    "client.processes",
     "client.sharing",
     "errors",
 )

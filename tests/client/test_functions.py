@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.people import settings_of
+from support.reading import ENOUGH
 from support.site import BASE_IMAGE, HOME, TrialSite
 
 import compute_to_data as c2d
@@ -269,7 +270,7 @@ def test_a_function_runs_as_a_task(session: Any, site: TrialSite) -> None:
     status = call.task.status()
     assert (status.name, status.state.value) == ("add", "COMPLETED")
     (call_json,) = status.inputs
-    shown = json.loads(session.catalog.read(call_json))
+    shown = json.loads(session.catalog.read(call_json, ENOUGH))
     assert shown["source"] == function_call.source_of(add)
     assert (shown["args"], shown["kwargs"]) == ([1, 2], {"scale": 3.0})
 
@@ -341,7 +342,7 @@ def sandboxed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, docker_answers: N
 def test_a_function_runs_in_the_sandbox_beside_its_data(sandboxed: Any) -> None:
     call = c2d.as_task(image=BASE_IMAGE)(doubled).on(f"{HOME}/sea.txt").submit(sandboxed, [1, 2])
     assert call.result(60) == {"doubled": [2, 4], "seen": ["call.json", "sea.txt"]}
-    assert sandboxed.catalog.read(f"{call.task.collection}/STDOUT.txt") == b"said while it ran\n"
+    assert sandboxed.catalog.read(f"{call.task.collection}/STDOUT.txt", ENOUGH) == b"said while it ran\n"
 
 
 @pytest.mark.docker

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from support.faults import Troubled
+from support.reading import ENOUGH
 from support.site import HOME, WAITS, TrialSite
 
 import compute_to_data as c2d
@@ -107,7 +108,7 @@ def test_a_rule_finds_datasets_beside_its_output_collection_and_at_home(
     for one in (own, dataset):
         document = {**script(site, one.dataset), "output_collection": f"{OTHER}/results"}
         submitted = site.submit(document)
-        record = json.loads(site.alice.read(f"{submitted.collection}/task.json"))
+        record = json.loads(site.alice.read(f"{submitted.collection}/task.json", ENOUGH))
         assert record["inputs"] == [{"collection": f"{one.collection}/files"}]
 
 
@@ -166,7 +167,7 @@ def test_inputs_with_the_same_names_stand_side_by_side(
 def test_the_same_collection_may_be_seen_twice(site: TrialSite, session: c2d.Session, dataset: Moved) -> None:
     task = ran(site, session, {"path": dataset.dataset, "name": "a"}, {"path": dataset.dataset, "name": "b"})
     assert [path for path in seen(task) if path.endswith("a.csv")] == ["./a/a.csv", "./b/a.csv"]
-    crate = json.loads(session.catalog.read(f"{task.collection}/ro-crate-metadata.json"))
+    crate = json.loads(session.catalog.read(f"{task.collection}/ro-crate-metadata.json", ENOUGH))
     identifiers = [entity["@id"] for entity in crate["@graph"]]
     assert len(set(identifiers)) == len(identifiers)
     (file,) = [entity for entity in crate["@graph"] if entity["@id"].endswith("/files/a.csv")]
@@ -235,7 +236,7 @@ def test_the_worker_refuses_a_name_that_was_written_into_the_record(
     site.alice.write(f"{HOME}/x", b"1")
     task = session.submit(script(site, {"object": f"{HOME}/x", "name": "fine"}))
     path = f"{task.collection}/task.json"
-    document = json.loads(site.alice.read(path))
+    document = json.loads(site.alice.read(path, ENOUGH))
     document["inputs"][0]["name"] = forged
     site.alice.write(path, json.dumps(document).encode(), force=True)
     with site.working():
@@ -248,7 +249,7 @@ def test_the_worker_refuses_an_entry_that_only_the_submission_looks_up(site: Tri
     site.alice.write(f"{HOME}/x", b"1")
     task = session.submit(script(site, f"{HOME}/x"))
     path = f"{task.collection}/task.json"
-    document = {**json.loads(site.alice.read(path)), "inputs": [{"path": "d-4f0c2a97b311"}]}
+    document = {**json.loads(site.alice.read(path, ENOUGH)), "inputs": [{"path": "d-4f0c2a97b311"}]}
     site.alice.write(path, json.dumps(document).encode(), force=True)
     with site.working():
         assert task.wait(60).reason_code == "refused"

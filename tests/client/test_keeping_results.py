@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from support.people import settings_of
+from support.reading import ENOUGH
 from support.site import BOB, COMPUTE, HOME, TrialSite
 from support.typed import Type
 
@@ -446,7 +447,7 @@ class TestRemoving:
         bob.write(f"{precious}/task.json", b"{}")
         done = typed("rm", "--state", "FAILED", "--yes")
         assert (done.code, "belongs to bob#tempZone" in done.err) == (ExitCode.REFUSED, True)
-        assert session.catalog.read(f"{precious}/thesis") == b"years of work"
+        assert session.catalog.read(f"{precious}/thesis", ENOUGH) == b"years of work"
 
     def test_another_users_task_stays(
         self, site: TrialSite, run: Callable[..., TaskHandle], session: c2d.Session, tmp_path: Path

@@ -11,9 +11,9 @@ from support.site import HOME, TrialSite
 
 from compute_to_data.cli.listing import why
 from compute_to_data.cli.main import main
-from compute_to_data.cli.wording import ago, duration, short_ids
 from compute_to_data.client import finding
 from compute_to_data.client.session import connect
+from compute_to_data.client.wording import ago, duration, short_ids
 
 UUIDS = ["3f2a77b0-0000-4000-8000-00000000000a", "3f2a77b0-0000-4000-8000-00000000000b"]
 

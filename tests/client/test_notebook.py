@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
 import webbrowser
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.notebook_sites import notebook_site
 from support.people import settings_of
-from support.site import COMPUTE, HOME, TrialSite
+from support.site import HOME, TrialSite
 
 from compute_to_data.cli.main import main
 from compute_to_data.client import notebooks
 from compute_to_data.configuration import Configuration, RoleSettings
 from compute_to_data.errors import InvalidRequest, Refused
 
-RUNNER = Path(__file__).parents[2] / "containers" / "jupyter-digital-filter" / "run-notebook"
 SIGNAL = "compute_to_data.roles.signal_processing:SignalProcessing"
 
 
@@ -37,12 +36,7 @@ def site(tmp_path: Path) -> TrialSite:
     """A resource with the role SIGNAL_PROCESSING, and an image with the real runner."""
     pytest.importorskip("papermill")
     pytest.importorskip("ipykernel")
-    program = tmp_path / "tools" / "run-notebook"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} {RUNNER} "$@"\n')
-    program.chmod(0o755)
-    site = TrialSite(tmp_path, {"name": "process", "images": {"tools": str(tmp_path / "tools")}}, "tools")
-    site.give_role(COMPUTE, "SIGNAL_PROCESSING")
+    site = notebook_site(tmp_path)
     site.alice.write(f"{HOME}/a.txt", b"1\n2\n3\n")
     return site
 
@@ -163,3 +157,36 @@ def _with(configuration: Configuration, roles: dict[str, RoleSettings]) -> Confi
     from dataclasses import replace
 
     return replace(configuration, roles=roles)
+
+
+def test_a_stored_definition_runs_a_notebook_by_name(working: TrialSite, c2d: Any, tmp_path: Path) -> None:
+    """Its values are held against its schema; without one, against what the notebook itself takes."""
+    content = write(
+        tmp_path / "count.ipynb", "threshold: int = 2  # the least", "print('above', threshold)"
+    ).read_bytes()
+    working.alice.write(f"{HOME}/count.ipynb", content)
+    definition = {"notebook": {"data_object": f"{HOME}/count.ipynb", "image": "tools"}}
+    file = tmp_path / "count.json"
+    for parameters in ({}, {"parameters": {"properties": {"threshold": {"type": "integer", "maximum": 5}}}}):
+        file.write_text(json.dumps({**definition, **parameters}))
+        code, _, said = c2d(
+            "process", "update" if parameters else "create", *(["count"] if parameters else []), str(file)
+        )
+        assert code == 0, said
+        shown = json.loads(c2d("--output", "json", "process", "show", "count")[1])
+        assert shown["schema"]["properties"]["threshold"]["type"] == "integer"
+        code, _, said = c2d("run", "--process", "count", "-p", "threshold=many")
+        assert (code, said) == (3, 'c2d: /notebook/parameters/threshold: found "many", expected an integer.\n')
+        code, _, said = c2d("run", "--process", "count", "-p", "treshold=1")
+        assert code == 3 and "/notebook/parameters/treshold" in said and "expected threshold" in said
+        code, out, said = c2d("--output", "json", "run", "--process", "count", "-p", "threshold=4")
+        assert code == 0, said
+        collection = json.loads(out)["collection"]
+        assert b"above 4" in working.alice.read(f"{collection}/count.html", 1 << 24)
+        recorded = json.loads(working.alice.read(f"{collection}/task.json", 1 << 20))
+        assert recorded["definition"]["name"] == "count"
+        assert recorded["notebook"]["parameters"] == {"threshold": 4}
+    assert c2d("run", "--process", "count", "-p", "threshold=6")[0] == 3
+    code, out, _ = c2d("--output", "json", "rerun", json.loads(out)["task_id"], "--wait")
+    again = json.loads(working.alice.read(f"{json.loads(out)['collection']}/task.json", 1 << 20))
+    assert again["definition"] == recorded["definition"] and again["notebook"] == recorded["notebook"]

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.reading import ENOUGH
 from support.service_worker import working
 
-from compute_to_data import configuration as configuration_module
+from compute_to_data import site_file
 from compute_to_data.cli.exits import ExitCode
-from compute_to_data.model import Avu, DataObject, Entity, EntityKind, User
+from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind, User
 
 if TYPE_CHECKING:
     from contract.irods_zone import IrodsZoneUnderTest
@@ -56,7 +57,7 @@ def resource(zone: IrodsZoneUnderTest) -> Iterator[str]:
     document = {"zone": {"kind": "irods"}, "images": [IMAGE], "engine": engine, "worker": worker}
     file = place / "configuration.json"
     file.write_text(json.dumps(document))
-    with working(zone.storage().catalog, configuration_module.load(str(file)), name, place / "log"):
+    with working(zone.storage().catalog, site_file.load(str(file)), name, place / "log"):
         yield name
 
 
@@ -110,6 +111,35 @@ def test_from_one_command_to_a_fetched_result(
     again = person.gets("rerun", listed["task_id"], "--wait")
     assert again["state"] == "COMPLETED"
     assert len(person.gets("list", "--state", "COMPLETED", "--resource", resource, "--limit", "1")) == 1
+
+
+def test_a_process_definition_is_kept_shared_and_run_by_name(
+    zone: IrodsZoneUnderTest, resource: str, person: Person, tmp_path: Path
+) -> None:
+    home = f"/{person.user.zone}/home/{person.user.name}"
+    catalog = zone.session(person.user)
+    catalog.write(f"{home}/a.txt", b"axbxc\n")
+    stream = {"input_type": "file", "input_params": {"file_type": "stream", "stream_name": "STDIN"}}
+    definition = {"exec": "tr", "application": IMAGE, "argv": ["-d", "x"], "input_adapter": stream}
+    made = person.gets("process", "create", "-", "--name", "tr", content=json.dumps(definition).encode())
+    task = person.gets("run", "--process", "tr", "--resource", resource, "--input", "a.txt")
+    assert person.gets("logs", task["task_id"])["stdout"] == "abc\n"
+    recorded = json.loads(catalog.read(f"{task['collection']}/task.json", ENOUGH))
+    assert recorded["definition"]["checksum"] == made["checksum"] == catalog.checksum(made["data_object"])
+    other = zone.make_user()
+    stranger = Person(other, own_environment(zone.environment_of(other), tmp_path / "other"))
+    assert stranger.types("process", "show", str(made["id"])).returncode == ExitCode.NOT_FOUND
+    for path in (home, f"{home}/processes", made["data_object"]):
+        catalog.set_access(path, other, Access.READ_OBJECT)
+    catalog.rename(made["data_object"], f"{home}/processes/translate.json")
+    assert stranger.gets("process", "show", str(made["id"]))["data_object"] == f"{home}/processes/translate.json"
+    assert stranger.types("process", "delete", str(made["id"])).returncode == ExitCode.REFUSED
+    changed = person.gets(
+        "process", "update", "tr", "-", content=json.dumps({**definition, "argv": ["-d", "b"]}).encode()
+    )
+    assert changed["id"] == made["id"]
+    assert person.types("process", "delete", "tr").returncode == 0
+    assert person.gets("process", "list") == []
 
 
 def test_a_running_task_is_cancelled_by_its_owner_only(
@@ -173,7 +203,7 @@ def test_a_wrong_password(zone: IrodsZoneUnderTest, person: Person) -> None:
 def test_only_its_owner_can_read_a_secret(zone: IrodsZoneUnderTest, person: Person) -> None:
     made = person.gets("secret", "create", "k", content=b"hush\0")
     assert made["readers"] == [str(person.user)]
-    assert zone.session(person.user).read(made["data_object"]) == b"hush\0"
+    assert zone.session(person.user).read(made["data_object"], ENOUGH) == b"hush\0"
     assert [one["name"] for one in person.gets("secret", "list")] == ["k"]
     assert person.types("secret", "delete", "k").returncode == 0
     assert person.gets("secret", "list") == []

@@ -90,6 +90,12 @@ class TestInputs:
         done = run("--after", task, "-i", f"{task}:from", "--", "ls", "/inputs/from")
         assert (done.returncode, done.stdout) == (0, "made.txt\n")
 
+    def test_a_url_is_one_too_and_its_host_must_be_listed(self, working: TrialSite, run: Run) -> None:
+        done = run("-i", "https://data.example.org:8443/a.csv", "--", "cat", "/inputs/a.csv")
+        assert done.returncode == ExitCode.REFUSED
+        assert "this site's tasks may not use the host data.example.org:8443" in done.stderr
+        assert "--input" not in done.stderr, "nobody takes it for a file of this computer"
+
     def test_what_is_nowhere_is_named(self, working: TrialSite, run: Run) -> None:
         for given in ("none.txt", "./none.txt", "none.txt:name"):
             done = run("-i", given, "--", "true")

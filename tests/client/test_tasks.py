@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +27,6 @@ from compute_to_data.errors import (
 from compute_to_data.model import Access, Avu, Entity, EntityKind
 from compute_to_data.records.task import State
 from compute_to_data.task import LIVE_LOG_NAME
-
-
-@pytest.fixture
-def session(own_files: Path) -> Iterator[c2d.Session]:
-    with c2d.connect() as opened:
-        yield opened
-
-
-@pytest.fixture
-def bobs(site: TrialSite, own_files: Path) -> Iterator[c2d.Session]:
-    path = own_files.parent / "bob.json"
-    path.write_text(json.dumps(settings_of(site, "bob")))
-    with c2d.connect(str(path)) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.people import settings_of
+from support.reading import ENOUGH
 from support.site import BOB, COMPUTE, HOME, TrialSite
 
 import compute_to_data as c2d
@@ -50,7 +51,7 @@ def names_below(top: Path) -> list[str]:
 
 
 def held_names(session: c2d.Session, dataset: str) -> list[str]:
-    content = session.catalog.read(f"{HOME}/datasets/{dataset}/manifest.json")
+    content = session.catalog.read(f"{HOME}/datasets/{dataset}/manifest.json", ENOUGH)
     return [file.path for file in manifest.parsed(content, dataset).files]
 
 
@@ -77,7 +78,7 @@ def test_a_time_that_this_computer_cannot_keep_is_named(
 ) -> None:
     done = datasets.upload(session, str(files_in(tmp_path / "a", "x", "y")))
     path = f"{done.collection}/manifest.json"
-    document = json.loads(session.catalog.read(path))
+    document = json.loads(session.catalog.read(path, ENOUGH))
     document["files"][0]["modified_ns"] = ((1 << 63) - 1) * 1_000_000_000
     session.catalog.write(path, json.dumps(document).encode(), force=True)
     assert main(["dataset", "download", done.dataset, str(tmp_path / "b")]) == 0
@@ -328,7 +329,7 @@ class TestADatasetInUse:
         (tmp_path / "a" / "x").write_text("changed")
         with pytest.raises(Refused, match="is in use by"):
             datasets.upload(session, str(tmp_path / "a"), dataset=done.dataset)
-        assert session.catalog.read(f"{done.collection}/files/x") == b"content of x"
+        assert session.catalog.read(f"{done.collection}/files/x", ENOUGH) == b"content of x"
         assert main([*command, "--force"]) == 0
         assert held_names(session, done.dataset) == []
 
@@ -378,7 +379,7 @@ class TestFailuresOfADownload:
     def test_names_that_this_computer_cannot_hold_are_named(self, session: c2d.Session, tmp_path: Path) -> None:
         done = datasets.upload(session, str(files_in(tmp_path / "a", "short")))
         long = "n" * 300
-        document = json.loads(session.catalog.read(f"{done.collection}/manifest.json"))
+        document = json.loads(session.catalog.read(f"{done.collection}/manifest.json", ENOUGH))
         document["files"] += [{**document["files"][0], "path": one} for one in (long, f"{long}/below", f"ok/{long}")]
         document["files"] = [one for one in document["files"] if one["path"] != long]
         document["folders"] = [{"path": long, "modified_ns": 1}, {"path": "ok", "modified_ns": 1}]
@@ -522,7 +523,7 @@ class TestSharing:
     ) -> None:
         assert main(["share", done.dataset, "bob", "read"]) == 0
         assert "bob#tempZone" in capsys.readouterr().out
-        assert site.zone.session(BOB).read(f"{done.collection}/files/x") == b"content of x"
+        assert site.zone.session(BOB).read(f"{done.collection}/files/x", ENOUGH) == b"content of x"
         with pytest.raises(SystemExit):
             main(["share", done.dataset, "bob"])
         with pytest.raises(SystemExit):

@@ -131,6 +131,11 @@ class IrodsZoneUnderTest:
             self._iadmin("modify", "group", group.name, "add", member.name, member.zone)
         return group
 
+    def set_quota(self, group: User, resource: str, size: int) -> None:
+        """``iadmin sgq`` and ``iadmin cq``. The quota goes with the group."""
+        self._iadmin("set-quota", "group", group.name, resource, str(size))
+        self._iadmin("calculate-usage")
+
     def remove_user(self, user: User) -> None:
         self._iadmin("rm", "user", str(user))
         self._users.remove(user)
@@ -151,7 +156,7 @@ class IrodsZoneUnderTest:
     def environment_of(self, user: User) -> str:
         """An environment file as a user's ``iinit`` leaves it."""
         directory = self._vaults / f"environment-{user.name}"
-        directory.mkdir()
+        directory.mkdir(exist_ok=True)
         settings = {
             "irods_host": self._account.host,
             "irods_port": self._account.port,

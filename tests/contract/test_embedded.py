@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from zone_suite import metadata
+from zone_suite import metadata, tree
 from zone_suite.every_zone import *  # noqa: F403
 
 from compute_to_data.model import ReplicaStatus, User, UserKind
@@ -87,5 +87,13 @@ def zone(_zone: EmbeddedZoneUnderTest) -> EmbeddedZoneUnderTest:
     return _zone
 
 
+class TestOwners(metadata.OwnersContract):
+    pass
+
+
 class TestAmong(metadata.AmongContract):
+    pass
+
+
+class TestIds(tree.IdsContract):
     pass

@@ -6,15 +6,18 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.reading import ENOUGH
 from zone_suite.zone_under_test import refused, stat_object
 
 from compute_to_data.errors import AlreadyExists, Code, ConfigurationError, NotFound, ZoneError
-from compute_to_data.model import Access, Registration, User, UserKind
+from compute_to_data.model import Access, Avu, Entity, EntityKind, Query, Registration, User, UserKind
 from compute_to_data.zones.embedded import EmbeddedZone
 from compute_to_data.zones.embedded.audit import audit
+from compute_to_data.zones.embedded.schema import VERSION
 
 HOME = "/tempZone/home/alice"
 
@@ -38,7 +41,7 @@ class TestOpening:
         zone.session(User("alice", "tempZone")).write(f"{HOME}/x", b"x")
         with EmbeddedZone(zone.directory) as again:
             assert (again.name, again.admin) == ("tempZone", User("rods", "tempZone"))
-            assert again.session(User("alice", "tempZone")).read(f"{HOME}/x") == b"x"
+            assert again.session(User("alice", "tempZone")).read(f"{HOME}/x", ENOUGH) == b"x"
 
     def test_names_can_be_chosen(self, tmp_path: Path) -> None:
         with EmbeddedZone.create(tmp_path / "z", zone="north", admin="root") as zone:
@@ -63,8 +66,58 @@ class TestOpening:
         connection.execute("PRAGMA user_version = 99")
         with pytest.raises(ConfigurationError, match="version 99"):
             EmbeddedZone(zone.directory)
-        connection.execute("PRAGMA user_version = 1")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.close()
+
+    def test_a_catalog_of_the_first_version_is_upgraded(self, zone: EmbeddedZone) -> None:
+        catalog = zone.storage().catalog
+        home = f"{catalog.user.home_in(zone.storage().zone)}/x"
+        catalog.create_collection(home)
+        avu = Avu("a", "v", "u")
+        catalog.annotate(Entity(EntityKind.COLLECTION, home), add=[avu])
+        zone.close()
+        connection = sqlite3.connect(os.path.join(zone.directory, "zone.db"))
+        connection.executescript("""
+            CREATE TABLE earlier AS SELECT entity, attribute, value, units FROM avu;
+            DROP TABLE avu;
+            CREATE TABLE avu (entity INTEGER, attribute TEXT, value TEXT, units TEXT,
+                              PRIMARY KEY (entity, attribute, value, units)) WITHOUT ROWID;
+            INSERT INTO avu SELECT * FROM earlier;
+            PRAGMA user_version = 1;
+        """)
+        connection.close()
+        storage = EmbeddedZone(zone.directory).storage()
+        assert storage.avus(Entity(EntityKind.COLLECTION, home)) == (avu,)
+        query = Query(EntityKind.COLLECTION, "a", "v", "u")
+        assert [one.owner for one in storage.count_by_owner(query)] == [storage.catalog.user]
+
+    def test_a_catalog_of_the_second_version_is_upgraded(self, zone: EmbeddedZone) -> None:
+        zone.close()
+        connection = sqlite3.connect(os.path.join(zone.directory, "zone.db"))
+        connection.executescript("DROP INDEX avu_of_owner; PRAGMA user_version = 2;")
+        EmbeddedZone(zone.directory).close()
+        assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
+        assert connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'avu_of_owner'").fetchone()
+        connection.close()
+
+    def test_a_listing_and_a_queue_read_their_index_and_sort_nothing(self, zone: EmbeddedZone) -> None:
+        """However many tasks there are, a page and the next task need only their first rows."""
+        alice = User("alice", "tempZone")
+        state = Query(EntityKind.COLLECTION, "state", owner=alice, limit=50)
+        plans = {
+            "avu_of_owner": replace(state, newest_first=True),
+            "avu_by_owner": replace(state, value="v", units="u"),
+        }
+        session = zone.session(alice)
+        seen: list[str] = []
+        zone._store.database.connection().set_trace_callback(seen.append)
+        for index, query in plans.items():
+            seen.clear()
+            session.query(query)
+            (statement,) = [one for one in seen if "CROSS JOIN" in one]
+            plan = zone._store.database.connection().execute(f"EXPLAIN QUERY PLAN {statement}").fetchall()
+            assert f"SEARCH v USING INDEX {index}" in str(plan).replace("COVERING INDEX", "INDEX"), plan
+            assert "USE TEMP B-TREE FOR ORDER BY" not in str(plan), plan
 
     def test_making_one_over_another(self, zone: EmbeddedZone) -> None:
         with pytest.raises(AlreadyExists):
@@ -116,7 +169,7 @@ class TestFiles:
         alice.create_collection(f"{HOME}/a")
         alice.write(f"{HOME}/x", b"mine")
         alice.rename(f"{HOME}/x", f"{HOME}/a/x")
-        assert alice.read(f"{HOME}/a/x") == b"mine"
+        assert alice.read(f"{HOME}/a/x", ENOUGH) == b"mine"
         alice.remove(f"{HOME}/a", recursive=True)
         assert zone.sweep() == 0
         assert [(vault / name).read_bytes() for name in ("x", "a/x")] == [b"stranger"] * 2
@@ -126,7 +179,7 @@ class TestFiles:
         alice.write(f"{HOME}/x", b"x")
         _file(zone, f"{HOME}/x").unlink()
         with refused(ZoneError, Code.UNIX_FILE_OPEN_ERR):
-            alice.read(f"{HOME}/x")
+            alice.read(f"{HOME}/x", ENOUGH)
         alice.remove(f"{HOME}/x")
 
     def test_a_name_too_long_for_the_file_system(self, zone: EmbeddedZone) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.reading import ENOUGH
 
 from compute_to_data.errors import AlreadyExists, NotFound
 from compute_to_data.model import Avu, DataObject, Entity, EntityKind, Query, User, name_of
@@ -99,7 +100,9 @@ def test_nothing_is_lost(directory: Path) -> None:
     with EmbeddedZone(directory) as zone:
         alice = zone.session(ALICE)
         assert {name_of(child.logical_path) for child in alice.children(PLACE)} == expected
-        assert {alice.read(f"{PLACE}/{name}") for name in expected} == {f"{PLACE}/{name}".encode() for name in expected}
+        assert {alice.read(f"{PLACE}/{name}", ENOUGH) for name in expected} == {
+            f"{PLACE}/{name}".encode() for name in expected
+        }
         marks = alice.avus(Entity(EntityKind.COLLECTION, PLACE))
         assert {avu.value for avu in marks} == expected
         assert len(alice.find(Query(EntityKind.DATA_OBJECT, "by"))) == len(expected)
@@ -124,7 +127,7 @@ def test_one_of_many_makes_it(directory: Path) -> None:
         alice = zone.session(ALICE)
         winners = {avu.attribute: avu.value for avu in alice.avus(Entity(EntityKind.COLLECTION, PLACE))}
         assert len(alice.avus(Entity(EntityKind.COLLECTION, PLACE))) == TURNS
-        assert winners == {f"lock{turn}": alice.read(f"{PLACE}/lock{turn}").decode() for turn in range(TURNS)}
+        assert winners == {f"lock{turn}": alice.read(f"{PLACE}/lock{turn}", ENOUGH).decode() for turn in range(TURNS)}
 
 
 def test_readers_see_whole_states(directory: Path) -> None:
@@ -158,7 +161,7 @@ def test_readers_see_whole_states(directory: Path) -> None:
             one, two = alice.avus(here)
             assert (one.attribute, two.attribute, one.value) == ("one", "two", two.value)
             try:
-                content = alice.read(found.logical_path)
+                content = alice.read(found.logical_path, ENOUGH)
             except NotFound:
                 continue  # it has just been moved on
             assert len(set(content)) == 1

@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import pytest
+from support.reading import ENOUGH
 
 from compute_to_data.errors import ZoneError
 from compute_to_data.model import Access, Avu, Collection, DataObject, Entity, EntityKind, Registration, User
@@ -109,7 +110,7 @@ def _state(directory: Path) -> list[object]:
                     seen.append(alice.avus(Entity(EntityKind.COLLECTION, path)))
                 else:
                     shown = [(r.number, r.hierarchy, r.status, r.size, r.checksum) for r in member.replicas]
-                    seen += [alice.read(path), shown]
+                    seen += [alice.read(path, ENOUGH), shown]
         return seen
 
 

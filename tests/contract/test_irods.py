@@ -7,7 +7,7 @@ that were recorded, see ``dialogues/``.
 from __future__ import annotations
 
 import pytest
-from zone_suite import metadata, opening
+from zone_suite import metadata, opening, tree
 from zone_suite.every_zone import *  # noqa: F403
 from zone_suite.zone_under_test import ZoneUnderTest
 
@@ -22,4 +22,12 @@ class TestOpening(opening.OpeningContract):
 
 
 class TestAmong(metadata.AmongContract):
+    pass
+
+
+class TestIds(tree.IdsContract):
+    pass
+
+
+class TestOwners(metadata.OwnersContract):
     pass

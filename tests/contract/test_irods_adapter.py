@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.reading import ENOUGH
 from zone_suite.zone_under_test import a_collection, an_object, refused, stat_object
 
 from compute_to_data.configuration import ZoneSettings
-from compute_to_data.errors import AccessDenied, Code, ConfigurationError, OutOfReach, ZoneError
+from compute_to_data.errors import AccessDenied, Code, ConfigurationError, OutOfReach, TooLarge, ZoneError
 from compute_to_data.model import Access, Avu, Collection, EntityKind, Query, Registration, ReplicaStatus, User
 from compute_to_data.ports import Catalog
 from compute_to_data.zones import open_storage
@@ -73,7 +74,7 @@ class TestConnections:
             path = f"{here}/x{number}"
             alice.write(path, str(number).encode())
             alice.annotate(an_object(path), add=[Avu("n", str(number))])
-            return alice.read(path), stat_object(alice, path).size
+            return alice.read(path, ENOUGH), stat_object(alice, path).size
 
         with ThreadPoolExecutor(6) as pool:
             found = list(pool.map(work, range(24)))
@@ -85,6 +86,20 @@ class TestConnections:
         with ThreadPoolExecutor(KEPT_IDLE + 2) as pool:
             list(pool.map(lambda _: alice.stat(here), range(30)))
         assert len(zone.idle_connections(alice.user)) <= KEPT_IDLE
+
+    def test_what_is_too_large_costs_none(self, zone: IrodsZoneUnderTest, alice: Catalog, here: str) -> None:
+        """A new one takes longer than many questions, and any user can make things too large."""
+        alice.annotate(a_collection(here), add=[Avu("a", "1"), Avu("a", "2")])
+        alice.write(f"{here}/x", b"content")
+        before = zone.idle_connections(alice.user)
+        with pytest.raises(TooLarge):
+            alice.avus(a_collection(here), "a", most=1)
+        with pytest.raises(TooLarge):
+            alice.read(f"{here}/x", 1)
+        with pytest.raises(TooLarge):
+            alice.children(here, 0)
+        assert zone.idle_connections(alice.user) == before
+        assert len(alice.avus(a_collection(here), "a")) == 2
 
     def test_nobody_listens(self, tmp_path: object) -> None:
         from irods.account import iRODSAccount
@@ -188,7 +203,7 @@ class TestDeadTransfers:
         zone.storage().trim(path, resource)
         (replica,) = stat_object(alice, path).replicas
         assert replica.status is ReplicaStatus.GOOD
-        assert alice.read(path) == b"whole"
+        assert alice.read(path, ENOUGH) == b"whole"
 
     def test_one_that_goes_on_is_left_alone(
         self, zone: IrodsZoneUnderTest, alice: Catalog, left: tuple[str, str]
@@ -251,3 +266,27 @@ def test_a_query_among_many_collections_is_asked_in_parts(monkeypatch: pytest.Mo
     assert len(lists) == 1 + 3 + 2
     assert list(found) == [f"/z/{number}" for number in range(len(lists), 0, -1)], "by their ids"
     assert avus.find(None, Query(EntityKind.COLLECTION, "a", among=())) == ()  # type: ignore[arg-type]
+
+
+class TestQuotas:
+    """Quotas of groups: iRODS 5 has no others."""
+
+    def test_the_quota_with_the_least_room_counts(self, zone: IrodsZoneUnderTest) -> None:
+        user, other = zone.make_user(), zone.make_user()
+        group = zone.make_group(user)
+        resource, elsewhere = zone.make_resource(), zone.make_resource()
+        zone.set_quota(group, resource, 1000)
+        assert zone.storage().quota_left(user, [resource]) == 1000
+        assert zone.storage().quota_left(user, [elsewhere]) is None
+        assert zone.storage().quota_left(other, [resource]) is None
+        zone.set_quota(group, "total", 300)
+        assert zone.storage().quota_left(user, [resource]) == 300
+        assert zone.storage().quota_left(user, [elsewhere]) == 300
+
+    def test_what_the_users_have_counts(self, zone: IrodsZoneUnderTest) -> None:
+        user = zone.make_user()
+        resource = zone.make_resource()
+        here = zone.scratch(user)
+        zone.session(user).write(f"{here}/a", b"x" * 600, resource=resource)
+        zone.set_quota(zone.make_group(user), resource, 500)
+        assert zone.storage().quota_left(user, [resource]) == -100

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.pages import LANGUAGES, PAGES, ROOT, Block, blocks, calls, commands
 
-from compute_to_data import configuration
+from compute_to_data import site_file
 from compute_to_data.cli.command import LateParser
 from compute_to_data.cli.main import parser
 from compute_to_data.documents.process_definition import parse_process
@@ -55,7 +55,7 @@ def test_each_document_can_be_read(block: Block, tmp_path: Path) -> None:
     elif "images" in document:
         file = tmp_path / "compute_to_data.json"
         file.write_text(block.content, encoding="utf-8")
-        configuration.load(str(file))
+        site_file.load(str(file))
 
 
 @pytest.mark.parametrize("block", of("python"), ids=lambda block: block.place)
@@ -66,7 +66,7 @@ def test_each_program_is_python(block: Block) -> None:
 def test_the_tutorial_says_how_much_of_a_log_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "compute_to_data.json"
     file.write_text('{"zone": {"kind": "irods"}}', encoding="utf-8")
-    kept = configuration.load(str(file)).default_limits.log_bytes
+    kept = site_file.load(str(file)).default_limits.log_bytes
     assert f"up to {kept >> 20} MiB" in (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 
 

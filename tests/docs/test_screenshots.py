@@ -8,6 +8,7 @@ from html import unescape
 from pathlib import Path
 
 import pytest
+from support import gateway_pictures
 from support.pages import PAGES, blocks, commands
 from support.reader import images_of_the_pages
 from support.screenshots import IMAGES, drawn, main
@@ -15,7 +16,7 @@ from support.screenshots import IMAGES, drawn, main
 PICTURES = {block.picture: block for page in PAGES for block in blocks(page) if block.picture}
 
 TERMINALS = [name for name in PICTURES if name.endswith(".svg")]
-REPORTS = [name for name in PICTURES if name.endswith(".png")]
+REPORTS = [*(name for name in PICTURES if name.endswith(".png")), *gateway_pictures.NAMES]
 
 
 def words(picture: str) -> str:
@@ -52,8 +53,8 @@ def test_each_picture_of_a_report_is_there_and_small(name: str) -> None:
 def test_each_picture_on_a_page_is_one_that_the_script_makes() -> None:
     for page in PAGES:
         for name in re.findall(r"!\[[^\]]+\]\((?:docs/)?images/([^)]+)\)", page.read_text(encoding="utf-8")):
-            assert name in PICTURES
-    assert {file.name for file in IMAGES.iterdir()} == set(PICTURES)
+            assert name in {*PICTURES, *gateway_pictures.NAMES}
+    assert {file.name for file in IMAGES.iterdir()} == {*PICTURES, *gateway_pictures.NAMES}
 
 
 @pytest.mark.docker

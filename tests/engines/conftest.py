@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.real_docker import IMAGE, LIMITS, need_docker
+from support.jobs import held
+from support.real_docker import ENGINE, IMAGE, LIMITS, STATE, need_docker
+from support.site import PATIENCE, wait_until
 
 from compute_to_data.configuration import EngineSettings
 from compute_to_data.engines import open_engine
-from compute_to_data.job import Job, JobKey, Sandbox
+from compute_to_data.job import Job, JobKey, JobState, Sandbox
 from compute_to_data.model import User
 from compute_to_data.ports import Engine
 
@@ -88,8 +90,16 @@ def pipe() -> Iterator[Callable[[Job], Pipe]]:
         os.close(each.descriptor)
 
 
-def open_docker(state_directory: str = "/nonexistent", **settings: Any) -> Engine:
-    return open_engine(EngineSettings("docker", settings), state_directory)
+_PATHS: dict[str, dict[str, str]] = {}
+"""What the engines of all tests have learnt about images: Podman needs a process for each path."""
+
+
+def open_docker(state_directory: str = STATE, **settings: Any) -> Engine:
+    if ENGINE == "podman":
+        from compute_to_data.engines.podman import PodmanEngine
+
+        return PodmanEngine({"timeout_seconds": PATIENCE, **settings}, state_directory, _PATHS)
+    return open_engine(EngineSettings(ENGINE, settings), state_directory)
 
 
 @pytest.fixture(scope="session")
@@ -133,6 +143,35 @@ def warm_bench(docker_answers: None, tmp_path: Path) -> Iterator[WarmBench]:
     tmp_path.chmod(0o755)
     engine = open_docker(state)
     bench = WarmBench(engine, lambda: open_docker(state), tmp_path)
+    yield bench
+    bench.clear()
+
+
+@pytest.fixture(scope="session")
+def slurm_directory(slurm_answers: None, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The directory of the engines that the tests share, with a list of the nodes' images."""
+    directory = str(tmp_path_factory.mktemp("slurm"))
+    open_slurm(directory).identify(IMAGE)
+    return directory
+
+
+def open_slurm(directory: str, **settings: Any) -> Engine:
+    given = {"directory": directory, "poll_seconds": 0.5, "notes_seconds": 1.0, **settings}
+    return open_engine(EngineSettings("slurm", given), "/nonexistent")
+
+
+class SlurmBench(Bench):
+    """A bench whose engine has a queue of its own."""
+
+    def started(self, *command: str, **more: Any) -> Job:
+        job = super().started(*command, **more)
+        wait_until(lambda: held(self.engine, job.key).status().state is not JobState.PENDING, "the job to run")
+        return job
+
+
+@pytest.fixture
+def slurm_bench(slurm_directory: str, tmp_path: Path) -> Iterator[Bench]:
+    bench = SlurmBench(open_slurm(slurm_directory), lambda: open_slurm(slurm_directory), tmp_path)
     yield bench
     bench.clear()
 

@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.jobs import held, remains, written
+from support.site import PATIENCE, wait_until
 
 from compute_to_data import log_file
+from compute_to_data.engines.slurm import SlurmEngine
 from compute_to_data.errors import EngineError, EngineOutOfReach, ImageMissing
-from compute_to_data.job import Exit, Image, Job, JobKey, JobState, JobStatus, Mount
+from compute_to_data.job import GID, UID, Exit, Image, Job, JobKey, JobState, JobStatus, Mount
 from compute_to_data.pipeline import command_line
 from compute_to_data.ports import Engine
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
     MakePipe = Callable[[Job], Pipe]
 
-TIMEOUT = 60.0
+TIMEOUT = PATIENCE
 TELL = "import json, os, sys; print(json.dumps([sys.argv[1:], dict(os.environ)]))"
 DEAF = """
 import signal
@@ -134,6 +136,22 @@ class EngineContract:
         seen, variables = json.loads(written(bench.engine, job).stdout)
         assert seen == words
         assert {name: variables[name] for name in environment} == environment
+
+    def test_the_environment_may_have_the_numbers_of_the_jobs_account(self, bench: Bench) -> None:
+        job = bench.started("sh", "-c", '[ "$WHO" = "<$(id -u):$(id -g)>" ]', environment={"WHO": f"<{UID}:{GID}>"})
+        assert ended(bench.engine, job).status == 0
+
+    def test_what_a_job_left_belongs_to_one_account_in_the_end(self, bench: Bench) -> None:
+        job = bench.job("sh", "-c", "mkdir /outputs/a && echo x > /outputs/a/x && chmod 0 /outputs/a/x")
+        before = os.stat(job.outputs)
+        bench.engine.submit(job)
+        assert ended(bench.engine, job).status == 0
+        bench.engine.take_back(job.outputs)
+        bench.engine.remove(job.key)
+        found = [os.stat(os.path.join(job.outputs, name)) for name in ("", "a", "a/x")]
+        assert {(one.st_uid, one.st_gid) for one in found} == {(before.st_uid, before.st_gid)}
+        bench.engine.take_back(job.outputs)
+        bench.engine.take_back(os.path.join(job.outputs, "gone"))
 
     def test_nothing_of_the_workers_environment_is_inherited(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
@@ -308,39 +326,6 @@ os.write(2, b"the last words")
             ended(bench.engine, second)
             assert written(bench.engine, second).stdout == b"second\n"
             assert reader.header().run != before.run, "who reads the file notices"
-
-    def test_a_job_writes_on_while_no_worker_runs(self, bench: Bench, pipe: MakePipe) -> None:
-        """A worker starts the job and is killed. Another one adopts the job: the log has each byte once."""
-        if not self.outlives:
-            pytest.skip("these jobs end with their worker")
-        script = "seq 50000; echo ready > /outputs/pipe; seq 50000; read go < /outputs/go; seq 50000; printf end >&2"
-        job = bench.job("sh", "-c", script)
-        job = replace(job, limits=replace(job.limits, log_bytes=1 << 22))
-        ready = pipe(job)
-        os.mkfifo(Path(job.outputs) / "go")
-        (Path(job.outputs) / "go").chmod(0o666)
-        worker = os.fork()
-        if not worker:
-            try:
-                bench.reopen().submit(job)
-                time.sleep(TIMEOUT)
-            finally:
-                os._exit(1)
-        try:
-            assert ready.read() == b"ready\n"
-        finally:
-            os.kill(worker, signal.SIGKILL)
-            os.waitpid(worker, 0)
-        time.sleep(0.2)  # the job writes meanwhile, but it does not matter how much
-        other = bench.reopen()
-        running = held(other, job.key)
-        (Path(job.outputs) / "go").write_text("go\n")
-        assert ended(other, job).status == 0
-        running.finish_log()
-        numbers = b"".join(b"%d\n" % number for number in range(1, 50001))
-        logs = remains(job.log_file)
-        assert (len(logs.stdout), logs.stderr) == (3 * len(numbers), b"end")
-        assert logs.stdout == numbers * 3
 
     def test_remove_ends_a_running_job(self, bench: Bench, pipe: MakePipe) -> None:
         job = bench.job("sh", "-c", "exec > /outputs/pipe; echo ready; sleep 300")
@@ -594,17 +579,66 @@ os.write(2, b"the last words")
         bench.engine.check()
 
 
-class TestProcess(EngineContract):
+class OutlivingContract(EngineContract):
+    """What holds beside the contract where jobs outlive their worker."""
+
+    def test_a_job_writes_on_while_no_worker_runs(self, bench: Bench, pipe: MakePipe) -> None:
+        """A worker starts the job and is killed. Another one adopts the job: the log has each byte once."""
+        script = "seq 50000; echo ready > /outputs/pipe; seq 50000; read go < /outputs/go; seq 50000; printf end >&2"
+        job = bench.job("sh", "-c", script)
+        job = replace(job, limits=replace(job.limits, log_bytes=1 << 22))
+        ready = pipe(job)
+        os.mkfifo(Path(job.outputs) / "go")
+        (Path(job.outputs) / "go").chmod(0o666)
+        worker = os.fork()
+        if not worker:
+            try:
+                bench.reopen().submit(job)
+                time.sleep(TIMEOUT)
+            finally:
+                os._exit(1)
+        try:
+            assert ready.read() == b"ready\n"
+        finally:
+            os.kill(worker, signal.SIGKILL)
+            os.waitpid(worker, 0)
+        time.sleep(0.2)  # the job writes meanwhile, but it does not matter how much
+        other = bench.reopen()
+        running = held(other, job.key)
+        (Path(job.outputs) / "go").write_text("go\n")
+        assert ended(other, job).status == 0
+        running.finish_log()
+        numbers = b"".join(b"%d\n" % number for number in range(1, 50001))
+        logs = remains(job.log_file)
+        assert (len(logs.stdout), logs.stderr) == (3 * len(numbers), b"end")
+        assert logs.stdout == numbers * 3
+
+
+class TestProcess(OutlivingContract):
     @pytest.fixture
     def bench(self, process_bench: Bench) -> Bench:
         return process_bench
 
 
 @pytest.mark.docker
-class TestDocker(EngineContract):
+class TestDocker(OutlivingContract):
     @pytest.fixture
     def bench(self, docker_bench: Bench) -> Bench:
         return docker_bench
+
+
+class TestSlurm(OutlivingContract):
+    @pytest.fixture
+    def bench(self, slurm_bench: Bench) -> Bench:
+        return slurm_bench
+
+    def settle(self, bench: Bench) -> None:
+        """Slurm's queue has been asked about the jobs, too, and has nothing new to say."""
+        assert isinstance(bench.engine, SlurmEngine)
+        queue = bench.engine._queue
+        asked = queue.questions
+        wait_until(lambda: queue.questions > asked + 1, "an answer to a question that was asked from now on")
+        super().settle(bench)
 
 
 @pytest.mark.docker

@@ -21,19 +21,21 @@ import pytest
 docker = pytest.importorskip("docker")
 
 from support.jobs import held, written  # noqa: E402  needs docker
-from support.real_docker import built_image  # noqa: E402
+from support.real_docker import LIMITS, STATE, built_image  # noqa: E402
 
 from compute_to_data.configuration import EngineSettings  # noqa: E402  needs docker
-from compute_to_data.engines import open_engine  # noqa: E402
+from compute_to_data.engines import job_ids, open_engine  # noqa: E402
 from compute_to_data.engines.docker import (  # noqa: E402
     DockerEngine,
     host,
     images,
     memory_groups,
     sandbox,
+    seccomp,
     settings,
     warm_job,
 )
+from compute_to_data.engines.docker.container_job import status_of  # noqa: E402
 from compute_to_data.engines.docker.vitals import Vitals  # noqa: E402
 from compute_to_data.errors import ConfigurationError, EngineError, ImageMissing  # noqa: E402
 from compute_to_data.job import Image, Job, JobKey, JobState, Limits, Mount, OutputMount  # noqa: E402
@@ -84,7 +86,7 @@ def own_group(client: Any, job: Job) -> str:
     if info["CgroupVersion"] == "1":
         return ""
     name = {"systemd": memory_groups.slice_name, "cgroupfs": memory_groups.path_name}[info["CgroupDriver"]]
-    return name(memory_groups.scope_of("/nonexistent", job.scope), 1)
+    return name(memory_groups.scope_of(STATE, job.scope), 1)
 
 
 @pytest.mark.docker
@@ -140,37 +142,44 @@ class TestContainer:
         expected = {
             "NetworkMode": "none", "IpcMode": "private", "PidMode": "", "UTSMode": "", "UsernsMode": "",
             "CgroupParent": group, "ReadonlyRootfs": True, "Privileged": False, "CapAdd": None, "CapDrop": ["ALL"],
-            "SecurityOpt": ["no-new-privileges"], "Binds": None, "VolumesFrom": None, "Devices": [],
+            "SecurityOpt": ["no-new-privileges", seccomp.option()], "Binds": None, "VolumesFrom": None, "Devices": [],
             "DeviceCgroupRules": None, "DeviceRequests": None, "GroupAdd": None, "PortBindings": {},
             "PublishAllPorts": False, "Links": None, "Dns": None, "ExtraHosts": None, "OomKillDisable": False,
             "Memory": 64 << 20, "MemorySwap": 64 << 20, "MemorySwappiness": 0, "CpuPeriod": 100_000,
-            "CpuQuota": 50_000, "PidsLimit": 32, "ShmSize": 2 << 20, "Init": True, "AutoRemove": False,
+            "CpuQuota": 50_000, "CpuShares": 256, "PidsLimit": 32 + 1, "ShmSize": 2 << 20, "Init": False,
+            "AutoRemove": False,
         }  # fmt: skip
         # The daemon writes some empty values as null and some as an empty list.
         assert {key: seen[key] or None for key in expected} == {key: expected[key] or None for key in expected}
         assert "/proc/kcore" in seen["MaskedPaths"]
         assert "/proc/sys" in seen["ReadonlyPaths"]
         assert {limit["Name"]: limit["Hard"] for limit in seen["Ulimits"]} == {
-            "core": 0, "fsize": (4 << 20) + 1, "nofile": 4096,
+            "core": 0, "fsize": (4 << 20) + 1, "nofile": 4096, "sigpending": 1024, "msgqueue": 0, "memlock": 64 << 10,
+            "rtprio": 0, "nice": 0,
         }  # fmt: skip
         assert {mount["Destination"]: (mount["Type"], mount["RW"]) for mount in found["Mounts"]} == {
+            "/inputs": ("tmpfs", False),
             "/inputs/x": ("bind", False),
             "/outputs": ("bind", True),
             "/etc/hosts": ("bind", False),
+            "/etc/ld.so.preload": ("bind", False),
+            "/.compute-to-data-init": ("bind", False),
             "/tmp": ("tmpfs", True),
         }
         assert found["Image"] == job.image.digest == found["Config"]["Image"]
-        assert found["Config"]["Entrypoint"] == ["sleep", "60"]
+        assert found["Config"]["Entrypoint"][-4:] == ["-s", "--", "sleep", "60"]
         assert found["Config"]["NetworkDisabled"] is True
         assert found["NetworkSettings"]["Networks"] == {}
         assert not found["Config"]["Cmd"]
-        assert found["Config"]["User"] == "{}:{}".format(*settings.account(settings.read({})))
+        uid, _, gid = found["Config"]["User"].partition(":")
+        assert uid == gid and job_ids.of_this_account().has(int(uid))
         assert found["Config"]["Labels"] == {
             "compute_to_data.task": job.key.text,
             "compute_to_data.owner": "alice#tempZone",
             "compute_to_data.resource": job.scope,
             "compute_to_data.log_bytes": "1000",
             "compute_to_data.log_file": job.log_file,
+            "compute_to_data.uid": uid,
             **({memory_groups.GROUP_LABEL: group, memory_groups.KILLS_LABEL: "0"} if group else {}),
         }
 
@@ -184,7 +193,7 @@ class TestContainer:
         job = docker_bench.started("sh", "-c", script)
         end = held(docker_bench.engine, job.key).wait(TIMEOUT)
         assert end is not None
-        uid = settings.account(settings.read({}))[0]
+        uid = os.stat(job.outputs).st_uid
         seen = written(docker_bench.engine, job).stdout.decode().splitlines()
         assert seen == [str(uid), "/tmp", "hello /tmp", "/scratch", "/outputs", "/tmp"]
         assert b"No space left" in written(docker_bench.engine, job).stderr
@@ -229,7 +238,11 @@ for name in ("127.0.0.1", "localhost", socket.gethostname()):
         assert held(docker_bench.engine, job.key).wait(TIMEOUT) is not None
         assert written(docker_bench.engine, job).stdout == b"hello\n" * 3
 
-    @pytest.mark.parametrize("directory", ["relative", "/outputs/new", "/tmp/new", "/inputs/x", "/tmp/../outputs/y"])
+    @pytest.mark.parametrize("directory", [
+        "relative", "/outputs/new", "/tmp/new", "/inputs/x", "/tmp/../outputs/y", "//outputs/new",
+        "/outputs/../outputs/new", "/./outputs/new", "/usr//share", "/proc/self/root/outputs/new", "/proc/self/fd/1",
+        "/proc/1/cwd", "/dev/fd/1", "/..",
+    ])  # fmt: skip
     def test_a_working_directory_below_a_mount_is_refused(self, docker_bench: Bench, directory: str) -> None:
         job = docker_bench.job("true", working_directory=directory)
         with pytest.raises(EngineError, match="working directory"):
@@ -269,7 +282,7 @@ class TestFailures:
         assert end.status == 5
 
     def test_an_unknown_runtime_is_named(self, docker_bench: Bench) -> None:
-        engine = DockerEngine({"runtime": "no-such-runtime"}, "/nonexistent")
+        engine = DockerEngine({"runtime": "no-such-runtime"}, STATE)
         with pytest.raises(EngineError, match="no-such-runtime"):
             engine.check()
         with pytest.raises(EngineError, match="runtime"):
@@ -469,16 +482,30 @@ class TestSettings:
             ({"uid": True}, "/engine/settings/uid"),
             ({"init": 1}, "/engine/settings/init"),
             ({"runtime": None}, "/engine/settings/runtime"),
+            ({"project_quotas": 1}, "/engine/settings/project_quotas"),
+            ({"project_quotas": True, "job_uids": None}, "/engine/settings/project_quotas"),
             ({"timeout_seconds": 0}, "/engine/settings/timeout_seconds"),
+            ({"cpu_shares": 1}, "/engine/settings/cpu_shares"),
+            ({"cpu_shares": "less"}, "/engine/settings/cpu_shares"),
+            ({"block_io_weight": 1001}, "/engine/settings/block_io_weight"),
         ],
     )
     def test_a_wrong_setting_is_named(self, given: dict[str, Any], pointer: str) -> None:
         with pytest.raises(ConfigurationError, match=re.escape(pointer)):
             open_engine(EngineSettings("docker", given), "/nonexistent")
 
+    def test_a_site_changes_the_weights(self, tmp_path: Path) -> None:
+        engine = DockerEngine({"cpu_shares": 2, "block_io_weight": 1000}, str(tmp_path))
+        job = Job(JobKey("one"), User("alice", "z"), "r", Image("i", "sha256:0"), ("true",), LIMITS, "/o", "/l")
+        for body in (
+            sandbox.container(job, (1, 1), **engine.container_options),
+            sandbox.warm(job, (1, 1), "/f", "/a", volumes=(), **engine.container_options),
+        ):
+            assert (body["HostConfig"]["CpuShares"], body["HostConfig"]["BlkioWeight"]) == (2, 1000)
+
     def test_an_unknown_engine_is_named_with_the_known_ones(self) -> None:
-        with pytest.raises(ConfigurationError, match=r"'podman'.*docker, process"):
-            open_engine(EngineSettings("podman", {}), "/nonexistent")
+        with pytest.raises(ConfigurationError, match=r"'kubernetes'.*docker, podman, slurm, process"):
+            open_engine(EngineSettings("kubernetes", {}), "/nonexistent")
 
     @pytest.mark.parametrize(
         ("ids", "given", "expected"),
@@ -544,3 +571,19 @@ class TestHost:
     def test_an_unsuitable_host_is_refused(self, change: dict[str, Any], says: str) -> None:
         with pytest.raises(EngineError, match=says):
             host.check_host({**self.GOOD, **change})
+
+
+def test_a_quick_program_does_not_end_before_it_begins(
+    docker_bench: Bench, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Docker may note the start of a container after its end."""
+    job = docker_bench.started("true")
+    wait = held(docker_bench.engine, job.key).wait(60.0)
+    assert wait is not None
+    said = inspected(client, job)
+    end = said["State"]["FinishedAt"]
+    late = {**said, "State": {**said["State"], "StartedAt": end.replace(end[:4], str(int(end[:4]) + 1), 1)}}
+    monkeypatch.setattr(client, "inspect_container", lambda _: late)
+    status = status_of(client, job.key)
+    assert status.exit is not None
+    assert status.started == status.exit.started == status.exit.finished == wait.finished

@@ -9,13 +9,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from support.reading import ENOUGH
 from support.site import ALICE, BOB, HOME, RODS, ZONE, TrialSite, wait_until
 
-from compute_to_data.agent import arrivals, policy
+from compute_to_data.agent import policy
 from compute_to_data.errors import Refused, ZoneError
 from compute_to_data.model import Access, Avu, Collection, DataObject, Entity, EntityKind, ReplicaStatus, User
 from compute_to_data.ports import Catalog
+from compute_to_data.records.arrival import BeingWritten
 from compute_to_data.records.task import State, TaskRecord
+from compute_to_data.submission import arrivals
 from compute_to_data.zones.embedded.agent import Callback, RuleExecutionInfo
 
 SHARED = f"/{ZONE}/home/shared"
@@ -84,7 +87,7 @@ def test_an_arrival_gets_one_task_whose_input_it_is(lab: Lab) -> None:
     record = TaskRecord(lab.alice, lab.site.configuration.attributes, submitted.collection, submitted.resource)
     assert record.state() is State.QUEUED
     assert record.sealed_owner() == ALICE
-    assert json.loads(lab.alice.read(record.request_path))["inputs"] == [{"object": path}]
+    assert json.loads(lab.alice.read(record.request_path, ENOUGH))["inputs"] == [{"object": path}]
     assert lab.claims(path) == [submitted.task_id]
     assert lab.take(path) is None, "the same arrival, reported twice"
     lab.alice.write(path, b"overwritten", force=True)
@@ -96,7 +99,7 @@ def test_an_arrival_may_have_a_name_below_the_inputs(lab: Lab) -> None:
     named = {"arriving_in": INBOX, "name": "day/new.dat"}
     lab.alice.write(TEMPLATE, lab.template(inputs=[named]), force=True)
     path = lab.put(f"{INBOX}/a.dat")
-    request = json.loads(lab.alice.read(f"{lab.take(path).collection}/task.json"))
+    request = json.loads(lab.alice.read(f"{lab.take(path).collection}/task.json", ENOUGH))
     assert request["inputs"] == [{"object": path, "name": "day/new.dat"}]
 
 
@@ -116,7 +119,7 @@ def test_its_task_runs_and_its_outputs_trigger_nothing(lab: Lab) -> None:
     with lab.site.working():
         facts = lab.site.ended(submitted)
     assert facts["state"] == "COMPLETED", facts
-    assert lab.alice.read(f"{submitted.collection}/copy") == b"data"
+    assert lab.alice.read(f"{submitted.collection}/copy", ENOUGH) == b"data"
     for name in ("copy", "task.json", "ro-crate-metadata.json"):
         assert lab.take(f"{submitted.collection}/{name}") is None
     assert lab.tasks(INBOX) == [submitted.collection]
@@ -156,10 +159,10 @@ def test_data_objects_that_start_no_task(lab: Lab) -> None:
 def test_a_data_object_being_written_arrives_later(lab: Lab) -> None:
     path = lab.put(f"{INBOX}/a.dat")
     lab.site.zone.set_replica_status(path, 0, ReplicaStatus.INTERMEDIATE)
-    with pytest.raises(arrivals.BeingWritten):
+    with pytest.raises(BeingWritten):
         lab.take(path)
     empty = lab.put(f"{INBOX}/empty.dat", content=b"")
-    with pytest.raises(arrivals.BeingWritten):
+    with pytest.raises(BeingWritten):
         lab.take(empty, written=True)
     assert lab.take(empty) is not None, "iput of an empty file is an arrival"
 
@@ -179,7 +182,7 @@ def test_a_refused_arrival_stays_unchanged(lab: Lab) -> None:
     with pytest.raises(ZoneError, match="no_such_resource"):
         lab.take(path)
     assert lab.site.snapshot() == before
-    arrivals.note(lab.alice, lab.site.configuration, path, "why not")
+    arrivals.explain(lab.alice, lab.site.configuration, path, "why not")
     entity = Entity(EntityKind.DATA_OBJECT, path)
     assert Avu("irods::compute_to_data::arrival", "why not") in lab.alice.avus(entity)
     lab.alice.write(TEMPLATE, lab.template(), force=True)
@@ -321,7 +324,7 @@ def test_all_of_many_arrivals_run(lab: Lab) -> None:
     with lab.site.working():
         for number, one in enumerate(submitted):
             assert lab.site.ended(one)["state"] == "COMPLETED"
-            assert lab.alice.read(f"{one.collection}/copy") == f"{number}".encode()
+            assert lab.alice.read(f"{one.collection}/copy", ENOUGH) == f"{number}".encode()
     wait_until(lambda: len(lab.tasks()) == len(paths), "all tasks")
 
 
@@ -341,6 +344,7 @@ def test_a_policy_queues_a_task_and_wakes_the_worker(lab: Lab) -> None:
     server = Server(lab)
     with lab.site.working():
         assert server.arrived(lab.put(f"{INBOX}/a.dat"))
+        wait_until(lab.tasks, "the task")
         (collection,) = lab.tasks()
         record = TaskRecord(lab.alice, lab.site.configuration.attributes, collection, "dsp_resc")
         wait_until(lambda: record.state() is State.COMPLETED, "the task's end")

@@ -94,7 +94,7 @@ class Inbox:
         opened = "with iRODSSession(irods_env_file=sys.argv[1]) as session:"
         body = f"import sys\nfrom irods.session import iRODSSession\n{opened}\n    {program}\n"
         command = [sys.executable, "-c", body, self.user.environment_file, *arguments]
-        subprocess.run(command, check=True, timeout=PATIENCE)
+        subprocess.run(command, check=True, timeout=PATIENCE, env=self.user.environment)
 
 
 STREAMS = {

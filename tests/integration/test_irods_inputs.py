@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.irods_site import COUNT, ENVIRONMENT, NO_ZONE, RealSite, data_object, plain_site, succeeded
+from support.reading import ENOUGH
 
 from compute_to_data.errors import Code, ZoneError
 from compute_to_data.model import Access, Entity, EntityKind, Query, Registration, ReplicaStatus
@@ -34,7 +35,7 @@ def test_a_physical_path_outside_the_vault(zone: IrodsZoneUnderTest, site: RealS
     zone.storage().on_behalf_of(site.alice.user).register(compute, [Registration(path, str(file), 8, "")])
     facts = site.run(site.request("/bin/sh", "-c", "cp /inputs/registered /outputs/y", inputs=[path],
                                   resource=compute))  # fmt: skip
-    assert site.alice.read(f"{succeeded(facts)}/y") == b"as it is"
+    assert site.alice.read(f"{succeeded(facts)}/y", ENOUGH) == b"as it is"
     assert site.replicas(path) == {compute: "GOOD"}
 
 
@@ -42,7 +43,7 @@ def test_a_renamed_input(site: RealSite, compute: str) -> None:
     before, path = site.put("before", b"moved", resource=compute), f"{site.home}/in/it's ü & %"
     site.alice.rename(before, path)
     facts = site.run(site.request("/bin/sh", "-c", "cat /inputs/* > /outputs/y", inputs=[path], resource=compute))
-    assert site.alice.read(f"{succeeded(facts)}/y") == b"moved"
+    assert site.alice.read(f"{succeeded(facts)}/y", ENOUGH) == b"moved"
 
 
 def test_a_stale_replica_on_the_compute_resource(zone: IrodsZoneUnderTest, site: RealSite, compute: str) -> None:
@@ -53,7 +54,7 @@ def test_a_stale_replica_on_the_compute_resource(zone: IrodsZoneUnderTest, site:
     assert site.replicas(path)[compute] == "STALE"
     facts = site.run(site.request("/bin/sh", "-c", "cat /inputs/stale > /outputs/y", inputs=[path],
                                   resource=compute))  # fmt: skip
-    assert site.alice.read(f"{succeeded(facts)}/y") == b"new, and longer"
+    assert site.alice.read(f"{succeeded(facts)}/y", ENOUGH) == b"new, and longer"
     assert site.replicas(path)[compute] == "GOOD"
 
 
@@ -98,7 +99,7 @@ def test_an_input_without_a_checksum(zone: IrodsZoneUnderTest, site: RealSite, c
     file = zone.place_file(origin, path, b"12345")
     zone.storage().on_behalf_of(site.alice.user).register(origin, [Registration(path, file, 5, "")])
     facts = site.run(site.request(*COUNT, inputs=[path], resource=compute))
-    assert site.alice.read(f"{succeeded(facts)}/count").strip() == b"5"
+    assert site.alice.read(f"{succeeded(facts)}/count", ENOUGH).strip() == b"5"
     read = f"sha2:{base64.b64encode(hashlib.sha256(b'12345').digest()).decode()}"
     avus = site.alice.avus(Entity(EntityKind.COLLECTION, facts["collection"]))
     assert any(read in (avu.value, avu.units) for avu in avus), "the input is recorded all the same"

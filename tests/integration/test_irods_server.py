@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.irods_server import CORE, Installed, rules
 from support.irods_site import ENVIRONMENT, NO_ZONE, RealSite
+from support.reading import ENOUGH
 from support.service_worker import PYTHON, SOURCES
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def test_a_rule_starts_a_worker_on_demand(installed: Installed) -> None:
     (collection,) = re.findall(r"results in (\S+): ", output.stdout)
     listed = installed.type("ils", "-l", collection).stdout
     assert re.search(rf"{installed.site.alice.user.name} +0 {installed.compute} .* & y.txt", listed), listed
-    assert installed.site.alice.read(f"{collection}/y.txt") == b"abc"
+    assert installed.site.alice.read(f"{collection}/y.txt", ENOUGH) == b"abc"
     status = os.stat(_physical(installed, f"{collection}/y.txt"))
     assert status.st_uid == installed.site.place.stat().st_uid, "the service account owns it"
 

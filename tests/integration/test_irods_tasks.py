@@ -27,6 +27,7 @@ from support.irods_site import (
     succeeded,
 )
 from support.pictures import grey_png
+from support.reading import ENOUGH
 from support.site import ROLE_ATTRIBUTE, until, wait_until
 
 from compute_to_data.errors import Code, ZoneError
@@ -57,7 +58,7 @@ def test_a_role_goes_to_the_resource_that_holds_the_input(zone: IrodsZoneUnderTe
             assert facts["resource"] == name
             assert facts["choice"].startswith(f"{name} holds 10 of 14 input bytes")
             assert site.replicas(f"{collection}/count") == {name: "GOOD"}
-            assert site.alice.read(f"{collection}/count").strip() == b"14"
+            assert site.alice.read(f"{collection}/count", ENOUGH).strip() == b"14"
             assert site.replicas(path) == {name: "GOOD"}, "nothing was copied"
         # Each result is in the vault of its own worker's resource.
         vaults = {resource.name: resource.vault for resource in site.alice.resources()}
@@ -72,7 +73,7 @@ def test_a_large_input_replicates_and_its_task_runs(site: RealSite, compute: str
     facts = site.run(site.request("/bin/sh", "-c", "sha256sum < /inputs/large > /outputs/sum", inputs=[path],
                                   resource=compute))  # fmt: skip
     print(f"{MEGABYTES} MB: {time.monotonic() - began:.1f} s, of which staging in {facts['stage_in_seconds']} s")
-    seen = site.alice.read(f"{succeeded(facts)}/sum").split()[0].decode()
+    seen = site.alice.read(f"{succeeded(facts)}/sum", ENOUGH).split()[0].decode()
     assert seen == hashlib.sha256(content).hexdigest()
     assert site.replicas(path)[compute] == "GOOD"
     site.alice.remove(path)
@@ -99,7 +100,7 @@ class TestHierarchies:
         with site.working(leaf):
             facts = site.run(site.request(*COUNT, inputs=[path], resource=leaf))
         collection = succeeded(facts)
-        assert site.alice.read(f"{collection}/count").strip() == b"5"
+        assert site.alice.read(f"{collection}/count", ENOUGH).strip() == b"5"
         assert leaf in site.replicas(path)
         assert {one.hierarchy for one in data_object(site, f"{collection}/count").replicas} == {f"{root};{leaf}"}
 
@@ -148,7 +149,7 @@ class TestLongTermStorage:
         assert facts["moved_to"] == receiver
         for name in ("count", "where", "ro-crate-metadata.json"):
             assert keeping.replicas(f"{collection}/{name}") == {receiver: "GOOD"}
-        assert keeping.alice.read(f"{collection}/count").strip() == b"7"
+        assert keeping.alice.read(f"{collection}/count", ENOUGH).strip() == b"7"
         assert compute not in keeping.replicas(staged)
         assert keeping.replicas(there)[compute] == "GOOD", "it was there before"
         vault = next(one.vault for one in keeping.alice.resources() if one.name == compute)
@@ -222,8 +223,8 @@ def test_a_server_that_restarts_while_a_worker_runs(site: RealSite) -> None:
             call(START)
         facts = site.ended(submitted)
     collection = succeeded(facts)
-    assert site.alice.read(f"{collection}/log") == b"began\n", "it ran once"
-    assert site.alice.read(f"{collection}/n") == b"12345"
+    assert site.alice.read(f"{collection}/log", ENOUGH) == b"began\n", "it ran once"
+    assert site.alice.read(f"{collection}/n", ENOUGH) == b"12345"
     assert facts["attempt"] == "1"
 
 
@@ -245,6 +246,6 @@ def test_a_server_killed_while_it_replicates_an_input(site: RealSite) -> None:
         facts = site.ended(submitted)
     collection = succeeded(facts)
     assert site.replicas(path) == {origin: "GOOD", compute: "GOOD"}
-    assert int(site.alice.read(f"{collection}/count")) == len(content)
-    assert hashlib.sha256(site.alice.read(path)).digest() == hashlib.sha256(content).digest()
+    assert int(site.alice.read(f"{collection}/count", ENOUGH)) == len(content)
+    assert hashlib.sha256(site.alice.read(path, ENOUGH)).digest() == hashlib.sha256(content).digest()
     site.alice.remove(path)

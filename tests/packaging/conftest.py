@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -37,16 +37,18 @@ SERVER_CONFIG = """{
 
 @dataclass(frozen=True)
 class ScratchServer:
-    """A root with the files of an iRODS server, on which we run the installer of a checkout."""
+    """A root with the files of an iRODS server, on which we run the installer of a checkout. ``before``: what
+    comes before the installer on its command line."""
 
     root: Path
     checkout: Path
+    before: tuple[str, ...] = ()
 
     def path(self, of_the_server: str) -> Path:
         return self.root / of_the_server.lstrip("/")
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(self.checkout / "packaging" / "install"), *arguments]
+        command = [*self.before, sys.executable, str(self.checkout / "packaging" / "install"), *arguments]
         options = ["--root", str(self.root), "--python", agents_python()]
         return subprocess.run([*command, *options], capture_output=True, text=True, check=False, timeout=300)
 
@@ -70,6 +72,17 @@ class ScratchServer:
                 else:
                     found[shown] = f"{mode} {hashlib.sha256(path.read_bytes()).hexdigest()}"
         return found
+
+
+def without_network() -> tuple[str, ...]:
+    """What runs a program without any network, not even the host's own loopback; () where nothing can."""
+    for command in (("unshare", "--net"), ("unshare", "--map-root-user", "--net")):
+        if (
+            shutil.which("unshare")
+            and subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0
+        ):
+            return command
+    return ()
 
 
 def agents_python() -> str:
@@ -112,41 +125,31 @@ def server(tmp_path: Path, checkout: Path) -> ScratchServer:
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Path:
-    """This checkout's wheel and its dependencies, from the package index."""
+    """This checkout's wheel and the packages of its lock, for our Python and the system's."""
     folder = tmp_path_factory.mktemp("wheels")
-    source = tmp_path_factory.mktemp("source") / "checkout"
-    shutil.copytree(checkout, source)
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "wheel", "-w", str(folder)]
-    done = subprocess.run(
-        [*command, f"{source}[docker,irods]"], capture_output=True, text=True, check=False, timeout=300
-    )
-    assert done.returncode == 0, f"these tests need a package index that pip can reach:\n{done.stderr}"
-    _add_wheels_of_the_system(folder)
+    for python in sorted({agents_python(), os.path.realpath("/usr/bin/python3")}):
+        made = tmp_path_factory.mktemp("made")
+        command = [str(checkout / "packaging" / "wheels"), "--python", python, str(made)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+        assert done.returncode == 0, f"these tests need a package index that pip can reach:\n{done.stderr}"
+        shutil.copytree(made, folder, dirs_exist_ok=True)
     return folder
-
-
-def _add_wheels_of_the_system(folder: Path) -> None:
-    """The Debian package is built with the system's Python, which may differ from ours."""
-    asking = ["/usr/bin/python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
-    version = subprocess.run(asking, capture_output=True, text=True, check=True).stdout.strip()
-    if version == f"{sys.version_info[0]}.{sys.version_info[1]}":
-        return
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "download", "-d", str(folder)]
-    options = ["--python-version", version, "--only-binary", ":all:", "--find-links", str(folder)]
-    subprocess.run([*command, *options, "docker>=7.1,<8", "python-irodsclient>=3.3,<4"], check=True)
 
 
 @dataclass(frozen=True)
 class Installed:
-    """A server before and after the installation. Tests do not change it."""
+    """A server before and after the installation. Tests do not change it. ``offline``: whether the
+    installer ran without any network."""
 
     server: ScratchServer
     before: dict[str, str]
     output: str
+    offline: bool
 
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory, checkout: Path, wheels: Path) -> Installed:
     server = make_server(tmp_path_factory.mktemp("installed") / "root", checkout)
     before = server.contents()
-    return Installed(server, before, server.must("install", "--wheels", str(wheels)))
+    offline = replace(server, before=without_network())
+    return Installed(server, before, offline.must("install", "--wheels", str(wheels)), bool(offline.before))

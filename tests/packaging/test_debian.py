@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import ADMIN_CORE, Installed, ScratchServer
+from .conftest import ADMIN_CORE, Installed, ScratchServer, without_network
 
 pytestmark = pytest.mark.skipif(
     not shutil.which("dpkg-deb") or not os.path.exists("/usr/bin/python3"), reason="no Debian: dpkg-deb is missing"
 )
 
 CONFIGURATION = "/etc/irods/compute_to_data.json"
+GATEWAY_SETTINGS = "/etc/compute_to_data/gateway.json"
+ACCOUNTS = {"etc/.pwd.lock", "etc/passwd", "etc/group", "etc/shadow", "etc/gshadow"}
+"""Where the gateway's account stands, which stays as on Debian."""
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +49,8 @@ def debian(server: ScratchServer) -> ScratchServer:
 
 def _dpkg(server: ScratchServer, *arguments: str) -> subprocess.CompletedProcess[str]:
     force = ["--force-script-chrootless", "--force-depends", "--force-not-root", "--force-confdef", "--force-confold"]
-    command = ["dpkg", f"--root={server.root}", *force, "--log=/dev/null", *arguments]
+    # Neither dpkg nor our scripts need a network: the package brings the workers' packages.
+    command = [*without_network(), "dpkg", f"--root={server.root}", *force, "--log=/dev/null", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
 
 
@@ -77,7 +81,7 @@ def test_its_files_are_roots_and_the_configuration_is_a_conffile(package: Path, 
     assert {line.split()[1] for line in lines} == {"root/root"}
     assert not [line for line in lines if "__pycache__" in line or "manifest.json" in line]
     subprocess.run(["dpkg-deb", "--control", str(package), str(tmp_path / "control")], check=True)
-    assert (tmp_path / "control/conffiles").read_text() == f"{CONFIGURATION}\n"
+    assert (tmp_path / "control/conffiles").read_text().split() == [CONFIGURATION, GATEWAY_SETTINGS]
 
 
 def test_installed_edited_removed_and_purged(package: Path, debian: ScratchServer) -> None:
@@ -88,6 +92,10 @@ def test_installed_edited_removed_and_purged(package: Path, debian: ScratchServe
     assert list(debian.path("/opt/compute-to-data/agent/compute_to_data/__pycache__").iterdir())
     python = debian.path("/opt/compute-to-data/venv/bin/python")
     subprocess.run([str(python), "-I", "-c", "import docker, irods, compute_to_data.worker"], check=True)
+    python = debian.path("/opt/compute-to-data/gateway-venv/bin/python")
+    subprocess.run([str(python), "-I", "-c", "import irods, compute_to_data.gateway.serving"], check=True)
+    assert debian.path("/lib/systemd/system/compute-to-data-gateway.service").exists()
+    assert "c2d-gateway" in debian.path("/etc/passwd").read_text()
     assert _must(debian, "--verify", "compute-to-data") == ""
 
     debian.path(CONFIGURATION).write_text("{}")
@@ -96,11 +104,11 @@ def test_installed_edited_removed_and_purged(package: Path, debian: ScratchServe
 
     _must(debian, "--remove", "compute-to-data")
     assert debian.path("/etc/irods/core.py").read_bytes() == ADMIN_CORE
-    left = {name for name in _without_dpkgs_own(debian) if name not in before}
-    assert left == {CONFIGURATION.lstrip("/")}
+    left = {name for name in _without_dpkgs_own(debian) if name not in before} - ACCOUNTS
+    assert left == {CONFIGURATION.lstrip("/"), "etc/compute_to_data", GATEWAY_SETTINGS.lstrip("/")}
 
     _must(debian, "--purge", "compute-to-data")
-    assert _without_dpkgs_own(debian) == before
+    assert {name: what for name, what in _without_dpkgs_own(debian).items() if name not in ACCOUNTS} == before
 
 
 def test_it_does_not_overwrite_the_other_installers_files(package: Path, debian: ScratchServer) -> None:

@@ -9,20 +9,21 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from installer import core_block
 from support.site import COMPUTE, TrialSite
 
 import compute_to_data
-from compute_to_data import configuration as configuration_module
-from compute_to_data import rulebase
-from compute_to_data.configuration import EngineSettings, ImageRule, parse
+from compute_to_data import rulebase, site_file
+from compute_to_data.configuration import EngineSettings, ImageRule
 from compute_to_data.doctor import __main__ as doctor
 from compute_to_data.doctor import rules, tasks
 from compute_to_data.doctor.findings import Account, Finding, Installation, Server, Verdict
 from compute_to_data.engines import open_engine
 from compute_to_data.model import Resource
+from compute_to_data.site_file import parse
 
 from .conftest import ADMIN_CORE, CHECKOUT
 
@@ -154,13 +155,19 @@ def test_files_that_a_task_cannot_read(site: TrialSite, tmp_path: Path) -> None:
     (vault / "private").write_text("")
     (vault / "private").chmod(0o600)
     resource = Resource("r", "unixfilesystem", "localhost", str(vault))
-    configuration = replace(site.configuration, engine=EngineSettings("docker", {}))
-    installation = Installation(Server(), configuration, Account.current())
-    finding = tasks.vault(installation, resource)
-    if os.geteuid() == 0:
-        _check_problem(finding, f"uid 65534, cannot read {vault}/private", "owner")
-    else:
-        assert finding.verdict is Verdict.OK
+    current = Account.current()
+
+    def found(settings: dict[str, Any]) -> Finding:
+        configuration = replace(site.configuration, engine=EngineSettings("docker", settings))
+        return tasks.vault(Installation(Server(), configuration, current), resource)
+
+    assert found({}).verdict is Verdict.OK, "the worker lets each job read its inputs"
+    if current.uid == 0:
+        _check_problem(found({"job_uids": None}), f"tasks cannot read {vault}/private", "owner")
+        os.chown(vault / "private", 1, 1)
+        current = Account.named("nobody")
+        installation = Installation(Server(), replace(site.configuration, engine=EngineSettings("docker", {})), current)
+        assert tasks._unreadable(str(vault), installation) == f"{vault}/private", "only an owner can let others read"
 
 
 def test_a_state_directory_that_others_can_write(site: TrialSite) -> None:
@@ -188,6 +195,20 @@ def test_docker_its_limits_and_images(docker_answers: None) -> None:
     assert named.verdict is right.verdict is Verdict.OK
     _check_problem(absent, "does not hold it", "docker pull")
     _check_problem(digest, "not the one in the configuration", "sha256:000000000000")
+
+
+def test_podman_is_asked_as_the_workers_account(tmp_path: Path) -> None:
+    """Each account has a Podman of its own, and root's is none of theirs."""
+    account = Account.named("nobody") if os.geteuid() == 0 else Account.current()
+    document = {"zone": {"kind": "irods"}, "engine": {"name": "podman", "socket": str(tmp_path / "s")}}
+    installation = Installation(Server(), parse(document, "test"), account)
+    before = os.geteuid(), os.getegid()
+    engine, images = doctor._engine(installation)
+    assert engine.verdict is Verdict.PROBLEM and images.verdict is Verdict.SKIPPED
+    assert "runs as root" not in engine.seen
+    assert (os.geteuid(), os.getegid()) == before
+    with account.acting():
+        assert (os.geteuid(), os.getegid()) == (account.uid, account.gid)
 
 
 def test_docker_that_does_not_answer() -> None:
@@ -321,7 +342,7 @@ def test_an_unreachable_zone_is_reported_and_the_other_checks_run(installation: 
         "worker": {"state_directory": str(tmp_path)},
     }
     path.write_text(json.dumps(document))
-    assert configuration_module.load(str(path)).zone.kind == "irods"
+    assert site_file.load(str(path)).zone.kind == "irods"
     findings = list(doctor.examine(installation.server, str(path)))
     assert _of(findings, "zone").verdict is Verdict.PROBLEM
     assert _of(findings, "core.py").verdict is Verdict.OK

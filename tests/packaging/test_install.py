@@ -36,9 +36,9 @@ def _copy(installed: Installed, folder: Path) -> ScratchServer:
     return copy
 
 
-def test_a_dry_run_lists_all_changes_and_makes_none(server: ScratchServer) -> None:
+def test_a_dry_run_lists_all_changes_and_makes_none(server: ScratchServer, wheels: Path) -> None:
     before = server.contents()
-    output = server.must("install", "--dry-run", "--edit-server-config")
+    output = server.must("install", "--dry-run", "--edit-server-config", "--wheels", str(wheels))
     assert server.contents() == before
     done = server.must("install", "--no-venv", "--edit-server-config")
     would = {line[len("would ") :] for line in output.splitlines() if line.startswith("would ")}
@@ -91,9 +91,9 @@ def test_installed_pages_find_the_pages_that_they_link_to(installed: Installed) 
 
 
 def test_the_default_configuration_is_valid_and_allows_nothing(installed: Installed) -> None:
-    from compute_to_data import configuration
+    from compute_to_data import site_file
 
-    loaded = configuration.load(str(installed.server.path(CONFIGURATION)))
+    loaded = site_file.load(str(installed.server.path(CONFIGURATION)))
     assert loaded.zone.kind == "irods"
     assert loaded.images == ()
     assert loaded.worker.command == (f"{VENV}/bin/python", "-m", "compute_to_data.worker")
@@ -302,18 +302,21 @@ def test_a_server_configuration_edited_since_stays(server: ScratchServer) -> Non
     assert json.loads(place.read_text()) == document
 
 
-def test_a_failing_pip_is_reported_and_leaves_no_trace(installed: Installed, tmp_path: Path) -> None:
+def test_a_failing_pip_is_reported_and_leaves_no_trace(installed: Installed, tmp_path: Path, wheels: Path) -> None:
     copy = _copy(installed, tmp_path)
     copy.path(CORE).write_bytes(ADMIN_CORE)
     record = copy.path("/opt/compute-to-data/manifest.json")
     record.write_text(record.read_text().replace('"fingerprint": "', '"fingerprint": "another'))
-    nothing = tmp_path / "wheels"
-    nothing.mkdir()
-    done = copy.run("install", "--wheels", str(nothing))
+    folder = tmp_path / "wheels"
+    shutil.copytree(wheels, folder)
+    next(folder.glob("docker-*")).unlink()
+    for path in copy.path(VENV).glob("lib/python*/site-packages/docker*"):
+        shutil.rmtree(path)
+    done = copy.run("install", "--wheels", str(folder))
     assert done.returncode == 1
     assert f"update {VENV}" in done.stdout
-    assert "cannot install the workers' packages" in done.stderr
-    assert "--wheels" in done.stderr
+    assert "cannot install the packages of the workers" in done.stderr
+    assert "docker" in done.stderr and "--wheels" in done.stderr
     assert copy.path(CORE).read_bytes() == ADMIN_CORE, "files that agents read are changed last"
     copy.must("uninstall")
     assert copy.contents() == installed.before

@@ -9,14 +9,19 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from installer import payload
 from installer.layout import Layout
+from support.confined import Service
 from support.site import TrialSite
 
 from compute_to_data.coordination.lock import ResourceLock
+from compute_to_data.engines.docker import memory_groups
+
+from .conftest import CHECKOUT
 
 
 @pytest.fixture
@@ -50,18 +55,58 @@ def test_the_unit_is_hardened(layout: Layout, tmp_path: Path) -> None:
     assert service["ReadWritePaths"] == layout.state_directory, "only a drop-in adds the vault"
     assert service["ProtectSystem"] == "strict"
     assert service["NoNewPrivileges"] == service["PrivateTmp"] == service["ProtectHome"] == "true"
-    assert service["CapabilityBoundingSet"] == ""
+    assert service["CapabilityBoundingSet"] == service["AmbientCapabilities"] == ""
+    assert service["RestrictNamespaces"] == "user"
     assert service["SupplementaryGroups"] == "docker", "only the worker, not the account, is in the group"
+
+
+def test_the_guard_has_two_capabilities_and_no_network(layout: Layout, tmp_path: Path) -> None:
+    unit = tmp_path / payload.GUARD
+    unit.write_text(payload.filled(payload.GUARD, layout))
+    service = Service(unit)
+    assert service.last("CapabilityBoundingSet") == service.last("AmbientCapabilities") == "CAP_SETUID CAP_SETGID"
+    assert service.last("User") == layout.account
+    assert service.last("PrivateNetwork") == service.last("RestrictNamespaces") == "true"
+    assert service.last("ReadWritePaths") is None
+    assert service.last("KillMode") == "process", "a worker's own helper ends with the worker"
+
+
+def test_the_workers_memory_and_threads_are_bounded(layout: Layout, tmp_path: Path) -> None:
+    """``MemoryMax`` is above what a worker may use (150 MB) and far below the memory of a server."""
+    service = Service(_unit(layout, tmp_path))
+    assert service.last("MemoryMax") == "512M"
+    assert service.last("MemorySwapMax") == "0", "secrets in memory files must not reach a disk"
+    slots = json.loads((CHECKOUT / "compute_to_data/documents/schemas/configuration.json").read_text())
+    most = slots["properties"]["worker"]["properties"]["slots"]["maximum"]
+    assert 4 * most <= int(service.last("TasksMax") or 0)
+
+
+def test_jobs_weigh_less_than_the_iRODS_server(tmp_path: Path) -> None:
+    """The slice that systemd applies is the one below which the engine makes each job's control group."""
+    assert f"{memory_groups.slice_name('scope', 1).partition('-')[0]}.slice" == payload.SLICE
+    weights = dict(
+        line.split("=") for line in payload.filled(payload.SLICE, Layout()).splitlines() if "Weight=" in line
+    )
+    assert set(weights) == {"CPUWeight", "IOWeight"}
+    assert all(int(weight) < 100 for weight in weights.values()), "a service weighs 100 by default"
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze here")
 def test_systemd_understands_the_unit(layout: Layout, tmp_path: Path) -> None:
+    """With an ordinary account, like that of an iRODS server: systemd rates a service of root by other rules."""
+    layout = replace(layout, account="daemon")
     unit = _unit(layout, tmp_path)
-    verified = subprocess.run(["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True)
+    others = [tmp_path / name for name in (payload.GUARD, payload.QUOTAS, payload.SLICE)]
+    for other in others:
+        other.write_text(payload.filled(other.name, layout))
+    command = ["systemd-analyze", "verify", "--man=no", str(unit), *map(str, others)]
+    verified = subprocess.run(command, capture_output=True, text=True, check=False)
     assert str(unit.name).split("@")[0] not in verified.stderr, verified.stderr
-    command = ["systemd-analyze", "security", "--offline=true", "--threshold=25", str(unit)]
-    rated = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert rated.returncode == 0, f"exposed more than 2.5 of 10:\n{rated.stdout}\n{rated.stderr}"
+    assert not any(other.name in verified.stderr for other in others), verified.stderr
+    for one, most in ((unit, 20), (others[0], 15), (others[1], 15)):
+        command = ["systemd-analyze", "security", "--offline=true", f"--threshold={most}", str(one)]
+        rated = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert rated.returncode == 0, f"exposed more than {most} of 100:\n{rated.stdout}\n{rated.stderr}"
 
 
 @pytest.mark.skipif(not shutil.which("setpriv"), reason="no setpriv here")
@@ -86,9 +131,9 @@ def test_by_hand_a_worker_starts_once_and_stops(layout: Layout, site: TrialSite,
     try:
         assert "is already running" in say("start").stdout
         assert say("status").returncode == 0
-        from compute_to_data import configuration
+        from compute_to_data import site_file
 
-        lock = ResourceLock(configuration.load(layout.configuration), "tempZone", "dsp_resc")
+        lock = ResourceLock(site_file.load(layout.configuration), "tempZone", "dsp_resc")
         from support.site import wait_until
 
         wait_until(lock.is_held, "the worker to serve")

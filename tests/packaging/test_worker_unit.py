@@ -10,6 +10,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,15 +19,19 @@ from installer.layout import Layout
 from support.confined import Service, allowed_calls
 from support.service_worker import serving
 from support.site import BASE_IMAGE, COMPUTE, HOME, TrialSite, until
-from support.worker_unit import UnitWorker
+from support.worker_unit import UnitWorker, unit_process
 
 from compute_to_data.coordination import lock
+from compute_to_data.engines import guard
 from compute_to_data.records.task import State
 from compute_to_data.submission import workloads
 from compute_to_data.submission.submit import Submitted
 
 ACCOUNT = "daemon"
 """An ordinary account that every Debian has. It is not in the group of Docker's socket."""
+IDS = range(300_000, 365_536)
+"""The ids of its jobs."""
+ACCESS_LIST = "system.posix_acl_access"
 SECRETS = f"{HOME}/.compute_to_data/secrets"
 
 
@@ -34,27 +39,43 @@ class UnitSite:
     """A site that belongs to ACCOUNT, and its worker's unit and environment."""
 
     def __init__(self, folder: Path, environment: Path) -> None:
-        self.site = TrialSite(folder, {"name": "docker"}, BASE_IMAGE)
+        self.site = TrialSite(folder, {"name": "docker", "job_uids": f"{IDS.start}-{IDS.stop - 1}"}, BASE_IMAGE)
         self.unit = folder / payload.UNIT
         layout = Layout(
             prefix=str(folder), irods_configuration=str(folder), state_directory=str(folder), account=ACCOUNT
         )
-        self.unit.write_text(payload.filled(payload.UNIT, layout))
+        self.socket = folder / "guard-socket"
+        text = payload.filled(payload.UNIT, layout)
+        self.unit.write_text(text.replace("[Service]\n", f"[Service]\nEnvironment=C2D_GUARD={self.socket}\n"))
+        self.guard = folder / payload.GUARD
+        self.guard.write_text(payload.filled(payload.GUARD, layout).replace(guard.SOCKET, str(self.socket)))
         shutil.copytree(environment, layout.venv, symlinks=True)
 
-    def worker(self) -> UnitWorker:
-        """Give all files of the site to the account, and start a worker."""
+    def give(self) -> None:
+        """Give all files of the site to the account."""
         account = pwd.getpwnam(ACCOUNT)
         for folder, folders, names in os.walk(self.site.folder):
             for name in (".", *folders, *names):
                 os.chown(os.path.join(folder, name), account.pw_uid, account.pw_gid, follow_symlinks=False)
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """The guard's unit, while inside."""
+        self.give()
+        with unit_process(self.guard):
+            until(self.socket.exists, "the guard to listen")
+            yield
+
+    def worker(self) -> UnitWorker:
+        """Start a worker."""
+        self.give()
         return UnitWorker(self.unit, self.site.configuration, COMPUTE, self.site.folder / "log")
 
     def ended(self, *submitted: Submitted) -> list[dict[str, str]]:
         """Run a worker under the unit until these tasks have ended; returns their facts."""
         site = self.site
         records = [site.record(one) for one in submitted]
-        with serving(self.worker(), site.storage.catalog, site.configuration, COMPUTE) as worker:
+        with self.guarded(), serving(self.worker(), site.storage.catalog, site.configuration, COMPUTE) as worker:
 
             def is_over() -> bool:
                 return worker.ended is not None or all((one.state() or State.QUEUED).is_final for one in records)
@@ -96,28 +117,41 @@ def unit_site(docker_answers: None, environment: Path) -> Iterator[UnitSite]:
 
 def test_tasks_complete_under_the_units_own_properties(unit_site: UnitSite) -> None:
     """One task has its own sandbox, an input and a secret; the other runs in a workload's warm sandbox."""
-    site, account, value = unit_site.site, pwd.getpwnam(ACCOUNT), uuid.uuid4().hex
+    site, value = unit_site.site, uuid.uuid4().hex
     site.alice.create_collection(SECRETS, parents=True)
     site.alice.write(f"{SECRETS}/TOKEN", value.encode())
     site.alice.write(f"{HOME}/x.txt", b"abc\n")
-    script = "rev /inputs/x.txt >/outputs/y; cat /run/secrets/TOKEN | sha256sum >/outputs/sum; id -u >/outputs/uid"
+    script = (
+        "rev /inputs/x.txt >/outputs/y; cat /run/secrets/TOKEN | sha256sum >/outputs/sum; id -u >/outputs/uid; "
+        "umask 077; mkdir /outputs/below; echo private >/outputs/below/x; chmod 0 /outputs/below"
+    )
     own = site.submit(site.request("/bin/sh", "-c", script, inputs=[f"{HOME}/x.txt"], secrets=["TOKEN"]))
     site.alice.create_collection(f"{HOME}/dataset")
     site.alice.write(f"{HOME}/dataset/one", b"one\n", resource="demoResc")
     workload = workloads.start(
         site.alice, site.configuration, HOME, image=site.image, instances=1, dataset=f"{HOME}/dataset"
     )
-    command = ["/bin/sh", "-c", "cat /input/one >/output/got; id -u >/output/uid"]
-    warm = workloads.create_task(site.alice, site.configuration, workload.collection, command)
+    command = ["/bin/sh", "-c", "cat /input/one >/output/got; id -u >/output/uid; echo $$ >/tmp/left"]
+    warm = [workloads.create_task(site.alice, site.configuration, workload.collection, command) for _ in range(3)]
+    for path in site.folder.rglob("*vault*/**/*"):
+        if path.is_file():
+            path.chmod(0o600)  # as on an iRODS server
 
-    for facts in unit_site.ended(own, warm):
+    for facts in unit_site.ended(own, *warm):
         assert facts["state"] == "COMPLETED", facts
         assert facts["attempt"] == "1", "no attempt was lost"
 
     made = site.contents(own.collection)
-    assert (made["y"], made["uid"]) == (b"cba\n", f"{account.pw_uid}\n".encode())
+    assert made["y"] == b"cba\n" and made["below/x"] == b"private\n"
+    assert int(made["uid"]) in IDS
     assert value.encode() not in made["sum"] and len(made["sum"].split()[0]) == 64
-    assert (site.contents(warm.collection)["got"], site.contents(warm.collection)["uid"]) == (b"one\n", made["uid"])
+    found = [site.contents(one.collection) for one in warm]
+    assert [one["got"] for one in found] == [b"one\n"] * 3
+    uids = {int(one["uid"]) for one in found}
+    assert len(uids) == 1 and uids < set(IDS) - {int(made["uid"])}, "the same warm sandbox, with an id of its own"
+    left = [path for path in site.folder.rglob("*") if path.lstat().st_uid in IDS]
+    listed = [path for path in site.folder.rglob("*") if ACCESS_LIST in os.listxattr(path, follow_symlinks=False)]
+    assert (left, listed) == ([], []), "nothing is a job's any more"
 
 
 def test_the_accounts_shared_memory_survives_its_worker(unit_site: UnitSite) -> None:
@@ -128,7 +162,7 @@ def test_the_accounts_shared_memory_survives_its_worker(unit_site: UnitSite) -> 
     try:
         os.chown(kept, account.pw_uid, account.pw_gid)
         site = unit_site.site
-        with serving(unit_site.worker(), site.storage.catalog, site.configuration, COMPUTE):
+        with unit_site.guarded(), serving(unit_site.worker(), site.storage.catalog, site.configuration, COMPUTE):
             pass
         assert kept.read_bytes() == b"the server's"
     finally:
@@ -142,11 +176,19 @@ def test_systemd_leaves_the_accounts_shared_memory_alone(tmp_path: Path) -> None
     assert Service(unit).last("RemoveIPC") in (None, "false")
 
 
+def test_without_its_guard_a_worker_does_not_start(unit_site: UnitSite) -> None:
+    worker = unit_site.worker()
+    until(lambda: worker.ended is not None, "the worker to end")
+    assert worker.ended == 1
+    assert f"the guard does not listen at {unit_site.socket}" in worker.said
+    assert 'Or set "job_uids": null' in worker.said
+
+
 def test_a_forbidden_system_call_fails_and_does_not_kill_the_worker(tmp_path: Path) -> None:
     unit = tmp_path / payload.UNIT
     unit.write_text(payload.filled(payload.UNIT, Layout()))
     service = Service(unit)
     allowed = allowed_calls(service.every("SystemCallFilter"))
     assert {"openat", "execve", "connect"} <= allowed
-    assert not {"chown", "fchownat", "setuid", "bpf", "mount", "ptrace"} & allowed
+    assert not {"setuid", "setresuid", "setgroups", "chroot", "setpriority", "bpf", "mount", "ptrace"} & allowed
     assert service.last("SystemCallErrorNumber") == "EPERM"

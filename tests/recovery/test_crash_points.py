@@ -6,16 +6,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.crashes import Died, Doomed, Fate
 from support.driving import drive
+from support.reading import ENOUGH
 from support.site import COMPUTE, HOME, TrialSite
 
 from compute_to_data.documents.task_json import recorded_task
 from compute_to_data.model import Avu, Collection, DataObject, Entity, EntityKind, Query
+from compute_to_data.pipeline.interruption import CancelRequests
 from compute_to_data.pipeline.replicas import InUse
 from compute_to_data.pipeline.template import TaskContext
+from compute_to_data.pipeline.transfers import Transfers
 from compute_to_data.records.task import State
 from compute_to_data.roles import role_named
 from compute_to_data.submission.submit import Submitted
@@ -39,16 +43,20 @@ def _die(site: TrialSite, submitted: Submitted, fate: Fate) -> None:
     """Run the task's role as a slot does, until the worker dies or the task has ended."""
     catalog = Doomed(site.storage.on_behalf_of(site.alice.user), fate)
     record = site.record(submitted, catalog)  # type: ignore[arg-type]
-    task = recorded_task(site.alice.read(record.request_path), record.request_path)
+    task = recorded_task(site.alice.read(record.request_path, ENOUGH), record.request_path)
     worker = site.worker()
+    in_use = InUse()
+    storage: Any = Doomed(site.storage, fate)
     context = TaskContext(
         configuration=site.configuration,
         catalog=catalog,  # type: ignore[arg-type]
-        storage=Doomed(site.storage, fate),  # type: ignore[arg-type]
+        storage=storage,
         engine=Doomed(site.engine, fate, spared=frozenset({"wake", "wait_for_change", "statuses"})),  # type: ignore[arg-type]
         resource=next(one for one in site.alice.resources() if one.name == COMPUTE),
         scope=worker._served.scope,
-        in_use=InUse(),
+        in_use=in_use,
+        transfers=Transfers(storage, in_use, worker._served.journal_folder, 1),
+        requests=CancelRequests(),
         workload_directories=worker._workload_slots.directories,
         stopping=lambda: False,
     )
@@ -56,9 +64,15 @@ def _die(site: TrialSite, submitted: Submitted, fate: Fate) -> None:
         drive(role_named(site.configuration, "CONTAINER").run(context, record, task), context)
 
 
-def _points(after: bool) -> Iterator[Fate]:
+def each_fate(folder: Path, after: bool) -> Iterator[tuple[Path, Fate]]:
+    """A worker's death at its first operation, at its second, and so on until a worker lives to the end of its task;
+    each with a new folder. Fails when no worker does."""
     for at in range(1, MOST_OPERATIONS):
-        yield Fate(at, after)
+        fate = Fate(at, after)
+        yield folder / str(at), fate
+        if not fate.dead:
+            return
+    pytest.fail("the task never got to its end")
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -68,19 +82,15 @@ def _points(after: bool) -> Iterator[Fate]:
 )
 def test_every_crash_point_is_recovered(tmp_path: Path, script: str, after: bool) -> None:
     places = []
-    for fate in _points(after):
-        folder = tmp_path / f"{len(places)}"
+    for folder, fate in each_fate(tmp_path, after):
         (folder / "tools").mkdir(parents=True)
         site = TrialSite(folder, {"name": "process", "images": {"tools": str(folder / "tools")}}, "tools")
         submitted = _submit(site, script)
         before = site.snapshot(without=submitted.collection)
         _die(site, submitted, fate)
-        if not fate.dead:
-            break
-        places.append(fate.where)
-        _check_recovery(site, submitted, script, before, fate.where)
-    else:
-        pytest.fail("the task never got to its end")
+        if fate.dead:
+            places.append(fate.where)
+            _check_recovery(site, submitted, script, before, fate.where)
     # The worker has died at every step that changes something.
     changing = {"annotate", "replicate", "prepare", "submit", "status", "finish_log", "remove", "register"}
     assert changing <= {*places}

@@ -8,11 +8,13 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from recovery import test_crash_points as crashes
 from support.crashes import Fate
 from support.disks import SmallDisk, small_disk
+from support.faults import Troubled
 from support.site import COMPUTE, HOME, WAITS, TrialSite, wait_until
 
 from compute_to_data.coordination import lock
@@ -56,11 +58,18 @@ def test_a_program_that_fills_the_vault_fails_and_says_why(site: TrialSite, vaul
 
 
 def test_an_input_that_does_not_fit_the_vault_fails_the_task(site: TrialSite, vault: SmallDisk) -> None:
-    site.alice.write(f"{HOME}/big", bytes(BIG), resource="demoResc")
+    """There was room for it when the worker looked, and others have taken it since then."""
+    site.alice.write(f"{HOME}/big", bytes(500_000), resource="demoResc")
     submitted = site.submit(site.request("/bin/true", inputs=[f"{HOME}/big"]))
     before = site.snapshot(without=submitted.collection)
-    with site.working():
+
+    def full(replicate: Any, *given: Any) -> Any:
+        vault.fill()
+        return replicate(*given)
+
+    with site.working(storage=Troubled(site.storage, replicate=full)):  # type: ignore[arg-type]
         facts = site.ended(submitted)
+    vault.make_room()
     assert (facts["state"], facts["reason_code"], facts["error_code"]) == ("FAILED", "system_error", "-510000")
     assert FULL in facts["reason"]
     assert site.snapshot(without=submitted.collection) == before

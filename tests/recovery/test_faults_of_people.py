@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from support.faults import Troubled
+from support.reading import ENOUGH
 from support.site import COMPUTE, HOME, PATIENCE, WAITS, ZONE, TrialSite, wait_until
 
 from compute_to_data.coordination import heartbeat, lock
@@ -89,7 +90,7 @@ def test_a_request_that_its_owner_alters_is_held_to_the_same_rules(site: TrialSi
     site.bob.write(f"/{ZONE}/home/bob/secret", b"secret")
     submitted = site.submit(site.request("/bin/true"))
     path = f"{submitted.collection}/task.json"
-    task = json.loads(site.alice.read(path))
+    task = json.loads(site.alice.read(path, ENOUGH))
     change(task)
     site.alice.write(path, json.dumps(task).encode(), force=True)
     with site.working():

@@ -7,6 +7,7 @@ stopped and started, too, so that nobody else should need it meanwhile (``suppor
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -20,6 +21,7 @@ import pytest
 from support.docker_daemon import OwnDaemon, own_daemon
 from support.irods_site import ENVIRONMENT, START, STOP, open_zone
 from support.kills import Killer, Site, embedded_site, killing, real_site
+from support.reading import ENOUGH
 from support.site import contents, leftovers, until
 
 from compute_to_data.coordination import lock
@@ -171,7 +173,7 @@ def _check(killer: Killer, submitted: Submitted, expected: Expected, context: st
     if facts["state"] == "COMPLETED":
         assert (expected.status, facts["exit_status"]) == (0, "0"), context
         assert set(found) == {"task.json", "ro-crate-metadata.json", "got", "more/last"}, context
-        assert found["got"] == site.alice.read(_read_by(site, submitted, expected)), context
+        assert found["got"] == site.alice.read(_read_by(site, submitted, expected), ENOUGH), context
         assert found["more/last"] == b"x\n", context
         for name in set(found) - {"task.json"}:
             _check_checksum(site, f"{submitted.collection}/{name}", context)
@@ -207,6 +209,11 @@ def _check_checksum(site: Site, logical_path: str, context: str) -> None:
     assert site.storage.verify(logical_path, replica.number) == replica.checksum, context
 
 
+def _read_json(file: Path) -> dict[str, str]:
+    content: dict[str, str] = json.loads(file.read_text())
+    return content
+
+
 def _check_the_rest(killer: Killer, submitted: dict[Submitted, Expected], context: str) -> None:
     """Nothing of any task is left in the engine, the vaults, the journals or the catalog."""
     site = killer.site
@@ -214,8 +221,15 @@ def _check_the_rest(killer: Killer, submitted: dict[Submitted, Expected], contex
         assert client.containers(all=True) == [], context
     state = Path(site.configuration.worker.state_directory)
     assert os.listdir(journal.folder_of(str(state), _scope(site))) == [], context
-    kept = {file.suffix for file in state.rglob("*") if file.is_file() or file.is_fifo()}
+    files = [file for file in state.rglob("*") if file.is_file() or file.is_fifo()]
+    notes = [file for file in files if file.parent.name.endswith(".staged")]
+    others = [file for file in files if file.relative_to(state).parts[0] != "first-process" and file not in notes]
+    kept = {file.suffix for file in others}  # for all jobs
     assert kept <= {".lock", ".bell"}, f"{context}: {kept}"
+    for note in map(_read_json, notes):  # each as long as its replica, or left by a worker killed after trimming that
+        replicas = site.data_object(note["data_object"]).replicas
+        known = note["physical_path"] in {one.physical_path for one in replicas}
+        assert known or not os.path.exists(note["physical_path"]), f"{context}: {note}"
     assert site.audit() == [], context
     assert heartbeats(site.storage.catalog, site.configuration, site.compute) == [], context
     claiming = [one for one, expected in submitted.items() if not expected.awaited]

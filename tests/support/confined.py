@@ -5,8 +5,9 @@
 Reads the properties from the unit's own file, takes them on and becomes the program of ``ExecStart``.
 Needs root, ``systemd-analyze``, which knows systemd's groups of system calls, and libseccomp, which
 systemd brings along. It applies ``User``, ``SupplementaryGroups``, ``UMask``, ``WorkingDirectory``,
-``CapabilityBoundingSet``, ``NoNewPrivileges`` and ``SystemCallFilter`` with ``SystemCallErrorNumber``.
-Namespaces (``ProtectSystem`` and the like) are applied where systemd runs: ``worker_unit.py``.
+``CapabilityBoundingSet``, ``AmbientCapabilities``, ``Environment``, ``NoNewPrivileges`` and ``SystemCallFilter`` with
+``SystemCallErrorNumber``. Namespaces (``ProtectSystem`` and the like) are applied where systemd runs:
+``worker_unit.py``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-_SET_NO_NEW_PRIVILEGES, _DROP_CAPABILITY = 38, 24
+_SET_NO_NEW_PRIVILEGES, _DROP_CAPABILITY, _KEEP_CAPABILITIES, _AMBIENT, _RAISE = 38, 24, 8, 47, 2
+_CAPABILITIES = {"CAP_SETGID": 6, "CAP_SETUID": 7}
+_VERSION_3 = 0x20080522
 _KILL, _ALLOW, _ERROR = 0x80000000, 0x7FFF0000, 0x00050000  # libseccomp's SCMP_ACT_KILL_PROCESS, _ALLOW, _ERRNO
 
 
@@ -101,9 +104,23 @@ def _filter(service: Service) -> None:
     _check(library.seccomp_load(rules), "seccomp_load")
 
 
-def _drop_capabilities(library: ctypes.CDLL) -> None:
+def _capabilities(service: Service, name: str) -> set[int]:
+    return {_CAPABILITIES[one] for line in service.every(name) for one in line.split()}
+
+
+def _drop_capabilities(library: ctypes.CDLL, kept: set[int]) -> None:
     for capability in range(int(Path("/proc/sys/kernel/cap_last_cap").read_text()) + 1):
-        _check(library.prctl(_DROP_CAPABILITY, capability, 0, 0, 0), f"dropping capability {capability}")
+        if capability not in kept:
+            _check(library.prctl(_DROP_CAPABILITY, capability, 0, 0, 0), f"dropping capability {capability}")
+
+
+def _hand_on(library: ctypes.CDLL, ambient: set[int]) -> None:
+    """Let the program that this process becomes have these capabilities, and no others."""
+    bits = sum(1 << capability for capability in ambient)
+    header, data = (ctypes.c_uint32 * 2)(_VERSION_3, 0), (ctypes.c_uint32 * 6)(bits, bits, bits, 0, 0, 0)
+    _check(library.capset(header, data), "capset")
+    for capability in ambient:
+        _check(library.prctl(_AMBIENT, _RAISE, capability, 0, 0), f"raising capability {capability}")
 
 
 def confine(service: Service) -> None:
@@ -111,13 +128,13 @@ def confine(service: Service) -> None:
     library = ctypes.CDLL(None, use_errno=True)
     account = pwd.getpwnam(service.last("User") or "root")
     more = [grp.getgrnam(name).gr_gid for line in service.every("SupplementaryGroups") for name in line.split()]
-    bounds = service.last("CapabilityBoundingSet")
-    assert bounds in (None, ""), f"this program knows no other set of capabilities than the empty one: {bounds}"
-    if bounds is not None:
-        _drop_capabilities(library)
+    if service.last("CapabilityBoundingSet") is not None:
+        _drop_capabilities(library, _capabilities(service, "CapabilityBoundingSet"))
+    _check(library.prctl(_KEEP_CAPABILITIES, 1, 0, 0, 0), "PR_SET_KEEPCAPS")
     os.setgroups([*os.getgrouplist(account.pw_name, account.pw_gid), *more])
     os.setgid(account.pw_gid)
     os.setuid(account.pw_uid)
+    _hand_on(library, _capabilities(service, "AmbientCapabilities"))
     os.umask(int(service.last("UMask") or "0022", 8))
     os.chdir(service.last("WorkingDirectory") or "/")
     if service.last("NoNewPrivileges") == "true":
@@ -130,8 +147,10 @@ def main(unit: str, instance: str) -> None:
     service = Service(Path(unit))
     command = (service.last("ExecStart") or "").replace("%i", instance).split()
     home = pwd.getpwnam(service.last("User") or "root").pw_dir
+    environment = dict(one.partition("=")[::2] for one in service.every("Environment"))
     confine(service)
-    os.execve(command[0], command, {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": home, "LANG": "C.UTF-8"})
+    usual = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": home, "LANG": "C.UTF-8"}
+    os.execve(command[0], command, {**usual, **environment})
 
 
 if __name__ == "__main__":

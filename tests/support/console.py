@@ -8,14 +8,19 @@ import selectors
 import signal
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+from support.processes import end_processes
 
 _ID = re.compile(r"\b(?=[0-9-]*[a-z])([dw]-)?[0-9a-f]{8}(?:[0-9a-f]{4})?(?:-[0-9a-f]{4}){0,3}(?:-[0-9a-f]{12})?\b")
 _ABBREVIATED = re.compile(r"\b(?:[dw]-)?[0-9a-f][0-9a-f-]{3,}\b")
 SHORT = 8
 """The length of ids in tables."""
 _PATIENCE = 60.0
+_MARK = "SHELL_OF_A_PAGE"
+"""The variable by which the processes of a shell are found."""
 
 
 class Shell:
@@ -24,11 +29,13 @@ class Shell:
     def __init__(self, folder: Path, environment: dict[str, str], files: Path) -> None:
         self._files = files
         self._status = 0
+        mark = str(uuid.uuid4())
+        self._mark = f"{_MARK}={mark}"
         # A session of its own, so that the end takes what commands have left behind.
         self._bash = subprocess.Popen(
             ["bash", "--norc", "--noprofile"],
-            cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, bufsize=1, start_new_session=True,
+            cwd=folder, env={**environment, _MARK: mark}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, bufsize=1, start_new_session=True,
         )  # fmt: skip
 
     def __enter__(self) -> Shell:
@@ -37,6 +44,8 @@ class Shell:
     def __exit__(self, *_: object) -> None:
         os.killpg(self._bash.pid, signal.SIGKILL)
         self._bash.communicate()
+        # A worker on demand has a session of its own. It must be gone before the folder of its zone goes.
+        end_processes("environ", self._mark, _PATIENCE)
 
     def run(self, command: str, seconds: float = _PATIENCE) -> tuple[int, str]:
         """The exit status of a command, and what it printed to both streams."""

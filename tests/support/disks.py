@@ -36,10 +36,10 @@ class SmallDisk:
 
 
 @contextlib.contextmanager
-def small_disk(place: Path, kibibytes: int) -> Iterator[SmallDisk]:
+def small_disk(place: Path, kibibytes: int, inodes: int = 100_000) -> Iterator[SmallDisk]:
     """Mounted while inside. Skips where nothing may be mounted, with the reason; fails in CI."""
     place.mkdir(parents=True, exist_ok=True)
-    options = f"size={kibibytes}k,mode=755"
+    options = f"size={kibibytes}k,nr_inodes={inodes},mode=755"
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "c2d-test", place], capture_output=True, check=False)
     if done.returncode != 0:
         assert not os.environ.get("CI"), done.stderr

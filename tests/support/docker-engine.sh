@@ -127,11 +127,17 @@ bootstrap_image() {
         - "$BASE_IMAGE" >/dev/null
 }
 
+# Some tests start a worker of an account with subordinate ids.
+need_mapping_program() {
+    command -v newuidmap >/dev/null || [ "$(id -u)" -ne 0 ] || install_packages uidmap
+}
+
 main() {
     mkdir -p "$STATE"
     # One caller at a time: two bootstraps would race for the package lists and the tag.
     exec 9>"$STATE/lock"
     flock 9
+    need_mapping_program
     if engine_answers; then
         say "an engine already answers"
     else

@@ -90,4 +90,3 @@ def rules(zone: IrodsZoneUnderTest, site: RealSite) -> Iterator[Installed]:
             else:
                 file.write_bytes(content)
         shutil.rmtree(core.parent / "__pycache__", ignore_errors=True)
-        shutil.rmtree(Path(environment).parent)

@@ -15,7 +15,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from compute_to_data import configuration as configuration_module
+from compute_to_data import site_file
 from compute_to_data.configuration import Configuration
 from compute_to_data.model import Avu, DataObject, Entity, EntityKind
 from compute_to_data.ports import Catalog
@@ -44,6 +44,10 @@ COUNT = ("/bin/sh", "-c", "cat /inputs/* | wc -c > /outputs/count; pwd > /output
 """What a task of these tests often does."""
 
 
+JOB_UIDS = {"job_uids": "300000-365535"}
+"""The account of a real zone's server may have no subordinate ids on this machine."""
+
+
 class RealSite:
     """A user, a place in her home, a configuration whose engine runs plain processes or Docker."""
 
@@ -63,13 +67,13 @@ class RealSite:
         document = {
             "zone": {"kind": "irods"},
             "images": [self.image],
-            "engine": engine,
+            "engine": {**JOB_UIDS, **engine} if engine["name"] == "docker" else engine,
             "worker": {"state_directory": str(state), "poll_seconds": 0.5, "stop_grace_seconds": 1},
             **sections,
         }
         file = self.place / "compute_to_data.json"
         file.write_text(json.dumps(document), encoding="utf-8")
-        return configuration_module.load(str(file))
+        return site_file.load(str(file))
 
     def compute_resource(self, *roles: str, parent: str = "") -> str:
         """A storage resource with a vault of its own that bears these roles."""

@@ -32,7 +32,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/*/README.md")])
-LANGUAGES = ("console", "python", "json", "text", "dockerfile")
+LANGUAGES = ("console", "python", "json", "text", "dockerfile", "nginx")
 _FENCE = re.compile(r"^( *)```(.*)$")
 _MARK = re.compile(r"^<!-- not run( below)?: (.+) -->$")
 _PICTURE = re.compile(r"^<!-- picture: ([\w-]+\.(?:svg|png))(?: of (\S+))? -->$")

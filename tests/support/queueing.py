@@ -23,7 +23,6 @@ class QueueingEngine:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self.account = (os.getuid(), os.getgid())
         self.most = 0
         """The most jobs that it has held at a time."""
         self._change = threading.Condition()
@@ -67,6 +66,9 @@ class QueueingEngine:
     def check(self) -> None:
         """As the port says; always succeeds."""
 
+    def check_directory(self, directory: str) -> None:
+        """Do nothing."""
+
     def identify(self, image: str) -> Image:
         """Every name is an image."""
         return Image(image, f"sha256:{'0' * 64}")
@@ -77,6 +79,9 @@ class QueueingEngine:
     def prepare(self, outputs: str) -> None:
         """As the port says."""
         os.makedirs(outputs)
+
+    def take_back(self, outputs: str) -> None:
+        """As the port says; nothing runs here."""
 
     def submit(self, job: Job) -> QueuedJob:
         """Put a job into the queue."""

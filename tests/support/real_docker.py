@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import tarfile
+import tempfile
 import uuid
 from collections.abc import Iterator
 
@@ -16,7 +18,11 @@ from compute_to_data.errors import ConfigurationError, EngineError
 from compute_to_data.job import Limits
 from compute_to_data.ports import Engine
 
+ENGINE = os.environ.get("C2D_TEST_ENGINE", "docker")
+"""The engine whose containers the tests run: ``podman`` only where tests/lab/test_podman.py starts them."""
 IMAGE = "compute-to-data/base:bookworm"
+STATE = os.path.join(tempfile.gettempdir(), f"compute-to-data-tests-{os.geteuid()}")
+"""The state directory of engines that tests share."""
 LIMITS = Limits(
     walltime_seconds=60.0,
     memory_bytes=128 << 20,
@@ -33,7 +39,8 @@ def need_docker() -> Engine:
     """The engine, which answers and has the base image. Skips without one, with the reason; in CI that
     is a failure, never a silent pass."""
     try:
-        engine = open_engine(EngineSettings("docker"), "/nonexistent")
+        patience = float(os.environ.get("C2D_TEST_PATIENCE", "60"))
+        engine = open_engine(EngineSettings(ENGINE, {"timeout_seconds": patience}), STATE)
         engine.check()
         engine.identify(IMAGE)
     except (EngineError, ConfigurationError, ImportError) as error:
@@ -49,8 +56,29 @@ def built_image(name: str, dockerfile: str) -> Iterator[str]:
     import docker
 
     image = f"compute-to-data/test-{name}:{uuid.uuid4().hex[:12]}"
+    if ENGINE == "podman":
+        _build_with_podman(image, dockerfile)
+        yield image
+        return
     with contextlib.closing(docker.APIClient()) as client:
         said = list(client.build(fileobj=io.BytesIO(dockerfile.encode()), tag=image, rm=True, decode=True))
         assert client.images(image), said
         yield image
         client.remove_image(image, force=True)
+
+
+def _build_with_podman(image: str, dockerfile: str) -> None:
+    """Let this account's Podman build an image. It stays: the host is a guest of the tests."""
+    from compute_to_data.engines.podman.connection import VERSION, _Connection, default_address
+
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        entry = tarfile.TarInfo("Dockerfile")
+        entry.size = len(dockerfile.encode())
+        tar.addfile(entry, io.BytesIO(dockerfile.encode()))
+    connection = _Connection(default_address()[len("unix://") :], 600.0)
+    url = f"{VERSION}/build?t=localhost/{image}&networkmode=none"
+    connection.request("POST", url, packed.getvalue(), {"Content-Type": "application/x-tar"})
+    said = connection.getresponse().read()
+    connection.close()
+    assert b'"error"' not in said, said[-2000:]

@@ -2,7 +2,7 @@
 
 A block below ``<!-- picture: NAME.svg -->`` becomes docs/images/NAME.svg. Its commands run where the page runs them,
 after the blocks above it, on a zone in a folder and a real Docker engine. Ids are those of the page. Pictures of
-reports need Chromium (Debian: ``apt-get install chromium``).
+reports and of the gateway's pages need Chromium (Debian: ``apt-get install chromium``).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from rich.text import Text
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
 
+from support import gateway_pictures
 from support.pages import PAGES, ROOT, Block, blocks, commands
 from support.reader import Reader, images_of_the_pages
 
@@ -47,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if any(block.picture for block in blocks(page)):
                 make(page, directory, browser)
     if browser is None:
-        print("make screenshots: there is no chromium, and so no picture of a report", file=sys.stderr)
+        print("make screenshots: there is no chromium, and so no picture of reports and pages", file=sys.stderr)
+    else:
+        gateway_pictures.make(directory)
     return 0 if browser else 1
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import re
 import signal
 import subprocess
 import sys
@@ -57,6 +58,19 @@ class ServiceWorker:
         """Its exit status, or None while it runs."""
         return self._process.poll()
 
+    @property
+    def most_memory(self) -> int:
+        """The most memory that its process ever had, in bytes."""
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{self._process.pid}/status").read_text())
+        assert found, "it has ended"
+        return int(found[1]) * 1024
+
+    @property
+    def processor_seconds(self) -> float:
+        """How long its process has used a processor."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def end(self, number: int = STOP) -> int:
         """Send it a signal, and wait for its end; its exit status."""
         self._process.send_signal(number)
@@ -96,20 +110,23 @@ def _is_served(catalog: Catalog, configuration: Configuration, resource: str) ->
 
 
 def _command(configuration: Configuration, resource: str) -> tuple[list[str], dict[str, Any]]:
-    """What runs a worker, and the account and the environment to start it with."""
-    python, account, home = _account(configuration)
+    """What runs a worker, and the environment to start it with."""
+    become, python, home = _account(configuration)
     command = [python, "-m", "compute_to_data.worker", "--configuration", configuration.source, "--resource", resource]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCES), "PYTHONDONTWRITEBYTECODE": "1"}
-    return command, {"env": {**environment, "HOME": home}, **account}
+    return [*become, *command], {"env": {**environment, "HOME": home}}
 
 
-def _account(configuration: Configuration) -> tuple[str, dict[str, Any], str]:
-    """The Python of the account that runs the worker, what starts a process as it, and its home."""
+def _account(configuration: Configuration) -> tuple[list[str], str, str]:
+    """What becomes the account that runs the worker, with the capabilities that compute-to-data-worker gives it; the
+    Python of the account, and its home."""
     owner = Path(configuration.source).parent.stat()
     home = pwd.getpwuid(owner.st_uid).pw_dir
     if os.geteuid() != 0 or owner.st_uid == 0:
-        return sys.executable, {}, home
+        return [], sys.executable, home
     socket = str(configuration.engine.settings.get("socket", _DOCKER))
-    groups = [os.stat(socket).st_gid] if configuration.engine.name == "docker" and os.path.exists(socket) else []
-    python = os.environ.get(PYTHON) or sys.executable
-    return python, {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": groups}, home
+    has_socket = configuration.engine.name == "docker" and os.path.exists(socket)
+    groups = f"--groups={os.stat(socket).st_gid}" if has_socket else "--clear-groups"
+    capabilities = [f"--{kind}=-all,+setuid,+setgid" for kind in ("inh-caps", "ambient-caps")]
+    become = ["setpriv", f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", groups, *capabilities, "--no-new-privs"]
+    return become, os.environ.get(PYTHON) or sys.executable, home

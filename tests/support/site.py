@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compute_to_data import configuration as configuration_module
+from compute_to_data import site_file
 from compute_to_data.catalog_tree import data_objects
 from compute_to_data.configuration import Configuration
-from compute_to_data.coordination.lock import ResourceLock
+from compute_to_data.coordination.lock import ResourceLock, scope
 from compute_to_data.engines import open_engine
 from compute_to_data.model import Avu, Collection, DataObject, Entity, EntityKind, User
 from compute_to_data.ports import Catalog, Engine, Storage
@@ -23,6 +23,8 @@ from compute_to_data.submission import submit
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.worker.service import Worker
 from compute_to_data.zones.embedded import EmbeddedZone
+from support.processes import end_processes
+from support.reading import ENOUGH
 
 if TYPE_CHECKING:
     from compute_to_data.client.tasks import TaskHandle
@@ -39,6 +41,21 @@ PATIENCE = float(os.environ.get("C2D_TEST_PATIENCE", "60"))
 
 WAITS = "echo > /outputs/started; while [ ! -e /outputs/go ]; do sleep 0.02; done; rm /outputs/go /outputs/started"
 """A script that runs until :meth:`TrialSite.let_go`, and at most for its task's walltime."""
+
+
+OPENED: list[TrialSite] = []
+"""The sites that nobody has closed yet."""
+
+
+@contextlib.contextmanager
+def closing_sites() -> Iterator[None]:
+    """Close at the end all sites that were opened inside."""
+    before = len(OPENED)
+    try:
+        yield
+    finally:
+        while len(OPENED) > before:
+            OPENED.pop().close()
 
 
 class TrialSite:
@@ -59,6 +76,16 @@ class TrialSite:
         self.alice: Catalog = self.zone.session(ALICE)
         self.bob: Catalog = self.zone.session(BOB)
         self.alice.create_collection(f"{HOME}/out")
+        OPENED.append(self)
+
+    def close(self) -> None:
+        """End its workers on demand and its plain processes, which would run on after the tests, and let go of its
+        files. Tests that have another engine end its jobs themselves, or have broken it."""
+        end_processes("cmdline", str(self.configuration_file), PATIENCE)
+        if self.configuration.engine.name == "process":
+            for key in self.engine.jobs(scope(self.configuration, ZONE, COMPUTE)):
+                self.engine.remove(key)
+        self.zone.close()
 
     def configure(self, **sections: Any) -> Configuration:
         """Write and load the configuration: ours, with ``sections`` laid over it."""
@@ -77,7 +104,7 @@ class TrialSite:
             merged = {**document[name], **section} if isinstance(document.get(name), dict) else section
             document[name] = merged
         self.configuration_file.write_text(json.dumps(document), encoding="utf-8")
-        return configuration_module.load(str(self.configuration_file))
+        return site_file.load(str(self.configuration_file))
 
     def give_role(self, resource: str, role: str) -> None:
         entity = Entity(EntityKind.RESOURCE, resource)
@@ -198,7 +225,7 @@ class TrialSite:
 def contents(catalog: Catalog, collection: str) -> dict[str, bytes]:
     """Every data object below a collection, by its name relative to it."""
     found = [one.logical_path for one in data_objects(catalog, collection)]
-    return {path[len(collection) + 1 :]: catalog.read(path) for path in found}
+    return {path[len(collection) + 1 :]: catalog.read(path, ENOUGH) for path in found}
 
 
 def leftovers(catalog: Catalog, submitted: Submitted, vaults: Sequence[Path]) -> list[str]:

@@ -22,7 +22,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from compute_to_data import configuration as configuration_module
+from compute_to_data import site_file
 from compute_to_data.configuration import Configuration
 from compute_to_data.zones.irods import IrodsStorage
 from support.service_worker import working
@@ -41,7 +41,10 @@ class Terminal:
 
     def __init__(self, environment_file: str, folder: Path) -> None:
         self.environment_file = environment_file
-        self._environment = {**os.environ, "IRODS_ENVIRONMENT_FILE": environment_file}
+        self.environment = {**os.environ, "IRODS_ENVIRONMENT_FILE": environment_file}
+        password = Path(environment_file).with_name(".irodsA")
+        if password.exists():
+            self.environment["IRODS_AUTHENTICATION_FILE"] = str(password)
         self._folder = folder
         settings = json.loads(Path(environment_file).read_text())
         self.user = settings["irods_user_name"]
@@ -50,11 +53,11 @@ class Terminal:
 
     def run(self, *command: str, content: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, env=self._environment, input=content, capture_output=True, text=True, timeout=PATIENCE
+            command, env=self.environment, input=content, capture_output=True, text=True, timeout=PATIENCE
         )
 
-    def get(self, *command: str) -> str:
-        done = self.run(*command)
+    def get(self, *command: str, content: str = "") -> str:
+        done = self.run(*command, content=content)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -112,7 +115,7 @@ def opened_bench(folder: Path) -> Iterator[Bench]:
     """A bench in the configured zone, with files of its own in ``folder``; all of it goes at the end."""
     administrator = Terminal(os.environ[ADMINISTRATOR], folder)
     user = Terminal(os.environ[USER], folder)
-    configuration = configuration_module.load(configuration_module.site_file())
+    configuration = site_file.load(site_file.path())
     tag = f"c2dt{uuid.uuid4().hex[:6]}"
     listed = administrator.get("ilsresc", "-l", administrator.default_resource)
     host = re.search(r"location: (.*)", listed)[1]  # type: ignore[index]
@@ -145,7 +148,7 @@ def serving(bench: Bench, *, containers: bool = False) -> Iterator[None]:
     file.chmod(0o644)
     storage = IrodsStorage.open(bench.administrator.environment_file)
     try:
-        configuration = configuration_module.load(str(file))
+        configuration = site_file.load(str(file))
         with working(storage.catalog, configuration, bench.resource, bench.place / "log"):
             yield
     finally:

@@ -10,6 +10,8 @@ import os
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from compute_to_data.configuration import Configuration
@@ -40,6 +42,21 @@ class UnitWorker(ServiceWorker):
         assert number == self.STOP, "systemd chooses the signal"
         subprocess.run(["systemctl", "stop", self._transient], check=True, timeout=PATIENCE)
         return self._process.wait(PATIENCE)
+
+
+@contextmanager
+def unit_process(unit: Path) -> Iterator[subprocess.Popen[str]]:
+    """The program of another unit's file, while inside. Its standard output can be read."""
+    name = f"c2d-test-{uuid.uuid4().hex[:12]}.service" if HAS_SYSTEMD else ""
+    command = _systemd_run(unit, "", name) if name else [sys.executable, confined.__file__, str(unit), ""]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            if name:
+                subprocess.run(["systemctl", "stop", name], check=True, timeout=PATIENCE)
+            else:
+                process.terminate()
 
 
 def _systemd_run(unit: Path, instance: str, name: str) -> list[str]:

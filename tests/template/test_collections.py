@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from support.reading import ENOUGH
 from support.site import BASE_IMAGE, BOB, HOME, TrialSite
 
 from compute_to_data.errors import InvalidRequest, NotFound
@@ -30,7 +31,7 @@ def filled(site: TrialSite) -> TrialSite:
 def seen(site: TrialSite, **changes: Any) -> tuple[str, dict[str, str]]:
     facts = site.run(site.request("/bin/sh", "-c", LIST, **{"inputs": [{"collection": FOLDER}], **changes}))
     assert facts["state"] == "COMPLETED", facts
-    return site.alice.read(f"{facts['collection']}/seen").decode(), facts
+    return site.alice.read(f"{facts['collection']}/seen", ENOUGH).decode(), facts
 
 
 def test_the_job_sees_the_whole_tree_of_a_collection(site: TrialSite) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support.faults import StorageWithTroubledSessions, Troubled, broken
+from support.reading import ENOUGH
 from support.site import ALICE, COMPUTE, HOME, WAITS, TrialSite
 
 from compute_to_data.errors import EngineError, InvalidRequest
@@ -214,7 +215,7 @@ class TestErrorsWhileKeeping:
             facts = site.ended(submitted)
         assert facts["reason"].startswith("program: exited with status 5.")
         assert "could not keep" in facts["reason"]
-        assert site.alice.read(f"{submitted.collection}/failed/a") == b"alice's own"
+        assert site.alice.read(f"{submitted.collection}/failed/a", ENOUGH) == b"alice's own"
         assert site.alice.avus(Entity(EntityKind.COLLECTION, f"{submitted.collection}/failed")) == ()
 
     def test_the_job_cannot_be_removed(self, site: TrialSite) -> None:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 from support.faults import StorageWithTroubledSessions, Troubled, broken
+from support.reading import ENOUGH
 from support.site import ALICE, WAITS, TrialSite, wait_until
 
 from compute_to_data import log_file
@@ -135,11 +136,10 @@ def test_without_followers_the_catalog_is_asked_once_a_second(site: TrialSite) -
             questions.append(time.monotonic())
         return find(query)
 
-    def reading(avus: Any, entity: Entity) -> Any:
-        found = avus(entity)
-        if any(avu.value == "RUNNING" for avu in found):
+    def reading(avus: Any, entity: Entity, *attributes: str, **options: Any) -> Any:
+        if any(avu.value == "RUNNING" for avu in avus(entity)):
             read.append(entity)
-        return found
+        return avus(entity, *attributes, **options)
 
     def register(original: Any, resource: str, files: Any) -> Any:
         registered.extend(file.logical_path for file in files)
@@ -191,7 +191,7 @@ def test_an_owner_cannot_make_the_worker_write_elsewhere(site: TrialSite, attack
     if attack in ("rename", "replace"):
         assert site.contents(submitted.collection)["STDOUT.txt"] == b"one\ntwo\n"
     mine = logical_path if attack == "replace" else "/tempZone/home/alice/mine"
-    assert site.alice.read(mine) == b"mine"
+    assert site.alice.read(mine, ENOUGH) == b"mine"
 
 
 def test_a_job_cannot_reach_its_log(site: TrialSite) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.notebook_sites import notebook_site
+from support.reading import ENOUGH
 from support.site import ALICE, COMPUTE, HOME, TrialSite
 
 from compute_to_data.documents import request
@@ -18,7 +19,6 @@ from compute_to_data.submission import rerun
 pytest.importorskip("papermill")
 pytest.importorskip("ipykernel")
 
-RUNNER = Path(__file__).parents[2] / "containers" / "jupyter-digital-filter" / "run-notebook"
 NOTEBOOK = f"{HOME}/count.ipynb"
 
 
@@ -34,12 +34,7 @@ def notebook(*sources: str) -> bytes:
 @pytest.fixture
 def site(tmp_path: Path) -> TrialSite:
     """A resource with the roles CONTAINER and SIGNAL_PROCESSING; the latter has no settings, as in a new zone."""
-    program = tmp_path / "tools" / "run-notebook"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} {RUNNER} "$@"\n')
-    program.chmod(0o755)
-    site = TrialSite(tmp_path, {"name": "process", "images": {"tools": str(tmp_path / "tools")}}, "tools")
-    site.give_role(COMPUTE, "SIGNAL_PROCESSING")
+    site = notebook_site(tmp_path)
     site.alice.create_collection(f"{HOME}/in")
     site.alice.write(f"{HOME}/in/x", b"a\nb\nc\n")
     return site
@@ -77,7 +72,7 @@ def test_a_data_object_is_a_notebook_and_its_results_are_report_and_executed_not
 def test_the_record_of_a_task_and_its_rerun_name_the_notebook_once(site: TrialSite) -> None:
     site.alice.write(NOTEBOOK, notebook(*COUNT))
     submitted = site.submit(asked(data_object=NOTEBOOK))
-    recorded = json.loads(site.alice.read(f"{submitted.collection}/task.json"))
+    recorded = json.loads(site.alice.read(f"{submitted.collection}/task.json", ENOUGH))
     assert recorded["notebook"]["data_object"] == NOTEBOOK
     assert recorded["inputs"] == [{"object": f"{HOME}/in/x"}]
     again = rerun.again(site.alice, site.configuration.attributes, submitted.collection)

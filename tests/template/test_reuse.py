@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.reading import ENOUGH
 from support.site import BASE_IMAGE, BOB, COMPUTE, HOME, TrialSite
 
 from compute_to_data.documents import request
@@ -147,7 +148,7 @@ def _forge_outputs_and_crate(site: TrialSite, collection: str) -> None:
     site.bob.write(f"{collection}/n", b"6\n", force=True)
     forged = site.bob.stat(f"{collection}/n")
     assert isinstance(forged, DataObject)
-    document = json.loads(site.bob.read(f"{collection}/ro-crate-metadata.json"))
+    document = json.loads(site.bob.read(f"{collection}/ro-crate-metadata.json", ENOUGH))
     for entity in document["@graph"]:
         if entity["@id"] == "n":
             entity["identifier"] = forged.replicas[0].checksum
@@ -184,7 +185,7 @@ def test_another_users_task_is_not_reused(site: TrialSite, ran: dict[str, str]) 
     own = "/tempZone/home/bob/out/forged"
     site.bob.create_collection(own)
     for name in ("task.json", "n", "m", "ro-crate-metadata.json"):
-        site.bob.write(f"{own}/{name}", site.bob.read(f"{ran['collection']}/{name}"))
+        site.bob.write(f"{own}/{name}", site.bob.read(f"{ran['collection']}/{name}", ENOUGH))
     facts = site.bob.avus(Entity(EntityKind.COLLECTION, ran["collection"]))
     site.bob.annotate(Entity(EntityKind.COLLECTION, own), add=facts)
     for path in ("/tempZone/home/bob", own):

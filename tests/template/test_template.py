@@ -7,6 +7,7 @@ import time
 
 import pytest
 from support.faults import Troubled
+from support.reading import ENOUGH
 from support.site import ALICE, BOB, COMPUTE, HOME, TrialSite, wait_until
 
 from compute_to_data.errors import AccessDenied, ComputeToDataError, InvalidRequest, NotFound, Refused
@@ -238,7 +239,7 @@ class TestWhoMayBorrowAnOwnersRights:
         found = site.bob.stat(f"{submitted.collection}/one")
         assert isinstance(found, DataObject)
         assert found.owner == ALICE
-        assert site.bob.read(f"{submitted.collection}/one") == b"1\n"
+        assert site.bob.read(f"{submitted.collection}/one", ENOUGH) == b"1\n"
 
     def test_a_request_that_another_could_have_written_is_refused(self, site: TrialSite) -> None:
         submitted = site.submit(site.request("/bin/sh", "-c", "echo 1 > /outputs/one"))

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from support.faults import StorageWithTroubledSessions
+from support.reading import ENOUGH
 from support.site import COMPUTE, HOME, PATIENCE, WAITS, ZONE, TrialSite, serving, wait_until
 
 from compute_to_data.coordination.lock import ResourceLock
@@ -75,7 +76,7 @@ def test_it_begins_when_the_other_has_completed(worked: TrialSite) -> None:
     ended = worked.ended(second)
     assert ended["state"] == "COMPLETED"
     assert ended["waiting_at"] < worked.record(first).facts()["completed_at"] <= ended["queued_at"]
-    document = json.loads(worked.alice.read(f"{second.collection}/task.json"))
+    document = json.loads(worked.alice.read(f"{second.collection}/task.json", ENOUGH))
     assert document["after"] == [first.collection], "ids are resolved when the task is submitted"
 
 
@@ -321,11 +322,11 @@ def test_the_owners_session_may_be_out_of_reach_for_a_while(site: TrialSite) -> 
     second = after(site, first)
     refusals: list[str] = []
 
-    def refuse_twice(permissions: Any, path: str) -> Any:
+    def refuse_twice(permissions: Any, path: str, *most: int) -> Any:
         if path == f"{first.collection}/task.json" and len(refusals) < 2:
             refusals.append(path)
             raise ZoneOutOfReach("the zone", "does not answer")
-        return permissions(path)
+        return permissions(path, *most)
 
     storage = StorageWithTroubledSessions(site.storage, permissions=refuse_twice)
     with site.working(storage=storage):  # type: ignore[arg-type]
@@ -420,11 +421,14 @@ class TestResultsAsInputs:
         with site.working():
             facts = site.ended(second)
         assert facts["state"] == "COMPLETED", facts
-        assert site.alice.read(f"{second.collection}/both") == b"first\nsecond\n"
+        assert site.alice.read(f"{second.collection}/both", ENOUGH) == b"first\nsecond\n"
         avus = site.alice.avus(Entity(EntityKind.COLLECTION, second.collection))
         used = {avu.value for avu in avus if avu.attribute == f"{PREFIX}input"}
         assert used == {f"{first.collection}/x.csv", f"{first.collection}/sub/y.csv"}
-        assert json.loads(site.alice.read(f"{second.collection}/task.json"))["inputs"][0]["task"] == first.collection
+        assert (
+            json.loads(site.alice.read(f"{second.collection}/task.json", ENOUGH))["inputs"][0]["task"]
+            == first.collection
+        )
 
     def test_all_results_without_our_own_files(self, site: TrialSite) -> None:
         one, other = (site.submit(site.request("/bin/sh", "-c", MAKES)) for _ in range(2))
@@ -433,7 +437,7 @@ class TestResultsAsInputs:
         with site.working():
             facts = site.ended(both)
         assert facts["state"] == "COMPLETED", facts
-        assert site.alice.read(f"{both.collection}/read") == b"first\nsecond\n"
+        assert site.alice.read(f"{both.collection}/read", ENOUGH) == b"first\nsecond\n"
         avus = site.alice.avus(Entity(EntityKind.COLLECTION, both.collection))
         used = {avu.value for avu in avus if avu.attribute == f"{PREFIX}input"}
         assert used == {f"{each.collection}/{name}" for each in (one, other) for name in ("x.csv", "sub/y.csv")}

@@ -18,22 +18,32 @@ CORE = Path(__file__).resolve().parents[2] / "core.py"
 
 # From low to high. A package may import those in the rows below it, and those to its left in its own row.
 ROWS = [
-    ["errors", "model"],
-    ["job", "task", "irods_names", "local_files", "log_file"],
-    ["ports", "catalog_tree", "documents", "configuration"],
+    ["errors", "model", "bounds", "plain_text", "similar_names", "urls"],
+    [
+        "job",
+        "tes_task",
+        "task",
+        "irods_names",
+        "local_files",
+        "log_file",
+        "disk_usage",
+        "engine_promises",
+        "catalog_json",
+    ],
+    ["ports", "catalog_tree", "documents", "configuration", "site_file"],
     ["records", "coordination"],
     ["inputs", "provenance"],
     ["submission", "pipeline"],
     ["roles", "client", "agent"],
     ["worker", "rule", "rulebase", "policies"],
-    ["doctor", "cli"],
+    ["doctor", "gateway", "cli"],
 ]
 PLACE = {package: (row, column) for row, packages in enumerate(ROWS) for column, package in enumerate(packages)}
 ASIDE = {"submission": "pipeline", "client": "agent"}
 """Neighbours in a row that do not know each other."""
 ADAPTERS = {"zones", "engines"}
-ADAPTERS_MAY_USE = {*ROWS[0], *ROWS[1], "ports", "configuration"}
-DOORS = {"worker", "agent", "client", "doctor"}
+ADAPTERS_MAY_USE = {*ROWS[0], *ROWS[1], "ports", "configuration", "site_file"}
+DOORS = {"worker", "agent", "client", "doctor", "gateway"}
 """What opens an adapter; all others know the ports only."""
 
 

@@ -14,6 +14,7 @@ from compute_to_data.errors import Refused
 from compute_to_data.job import Image
 from compute_to_data.model import Avu, Entity, EntityKind
 from compute_to_data.submission import submit
+from compute_to_data.urls.address import parse
 
 DIGEST = "sha256:" + "1" * 64
 SECRETIVE = "/srv/where-nobody-looks"
@@ -137,3 +138,20 @@ def test_a_client_without_a_configuration_submits_follows_and_is_refused_early(s
     assert published(site) == [], "a worker that stops removes its capabilities"
     with pytest.raises(Refused, match="no live worker"):
         submit.submit(site.alice, configuration, site.request("/bin/true"))
+
+
+def test_a_client_refuses_urls_that_no_worker_accepts_and_learns_nothing_else(site: TrialSite) -> None:
+    hosts = ["data.example.org", {"name": "inside.example.org:8443", "private": True}]
+    buckets = [{"name": "results", "endpoint": "https://minio.example.org", "private": True}]
+    publish(site, configured(site, urls={"hosts": hosts, "buckets": buckets, "ca_file": "/etc/ca.pem"}))
+    assert {avu.value for avu in published(site) if avu.units == "url"} == {
+        "https://data.example.org",
+        "https://inside.example.org:8443",
+        "s3://results",
+    }
+    found = capabilities.read(site.alice, Attributes())
+    for url in ("https://data.example.org/a", "https://inside.example.org:8443/a", "s3://results/a"):
+        found.urls.permit(parse(url))
+    for url in ("https://inside.example.org/a", "s3://others/a"):
+        with pytest.raises(Refused):
+            found.urls.permit(parse(url))

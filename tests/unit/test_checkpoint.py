@@ -15,6 +15,7 @@ from compute_to_data.errors import OutOfReach, ReasonCode
 from compute_to_data.job import Exit
 from compute_to_data.pipeline.checkpoint import (
     Checkpoint,
+    EndedStep,
     Ending,
     Moment,
     ResumePoint,
@@ -31,11 +32,22 @@ EMPTY = Checkpoint(MADE, "0123456789abcdef")
 STAGED = replace(EMPTY, staged=("/tempZone/home/alice/a", "/tempZone/home/alice/b"))
 STARTED = replace(STAGED, attempt=2, image_digest="sha256:1f", began=Moment("boot", 12.5), live=True)
 EXITED = replace(STARTED, exit=Exit(0, False, 10.0, 11.5))
+BETWEEN = replace(
+    STARTED, began=None, ended=(EndedStep(3, 10.0, 11.5, 4, 5), EndedStep(0, 12.0, 12.5, 0, 6)), between=True
+)
 MOVING = replace(EXITED, moving_to="archive")
 MOVED = replace(EXITED, moved_to="archive")
 CANCELLED = Ending(State.CANCELLED, ReasonCode.CANCELLED, "cancelled by alice#tempZone", -23000)
 ENDING = replace(MOVED, ending=CANCELLED, exit_status="0")
-ALL = {"empty": EMPTY, "staged": STAGED, "started": STARTED, "exited": EXITED, "moving": MOVING, "ending": ENDING}
+ALL = {
+    "empty": EMPTY,
+    "staged": STAGED,
+    "started": STARTED,
+    "between": BETWEEN,
+    "exited": EXITED,
+    "moving": MOVING,
+    "ending": ENDING,
+}
 
 OF_THE_RELEASE_BEFORE = {
     "made": MADE,

@@ -276,7 +276,7 @@ def test_the_commands_of_one_image_are_one_vector() -> None:
         ([Step("i", ("a",), environment={"A": "1"}), Step("i", ("b",))], "step 2 of 2", "another environment"),
         ([Step("i", ("a",)), Step("i", ("b",), stdin="/inputs/x")], "step 2 of 2", "only the first step can"),
         ([Step("i", ("a",), stdout="/outputs/x"), Step("i", ("b",))], "step 1 of 2", "only the last step can"),
-        ([Step("i", ("a",), stderr="/outputs/x")], "step 1 of 1", "standard error"),
+        ([Step("i", ("a",), stderr="/outputs/x"), Step("i", ("b",))], "step 1 of 2", "standard error"),
     ],
 )
 def test_steps_that_need_a_container_each_are_refused(steps: list[Step], subject: str, words: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compute_to_data import configuration
+from compute_to_data import configuration, site_file
 from compute_to_data.configuration import (
     MAXIMUM_IMAGE_CHARACTERS,
     Attributes,
@@ -38,7 +38,7 @@ OTHER = "sha256:" + "2" * 64
 
 
 def parse(**changes: Any) -> Configuration:
-    return configuration.parse({"zone": {"kind": "irods"}, **changes}, "site.json")
+    return site_file.parse({"zone": {"kind": "irods"}, **changes}, "site.json")
 
 
 def complaint(**changes: Any) -> ConfigurationError:
@@ -51,7 +51,7 @@ def complaint(**changes: Any) -> ConfigurationError:
 
 
 def test_the_smallest_configuration_gets_defaults() -> None:
-    assert configuration.load(str(EXAMPLES / "minimal.json")) == Configuration(
+    assert site_file.load(str(EXAMPLES / "minimal.json")) == Configuration(
         zone=ZoneSettings("irods", {"environment_file": "/var/lib/irods/.irods/irods_environment.json"}),
         images=(),
         roles={
@@ -59,8 +59,12 @@ def test_the_smallest_configuration_gets_defaults() -> None:
             "IMAGE_PROCESSING": RoleSettings("compute_to_data.roles.image_processing:ImageProcessing"),
             "SIGNAL_PROCESSING": RoleSettings("compute_to_data.roles.signal_processing:SignalProcessing"),
         },
-        default_limits=Limits(3600.0, 2 * 2**30, 1.0, 256, 10 * 2**30, 100_000, 256 * 2**20, 64 * 2**20),
-        maximum_limits=Limits(86400.0, 16 * 2**30, 4.0, 4096, 100 * 2**30, 1_000_000, 4 * 2**30, 2**30),
+        default_limits=Limits(
+            3600.0, 2 * 2**30, 1.0, 256, 10 * 2**30, 100_000, 256 * 2**20, 64 * 2**20, 200_000, 100 * 2**30
+        ),
+        maximum_limits=Limits(
+            86400.0, 16 * 2**30, 4.0, 4096, 100 * 2**30, 1_000_000, 4 * 2**30, 2**30, 1_000_000, 2**40
+        ),
         attributes=Attributes(),
         engine=EngineSettings("docker", {}),
         worker=WorkerSettings(),
@@ -69,7 +73,7 @@ def test_the_smallest_configuration_gets_defaults() -> None:
 
 
 def test_every_property_is_read() -> None:
-    site = configuration.load(str(EXAMPLES / "full.json"))
+    site = site_file.load(str(EXAMPLES / "full.json"))
     assert site.images == (
         ImageRule(name="debian:bookworm"),
         ImageRule(
@@ -91,7 +95,7 @@ def test_every_property_is_read() -> None:
 
 def test_an_unsandboxed_engine_must_be_named() -> None:
     assert parse().engine.name == "docker"
-    assert configuration.load(str(EXAMPLES / "laptop.json")).engine == EngineSettings("process", {})
+    assert site_file.load(str(EXAMPLES / "laptop.json")).engine == EngineSettings("process", {})
     assert parse(engine={"name": "docker", "socket": "/run/x"}).engine.settings == {"socket": "/run/x"}
     assert complaint(engine={"socket": "/run/x"}).subject == "site.json#/engine/name"
 
@@ -104,9 +108,11 @@ def test_a_built_in_role_can_be_replaced() -> None:
 
 def test_values_get_their_declared_types() -> None:
     site = parse(worker={"slots": 3.0, "idle_seconds": 1}, limits={"maximum": {"pids": 300.0, "cpus": 2}})
+    assert type(parse(worker={"vault_reserve_bytes": 5.0}).worker.vault_reserve_bytes) is int
     for values in (site.worker, site.maximum_limits, site.default_limits):
         for field in dataclasses.fields(values):
-            assert type(getattr(values, field.name)).__name__ == str(field.type).partition("[")[0], field.name
+            declared = [one.partition("[")[0] for one in str(field.type).replace("None", "NoneType").split(" | ")]
+            assert type(getattr(values, field.name)).__name__ in declared, field.name
 
 
 @pytest.mark.parametrize(
@@ -170,13 +176,13 @@ def test_a_built_in_default_gives_way_to_a_smaller_maximum() -> None:
 @pytest.mark.parametrize("document", [None, [], "x", 5, {}])
 def test_a_document_of_another_type_is_an_error(document: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"^site\.json"):
-        configuration.parse(document, "site.json")
+        site_file.parse(document, "site.json")
 
 
 def test_the_error_for_an_unreadable_file_names_it(tmp_path: Path) -> None:
     for path in (tmp_path / "missing.json", tmp_path):
         with pytest.raises(ConfigurationError, match=f"^{re.escape(str(path))}: cannot be read: "):
-            configuration.load(str(path))
+            site_file.load(str(path))
 
 
 def test_an_error_about_a_file_does_not_show_its_content(tmp_path: Path) -> None:
@@ -184,15 +190,24 @@ def test_an_error_about_a_file_does_not_show_its_content(tmp_path: Path) -> None
     for content in (b'{"zone": "hunter2', b'{"zone": {"kind": "irods"}, "engine": {"name": {"token": "hunter2"}}}'):
         path.write_bytes(content)
         with pytest.raises(ConfigurationError, match=f"^{re.escape(str(path))}") as caught:
-            configuration.load(str(path))
+            site_file.load(str(path))
         assert "hunter2" not in str(caught.value)
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    """A configuration that leaves out what has no value, as files do."""
+    return {
+        name: _without_none(value) if isinstance(value, dict) else value
+        for name, value in values.items()
+        if value is not None
+    }
 
 
 def test_the_schema_documents_the_actual_defaults() -> None:
     for section, values in (("worker", WorkerSettings()), ("attributes", Attributes())):
         described = SCHEMA["properties"][section]["properties"]
-        defaults = {name: part["default"] for name, part in described.items()}
-        assert json.loads(json.dumps(dataclasses.asdict(values))) == defaults
+        defaults = {name: part["default"] for name, part in described.items() if "default" in part}
+        assert _without_none(json.loads(json.dumps(dataclasses.asdict(values)))) == defaults
     limits = set(SCHEMA["$defs"]["limits"]["properties"])
     assert limits == {field.name for field in dataclasses.fields(Limits)}
 
@@ -323,7 +338,7 @@ def test_every_example_in_the_documentation_is_accepted() -> None:
     blocks = re.findall(r"```json\n(.*?)```", DOCUMENTATION.read_text("utf-8"), re.DOTALL)
     assert len(blocks) >= 2
     for block in blocks:
-        configuration.parse(json.loads(block), "documentation")
+        site_file.parse(json.loads(block), "documentation")
 
 
 def test_every_property_and_its_default_is_documented() -> None:

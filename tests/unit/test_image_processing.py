@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from support.site import COMPUTE, HOME, TrialSite
 
-from compute_to_data import configuration
+from compute_to_data import site_file
 from compute_to_data.configuration import Attributes
 from compute_to_data.documents import request
 from compute_to_data.errors import ConfigurationError, InvalidRequest, ReasonCode, TaskFailed
@@ -573,7 +573,7 @@ def test_every_example_in_the_documentation_is_accepted() -> None:
     configurations = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
     assert len(configurations) == 2
     for block in configurations:
-        configuration.parse(json.loads(block), "documentation")
+        site_file.parse(json.loads(block), "documentation")
     (module,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names: dict[str, Any] = {}
     exec(module, names)

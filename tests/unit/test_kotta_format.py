@@ -20,7 +20,7 @@ from compute_to_data.documents import formats, kotta_format, request
 from compute_to_data.documents.given_beside import GivenBeside
 from compute_to_data.errors import InvalidRequest
 from compute_to_data.model import Avu
-from compute_to_data.task import InputKind, InputReference, Task
+from compute_to_data.task import InputKind, InputReference, Put, Task
 
 EXAMPLES = Path(__file__).parents[1] / "data"
 ROLES: dict[str, dict[str, Any]] = {"CONTAINER": {}, "TEXT": {"image": "example.org/text:1"}}
@@ -227,8 +227,36 @@ def test_inputs_and_outputs_may_be_objects_with_a_source() -> None:
     assert task.inputs == (InputReference(InputKind.OBJECT, "/tempZone/home/alice/sea.txt"),)
     assert task.expected_outputs == ("o.txt",)
     assert "dest of outputs" in formats.format_of(document).notes(document)[0]
-    url = {"src": "https://example.org/test.txt", "dest": "test.txt"}
-    assert "upload it first" in refusal(job(inputs=[url])).cause
+
+
+def test_the_worker_fetches_urls_under_the_names_that_the_job_expects() -> None:
+    inputs = [
+        {"src": "https://example.org/deep/a%20b.txt?x=1", "dest": "sea.txt"},
+        {"src": "s3://bucket/deep/c.txt"},
+        "/tempZone/home/alice/d.txt",
+    ]
+    task = understood(job(inputs=inputs))
+    assert task.inputs == (
+        InputReference(InputKind.URL, "https://example.org/deep/a%20b.txt?x=1", "/inputs/sea.txt"),
+        InputReference(InputKind.URL, "s3://bucket/deep/c.txt", "/inputs/c.txt"),
+        InputReference(InputKind.OBJECT, "/tempZone/home/alice/d.txt"),
+    )
+    assert task.process is not None
+    assert "sea.txt/c.txt/d.txt" in task.process.commands[0]
+    in_a_string = understood(job(inputs="https://example.org/a%20b.txt, s3://bucket/c.txt"))
+    assert [one.path for one in in_a_string.inputs] == ["/inputs/a b.txt", "/inputs/c.txt"]
+
+
+def test_outputs_are_sent_to_the_urls_that_they_name() -> None:
+    outputs = [{"src": "o.txt", "dest": "s3://bucket/o.txt"}, {"src": "p.txt", "dest": "kept/p.txt"}, "q.txt"]
+    document = job(outputs=outputs)
+    task = understood(document)
+    assert task.put == (Put("o.txt", "s3://bucket/o.txt"),)
+    assert task.expected_outputs == ("o.txt", "p.txt", "q.txt")
+    assert len(formats.format_of(document).notes(document)) == 1
+    only = job(outputs=outputs[:1])
+    assert formats.format_of(only).notes(only) == ()
+    assert refusal(job(outputs=[{"src": "o", "dest": "https://a@example.org/o"}])).subject == "/outputs"
 
 
 # What is refused
@@ -237,9 +265,12 @@ def test_inputs_and_outputs_may_be_objects_with_a_source() -> None:
 @pytest.mark.parametrize(
     ("properties", "pointer"),
     [
-        ({"inputs": "https://example.org/a.txt"}, "/inputs/0"),
+        ({"inputs": "https://someone@example.org/a.txt"}, "/inputs/0"),
+        ({"inputs": "https://example.org/"}, "/inputs/0"),
+        ({"inputs": [{"src": "https://example.org/a", "dest": "sub/a"}]}, "/inputs/0/dest"),
+        ({"inputs": ["https://example.org/s"], "script": "x", "script_name": "s"}, "/script_name"),
         ({"inputs": "/tempZone/a,HTTP://example.org/a.txt"}, "/inputs/1"),
-        ({"inputs": ["s3://bucket/a"]}, "/inputs/0"),
+        ({"inputs": ["s3://bucket"]}, "/inputs/0"),
         ({"inputs": ["file:///etc/passwd"]}, "/inputs/0"),
         ({"inputs": "irods://other.example.org/tempZone/a"}, "/inputs/0"),
         ({"inputs": "irods:///tempZone/../a"}, "/inputs/0"),
@@ -288,8 +319,11 @@ def test_problems_have_the_pointer_of_the_wrong_value(properties: dict[str, Any]
     assert refusal(job(**properties)).subject == pointer
 
 
-def test_a_url_is_refused_with_a_remedy() -> None:
-    assert "upload it first" in refusal(job(inputs="https://example.org/a")).cause
+@pytest.mark.parametrize("url", ["http://example.org/a", "ftp://someone:word@example.org/a", "gsiftp://example.org/a"])
+def test_a_url_that_no_worker_fetches_is_refused_with_a_remedy(url: str) -> None:
+    error = refusal(job(inputs=url))
+    assert "upload it first" in error.cause
+    assert "word" not in str(error)
 
 
 def test_image_and_output_collection_must_be_given_beside_the_document() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -10,11 +11,12 @@ import sys
 import threading
 import time
 from pathlib import Path
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 from typing import Any
 
 import pytest
 
-from compute_to_data import configuration as configuration_module
+from compute_to_data import site_file
 from compute_to_data.configuration import Configuration
 from compute_to_data.coordination.lock import AlreadyServed, ResourceLock, scope
 from compute_to_data.coordination.wakeup import Bell, call_worker
@@ -28,7 +30,7 @@ def configured(folder: Path, **worker: object) -> Configuration:
     }
     file = folder / "site.json"
     file.write_text(json.dumps(document))
-    return configuration_module.load(str(file))
+    return site_file.load(str(file))
 
 
 @pytest.fixture
@@ -38,9 +40,9 @@ def site(tmp_path: Path) -> Configuration:  # type: ignore[override]
 
 HOLDER = """
 import sys
-from compute_to_data import configuration
+from compute_to_data import site_file
 from compute_to_data.coordination.lock import ResourceLock
-ResourceLock(configuration.load(sys.argv[1]), "z", "r").acquire()
+ResourceLock(site_file.load(sys.argv[1]), "z", "r").acquire()
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -121,6 +123,22 @@ def test_several_rings_count_as_one_and_need_no_listener(site: Configuration) ->
     assert not bell.wait(0)
     bell.close()
     ringer.ring()  # no worker listens any more
+
+
+def test_a_worker_with_many_open_files_hears_the_bell(site: Configuration) -> None:
+    """More than select(2) can take: FD_SETSIZE is 1024."""
+    before = getrlimit(RLIMIT_NOFILE)
+    setrlimit(RLIMIT_NOFILE, (max(before[0], 4096), before[1]))
+    bell = Bell(site, "z", "r")
+    with contextlib.ExitStack() as stack:
+        stack.callback(setrlimit, RLIMIT_NOFILE, before)
+        while stack.enter_context(open(os.devnull)).fileno() < 1100:
+            pass
+        bell.listen()
+        stack.callback(bell.close)
+        assert not bell.wait(0)
+        Bell(site, "z", "r").ring()
+        assert bell.wait(30)
 
 
 def test_no_worker_starts_unless_the_configuration_allows_it(

@@ -143,3 +143,18 @@ def test_all_but_the_kept_files_go(tmp_path: Path) -> None:
     workspace.discard_all_but(str(top), ["sub/two"])
     assert [path.relative_to(top).as_posix() for path in sorted(top.rglob("*"))] == ["sub", "sub/two"]
     assert os.listdir(tmp_path / "elsewhere") == ["two"], "no link was followed"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of other accounts")
+@pytest.mark.parametrize(("owner", "strange"), [(65534, 0), (65534, 1), (0, 65534)])
+@pytest.mark.parametrize("name", ["one", "sub", "sub/two"])
+def test_an_entry_of_another_account_is_no_output(tmp_path: Path, owner: int, strange: int, name: str) -> None:
+    """For example a directory that the container runtime made as root."""
+    top = _written(tmp_path)
+    for path in (top, *top.rglob("*")):
+        os.chown(path, owner, owner)
+    assert survey.survey(str(top), "/z", most=10).refused == ()
+    os.chown(top / name, strange, owner)
+    found = survey.survey(str(top), "/z", most=10)
+    assert found.refused == (survey.Refusal(name, f"belongs to uid {strange}, not to the task"),)
+    assert name not in {file.relative for file in found.files}

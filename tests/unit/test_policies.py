@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from compute_to_data import configuration, policies
+from compute_to_data import configuration, policies, site_file
 from compute_to_data.agent import policy
 
 IN = "/z/home/alice/in"
@@ -219,7 +219,7 @@ def test_a_missing_configuration_is_logged_and_costs_no_put(agent: Agent, tmp_pa
 def test_what_stands_here_again_is_the_configurations_own() -> None:
     """Importing it would cost every agent of the zone more than the question that it saves."""
     assert (policies._SITE_FILE, policies._SITE_FILE_VARIABLE) == (
-        configuration.SITE_FILE,
-        configuration.SITE_FILE_VARIABLE,
+        site_file.PATH,
+        site_file.VARIABLE,
     )
     assert configuration.Attributes().named("trigger") == policies._ATTRIBUTE

@@ -18,12 +18,16 @@ from compute_to_data.errors import InvalidRequest
 from compute_to_data.model import Avu
 from compute_to_data.task import (
     RESERVED_NAMES,
+    Channel,
+    ChannelKind,
     FileAdapter,
     InputKind,
     InputReference,
     Notebook,
     ProcessDefinition,
+    Put,
     RequestedLimits,
+    StoredDefinition,
     Stream,
     Task,
 )
@@ -155,21 +159,39 @@ def processes(draw: st.DrawFn) -> ProcessDefinition:
     commands = draw(
         st.lists(st.lists(plain_words, min_size=1, max_size=3).map(tuple), min_size=1, max_size=3).map(tuple)
     )
-    streams = len(commands) == 1
-    reads = draw(st.sampled_from(["", "name", "stream"] if streams else ["", "name"]))
-    writes = draw(st.sampled_from(["", "name", "stream"] if streams else ["", "name"]))
-    extra = (("${input_file}",) if reads == "name" else ()) + (("--to=${output_file}",) if writes == "name" else ())
-    commands = ((*commands[0], *extra), *commands[1:])
+    of_one = ["", "name", "stream", "pipe", "fixed", "port"]
+    reads = draw(st.sampled_from(of_one if len(commands) == 1 else ["", "name"]))
+    writes = draw(st.sampled_from(of_one if len(commands) == 1 else ["", "name"]))
+    named = ("name", "pipe")
+    extra = (("${input_file}",) if reads in named else ()) + (("--to=${output_file}",) if writes in named else ())
+    given = draw(st.sets(st.sampled_from(["level", "_x"])))
+    commands = ((*commands[0], *extra, *(f"${{{one}}}" for one in sorted(given))), *commands[1:])
     name = draw(st.just("") | file_names)
+    size = draw(st.integers(1, 16 * 1024 * 1024))
     return ProcessDefinition(
         image=draw(images),
         commands=commands,
         allowed_nonzero=draw(st.frozensets(st.integers(0, len(commands) - 1))),
         working_directory=draw(st.sampled_from(["", "/", "/work dir"])),
-        environment=draw(environments),
+        environment={name: value for name, value in draw(environments).items() if name not in given},
+        parameters={"properties": {one: {"type": "string"} for one in given}} if given else {},
         timeout_seconds=draw(st.none() | positive),
-        input_adapter={"": None, "name": FileAdapter(None), "stream": FileAdapter(Stream.STDIN)}[reads],
-        output_adapter={"": None, "name": FileAdapter(None, name), "stream": FileAdapter(Stream.STDOUT, name)}[writes],
+        input_adapter={
+            "": None,
+            "name": FileAdapter(None),
+            "stream": FileAdapter(Stream.STDIN),
+            "pipe": Channel(ChannelKind.PIPE),
+            "fixed": Channel(ChannelKind.APPEND, path="/tmp/in"),
+            "port": Channel(ChannelKind.TCP, port=9000, chunk_bytes=size),
+        }[reads],
+        output_adapter={
+            "": None,
+            "name": FileAdapter(None, name),
+            "stream": FileAdapter(Stream.STDOUT, name),
+            "pipe": Channel(ChannelKind.PIPE, name),
+            "fixed": Channel(ChannelKind.APPEND, name, "/tmp/out"),
+            "port": Channel(ChannelKind.TCP, name, port=9001),
+        }[writes],
     )
 
 
@@ -192,14 +214,34 @@ task_ids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", fullmatch=True)
 expected_names = paths.map(lambda path: path[1:]).filter(_may_be_expected)
 
 
+secret_names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,63}", fullmatch=True)
+definitions = st.builds(StoredDefinition, st.just("tr"), paths, st.just(f"sha2:{'a' * 43}="))
+PLAIN = [one for one in InputKind if one not in (InputKind.TASK, InputKind.URL)]
+urls = st.builds(
+    InputReference,
+    st.just(InputKind.URL),
+    st.sampled_from(["https://data.example.org/a.csv", "https://data.example.org:8443/?id=1", "s3://bucket/a b?c"]),
+    expected_names.filter(lambda name: len(name) < 200 and name.isprintable()).map(lambda name: f"/inputs/{name}"),
+    sha256=st.sampled_from(["", "0" * 64]),
+    secret=st.just("") | names,
+)
+
+
+puts = st.builds(
+    Put,
+    expected_names.filter(lambda name: len(name) < 200),
+    st.sampled_from(["https://data.example.org/a/", "s3://bucket/a b?c"]),
+    st.just("") | names,
+)
+
+
 @st.composite
 def tasks(draw: st.DrawFn) -> Task:
     runs = draw(st.none() | processes())
     one = runs is not None and runs.input_adapter is not None
-    kinds = [InputKind.OBJECT, InputKind.NEXT_OF] if one else [one for one in InputKind if one is not InputKind.TASK]
-    inputs = st.lists(
-        st.builds(InputReference, st.sampled_from(kinds), paths, places), min_size=int(one), max_size=1 if one else 3
-    )
+    kinds = [InputKind.OBJECT, InputKind.NEXT_OF] if one else PLAIN
+    references = st.one_of(st.builds(InputReference, st.sampled_from(kinds), paths, places), urls)
+    inputs = st.lists(references, min_size=int(one), max_size=1 if one else 3)
     avus = st.builds(Avu, texts.filter(lambda a: a and not a.startswith("irods::")), texts.filter(bool), texts)
     return Task(
         name=draw(st.just("") | file_names),
@@ -210,12 +252,17 @@ def tasks(draw: st.DrawFn) -> Task:
         process=runs,
         notebook=draw(st.none() | notebooks) if runs is None else None,
         limits=draw(
-            st.builds(RequestedLimits, *(st.none() | value for value in (positive, counts, positive, counts, counts)))
+            st.builds(
+                RequestedLimits, *(st.none() | one for one in (positive, counts, positive, counts, counts, counts))
+            )
         ),
         expected_outputs=tuple(draw(st.lists(expected_names, max_size=3))),
         metadata=tuple(draw(st.lists(avus, max_size=3, unique=True))),
         after=tuple(draw(st.lists(st.one_of(task_ids, paths), unique=True, max_size=3))),
-        secrets=tuple(draw(st.lists(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,63}", fullmatch=True), unique=True))),
+        put=tuple(draw(st.lists(puts, unique_by=lambda one: one.url, max_size=2))),
+        secrets=tuple(draw(st.lists(secret_names, unique=True, max_size=32))),
+        parameters={name: draw(parameter_values) for name in (runs.parameters.get("properties", {}) if runs else {})},
+        definition=draw(st.none() | definitions) if runs else None,
     )
 
 
@@ -237,7 +284,7 @@ def test_every_task_survives_a_round_trip(expected: Task) -> None:
 def test_an_invalid_logical_path_is_refused_in_every_property(logical_path: str) -> None:
     assert refusal(task(output_collection=logical_path)).subject == "/output_collection"
     assert refusal(task(inputs=[logical_path])).subject == "/inputs/0"
-    for kind in InputKind:
+    for kind in PLAIN:
         assert refusal(task(inputs=[{kind.value: logical_path}])).subject.startswith("/inputs/0")
 
 
@@ -545,18 +592,28 @@ def test_every_property_of_a_request_is_documented() -> None:
 
 
 def property_names(node: Any) -> Iterator[str]:
+    """The names that a schema describes; one may be called like a keyword, such as ``properties``."""
     if isinstance(node, dict):
         yield from node.get("properties", {})
-    for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        yield from property_names(part)
+        for keyword, part in node.items():
+            below = part.values() if keyword in ("properties", "$defs") else [part]
+            for one in below:
+                yield from property_names(one)
+    elif isinstance(node, list):
+        for one in node:
+            yield from property_names(one)
 
 
-@pytest.mark.parametrize("place", ["/outputs/a", "/tmp/x", "/inputs/y", "relative", "/a\n"])
+@pytest.mark.parametrize(
+    "place",
+    ["/outputs/a", "/tmp/x", "/inputs/y", "relative", "/a\n", "//outputs/a", "/a/../outputs", "/./a", "/a//b",
+     "/proc/self/root/outputs/a", "/proc", "/dev/fd/1", "/output/a"],
+)  # fmt: skip
 def test_an_invalid_working_directory_is_refused(place: str) -> None:
     assert refusal(task(process={"image": "i", "exec": "x", "cwd": place})).subject.startswith("/process/cwd")
 
 
-@pytest.mark.parametrize("place", ["/", "/outputs", "/tmp", "/usr/share", "/outputs2/a"])
+@pytest.mark.parametrize("place", ["/", "/outputs", "/tmp", "/usr/share", "/outputs2/a", "/a/..b/.c", "/processes"])
 def test_a_valid_working_directory_is_accepted(place: str) -> None:
     found = request.parse(task(process={"image": "i", "exec": "x", "cwd": place}))
     assert found.process is not None

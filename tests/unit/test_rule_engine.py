@@ -11,11 +11,12 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from support.reading import ENOUGH
 
 from compute_to_data.agent import boundary
 from compute_to_data.errors import AccessDenied, Code, InvalidRequest, NotFound, ZoneError
 from compute_to_data.model import Access, Avu, Collection, DataObject, Entity, EntityKind, Query, User
-from compute_to_data.zones.rule_engine import Agent, AgentCatalog
+from compute_to_data.zones.rule_engine import Agent, AgentCatalog, reading
 
 HOME = "/z/home/alice"
 COLLECTION = [HOME, "alice", "z", "1", "01700000000"]
@@ -140,7 +141,7 @@ def test_a_refusal_reaches_the_user_through_stdout_and_the_error_stack(zone: Zon
     zone.script.answers["msiExit"] = lambda code, text: refusal(int(code))
     attached = SimpleNamespace(compute_to_data_session=lambda: (None, None))
     assert boundary.call(some_rule, ["/z/x"], zone.script, attached) == -130000
-    sentence = "some_rule: /z/x: is \\ud800 \\0 text. (iRODS code -130000)"
+    sentence = "some_rule: /z/x: is \\ud800 \\x00 text. (iRODS code -130000)"
     assert zone.script.asked == [("writeLine", "stdout", sentence), ("msiExit", "-130000", sentence)]
 
 
@@ -161,8 +162,16 @@ def test_outside_an_agent_is_not_supported() -> None:
     assert caught.value.code is Code.SYS_NOT_SUPPORTED
 
 
+def refusal_43(number: int) -> RuntimeError:
+    """As iRODS 4.3 says it."""
+    text = f"iRODS Exception:\n    file: /a/frame.cpp\n    function: int f()\n    line: 17\n    code: {number} (X)\n"
+    return RuntimeError(f"{text}    message:\n        no access\nstack trace:\n")
+
+
 REFUSALS = [
     (refusal(-818000), AccessDenied, Code.CAT_NO_ACCESS_PERMISSION),
+    (refusal_43(-1084000), ZoneError, Code.SYS_INTERNAL_ERR),
+    (refusal_43(-818000), AccessDenied, Code.CAT_NO_ACCESS_PERMISSION),
     (refusal(-814000), NotFound, Code.CAT_UNKNOWN_COLLECTION),
     (refusal(-510013), ZoneError, Code.UNIX_FILE_OPEN_ERR),
     (-808000, NotFound, Code.CAT_NO_ROWS_FOUND),
@@ -181,6 +190,21 @@ def test_raised_and_returned_errors_become_zone_errors(
     assert "frame.cpp" not in str(caught.value)
 
 
+def test_what_the_atomic_call_of_43_does_not_find_gets_its_avus_one_by_one(
+    zone: Zone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it keeps an old state until the new one is there."""
+    zone.script.answers["msi_atomic_apply_metadata_operations"] = lambda *_: refusal(-130000)
+    entity = Entity(EntityKind.DATA_OBJECT, f"{HOME}/it's/x")
+    monkeypatch.setattr(reading, "avus", lambda *_: (Avu("a", "1"), Avu("b", "2")))
+    zone.catalog.annotate(entity, add=[Avu("b", "2"), Avu("c", "3", "u")], remove=[Avu("a", "1"), Avu("d", "4")])
+    calls = [call[1:] for call in zone.script.asked if call[0] == "msiModAVUMetadata"]
+    assert calls == [("-d", entity.name, "add", "c", "3", "u"), ("-d", entity.name, "rm", "a", "1", "")]
+    with pytest.raises(ZoneError) as caught:
+        zone.catalog.annotate(Entity(EntityKind.DATA_OBJECT, f"{HOME}/x"), add=[Avu("b", "2")])
+    assert caught.value.code is Code.SYS_INVALID_INPUT_PARAM
+
+
 def test_an_error_of_the_plugin_itself_is_not_translated(zone: Zone) -> None:
     zone.script.answers["msiCollCreate"] = lambda *_: RuntimeError("boost::bad_any_cast")
     with pytest.raises(RuntimeError, match="bad_any_cast"):
@@ -190,7 +214,7 @@ def test_an_error_of_the_plugin_itself_is_not_translated(zone: Zone) -> None:
 @pytest.mark.parametrize("path", [f"{HOME}/x++++openFlags=O_RDWR", "relative", f"{HOME}/../bob", f"{HOME}/\0"])
 def test_paths_that_microservices_would_misread_do_not_reach_the_server(zone: Zone, path: str) -> None:
     attempts: list[Callable[[], object]] = [
-        lambda: zone.catalog.read(path),
+        lambda: zone.catalog.read(path, ENOUGH),
         lambda: zone.catalog.write(path, b""),
         lambda: zone.catalog.create_collection(path),
         lambda: zone.catalog.remove(path),
@@ -235,7 +259,7 @@ def test_reading_ends_where_the_plugin_gives_no_buffer(zone: Zone) -> None:
 
     zone.script.answers["msiDataObjOpen"] = lambda keys, _: [keys, 7]
     zone.script.answers["msiDataObjRead"] = read
-    assert zone.catalog.read(f"{HOME}/x") == b"abab"
+    assert zone.catalog.read(f"{HOME}/x", ENOUGH) == b"abab"
     assert [buffer.content for buffer in buffers] == [None, None], "their memory is given back"
     assert zone.script.asked[-1] == ("msiDataObjClose", 7, 0)
 
@@ -251,7 +275,7 @@ def test_reading_ends_where_the_plugin_gives_no_buffer(zone: Zone) -> None:
 def test_nothing_is_read_without_a_good_replica(zone: Zone, status: int, code: Code) -> None:
     zone.rows["DATA_NAME"] = [replica("x", status=status)]
     with pytest.raises(ZoneError) as caught:
-        zone.catalog.read(f"{HOME}/x")
+        zone.catalog.read(f"{HOME}/x", ENOUGH)
     assert caught.value.code is code
     assert not zone.script.asked
 

@@ -25,7 +25,14 @@ SCHEMAS = {
     for path in sorted((Path(schema.__file__).parent / "schemas").glob("*.json"))
 }
 EXAMPLES = Path(__file__).parents[1] / "data"
-OPEN_OBJECTS = {"configuration/roles", "configuration/engine"}
+OPEN_OBJECTS = {
+    "configuration/roles",
+    "configuration/engine",
+    "process/parameters",
+    "process/parameters/properties",
+    "task/parameters",
+}
+"""Settings of a site's own class, and what users' own JSON Schemas describe, which jsonschema checks."""
 
 REGISTRY: referencing.Registry[Any] = referencing.Registry().with_resources(
     (f"{name}.json", referencing.Resource.from_contents(document)) for name, document in SCHEMAS.items()
@@ -47,7 +54,10 @@ def examples(name: str) -> list[Any]:
         "configuration": "configurations",
         "settings": "settings",
         "session": "sessions",
+        "gateway": "gateways",
         "workload": "workloads",
+        "notebook_definition": "notebook_definitions",
+        "tes_task": "tes",
     }
     folder = folders[name]
     return [json.loads(path.read_text("utf-8")) for path in sorted((EXAMPLES / folder).glob("*.json"))]
@@ -103,7 +113,7 @@ def test_every_list_and_every_pattern_is_bounded() -> None:
             assert "maxLength" in node or "{64}" in node["pattern"], place
 
 
-def test_every_object_is_closed_except_settings_of_a_sites_own_class() -> None:
+def test_every_object_is_closed_except_settings_of_a_sites_own_class_and_schemas_of_users() -> None:
     open_places = set()
     for place, node in ALL_NODES:
         if node.get("type") == "object":
@@ -258,11 +268,11 @@ def test_a_problem_names_the_place_the_value_and_the_expectation() -> None:
 def test_a_problem_about_an_unknown_property_names_the_closest_and_all_known_ones() -> None:
     assert sentences(task(limits={"cpu": 1})) == [
         '/limits/cpu: found an unknown property "cpu", expected cpus '
-        "(or walltime_seconds, memory_bytes, pids, output_bytes)"
+        "(or walltime_seconds, memory_bytes, pids, output_bytes, input_bytes)"
     ]
     assert sentences(task(limits={"zzz": 1})) == [
         '/limits/zzz: found an unknown property "zzz", expected one of walltime_seconds, memory_bytes, '
-        "cpus, pids, output_bytes"
+        "cpus, pids, output_bytes, input_bytes"
     ]
 
 
@@ -276,7 +286,7 @@ def test_a_problem_about_a_missing_property_has_its_pointer() -> None:
         ({"objct": "/a"}, '/inputs/0/objct: found an unknown property "objct", expected object (or coll'),
         ({"next_of": 5}, "/inputs/0/next_of: found 5, expected a logical path"),
         ("a", '/inputs/0: found "a", expected a logical path'),
-        (5, "/inputs/0: found 5, expected a logical path, or an object with one of"),
+        (5, "/inputs/0: found 5, expected a logical path, a URL, or an object with one of"),
         ({}, "/inputs/0: found an object of 0 properties, expected an object with one of"),
     ],
 )

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from compute_to_data import log_file
 from compute_to_data.engines.docker import stream
+from compute_to_data.engines.docker.client import LogStreams
 
 MISSING = b"[c2d: bytes may be missing here: no worker ran, and Docker's log was full]\n"
-_ENTRY = 48
+ENTRY = 48
 """More bytes than the daemon's log needs for a line in addition to the line."""
 _ANCHOR = 1 << 13
 
@@ -28,11 +29,10 @@ class Start:
     is_sure: bool = True
 
 
-def starts(address: str, seconds: float, name: str, file: str, full: int) -> tuple[Start, Start]:
-    """Where each stream of the log ``file`` continues in the daemon's log of the container ``name``.
+def starts(logs: LogStreams, name: str, file: str, full: int) -> tuple[Start, Start]:
+    """Where each stream of the log ``file`` continues in the log that the host keeps of the container ``name``.
 
-    ``full``: the size from which on the daemon may have dropped the beginning. OSError or ValueError when the daemon
-    does not answer as it should.
+    ``full``: the size of each part of that log. OSError or ValueError when the daemon does not answer as it should.
     """
     with log_file.opened(file) as reader:
         header = reader.header()
@@ -40,17 +40,17 @@ def starts(address: str, seconds: float, name: str, file: str, full: int) -> tup
     searches = [_Search(end) for end in ends]
     size = 0
     frames = stream.Frames()
-    for data in _stored(address, seconds, name):
+    for data in _stored(logs, name):
         for number, piece in frames.feed(data):
-            size += len(piece) + _ENTRY
+            size += len(piece) + ENTRY
             searches[number].feed(bytes(piece))
-    out, err = (search.start(header.written[number], size < full) for number, search in enumerate(searches))
+    is_whole = logs.is_whole(name, size, full)
+    out, err = (search.start(header.written[number], is_whole) for number, search in enumerate(searches))
     return out, err
 
 
-def _stored(address: str, seconds: float, name: str) -> Iterator[bytes]:
-    path = f"/containers/{name}/logs"
-    connection, received = stream.request(address, seconds, "GET", path, stdout=1, stderr=1)
+def _stored(logs: LogStreams, name: str) -> Iterator[bytes]:
+    connection, received = logs.stored(name)
     with connection:
         yield received
         while received := connection.recv(stream.BLOCK):

@@ -7,15 +7,14 @@ finds the files by the job's key. Only the worker's account and root can enter t
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import stat
 from typing import Any
 
-from compute_to_data.engines import checks
+from compute_to_data.engines import checks, ownership
 from compute_to_data.errors import EngineError
-from compute_to_data.job import SECRETS, Job, JobKey
+from compute_to_data.job import SECRETS, Job, JobKey, scope_mark
 
 MEMORY = "/dev/shm"
 
@@ -28,8 +27,8 @@ def put(job: Job, account: tuple[int, int]) -> list[dict[str, Any]]:
     discard(job.key)
     if not job.secrets:
         return []
-    folder = os.path.join(_top(), f"{_mark(job.scope)}.{checks.key(job.key)}")
-    checks.check_owner(folder, account)
+    folder = os.path.join(_top(), f"{scope_mark(job.scope)}.{checks.key(job.key)}")
+    ownership.check_owner(folder, account)
     try:
         _make(_top())
         _make(folder)
@@ -56,16 +55,11 @@ def discard(key: JobKey) -> None:
 
 def left(scope: str) -> list[JobKey]:
     """The jobs of a scope with files of secrets on the host."""
-    return [JobKey(name.partition(".")[2]) for name in _entries() if name.partition(".")[0] == _mark(scope)]
+    return [JobKey(name.partition(".")[2]) for name in _entries() if name.partition(".")[0] == scope_mark(scope)]
 
 
 def _top() -> str:
     return os.path.join(MEMORY, f"compute-to-data-{os.geteuid()}")
-
-
-def _mark(scope: str) -> str:
-    """Identifies a scope in a name; contains no dot."""
-    return hashlib.sha256(scope.encode()).hexdigest()[:20]
 
 
 def _entries() -> list[str]:
@@ -91,5 +85,5 @@ def _write(path: str, value: bytes, account: tuple[int, int]) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o400)
     with os.fdopen(descriptor, "wb") as file:
         file.write(value)
-        checks.give(descriptor, account, path)
+        ownership.give(descriptor, account, path)
         os.fchmod(descriptor, 0o400)

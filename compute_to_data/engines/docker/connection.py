@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import socket
 from contextlib import suppress
 from typing import Any
+from urllib.parse import quote
 
 from docker import APIClient
-from docker.errors import APIError, NotFound
+from docker.errors import APIError, DockerException, NotFound
 from docker.transport import UnixHTTPAdapter
+from requests import PreparedRequest, Response
+
+from compute_to_data.engines.docker.client import Client
+from compute_to_data.errors import EngineError
 
 _CONNECTIONS = 64  # sockets kept open; with more threads, some must connect anew
+MOST_BYTES = 8 * 1024 * 1024
+"""The most bytes of an answer. A list of 5,000 images or of 10,000 containers fits."""
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 
 
@@ -23,14 +32,56 @@ class _OnePool(UnixHTTPAdapter):
         return super().get_connection("http+docker://localhost", proxies)
 
 
-def connect(address: str, timeout: int) -> APIClient:
+class AnswerTooLarge(DockerException):
+    """The daemon's answer to one request is larger than the worker reads."""
+
+    def __init__(self) -> None:
+        super().__init__(f"the answer has more than {MOST_BYTES} bytes")
+
+
+class DockerClient(APIClient):
+    """Docker's client, which reads a bounded answer: images and their labels may be anybody's."""
+
+    def send(self, request: PreparedRequest, **options: Any) -> Response:
+        response = super().send(request, **{**options, "stream": True})
+        if not options.get("stream"):
+            try:
+                response._content = _content(response)  # as its property ``content`` does
+            except BaseException:
+                response.close()  # else its socket stays open
+                raise
+        return response
+
+    def path_in(self, container: str, path: str) -> dict[str, Any] | None:
+        """As :class:`~compute_to_data.engines.docker.client.Client` says."""
+        url = f"{self.base_url}/v{self.api_version}/containers/{container}/archive"
+        answer = self.head(f"{url}?path={quote(path, safe='')}")
+        if answer.status_code == 404:
+            self.inspect_container(container)  # raises NotFound if it is the container that is gone
+            return None
+        if answer.status_code != 200:  # for example a link that leads to itself
+            raise EngineError(f"path {path} of the image", f"Docker cannot look at it ({answer.text or answer.reason})")
+        found: dict[str, Any] = json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"]))
+        return found
+
+
+def _content(response: Response) -> bytes:
+    content = bytearray()
+    for block in response.iter_content(1 << 16):
+        content += block
+        if len(content) > MOST_BYTES:
+            raise AnswerTooLarge
+    return bytes(content)
+
+
+def connect(address: str, timeout: int) -> DockerClient:
     """A client of the daemon at ``address``, else at $DOCKER_HOST, else at Docker's default socket.
 
     OSError or a DockerException when no daemon answers there.
     """
     address = address or os.environ.get("DOCKER_HOST") or DEFAULT_SOCKET
     _try_to_connect(address, timeout)
-    client = APIClient(address, timeout=timeout, max_pool_size=_CONNECTIONS)
+    client = DockerClient(address, timeout=timeout, max_pool_size=_CONNECTIONS)
     client.trust_env = False  # the way to the daemon's socket has no proxy
     scheme, _, path = address.partition("://")
     if scheme == "unix":
@@ -40,7 +91,7 @@ def connect(address: str, timeout: int) -> APIClient:
     return client
 
 
-def remove_container(docker: APIClient, name: str, seconds: float) -> None:
+def remove_container(docker: Client, name: str, seconds: float) -> None:
     """Kill and remove a container with its volumes. Does nothing when there is none."""
     with suppress(NotFound):
         try:
@@ -49,7 +100,7 @@ def remove_container(docker: APIClient, name: str, seconds: float) -> None:
             if error.status_code != 409:
                 raise
             # Another caller is removing it already: wait until it is gone.
-            docker.wait(name, timeout=seconds, condition="removed")  # type: ignore[arg-type]  # floats are taken
+            docker.wait(name, timeout=seconds, condition="removed")
 
 
 def _try_to_connect(address: str, timeout: float) -> None:

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, NoReturn
 
-from docker import APIClient
 from docker.errors import NotFound
 from requests.exceptions import RequestException
 
 from compute_to_data.engines.docker import memory_groups, sandbox
+from compute_to_data.engines.docker.client import Client
 from compute_to_data.engines.docker.log_copies import LogCopies
 from compute_to_data.engines.docker.messages import asking_about, timed_out
 from compute_to_data.engines.docker.sandbox import container_name
@@ -38,7 +38,7 @@ class ContainerJob:
     def __init__(
         self,
         key: JobKey,
-        docker: Callable[[], APIClient],
+        docker: Callable[[], Client],
         copies: LogCopies,
         log: Log,
         remove: Callable[[JobKey], None],
@@ -59,7 +59,7 @@ class ContainerJob:
         seconds = None if math.isinf(timeout) else max(timeout, _SHORTEST_WAIT)
         with asking_about(self.key.task):
             try:
-                self._docker().wait(container_name(self.key), timeout=seconds)  # type: ignore[arg-type]  # floats are taken
+                self._docker().wait(container_name(self.key), timeout=seconds)
             except NotFound as error:
                 _no_such_job(self.key, error)
             except RequestException as error:
@@ -106,7 +106,7 @@ def log_of(container: Mapping[str, Any]) -> Log:
     return Log(file, int(labels[sandbox.LOG_BYTES_LABEL]))
 
 
-def status_of(docker: APIClient, key: JobKey) -> JobStatus:
+def status_of(docker: Client, key: JobKey) -> JobStatus:
     """The status of the job in a container. UNKNOWN when there is none, or it was never started."""
     try:
         found = docker.inspect_container(container_name(key))
@@ -118,11 +118,14 @@ def status_of(docker: APIClient, key: JobKey) -> JobStatus:
     started = _unix_seconds(state["StartedAt"])
     if state["Running"]:
         return JobStatus(JobState.RUNNING, started)
+    finished = _unix_seconds(state["FinishedAt"])
+    # Docker notes the start after the runtime has reported it, and of a quick program that can be after its end.
+    started = min(started, finished)
     exit = Exit(
         status=state["ExitCode"],
         out_of_memory=memory_groups.killed_for_memory(found),
         started=started,
-        finished=_unix_seconds(state["FinishedAt"]),
+        finished=finished,
         certain=state["ExitCode"] != _UNKNOWN,
     )
     return JobStatus(JobState.ENDED, started, exit)

@@ -25,7 +25,7 @@ _BLIND_SECONDS = 1.0
 """How often the worker asks about all jobs without events."""
 
 
-class Ends:
+class DaemonEnds:
     """The daemon's events about ends of jobs. One thread waits for them; others may wake it."""
 
     def __init__(self, address: str, seconds: float) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from compute_to_data.engines.docker.sandbox import OUTPUTS
-from compute_to_data.errors import ImageMissing
+from compute_to_data.errors import EngineError, ImageMissing
 from compute_to_data.job import Image
 
+_MOST_SETTINGS = 64 * 1024
 _ID = re.compile(r"sha256:[0-9a-f]{64}")
 _PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _HOST = r"[A-Za-z0-9][A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)*"
@@ -35,9 +37,21 @@ def reference(image: str) -> str:
 
 
 def names(listed: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The names in Docker's list of images, sorted."""
+    """The names in Docker's list of images, sorted. TypeError when it is no list."""
+    if not isinstance(listed, list):
+        raise TypeError(f"expected a list of images, not {type(listed).__name__}")
     known = {name for one in listed for kind in ("RepoTags", "RepoDigests") for name in one.get(kind) or ()}
     return tuple(sorted(name for name in known if "<none>" not in name))
+
+
+def need_small(name: str, found: Mapping[str, Any]) -> None:
+    """EngineError for an image with huge settings: each container would have them, and each list of containers."""
+    size = len(json.dumps(found.get("Config") or {}))
+    if size > _MOST_SETTINGS:
+        cause = (
+            f"its labels, environment and other settings take {size} bytes, and at most {_MOST_SETTINGS} are allowed"
+        )
+        raise EngineError(f"image {name}", cause, "Build it with fewer or shorter ones")
 
 
 def image(name: str, found: Mapping[str, Any]) -> Image:
@@ -60,3 +74,8 @@ def _unused(found: Mapping[str, Any]) -> str:
 def volumes(found: Mapping[str, Any]) -> tuple[str, ...]:
     """Paths at which the image declares volumes."""
     return tuple((found.get("Config") or {}).get("Volumes") or ())
+
+
+def environment(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """The image's environment, each variable as ``NAME=VALUE``."""
+    return tuple((found.get("Config") or {}).get("Env") or ())

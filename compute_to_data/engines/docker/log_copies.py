@@ -20,6 +20,7 @@ from enum import Enum
 from compute_to_data import log_file
 from compute_to_data.engines.docker import backlog, stream
 from compute_to_data.engines.docker.backlog import MISSING, Start
+from compute_to_data.engines.docker.client import LogStreams
 from compute_to_data.engines.docker.sandbox import container_name, daemon_log_size
 from compute_to_data.engines.log_writer import LogWriter, check_whole, created
 from compute_to_data.errors import EngineError, EngineOutOfReach
@@ -133,10 +134,9 @@ class Copy:
 class LogCopies:
     """All copies of one engine. Threads may share it. Its own thread ends when there is nothing to copy."""
 
-    def __init__(self, address: str, seconds: float, status: Callable[[JobKey], JobStatus]) -> None:
-        """``seconds``: the time-out for the daemon's answers. ``status``: asks the daemon for a job's status."""
-        self._address = stream.full_address(address)
-        self._seconds = seconds
+    def __init__(self, logs: LogStreams, status: Callable[[JobKey], JobStatus]) -> None:
+        """``logs``: where the output comes from. ``status``: asks for a job's status."""
+        self._logs = logs
         self._status = status
         self._lock = threading.Lock()
         self._copies: dict[JobKey, Copy] = {}
@@ -151,10 +151,7 @@ class LogCopies:
         """Copy what a container will write that was created and not started. OSError, ValueError."""
         writer = created(file, bound)
         try:
-            path = f"/containers/{container_name(key)}/attach"
-            connection, received = stream.request(
-                self._address, self._seconds, "POST", path, stream=1, stdout=1, stderr=1
-            )
+            connection, received = self._logs.attach(container_name(key))
         except BaseException:
             writer.close(complete=False)
             raise
@@ -180,10 +177,8 @@ class LogCopies:
 
     def _from_the_daemons_log(self, source: Source, key: JobKey, writer: LogWriter) -> Copy:
         name, full = container_name(key), daemon_log_size(writer.layout.bound)
-        starts = backlog.starts(self._address, self._seconds, name, writer.file, full)
-        path = f"/containers/{name}/logs"
-        query = {"follow": int(source is Source.GROWING_LOG), "stdout": 1, "stderr": 1}
-        connection, received = stream.request(self._address, self._seconds, "GET", path, **query)
+        starts = backlog.starts(self._logs, name, writer.file, full)
+        connection, received = self._logs.stored(name, follow=source is Source.GROWING_LOG)
         return Copy(source, key, writer, connection, received, starts)
 
     def finish(self, key: JobKey, file: str, bound: int, finished: float) -> None:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from docker import APIClient
+from compute_to_data.engines.docker.client import Client
 
 CGROUPS = Path("/sys/fs/cgroup")
 GROUP_LABEL = "compute_to_data.memory_group"
@@ -57,8 +57,11 @@ class MemoryGroup:
 class MemoryGroups:
     """The groups of one worker. Threads may share it."""
 
-    def __init__(self, docker: Callable[[], APIClient], state_directory: str) -> None:
+    def __init__(self, docker: Callable[[], Client], state_directory: str, above: str = "") -> None:
+        """``above``: the group, below the root, in which systemd makes the slices: that of the account's own systemd;
+        '' for the root."""
         self._docker = docker
+        self._above = above
         self._state_directory = state_directory
         self._lock = threading.Lock()
         self._name: Callable[[str, int], str] | None = None
@@ -99,7 +102,7 @@ class MemoryGroups:
             found = self._docker().containers(all=True, filters={"label": GROUP_LABEL})
             taken = self._chosen.union(container["Labels"][GROUP_LABEL] for container in found)
             own = scope_of(self._state_directory, scope)
-            names = (self._name(own, number) for number in range(1, MOST + 1))
+            names = (os.path.join(self._above, self._name(own, number)) for number in range(1, MOST + 1))
             name = next((name for name in names if name not in taken), None)
             kills = None if name is None else _kills_before(name)
             if name is None or kills is None:
@@ -149,8 +152,9 @@ def directory(name: str) -> Path:
     """The directory of a group on the host. https://www.freedesktop.org/software/systemd/man/systemd.slice.html"""
     if not name.endswith(_SLICE):
         return CGROUPS / name.lstrip("/")
-    parts = name[: -len(_SLICE)].split("-")
-    return CGROUPS.joinpath(*("-".join(parts[:end]) + _SLICE for end in range(1, len(parts) + 1)))
+    above, _, own = name.rpartition("/")
+    parts = own[: -len(_SLICE)].split("-")
+    return CGROUPS.joinpath(above, *("-".join(parts[:end]) + _SLICE for end in range(1, len(parts) + 1)))
 
 
 def _kills_below(name: str) -> int | None:

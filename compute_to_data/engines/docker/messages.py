@@ -11,6 +11,7 @@ from docker.errors import APIError, DockerException
 from requests.exceptions import ReadTimeout
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
+from compute_to_data.engines.docker.connection import AnswerTooLarge
 from compute_to_data.errors import EngineError, EngineOutOfReach, ImageMissing
 
 # A pattern in the daemon's message, and the error for it. The first match counts.
@@ -55,6 +56,7 @@ _KNOWN: tuple[tuple[str, type[EngineError], str, str], ...] = (
 )
 
 
+_LONGEST_TEXT = 1000
 _NONSENSE = (LookupError, TypeError, ValueError, AttributeError, struct.error)
 """Errors in reading an answer that Docker did not write."""
 
@@ -76,9 +78,15 @@ def _comes_from(error: BaseException | None, *kinds: type[BaseException]) -> boo
 
 
 def explained(subject: str, error: Exception) -> EngineError:
-    """Our error for ``error``, which a request to Docker about ``subject`` raised."""
+    """Our error for ``error``, which a request to Docker about ``subject`` raised. The errors of other clients explain
+    themselves."""
+    if hasattr(error, "explained"):
+        made: EngineError = error.explained(subject)
+        return made
+    if isinstance(error, AnswerTooLarge):
+        return EngineError(subject, f"Docker answers too much: {error}", "Remove what has huge labels or settings")
     if isinstance(error, APIError):
-        text = str(error.explanation or error)
+        text = _shortened(str(error.explanation or error))
         for pattern, kind, cause, remedy in _KNOWN:
             if re.search(pattern, text):
                 return kind(subject, f"{cause} ({text})", remedy)
@@ -89,13 +97,19 @@ def explained(subject: str, error: Exception) -> EngineError:
         remedy = "Allow it: on most hosts, add the account to the group 'docker'"
         return EngineOutOfReach(subject, "the worker's account may not use the Docker daemon's socket", remedy)
     if isinstance(error, _NONSENSE):
-        cause = f"the answer from the Docker daemon's socket makes no sense ({type(error).__name__}: {error})"
+        text = f"{type(error).__name__}: {_shortened(str(error))}"
+        cause = f"the answer from the Docker daemon's socket makes no sense ({text})"
         return EngineOutOfReach(subject, cause, "Check what listens there: 'socket' in the engine's settings")
     return EngineOutOfReach(
         subject,
-        f"the Docker daemon does not answer ({error})",
+        f"the Docker daemon does not answer ({_shortened(str(error))})",
         "Start it, or set 'socket' in the engine's settings",
     )
+
+
+def _shortened(text: str) -> str:
+    """The beginning of what the daemon says, which may quote an image's settings."""
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}..."
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from compute_to_data.engines import checks
-from compute_to_data.engines.docker import warm_runner
+from compute_to_data.engines.docker import seccomp, warm_runner
+from compute_to_data.engines.docker.settings import DockerSettings
 from compute_to_data.errors import EngineError
 from compute_to_data.job import Job, JobKey, Limits
 
@@ -31,6 +32,14 @@ HOME = "/tmp"  # private to the sandbox
 _HOSTS = Path(__file__).with_name("hosts")  # has localhost: without a network, Docker writes no hosts file
 _CPU_PERIOD = 100_000  # microseconds; the kernel's smallest quota is 1 ms
 _OPEN_FILES = 4096  # a container with a higher limit than the daemon's does not start
+# The kernel counts some of these for all processes of a uid, which may be those of the service account.
+_KERNEL_LIMITS = {
+    "sigpending": 1024,  # queued signals and POSIX timers
+    "msgqueue": 0,  # bytes of POSIX message queues
+    "memlock": 64 << 10,  # bytes
+    "rtprio": 0,  # no real-time scheduling
+    "nice": 0,  # no better priority than it has
+}
 _SHARED_MEMORY = 64 << 20  # /dev/shm, which counts as memory; Docker's default
 # The daemon's log is needed only for what a job writes while no worker runs. An entry needs some 38 bytes in addition
 # to its line. The daemon keeps two files of this size, and drops the older one when both are full.
@@ -43,9 +52,17 @@ def container_name(key: JobKey) -> str:
 
 
 def container(
-    job: Job, account: tuple[int, int], *, init: bool = True, runtime: str = "", volumes: Iterable[str] = ()
+    job: Job,
+    account: tuple[int, int],
+    *,
+    volumes: Iterable[str] = (),
+    init: bool = True,
+    runtime: str = "",
+    cpu_shares: int = DockerSettings.cpu_shares,
+    block_io_weight: int = DockerSettings.block_io_weight,
 ) -> dict[str, Any]:
-    """The container that runs ``job`` as ``account`` (uid, gid).
+    """The container that runs ``job`` as ``account`` (uid, gid). Options without an explanation here: see
+    :class:`DockerSettings`.
 
     ``volumes``: paths at which the image declares volumes. They become empty scratch space of limited size,
     like ``/tmp``, because a volume would be another place on disk to write to. The program starts in the job's
@@ -53,13 +70,6 @@ def container(
     EngineError for a job that :func:`checks.job` refuses.
     """
     checks.job(job)
-    labels = {
-        TASK_LABEL: job.key.text,
-        OWNER_LABEL: str(job.owner),
-        RESOURCE_LABEL: job.scope,
-        LOG_BYTES_LABEL: str(job.limits.log_bytes),
-        LOG_FILE_LABEL: job.log_file,
-    }
     return {
         # The digest, because the tag could have moved since the worker checked that the image is allowed.
         "Image": job.image.digest,
@@ -74,14 +84,32 @@ def container(
         "NetworkDisabled": True,
         "StopSignal": "SIGTERM",
         "Healthcheck": {"Test": ["NONE"]},
-        "Labels": labels,
+        "Labels": _labels(job),
         "HostConfig": {
             **_isolation(),
             **_limits(job.limits),
+            "CpuShares": cpu_shares,
+            "BlkioWeight": block_io_weight,
             "Mounts": _mounts(job, volumes),
             "Init": init,
             **({"Runtime": runtime} if runtime else {}),
         },
+    }
+
+
+def inputs(job: Job) -> list[str]:
+    """The physical paths of what a job reads: files, and the directory of its dataset."""
+    dataset = [job.sandbox.inputs] if job.sandbox is not None and job.sandbox.inputs else []
+    return [*(mount.physical_path for mount in job.inputs), *dataset]
+
+
+def _labels(job: Job) -> dict[str, str]:
+    return {
+        TASK_LABEL: job.key.text,
+        OWNER_LABEL: str(job.owner),
+        RESOURCE_LABEL: job.scope,
+        LOG_BYTES_LABEL: str(job.limits.log_bytes),
+        LOG_FILE_LABEL: job.log_file,
     }
 
 
@@ -91,8 +119,7 @@ def warm(
     """The container of a warm sandbox, in which ``job`` and others like it run as ``account``.
 
     It is like a job's container, without anything specific to this job. ``folder`` has the FIFOs between worker
-    and runner, ``area`` the directories ``outputs`` and ``inputs``. ``options``: ``init`` and ``runtime``, as for
-    :func:`container`.
+    and runner, ``area`` the directories ``outputs`` and ``inputs``. ``options``: as for :func:`container`.
     """
     everybody = replace(
         job,
@@ -118,13 +145,15 @@ def warm(
 def _isolation() -> dict[str, Any]:
     return {
         "NetworkMode": "none",
+        # Otherwise TCP would keep the ports of a workload's task for a minute after its end.
+        "Sysctls": {"net.ipv4.tcp_max_tw_buckets": "0"},
         "IpcMode": "private",
         "PidMode": "",
         "UTSMode": "",
         "ReadonlyRootfs": True,
         "Privileged": False,
         "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges"],  # in addition to the daemon's default seccomp profile
+        "SecurityOpt": ["no-new-privileges", seccomp.option()],
         "OomScoreAdj": 500,  # if the host lacks memory, the kernel kills jobs before iRODS
         "RestartPolicy": {"Name": "no"},
     }
@@ -150,6 +179,7 @@ def _limits(limits: Limits) -> dict[str, Any]:
             {"Name": "fsize", "Soft": limits.output_bytes + 1, "Hard": limits.output_bytes + 1},
             {"Name": "core", "Soft": 0, "Hard": 0},
             {"Name": "nofile", "Soft": _OPEN_FILES, "Hard": _OPEN_FILES},
+            *({"Name": name, "Soft": most, "Hard": most} for name, most in _KERNEL_LIMITS.items()),
         ],
         # This driver is safe for binary data and needs the fewest bytes per line. Compression would slow the daemon.
         "LogConfig": {
@@ -166,6 +196,9 @@ def _mounts(job: Job, volumes: Iterable[str]) -> list[dict[str, Any]]:
         for mount in job.inputs
     ]
     mounts += [_empty(place) for place in job.input_folders]
+    if any(mount["Target"].startswith("/inputs/") for mount in mounts):
+        # The runtime makes the mount points of the inputs here. It does not see what the image has at /inputs.
+        mounts.append(_empty("/inputs"))
     mounts.append({"Type": "bind", "Source": str(_HOSTS), "Target": "/etc/hosts", "ReadOnly": True})
     mounts.append({"Type": "bind", "Source": job.outputs, "Target": OUTPUTS})
     if job.sandbox is not None:
@@ -178,9 +211,9 @@ def _mounts(job: Job, volumes: Iterable[str]) -> list[dict[str, Any]]:
         for output in job.output_mounts
     ]
     taken = {mount["Target"] for mount in mounts}
-    # A volume inside an output directory is writable anyway, and the runtime would make its mount point as root.
+    # ImagePaths refuses a volume inside an output directory.
     inside = tuple(f"{output.target}/" for output in job.output_mounts)
-    scratch = {HOME, *map(posixpath.normpath, volumes)} - taken
+    scratch = {HOME, *map(normal, volumes)} - taken
     scratch = {path for path in scratch if not path.startswith(inside)}
     return mounts + [_scratch(path, job.limits.tmp_bytes) for path in sorted(scratch)]
 
@@ -197,15 +230,22 @@ def _scratch(path: str, size: int) -> dict[str, Any]:
 
 def working_directory(job: Job) -> str:
     """The directory in which a job starts. EngineError for a directory below a mount, where the runtime would
-    make a missing directory as root."""
-    directory = posixpath.normpath(job.working_directory) if job.working_directory else HOME
+    make a missing directory as root, and for a path that the kernel does not read as it is written."""
+    directory = job.working_directory or HOME
+    plain = directory if directory == "/" else directory.removesuffix("/")
     own = [mount.target for mount in job.output_mounts]
     tops = (OUTPUTS, HOME, "/inputs", WORKLOAD_INPUT, WORKLOAD_OUTPUT, *own)
-    below = any(directory.startswith(f"{top}/") for top in tops)
-    if below or not directory.startswith("/"):
+    below = any(plain.startswith(f"{top}/") for top in tops)
+    filled = f"{plain}/".startswith(("/proc/", "/sys/", "/dev/"))
+    if below or filled or not plain.startswith("/") or normal(plain) != plain:
         raise EngineError(
             f"working directory {job.working_directory!r}",
-            "a job starts in /outputs, in /tmp or in a directory of its image",
+            "a job starts in /outputs, in /tmp or in a directory of its image, written without '.', '..' and '//'",
             "Name one of these and change directory in the program",
         )
-    return directory
+    return plain
+
+
+def normal(path: str) -> str:
+    """An absolute path without '.', '..' and needless slashes, as Docker writes it."""
+    return posixpath.normpath(f"/{path.lstrip('/')}")

@@ -74,6 +74,30 @@ def _after_the_head(connection: socket.socket) -> bytes:
     return body
 
 
+class DaemonLogs:
+    """The output of containers, from the daemon."""
+
+    def __init__(self, address: str, seconds: float) -> None:
+        """``address``: the daemon's, as in the settings. ``seconds``: the time-out for its answers."""
+        self._address = full_address(address)
+        self._seconds = seconds
+
+    def attach(self, container: str) -> tuple[socket.socket, bytes]:
+        """As :class:`~compute_to_data.engines.docker.client.LogStreams` says."""
+        path = f"/containers/{container}/attach"
+        return request(self._address, self._seconds, "POST", path, stream=1, stdout=1, stderr=1)
+
+    def stored(self, container: str, *, follow: bool = False) -> tuple[socket.socket, bytes]:
+        """As :class:`~compute_to_data.engines.docker.client.LogStreams` says."""
+        path = f"/containers/{container}/logs"
+        return request(self._address, self._seconds, "GET", path, follow=int(follow), stdout=1, stderr=1)
+
+    def is_whole(self, container: str, size: int, bound: int) -> bool:
+        """As :class:`~compute_to_data.engines.docker.client.LogStreams` says: the daemon drops the older of two full
+        parts."""
+        return size < bound
+
+
 class Frames:
     """Takes Docker's frames apart, which arrive in pieces. Each frame has a stream number, three zeros, a length
     and the bytes."""

@@ -6,12 +6,13 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from compute_to_data.disk_usage import DIRECTORY
+from compute_to_data.engines import namespace
+from compute_to_data.engines.docker import attributes, warm_runner
 from compute_to_data.engines.docker.memory_groups import CGROUPS, count_of_kills
 from compute_to_data.errors import EngineError
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEEPEST = 64
-_STATUS_LINES = ("Name", "Umask", "TracerPid", "FDSize", "Threads", "SigBlk", "SigIgn", "SigCgt", "Cpus_allowed")
 
 
 class Vitals:
@@ -20,25 +21,29 @@ class Vitals:
     EngineError when this host does not show them, for example if the worker runs in a container.
     """
 
-    def __init__(self, first: int, container: str) -> None:
-        """``first``: the process id, on the host, of the first process of ``container`` (its id)."""
+    def __init__(self, first: int, container: str, account: tuple[int, int]) -> None:
+        """``first``: the process id, on the host, of the first process of ``container`` (its id), which runs as
+        ``account`` (uid, gid)."""
         self._root = -1
+        self._account = account
         try:
+            self._line = [first]
+            while below := self._children(self._line[-1]):  # each init has one child; the runner has none yet
+                self._line.append(below[0])
+            self._runner = self._line[-1]
             # Kept open, so that a later process with the same id cannot be mistaken for this one.
-            self._root = os.open(f"/proc/{first}/root", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            groups = _groups(first)
+            self._root = namespace.opened(f"/proc/{self._runner}/root", account, os.O_RDONLY | os.O_DIRECTORY)
+            groups = _groups(self._runner)
             if container not in str(groups["pids"]):
-                raise ValueError(f"process {first} is not in {container}")
+                raise ValueError(f"process {self._runner} is not in {container}")
             self._pids = groups["pids"] / "pids.current"
             self._events = next(
                 file
                 for file in (groups["memory"] / "memory.events", groups["memory"] / "memory.oom_control")
                 if file.exists()
             )
-            below = self._children(first)
-            self._runner = below[0] if below else first  # without an init, the runner is the first process
             self.baseline = self.processes()
-            self._original = self._attributes_of_runner()
+            self._original = self._state()
         except (OSError, KeyError, ValueError, StopIteration) as error:
             self.close()
             raise EngineError(
@@ -63,20 +68,15 @@ class Vitals:
             return False
 
     def as_it_was(self) -> bool:
-        """Whether only the runner is left, with its original limits, priority, processors, signals and number of
-        descriptors. A task may change these for any process of its uid, and later tasks would inherit them."""
-        alone = self.processes() == self.baseline and not self.runs_a_task()
-        return alone and self._attributes_of_runner() == self._original
+        """Whether only the runner and the inits above it are left, with all that their descendants inherit, and no
+        socket. A task may change this for any process of its uid, and later tasks would find it."""
+        return self.processes() == self.baseline and not self.runs_a_task() and self._state() == self._original
 
-    def _attributes_of_runner(self) -> tuple[str, ...]:
-        place = Path(f"/proc/{self._runner}")
-        statistics = (place / "stat").read_text().rpartition(")")[2].split()
-        status = [line for line in (place / "status").read_text().splitlines() if line.startswith(_STATUS_LINES)]
+    def _state(self) -> tuple[object, ...]:
         return (
-            *(statistics[number] for number in (15, 16, 38)),  # priority, nice value, policy
-            (place / "limits").read_text(),
-            (place / "oom_score_adj").read_text(),
-            *status,
+            *(attributes.of_process(process) for process in self._line),
+            attributes.of_runner(self._runner, warm_runner.DESCRIPTORS, self._account),
+            attributes.sockets(self._runner),
         )
 
     def killed_for_memory(self) -> int:
@@ -93,7 +93,7 @@ class Vitals:
             descriptor = os.dup(self._root)
             try:
                 for part in directory.strip("/").split("/"):
-                    below = os.open(part, _DIRECTORY, dir_fd=descriptor)
+                    below = os.open(part, DIRECTORY, dir_fd=descriptor)
                     os.close(descriptor)
                     descriptor = below
                 _remove_below(descriptor, _DEEPEST)
@@ -113,7 +113,7 @@ def _remove_below(directory: int, deepest: int) -> None:
         if not is_directory:
             os.unlink(name, dir_fd=directory)
             continue
-        below = os.open(name, _DIRECTORY, dir_fd=directory)
+        below = os.open(name, DIRECTORY, dir_fd=directory)
         try:
             _remove_below(below, deepest - 1)
         finally:

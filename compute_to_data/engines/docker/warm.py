@@ -18,10 +18,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from docker import APIClient
-
 from compute_to_data.engines import checks
 from compute_to_data.engines.docker import warm_runner
+from compute_to_data.engines.docker.client import Client
+from compute_to_data.engines.docker.first_process import FirstProcess
+from compute_to_data.engines.docker.image_paths import ImagePaths
+from compute_to_data.engines.docker.job_accounts import JobAccounts
 from compute_to_data.engines.docker.memory_groups import MemoryGroups
 from compute_to_data.engines.docker.warm_channel import Closed
 from compute_to_data.engines.docker.warm_job import WarmJob
@@ -41,20 +43,24 @@ class WarmSandboxes:
 
     def __init__(
         self,
-        docker: Callable[[], APIClient],
+        docker: Callable[[], Client],
         state_directory: str,
-        account: tuple[int, int],
+        accounts: JobAccounts,
         groups: MemoryGroups,
+        paths: ImagePaths,
         ended: Callable[[JobKey], None],
+        first: FirstProcess | None,
         **options: Any,
     ) -> None:
-        """``ended`` is called with the key of each job that has ended. ``options``: ``init`` and ``runtime``, as in
-        the engine's settings."""
+        """``ended`` is called with the key of each job that has ended. ``first``: gives sandboxes their first
+        process. ``options``: as for :func:`sandbox.container`."""
         self._docker = docker
         self._home = os.path.join(state_directory, "sandboxes")
-        self._account = account
+        self._accounts = accounts
         self._groups = groups
+        self._paths = paths
         self._ended = ended
+        self._first = first
         self._options = options
         self._lock = threading.Lock()
         self._idle: dict[Key, list[WarmSandbox]] = {}
@@ -66,7 +72,7 @@ class WarmSandboxes:
 
     def start(self, job: Job, volumes: Iterable[str]) -> WarmJob | None:
         """Run a job in a warm sandbox. None when it needs its own container."""
-        if job.sandbox is None:
+        if job.sandbox is None or job.sandbox.instances < 1:
             return None
         checks.job(job)
         if self.find(job.key) is not None:
@@ -103,17 +109,22 @@ class WarmSandboxes:
                     return None
 
     def _take(self, job: Job) -> WarmSandbox | None:
-        with self._lock:
-            idle = self._idle.get(_key(job))
-            return idle.pop() if idle else None
+        while True:
+            with self._lock:
+                idle = self._idle.get(_key(job))
+                sandbox = idle.pop() if idle else None
+            if sandbox is None or sandbox.seconds_left() >= job.limits.walltime_seconds:
+                return sandbox
+            self._discard(sandbox)  # its first process would end the job too early
 
     def _make(self, job: Job, volumes: Iterable[str]) -> WarmSandbox | None:
         token = secrets.token_hex(12)
         with self._lock:
             self._known.add(token)
-        sandbox = WarmSandbox(self._docker, os.path.join(self._home, token), job, self._groups)
+        place = os.path.join(self._home, token)
+        sandbox = WarmSandbox(self._docker, place, job, self._groups, self._paths, self._accounts)
         try:
-            sandbox.open(job, self._account, volumes, **self._options)
+            sandbox.open(job, volumes, self._first, **self._options)
         except EngineOutOfReach:
             self._discard(sandbox)
             raise
@@ -202,7 +213,7 @@ class WarmSandboxes:
                     record = json.load(file)
                 if record["resource"] == scope:
                     log.warning("removing %s, which an earlier worker left", record["container"])
-                    sweep(self._docker(), folder, record)
+                    sweep(self._docker(), self._accounts, folder, record)
 
     def _discard(self, sandbox: WarmSandbox) -> bool:
         """Remove a sandbox. False when it may still run; then its record stays, and a later sweep tries again."""
@@ -225,6 +236,7 @@ def _suits(job: Job) -> bool:
         and not set(job.input_folders) - {"/inputs"}
         and not job.output_mounts
         and not job.secrets
+        and not job.helper
         and warm_runner.can_set(list(job.environment))
     )
 
@@ -232,7 +244,7 @@ def _suits(job: Job) -> bool:
 def _key(job: Job) -> Key:
     """All properties of a job that decide about its sandbox: only jobs with the same key may share one.
 
-    Without the walltime, which the worker watches.
+    Without the walltime, which the worker watches, and for which it picks a sandbox that lives long enough.
     """
     assert job.sandbox is not None
     limits = replace(job.limits, walltime_seconds=0.0)

@@ -9,12 +9,13 @@ import struct
 import termios
 import time
 
-from compute_to_data.engines import checks
+from compute_to_data.engines import ownership
 from compute_to_data.engines.docker.warm_runner import FIFOS
 from compute_to_data.engines.log_writer import LogWriter
 from compute_to_data.log_file import STREAMS
 
 _BLOCK = 1 << 16
+_GET_PIPE_SIZE = 1032  # fcntl.F_GETPIPE_SZ, which Python 3.9 does not have
 
 
 class Closed(Exception):
@@ -30,7 +31,7 @@ class Channel:
             for name in FIFOS:
                 path = os.path.join(folder, name)
                 os.mkfifo(path, 0o600)
-                checks.give(path, account)
+                ownership.give(path, account)
                 # This process also holds the reading end of the requests, so that opening does not fail or block.
                 flags = os.O_RDWR if name == "requests" else os.O_RDONLY
                 self._descriptors[name] = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -40,6 +41,7 @@ class Channel:
         self._poll = select.poll()
         for name in ("answers", "stdout", "stderr"):
             self._poll.register(self._descriptors[name], select.POLLIN)
+        self._sizes = self._pipe_sizes()
         self._unread = b""
         self._log: LogWriter | None = None
 
@@ -57,6 +59,13 @@ class Channel:
         return int(
             struct.unpack("i", fcntl.ioctl(self._descriptors["requests"], termios.FIONREAD, struct.pack("i", 0)))[0]
         )
+
+    def as_it_was(self) -> bool:
+        """Whether the FIFOs have their original sizes. A task may change these, too."""
+        return self._pipe_sizes() == self._sizes
+
+    def _pipe_sizes(self) -> dict[str, int]:
+        return {name: fcntl.fcntl(number, _GET_PIPE_SIZE) for name, number in self._descriptors.items()}
 
     def answer(self, timeout: float) -> str | None:
         """The next line from the runner, or from a task that pretends to be it; None after ``timeout`` seconds.

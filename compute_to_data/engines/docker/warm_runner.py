@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 FOLDER = "/.compute-to-data"
 """The path at which the sandbox sees the folder of the FIFOs."""
 FIFOS = ("requests", "answers", "stdout", "stderr")
+DESCRIPTORS = range(3, 7)
+"""The runner's descriptors of the FIFOs."""
 TASK = "task"
 """The file beside the FIFOs with the script to run next, from :func:`task_script`."""
 
@@ -21,7 +23,8 @@ TASK = "task"
 # `ready`; `done N STATUS` when the task's first process has ended; `idle N clean|kept`.
 #
 # - When the worker is gone, `read` returns the end of the file, and the sandbox ends by itself.
-# - A task has none of the runner's descriptors, and its program runs in its own process (`exec`).
+# - A task gets none of the runner's descriptors, and its program runs in its own process (`exec`). Each task opens the
+#   streams again, because flags of an open file, such as O_NONBLOCK, would pass to the next task.
 # - It runs in the background, and the runner waits again after a signal, as in ``pipeline.command_line``.
 # - System V objects outlive the processes that made them, and the host cannot see them.
 SCRIPT = r"""
@@ -32,7 +35,7 @@ echo ready >&4
 while [ -z "$c2d_stopping" ] && read -r c2d_what c2d_number <&3; do
   case $c2d_what in
   run)
-    { trap - TERM; . "$1/task"; } >&5 2>&6 3<&- 4>&- 5>&- 6>&- &
+    { trap - TERM; . "$1/task"; } >"$1/stdout" 2>"$1/stderr" 3<&- 4>&- 5>&- 6>&- &
     c2d_child=$!
     [ -z "$c2d_stopping" ] || kill -TERM "$c2d_child"
     c2d_status=''

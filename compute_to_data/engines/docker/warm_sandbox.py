@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import secrets
 import shutil
@@ -17,12 +18,15 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from docker import APIClient
 from docker.errors import NotFound
 
-from compute_to_data.engines import checks
+from compute_to_data.engines import ownership
 from compute_to_data.engines.docker import memory_groups, sandbox, warm_runner
+from compute_to_data.engines.docker.client import Client
 from compute_to_data.engines.docker.connection import remove_container
+from compute_to_data.engines.docker.first_process import FirstProcess
+from compute_to_data.engines.docker.image_paths import ImagePaths
+from compute_to_data.engines.docker.job_accounts import JobAccounts
 from compute_to_data.engines.docker.memory_groups import MemoryGroup, MemoryGroups
 from compute_to_data.engines.docker.messages import asking_about
 from compute_to_data.engines.docker.vitals import Vitals
@@ -30,12 +34,15 @@ from compute_to_data.engines.docker.warm_channel import Channel, Closed
 from compute_to_data.engines.docker.warm_outputs import LentOutputs
 from compute_to_data.engines.log_writer import created
 from compute_to_data.errors import EngineError, EngineOutOfReach
-from compute_to_data.job import Job
+from compute_to_data.job import ENGINE_MARGIN_SECONDS, Job
 
 _READY_SECONDS = 30.0
 _LOOK_SECONDS = 0.5
 _LONGEST_POLL = 3600.0
 _ANSWER_SECONDS = 10.0
+_REUSED_SECONDS = 300.0
+"""For how long a sandbox takes tasks. Its first process ends it after this and the walltime of the task that it was
+made for, which is the longest time that a task can run there while no worker watches it."""
 _SETTLE_SECONDS = 0.1
 """How long processes may take to end after their task's first process."""
 _UNKNOWN = 255  # the status that the daemon reports when it lost track of a container
@@ -56,7 +63,15 @@ class Unsuited(EngineError):
 class WarmSandbox:
     """A running container with its runner. One thread at a time uses it."""
 
-    def __init__(self, docker: Callable[[], APIClient], folder: str, job: Job, groups: MemoryGroups) -> None:
+    def __init__(
+        self,
+        docker: Callable[[], Client],
+        folder: str,
+        job: Job,
+        groups: MemoryGroups,
+        paths: ImagePaths,
+        accounts: JobAccounts,
+    ) -> None:
         """``folder``: the sandbox's folder on the host, which :meth:`open` makes."""
         assert job.sandbox is not None
         self.token = os.path.basename(folder)
@@ -64,8 +79,12 @@ class WarmSandbox:
         self._docker = docker
         self._folder = folder
         self._area = os.path.join(job.sandbox.directory, self.token)
+        self._dataset = [job.sandbox.inputs] if job.sandbox.inputs else []
         self._scope = job.scope
         self._groups = groups
+        self._paths = paths
+        self._accounts = accounts
+        self._ends_at = math.inf
         self._group: MemoryGroup | None = None
         self._channel: Channel | None = None
         self._vitals: Vitals | None = None
@@ -78,16 +97,24 @@ class WarmSandbox:
     def _in_area(self, name: str) -> str:
         return os.path.join(self._area, name)
 
-    def open(self, job: Job, account: tuple[int, int], volumes: Iterable[str], **options: Any) -> None:
+    def open(self, job: Job, volumes: Iterable[str], first: FirstProcess | None, **options: Any) -> None:
         """Make the container and wait for its runner. After an EngineError, nothing of it is left."""
         try:
+            self._account = account = self._accounts.choose()
             self._make_folders(account)
             body = sandbox.warm(job, account, self._folder, self._area, volumes=volumes, **options)
+            self._accounts.mark(body)
             mounts = body["HostConfig"]["Mounts"]
             self._scratch = (*_SHARED, *(mount["Target"] for mount in mounts if mount["Type"] == "tmpfs"))
+            if first is not None:
+                seconds = job.limits.walltime_seconds + _REUSED_SECONDS
+                self._ends_at = time.monotonic() + seconds
+                first.wrap(body, job, seconds + ENGINE_MARGIN_SECONDS)
+            self._paths.check(body, job.image.name, volumes)
             subject = f"a warm sandbox of {job.image.name}"
             with asking_about(subject), self._groups.place(body, self._scope) as self._group:
-                self._docker().create_container_from_config(body, self.name)  # type: ignore[no-untyped-call]
+                self._docker().create_container_from_config(body, self.name)
+                self._accounts.hand_over(self.name, body, self._dataset)
                 self._docker().start(self.name)
                 self._vitals = self._when_ready()
         except BaseException:
@@ -102,7 +129,7 @@ class WarmSandbox:
             if not state["Running"] or time.monotonic() > deadline:
                 raise EngineError(f"warm sandbox {self.token}", "the image's /bin/sh did not start")
         found = self._docker().inspect_container(self.name)
-        return Vitals(found["State"]["Pid"], found["Id"])
+        return Vitals(found["State"]["Pid"], found["Id"], self._account)
 
     def _make_folders(self, account: tuple[int, int]) -> None:
         os.makedirs(self._folder, mode=0o700)
@@ -113,9 +140,13 @@ class WarmSandbox:
         for name in ("outputs", "inputs"):
             os.mkdir(self._in_area(name), 0o700)
         for place in (self._folder, self._in_area("outputs"), self._in_area("inputs")):
-            checks.give(place, account)
+            ownership.give(place, account)
         self._outputs = LentOutputs(self._area)
         self._channel = Channel(self._folder, account)
+
+    def seconds_left(self) -> float:
+        """For how long the sandbox still lives."""
+        return self._ends_at - time.monotonic()
 
     @property
     def channel(self) -> Channel:
@@ -138,12 +169,15 @@ class WarmSandbox:
         self._give_inputs(job)
         try:
             directory = sandbox.working_directory(job)
-            script = warm_runner.task_script(job.command, job.environment, directory)
+            environment = job.run_by(*self._accounts.seen(self._account)).environment
+            script = warm_runner.task_script(job.command, environment, directory)
             with open(os.path.join(self._folder, warm_runner.TASK), "w", encoding="utf-8") as file:
                 file.write(script)
+                ownership.give(file.fileno(), self._account, file.name)
             if self.channel.answer(0) is not None or self.channel.asked:
                 raise Tampered(f"warm sandbox {self.token}", "a process in it sent a message while it was idle")
             self._outputs.lend(job.outputs)
+            self._accounts.keep("{}:{}".format(*self._account), job)
             self.log = created(job.log_file, job.limits.log_bytes)
             try:
                 self.channel.begin(self.log)
@@ -160,12 +194,14 @@ class WarmSandbox:
             for mount in job.inputs:
                 link = self._in_area(f"inputs/{mount.target.rpartition('/')[2]}")
                 os.link(mount.physical_path, link, follow_symlinks=False)
+                self._accounts.allow([link], self._account[0])
         except OSError as error:  # for example on another file system
             self._take_inputs()
             raise Unsuited(job.key.task, f"needs its own container ({error.strerror})") from error
 
     def _take_inputs(self) -> None:
         for name in os.listdir(self._in_area("inputs")):
+            self._accounts.forbid([self._in_area(f"inputs/{name}")], self._account[0])
             os.unlink(self._in_area(f"inputs/{name}"))
 
     def wait(self) -> int:
@@ -198,7 +234,7 @@ class WarmSandbox:
             return True
         with asking_about(f"warm sandbox {self.token}"):
             try:
-                self._docker().wait(self.name, timeout=_ANSWER_SECONDS)  # type: ignore[arg-type]  # floats are taken
+                self._docker().wait(self.name, timeout=_ANSWER_SECONDS)
                 found = self._docker().inspect_container(self.name)
             except NotFound:
                 found = {"State": {"ExitCode": _UNKNOWN, "Status": "gone"}}
@@ -228,7 +264,16 @@ class WarmSandbox:
         # The answer shows that the runner waits for the next request, and that no process has sent it another
         # request before: the runner would have answered that first.
         left = self._expect(f"idle {number}", _ANSWER_SECONDS)
-        return left == "clean" and not self.channel.asked and self.vitals.as_it_was()
+        return left == "clean" and not self.channel.asked and self.channel.as_it_was() and self._as_it_was()
+
+    def _as_it_was(self) -> bool:
+        """Whether the kernel shows the sandbox as it was. Waits a moment for sockets that are being closed."""
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        while not self.vitals.as_it_was():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.001)
+        return True
 
     def _emptied(self, outputs: str) -> bool:
         self.vitals.empty(self._scratch)
@@ -272,7 +317,7 @@ class WarmSandbox:
         if self._vitals is not None:
             self._vitals.close()
             self._vitals = None
-        self.kill()
+        _end(self._docker(), self._accounts, self.name)
         if self._channel is not None:
             with contextlib.suppress(Closed):
                 self._channel.drain()
@@ -281,11 +326,16 @@ class WarmSandbox:
         _clear(self._folder, self._area)
 
 
-def sweep(docker: APIClient, folder: str, record: Mapping[str, str]) -> None:
+def sweep(docker: Client, accounts: JobAccounts, folder: str, record: Mapping[str, str]) -> None:
     """Remove a sandbox that another process made. ``record``: the content of its :data:`RECORD` file."""
-    with asking_about(record["container"]):
-        remove_container(docker, record["container"], _ANSWER_SECONDS)
+    _end(docker, accounts, record["container"])
     _clear(folder, record["area"])
+
+
+def _end(docker: Client, accounts: JobAccounts, container: str) -> None:
+    with asking_about(container):
+        accounts.withdraw(container)
+        remove_container(docker, container, _ANSWER_SECONDS)
 
 
 def _clear(folder: str, area: str) -> None:

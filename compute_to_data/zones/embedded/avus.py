@@ -6,13 +6,18 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 
+from compute_to_data import bounds
 from compute_to_data.errors import Code, NotFound, zone_error
 from compute_to_data.irods_names import check_avus
-from compute_to_data.model import Access, Avu, Entity, EntityKind, Query, Row, User, UserKind
+from compute_to_data.model import Access, Avu, Entity, EntityKind, OwnerCount, Query, Row, User, UserKind
 from compute_to_data.zones.embedded import nodes, resources, rights
 from compute_to_data.zones.embedded.rights import VISIBLE, Actor
 
 _NODES = (EntityKind.DATA_OBJECT, EntityKind.COLLECTION)
+_INSERT = """
+    INSERT OR IGNORE INTO avu (entity, attribute, value, units, owner) VALUES (?1, ?2, ?3, ?4, coalesce(
+        (SELECT owner_name || '#' || owner_zone FROM node WHERE id = ?1 AND path NOTNULL), ''))
+"""
 
 
 def annotate(
@@ -27,7 +32,7 @@ def annotate(
     bearers = [_writable(connection, actor, entity) for entity in entities]
     columns = "entity = ? AND attribute = ? AND value = ? AND units = ?"
     connection.executemany(f"DELETE FROM avu WHERE {columns}", _rows(bearers, remove))
-    connection.executemany("INSERT OR IGNORE INTO avu VALUES (?, ?, ?, ?)", _rows(bearers, add))
+    connection.executemany(_INSERT, _rows(bearers, add))
 
 
 def _rows(bearers: Sequence[int], avus: Sequence[Avu]) -> Iterator[tuple[int, str, str, str]]:
@@ -65,12 +70,25 @@ def _administered(connection: sqlite3.Connection, entity: Entity) -> int:
     return rights.find_principal(connection, User(name, zone)).id
 
 
-def read(connection: sqlite3.Connection, actor: Actor, entity: Entity) -> tuple[Avu, ...]:
+def set_one(connection: sqlite3.Connection, actor: Actor, collection: str, avu: Avu) -> None:
+    """As ``Catalog.set_avu``."""
+    check_avus([avu], collection)
+    node = nodes.see_collection(connection, actor, collection)
+    nodes.need(node, actor, Access.MODIFY_OBJECT)
+    connection.execute("DELETE FROM avu WHERE entity = ? AND attribute = ?", (node.id, avu.attribute))
+    connection.executemany(_INSERT, _rows([node.id], [avu]))
+
+
+def read(
+    connection: sqlite3.Connection, actor: Actor, entity: Entity, attributes: Sequence[str], most: int | None = None
+) -> tuple[Avu, ...]:
     """As ``Catalog.avus``."""
     in_tree = entity.kind in _NODES
     identity = _node(connection, actor, entity).id if in_tree else _administered(connection, entity)
-    query = "SELECT attribute, value, units FROM avu WHERE entity = ? ORDER BY 1, 2, 3"
-    return tuple(Avu(*row) for row in connection.execute(query, (identity,)))
+    named = "AND attribute IN (SELECT value FROM json_each(:attributes))" if attributes else ""
+    query = f"SELECT attribute, value, units FROM avu WHERE entity = :entity {named} ORDER BY 1, 2, 3 LIMIT :most"
+    values = {"entity": identity, "attributes": json.dumps(attributes), "most": bounds.most_avus(most) + 1}
+    return bounds.check_avus(entity.name, attributes, [Avu(*row) for row in connection.execute(query, values)], most)
 
 
 _LAST = chr(0x10FFFF)
@@ -105,6 +123,54 @@ def rows(connection: sqlite3.Connection, actor: Actor, query: Query) -> tuple[Ro
     return tuple(Row(path, User(name, zone), created, *rest) for path, name, zone, created, *rest in found)
 
 
+def owners(connection: sqlite3.Connection, actor: Actor, query: Query) -> tuple[User, ...]:
+    """As ``Storage.owners``."""
+    query.need_owned()
+    found = _select(connection, actor, query, "DISTINCT n.owner_name, n.owner_zone", "")
+    return tuple(sorted(User(*row) for row in found))
+
+
+_OWNED = "attribute = :attribute AND value = :value AND owner <> ''"
+_BY_OWNER = f"""
+    WITH RECURSIVE line (units, owner) AS (
+        SELECT u.value, (SELECT min(owner) FROM avu WHERE {_OWNED} AND units = u.value AND owner >= :first)
+        FROM json_each(:units) u
+        UNION ALL
+        SELECT l.units, (SELECT min(owner) FROM avu WHERE {_OWNED} AND units = l.units AND owner > l.owner)
+        FROM line l WHERE l.owner NOTNULL AND :first = ''
+    )
+    SELECT l.units, l.owner,
+        (SELECT count(*) FROM (SELECT 1 FROM {{counted}} WHERE {{this}} LIMIT :most)),
+        (SELECT n.created FROM avu v JOIN node n ON n.id = v.entity WHERE {{this}} ORDER BY v.entity LIMIT 1)
+    FROM line l WHERE l.owner NOTNULL AND :first IN ('', l.owner)
+"""
+"""Goes from owner to owner in the index, and does not read all collections of each."""
+
+
+def by_owner(connection: sqlite3.Connection, actor: Actor, query: Query, most: int | None) -> tuple[OwnerCount, ...]:
+    """As ``ClientCatalog.count_by_owner``."""
+    query.need_countable()
+    this = "v.attribute = :attribute AND v.value = :value AND v.units = l.units AND v.owner = l.owner AND v.owner <> ''"
+    counted = "avu v"  # the index suffices, unless access lists count
+    if not actor.administers:
+        this, counted = f"{this} AND {VISIBLE}", "avu v JOIN node n ON n.id = v.entity"
+    statement = _BY_OWNER.format(this=this, counted=counted)
+    values = {
+        "attribute": query.attribute,
+        "value": query.value,
+        "units": json.dumps(query.units_listed),
+        "first": str(query.owner or ""),
+        "most": -1 if most is None else most,
+        "me": actor.id,
+    }
+    found = connection.execute(statement, values)
+    return tuple(
+        OwnerCount(User(*owner.rpartition("#")[::2]), units, count, oldest)
+        for units, owner, count, oldest in found
+        if count
+    )
+
+
 def _way(query: Query) -> str:
     return "DESC" if query.newest_first else "ASC"
 
@@ -119,9 +185,11 @@ def _select(connection: sqlite3.Connection, actor: Actor, query: Query, columns:
     values = {
         **vars(query),
         "among": json.dumps(query.among or ()),
+        "units": query.units if isinstance(query.units, str) else json.dumps(query.units),
         "beyond": query.beginning + _LAST,
         "owner": query.owner.name if query.owner else "",
         "owner_zone": query.owner.zone if query.owner else "",
+        "owner_here": str(query.owner or ""),
         "excluding": json.dumps(query.excluding),
         "limit": -1 if query.limit is None else query.limit,
         "me": actor.id,
@@ -133,8 +201,13 @@ def _conditions(actor: Actor, query: Query) -> str:
     conditions = ["v.attribute = :attribute"]
     conditions += ["v.value = :value"] if query.value is not None else []
     conditions += ["v.value >= :beginning AND v.value < :beyond"] if query.beginning else []
-    conditions += ["v.units = :units"] if query.units is not None else []
-    conditions += ["n.owner_name = :owner AND n.owner_zone = :owner_zone"] if query.owner else []
+    if query.units is not None:
+        one = isinstance(query.units, str)
+        conditions.append("v.units = :units" if one else "v.units IN (SELECT value FROM json_each(:units))")
+    if query.owner and query.kind is EntityKind.COLLECTION:
+        conditions.append("v.owner = :owner_here AND v.owner <> ''")  # in an index
+    elif query.owner:
+        conditions.append("n.owner_name = :owner AND n.owner_zone = :owner_zone")
     conditions += ["n.parent = (SELECT id FROM node WHERE path = :within)"] if query.within else []
     if query.excluding:
         excluded = "SELECT id FROM node WHERE path IN (SELECT value FROM json_each(:excluding))"

@@ -9,14 +9,23 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 from compute_to_data.errors import Code, zone_error
 
 _BUSY_SECONDS = 60.0
+_ROWS_A_TURN = 500
+TURN_SECONDS = 0.02
+"""About how long one of several transactions of a long change takes."""
+PAUSE_SECONDS = 0.01
+"""A process that waits for the write lock asks for it at intervals, and must find it free at times."""
 _PRAGMAS = ("PRAGMA foreign_keys = ON", "PRAGMA synchronous = NORMAL")
+
+Item = TypeVar("Item")
 
 _not_ours: list[sqlite3.Connection] = []
 """Connections that a fork inherited. Closing one would corrupt the parent's (SQLite, "How To Corrupt An
@@ -81,6 +90,18 @@ class Database:
         """The zone's only write transaction: after an error, none of its changes happen."""
         with self._transaction("BEGIN IMMEDIATE") as connection:
             yield connection
+
+    @staticmethod
+    def turns(items: Sequence[Item], rows_of_each: int) -> Iterator[Sequence[Item]]:
+        """The items in pieces of about 500 rows, with a pause between two: other writers get the lock meanwhile.
+
+        For a long change that need not be one transaction.
+        """
+        size = max(1, _ROWS_A_TURN // max(1, rows_of_each))
+        for start in range(0, len(items), size):
+            if start:
+                time.sleep(PAUSE_SECONDS)
+            yield items[start : start + size]
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from compute_to_data import bounds
 from compute_to_data.errors import Code, zone_error
 from compute_to_data.irods_names import check_path
 from compute_to_data.model import (
@@ -104,6 +105,20 @@ def see_collection(connection: sqlite3.Connection, actor: Actor, logical_path: s
     return node
 
 
+def path_of(connection: sqlite3.Connection, actor: Actor, object_id: int) -> str:
+    """The logical path of the data object with this id. NotFound (-310000) when it is missing or hidden."""
+    query = f"""
+        SELECT above.path, n.name FROM node n JOIN node above ON above.id = n.parent
+        WHERE n.id = :id AND n.path IS NULL AND {VISIBLE}
+    """
+    known = abs(object_id) < 1 << 63  # what the column can hold
+    row = connection.execute(query, {"me": actor.id, "id": object_id}).fetchone() if known else None
+    if row is None:
+        cause = f"no such data object, or {actor.user} may not read it"
+        raise zone_error(Code.USER_FILE_DOES_NOT_EXIST, f"id {object_id}", cause)
+    return f"{row[0].rstrip('/')}/{row[1]}"
+
+
 def need(node: Node, actor: Actor, access: Access, code: Code = Code.CAT_NO_ACCESS_PERMISSION) -> None:
     """AccessDenied, with ``code``, when the actor's level on the node is too low."""
     if node.level < access:
@@ -153,22 +168,28 @@ def describe(connection: sqlite3.Connection, node: Node) -> Collection | DataObj
     return DataObject(node.logical_path, node.owner, replicas, node.created, node.modified)
 
 
-def members(connection: sqlite3.Connection, actor: Actor, collection: Node) -> tuple[Collection | DataObject, ...]:
-    """The direct members a user can see, by name."""
+def members(
+    connection: sqlite3.Connection, actor: Actor, collection: Node, most: int | None = None
+) -> tuple[Collection | DataObject, ...]:
+    """The direct members a user can see, by name. TooLarge for more than ``most``, or more replicas of them."""
+    at_most = -1 if most is None else most + 1
     replicas = f"""
         SELECT {_REPLICA_COLUMNS} FROM node n JOIN replica r ON r.node = n.id {_REPLICA_JOIN}
-        WHERE n.parent = ? ORDER BY n.id, r.number
+        WHERE n.parent = :parent AND {VISIBLE} ORDER BY n.id, r.number LIMIT :most
     """
+    given = {"me": actor.id, "parent": collection.id, "most": at_most}
     held: dict[int, list[Replica]] = {}
-    for row in connection.execute(replicas, (collection.id,)):
+    for count, row in enumerate(connection.execute(replicas, given), 1):
+        bounds.check_members(collection.logical_path, count, most)
         held.setdefault(row[0], []).append(_replica(row))
     query = f"""
         SELECT {_COLUMNS} FROM node n
-        WHERE n.parent = :parent AND n.name <> '' AND {VISIBLE} ORDER BY n.name
+        WHERE n.parent = :parent AND n.name <> '' AND {VISIBLE} ORDER BY n.name LIMIT :most
     """
     found: list[Collection | DataObject] = []
     above = collection.logical_path.rstrip("/")
-    for row in connection.execute(query, {"me": actor.id, "parent": collection.id}):
+    for count, row in enumerate(connection.execute(query, given), 1):
+        bounds.check_members(collection.logical_path, count, most)
         identity, _, name, path, owner, owner_zone, inherits, created, modified = row
         if path is not None:
             found.append(Collection(path, User(owner, owner_zone), bool(inherits), created))

@@ -10,6 +10,7 @@ from compute_to_data.errors import AccessDenied, Code, ZoneError, zone_error
 from compute_to_data.irods_names import check_in_zone, check_name, check_path
 from compute_to_data.model import Access, Registration, ReplicaStatus
 from compute_to_data.zones.embedded import nodes, resources, rights
+from compute_to_data.zones.embedded.database import TURN_SECONDS
 from compute_to_data.zones.embedded.nodes import Node
 from compute_to_data.zones.embedded.rights import Actor
 
@@ -89,15 +90,19 @@ def _taken(connection: sqlite3.Connection, parents: _Parents, files: Sequence[Re
     return zone_error(Code.CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME, file.logical_path, cause)
 
 
-def unregister(connection: sqlite3.Connection, actor: Actor, data_objects: Sequence[str]) -> None:
-    """As ``Catalog.unregister``."""
-    forgotten = []
-    for data_object in data_objects:
+def unregister(connection: sqlite3.Connection, actor: Actor, data_objects: Sequence[str]) -> int:
+    """Unregister the first of these, for a while; returns how many. Errors as for ``Catalog.unregister``.
+
+    A data object may have many AVUs, and other writers wait for this transaction.
+    """
+    began = time.monotonic()
+    for number, data_object in enumerate(data_objects, 1):
         node = nodes.find(connection, actor, data_object)
-        if node is None or not node.is_visible:
-            continue
-        if node.is_collection:
-            raise zone_error(Code.CAT_UNKNOWN_FILE, data_object, "a collection, not a data object")
-        nodes.need(node, actor, Access.DELETE_OBJECT)
-        forgotten.append(node.id)
-    nodes.delete(connection, forgotten)
+        if node is not None and node.is_visible:
+            if node.is_collection:
+                raise zone_error(Code.CAT_UNKNOWN_FILE, data_object, "a collection, not a data object")
+            nodes.need(node, actor, Access.DELETE_OBJECT)
+            nodes.delete(connection, [node.id])
+        if time.monotonic() - began > TURN_SECONDS:
+            return number
+    return len(data_objects)

@@ -78,15 +78,15 @@ def rows_for_child(
     return rows_of(connection, parent) if inherits else [(creator.id, int(Access.OWN))]
 
 
-def permissions(connection: sqlite3.Connection, node: int) -> tuple[Permission, ...]:
-    """A node's access list, ordered by user."""
+def permissions(connection: sqlite3.Connection, node: int, most: int | None) -> tuple[Permission, ...]:
+    """A node's access list, ordered by user; at most one row more than ``most``."""
     query = """
         SELECT u.name, u.zone, u.kind, a.level FROM access a JOIN user u ON u.id = a.principal
-        WHERE a.node = ? ORDER BY u.name, u.zone
+        WHERE a.node = ? ORDER BY u.name, u.zone LIMIT ?
     """
     return tuple(
         Permission(User(name, zone), UserKind(kind), Access(level))
-        for name, zone, kind, level in connection.execute(query, (node,))
+        for name, zone, kind, level in connection.execute(query, (node, -1 if most is None else most + 1))
     )
 
 

@@ -13,8 +13,23 @@ from __future__ import annotations
 APPLICATION_ID = 0x63326431
 """Marks the database file as a catalog of this kind ("c2d1")."""
 
-VERSION = 1
+VERSION = 3
 """Of the tables below; kept as the database's ``user_version``."""
+
+_OWNERS_INDEX = """
+    CREATE INDEX avu_by_owner ON avu (attribute, value, units, owner, entity) WHERE owner <> ''
+"""
+_LISTING_INDEX = "CREATE INDEX avu_of_owner ON avu (attribute, owner, entity) WHERE owner <> ''"
+_FROM_1 = (
+    "ALTER TABLE avu ADD COLUMN owner TEXT NOT NULL DEFAULT ''",
+    """
+    UPDATE avu SET owner = (SELECT owner_name || '#' || owner_zone FROM node WHERE id = avu.entity)
+    WHERE entity IN (SELECT id FROM node WHERE path NOTNULL)
+    """,
+    _OWNERS_INDEX,
+)
+UPGRADES = {1: _FROM_1, 2: (_LISTING_INDEX,)}
+"""For each earlier version, the statements that turn a catalog into one of the next version."""
 
 TABLES = (
     """
@@ -94,11 +109,17 @@ TABLES = (
         attribute TEXT NOT NULL CHECK (typeof(attribute) = 'text' AND attribute <> ''),
         value TEXT NOT NULL CHECK (typeof(value) = 'text' AND value <> ''),
         units TEXT NOT NULL DEFAULT '' CHECK (typeof(units) = 'text'),
+        owner TEXT NOT NULL DEFAULT '',
         PRIMARY KEY (entity, attribute, value, units)
     ) WITHOUT ROWID
     """,
     # For the queue: finds all entities with one (attribute, value, units), oldest first, without sorting.
     "CREATE INDEX avu_by_value ON avu (attribute, value, units, entity)",
+    # For fair queues: the owners of collections with one (attribute, value, units), without reading the collections.
+    # ``owner`` (``name#zone``) repeats the node's owner, which never changes; it is '' for all but collections.
+    _OWNERS_INDEX,
+    # For a user's own collections with an attribute, the newest first, whatever its value.
+    _LISTING_INDEX,
     # Files that may be removed; files.py explains how.
     """
     CREATE TABLE garbage (

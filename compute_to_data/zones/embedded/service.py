@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from compute_to_data.errors import Code
-from compute_to_data.model import Avu, Entity, Query, Replica, Row, User
+from compute_to_data.model import Avu, Entity, OwnerCount, Query, Replica, Row, User
 from compute_to_data.ports import Catalog
 from compute_to_data.zones.embedded import avus, nodes, replication, rights
 from compute_to_data.zones.embedded.rights import Actor
@@ -47,6 +47,9 @@ class EmbeddedStorage:
     def trim(self, data_object: str, resource: str) -> None:
         replication.trim_from(self._store, self._administering, data_object, resource)
 
+    def quota_left(self, user: User, resources: Sequence[str]) -> int | None:
+        return None  # this zone has no quotas
+
     def verify(self, data_object: str, number: int) -> str:
         return replication.verify(self._store, self._administering, data_object, number)
 
@@ -54,9 +57,9 @@ class EmbeddedStorage:
         with self._store.database.writing() as connection:
             avus.annotate(connection, self._administering(connection), [entity], list(add), list(remove))
 
-    def avus(self, entity: Entity) -> tuple[Avu, ...]:
+    def avus(self, entity: Entity, *attributes: str, most: int | None = None) -> tuple[Avu, ...]:
         with self._store.database.reading() as connection:
-            return avus.read(connection, self._administering(connection), entity)
+            return avus.read(connection, self._administering(connection), entity, attributes, most)
 
     def find(self, query: Query) -> tuple[str, ...]:
         with self._store.database.reading() as connection:
@@ -65,6 +68,14 @@ class EmbeddedStorage:
     def query(self, query: Query) -> tuple[Row, ...]:
         with self._store.database.reading() as connection:
             return avus.rows(connection, self._administering(connection), query)
+
+    def count_by_owner(self, query: Query, *, most: int | None = None) -> tuple[OwnerCount, ...]:
+        with self._store.database.reading() as connection:
+            return avus.by_owner(connection, self._administering(connection), query, most)
+
+    def owners(self, query: Query) -> tuple[User, ...]:
+        with self._store.database.reading() as connection:
+            return avus.owners(connection, self._administering(connection), query)
 
     def close(self) -> None:
         self._store.close()

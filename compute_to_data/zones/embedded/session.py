@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import BinaryIO
 
+from compute_to_data import bounds
 from compute_to_data.errors import Code
 from compute_to_data.local_files import silent
 from compute_to_data.model import (
@@ -16,6 +18,7 @@ from compute_to_data.model import (
     DataObject,
     Entity,
     EntityKind,
+    OwnerCount,
     Permission,
     Query,
     Registration,
@@ -37,6 +40,7 @@ from compute_to_data.zones.embedded import (
     tree,
     writing,
 )
+from compute_to_data.zones.embedded.database import PAUSE_SECONDS
 from compute_to_data.zones.embedded.rights import Actor
 from compute_to_data.zones.embedded.store import Store
 
@@ -71,27 +75,30 @@ class EmbeddedSession:
             node = nodes.see(connection, self._who(connection), logical_path, Code.USER_FILE_DOES_NOT_EXIST)
             return nodes.describe(connection, node)
 
-    def children(self, collection: str) -> tuple[Collection | DataObject, ...]:
+    def children(self, collection: str, most: int | None = None) -> tuple[Collection | DataObject, ...]:
         with self._store.database.reading() as connection:
             actor = self._who(connection)
-            return nodes.members(connection, actor, nodes.see_collection(connection, actor, collection))
+            return nodes.members(connection, actor, nodes.see_collection(connection, actor, collection), most)
 
     def access(self, logical_path: str) -> Access:
         with self._store.database.reading() as connection:
             node = nodes.find(connection, self._who(connection), logical_path)
             return node.level if node is not None and node.is_visible else Access.NULL
 
-    def permissions(self, logical_path: str) -> tuple[Permission, ...]:
+    def permissions(self, logical_path: str, most: int | None = None) -> tuple[Permission, ...]:
         with self._store.database.reading() as connection:
             node = nodes.see(connection, self._who(connection), logical_path, Code.USER_FILE_DOES_NOT_EXIST)
-            return rights.permissions(connection, node.id)
+            found = rights.permissions(connection, node.id, most)
+        bounds.check_permissions(logical_path, len(found), most)
+        return found
 
     def create_collection(self, collection: str, parents: bool = False) -> None:
         tree.create_collection(self._store, self._who, collection, parents)
 
-    def read(self, data_object: str) -> bytes:
-        with self._opened(data_object) as (_, file):
-            return file.read()
+    def read(self, data_object: str, most_bytes: int) -> bytes:
+        with self._opened(data_object) as (copy, file):
+            bounds.check_size(data_object, copy.shown.size, most_bytes)
+            return transfer.OpenFile(file, copy.shown.physical_path).whole(data_object, most_bytes)
 
     @contextmanager
     def open_to_read(self, data_object: str) -> Iterator[transfer.OpenFile]:
@@ -122,20 +129,37 @@ class EmbeddedSession:
 
     def annotate_all(self, data_objects: Sequence[str], add: Sequence[Avu]) -> None:
         entities = [Entity(EntityKind.DATA_OBJECT, data_object) for data_object in data_objects]
-        with self._store.database.writing() as connection:
-            avus.annotate(connection, self._who(connection), entities, add, ())
+        for some in self._store.database.turns(entities, len(add)):
+            with self._store.database.writing() as connection:
+                avus.annotate(connection, self._who(connection), some, add, ())
 
-    def avus(self, entity: Entity) -> tuple[Avu, ...]:
+    def set_avu(self, collection: str, avu: Avu) -> None:
+        with self._store.database.writing() as connection:
+            avus.set_one(connection, self._who(connection), collection, avu)
+
+    def avus(self, entity: Entity, *attributes: str, most: int | None = None) -> tuple[Avu, ...]:
         with self._store.database.reading() as connection:
-            return avus.read(connection, self._who(connection), entity)
+            return avus.read(connection, self._who(connection), entity, attributes, most)
 
     def find(self, query: Query) -> tuple[str, ...]:
         with self._store.database.reading() as connection:
             return avus.find(connection, self._who(connection), query)
 
+    def object_id(self, data_object: str) -> int:
+        with self._store.database.reading() as connection:
+            return nodes.see_object(connection, self._who(connection), data_object, Code.USER_FILE_DOES_NOT_EXIST).id
+
+    def object_with_id(self, object_id: int) -> str:
+        with self._store.database.reading() as connection:
+            return nodes.path_of(connection, self._who(connection), object_id)
+
     def query(self, query: Query) -> tuple[Row, ...]:
         with self._store.database.reading() as connection:
             return avus.rows(connection, self._who(connection), query)
+
+    def count_by_owner(self, query: Query, *, most: int | None = None) -> tuple[OwnerCount, ...]:
+        with self._store.database.reading() as connection:
+            return avus.by_owner(connection, self._who(connection), query, most)
 
     def resources(self) -> tuple[Resource, ...]:
         with self._store.database.reading() as connection:
@@ -166,8 +190,12 @@ class EmbeddedSession:
             registration.register(connection, actor, self._store.zone, resource, files)
 
     def unregister(self, data_objects: Sequence[str]) -> None:
-        with self._store.database.writing() as connection:
-            registration.unregister(connection, self._who(connection), data_objects)
+        done = 0
+        while done < len(data_objects):
+            if done:
+                time.sleep(PAUSE_SECONDS)
+            with self._store.database.writing() as connection:
+                done += registration.unregister(connection, self._who(connection), data_objects[done : done + 1000])
 
     def put(
         self,

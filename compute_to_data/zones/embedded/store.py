@@ -10,7 +10,7 @@ from compute_to_data.errors import ConfigurationError
 from compute_to_data.zones.embedded.database import Database
 from compute_to_data.zones.embedded.files import Files
 from compute_to_data.zones.embedded.rights import Actor
-from compute_to_data.zones.embedded.schema import APPLICATION_ID, VERSION
+from compute_to_data.zones.embedded.schema import APPLICATION_ID, UPGRADES, VERSION
 
 DATABASE = "zone.db"
 
@@ -33,6 +33,8 @@ class Store:
         try:
             connection = self.database.connection()
             application = connection.execute("PRAGMA application_id").fetchone()[0]
+            if application == APPLICATION_ID:
+                self._upgrade()
             version = connection.execute("PRAGMA user_version").fetchone()[0]
         except sqlite3.DatabaseError as error:
             raise ConfigurationError(file, f"not a zone's catalog: {error}", remedy) from error
@@ -44,6 +46,16 @@ class Store:
         query = "SELECT z.name, u.name FROM zone z JOIN user u ON u.id = z.admin"
         names: tuple[str, str] = connection.execute(query).fetchone()
         self.zone, self.admin = names
+
+    def _upgrade(self) -> None:
+        """Turn a catalog of an earlier version into one of this version."""
+        query = "PRAGMA user_version"
+        while (version := self.database.connection().execute(query).fetchone()[0]) in UPGRADES:
+            with self.database.writing() as connection:
+                if connection.execute(query).fetchone()[0] == version:  # else another process was faster
+                    for statement in UPGRADES[version]:
+                        connection.execute(statement)
+                    connection.execute(f"PRAGMA user_version = {version + 1}")
 
     def close(self) -> None:
         """Close the connections."""

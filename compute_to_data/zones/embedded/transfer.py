@@ -7,12 +7,15 @@ import sqlite3
 from collections.abc import Sequence
 from typing import BinaryIO
 
-from compute_to_data import local_files
+from compute_to_data import bounds, local_files
 from compute_to_data.errors import Code, zone_error
 from compute_to_data.local_files import Digest, Moved, silent
 from compute_to_data.zones.embedded import disk, nodes, replicas, writing
 from compute_to_data.zones.embedded.replicas import Copy
 from compute_to_data.zones.embedded.store import Store, Who
+
+_BLOCK = 1024 * 1024
+"""Bytes to read at once: memory is taken as content arrives, not as the catalog promises it."""
 
 
 def put_all(
@@ -66,3 +69,11 @@ class OpenFile:
             return os.pread(self._file.fileno(), size, offset)
         except OSError as error:
             raise disk.failure(Code.UNIX_FILE_OPEN_ERR, error, self._physical_path) from error
+
+    def whole(self, data_object: str, most_bytes: int) -> bytes:
+        """The whole content. TooLarge for more than ``most_bytes`` bytes, of which it reads one more."""
+        content = bytearray()
+        while block := self.read(len(content), min(_BLOCK, most_bytes + 1 - len(content))):
+            content += block
+            bounds.check_growing(data_object, len(content), most_bytes)
+        return bytes(content)

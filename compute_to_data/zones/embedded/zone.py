@@ -13,6 +13,7 @@ from compute_to_data.irods_names import check_name
 from compute_to_data.model import ReplicaStatus, User, UserKind
 from compute_to_data.ports import ClientCatalog, Storage
 from compute_to_data.zones.embedded import creation, disk, nodes, resources, rights
+from compute_to_data.zones.embedded.passwords import Passwords
 from compute_to_data.zones.embedded.service import EmbeddedStorage
 from compute_to_data.zones.embedded.session import EmbeddedSession
 from compute_to_data.zones.embedded.store import Store
@@ -79,6 +80,13 @@ class EmbeddedZone:
                 "SELECT name, zone FROM user WHERE kind IN ('rodsuser', 'groupadmin') ORDER BY name"
             )
             return tuple(User(*row) for row in found)
+
+    def set_password(self, user: User, password: str | None) -> bool:
+        """Set the password for signing in over HTTP, or take it away with None. Returns whether the user had one.
+        NotFound (-827000); ZoneError (-816000) for a password that is too short or too long."""
+        with self._store.database.reading() as connection:
+            rights.find_user(connection, user)
+        return Passwords(self.directory).change(user, password)
 
     def add_group(self, name: str) -> User:
         """Add a group without members."""

@@ -8,12 +8,13 @@ from irods.api_number import api_number
 from irods.connection import Connection
 from irods.message import JSON_Message, MetadataRequest
 
+from compute_to_data import bounds
 from compute_to_data.errors import Code, zone_error
-from compute_to_data.irods_names import check_avus
-from compute_to_data.model import Avu, Entity, EntityKind, Query, Row, User, name_of, parent_of
+from compute_to_data.irods_names import check_avus, is_misread_by_43
+from compute_to_data.model import Avu, Entity, EntityKind, OwnerCount, Query, Row, User, name_of, parent_of
 from compute_to_data.zones.irods import lookup
 from compute_to_data.zones.irods.failures import about, shown
-from compute_to_data.zones.irods.query import Among, Begins, Column, Condition, Differs, Equals, select
+from compute_to_data.zones.irods.query import COUNT, MINIMUM, Among, Begins, Column, Condition, Differs, Equals, select
 from compute_to_data.zones.irods.wire import ask
 
 _META = {
@@ -42,6 +43,8 @@ _HOLDERS = {EntityKind.DATA_OBJECT: Column.COLL_NAME, EntityKind.COLLECTION: Col
 """The column of the collection that an entity is a direct member of."""
 _NAMES_AT_ONCE, _LETTERS_AT_ONCE = 50, 4000
 """How many names one request has, and their letters together: the server limits the length of its statement."""
+_FEW = 256
+"""How many rows one answer holds (``query.py``)."""
 _BETWEEN = {EntityKind.DATA_OBJECT: "/", EntityKind.USER: "#"}
 
 
@@ -57,10 +60,30 @@ def annotate(
         "operations": [*_operations("remove", remove), *_operations("add", add)],
     }
     with about(entity.name):
+        if connection.server_version < (5,) and is_misread_by_43(entity):
+            _annotate_singly(connection, entity, add, {*remove} - {*add}, administering)
+            return
         message = JSON_Message(request, connection.server_version)
         ask(connection, api_number["ATOMIC_APPLY_METADATA_OPERATIONS_APN"], message)
         if remove:
             _remove_twins(connection, entity, {*remove} - {*add}, administering)
+
+
+def _annotate_singly(
+    connection: Connection, entity: Entity, add: Sequence[Avu], remove: set[Avu], administering: bool
+) -> None:
+    """Each AVU in a call of its own, for an entity that the atomic call of iRODS 4.3 does not find.
+
+    It adds before it removes: if it is cut short, a task has its old state besides the new one, and never none.
+    """
+    options = {"irodsAdmin": ""} if administering else {}
+    there = {Avu(*row[:3]) for row in _rows_like(connection, entity, {*add})} if add else set()
+    for avu in dict.fromkeys(add):
+        if avu not in there:
+            words = (avu.attribute, avu.value, avu.units)
+            message = MetadataRequest("add", _OPTIONS[entity.kind], entity.name, *words, **options)
+            ask(connection, api_number["MOD_AVU_METADATA_AN"], message)
+    _remove_twins(connection, entity, remove, administering)
 
 
 def _remove_twins(connection: Connection, entity: Entity, unwanted: set[Avu], administering: bool) -> None:
@@ -70,14 +93,26 @@ def _remove_twins(connection: Connection, entity: Entity, unwanted: set[Avu], ad
     in the catalog. To remove a triple, iRODS looks up one of these rows. If the entity has another
     one, iRODS removes nothing and reports no error. Removing by the row's number always works.
     """
-    first = _META[entity.kind]
-    rows = select(connection, [first, first + 1, first + 2, first + 3], _the_one(entity))
     options = {"irodsAdmin": ""} if administering else {}
-    for attribute, value, units, number in rows:
+    for attribute, value, units, number in _rows_like(connection, entity, unwanted) if unwanted else ():
         if Avu(attribute, value, units) in unwanted:
             # The server ignores the value here, but without one its agent crashes.
             message = MetadataRequest("rmi", _OPTIONS[entity.kind], entity.name, number, value, **options)
             ask(connection, api_number["MOD_AVU_METADATA_AN"], message)
+
+
+def _rows_like(connection: Connection, entity: Entity, avus: set[Avu]) -> Iterator[tuple[str, ...]]:
+    """The rows of an entity's AVUs with the attributes of these; where there are many, with their values, too."""
+    first = _META[entity.kind]
+    columns = [first, first + 1, first + 2, first + 3]
+    for conditions in _with(first, sorted({avu.attribute for avu in avus})):
+        here = [*_the_one(entity), *conditions]
+        found = select(connection, columns, here, limit=_FEW)
+        if len(found) < _FEW:
+            yield from found
+            continue
+        for values in _among(first + 1, sorted({avu.value for avu in avus})):
+            yield from select(connection, columns, [*here, *values], limit=_FEW)
 
 
 def copy(connection: Connection, source: str, target: str) -> None:
@@ -118,13 +153,36 @@ def _operations(operation: str, avus: Sequence[Avu]) -> list[dict[str, str]]:
     ]
 
 
-def read(connection: Connection, entity: Entity) -> tuple[Avu, ...]:
+def set_one(connection: Connection, collection: str, avu: Avu) -> None:
+    """As ``Catalog.set_avu`` (``imeta set``): the server removes the others with one statement, and adds this one, in
+    one transaction."""
+    check_avus([avu], shown(collection))
+    message = MetadataRequest("set", "-C", collection, avu.attribute, avu.value, avu.units)
+    with about(collection):
+        ask(connection, api_number["MOD_AVU_METADATA_AN"], message)
+
+
+def read(connection: Connection, entity: Entity, attributes: Sequence[str], most: int | None = None) -> tuple[Avu, ...]:
     """As ``Catalog.avus``."""
     first = _META[entity.kind]
-    rows = select(connection, [first, first + 1, first + 2], _the_one(entity))
-    if not rows:
+    found: list[Avu] = []
+    for conditions in _with(first, attributes):
+        limit = bounds.most_avus(most) + 1 - len(found)
+        rows = select(connection, [first, first + 1, first + 2], [*_the_one(entity), *conditions], limit=limit)
+        found += [Avu(*row) for row in rows]
+    if not found:
         _need(connection, entity)
-    return tuple(sorted(Avu(*row) for row in rows))
+    return bounds.check_avus(shown(entity.name), attributes, sorted(found), most)
+
+
+def _with(column: int, attributes: Sequence[str]) -> Iterator[Sequence[Condition]]:
+    """The conditions of each request for AVUs of these attributes; of one request without any, for all."""
+    if not attributes:
+        yield []
+    elif len(attributes) == 1:
+        yield [Equals(column, attributes[0])]
+    else:
+        yield from _among(column, attributes)
 
 
 def _the_one(entity: Entity) -> list[Equals]:
@@ -167,6 +225,28 @@ def rows(connection: Connection, query: Query) -> tuple[Row, ...]:
     return tuple(Row(name, User(owner, zone), float(created), *rest) for _, name, owner, zone, created, *rest in found)
 
 
+def by_owner(connection: Connection, query: Query) -> tuple[OwnerCount, ...]:
+    """As ``ClientCatalog.count_by_owner``: the database counts, and answers with a row for each owner and units."""
+    query.need_countable()
+    columns = (*_OWNERS[EntityKind.COLLECTION], Column.META_COLL + 2, Column.COLL_ID, Column.COLL_CREATED)
+    how = {Column.COLL_ID: COUNT, Column.COLL_CREATED: MINIMUM}
+    found = select(connection, columns, _conditions(query), summing=how)
+    return tuple(
+        OwnerCount(User(name, zone), units, int(count), float(oldest)) for name, zone, units, count, oldest in found
+    )
+
+
+def owners(connection: Connection, query: Query) -> tuple[User, ...]:
+    """As ``Storage.owners``: the server merges equal rows."""
+    query.need_owned()
+    found = {row for conditions in _named(query) for row in _owners(connection, query, conditions)}
+    return tuple(sorted(User(*row) for row in found))
+
+
+def _owners(connection: Connection, query: Query, also: Sequence[Condition]) -> list[tuple[str, ...]]:
+    return select(connection, _OWNERS[query.kind], [*_conditions(query), *also])
+
+
 def _select(connection: Connection, query: Query, columns: Sequence[int]) -> list[tuple[str, ...]]:
     """The rows of a query. The first of ``columns`` must be the entity's id."""
     found = []
@@ -180,7 +260,9 @@ def _select(connection: Connection, query: Query, columns: Sequence[int]) -> lis
             limit=query.limit,
             offset=query.offset,
         )
-    return found if query.among is None else sorted(found, key=lambda row: int(row[0]), reverse=query.newest_first)
+    if query.among is None:
+        return found
+    return sorted(found, key=lambda row: int(row[0]), reverse=query.newest_first)[: query.limit]
 
 
 def _named(query: Query) -> Iterator[Sequence[Condition]]:
@@ -188,16 +270,21 @@ def _named(query: Query) -> Iterator[Sequence[Condition]]:
     collection with a quote in its name needs one of its own."""
     if query.among is None:
         yield []
-        return
-    plain = [name for name in query.among if Among.can_hold(name)]
-    yield from ([Equals(Column.COLL_NAME, name)] for name in query.among if not Among.can_hold(name))
+    else:
+        yield from _among(Column.COLL_NAME, query.among)
+
+
+def _among(column: int, texts: Sequence[str]) -> Iterator[Sequence[Condition]]:
+    """The conditions of the requests that together find the rows with one of these texts in a column."""
+    plain = [name for name in texts if Among.can_hold(name)]
+    yield from ([Equals(column, name)] for name in texts if not Among.can_hold(name))
     while plain:
         some: list[str] = []
         size = 0
         while plain and (not some or (len(some) < _NAMES_AT_ONCE and size + len(plain[-1]) < _LETTERS_AT_ONCE)):
             size += len(plain[-1])
             some.append(plain.pop())
-        yield [Among(Column.COLL_NAME, some)]
+        yield [Among(column, some)]
 
 
 def _conditions(query: Query) -> list[Condition]:
@@ -205,7 +292,9 @@ def _conditions(query: Query) -> list[Condition]:
     conditions: list[Condition] = [Equals(attribute, query.attribute)]
     conditions += [Equals(attribute + 1, query.value)] if query.value is not None else []
     conditions += [Begins(attribute + 1, query.beginning)] if query.beginning else []
-    conditions += [Equals(attribute + 2, query.units)] if query.units is not None else []
+    if query.units is not None:
+        listed = query.units_listed
+        conditions.append(Equals(attribute + 2, listed[0]) if len(listed) == 1 else Among(attribute + 2, listed))
     if query.owner is not None:
         owner, zone = _OWNERS[query.kind]
         conditions += [Equals(owner, query.owner.name), Equals(zone, query.owner.zone)]

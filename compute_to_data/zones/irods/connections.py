@@ -6,7 +6,7 @@ query on a kept connection takes 2 ms.
 
 from __future__ import annotations
 
-import select
+import selectors
 import socket
 import threading
 import time
@@ -19,7 +19,7 @@ from irods.connection import Connection
 from irods.exception import NetworkException, iRODSException
 from irods.pool import Pool
 
-from compute_to_data.errors import Code, ZoneError, zone_error
+from compute_to_data.errors import Code, TooLarge, ZoneError, zone_error
 from compute_to_data.irods_names import APPLICATION
 from compute_to_data.zones.irods.wire import ServerError, nominal
 
@@ -110,8 +110,10 @@ class Connections:
         try:
             connection.socket.settimeout(seconds)
             result = use(connection)
-        except ZoneError as error:
-            if error.__cause__ is None:  # our own error: the server has refused nothing
+        except (ZoneError, TooLarge) as error:
+            # Our own error, raised between two answers: the server has refused nothing. A new connection takes longer
+            # than many questions, so what users can make too large must not cost one each time.
+            if error.__cause__ is None:
                 self._give_back(made, connection)
                 raise
             _close(connection)
@@ -193,8 +195,9 @@ class Connections:
 
 def _is_dead(connection: Connection) -> bool:
     """Whether the server has closed the connection: an idle server sends nothing else."""
-    readable, _, _ = select.select([connection.socket], [], [], 0)
-    return bool(readable)
+    with selectors.DefaultSelector() as selector:  # it takes any descriptor, and exists on every system
+        selector.register(connection.socket, selectors.EVENT_READ)
+        return bool(selector.select(0))
 
 
 def _close(connection: Connection) -> None:

@@ -11,6 +11,7 @@ from irods.api_number import api_number
 from irods.connection import Connection
 from irods.message import OpenedDataObjRequest, StringStringMap
 
+from compute_to_data import bounds
 from compute_to_data.errors import Code, zone_error
 from compute_to_data.model import DataObject, ReplicaStatus
 from compute_to_data.zones.irods import lookup
@@ -22,13 +23,14 @@ _PUT_OPERATION: Final = 1
 _FILE_MODE: Final = 0o600
 
 
-def read(connection: Connection, data_object: str) -> bytes:
+def read(connection: Connection, data_object: str, most_bytes: int) -> bytes:
     """As ``Catalog.read``. Checks the replicas first, since iRODS itself would return a stale one."""
-    descriptor = _open_to_read(connection, data_object)
+    descriptor = _open_to_read(connection, data_object, most_bytes)
     with about(data_object, _ABSENT):
-        content = b"".join(_blocks(connection, descriptor))
+        content = _blocks(connection, descriptor, most_bytes)
         ask(connection, api_number["DATA_OBJ_CLOSE_AN"], opened(descriptor))
-    return content
+    bounds.check_growing(shown(data_object), sum(map(len, content)), most_bytes)
+    return b"".join(content)
 
 
 _ABSENT = dict.fromkeys(
@@ -36,8 +38,10 @@ _ABSENT = dict.fromkeys(
 )
 
 
-def _open_to_read(connection: Connection, data_object: str) -> int:
+def _open_to_read(connection: Connection, data_object: str, most_bytes: int | None = None) -> int:
     found = lookup.find_object(connection, data_object)
+    if found is not None and most_bytes is not None:
+        bounds.check_size(shown(data_object), found.size, most_bytes)
     if found is not None and all(replica.status is ReplicaStatus.STALE for replica in found.replicas):
         raise zone_error(Code.SYS_REPLICA_DOES_NOT_EXIST, shown(data_object), "all its replicas are stale")
     with about(data_object, _ABSENT):
@@ -84,13 +88,17 @@ def need_readable(connection: Connection, data_object: str) -> DataObject:
     return found
 
 
-def _blocks(connection: Connection, descriptor: int) -> list[memoryview]:
+def _blocks(connection: Connection, descriptor: int, most_bytes: int) -> list[memoryview]:
+    """The content in blocks, with at most one byte more than ``most_bytes``."""
     blocks: list[memoryview] = []
-    while True:
-        block = ask(connection, api_number["DATA_OBJ_READ_AN"], opened(descriptor, _BLOCK)).content
+    left = most_bytes + 1
+    while left:
+        block = ask(connection, api_number["DATA_OBJ_READ_AN"], opened(descriptor, min(_BLOCK, left))).content
         if not block:
-            return blocks
+            break
         blocks.append(block)
+        left -= len(block)
+    return blocks
 
 
 def opened(descriptor: int, length: int = 0, *, offset: int = 0) -> OpenedDataObjRequest:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 
 from irods.connection import Connection
 
-from compute_to_data.errors import Code, zone_error
+from compute_to_data import bounds
+from compute_to_data.errors import Code, TooLarge, zone_error
 from compute_to_data.model import (
     Access,
     Collection,
@@ -25,7 +26,7 @@ from compute_to_data.model import (
     parent_of,
 )
 from compute_to_data.zones.irods.failures import shown
-from compute_to_data.zones.irods.query import Among, Column, Equals, Row, select
+from compute_to_data.zones.irods.query import Among, Column, Condition, Equals, Row, select
 from compute_to_data.zones.irods.wire import ServerError
 
 _COLLECTION = (
@@ -82,12 +83,36 @@ def find_object(connection: Connection, logical_path: str) -> DataObject | None:
     return found[0] if found else None
 
 
-def objects_in(connection: Connection, collection: str, name: str | None = None) -> list[DataObject]:
-    """The data objects of a collection by name, or only the one called ``name``."""
+def object_id(connection: Connection, data_object: str) -> int:
+    """As ``ClientCatalog.object_id``."""
+    at = [Equals(Column.COLL_NAME, parent_of(data_object)), Equals(Column.DATA_NAME, name_of(data_object))]
+    rows = select(connection, [Column.DATA_ID], at)
+    if not rows:
+        raise missing(data_object)
+    return int(rows[0][0])
+
+
+def object_with_id(connection: Connection, object_id: int) -> str:
+    """As ``ClientCatalog.object_with_id``."""
+    known = 0 < object_id < 1 << 63  # what the column can hold
+    columns = [Column.COLL_NAME, Column.DATA_NAME]
+    rows = select(connection, columns, [Equals(Column.DATA_ID, str(object_id))]) if known else []
+    if not rows:
+        raise missing(f"id {object_id}")
+    return f"{rows[0][0].rstrip('/')}/{rows[0][1]}"
+
+
+def objects_in(
+    connection: Connection, collection: str, name: str | None = None, most: int | None = None
+) -> list[DataObject]:
+    """The data objects of a collection by name, or only the one called ``name``. TooLarge for more than ``most``
+    replicas of them."""
     conditions = [Equals(Column.COLL_NAME, collection)]
     conditions += [Equals(Column.DATA_NAME, name)] if name is not None else []
     replicas: dict[str, list[Row]] = {}
-    for row in select(connection, _REPLICA, conditions):
+    rows = select(connection, _REPLICA, conditions, limit=_one_more(most))
+    bounds.check_members(collection, len(rows), most)
+    for row in rows:
         if not row[2]:
             raise ServerError(Code.SYS_RESC_DOES_NOT_EXIST, "a replica on a resource this connection does not know")
         replicas.setdefault(row[0], []).append(row)
@@ -110,23 +135,32 @@ def _object(logical_path: str, rows: Sequence[Row]) -> DataObject:
     )
 
 
-def children(connection: Connection, collection: str) -> tuple[Collection | DataObject, ...]:
+def _one_more(most: int | None) -> int | None:
+    """How many rows to ask for, to know whether there are more than ``most``."""
+    return None if most is None else most + 1
+
+
+def children(connection: Connection, collection: str, most: int | None = None) -> tuple[Collection | DataObject, ...]:
     """As ``Catalog.children``."""
     if find_collection(connection, collection) is None:
         raise missing(collection, Code.CAT_UNKNOWN_COLLECTION)
-    below = select(connection, _COLLECTION, [Equals(Column.COLL_PARENT, collection)])
+    below = select(connection, _COLLECTION, [Equals(Column.COLL_PARENT, collection)], limit=_one_more(most))
     members: list[Collection | DataObject] = [_collection(row) for row in below if row[0] != collection]
-    members += objects_in(connection, collection)
+    bounds.check_members(collection, len(members), most)
+    members += objects_in(connection, collection, most=most)
+    bounds.check_members(collection, len(members), most)
     return tuple(sorted(members, key=lambda member: member.logical_path))
 
 
-def access_rows(connection: Connection, logical_path: str) -> dict[int, Access]:
-    """The access list by the ids of users and groups; empty when the path is missing or hidden."""
-    columns = [Column.COLL_ACCESS_USER, Column.COLL_ACCESS]
-    rows = select(connection, columns, [Equals(Column.COLL_NAME, logical_path)])
+def access_rows(connection: Connection, logical_path: str, most: int | None = None) -> dict[int, Access]:
+    """The access list by the ids of users and groups; empty when the path is missing or hidden. TooLarge for more than
+    ``most`` rows."""
+    columns, limit = [Column.COLL_ACCESS_USER, Column.COLL_ACCESS], _one_more(most)
+    rows = select(connection, columns, [Equals(Column.COLL_NAME, logical_path)], limit=limit)
     if not rows:
         at = [Equals(Column.COLL_NAME, parent_of(logical_path)), Equals(Column.DATA_NAME, name_of(logical_path))]
-        rows = select(connection, [Column.DATA_ACCESS_USER, Column.DATA_ACCESS], at)
+        rows = select(connection, [Column.DATA_ACCESS_USER, Column.DATA_ACCESS], at, limit=limit)
+    bounds.check_permissions(logical_path, len(rows), most)
     found: dict[int, Access] = {}
     for user, level in rows:
         found[int(user)] = max(_level(int(level)), found.get(int(user), Access.NULL))
@@ -140,21 +174,41 @@ def _level(number: int) -> Access:
 
 def access(connection: Connection, logical_path: str, user: User) -> Access:
     """As ``Catalog.access``, for any user."""
-    rows = access_rows(connection, logical_path)
-    mine = set(_memberships(connection, user)) if rows else set()
+    try:
+        rows = access_rows(connection, logical_path, bounds.MOST_PERMISSIONS)
+        mine = set(memberships(connection, user)) if rows else set()
+    except TooLarge:
+        mine = set(memberships(connection, user))
+        rows = _rows_of(connection, logical_path, sorted(mine))
     level = max((level for principal, level in rows.items() if principal in mine), default=Access.NULL)
     return level if level >= Access.READ_OBJECT else Access.NULL
 
 
-def _memberships(connection: Connection, user: User) -> list[int]:
-    """The ids of a user's groups, including the group of the user's own name."""
+def _rows_of(connection: Connection, logical_path: str, principals: Sequence[int]) -> dict[int, Access]:
+    """As :func:`access_rows`, only the rows of these users and groups."""
+    at = [Equals(Column.COLL_NAME, parent_of(logical_path)), Equals(Column.DATA_NAME, name_of(logical_path))]
+    found: dict[int, Access] = {}
+    for start in range(0, len(principals), _AT_ONCE):
+        some = principals[start : start + _AT_ONCE]
+        on_collection: list[Condition] = [Equals(Column.COLL_NAME, logical_path), Among(Column.COLL_ACCESS_USER, some)]
+        rows = select(connection, [Column.COLL_ACCESS_USER, Column.COLL_ACCESS], on_collection)
+        if not rows:
+            on_object: list[Condition] = [*at, Among(Column.DATA_ACCESS_USER, some)]
+            rows = select(connection, [Column.DATA_ACCESS_USER, Column.DATA_ACCESS], on_object)
+        for user, level in rows:
+            found[int(user)] = max(_level(int(level)), found.get(int(user), Access.NULL))
+    return found
+
+
+def memberships(connection: Connection, user: User) -> list[int]:
+    """The ids of a user's groups, and the user's own."""
     conditions = [Equals(Column.USER_NAME, user.name), Equals(Column.USER_ZONE, user.zone)]
     return [int(row[0]) for row in select(connection, [Column.GROUP_ID], conditions)]
 
 
-def permissions(connection: Connection, logical_path: str) -> tuple[Permission, ...]:
+def permissions(connection: Connection, logical_path: str, most: int | None = None) -> tuple[Permission, ...]:
     """As ``Catalog.permissions``."""
-    rows = access_rows(connection, logical_path)
+    rows = access_rows(connection, logical_path, most)
     if not rows:
         stat(connection, logical_path)
     named = _users(connection, rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Union
 
@@ -19,6 +19,8 @@ _PAGE = 256
 _ORDERED = 0x400
 _DESCENDING = 0x800
 _PLAIN = 1
+MINIMUM, COUNT = 2, 6
+"""Instead of a column's values, the least one or their number, for each combination of the other columns' values."""
 _COLUMN = re.compile(rb"<SqlResult_PI>(.*?)</SqlResult_PI>", re.DOTALL)
 _VALUE = re.compile(rb"<value>(.*?)</value>", re.DOTALL)
 _NUMBER = re.compile(rb"<(rowCnt|attriCnt|continueInx)>(-?\d+)<")
@@ -39,6 +41,7 @@ class Column:
     DATA_ACCESS, DATA_ACCESS_USER = 700, 703
     COLL_ACCESS, COLL_ACCESS_USER = 710, 713
     GROUP_ID = 900
+    QUOTA_USER_ID, QUOTA_RESC_ID, QUOTA_OVER = 2000, 2001, 2003
     META_DATA, META_COLL, META_RESC, META_USER = 600, 610, 630, 640
     """The columns of attributes; those of value and units are the next two numbers."""
 
@@ -148,14 +151,16 @@ def select(
     descending: bool = False,
     limit: int | None = None,
     offset: int = 0,
+    summing: Mapping[int, int] | None = None,
 ) -> list[Row]:
     """All distinct rows without the first ``offset``, or the first ``limit`` of these.
 
-    The values are in the order of ``columns``.
+    The values are in the order of ``columns``. ``summing``: columns of which the server returns
+    :data:`MINIMUM` or :data:`COUNT`; only without conditions that are doubtful.
     """
     if limit == 0:
         return []
-    order = (order_by, _DESCENDING if descending else _ORDERED)
+    options = {**(summing or {}), **({order_by: _DESCENDING if descending else _ORDERED} if order_by else {})}
     doubted = [test for test in conditions if isinstance(test, (Equals, Differs, Begins)) and test.is_doubtful]
     asked = [*columns, *(condition.column for condition in doubted if condition.column not in columns)]
     rows: list[Row] = []
@@ -164,7 +169,7 @@ def select(
             connection, columns, conditions, order_by=order_by, descending=descending, limit=limit and limit + offset
         )
         return found[offset:]
-    page, more = _ask(connection, _request(asked, conditions, order, 0, _page_size(limit, 0, doubted), offset))
+    page, more = _ask(connection, _request(asked, conditions, options, 0, _page_size(limit, 0, doubted), offset))
     while True:
         rows += [row[: len(columns)] for row in page if all(d.admits(row[asked.index(d.column)]) for d in doubted)]
         if len(asked) > len(columns):  # the additional columns can split a row into several
@@ -172,10 +177,10 @@ def select(
         if more <= 0:
             return rows if limit is None else rows[:limit]
         if limit is not None and len(rows) >= limit:
-            _ask(connection, _request(asked, conditions, order, more, 0))  # closes the query on the server
+            _ask(connection, _request(asked, conditions, options, more, 0))  # closes the query on the server
             return rows[:limit]
         size = _page_size(limit, len(rows), doubted)
-        page, more = _ask(connection, _request(asked, conditions, order, more, size))
+        page, more = _ask(connection, _request(asked, conditions, options, more, size))
 
 
 def _page_size(limit: int | None, found: int, doubted: Sequence[object]) -> int:
@@ -185,7 +190,7 @@ def _page_size(limit: int | None, found: int, doubted: Sequence[object]) -> int:
 def _request(
     columns: Sequence[int],
     conditions: Sequence[Condition],
-    order: tuple[int | None, int],
+    options: Mapping[int, int],
     resumed: int,
     maximum: int,
     offset: int = 0,
@@ -196,7 +201,7 @@ def _request(
         partialStartIndex=offset,
         options=0,
         KeyValPair_PI=StringStringMap({}),
-        InxIvalPair_PI=IntegerIntegerMap({column: order[1] if column == order[0] else _PLAIN for column in columns}),
+        InxIvalPair_PI=IntegerIntegerMap({column: options.get(column, _PLAIN) for column in columns}),
         InxValPair_PI=IntegerStringMap(
             _OrderedMultiMapping([(condition.column, condition.render()) for condition in conditions])
         ),

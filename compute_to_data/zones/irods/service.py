@@ -6,16 +6,16 @@ import functools
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from irods.account import iRODSAccount
 from irods.connection import Connection
 
 from compute_to_data.errors import Code, ConfigurationError, ZoneError
-from compute_to_data.model import Avu, DataObject, Entity, Query, Replica, Row, User, UserKind
+from compute_to_data.model import Avu, DataObject, Entity, OwnerCount, Query, Replica, Row, User, UserKind
 from compute_to_data.ports import Catalog
-from compute_to_data.zones.irods import accounts, avus, dead_transfers, lookup, replication
+from compute_to_data.zones.irods import accounts, avus, dead_transfers, lookup, quotas, replication
 from compute_to_data.zones.irods.connections import CALL_SECONDS, Connections
 from compute_to_data.zones.irods.failures import translated
 from compute_to_data.zones.irods.session import IrodsSession, need_user
@@ -117,6 +117,9 @@ class IrodsStorage:
         self._end_dead_transfer(data_object, resource)
         self._ask(data_object, replication.trim_from, data_object, resource)
 
+    def quota_left(self, user: User, resources: Sequence[str]) -> int | None:
+        return self._ask(str(user), quotas.left, user, resources)
+
     def verify(self, data_object: str, number: int) -> str:
         found = self._ask(data_object, replication.need_object, data_object)
         replica = replication.need_replica(found, number)
@@ -131,14 +134,21 @@ class IrodsStorage:
         if added or removed:
             self._ask(entity.name, functools.partial(avus.annotate, administering=True), entity, added, removed)
 
-    def avus(self, entity: Entity) -> tuple[Avu, ...]:
-        return self._ask(entity.name, avus.read, entity)
+    def avus(self, entity: Entity, *attributes: str, most: int | None = None) -> tuple[Avu, ...]:
+        return self._ask(entity.name, avus.read, entity, attributes, most)
 
     def find(self, query: Query) -> tuple[str, ...]:
         return self._ask(query.attribute, avus.find, query)
 
     def query(self, query: Query) -> tuple[Row, ...]:
         return self._ask(query.attribute, avus.rows, query)
+
+    def count_by_owner(self, query: Query, *, most: int | None = None) -> tuple[OwnerCount, ...]:
+        # the server counts all of them in any case
+        return self._ask(query.attribute, avus.by_owner, query)
+
+    def owners(self, query: Query) -> tuple[User, ...]:
+        return self._ask(query.attribute, avus.owners, query)
 
     def drop_idle(self) -> None:
         """Close all idle connections, because new ones read the current resources."""

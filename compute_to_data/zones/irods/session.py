@@ -19,6 +19,7 @@ from compute_to_data.model import (
     DataObject,
     Entity,
     EntityKind,
+    OwnerCount,
     Permission,
     Query,
     Registration,
@@ -143,21 +144,21 @@ class IrodsSession:
     def stat(self, logical_path: str) -> Collection | DataObject:
         return self._ask(logical_path, lookup.stat, logical_path)
 
-    def children(self, collection: str) -> tuple[Collection | DataObject, ...]:
-        return self._ask(collection, lookup.children, collection)
+    def children(self, collection: str, most: int | None = None) -> tuple[Collection | DataObject, ...]:
+        return self._ask(collection, lookup.children, collection, most)
 
     def access(self, logical_path: str) -> Access:
         return self._ask(logical_path, lookup.access, logical_path, self._user)
 
-    def permissions(self, logical_path: str) -> tuple[Permission, ...]:
-        return self._ask(logical_path, lookup.permissions, logical_path)
+    def permissions(self, logical_path: str, most: int | None = None) -> tuple[Permission, ...]:
+        return self._ask(logical_path, lookup.permissions, logical_path, most)
 
     def create_collection(self, collection: str, parents: bool = False) -> None:
         self._zone_path(collection)
         self._call(collection, tree.create_collection, collection, parents, again=parents)
 
-    def read(self, data_object: str) -> bytes:
-        return self._with_replicas(data_object, contents.read, data_object, again=True)
+    def read(self, data_object: str, most_bytes: int) -> bytes:
+        return self._with_replicas(data_object, contents.read, data_object, most_bytes, again=True)
 
     @contextmanager
     def open_to_read(self, data_object: str) -> Iterator[contents.OpenObject]:
@@ -252,14 +253,27 @@ class IrodsSession:
         for future in started:
             future.result()
 
-    def avus(self, entity: Entity) -> tuple[Avu, ...]:
-        return self._ask(entity.name, avus.read, entity)
+    def set_avu(self, collection: str, avu: Avu) -> None:
+        self._ask(collection, avus.set_one, collection, avu)
+
+    def avus(self, entity: Entity, *attributes: str, most: int | None = None) -> tuple[Avu, ...]:
+        return self._ask(entity.name, avus.read, entity, attributes, most)
 
     def find(self, query: Query) -> tuple[str, ...]:
         return self._ask(query.attribute, avus.find, query)
 
+    def object_id(self, data_object: str) -> int:
+        return self._ask(data_object, lookup.object_id, data_object)
+
+    def object_with_id(self, object_id: int) -> str:
+        return self._ask(f"id {object_id}", lookup.object_with_id, object_id)
+
     def query(self, query: Query) -> tuple[Row, ...]:
         return self._ask(query.attribute, avus.rows, query)
+
+    def count_by_owner(self, query: Query, *, most: int | None = None) -> tuple[OwnerCount, ...]:
+        # the server counts all of them in any case
+        return self._ask(query.attribute, avus.by_owner, query)
 
     def resources(self) -> tuple[Resource, ...]:
         return self._ask("resources", lookup.resources)

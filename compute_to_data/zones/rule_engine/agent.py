@@ -9,6 +9,7 @@ Output arguments need a placeholder of the right type; otherwise the call fails 
 from __future__ import annotations
 
 import importlib
+import itertools
 import re
 import select
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,8 @@ from compute_to_data.model import User
 
 _ADMINISTRATOR = 5
 """LOCAL_PRIV_USER_AUTH: the proxy user has authenticated as a rodsadmin of this zone."""
-_CODE = re.compile(r"\[iRods__Error__Code:(-\d+)\]")
+_CODE = re.compile(r"(?:\[iRods__Error__Code:|\n *code: )(-\d+)\b")
+"""The two forms in which a server says why a microservice has failed. The second is that of iRODS 4.3."""
 
 
 class Callback(Protocol):
@@ -87,8 +89,10 @@ class Agent:
         cause = _CAUSES.get(code, f"iRODS answered {microservice} with {number} ({code.name})")
         return zone_error(code, subject, cause.format(user=self.user))
 
-    def select(self, columns: Sequence[str], where: Mapping[str, str], also: str = "") -> list[tuple[str, ...]]:
-        """The rows of a GenQuery whose columns have exactly the values of ``where``.
+    def select(
+        self, columns: Sequence[str], where: Mapping[str, str], also: str = "", most: int | None = None
+    ) -> list[tuple[str, ...]]:
+        """The rows of a GenQuery whose columns have exactly the values of ``where``, at most ``most`` of them.
 
         ``also`` is a further condition, which must not contain text from a user. iRODS 4.3 cannot
         quote ``'``. For a value with a quote, the query uses a wildcard, and this method compares
@@ -99,7 +103,7 @@ class Agent:
         conditions = [_condition(column, value) for column, value in where.items()] + ([also] if also else [])
         query = genquery.Query(self._callback, asked, " and ".join(conditions), output=genquery.AS_LIST)
         try:
-            rows = list(query)
+            rows = _first(query, most)
         except RuntimeError as error:
             found = _CODE.search(str(error))
             if found is None:
@@ -122,6 +126,15 @@ class Agent:
     def write_line(self, where: str, text: str) -> None:
         """Write a line to the client (``stdout``, which the client gets when the rule ends) or ``serverLog``."""
         self._callback.writeLine(where, text)
+
+
+def _first(query: Any, most: int | None) -> list[Any]:
+    """The first rows of a query. The plugin fetches rows as they are asked for, and keeps the rest until it is
+    closed."""
+    rows = list(itertools.islice(query, most))
+    if most is not None and len(rows) == most:
+        query.close()
+    return rows
 
 
 def _condition(column: str, value: str) -> str:

@@ -6,8 +6,9 @@ import contextlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 
+from compute_to_data import bounds
 from compute_to_data.errors import Code, ZoneError, zone_error
-from compute_to_data.irods_names import check_avus
+from compute_to_data.irods_names import check_avus, is_misread_by_43
 from compute_to_data.model import (
     Access,
     Avu,
@@ -49,21 +50,21 @@ class AgentCatalog:
             raise reading.missing(self._agent, logical_path)
         return found
 
-    def children(self, collection: str) -> tuple[Collection | DataObject, ...]:
+    def children(self, collection: str, most: int | None = None) -> tuple[Collection | DataObject, ...]:
         """As the port says."""
-        return reading.members(self._agent, collection)
+        return reading.members(self._agent, collection, most)
 
     def access(self, logical_path: str) -> Access:
         """As the port says."""
         return reading.effective_access(self._agent, logical_path)
 
-    def permissions(self, logical_path: str) -> tuple[Permission, ...]:
+    def permissions(self, logical_path: str, most: int | None = None) -> tuple[Permission, ...]:
         """As the port says."""
-        return reading.permissions(self._agent, logical_path)
+        return reading.permissions(self._agent, logical_path, most)
 
-    def avus(self, entity: Entity) -> tuple[Avu, ...]:
+    def avus(self, entity: Entity, *attributes: str, most: int | None = None) -> tuple[Avu, ...]:
         """As the port says."""
-        return reading.avus(self._agent, entity)
+        return reading.avus(self._agent, entity, attributes, most)
 
     def find(self, query: Query) -> tuple[str, ...]:
         """As the port says. Fetches all rows, so ``limit`` saves no time."""
@@ -78,24 +79,25 @@ class AgentCatalog:
         checked(collection)
         self._agent.call("msiCollCreate", collection, "1" if parents else "0", 0, subject=collection)
 
-    def read(self, data_object: str) -> bytes:
+    def read(self, data_object: str, most_bytes: int) -> bytes:
         """As the port says. SYS_NOT_SUPPORTED for more than 16 MiB, since an agent does not move data."""
         found = reading.find_object(self._agent, data_object)
         if found is None:
             raise reading.missing(self._agent, data_object, Code.OBJ_PATH_DOES_NOT_EXIST)
         _check_readable(found)
+        bounds.check_size(data_object, found.size, most_bytes)
         if found.size > _LARGEST:
             raise _not_an_agents(data_object, f"reading {found.size} bytes")
+        most = min(most_bytes, _LARGEST)
         content = bytearray()
         with self._opened("msiDataObjOpen", f"objPath={data_object}++++openFlags=O_RDONLY", data_object) as descriptor:
-            while True:
-                chunk = self._read(descriptor, data_object)
+            while chunk := self._read(descriptor, min(_CHUNK, most + 1 - len(content)), data_object):
                 content += chunk
-                if not chunk:
-                    return bytes(content)
+                bounds.check_growing(data_object, len(content), most)
+        return bytes(content)
 
-    def _read(self, descriptor: int, subject: str) -> bytes:
-        buffer = self._agent.call("msiDataObjRead", descriptor, _CHUNK, self._agent.buffer(), subject=subject)[2]
+    def _read(self, descriptor: int, size: int, subject: str) -> bytes:
+        buffer = self._agent.call("msiDataObjRead", descriptor, size, self._agent.buffer(), subject=subject)[2]
         if buffer is None:  # at the end of the file
             return b""
         content = bytes(buffer.get_bytes())
@@ -161,7 +163,7 @@ class AgentCatalog:
         if isinstance(self.stat(logical_path), DataObject):
             self._agent.call("msiDataObjUnlink", f"objPath={logical_path}++++forceFlag=", 0, subject=logical_path)
             return
-        if not recursive and self.children(logical_path):
+        if not recursive and reading.has_members(self._agent, logical_path):
             cause = "the collection is not empty"
             raise zone_error(Code.CAT_COLLECTION_NOT_EMPTY, logical_path, cause, "Remove it recursively")
         self._agent.call("msiRmColl", logical_path, "forceFlag=", 0, subject=logical_path)
@@ -175,12 +177,34 @@ class AgentCatalog:
             return
         request = {"entity_name": entity.name, "entity_type": entity.kind.value, "operations": operations}
         text = json.dumps(request, ensure_ascii=False)
-        self._agent.call("msi_atomic_apply_metadata_operations", text, "", subject=entity.name)
+        try:
+            self._agent.call("msi_atomic_apply_metadata_operations", text, "", subject=entity.name)
+        except ZoneError as error:
+            if error.code != Code.SYS_INVALID_INPUT_PARAM or not is_misread_by_43(entity):
+                raise
+            self._annotate_singly(entity, added, set(removed) - set(added))
+
+    def _annotate_singly(self, entity: Entity, added: Sequence[Avu], removed: set[Avu]) -> None:
+        """Each AVU in a call of its own, for an entity that the atomic call of iRODS 4.3 does not find. It adds before
+        it removes, so that a task never has no state."""
+        there = set(reading.avus(self._agent, entity, sorted({avu.attribute for avu in (*added, *removed)})))
+        option = "-d" if entity.kind is EntityKind.DATA_OBJECT else "-C"
+        wanted = [("add", avu) for avu in added if avu not in there]
+        wanted += [("rm", avu) for avu in sorted(removed & there)]
+        for word, avu in wanted:
+            words = (avu.attribute, avu.value, avu.units)
+            self._agent.call("msiModAVUMetadata", option, entity.name, word, *words, subject=entity.name)
 
     def annotate_all(self, data_objects: Sequence[str], add: Sequence[Avu]) -> None:
         """As the port says."""
         for data_object in data_objects:
             self.annotate(Entity(EntityKind.DATA_OBJECT, data_object), add=add)
+
+    def set_avu(self, collection: str, avu: Avu) -> None:
+        """As the port says."""
+        check_avus([avu], collection)
+        parts = (avu.attribute, avu.value, avu.units)
+        self._agent.call("msiModAVUMetadata", "-C", collection, "set", *parts, subject=collection)
 
     def set_access(self, logical_path: str, user: User, access: Access, *, recursive: bool = False) -> None:
         """As the port says."""

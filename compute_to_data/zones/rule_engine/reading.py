@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from compute_to_data.errors import Code, ZoneError, zone_error
+from compute_to_data import bounds
+from compute_to_data.errors import Code, TooLarge, ZoneError, zone_error
 from compute_to_data.model import (
     Access,
     Avu,
@@ -82,21 +83,32 @@ def find_collection(agent: Agent, logical_path: str) -> Collection | None:
     return _collection(rows[0]) if rows else None
 
 
-def members(agent: Agent, collection: str) -> tuple[Collection | DataObject, ...]:
+def members(agent: Agent, collection: str, most: int | None = None) -> tuple[Collection | DataObject, ...]:
     """As ``Catalog.children``."""
+    at_most = None if most is None else most + 1
     if find_collection(agent, collection) is None:
         raise missing(agent, collection, Code.CAT_UNKNOWN_COLLECTION)
     found: list[Collection | DataObject] = [
         _collection(row)
-        for row in agent.select(_COLLECTION, {"COLL_PARENT_NAME": collection})
+        for row in agent.select(_COLLECTION, {"COLL_PARENT_NAME": collection}, most=at_most)
         if row[0] != collection  # "/" is its own parent
     ]
+    bounds.check_members(collection, len(found), most)
     objects: dict[str, list[tuple[str, ...]]] = {}
-    for row in agent.select(_REPLICA, {"COLL_NAME": collection}):
+    replicas = agent.select(_REPLICA, {"COLL_NAME": collection}, most=at_most)
+    bounds.check_members(collection, len(replicas), most)
+    for row in replicas:
         objects.setdefault(row[0], []).append(row)
     above = collection.rstrip("/")
     found += [_data_object(f"{above}/{name}", rows) for name, rows in objects.items()]
+    bounds.check_members(collection, len(found), most)
     return tuple(sorted(found, key=lambda member: name_of(member.logical_path)))
+
+
+def has_members(agent: Agent, collection: str) -> bool:
+    """Whether the user sees anything in a collection."""
+    below = agent.select(("COLL_NAME",), {"COLL_PARENT_NAME": collection}, most=1)
+    return bool(below or agent.select(("DATA_NAME",), {"COLL_NAME": collection}, most=1))
 
 
 def _collection(row: Sequence[str]) -> Collection:
@@ -116,12 +128,26 @@ def _data_object(logical_path: str, rows: Iterable[Sequence[str]]) -> DataObject
     return DataObject(logical_path, owner, replicas, created, modified)
 
 
-def access_rows(agent: Agent, logical_path: str) -> list[tuple[Access, str]]:
-    """The access list, as levels and ids of users and groups; empty when the path is missing or hidden."""
+def access_rows(agent: Agent, logical_path: str, most: int | None = None) -> list[tuple[Access, str]]:
+    """The access list, as levels and ids of users and groups; empty when the path is missing or hidden. TooLarge for
+    more than ``most`` rows."""
     checked(logical_path)
-    rows = agent.select(("DATA_ACCESS_TYPE", "DATA_ACCESS_USER_ID"), of_object(logical_path))
-    rows = rows or agent.select(("COLL_ACCESS_TYPE", "COLL_ACCESS_USER_ID"), {"COLL_NAME": logical_path})
+    at_most = None if most is None else most + 1
+    rows = agent.select(("DATA_ACCESS_TYPE", "DATA_ACCESS_USER_ID"), of_object(logical_path), most=at_most)
+    rows = rows or agent.select(("COLL_ACCESS_TYPE", "COLL_ACCESS_USER_ID"), {"COLL_NAME": logical_path}, most=at_most)
+    bounds.check_permissions(logical_path, len(rows), most)
     return [(_level(int(level)), identity) for level, identity in rows]
+
+
+def _rows_of(agent: Agent, logical_path: str, identities: Sequence[str]) -> list[tuple[Access, str]]:
+    """As :func:`access_rows`, only the rows of users and groups with these ids."""
+    found: list[tuple[str, ...]] = []
+    for start in range(0, len(identities), _IDS_A_QUERY):
+        listed = ", ".join(f"'{one}'" for one in identities[start : start + _IDS_A_QUERY] if one.isdigit())
+        for kind, where in (("DATA", of_object(logical_path)), ("COLL", {"COLL_NAME": logical_path})):
+            columns = (f"{kind}_ACCESS_TYPE", f"{kind}_ACCESS_USER_ID")
+            found += agent.select(columns, where, f"{columns[1]} in ({listed})")
+    return [(_level(int(level)), identity) for level, identity in found]
 
 
 def _level(number: int) -> Access:
@@ -133,14 +159,18 @@ def effective_access(agent: Agent, logical_path: str) -> Access:
     """As ``Catalog.access``."""
     held = {"USER_NAME": agent.user.name, "USER_ZONE": agent.user.zone}
     groups = {identity for (identity,) in agent.select(("USER_GROUP_ID",), held)}
-    levels = [level for level, identity in access_rows(agent, logical_path) if identity in groups]
+    try:
+        rows = access_rows(agent, logical_path, bounds.MOST_PERMISSIONS)
+    except TooLarge:
+        rows = _rows_of(agent, logical_path, sorted(groups))
+    levels = [level for level, identity in rows if identity in groups]
     highest = max(levels, default=Access.NULL)
     return highest if highest >= Access.READ_OBJECT else Access.NULL
 
 
-def permissions(agent: Agent, logical_path: str) -> tuple[Permission, ...]:
+def permissions(agent: Agent, logical_path: str, most: int | None = None) -> tuple[Permission, ...]:
     """As ``Catalog.permissions``."""
-    rows = access_rows(agent, logical_path)
+    rows = access_rows(agent, logical_path, most)
     if not rows:
         raise missing(agent, logical_path)
     people: dict[str, tuple[User, UserKind]] = {}
@@ -154,10 +184,13 @@ def permissions(agent: Agent, logical_path: str) -> tuple[Permission, ...]:
     return tuple(sorted(found, key=lambda row: row.user))
 
 
-def avus(agent: Agent, entity: Entity) -> tuple[Avu, ...]:
-    """As ``Catalog.avus``."""
+def avus(agent: Agent, entity: Entity, attributes: Sequence[str], most: int | None = None) -> tuple[Avu, ...]:
+    """As ``Catalog.avus``. Asks once for each attribute."""
     where = _where(entity)
-    rows = agent.select(_avu_columns(entity.kind), where)
+    columns = _avu_columns(entity.kind)
+    rows: list[tuple[str, ...]] = []
+    for named in [{columns[0]: attribute} for attribute in attributes] or [{}]:
+        rows += agent.select(columns, {**where, **named}, most=bounds.most_avus(most) + 1 - len(rows))
     if not rows and not agent.select(_NAMES[entity.kind], where):
         code = {
             EntityKind.COLLECTION: Code.CAT_UNKNOWN_COLLECTION,
@@ -165,7 +198,7 @@ def avus(agent: Agent, entity: Entity) -> tuple[Avu, ...]:
             EntityKind.USER: Code.CAT_INVALID_USER,
         }.get(entity.kind, Code.USER_FILE_DOES_NOT_EXIST)
         raise missing(agent, entity.name, code)
-    return tuple(sorted(Avu(*row) for row in rows))
+    return bounds.check_avus(entity.name, attributes, sorted(Avu(*row) for row in rows), most)
 
 
 def _avu_columns(kind: EntityKind) -> tuple[str, str, str]:
@@ -187,16 +220,18 @@ def _where(entity: Entity) -> dict[str, str]:
 def find(agent: Agent, query: Query) -> tuple[str, ...]:
     """As ``Catalog.find``. Checks the conditions here that ``Agent.select`` cannot express."""
     attribute, value, units = _avu_columns(query.kind)
-    asked = {attribute: query.attribute, value: query.value, units: query.units, **_in_tree(query)}
+    one = query.units if isinstance(query.units, str) else None
+    asked = {attribute: query.attribute, value: query.value, units: one, **_in_tree(query)}
     where = {column: text for column, text in asked.items() if text is not None}
-    # Select the value only where it is needed, because the server merges equal rows.
-    beginning = (value,) if query.beginning else ()
-    columns = (f"{_PREFIXES[query.kind]}_ID", *beginning, *_NAMES[query.kind])
+    # Select values and units only where they are needed, because the server merges equal rows.
+    several = isinstance(query.units, tuple)
+    columns = (f"{_PREFIXES[query.kind]}_ID", *([value] * bool(query.beginning)), *([units] * several))
     separator = "#" if query.kind is EntityKind.USER else "/"
     found = {
-        (int(row[0]), separator.join(row[1 + len(beginning) :]))
-        for row in agent.select(columns, where)
-        if not beginning or row[1].startswith(query.beginning)
+        (int(row[0]), separator.join(row[len(columns) :]))
+        for row in agent.select((*columns, *_NAMES[query.kind]), where)
+        if (not query.beginning or row[1].startswith(query.beginning))
+        and (not several or row[len(columns) - 1] in query.units_listed)
     }
     if query.among is not None:
         found = {(number, name) for number, name in found if name in query.among}

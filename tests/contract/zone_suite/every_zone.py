@@ -9,6 +9,10 @@ class TestCollections(tree.CollectionsContract):
     pass
 
 
+class TestBounds(tree.BoundsContract):
+    pass
+
+
 class TestDataObjects(tree.DataObjectsContract):
     pass
 
@@ -42,6 +46,10 @@ class TestAvus(metadata.AvusContract):
 
 
 class TestQuery(metadata.QueryContract):
+    pass
+
+
+class TestCountByOwner(metadata.CountByOwnerContract):
     pass
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from compute_to_data.errors import AccessDenied, Code, NotFound, ZoneError
-from compute_to_data.model import MOST_AMONG, Access, Avu, Collection, Entity, EntityKind, Query
+from compute_to_data import bounds
+from compute_to_data.errors import AccessDenied, Code, NotFound, TooLarge, ZoneError
+from compute_to_data.model import MOST_AMONG, Access, Avu, Collection, Entity, EntityKind, OwnerCount, Query
 from compute_to_data.ports import Catalog, ClientCatalog
 from zone_suite.zone_under_test import Contract, ZoneUnderTest, a_collection, an_object, refused
 
@@ -39,6 +40,67 @@ class AvusContract(Contract):
         for _ in range(2):
             alice.annotate(a_collection(here), remove=[Avu("a", "v")])
         assert alice.avus(a_collection(here)) == ()
+
+    def test_only_those_of_named_attributes(self, alice: Catalog, here: str) -> None:
+        """The catalog filters, so that a flood of others costs nothing."""
+        odd = "it's || odd"
+        avus = [Avu("a", "1"), Avu("a", "2"), Avu("b", "3"), Avu("b%", "4"), Avu(odd, "5"), Avu("c", "6")]
+        alice.annotate(a_collection(here), add=avus)
+        assert alice.avus(a_collection(here), "a") == (Avu("a", "1"), Avu("a", "2"))
+        assert alice.avus(a_collection(here), "b", odd) == (Avu("b", "3"), Avu(odd, "5"))
+        assert alice.avus(a_collection(here), "missing") == ()
+        with refused(NotFound, Code.USER_FILE_DOES_NOT_EXIST, Code.CAT_UNKNOWN_COLLECTION):
+            alice.avus(a_collection(f"{here}/missing"), "a")
+
+    def test_a_flood_is_not_read(self, alice: Catalog, here: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(bounds, "MOST_AVUS", 3)
+        alice.annotate(a_collection(here), add=[Avu("a", str(number)) for number in range(4)] + [Avu("b", "1")])
+        for attributes in ((), ("a",), ("a", "b")):
+            with pytest.raises(TooLarge, match="has more than 3 AVUs"):
+                alice.avus(a_collection(here), *attributes)
+        assert alice.avus(a_collection(here), "b") == (Avu("b", "1"),)
+        alice.annotate(a_collection(here), remove=[Avu("a", "3")])
+        assert len(alice.avus(a_collection(here), "a")) == 3
+
+    @pytest.mark.parametrize("name", ["it's", "'", "a'b'c", "rock and roll"])
+    def test_below_a_name_with_a_quote(self, alice: Catalog, here: str, name: str) -> None:
+        """iRODS 4.3's atomic call misreads some of these names."""
+        alice.create_collection(f"{here}/{name}")
+        for path in (f"{here}/{name}/x", f"{here}/{name}/{name}"):
+            alice.write(path, b"")
+            for entity in (an_object(path), a_collection(f"{here}/{name}")):
+                alice.annotate(entity, add=[Avu("a", "it's", "u"), Avu("b", "1")])
+                alice.annotate(entity, add=[Avu("a", "it's", "u"), Avu("c", "2")], remove=[Avu("b", "1")])
+                alice.annotate(entity, add=[Avu("c", "2")], remove=[Avu("c", "2"), Avu("missing", "3")])
+                assert alice.avus(entity) == (Avu("a", "it's", "u"), Avu("c", "2"))
+
+    def test_no_more_are_read_than_the_caller_wants(self, alice: Catalog, here: str) -> None:
+        alice.annotate(a_collection(here), add=[Avu("a", str(number)) for number in range(4)] + [Avu("b", "1")])
+        for attributes in ((), ("a",), ("a", "b")):
+            with pytest.raises(TooLarge, match="has more than 3 AVUs") as raised:
+                alice.avus(a_collection(here), *attributes, most=3)
+            assert len(raised.value.first) == 3
+            assert {avu.attribute for avu in raised.value.first} <= {"a", "b"}
+        assert len(alice.avus(a_collection(here), "a", most=4)) == 4
+        assert alice.avus(a_collection(here), "b", most=3) == (Avu("b", "1"),)
+
+    def test_one_in_the_place_of_all_with_its_attribute(self, alice: Catalog, bob: Catalog, here: str) -> None:
+        others = [Avu("mine::b", "1", "u"), Avu("c", "2")]
+        alice.annotate(a_collection(here), add=[Avu("mine::a", str(number), "u") for number in range(4)] + others)
+        for avu in (Avu("mine::a", "it's", "x"), Avu("mine::a", "it's"), Avu("mine::a", "new", "u"), Avu("first", "v")):
+            alice.set_avu(here, avu)
+            assert alice.avus(a_collection(here), avu.attribute) == (avu,)
+        assert set(alice.avus(a_collection(here))) == {*others, Avu("mine::a", "new", "u"), Avu("first", "v")}
+        with refused(NotFound, Code.CAT_UNKNOWN_COLLECTION):
+            alice.set_avu(f"{here}/missing", Avu("mine::a", "v"))
+        with pytest.raises((AccessDenied, NotFound)):
+            bob.set_avu(here, Avu("mine::a", "v"))
+        alice.set_access(here, bob.user, Access.READ_OBJECT)
+        with refused(AccessDenied, Code.CAT_NO_ACCESS_PERMISSION):
+            bob.set_avu(here, Avu("mine::a", "v"))
+        alice.set_access(here, bob.user, Access.MODIFY_OBJECT)
+        bob.set_avu(here, Avu("mine::a", "bob's"))
+        assert alice.avus(a_collection(here), "mine::a") == (Avu("mine::a", "bob's"),)
 
     def test_what_several_add_at_one_instant_can_be_taken_away(
         self, zone: ZoneUnderTest, alice: Catalog, here: str
@@ -391,8 +453,8 @@ class AmongContract(_WithTasks):
         assert alice.find(replace(query, value="odd", newest_first=True)) == tuple(reversed(odd))
         assert alice.find(replace(query, among=())) == ()
 
-    def test_a_query_among_collections_has_no_pages_and_a_bounded_size(self, attribute: str) -> None:
-        for more in ({"limit": 1}, {"offset": 1}, {"among": tuple(map(str, range(MOST_AMONG + 1)))}):
+    def test_a_query_among_collections_has_no_offset_and_a_bounded_size(self, attribute: str) -> None:
+        for more in ({"offset": 1}, {"among": tuple(map(str, range(MOST_AMONG + 1)))}):
             with pytest.raises(ValueError, match="at most 500 names"):
                 _newest(attribute, **{"among": (), **more})
         with pytest.raises(ValueError, match="returns names, not rows"):
@@ -403,3 +465,115 @@ class AmongContract(_WithTasks):
     ) -> None:
         found = zone.storage().query(_newest(attribute, "even"))
         assert [one.collection for one in found] == tasks[::2][::-1]
+
+
+class OwnersContract(_WithTasks):
+    """Who owns what matches, from the catalog's own record of the owner."""
+
+    def test_the_owners_of_data_objects(
+        self, zone: ZoneUnderTest, alice: Catalog, bob: Catalog, here: str, attribute: str
+    ) -> None:
+        query = Query(EntityKind.DATA_OBJECT, attribute, "v")
+        assert zone.storage().owners(query) == ()
+        alice.set_access(here, bob.user, Access.MODIFY_OBJECT)
+        for catalog, name, value in ((bob, "b", "v"), (alice, "a", "v"), (alice, "c", "v"), (bob, "d", "w")):
+            catalog.write(f"{here}/{name}", b"")
+            catalog.annotate(an_object(f"{here}/{name}"), add=[Avu(attribute, value, f"units of {name}")])
+        assert zone.storage().owners(query) == (alice.user, bob.user)
+        assert zone.storage().owners(replace(query, units="units of b")) == (bob.user,)
+        assert zone.storage().owners(replace(query, value=None, owner=bob.user)) == (bob.user,)
+        bob.set_access(f"{here}/b", alice.user, Access.OWN)
+        alice.rename(f"{here}/b", f"{here}/moved")
+        alice.remove(f"{here}/a")
+        alice.remove(f"{here}/c")
+        assert zone.storage().owners(query) == (bob.user,), "who may write there changes no owner"
+
+    def test_the_owners_of_collections(self, zone: ZoneUnderTest, alice: Catalog, here: str, attribute: str) -> None:
+        alice.annotate(a_collection(here), add=[Avu(attribute, "v")])
+        assert zone.storage().owners(Query(EntityKind.COLLECTION, attribute)) == (alice.user,)
+
+    def test_only_all_owners_are_listed(self, zone: ZoneUnderTest, attribute: str) -> None:
+        for query in (
+            Query(EntityKind.DATA_OBJECT, attribute, limit=3),
+            Query(EntityKind.DATA_OBJECT, attribute, offset=3),
+            Query(EntityKind.USER, attribute),
+        ):
+            with pytest.raises(ValueError, match="have owners"):
+                zone.storage().owners(query)
+
+
+class CountByOwnerContract(_WithTasks):
+    """The owners of the collections that match, each with a number, from the catalog's own record of the owner."""
+
+    def test_each_owner_and_units(self, alice: ClientCatalog, bob: ClientCatalog, here: str, attribute: str) -> None:
+        alice.set_access(here, bob.user, Access.MODIFY_OBJECT)
+        made = {}
+        for catalog, name, units in (
+            (alice, "a", "one"),
+            (bob, "b", "one"),
+            (alice, "c", "two"),
+            (bob, "d", "one"),
+            (alice, "e", "other"),
+        ):
+            catalog.create_collection(f"{here}/{name}")
+            catalog.annotate(a_collection(f"{here}/{name}"), add=[Avu(attribute, "v", units)])
+            found = catalog.stat(f"{here}/{name}")
+            assert isinstance(found, Collection)
+            made[name] = found.created
+        query = Query(EntityKind.COLLECTION, attribute, "v", ("one", "two", "three"))
+        by_alice = {OwnerCount(alice.user, "one", 1, made["a"]), OwnerCount(alice.user, "two", 1, made["c"])}
+        assert set(alice.count_by_owner(query)) == by_alice
+        assert set(alice.count_by_owner(replace(query, units="two", owner=alice.user))) == {
+            OwnerCount(alice.user, "two", 1, made["c"])
+        }
+        assert alice.count_by_owner(replace(query, owner=bob.user)) == ()
+        assert bob.count_by_owner(replace(query, owner=bob.user)) == (OwnerCount(bob.user, "one", 2, made["b"]),)
+
+    def test_the_administrators_count_all(
+        self, zone: ZoneUnderTest, alice: Catalog, bob: Catalog, here: str, attribute: str
+    ) -> None:
+        alice.set_access(here, bob.user, Access.MODIFY_OBJECT)
+        for catalog, name in ((alice, "a"), (bob, "b"), (alice, "c")):
+            catalog.create_collection(f"{here}/{name}")
+            catalog.annotate(a_collection(f"{here}/{name}"), add=[Avu(attribute, "v", "u")])
+        found = zone.storage().count_by_owner(Query(EntityKind.COLLECTION, attribute, "v", "u"))
+        assert {one.owner: one.count for one in found} == {alice.user: 2, bob.user: 1}
+
+    def test_an_avu_that_names_another_user_changes_no_owner(
+        self, zone: ZoneUnderTest, alice: Catalog, bob: Catalog, here: str, attribute: str
+    ) -> None:
+        alice.set_access(here, bob.user, Access.OWN)
+        alice.set_inheritance(here, True)
+        bob.create_collection(f"{here}/of-bob")
+        bob.annotate(a_collection(f"{here}/of-bob"), add=[Avu(attribute, "v", "u"), Avu("owner", str(alice.user))])
+        bob.rename(f"{here}/of-bob", f"{here}/moved")
+        (found,) = zone.storage().count_by_owner(Query(EntityKind.COLLECTION, attribute, "v", "u"))
+        assert (found.owner, found.count) == (bob.user, 1)
+
+    def test_what_changes_is_seen(self, alice: ClientCatalog, here: str, attribute: str) -> None:
+        query = Query(EntityKind.COLLECTION, attribute, "v", "u")
+        for name in ("a", "b"):
+            alice.create_collection(f"{here}/{name}")
+            alice.annotate(a_collection(f"{here}/{name}"), add=[Avu(attribute, "v", "u")])
+        alice.annotate(a_collection(f"{here}/a"), add=[Avu(attribute, "w", "u")], remove=[Avu(attribute, "v", "u")])
+        assert [one.count for one in alice.count_by_owner(query)] == [1]
+        alice.remove(f"{here}/b", recursive=True)
+        assert alice.count_by_owner(query) == ()
+
+    def test_only_an_exact_query_is_counted(self, alice: ClientCatalog, attribute: str) -> None:
+        for query in (
+            Query(EntityKind.DATA_OBJECT, attribute, "v", "u"),
+            Query(EntityKind.COLLECTION, attribute, "v"),
+            Query(EntityKind.COLLECTION, attribute, units="u"),
+            Query(EntityKind.COLLECTION, attribute, "v", "u", limit=3),
+        ):
+            with pytest.raises(ValueError, match=r"counted by owner|names, not rows"):
+                alice.count_by_owner(query)
+
+    def test_several_units_in_other_queries(self, alice: ClientCatalog, here: str, attribute: str) -> None:
+        for name, units in (("a", "one"), ("b", "two"), ("c", "three")):
+            alice.create_collection(f"{here}/{name}")
+            alice.annotate(a_collection(f"{here}/{name}"), add=[Avu(attribute, "v", units)])
+        query = Query(EntityKind.COLLECTION, attribute, units=("one", "three"))
+        assert alice.find(query) == (f"{here}/a", f"{here}/c")
+        assert [one.units for one in alice.query(replace(query, newest_first=True))] == ["three", "one"]

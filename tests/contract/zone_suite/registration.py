@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.reading import ENOUGH
 
 from compute_to_data.errors import AccessDenied, AlreadyExists, Code, NotFound, ZoneError
 from compute_to_data.model import Access, Avu, Registration, Replica, ReplicaStatus
@@ -45,7 +46,7 @@ class RegistrationContract(Contract):
             assert found.replicas == (
                 Replica(0, resource, ReplicaStatus.GOOD, file.size, file.physical_path, file.checksum),
             )
-            assert alice.read(file.logical_path) == file.logical_path[len(here) + 1 :].encode()
+            assert alice.read(file.logical_path, ENOUGH) == file.logical_path[len(here) + 1 :].encode()
             assert alice.access(file.logical_path) is Access.OWN
 
     def test_many(self, zone: ZoneUnderTest, alice: Catalog, on_behalf: Catalog, here: str, resource: str) -> None:
@@ -107,7 +108,7 @@ class RegistrationContract(Contract):
         alice.set_access(here, bob.user, Access.READ_OBJECT)
         alice.set_inheritance(here, True)
         on_behalf.register(resource, self.files(zone, resource, here, "one"))
-        assert bob.read(f"{here}/one") == b"one"
+        assert bob.read(f"{here}/one", ENOUGH) == b"one"
         assert alice.permissions(f"{here}/one") == alice.permissions(here)
 
     def test_names(self, zone: ZoneUnderTest, on_behalf: Catalog, here: str, resource: str) -> None:
@@ -144,7 +145,7 @@ class RegistrationContract(Contract):
         on_behalf.unregister([f"{here}/one", f"{here}/missing", f"{here}/two"])
         assert alice.children(here) == ()
         on_behalf.register(resource, files)
-        assert alice.read(f"{here}/one") == b"one"
+        assert alice.read(f"{here}/one", ENOUGH) == b"one"
         assert alice.avus(an_object(f"{here}/one")) == ()
 
     def test_removing_takes_them(
@@ -163,5 +164,5 @@ class RegistrationContract(Contract):
         on_behalf.register(resource, [Registration(file.logical_path, file.physical_path, 3, "")])
         alice.replicate(file.logical_path, zone.make_resource())
         alice.rename(file.logical_path, f"{here}/moved")
-        assert alice.read(f"{here}/moved") == b"one"
+        assert alice.read(f"{here}/moved", ENOUGH) == b"one"
         assert alice.checksum(f"{here}/moved").startswith("sha2:")

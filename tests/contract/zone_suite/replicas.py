@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.reading import ENOUGH
 
 from compute_to_data.errors import AccessDenied, Code, NotFound, ZoneError
 from compute_to_data.model import Access, Replica, ReplicaStatus
@@ -58,7 +59,7 @@ class ReplicasContract(Contract):
         alice.replicate(x, second)
         alice.write(x, b"newer", resource=second, force=True)
         assert statuses(alice, x) == {first: STALE, second: GOOD}
-        assert alice.read(x) == b"newer"
+        assert alice.read(x, ENOUGH) == b"newer"
         assert stat_object(alice, x).size == 5
 
     def test_replicating_mends_a_stale_one(self, alice: Catalog, x: str, first: str, second: str) -> None:
@@ -69,12 +70,12 @@ class ReplicasContract(Contract):
         assert statuses(alice, x) == {first: GOOD, second: GOOD}
         assert [(copy.number, copy.size) for copy in found.replicas] == [(0, 5), (1, 5)]
         alice.trim(x, 1)
-        assert alice.read(x) == b"newer"
+        assert alice.read(x, ENOUGH) == b"newer"
 
     def test_overwriting_where_there_is_no_replica(self, alice: Catalog, x: str, first: str, second: str) -> None:
         with pytest.raises(ZoneError):
             alice.write(x, b"newer", resource=second, force=True)
-        assert (alice.read(x), statuses(alice, x)) == (b"content", {first: GOOD})
+        assert (alice.read(x, ENOUGH), statuses(alice, x)) == (b"content", {first: GOOD})
 
     def test_needs_modify_object(self, alice: Catalog, bob: Catalog, here: str, x: str, second: str) -> None:
         alice.set_access(here, bob.user, Access.READ_OBJECT)
@@ -115,7 +116,7 @@ class ReplicasContract(Contract):
         with refused(ZoneError, Code.USER_INCOMPATIBLE_PARAMS):
             alice.trim(x, 1)
         assert statuses(alice, x) == {second: GOOD}
-        assert alice.read(x) == b"content"
+        assert alice.read(x, ENOUGH) == b"content"
 
     def test_a_stale_one_is_no_last_resort(
         self, zone: ZoneUnderTest, alice: Catalog, x: str, first: str, second: str
@@ -151,20 +152,20 @@ class ReplicasContract(Contract):
     ) -> None:
         zone.set_replica_status(x, 0, status)
         for attempt in attempts(
-            lambda: alice.read(x),
+            lambda: alice.read(x, ENOUGH),
             lambda: alice.write(x, b"newer", force=True),
             lambda: alice.replicate(x, second),
         ):
             with refused(ZoneError, code):
                 attempt()
         zone.set_replica_status(x, 0, GOOD)
-        assert alice.read(x) == b"content"
+        assert alice.read(x, ENOUGH) == b"content"
 
     def test_a_good_one_is_read(self, zone: ZoneUnderTest, alice: Catalog, x: str, second: str) -> None:
         alice.replicate(x, second)
         for status in (STALE, ReplicaStatus.INTERMEDIATE, ReplicaStatus.WRITE_LOCKED):
             zone.set_replica_status(x, 0, status)
-            assert alice.read(x) == b"content"
+            assert alice.read(x, ENOUGH) == b"content"
             assert stat_object(alice, x).good_replica_on(second) is not None
 
     def test_verifying(self, zone: ZoneUnderTest, alice: Catalog, x: str) -> None:
@@ -256,13 +257,17 @@ class ResourcesContract(Contract):
         with refused(ZoneError, Code.SYS_RESC_IS_DOWN, Code.HIERARCHY_ERROR):
             alice.write(f"{here}/z", b"z", resource=broken)
         with refused(ZoneError, Code.HIERARCHY_ERROR, Code.SYS_RESC_IS_DOWN):
-            alice.read(f"{here}/x")
+            alice.read(f"{here}/x", ENOUGH)
         zone.set_resource_status(broken, "up")
-        assert alice.read(f"{here}/x") == b"x"
+        assert alice.read(f"{here}/x", ENOUGH) == b"x"
 
     def test_a_replica_elsewhere_is_read_when_one_is_down(self, zone: ZoneUnderTest, alice: Catalog, here: str) -> None:
         broken = zone.make_resource()
         alice.write(f"{here}/x", b"x", resource=broken)
         alice.replicate(f"{here}/x", zone.make_resource())
         zone.set_resource_status(broken, "down")
-        assert alice.read(f"{here}/x") == b"x"
+        assert alice.read(f"{here}/x", ENOUGH) == b"x"
+
+    def test_without_quotas_nothing_is_bounded(self, zone: ZoneUnderTest) -> None:
+        resource, user = zone.make_resource(), zone.make_user()
+        assert zone.storage().quota_left(user, [resource]) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from support.reading import ENOUGH
 
 from compute_to_data.errors import AccessDenied, Code, NotFound, ZoneError
 from compute_to_data.model import Access, Avu, Collection, EntityKind, Permission, Query, User, UserKind
@@ -13,7 +14,7 @@ from zone_suite.zone_under_test import Contract, ZoneUnderTest, an_object, attem
 
 READING: dict[str, Callable[[Catalog, str], object]] = {
     "stat": lambda catalog, path: catalog.stat(path),
-    "read": lambda catalog, path: catalog.read(path),
+    "read": lambda catalog, path: catalog.read(path, ENOUGH),
     "checksum": lambda catalog, path: catalog.checksum(path),
     "avus": lambda catalog, path: catalog.avus(an_object(path)),
     "permissions": lambda catalog, path: catalog.permissions(path),
@@ -106,7 +107,7 @@ class RightsContract(Contract):
         assert bob.find(Query(EntityKind.DATA_OBJECT, "only here", here)) == ()
         assert bob.access(f"{here}/x") is Access.NULL
         alice.set_access(here, bob.user, Access.READ_OBJECT)
-        assert bob.read(f"{here}/x") == b"x"
+        assert bob.read(f"{here}/x", ENOUGH) == b"x"
 
     def test_the_list(self, alice: Catalog, bob: Catalog, here: str) -> None:
         alice.set_access(here, bob.user, Access.READ_OBJECT)
@@ -153,9 +154,9 @@ class RightsContract(Contract):
         bob.write(f"{here}/a/his", b"his")
         with refused(ZoneError, Code.CAT_COLLECTION_NOT_EMPTY, Code.CAT_NO_ACCESS_PERMISSION):
             alice.remove(f"{here}/a", recursive=True)
-        assert bob.read(f"{here}/a/his") == b"his"
+        assert bob.read(f"{here}/a/his", ENOUGH) == b"his"
         if zone.checks_all_members_before_removing:
-            assert alice.read(f"{here}/a/hers") == b""
+            assert alice.read(f"{here}/a/hers", ENOUGH) == b""
 
     def test_a_hidden_name_is_taken_all_the_same(self, alice: Catalog, bob: Catalog, here: str, shared: str) -> None:
         for attempt in attempts(
@@ -165,7 +166,7 @@ class RightsContract(Contract):
         ):
             with pytest.raises(ZoneError):
                 attempt()
-        assert alice.read(shared) == b"x"
+        assert alice.read(shared, ENOUGH) == b"x"
 
     def test_an_administrator_sees_no_more_than_the_list_says(
         self, zone: ZoneUnderTest, alice: Catalog, here: str

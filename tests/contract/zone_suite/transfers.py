@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+from support.reading import ENOUGH
 
 from compute_to_data.client import datasets
 from compute_to_data.client.session import Session
@@ -79,7 +80,7 @@ class TransfersContract(Contract):
         alice.write(f"{here}/a", b"before")
         with refused(AlreadyExists, Code.OVERWRITE_WITHOUT_FORCE_FLAG):
             alice.put(str(tmp_path / "a"), f"{here}/a")
-        assert alice.read(f"{here}/a") == b"before"
+        assert alice.read(f"{here}/a", ENOUGH) == b"before"
         alice.put(str(tmp_path / "a"), f"{here}/a", force=True)
         assert alice.checksum(f"{here}/a") == checksum_of(pattern(size))
         (tmp_path / "b").write_bytes(b"before")
@@ -236,7 +237,7 @@ class TransfersContract(Contract):
         alice.write(f"{here}/a", b"old")
         zone.set_replica_status(f"{here}/a", 0, ReplicaStatus.STALE)
         alice.put(str(tmp_path / "a"), f"{here}/a", force=True)
-        assert alice.read(f"{here}/a") == b"new"
+        assert alice.read(f"{here}/a", ENOUGH) == b"new"
 
 
 class DatasetsContract(Contract):

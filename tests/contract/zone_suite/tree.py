@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 
 import pytest
+from support.reading import ENOUGH
 
-from compute_to_data.errors import AccessDenied, AlreadyExists, Code, NotFound, ZoneError
+from compute_to_data import bounds
+from compute_to_data.errors import AccessDenied, AlreadyExists, Code, NotFound, TooLarge, ZoneError
 from compute_to_data.model import Access, Avu, Collection, DataObject, Query, ReplicaStatus, name_of, parent_of
-from compute_to_data.ports import Catalog
+from compute_to_data.ports import Catalog, ClientCatalog
 from zone_suite.zone_under_test import Contract, ZoneUnderTest, an_object, attempts, refused, stat_object
 
 
@@ -69,6 +72,24 @@ class CollectionsContract(Contract):
         alice.remove(f"{here}/a", recursive=True)
         assert alice.children(here) == ()
 
+    def test_no_more_is_read_than_the_reader_takes(self, zone: ZoneUnderTest, alice: Catalog, here: str) -> None:
+        alice.write(f"{here}/x", b"12345")
+        assert alice.read(f"{here}/x", 5) == b"12345"
+        with pytest.raises(TooLarge, match="has 5 bytes, and at most 4"):
+            alice.read(f"{here}/x", 4)
+        alice.write(f"{here}/empty", b"")
+        assert alice.read(f"{here}/empty", 0) == b""
+
+    def test_a_file_that_is_larger_than_the_catalog_says(self, zone: ZoneUnderTest, alice: Catalog, here: str) -> None:
+        if not zone.physical_paths_are_local:
+            pytest.skip("the test cannot change the file")
+        alice.write(f"{here}/x", b"12345")
+        with open(stat_object(alice, f"{here}/x").replicas[0].physical_path, "ab") as file:
+            file.truncate(1 << 30)  # takes no room
+        # An iRODS server itself ends at the size that the catalog has.
+        with contextlib.suppress(TooLarge):
+            assert alice.read(f"{here}/x", 5) == b"12345"
+
     def test_what_is_above_a_home_is_hidden(self, alice: Catalog) -> None:
         home = f"/{alice.user.zone}/home"
         assert isinstance(alice.stat(f"{home}/{alice.user.name}"), Collection)
@@ -82,7 +103,7 @@ class DataObjectsContract(Contract):
     def test_what_is_written_is_read(self, alice: Catalog, here: str) -> None:
         content = bytes(range(256)) * 40
         alice.write(f"{here}/x", content)
-        assert alice.read(f"{here}/x") == content
+        assert alice.read(f"{here}/x", ENOUGH) == content
         found = stat_object(alice, f"{here}/x")
         assert (found.owner, found.size, len(found.replicas)) == (alice.user, len(content), 1)
         assert found.replicas[0].status is ReplicaStatus.GOOD
@@ -94,16 +115,16 @@ class DataObjectsContract(Contract):
 
     def test_empty(self, alice: Catalog, here: str) -> None:
         alice.write(f"{here}/x", b"")
-        assert alice.read(f"{here}/x") == b""
+        assert alice.read(f"{here}/x", ENOUGH) == b""
         assert stat_object(alice, f"{here}/x").size == 0
 
     def test_existing_needs_force(self, alice: Catalog, here: str) -> None:
         alice.write(f"{here}/x", b"old")
         with refused(AlreadyExists, Code.OVERWRITE_WITHOUT_FORCE_FLAG):
             alice.write(f"{here}/x", b"new")
-        assert alice.read(f"{here}/x") == b"old"
+        assert alice.read(f"{here}/x", ENOUGH) == b"old"
         alice.write(f"{here}/x", b"newer", force=True)
-        assert alice.read(f"{here}/x") == b"newer"
+        assert alice.read(f"{here}/x", ENOUGH) == b"newer"
         assert stat_object(alice, f"{here}/x").size == 5
 
     def test_overwriting_keeps_everything_else(self, alice: Catalog, bob: Catalog, here: str) -> None:
@@ -113,11 +134,11 @@ class DataObjectsContract(Contract):
         alice.set_access(f"{here}/x", bob.user, Access.READ_OBJECT)
         alice.write(f"{here}/x", b"new", force=True)
         assert alice.avus(an_object(f"{here}/x")) == (Avu("a", "v"),)
-        assert bob.read(f"{here}/x") == b"new"
+        assert bob.read(f"{here}/x", ENOUGH) == b"new"
 
     def test_force_also_makes_a_new_one(self, alice: Catalog, here: str) -> None:
         alice.write(f"{here}/x", b"new", force=True)
-        assert alice.read(f"{here}/x") == b"new"
+        assert alice.read(f"{here}/x", ENOUGH) == b"new"
 
     def test_where_a_collection_is(self, alice: Catalog, here: str) -> None:
         alice.create_collection(f"{here}/a")
@@ -132,7 +153,7 @@ class DataObjectsContract(Contract):
     def test_reading_what_is_not_there(self, alice: Catalog, here: str) -> None:
         for path in (f"{here}/missing", here):
             with refused(NotFound, Code.OBJ_PATH_DOES_NOT_EXIST):
-                alice.read(path)
+                alice.read(path, ENOUGH)
 
     def test_removed_with_its_files(self, zone: ZoneUnderTest, alice: Catalog, here: str) -> None:
         alice.write(f"{here}/x", b"x")
@@ -148,7 +169,7 @@ class DataObjectsContract(Contract):
         alice.annotate(an_object(f"{here}/x"), add=[Avu("a", "v")])
         alice.remove(f"{here}/x")
         alice.write(f"{here}/x", b"second")
-        assert alice.read(f"{here}/x") == b"second"
+        assert alice.read(f"{here}/x", ENOUGH) == b"second"
         assert alice.avus(an_object(f"{here}/x")) == ()
 
     def test_removing_what_is_not_there(self, alice: Catalog, here: str) -> None:
@@ -169,7 +190,7 @@ class RenamingContract(Contract):
         alice.annotate(an_object(f"{here}/x"), add=[Avu("a", "v")])
         alice.create_collection(f"{here}/to")
         alice.rename(f"{here}/x", f"{here}/to/y")
-        assert alice.read(f"{here}/to/y") == b"x"
+        assert alice.read(f"{here}/to/y", ENOUGH) == b"x"
         assert alice.avus(an_object(f"{here}/to/y")) == (Avu("a", "v"),)
         assert alice.access(f"{here}/x") is Access.NULL
 
@@ -178,7 +199,7 @@ class RenamingContract(Contract):
         alice.create_collection(f"{here}/ab")
         alice.write(f"{here}/a/b/x", b"x")
         alice.rename(f"{here}/a", f"{here}/z")
-        assert alice.read(f"{here}/z/b/x") == b"x"
+        assert alice.read(f"{here}/z/b/x", ENOUGH) == b"x"
         assert [child.logical_path for child in alice.children(f"{here}/z/b")] == [
             f"{here}/z/b/c",
             f"{here}/z/b/x",
@@ -192,7 +213,7 @@ class RenamingContract(Contract):
         alice.write(f"{here}/x/deep", b"new")
         alice.rename(f"{here}/x", f"{here}/w")
         alice.write(f"{here}/x", b"newest")
-        read = [alice.read(f"{here}/{name}") for name in ("y", "w/deep", "x")]
+        read = [alice.read(f"{here}/{name}", ENOUGH) for name in ("y", "w/deep", "x")]
         assert read == [b"old", b"new", b"newest"]
 
     def test_two_change_places(self, alice: Catalog, here: str) -> None:
@@ -200,14 +221,14 @@ class RenamingContract(Contract):
             alice.write(f"{here}/{name}", name.encode())
         for source, destination in (("x", "other"), ("y", "x"), ("other", "y")):
             alice.rename(f"{here}/{source}", f"{here}/{destination}")
-        assert (alice.read(f"{here}/x"), alice.read(f"{here}/y")) == (b"y", b"x")
+        assert (alice.read(f"{here}/x", ENOUGH), alice.read(f"{here}/y", ENOUGH)) == (b"y", b"x")
 
     def test_onto_something(self, alice: Catalog, here: str) -> None:
         for name in ("x", "y"):
             alice.write(f"{here}/{name}", name.encode())
         with pytest.raises(AlreadyExists):
             alice.rename(f"{here}/x", f"{here}/y")
-        assert alice.read(f"{here}/y") == b"y"
+        assert alice.read(f"{here}/y", ENOUGH) == b"y"
 
     def test_into_itself(self, alice: Catalog, here: str) -> None:
         alice.create_collection(f"{here}/a")
@@ -232,7 +253,7 @@ class RenamingContract(Contract):
             alice.rename(f"{here}/x", f"{there}/x")
         with pytest.raises(NotFound):
             alice.rename(f"{here}/x", f"{here}/missing/x")
-        assert alice.read(f"{here}/x") == b"x"
+        assert alice.read(f"{here}/x", ENOUGH) == b"x"
 
 
 GOOD_NAMES = [
@@ -263,11 +284,11 @@ class NamesContract(Contract):
         alice.create_collection(f"{here}/{name}")
         alice.write(f"{here}/{name}/{name}", b"content")
         alice.annotate(an_object(f"{here}/{name}/{name}"), add=[Avu("a", name)])
-        assert alice.read(f"{here}/{name}/{name}") == b"content"
+        assert alice.read(f"{here}/{name}/{name}", ENOUGH) == b"content"
         assert [child.logical_path for child in alice.children(f"{here}/{name}")] == [f"{here}/{name}/{name}"]
         assert alice.find(Query(an_object("").kind, "a", name, within=f"{here}/{name}")) == (f"{here}/{name}/{name}",)
         alice.rename(f"{here}/{name}", f"{here}/{name[:-1]}~")
-        assert alice.read(f"{here}/{name[:-1]}~/{name}") == b"content"
+        assert alice.read(f"{here}/{name[:-1]}~/{name}", ENOUGH) == b"content"
 
     def test_wildcards_are_letters(self, alice: Catalog, here: str) -> None:
         for name in ("a_c", "abc", "a%c"):
@@ -281,7 +302,7 @@ class NamesContract(Contract):
     def test_case_matters(self, alice: Catalog, here: str) -> None:
         alice.write(f"{here}/x", b"small")
         alice.write(f"{here}/X", b"capital")
-        assert (alice.read(f"{here}/x"), alice.read(f"{here}/X")) == (b"small", b"capital")
+        assert (alice.read(f"{here}/x", ENOUGH), alice.read(f"{here}/X", ENOUGH)) == (b"small", b"capital")
 
     @pytest.mark.parametrize("name", BAD_NAMES, ids=lambda name: ascii(name[:20]))
     def test_names_iRODS_cannot_hold(self, alice: Catalog, here: str, name: str) -> None:
@@ -322,3 +343,84 @@ class NamesContract(Contract):
                 alice.create_collection(deep)
         assert len(deep) > 1087
         assert isinstance(alice.stat(parent_of(deep)), Collection)
+
+
+class IdsContract(Contract):
+    def test_a_data_object_keeps_its_id_when_it_is_renamed_or_overwritten(
+        self, alice: ClientCatalog, here: str
+    ) -> None:
+        alice.write(f"{here}/x", b"1")
+        known = alice.object_id(f"{here}/x")
+        assert alice.object_with_id(known) == f"{here}/x"
+        alice.create_collection(f"{here}/a b")
+        alice.rename(f"{here}/x", f"{here}/a b/y")
+        alice.write(f"{here}/a b/y", b"22", force=True)
+        assert alice.object_with_id(known) == f"{here}/a b/y"
+        assert alice.object_id(f"{here}/a b/y") == known
+
+    def test_no_other_data_object_gets_an_id_again(self, alice: ClientCatalog, here: str) -> None:
+        alice.write(f"{here}/x", b"1")
+        known = alice.object_id(f"{here}/x")
+        alice.remove(f"{here}/x")
+        alice.write(f"{here}/x", b"1")
+        assert alice.object_id(f"{here}/x") != known
+        with refused(NotFound, Code.USER_FILE_DOES_NOT_EXIST):
+            alice.object_with_id(known)
+
+    def test_a_hidden_one_is_not_found(self, alice: ClientCatalog, bob: ClientCatalog, here: str) -> None:
+        alice.write(f"{here}/x", b"1")
+        known = alice.object_id(f"{here}/x")
+        for ask in (lambda: bob.object_id(f"{here}/x"), lambda: bob.object_with_id(known)):
+            with refused(NotFound, Code.USER_FILE_DOES_NOT_EXIST):
+                ask()
+        alice.set_access(here, bob.user, Access.READ_OBJECT)
+        alice.set_access(f"{here}/x", bob.user, Access.READ_OBJECT)
+        assert bob.object_with_id(bob.object_id(f"{here}/x")) == f"{here}/x"
+
+    def test_what_has_no_id(self, alice: ClientCatalog, here: str) -> None:
+        for missing in (here, f"{here}/missing"):
+            with refused(NotFound, Code.USER_FILE_DOES_NOT_EXIST):
+                alice.object_id(missing)
+        for number in (-1, 0, 1 << 62, 1 << 63, 1 << 80):
+            with refused(NotFound, Code.USER_FILE_DOES_NOT_EXIST):
+                alice.object_with_id(number)
+
+
+class BoundsContract(Contract):
+    def test_members_are_read_up_to_a_bound(self, alice: Catalog, here: str) -> None:
+        for name in ("a", "b"):
+            alice.write(f"{here}/{name}", b"x")
+        alice.create_collection(f"{here}/c")
+        assert len(alice.children(here, 3)) == 3
+        for most in (0, 1, 2):
+            with pytest.raises(TooLarge, match=f"more than {most} members"):
+                alice.children(here, most)
+
+    def test_replicas_of_members_count(self, zone: ZoneUnderTest, alice: Catalog, here: str) -> None:
+        alice.write(f"{here}/a", b"x")
+        alice.replicate(f"{here}/a", zone.make_resource())
+        assert len(alice.children(here, 2)) == 1
+        with pytest.raises(TooLarge, match="members and replicas"):
+            alice.children(here, 1)
+
+    def test_access_lists_are_read_up_to_a_bound(self, zone: ZoneUnderTest, alice: Catalog, here: str) -> None:
+        alice.write(f"{here}/a", b"x")
+        for path in (here, f"{here}/a"):
+            alice.set_access(path, zone.make_user(), Access.READ_OBJECT)
+            assert len(alice.permissions(path, 2)) == 2
+            with pytest.raises(TooLarge, match="more than 1 entries"):
+                alice.permissions(path, 1)
+
+    def test_ones_own_access_is_found_in_a_list_of_any_length(
+        self, zone: ZoneUnderTest, alice: Catalog, bob: Catalog, here: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(bounds, "MOST_PERMISSIONS", 2)
+        group = zone.make_group(bob.user)
+        alice.write(f"{here}/a", b"x")
+        for path in (here, f"{here}/a"):
+            for user in (zone.make_user(), zone.make_user()):
+                alice.set_access(path, user, Access.MODIFY_OBJECT)
+            assert bob.access(path) is Access.NULL
+            alice.set_access(path, group, Access.READ_OBJECT)
+            assert bob.access(path) is Access.READ_OBJECT
+            assert alice.access(path) is Access.OWN

@@ -1,0 +1,128 @@
+"""The values of ``model`` as JSON, for the catalog over HTTP. Each function ``..._of`` reads what :func:`plain` made.
+
+They raise KeyError, TypeError or ValueError when the document does not describe such a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from typing import Any
+
+from compute_to_data.model import (
+    Access,
+    Avu,
+    Collection,
+    DataObject,
+    Entity,
+    EntityKind,
+    OwnerCount,
+    Permission,
+    Query,
+    Registration,
+    Replica,
+    ReplicaStatus,
+    Resource,
+    Row,
+    User,
+    UserKind,
+)
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON: users as ``name#zone``, other values as objects with their fields' names."""
+    if isinstance(value, User):
+        return str(value)
+    if isinstance(value, Enum):
+        return value.value
+    if is_dataclass(value):
+        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, (tuple, list)):
+        return [plain(one) for one in value]
+    return value
+
+
+def text_of(value: Any) -> str:
+    """A text. TypeError for anything else."""
+    if not isinstance(value, str):
+        raise TypeError(f"found {type(value).__name__}, expected a text")
+    return value
+
+
+def user_of(value: Any) -> User:
+    """A user."""
+    return User.parse(text_of(value))
+
+
+def access_of(value: Any) -> Access:
+    """An access level."""
+    return Access(value)
+
+
+def avu_of(value: Mapping[str, Any]) -> Avu:
+    """An AVU."""
+    return Avu(text_of(value["attribute"]), text_of(value["value"]), text_of(value["units"]))
+
+
+def avus_of(value: Any) -> tuple[Avu, ...]:
+    """A list of AVUs."""
+    return tuple(avu_of(one) for one in value)
+
+
+def entity_of(value: Mapping[str, Any]) -> Entity:
+    """What bears AVUs."""
+    return Entity(EntityKind(value["kind"]), text_of(value["name"]))
+
+
+def query_of(value: Mapping[str, Any]) -> Query:
+    """A query."""
+    found = dict(value)
+    found["kind"] = EntityKind(found["kind"])
+    if found["owner"] is not None:
+        found["owner"] = user_of(found["owner"])
+    for name in ("units", "among", "excluding"):
+        if isinstance(found[name], list):
+            found[name] = tuple(text_of(one) for one in found[name])
+    for name in ("limit", "offset"):
+        if found[name] is not None and (type(found[name]) is not int or found[name] < 0):
+            raise ValueError(f"{name}: expected a number of at least 0")
+    return Query(**found)
+
+
+def member_of(value: Mapping[str, Any]) -> Collection | DataObject:
+    """A collection or a data object."""
+    owner, created = user_of(value["owner"]), float(value["created"])
+    if "replicas" not in value:
+        return Collection(value["logical_path"], owner, bool(value["inherits"]), created)
+    replicas = tuple(_replica_of(one) for one in value["replicas"])
+    return DataObject(value["logical_path"], owner, replicas, created, float(value["modified"]))
+
+
+def _replica_of(value: Mapping[str, Any]) -> Replica:
+    return Replica(**{**value, "status": ReplicaStatus(value["status"])})
+
+
+def permission_of(value: Mapping[str, Any]) -> Permission:
+    """A row of an access list."""
+    return Permission(user_of(value["user"]), UserKind(value["kind"]), Access(value["access"]))
+
+
+def resource_of(value: Mapping[str, Any]) -> Resource:
+    """A resource."""
+    return Resource(**value)
+
+
+def row_of(value: Mapping[str, Any]) -> Row:
+    """A row of a query."""
+    return Row(**{**value, "owner": user_of(value["owner"])})
+
+
+def count_of(value: Mapping[str, Any]) -> OwnerCount:
+    """A count of an owner's collections."""
+    return OwnerCount(**{**value, "owner": user_of(value["owner"])})
+
+
+def registration_of(value: Mapping[str, Any]) -> Registration:
+    """A file that is to be registered."""
+    return Registration(**{**value, "logical_path": text_of(value["logical_path"])})

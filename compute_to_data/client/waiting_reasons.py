@@ -1,0 +1,65 @@
+"""Why a QUEUED task does not run yet, and where in the line it stands. Each reason is one function here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from compute_to_data.client import queue
+from compute_to_data.client.workbench import Workbench
+from compute_to_data.coordination import published_line
+from compute_to_data.coordination.published_line import PublishedLine
+from compute_to_data.model import Entity, EntityKind, Query, name_of, parent_of
+from compute_to_data.records.task import UNFINISHED
+from compute_to_data.records.workload import INSTANCES, instances_of, is_workload_id
+
+
+def waiting_for(workbench: Workbench, collection: str, resource: str) -> str:
+    """Why a task that is queued on a resource waits, in one line: what holds it up, and then its place."""
+    published = published_line.read(workbench.catalog, workbench.attributes, resource)
+    running = queue.own_running(workbench, resource)
+    hindrances = _hindrances(workbench, collection, resource, published, running)
+    return "; ".join((*hindrances, _place(workbench, collection, resource, published, running)))
+
+
+def _hindrances(
+    workbench: Workbench, collection: str, resource: str, published: PublishedLine | None, running: int
+) -> Iterator[str]:
+    """``running``: how many of the person's own tasks have begun on the resource."""
+    if not queue.has_worker(workbench, resource):
+        yield f"{resource} has no live worker"
+        return
+    yield from _workload_is_full(workbench, parent_of(collection))
+    if published is None:
+        return
+    if published.held_up:
+        yield published.held_up
+    bound = published.running_bound
+    if bound is not None and running >= bound:
+        yield f"you have {running} running tasks on {resource}, and each user may have {bound}"
+    if published.running >= published.capacity:
+        many = published.capacity > 1
+        yield f"all {published.capacity} slots of {resource} are busy" if many else f"the slot of {resource} is busy"
+
+
+def _workload_is_full(workbench: Workbench, workload: str) -> Iterator[str]:
+    """Whether as many tasks of the task's workload run as it has instances."""
+    if not is_workload_id(name_of(workload)):
+        return
+    attribute = workbench.attributes.named(INSTANCES)
+    avus = workbench.catalog.avus(Entity(EntityKind.COLLECTION, workload), attribute)
+    most = instances_of(avus)
+    state = Query(EntityKind.COLLECTION, workbench.attributes.state, within=workload)
+    begun = (workbench.catalog.find(replace(state, value=one.value)) for one in UNFINISHED)
+    if sum(map(len, begun)) >= most:
+        yield f"{name_of(workload)} runs {most} task{'s' * (most > 1)} at a time"
+
+
+def _place(workbench: Workbench, collection: str, resource: str, published: PublishedLine | None, running: int) -> str:
+    """The tasks of the same user that begin before it, and the other users who have their turn before it."""
+    own = queue.own_tasks(workbench, resource)
+    before = own.index(collection) if collection in own else len(own)
+    turns = queue.turns_before(published, running, len(own)) or 0
+    parts = [f"{before} task{'s' * (before > 1)}"] if before else []
+    parts += [f"{turns} other user{'s' * (turns > 1)}"] if turns else []
+    return f"{' and '.join(parts)} before it on {resource}" if parts else f"it is next on {resource}"

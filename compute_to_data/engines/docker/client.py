@@ -1,0 +1,77 @@
+"""What the engines of containers need of what runs the containers. Docker's own client has this form; Podman's client
+of ours has it, too: requests and answers are those of Docker's HTTP API.
+
+https://docs.docker.com/reference/api/engine/version/v1.41/
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, Protocol
+
+from compute_to_data.engines.changes import Changes
+from compute_to_data.job import JobKey
+
+
+class Client(Protocol):
+    """The requests. They raise OSError, or docker's DockerException: NotFound for what is not there, APIError with
+    status 409 for a name that is taken."""
+
+    def info(self) -> Any:
+        """What there is to know about the host."""
+
+    def inspect_image(self, image: str) -> Any:
+        """An image's identity and settings."""
+
+    def images(self) -> Any:
+        """The list of images."""
+
+    def create_container_from_config(self, config: Any, name: str) -> Any:
+        """Make a container."""
+
+    def start(self, container: str) -> Any:
+        """Start a container."""
+
+    def stop(self, container: str, timeout: int) -> Any:
+        """SIGTERM, and SIGKILL after ``timeout`` seconds. Returns when the container has ended."""
+
+    def wait(self, container: str, timeout: Any = None, condition: Any = None) -> Any:
+        """Wait for a container's end. A requests exception for a time-out when it has not ended."""
+
+    def inspect_container(self, container: str) -> Any:
+        """A container's state and settings."""
+
+    def containers(self, *, all: bool = False, filters: Any = None) -> Any:
+        """The containers with certain labels, running or not (``all``)."""
+
+    def remove_container(self, container: str, *, v: bool = False, force: bool = False) -> Any:
+        """Remove a container, with its volumes (``v``), also if it runs (``force``)."""
+
+    def path_in(self, container: str, path: str) -> dict[str, Any] | None:
+        """What a container's file system has at a path: its ``mode`` as in Go's io/fs, and ``linkTarget``; None when
+        there is nothing."""
+
+
+class LogStreams(Protocol):
+    """Where the output of containers comes from: connections that carry Docker's frames. The calls raise OSError, or
+    ValueError for an answer that makes no sense."""
+
+    def attach(self, container: str) -> tuple[socket.socket, bytes]:
+        """All that a container will write, which was made and not started."""
+
+    def stored(self, container: str, *, follow: bool = False) -> tuple[socket.socket, bytes]:
+        """What the host has kept of a container's output. ``follow``: and what it writes from now on."""
+
+    def is_whole(self, container: str, size: int, bound: int) -> bool:
+        """Whether the host has kept all. ``size``: that of what was read, with :data:`backlog.ENTRY` bytes for each
+        frame. ``bound``: the size of each part of the log."""
+
+
+class Ends(Protocol):
+    """Reports ends of jobs. One thread waits for them; others may wake it."""
+
+    changes: Changes
+    """Ends that are reported by others: those of jobs in warm sandboxes."""
+
+    def wait(self, scope: str, timeout: float) -> frozenset[JobKey] | None:
+        """As :meth:`~compute_to_data.ports.Engine.wait_for_change`."""

@@ -1,0 +1,65 @@
+"""What the endpoints of the API have in common."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import Depends, Query, Request, params
+from starlette.responses import JSONResponse
+
+from compute_to_data.client.workbench import Workbench
+from compute_to_data.gateway import request_bounds
+from compute_to_data.gateway.problems import HttpError
+from compute_to_data.gateway.signing_in.person import Person
+from compute_to_data.gateway.who import signed_in
+from compute_to_data.similar_names import nearest
+
+PREFIX = "/api/v1"
+PROJECT = Query("", max_length=1087, description="the collection to work in; by default the home collection")
+A_DOCUMENT: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
+}
+"""What OpenAPI says of an endpoint that reads a JSON document."""
+CONTENT: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}
+}
+
+
+async def workbench(person: Person = Depends(signed_in), project: str = PROJECT) -> Workbench:
+    """The person's workbench in the project that the request names."""
+    return person.workbench(project)
+
+
+async def document(request: Request, person: Person = Depends(signed_in)) -> Any:
+    """The JSON document in the body, of somebody who has signed in."""
+    return await request_bounds.document(request)
+
+
+async def known_parameters(request: Request) -> None:
+    """HttpError 400 for a parameter that the endpoint does not have: nothing is ignored without a word."""
+    known = _parameters(request.scope["endpoint"])
+    for name in request.query_params:
+        if name not in known:
+            near = nearest(name, known)
+            remedy = f"Did you mean {near}?" if near else f"It has {', '.join(sorted(known)) or 'none'}"
+            raise HttpError(400, f"query parameter {name[:80]}", "this address has no such parameter", remedy)
+
+
+@functools.cache
+def _parameters(function: Callable[..., Any]) -> frozenset[str]:
+    """The query parameters of an endpoint, and of what it depends on."""
+    found: set[str] = set()
+    for name, one in inspect.signature(function).parameters.items():
+        if isinstance(one.default, params.Query):
+            found.add(one.default.alias or name)
+        elif isinstance(one.default, params.Depends) and one.default.dependency is not None:
+            found |= _parameters(one.default.dependency)
+    return frozenset(found)
+
+
+def created(location: str, described: Any) -> JSONResponse:
+    """The answer for something new, with the path of its address."""
+    return JSONResponse(described, 201, {"Location": f"{PREFIX}/{location}"})

@@ -1,0 +1,130 @@
+"""The methods of the catalog that take and give values: ``POST /api/v1/catalog/<method>`` with the arguments."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import anyio.to_thread
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from compute_to_data import catalog_json as wire
+from compute_to_data.bounds import MOST_MEMBERS, MOST_PERMISSIONS
+from compute_to_data.catalog_json import plain, text_of
+from compute_to_data.errors import Code, InvalidRequest, zone_error
+from compute_to_data.gateway import request_bounds
+from compute_to_data.gateway.api.common import A_DOCUMENT
+from compute_to_data.gateway.problems import HttpError
+from compute_to_data.gateway.signing_in.person import Person
+from compute_to_data.gateway.who import signed_in
+from compute_to_data.ports import ClientCatalog
+
+router = APIRouter()
+_MOST_MEMBERS, _MOST_PERMISSIONS = 4 * MOST_MEMBERS, 4 * MOST_PERMISSIONS
+Arguments = Mapping[str, Any]
+Method = Callable[[ClientCatalog, Arguments], Any]
+
+
+def _path(arguments: Arguments, name: str = "logical_path") -> str:
+    return text_of(arguments[name])
+
+
+def _given_most(arguments: Arguments) -> int | None:
+    """The most that a method reads; None for all."""
+    found = arguments.get("most")
+    if found is not None and type(found) is not int:
+        raise TypeError(f"most: found {type(found).__name__}, expected a number")
+    return found
+
+
+def _most(arguments: Arguments, bound: int) -> int:
+    """The same, and at most the gateway's own bound: its memory is everybody's."""
+    found = _given_most(arguments)
+    return bound if found is None else min(found, bound)
+
+
+def _register(catalog: ClientCatalog, arguments: Arguments) -> None:
+    """No client registers files, whatever rights the account has that connects for them."""
+    for one in map(wire.registration_of, arguments["files"]):
+        raise zone_error(Code.PATH_REG_NOT_ALLOWED, one.logical_path, "files are registered by workers only")
+
+
+def _annotate(catalog: ClientCatalog, arguments: Arguments) -> None:
+    added, removed = wire.avus_of(arguments["add"]), wire.avus_of(arguments["remove"])
+    catalog.annotate(wire.entity_of(arguments["entity"]), add=added, remove=removed)
+
+
+def _set_access(catalog: ClientCatalog, arguments: Arguments) -> None:
+    user, access = wire.user_of(arguments["user"]), wire.access_of(arguments["access"])
+    catalog.set_access(_path(arguments), user, access, recursive=bool(arguments["recursive"]))
+
+
+METHODS: dict[str, Method] = {
+    "stat": lambda catalog, given: catalog.stat(_path(given)),
+    "children": lambda catalog, given: catalog.children(_path(given, "collection"), _most(given, _MOST_MEMBERS)),
+    "access": lambda catalog, given: catalog.access(_path(given)),
+    "permissions": lambda catalog, given: catalog.permissions(_path(given), _most(given, _MOST_PERMISSIONS)),
+    "create_collection": lambda catalog, given: catalog.create_collection(
+        _path(given, "collection"), bool(given["parents"])
+    ),
+    "remove": lambda catalog, given: catalog.remove(_path(given), recursive=bool(given["recursive"])),
+    "rename": lambda catalog, given: catalog.rename(_path(given, "source"), _path(given, "destination")),
+    "annotate": _annotate,
+    "annotate_all": lambda catalog, given: catalog.annotate_all(
+        [text_of(one) for one in given["data_objects"]], wire.avus_of(given["add"])
+    ),
+    "set_avu": lambda catalog, given: catalog.set_avu(_path(given, "collection"), wire.avus_of([given["avu"]])[0]),
+    "avus": lambda catalog, given: catalog.avus(
+        wire.entity_of(given["entity"]),
+        *(text_of(one) for one in given["attributes"]),
+        most=_given_most(given),
+    ),
+    "find": lambda catalog, given: catalog.find(wire.query_of(given["query"])),
+    "object_id": lambda catalog, given: catalog.object_id(_path(given, "data_object")),
+    "object_with_id": lambda catalog, given: catalog.object_with_id(int(given["object_id"])),
+    "query": lambda catalog, given: catalog.query(wire.query_of(given["query"])),
+    "count_by_owner": lambda catalog, given: catalog.count_by_owner(
+        wire.query_of(given["query"]), most=_given_most(given)
+    ),
+    "resources": lambda catalog, given: catalog.resources(),
+    "set_access": _set_access,
+    "set_inheritance": lambda catalog, given: catalog.set_inheritance(
+        _path(given, "collection"), bool(given["inherits"])
+    ),
+    "replicate": lambda catalog, given: catalog.replicate(_path(given, "data_object"), text_of(given["resource"])),
+    "trim": lambda catalog, given: catalog.trim(_path(given, "data_object"), int(given["number"])),
+    "checksum": lambda catalog, given: catalog.checksum(_path(given, "data_object")),
+    "register": _register,
+    "unregister": lambda catalog, given: catalog.unregister([text_of(one) for one in given["data_objects"]]),
+}
+
+
+@router.post("/{method}", summary="A method of the catalog", openapi_extra=A_DOCUMENT)
+async def call(request: Request, method: str, person: Person = Depends(signed_in)) -> Response:
+    """The document has the method's arguments by their names in `ports.py`. The answer has its `result`."""
+    use = METHODS.get(method)
+    if use is None:
+        raise HttpError(404, f"method {method[:80]}", "the catalog has no such method", "See ports.py")
+    arguments = _arguments(await request_bounds.body(request))
+
+    def called() -> bytes:
+        try:
+            result = use(person.catalog, arguments)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidRequest(f"arguments of {method}", f"{type(error).__name__}: {error}") from error
+        return json.dumps({"result": plain(result)}).encode()
+
+    return Response(await anyio.to_thread.run_sync(called), media_type="application/json")
+
+
+def _arguments(body: bytes) -> Arguments:
+    """Unlike in other documents, names may be half of a surrogate pair: the zone itself says what it thinks of them."""
+    try:
+        found = json.loads(body or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest("the body", f"is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise InvalidRequest("the body", "found no object, expected the arguments by their names")
+    return found

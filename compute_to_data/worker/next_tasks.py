@@ -1,0 +1,191 @@
+"""Lines up the next tasks of a worker: chooses them fairly, looks whether they are tasks at all, publishes the line.
+
+All of this happens in the worker's main thread and takes no slot.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+
+from compute_to_data.coordination import published_line
+from compute_to_data.coordination.published_line import PublishedLine, UserNumbers
+from compute_to_data.errors import NotFound
+from compute_to_data.pipeline.execution import ServedResource
+from compute_to_data.pipeline.vault_room import VaultRoom
+from compute_to_data.task import REQUEST_NAME
+from compute_to_data.worker.in_flight import TasksInFlight
+from compute_to_data.worker.line import InLine, Line
+from compute_to_data.worker.passed_over import PassedOver
+from compute_to_data.worker.retries import Retries
+from compute_to_data.worker.slot import Purpose
+from compute_to_data.worker.user_bounds import UserBounds
+
+log = logging.getLogger("compute_to_data.worker")
+
+_LOOKS = 16
+"""How many records that are no tasks the worker reads before it renews its heartbeat."""
+_PUBLISH_SECONDS, _SHARE = 3.0, 20.0
+"""How often the worker publishes its line. It takes at most one part in 20 of its time for that."""
+
+
+class NextTasks:
+    """The next tasks of one worker. Only the worker's main thread uses it."""
+
+    def __init__(
+        self,
+        served: ServedResource,
+        line: Line,
+        in_flight: TasksInFlight,
+        retries: Retries,
+        passed_over: PassedOver,
+        bounds: UserBounds,
+        settle: Callable[[str, Purpose], None],
+    ) -> None:
+        """``settle``: ends a task that must not run."""
+        self._served = served
+        self._line = line
+        self._in_flight = in_flight
+        self._retries = retries
+        self._passed_over = passed_over
+        self._bounds = bounds
+        self._settle = settle
+        self._room = VaultRoom(served.resource, served.configuration.worker.vault_reserve_bytes)
+        self._lack = ""
+        self._sound: set[str] = set()
+        self._not_reached: list[str] = []
+        self._hurried: deque[str] = deque()
+        self._next_publication = 0.0
+        self._published_idle = False
+
+    def hurry(self, cancelled: Collection[str]) -> bool:
+        """Let cancelled tasks begin again at once that wait to be tried again; whether there are any. Threads may call
+        it."""
+        found = [one for one in cancelled if self._retries.has_tried(one) and not self._in_flight.has_begun(one)]
+        self._hurried.extend(found)
+        return bool(found)
+
+    def try_again(self) -> None:
+        """Take up tasks whose pause is over, or that are cancelled. One that has no job waits in its owner's line."""
+        while self._hurried:
+            collection = self._hurried.popleft()
+            self._retries.no_longer(collection)
+            self._line.take_out(collection)
+            if collection not in self._in_flight.collections():
+                self._in_flight.take(collection)
+        for one in self._retries.take_due():
+            if one.has_job:
+                self._in_flight.take(one.collection)
+            else:
+                self._line.put_back(one.collection)
+
+    def line_up(self) -> bool:
+        """Line up the next tasks: as many as may begin, and one more for each slot; none while the vault lacks room.
+        False when the worker has read, or met, so many records that are no tasks that it must go on soon."""
+        self._note_begun()
+        self._note_lack(self._room.lack())
+        if self._lack:
+            self._in_flight.line_up([])
+            return True
+        for _ in range(_LOOKS):
+            free = self._in_flight.capacity + self._in_flight.slots - len(self._holding())
+            unknown = self._line_up_tasks(self.choose(free))
+            if unknown is None:
+                return not self._line.is_cut_short
+            self._passed_over.add(unknown)
+            self._line.had_a_turn(self._line.owner_of(unknown))
+            self._note_begun()
+        return False
+
+    def _line_up_tasks(self, chosen: list[str]) -> str | None:
+        """Line up those that are tasks, up to the first that is none. Returns that one.
+
+        They may begin while the worker looks at the next: it reads records that are no tasks one by one.
+        """
+        sound: list[str] = []
+        for one in chosen:
+            if one not in self._sound:
+                self._in_flight.line_up(sound)
+                if not self._is_task(one):
+                    self._sound = {*sound}
+                    self._not_reached = chosen[len(sound) + 1 :]
+                    return one
+            sound.append(one)
+        self._sound = {*sound}
+        self._in_flight.line_up(sound)
+        return None
+
+    def _note_begun(self) -> None:
+        """Let the line know which of the chosen tasks have begun."""
+        _, lined_up = self._in_flight.begun_and_lined_up()
+        self._line.began({*lined_up, *self._not_reached})
+        self._not_reached = []
+
+    def _note_lack(self, lack: str) -> None:
+        """Publish at once that the vault lacks room, or has some again."""
+        if bool(lack) != bool(self._lack):
+            self._next_publication = 0.0
+            if lack:
+                log.warning("no task begins: the vault %s", lack)
+        self._lack = lack
+
+    def choose(self, most: int) -> list[str]:
+        """The next queued tasks, in the fair order, without those that have begun."""
+        holding = self._holding()  # before asking: what ends meanwhile is no news
+        self._line.look()
+        return self._line.choose(most, holding, [one.collection for one in self._retries.waiting()])
+
+    def _holding(self) -> list[str]:
+        """The tasks that take up a place here: those taken, and those that try again and may have a job."""
+        taken, _ = self._in_flight.begun_and_lined_up()
+        return [*taken, *(one.collection for one in self._retries.waiting() if one.has_job)]
+
+    def _is_task(self, collection: str) -> bool:
+        """Whether a collection holds a request of its owner. A request of another user ends now."""
+        try:
+            owner = self._served.storage.owner(f"{collection}/{REQUEST_NAME}")
+        except NotFound as error:
+            log.warning("ignoring %s: %s", collection, error)
+            return False
+        if owner != self._line.owner_of(collection):
+            self._settle(collection, Purpose.RUN)
+            return False
+        self._sound.add(collection)
+        return True
+
+    def tend_line(self) -> None:
+        """Now and then, publish the line, and end the newest queued tasks of users who have too many."""
+        is_idle = self._line.is_empty and not self._holding()
+        if time.monotonic() < self._next_publication or (is_idle and self._published_idle):
+            return
+        self._published_idle = is_idle
+        began = time.monotonic()
+        listed = self._line.listed(self._holding())
+        self._publish(listed)
+        excess = self._bounds.excess(listed)
+        for collection in excess:
+            if self._in_flight.claim(collection):
+                try:
+                    self._settle(collection, Purpose.REFUSE)
+                finally:
+                    self._in_flight.release(collection)
+        ended = time.monotonic()
+        self._next_publication = ended if excess else ended + max(_PUBLISH_SECONDS, _SHARE * (ended - began))
+
+    def _publish(self, listed: list[InLine]) -> None:
+        served, running = self._served, len(self._holding())
+        waiting = [one for one in listed if one.waiting]
+        line = PublishedLine(
+            capacity=served.capacity,
+            running=running,
+            waiting=sum(one.waiting for one in waiting),
+            users=len(waiting),
+            first=tuple(UserNumbers(one.here, one.waiting, one.oldest) for one in waiting),
+            running_bound=served.configuration.worker.per_user.running,
+            held_up=f"the vault of {served.resource.name} {self._lack}" if self._lack else "",
+        )
+        idle = not line.waiting and not running
+        place = served.storage.catalog, served.configuration.attributes, served.resource.name
+        published_line.publish(*place, None if idle else line)

@@ -1,0 +1,46 @@
+"""What a gateway needs from a zone: sessions for the users who sign in there."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from compute_to_data.model import Query, Row, User
+from compute_to_data.ports import ClientCatalog
+
+
+class Entrance(Protocol):
+    """Opens sessions for many users of one zone. Threads may share it.
+
+    Each session has exactly the rights of its user, and none of them registers files. Closing a session leaves the
+    others as they are.
+    """
+
+    @property
+    def zone(self) -> str:
+        """The zone's name."""
+
+    def check(self) -> None:
+        """ZoneOutOfReach when the zone cannot be reached."""
+
+    def signed_in(self, user: User, password: str) -> ClientCatalog:
+        """A session of a user who gave their password.
+
+        AccessDenied (-826000) for a wrong password and for an unknown user, without saying which.
+        """
+
+    def is_administrator(self, user: User) -> bool:
+        """Whether the user is a rodsadmin. NotFound (-827000) for no such user; ConfigurationError as below."""
+
+    def on_behalf_of(self, user: User) -> ClientCatalog:
+        """A session of a user whom somebody else has vouched for. NotFound (-827000) for no such user;
+        ConfigurationError when this entrance has no account that may do that."""
+
+    def query(self, query: Query) -> tuple[Row, ...]:
+        """Like :meth:`Storage.query`, regardless of access lists: for figures without names, and for somebody who
+        :meth:`is_administrator`. ConfigurationError when this entrance has no account that may do that."""
+
+    def tend(self) -> None:
+        """Close what sessions keep open without using it. Call this from time to time."""
+
+    def close(self) -> None:
+        """Close everything. Do not use the sessions afterwards."""

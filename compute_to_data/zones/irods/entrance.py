@@ -1,0 +1,167 @@
+"""The sessions of an iRODS zone's users who sign in at a gateway."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import weakref
+from typing import Any
+
+from irods.account import iRODSAccount
+
+from compute_to_data.errors import Code, ConfigurationError, ZoneError, zone_error
+from compute_to_data.model import Query, Row, User, UserKind
+from compute_to_data.ports import ClientCatalog
+from compute_to_data.zones.irods import accounts, lookup
+from compute_to_data.zones.irods.connections import Connections
+from compute_to_data.zones.irods.failures import translated
+from compute_to_data.zones.irods.service import IrodsStorage
+from compute_to_data.zones.irods.session import KEPT_BY_A_PERSON, IrodsSession, need_user
+from compute_to_data.zones.irods.wire import ServerError, nominal
+
+PAM_AUTH_PASSWORD_FAILED = -993000
+_WRONG = frozenset(
+    {
+        int(Code.CAT_INVALID_AUTHENTICATION),
+        int(Code.CAT_INVALID_USER),
+        int(Code.CAT_PASSWORD_EXPIRED),
+        PAM_AUTH_PASSWORD_FAILED,
+    }
+)
+"""What a server answers to a wrong password, or to a user that it does not know."""
+_CHECK_SECONDS = 5.0
+_ENCRYPTION = {
+    "irods_encryption_algorithm": "AES-256-CBC",
+    "irods_encryption_key_size": 32,
+    "irods_encryption_salt_size": 8,
+    "irods_encryption_num_hash_rounds": 16,
+}
+"""What iRODS's own clients use where the environment does not say."""
+
+
+class IrodsEntrance:
+    """An :class:`~compute_to_data.zones.entrance.Entrance`.
+
+    ``environment_file``: an ``irods_environment.json`` with the server, the zone, how to encrypt, and in
+    ``irods_authentication_scheme`` how users authenticate: ``native`` or ``pam_password``, which needs TLS to the
+    server. Sessions on behalf of users need the password of its account too, as ``iinit`` leaves it, and that account
+    must be a rodsadmin's.
+    """
+
+    def __init__(self, environment_file: str) -> None:
+        self._file = environment_file
+        self._environment = _environment(environment_file)
+        self._storage: IrodsStorage | None = None
+        self._lock = threading.Lock()
+        self._open: weakref.WeakSet[Connections] = weakref.WeakSet()
+
+    @property
+    def zone(self) -> str:
+        return str(self._environment["irods_zone_name"])
+
+    def check(self) -> None:
+        where = (str(self._environment["irods_host"]), int(self._environment["irods_port"]))
+        try:
+            socket.create_connection(where, _CHECK_SECONDS).close()
+        except OSError as error:
+            subject, cause = f"{where[0]}:{where[1]}", f"does not answer: {error}"
+            raise zone_error(
+                Code.USER_SOCK_CONNECT_ERR, subject, cause, "Check whether the iRODS server runs"
+            ) from None
+
+    def signed_in(self, user: User, password: str) -> ClientCatalog:
+        # Without a password, python-irodsclient would look for another way to authenticate.
+        if not password:
+            raise _wrong()
+        connections = Connections(own_account(self._environment, user, password), str(user), KEPT_BY_A_PERSON)
+        try:
+            connections.call(lambda connection: None, again=True)
+        except ServerError as error:
+            connections.close()
+            if nominal(error.code) in _WRONG:
+                raise _wrong() from error
+            raise translated(error, str(user)) from error
+        except RuntimeError as error:  # the scheme needs TLS, and the environment does not ask for it
+            connections.close()
+            raise ConfigurationError(
+                self._file, str(error), "Set irods_client_server_policy to CS_NEG_REQUIRE"
+            ) from None
+        return self._session(connections, user)
+
+    def is_administrator(self, user: User) -> bool:
+        kind = self._service()._ask(str(user), lookup.find_user, user)
+        need_user(kind, user)
+        return kind is UserKind.RODSADMIN
+
+    def on_behalf_of(self, user: User) -> ClientCatalog:
+        storage = self._service()
+        need_user(storage._ask(str(user), lookup.find_user, user), user)
+        account = accounts.on_behalf_of(storage._connections.account, user)
+        return self._session(Connections(account, str(user)), user)
+
+    def query(self, query: Query) -> tuple[Row, ...]:
+        return self._service().query(query)
+
+    def _session(self, connections: Connections, user: User) -> IrodsSession:
+        with self._lock:
+            self._open.add(connections)
+        return _Session(connections, user, home=user.home_in(self.zone))
+
+    def _service(self) -> IrodsStorage:
+        with self._lock:
+            if self._storage is None:
+                self._storage = IrodsStorage.open(self._file)
+            return self._storage
+
+    def tend(self) -> None:
+        with self._lock:
+            known = list(self._open)
+        for connections in known:
+            connections.reap()
+
+    def close(self) -> None:
+        with self._lock:
+            known = list(self._open)
+            storage, self._storage = self._storage, None
+        for connections in known:
+            connections.close()
+        if storage is not None:
+            storage.close()
+
+
+class _Session(IrodsSession):
+    """A session that registers nothing. On behalf of a user the server would allow it: it asks who connects."""
+
+    def register(self, resource: str, files: Any) -> None:
+        if files:
+            cause = "files are registered by workers only"
+            raise zone_error(Code.PATH_REG_NOT_ALLOWED, files[0].logical_path, cause)
+
+
+def own_account(environment: dict[str, Any], user: User, password: str) -> iRODSAccount:
+    """A user's own account on the server of an environment."""
+    rest = {name: value for name, value in environment.items() if name not in ("irods_user_name", "irods_zone_name")}
+    # The value itself looks for no password file of the account that runs this process; a session of the library would.
+    return iRODSAccount(
+        irods_user_name=user.name, irods_zone_name=user.zone, password=password, **{**_ENCRYPTION, **rest}
+    )
+
+
+def _environment(file: str) -> dict[str, Any]:
+    try:
+        with open(file, encoding="utf-8") as opened:
+            found = dict(json.load(opened))
+        found["irods_zone_name"], found["irods_host"], found["irods_port"]
+    except OSError as error:
+        raise ConfigurationError(file, f"cannot be read: {error.strerror}") from None
+    except KeyError as error:
+        raise ConfigurationError(file, f"has no {error.args[0]}", "Write it as iinit does") from None
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(file, f"is no iRODS environment: {error}", "Write it as iinit does") from None
+    return {name: value for name, value in found.items() if name.startswith("irods_")}
+
+
+def _wrong() -> ZoneError:
+    cause = "no such user, or the password is wrong or has expired"
+    return zone_error(Code.CAT_INVALID_AUTHENTICATION, "signing in", cause)

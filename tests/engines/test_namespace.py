@@ -1,0 +1,237 @@
+"""A worker that is not root: in its namespace it has power over its own and its jobs' files, and over nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.site import until
+
+import compute_to_data
+
+FIRST, COUNT = 900_000, 1_000
+JOB = FIRST + 7
+ACCOUNT = "daemon"
+PYTHON = "/usr/bin/python3"
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process as another account")
+
+PROGRAM = """
+import json, os, signal, subprocess, sys
+from compute_to_data.engines import namespace, ownership
+from compute_to_data.engines.job_ids import JobIds
+from compute_to_data.errors import EngineError
+
+ids, folder = JobIds(900_000, 900_000, 1_000), sys.argv[1]
+job = (900_007, 900_007)
+
+def attempt(way):
+    try:
+        way()
+        return "done"
+    except (OSError, EngineError) as error:
+        return type(error).__name__
+
+def give_and_take(name="given"):
+    place = f"{folder}/{name}"
+    os.mkdir(place, 0o700)
+    ownership.give(place, job)
+    with open(f"{place}/x", "w") as file:
+        file.write("x")
+    os.chown(f"{place}/x", *job)
+    os.chmod(f"{place}/x", 0)
+    assert os.stat(f"{place}/x").st_uid == job[0]
+    ownership.take_back(place, ids.has, (os.getuid(), os.getgid()))
+
+def kill_guard():
+    with open(f"/proc/self/task/{os.getpid()}/children") as file:
+        for child in map(int, file.read().split()):
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+def other_programs():
+    os.mkdir(f"{folder}/left", 0o000)
+    os.chown(f"{folder}/left", *job)
+    subprocess.run(["rm", "-r", f"{folder}/left"], check=True)
+
+before = attempt(lambda: ownership.give(folder, job))
+try:
+    namespace.enter(ids)
+except EngineError as error:
+    sys.exit(json.dumps({"refused": str(error)}))
+ways = {
+    "before": before,
+    "give and take": attempt(give_and_take),
+    "other programs": attempt(other_programs),
+    "read root's": attempt(lambda: open(f"{folder}/root").close()),
+    "take root's": attempt(lambda: os.chown(f"{folder}/root", os.getuid(), -1)),
+    "remove root's": attempt(lambda: os.unlink(f"{folder}/of-root/x")),
+    "give to root": attempt(lambda: os.chown(f"{folder}/given", 0, 0)),
+    "give to another": attempt(lambda: os.chown(f"{folder}/given", 899_999, -1)),
+    "become root": attempt(lambda: os.setuid(0)),
+    "become the job": attempt(lambda: os.setuid(job[0])),
+    "see the job": attempt(lambda: os.listdir(namespace.opened(sys.argv[2], job))),
+    "see root's": attempt(lambda: namespace.opened("/proc/1/root", job)),
+    "as root": attempt(lambda: namespace.opened("/proc/1/root", (0, 0))),
+    "as itself": attempt(lambda: namespace.opened(sys.argv[2], (os.getuid(), os.getgid()))),
+    "another file": attempt(lambda: namespace.opened("/proc/../etc/passwd", job)),
+    "again": attempt(lambda: namespace.enter(ids)),
+    "kill the guard": attempt(kill_guard),
+    "give and take without it": attempt(lambda: give_and_take("afterwards")),
+    "see the job without it": attempt(lambda: namespace.opened(sys.argv[2], job)),
+    "keep without it": attempt(lambda: namespace.keep("x", folder, job, 1, 1)),
+}
+print(json.dumps({**ways, "uid": os.getuid(), "groups": len(os.getgroups())}), flush=True)
+sys.stdin.read()
+"""
+BEHAVES = {
+    "before": "EngineError",
+    "give and take": "done",
+    "other programs": "done",
+    "read root's": "PermissionError",
+    "take root's": "PermissionError",
+    "remove root's": "PermissionError",
+    "give to root": "OSError",
+    "give to another": "OSError",
+    "become root": "OSError",
+    "become the job": "PermissionError",
+    "see the job": "done",
+    "see root's": "PermissionError",
+    "as root": "PermissionError",
+    "as itself": "PermissionError",
+    "another file": "PermissionError",
+    "again": "done",
+    "kill the guard": "done",
+    "give and take without it": "done",
+    "see the job without it": "BrokenPipeError",
+    "keep without it": "done",
+}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder of the account, with our package, which it may not be able to read where it is."""
+    account = pwd.getpwnam(ACCOUNT)
+    made = Path(tempfile.mkdtemp(prefix="c2d-namespace-", dir="/var/lib"))
+    try:
+        shutil.copytree(Path(compute_to_data.__file__).parent, made / "package/compute_to_data")
+        (made / "package").chmod(0o755)
+        (made / "root").touch(mode=0o600)
+        (made / "of-root").mkdir()
+        (made / "of-root/x").touch()
+        os.chown(made, account.pw_uid, account.pw_gid)
+        made.chmod(0o755)
+        yield made
+    finally:
+        shutil.rmtree(made)
+
+
+@pytest.fixture
+def job() -> Iterator[subprocess.Popen[bytes]]:
+    """A process with the uid of a job."""
+    with subprocess.Popen(["sleep", "600"], user=JOB, group=JOB, extra_groups=[], cwd="/") as process:
+        yield process
+        process.kill()
+
+
+CONFINED = """
+import ctypes, os, sys
+assert not ctypes.CDLL(None).unshare(0x10000000)
+print("unshared", flush=True)
+sys.stdin.readline()
+os.setgid(1)
+os.setuid(1)
+os.execvp("sleep", ["sleep", "600"])
+"""
+
+
+@pytest.fixture
+def confined_job() -> Iterator[subprocess.Popen[bytes]]:
+    """A process with the uid of a job in a user namespace of the account's own, as a rootless Podman makes one."""
+    account = pwd.getpwnam(ACCOUNT)
+    own = [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
+    command = ["setpriv", *own, PYTHON, "-c", CONFINED]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/") as process:
+        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout.readline() == b"unshared\n"
+        for kind, root in (("gid", account.pw_gid), ("uid", account.pw_uid)):
+            Path(f"/proc/{process.pid}/{kind}_map").write_text(f"0 {root} 1\n1 {JOB} 1\n")
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+        until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "sleep\n", "the job's program to start")
+        yield process
+        process.kill()
+
+
+def _run(folder: Path, job: subprocess.Popen[bytes], *privileges: str) -> dict[str, Any]:
+    """What the program says as the account, with these options of setpriv."""
+    account = pwd.getpwnam(ACCOUNT)
+    own = [f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--groups=1,2"]
+    command = ["setpriv", *own, *privileges, PYTHON, "-c", PROGRAM, str(folder), f"/proc/{job.pid}/root"]
+    environment = {"PYTHONPATH": str(folder / "package"), "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd="/", check=False, timeout=60)
+    answer: dict[str, Any] = json.loads(done.stdout or done.stderr)
+    return answer
+
+
+CAPABLE = (
+    "--no-new-privs",
+    *(f"--{which}={'-all,+setuid,+setgid'}" for which in ("bounding-set", "inh-caps", "ambient-caps")),
+)
+"""As the worker's unit and compute-to-data-worker start it."""
+
+
+def test_a_worker_that_systemd_or_root_starts(folder: Path, job: subprocess.Popen[bytes]) -> None:
+    said = _run(folder, job, *CAPABLE)
+    assert (said.pop("uid"), said.pop("groups")) == (pwd.getpwnam(ACCOUNT).pw_uid, 2)
+    assert said == BEHAVES
+    assert {path.lstat().st_uid for path in (folder / "given").rglob("*")} == {pwd.getpwnam(ACCOUNT).pw_uid}
+
+
+def test_a_job_in_a_namespace_of_the_account(folder: Path, confined_job: subprocess.Popen[bytes]) -> None:
+    """The kernel does not show it to the job's uid outside of that namespace, but to the account."""
+    said = _run(folder, confined_job, *CAPABLE)
+    assert (said.pop("uid"), said.pop("groups")) == (pwd.getpwnam(ACCOUNT).pw_uid, 2)
+    assert said == BEHAVES
+
+
+@pytest.fixture
+def subordinate() -> Iterator[None]:
+    """The account has subordinate ids."""
+    line = f"{ACCOUNT}:{FIRST}:{COUNT}\n"
+    files = [Path("/etc/subuid"), Path("/etc/subgid")]
+    for file in files:
+        with file.open("a") as end:
+            end.write(line)
+    yield
+    for file in files:
+        file.write_text(file.read_text().replace(line, ""))
+
+
+@pytest.mark.usefixtures("subordinate")
+def test_a_worker_that_its_account_starts(folder: Path, job: subprocess.Popen[bytes]) -> None:
+    """It needs newuidmap, and sees nothing of the jobs' processes."""
+    said = _run(folder, job)
+    assert (said.pop("uid"), said.pop("groups")) == (pwd.getpwnam(ACCOUNT).pw_uid, 2)
+    assert said == {**BEHAVES, "see the job": "PermissionError", "see the job without it": "PermissionError"}
+
+
+def test_without_subordinate_ids_the_worker_says_what_is_missing(folder: Path, job: subprocess.Popen[bytes]) -> None:
+    said = _run(folder, job)["refused"]
+    assert said.startswith("the user ids of jobs: newgidmap: ") and 'Or set "job_uids": null' in said
+
+
+def test_the_observer_ends_with_the_worker(folder: Path, job: subprocess.Popen[bytes]) -> None:
+    _run(folder, job, *CAPABLE)  # its standard input is at its end, and it has ended
+
+    def is_gone() -> bool:
+        return subprocess.run(["pgrep", "--full", str(folder)], capture_output=True, check=False).returncode == 1
+
+    until(is_gone, "the observer to end")

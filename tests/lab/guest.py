@@ -1,0 +1,207 @@
+"""A Debian guest with systemd and cgroup v2, in which the package is installed and tests run.
+
+    python3 tests/lab/guest.py build              make the guest's disk, as root; with debootstrap, from no image
+    python3 tests/lab/guest.py run ARGUMENT...    boot it, install this checkout there, run pytest there, power it off
+    python3 tests/lab/guest.py boot | install | test ARGUMENT... | ssh ACCOUNT COMMAND | off      the single steps
+
+C2D_LAB names the folder of the guest (default: build/lab in the checkout; it takes 6 GB), C2D_LAB_PORT the port of this
+host at which the guest's ssh answers. Without KVM, QEMU emulates the processor, and all takes some ten times as long.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+LAB = Path(os.environ.get("C2D_LAB", CHECKOUT / "build" / "lab"))
+PORT = os.environ.get("C2D_LAB_PORT", "2222")
+ROOT, KEY, DISK, WHEELS, PACKAGE = LAB / "root", LAB / "key", LAB / "disk.img", LAB / "wheels", LAB / "package"
+KERNEL, INITRD, CONSOLE, PROCESS = LAB / "vmlinuz", LAB / "initrd", LAB / "console.log", LAB / "qemu.pid"
+
+PACKAGES = """
+systemd-sysv dbus libpam-systemd openssh-server udev kmod iproute2 procps ca-certificates linux-image-amd64
+initramfs-tools python3 python3-venv make git docker.io apparmor iptables uidmap xfsprogs e2fsprogs
+podman crun tini dbus-user-session
+"""
+IMAGE = "compute-to-data/base:bookworm"
+"""The tests' image, which tests/support/docker-engine.sh makes on this host."""
+ENVIRONMENT = "/opt/c2d-tests"
+"""The Python in the guest that runs the tests."""
+SOURCES = "/opt/c2d"
+BOOT_SECONDS = 600
+PATIENCE = "600"
+
+_FILES = {
+    "etc/hostname": "lab\n",
+    "etc/hosts": "127.0.0.1 localhost lab\n",
+    "etc/fstab": "/dev/vda / ext4 errors=remount-ro,noatime 0 1\n",
+    "etc/systemd/network/20-wired.network": "[Match]\nName=en* eth*\n[Network]\nDHCP=yes\n",
+    # The account and the files of an iRODS server that our installer looks for. There is no server.
+    "etc/irods/server_config.json": '{"plugin_configuration": {"rule_engines": []}}\n',
+    "var/lib/irods/version.json": '{"irods_version": "5.0.2"}\n',
+}
+
+
+def build() -> None:
+    """Make the disk."""
+    LAB.mkdir(parents=True, exist_ok=True)
+    if not KEY.exists():
+        _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(KEY))
+    shutil.rmtree(ROOT, ignore_errors=True)
+    _run("debootstrap", "--variant=minbase", "bookworm", str(ROOT))
+    _install_packages()
+    for name, text in _FILES.items():
+        (ROOT / name).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / name).write_text(text)
+    _in_root("useradd", "--system", "--home-dir", "/var/lib/irods", "--shell", "/bin/bash", "irods")
+    _in_root("chown", "-R", "irods:", "/var/lib/irods", "/etc/irods")
+    (ROOT / "root/.ssh").mkdir(mode=0o700, exist_ok=True)
+    shutil.copy(f"{KEY}.pub", ROOT / "root/.ssh/authorized_keys")
+    _in_root("systemctl", "enable", "systemd-networkd", "ssh", "docker")
+    _in_root("systemctl", "disable", "apt-daily.timer", "apt-daily-upgrade.timer", "fstrim.timer")
+    _install_tools()
+    _run("bash", str(CHECKOUT / "tests/support/docker-engine.sh"))
+    _run("docker", "save", "--output", str(ROOT / "opt/image.tar"), IMAGE)
+    for name, kept in (("vmlinuz", KERNEL), ("initrd.img", INITRD)):
+        shutil.copy(ROOT / os.readlink(ROOT / name), kept)
+    DISK.unlink(missing_ok=True)
+    _run("truncate", "--size=10G", str(DISK))
+    _run("mke2fs", "-q", "-t", "ext4", "-E", "lazy_itable_init=1", "-d", str(ROOT), str(DISK))
+    shutil.rmtree(ROOT)
+
+
+def _install_packages() -> None:
+    """With this host's sources of packages, and what it trusts: a mirror or a proxy may be needed to reach any."""
+    certificates = ROOT / "etc/ssl/certs/ca-certificates.crt"
+    certificates.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy("/etc/ssl/certs/ca-certificates.crt", certificates)
+    shutil.copytree("/etc/apt", ROOT / "etc/apt", dirs_exist_ok=True, symlinks=True)
+    shutil.copy("/etc/resolv.conf", ROOT / "etc/resolv.conf")
+    no_services = ROOT / "usr/sbin/policy-rc.d"
+    no_services.write_text("#!/bin/sh\nexit 101\n")
+    no_services.chmod(0o755)
+    _in_root("apt-get", "-q", "update")
+    _in_root("apt-get", "-q", "install", "-y", "--no-install-recommends", *PACKAGES.split())
+    _in_root("apt-get", "clean")
+    no_services.unlink()
+    shutil.copy("/etc/ssl/certs/ca-certificates.crt", certificates)
+
+
+def _install_tools() -> None:
+    """The tests' Python and packages. This host's pip downloads them, which knows where from, for Debian's Python."""
+    downloads, pip = ROOT / "opt/downloads", LAB / "pip"
+    _run("/usr/bin/python3", "-m", "venv", "--clear", str(pip))
+    requirements = str(CHECKOUT / "tests/requirements.txt")
+    _run(f"{pip}/bin/pip", "--quiet", "wheel", "--wheel-dir", str(downloads), "--requirement", requirements)
+    _in_root("python3", "-m", "venv", ENVIRONMENT)
+    wheels = [f"/opt/downloads/{one.name}" for one in sorted(downloads.glob("*.whl"))]
+    _in_root(f"{ENVIRONMENT}/bin/pip", "--quiet", "install", "--no-index", *wheels)
+    shutil.rmtree(downloads)
+
+
+def boot() -> None:
+    """Start it, if it does not run, and wait until its ssh answers. The first time, let its Docker load the image."""
+    if not _answers():
+        command = ["qemu-system-x86_64", "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "max", "-smp", "2"]
+        command += ["-m", "4096", "-display", "none", "-nodefaults", "-kernel", str(KERNEL), "-initrd", str(INITRD)]
+        command += ["-append", "root=/dev/vda rw console=ttyS0 quiet mitigations=off systemd.show_status=false"]
+        command += ["-drive", f"file={DISK},if=virtio,format=raw,cache=unsafe", "-device", "virtio-rng-pci"]
+        command += ["-netdev", f"user,id=n,hostfwd=tcp:127.0.0.1:{PORT}-:22", "-device", "virtio-net-pci,netdev=n"]
+        command += ["-serial", f"file:{CONSOLE}", "-daemonize", "-pidfile", str(PROCESS)]
+        _run(*command)
+        deadline = time.monotonic() + BOOT_SECONDS
+        while not _answers():
+            if time.monotonic() > deadline:
+                raise SystemExit(f"the guest does not answer; {CONSOLE} has what it said")
+            time.sleep(2)
+    guest("root", "test ! -e /opt/image.tar || { docker load --quiet --input /opt/image.tar && rm /opt/image.tar; }")
+
+
+def _answers() -> bool:
+    return subprocess.run(_ssh("root", "true"), check=False, stderr=subprocess.DEVNULL).returncode == 0
+
+
+def install() -> None:
+    """Copy this checkout there, also what is not committed, and install it: as the Debian package, which is made here,
+    and the package's modules for the tests."""
+    _run(str(CHECKOUT / "packaging/wheels"), "--python", "/usr/bin/python3", str(WHEELS))
+    shutil.rmtree(PACKAGE, ignore_errors=True)
+    _run(str(CHECKOUT / "packaging/debian/build"), "--wheels", str(WHEELS), "--output", str(PACKAGE))
+    listed = ["git", "-C", str(CHECKOUT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, stdout=subprocess.PIPE, check=True).stdout.split(b"\0")
+    there = [name for name in names if name and os.path.lexists(os.path.join(CHECKOUT, os.fsdecode(name)))]
+    _copy(SOURCES, CHECKOUT, b"\0".join(there))
+    _copy("/opt/package", PACKAGE, b".")
+    guest("root", "dpkg --install /opt/package/*.deb")
+    guest("root", f"ln -sfn {SOURCES}/compute_to_data {ENVIRONMENT}/lib/python3.11/site-packages/compute_to_data")
+
+
+def _copy(folder: str, source: Path, names: bytes) -> None:
+    """Put files below ``source`` into an empty folder of the guest."""
+    pack = ["tar", "--create", "--gzip", f"--directory={source}", "--null", "--files-from=-"]
+    packed = subprocess.run(pack, input=names, stdout=subprocess.PIPE, check=True).stdout
+    unpack = f"rm -rf {folder} && mkdir -p {folder} && tar --extract --gzip --no-same-owner --directory={folder}"
+    subprocess.run(_ssh("root", unpack), input=packed, check=True)
+
+
+def test(*arguments: str) -> None:
+    """Run pytest in the guest, as root, in the checkout."""
+    words = " ".join(f"'{one}'" for one in arguments)
+    guest("root", f"cd {SOURCES} && CI=true C2D_TEST_PATIENCE={PATIENCE} {ENVIRONMENT}/bin/pytest {words}")
+
+
+def run(*arguments: str) -> None:
+    """All steps from a disk on."""
+    if not DISK.exists():
+        build()
+    boot()
+    try:
+        install()
+        test(*arguments)
+    finally:
+        off()
+
+
+def guest(account: str, command: str) -> None:
+    """Run a shell command in the guest."""
+    done = subprocess.run(_ssh(account, command), check=False)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+
+
+def off() -> None:
+    """Power it off, and wait for its end."""
+    subprocess.run(_ssh("root", "poweroff"), check=False)
+    while PROCESS.exists():
+        time.sleep(0.5)
+
+
+def _ssh(account: str, command: str) -> list[str]:
+    known = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=120", "ServerAliveInterval=30"]
+    options = [word for one in known for word in ("-o", one)]
+    return ["ssh", "-q", "-i", str(KEY), "-p", PORT, *options, f"{account}@127.0.0.1", command]
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+
+
+def _in_root(*command: str) -> None:
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+    subprocess.run(["chroot", str(ROOT), *command], check=True, stdin=subprocess.DEVNULL, env=environment)
+
+
+STEPS: dict[str, Callable[..., None]] = {
+    "build": build, "run": run, "boot": boot, "install": install, "test": test, "ssh": guest, "off": off,
+}  # fmt: skip
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2 or sys.argv[1] not in STEPS:
+        sys.exit(__doc__)
+    STEPS[sys.argv[1]](*sys.argv[2:])

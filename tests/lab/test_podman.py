@@ -1,0 +1,94 @@
+"""The engine podman on a host with systemd and cgroup v2: the suites that Docker passes, run as the service account.
+
+It takes the tests' image from Docker. Each suite is a process of its own, because the account's worker enters a user
+namespace of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.real_docker import IMAGE
+
+ACCOUNT = "irods"
+CHECKOUT = Path(__file__).resolve().parents[2]
+CONTRACT = "tests/engines/test_contract.py"
+SUITES = {
+    "contract": (CONTRACT, "-k", "TestDocker"),
+    "warm sandboxes": (CONTRACT, "-k", "TestWarmSandboxes"),
+    "limits and isolation": ("tests/adversarial/test_sandbox.py",),
+}
+GUARD = """\
+[Service]
+User={account}
+AmbientCapabilities=CAP_SETUID CAP_SETGID
+RuntimeDirectory=c2d-tests
+WorkingDirectory={checkout}
+Environment=PYTHONPATH={checkout}
+ExecStart={python} -m compute_to_data.engines.guard --configuration {configuration} --socket /run/c2d-tests/guard
+"""
+
+
+def _run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def _as_account(*command: str, **environment: str) -> tuple[str, ...]:
+    """A command of the account's, as a unit: beside the account's own systemd, as a worker is."""
+    home = pwd.getpwnam(ACCOUNT)
+    given = {"HOME": home.pw_dir, "XDG_RUNTIME_DIR": f"/run/user/{home.pw_uid}", **environment}
+    options = [f"--setenv={name}={value}" for name, value in given.items()]
+    place = f"--working-directory={CHECKOUT}"
+    return ("systemd-run", "--quiet", "--wait", "--pipe", f"--uid={ACCOUNT}", place, *options, "--", *command)
+
+
+@pytest.fixture(scope="session")
+def podman() -> Iterator[None]:
+    """What the installer sets up, the image, and the guard of the account's workers."""
+    home = Path(pwd.getpwnam(ACCOUNT).pw_dir)
+    _run(sys.executable, "packaging/install", "install", "--podman", "--no-venv")
+    _run(*_as_account("mkdir", "-p", f"{home}/.config/containers"))
+    (home / ".config/containers/storage.conf").write_text('[storage]\ndriver = "overlay"\n')
+    uid = pwd.getpwnam(ACCOUNT).pw_uid
+    _run("systemctl", "daemon-reload")
+    _run("systemctl", "restart", f"user@{uid}.service")
+    socket = Path(f"/run/user/{uid}/compute-to-data/podman.sock")
+    deadline = time.monotonic() + 120
+    while not socket.exists():
+        assert time.monotonic() < deadline, f"{socket} is not there"
+        time.sleep(0.5)
+    saved = Path("/var/tmp/c2d-image.tar")
+    _run("docker", "save", "--output", str(saved), IMAGE)
+    saved.chmod(0o644)
+    _run(*_as_account("podman", "load", "--quiet", "--input", str(saved)))
+    saved.unlink()
+    configuration = home / "c2d-tests.json"
+    configuration.write_text('{"zone": {"kind": "irods"}, "engine": {"name": "podman"}}')
+    unit = Path("/run/systemd/system/c2d-tests-guard.service")
+    given = {"account": ACCOUNT, "checkout": CHECKOUT, "python": sys.executable, "configuration": configuration}
+    unit.write_text(GUARD.format(**given))
+    _run("systemctl", "daemon-reload")
+    _run("systemctl", "restart", unit.name)
+    yield
+    _run("systemctl", "stop", unit.name)
+    unit.unlink()
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_podman_passes(podman: None, suite: str) -> None:
+    scratch = Path(pwd.getpwnam(ACCOUNT).pw_dir, "c2d-tests")
+    patience = {"C2D_TEST_PATIENCE": os.environ.get("C2D_TEST_PATIENCE", "600"), "PYTHONDONTWRITEBYTECODE": "1"}
+    given = {"C2D_TEST_ENGINE": "podman", "CI": "true", "C2D_GUARD": "/run/c2d-tests/guard", **patience}
+    words = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--tb=short", f"--basetemp={scratch}")
+    done = subprocess.run(_as_account(*words, *SUITES[suite], **given), check=False)
+    assert done.returncode == 0
+    assert _run(*_as_account("podman", "ps", "--all", "--quiet")) == "", "containers are left"

@@ -1,0 +1,75 @@
+"""The walk-through on a Slurm cluster, as a person types it: the command line starts the worker, which runs the task on
+a node."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.people import settings_of
+from support.real_slurm import job_of, slurm
+from support.site import BASE_IMAGE, COMPUTE, HOME, TrialSite, wait_until
+
+from compute_to_data.job import JobKey
+
+
+@pytest.fixture
+def site(slurm_answers: None, tmp_path: Path) -> Iterator[TrialSite]:
+    settings = {"name": "slurm", "directory": str(tmp_path / "shared"), "accounts": {"alice#tempZone": "physics"}}
+    site = TrialSite(tmp_path, settings, BASE_IMAGE)
+    yield site
+    wait_until(lambda: site.engine.jobs(site.worker()._served.scope) == (), "the worker to remove all jobs")
+
+
+def typed(site: TrialSite, *words: str) -> subprocess.CompletedProcess[str]:
+    """Type a command as alice."""
+    file = site.folder / "alice.json"
+    file.write_text(json.dumps(settings_of(site, "alice")), encoding="utf-8")
+    environment = {**os.environ, "C2D_CONFIG_FILE": str(file), "C2D_SESSION_FILE": str(site.folder / "session.json")}
+    command = [sys.executable, "-m", "compute_to_data.cli.main", *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_a_program_runs_on_a_node(site: TrialSite) -> None:
+    site.alice.write(f"{HOME}/words.txt", b"one\ntwo\n", resource=COMPUTE)
+    script = "wc -l < /inputs/words.txt; cp /inputs/words.txt /outputs/copy; echo told >&2"
+    done = typed(site, "run", "-i", f"{HOME}/words.txt", BASE_IMAGE, "--", "sh", "-c", script)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "2\n"
+    assert "told" in done.stderr
+    listed = json.loads(typed(site, "list", "--output", "json").stdout)
+    (task,) = listed["tasks"] if isinstance(listed, dict) else listed
+    assert task["state"] == "COMPLETED"
+    contents = site.contents(task["collection"])
+    assert (contents["copy"], contents["STDOUT.txt"]) == (b"one\ntwo\n", b"2\n")
+    identity = job_of(JobKey.of(site.worker()._served.scope, task["collection"]))
+    said = slurm("scontrol", "show", "job", identity)
+    assert f"Comment=task {task['task_id']} of alice#tempZone" in said
+    assert "Account=physics" in said
+
+
+def test_a_program_that_fails_says_so(site: TrialSite) -> None:
+    done = typed(site, "run", BASE_IMAGE, "--", "sh", "-c", "echo no >&2; exit 3")
+    assert done.returncode != 0
+    assert "no" in done.stderr
+
+
+def test_the_doctor_looks_at_the_vault_from_a_node(site: TrialSite) -> None:
+    done = typed(site, "doctor", "--configuration", str(site.configuration_file), "--output", "json")
+    found = {one["link"]: one for one in json.loads(done.stdout)}
+    assert found["engine"]["verdict"] == "ok", found["engine"]
+    assert found[f"vault of {COMPUTE} on a node"]["verdict"] == "ok"
+    assert found[f"image {BASE_IMAGE}"]["verdict"] == "ok"
+    assert not list(Path(site.folder, "zone", "vaults", COMPUTE).glob(".compute_to_data_probe*"))
+
+
+def test_resources_shows_what_slurm_promises(site: TrialSite) -> None:
+    (resource,) = json.loads(typed(site, "resources", "--output", "json").stdout)["resources"]
+    assert resource["engine"] == "slurm"
+    assert (resource["promises"]["queue"], resource["promises"]["warm"]) == ("yes", "no")
+    assert "Docker's, on the node" in resource["promises"]["sandbox"]
