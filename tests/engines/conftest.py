@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 from support.jobs import held
 from support.real_docker import ENGINE, IMAGE, LIMITS, STATE, need_docker
+from support.real_slurm import slurm
 from support.site import PATIENCE, wait_until
 
 from compute_to_data.configuration import EngineSettings
 from compute_to_data.engines import open_engine
+from compute_to_data.errors import EngineOutOfReach
 from compute_to_data.job import Job, JobKey, JobState, Sandbox
 from compute_to_data.model import User
 from compute_to_data.ports import Engine
@@ -151,7 +153,10 @@ def warm_bench(docker_answers: None, tmp_path: Path) -> Iterator[WarmBench]:
 def slurm_directory(slurm_answers: None, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The directory of the engines that the tests share, with a list of the nodes' images."""
     directory = str(tmp_path_factory.mktemp("slurm"))
-    open_slurm(directory).identify(IMAGE)
+    try:
+        open_slurm(directory).identify(IMAGE)
+    except EngineOutOfReach as error:
+        raise AssertionError(f"{error}\n{slurm('squeue')}{slurm('sinfo', '--list-reasons')}") from error
     return directory
 
 

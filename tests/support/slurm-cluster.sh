@@ -87,8 +87,18 @@ CONF
     chmod 755 "$STATE/epilog"
 }
 
-runs() { # a pid file
-    [ -e "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null && ! grep -q '^State:.*Z' "/proc/$(cat "$1")/status"
+# A pid file may outlive its process, and its number may belong to another program since.
+runs() { # the program, its pid file
+    local pid
+    pid="$(cat "$2" 2>/dev/null)" && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$1" ] &&
+        ! grep -q '^State:.*Z' "/proc/$pid/status"
+}
+
+# Jobs of an earlier run, which ended with its machine or was killed, would be queued again and hold the processors.
+forget_earlier_jobs() {
+    runs slurmctld "$STATE/slurmctld.pid" || runs slurmd "$STATE/slurmd-n1.pid" || runs slurmd "$STATE/slurmd-n2.pid" ||
+        rm -rf "$STATE/controller" "$STATE/n1" "$STATE/n2" "$STATE"/*.pid
+    mkdir -p "$STATE/controller"
 }
 
 start_munge() {
@@ -104,13 +114,13 @@ start_munge() {
 }
 
 start_controller() {
-    runs "$STATE/slurmctld.pid" && return 0
+    runs slurmctld "$STATE/slurmctld.pid" && return 0
     say "starting slurmctld"
     setsid slurmctld 9>&- </dev/null >/dev/null 2>&1
 }
 
 start_node() {
-    runs "$STATE/slurmd-$1.pid" && return 0
+    runs slurmd "$STATE/slurmd-$1.pid" && return 0
     say "starting slurmd -N $1"
     mkdir -p "$STATE/$1"
     setsid slurmd -N "$1" 9>&- </dev/null >/dev/null 2>&1
@@ -119,6 +129,7 @@ start_node() {
 start() {
     install_packages
     write_settings
+    forget_earlier_jobs
     start_munge
     start_controller
     start_node n1
@@ -137,14 +148,15 @@ start() {
 }
 
 stop() {
-    local file
-    for file in "$STATE"/slurmd-n1.pid "$STATE"/slurmd-n2.pid "$STATE"/slurmctld.pid; do
-        runs "$file" && kill "$(cat "$file")" || true
+    local name file
+    for name in slurmd-n1 slurmd-n2 slurmctld; do
+        file="$STATE/$name.pid"
+        runs "${name%-n?}" "$file" && kill "$(cat "$file")" || true
     done
 }
 
 [ "$(id -u)" -eq 0 ] || fail "run this script as root"
-mkdir -p "$STATE/controller"
+mkdir -p "$STATE"
 exec 9>"$STATE/lock"
 flock 9
 case "${1:-start}" in
