@@ -2,6 +2,7 @@
 # make test   everything that CI checks
 # make survive  300 tasks while workers, containers, a Docker daemon and, on a real zone, the server are killed; failing nodes (as root)
 # make lab    the units, Docker on cgroup v2 and project quotas, in a guest with systemd under QEMU (as root, Debian 12)
+# make ubuntu the Debian package built, installed and used on Ubuntu 22.04 and 24.04 (as root, Debian 12)
 # make wheels  the folder that packaging/install installs from, for this system and PYTHON (not as root)
 # make lock   packaging/locks: the newest packages that we allow, pinned, with the checksums of their wheels
 # make docs   the site of the pages, in build/docs/site
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := $(shell find compute_to_data -name '*.py' -o -name '*.json') pyproject.toml
 
-.PHONY: demo test survive lab wheels lock docs screenshots bench lint types clean
+.PHONY: demo test survive lab ubuntu wheels lock docs screenshots bench lint types clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/demo.py
@@ -34,6 +35,9 @@ survive: $(VENV)/.wheel
 TESTS ?= tests/lab --ignore=tests/lab/test_podman.py
 lab:
 	@$(PYTHON) tests/lab/guest.py run $(TESTS)
+
+ubuntu:
+	@$(PYTHON) tests/lab/ubuntu.py
 
 wheels:
 	@packaging/wheels --python $(PYTHON) wheels
