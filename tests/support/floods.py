@@ -45,7 +45,7 @@ def huge_records(scene: Neighbours, sizes: Sizes) -> Iterator[None]:
     for collection in collections:
         scene.hands.put(huge, f"{collection}/task.json")
     scene.hands.tag([pair for one in collections for pair in _queued(scene, one)])
-    with _running(scene) as running, going_on(lambda: scene.hands.put(huge, f"{running.collection}/task.json")):
+    with running_task(scene) as running, going_on(lambda: scene.hands.put(huge, f"{running.collection}/task.json")):
         yield
 
 
@@ -101,22 +101,23 @@ def requests_to_cancel(scene: Neighbours, sizes: Sizes) -> Iterator[None]:
         scene.hands.tag([(one, Avu(named("follow"), "1")) for one in collections])
 
     make(sizes.collections)
-    with _running(scene), going_on(lambda: make(10)):
+    with running_task(scene), going_on(lambda: make(10)):
         yield
 
 
 def avus_on_a_task(scene: Neighbours, sizes: Sizes) -> Iterator[None]:
     """A running task's collection bears thousands of AVUs: of any name, and of the worker's own."""
     named = scene.configuration.attributes.named
-    attributes = ["mine", named("reason"), named("cancel"), scene.configuration.attributes.state]
-    with _running(scene) as running:
+    others = ["mine", named("cancel"), scene.configuration.attributes.state]
+    with running_task(scene) as running:
 
         def add(attribute: str, count: int) -> None:
             new = [Avu(attribute, uuid.uuid4().hex, "x") for _ in range(count)]
             scene.hands.tag([(running.collection, avu) for avu in new])
 
-        for attribute in attributes:
-            add(attribute, sizes.avus // len(attributes))
+        add(named("reason"), sizes.avus // 2)  # more than are read of an attribute
+        for attribute in others:
+            add(attribute, sizes.avus // 2 // len(others))
         with going_on(lambda: add("mine", 10)):
             yield
 
@@ -175,7 +176,7 @@ while :; do for t in $(seq 20); do mv t$t/d t$t/e; mv t$t/e t$t/d; done; done
 
 def moving_directories(scene: Neighbours, sizes: Sizes) -> Iterator[None]:
     """Jobs that move their directories about, so that no look at them finds all."""
-    with _running(scene, "/bin/sh", "-c", MOVING), _running(scene, "/bin/sh", "-c", MOVING):
+    with running_task(scene, "/bin/sh", "-c", MOVING), running_task(scene, "/bin/sh", "-c", MOVING):
         yield
 
 
@@ -212,13 +213,15 @@ def _queued(scene: Neighbours, collection: str) -> Sequence[tuple[str, Avu]]:
 
 
 @contextlib.contextmanager
-def _running(scene: Neighbours, *command: str) -> Iterator[Submitted]:
+def running_task(scene: Neighbours, *command: str) -> Iterator[Submitted]:
     """A task of the flooder's that runs while inside."""
     submitted = scene.submit(*(command or UNTIL_STOPPED))
     scene.runs(scene.flooder, submitted)
+    scene.running.append(submitted)
     try:
         yield submitted
     finally:
+        scene.running.remove(submitted)
         with contextlib.suppress(ComputeToDataError, AssertionError):  # a flood may have made it impossible
             scene.cancelled(scene.flooder, submitted)
 

@@ -33,6 +33,7 @@ SLOTS = 4
 WORKER = {"slots": SLOTS, "per_user": {"running": SLOTS - 1}, "poll_seconds": 2}
 """One slot stays free of each user, as ``docs/administrators.md`` recommends where tasks take long."""
 UNTIL_STOPPED = ("/bin/sh", "-c", "trap 'exit 1' TERM; while :; do sleep 0.1; done")
+WALLTIME = 3
 _AVUS_OF_ONE_CALL = 500
 _RULE_TEXT = 15_000
 """The most characters of one rule: iRODS takes 20,480 bytes."""
@@ -119,6 +120,8 @@ class Neighbours:
     site: RealSite | None = None
     """On a real zone: the flooder's site."""
     worker: ServiceWorker = field(init=False)
+    running: list[Submitted] = field(default_factory=list)
+    """The flooder's tasks that run while a flood lasts."""
 
     def request(self, *argv: str, **more: Any) -> dict[str, Any]:
         """A request of the flooder's."""
@@ -167,6 +170,24 @@ class Neighbours:
         submitted = self.neighbour_submits(*UNTIL_STOPPED)
         self.runs(self.neighbour, submitted)
         return self.cancelled(self.neighbour, submitted)
+
+    def seconds_of_own_cancels(self) -> list[float]:
+        """How long each of the flooder's running tasks takes from the request to cancel it to its end. A task that the
+        flood itself has ended is left out."""
+        states = [(one, self.record(self.flooder, one).state()) for one in self.running]
+        return [self.cancelled(self.flooder, one) for one, state in states if state is State.RUNNING]
+
+    def seconds_over_walltime(self) -> float:
+        """How long after its walltime a running task of the neighbour's has ended."""
+        limits = {"walltime_seconds": WALLTIME}
+        document = {**self.request("/bin/sleep", "60"), "output_collection": f"{self.neighbours_home}/out"}
+        submitted = self.submitted(self.neighbour, {**document, "limits": limits})
+        self.runs(self.neighbour, submitted)
+        began = time.monotonic()
+        facts = self.ended(self.neighbour, submitted)
+        took = time.monotonic() - began
+        assert facts["reason_code"] == "walltime_exceeded", facts
+        return took - WALLTIME
 
     def cancelled(self, catalog: Catalog, submitted: Submitted) -> float:
         """Cancel a task as its owner; how many seconds its end takes."""
