@@ -7,9 +7,13 @@ caller states, and the adapters of a zone apply it before they read and while th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 from compute_to_data.errors import TooLarge
-from compute_to_data.model import Avu
+from compute_to_data.model import Avu, Query
+
+_Found = TypeVar("_Found")
 
 MOST_AVUS = 8192
 """How many AVUs of one entity are read at once. A task with the most inputs, parameters and metadata that a request
@@ -19,6 +23,9 @@ MOST_MEMBERS = 32_768
 """How many members of one collection, with their replicas, the worker and the rules read at once."""
 MOST_PERMISSIONS = 1024
 """How many rows of one access list they read."""
+
+MOST_FOUND = 131_072
+"""How many entities, or rows of AVUs, a session finds with one question that names no limit."""
 
 _REMEDY = "Make it smaller, or name the data object that was meant"
 
@@ -61,6 +68,22 @@ def check_permissions(logical_path: str, found: int, most: int | None) -> None:
             f"has more than {most} entries in its access list, and no more are read here",
             "Give access to a group instead of to each of its members",
         )
+
+
+def bounded(query: Query) -> Query:
+    """The query that a session asks: one without a limit gets one more than :data:`MOST_FOUND`, to know."""
+    return replace(query, limit=MOST_FOUND + 1) if query.limit is None else query
+
+
+def check_found(query: Query, found: Sequence[_Found]) -> tuple[_Found, ...]:
+    """Return what a query has found. TooLarge for more than :data:`MOST_FOUND` when the query names no limit."""
+    if query.limit is None and len(found) > MOST_FOUND:
+        raise TooLarge(
+            query.within or query.attribute,
+            f"more than {MOST_FOUND} AVUs {query.attribute} match, and no more are read at once",
+            "Ask for fewer: by an owner, a collection or a limit",
+        )
+    return tuple(found)
 
 
 def most_avus(most: int | None) -> int:

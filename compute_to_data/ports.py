@@ -133,7 +133,10 @@ class Catalog(Protocol):
         """
 
     def find(self, query: Query) -> tuple[str, ...]:
-        """The names of the visible entities that match a query, without duplicates."""
+        """The names of the visible entities that match a query, without duplicates.
+
+        TooLarge for a query without a limit that more than ``bounds.MOST_FOUND`` match: the session reads no more.
+        """
 
     def resources(self) -> tuple[Resource, ...]:
         """All resources of the zone, sorted by name. Every user can see them."""
@@ -197,8 +200,8 @@ class ClientCatalog(Catalog, Protocol):
     def query(self, query: Query) -> tuple[Row, ...]:
         """One row for each matching AVU of each collection that :meth:`find` would name.
 
-        Fetches thousands of rows in one request. ValueError for a query that is not about
-        collections.
+        Fetches thousands of rows in one request. TooLarge as for :meth:`find`. ValueError for a query that is not
+        about collections.
         """
 
     def count_by_owner(self, query: Query, *, most: int | None = None) -> tuple[OwnerCount, ...]:

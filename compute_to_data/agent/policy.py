@@ -8,17 +8,22 @@ task stays where it is; the server's log and an AVU on the data object say why.
 from __future__ import annotations
 
 import contextlib
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from compute_to_data.agent.boundary import Site, sendable, site_of
 from compute_to_data.bounds import MOST_MEMBERS
 from compute_to_data.coordination import wakeup
 from compute_to_data.coordination.live_worker import LiveWorkers
-from compute_to_data.errors import ComputeToDataError
-from compute_to_data.model import DataObject, EntityKind, Query, User, zone_of
+from compute_to_data.errors import ComputeToDataError, TooLarge
+from compute_to_data.model import MOST_AMONG, Collection, DataObject, EntityKind, Query, User, zone_of
 from compute_to_data.records import arrival
 
 _live_workers = LiveWorkers()
+_MOST_TAGGED = 2048
+"""Up to so many tagged collections are read at once, of the whole zone."""
 
 
 def arrived(callback: Any, rei: Any, logical_path: str, written: bool) -> bool:
@@ -35,12 +40,41 @@ def registered(callback: Any, rei: Any, collection: str, directory: str, since: 
     site = _site(callback, rei)
     if site.by_service:
         return
-    tag = site.configuration.attributes.named("trigger")
-    for tagged in site.catalog.find(Query(EntityKind.COLLECTION, tag)):
-        if f"{tagged}/".startswith(f"{collection}/"):
-            for child in site.catalog.children(tagged, MOST_MEMBERS):
-                if isinstance(child, DataObject) and _came_with(child, site.catalog.user, directory, since):
-                    _take(site, child.logical_path, False)
+    for tagged in _tagged(site, collection):
+        for child in site.catalog.children(tagged, MOST_MEMBERS):
+            if isinstance(child, DataObject) and _came_with(child, site.catalog.user, directory, since):
+                _take(site, child.logical_path, False)
+
+
+def _tagged(site: Site, collection: str) -> Iterator[str]:
+    """The tagged collections in a tree. Anybody can tag any number of collections elsewhere: where there are many, this
+    asks about those of the tree instead."""
+    tagged = Query(EntityKind.COLLECTION, site.configuration.attributes.named("trigger"))
+    found = site.catalog.find(replace(tagged, limit=_MOST_TAGGED + 1))
+    if len(found) <= _MOST_TAGGED:
+        yield from (one for one in found if f"{one}/".startswith(f"{collection}/"))
+        return
+    for some in _in_parts(_collections(site, collection)):
+        yield from site.catalog.find(replace(tagged, among=some))
+
+
+def _collections(site: Site, top: str) -> Iterator[str]:
+    """A collection and those below it, without what is below one that has too many members."""
+    pile = [top]
+    while pile:
+        collection = pile.pop()
+        yield collection
+        try:
+            members = site.catalog.children(collection, MOST_MEMBERS)
+        except TooLarge as error:
+            site.log(f"the arrivals below {collection} are not looked for: {error}")
+            continue
+        pile += [one.logical_path for one in members if isinstance(one, Collection)]
+
+
+def _in_parts(names: Iterator[str]) -> Iterator[tuple[str, ...]]:
+    while some := tuple(itertools.islice(names, MOST_AMONG)):
+        yield some
 
 
 def _came_with(data_object: DataObject, user: User, directory: str, since: int) -> bool:

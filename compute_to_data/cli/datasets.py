@@ -251,6 +251,7 @@ def _describe(call: Call) -> int:
     ]
     lines += [("task", f"{task} {state}") for task, state in found.tasks.items()]
     lines += [("workload", workload) for workload in found.workloads]
+    lines += [("", "more tasks or workloads use it than are listed here")] if found.has_more else []
     call.out.facts(document, lines)
     return ExitCode.DONE
 

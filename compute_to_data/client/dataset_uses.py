@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from compute_to_data.configuration import Attributes
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from compute_to_data.ports import ClientCatalog
 
 _SHOWN: Final = 5
+MOST: Final = 200
+"""How many workloads, and how many tasks, are described as users of a dataset. Anybody can say that they use one."""
 
 
 def need_unused(catalog: ClientCatalog, attributes: Attributes, collection: str, remedy: str) -> None:
@@ -36,9 +39,12 @@ def _states(catalog: ClientCatalog, attributes: Attributes, tasks: Iterable[str]
 
 
 def workloads(catalog: ClientCatalog, attributes: Attributes, collection: str) -> dict[str, str]:
-    """The collections of the workloads whose dataset it is, newest first, with their states."""
-    known = Query(EntityKind.COLLECTION, attributes.named(DATASET), beginning=collection, newest_first=True)
-    found = [row.collection for row in catalog.query(known) if f"{row.value}/".startswith(f"{collection}/")]
+    """The collections of the workloads whose dataset it is, newest first, with their states; one more than
+    :data:`MOST` where there are more."""
+    known = Query(EntityKind.COLLECTION, attributes.named(DATASET), newest_first=True, limit=MOST + 1)
+    queries = replace(known, value=collection), replace(known, beginning=f"{collection}/")
+    rows = sorted((row for query in queries for row in catalog.query(query)), key=lambda row: -row.created)
+    found = list(dict.fromkeys(row.collection for row in rows))[: MOST + 1]
     return {one: next(iter(facts(catalog, one, attributes.named(STATE))), "") for one in found}
 
 
@@ -46,15 +52,16 @@ def unfinished(
     catalog: ClientCatalog, attributes: Attributes, collection: str, used_by: Iterable[str]
 ) -> dict[str, str]:
     """The collections of the unfinished tasks that read a dataset, themselves or as tasks of these workloads,
-    with their states."""
+    with their states; more than :data:`MOST` where there are more."""
     tasks: dict[str, str] = {}
-    for task in tasks_that_read(catalog, attributes, collection):
+    for task in tasks_that_read(catalog, attributes, collection, MOST + 1):
         state = furthest(facts(catalog, task, attributes.state))
         if state is not None and not state.is_final:
             tasks[task] = state.value
+    of_workload = Query(EntityKind.COLLECTION, attributes.state, limit=MOST + 1)
     for workload in used_by:
-        for state in (one for one in State if not one.is_final):
-            found = catalog.find(Query(EntityKind.COLLECTION, attributes.state, state.value, within=workload))
+        for state in (one for one in State if not one.is_final and len(tasks) <= MOST):
+            found = catalog.find(replace(of_workload, value=state.value, within=workload))
             tasks.update(dict.fromkeys(found, state.value))
     return tasks
 

@@ -9,6 +9,7 @@ Only :func:`look_over`, :func:`upload` and :func:`download` use files of this ho
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -52,11 +53,12 @@ class Listed:
 @dataclass(frozen=True)
 class Description:
     """A dataset and its users: ``tasks`` maps a task's collection to its state; ``workloads`` are
-    collections."""
+    collections. ``has_more``: there are more than these."""
 
     listed: Listed
     tasks: Mapping[str, str]
     workloads: tuple[str, ...]
+    has_more: bool = False
 
     @property
     def unfinished(self) -> tuple[str, ...]:
@@ -70,6 +72,7 @@ class Description:
             "input": f"{self.listed.collection}/{FILES}",
             "tasks": [{"collection": task, "state": state} for task, state in self.tasks.items()],
             "workloads": list(self.workloads),
+            "has_more": self.has_more,
         }
 
 
@@ -224,20 +227,23 @@ def _listed(catalog: ClientCatalog, collection: str) -> Listed:
 
 
 def describe(workbench: Workbench, dataset: str) -> Description:
-    """A dataset, and the tasks and workloads that use it, as far as the person can see them."""
+    """A dataset, and the tasks and workloads that use it, as far as the person can see them: at most 200 of each."""
     collection = find(workbench, dataset)
     catalog, attributes = workbench.catalog, workbench.attributes
     used_by = dataset_uses.workloads(catalog, attributes, collection)
     tasks = dataset_uses.unfinished(catalog, attributes, collection, used_by)
-    inputs = Query(
-        EntityKind.COLLECTION, attributes.named("input"), beginning=f"{collection}/{FILES}/", newest_first=True
-    )
-    for one in catalog.query(inputs):
-        if one.collection not in tasks:
-            state = furthest(dataset_uses.facts(catalog, one.collection, attributes.state))
+    most = dataset_uses.MOST
+    files = f"{collection}/{FILES}/"
+    inputs = Query(EntityKind.COLLECTION, attributes.named("input"), beginning=files, newest_first=True, limit=most + 1)
+    found = catalog.find(inputs)
+    for one in found:
+        if one not in tasks and len(tasks) <= most:
+            state = furthest(dataset_uses.facts(catalog, one, attributes.state))
             if state is not None:
-                tasks[one.collection] = state.value
-    return Description(_listed(catalog, collection), tasks, tuple(used_by))
+                tasks[one] = state.value
+    has_more = max(len(used_by), len(tasks), len(found)) > most
+    shown = dict(itertools.islice(tasks.items(), most))
+    return Description(_listed(catalog, collection), shown, tuple(used_by)[:most], has_more)
 
 
 def remove(workbench: Workbench, dataset: str, *, force: bool = False) -> str:

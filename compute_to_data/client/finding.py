@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, cast
@@ -24,6 +26,9 @@ _SHOWN = 5
 """How many candidates an error names."""
 _FEW = 100
 """Up to this many tasks, reading the facts of each task is faster than queries over all tasks."""
+_SOME = 2000
+"""Up to this many, naming them is cheaper than reading all tasks of a user, or of all users."""
+_FIRST_PAGE, _LARGEST_PAGE = 500, 8000
 _DATES = tuple(f"{state.value.lower()}_at" for state in State)
 _NAMES = ("name", "role")
 _COURSE = ("runs", "command", "image", "reason_code", "exit_status", *_DATES)
@@ -141,13 +146,15 @@ def _facts_of_few(workbench: Workbench, found: list[Row], names: Sequence[str]) 
 def _facts_of_many(
     workbench: Workbench, found: list[Row], names: Sequence[str], owner: User | None
 ) -> dict[str, list[Avu]]:
-    """The AVUs with these facts, by collection: one question for each fact."""
+    """The AVUs with these facts, by collection: one question for each fact, or few."""
     known: dict[str, list[Avu]] = {one.collection: [] for one in found}
     for name in names:
         attribute = workbench.attributes.named(name)
-        for row in workbench.catalog.query(Query(EntityKind.COLLECTION, attribute, owner=owner)):
-            if row.collection in known:
-                known[row.collection].append(Avu(attribute, row.value, row.units))
+        query = Query(EntityKind.COLLECTION, attribute, owner=owner)
+        for asked in query.among_each(list(known)) if len(known) <= _SOME else (query,):
+            for row in workbench.catalog.query(asked):
+                if row.collection in known:
+                    known[row.collection].append(Avu(attribute, row.value, row.units))
     return known
 
 
@@ -165,18 +172,36 @@ def _rows(workbench: Workbench, chosen: Filter, limit: int | None, offset: int) 
     if plain:
         page = catalog.query(replace(query, limit=limit, offset=offset))
         return [one for one in page if one.value in State.__members__]
-    found = catalog.query(query)
-    admitted = {state.value for state in chosen.states or State}
-    if chosen.role:
-        roles = Query(EntityKind.COLLECTION, attributes.named("role"), chosen.role, owner=owner)
-        with_role = {one.collection for one in catalog.query(roles)}
-        found = tuple(one for one in found if one.collection in with_role)
-    if chosen.name:
-        names = catalog.query(Query(EntityKind.COLLECTION, attributes.named("name"), owner=owner))
-        with_name = {one.collection for one in names if fnmatchcase(one.value, chosen.name)}
-        found = tuple(one for one in found if one.collection in with_name)
-    rows = [one for one in found if one.value in admitted and _is_in_time(one, chosen)]
-    return rows[offset : None if limit is None else offset + limit]
+    found = (one for page in _pages(catalog, query) for one in _admitted(workbench, chosen, page))
+    return list(itertools.islice(found, offset, None if limit is None else offset + limit))
+
+
+def _pages(catalog: ClientCatalog, query: Query) -> Iterator[list[Row]]:
+    """The rows of a query, a few at first and then more at a time: most people want the newest ones only, and
+    the memory is often that of a gateway."""
+    offset, size = 0, _FIRST_PAGE
+    page: tuple[Row, ...] = ()
+    while True:
+        before = set(page)
+        page = catalog.query(replace(query, limit=size, offset=offset))
+        yield [one for one in page if one not in before]  # tasks submitted meanwhile move the pages
+        if len(page) < size:
+            return
+        offset, size = offset + size, min(2 * size, _LARGEST_PAGE)
+
+
+def _admitted(workbench: Workbench, chosen: Filter, page: Sequence[Row]) -> list[Row]:
+    """The rows of a page that a filter admits. It asks for the names and roles of what the rest of it has admitted."""
+    states = {state.value for state in chosen.states or State}
+    found = [one for one in page if one.value in states and _is_in_time(one, chosen)]
+    for fact, pattern in (("role", chosen.role and glob.escape(chosen.role)), ("name", chosen.name)):
+        if pattern:
+            query = Query(EntityKind.COLLECTION, workbench.attributes.named(fact))
+            asked = query.among_each([one.collection for one in found])
+            rows = (row for part in asked for row in workbench.catalog.query(part))
+            fitting = {row.collection for row in rows if fnmatchcase(row.value, pattern)}
+            found = [one for one in found if one.collection in fitting]
+    return found
 
 
 def _is_in_time(one: Row, chosen: Filter) -> bool:

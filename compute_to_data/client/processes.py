@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 PROCESSES = "processes"
 """The collection of a project that holds its process definitions."""
 
+MOST_SHARED = 200
+"""How many definitions of others a listing reads."""
+
 
 @dataclass(frozen=True)
 class Process:
@@ -136,9 +139,9 @@ def checked(content: bytes, subject: str, *, needs_image: bool = True) -> dict[s
 
 
 def listed(workbench: Workbench) -> list[Process]:
-    """The definitions that the person may read, their own first, by name."""
+    """The definitions of the person, by name, and the 200 newest ones of others that they may read."""
     found = []
-    for path in paths(workbench):
+    for path in (*own_paths(workbench), *_shared(workbench)):
         try:
             found.append(describe(workbench, path))
         except NotFound:
@@ -147,9 +150,28 @@ def listed(workbench: Workbench) -> list[Process]:
     return sorted(found, key=lambda one: (one.owner != me, one.name, one.data_object))
 
 
-def paths(workbench: Workbench) -> tuple[str, ...]:
-    """The logical paths of the definitions that the person may read, oldest first."""
-    return workbench.catalog.find(Query(EntityKind.DATA_OBJECT, definition.attribute(workbench.attributes)))
+def paths(workbench: Workbench, most: int) -> tuple[str, ...]:
+    """The logical paths of the definitions that the person may read, oldest first: the ``most`` newest ones, and all of
+    their own."""
+    newest = _newest(workbench, most)
+    shown = set(newest)
+    return (*(one for one in own_paths(workbench) if one not in shown), *reversed(newest))
+
+
+def own_paths(workbench: Workbench) -> tuple[str, ...]:
+    """The logical paths of the person's own definitions, oldest first."""
+    return definition.own(workbench.catalog, workbench.attributes)
+
+
+def _newest(workbench: Workbench, most: int) -> tuple[str, ...]:
+    attribute = definition.attribute(workbench.attributes)
+    return workbench.catalog.find(Query(EntityKind.DATA_OBJECT, attribute, newest_first=True, limit=most))
+
+
+def _shared(workbench: Workbench) -> list[str]:
+    """The newest definitions of others: anybody can share any number of them."""
+    own = set(own_paths(workbench))
+    return [one for one in _newest(workbench, MOST_SHARED + len(own)) if one not in own][:MOST_SHARED]
 
 
 def find(workbench: Workbench, given: str) -> str:

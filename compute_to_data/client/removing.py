@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from compute_to_data.catalog_tree import data_objects
+from compute_to_data.bounds import MOST_MEMBERS
+from compute_to_data.catalog_tree import walk
 from compute_to_data.client.kinds import Kind, Named
 from compute_to_data.errors import AccessDenied, InvalidRequest, NotFound, Refused
 from compute_to_data.model import DataObject, Entity, EntityKind, Query
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from compute_to_data.client.workbench import Workbench
 
 _SHOWN = 5
+_MOST_DEPENDING = MOST_MEMBERS
+"""So many collections that say that they depend on a task are looked at. Anybody can make more, with an AVU."""
 _DEPENDING = (READS, AFTER)
 """The facts of an unfinished task that name the tasks whose results it reads, or for which it waits."""
 
@@ -35,11 +38,10 @@ class Removal:
 
 
 class Removing:
-    """Plans and carries out removals. It asks once which tasks have not ended."""
+    """Plans and carries out removals."""
 
     def __init__(self, workbench: Workbench) -> None:
         self._workbench = workbench
-        self._unfinished: frozenset[str] | None = None
 
     def plan(self, found: Named) -> Removal:
         """What would be removed with a task or workload.
@@ -52,10 +54,15 @@ class Removing:
             raise InvalidRequest(found.id, f"is a {found.kind.value}, expected a task or workload", remedy)
         state = self._state(found)
         self._need_own(found)
-        self._need_no_dependents(found)
-        held = list(data_objects(self._workbench.catalog, found.collection))
-        size = sum(one.size for one in held)
-        return Removal(found.kind.value, found.id, state, len(held), size, found.collection)
+        self._need_no_readers(found)
+        files = size = 0
+        collections = []
+        for collection, _, held in walk(self._workbench.catalog, found.collection):
+            collections.append(collection)
+            files += len(held)
+            size += sum(one.size for one in held)
+        self._need_all_ended(found, collections[1:])
+        return Removal(found.kind.value, found.id, state, files, size, found.collection)
 
     def remove(self, planned: Removal) -> None:
         """Remove what was planned."""
@@ -90,34 +97,36 @@ class Removing:
         if not isinstance(request, DataObject) or user != request.owner or user != catalog.stat(found.collection).owner:
             raise AccessDenied(str(found), f"belongs to {request.owner}", "Ask them to remove it")
 
-    def _need_no_dependents(self, found: Named) -> None:
-        inside = f"{found.collection}/"
-        waiting = [one for one in self._running() if one.startswith(inside)]
+    def _need_all_ended(self, found: Named, inside: Sequence[str]) -> None:
+        waiting = self._unfinished(inside)
         if waiting:
             cause = f"holds tasks that have not ended: {_named(waiting)}"
             raise Refused(str(found), cause, "Cancel them first, with c2d cancel, or wait until they end")
-        readers = self._dependents(found.collection)
+
+    def _need_no_readers(self, found: Named) -> None:
+        readers = self._dependents(found)
         if readers:
             cause = f"tasks that have not ended use its results: {_named(readers)}"
             raise Refused(str(found), cause, "Wait until they end, or cancel them with c2d cancel")
 
-    def _dependents(self, collection: str) -> list[str]:
+    def _dependents(self, named: Named) -> list[str]:
         """The unfinished tasks that read something of a task, or of a workload's tasks, or wait for it."""
-        catalog, named = self._workbench.catalog, self._workbench.attributes.named
+        catalog, attributes = self._workbench.catalog, self._workbench.attributes
         found: list[str] = []
         for fact in _DEPENDING:
-            found += catalog.find(Query(EntityKind.COLLECTION, named(fact), collection))
-            found += catalog.find(Query(EntityKind.COLLECTION, named(fact), beginning=f"{collection}/"))
-        return [one for one in dict.fromkeys(found) if one in self._running()]
+            depends = Query(EntityKind.COLLECTION, attributes.named(fact), limit=_MOST_DEPENDING + 1)
+            found += catalog.find(replace(depends, value=named.collection))
+            found += catalog.find(replace(depends, beginning=f"{named.collection}/"))
+            if len(found) > _MOST_DEPENDING:
+                cause = f"more than {_MOST_DEPENDING} tasks say that they use its results, among them {_named(found)}"
+                raise Refused(str(named), cause, f"Wait until they end, or remove it with: irm -r {named.collection}")
+        return self._unfinished(list(dict.fromkeys(found)))
 
-    def _running(self) -> frozenset[str]:
-        """The unfinished tasks that the person may see."""
-        if self._unfinished is None:
-            catalog, attribute = self._workbench.catalog, self._workbench.attributes.state
-            states = [state.value for state in State if not state.is_final]
-            found = [catalog.find(Query(EntityKind.COLLECTION, attribute, state)) for state in states]
-            self._unfinished = frozenset(task for tasks in found for task in tasks)
-        return self._unfinished
+    def _unfinished(self, collections: Sequence[str]) -> list[str]:
+        """Those of the collections that are tasks that have not ended."""
+        catalog, attribute = self._workbench.catalog, self._workbench.attributes.state
+        unfinished = [Query(EntityKind.COLLECTION, attribute, state.value) for state in State if not state.is_final]
+        return [one for query in unfinished for part in query.among_each(collections) for one in catalog.find(part)]
 
 
 def _named(tasks: Iterable[str]) -> str:

@@ -55,7 +55,7 @@ def resources(workbench: Workbench) -> list[ComputeResource]:
     for name in sorted(set(catalog.find(Query(EntityKind.RESOURCE, attributes.role))) & set(known)):
         avus = catalog.avus(Entity(EntityKind.RESOURCE, name), attributes.role, attributes.named("offer"))
         roles = sorted(avu.value for avu in avus if avu.attribute == attributes.role)
-        queued = catalog.find(Query(EntityKind.COLLECTION, attributes.state, State.QUEUED.value, queue_levels(name)))
+        queued = Query(EntityKind.COLLECTION, attributes.state, State.QUEUED.value, queue_levels(name))
         has_worker = _has_worker(workbench, name, roles)
         found.append(
             ComputeResource(
@@ -63,7 +63,7 @@ def resources(workbench: Workbench) -> list[ComputeResource]:
                 tuple(roles),
                 known[name].is_up,
                 has_worker,
-                len(queued),
+                sum(one.count for one in catalog.count_by_owner(queued)),
                 tuple(_without_image(workbench, roles, avus)),
                 _images(workbench, name) if has_worker else None,
                 _engine(workbench, name, roles),

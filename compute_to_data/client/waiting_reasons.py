@@ -49,7 +49,7 @@ def _workload_is_full(workbench: Workbench, workload: str) -> Iterator[str]:
     attribute = workbench.attributes.named(INSTANCES)
     avus = workbench.catalog.avus(Entity(EntityKind.COLLECTION, workload), attribute)
     most = instances_of(avus)
-    state = Query(EntityKind.COLLECTION, workbench.attributes.state, within=workload)
+    state = Query(EntityKind.COLLECTION, workbench.attributes.state, within=workload, limit=most)
     begun = (workbench.catalog.find(replace(state, value=one.value)) for one in UNFINISHED)
     if sum(map(len, begun)) >= most:
         yield f"{name_of(workload)} runs {most} task{'s' * (most > 1)} at a time"

@@ -22,6 +22,8 @@ from compute_to_data.similar_names import nearest
 PREFIX = "/api/process_definition"
 MOST_LISTED = 1000
 _LONGEST_ID = 19
+_MOST_COUNTED = 10_000
+"""Anybody can share any number of definitions."""
 _MEMBERS = ("definition", "name", "id", "resource_uri")
 
 router = APIRouter(prefix=PREFIX, tags=["process registry"], dependencies=[Depends(known_parameters)])
@@ -42,9 +44,9 @@ def listed(
     offset: int = Query(0, ge=0, le=1 << 53, description="without so many at the beginning"),
 ) -> Any:
     """Your own and those that others share with you. `meta` says how many there are, and has the addresses of the
-    page before and of the next one."""
+    page before and of the next one. More than the 10,000 newest are not counted, except your own."""
     most = limit or MOST_LISTED
-    paths = processes.paths(bench)
+    paths = processes.paths(bench, _MOST_COUNTED)
     found = []
     for path in paths[offset : offset + most]:
         try:

@@ -13,6 +13,9 @@ from compute_to_data.records.manifest import MANIFEST_NAME, Manifest
 from compute_to_data.records.task import READS
 from compute_to_data.records.workload import DATASET, STATE, WorkloadState
 
+_MOST_TASKS = 100
+"""One is enough to keep a dataset as it is."""
+
 
 @dataclass(frozen=True)
 class Readers:
@@ -25,21 +28,24 @@ class Readers:
         return bool(self.tasks or self.workloads)
 
 
-def tasks_that_read(catalog: Catalog, attributes: Attributes, collection: str) -> tuple[str, ...]:
-    """The collections of the tasks that have not ended and that read a dataset or the results of a task.
+def tasks_that_read(catalog: Catalog, attributes: Attributes, collection: str, most: int) -> tuple[str, ...]:
+    """The collections of the tasks that have not ended and that read a dataset or the results of a task, at most
+    ``most`` of them, the newest first.
 
     ``collection``: that of the dataset or task. It asks the catalog once for all tasks. It finds the tasks
     that the user may read.
     """
-    return catalog.find(Query(EntityKind.COLLECTION, attributes.named(READS), collection))
+    query = Query(EntityKind.COLLECTION, attributes.named(READS), collection, newest_first=True, limit=most)
+    return catalog.find(query)
 
 
 def readers(catalog: Catalog, attributes: Attributes, collection: str) -> Readers:
     """The tasks that read a dataset or the results of a task, and the started workloads whose dataset it is.
 
-    A few questions. A workload that was stopped starts no task any more, so it does not count.
+    A few questions, and at most :data:`_MOST_TASKS` tasks. A workload that was stopped starts no task any more, so it
+    does not count.
     """
-    tasks = tasks_that_read(catalog, attributes, collection)
+    tasks = tasks_that_read(catalog, attributes, collection, _MOST_TASKS)
     dataset = attributes.named(DATASET)
     whole = catalog.find(Query(EntityKind.COLLECTION, dataset, collection))
     below = catalog.find(Query(EntityKind.COLLECTION, dataset, beginning=f"{collection}/"))

@@ -12,14 +12,16 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from compute_to_data.errors import ComputeToDataError, EngineError, OutOfReach, ReasonCode, ZoneError
+from compute_to_data.job import OutputFile
 from compute_to_data.model import Avu, Entity, EntityKind, Registration
 from compute_to_data.pipeline import layout, outputs, workspace
 from compute_to_data.pipeline.checkpoint import required
 from compute_to_data.pipeline.execution import Execution, printable
-from compute_to_data.pipeline.survey import listed
+from compute_to_data.pipeline.survey import Refusal, listed, shown_name
 from compute_to_data.records.task import State
 from compute_to_data.task import FAILED_NAME, OnFailure
 
@@ -32,6 +34,12 @@ _LOOKS_AT = 2
 has more entries than twice its limit."""
 _READING_SECONDS = 0.5
 """How long the worker reads what a cancelled task left."""
+_REGISTERING_SECONDS = 1.0
+"""And how long it registers it."""
+_AT_ONCE = 500
+"""How many files of a cancelled task the worker registers between two looks at the time."""
+_TOO_LATE = "was not registered in the time that the end of a cancelled task may take"
+_Thing = TypeVar("_Thing")
 _Failures = list[tuple[str, Exception]]
 
 
@@ -105,9 +113,16 @@ def _keep(execution: Execution) -> outputs.Inventory:
 
 def _reads_enough(execution: Execution) -> Callable[[], bool]:
     """A user who cancels a task waits for its end: after some time, the worker registers files without checksums."""
-    if required(execution.checkpoint.ending, "ending").state is not State.CANCELLED:
-        return lambda: False
-    latest = time.monotonic() + _READING_SECONDS
+    return _is_over(_READING_SECONDS) if _is_cancelled(execution) else lambda: False
+
+
+def _is_cancelled(execution: Execution) -> bool:
+    return required(execution.checkpoint.ending, "ending").state is State.CANCELLED
+
+
+def _is_over(seconds: float) -> Callable[[], bool]:
+    """Whether so many seconds have passed since now."""
+    latest = time.monotonic() + seconds
     return lambda: time.monotonic() > latest
 
 
@@ -139,36 +154,74 @@ def _counted(number: int, what: str) -> str:
 
 def _register(execution: Execution, collection: str, found: outputs.Inventory) -> outputs.Inventory:
     """Register all files, or none when an error is raised. Returns what is registered; a file that changed
-    meanwhile is left out."""
-    catalog, directory = execution.record.catalog, execution.outputs
-    mark = _mark(execution)
-    files = [
-        Registration(f"{collection}/{file.relative}", f"{directory}/{file.relative}", file.size, file.checksum)
-        for file in found.files
-    ]
-    folders = sorted({*(file.relative.rpartition("/")[0] for file in found.files), *found.folders} - {""})
-    registered: list[str] = []
+    meanwhile, or for which there was no time, is left out."""
+    catalog = execution.record.catalog
+    done = _Registered(execution, collection)
     catalog.stat(execution.record.collection)  # NotFound when the owner has removed it: do not make it again
+    is_over = _is_over(_REGISTERING_SECONDS) if _is_cancelled(execution) else None
     try:
         catalog.create_collection(collection, parents=True)
-        catalog.annotate(Entity(EntityKind.COLLECTION, collection), add=[mark])
-        for folder in folders:
-            catalog.create_collection(f"{collection}/{folder}", parents=True)
-        if files:
-            catalog.register(execution.context.resource.name, files)
-        registered = [file.logical_path for file in files]
-        changed = dict(outputs.exchanged(directory, found.files))
-        if changed:
-            catalog.unregister([f"{collection}/{file.relative}" for file in changed])
-        kept = tuple(file for file in found.files if file not in changed)
-        if kept:
-            catalog.annotate_all([f"{collection}/{file.relative}" for file in kept], [mark])
+        catalog.annotate(Entity(EntityKind.COLLECTION, collection), add=[_mark(execution)])
+        for some in _in_time(found.files, is_over):
+            done.register(some)
+        for folders in _in_time(found.folders, is_over):
+            done.make(folders)
     except OutOfReach:
         raise
     except (ComputeToDataError, OSError):
-        _take_back(execution, collection, folders, registered)
+        _take_back(execution, collection, list(done.folders), [f"{collection}/{name}" for name in done.files])
         raise
-    return outputs.Inventory(kept, found.folders, (*found.refused, *changed.values()))
+    late = [one.relative for one in found.files if one.relative not in done.files]
+    late += [one for one in found.folders if one not in done.folders]
+    refused = (*found.refused, *done.changed.values(), *(Refusal(shown_name(one), _TOO_LATE) for one in late))
+    kept = tuple(file for file in found.files if file.relative in done.files and file not in done.changed)
+    return outputs.Inventory(kept, tuple(one for one in found.folders if one in done.folders), refused)
+
+
+def _in_time(things: Sequence[_Thing], is_over: Callable[[], bool] | None) -> Iterator[Sequence[_Thing]]:
+    """All at once, or in parts for as long as there is time."""
+    if is_over is None:
+        yield things
+        return
+    for first in range(0, len(things), _AT_ONCE):
+        if not is_over():
+            yield things[first : first + _AT_ONCE]
+
+
+class _Registered:
+    """What is registered so far: ``files`` and ``folders`` by their names, and files that ``changed`` meanwhile."""
+
+    def __init__(self, execution: Execution, collection: str) -> None:
+        self._execution, self._collection = execution, collection
+        self._catalog = execution.record.catalog
+        self.files: set[str] = set()
+        self.folders: set[str] = set()
+        self.changed: dict[OutputFile, Refusal] = {}
+
+    def make(self, folders: Iterable[str]) -> None:
+        """Make the folders that are not there yet."""
+        for folder in sorted({*folders} - self.folders - {""}):
+            self._catalog.create_collection(f"{self._collection}/{folder}", parents=True)
+            self.folders.add(folder)
+
+    def register(self, files: Sequence[OutputFile]) -> None:
+        """Register and mark files, with their folders."""
+        self.make(file.relative.rpartition("/")[0] for file in files)
+        directory, above = self._execution.outputs, self._collection
+        registrations = [
+            Registration(f"{above}/{file.relative}", f"{directory}/{file.relative}", file.size, file.checksum)
+            for file in files
+        ]
+        if registrations:
+            self._catalog.register(self._execution.context.resource.name, registrations)
+        self.files.update(file.relative for file in files)
+        changed = dict(outputs.exchanged(directory, files))
+        self.changed.update(changed)
+        if changed:
+            self._catalog.unregister([f"{above}/{file.relative}" for file in changed])
+        kept = [f"{above}/{file.relative}" for file in files if file not in changed]
+        if kept:
+            self._catalog.annotate_all(kept, [_mark(self._execution)])
 
 
 def _mark(execution: Execution) -> Avu:

@@ -94,7 +94,7 @@ def find(catalog: Catalog, attributes: Attributes, given: str) -> str:
 
 
 def _remedy(catalog: Catalog, attributes: Attributes, given: str) -> str:
-    shared = catalog.find(Query(EntityKind.DATA_OBJECT, attribute(attributes), given))
+    shared = catalog.find(Query(EntityKind.DATA_OBJECT, attribute(attributes), given, limit=_SHOWN))
     if shared:
         return f"Others share one of that name. To use it, give its logical path: {_listed(shared)}"
     near = nearest(given, names(catalog, attributes))

@@ -1,4 +1,4 @@
-"""What a neighbour notices while one user floods the zone: a ``true``, requests to cancel, a walltime; the worker's memory.
+"""What a neighbour notices while one user floods the zone: a ``true``, requests to cancel, a walltime; the memory.
 The one who floods cancels, too: a task that is a part of the flood, and another.
 
 python tests/benchmarks/neighbour.py                         each flood on an embedded zone, and on a real one

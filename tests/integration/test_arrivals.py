@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from support.crowds import make_collections
 from support.reading import ENOUGH
 from support.site import ALICE, BOB, HOME, RODS, ZONE, TrialSite, wait_until
 
@@ -19,6 +20,7 @@ from compute_to_data.ports import Catalog
 from compute_to_data.records.arrival import BeingWritten
 from compute_to_data.records.task import State, TaskRecord
 from compute_to_data.submission import arrivals
+from compute_to_data.zones.embedded import avus as embedded_avus
 from compute_to_data.zones.embedded.agent import Callback, RuleExecutionInfo
 
 SHARED = f"/{ZONE}/home/shared"
@@ -399,3 +401,28 @@ def test_a_registered_directory_starts_tasks(lab: Lab) -> None:
     policy.registered(server.callback, server.rei, HOME, physical, 0)
     assert len(lab.claims(older)) == len(lab.claims(new)) == 1
     assert len(lab.tasks()) == 2
+
+
+def test_a_registered_directory_where_others_tag_many_collections(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tasks of those in the directory are made, and the agent does not read the names of the others."""
+    lab.alice.create_collection(f"{INBOX}/below/deep", parents=True)
+    lab.alice.write(f"{HOME}/deep.json", lab.template(f"{INBOX}/below/deep"))
+    lab.tag(f"{INBOX}/below/deep", f"{HOME}/deep.json")
+    path = lab.put(f"{INBOX}/below/deep/new.dat")
+    avus = [Avu(lab.site.configuration.attributes.named("trigger"), TEMPLATE)]
+    make_collections(lab.site, BOB, SHARED, 3000, avus, reader=ALICE)
+    longest = []
+    real = embedded_avus.find
+
+    def find(*given: Any) -> tuple[str, ...]:
+        found = real(*given)
+        longest.append(len(found))
+        return found
+
+    monkeypatch.setattr(embedded_avus, "find", find)
+    found = lab.alice.stat(path)
+    assert isinstance(found, DataObject)
+    server = Server(lab)
+    policy.registered(server.callback, server.rei, HOME, os.path.dirname(found.replicas[0].physical_path), 0)
+    assert len(lab.claims(path)) == 1, server.log
+    assert max(longest) == policy._MOST_TAGGED + 1

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from compute_to_data.configuration import Configuration
 from compute_to_data.coordination import wakeup
+from compute_to_data.errors import Refused
 from compute_to_data.model import Avu, Entity, EntityKind
 from compute_to_data.ports import Catalog, Storage
 from compute_to_data.records.task import State, TaskRecord
@@ -153,9 +154,14 @@ class Neighbours:
 
     def ended(self, catalog: Catalog, submitted: Submitted) -> dict[str, str]:
         """Wait for a task's end; how it ended."""
-        record = self.record(catalog, submitted)
-        _wait(lambda: (record.state() or State.QUEUED).is_final, f"the end of {submitted.collection}")
-        return record.facts("state", "reason", "reason_code")
+        _wait(lambda: self._has_ended(catalog, submitted), f"the end of {submitted.collection}")
+        return self.record(catalog, submitted).facts("state", "reason", "reason_code")
+
+    def _has_ended(self, catalog: Catalog, submitted: Submitted) -> bool:
+        try:
+            return (self.record(catalog, submitted).state() or State.QUEUED).is_final
+        except Refused:  # a flood has given it states of its own
+            return False
 
     def seconds_of_true(self) -> float:
         """How long the neighbour's ``true`` takes, from its submission to its end."""
@@ -174,8 +180,7 @@ class Neighbours:
     def seconds_of_own_cancels(self) -> list[float]:
         """How long each of the flooder's running tasks takes from the request to cancel it to its end. A task that the
         flood itself has ended is left out."""
-        states = [(one, self.record(self.flooder, one).state()) for one in self.running]
-        return [self.cancelled(self.flooder, one) for one, state in states if state is State.RUNNING]
+        return [self.cancelled(self.flooder, one) for one in self.running if not self._has_ended(self.flooder, one)]
 
     def seconds_over_walltime(self) -> float:
         """How long after its walltime a running task of the neighbour's has ended."""

@@ -13,7 +13,9 @@ from support.site import ALICE, COMPUTE, HOME, WAITS, TrialSite
 
 from compute_to_data.errors import EngineError, InvalidRequest
 from compute_to_data.model import Avu, Collection, DataObject, Entity, EntityKind
-from compute_to_data.pipeline import workspace
+from compute_to_data.pipeline import left_behind, workspace
+from compute_to_data.records.cancel import request_cancel
+from compute_to_data.records.task import State
 from compute_to_data.submission.submit import Submitted
 
 MARK = "irods::compute_to_data::failed_task"
@@ -170,9 +172,6 @@ class TestDiscarded:
 
 
 def test_a_cancelled_run_keeps_its_checkpoint(site: TrialSite) -> None:
-    from compute_to_data.records.cancel import request_cancel
-    from compute_to_data.records.task import State
-
     submitted = site.submit(_request(site, f"echo step 7 > /outputs/checkpoint; {WAITS}"))
     with site.working():
         site.outputs(submitted)
@@ -183,6 +182,47 @@ def test_a_cancelled_run_keeps_its_checkpoint(site: TrialSite) -> None:
     assert site.alice.avus(Entity(EntityKind.COLLECTION, f"{submitted.collection}/failed")) == (
         Avu(MARK, submitted.task_id, "cancelled"),
     )
+
+
+class TestCancelledWithManyFiles:
+    """The worker registers them in parts, for as long as a user may have to wait."""
+
+    SCRIPT = f"mkdir /outputs/a /outputs/empty; cd /outputs; touch a/1 a/2 3 4 5 6; {WAITS}"
+
+    def _cancelled(self, site: TrialSite) -> tuple[Submitted, dict[str, str]]:
+        submitted = site.submit(_request(site, self.SCRIPT))
+        with site.working():
+            site.outputs(submitted)
+            request_cancel(site.record(submitted), State.RUNNING, ALICE)
+            facts = site.ended(submitted)
+        assert facts["state"] == "CANCELLED"
+        return submitted, facts
+
+    def test_all_are_kept_when_there_is_time(self, site: TrialSite, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(left_behind, "_AT_ONCE", 2)
+        monkeypatch.setattr(left_behind, "_REGISTERING_SECONDS", 600)
+        submitted, facts = self._cancelled(site)
+        assert sorted(_kept(site, submitted)) == ["3", "4", "5", "6", "a/1", "a/2", "started"]
+        assert site.alice.children(f"{submitted.collection}/failed/empty") == ()
+        assert "not_kept" not in facts
+
+    def test_without_time_the_end_does_not_wait(self, site: TrialSite, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is not registered is named, and its files are removed."""
+        calls = iter([False, True])
+        monkeypatch.setattr(left_behind, "_AT_ONCE", 2)
+        monkeypatch.setattr(left_behind, "_is_over", lambda seconds: lambda: next(calls, True))
+        monkeypatch.setattr(left_behind, "_reads_enough", lambda execution: lambda: False)
+        submitted, facts = self._cancelled(site)
+        assert sorted(_kept(site, submitted)) == ["3", "4"]
+        for name in ("'5'", "'6'", "'a/1'", "'a/2'", "'started'", "'empty'"):
+            assert f"{name} was not registered in the time" in facts["not_kept"]
+        assert site.leftovers(submitted) == []
+
+    def test_a_failed_task_has_all_the_time(self, site: TrialSite, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(left_behind, "_AT_ONCE", 2)
+        monkeypatch.setattr(left_behind, "_REGISTERING_SECONDS", 0)
+        submitted, _, _ = _failed(site, self.SCRIPT.replace(WAITS, "exit 5"))
+        assert sorted(_kept(site, submitted)) == ["3", "4", "5", "6", "a/1", "a/2"]
 
 
 class TestErrorsWhileKeeping:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from support.reading import ENOUGH
 
+from compute_to_data import bounds
 from compute_to_data.agent import boundary
-from compute_to_data.errors import AccessDenied, Code, InvalidRequest, NotFound, ZoneError
+from compute_to_data.errors import AccessDenied, Code, InvalidRequest, NotFound, TooLarge, ZoneError
 from compute_to_data.model import Access, Avu, Collection, DataObject, Entity, EntityKind, Query, User
 from compute_to_data.zones.rule_engine import Agent, AgentCatalog, reading
 
@@ -64,12 +65,28 @@ class Buffer:
         self.content = None
 
 
+class Answer(list[list[str]]):
+    """The rows of a query. ``read``: how many the product has fetched."""
+
+    is_closed = False
+    read = 0
+
+    def __iter__(self) -> Iterator[list[str]]:
+        for row in super().__iter__():
+            self.read += 1
+            yield row
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
 class Zone:
     """A catalog over a script. Each query gets the table that its first column names."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.script = Script()
         self.conditions: list[str] = []
+        self.answered: list[Answer] = []
         self.rows: dict[str, list[list[str]]] = {}
         session = ModuleType("session_vars")
         client = {"user_name": "alice", "irods_zone": "z"}
@@ -87,10 +104,15 @@ class Zone:
         self.agent = Agent(self.script, SimpleNamespace(option="irule", socket=-1))
         self.catalog = AgentCatalog(self.agent)
 
-    def _query(self, callback: Any, columns: list[str], conditions: str, output: Any) -> list[list[str]]:
+    def _query(self, callback: Any, columns: list[str], conditions: str, output: Any) -> Answer:
         assert callback is self.script
         self.conditions.append(conditions)
-        return self.rows.get(columns[0], [])
+        order, _, column = columns[0].rstrip(")").rpartition("(")
+        answer = self.rows.get(column, [])
+        if order:
+            answer = sorted(answer, key=lambda row: int(row[0]), reverse=order == "ORDER_DESC")
+        self.answered.append(Answer(answer))
+        return self.answered[-1]
 
 
 @pytest.fixture
@@ -340,6 +362,32 @@ def test_find_returns_each_entity_once_oldest_first(zone: Zone) -> None:
     zone.rows["COLL_ID"] = [["30", "/z/b", "a"], ["7", "/z/c", "a"], ["30", "/z/b", "a"]]
     assert zone.catalog.find(Query(EntityKind.COLLECTION, "a")) == ("/z/c", "/z/b")
     assert zone.catalog.find(Query(EntityKind.COLLECTION, "a", limit=1)) == ("/z/c",)
+
+
+def test_find_reads_no_more_than_it_returns(zone: Zone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent's memory, and its time, must not depend on how many collections others have tagged."""
+    zone.rows["COLL_ID"] = [[str(number), f"/z/{number}", "a"] for number in range(1000)]
+    query = Query(EntityKind.COLLECTION, "a", limit=2)
+    assert zone.catalog.find(query) == ("/z/0", "/z/1")
+    assert zone.catalog.find(replace(query, newest_first=True, offset=1)) == ("/z/998", "/z/997")
+    assert all(answer.read <= 4 and answer.is_closed for answer in zone.answered)
+    monkeypatch.setattr(bounds, "MOST_FOUND", 999)
+    with pytest.raises(TooLarge, match="more than 999"):
+        zone.catalog.find(replace(query, limit=None))
+    monkeypatch.setattr(bounds, "MOST_FOUND", 1000)
+    assert len(zone.catalog.find(replace(query, limit=None))) == 1000
+
+
+def test_find_asks_for_named_collections_one_by_one(zone: Zone) -> None:
+    """And not for all, to look for the named ones among them."""
+    zone.rows["COLL_ID"] = [["3", "/z/b", "a"], ["2", "/z/c", "a"], ["1", "/z/d", "a"]]
+    query = Query(EntityKind.COLLECTION, "a", among=("/z/b", "/z/c"))
+    assert zone.catalog.find(query) == ("/z/c", "/z/b")
+    assert [condition.split(" and ")[-1] for condition in zone.conditions] == [
+        "COLL_NAME = '/z/b'",
+        "COLL_NAME = '/z/c'",
+    ]
+    assert zone.catalog.find(replace(query, newest_first=True, limit=1)) == ("/z/b",)
 
 
 def test_how_a_query_becomes_a_genquery(zone: Zone) -> None:

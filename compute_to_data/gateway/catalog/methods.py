@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import anyio.to_thread
@@ -11,7 +12,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from compute_to_data import catalog_json as wire
-from compute_to_data.bounds import MOST_MEMBERS, MOST_PERMISSIONS
+from compute_to_data.bounds import MOST_FOUND, MOST_MEMBERS, MOST_PERMISSIONS
 from compute_to_data.catalog_json import plain, text_of
 from compute_to_data.errors import Code, InvalidRequest, zone_error
 from compute_to_data.gateway import request_bounds
@@ -19,6 +20,7 @@ from compute_to_data.gateway.api.common import A_DOCUMENT
 from compute_to_data.gateway.problems import HttpError
 from compute_to_data.gateway.signing_in.person import Person
 from compute_to_data.gateway.who import signed_in
+from compute_to_data.model import Query
 from compute_to_data.ports import ClientCatalog
 
 router = APIRouter()
@@ -43,6 +45,12 @@ def _most(arguments: Arguments, bound: int) -> int:
     """The same, and at most the gateway's own bound: its memory is everybody's."""
     found = _given_most(arguments)
     return bound if found is None else min(found, bound)
+
+
+def _query(arguments: Arguments) -> Query:
+    """The query; one with a limit that no session would have by itself is bounded as one without."""
+    found = wire.query_of(arguments["query"])
+    return replace(found, limit=None) if (found.limit or 0) > MOST_FOUND else found
 
 
 def _register(catalog: ClientCatalog, arguments: Arguments) -> None:
@@ -81,10 +89,10 @@ METHODS: dict[str, Method] = {
         *(text_of(one) for one in given["attributes"]),
         most=_given_most(given),
     ),
-    "find": lambda catalog, given: catalog.find(wire.query_of(given["query"])),
+    "find": lambda catalog, given: catalog.find(_query(given)),
     "object_id": lambda catalog, given: catalog.object_id(_path(given, "data_object")),
     "object_with_id": lambda catalog, given: catalog.object_with_id(int(given["object_id"])),
-    "query": lambda catalog, given: catalog.query(wire.query_of(given["query"])),
+    "query": lambda catalog, given: catalog.query(_query(given)),
     "count_by_owner": lambda catalog, given: catalog.count_by_owner(
         wire.query_of(given["query"]), most=_given_most(given)
     ),

@@ -111,16 +111,19 @@ _TABLES = {
 def find(connection: sqlite3.Connection, actor: Actor, query: Query) -> tuple[str, ...]:
     """As ``Catalog.find``. With a value and units, the index gives the oldest first, and the search
     ends at ``limit``, however long the queue is."""
-    rows = _select(connection, actor, query, _NAMES[query.kind], f"GROUP BY v.entity ORDER BY v.entity {_way(query)}")
-    return tuple(name for (name,) in rows)
+    order = f"GROUP BY v.entity ORDER BY v.entity {_way(query)}"
+    rows = _select(connection, actor, bounds.bounded(query), _NAMES[query.kind], order)
+    return bounds.check_found(query, [name for (name,) in rows])
 
 
 def rows(connection: sqlite3.Connection, actor: Actor, query: Query) -> tuple[Row, ...]:
     """As ``ClientCatalog.query``."""
     query.need_collections()
     columns = "n.path, n.owner_name, n.owner_zone, n.created, v.value, v.units"
-    found = _select(connection, actor, query, columns, f"ORDER BY v.entity {_way(query)}, v.value, v.units")
-    return tuple(Row(path, User(name, zone), created, *rest) for path, name, zone, created, *rest in found)
+    order = f"ORDER BY v.entity {_way(query)}, v.value, v.units"
+    found = _select(connection, actor, bounds.bounded(query), columns, order)
+    rows = [Row(path, User(name, zone), created, *rest) for path, name, zone, created, *rest in found]
+    return bounds.check_found(query, rows)
 
 
 def owners(connection: sqlite3.Connection, actor: Actor, query: Query) -> tuple[User, ...]:

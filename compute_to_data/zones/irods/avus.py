@@ -212,8 +212,8 @@ def _need(connection: Connection, entity: Entity) -> None:
 
 def find(connection: Connection, query: Query) -> tuple[str, ...]:
     """As ``Catalog.find``. Orders by id, since ids grow with time and times have only whole seconds."""
-    found = _select(connection, query, _NAMES[query.kind])
-    return tuple(_BETWEEN.get(query.kind, "").join(row[1:]) for row in found)
+    found = _select(connection, bounds.bounded(query), _NAMES[query.kind])
+    return bounds.check_found(query, [_BETWEEN.get(query.kind, "").join(row[1:]) for row in found])
 
 
 def rows(connection: Connection, query: Query) -> tuple[Row, ...]:
@@ -221,8 +221,9 @@ def rows(connection: Connection, query: Query) -> tuple[Row, ...]:
     query.need_collections()
     value, units = Column.META_COLL + 1, Column.META_COLL + 2
     names, owners = _NAMES[EntityKind.COLLECTION], _OWNERS[EntityKind.COLLECTION]
-    found = _select(connection, query, (*names, *owners, Column.COLL_CREATED, value, units))
-    return tuple(Row(name, User(owner, zone), float(created), *rest) for _, name, owner, zone, created, *rest in found)
+    found = _select(connection, bounds.bounded(query), (*names, *owners, Column.COLL_CREATED, value, units))
+    rows = [Row(name, User(owner, zone), float(created), *rest) for _, name, owner, zone, created, *rest in found]
+    return bounds.check_found(query, rows)
 
 
 def by_owner(connection: Connection, query: Query) -> tuple[OwnerCount, ...]:

@@ -8,11 +8,12 @@ Output arguments need a placeholder of the right type; otherwise the call fails 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import itertools
 import re
 import select
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from compute_to_data.errors import Code, ZoneError, zone_error
@@ -98,23 +99,37 @@ class Agent:
         quote ``'``. For a value with a quote, the query uses a wildcard, and this method compares
         the rows again.
         """
-        genquery = importlib.import_module("genquery")
         asked = [*columns, *(column for column in where if column not in columns)]
         conditions = [_condition(column, value) for column, value in where.items()] + ([also] if also else [])
-        query = genquery.Query(self._callback, asked, " and ".join(conditions), output=genquery.AS_LIST)
-        try:
+        with self._queried(asked, conditions) as query:
             rows = _first(query, most)
+        return list(_exact(rows, asked, columns, where))
+
+    @contextlib.contextmanager
+    def in_order(
+        self, columns: Sequence[str], where: Mapping[str, str], newest_first: bool
+    ) -> Iterator[Iterator[tuple[str, ...]]]:
+        """The rows of a query as :meth:`select` gives them, in the order of the first column, while inside. The server
+        is asked only for those that are read."""
+        asked = [*columns, *(column for column in where if column not in columns)]
+        ordered = [f"{'ORDER_DESC' if newest_first else 'ORDER'}({asked[0]})", *asked[1:]]
+        with self._queried(ordered, [_condition(column, value) for column, value in where.items()]) as query:
+            rows = iter(query)
+            yield _exact(rows, asked, columns, where)
+            if next(rows, None) is not None:
+                query.close()
+
+    @contextlib.contextmanager
+    def _queried(self, columns: Sequence[str], conditions: Sequence[str]) -> Iterator[Any]:
+        """A query of the plugin. ZoneError when the server refuses it."""
+        genquery = importlib.import_module("genquery")
+        try:
+            yield genquery.Query(self._callback, list(columns), " and ".join(conditions), output=genquery.AS_LIST)
         except RuntimeError as error:
             found = _CODE.search(str(error))
             if found is None:
                 raise
             raise self._error(int(found.group(1)), "a query", ", ".join(columns)) from None
-        named = (dict(zip(asked, row)) for row in rows)
-        return [
-            tuple(row[column] for column in columns)
-            for row in named
-            if all(row[column] == value for column, value in where.items())
-        ]
 
     def buffer(self, content: bytes = b"") -> Any:
         """A BytesBuf. Free its memory with ``clear_buffer``, since Python's garbage collector does not."""
@@ -135,6 +150,16 @@ def _first(query: Any, most: int | None) -> list[Any]:
     if most is not None and len(rows) == most:
         query.close()
     return rows
+
+
+def _exact(
+    rows: Iterable[Sequence[str]], asked: Sequence[str], columns: Sequence[str], where: Mapping[str, str]
+) -> Iterator[tuple[str, ...]]:
+    """The columns of the rows that have exactly the values of ``where``."""
+    for row in rows:
+        named = dict(zip(asked, row))
+        if all(named[column] == value for column, value in where.items()):
+            yield tuple(named[column] for column in columns)
 
 
 def _condition(column: str, value: str) -> str:

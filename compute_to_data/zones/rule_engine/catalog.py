@@ -67,7 +67,7 @@ class AgentCatalog:
         return reading.avus(self._agent, entity, attributes, most)
 
     def find(self, query: Query) -> tuple[str, ...]:
-        """As the port says. Fetches all rows, so ``limit`` saves no time."""
+        """As the port says."""
         return reading.find(self._agent, query)
 
     def resources(self) -> tuple[Resource, ...]:

@@ -6,7 +6,7 @@ without strict ACLs, users also see names that they may not read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from compute_to_data import bounds
 from compute_to_data.errors import Code, TooLarge, ZoneError, zone_error
@@ -218,25 +218,37 @@ def _where(entity: Entity) -> dict[str, str]:
 
 
 def find(agent: Agent, query: Query) -> tuple[str, ...]:
-    """As ``Catalog.find``. Checks the conditions here that ``Agent.select`` cannot express."""
+    """As ``Catalog.find``: one query, or one for each of the collections that it names."""
+    is_short = query.limit is not None and query.among is None
+    enough = query.offset + (query.limit or 0) if is_short else bounds.MOST_FOUND + 1
+    found: dict[int, str] = {}
+    for also in ({},) if query.among is None else ({"COLL_NAME": checked(name)} for name in query.among):
+        _find(agent, query, also, enough, found)
+    ordered = sorted(found.items(), reverse=query.newest_first)
+    return bounds.check_found(query, [name for _, name in ordered][query.offset :][: query.limit])
+
+
+def _find(agent: Agent, query: Query, also: Mapping[str, str], enough: int, found: dict[int, str]) -> None:
+    """Add what one query finds until there is enough. Checks the conditions here that a query cannot express."""
     attribute, value, units = _avu_columns(query.kind)
     one = query.units if isinstance(query.units, str) else None
-    asked = {attribute: query.attribute, value: query.value, units: one, **_in_tree(query)}
+    asked = {attribute: query.attribute, value: query.value, units: one, **_in_tree(query), **also}
     where = {column: text for column, text in asked.items() if text is not None}
     # Select values and units only where they are needed, because the server merges equal rows.
     several = isinstance(query.units, tuple)
     columns = (f"{_PREFIXES[query.kind]}_ID", *([value] * bool(query.beginning)), *([units] * several))
     separator = "#" if query.kind is EntityKind.USER else "/"
-    found = {
-        (int(row[0]), separator.join(row[len(columns) :]))
-        for row in agent.select((*columns, *_NAMES[query.kind]), where)
-        if (not query.beginning or row[1].startswith(query.beginning))
-        and (not several or row[len(columns) - 1] in query.units_listed)
-    }
-    if query.among is not None:
-        found = {(number, name) for number, name in found if name in query.among}
-    names = [name for _, name in sorted(found, reverse=query.newest_first) if parent_of(name) not in query.excluding]
-    return tuple(names[query.offset :][: query.limit])
+    with agent.in_order((*columns, *_NAMES[query.kind]), where, query.newest_first) as rows:
+        for row in rows if len(found) < enough else ():
+            name = separator.join(row[len(columns) :])
+            if (
+                (not query.beginning or row[1].startswith(query.beginning))
+                and (not several or row[len(columns) - 1] in query.units_listed)
+                and parent_of(name) not in query.excluding
+            ):
+                found[int(row[0])] = name
+                if len(found) >= enough:
+                    break
 
 
 def _in_tree(query: Query) -> dict[str, str]:
