@@ -29,6 +29,9 @@ from compute_to_data.model import (
     UserKind,
 )
 
+LARGEST = (1 << 62) - 1
+"""A number that every database takes."""
+
 
 def plain(value: Any) -> Any:
     """A value as JSON: users as ``name#zone``, other values as objects with their fields' names."""
@@ -76,17 +79,27 @@ def entity_of(value: Mapping[str, Any]) -> Entity:
 
 
 def query_of(value: Mapping[str, Any]) -> Query:
-    """A query."""
+    """A query. Another program may have written it: TypeError or ValueError for what is none."""
     found = dict(value)
     found["kind"] = EntityKind(found["kind"])
     if found["owner"] is not None:
         found["owner"] = user_of(found["owner"])
+    for name in ("attribute", "beginning", "within"):
+        found[name] = text_of(found[name])
+    for name in ("value", "units"):
+        if found[name] is not None and not isinstance(found[name], list):
+            found[name] = text_of(found[name])
     for name in ("units", "among", "excluding"):
         if isinstance(found[name], list):
             found[name] = tuple(text_of(one) for one in found[name])
     for name in ("limit", "offset"):
-        if found[name] is not None and (type(found[name]) is not int or found[name] < 0):
-            raise ValueError(f"{name}: expected a number of at least 0")
+        is_number = type(found[name]) is int and 0 <= found[name] <= LARGEST
+        if not is_number and (name, found[name]) != ("limit", None):
+            raise ValueError(f"{name}: expected a number from 0 to {LARGEST}")
+    if type(found["newest_first"]) is not bool or type(found["excluding"]) is not tuple:
+        raise TypeError("newest_first: expected true or false; excluding: expected a list")
+    if type(found["among"]) not in (tuple, type(None)) or type(found["value"]) not in (str, type(None)):
+        raise TypeError("among: expected a list or null; value: expected a text or null")
     return Query(**found)
 
 

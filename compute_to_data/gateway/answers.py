@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from compute_to_data.gateway import problems
 from compute_to_data.gateway.metrics import Metrics
 from compute_to_data.gateway.request_bounds import HEADER_BYTES
+from compute_to_data.gateway.shares import Shares
 from compute_to_data.plain_text import one_line
 
 log = logging.getLogger(__name__)
@@ -29,9 +30,10 @@ HEADERS = {
 class Answers:
     """ASGI middleware. It refuses changes that a page of another site asks for with a browser's own credentials."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, shares: Shares) -> None:
         self._app = app
         self._metrics = metrics
+        self._shares = shares
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -55,6 +57,7 @@ class Answers:
             refusal = _refusal(scope)
             await (self._app if refusal is None else problems.response(refusal))(scope, receive, answer)
         finally:
+            self._shares.end(scope)
             seconds = time.perf_counter() - begun
             self._metrics.answered(scope, status, seconds)
             log.info("%s", _line(scope, status, seconds))

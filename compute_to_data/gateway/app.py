@@ -48,7 +48,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     app.include_router(registry.router)
     app.include_router(pages.router)
     app.include_router(tes.router)
-    app.add_middleware(Answers, metrics=gateway.metrics)
+    app.add_middleware(Answers, metrics=gateway.metrics, shares=gateway.shares)
     return app
 
 

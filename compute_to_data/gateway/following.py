@@ -25,6 +25,7 @@ from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import ComputeToDataError
 from compute_to_data.gateway import problems
 from compute_to_data.gateway.metrics import Metrics
+from compute_to_data.gateway.request_bounds import need_room
 from compute_to_data.log_file import STREAMS
 from compute_to_data.records.task import State
 
@@ -90,6 +91,7 @@ class SharedLog:
             self._add("end", {"state": state.value})
 
     def _on_output(self, name: str, piece: bytes) -> None:
+        need_room(self._file.fileno(), len(piece))  # what a program writes is as much as a site keeps of it
         for start in range(0, len(piece), _BLOCK):
             if text := self._decoders[name].decode(piece[start : start + _BLOCK]):
                 self._add(name, {"text": text})

@@ -9,6 +9,7 @@ from compute_to_data.gateway.following import Following
 from compute_to_data.gateway.metrics import Metrics
 from compute_to_data.gateway.open_objects import Handles
 from compute_to_data.gateway.settings import GatewaySettings
+from compute_to_data.gateway.shares import Shares
 from compute_to_data.gateway.signing_in.openid import OpenId
 from compute_to_data.gateway.signing_in.people import People
 from compute_to_data.gateway.task_figures import TaskFigures
@@ -27,6 +28,7 @@ class Gateway:
         self.metrics.include(self.task_figures)
         self.following = Following(self.metrics)
         self.handles = Handles()
+        self.shares = Shares(max(1, settings.listen.connections // 4))
         openid = OpenId(settings.openid) if settings.openid is not None else None
         self.people = People(self.entrance, self.site_access, settings.sign_in, self.metrics, openid)
 

@@ -40,6 +40,7 @@ async def signed_in(request: Request) -> Person:
         cause = "the token is unknown or has expired" if scheme == "bearer" else "nobody has signed in"
         raise not_signed_in(request, cause)
     request.state.user = str(person.user)
+    gateway.shares.begin(request, str(person.user))
     return person
 
 

@@ -47,12 +47,13 @@ _STOPPED = 128 + signal.SIGTERM
 
 def run(folder: str, nonce: str) -> int:
     """Run the job of a folder, unless the worker has given it up."""
+    directory = Directory(str(Path(folder).parents[1]))
+    directory.need_own()
     own = Notes(Path(folder))
     request = own.read(REQUEST)
     if request is None or request["nonce"] != nonce:
         print("the worker has given this job up", flush=True)
         return 0
-    directory = Directory(str(Path(folder).parents[1]))
     job = written_job.job(request["job"], own.secrets())
     node = Node(directory, request["sandbox"])
     with node.registered(job):
@@ -249,6 +250,7 @@ def probe(directory: str, answer: str, *places: str) -> int:
     Each place is a directory with a file ``question``; its content goes into a new file ``answer`` beside it.
     """
     own = Directory(directory)
+    own.need_own()
     request = notes.read(own.path / answer)
     if request is None:
         return 0
@@ -268,7 +270,9 @@ def probe(directory: str, answer: str, *places: str) -> int:
 
 def clean(directory: str) -> int:
     """For Slurm's Epilog: remove what the job that is over has left on this node."""
-    Node(Directory(directory), {"job_uids": None}).clean(os.environ["SLURM_JOB_ID"])
+    own = Directory(directory)
+    own.need_own()
+    Node(own, {"job_uids": None}).clean(os.environ["SLURM_JOB_ID"])
     return 0
 
 

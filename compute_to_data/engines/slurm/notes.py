@@ -19,6 +19,7 @@ import contextlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -77,12 +78,21 @@ class Directory:
         try:
             for folder in (self.path, self.jobs, self.path / "events", self.path / "nodes"):
                 folder.mkdir(mode=0o700, parents=folder is self.path, exist_ok=True)
-            status = self.path.stat()
         except OSError as error:
             raise EngineError(str(self.path), f"the worker cannot make it ({error.strerror})") from error
-        if status.st_uid != os.geteuid() or status.st_mode & 0o077:
-            remedy = f"Run: chown {os.geteuid()} {self.path}; chmod 700 {self.path}"
-            raise EngineError(str(self.path), "other accounts may use it, or it is another account's", remedy)
+        self.need_own()
+
+    def need_own(self) -> None:
+        """EngineError unless the directory and those in it are this account's alone: whoever can write there decides
+        what runs on the nodes."""
+        for folder in (self.path, self.jobs, self.path / "events", self.path / "nodes"):
+            try:
+                status = folder.stat() if folder is self.path else folder.lstat()
+            except OSError as error:
+                raise EngineError(str(folder), f"it cannot be looked at ({error.strerror})") from error
+            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+                remedy = f"Run: chown {os.geteuid()} {folder}; chmod 700 {folder}"
+                raise EngineError(str(folder), "other accounts may use it, or it is another account's", remedy)
 
     @property
     def jobs(self) -> Path:

@@ -34,10 +34,10 @@ def _path(arguments: Arguments, name: str = "logical_path") -> str:
 
 
 def _given_most(arguments: Arguments) -> int | None:
-    """The most that a method reads; None for all."""
+    """The most that a method reads; None for all. A negative number would be none for a database."""
     found = arguments.get("most")
-    if found is not None and type(found) is not int:
-        raise TypeError(f"most: found {type(found).__name__}, expected a number")
+    if found is not None and not (type(found) is int and 0 <= found <= wire.LARGEST):
+        raise TypeError(f"most: found {str(found)[:20]!r}, expected a number of at least 0")
     return found
 
 
