@@ -48,6 +48,8 @@ def test_everything_that_a_command_writes_is_there_with_times(typed: Type, own_f
     assert {"c2d run out: first", "c2d run err: wrong", "c2d run out: no end ü"} <= set(lines)
     assert any(line.startswith("c2d run err: task ") for line in lines)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    lock = file.with_name("c2d.log.lock")
+    assert stat.S_IMODE(lock.stat().st_mode) == 0o600, "whoever can open it can lock it for ever"
     refused = typed("status", "nonsense")
     assert refused.code == 4
     assert f"c2d status err: {refused.err.splitlines()[0]}" in said(file)
