@@ -272,6 +272,10 @@ class EngineOutOfReach(EngineError, OutOfReach):
     """The engine does not answer, gives an answer that makes no sense, or does not hold the job (any more)."""
 
 
+class EngineNotReady(EngineOutOfReach):
+    """Something that each job needs does not answer: the engine itself, or a helper of ours. The job has not begun."""
+
+
 class ImageMissing(EngineError):
     """The engine does not hold the image. Tasks never pull images."""
 

@@ -381,6 +381,10 @@ class Engine(Protocol):
     def check(self) -> None:
         """Raise EngineError, with the remedy, when the engine does not answer."""
 
+    def need_ready(self) -> None:
+        """Raise EngineNotReady while no job can begin, because something that each job needs does not answer. Costs
+        little: the worker asks once a second before it lets tasks begin."""
+
     def check_directory(self, directory: str) -> None:
         """Raise EngineError when jobs would not see a directory of this host, such as a vault, as this host does.
         Does nothing for an engine that runs its jobs on this host."""
@@ -396,7 +400,8 @@ class Engine(Protocol):
         """Make the new directory ``outputs`` for a job."""
 
     def submit(self, job: Job) -> RunningJob:
-        """Accept a job, which runs now or later. After an EngineError, nothing of the job is left.
+        """Accept a job, which runs now or later. After an EngineError, nothing of the job is left; after
+        EngineNotReady, it has not begun either.
 
         While the job runs, the engine appends to its ``log_file`` what it writes. When no worker runs, an engine may
         append the bytes later: :meth:`find` continues that, and no byte is doubled or lost. If the engine could

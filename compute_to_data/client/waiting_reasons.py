@@ -28,6 +28,8 @@ def _hindrances(
     """``running``: how many of the person's own tasks have begun on the resource."""
     if not queue.has_worker(workbench, resource):
         yield f"{resource} has no live worker"
+        if published is not None and published.held_up:  # a worker that cannot run jobs shows no sign of life
+            yield published.held_up
         return
     yield from _workload_is_full(workbench, parent_of(collection))
     if published is None:

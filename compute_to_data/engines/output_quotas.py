@@ -13,7 +13,7 @@ from contextlib import suppress
 from compute_to_data.disk_usage import DIRECTORY
 from compute_to_data.engines import guard, quota_guard
 from compute_to_data.engines.job_ids import JobIds
-from compute_to_data.errors import EngineError, EngineOutOfReach
+from compute_to_data.errors import EngineError, EngineNotReady
 
 PLACE = "C2D_QUOTA_GUARD"
 """A variable of the worker's environment: where the quota guard listens, if not at its usual place."""
@@ -29,7 +29,7 @@ REMEDY = (
 def answers() -> bool:
     """Whether the quota guard listens."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as channel, suppress(OSError):
-        channel.connect(os.environ.get(PLACE, quota_guard.SOCKET))
+        _connected(channel)
         return True
     return False
 
@@ -41,10 +41,21 @@ class OutputQuotas:
         """``ids``: those of jobs."""
         self._ids = ids
 
+    @staticmethod
+    def need_helper() -> None:
+        """EngineNotReady while the quota guard, without which no job can have a quota, does not listen. Root needs
+        none."""
+        if os.geteuid():
+            try:
+                with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as channel:
+                    _connected(channel)
+            except OSError as error:
+                raise _not_ready(error) from error
+
     def hold(self, outputs: str, uid: int, most_bytes: int, most_entries: int) -> None:
         """Let the kernel hold the outputs of a job to limits, while they belong to the worker's account still.
 
-        EngineError when the kernel does not; EngineOutOfReach when the quota guard does not answer.
+        EngineError when the kernel does not; EngineNotReady when the quota guard does not answer.
         """
         self._ask(outputs, quota_guard.HOLD, uid, most_bytes, most_entries)
 
@@ -75,15 +86,23 @@ class OutputQuotas:
 
 
 def _answer(request: tuple[object, ...], descriptor: int) -> str:
-    """What the quota guard answers. EngineOutOfReach when it does not."""
-    place = os.environ.get(PLACE, quota_guard.SOCKET)
+    """What the quota guard answers. EngineNotReady when it does not."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as channel:
             channel.settimeout(_SECONDS)
-            channel.connect(place)
+            _connected(channel)
             socket.send_fds(channel, [json.dumps(request).encode()], [descriptor])
             received = channel.recv(guard.MOST_BYTES)
             return str(json.loads(received))
     except (OSError, ValueError) as error:
-        cause = f"the quota guard does not answer at {place} ({error})"
-        raise EngineOutOfReach("the project quotas of jobs", cause, f"Start {UNIT}") from error
+        raise _not_ready(error) from error
+
+
+def _connected(channel: socket.socket) -> None:
+    channel.connect(os.environ.get(PLACE, quota_guard.SOCKET))
+
+
+def _not_ready(error: Exception) -> EngineNotReady:
+    place = os.environ.get(PLACE, quota_guard.SOCKET)
+    cause = f"{UNIT} does not answer at {place} ({getattr(error, 'strerror', None) or error})"
+    return EngineNotReady("the project quotas of jobs", cause, f"Run: systemctl start {UNIT}")

@@ -69,6 +69,9 @@ class ProcessEngine:
         if not os.access(self._jobs, os.W_OK):
             raise EngineError(str(self._jobs), "the worker cannot write there", "make the worker's account its owner")
 
+    def need_ready(self) -> None:
+        """Always ready: it runs jobs itself."""
+
     def check_directory(self, directory: str) -> None:
         """Do nothing: jobs run on this host."""
 

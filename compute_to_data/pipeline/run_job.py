@@ -11,6 +11,7 @@ from dataclasses import replace
 from compute_to_data.errors import (
     ComputeToDataError,
     EngineError,
+    EngineNotReady,
     EngineOutOfReach,
     OutOfReach,
 )
@@ -218,8 +219,8 @@ def _program(execution: Execution) -> Program:
 def _submit(execution: Execution, job: Job) -> RunningJob:
     record = execution.record
     secrets = secret.read(execution.context.catalog, zone_of(record.collection), execution.task.secrets)
-    continues = bool(execution.checkpoint.ended)
-    attempt = execution.checkpoint.attempt + (not continues)
+    continues, before = bool(execution.checkpoint.ended), execution.checkpoint.attempt
+    attempt = before + (not continues)
     allowed = execution.context.configuration.worker.attempts
     if attempt > allowed:
         raise EngineError(f"task {record.task_id}", f"its job was lost {allowed} times", "See the worker's log")
@@ -237,7 +238,11 @@ def _submit(execution: Execution, job: Job) -> RunningJob:
         execution.context.engine.prepare(job.outputs)
         layout.make(execution)
     execution.submitted = time.monotonic()
-    return execution.context.engine.submit(replace(job, secrets=secrets))  # the only place that gets the secrets
+    try:
+        return execution.context.engine.submit(replace(job, secrets=secrets))  # the only place that gets the secrets
+    except EngineNotReady:  # the job has not begun, and the task waits: this was no attempt
+        execution.journal.save(replace(execution.checkpoint, attempt=before))
+        raise
 
 
 def push_removals(execution: Execution) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 
 from compute_to_data.coordination import published_line
 from compute_to_data.coordination.published_line import PublishedLine, UserNumbers
-from compute_to_data.errors import NotFound
+from compute_to_data.errors import EngineError, NotFound
 from compute_to_data.pipeline.execution import ServedResource
 from compute_to_data.pipeline.vault_room import VaultRoom
 from compute_to_data.task import REQUEST_NAME
@@ -27,6 +27,8 @@ log = logging.getLogger("compute_to_data.worker")
 
 _LOOKS = 16
 """How many records that are no tasks the worker reads before it renews its heartbeat."""
+_READY_SECONDS = 1.0
+"""How often the worker asks the engine whether jobs can begin."""
 _PUBLISH_SECONDS, _SHARE = 3.0, 20.0
 """How often the worker publishes its line. It takes at most one part in 20 of its time for that."""
 
@@ -53,7 +55,8 @@ class NextTasks:
         self._bounds = bounds
         self._settle = settle
         self._room = VaultRoom(served.resource, served.configuration.worker.vault_reserve_bytes)
-        self._lack = ""
+        self._held_up = self._unready = ""
+        self._next_question = 0.0
         self._sound: set[str] = set()
         self._not_reached: list[str] = []
         self._hurried: deque[str] = deque()
@@ -82,12 +85,11 @@ class NextTasks:
                 self._line.put_back(one.collection)
 
     def line_up(self) -> bool:
-        """Line up the next tasks: as many as may begin, and one more for each slot; none while the vault lacks room.
+        """Line up the next tasks: as many as may begin, and one more for each slot; none while something holds all up.
         False when the worker has read, or met, so many records that are no tasks that it must go on soon."""
         self._note_begun()
-        self._note_lack(self._room.lack())
-        if self._lack:
-            self._in_flight.line_up([])
+        self._wait_because(self._hindrance())
+        if self._held_up:
             return True
         for _ in range(_LOOKS):
             free = self._in_flight.capacity + self._in_flight.slots - len(self._holding())
@@ -123,13 +125,43 @@ class NextTasks:
         self._line.began({*lined_up, *self._not_reached})
         self._not_reached = []
 
-    def _note_lack(self, lack: str) -> None:
-        """Publish at once that the vault lacks room, or has some again."""
-        if bool(lack) != bool(self._lack):
+    def _hindrance(self) -> str:
+        """What holds all tasks up, in words; '' for nothing. The engine is asked once a second."""
+        name, lack = self._served.resource.name, self._room.lack()
+        if lack:
+            return f"the vault of {name} {lack}"
+        if time.monotonic() >= self._next_question:
+            try:
+                self._served.engine.need_ready()
+                self._unready = ""
+            except EngineError as error:
+                self._unready = self._unready_because_of(error)
+            self._next_question = time.monotonic() + _READY_SECONDS
+        return self._unready
+
+    def _unready_because_of(self, error: EngineError) -> str:
+        """For users: the remedy is an administrator's, and stands in the log."""
+        if not self._held_up:
+            log.warning("the engine cannot run jobs: %s", error)
+        who = f"{self._served.resource.name} can run no job until an administrator mends this"
+        return f"{who}: {error.subject}: {error.cause}"
+
+    def hold_up(self, error: EngineError) -> None:
+        """Let no task begin, because the engine runs no jobs, and publish why."""
+        self._unready = self._unready_because_of(error)
+        self._note_begun()
+        self._wait_because(self._unready)
+        self.tend_line()
+
+    def _wait_because(self, why: str) -> None:
+        """Let no task begin while something holds all up, and publish at once that it does, or no longer does."""
+        if bool(why) != bool(self._held_up):
             self._next_publication = 0.0
-            if lack:
-                log.warning("no task begins: the vault %s", lack)
-        self._lack = lack
+            log.warning("%s", f"no task begins: {why}" if why else "tasks begin again")
+        self._held_up = why
+        if why:
+            self._in_flight.line_up([])
+            self._line.look()  # who waits must be known, to be told
 
     def choose(self, most: int) -> list[str]:
         """The next queued tasks, in the fair order, without those that have begun."""
@@ -157,7 +189,7 @@ class NextTasks:
 
     def tend_line(self) -> None:
         """Now and then, publish the line, and end the newest queued tasks of users who have too many."""
-        is_idle = self._line.is_empty and not self._holding()
+        is_idle = self._line.is_empty and not self._holding() and not self._held_up
         if time.monotonic() < self._next_publication or (is_idle and self._published_idle):
             return
         self._published_idle = is_idle
@@ -184,8 +216,8 @@ class NextTasks:
             users=len(waiting),
             first=tuple(UserNumbers(one.here, one.waiting, one.oldest) for one in waiting),
             running_bound=served.configuration.worker.per_user.running,
-            held_up=f"the vault of {served.resource.name} {self._lack}" if self._lack else "",
+            held_up=self._held_up,
         )
-        idle = not line.waiting and not running
+        idle = not line.waiting and not running and not self._held_up
         place = served.storage.catalog, served.configuration.attributes, served.resource.name
         published_line.publish(*place, None if idle else line)

@@ -23,6 +23,7 @@ from compute_to_data.errors import (
     Code,
     ComputeToDataError,
     ConfigurationError,
+    EngineError,
     NotFound,
     OutOfReach,
     zone_error,
@@ -316,12 +317,20 @@ class Worker:
         """
         if time.monotonic() < self._next_heartbeat:
             return
-        self._served.engine.check()
+        self._check_engine()
         self._sign.renew()
         self._publish()
         self._workload_slots.tend(self._in_flight.collections())
         self._runner.transfers.settle()
         self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
+
+    def _check_engine(self) -> None:
+        """EngineError when the engine runs no jobs; those who wait for it learn why."""
+        try:
+            self._served.engine.check()
+        except EngineError as error:
+            self._next_tasks.hold_up(error)
+            raise
 
     def _publish(self) -> None:
         served = self._served

@@ -102,6 +102,8 @@ class TaskRunner:
             if purpose is Purpose.QUEUE:
                 self._queue_if_ready(record, task)
                 return None
+            if state is State.QUEUED:
+                self._served.engine.need_ready()  # else the task would wait in another state, and not in the line
             role = role_named(self._served.configuration, record.facts("role").get("role", task.role))
         except OutOfReach:
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -32,6 +33,15 @@ class FickleSocket:
         """Change the mood. Cuts the connections that are open."""
         self._mood = mood
         self._cut()
+
+    def go_away(self) -> None:
+        """Be no longer there, as when the daemon has stopped. Cuts the connections that are open."""
+        os.rename(self.path, f"{self.path}.away")
+        self._cut()
+
+    def come_back(self) -> None:
+        """Be there again."""
+        os.rename(f"{self.path}.away", self.path)
 
     def _cut(self) -> None:
         for one in self._open:

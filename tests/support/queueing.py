@@ -66,6 +66,9 @@ class QueueingEngine:
     def check(self) -> None:
         """As the port says; always succeeds."""
 
+    def need_ready(self) -> None:
+        """It is."""
+
     def check_directory(self, directory: str) -> None:
         """Do nothing."""
 

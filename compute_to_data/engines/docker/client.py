@@ -17,6 +17,9 @@ class Client(Protocol):
     """The requests. They raise OSError, or docker's DockerException: NotFound for what is not there, APIError with
     status 409 for a name that is taken."""
 
+    def ping(self) -> Any:
+        """Nothing, but that it answers."""
+
     def info(self) -> Any:
         """What there is to know about the host."""
 

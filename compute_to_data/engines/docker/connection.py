@@ -13,15 +13,37 @@ from urllib.parse import quote
 from docker import APIClient
 from docker.errors import APIError, DockerException, NotFound
 from docker.transport import UnixHTTPAdapter
+from docker.transport.unixconn import UnixHTTPConnection, UnixHTTPConnectionPool
 from requests import PreparedRequest, Response
 
 from compute_to_data.engines.docker.client import Client
 from compute_to_data.errors import EngineError
 
 _CONNECTIONS = 64  # sockets kept open; with more threads, some must connect anew
+_URL = "http+docker://localhost"
 MOST_BYTES = 8 * 1024 * 1024
 """The most bytes of an answer. A list of 5,000 images or of 10,000 containers fits."""
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
+
+
+class _Connection(UnixHTTPConnection):
+    """Docker's own leaves a socket open when it cannot connect, which happens each second while no daemon runs."""
+
+    def connect(self) -> None:
+        made = socket.socket(socket.AF_UNIX)
+        try:
+            made.settimeout(self.timeout)
+            made.connect(self.unix_socket)
+        except BaseException:
+            made.close()
+            raise
+        self.sock = made
+
+
+class _Pool(UnixHTTPConnectionPool):
+    def _new_conn(self) -> Any:
+        seconds: Any = self.timeout  # a number, which urllib3 takes for more
+        return _Connection(self.base_url, self.socket_path, seconds)
 
 
 class _OnePool(UnixHTTPAdapter):
@@ -29,7 +51,10 @@ class _OnePool(UnixHTTPAdapter):
     anew, and drop the sockets of another pool. There is one daemon, so one pool is enough."""
 
     def get_connection(self, url: str | bytes, proxies: Any = None) -> Any:
-        return super().get_connection("http+docker://localhost", proxies)
+        with self.pools.lock:
+            if not self.pools.get(_URL):
+                self.pools[_URL] = _Pool(_URL, self.socket_path, self.timeout, maxsize=self.max_pool_size)
+            return self.pools[_URL]
 
 
 class AnswerTooLarge(DockerException):

@@ -96,6 +96,14 @@ class ContainerEngine:
         """EngineError when the engine does not answer or cannot isolate jobs as the sandbox requires."""
         raise NotImplementedError
 
+    def need_ready(self) -> None:
+        """As the port says. Jobs need the engine, and with project quotas their helper."""
+        with asking_about(f"the engine {self.name}"):
+            self._docker().ping()
+        quotas = self._accounts.quotas()
+        if quotas is not None:
+            quotas.need_helper()
+
     def _seen(self, account: Account) -> Account:
         """The numbers that a job sees as its own, for an account of the host."""
         return account

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from docker.errors import APIError, DockerException
-from requests.exceptions import ReadTimeout
+from requests.exceptions import ReadTimeout, RequestException
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from compute_to_data.engines.docker.connection import AnswerTooLarge
-from compute_to_data.errors import EngineError, EngineOutOfReach, ImageMissing
+from compute_to_data.errors import EngineError, EngineNotReady, EngineOutOfReach, ImageMissing
 
 # A pattern in the daemon's message, and the error for it. The first match counts.
 _KNOWN: tuple[tuple[str, type[EngineError], str, str], ...] = (
@@ -59,6 +59,8 @@ _KNOWN: tuple[tuple[str, type[EngineError], str, str], ...] = (
 _LONGEST_TEXT = 1000
 _NONSENSE = (LookupError, TypeError, ValueError, AttributeError, struct.error)
 """Errors in reading an answer that Docker did not write."""
+_REFUSED = (FileNotFoundError, ConnectionRefusedError)
+"""The client could not connect, so nothing was asked."""
 
 
 def timed_out(error: BaseException) -> bool:
@@ -100,7 +102,9 @@ def explained(subject: str, error: Exception) -> EngineError:
         text = f"{type(error).__name__}: {_shortened(str(error))}"
         cause = f"the answer from the Docker daemon's socket makes no sense ({text})"
         return EngineOutOfReach(subject, cause, "Check what listens there: 'socket' in the engine's settings")
-    return EngineOutOfReach(
+    refused = isinstance(error, (DockerException, RequestException)) and _comes_from(error, *_REFUSED)
+    kind = EngineNotReady if refused else EngineOutOfReach
+    return kind(
         subject,
         f"the Docker daemon does not answer ({_shortened(str(error))})",
         "Start it, or set 'socket' in the engine's settings",

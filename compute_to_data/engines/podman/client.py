@@ -48,6 +48,10 @@ class PodmanClient:
         self._host = self._ask("GET", "/info")[1]
         self._ids = Ids.of(self._host)
 
+    def ping(self) -> None:
+        """Nothing, but that it answers."""
+        self._connection.head("/_ping", "Libpod-API-Version", {})
+
     def info(self) -> dict[str, Any]:
         """What there is to know about the host: Podman's answer, and the names that Docker has for its groups."""
         host = self._ask("GET", "/info")[1]

@@ -19,7 +19,7 @@ from docker.errors import APIError, DockerException, NotFound
 
 from compute_to_data.engines.docker import stream
 from compute_to_data.engines.docker.connection import MOST_BYTES, AnswerTooLarge
-from compute_to_data.errors import EngineError, EngineOutOfReach, ImageMissing
+from compute_to_data.errors import EngineError, EngineNotReady, EngineOutOfReach, ImageMissing
 
 VERSION = "/v4.0.0/libpod"
 """All releases from 4.0 on answer requests of this version."""
@@ -78,16 +78,17 @@ class PodmanHasNot(_Explained, NotFound):
 
 
 class OutOfReach(DockerException):
-    """Podman's service does not answer as it should."""
+    """Podman's service does not answer as it should. ``kind``: of the error that this means for us."""
 
-    def __init__(self, address: str, cause: str, remedy: str) -> None:
+    def __init__(self, address: str, cause: str, remedy: str, kind: type[EngineOutOfReach] = EngineOutOfReach) -> None:
         super().__init__(cause)
+        self._kind = kind
         self._address = address
         self._remedy = remedy
 
     def explained(self, subject: str) -> EngineError:
         """Our error about ``subject``."""
-        return EngineOutOfReach(subject, f"Podman's service at {self._address} does not answer ({self})", self._remedy)
+        return self._kind(subject, f"Podman's service at {self._address} does not answer ({self})", self._remedy)
 
 
 class _Connection(http.client.HTTPConnection):
@@ -159,7 +160,9 @@ class Connection:
             raise OutOfReach(self.address, "permission denied", remedy) from error
         except (OSError, http.client.HTTPException) as error:
             remedy = "As the worker's account: systemctl --user enable --now podman.socket; see docs/podman.md"
-            raise OutOfReach(self.address, getattr(error, "strerror", None) or repr(error), remedy) from error
+            refused = isinstance(error, (FileNotFoundError, ConnectionRefusedError))  # so nothing was asked
+            kind = EngineNotReady if refused else EngineOutOfReach
+            raise OutOfReach(self.address, getattr(error, "strerror", None) or repr(error), remedy, kind) from error
         finally:
             connection.close()
         if len(content) > MOST_BYTES:

@@ -66,6 +66,9 @@ class SlurmEngine:
         if not any(state == "up" for state, _, _ in states):
             raise EngineError("Slurm", f"{partition} is not up", "See sinfo")
 
+    def need_ready(self) -> None:
+        """Does nothing: Slurm keeps jobs in its queue until a node can run them."""
+
     def check_directory(self, directory: str) -> None:
         """As the port says. Writes and reads a file below the directory from a node."""
         self._directory.make()
