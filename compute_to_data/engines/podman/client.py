@@ -17,6 +17,7 @@ from compute_to_data.engines.job_ids import Account
 from compute_to_data.engines.podman import inspection, sandbox
 from compute_to_data.engines.podman.connection import Connection
 from compute_to_data.engines.podman.ids import Ids
+from compute_to_data.engines.podman.layers import Layers, Unclear
 from compute_to_data.engines.podman.processes import wait_for_end
 from compute_to_data.errors import EngineError
 
@@ -47,6 +48,9 @@ class PodmanClient:
         self._log_folder = log_folder
         self._host = self._ask("GET", "/info")[1]
         self._ids = Ids.of(self._host)
+        options = (self._host.get("store") or {}).get("graphOptions") or {}
+        self._joins_by_program = "overlay.mount_program" in options
+        self._looked_at = "", Layers(())
 
     def ping(self) -> None:
         """Nothing, but that it answers."""
@@ -155,8 +159,24 @@ class PodmanClient:
         self._ask("DELETE", f"/containers/{container}", query=query)
         inspection.remove_log(path, self._log_folder)
 
+    def _layers_of(self, container: str) -> Layers:
+        """The layers of a container's image. Unclear when Podman does not let the kernel join them."""
+        if self._joins_by_program:
+            raise Unclear("fuse-overlayfs has marks of its own")
+        name, layers = self._looked_at
+        if name != container:
+            layers = Layers.of(self._inspected(container))
+            self._looked_at = container, layers
+        return layers
+
     def path_in(self, container: str, path: str) -> dict[str, Any] | None:
-        """What a container's file system has at a path; None when there is nothing."""
+        """What a container's file system has at a path; None when there is nothing. Asks Podman only about what the
+        layers of its image do not show."""
+        with suppress(Unclear):
+            try:
+                return self._layers_of(container).at(path)
+            except OSError as error:
+                raise EngineError(f"path {path} of the image", f"it cannot be read ({error.strerror})") from error
         status, header = self._connection.head(
             f"/containers/{container}/archive", "X-Docker-Container-Path-Stat", {"path": path}
         )
