@@ -83,12 +83,23 @@ def podman() -> Iterator[None]:
     unit.unlink()
 
 
+def _given() -> dict[str, str]:
+    patience = {"C2D_TEST_PATIENCE": os.environ.get("C2D_TEST_PATIENCE", "600"), "PYTHONDONTWRITEBYTECODE": "1"}
+    return {"C2D_TEST_ENGINE": "podman", "CI": "true", "C2D_GUARD": "/run/c2d-tests/guard", **patience}
+
+
 @pytest.mark.parametrize("suite", SUITES)
 def test_podman_passes(podman: None, suite: str) -> None:
     scratch = Path(pwd.getpwnam(ACCOUNT).pw_dir, "c2d-tests")
-    patience = {"C2D_TEST_PATIENCE": os.environ.get("C2D_TEST_PATIENCE", "600"), "PYTHONDONTWRITEBYTECODE": "1"}
-    given = {"C2D_TEST_ENGINE": "podman", "CI": "true", "C2D_GUARD": "/run/c2d-tests/guard", **patience}
     words = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--tb=short", f"--basetemp={scratch}")
-    done = subprocess.run(_as_account(*words, *SUITES[suite], **given), check=False)
+    done = subprocess.run(_as_account(*words, *SUITES[suite], **_given()), check=False)
+    assert done.returncode == 0
+    assert _run(*_as_account("podman", "ps", "--all", "--quiet")) == "", "containers are left"
+
+
+def test_the_figures_can_be_taken(podman: None) -> None:
+    """Prints them, beside ``podman run``. C2D_BENCH_ROUNDS and C2D_BENCH_TASKS say of how many tasks."""
+    counts = {name: os.environ.get(name, "2") for name in ("C2D_BENCH_ROUNDS", "C2D_BENCH_TASKS")}
+    done = subprocess.run(_as_account(sys.executable, "tests/benchmarks/podman.py", **_given(), **counts), check=False)
     assert done.returncode == 0
     assert _run(*_as_account("podman", "ps", "--all", "--quiet")) == "", "containers are left"
