@@ -5,7 +5,8 @@
     python3 tests/lab/guest.py boot | install | test ARGUMENT... | ssh ACCOUNT COMMAND | off      the single steps
 
 C2D_LAB names the folder of the guest (default: build/lab in the checkout; it takes 6 GB), C2D_LAB_PORT the port of this
-host at which the guest's ssh answers. Without KVM, QEMU emulates the processor, and all takes some ten times as long.
+host at which the guest's ssh answers. QEMU emulates the processor, which works anywhere and takes ten times as long.
+C2D_LAB_ACCELERATOR=kvm uses this host's own, where it has KVM.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 LAB = Path(os.environ.get("C2D_LAB", CHECKOUT / "build" / "lab"))
 PORT = os.environ.get("C2D_LAB_PORT", "2222")
+ACCELERATOR = os.environ.get("C2D_LAB_ACCELERATOR", "tcg,thread=multi,tb-size=1024")
 ROOT, KEY, DISK, WHEELS, PACKAGE = LAB / "root", LAB / "key", LAB / "disk.img", LAB / "wheels", LAB / "package"
 KERNEL, INITRD, CONSOLE, PROCESS = LAB / "vmlinuz", LAB / "initrd", LAB / "console.log", LAB / "qemu.pid"
 
@@ -108,7 +110,7 @@ def _install_tools() -> None:
 def boot() -> None:
     """Start it, if it does not run, and wait until its ssh answers. The first time, let its Docker load the image."""
     if not _answers():
-        command = ["qemu-system-x86_64", "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "max", "-smp", "2"]
+        command = ["qemu-system-x86_64", "-accel", ACCELERATOR, "-cpu", "max", "-smp", "2"]
         command += ["-m", "4096", "-display", "none", "-nodefaults", "-kernel", str(KERNEL), "-initrd", str(INITRD)]
         command += ["-append", "root=/dev/vda rw console=ttyS0 quiet mitigations=off systemd.show_status=false"]
         command += ["-drive", f"file={DISK},if=virtio,format=raw,cache=unsafe", "-device", "virtio-rng-pci"]
