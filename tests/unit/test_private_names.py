@@ -35,6 +35,13 @@ class PrivateName:
 
 
 NAMES = [
+    PrivateName(
+        "docker.transport.unixconn",
+        "UnixHTTPConnectionPool",
+        "_new_conn",
+        "engines/docker/connection.py",
+        "connections that close their socket when no daemon listens",
+    ),
     PrivateName("irods.message", "", "_OrderedMultiMapping", "zones/irods/query.py", "two conditions on one column"),
     PrivateName("irods.message", "StartupPack", "_name", "zones/irods/registration.py", "a message of ours"),
 ]
