@@ -1,6 +1,7 @@
 # make demo   the main job on an embedded zone, from nothing to a report
 # make test   everything that CI checks
 # make survive  300 tasks while workers, containers, a Docker daemon and, on a real zone, the server are killed; failing nodes (as root)
+# make test-zone  the tests of a real iRODS zone, on two servers in containers
 # make lab    the units, Docker on cgroup v2 and project quotas, in a guest with systemd under QEMU (as root, Debian 12)
 # make ubuntu the Debian package built, installed and used on Ubuntu 22.04 and 24.04 (as root, Debian 12)
 # make wheels  the folder that packaging/install installs from, for this system and PYTHON (not as root)
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := $(shell find compute_to_data -name '*.py' -o -name '*.json') pyproject.toml
 
-.PHONY: demo test survive lab ubuntu wheels lock docs screenshots bench lint types clean
+.PHONY: demo test test-zone survive lab ubuntu wheels lock docs screenshots bench lint types clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/demo.py
@@ -25,6 +26,10 @@ test: lint types $(VENV)/.wheel
 	$(BIN)/pytest tests -n auto -m "not docker" --cov --cov-report=; parallel=$$?; \
 	    $(BIN)/pytest tests -m "docker and not long" --cov --cov-append --cov-report= && exit $$parallel
 	@$(BIN)/python tests/support/coverage_by_package.py
+
+# ZONE_TESTS: what pytest gets, instead of every suite that needs a zone.
+test-zone: $(VENV)/.wheel
+	@$(BIN)/python tests/support/zone_of_two.py $(ZONE_TESTS)
 
 survive: $(VENV)/.wheel
 	C2D_TEST_TASKS=300 $(BIN)/pytest tests/recovery/test_nothing_is_lost.py -q -s

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.irods_site import zone_section
 from support.reading import ENOUGH
 from support.service_worker import working
 
@@ -54,7 +55,7 @@ def resource(zone: IrodsZoneUnderTest) -> Iterator[str]:
     (place / "tools").mkdir()
     engine = {"name": "process", "images": {IMAGE: str(place / "tools")}}
     worker = {"state_directory": str(zone.make_place("state")), "poll_seconds": 0.5}
-    document = {"zone": {"kind": "irods"}, "images": [IMAGE], "engine": engine, "worker": worker}
+    document = {"zone": zone_section(), "images": [IMAGE], "engine": engine, "worker": worker}
     file = place / "configuration.json"
     file.write_text(json.dumps(document))
     with working(zone.storage().catalog, site_file.load(str(file)), name, place / "log"):

@@ -106,21 +106,22 @@ class IrodsZoneUnderTest:
 
     def session(self, user: User) -> Catalog:
         if user not in self._sessions:
-            account = accounts.with_password(self._account, user, self._password(user))
+            account = accounts.with_password(self._account, user, self.password(user))
             self._sessions[user] = Connections(account, str(user))
             for old in list(self._sessions)[:-_SESSIONS_KEPT]:
                 self._sessions[old].drop_idle()
         return IrodsSession(self._sessions[user], user)
 
     @staticmethod
-    def _password(user: User) -> str:
+    def password(user: User) -> str:
+        """That of a user whom these tests have made."""
         return f"pw-{user.name}"
 
     def make_user(self, kind: UserKind = UserKind.RODSUSER) -> User:
         user = User(self._name("u"), self._storage.zone)
         self._iadmin("add", "user", user.name, kind.value, user.zone)
         self._users.append(user)
-        self._prc.users.modify(user.name, "password", self._password(user))
+        self._prc.users.modify(user.name, "password", self.password(user))
         return user
 
     def make_group(self, *members: User) -> User:
@@ -165,19 +166,22 @@ class IrodsZoneUnderTest:
             "irods_client_server_policy": getattr(self._account, "client_server_policy", "CS_NEG_REFUSE"),
         }
         (directory / "irods_environment.json").write_text(json.dumps(settings))
-        (directory / ".irodsA").write_text(password_obfuscation.encode(self._password(user)))
+        (directory / ".irodsA").write_text(password_obfuscation.encode(self.password(user)))
         return str(directory / "irods_environment.json")
 
     def idle_connections(self, user: User) -> list[Connection]:
         """Those of a user's own session that are kept for the next call."""
         return [connection for _, connection in self._sessions[user]._idle]
 
-    def make_resource(self, kind: str = "unixfilesystem", parent: str = "", *, seen_by_all: bool = True) -> str:
+    def make_resource(
+        self, kind: str = "unixfilesystem", parent: str = "", *, seen_by_all: bool = True, host: str = ""
+    ) -> str:
+        """``host``: another server of the zone, which has the same folders; default: the default resource's."""
         name = self._name("r")
         place = ""
         if kind == "unixfilesystem":
             self._make_directory(self._vaults / name)
-            place = f"{self._host}:{self._vaults / name}"
+            place = f"{host or self._host}:{self._vaults / name}"
         self._iadmin("add", "resource", name, kind, place, "", self._storage.zone)
         self._resources[name] = parent
         if parent:

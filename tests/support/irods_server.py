@@ -70,9 +70,9 @@ class Installed:
 
 
 @contextlib.contextmanager
-def rules(zone: IrodsZoneUnderTest, site: RealSite) -> Iterator[Installed]:
-    """The server has our rules and the site's configuration while inside."""
-    core = Path(os.environ[CORE])
+def rules(zone: IrodsZoneUnderTest, site: RealSite, variable: str = CORE) -> Iterator[Installed]:
+    """The server has our rules and the site's configuration while inside. ``variable`` names its ``core.py``."""
+    core = Path(os.environ[variable])
     configuration = core.with_name("compute_to_data.json")
     package = zone.make_place("agent") / "compute_to_data"
     shutil.copytree(SOURCES / "compute_to_data", package, ignore=shutil.ignore_patterns("__pycache__"))

@@ -29,8 +29,16 @@ if TYPE_CHECKING:
     from contract.irods_zone import IrodsZoneUnderTest
 
 ENVIRONMENT = "C2D_TEST_IRODS_ENVIRONMENT_FILE"
+SERVICE = "C2D_TEST_IRODS_SERVICE_ENVIRONMENT_FILE"
 STOP, START, KILL = "C2D_TEST_IRODS_STOP", "C2D_TEST_IRODS_START", "C2D_TEST_IRODS_KILL"
 NO_ZONE = f"no real zone is configured (set {ENVIRONMENT})"
+
+
+def zone_section(variable: str = SERVICE) -> dict[str, str]:
+    """A configuration's ``zone``. ``variable``: what names the service account's environment, if it is not at the
+    place where the account of a server on this host has it."""
+    named = os.environ.get(variable)
+    return {"kind": "irods", **({"environment_file": named} if named else {})}
 
 
 def open_zone() -> IrodsZoneUnderTest:
@@ -65,7 +73,7 @@ class RealSite:
     def _configure(self, engine: dict[str, Any], sections: dict[str, Any]) -> Configuration:
         state = self.zone.make_place("state")
         document = {
-            "zone": {"kind": "irods"},
+            "zone": zone_section(),
             "images": [self.image],
             "engine": {**JOB_UIDS, **engine} if engine["name"] == "docker" else engine,
             "worker": {"state_directory": str(state), "poll_seconds": 0.5, "stop_grace_seconds": 1},
@@ -75,9 +83,9 @@ class RealSite:
         file.write_text(json.dumps(document), encoding="utf-8")
         return site_file.load(str(file))
 
-    def compute_resource(self, *roles: str, parent: str = "") -> str:
+    def compute_resource(self, *roles: str, parent: str = "", host: str = "") -> str:
         """A storage resource with a vault of its own that bears these roles."""
-        name = self.zone.make_resource(parent=parent)
+        name = self.zone.make_resource(parent=parent, host=host)
         for role in roles:
             self.zone.storage().catalog.annotate(Entity(EntityKind.RESOURCE, name), add=[Avu(ROLE_ATTRIBUTE, role)])
         return name
