@@ -29,7 +29,7 @@ class Site:
     ``log`` writes to the server's log. ``delayed``: the rule runs in one of the zone's few delay
     executors, where no client reads its output. ``hosts``: the names of this server.
     ``abandoned()``: whether the client has disconnected. ``by_service``: a worker's own operation
-    triggered the rule.
+    triggered the rule. ``run_there(host, text)`` runs text in the rule language on another server.
     """
 
     catalog: Catalog
@@ -41,6 +41,7 @@ class Site:
     hosts: frozenset[str] = frozenset({"localhost"})
     abandoned: Callable[[], bool] = lambda: False
     by_service: bool = False
+    run_there: Callable[[str, str], None] = lambda host, text: None
 
 
 def call(function: Callable[..., int], rule_args: list[str], callback: Any, rei: Any) -> int:
@@ -124,4 +125,5 @@ def site_of(callback: Any, rei: Any, tell: Callable[[str], None], hand_back: Cal
     delayed = agent.client_program == _DELAY_SERVER
     hosts = names_of_this_host()
     catalog = AgentCatalog(agent)
-    return Site(catalog, configuration, tell, hand_back, log, delayed, hosts, agent.client_is_gone, agent.by_service)
+    about = delayed, hosts, agent.client_is_gone, agent.by_service, agent.run_there
+    return Site(catalog, configuration, tell, hand_back, log, *about)

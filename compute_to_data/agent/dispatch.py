@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 import time
 
 from compute_to_data.agent.boundary import Site, with_code
 from compute_to_data.coordination.pauses import WaitingPauses
-from compute_to_data.errors import Code, EngineError, InvalidRequest, TooLarge
-from compute_to_data.model import name_of
-from compute_to_data.records.task import State, TaskRecord
+from compute_to_data.errors import Code, EngineError, InvalidRequest, TooLarge, ZoneError
+from compute_to_data.model import Entity, EntityKind, name_of
+from compute_to_data.records.task import State, TaskRecord, resource_of
 from compute_to_data.submission import submit as submission
 
+CALL = "containers.call"
+"""What a rule says to the server of a task's resource: wake its worker, or start it."""
 _FIRST_PAUSE = 0.005
 _LONGEST_PAUSE = 5.0
 _LOOK_SECONDS = 0.2
@@ -32,6 +35,8 @@ def run(site: Site, command: str, configuration_object: str, resource: str, outp
     A delayed rule does not wait: it would occupy one of the zone's few delay executors, and no client
     would read its output. It returns 0 when the task is queued.
     """
+    if command == CALL:
+        return _answer_call(site, configuration_object)
     record = _submit(site, command, configuration_object, resource, output_locator, task_id)
     if site.delayed:
         call_worker(site, record)
@@ -111,12 +116,33 @@ def _sleep(site: Site, seconds: float) -> None:
 
 
 def call_worker(site: Site, record: TaskRecord) -> bool:
-    """As :func:`submission.call_worker`, but an OSError goes to the server's log."""
+    """As :func:`submission.call_worker`, but what goes wrong goes to the server's log. A worker on demand whose
+    resource is on another server of the zone is called by a rule there, in the name of the same user."""
+
+    def there(host: str) -> None:
+        site.run_there(host, f'container_dispatch("{CALL}", "{_in_a_rule(record.collection)}", "", "", "");')
+
+    where = record.collection, record.resource, site.hosts, there
     try:
-        return submission.call_worker(site.catalog, site.configuration, record.collection, record.resource, site.hosts)
-    except OSError as error:
+        return submission.call_worker(site.catalog, site.configuration, *where)
+    except (OSError, ZoneError) as error:
         site.log(f"the worker of {record.resource} cannot be called: {error}")
         return True
+
+
+def _in_a_rule(text: str) -> str:
+    """Text between the double quotes of a string in the rule language, which would read more into these."""
+    return re.sub(r'[\\"*$`]', r"\\\g<0>", text)
+
+
+def _answer_call(site: Site, collection: str) -> int:
+    """Wake or start the worker of a task that another server has queued for a resource of this one."""
+    states = site.catalog.avus(Entity(EntityKind.COLLECTION, collection), site.configuration.attributes.state)
+    resource = next((resource_of(avu.units) for avu in states), "")
+    if not resource:
+        raise InvalidRequest(collection, "is no task", "Name the collection of a task")
+    submission.call_worker(site.catalog, site.configuration, collection, resource, site.hosts)
+    return 0
 
 
 def _no_worker(site: Site, record: TaskRecord) -> EngineError:

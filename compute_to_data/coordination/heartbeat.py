@@ -33,6 +33,11 @@ def heartbeats(catalog: Catalog, configuration: Configuration, resource: str) ->
     return list(catalog.avus(Entity(EntityKind.RESOURCE, resource), attribute))
 
 
+def is_served(catalog: Catalog, configuration: Configuration, resource: str) -> bool:
+    """Whether the resource has a fresh heartbeat of a worker."""
+    return any(map(is_fresh, heartbeats(catalog, configuration, resource)))
+
+
 class Heartbeat:
     """The heartbeat of one worker, which holds its resource's lock in its state directory."""
 

@@ -272,6 +272,4 @@ def _best(
 
 def has_worker(catalog: Catalog, configuration: Configuration, resource: str) -> bool:
     """Whether the resource has a fresh heartbeat of a worker, or the site starts workers on demand."""
-    if configuration.worker.on_demand:
-        return True
-    return any(map(heartbeat.is_fresh, heartbeat.heartbeats(catalog, configuration, resource)))
+    return configuration.worker.on_demand or heartbeat.is_served(catalog, configuration, resource)

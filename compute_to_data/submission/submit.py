@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from compute_to_data.configuration import Configuration
-from compute_to_data.coordination import lock, role_choice, wakeup
+from compute_to_data.coordination import heartbeat, lock, role_choice, wakeup
 from compute_to_data.coordination.held_images import AskImages, nearest
 from compute_to_data.documents import formats, request
 from compute_to_data.documents.given_beside import GivenBeside
@@ -318,17 +318,22 @@ def call_worker(
     collection: str,
     resource: str,
     hosts: frozenset[str] = frozenset({"localhost"}),
+    call_there: Callable[[str], None] | None = None,
 ) -> bool:
-    """Wake the worker of a queued task, or start one, if the resource is on this host.
+    """Wake the worker of a queued task, or start one where the site starts workers on demand.
 
-    ``hosts``: this host's names. Returns False when a worker had to be started. OSError when
-    neither is possible. A worker that gets no call, as on another host, finds the task with its
-    next look at the queue.
+    ``hosts``: this host's names. ``call_there``: has the server on another host, which it gets, do the same.
+    Returns False when a worker had to be started. OSError when neither is possible. A running worker that gets no
+    call, as on another host, finds the task with its next look at the queue.
     """
+    on_demand = configuration.worker.on_demand
     host = next((known.host for known in catalog.resources() if known.name == resource), "")
     if host not in hosts:
-        return True
+        if not on_demand or call_there is None or heartbeat.is_served(catalog, configuration, resource):
+            return True
+        call_there(host)
+        return False
     zone = collection.split("/")[1]  # the user may belong to another zone
     is_running = lock.ResourceLock(configuration, zone, resource).is_held()
     wakeup.call_worker(configuration, zone, resource)
-    return is_running or not configuration.worker.on_demand
+    return is_running or not on_demand

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -16,7 +18,7 @@ from support.site import ALICE, BOB, COMPUTE, HOME, WAITS, TrialSite, wait_until
 from compute_to_data.agent import dispatch
 from compute_to_data.agent.boundary import Site
 from compute_to_data.coordination.lock import ResourceLock
-from compute_to_data.errors import InvalidRequest
+from compute_to_data.errors import InvalidRequest, ZoneOutOfReach
 from compute_to_data.model import Access, Entity, EntityKind
 from compute_to_data.records.task import State, TaskRecord
 from compute_to_data.submission.submit import Submitted
@@ -140,7 +142,59 @@ def test_a_worker_on_demand_that_is_killed_is_replaced(site: TrialSite, caller: 
     assert site.contents(f"{HOME}/out/t")["log"] == b"x\n"
 
 
+class AnotherServer:
+    """A server of the zone that is not the host of the compute resource. What it has run there, the caller runs."""
+
+    def __init__(self, site: TrialSite, caller: Caller) -> None:
+        self.asked: list[tuple[str, ...]] = []
+        self.codes: list[int] = []
+        self.logged: list[str] = []
+        self._caller = caller
+        self.site = Site(site.alice, site.configuration, print, lambda name, value: None, self.logged.append,
+                         hosts=frozenset({"another.example.org"}), run_there=self._run_there)  # fmt: skip
+
+    def _run_there(self, host: str, text: str) -> None:
+        called = re.fullmatch(r'container_dispatch\("containers\.call", "(.*)", "", "", ""\);', text)
+        assert called, text
+        collection = re.sub(r"\\(.)", r"\1", called[1])  # as the rule language reads a string
+        self.asked.append((host, collection))
+        self.codes.append(self._caller.call("containers.call", collection, "", "", ""))
+
+
+def test_a_worker_on_demand_is_started_by_the_server_of_its_resource(site: TrialSite, caller: Caller) -> None:
+    collection = f'{HOME}/"a*b$c`d\\e'
+    site.alice.create_collection(collection)
+    submitted = site.submit(site.request("/bin/sh", "-c", "echo x > /outputs/x", output_collection=collection))
+    record = TaskRecord(site.alice, site.configuration.attributes, submitted.collection, COMPUTE)
+    another = AnotherServer(site, caller)
+    assert not dispatch.call_worker(another.site, record), another.logged
+    assert (another.asked, another.codes) == ([("localhost", submitted.collection)], [0]), caller.output
+    assert site.ended(submitted)["state"] == "COMPLETED"
+
+
+def test_a_live_worker_on_another_server_is_not_called(site: TrialSite, caller: Caller) -> None:
+    submitted = site.submit(site.request("/bin/true"))
+    record = TaskRecord(site.alice, site.configuration.attributes, submitted.collection, COMPUTE)
+    another = AnotherServer(site, caller)
+    with site.working():
+        assert site.ended(submitted)["state"] == "COMPLETED"
+        assert dispatch.call_worker(another.site, record)
+    assert not another.asked
+
+
+def test_a_server_that_cannot_be_asked_is_named_in_the_log(site: TrialSite, caller: Caller) -> None:
+    def out_of_reach(host: str, text: str) -> None:
+        raise ZoneOutOfReach(host, "does not answer")
+
+    submitted = site.submit(site.request("/bin/true"))
+    record = TaskRecord(site.alice, site.configuration.attributes, submitted.collection, COMPUTE)
+    another = AnotherServer(site, caller)
+    assert dispatch.call_worker(replace(another.site, run_there=out_of_reach), record)
+    assert f"the worker of {COMPUTE} cannot be called: localhost: does not answer" in another.logged[0]
+
+
 REFUSALS = {
+    "a call for no task": (("containers.call", f"{HOME}/in", "", "", ""), -130000, "is no task"),
     "another docker command": (("images.pull", f"{HOME}/task_config.json", COMPUTE, "", ""), -130000, "containers.run"),
     "no such request": (("containers.run", f"{HOME}/none.json", COMPUTE, "", ""), -358000, "none.json"),
     "a collection as request": (("containers.run", f"{HOME}/in", COMPUTE, "", ""), None, "/in"),

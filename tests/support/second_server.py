@@ -61,11 +61,11 @@ class WorkerThere(ServiceWorker):
         return self._process.wait(PATIENCE)
 
 
-def configuration_there(site: RealSite, **worker: object) -> Configuration:
+def _configuration_there(site: RealSite) -> Configuration:
     """The site's configuration as on the consumer: another environment file, another state directory."""
     document = json.loads(Path(site.configuration.source).read_text())
     document["zone"] = zone_section(SERVICE)
-    document["worker"] |= {"state_directory": str(site.zone.make_place("there")), **worker}
+    document["worker"] |= {"state_directory": str(site.zone.make_place("there"))}
     file = site.zone.make_place("consumer") / "compute_to_data.json"
     file.write_text(json.dumps(document), encoding="utf-8")
     return site_file.load(str(file))
@@ -74,7 +74,7 @@ def configuration_there(site: RealSite, **worker: object) -> Configuration:
 @contextlib.contextmanager
 def working_there(site: RealSite, resource: str) -> Iterator[ServiceWorker]:
     """A resource of the consumer is served from there while inside."""
-    configuration = configuration_there(site)
+    configuration = _configuration_there(site)
     worker = WorkerThere(configuration, resource, site.place / f"{resource}.log")
     with serving(worker, site.zone.storage().catalog, configuration, resource):
         yield worker

@@ -83,6 +83,10 @@ class Agent:
                 return list(answer["arguments"])
         raise self._error(number, microservice, subject) from None
 
+    def run_there(self, host: str, text: str) -> None:
+        """Run text in the rule language on another server of the zone, as this user. ZoneError."""
+        self.call("remoteExec", host, "", text, "", subject=host)
+
     def _error(self, number: int, microservice: str, subject: str) -> ZoneError:
         code = _known(number)
         if code is None:
