@@ -55,6 +55,8 @@ def started(folder: Path) -> Iterator[dict[str, str]]:
     """A zone while inside; the environment that names it to the tests. ``folder`` is to hold its vaults."""
     uid = _service_uid()
     folder.chmod(0o755)
+    (folder / "vaults").mkdir()
+    shutil.chown(folder / "vaults", uid)
     here = socket.gethostname()
     with _image() as image, Network() as network, contextlib.ExitStack() as stack:
         servers = {}
@@ -65,7 +67,12 @@ def started(folder: Path) -> Iterator[dict[str, str]]:
             server.with_volume_mapping(str(folder), str(folder), "rw")
             server.with_volume_mapping(str(CHECKOUT), str(CHECKOUT), "ro")
             answers = LogMessageWaitStrategy("the server answers").with_startup_timeout(START_SECONDS)
-            stack.enter_context(server.waiting_for(answers))
+            stack.callback(server.stop)
+            try:
+                server.waiting_for(answers).start()
+            except (RuntimeError, TimeoutError):
+                sys.stderr.write("".join(text.decode(errors="replace") for text in server.get_logs()))
+                raise
             servers[host] = server.get_wrapped_container()
             servers[host].reload()
         addresses = {
@@ -135,8 +142,9 @@ def _account(place: Path, address: str, user: str, password: str, uid: int) -> s
     """An environment file as ``iinit`` leaves it."""
     place.mkdir()
     settings = {"irods_host": address, "irods_port": 1247, "irods_user_name": user, "irods_zone_name": "tempZone"}
-    settings |= {"irods_client_server_policy": "CS_NEG_REFUSE", "irods_default_resource": "demoResc"}
     file, secret = place / "irods_environment.json", place / ".irodsA"
+    settings |= {"irods_client_server_policy": "CS_NEG_REFUSE", "irods_default_resource": "demoResc"}
+    settings["irods_authentication_file"] = str(secret)
     file.write_text(json.dumps(settings))
     secret.write_text(password_obfuscation.encode(password, uid))
     secret.chmod(0o600)
