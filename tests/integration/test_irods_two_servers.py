@@ -38,6 +38,7 @@ from support.service_worker import PYTHON, SOURCES
 from support.site import ROLE_ATTRIBUTE, until
 
 from compute_to_data import log_file
+from compute_to_data.errors import NotFound
 from compute_to_data.model import Avu, Entity, EntityKind
 from compute_to_data.ports import Catalog, ClientCatalog
 from compute_to_data.records.task import State
@@ -150,12 +151,12 @@ FOLLOW = "irods::compute_to_data::follow"
 
 def live(catalog: ClientCatalog, collection: str) -> bytes:
     """What a follower reads of the standard output."""
-    path = f"{collection}/{LIVE_LOG_NAME}"
-    if catalog.stat(path) is None:
+    try:
+        with catalog.open_to_read(f"{collection}/{LIVE_LOG_NAME}") as found:
+            reader = log_file.LogReader(found.read)
+            return reader.read(reader.header(), 0, 0).content
+    except NotFound:  # not yet
         return b""
-    with catalog.open_to_read(path) as found:
-        reader = log_file.LogReader(found.read)
-        return reader.read(reader.header(), 0, 0).content
 
 
 class TestRulesThere:
