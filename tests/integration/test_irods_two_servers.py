@@ -38,7 +38,7 @@ from support.service_worker import PYTHON, SOURCES
 from support.site import ROLE_ATTRIBUTE, until
 
 from compute_to_data import log_file
-from compute_to_data.errors import NotFound
+from compute_to_data.errors import ComputeToDataError
 from compute_to_data.model import Avu, Entity, EntityKind
 from compute_to_data.ports import Catalog, ClientCatalog
 from compute_to_data.records.task import State
@@ -155,7 +155,7 @@ def live(catalog: ClientCatalog, collection: str) -> bytes:
         with catalog.open_to_read(f"{collection}/{LIVE_LOG_NAME}") as found:
             reader = log_file.LogReader(found.read)
             return reader.read(reader.header(), 0, 0).content
-    except NotFound:  # not yet
+    except ComputeToDataError:  # not yet there, or being written
         return b""
 
 
