@@ -75,9 +75,14 @@ class Digest:
         self.size += len(block)
 
     @property
+    def digest(self) -> bytes:
+        """The 32 bytes of the SHA-256 of all bytes so far."""
+        return self._sha256.digest()
+
+    @property
     def text(self) -> str:
         """``sha2:<base64>`` of all bytes so far."""
-        return "sha2:" + base64.b64encode(self._sha256.digest()).decode("ascii")
+        return "sha2:" + base64.b64encode(self.digest).decode("ascii")
 
 
 class Source:

@@ -85,7 +85,8 @@ def own_tasks(workbench: Workbench, resource: str, most: int = _MOST_COUNTED) ->
     """The collections of a person's own queued tasks, those that begin first before the others."""
     found: list[str] = []
     state = workbench.attributes.state
-    for units in queue_levels(resource) if _has_queued(workbench, resource) else ():
+    held = _held_levels(workbench, resource)
+    for units in (one for one in queue_levels(resource) if one in held):
         query = Query(EntityKind.COLLECTION, state, State.QUEUED.value, units, owner=workbench.user)
         found += workbench.catalog.find(replace(query, limit=most - len(found)))
         if len(found) >= most:
@@ -93,10 +94,11 @@ def own_tasks(workbench: Workbench, resource: str, most: int = _MOST_COUNTED) ->
     return found
 
 
-def _has_queued(workbench: Workbench, resource: str) -> bool:
+def _held_levels(workbench: Workbench, resource: str) -> frozenset[str]:
+    """Those of the priorities, as units of a task's state, that queued tasks of the person have: mostly one of 21."""
     state = workbench.attributes.state
     query = Query(EntityKind.COLLECTION, state, State.QUEUED.value, queue_levels(resource), owner=workbench.user)
-    return bool(workbench.catalog.count_by_owner(query, most=1))
+    return frozenset(one.units for one in workbench.catalog.count_by_owner(query, most=1))
 
 
 def own_running(workbench: Workbench, resource: str) -> int:

@@ -81,9 +81,9 @@ class TaskHandle:
     def _entity(self) -> Entity:
         return Entity(EntityKind.COLLECTION, self.collection)
 
-    def status(self) -> TaskStatus:
+    def status(self, *, reasons: bool = True) -> TaskStatus:
         """Everything recorded about the task, and why it waits. NotFound when it does not exist or the
-        person may not read it."""
+        person may not read it. Without ``reasons``, not why it waits, which takes several questions."""
         attributes = self.workbench.attributes
         record = TaskRecord(self.catalog, attributes, self.collection, "")
         avus = archive.in_place_of(record, recorded(self.catalog, self.collection, attributes))
@@ -92,6 +92,8 @@ class TaskHandle:
             raise self._no_task()
         if not found.owner:
             found = replace(found, owner=str(self.catalog.stat(self.collection).owner))
+        if not reasons:
+            return found
         if found.state is State.WAITING:
             return replace(found, waiting_for=self._awaited_by(found))
         if found.state is State.QUEUED:

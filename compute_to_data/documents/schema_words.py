@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from compute_to_data.similar_names import nearest
 
 _SHOWN_CHARACTERS = 60
 _LISTED_NAMES = 20
+_USUAL_NAME = re.compile(r"[A-Za-z0-9_-]{1,30}")
+"""A name that stands in a pointer as it is."""
 
 _NOUNS = {
     "object": "an object",
@@ -75,6 +78,8 @@ def _counted(number: int, one: str, many: str) -> str:
 
 def below(pointer: str, name: Any) -> str:
     """The JSON pointer of a member; names are cut to 40 characters."""
+    if isinstance(name, int) or _USUAL_NAME.fullmatch(str(name)):  # also of each right value, so it must be quick
+        return f"{pointer}/{name}"
     token = quoted(str(name), 40)[1:-1]
     return f"{pointer}/{token.replace('~', '~0').replace('/', '~1')}"
 

@@ -258,15 +258,16 @@ def _best(
 
     most = max((makers[one.name], held(one)) for one in ready)
     equal = [one for one in ready if (makers[one.name], held(one)) == most]
-    loads = {one.name: load(one) for one in equal}
-    best = min(equal, key=lambda one: (loads[one.name], one.name))
-    count = f"{loads[best.name]}{' or more' if loads[best.name] >= _COUNTED else ''}"
+    # Where there is nothing to choose, nothing is counted: it takes five questions, and a busy line has long answers.
+    loads = {one.name: load(one) for one in equal} if len(equal) > 1 else {}
+    best = min(equal, key=lambda one: (loads.get(one.name, 0), one.name))
+    count = loads.get(best.name)
+    tasks = "" if count is None else f" and has {count}{' or more' if count >= _COUNTED else ''} unfinished tasks"
     results = f"runs {makers[best.name]} of {sum(makers.values())} tasks that make inputs, " if makers else ""
     return Choice(
         best,
         role,
-        f"{best.name} {results}holds {held(best)} of {total} input bytes and has {count} unfinished tasks "
-        f"(of {len(ready)} with the role {role})",
+        f"{best.name} {results}holds {held(best)} of {total} input bytes{tasks} (of {len(ready)} with the role {role})",
     )
 
 

@@ -314,4 +314,4 @@ def test_a_submission_reads_a_bounded_part_of_each_queue(site: TrialSite) -> Non
     found.clear()
     site.alice.write(f"{HOME}/out/x", b"data", resource=COMPUTE)
     here = site.submit({**document, "inputs": [f"{HOME}/out/x"]}, catalog=Troubled(site.alice, find=find))  # type: ignore[arg-type]
-    assert here.resource == COMPUTE and len(found) == 4, "it asked about one resource only"
+    assert here.resource == COMPUTE and found == [], "one resource holds the input, so nothing is counted"

@@ -1,5 +1,8 @@
-"""Submissions through the gateway, 4 clients: by REST and by TES, beside the same submissions in one process without
-HTTP. And what an idle gateway asks the catalog. The gateway is a process of its own, with the zone in a folder."""
+"""The gateway's figures, each beside its floor in one run. The gateway is a process of its own
+(``c2d serve``), and its zone lies in a folder.
+
+python tests/benchmarks/gateway.py [--count N] [submissions] [idle] [start] [transfers] [followers] [pages]
+"""
 
 from __future__ import annotations
 
@@ -7,31 +10,75 @@ import argparse
 import contextlib
 import itertools
 import os
+import re
+import sqlite3
 import statistics
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import httpx
+from support.crowds import end_for
 from support.gateways import gateway_settings as settings_of_gateway
 from support.gateways import give_passwords, running, served
+from support.raw_http import Connection, first_bytes
 from support.site import ALICE, COMPUTE, HOME, ZONE, TrialSite
 
-from compute_to_data.client import tasks
+from compute_to_data.client import datasets, tasks
 from compute_to_data.client.site_access import ConfiguredSite
 from compute_to_data.client.workbench import Workbench
 from compute_to_data.coordination import wakeup
 from compute_to_data.coordination.lock import ResourceLock
+from compute_to_data.gateway.signing_in import people
+from compute_to_data.records.task import State
 from compute_to_data.zones.embedded.database import Database
+from compute_to_data.zones.gateway.session import GatewaySession
 
 CLIENTS = 4
 _IDLE_SECONDS = 40.0
+_LARGE = 1 << 30
+_FOLLOWED, _FOLLOWERS = 20, 200
+_FOLLOWING_SECONDS = 30.0
+
+
+def a_site(folder: Path, slots: int = 1) -> TrialSite:
+    """Programs on this host, and a worker on demand."""
+    engine = {"name": "process", "images": {"none": str(folder)}}
+    site = TrialSite(folder, engine, "none", worker={"slots": slots})
+    site.configuration = site.configure(engine=engine, worker={"on_demand": True, "slots": slots})
+    return site
+
+
+@contextlib.contextmanager
+def gateway(site: TrialSite) -> Iterator[tuple[str, str, int]]:
+    """``c2d serve`` of the site: its address, a token of alice's, and its process."""
+    with served(site, "--port", "0") as (line, process):
+        url, _, given = line.partition("/?token=")
+        sign = httpx.post(f"{url}/authenticate", headers={"Authorization": f"Bearer {given}"}, trust_env=False)
+        yield url, sign.raise_for_status().text, process.pid
+
+
+@contextlib.contextmanager
+def a_worker_that_does_nothing(site: TrialSite) -> Iterator[None]:
+    """A worker that is there as far as anybody can see, and that takes no processor."""
+    held = ResourceLock(site.configuration, ZONE, COMPUTE)
+    held.acquire()
+    try:
+        with contextlib.closing(wakeup.Bell(site.configuration, ZONE, COMPUTE)):
+            yield
+    finally:
+        held.release()
+
+
+def load() -> str:
+    return f"load {os.getloadavg()[0]:.0f}"
 
 
 def rate(submit: Callable[[int], None], count: int) -> float:
@@ -51,72 +98,81 @@ def rate(submit: Callable[[int], None], count: int) -> float:
     return count / (time.perf_counter() - began)
 
 
-def request(site: TrialSite) -> dict[str, Any]:
-    return dict(site.request("/bin/true"))
-
-
-def tes(site: TrialSite) -> dict[str, Any]:
-    return {"executors": [{"image": site.image, "command": ["/bin/true"]}]}
-
-
 def floor(site: TrialSite, document: dict[str, Any], count: int) -> float:
     bench = Workbench(site.zone.session(ALICE), ConfiguredSite(site.configuration))
     return rate(lambda number: tasks.submit(bench, document) and None, count)
 
 
 def over_http(url: str, path: str, document: dict[str, Any], token: str, count: int) -> float:
-    headers = {"Authorization": f"Bearer {token}"}
+    """By a client that takes hardly any processor, since it shares the machine with the gateway."""
     local = threading.local()
 
     def submit(number: int) -> None:
         if not hasattr(local, "client"):
-            local.client = httpx.Client(base_url=url, headers=headers, timeout=120, trust_env=False)
-        answer = local.client.post(path, json=document)
-        assert answer.status_code in (200, 201), answer.text
+            local.client = Connection(url, token)
+        status, content = local.client.ask("POST", path, document)
+        assert status in (200, 201), content
 
     return rate(submit, count)
 
 
+def processor_seconds(process: int) -> float:
+    """What all threads of a process have used."""
+    threads = Path(f"/proc/{process}/task").iterdir()
+    return sum(int((one / "schedstat").read_text().split()[0]) for one in threads) / 1e9
+
+
 def submissions(folder: Path, count: int) -> None:
-    site = TrialSite(folder, {"name": "process", "images": {"none": str(folder)}}, "none")
-    site.configure(engine={"name": "process", "images": {"none": str(folder)}}, worker={"on_demand": True})
-    whole = {**request(site), "output_collection": f"{HOME}/out"}
-    in_ours = {"resource": whole["resource"], "output_collection": f"{HOME}/out", "inputs": [], "tes": tes(site)}
-    # A worker that is there as far as anybody can see, and that takes no processor.
-    held = ResourceLock(site.configuration, ZONE, COMPUTE)
-    held.acquire()
-    with contextlib.closing(wakeup.Bell(site.configuration, ZONE, COMPUTE)), served(site, "--port", "0") as (line, _):
-        url, _, given = line.partition("/?token=")
-        sign = httpx.post(f"{url}/authenticate", headers={"Authorization": f"Bearer {given}"}, trust_env=False)
+    site = a_site(folder)
+    whole = {**site.request("/bin/true"), "output_collection": f"{HOME}/out"}
+    tes = {"executors": [{"image": site.image, "command": ["/bin/true"]}]}
+    in_ours = {"role": "CONTAINER", "output_collection": f"{HOME}/out", "inputs": [], "tes": tes}
+    with a_worker_that_does_nothing(site), gateway(site) as (url, token, process):
         for name, path, document, beside in (
-            ("REST", "/api/v1/tasks", whole, whole), ("TES", "/ga4gh/tes/v1/tasks", tes(site), in_ours),
+            ("REST", "/api/v1/tasks", whole, whole), ("TES", "/ga4gh/tes/v1/tasks", tes, in_ours),
         ):  # fmt: skip
-            found = [(floor(site, beside, count), over_http(url, path, document, sign.text, count)) for _ in range(3)]
-            without, through = (statistics.median(each) for each in zip(*found))
+            rates, costs = [], []
+            for _ in range(3):
+                at_first, mine = processor_seconds(process), time.process_time()
+                without = floor(site, beside, count)
+                mine = time.process_time() - mine
+                rates.append((without, over_http(url, path, document, token, count)))
+                costs.append((mine, processor_seconds(process) - at_first))
+            without, through = (statistics.median(each) for each in zip(*rates))
+            less, more = (statistics.median(each) / count * 1000 for each in zip(*costs))
             print(
-                f"{name}: {through:.0f} submissions a second, {without:.0f} without HTTP: {through / without:.2f} "
-                f"(0.7), load {os.getloadavg()[0]:.0f}"
+                f"{name}: {through:.0f} submissions a second (150), {without:.0f} without HTTP: {through / without:.2f}"
+                f" (0.7); processor time of each {more:.1f} ms and {less:.1f} ms: {less / more:.2f}; {load()}"
             )
+
+
+@contextlib.contextmanager
+def counted_transactions() -> Iterator[list[str]]:
+    """The transactions of this process's catalogs."""
+    asked: list[str] = []
+    methods = {name: getattr(Database, name) for name in ("reading", "writing")}
+
+    def counted(name: str) -> Callable[..., Any]:
+        def call(self: Database, *words: Any, **options: Any) -> Any:
+            asked.append(name)
+            return methods[name](self, *words, **options)
+
+        return call
+
+    for name in methods:
+        setattr(Database, name, counted(name))
+    try:
+        yield asked
+    finally:
+        for name, method in methods.items():
+            setattr(Database, name, method)
 
 
 def idle(folder: Path) -> None:
     """Count the transactions of a gateway's catalog while nobody asks it anything."""
-    site = TrialSite(folder, {"name": "process", "images": {"none": str(folder)}}, "none")
+    site = a_site(folder)
     give_passwords(site)
-    asked: list[str] = []
-
-    def counted(name: str) -> Callable[..., Any]:
-        method = getattr(Database, name)
-
-        def call(self: Database, *words: Any, **options: Any) -> Any:
-            asked.append(name)
-            return method(self, *words, **options)
-
-        return call
-
-    for name in ("reading", "writing"):
-        setattr(Database, name, counted(name))
-    with running(settings_of_gateway(site)) as gateway:
+    with counted_transactions() as asked, running(settings_of_gateway(site)) as gateway:
         with gateway.client("alice") as client:
             client.get("/api/v1/tasks").raise_for_status()
         assert asked, "the questions are not counted"
@@ -125,14 +181,162 @@ def idle(folder: Path) -> None:
         print(f"an idle gateway: {len(asked)} transactions of the catalog in {_IDLE_SECONDS:g} s (0)")
 
 
+def start(folder: Path) -> None:
+    """From the command to the first answered request."""
+    site = a_site(folder)
+    taken = []
+    for _ in range(5):
+        began = time.perf_counter()
+        with served(site, "--port", "0") as (line, _):
+            status, _ = Connection(line.partition("/?")[0], "").ask("GET", "/healthz")
+            taken.append(time.perf_counter() - began)
+            assert status == 200
+    print(f"c2d serve to its first answer: {statistics.median(taken):.2f} s, most {max(taken):.2f} s (2); {load()}")
+
+
+def transfers(folder: Path) -> None:
+    """1 GiB, in turn with what the embedded zone takes for it: by `c2d` (with checksums at both ends), and a file of a
+    dataset by a client that only writes it down."""
+    site = a_site(folder)
+    large, copy = folder / "large", folder / "copy"
+    with large.open("wb") as file:
+        for _ in range(_LARGE >> 20):
+            file.write(os.urandom(1 << 20))
+    bench = Workbench(site.zone.session(ALICE), ConfiguredSite(site.configuration))
+    dataset = datasets.reserve(bench)
+    there, aside = f"{datasets.find(bench, dataset)}/large", f"{HOME}/out/large"
+    site.alice.put(str(large), there)
+
+    def timed(do: Callable[[], object], made: str = "") -> float:
+        began = time.perf_counter()
+        do()
+        taken = time.perf_counter() - began
+        copy.unlink(missing_ok=True)
+        if made:
+            site.alice.remove(made)
+        return taken
+
+    taken: dict[str, list[float]] = defaultdict(list)
+    with gateway(site) as (url, token, _), contextlib.closing(GatewaySession(url, f"Bearer {token}")) as through:
+        client, address = Connection(url, token), f"/api/v1/datasets/{dataset}/files/large"
+        for _ in range(3):
+            taken["get"].append(timed(lambda: site.alice.get(there, str(copy))))
+            taken["downloaded by c2d"].append(timed(lambda: through.get(there, str(copy))))
+            taken["downloaded plainly"].append(timed(lambda: client.fetch(address, copy)))
+            taken["put"].append(timed(lambda: site.alice.put(str(large), aside), aside))
+            taken["uploaded by c2d"].append(timed(lambda: through.put(str(large), aside), aside))
+    for beside, names in (("get", ("downloaded by c2d", "downloaded plainly")), ("put", ("uploaded by c2d",))):
+        without = statistics.median(taken[beside])
+        for name in names:
+            found = statistics.median(taken[name])
+            print(
+                f"1 GiB {name}: {found:.2f} s, {beside} {without:.2f} s: {without / found:.2f} of its speed (0.8);"
+                f" {load()}"
+            )
+
+
+class Counting:
+    """A catalog that counts the calls to it."""
+
+    def __init__(self, catalog: Any, calls: Counter[str]) -> None:
+        self._catalog, self._calls = catalog, calls
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._catalog, name)
+        if not callable(found):
+            return found
+
+        def call(*words: Any, **more: Any) -> Any:
+            self._calls[name] += 1
+            return found(*words, **more)
+
+        return call
+
+
+def followers(folder: Path) -> None:
+    """200 followers of 20 running tasks that print a line each second, beside 20 followers."""
+    site = a_site(folder, slots=_FOLLOWED)
+    give_passwords(site)
+    script = "while :; do date; sleep 1; done"
+    bench = Workbench(site.zone.session(ALICE), ConfiguredSite(site.configuration))
+    document = {**site.request("/bin/sh", "-c", script), "output_collection": f"{HOME}/out"}
+    with site.working():
+        running_tasks = [tasks.submit(bench, document) for _ in range(_FOLLOWED)]
+        while any(one.state is not State.RUNNING for one in running_tasks):
+            time.sleep(0.2)
+        paths = [f"/api/v1/tasks/{one.id}/logs/events" for one in running_tasks]
+        _asked_by_followers(site, paths)
+        with gateway(site) as (url, token, process):
+            many = paths * (_FOLLOWERS // _FOLLOWED)
+            came, _ = first_bytes(url, token, many, _FOLLOWING_SECONDS)
+            status = Path(f"/proc/{process}/status").read_text()
+            memory = int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) / 1024
+        for one in running_tasks:
+            one.cancel()
+        for one in running_tasks:
+            one.wait()
+    print(
+        f"{len(came)} of {_FOLLOWERS} followers of {_FOLLOWED} tasks: first byte after {statistics.median(came):.2f} s,"
+        f" at most {came[-1]:.2f} s (1); most memory {memory:.0f} MB (200); {load()}"
+    )
+
+
+def _asked_by_followers(site: TrialSite, paths: list[str]) -> None:
+    calls: Counter[str] = Counter()
+
+    class CountedPerson(people.Person):
+        def __init__(self, catalog: Any, site_access: Any) -> None:
+            super().__init__(Counting(catalog, calls), site_access)  # type: ignore[arg-type]
+
+    original, people.Person = people.Person, CountedPerson  # type: ignore[misc]
+    try:
+        for count in (len(paths), _FOLLOWERS):
+            with running(settings_of_gateway(site)) as gateway:
+                signed = gateway.client("alice").post("/authenticate").raise_for_status().text
+                calls.clear()
+                _, pieces = first_bytes(gateway.url, signed, paths * (count // len(paths)), _FOLLOWING_SECONDS)
+                asked = sum(calls.values())
+            print(f"{count} followers for {_FOLLOWING_SECONDS:g} s: {asked} questions to the catalog, {pieces} pieces")
+    finally:
+        people.Person = original  # type: ignore[misc]
+
+
+def pages(folder: Path) -> None:
+    """The first page of the list of tasks, as a page and by the API, with 10,000 tasks and with 100,000."""
+    site = a_site(folder)
+    prefix = site.configuration.attributes.named("")
+    for more, most in ((10_000, 0.15), (90_000, 0.5)):
+        end_for(site, ALICE.name, more)
+        with contextlib.closing(sqlite3.connect(f"{site.zone.directory}/zone.db")) as connection, connection:
+            for fact, value in (("name", "n"), ("tes", "=n")):
+                connection.execute(
+                    "INSERT OR IGNORE INTO avu "
+                    "SELECT entity, ?, ? || (entity % 10), '', owner FROM avu WHERE attribute = ?",
+                    (f"{prefix}{fact}", value, f"{prefix}task_id"),
+                )
+        with gateway(site) as (url, token, _):
+            client = Connection(url, token)
+            for path in ("/tasks", "/api/v1/tasks", "/api/v1/tasks?name=n7", "/ga4gh/tes/v1/tasks"):
+                taken = []
+                for _ in range(7):
+                    began = time.perf_counter()
+                    status, content = client.ask("GET", path)
+                    taken.append(time.perf_counter() - began)
+                    assert status == 200, content
+                print(f"with {more} more tasks, {path}: {statistics.median(taken):.3f} s ({most}); {load()}")
+
+
 def main() -> None:
+    parts = {one.__name__: one for one in (submissions, idle, start, transfers, followers, pages)}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=200, help="submissions in each of three runs")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(parts)}; by default all")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="c2d-bench-") as folder:
-        submissions(Path(folder), options.count)
-    with tempfile.TemporaryDirectory(prefix="c2d-bench-") as folder:
-        idle(Path(folder))
+    for name in options.parts or parts:
+        with tempfile.TemporaryDirectory(prefix="c2d-bench-") as folder:
+            Path(folder).chmod(0o755)
+            more = (options.count,) if name == "submissions" else ()
+            parts[name](Path(folder), *more)  # type: ignore[operator]
 
 
 if __name__ == "__main__":

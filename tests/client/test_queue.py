@@ -8,15 +8,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from support.faults import Troubled
 from support.reference import documented
 from support.site import BOB, COMPUTE, WAITS, ZONE, TrialSite, wait_until
 from support.typed import Type
 
 import compute_to_data as c2d
+from compute_to_data.client import queue
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.coordination import published_line
 from compute_to_data.errors import InvalidRequest, Refused
-from compute_to_data.model import Avu, Entity, EntityKind
+from compute_to_data.model import Avu, Entity, EntityKind, Query
 from compute_to_data.records.task import State, queue_units
 
 BOBS = f"/{ZONE}/home/bob/out"
@@ -103,6 +105,21 @@ def test_the_command(site: TrialSite, one_slot: TrialSite, session: c2d.Session,
 def test_an_unknown_resource(session: c2d.Session) -> None:
     with pytest.raises(Refused, match="not in this zone"):
         session.queue("no-such")
+
+
+def test_the_order_of_ones_own_is_asked_only_for_priorities_that_they_have(
+    site: TrialSite, session: c2d.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last, first = waiting(site, session), waiting(site, session, priority=3)
+    asked: list[Query] = []
+    catalog: Any = Troubled(session.catalog, find=lambda find, query: asked.append(query) or find(query))
+    monkeypatch.setattr(session, "catalog", catalog)
+    assert queue.own_tasks(session, COMPUTE) == [first.collection, last.collection]
+    assert len(asked) == 2
+    asked.clear()
+    status = last.status(reasons=False)
+    assert (status.state, status.waiting_for, asked) == (State.QUEUED, "", [])
+    assert last.status().waiting_for
 
 
 def test_a_bound_per_user_is_a_reason(one_slot: TrialSite, session: c2d.Session) -> None:

@@ -6,6 +6,7 @@ import ipaddress
 import json
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -200,3 +201,12 @@ def test_the_page_of_the_api_names_each_operation(anybody: httpx.Client) -> None
     for path, operations in document["paths"].items():
         for method in operations:
             assert f"<code>{method.upper()} {path}</code>" in answer.text
+
+
+def test_the_second_part_of_an_answer_does_not_wait_for_the_client(site: TrialSite) -> None:
+    """Head and body are sent one after the other; a client acknowledges the first one only after some 40 ms."""
+    listening = serving._socket(gateway_settings(site).listen)
+    with listening, socket.create_connection(listening.getsockname(), PATIENCE):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -42,7 +42,7 @@ def submit(
     priority: Optional[int] = Query(None, ge=-10, le=10, description="the order among one's own tasks"),
 ) -> JSONResponse:
     """The request is in our own format or in another one that `c2d submit` takes. 201 with `Location`; 200 for an
-    earlier task that is reused."""
+    earlier task that is reused. Why a new task waits, and its place in the line, is at its own address."""
     submitted = tasks.submit(
         bench,
         asked,
@@ -56,7 +56,7 @@ def submit(
     if submitted.is_reused:
         return JSONResponse(submitted.status().document())
     _gateway(request).metrics.submitted.inc()
-    return created(f"tasks/{submitted.id}", submitted.status().document())
+    return created(f"tasks/{submitted.id}", submitted.status(reasons=False).document())
 
 
 @router.get("", summary="List tasks, newest first")
@@ -113,7 +113,7 @@ def rerun(
     """A new task on the same data objects. 422 when they have changed."""
     again = found.rerun(changed_inputs=changed_inputs)
     _gateway(request).metrics.submitted.inc()
-    return created(f"tasks/{again.id}", again.status().document())
+    return created(f"tasks/{again.id}", again.status(reasons=False).document())
 
 
 @router.delete("/{task_id}", summary="Remove a task that has ended, with its results")

@@ -55,18 +55,17 @@ def _need_free(wire: Wire, data_object: str) -> None:
 
 def _pieces(source: Source, digest: Digest, moved: Moved) -> Iterator[bytes]:
     """The content, and then its SHA-256. When the file has changed, an error breaks the request off before that."""
-    sha256, room, offset = hashlib.sha256(), memoryview(bytearray(_BLOCK)), 0
+    room, offset = memoryview(bytearray(_BLOCK)), 0
     while offset < source.size:
         block = bytes(source.read_at(offset, room[: source.size - offset]))
         if not block:
             raise source.changed()
-        sha256.update(block)
         digest.update(block)
         offset += len(block)
         yield block
         moved(len(block))
     source.need_unchanged()
-    yield sha256.digest()
+    yield digest.digest
 
 
 def _send(wire: Wire, data_object: str, body: Any, size: int, resource: str, force: bool) -> str:
