@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import glob
-import itertools
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from compute_to_data.client import task_rows
 from compute_to_data.client.status import TaskStatus, status_of
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import InvalidRequest, NotFound
 from compute_to_data.inputs import naming
 from compute_to_data.model import Avu, Entity, EntityKind, Query, Row, User, name_of
-from compute_to_data.records.task import ARCHIVED, State, queue_levels, resource_of, timestamp
+from compute_to_data.records.task import State, resource_of, timestamp
 from compute_to_data.task import REQUEST_NAME
 
 if TYPE_CHECKING:
@@ -28,7 +26,6 @@ _FEW = 100
 """Up to this many tasks, reading the facts of each task is faster than queries over all tasks."""
 _SOME = 2000
 """Up to this many, naming them is cheaper than reading all tasks of a user, or of all users."""
-_FIRST_PAGE, _LARGEST_PAGE = 500, 8000
 _DATES = tuple(f"{state.value.lower()}_at" for state in State)
 _NAMES = ("name", "role")
 _COURSE = ("runs", "command", "image", "reason_code", "exit_status", *_DATES)
@@ -126,7 +123,7 @@ def tasks(
     ``with_course``: also what they run, how long, and how they ended. For many tasks, that takes a query for each
     fact; without it, these fields may be empty.
     """
-    found = _rows(workbench, chosen, limit, offset)
+    found = task_rows.rows(workbench, chosen, limit, offset)
     if len(found) <= _FEW:
         known = _facts_of_few(workbench, found, (*_NAMES, *_COURSE))
     else:
@@ -156,57 +153,6 @@ def _facts_of_many(
                 if row.collection in known:
                     known[row.collection].append(Avu(attribute, row.value, row.units))
     return known
-
-
-def _rows(workbench: Workbench, chosen: Filter, limit: int | None, offset: int) -> list[Row]:
-    """One row for each task, with as few queries as the filter needs."""
-    attributes, catalog = workbench.attributes, workbench.catalog
-    owner: User | None = None if chosen.everybodys else workbench.user
-    value = chosen.states[0].value if len(chosen.states) == 1 else None
-    units = queue_levels(chosen.resource) if chosen.resource else None
-    filters = chosen.role or chosen.name or chosen.since is not None or chosen.until is not None
-    plain = len(chosen.states) <= 1 and not filters
-    within = chosen.workload
-    attribute = attributes.named(ARCHIVED) if chosen.archived else attributes.state
-    query = Query(EntityKind.COLLECTION, attribute, value, units, owner=owner, within=within, newest_first=True)
-    if plain:
-        page = catalog.query(replace(query, limit=limit, offset=offset))
-        return [one for one in page if one.value in State.__members__]
-    found = (one for page in _pages(catalog, query) for one in _admitted(workbench, chosen, page))
-    return list(itertools.islice(found, offset, None if limit is None else offset + limit))
-
-
-def _pages(catalog: ClientCatalog, query: Query) -> Iterator[list[Row]]:
-    """The rows of a query, a few at first and then more at a time: most people want the newest ones only, and
-    the memory is often that of a gateway."""
-    offset, size = 0, _FIRST_PAGE
-    page: tuple[Row, ...] = ()
-    while True:
-        before = set(page)
-        page = catalog.query(replace(query, limit=size, offset=offset))
-        yield [one for one in page if one not in before]  # tasks submitted meanwhile move the pages
-        if len(page) < size:
-            return
-        offset, size = offset + size, min(2 * size, _LARGEST_PAGE)
-
-
-def _admitted(workbench: Workbench, chosen: Filter, page: Sequence[Row]) -> list[Row]:
-    """The rows of a page that a filter admits. It asks for the names and roles of what the rest of it has admitted."""
-    states = {state.value for state in chosen.states or State}
-    found = [one for one in page if one.value in states and _is_in_time(one, chosen)]
-    for fact, pattern in (("role", chosen.role and glob.escape(chosen.role)), ("name", chosen.name)):
-        if pattern:
-            query = Query(EntityKind.COLLECTION, workbench.attributes.named(fact))
-            asked = query.among_each([one.collection for one in found])
-            rows = (row for part in asked for row in workbench.catalog.query(part))
-            fitting = {row.collection for row in rows if fnmatchcase(row.value, pattern)}
-            found = [one for one in found if one.collection in fitting]
-    return found
-
-
-def _is_in_time(one: Row, chosen: Filter) -> bool:
-    after = chosen.since is None or one.created >= chosen.since
-    return after and (chosen.until is None or one.created <= chosen.until)
 
 
 def _listed(workbench: Workbench, one: Row, avus: list[Avu], now: float) -> Listed:

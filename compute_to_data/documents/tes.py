@@ -23,7 +23,9 @@ from compute_to_data.urls import address
 IRODS = "irods://"
 _GIGABYTE = 1_000_000_000
 BACKEND_PARAMETERS = ("role", "resource", "priority", "walltime_seconds")
-"""The keys of ``backend_parameters`` that have an effect, in any case of letters."""
+"""The keys of ``backend_parameters`` that have an effect, in any case of letters; and those that begin with:"""
+SECRET = "secret:"
+"""Before the host or bucket of a URL; the value is the name of the secret with its credentials."""
 
 
 @dataclass(frozen=True)
@@ -133,23 +135,23 @@ def read(document: Mapping[str, Any]) -> Read:
         if one.get("content"):
             contents.append(Content(target, one["content"]))
         else:
-            inputs.append(_input(one, target))
+            inputs.append(_input(one, target, document))
     placed, put = [], []
     for one in _outputs(document):
         if one["url"].lower().startswith(IRODS):
             placed.append(_placed(one, places))
         else:
-            put.append(Put(places.name_of(plain(one["path"])) or "", one["url"]))
+            put.append(Put(places.name_of(plain(one["path"])) or "", one["url"], secret_of(document, one["url"])))
     executors = tuple(_executor(one) for one in document["executors"])
     folders = places.folders(document)
     tes = TesTask(document, executors, tuple(contents), tuple(links), tuple(placed), folders, places.scratch)
     return Read(tes, tuple(inputs), places.outputs, tuple(put), _limits(document))
 
 
-def _input(one: Mapping[str, Any], target: str) -> InputReference:
+def _input(one: Mapping[str, Any], target: str, document: Mapping[str, Any]) -> InputReference:
     url = one["url"]
     if not url.lower().startswith(IRODS):
-        return InputReference(InputKind.URL, url, target)
+        return InputReference(InputKind.URL, url, target, secret=secret_of(document, url))
     kind = InputKind.COLLECTION if one.get("type") == "DIRECTORY" else InputKind.OBJECT
     return InputReference(kind, logical_path(url), target)
 
@@ -195,4 +197,19 @@ def _limits(document: Mapping[str, Any]) -> RequestedLimits:
 def parameters(document: Mapping[str, Any]) -> dict[str, str]:
     """The backend parameters that have an effect, by their names in lower case."""
     given = document.get("resources", {}).get("backend_parameters", {})
-    return {name.lower(): value for name, value in given.items() if name.lower() in BACKEND_PARAMETERS}
+    return {name.lower(): value for name, value in given.items() if is_known(name)}
+
+
+def is_known(name: str) -> bool:
+    """Whether a backend parameter has an effect."""
+    return name.lower() in BACKEND_PARAMETERS or name.lower().startswith(SECRET)
+
+
+def secret_of(document: Mapping[str, Any], url: str) -> str:
+    """The name of the secret for a URL; '' for none."""
+    return parameters(document).get(f"{SECRET}{place_of(url)}", "")
+
+
+def place_of(url: str) -> str:
+    """In lower case, the host of an ``https://`` URL with any port that it names, or the bucket of an ``s3://`` URL."""
+    return url.partition("://")[2].partition("/")[0].partition("?")[0].lower()

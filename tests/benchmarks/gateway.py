@@ -50,7 +50,8 @@ _FOLLOWING_SECONDS = 30.0
 
 def a_site(folder: Path, slots: int = 1) -> TrialSite:
     """Programs on this host, and a worker on demand."""
-    engine = {"name": "process", "images": {"none": str(folder)}}
+    (folder / "tools").mkdir()
+    engine = {"name": "process", "images": {"none": str(folder / "tools")}}
     site = TrialSite(folder, engine, "none", worker={"slots": slots})
     site.configuration = site.configure(engine=engine, worker={"on_demand": True, "slots": slots})
     return site
@@ -218,11 +219,11 @@ def transfers(folder: Path) -> None:
 
     taken: dict[str, list[float]] = defaultdict(list)
     with gateway(site) as (url, token, _), contextlib.closing(GatewaySession(url, f"Bearer {token}")) as through:
-        client, address = Connection(url, token), f"/api/v1/datasets/{dataset}/files/large"
+        address = f"/api/v1/datasets/{dataset}/files/large"
         for _ in range(3):
             taken["get"].append(timed(lambda: site.alice.get(there, str(copy))))
             taken["downloaded by c2d"].append(timed(lambda: through.get(there, str(copy))))
-            taken["downloaded plainly"].append(timed(lambda: client.fetch(address, copy)))
+            taken["downloaded plainly"].append(timed(lambda: Connection(url, token).fetch(address, copy)))
             taken["put"].append(timed(lambda: site.alice.put(str(large), aside), aside))
             taken["uploaded by c2d"].append(timed(lambda: through.put(str(large), aside), aside))
     for beside, names in (("get", ("downloaded by c2d", "downloaded plainly")), ("put", ("uploaded by c2d",))):

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support.site import HOME, TrialSite
+from support.faults import Troubled
+from support.site import COMPUTE, HOME, TrialSite
 
+import compute_to_data as c2d
 from compute_to_data.cli.listing import why
 from compute_to_data.cli.main import main
-from compute_to_data.client import finding
+from compute_to_data.client import finding, task_rows
 from compute_to_data.client.session import connect
 from compute_to_data.client.wording import ago, duration, short_ids
+from compute_to_data.model import Avu, Entity, EntityKind, Query
+from compute_to_data.records.task import State
 
 UUIDS = ["3f2a77b0-0000-4000-8000-00000000000a", "3f2a77b0-0000-4000-8000-00000000000b"]
 
@@ -129,3 +135,57 @@ def test_tasks_are_chosen_by_name_in_python(site: TrialSite, own_files: Path) ->
         assert session.tasks(name="b")[0].runs == "true"
         assert session.tasks(since=time.time() + 60) == []
         assert session.home == HOME
+
+
+class TestAFilterOfNames:
+    """A site with tasks of two names in turn, and questions that are counted."""
+
+    @pytest.fixture
+    def session(self, site: TrialSite, own_files: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[c2d.Session]:
+        with connect() as session:
+            for number in range(6):
+                role = "CONTAINER" if number < 4 else "OTHER"
+                collection = f"{HOME}/out/task-{number}"
+                session.catalog.create_collection(collection)
+                facts = {"state": "COMPLETED", "role": role, "name": f"{'ab'[number % 2]}-{number}"}
+                named = site.configuration.attributes.named
+                avus = [Avu(named(name), value, COMPUTE if name == "state" else "") for name, value in facts.items()]
+                session.catalog.annotate(Entity(EntityKind.COLLECTION, collection), add=avus)
+            yield session
+
+    @pytest.mark.parametrize(
+        ("chosen", "found"),
+        [
+            ({"name": "a-2"}, "2"),
+            ({"name": "a-*"}, "420"),
+            ({"name": "*-3"}, "3"),
+            ({"name": "[b]-?"}, "531"),
+            ({"name": "a-*", "role": "CONTAINER"}, "20"),
+            ({"role": "OTHER"}, "54"),
+            ({"name": "a"}, ""),
+            ({"name": "*", "states": (State.QUEUED,)}, ""),
+            ({"name": "*", "states": (State.COMPLETED, State.QUEUED)}, "543210"),
+        ],
+    )
+    def test_what_it_admits(
+        self, session: c2d.Session, monkeypatch: pytest.MonkeyPatch, chosen: dict[str, Any], found: str
+    ) -> None:
+        for window in (500, 1, 2):  # all in one window, or in several
+            monkeypatch.setattr(task_rows, "_FIRST_WINDOW", window)
+            listed = [one.task_id[-1] for one in session.tasks(**chosen)]
+            assert "".join(listed) == found
+            parts = [session.tasks(**chosen, limit=1, offset=place) for place in range(7)]
+            assert "".join(one.task_id[-1] for part in parts for one in part) == found
+
+    def test_a_page_reads_only_the_newest(self, session: c2d.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(task_rows, "_FIRST_WINDOW", 2)
+        read: list[int] = []
+
+        def query(original: Any, asked: Query) -> Any:
+            answer = original(asked)
+            read.append(len(answer))
+            return answer
+
+        monkeypatch.setattr(session, "catalog", Troubled(session.catalog, query=query))
+        assert [one.name for one in session.tasks(name="*b*", limit=1)] == ["b-5"]
+        assert read == [2, 1]

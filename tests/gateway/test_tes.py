@@ -8,11 +8,15 @@ from typing import Any
 
 import httpx
 import pytest
+from support.faults import Troubled
 from support.gateways import RunningGateway
 from support.site import BOB, HOME, TrialSite, wait_until
 
+from compute_to_data.client.site_access import ConfiguredSite
+from compute_to_data.client.workbench import Workbench
 from compute_to_data.errors import NotFound
 from compute_to_data.gateway.tes import listing
+from compute_to_data.gateway.tes.views import View
 from compute_to_data.model import Access
 from compute_to_data.records.task import State, TaskRecord
 
@@ -198,6 +202,25 @@ def test_a_page_after_a_task_that_is_gone(
     site.alice.remove(collection, recursive=True)
     rest = alice.get(TASKS, params={"page_token": page["next_page_token"]}).json()["tasks"]
     assert [one["id"] for one in rest] == ids[2::-1]
+
+
+@pytest.mark.usefixtures("no_worker")
+@pytest.mark.parametrize("wanted", [listing.Wanted(), listing.Wanted("a", "QUEUED", {"foo": ""})])
+def test_a_list_asks_a_few_questions_however_many_tasks_there_are(
+    alice: httpx.Client, site: TrialSite, wanted: listing.Wanted
+) -> None:
+    ids = [submitted(alice, document(site, "true", name="a", tags={"foo": "bar"})) for _ in range(8)]
+    asked: list[str] = []
+
+    def counted(original: Any, *words: Any) -> Any:
+        asked.append(original.__name__)
+        return original(*words)
+
+    calls: dict[str, Any] = dict.fromkeys(("query", "avus", "find", "stat", "read"), counted)
+    bench = Workbench(Troubled(site.alice, **calls), ConfiguredSite(site.configuration))  # type: ignore[arg-type]
+    found = listing.page(bench, wanted, View.MINIMAL, 5, "")
+    assert [one["id"] for one in found["tasks"]] == ids[:2:-1]
+    assert len(asked) <= 6 and set(asked) == {"query"}
 
 
 def test_other_methods(alice: httpx.Client) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,11 +15,11 @@ from compute_to_data.client.workbench import Workbench
 from compute_to_data.errors import InvalidRequest, NotFound
 from compute_to_data.gateway.tes import views
 from compute_to_data.gateway.tes.views import View
-from compute_to_data.model import Entity, EntityKind, Query, Row, name_of
+from compute_to_data.model import MOST_AMONG, EntityKind, Query, Row, name_of
 from compute_to_data.records import tes_record
 from compute_to_data.records.task import ARCHIVED, CANCEL, State, furthest
 
-_WINDOW = 500
+_WINDOW = MOST_AMONG
 """How many tasks are looked through at a time."""
 
 
@@ -35,12 +36,7 @@ def page(bench: Workbench, wanted: Wanted, view: View, size: int, token: str) ->
     """``tasks``: at most ``size``. ``next_page_token`` if there are more. InvalidRequest for a token that is none."""
     shown: list[dict[str, Any]] = []
     last: tuple[int, Row] | None = None
-    for place, row in _rows(bench, _read(token) if token else None):
-        if not row.value.startswith(f"={wanted.name_prefix}") or not _has_tags(bench, row, wanted.tags):
-            continue
-        state = _state(bench, row)
-        if not state or (wanted.state and state != wanted.state):
-            continue
+    for place, row, state in _wanted(bench, wanted, _read(token) if token else None, size + 1):
         if len(shown) == size and last is not None:
             return {"tasks": shown, "next_page_token": _token(*last)}
         try:
@@ -52,33 +48,54 @@ def page(bench: Workbench, wanted: Wanted, view: View, size: int, token: str) ->
     return {"tasks": shown}
 
 
-def _has_tags(bench: Workbench, row: Row, tags: Mapping[str, str]) -> bool:
-    if not tags:
-        return True
-    named = bench.attributes.named(tes_record.TAG)
-    found = bench.catalog.avus(Entity(EntityKind.COLLECTION, row.collection), named)
-    return tes_record.fits(tags, (avu.value for avu in found))
+def _wanted(
+    bench: Workbench, wanted: Wanted, last: tuple[int, str, float] | None, most: int
+) -> Iterator[tuple[int, Row, str]]:
+    """The tasks to list with their places and TES states, after the last one of the page before. ``most``: how many of
+    them are of use."""
+    is_filtered = wanted != Wanted()
+    for place, window in _windows(bench, last, _WINDOW if is_filtered else min(most, _WINDOW)):
+        rows = {
+            number: row for number, row in enumerate(window, place) if row.value.startswith(f"={wanted.name_prefix}")
+        }
+        tags = _facts(bench, rows.values(), tes_record.TAG) if wanted.tags else {}
+        if wanted.tags:
+            fit = {name for name, found in tags.items() if tes_record.fits(wanted.tags, (one.value for one in found))}
+            rows = {number: row for number, row in rows.items() if row.collection in fit}
+        states = _states(bench, rows.values())
+        for number, row in rows.items():
+            state = states.get(row.collection, "")
+            if state and wanted.state in ("", state):
+                yield number, row, state
 
 
-def _state(bench: Workbench, row: Row) -> str:
-    """The TES state; '' for a task that was removed meanwhile, or that somebody else's AVU makes look like one."""
-    attributes = bench.attributes
-    reason, cancel = attributes.named("reason_code"), attributes.named(CANCEL)
-    names = (attributes.state, attributes.named(ARCHIVED), reason, cancel)
-    try:
-        avus = bench.catalog.avus(Entity(EntityKind.COLLECTION, row.collection), *names)
-    except NotFound:
-        return ""
-    state = furthest(avu.value for avu in avus if avu.attribute in names[:2])
-    if state is None:
-        return ""
-    reasons = [avu.value for avu in avus if avu.attribute == reason]
-    asked = any(avu.attribute == cancel for avu in avus)
-    return views.state_of(State(state), reasons[0] if reasons else "", asked)
+def _facts(bench: Workbench, rows: Iterable[Row], name: str) -> dict[str, list[Row]]:
+    """The rows of a fact, or of the state for '', by collection: one question for all."""
+    attribute = bench.attributes.named(name) if name else bench.attributes.state
+    found: dict[str, list[Row]] = defaultdict(list)
+    names = list(dict.fromkeys(one.collection for one in rows))
+    for query in Query(EntityKind.COLLECTION, attribute).among_each(names):
+        for row in bench.catalog.query(query):
+            found[row.collection].append(row)
+    return found
 
 
-def _rows(bench: Workbench, last: tuple[int, str, float] | None) -> Iterator[tuple[int, Row]]:
-    """The user's TES tasks with their places in the list, after the last one of the page before."""
+def _states(bench: Workbench, rows: Collection[Row]) -> dict[str, str]:
+    """The TES states by collection. A task that was removed meanwhile has none, and so has a collection that somebody
+    else's AVU makes look like a task."""
+    recorded, archived = _facts(bench, rows, ""), _facts(bench, rows, ARCHIVED)
+    reasons, cancels = _facts(bench, rows, "reason_code"), _facts(bench, rows, CANCEL)
+    found = {}
+    for name in (one.collection for one in rows):
+        state = furthest(one.value for one in (*recorded.get(name, ()), *archived.get(name, ())))
+        if state is not None:
+            reason = next((one.value for one in reasons.get(name, ())), "")
+            found[name] = views.state_of(State(state), reason, name in cancels)
+    return found
+
+
+def _windows(bench: Workbench, last: tuple[int, str, float] | None, size: int) -> Iterator[tuple[int, Sequence[Row]]]:
+    """The user's TES tasks, after the last one of the page before, ``size`` at a time with the place of the first."""
     attribute = bench.attributes.named(tes_record.TES)
     query = Query(EntityKind.COLLECTION, attribute, owner=bench.user, newest_first=True, limit=_WINDOW)
     place = 0
@@ -88,10 +105,10 @@ def _rows(bench: Workbench, last: tuple[int, str, float] | None) -> Iterator[tup
         if not found or found[0].collection != last[1]:
             place = _after(bench, query, last)
     while True:
-        rows = bench.catalog.query(replace(query, offset=place))
-        yield from enumerate(rows, place)
+        rows = bench.catalog.query(replace(query, limit=size, offset=place))
+        yield place, rows
         place += len(rows)
-        if len(rows) < _WINDOW:
+        if len(rows) < size:
             return
 
 

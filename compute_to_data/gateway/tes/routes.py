@@ -12,7 +12,7 @@ from compute_to_data import __version__
 from compute_to_data.client import finding
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.client.workbench import Workbench
-from compute_to_data.documents.tes import BACKEND_PARAMETERS
+from compute_to_data.documents.tes import BACKEND_PARAMETERS, SECRET
 from compute_to_data.errors import InvalidRequest, NotFound
 from compute_to_data.gateway.api.common import A_DOCUMENT, document, known_parameters, workbench
 from compute_to_data.gateway.gateway import Gateway
@@ -71,8 +71,15 @@ def service_info(bench: Workbench = Depends(workbench)) -> Any:
         "organization": {"name": f"iRODS zone {bench.zone}", "url": "https://irods.org"},
         "version": __version__,
         "storage": [f"irods://{bench.home}"],
-        "tesResources_backend_parameters": list(BACKEND_PARAMETERS),
+        "tesResources_backend_parameters": [*BACKEND_PARAMETERS, f"{SECRET}HOST"],
     }
+
+
+@router.get("/tasks/service-info", include_in_schema=False)
+def earlier_service_info(bench: Workbench = Depends(workbench)) -> Any:
+    """The same in TES 1.0, which clients of that version ask for at its address there."""
+    now = service_info(bench)
+    return {"name": now["name"], "doc": now["description"], "storage": now["storage"]}
 
 
 @router.post("/tasks", summary="Submit a task", openapi_extra=A_DOCUMENT)

@@ -90,11 +90,24 @@ def _wrong_parameters(document: Mapping[str, Any]) -> Iterator[Problem]:
     resources = document.get("resources", {})
     for name, value in resources.get("backend_parameters", {}).items():
         pointer = f"/resources/backend_parameters/{name[:80]}"
-        if name.lower() not in tes.BACKEND_PARAMETERS:
+        if not tes.is_known(name):
             if resources.get("backend_parameters_strict"):
-                yield Problem(pointer, "an unknown key", f"one of {', '.join(tes.BACKEND_PARAMETERS)}")
+                known = (*tes.BACKEND_PARAMETERS, f"{tes.SECRET}HOST")
+                yield Problem(pointer, "an unknown key", f"one of {', '.join(known)}")
+        elif name.lower().startswith(tes.SECRET):
+            yield from _wrong_secret(document, pointer, name, value)
         elif not _fits(name.lower(), value):
             yield Problem(pointer, f'"{value[:40]}"', _EXPECTED[name.lower()])
+
+
+def _wrong_secret(document: Mapping[str, Any], pointer: str, name: str, value: str) -> Iterator[Problem]:
+    """A secret for no URL of the task would have no effect."""
+    urls = [one.get("url", "") for side in ("inputs", "outputs") for one in document.get(side, ())]
+    places = {tes.place_of(url) for url in urls if not url.lower().startswith(tes.IRODS)}
+    if name[len(tes.SECRET) :].lower() not in places:
+        yield Problem(pointer, "a secret for no URL", "secret: and the host or bucket of an input or output")
+    elif not value:
+        yield Problem(pointer, '""', "the name of one of your secrets")
 
 
 _EXPECTED = {
@@ -119,7 +132,7 @@ def _understood(document: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[st
     """The document without backend parameters that we do not know, and what of it has no effect."""
     resources = document.get("resources", {})
     given = resources.get("backend_parameters", {})
-    unknown = [name for name in given if name.lower() not in tes.BACKEND_PARAMETERS]
+    unknown = [name for name in given if not tes.is_known(name)]
     warnings = [f"backend_parameters: {name[:200]} is not known here, and has no effect" for name in unknown]
     if resources.get("preemptible"):
         warnings.append("resources/preemptible has no effect: no task is preempted")
