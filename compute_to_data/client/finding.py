@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from compute_to_data.client import task_rows
 from compute_to_data.client.status import TaskStatus, status_of
+from compute_to_data.client.task_rows import EVERY, Filter
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import InvalidRequest, NotFound
 from compute_to_data.inputs import naming
@@ -92,27 +93,9 @@ class Listed:
         return dict(vars(self))
 
 
-@dataclass(frozen=True)
-class Filter:
-    """Which tasks to list. An empty field admits all. ``since`` and ``until`` are Unix seconds of
-    submission. ``name``: the name of tasks, or a pattern of names, such as ``filter*``. ``workload``: the
-    collection of a workload. ``everybodys``: also list others' tasks that the person may read. ``archived``:
-    list archived tasks instead, of which only the id, state, resource and times are known without reading each."""
-
-    states: tuple[State, ...] = ()
-    role: str = ""
-    resource: str = ""
-    name: str = ""
-    since: float | None = None
-    until: float | None = None
-    workload: str = ""
-    everybodys: bool = False
-    archived: bool = False
-
-
 def tasks(
     workbench: Workbench,
-    chosen: Filter = Filter(),
+    chosen: Filter = EVERY,
     *,
     limit: int | None = None,
     offset: int = 0,

@@ -150,7 +150,7 @@ class Session(Workbench):
     def tasks(
         self, *, limit: int | None = None, offset: int = 0, with_course: bool = True, **chosen: Any
     ) -> list[Listed]:
-        """The person's tasks, newest first. ``chosen`` are fields of :class:`finding.Filter`; ``with_course`` as
+        """The person's tasks, newest first. ``chosen`` are fields of :class:`task_rows.Filter`; ``with_course`` as
         for :func:`finding.tasks`.
 
         >>> from compute_to_data.records.task import State
@@ -158,9 +158,9 @@ class Session(Workbench):
         ...     print([task.name for task in session.tasks(states=(State.RUNNING,), limit=10)])
         []
         """
-        from compute_to_data.client import finding
+        from compute_to_data.client import finding, task_rows
 
-        return finding.tasks(self, finding.Filter(**chosen), limit=limit, offset=offset, with_course=with_course)
+        return finding.tasks(self, task_rows.Filter(**chosen), limit=limit, offset=offset, with_course=with_course)
 
     def queue(self, resource: str) -> ResourceLine:
         """The line of a compute resource: who has how many tasks there, waiting and running. Other users' tasks that

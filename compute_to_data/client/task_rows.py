@@ -7,7 +7,7 @@ tasks from the newest on, in windows that grow, and stops when it has enough.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -15,12 +15,33 @@ from compute_to_data.model import MOST_AMONG, EntityKind, Query, Row
 from compute_to_data.records.task import ARCHIVED, State, queue_levels
 
 if TYPE_CHECKING:
-    from compute_to_data.client.finding import Filter
     from compute_to_data.client.workbench import Workbench
     from compute_to_data.ports import ClientCatalog
 
 _FIRST_WINDOW, _LARGEST_WINDOW = MOST_AMONG, 8000
 _WILD = "*?["
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which tasks to list. An empty field admits all. ``since`` and ``until`` are Unix seconds of
+    submission. ``name``: the name of tasks, or a pattern of names, such as ``filter*``. ``workload``: the
+    collection of a workload. ``everybodys``: also list others' tasks that the person may read. ``archived``:
+    list archived tasks instead, of which only the id, state, resource and times are known without reading each."""
+
+    states: tuple[State, ...] = ()
+    role: str = ""
+    resource: str = ""
+    name: str = ""
+    since: float | None = None
+    until: float | None = None
+    workload: str = ""
+    everybodys: bool = False
+    archived: bool = False
+
+
+EVERY = Filter()
+"""Admits all one's own tasks that are not archived."""
 
 
 def rows(workbench: Workbench, chosen: Filter, limit: int | None, offset: int) -> list[Row]:

@@ -37,6 +37,7 @@ from compute_to_data.client.workbench import Workbench
 from compute_to_data.coordination import wakeup
 from compute_to_data.coordination.lock import ResourceLock
 from compute_to_data.gateway.signing_in import people
+from compute_to_data.records.manifest import FILES
 from compute_to_data.records.task import State
 from compute_to_data.zones.embedded.database import Database
 from compute_to_data.zones.gateway.session import GatewaySession
@@ -205,7 +206,9 @@ def transfers(folder: Path) -> None:
             file.write(os.urandom(1 << 20))
     bench = Workbench(site.zone.session(ALICE), ConfiguredSite(site.configuration))
     dataset = datasets.reserve(bench)
-    there, aside = f"{datasets.find(bench, dataset)}/large", f"{HOME}/out/large"
+    files, aside = f"{datasets.find(bench, dataset)}/{FILES}", f"{HOME}/out/large"
+    there = f"{files}/large"
+    site.alice.create_collection(files, parents=True)
     site.alice.put(str(large), there)
 
     def timed(do: Callable[[], object], made: str = "") -> float:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from compute_to_data.client import finding
-from compute_to_data.client.finding import Filter, Listed
+from compute_to_data.client.finding import Listed
+from compute_to_data.client.task_rows import Filter
 from compute_to_data.client.workbench import Workbench
 from compute_to_data.errors import InvalidRequest
 

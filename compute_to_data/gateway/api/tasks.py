@@ -9,7 +9,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from compute_to_data.client import finding, logs, tasks
+from compute_to_data.client import finding, logs, task_rows, tasks
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.client.workbench import Workbench
 from compute_to_data.errors import InvalidRequest
@@ -73,7 +73,7 @@ def listed(
     cursor: str = Query("", max_length=8192, description="`next` of the page before"),
 ) -> Any:
     """`tasks`, and in `next` the cursor of the next page, or null."""
-    chosen = finding.Filter(
+    chosen = task_rows.Filter(
         states=tuple(state),
         role=role,
         resource=resource,

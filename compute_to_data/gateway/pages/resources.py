@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from compute_to_data.client import finding, queue, site
+from compute_to_data.client import finding, queue, site, task_rows
 from compute_to_data.client.queue import ResourceLine
 from compute_to_data.client.site import ComputeResource
 from compute_to_data.errors import ConfigurationError
@@ -63,7 +63,7 @@ def _own(known: Visitor) -> list[Running]:
     found: list[Running] = []
     for state in (*UNFINISHED, State.QUEUED):
         left = _MOST_TASKS - len(found)
-        chosen = finding.Filter(states=(state,))
+        chosen = task_rows.Filter(states=(state,))
         for one in finding.tasks(known.workbench, chosen, limit=left, with_course=False) if left else ():
             found.append(Running(one.task_id, one.state, one.resource, one.owner, one.created))
     return found

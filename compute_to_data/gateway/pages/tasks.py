@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from compute_to_data.client import finding, logs, sentence
+from compute_to_data.client import finding, logs, sentence, task_rows
 from compute_to_data.client.status import TaskStatus
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import ComputeToDataError
@@ -45,7 +45,7 @@ def listed(
     """Newest first."""
     states = (State(state),) if state in State.__members__ else ()
     pattern = name if not name or any(one in name for one in "*?[") else f"*{name}*"
-    chosen = finding.Filter(states=states, name=pattern, everybodys=everybodys)
+    chosen = task_rows.Filter(states=states, name=pattern, everybodys=everybodys)
     found = paging.page(known.workbench, chosen, _OF_A_PAGE, cursor)
     return rendering.page(
         request,
