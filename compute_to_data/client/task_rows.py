@@ -85,8 +85,8 @@ def _leading(workbench: Workbench, chosen: Filter, state: Query) -> Query:
 
 
 def _windows(catalog: ClientCatalog, query: Query) -> Iterator[list[Row]]:
-    """The rows of a query, a few at first and then more at a time: most people want the newest ones only, and the memory
-    is often that of a gateway."""
+    """The rows of a query, a few at first and then more at a time: most people want the newest ones only, and the
+    memory is often that of a gateway."""
     offset, size = 0, _FIRST_WINDOW
     window: tuple[Row, ...] = ()
     while True:

@@ -18,8 +18,17 @@ from support.site import ALICE, BOB, COMPUTE, TrialSite
 
 import compute_to_data as c2d
 from compute_to_data import bounds
-from compute_to_data.client import dataset_uses, datasets, finding, naming, processes, removing, waiting_reasons
-from compute_to_data.client.finding import Filter
+from compute_to_data.client import (
+    dataset_uses,
+    datasets,
+    finding,
+    naming,
+    processes,
+    removing,
+    task_rows,
+    waiting_reasons,
+)
+from compute_to_data.client.task_rows import Filter
 from compute_to_data.client.site import resources
 from compute_to_data.errors import Refused, TooLarge
 from compute_to_data.model import Access, Avu, Entity, EntityKind, Query
@@ -153,11 +162,11 @@ def test_a_list_by_name_ends_when_it_has_enough(site: TrialSite, session: c2d.Se
     )
     found = finding.tasks(session, Filter(name="mi*", everybodys=True), limit=10)
     assert len(found) == 10
-    assert noting.longest <= finding._FIRST_PAGE
+    assert noting.longest <= task_rows._FIRST_WINDOW
     noting.longest = 0
     found = finding.tasks(session, Filter(name="mi*", role="CONTAINER", everybodys=True))
     assert [one.collection for one in found] == [task.collection], "the oldest of all"
-    assert noting.longest <= finding._LARGEST_PAGE
+    assert noting.longest <= task_rows._LARGEST_WINDOW
     assert len(finding.tasks(session, Filter(name="mi*", everybodys=True), limit=FLOOD, offset=1)) == FLOOD
 
 
