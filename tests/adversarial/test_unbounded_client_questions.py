@@ -28,8 +28,8 @@ from compute_to_data.client import (
     task_rows,
     waiting_reasons,
 )
-from compute_to_data.client.task_rows import Filter
 from compute_to_data.client.site import resources
+from compute_to_data.client.task_rows import Filter
 from compute_to_data.errors import Refused, TooLarge
 from compute_to_data.model import Access, Avu, Entity, EntityKind, Query
 from compute_to_data.records.task import State
