@@ -12,6 +12,7 @@ import os
 from collections.abc import AsyncIterator
 from typing import Any
 
+import anyio
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -81,12 +82,14 @@ async def content(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
     _need_length(request, most_bytes)
     pieces, count = request.stream().__aiter__(), 0
     while True:
-        try:
-            piece = await asyncio.wait_for(pieces.__anext__(), PAUSE_SECONDS)
-        except StopAsyncIteration:
-            return
-        except asyncio.TimeoutError:
-            raise _too_slow(f"paused for more than {PAUSE_SECONDS:g} s") from None
+        piece = b""
+        with anyio.move_on_after(PAUSE_SECONDS) as waiting:  # asyncio.wait_for would make a task for each piece
+            try:
+                piece = await pieces.__anext__()
+            except StopAsyncIteration:
+                return
+        if waiting.cancelled_caught:
+            raise _too_slow(f"paused for more than {PAUSE_SECONDS:g} s")
         count += len(piece)
         if count > most_bytes:
             raise _too_large(most_bytes)

@@ -1,9 +1,9 @@
-"""The two examples of the process registry, as tasks: tr between the standard streams, and ffmpeg by names of files."""
+"""The two examples of the process registry, through the gateway and as tasks: tr between the standard streams, and
+ffmpeg by names of files."""
 
 from __future__ import annotations
 
 import io
-import json
 import math
 import struct
 import wave
@@ -12,8 +12,11 @@ from typing import Any
 
 import container_image
 import pytest
+from support.gateways import gateway_settings, give_passwords, running
 from support.reading import ENOUGH
-from support.site import BASE_IMAGE, HOME, TrialSite
+from support.site import BASE_IMAGE, HOME, TrialSite, wait_until
+
+from compute_to_data.records.task import State
 
 FFMPEG = "compute-to-data/ffmpeg:bookworm"
 CONTAINER = Path(__file__).parents[1] / "support" / "ffmpeg"
@@ -29,13 +32,19 @@ def image(docker_answers: None) -> str:
 
 
 def run(site: TrialSite, definition: dict[str, Any], source: str) -> dict[str, bytes]:
-    """What a task leaves that runs a stored definition by its logical path."""
-    path = f"{HOME}/definition.json"
-    site.alice.write(path, json.dumps(definition).encode())
-    request = {"role": "CONTAINER", "inputs": [source], "output_collection": f"{HOME}/out", "process": path}
-    facts = site.run(request)
-    found = site.contents(facts["collection"])
-    assert facts["state"] == "COMPLETED", (facts, found.get("STDERR.txt"))
+    """What a task leaves that runs a definition from the registry. All is said over HTTP."""
+    give_passwords(site)
+    request = {"role": "CONTAINER", "inputs": [source], "output_collection": f"{HOME}/out", "process": "example"}
+    with site.working(), running(gateway_settings(site)) as gateway, gateway.client("alice") as client:
+        made = client.post("/api/process_definition/", json={"definition": definition, "name": "example"})
+        assert made.status_code == 201, made.text
+        task = client.post("/api/v1/tasks", json=request)
+        assert task.status_code == 201, task.text
+        at = task.headers["location"]
+        wait_until(lambda: State(client.get(at).json()["state"]).is_final, "the end of the task")
+        status = client.get(at).json()
+    found = site.contents(status["collection"])
+    assert status["state"] == "COMPLETED", (status, found.get("STDERR.txt"))
     return found
 
 
