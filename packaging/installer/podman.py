@@ -12,7 +12,13 @@ from installer.payload import UNIT, Item, filled
 
 _SOCKET, _SERVICE = "compute-to-data-podman.socket", "compute-to-data-podman.service"
 _OURS = "compute-to-data.conf"
-_DELEGATION = "# Memory, processors and processes of jobs can be limited only with these.\n[Service]\nDelegate={}\n"
+_DELEGATION = """\
+[Service]
+# Memory, processors and processes of jobs can be limited only with these.
+Delegate={}
+# With the jobs of other engines: all together, they have less weight than the iRODS server.
+Slice=c2d.slice
+"""
 _CONTROLLERS = "cpu cpuset io memory pids"
 _WANTED = f"[Unit]\nWants={_SOCKET}\n"
 _WORKER = """\

@@ -142,13 +142,24 @@ class TestWriter:
 class TestHosts:
     def grouped(self, tmp_path: Path, controllers: str) -> Path:
         (tmp_path / "cgroup.controllers").write_text("cpu io memory pids\n")
-        own = tmp_path / host.own_group()
+        own = tmp_path / host.own_group(tmp_path)
         own.mkdir(parents=True)
         (own / "cgroup.controllers").write_text(f"{controllers}\n")
         return tmp_path
 
     def test_a_kernel_with_all_that_is_needed(self, tmp_path: Path) -> None:
         host.check_kernel(self.grouped(tmp_path, "memory pids cpu"))
+
+    def test_the_group_of_the_account_is_among_jobs_where_the_installer_put_it(self, tmp_path: Path) -> None:
+        usual = host.own_group(tmp_path)
+        assert usual == f"user.slice/user-{OWN}.slice/user@{OWN}.service"
+        self.grouped(tmp_path, "memory")
+        assert host.own_group(tmp_path) == usual
+        jobs = tmp_path / "c2d.slice" / f"user@{OWN}.service"
+        jobs.mkdir(parents=True)
+        (jobs / "cgroup.controllers").write_text("memory pids cpu\n")
+        assert host.own_group(tmp_path) == f"c2d.slice/user@{OWN}.service"
+        host.check_kernel(tmp_path)
 
     def test_cgroup_v1_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(EngineError, match=r"cgroup v1, with which .* systemd\.unified_cgroup_hierarchy=1"):

@@ -40,7 +40,8 @@ def test_what_it_sets_up_and_takes_back(server: ScratchServer) -> None:
     before = server.contents()
     _install(server, "--podman")
     assert server.path(LINGER).read_text() == ""
-    assert "Delegate=cpu cpuset io memory pids\n" in server.path(DELEGATION).read_text()
+    for line in ("Delegate=cpu cpuset io memory pids\n", "Slice=c2d.slice\n"):
+        assert line in server.path(DELEGATION).read_text()
     worker = server.path(WORKER).read_text()
     assert "SupplementaryGroups=\n" in worker and "BindPaths=/run/user/998/compute-to-data\n" in worker
     assert "ConditionUser=irods\n" in server.path(SERVICE).read_text()

@@ -37,10 +37,12 @@ _DELEGATE = (
 )
 
 
-def own_group() -> str:
-    """The control group, below the root, of the systemd that manages this account's services."""
+def own_group(cgroups: Path = CGROUPS) -> str:
+    """The control group, below the root, of the systemd that manages this account's services: where the installer puts
+    it, with the jobs of other engines; else where systemd does, beside the services of people."""
     uid = os.geteuid()
-    return f"user.slice/user-{uid}.slice/user@{uid}.service"
+    ours = f"c2d.slice/user@{uid}.service"
+    return ours if (cgroups / ours).is_dir() else f"user.slice/user-{uid}.slice/user@{uid}.service"
 
 
 def check_account() -> None:
@@ -69,7 +71,7 @@ def check_kernel(cgroups: Path = CGROUPS) -> None:
             "this host has cgroup v1, with which a rootless Podman limits neither memory nor processors nor processes",
             "Boot it with systemd.unified_cgroup_hierarchy=1, or use the engine docker",
         )
-    own = cgroups / own_group()
+    own = cgroups / own_group(cgroups)
     try:
         given = (own / "cgroup.controllers").read_text().split()
     except OSError as error:
