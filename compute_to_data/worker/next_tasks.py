@@ -63,6 +63,11 @@ class NextTasks:
         self._next_publication = 0.0
         self._published_idle = False
 
+    @property
+    def is_held_up(self) -> bool:
+        """Whether something keeps all tasks from beginning. Threads may ask."""
+        return bool(self._held_up)
+
     def hurry(self, cancelled: Collection[str]) -> bool:
         """Let cancelled tasks begin again at once that wait to be tried again; whether there are any. Threads may call
         it."""

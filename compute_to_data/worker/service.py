@@ -93,7 +93,7 @@ class Worker:
             served,
             self._runner.cancel_requests,
             self._in_flight,
-            has_tasks=self._has_tasks,
+            has_tasks=lambda: self._has_tasks() or self._next_tasks.is_held_up,
             tried=self._retries.tried,
             not_ours=lambda: {*self._passed_over, *self._begun},
             hurry=self._hurry,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from compute_to_data.documents import task_json
-from compute_to_data.errors import Code, ComputeToDataError, NotFound, OutOfReach, Refused
+from compute_to_data.errors import Code, ComputeToDataError, EngineError, NotFound, OutOfReach, Refused
 from compute_to_data.job import JobKey
 from compute_to_data.model import User
 from compute_to_data.pipeline import journal, workspace
@@ -103,13 +103,22 @@ class TaskRunner:
                 self._queue_if_ready(record, task)
                 return None
             if state is State.QUEUED:
-                self._served.engine.need_ready()  # else the task would wait in another state, and not in the line
+                self._need_engine(record)
             role = role_named(self._served.configuration, record.facts("role").get("role", task.role))
         except OutOfReach:
             raise
         except (ComputeToDataError, ValueError) as error:
             return self._end_without_role(record, error)
         return (yield from role.run(self._context(catalog), record, task))
+
+    def _need_engine(self, record: TaskRecord) -> None:
+        """EngineError, after which a queued task waits in the line, while no job can begin: later, it would wait in
+        another state. Cancelled when its owner wants no more of it."""
+        try:
+            self._served.engine.need_ready()
+        except EngineError:
+            self._stop_if_cancelled(record, State.QUEUED)
+            raise
 
     def _queue_if_ready(self, record: TaskRecord, task: Task) -> None:
         """Queue a waiting task, unless it must wait on. Cancelled when that would be in vain, Refused when the task

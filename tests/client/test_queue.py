@@ -17,7 +17,7 @@ import compute_to_data as c2d
 from compute_to_data.client import queue
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.coordination import published_line
-from compute_to_data.errors import InvalidRequest, Refused
+from compute_to_data.errors import EngineNotReady, InvalidRequest, Refused
 from compute_to_data.model import Avu, Entity, EntityKind, Query
 from compute_to_data.records.task import State, queue_units
 
@@ -172,3 +172,18 @@ class TestPriorities:
 
     def test_the_option(self, site: TrialSite, typed: Type) -> None:
         assert typed("run", "--priority", "11", "tools", "true").code == 2
+
+
+def test_what_keeps_all_tasks_from_running_is_said(site: TrialSite, session: c2d.Session) -> None:
+    def refuse(_: object) -> None:
+        raise EngineNotReady("the project quotas of jobs", "their helper does not answer", "Start it")
+
+    engine: Any = Troubled(site.engine, need_ready=refuse)
+    with site.working(engine=engine):
+        task = waiting(site, session)
+        cause = f"{COMPUTE} can run no job until an administrator mends this: the project quotas of jobs: their helper"
+        wait_until(lambda: cause in task.status().waiting_for, "the status to say why")
+        assert task.state is State.QUEUED
+        wait_until(lambda: cause in str(session.queue(COMPUTE)), "the queue to say it, too")
+        task.cancel()
+        wait_until(lambda: task.state is State.CANCELLED, "it to be cancelled all the same")

@@ -23,6 +23,7 @@ from .conftest import ACCOUNT, FOLDER, GUARD, OUTPUT_FILES, QUOTAS, WORKER, LabS
 VAULT = FOLDER / "zone/vaults" / COMPUTE
 DISK = Path("/var/lib/c2d-lab-vault.img")
 DOCTOR = "/opt/compute-to-data/bin/compute-to-data-doctor"
+AS_ACCOUNT = ("setpriv", f"--reuid={ACCOUNT}", f"--regid={ACCOUNT}", "--clear-groups")
 LIMIT = 8 << 20
 BLOCK = 4096
 LIMITS = {"output_bytes": LIMIT}
@@ -130,7 +131,7 @@ def test_the_kernel_holds_outputs_to_their_limits(quota_site: LabSite) -> None:
 @pytest.mark.parametrize(
     ("write", "end"),
     [
-        ("dd if=/dev/zero of=/outputs/$n bs=1M count=1", ":"),
+        ("dd if=/dev/zero of=/outputs/$n bs=1000 count=900", ":"),
         ("dd if=/dev/zero of=/outputs/$n bs=1000 count=900 || exit 1", "exit 1"),
         ("for m in a b c d; do : >/outputs/$n$m || exit 1; done", "exit 1"),
     ],
@@ -196,7 +197,7 @@ def test_without_its_helper_no_job_begins(quota_site: LabSite) -> None:
         cause = f"{QUOTAS} does not answer at {quota_guard.SOCKET}"
         until(lambda: cause in _held_up(site), "the worker to say why no task begins")
         assert site.record(submitted).state() is State.QUEUED
-        doctor = subprocess.run(DOCTOR, capture_output=True, text=True, check=False)
+        doctor = subprocess.run([*AS_ACCOUNT, DOCTOR], capture_output=True, text=True, check=False)
         assert doctor.returncode == 1
         assert f"{QUOTAS} does not answer, so no job begins" in doctor.stdout
     finally:
@@ -224,7 +225,6 @@ def test_the_helper_does_nothing_else(quota_site: LabSite) -> None:
     subprocess.run(["chown", f"{ACCOUNT}:", str(own)], check=True)
     first = int(Path("/etc/subuid").read_text().split("irods:")[1].split(":")[0])
     hold = ["hold", first, LIMIT, 10]
-    as_account = ["setpriv", f"--reuid={ACCOUNT}", f"--regid={ACCOUNT}", "--clear-groups"]
     asked: list[tuple[Path, object, str]] = [
         (own, hold, ""),
         (own, ["release"], ""),
@@ -234,10 +234,10 @@ def test_the_helper_does_nothing_else(quota_site: LabSite) -> None:
         (roots, ["release"], "it is not a directory of uid"),
     ]
     for place, request, problem in asked:
-        said = _output([*as_account, "python3", "-c", ASKS, json.dumps(request), str(place), quota_guard.SOCKET])
+        said = _output([*AS_ACCOUNT, "python3", "-c", ASKS, json.dumps(request), str(place), quota_guard.SOCKET])
         assert said.startswith(problem) and bool(said) == bool(problem), (request, said)
     subprocess.run(["xfs_io", "-c", "chproj 7", str(own)], check=True)
-    said = _output([*as_account, "python3", "-c", ASKS, json.dumps(hold), str(own), quota_guard.SOCKET])
+    said = _output([*AS_ACCOUNT, "python3", "-c", ASKS, json.dumps(hold), str(own), quota_guard.SOCKET])
     assert said.startswith("it belongs to the project 7 already")
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as channel:  # root is not its account
         channel.connect(quota_guard.SOCKET)
