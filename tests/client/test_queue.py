@@ -148,6 +148,7 @@ class TestPriorities:
             wait_until(lambda: running.state is State.RUNNING, "the first task to run")
             tasks = [waiting(one_slot, session, priority=number) for number in (0, -10, 10)]
             assert {one.resource for one in session.tasks(resource=COMPUTE, states=(State.QUEUED,))} == {COMPUTE}
+            wait_until(lambda: session.queue(COMPUTE).waiting == 3, "the worker to know them all")
             one_slot.let_go(running)
             begun = {one.wait(60).times["STAGING_IN"]: number for number, one in zip((0, -10, 10), tasks)}
         assert [begun[moment] for moment in sorted(begun)] == [10, 0, -10]
