@@ -29,7 +29,7 @@ def open_engine(settings: EngineSettings, state_directory: str, submitted: int =
         try:
             from compute_to_data.engines.docker import DockerEngine
             from compute_to_data.engines.podman import PodmanEngine
-            from compute_to_data.engines.slurm import SlurmEngine
+            from compute_to_data.engines.slurm.engine import SlurmEngine
         except ModuleNotFoundError as error:
             if (error.name or "").split(".")[0] != "docker":
                 raise

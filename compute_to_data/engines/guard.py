@@ -15,7 +15,6 @@ is JSON.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -30,7 +29,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from compute_to_data import site_file
 from compute_to_data.disk_usage import measure
 from compute_to_data.engines.job_ids import JobIds, of_setting
 from compute_to_data.errors import ComputeToDataError, EngineError
@@ -238,6 +236,10 @@ def say_ready() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """``python3 -m compute_to_data.engines.guard --configuration FILE``."""
+    import argparse
+
+    from compute_to_data import site_file  # here, since a program on a Slurm node imports this module for each job
+
     parser = argparse.ArgumentParser(prog="compute_to_data.engines.guard", description="Give jobs ids of their own.")
     parser.add_argument("--configuration", required=True, help="the site's configuration file")
     parser.add_argument("--socket", default=SOCKET, help="where workers find it (default: %(default)s)")

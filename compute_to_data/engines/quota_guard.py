@@ -12,7 +12,6 @@ It uses no other project ids. A request and its answer are JSON; the answer is t
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import socket
@@ -21,7 +20,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from compute_to_data import site_file
 from compute_to_data.engines import guard, project_quotas
 from compute_to_data.engines.job_ids import JobIds, of_setting
 from compute_to_data.errors import ComputeToDataError
@@ -72,6 +70,10 @@ def serve(channel: socket.socket, ids: JobIds) -> NoReturn:
 def main(arguments: Sequence[str] | None = None) -> int:
     """``python3 -m compute_to_data.engines.quota_guard --configuration FILE``."""
     description = "Set the project quotas of jobs."
+    import argparse
+
+    from compute_to_data import site_file  # here, since a program on a Slurm node imports this module for each job
+
     parser = argparse.ArgumentParser(prog="compute_to_data.engines.quota_guard", description=description)
     parser.add_argument("--configuration", required=True, help="the site's configuration file")
     parser.add_argument("--socket", default=SOCKET, help="where workers find it (default: %(default)s)")

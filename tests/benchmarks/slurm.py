@@ -27,7 +27,7 @@ from support.real_slurm import drained, need_slurm, slurm  # noqa: E402
 from support.site import BASE_IMAGE, COMPUTE, TrialSite, wait_until  # noqa: E402
 
 from compute_to_data.engines import open_engine  # noqa: E402
-from compute_to_data.engines.slurm import SlurmEngine  # noqa: E402
+from compute_to_data.engines.slurm.engine import SlurmEngine  # noqa: E402
 from compute_to_data.model import EntityKind, Query  # noqa: E402
 
 ROUNDS = 10

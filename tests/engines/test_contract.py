@@ -24,7 +24,7 @@ from support.jobs import held, remains, written
 from support.site import PATIENCE, wait_until
 
 from compute_to_data import log_file
-from compute_to_data.engines.slurm import SlurmEngine
+from compute_to_data.engines.slurm.engine import SlurmEngine
 from compute_to_data.errors import EngineError, EngineOutOfReach, ImageMissing
 from compute_to_data.job import GID, UID, Exit, Image, Job, JobKey, JobState, JobStatus, Mount
 from compute_to_data.pipeline import command_line

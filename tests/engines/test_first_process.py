@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import time
 from dataclasses import replace
@@ -15,7 +16,7 @@ import pytest
 from support.jobs import held, written
 from support.real_docker import LIMITS
 
-from compute_to_data.engines.docker import first_process
+from compute_to_data.engines.docker import first_process, host_copies
 from compute_to_data.errors import EngineError
 from compute_to_data.job import ENGINE_MARGIN_SECONDS, Exit, Job, Logs
 from tests.engines.conftest import Bench, open_docker
@@ -154,6 +155,28 @@ class TestInstalling:
         monkeypatch.setenv("PATH", f"{newer}:{os.environ['PATH']}")
         assert first_process.install(home) != folder
 
+    def test_the_libraries_are_looked_up_once_and_again_after_a_change(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A program on a Slurm node asks for each job."""
+        asked: list[object] = []
+        libraries = host_copies.libraries
+        monkeypatch.setattr(host_copies, "libraries", lambda *given: [asked.append(given), libraries(*given)][1])
+        program, home = tmp_path / "program", str(tmp_path / "home")
+        shutil.copyfile("/bin/true", program)
+        first = host_copies.remembered(home, [str(program)], "the test")
+        assert host_copies.remembered(home, [str(program)], "the test") == first == libraries([str(program)], "x")
+        assert len(asked) == 1
+        os.utime(program, ns=(0, 0))
+        assert host_copies.remembered(home, [str(program)], "the test") == first
+        assert len(asked) == 2
+        known = Path(home, "libraries.json")
+        told = json.loads(known.read_text())
+        told["found"][host_copies.LOADER] = "/no-such-loader"
+        known.write_text(json.dumps(told))
+        assert host_copies.remembered(home, [str(program)], "the test") == first
+        assert len(asked) == 3
+
     def test_jobs_cannot_read_the_loader(self, tmp_path: Path) -> None:
         folder = first_process.install(str(tmp_path / "home"))
         for name in ("ld.so", "docker-init"):
@@ -169,7 +192,7 @@ class TestInstalling:
         monkeypatch.setenv("PATH", f"{fake}:{os.environ['PATH']}")
         with pytest.raises(EngineError, match="a trial ended with 0 instead of 3"):
             first_process.install(str(tmp_path / "home"))
-        assert list((tmp_path / "home").iterdir()) == []
+        assert [one for one in (tmp_path / "home").iterdir() if one.is_dir()] == []
 
     def test_a_place_where_the_worker_cannot_write_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()

@@ -22,7 +22,8 @@ from support.jobs import held, written
 from support.real_slurm import containers, drained, job_of, node_of, program_of, slurm
 from support.site import wait_until
 
-from compute_to_data.engines.slurm import SlurmEngine, commands, images, probe
+from compute_to_data.engines.slurm import commands, images, probe
+from compute_to_data.engines.slurm.engine import SlurmEngine
 from compute_to_data.engines.slurm.notes import EXIT, SUBMITTED, Notes
 from compute_to_data.errors import EngineError, EngineOutOfReach, ImageMissing
 from compute_to_data.job import JobKey, JobState, OutputMount

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +192,12 @@ def test_a_job_arrives_on_its_node_as_it_is() -> None:
     assert arrived.sandbox == Sandbox("w", 0, "/d", "/i"), "no warm sandbox"
     assert written_job.document(arrived)["sandbox"]["inputs"] == "/i"
     assert {**vars(arrived), "sandbox": job.sandbox} == vars(job)
+
+
+def test_the_program_on_a_node_loads_little() -> None:
+    """It starts for each job, and what it loads is most of its cost."""
+    program = "import sys, compute_to_data.engines.slurm.node; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    dear = {"compute_to_data.configuration", "compute_to_data.site_file", "compute_to_data.task", "argparse", "irods"}
+    assert loaded & dear == set()

@@ -86,7 +86,7 @@ def install(home: str) -> str:
     EngineError when the host lacks something, or its programs do not do what is needed.
     """
     programs = {name: _found(name) for name in _PROGRAMS}
-    sources = {**host_copies.libraries((programs["timeout"], programs["env"]), _SUBJECT), **programs}
+    sources = {**host_copies.remembered(home, (programs["timeout"], programs["env"]), _SUBJECT), **programs}
 
     def fill(draft: str) -> None:
         _fill(draft, sources)

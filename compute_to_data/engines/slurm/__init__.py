@@ -1,11 +1,6 @@
 """The Slurm engine: Slurm places the jobs, and on the node another engine of ours runs each in its sandbox.
 
 ``commands`` has the declared values of the batch system, ``node`` is what runs on a node, and ``notes`` is what both
-sides write on the file system that they share.
+sides write on the file system that they share. This package imports nothing, because the program
+on the node starts for each job.
 """
-
-from __future__ import annotations
-
-from compute_to_data.engines.slurm.engine import SlurmEngine
-
-__all__ = ["SlurmEngine"]
