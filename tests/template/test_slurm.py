@@ -3,6 +3,7 @@ a node."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -13,9 +14,27 @@ from pathlib import Path
 import pytest
 from support.people import settings_of
 from support.real_slurm import job_of, slurm
-from support.site import BASE_IMAGE, COMPUTE, HOME, TrialSite, wait_until
+from support.site import ALICE, BASE_IMAGE, COMPUTE, HOME, TrialSite, wait_until
 
 from compute_to_data.job import JobKey
+from compute_to_data.model import Collection
+from compute_to_data.zones.embedded.agent import RuleExecutionInfo, irule
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+REQUEST = {
+    "container": {
+        "type": "docker",
+        "image": BASE_IMAGE,
+        "commands": [{"command": ["/bin/sh", "-c", 'sed s/a/b/ "$INPUT_FILE_PATH" > "$OUTPUT"; echo told']}],
+        "environment": {
+            "INPUT_FILE_PATH": "/inputs/%(INPUT_FILE_BASENAME)s",
+            "OUTPUT": "/outputs/seen_%(INPUT_FILE_BASENAME)s",
+        },
+    },
+    "external": {"src_collection": f"{HOME}/in", "dst_collection": f"{HOME}/out"},
+    "internal": {"src_directory": "/inputs", "dst_directory": "/outputs"},
+}
+"""The training module's request, for the image of these tests."""
 
 
 @pytest.fixture
@@ -51,6 +70,26 @@ def test_a_program_runs_on_a_node(site: TrialSite) -> None:
     said = slurm("scontrol", "show", "job", identity)
     assert f"Comment=task {task['task_id']} of alice#tempZone" in said
     assert "Account=physics" in said
+
+
+def test_the_rule_of_the_walk_through_runs_a_task_on_a_node(site: TrialSite) -> None:
+    """As `irule -F rules/spawn_remote_containers.r`: the rule wakes a worker, and waits for the task's end."""
+    site.alice.create_collection(f"{HOME}/in")
+    site.alice.write(f"{HOME}/in/x.txt", b"aaa\n")
+    site.alice.write(f"{HOME}/task_config.json", json.dumps(REQUEST).encode())
+    specification = importlib.util.spec_from_file_location("core", CHECKOUT / "core.py")
+    assert specification is not None and specification.loader is not None
+    core = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(core)
+    said: list[str] = []
+    rei = RuleExecutionInfo(site.zone, ALICE, site.configuration)
+    rule = CHECKOUT / "rules" / "spawn_remote_containers.r"
+    assert irule(core, rule, rei, lambda where, text: said.append(text)) == 0, said
+    (collection,) = [one for one in site.alice.children(f"{HOME}/out") if isinstance(one, Collection)]
+    contents = site.contents(collection.logical_path)
+    assert (contents["seen_x.txt"], contents["STDOUT.txt"]) == (b"baa\n", b"told\n")
+    assert any("COMPLETED" in line for line in said)
+    assert job_of(JobKey.of(site.worker()._served.scope, collection.logical_path)), "Slurm has run no such job"
 
 
 def test_a_program_that_fails_says_so(site: TrialSite) -> None:
