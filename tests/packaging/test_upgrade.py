@@ -65,13 +65,15 @@ def _version_before(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def before(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The version before: its checkout, and the wheels of its packages."""
+def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of a server on which the version before is installed. Tests copy it."""
     checkout, wheels = _version_before(tmp_path_factory.mktemp("before")), tmp_path_factory.mktemp("wheels-before")
     command = [str(checkout / "packaging" / "wheels"), "--python", agents_python(), str(wheels)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, f"these tests need a package index that pip can reach:\n{done.stderr}"
-    return checkout, wheels
+    server = make_server(tmp_path_factory.mktemp("server-before") / "root", checkout)
+    server.must("install", "--wheels", str(wheels))
+    return server.root
 
 
 @dataclass
@@ -180,22 +182,22 @@ def open_site(tmp_path: Path) -> Iterator[Callable[[ScratchServer], Site]]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
 def test_tasks_that_run_and_wait_are_taken_over(
     number: signal.Signals,
-    before: tuple[Path, Path],
+    before: Path,
     checkout: Path,
     wheels: Path,
     tmp_path: Path,
     open_site: Callable[[ScratchServer], Site],
 ) -> None:
-    old = make_server(tmp_path / "root", before[0])
-    old.must("install", "--wheels", str(before[1]))
-    site = open_site(old)
+    server = ScratchServer(tmp_path / "root", checkout)
+    shutil.copytree(before, server.root, symlinks=True)
+    site = open_site(server)
     worker = site.begin_work()
     wait_until(lambda: "no live worker" not in site.run("-m", "compute_to_data.cli.main", "resources"), "its heartbeat")
     running = [site.submit(RUNS) for _ in range(2)]
     wait_until(lambda: len(site.places()) == len(running), "two tasks to run")
     queued = [site.submit(WAITS) for _ in range(3)]
 
-    ScratchServer(old.root, checkout).must("install", "--wheels", str(wheels))
+    server.must("install", "--wheels", str(wheels))
     worker.send_signal(number)
     worker.wait(PATIENCE)
     states = [site.facts(one)["state"] for one in (*running, *queued)]
