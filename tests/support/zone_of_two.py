@@ -61,7 +61,7 @@ def started(folder: Path) -> Iterator[dict[str, str]]:
     with _image() as image, Network() as network, contextlib.ExitStack() as stack:
         servers = {}
         for role, host in (("provider", here), ("consumer", CONSUMER)):
-                # A killed server leaves 40 MB of shared memory behind.
+            # A killed server leaves 40 MB of shared memory behind.
             server = DockerContainer(image, init=True, hostname=host, shm_size="1g")
             server.with_network(network).with_network_aliases(host).with_command(role)
             server.with_envs(ZONE_FOLDER=str(folder), SERVICE_UID=str(uid), PROVIDER=here)
