@@ -55,6 +55,7 @@ def _as_account(*command: str, **environment: str) -> tuple[str, ...]:
 def podman() -> Iterator[None]:
     """What the installer sets up, the image, and the guard of the account's workers."""
     home = Path(pwd.getpwnam(ACCOUNT).pw_dir)
+    subprocess.run(["dpkg", "--purge", "compute-to-data"], check=False)  # the installer does not change its files
     _run(sys.executable, "packaging/install", "install", "--podman", "--no-venv")
     _run(*_as_account("mkdir", "-p", f"{home}/.config/containers"))
     (home / ".config/containers/storage.conf").write_text('[storage]\ndriver = "overlay"\n')
