@@ -26,6 +26,7 @@ def authorise(execution: Execution) -> references.Resolved:
     """Check every access that the task needs and that its inputs are complete, and claim its inputs, all in
     the owner's session."""
     context, record, task = execution.context, execution.record, execution.task
+    push_unclaims(execution)  # first: a worker that was killed may have claimed them without leaving a checkpoint
     needed = execution.role.required_access(task)
     if execution.recorded is State.QUEUED or not execution.resume_point.has_checkpoint:
         record.move_to(State.STAGING_IN)
@@ -37,7 +38,6 @@ def authorise(execution: Execution) -> references.Resolved:
     named = [naming.result(context.catalog, attributes, reference) for reference in task.inputs]
     own, check = (record.collection, task.workload), execution.interruption.check
     found = references.resolve(context.catalog, attributes, named, own=own, between=check)
-    push_unclaims(execution)
     mine = Avu(attributes.claim, record.task_id, record.place)
     for reference in _claims(execution):
         found = found.claiming(claims.claim_next(context.catalog, reference.logical_path, mine), reference)

@@ -113,6 +113,16 @@ def test_a_dependencys_wheel_that_was_changed_is_refused(server: ScratchServer, 
     assert "idna" in stderr and "hash" in stderr.lower()
 
 
+def test_a_lock_that_lost_its_hashes_is_refused(server: ScratchServer, folder: Path, tmp_path: Path) -> None:
+    """pip by itself compares hashes only when the lock has some."""
+    other = ScratchServer(server.root, tmp_path / "checkout")
+    shutil.copytree(server.checkout, other.checkout)
+    lock = other.checkout / "packaging" / "locks" / "worker.txt"
+    lock.write_text(re.sub(r"\s*\\\s*--hash=\S+", "", lock.read_text()))
+    assert "--hash" not in lock.read_text()
+    assert "hash" in _refused(other, folder).lower()
+
+
 def test_a_source_archive_is_refused(server: ScratchServer, folder: Path, tmp_path: Path) -> None:
     """Its build would run its author's program as root."""
     wheel = next(folder.glob("defusedxml-*.whl"))

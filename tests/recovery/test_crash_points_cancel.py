@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from recovery import test_crash_points as plain
 from recovery.test_crash_points_lts import CHANGING, Diary
-from support.crashes import Fate
+from support.crashes import Died, Fate
 from support.faults import EngineWithTroubledJobs, StorageWithTroubledSessions
 from support.site import COMPUTE, TrialSite
 
+from compute_to_data.errors import Refused
 from compute_to_data.model import Avu, Entity, EntityKind
-from compute_to_data.pipeline import watch_job
+from compute_to_data.pipeline import stage_in, watch_job
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.task import LIVE_LOG_NAME
 from compute_to_data.zones.embedded.audit import audit
@@ -88,6 +89,37 @@ def test_every_crash_point_is_recovered(tmp_path: Path, script: str, moment: str
             _put(site, submitted, CANCEL_REQUEST)  # the worker died before the user cancelled the task
         _check(site, submitted, before, "CANCELLED" if moment else "COMPLETED", f"died at {fate.where} ({at})")
     assert died >= 15
+
+
+class _AfterClaiming(Fate):
+    """The worker dies when it has claimed the task's input, before it has noted anything of that."""
+
+    def call(self, name: str, operation: Any, *args: Any, **kwargs: Any) -> Any:
+        answer = super().call(name, operation, *args, **kwargs)
+        if name == "annotate" and args[0].kind is EntityKind.DATA_OBJECT:
+            self.dead, self.where = True, name
+            raise Died
+        return answer
+
+
+def test_a_claim_is_removed_when_the_next_attempt_ends_before_it_claims(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a request to cancel, which may be heard at any time."""
+    site, submitted = _prepared(tmp_path, SOON, "")
+    before = site.snapshot(without=submitted.collection)
+    fate = _AfterClaiming(0, False)
+    plain._die(site, submitted, fate)
+    assert fate.dead
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise Refused("its inputs", "are not what they were")
+
+    monkeypatch.setattr(stage_in.references, "resolve", refuse)
+    with site.working():
+        facts = site.ended(submitted)
+    assert (facts["state"], facts["reason_code"]) == ("FAILED", "refused"), facts
+    assert site.snapshot(without=submitted.collection) == before
 
 
 def _check(site: TrialSite, submitted: Submitted, before: object, expected: str, context: str) -> None:
