@@ -62,8 +62,6 @@ def _die(site: TrialSite, submitted: Submitted, fate: Fate) -> None:
     )
     with contextlib.suppress(Died):
         drive(role_named(site.configuration, "CONTAINER").run(context, record, task), context)
-    if fate.dead:
-        fate.wait_until_still()
 
 
 def each_fate(folder: Path, after: bool) -> Iterator[tuple[Path, Fate]]:

@@ -6,8 +6,6 @@ import itertools
 import threading
 from typing import Any
 
-from support.site import PATIENCE
-
 
 class Died(BaseException):
     """Raised where a killed process would have stopped. Our code does not catch it."""
@@ -24,8 +22,7 @@ class Fate:
         self._at = at
         self._after = after
         self._count = itertools.count(1)
-        self._lock = threading.Condition()
-        self._under_way = 0
+        self._lock = threading.Lock()
         self.dead = False
         self.where = ""
 
@@ -39,31 +36,12 @@ class Fate:
                 self.where = name
         if now and not self._after:
             raise Died
-        answer = self._counted(name, operation, *args, **kwargs)
+        answer = operation(*args, **kwargs)
         if now:
             raise Died
         return answer
 
-    def _counted(self, name: str, operation: Any, *args: Any, **kwargs: Any) -> Any:
-        counts = name not in _WAITING
-        with self._lock:
-            self._under_way += counts
-        try:
-            return operation(*args, **kwargs)
-        finally:
-            with self._lock:
-                self._under_way -= counts
-                self._lock.notify_all()
 
-    def wait_until_still(self) -> None:
-        """Wait for the calls of a dead worker's other threads: a killed process would change nothing any more, and
-        here they could still change something after the next worker has looked."""
-        with self._lock:
-            assert self._lock.wait_for(lambda: not self._under_way, PATIENCE), "a call of the dead worker does not end"
-
-
-_WAITING = frozenset({"wait", "wait_for_change"})
-"""Calls that change nothing, and may take as long as a job."""
 _OPENED = frozenset({"on_behalf_of", "submit", "find"})
 
 
