@@ -92,7 +92,7 @@ def _given() -> dict[str, str]:
 @pytest.mark.parametrize("suite", SUITES)
 def test_podman_passes(podman: None, suite: str) -> None:
     scratch = Path(pwd.getpwnam(ACCOUNT).pw_dir, "c2d-tests")
-    words = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", "--tb=short", f"--basetemp={scratch}")
+    words = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--tb=short", f"--basetemp={scratch}")
     done = subprocess.run(_as_account(*words, *SUITES[suite], **_given()), check=False)
     assert done.returncode == 0
     assert _run(*_as_account("podman", "ps", "--all", "--quiet")) == "", "containers are left"
