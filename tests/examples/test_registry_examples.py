@@ -63,6 +63,7 @@ def test_tr(tmp_path: Path) -> None:
     assert run(site, definition, f"{HOME}/a.txt")["a.txt"] == b"abc\n"
 
 
+@pytest.mark.long  # its image takes 800 MB of packages
 def test_ffmpeg(image: str, tmp_path: Path) -> None:
     """The site's table says which image the application is."""
     site = TrialSite(tmp_path, {"name": "docker"}, image, applications={"ffmpeg": image})

@@ -3,10 +3,12 @@ anything."""
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +28,8 @@ from support.real_slurm import (
 )
 from support.site import BASE_IMAGE, WAITS, TrialSite, wait_until
 
-from compute_to_data.job import JobKey
+from compute_to_data.job import Job, JobKey
+from compute_to_data.ports import RunningJob
 from compute_to_data.records.task import State
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.zones.embedded.audit import audit
@@ -199,6 +202,30 @@ def test_tasks_that_end_while_slurmctld_is_down(site: TrialSite) -> None:
         finally:
             cluster("start")
         assert site.ended(site.submit(site.request("/bin/true")))["state"] == "COMPLETED"
+
+
+def test_a_task_that_begins_while_slurmctld_is_down(
+    site: TrialSite, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits, and that is no attempt: the site allows one."""
+    site.configuration = replace(site.configuration, worker=replace(site.configuration.worker, attempts=1))
+    submit = site.engine.submit
+
+    def just_stopped(job: Job) -> RunningJob:
+        monkeypatch.setattr(site.engine, "submit", submit)
+        kill("slurmctld", signal.SIGTERM)
+        return submit(job)
+
+    monkeypatch.setattr(site.engine, "submit", just_stopped)
+    with site.working(), caplog.at_level(logging.WARNING):
+        submitted = site.submit(site.request("/bin/true"))
+        try:
+            wait_until(lambda: "waits: " in caplog.text, "the task to wait", PATIENCE)
+            assert "slurmctld does not answer" in caplog.text
+        finally:
+            cluster("start")
+        facts = site.ended(submitted)
+    assert (facts["state"], facts["attempt"]) == ("COMPLETED", "1")
 
 
 def test_a_slurmd_that_is_restarted(site: TrialSite) -> None:

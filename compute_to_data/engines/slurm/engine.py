@@ -22,7 +22,7 @@ from compute_to_data.engines.slurm.job import SlurmJob
 from compute_to_data.engines.slurm.notes import REQUEST, SUBMITTED, Directory
 from compute_to_data.engines.slurm.probe import Prober
 from compute_to_data.engines.slurm.queue import Queue
-from compute_to_data.errors import EngineError, EngineOutOfReach
+from compute_to_data.errors import EngineError, EngineNotReady, EngineOutOfReach
 from compute_to_data.job import Image, Job, JobKey, JobState, JobStatus, scope_mark
 
 _EVENTS_SECONDS = 0.1
@@ -124,8 +124,10 @@ class SlurmEngine:
             answer = commands.run(words, self._settings.timeout_seconds, job.key.task)
             identity = answer.strip().partition(";")[0]
             running.notes.write(SUBMITTED, {"slurm": identity})
-        except EngineError:
+        except EngineError as error:
             shutil.rmtree(running.notes.folder)  # if Slurm has the job all the same, its program does nothing
+            if isinstance(error, EngineOutOfReach):
+                raise EngineNotReady(error.subject, error.cause, error.remedy) from error
             raise
         self._queue.watch(identity, job.key)
         return running
