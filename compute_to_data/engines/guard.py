@@ -209,11 +209,13 @@ def listen(place: str, serve: Callable[[socket.socket, int], NoReturn]) -> NoRet
     id, in a process of its own."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel then keeps no ended children
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    hidden = f"{place}.new"  # who sees the socket at its place can connect
     with suppress(FileNotFoundError):
-        os.unlink(place)
-    listener.bind(place)
-    os.chmod(place, 0o600)
+        os.unlink(hidden)
+    listener.bind(hidden)
+    os.chmod(hidden, 0o600)
     listener.listen()
+    os.replace(hidden, place)
     say_ready()
     while True:
         channel, _ = listener.accept()

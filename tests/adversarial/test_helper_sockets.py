@@ -36,7 +36,8 @@ def place() -> Iterator[Path]:
     found = folder / "socket"
     process = subprocess.Popen([sys.executable, "-c", LISTENING, str(found)], stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: found.exists() and stat.S_IMODE(found.stat().st_mode) == 0o600, "the helper to listen")
+        wait_until(found.exists, "the helper to listen")
+        assert stat.S_IMODE(found.stat().st_mode) == 0o600
         yield found
         assert process.poll() is None, "the helper has ended"
     finally:

@@ -545,7 +545,7 @@ def test_a_task_says_which_tasks_read_its_results(site: TrialSite, session: c2d.
     first = ran(site, session, words="echo 1 > /outputs/x")
     second = session.submit(script(site, {"task": first.id}))
     third = session.submit(script(site, f"{first.collection}/x"))
-    known = (session.catalog, session.attributes, first.collection)
+    known = (session.catalog, session.attributes, first.collection, 10)
     assert set(readers.tasks_that_read(*known)) == {second.collection, third.collection}
     second.cancel()
     with site.working():
