@@ -45,8 +45,8 @@ SUITES = (
 ICOMMANDS = re.findall(
     r"\w+",
     """
-    iadmin iget ichmod ichksum icp iinit ils ilsresc imeta imkdir imv ipasswd iput iqdel iqstat ireg irepl irm irsync
-    irule istream itouch itree itrim iuserinfo""",
+    iadmin iget ichmod ichksum icp iinit ils ilsresc imeta imkdir imv ipasswd iput iqdel iqstat iquest ireg irepl irm
+    irsync irule istream itouch itree itrim iuserinfo""",
 )
 
 
