@@ -6,7 +6,8 @@ name in the catalog, a *physical path* a name in storage. No field here is just 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum, IntEnum
 
@@ -256,10 +257,11 @@ class Query:
             if self.offset or len(self.among) > MOST_AMONG:
                 raise ValueError(f"a query among named collections has no offset, and at most {MOST_AMONG} names")
 
-    def among_each(self, collections: Sequence[str]) -> Iterator[Query]:
-        """This query among any number of collections: one for each :data:`MOST_AMONG` of them."""
-        for start in range(0, len(collections), MOST_AMONG):
-            yield replace(self, among=tuple(collections[start : start + MOST_AMONG]))
+    def among_each(self, collections: Iterable[str]) -> Iterator[Query]:
+        """This query among any number of collections: one for each :data:`MOST_AMONG` of them, as they come."""
+        names = iter(collections)
+        while some := tuple(itertools.islice(names, MOST_AMONG)):
+            yield replace(self, among=some)
 
     @property
     def units_listed(self) -> tuple[str, ...]:

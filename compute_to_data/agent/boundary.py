@@ -125,5 +125,15 @@ def site_of(callback: Any, rei: Any, tell: Callable[[str], None], hand_back: Cal
     delayed = agent.client_program == _DELAY_SERVER
     hosts = names_of_this_host()
     catalog = AgentCatalog(agent)
-    about = delayed, hosts, agent.client_is_gone, agent.by_service, agent.run_there
-    return Site(catalog, configuration, tell, hand_back, log, *about)
+    return Site(
+        catalog,
+        configuration,
+        tell,
+        hand_back,
+        log,
+        delayed,
+        hosts,
+        abandoned=agent.client_is_gone,
+        by_service=agent.by_service,
+        run_there=agent.run_there,
+    )

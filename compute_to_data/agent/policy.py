@@ -8,7 +8,6 @@ task stays where it is; the server's log and an AVU on the data object say why.
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -18,7 +17,7 @@ from compute_to_data.bounds import MOST_MEMBERS
 from compute_to_data.coordination import wakeup
 from compute_to_data.coordination.live_worker import LiveWorkers
 from compute_to_data.errors import ComputeToDataError, TooLarge
-from compute_to_data.model import MOST_AMONG, Collection, DataObject, EntityKind, Query, User, zone_of
+from compute_to_data.model import Collection, DataObject, EntityKind, Query, User, zone_of
 from compute_to_data.records import arrival
 
 _live_workers = LiveWorkers()
@@ -54,8 +53,8 @@ def _tagged(site: Site, collection: str) -> Iterator[str]:
     if len(found) <= _MOST_TAGGED:
         yield from (one for one in found if f"{one}/".startswith(f"{collection}/"))
         return
-    for some in _in_parts(_collections(site, collection)):
-        yield from site.catalog.find(replace(tagged, among=some))
+    for query in tagged.among_each(_collections(site, collection)):
+        yield from site.catalog.find(query)
 
 
 def _collections(site: Site, top: str) -> Iterator[str]:
@@ -70,11 +69,6 @@ def _collections(site: Site, top: str) -> Iterator[str]:
             site.log(f"the arrivals below {collection} are not looked for: {error}")
             continue
         pile += [one.logical_path for one in members if isinstance(one, Collection)]
-
-
-def _in_parts(names: Iterator[str]) -> Iterator[tuple[str, ...]]:
-    while some := tuple(itertools.islice(names, MOST_AMONG)):
-        yield some
 
 
 def _came_with(data_object: DataObject, user: User, directory: str, since: int) -> bool:

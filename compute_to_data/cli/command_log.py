@@ -123,7 +123,7 @@ def _alone(path: str) -> Iterator[None]:
     except ImportError:
         yield
         return
-    # Whoever can open it can lock it, and every command would wait.
+    # An account that can open it can lock it, and then every command of this user would wait.
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     with open(os.open(f"{path}.lock", flags, 0o600), "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

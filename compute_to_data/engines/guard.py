@@ -68,7 +68,7 @@ def serve(channel: socket.socket, worker: int, ids: JobIds) -> NoReturn:
     """Help one worker until it ends. ``worker``: its process id."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the worker needs it until its own end
-    for stream in range(3):  # it may live longer than whoever reads what the worker says
+    for stream in range(3):  # it may outlive the program that reads the worker's output
         os.dup2(os.open(os.devnull, os.O_RDWR), stream)
     kept: dict[str, _Kept] = {}
     with suppress(OSError):

@@ -25,6 +25,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import httpx
+from support.counting import Counting
 from support.crowds import end_for
 from support.gateways import gateway_settings as settings_of_gateway
 from support.gateways import give_passwords, running, served
@@ -237,24 +238,6 @@ def transfers(folder: Path) -> None:
                 f"1 GiB {name}: {found:.2f} s, {beside} {without:.2f} s: {without / found:.2f} of its speed (0.8);"
                 f" {load()}"
             )
-
-
-class Counting:
-    """A catalog that counts the calls to it."""
-
-    def __init__(self, catalog: Any, calls: Counter[str]) -> None:
-        self._catalog, self._calls = catalog, calls
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._catalog, name)
-        if not callable(found):
-            return found
-
-        def call(*words: Any, **more: Any) -> Any:
-            self._calls[name] += 1
-            return found(*words, **more)
-
-        return call
 
 
 def followers(folder: Path) -> None:

@@ -25,6 +25,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from support.counting import Counting  # noqa: E402
 from support.people import settings_of  # noqa: E402
 from support.real_docker import IMAGE  # noqa: E402
 from support.site import TrialSite  # noqa: E402
@@ -80,24 +81,6 @@ def bench_line(environment: dict[str, str]) -> None:
     most = later[int(len(later) * 0.95)]
     print(f"a line to the terminal: median {statistics.median(later):.3f} s, 95 % {most:.3f} s (at most 0.5); the "
           f"first line {delays[0]:.2f} s after it was written")  # fmt: skip
-
-
-class Counting:
-    """A catalog that counts the calls to it."""
-
-    def __init__(self, catalog: Any, calls: Counter[str]) -> None:
-        self._catalog, self._calls = catalog, calls
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._catalog, name)
-        if not callable(found):
-            return found
-
-        def call(*words: Any, **more: Any) -> Any:
-            self._calls[name] += 1
-            return found(*words, **more)
-
-        return call
 
 
 def bench_followers(folder: Path) -> None:

@@ -83,8 +83,8 @@ class Directory:
         self.need_own()
 
     def need_own(self) -> None:
-        """EngineError unless the directory and those in it are this account's alone: whoever can write there decides
-        what runs on the nodes."""
+        """EngineError unless the directory and those in it are this account's alone: an account that can
+        write there decides what runs on the nodes."""
         for folder in (self.path, self.jobs, self.path / "events", self.path / "nodes"):
             try:
                 status = folder.stat() if folder is self.path else folder.lstat()

@@ -18,7 +18,7 @@ from compute_to_data.errors import EngineError, EngineOutOfReach
 _WAIT_SECONDS = 30.0
 """How long the engine waits for a probe. It may stand in Slurm's queue for longer."""
 _OLD_SECONDS = 3600.0
-"""After this time, what is left of a probe belongs to nobody."""
+"""The engine removes what is left of a probe after this time: no worker waits for it any more."""
 _LOOK_SECONDS = 0.1
 _REMEDY = "See squeue; a probe needs one free processor in the partition"
 
