@@ -182,4 +182,9 @@ def _traceback() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    # A Ctrl-C that arrives while Python runs code from a text, as dataclasses do when they are imported, makes
+    # ``python -m`` end by SIGINT, although main() has caught it. The next text makes Python forget it
+    # (run_eval_code_obj in CPython's Python/pythonrun.c).
+    exec("")
+    sys.exit(code)

@@ -100,6 +100,19 @@ def test_closed_streams_count_as_empty(site: TrialSite) -> None:
     assert closed(2, "project", "set", "nowhere")[0] == ExitCode.NOT_FOUND
 
 
+def test_after_ctrl_c_at_any_instant_the_exit_code_is_the_commands(tmp_path: Path) -> None:
+    """Also when it arrives while Python runs code from a text: then ``python -m`` would end by the signal."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import argparse\n"
+        "def interrupted(*words): exec('raise KeyboardInterrupt')\n"
+        "argparse.ArgumentParser.parse_known_args = interrupted\n"
+    )
+    command = [sys.executable, "-m", "compute_to_data.cli.main", "list"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (ExitCode.INTERRUPTED, "c2d: interrupted\n")
+
+
 def test_a_failing_write_of_results_is_reported_in_a_sentence(site: TrialSite) -> None:
     with open("/dev/full", "wb") as full:
         command = [sys.executable, "-m", "compute_to_data.cli.main", "project", "show"]
