@@ -21,10 +21,12 @@ demo: $(VENV)/.demo
 	@$(BIN)/python examples/demo.py
 
 # All tests on all processors, but those that share the one Docker engine: they run one at a time, afterwards.
+# A test that fails runs once more. CONTRIBUTING.md says what that means.
+TWICE := --reruns 1 -rfEsR --cov --cov-report=
 test: lint types $(VENV)/.wheel
 	@rm -f .coverage .coverage.*
-	$(BIN)/pytest tests -n auto -m "not docker" --cov --cov-report=; parallel=$$?; \
-	    $(BIN)/pytest tests -m "docker and not long" --cov --cov-append --cov-report= && exit $$parallel
+	$(BIN)/pytest tests -n auto -m "not docker" $(TWICE); parallel=$$?; \
+	    $(BIN)/pytest tests -m "docker and not long" $(TWICE) --cov-append && exit $$parallel
 	@$(BIN)/python tests/support/coverage_by_package.py
 
 # ZONE_TESTS: what pytest gets, instead of every suite that needs a zone.

@@ -27,6 +27,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if ENGINE == "podman":  # as the worker's own program does, before there are other threads
     prepare_worker(EngineSettings(ENGINE))
 
+MOST_SECOND_RUNS = 3
+"""So many tests may fail and pass when they run again, as `make test` makes them. With more, the run has failed."""
+
 ENGINE_FIXTURES = frozenset({"docker_answers", "docker_engine", "slurm_answers"})
 
 
@@ -46,6 +49,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("browser"))  # which uses a processor or two
         elif "wheels" in fixtures:
             item.add_marker(pytest.mark.xdist_group("wheels"))  # which take minutes to make
+
+
+def _second_runs(config: pytest.Config) -> list[pytest.TestReport]:
+    """The reports of failures after which a test ran again. Only the process that prints has them."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    return terminal.stats.get("rerun", []) if terminal else []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Show why a test failed the first time: pytest-rerunfailures does not."""
+    reports = _second_runs(config)
+    for report in reports:
+        terminalreporter.section(f"the first run of {report.nodeid} failed", "_")
+        terminalreporter.line(report.longreprtext)
+    if len(reports) > MOST_SECOND_RUNS:
+        terminalreporter.line(
+            f"{len(reports)} tests failed at first, and at most {MOST_SECOND_RUNS} may: this run fails."
+        )
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.exitstatus == 0 and len(_second_runs(session.config)) > MOST_SECOND_RUNS:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(autouse=True, scope="module")
