@@ -158,13 +158,10 @@ class IrodsZoneUnderTest:
         """An environment file as a user's ``iinit`` leaves it."""
         directory = self._vaults / f"environment-{user.name}"
         directory.mkdir(exist_ok=True)
-        settings = {
-            "irods_host": self._account.host,
-            "irods_port": self._account.port,
-            "irods_user_name": user.name,
-            "irods_zone_name": user.zone,
-            "irods_client_server_policy": getattr(self._account, "client_server_policy", "CS_NEG_REFUSE"),
-        }
+        own = {"irods_user_name": user.name, "irods_zone_name": user.zone}
+        shared = ("irods_host", "irods_port", "irods_client_server", "irods_encryption", "irods_ssl")
+        administrators = json.loads(Path(self._account.environment_file).read_text(encoding="utf-8"))
+        settings = {name: value for name, value in administrators.items() if name.startswith(shared)} | own
         (directory / "irods_environment.json").write_text(json.dumps(settings))
         (directory / ".irodsA").write_text(password_obfuscation.encode(self.password(user)))
         return str(directory / "irods_environment.json")

@@ -102,13 +102,12 @@ class TestConnections:
         assert len(alice.avus(a_collection(here), "a")) == 2
 
     def test_nobody_listens(self, tmp_path: object) -> None:
-        from irods.account import iRODSAccount
-
-        from compute_to_data.zones.irods import IrodsStorage
+        from compute_to_data.zones.irods import IrodsStorage, environment
 
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
-            account = iRODSAccount("127.0.0.1", unused.getsockname()[1], "rods", "tempZone", password="x")
+            keys = {"irods_host": "127.0.0.1", "irods_port": unused.getsockname()[1]}
+            account = environment.account("irods_environment.json", keys, "rods", "tempZone", "x")
             with refused(ZoneError, Code.USER_SOCK_CONNECT_ERR):
                 IrodsStorage(account).find(Query(EntityKind.COLLECTION, "a", "v", "u"))
 

@@ -80,7 +80,7 @@ def gateway(site: RealSite, provider: Provider, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="module")
 def password(zone: IrodsZoneUnderTest, site: RealSite) -> str:
-    return zone._password(site.alice.user)
+    return zone.password(site.alice.user)
 
 
 @pytest.fixture
@@ -143,9 +143,9 @@ def test_somebody_elses_password(gateway: str, zone: IrodsZoneUnderTest, site: R
     """The password of one user does not open another one's, nor the one of a namesake in another zone."""
     bob = zone.make_user()
     namesake = zone.make_namesake(bob)
-    assert signed_in(gateway, auth=(bob.name, zone._password(bob))).json()["user"] == str(bob)
+    assert signed_in(gateway, auth=(bob.name, zone.password(bob))).json()["user"] == str(bob)
     for wrong in (site.alice.user, namesake):
-        assert signed_in(gateway, auth=(str(wrong), zone._password(bob))).status_code == 401
+        assert signed_in(gateway, auth=(str(wrong), zone.password(bob))).status_code == 401
 
 
 def test_on_behalf_of_a_user_whom_a_provider_names(

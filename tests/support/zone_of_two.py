@@ -3,6 +3,7 @@
     python tests/support/zone_of_two.py [pytest's arguments]
 
 ``irods-zone/Dockerfile`` builds the servers' image; ``C2D_TEST_IRODS_IMAGE`` names one that is there already.
+``C2D_TEST_IRODS_TLS``, if anything, makes a zone whose connections all need TLS.
 The catalog provider has this machine's host name, so that workers of its resources run here, as on its host. Those of
 the consumer's resources run in its container. Both have the zone's folder at the same path as this machine.
 """
@@ -31,7 +32,12 @@ from testcontainers.core.network import Network
 from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
 CHECKOUT = Path(__file__).parents[2]
+sys.path.insert(0, str(CHECKOUT / "tests"))
+from support import certificates  # noqa: E402 (this file is a program, too)
+
 IMAGE = "C2D_TEST_IRODS_IMAGE"
+TLS = "C2D_TEST_IRODS_TLS"
+AUTHORITY = "authority"
 TASKS_IMAGE = "compute-to-data/base:bookworm"
 CONSUMER = "c2d-consumer"
 START_SECONDS = 600
@@ -57,6 +63,8 @@ def started(folder: Path) -> Iterator[dict[str, str]]:
     folder.chmod(0o755)
     (folder / "vaults").mkdir()
     shutil.chown(folder / "vaults", uid)
+    if os.environ.get(TLS):
+        certificates.make_authority(folder / AUTHORITY)
     here = socket.gethostname()
     with _image() as image, Network() as network, contextlib.ExitStack() as stack:
         servers = {}
@@ -65,6 +73,7 @@ def started(folder: Path) -> Iterator[dict[str, str]]:
             server = DockerContainer(image, init=True, hostname=host, shm_size="1g")
             server.with_network(network).with_network_aliases(host).with_command(role)
             server.with_envs(ZONE_FOLDER=str(folder), SERVICE_UID=str(uid), PROVIDER=here)
+            server.with_env("ZONE_TLS", os.environ.get(TLS, ""))
             server.with_volume_mapping(str(folder), str(folder), "rw")
             server.with_volume_mapping(str(CHECKOUT), str(CHECKOUT), "ro")
             answers = LogMessageWaitStrategy("the server answers").with_startup_timeout(START_SECONDS)
@@ -114,7 +123,12 @@ def _environment(folder: Path, uid: int, here: str, addresses: dict[str, str], n
         _program(commands / name, _icommand(name, names, container))
     core, configuration = _installed(folder, here, service)
     serve = f"docker exec {container} serve"
+    encryption = {}
+    if os.environ.get(TLS):
+        tls = folder / here / "tls"
+        encryption = {TLS: str(tls), "C2D_TEST_IRODS_AUTHORITY": str(folder / AUTHORITY), **_pam_user(container)}
     return {
+        **encryption,
         "C2D_TEST_IRODS_ENVIRONMENT_FILE": _account(folder / "administrator", provider, "rods", "rods", os.geteuid()),
         "C2D_TEST_IRODS_SERVICE_ENVIRONMENT_FILE": service,
         "C2D_TEST_IRODS_USER_ENVIRONMENT_FILE": user,
@@ -146,6 +160,8 @@ def _account(place: Path, address: str, user: str, password: str, uid: int) -> s
     file, secret = place / "irods_environment.json", place / ".irodsA"
     settings |= {"irods_client_server_policy": "CS_NEG_REFUSE", "irods_default_resource": "demoResc"}
     settings["irods_authentication_file"] = str(secret)
+    if os.environ.get(TLS):
+        settings |= certificates.encrypted(place.parent / f"{AUTHORITY}.pem")
     file.write_text(json.dumps(settings))
     secret.write_text(password_obfuscation.encode(password, uid))
     secret.chmod(0o600)
@@ -159,6 +175,16 @@ def _user(folder: Path, container: str, address: str) -> str:
     for words in (["mkuser", "alice", "rodsuser"], ["moduser", "alice", "password", password]):
         subprocess.run(["docker", "exec", "-u", "irods", container, "iadmin", *words], check=True)
     return _account(folder / "alice", address, "alice", password, os.geteuid())
+
+
+def _pam_user(container: str) -> dict[str, str]:
+    """A user whose password PAM checks, if the image has what that needs."""
+    name, password = "pamela", secrets.token_hex(8)
+    script = f"[ -u /usr/sbin/irodsPamAuthCheck ] && useradd -M {name} && echo {name}:{password} | chpasswd"
+    if subprocess.run(["docker", "exec", container, "sh", "-c", script]).returncode:
+        return {}
+    subprocess.run(["docker", "exec", "-u", "irods", container, "iadmin", "mkuser", name, "rodsuser"], check=True)
+    return {"C2D_TEST_IRODS_PAM_USER": f"{name}:{password}"}
 
 
 def _icommand(name: str, names: dict[str, str], otherwise: str) -> str:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from irods.account import iRODSAccount
-from irods.exception import iRODSException
-from irods.session import NonAnonymousLoginWithoutPassword, iRODSSession
 
 from compute_to_data.errors import ComputeToDataError, ConfigurationError
 from compute_to_data.irods_names import check_in_zone
 from compute_to_data.model import User, zone_of
+from compute_to_data.zones.irods import environment
 
-_REMEDY = "Run iinit as the service account, or name another environment file"
+IINIT_AS_SERVICE = "Run iinit as the service account, or name another environment file"
+ANONYMOUS = "anonymous"
+"""The user who needs no password."""
 LOG_IN = "Log in with: iinit"
 """The remedy when a user's own environment is the problem."""
 
@@ -27,20 +28,21 @@ def from_environment(environment_file: str) -> iRODSAccount:
     else ``.irodsA`` in the same directory, else the one in the home directory. It is scrambled with
     the uid of the user who wrote it, who is taken to be its owner. ConfigurationError.
     """
-    settings: dict[str, Any] = {"irods_env_file": environment_file}
+    keys = environment.read(environment_file)
+    environment.login_scheme(environment_file, keys)
+    name, zone = environment.user(environment_file, keys)
+    password_file = _password_file(environment_file, keys)
     try:
-        password_file = _password_file(environment_file)
-        if os.path.exists(password_file):
-            settings["irods_authentication_file"] = password_file
-            settings["irods_authentication_uid"] = os.stat(password_file).st_uid
-        session = iRODSSession(**settings, auto_cleanup=False)
-    except NonAnonymousLoginWithoutPassword as error:
-        raise ConfigurationError(environment_file, f"no password: {password_file} is not there", _REMEDY) from error
-    except OSError as error:
-        raise ConfigurationError(str(error.filename), f"cannot be read: {error.strerror}", _REMEDY) from error
-    except (ValueError, TypeError, KeyError, iRODSException) as error:
-        raise ConfigurationError(environment_file, f"is no iRODS environment: {error}", _REMEDY) from error
-    return session.pool.account
+        password = environment.stored_password(password_file)
+    except FileNotFoundError:
+        if name != ANONYMOUS:
+            cause = f"no password: {password_file} is not there"
+            raise ConfigurationError(environment_file, cause, IINIT_AS_SERVICE) from None
+        password = ""
+    except (OSError, ValueError) as error:
+        said = error.strerror if isinstance(error, OSError) else error
+        raise ConfigurationError(password_file, f"cannot be read: {said}", IINIT_AS_SERVICE) from error
+    return environment.account(environment_file, keys, name, zone, password)
 
 
 def home(environment_file: str) -> str:
@@ -48,7 +50,7 @@ def home(environment_file: str) -> str:
 
     ConfigurationError when it is not a logical path.
     """
-    named = str(_document(environment_file).get("irods_home", "")).rstrip("/")
+    named = str(environment.read(environment_file).get("irods_home", "")).rstrip("/")
     try:
         return check_in_zone(named, zone_of(named)) if named else ""
     except ComputeToDataError as error:
@@ -56,13 +58,8 @@ def home(environment_file: str) -> str:
         raise ConfigurationError(environment_file, cause) from error
 
 
-def _document(environment_file: str) -> dict[str, Any]:
-    with open(environment_file, encoding="utf-8") as file:
-        return dict(json.load(file))
-
-
-def _password_file(environment_file: str) -> str:
-    named = _document(environment_file).get("irods_authentication_file", "")
+def _password_file(environment_file: str, keys: Mapping[str, Any]) -> str:
+    named = keys.get("irods_authentication_file", "")
     beside = os.path.join(os.path.dirname(environment_file), ".irodsA")
     at_home = os.path.expanduser("~/.irods/.irodsA")
     chosen: str = named or os.environ.get("IRODS_AUTHENTICATION_FILE", "")

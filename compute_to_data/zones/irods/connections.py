@@ -21,6 +21,7 @@ from irods.pool import Pool
 
 from compute_to_data.errors import Code, TooLarge, ZoneError, zone_error
 from compute_to_data.irods_names import APPLICATION
+from compute_to_data.zones.irods import tls
 from compute_to_data.zones.irods.wire import ServerError, nominal
 
 CALL_SECONDS = 120.0
@@ -134,14 +135,29 @@ class Connections:
             raise _Outdated from error
 
     def _lost(self, error: Exception) -> ZoneError:
-        where = f"{self.account.host}:{self.account.port}"
+        found = tls.explained(error, self.account)
         cause = f"the connection for {self._name} does not work: {error or type(error).__name__}"
-        return zone_error(Code.USER_SOCK_CONNECT_ERR, where, cause, "Check whether the iRODS server runs")
+        why, remedy = found or (cause, "Check whether the iRODS server runs")
+        return zone_error(Code.USER_SOCK_CONNECT_ERR, f"{self.account.host}:{self.account.port}", why, remedy)
 
     def _open(self) -> Connection:
-        connection = Connection.__new__(Connection)
+        disagreement: NetworkException | None = None
+        for attempt in tls.attempts(self.account):
+            try:
+                connection = self._connected(attempt)
+            except NetworkException as error:
+                if not tls.is_disagreement(error):
+                    raise
+                disagreement = error
+            else:
+                tls.remember(self.account, attempt)
+                return connection
+        raise disagreement or NetworkException("no policy to try")
+
+    def _connected(self, account: iRODSAccount) -> Connection:
+        connection = _Connection.__new__(_Connection)
         try:
-            connection.__init__(self._pool, self.account)
+            Connection.__init__(connection, self._pool, account)
         except iRODSException as error:
             _close(connection)
             code = getattr(error, "code", None)
@@ -191,6 +207,16 @@ class Connections:
         """Close idle connections, and those in use when their call ends."""
         self._closed = True
         self.drop_idle()
+
+
+class _Connection(Connection):  # type: ignore[misc]  # the library has no type hints
+    """One whose server has not refused it before asking who it is, which the library does not look at."""
+
+    def _connect(self) -> Any:
+        version = super()._connect()
+        if tls.is_required(int(version.status), self.account):
+            raise tls.Required
+        return version
 
 
 def _is_dead(connection: Connection) -> bool:

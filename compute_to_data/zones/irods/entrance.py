@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import threading
 import weakref
@@ -13,7 +12,7 @@ from irods.account import iRODSAccount
 from compute_to_data.errors import Code, ConfigurationError, ZoneError, zone_error
 from compute_to_data.model import Query, Row, User, UserKind
 from compute_to_data.ports import ClientCatalog
-from compute_to_data.zones.irods import accounts, lookup
+from compute_to_data.zones.irods import accounts, environment, lookup
 from compute_to_data.zones.irods.connections import Connections
 from compute_to_data.zones.irods.failures import translated
 from compute_to_data.zones.irods.service import IrodsStorage
@@ -31,13 +30,6 @@ _WRONG = frozenset(
 )
 """What a server answers to a wrong password, or to a user that it does not know."""
 _CHECK_SECONDS = 5.0
-_ENCRYPTION = {
-    "irods_encryption_algorithm": "AES-256-CBC",
-    "irods_encryption_key_size": 32,
-    "irods_encryption_salt_size": 8,
-    "irods_encryption_num_hash_rounds": 16,
-}
-"""What iRODS's own clients use where the environment does not say."""
 
 
 class IrodsEntrance:
@@ -51,17 +43,23 @@ class IrodsEntrance:
 
     def __init__(self, environment_file: str) -> None:
         self._file = environment_file
-        self._environment = _environment(environment_file)
+        self._environment = environment.read(environment_file)
+        self._service_user = environment.user(environment_file, self._environment)
+        self._scheme = environment.login_scheme(environment_file, self._environment)
+        if self._scheme not in (environment.NATIVE, environment.PAM):
+            cause = f"irods_authentication_scheme: found {self._scheme!r}, by which nobody can sign in over HTTP"
+            raise ConfigurationError(environment_file, cause, "Name native or pam_password")
+        self._place = environment.account(environment_file, self._environment, *self._service_user, "")
         self._storage: IrodsStorage | None = None
         self._lock = threading.Lock()
         self._open: weakref.WeakSet[Connections] = weakref.WeakSet()
 
     @property
     def zone(self) -> str:
-        return str(self._environment["irods_zone_name"])
+        return self._service_user[1]
 
     def check(self) -> None:
-        where = (str(self._environment["irods_host"]), int(self._environment["irods_port"]))
+        where = (self._place.host, self._place.port)
         try:
             socket.create_connection(where, _CHECK_SECONDS).close()
         except OSError as error:
@@ -74,7 +72,7 @@ class IrodsEntrance:
         # Without a password, python-irodsclient would look for another way to authenticate.
         if not password:
             raise _wrong()
-        connections = Connections(own_account(self._environment, user, password), str(user), KEPT_BY_A_PERSON)
+        connections = Connections(self._own_account(user, password), str(user), KEPT_BY_A_PERSON)
         try:
             connections.call(lambda connection: None, again=True)
         except ServerError as error:
@@ -88,6 +86,13 @@ class IrodsEntrance:
                 self._file, str(error), "Set irods_client_server_policy to CS_NEG_REQUIRE"
             ) from None
         return self._session(connections, user)
+
+    def _own_account(self, user: User, password: str) -> iRODSAccount:
+        own = accounts.with_password(self._place, user, password)
+        # The value itself looks for no password file of the account that runs this process; a session of the
+        # library would.
+        own.authentication_scheme = own._original_authentication_scheme = self._scheme
+        return own
 
     def is_administrator(self, user: User) -> bool:
         kind = self._service()._ask(str(user), lookup.find_user, user)
@@ -137,29 +142,6 @@ class _Session(IrodsSession):
         if files:
             cause = "files are registered by workers only"
             raise zone_error(Code.PATH_REG_NOT_ALLOWED, files[0].logical_path, cause)
-
-
-def own_account(environment: dict[str, Any], user: User, password: str) -> iRODSAccount:
-    """A user's own account on the server of an environment."""
-    rest = {name: value for name, value in environment.items() if name not in ("irods_user_name", "irods_zone_name")}
-    # The value itself looks for no password file of the account that runs this process; a session of the library would.
-    return iRODSAccount(
-        irods_user_name=user.name, irods_zone_name=user.zone, password=password, **{**_ENCRYPTION, **rest}
-    )
-
-
-def _environment(file: str) -> dict[str, Any]:
-    try:
-        with open(file, encoding="utf-8") as opened:
-            found = dict(json.load(opened))
-        found["irods_zone_name"], found["irods_host"], found["irods_port"]
-    except OSError as error:
-        raise ConfigurationError(file, f"cannot be read: {error.strerror}") from None
-    except KeyError as error:
-        raise ConfigurationError(file, f"has no {error.args[0]}", "Write it as iinit does") from None
-    except (ValueError, TypeError) as error:
-        raise ConfigurationError(file, f"is no iRODS environment: {error}", "Write it as iinit does") from None
-    return {name: value for name, value in found.items() if name.startswith("irods_")}
 
 
 def _wrong() -> ZoneError:

@@ -29,7 +29,17 @@ from compute_to_data.model import (
     UserKind,
     zone_of,
 )
-from compute_to_data.zones.irods import accounts, avus, contents, lookup, registration, replication, transfer, tree
+from compute_to_data.zones.irods import (
+    accounts,
+    avus,
+    contents,
+    environment,
+    lookup,
+    registration,
+    replication,
+    transfer,
+    tree,
+)
 from compute_to_data.zones.irods.connections import CALL_SECONDS, Connections
 from compute_to_data.zones.irods.failures import about, shown, translated
 from compute_to_data.zones.irods.wire import ServerError
@@ -91,6 +101,8 @@ class IrodsSession:
             account = accounts.from_environment(environment_file)
             home = accounts.home(environment_file)
         except ConfigurationError as error:
+            if error.remedy not in (accounts.IINIT_AS_SERVICE, environment.AS_IINIT):
+                raise  # iinit would not help
             cause = f"{error.subject}: {error.cause}"
             raise zone_error(Code.CAT_INVALID_AUTHENTICATION, "not logged in", cause, accounts.LOG_IN) from error
         user = User(account.client_user, account.client_zone)
