@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum, IntEnum
 
+from compute_to_data import this_host
+
 
 @dataclass(frozen=True, order=True)
 class User:
@@ -137,13 +139,6 @@ class Collection:
     created: float
 
 
-def names_of_this_host() -> frozenset[str]:
-    """The names that a resource's host may have when it is this host."""
-    import socket  # here, since most programs that import this module never need it
-
-    return frozenset({"localhost", socket.gethostname(), socket.getfqdn()})
-
-
 @dataclass(frozen=True)
 class Resource:
     """A storage or coordinating resource.
@@ -167,7 +162,7 @@ class Resource:
     @property
     def is_here(self) -> bool:
         """Whether its server is this host, under one of this host's names."""
-        return self.host in names_of_this_host()
+        return self.host in this_host.names()
 
     @property
     def is_storage(self) -> bool:

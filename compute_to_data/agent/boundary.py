@@ -8,10 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from compute_to_data import site_file
+from compute_to_data import site_file, this_host
 from compute_to_data.configuration import Configuration
 from compute_to_data.errors import Code, ComputeToDataError, InvalidRequest
-from compute_to_data.model import names_of_this_host
 from compute_to_data.plain_text import one_line
 from compute_to_data.ports import Catalog
 
@@ -123,7 +122,7 @@ def site_of(callback: Any, rei: Any, tell: Callable[[str], None], hand_back: Cal
     agent = Agent(callback, rei)
     configuration = site_file.load(site_file.path())
     delayed = agent.client_program == _DELAY_SERVER
-    hosts = names_of_this_host()
+    hosts = this_host.names()
     catalog = AgentCatalog(agent)
     return Site(
         catalog,

@@ -11,11 +11,12 @@ import threading
 import time
 from typing import Protocol
 
+from compute_to_data import this_host
 from compute_to_data.configuration import Attributes, Configuration
 from compute_to_data.coordination import capabilities, held_images, wakeup
 from compute_to_data.coordination.held_images import HeldImages
 from compute_to_data.errors import ComputeToDataError, Refused
-from compute_to_data.model import Entity, EntityKind, Query, names_of_this_host, zone_of
+from compute_to_data.model import Entity, EntityKind, Query, zone_of
 from compute_to_data.ports import ClientCatalog
 from compute_to_data.records.task import resource_of
 
@@ -114,7 +115,7 @@ class ConfiguredSite:
         if known is not None and known.may_have(image):
             return known
         host = next((one.host for one in catalog.resources() if one.name == resource), "")
-        if _is_own(self._configuration) and host in names_of_this_host():
+        if _is_own(self._configuration) and host in this_host.names():
             return _images_of_engine(self._configuration)
         return held_images.published(catalog, attributes, resource)
 
@@ -137,7 +138,7 @@ class ConfiguredSite:
         avus = catalog.avus(Entity(EntityKind.COLLECTION, collection), self.attributes.state)
         resource = next((resource_of(avu.units) for avu in avus), "")
         host = next((known.host for known in catalog.resources() if known.name == resource), "")
-        return resource if host in names_of_this_host() else ""
+        return resource if host in this_host.names() else ""
 
 
 def _images_of_engine(configuration: Configuration) -> HeldImages | None:

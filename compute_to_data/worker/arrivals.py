@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
+from compute_to_data import this_host
 from compute_to_data.errors import AccessDenied, ComputeToDataError, NotFound, OutOfReach, Refused
-from compute_to_data.model import Avu, Entity, EntityKind, Query, User, names_of_this_host
+from compute_to_data.model import Avu, Entity, EntityKind, Query, User
 from compute_to_data.pipeline.execution import ServedResource
 from compute_to_data.ports import Catalog, Storage
 from compute_to_data.records import arrival
@@ -43,7 +44,7 @@ class Arrivals:
 
     def __init__(self, served: ServedResource) -> None:
         self._served = served
-        self._hosts = names_of_this_host()
+        self._hosts = this_host.names()
         self._called = threading.Event()
         self._leaving = threading.Event()
         self._lock = threading.Lock()

@@ -18,7 +18,7 @@ CORE = Path(__file__).resolve().parents[2] / "core.py"
 
 # From low to high. A package may import those in the rows below it, and those to its left in its own row.
 ROWS = [
-    ["errors", "model", "bounds", "plain_text", "similar_names", "urls"],
+    ["errors", "this_host", "model", "bounds", "plain_text", "similar_names", "urls"],
     [
         "job",
         "tes_task",
