@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ import pytest
 from support.identity_providers import CLIENT, Provider, running_providers
 from support.irods_site import ENVIRONMENT, NO_ZONE, RealSite, plain_site
 from support.reading import ENOUGH
+from support.real_gateway import serving
 from support.site import PATIENCE
 
 from compute_to_data.model import Access, Collection
@@ -49,7 +49,7 @@ def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
 
 @pytest.fixture(scope="module")
 def gateway(site: RealSite, provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """``c2d serve`` as a process of its own, for the zone. Its address."""
+    """Its address."""
     folder = tmp_path_factory.mktemp("gateway")
     (folder / "secret").write_text("secret\n")
     openid = {
@@ -60,22 +60,8 @@ def gateway(site: RealSite, provider: Provider, tmp_path_factory: pytest.TempPat
         "pattern": "([a-z]+)@example\\.org",
         "url": "http://127.0.0.1:1",
     }
-    zone = {"kind": "irods", "environment_file": os.environ[ENVIRONMENT]}
-    settings = {"zone": zone, "site": site.configuration.source, "listen": {"port": 0}, "openid": openid}
-    file = folder / "gateway.json"
-    file.write_text(json.dumps(settings))
-    command = [sys.executable, "-m", "compute_to_data.cli.main", "serve", "--configuration", str(file)]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
-    assert process.stdout is not None
-    try:
-        address = process.stdout.readline().strip()
-        assert address.startswith("http://127.0.0.1:"), (folder / "log").read_text()
+    with serving(site, folder, openid=openid) as address:
         yield address
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(PATIENCE)
-        process.stdout.close()
 
 
 @pytest.fixture(scope="module")

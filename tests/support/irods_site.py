@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data import site_file
@@ -23,7 +24,7 @@ from compute_to_data.records.task import State, TaskRecord
 from compute_to_data.submission import submit
 from compute_to_data.submission.submit import Submitted
 from support.service_worker import ServiceWorker, working
-from support.site import PATIENCE, ROLE_ATTRIBUTE, until
+from support.site import BASE_IMAGE, PATIENCE, ROLE_ATTRIBUTE, until, wait_until
 
 if TYPE_CHECKING:
     from contract.irods_zone import IrodsZoneUnderTest
@@ -142,6 +143,22 @@ def plain_site(zone: IrodsZoneUnderTest, **settings: Any) -> RealSite:
     tools = zone.make_place("tools")
     role = {"implementation": "compute_to_data.roles.container:Container", **settings}
     return RealSite(zone, "tools", {"name": "process", "images": {"tools": str(tools)}}, roles={tools.name: role})
+
+
+def sandboxed_site(zone: IrodsZoneUnderTest, *images: str) -> RealSite:
+    """A site whose tasks run in sandboxes of Docker, with a role of its own. ``images``: more that may run."""
+    role = zone.make_place("role").name
+    roles = {role: {"implementation": "compute_to_data.roles.container:Container"}}
+    return RealSite(zone, BASE_IMAGE, {"name": "docker"}, roles=roles, images=[BASE_IMAGE, *images])
+
+
+def let_go(site: RealSite, collection: str, resource: str) -> None:
+    """A task that WAITS goes on. Its outputs are in the vault, at the physical path of its collection."""
+    vault = next(one.vault for one in site.alice.resources() if one.name == resource)
+    place = Path(vault, *collection.split("/")[2:])
+    wait_until(lambda: any(one.is_dir() for one in place.rglob("outputs")), f"the outputs of {collection}")
+    (outputs,) = place.rglob("outputs")
+    (outputs / "go").touch()
 
 
 def succeeded(facts: dict[str, str]) -> str:
