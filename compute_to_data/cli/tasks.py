@@ -166,13 +166,7 @@ def state_printer(call: Call, task: TaskHandle) -> Callable[[State], None]:
 def state_text(status: TaskStatus) -> str:
     """The state, and the reason when there is one."""
     state = status.state.value
-    why = (
-        status.waiting_for
-        if state in ("WAITING", "QUEUED")
-        else status.reason
-        if state in ("FAILED", "CANCELLED")
-        else ""
-    )
+    why = status.waiting_for or (status.reason if state in ("FAILED", "CANCELLED") else "")
     return f"{state}{f': {why}' if why else ''}"
 
 

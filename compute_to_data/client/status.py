@@ -39,7 +39,7 @@ class TaskStatus:
     maps logical paths to checksums ('' while unknown). ``other`` holds the recorded facts that have
     no field here. ``log_bytes_missing``: how many bytes of ``stdout`` and ``stderr`` are not kept.
     ``after`` holds the collections of the tasks that it waits for, or waited for;
-    ``waiting_for`` says why a WAITING or QUEUED task does not run yet.
+    ``waiting_for`` says why a WAITING or QUEUED task does not run yet, and why one that has begun does not go on.
     """
 
     task_id: str

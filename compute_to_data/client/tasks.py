@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from compute_to_data.client import browsing, notebook_parameters, queue, removing, results
 from compute_to_data.client.kinds import Kind, Named
 from compute_to_data.client.status import TaskStatus, recorded, status_of
-from compute_to_data.client.waiting_reasons import waiting_for
+from compute_to_data.client.waiting_reasons import stopped_by, waiting_for
 from compute_to_data.coordination.pauses import WaitingPauses
 from compute_to_data.documents import parameter_check, parameters, request, task_json
 from compute_to_data.documents.schema import first, summary
@@ -82,8 +82,8 @@ class TaskHandle:
         return Entity(EntityKind.COLLECTION, self.collection)
 
     def status(self, *, reasons: bool = True) -> TaskStatus:
-        """Everything recorded about the task, and why it waits. NotFound when it does not exist or the
-        person may not read it. Without ``reasons``, not why it waits, which takes several questions."""
+        """Everything recorded about the task, and why it waits or does not go on. NotFound when it does not exist or
+        the person may not read it. Without ``reasons``, not why it waits, which takes several questions."""
         attributes = self.workbench.attributes
         record = TaskRecord(self.catalog, attributes, self.collection, "")
         avus = archive.in_place_of(record, recorded(self.catalog, self.collection, attributes))
@@ -98,6 +98,8 @@ class TaskHandle:
             return replace(found, waiting_for=self._awaited_by(found))
         if found.state is State.QUEUED:
             return replace(found, waiting_for=waiting_for(self.workbench, self.collection, found.resource))
+        if not found.state.is_final:
+            return replace(found, waiting_for=stopped_by(self.workbench, found.resource))
         return found
 
     @property

@@ -1,4 +1,4 @@
-"""Why a QUEUED task does not run yet, and where in the line it stands. Each reason is one function here."""
+"""Why a task does not go on, and where in the line a QUEUED one stands. Each reason is one function here."""
 
 from __future__ import annotations
 
@@ -22,14 +22,29 @@ def waiting_for(workbench: Workbench, collection: str, resource: str) -> str:
     return "; ".join((*hindrances, _place(workbench, collection, resource, published, running)))
 
 
+def stopped_by(workbench: Workbench, resource: str) -> str:
+    """What keeps a task that has begun on a resource from going on, in one line; '' when nothing does."""
+    without = list(_without_worker(workbench, resource))
+    return "; ".join((*without, "it goes on when a worker runs there again")) if without else ""
+
+
+def _without_worker(workbench: Workbench, resource: str, published: PublishedLine | None = None) -> Iterator[str]:
+    """That the resource has no live worker, and what that worker said last. ``published``: if the caller has it."""
+    if queue.has_worker(workbench, resource):
+        return
+    yield f"{resource} has no live worker"
+    last = published or published_line.read(workbench.catalog, workbench.attributes, resource)
+    if last is not None and last.held_up:  # a worker that cannot run jobs shows no sign of life
+        yield last.held_up
+
+
 def _hindrances(
     workbench: Workbench, collection: str, resource: str, published: PublishedLine | None, running: int
 ) -> Iterator[str]:
     """``running``: how many of the person's own tasks have begun on the resource."""
-    if not queue.has_worker(workbench, resource):
-        yield f"{resource} has no live worker"
-        if published is not None and published.held_up:  # a worker that cannot run jobs shows no sign of life
-            yield published.held_up
+    without = list(_without_worker(workbench, resource, published))
+    if without:
+        yield from without
         return
     yield from _workload_is_full(workbench, parent_of(collection))
     if published is None:

@@ -8,27 +8,24 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from support.irods_site import zone_section
 from support.reading import ENOUGH
+from support.real_people import Person, own_environment
 from support.service_worker import working
 
 from compute_to_data import site_file
 from compute_to_data.cli.exits import ExitCode
-from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind, User
+from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind
 
 if TYPE_CHECKING:
     from contract.irods_zone import IrodsZoneUnderTest
 
 ENVIRONMENT_VARIABLE = "C2D_TEST_IRODS_ENVIRONMENT_FILE"
-PATIENCE = 90.0
 IMAGE = "tools"
 
 pytestmark = pytest.mark.skipif(
@@ -62,32 +59,10 @@ def resource(zone: IrodsZoneUnderTest) -> Iterator[str]:
         yield name
 
 
-@dataclass
-class Person:
-    """A person at a terminal."""
-
-    user: User
-    environment: dict[str, str]
-
-    def types(self, *words: str, content: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        command = [sys.executable, "-m", "compute_to_data.cli.main", *words]
-        return subprocess.run(command, env=self.environment, input=content, capture_output=True, timeout=PATIENCE)
-
-    def gets(self, *words: str, content: bytes = b"") -> Any:
-        done = self.types("--output", "json", *words, content=content)
-        assert done.returncode == 0, done.stderr.decode()
-        return json.loads(done.stdout)
-
-
 @pytest.fixture
 def person(zone: IrodsZoneUnderTest, tmp_path: Path) -> Person:
     user = zone.make_user()
     return Person(user, own_environment(zone.environment_of(user), tmp_path))
-
-
-def own_environment(environment_file: str, home: Path) -> dict[str, str]:
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("C2D_", "IRODS_", "XDG_"))}
-    return {**plain, "HOME": str(home), "IRODS_ENVIRONMENT_FILE": environment_file}
 
 
 def test_from_one_command_to_a_fetched_result(

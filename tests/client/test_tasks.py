@@ -14,7 +14,8 @@ from support.people import settings_of
 from support.site import ALICE, BOB, COMPUTE, HOME, WAITS, TrialSite, wait_until
 
 import compute_to_data as c2d
-from compute_to_data.client import logs
+from compute_to_data.cli.tasks import state_text
+from compute_to_data.client import logs, sentence
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import (
     AccessDenied,
@@ -25,7 +26,7 @@ from compute_to_data.errors import (
     TaskFailed,
 )
 from compute_to_data.model import Access, Avu, Entity, EntityKind
-from compute_to_data.records.task import State
+from compute_to_data.records.task import State, TaskRecord
 from compute_to_data.task import LIVE_LOG_NAME
 
 
@@ -118,6 +119,21 @@ class TestOneTask:
         assert second.status().waiting_for == f"1 task before it on {COMPUTE}"
         idle.storage.catalog.annotate(entity, remove=[sign])
         assert second.status().waiting_for == f"{COMPUTE} has no live worker; 1 task before it on {COMPUTE}"
+
+    @pytest.mark.parametrize("state", [State.STAGING_IN, State.RUNNING, State.STAGING_OUT])
+    def test_why_it_does_not_go_on(self, idle: TrialSite, session: c2d.Session, state: State) -> None:
+        """Its worker, or the whole host, is gone after it began."""
+        entity = Entity(EntityKind.RESOURCE, COMPUTE)
+        sign = Avu("irods::compute_to_data::worker", "test", str(int(time.time())))
+        idle.storage.catalog.annotate(entity, add=[sign])
+        task = session.submit(sh(idle, "true"))
+        TaskRecord(session.catalog, session.attributes, task.collection, COMPUTE).move_to(state)
+        assert task.status().waiting_for == ""
+        idle.storage.catalog.annotate(entity, remove=[sign])
+        why = f"{COMPUTE} has no live worker; it goes on when a worker runs there again"
+        assert task.status().waiting_for == why
+        assert sentence.of(task.status()).endswith(f"on {COMPUTE}: {why}")
+        assert state_text(task.status()) == f"{state.value}: {why}"
 
     def test_without_a_worker_a_task_is_refused_and_leaves_nothing(self, idle: TrialSite, session: c2d.Session) -> None:
         with pytest.raises(Refused, match=f"resource {COMPUTE}: has no live worker"):

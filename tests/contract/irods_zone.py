@@ -193,6 +193,11 @@ class IrodsZoneUnderTest:
         self._changed.add(resource)
         self._resources_changed()
 
+    def move_resource(self, resource: str) -> None:
+        """``iadmin modresc``: the default resource's host serves it from now on."""
+        self._iadmin("modify", "resource", resource, "host", self._host)
+        self._resources_changed()
+
     def set_replica_status(self, data_object: str, number: int, status: ReplicaStatus, note: str = "") -> None:
         """``note``: what the server writes beside the status of a replica that it locks."""
         about = {"objPath": data_object, "replNum": number}

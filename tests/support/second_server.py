@@ -61,7 +61,7 @@ class WorkerThere(ServiceWorker):
         return self._process.wait(PATIENCE)
 
 
-def _configuration_there(site: RealSite) -> Configuration:
+def configuration_there(site: RealSite) -> Configuration:
     """The site's configuration as on the consumer: another environment file, another state directory."""
     document = json.loads(Path(site.configuration.source).read_text())
     document["zone"] = zone_section(SERVICE)
@@ -74,7 +74,7 @@ def _configuration_there(site: RealSite) -> Configuration:
 @contextlib.contextmanager
 def working_there(site: RealSite, resource: str) -> Iterator[ServiceWorker]:
     """A resource of the consumer is served from there while inside."""
-    configuration = _configuration_there(site)
+    configuration = configuration_there(site)
     worker = WorkerThere(configuration, resource, site.place / f"{resource}.log")
     with serving(worker, site.zone.storage().catalog, configuration, resource):
         yield worker
