@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from support.irods_server import CORE, rules
 from support.irods_site import COUNT, ENVIRONMENT, RealSite, call, data_object, plain_site, succeeded
+from support.irods_site import START as START_HERE
+from support.irods_site import STOP as STOP_HERE
 from support.reading import ENOUGH
 from support.second_server import (
     CORE as CORE_THERE,
@@ -184,6 +186,40 @@ class TestRulesThere:
             output = installed.dispatch(_written(site, installed.compute))
             print(f"a worker was started on the other server, and ran the task, in {time.monotonic() - began:.1f} s")
         assert " COMPLETED\n" in output.stdout, output.stdout + output.stderr
+
+    def test_an_alias_that_only_irods_knows_is_this_host(self, zone: IrodsZoneUnderTest, alias: str) -> None:
+        """A worker on demand for its resource is started by the server itself."""
+        site = _demanding(zone)
+        resource = site.compute_resource(site.role, host=alias)
+        with rules(zone, site, CORE), rules(zone, site, CORE_THERE) as installed:
+            installed.environment = _moved(installed.environment)
+            output = installed.dispatch(_written(site, resource))
+        assert " COMPLETED\n" in output.stdout, output.stdout + output.stderr
+
+
+@pytest.fixture
+def alias(there: str) -> Iterator[str]:
+    """A name of the consumer that is in ``host_resolution`` of both servers, and nowhere else."""
+    name = f"{there}-alias"
+    settings = {Path(os.environ[core]).with_name("server_config.json"): core for core in (CORE, CORE_THERE)}
+    before = {file: file.read_bytes() for file in settings}
+    try:
+        for file, core in settings.items():
+            entry = {"address_type": "local" if core == CORE_THERE else "remote", "addresses": [there, name]}
+            document = json.loads(before[file])
+            document["host_resolution"]["host_entries"].append(entry)
+            file.write_text(json.dumps(document))
+        _restart()
+        yield name
+    finally:
+        for file, content in before.items():
+            file.write_bytes(content)
+        _restart()
+
+
+def _restart() -> None:
+    for command in (STOP, STOP_HERE, START_HERE, START):
+        call(command)
 
 
 def _demanding(zone: IrodsZoneUnderTest) -> RealSite:
