@@ -148,6 +148,7 @@ def _environment(folder: Path, uid: int, here: str, addresses: dict[str, str], n
         "C2D_TEST_IRODS_STOP": f"{serve} stop",
         "C2D_TEST_IRODS_START": f"{serve} start",
         "C2D_TEST_IRODS_KILL": f"{serve} kill",
+        "C2D_TEST_IRODS_SQL": f"docker exec -i -u postgres {container} psql -qAt -v ON_ERROR_STOP=1 ICAT",
         "COMPUTE_TO_DATA_CONFIGURATION": configuration,
         "PATH": f"{commands}:{os.environ['PATH']}",
     }
