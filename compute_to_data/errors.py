@@ -34,18 +34,25 @@ from typing import Any
 class Code(IntEnum):
     """iRODS error codes, under the names of ``rodsErrorTable.h``."""
 
+    SYS_HEADER_READ_LEN_ERR = -4000
+    SYS_HEADER_WRITE_LEN_ERR = -5000
     SYS_NO_API_PRIV = -13000
+    SYS_SVR_TO_SVR_CONNECT_FAILED = -22000
     SYS_COPY_LEN_ERR = -27000
     SYS_INVALID_FILE_PATH = -31000
     SYS_NOT_SUPPORTED = -66000
     SYS_RESC_DOES_NOT_EXIST = -78000
     SYS_RESC_IS_DOWN = -105000
     SYS_RESC_QUOTA_EXCEEDED = -110000
+    SYS_SOCK_READ_TIMEDOUT = -115000
+    SYS_SOCK_READ_ERR = -116000
     SYS_USER_NO_PERMISSION = -121000
     CANT_REG_IN_VAULT_FILE = -128000
     PATH_REG_NOT_ALLOWED = -129000
     SYS_INVALID_INPUT_PARAM = -130000
     SYS_INTERNAL_ERR = -154000
+    SYS_SOCK_WRITE_ERR = -161000
+    SYS_SOCK_CONNECT_ERR = -162000
     SYS_REPLICA_DOES_NOT_EXIST = -164000
     SYS_REPLICA_INACCESSIBLE = -168000
     USER_SOCK_CONNECT_ERR = -305000
@@ -185,13 +192,26 @@ class OutOfReach(ComputeToDataError):
 
 
 class ZoneOutOfReach(ZoneError, OutOfReach):
-    """The zone cannot be reached, or its server cannot reach the catalog's database."""
+    """The zone cannot be reached, or its server cannot reach the catalog's database or another server."""
 
     code = Code.USER_SOCK_CONNECT_ERR
 
 
+BETWEEN_SERVERS = frozenset(
+    {
+        Code.SYS_HEADER_READ_LEN_ERR,
+        Code.SYS_HEADER_WRITE_LEN_ERR,
+        Code.SYS_SVR_TO_SVR_CONNECT_FAILED,
+        Code.SYS_SOCK_READ_TIMEDOUT,
+        Code.SYS_SOCK_READ_ERR,
+        Code.SYS_SOCK_WRITE_ERR,
+        Code.SYS_SOCK_CONNECT_ERR,
+    }
+)
+"""What a server answers when it cannot reach, or has lost, another server of the zone."""
+
 _FAMILIES: dict[type[ZoneError], frozenset[Code]] = {
-    ZoneOutOfReach: frozenset({Code.USER_SOCK_CONNECT_ERR, Code.CATALOG_NOT_CONNECTED, Code.CAT_CONNECT_ERR}),
+    ZoneOutOfReach: BETWEEN_SERVERS | {Code.USER_SOCK_CONNECT_ERR, Code.CATALOG_NOT_CONNECTED, Code.CAT_CONNECT_ERR},
     NotFound: frozenset(
         {
             Code.USER_FILE_DOES_NOT_EXIST,

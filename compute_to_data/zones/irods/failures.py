@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from compute_to_data.errors import Code, ZoneError, zone_error
+from compute_to_data.errors import BETWEEN_SERVERS, Code, ZoneError, zone_error
 from compute_to_data.zones.irods.wire import ServerError, nominal
 
 _KNOWN = {int(code): code for code in Code}
@@ -42,6 +42,7 @@ _CAUSES: dict[Code, str] = {
     Code.USER_INCOMPATIBLE_PARAMS: "that would remove the last good replica",
     Code.CAT_RECURSIVE_MOVE: "a collection cannot be moved into itself",
     Code.SYS_RESC_QUOTA_EXCEEDED: "the quota is used up",
+    **{code: f"another server of the zone does not answer ({code.name})" for code in BETWEEN_SERVERS},
 }
 
 

@@ -1,0 +1,26 @@
+"""What a server answers about another server of its zone that it cannot reach."""
+
+from __future__ import annotations
+
+import pytest
+
+from compute_to_data.errors import BETWEEN_SERVERS, Code, OutOfReach, ZoneOutOfReach
+from compute_to_data.zones.irods.failures import about, translated
+from compute_to_data.zones.irods.wire import ServerError
+
+
+@pytest.mark.parametrize("code", sorted(BETWEEN_SERVERS), ids=lambda code: code.name)
+@pytest.mark.parametrize("errno", [0, 110])
+def test_it_is_out_of_reach(code: Code, errno: int) -> None:
+    """So a task waits, and tries again. iRODS adds the number of the system's error to its own."""
+    with pytest.raises(OutOfReach) as raised, about("/zone/a to dsp_resc"):
+        raise ServerError(int(code) - errno, "")
+    assert raised.value.code is code
+    assert str(raised.value).startswith(
+        f"/zone/a to dsp_resc: another server of the zone does not answer ({code.name})"
+    )
+
+
+def test_other_refusals_are_not() -> None:
+    assert not isinstance(translated(ServerError(int(Code.SYS_RESC_IS_DOWN), ""), "dsp_resc"), ZoneOutOfReach)
+    assert not isinstance(translated(ServerError(-999000, ""), "dsp_resc"), ZoneOutOfReach)
