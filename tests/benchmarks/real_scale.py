@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "benchmarks"), str(ROOT / "tests" / "contract")]
@@ -34,7 +35,9 @@ from real_zone import facts  # noqa: E402
 from support.irods_server import Installed, rules  # noqa: E402
 from support.irods_site import open_zone, plain_site  # noqa: E402
 
+import compute_to_data as c2d  # noqa: E402
 from compute_to_data.model import Avu, Entity, EntityKind  # noqa: E402
+from compute_to_data.records.task import State  # noqa: E402
 
 SQL = "C2D_TEST_IRODS_SQL"
 MARK = "c2d-copy"
@@ -65,7 +68,11 @@ DELETE FROM r_objt_access WHERE object_id IN (SELECT coll_id FROM c);
 DELETE FROM r_coll_main WHERE coll_id IN (SELECT coll_id FROM c);
 DELETE FROM r_meta_main WHERE r_comment = '{mark}';
 """
-PAGES = {"the first page": [], "its page 10": ["--offset", "450"], "failed ones": ["--state", "FAILED"]}
+PAGES: dict[str, dict[str, Any]] = {
+    "the first page": {},
+    "its page 10": {"offset": 450},
+    "failed ones": {"states": (State.FAILED,)},
+}
 
 
 def sql(text: str) -> str:
@@ -85,7 +92,6 @@ def tasks(zone: IrodsZoneUnderTest, most: int) -> None:
     configuration = zone.make_place("client") / "config.json"
     settings = {"zone": {"kind": "irods", "environment_file": zone.environment_of(user)}, "attributes": {}}
     configuration.write_text(json.dumps(settings))
-    environment = {**os.environ, "C2D_CONFIG_FILE": str(configuration)}
     try:
         copies = 1
         for count in [FIRST * 10**power for power in range(0, 9, 2) if FIRST * 10**power <= most]:
@@ -94,25 +100,29 @@ def tasks(zone: IrodsZoneUnderTest, most: int) -> None:
                 sql(COPY.format(begin=copies, end=count // FIRST - 1, top=top, mark=MARK))
                 copies = count // FIRST
                 print(f"{count} tasks are there after {time.monotonic() - began:.0f} s more", flush=True)
-            listed(count, environment)
+            listed(count, configuration)
     finally:
         sql(REMOVE.format(top=top, mark=MARK))
 
 
-def listed(count: int, environment: dict[str, str]) -> None:
-    """``c2d list``, each in a process of its own."""
-    for title, options in PAGES.items():
-        command = [sys.executable, "-m", "compute_to_data.cli.main", "list", "--output", "json", *options]
-        seconds = []
-        for _ in range(7):
-            began = time.monotonic()
-            answer = subprocess.run(command, check=True, env=environment, capture_output=True).stdout
-            seconds.append(time.monotonic() - began)
-        print(
-            f"c2d list of {count:7}: {title:16} {len(json.loads(answer)):4} shown, median "
-            f"{statistics.median(seconds):5.2f} s, least {min(seconds):5.2f} s, load {os.getloadavg()[0]:.1f}",
-            flush=True,
-        )
+def listed(count: int, configuration: Path) -> None:
+    """A page of the user's tasks, in one session; and once as ``c2d list``, which starts and connects."""
+    with c2d.connect(str(configuration), str(configuration.with_name("session.json"))) as session:
+        for title, chosen in PAGES.items():
+            found, seconds = session.tasks(limit=50, **chosen), []
+            for _ in range(15):
+                began = time.monotonic()
+                session.tasks(limit=50, **chosen)
+                seconds.append(time.monotonic() - began)
+            print(
+                f"{count:7} tasks: {title:16} {len(found):4} shown, median {statistics.median(seconds):6.3f} s, least "
+                f"{min(seconds):6.3f} s, load {os.getloadavg()[0]:.1f}",
+                flush=True,
+            )
+    began = time.monotonic()
+    command = [sys.executable, "-m", "compute_to_data.cli.main", "list", "--config-file", str(configuration)]
+    subprocess.run(command, check=True, capture_output=True)
+    print(f"{count:7} tasks: c2d list {time.monotonic() - began:.2f} s", flush=True)
 
 
 def waiting(zone: IrodsZoneUnderTest, people: int, seconds: float) -> None:

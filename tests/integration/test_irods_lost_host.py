@@ -98,7 +98,7 @@ def people_see(zone: IrodsZoneUnderTest, site: RealSite, name: str, tasks: list[
     assert refused.returncode == ExitCode.REFUSED, refused.stderr
     assert b"has no live worker" in refused.stderr
     administrator = Person(zone.storage().catalog.user, own_environment(os.environ[ENVIRONMENT], home))
-    line = administrator.gets("queue", name)
+    (line,) = administrator.gets("queue", name)["queues"]
     assert line["has_worker"] is False
     assert [(one["user"], one["waiting"], one["running"]) for one in line["users"]] == [(str(site.alice.user), 1, 1)]
 
