@@ -121,6 +121,16 @@ def shown(logical_path: str) -> str:
     return shortened_in_the_middle(text)
 
 
+def is_broken_by_43(logical_path: str) -> bool:
+    """Whether iRODS 4.3 leaves a stale data object, or a collection that nobody can remove, under this path.
+
+    It looks for what it has just made with a query in text form, as in :func:`is_misread_by_43`.
+    """
+    return any(
+        logical_path[: found.start()].count("'") % 2 for found in re.finditer(r"(?= (?:and|AND) )", logical_path)
+    )
+
+
 def is_misread_by_43(entity: Entity) -> bool:
     """Whether the atomic metadata call of iRODS 4.3 does not find an entity that is there (-130000).
 

@@ -101,6 +101,10 @@ class IrodsZoneUnderTest:
         for connections in (self._administrator, *self._sessions.values()):
             connections.drop_idle()
 
+    @property
+    def server_version(self) -> tuple[int, ...]:
+        return self._administrator.call(lambda connection: tuple(connection.server_version))
+
     def storage(self) -> Storage:
         return self._storage
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from irods.connection import Connection
 
 from compute_to_data.errors import AccessDenied, Code, ConfigurationError, NotFound, ZoneError, zone_error
-from compute_to_data.irods_names import check_in_zone
+from compute_to_data.irods_names import check_in_zone, is_broken_by_43
 from compute_to_data.local_files import silent
 from compute_to_data.model import (
     Access,
@@ -84,7 +84,10 @@ class IrodsSession:
             raise translated(error, subject) from error
 
     def _zone_path(self, logical_path: str) -> str:
-        return check_in_zone(logical_path, zone_of(self._home))
+        check_in_zone(logical_path, zone_of(self._home))
+        if is_broken_by_43(logical_path):
+            self._ask(logical_path, tree.need_a_server_that_takes, logical_path)
+        return logical_path
 
     @property
     def home(self) -> str:

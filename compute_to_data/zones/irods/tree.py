@@ -11,7 +11,7 @@ from irods.message import CollectionRequest, ModAclRequest, ObjCopyRequest, Stri
 from compute_to_data.errors import Code, zone_error
 from compute_to_data.model import Access, Collection, User
 from compute_to_data.zones.irods import lookup
-from compute_to_data.zones.irods.failures import about
+from compute_to_data.zones.irods.failures import about, shown
 from compute_to_data.zones.irods.wire import about_object, ask, receive
 
 _RENAME_OBJECT: Final = 11
@@ -19,6 +19,13 @@ _RENAME_COLLECTION: Final = 12
 _PROGRESS: Final = 99999996
 """The server sends ``_PROGRESS`` while it removes a large collection, and expects ``_GO_ON``."""
 _GO_ON: Final = 99999997
+
+
+def need_a_server_that_takes(connection: Connection, logical_path: str) -> None:
+    """ZoneError -317000 from a server before 5.0, for a path that ``irods_names.is_broken_by_43``."""
+    if connection.server_version < (5,):
+        cause = "iRODS before 5.0 cannot keep a name with a quote and, after it, the word and between spaces"
+        raise zone_error(Code.USER_INPUT_PATH_ERR, shown(logical_path), cause, "Choose another name")
 
 
 def create_collection(connection: Connection, collection: str, parents: bool) -> None:

@@ -1,0 +1,73 @@
+"""Where an iRODS 4.3 server needs another treatment than one of 5.0. The recorded answers are those of 4.3.5.
+
+``irods_zone.py`` says which environment variables name a server.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.reading import ENOUGH
+from zone_suite.zone_under_test import a_collection, an_object, refused
+
+from compute_to_data.errors import Code, ZoneError
+from compute_to_data.irods_names import is_broken_by_43
+from compute_to_data.model import Access, Avu
+from compute_to_data.ports import Catalog
+
+if TYPE_CHECKING:
+    from irods_zone import IrodsZoneUnderTest
+
+BROKEN = ["it's and x", "it's AND x", "a' and 'b", "o'brien/salt and pepper"]
+TAKEN = ["a'b'c and x", "x and it's", "salt and pepper/it's", "a'b'c/salt and pepper", "it's/x", "h#sh"]
+"""Seen on 4.3.5."""
+
+
+@pytest.fixture
+def zone(irods_zone: IrodsZoneUnderTest) -> IrodsZoneUnderTest:
+    return irods_zone
+
+
+@pytest.fixture
+def alice(zone: IrodsZoneUnderTest) -> Catalog:
+    return zone.session(zone.make_user())
+
+
+@pytest.fixture
+def here(zone: IrodsZoneUnderTest, alice: Catalog) -> str:
+    if zone.server_version >= (5,):
+        pytest.skip("this zone is of iRODS 5.0 or later; a dialogue of 4.3.5 is replayed without a zone")
+    return zone.scratch(alice.user)
+
+
+def test_the_names_are_told_apart() -> None:
+    assert [name for name in (*BROKEN, *TAKEN) if is_broken_by_43(f"/tempZone/home/alice/{name}")] == BROKEN
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_name_that_the_server_breaks_is_refused(alice: Catalog, here: str, name: str) -> None:
+    """Before, a stale data object or a collection stayed that the server could not remove."""
+    beyond, _, _ = name.partition("/")
+    if beyond != name:
+        alice.create_collection(f"{here}/{beyond}")
+    for make in (lambda: alice.write(f"{here}/{name}", b"x"), lambda: alice.create_collection(f"{here}/{name}")):
+        with refused(ZoneError, Code.USER_INPUT_PATH_ERR):
+            make()
+    assert alice.access(f"{here}/{name}") is Access.NULL
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_a_name_that_the_server_takes(alice: Catalog, here: str, name: str) -> None:
+    beyond, _, _ = name.partition("/")
+    if beyond != name:
+        alice.create_collection(f"{here}/{beyond}")
+    path = f"{here}/{name}"
+    alice.write(path, b"x")
+    for entity in (an_object(path), a_collection(path.rpartition("/")[0])):
+        alice.annotate(entity, add=[Avu("a", "it's", "u"), Avu("b", "1")])
+        alice.annotate(entity, add=[Avu("c", "2")], remove=[Avu("b", "1")])
+        assert alice.avus(entity) == (Avu("a", "it's", "u"), Avu("c", "2"))
+    assert alice.read(path, ENOUGH) == b"x"
+    alice.remove(path)
+    assert alice.access(path) is Access.NULL
