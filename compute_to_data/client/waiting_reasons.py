@@ -24,8 +24,12 @@ def waiting_for(workbench: Workbench, collection: str, resource: str) -> str:
 
 def stopped_by(workbench: Workbench, resource: str) -> str:
     """What keeps a task that has begun on a resource from going on, in one line; '' when nothing does."""
-    without = list(_without_worker(workbench, resource))
-    return "; ".join((*without, "it goes on when a worker runs there again")) if without else ""
+    published = published_line.read(workbench.catalog, workbench.attributes, resource)
+    without = list(_without_worker(workbench, resource, published))
+    if without:
+        return "; ".join((*without, "it goes on when a worker runs there again"))
+    held_up = published.held_up if published is not None else ""
+    return held_up if published_line.NO_JOBS in held_up else ""
 
 
 def _without_worker(workbench: Workbench, resource: str, published: PublishedLine | None = None) -> Iterator[str]:

@@ -19,6 +19,8 @@ from compute_to_data.ports import Catalog
 _SHOWN = 50
 """How many users are published one by one. An AVU has at most 2,700 bytes."""
 _NAME = "line"
+NO_JOBS = "can run no job until an administrator mends this"
+"""A part of ``held_up`` where also the tasks that have begun do not go on."""
 
 
 @dataclass(frozen=True)

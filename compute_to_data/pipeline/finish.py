@@ -16,7 +16,7 @@ from compute_to_data.errors import (
     ReasonCode,
 )
 from compute_to_data.model import Registration
-from compute_to_data.pipeline import layout, left_behind, plan, workspace
+from compute_to_data.pipeline import layout, left_behind, plan, removal, workspace
 from compute_to_data.pipeline.checkpoint import Ending, required
 from compute_to_data.pipeline.execution import Execution, printable
 from compute_to_data.pipeline.job_log import delete, discard_parts, log_files
@@ -40,6 +40,7 @@ def finish(execution: Execution, ending: Ending, facts: Mapping[str, str] = {}) 
     execution.record.move_to(ending.state, {**_facts(execution, ending), **facts, "ending": ""})
     execution.undo.discard()
     execution.journal.remove()
+    removal.remove(execution.context.journal_folder, execution.outputs)
     return ending
 
 

@@ -1,7 +1,7 @@
 """How a step learns, within a second or two, that a user wants to cancel its task, and how it leaves long work.
 
-The worker asks the catalog once a second which tasks users want to cancel, for all its tasks in one question. A step
-that works in pieces looks at the answer between two pieces, which costs nothing.
+The worker asks the catalog again and again which tasks users want to cancel (``worker.requests``), for all its tasks in
+one question. A step that works in pieces looks at the answer between two pieces, which costs nothing.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from typing import TypeVar
 from compute_to_data.errors import ComputeToDataError, EngineError, OutOfReach, ReasonCode, ZoneError
 from compute_to_data.job import OutputFile
 from compute_to_data.model import Avu, Entity, EntityKind, Registration
-from compute_to_data.pipeline import layout, outputs, workspace
+from compute_to_data.pipeline import layout, outputs, removal, workspace
 from compute_to_data.pipeline.checkpoint import required
 from compute_to_data.pipeline.execution import Execution, printable
 from compute_to_data.pipeline.survey import Refusal, listed, shown_name
@@ -32,12 +32,16 @@ MARK = "failed_task"
 _LOOKS_AT = 2
 """How many times as many entries as it may keep the worker looks at. While a job runs, the worker stops it when it
 has more entries than twice its limit."""
-_READING_SECONDS = 0.5
-"""How long the worker reads what a cancelled task left."""
-_REGISTERING_SECONDS = 1.0
+_MOST_OF_CANCELLED = 5000
+"""How many files of a cancelled task the worker keeps at most."""
+_READING_SECONDS = 0.3
+"""How long the worker looks at and reads what a cancelled task left."""
+_REGISTERING_SECONDS = 0.4
 """And how long it registers it."""
-_AT_ONCE = 500
-"""How many files of a cancelled task the worker registers between two looks at the time."""
+_AT_ONCE = 100
+"""How many files of a cancelled task the worker registers before its first look at the time."""
+_PART_SECONDS = 0.1
+"""How long about it takes to register each of the next parts."""
 _TOO_LATE = "was not registered in the time that the end of a cancelled task may take"
 _Thing = TypeVar("_Thing")
 _Failures = list[tuple[str, Exception]]
@@ -48,6 +52,7 @@ def settle(execution: Execution) -> tuple[dict[str, str], _Failures]:
 
     Returns facts for the task's record, and what failed. Raises OutOfReach only: another attempt then begins again.
     """
+    removal.forget(execution.context.journal_folder, execution.outputs)
     why_not = _why_not(execution)
     if why_not or not os.path.isdir(execution.outputs):
         left = _is_anything_left(execution.outputs)
@@ -87,10 +92,24 @@ def _is_anything_left(directory: str) -> bool:
 
 def _discard(execution: Execution) -> _Failures:
     try:
-        workspace.discard(execution.outputs)
+        if not _is_put_off(execution, ()):
+            workspace.discard(execution.outputs)
     except EngineError as error:
         return [(f"could not remove the outputs of task {execution.record.task_id}", error)]
     return []
+
+
+def _is_put_off(execution: Execution, kept: Sequence[str]) -> bool:
+    """Whether a cancelled task left so much that the worker removes it after the end: all but the files ``kept``."""
+    ending = execution.checkpoint.ending
+    if ending is None or ending.state is not State.CANCELLED or not removal.takes_long(execution.outputs):
+        return False
+    try:
+        removal.put_off(execution.context.journal_folder, execution.job_key, execution.outputs, kept)
+    except OutOfReach as error:
+        log.warning("task %s: %s", execution.record.task_id, error)
+        return False
+    return True
 
 
 def _keep(execution: Execution) -> outputs.Inventory:
@@ -100,6 +119,8 @@ def _keep(execution: Execution) -> outputs.Inventory:
     layout.clear(execution)
     collection = f"{execution.record.collection}/{FAILED_NAME}"
     most_bytes, most_files = execution.context.configuration.limits_of_failed(execution.task.limits)
+    if _is_cancelled(execution):
+        most_files = min(most_files, _MOST_OF_CANCELLED)
     found = outputs.left_behind(
         execution.outputs,
         collection,
@@ -131,7 +152,9 @@ def _remove_the_rest(execution: Execution, found: outputs.Inventory) -> _Failure
     try:
         if found.refused:
             execution.record.decide(_facts(found))  # beforehand: another attempt could not name it any more
-        workspace.discard_all_but(execution.outputs, [file.relative for file in found.files])
+        kept = [file.relative for file in found.files]
+        if not _is_put_off(execution, kept):
+            workspace.discard_all_but(execution.outputs, kept)
     except OutOfReach:
         raise
     except (ComputeToDataError, OSError) as error:
@@ -183,9 +206,13 @@ def _in_time(things: Sequence[_Thing], is_over: Callable[[], bool] | None) -> It
     if is_over is None:
         yield things
         return
-    for first in range(0, len(things), _AT_ONCE):
-        if not is_over():
-            yield things[first : first + _AT_ONCE]
+    first, size = 0, _AT_ONCE
+    while first < len(things) and not is_over():
+        began = time.monotonic()
+        yield things[first : first + size]
+        first += size
+        took = max(time.monotonic() - began, 1e-3)
+        size = max(1, int(size * min(4.0, _PART_SECONDS / took)))
 
 
 class _Registered:

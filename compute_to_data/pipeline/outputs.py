@@ -22,6 +22,7 @@ from compute_to_data.job import OutputFile
 from compute_to_data.pipeline.survey import (
     Found,
     Refusal,
+    Survey,
     over_bytes,
     over_files,
     refused,
@@ -32,6 +33,8 @@ from compute_to_data.pipeline.survey import (
 )
 
 _BLOCK = 1 << 20
+_AT_ONCE = 1000
+"""How many files the worker looks at again between two questions whether to go on."""
 if hasattr(os, "O_NOFOLLOW"):  # clients on Windows import this module, too, and read no outputs
     _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -56,11 +59,11 @@ def inventory(
     between: Callable[[], object] = lambda: None,
 ) -> Inventory:
     """Every file below ``directory``. Names must fit under ``collection`` and may not be one of ``reserved`` at
-    the top. ``between`` is called before each block that is read: it may raise.
+    the top. ``between`` is called before each block that is read, and during the survey: it may raise.
 
     TaskFailed with OUTPUT_REFUSED, which names the entries, or OUTPUT_LIMIT.
     """
-    found = survey(directory, collection, most=file_limit, reserved=reserved)
+    found = survey(directory, collection, most=file_limit, reserved=reserved, between=between)
     if not found.is_whole:
         raise over_files(file_limit)
     if found.refused:
@@ -87,15 +90,15 @@ def left_behind(
     """What can be kept below ``directory`` of a job that failed, and what not.
 
     If not all files fit the limits, the smallest ones stay: a file that grew without end then costs no other
-    file. ``look_at``: after how many entries it stops. ``enough``: whether to read no further; the other files then
-    have no checksum (''). TaskFailed when the directory cannot be read.
+    file. ``look_at``: after how many entries it stops. ``enough``: whether to look at no more entries, and to read no
+    further; files that are not read have no checksum (''). TaskFailed when the directory cannot be read.
     """
-    found = survey(directory, collection, most=look_at)
+    found = survey(directory, collection, most=look_at, between=enough)
     kept, left_out = _that_fit(found.files, most_bytes, most_files)
     problems = list(found.refused)
     problems += [Refusal(shown_name(one.relative), _too_big(most_bytes, most_files)) for one in left_out]
     if not found.is_whole:
-        problems.append(Refusal("...", f"the directory holds more than the {look_at} entries that the worker looks at"))
+        problems.append(Refusal("...", _more_than(look_at, found)))
     files = []
     for one in _read_each(directory, kept, enough):
         if isinstance(one, Refusal):
@@ -104,6 +107,13 @@ def left_behind(
             files.append(one)
     folders = found.folders[: max(0, most_files - len(files))]
     return Inventory(tuple(sorted(files, key=lambda file: file.relative)), folders, tuple(problems))
+
+
+def _more_than(look_at: int, found: Survey) -> str:
+    seen = len(found.files) + len(found.folders) + len(found.refused)
+    if seen < look_at:
+        return f"the directory holds more than the {seen} entries that the worker could look at in time"
+    return f"the directory holds more than the {look_at} entries that the worker looks at"
 
 
 def _too_big(most_bytes: int, most_files: int) -> str:
@@ -121,9 +131,13 @@ def _that_fit(files: Sequence[Found], most_bytes: int, most_files: int) -> tuple
     return [one for one in files if one.relative in fitting], [one for one in files if one.relative not in fitting]
 
 
-def still_there(directory: str, files: Iterable[OutputFile]) -> None:
-    """TaskFailed unless each name is still the inode that the worker read: see :func:`exchanged`."""
-    found = list(exchanged(directory, files))
+def still_there(directory: str, files: Sequence[OutputFile], between: Callable[[], object] = lambda: None) -> None:
+    """TaskFailed unless each name is still the inode that the worker read: see :func:`exchanged`. ``between`` is called
+    now and then: it may raise."""
+    found: list[tuple[OutputFile, Refusal]] = []
+    for start in range(0, len(files), _AT_ONCE):
+        between()
+        found += exchanged(directory, files[start : start + _AT_ONCE])
     if found:
         raise refused([refusal for _, refusal in found])
 

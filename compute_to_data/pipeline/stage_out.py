@@ -55,7 +55,7 @@ def register(execution: Execution) -> tuple[Registration, ...]:
         catalog.register(execution.context.resource.name, registered[start : start + _AT_ONCE])
     execution.interruption.check()
     if files:
-        outputs.still_there(job.outputs, execution.files)
+        outputs.still_there(job.outputs, execution.files, execution.interruption.check)
     return (*files, *own)
 
 

@@ -12,7 +12,7 @@ import heapq
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 
@@ -25,6 +25,8 @@ from compute_to_data.plain_text import one_line
 _LISTED = 20
 """How many entries a message names."""
 _LISTED_CHARACTERS = 1200
+_BETWEEN = 256
+"""Entries between two questions whether to stop."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +64,26 @@ class Survey:
         return sum(file.size for file in self.files) + self.hidden
 
 
-def survey(directory: str, collection: str, *, most: int, reserved: frozenset[str] = frozenset()) -> Survey:
+def survey(
+    directory: str,
+    collection: str,
+    *,
+    most: int,
+    reserved: frozenset[str] = frozenset(),
+    between: Callable[[], object] = lambda: None,
+) -> Survey:
     """Look at each entry below ``directory``, in the order of the names, without reading the files.
 
     Names must fit under ``collection`` and may not be one of ``reserved`` at the top. It stops after ``most``
-    files, directories that hold nothing, and refused entries. TaskFailed when the directory cannot be read.
+    files, directories that hold nothing, and refused entries. ``between`` is called now and then: it may raise, and
+    when it returns something true, no more entries are looked at. TaskFailed when the directory cannot be read.
     """
     try:
         root = os.open(directory, DIRECTORY)
     except OSError as error:
         raise refused([Refusal("/outputs", f"cannot be read ({error.strerror})")]) from None
     try:
-        walk = _Walk(collection, reserved, most, _owners(os.fstat(root)))
+        walk = _Walk(collection, reserved, most, _owners(os.fstat(root)), between)
         walk.enter(root, "")
     finally:
         os.close(root)
@@ -89,7 +99,14 @@ class _Walk:
     """One walk through an outputs directory. ``room``: how many more entries it looks at; -1 when there were more.
     ``owners``: the uids to which entries may belong."""
 
-    def __init__(self, collection: str, reserved: frozenset[str], most: int, owners: frozenset[int]) -> None:
+    def __init__(
+        self,
+        collection: str,
+        reserved: frozenset[str],
+        most: int,
+        owners: frozenset[int],
+        between: Callable[[], object],
+    ) -> None:
         self.files: list[Found] = []
         self.folders: list[str] = []
         self.refused: list[Refusal] = []
@@ -98,6 +115,8 @@ class _Walk:
         self._collection = collection
         self._reserved = reserved
         self._owners = owners
+        self._between = between
+        self._looks = 0
 
     def enter(self, descriptor: int, prefix: str) -> None:
         """Look at a directory. ``prefix``: its path below the outputs with a slash at the end; '' for the top."""
@@ -114,7 +133,8 @@ class _Walk:
             self.room -= 1
             self.folders.append(prefix[:-1])
         for entry in names:
-            if self.room <= 0:
+            self._looks += 1
+            if self.room <= 0 or (self._looks % _BETWEEN == 0 and self._between()):
                 self.room = -1
                 return
             self._look_at(entry, descriptor, prefix)

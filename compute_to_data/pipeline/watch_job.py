@@ -17,18 +17,22 @@ from compute_to_data.errors import Cancelled, ReasonCode, TaskFailed
 from compute_to_data.job import Job, JobKey, JobStatus
 from compute_to_data.ports import RunningJob
 
-FIRST_LOOK = 0.25
-"""Shortest time in seconds between two checks of the outputs: a job can write gigabytes in a few seconds."""
+FIRST_LOOK = 0.1
+"""Seconds from the job's start to the first check of the outputs: a job can write gigabytes in a few seconds."""
+_PAUSE, _SHORTEST_PAUSE = 0.25, 0.05
+"""Shortest time in seconds between two checks, and the shortest when the job could reach its limit before the next."""
 _FIRST_SHOW = 0.1
 """Seconds after a job's start at which a user who follows the task can read its log. Many jobs end earlier."""
 _WALK_SHARE = 20
-"""Checking takes at most 1/20 of the time: with many files, the worker checks less often."""
+"""Checking takes at most 1/20 of a processor's time: with many files, the worker checks less often."""
+_WALL_SHARE = 2
+"""And, with waiting for the disk or for a busy processor, at most half of a helper thread's time."""
 _LOOKS_A_SECOND = 100
 """For all jobs together: with many jobs, the worker checks each of them less often."""
 _LONGEST_LOOK = 5.0
-QUESTION_EVERY = 1.0
-"""Seconds between two queries for requests to cancel or to follow a task."""
-_GRACE_FOR_A_PERSON = 1.0
+QUESTION_EVERY = 0.5
+"""Seconds between two queries for requests to cancel or to follow a task, where the catalog answers fast."""
+_GRACE_FOR_A_PERSON = 0.5
 """Seconds that a job has to end by itself when a user cancels its task: the user is waiting."""
 
 
@@ -82,6 +86,7 @@ class Watch:
         self.size = 0
         """The bytes that its outputs took at the last look."""
         self._next_look = self._next_show = math.inf
+        self._looked = 0.0
 
     @property
     def key(self) -> JobKey:
@@ -94,6 +99,7 @@ class Watch:
         self.is_pending = False
         self.deadline = now + self._job.limits.walltime_seconds - ran
         self._next_look = now + FIRST_LOOK
+        self._looked = now
         self._next_show = now + _FIRST_SHOW
 
     def note_requests(self, cancel: bool, follow: bool) -> bool:
@@ -142,7 +148,7 @@ class Watch:
 
     def _check_outputs(self, jobs: int) -> MustEnd | None:
         """Compare the outputs with their limits. A job that breaks them gets no grace: it may fill the vault."""
-        limits, before = self._job.limits, time.monotonic()
+        limits, before, used = self._job.limits, time.monotonic(), time.thread_time()
         most_entries = 2 * limits.output_files
         usage = measure(
             self._job.outputs,
@@ -150,14 +156,16 @@ class Watch:
             most_entries=most_entries,
             stop=lambda: self._interrupted,
         )
-        self.size = usage.size
+        grown, self.size = usage.size - self.size, usage.size
         if usage.hidden:
             return MustEnd(_hidden(), 0.0)
         if usage.size > limits.output_bytes or usage.entries > most_entries:
             return MustEnd(_too_much(self._job), 0.0)
-        after = time.monotonic()
-        pause = max(FIRST_LOOK, (after - before) * _WALK_SHARE, jobs / _LOOKS_A_SECOND)
-        self._next_look = after + min(pause, _LONGEST_LOOK)
+        after, used = time.monotonic(), time.thread_time() - used
+        until_full = (limits.output_bytes - usage.size) * (before - self._looked) / grown if grown > 0 else math.inf
+        shortest = max(_SHORTEST_PAUSE, min(_PAUSE, until_full / 2))
+        pause = max(shortest, used * _WALK_SHARE, (after - before) * (_WALL_SHARE - 1), jobs / _LOOKS_A_SECOND)
+        self._looked, self._next_look = before, after + min(pause, _LONGEST_LOOK)
         return None
 
 

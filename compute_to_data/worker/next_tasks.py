@@ -148,7 +148,7 @@ class NextTasks:
         """For users: the remedy is an administrator's, and stands in the log."""
         if not self._held_up:
             log.warning("the engine cannot run jobs: %s", error)
-        who = f"{self._served.resource.name} can run no job until an administrator mends this"
+        who = f"{self._served.resource.name} {published_line.NO_JOBS}"
         return f"{who}: {error.subject}: {error.cause}"
 
     def hold_up(self, error: EngineError) -> None:

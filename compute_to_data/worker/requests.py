@@ -1,4 +1,6 @@
-"""Asks the catalog once a second what users want of tasks: to cancel them, to follow them. One answer serves all tasks.
+"""Asks the catalog what users want of tasks: to cancel them, to follow them. One answer serves all tasks.
+
+It asks twice a second, at once when a client on this host calls the worker, and less often where the catalog is slow.
 
 A thread of its own asks, so that neither a slow step nor a large tree delays it. Tasks that have begun look at the
 answer themselves (``pipeline.interruption``), and the watcher does for those that wait for their job. A few other
@@ -38,6 +40,10 @@ _OF_ONE_USER = 256
 _MOST_TRIED = 2 * MOST_AMONG
 _TURN_SECONDS = 0.1
 """How long the worker then asks about some of these users, before the others have their turn."""
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
+"""Seconds between two questions, however often clients call, and however long an answer takes."""
+_SHARE = 20.0
+"""Between these two, a pause is this many times as long as the answer took."""
 
 
 def to_cancel(served: ServedResource, limit: int, taken: Collection[str] = ()) -> tuple[frozenset[str], bool]:
@@ -125,6 +131,7 @@ class Requests:
         self._has_tasks, self._tried, self._not_ours, self._end = has_tasks, tried, not_ours, end
         self._hurry = hurry
         self._leaving = threading.Event()
+        self._called = threading.Event()
         self._lock = threading.Lock()
         self._ending: set[str] = set()
         self._enders = ThreadPoolExecutor(_ENDING_THREADS, "cancel")
@@ -137,11 +144,20 @@ class Requests:
 
     def __exit__(self, *_: object) -> None:
         self._leaving.set()
+        self._called.set()
         self._thread.join()
         self._enders.shutdown(cancel_futures=True)
 
+    def call(self) -> None:
+        """Ask soon: somebody who called the worker may want to cancel a task."""
+        self._called.set()
+
     def _run(self) -> None:
-        while not self._leaving.wait(watch_job.QUESTION_EVERY):
+        took = 0.0
+        while not self._leaving.wait(_pause(_SHORTEST_PAUSE, took)):
+            self._called.wait(_pause(watch_job.QUESTION_EVERY, took) - _pause(_SHORTEST_PAUSE, took))
+            self._called.clear()
+            began = time.monotonic()
             try:
                 if self._has_tasks():
                     self._ask()
@@ -149,6 +165,7 @@ class Requests:
                 log.warning("cannot read which tasks users cancel or follow: %s", error)
             except Exception:  # an adapter may raise anything, and the worker must go on asking
                 log.exception("cannot read which tasks users cancel or follow")
+            took = time.monotonic() - began
 
     def _ask(self) -> None:
         """Ask the catalog, and pass the answer on."""
@@ -165,8 +182,9 @@ class Requests:
         self._end_queued(cancel)
 
     def _end_queued(self, cancel: Iterable[str]) -> None:
-        """Let the other threads end tasks that have not begun."""
-        not_ours = self._not_ours()
+        """Let the other threads end tasks that have not begun. Those that were tried are not among them: ``hurry`` lets
+        them go on, which they could not while they are claimed here."""
+        not_ours = {*self._not_ours(), *self._tried()}
         for collection in cancel:
             with self._lock:
                 if collection in self._ending or collection in not_ours or self._in_flight.has_begun(collection):
@@ -186,3 +204,8 @@ class Requests:
         finally:
             with self._lock, suppress(KeyError):
                 self._ending.remove(collection)
+
+
+def _pause(shortest: float, took: float) -> float:
+    """Seconds until the next question, after one that took so many."""
+    return min(_LONGEST_PAUSE, max(shortest, _SHARE * took))

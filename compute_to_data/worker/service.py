@@ -30,7 +30,7 @@ from compute_to_data.errors import (
 )
 from compute_to_data.job import JobKey
 from compute_to_data.model import EntityKind, Query, Resource, Row
-from compute_to_data.pipeline import journal
+from compute_to_data.pipeline import journal, removal
 from compute_to_data.pipeline.checkpoint import Ending
 from compute_to_data.pipeline.execution import ServedResource
 from compute_to_data.pipeline.watch_job import Detached, Watch
@@ -163,6 +163,7 @@ class Worker:
             if self._bell.wait(self._pause(waits)):
                 self._waiting_tasks.call()
                 self._arrivals.call()
+                self._requests.call()
 
     def _has_tasks(self) -> bool:
         return bool(self._in_flight.collections() or self._retries.waiting() or self._waiting_tasks.any())
@@ -235,6 +236,7 @@ class Worker:
         self._begun = set(unfinished)
         known = {JobKey.of(self._served.scope, one) for one in (*unfinished, *self._in_flight.collections())}
         queued = {JobKey.of(self._served.scope, one) for one in self._tasks(State.QUEUED, limit=_MOST_QUEUED + 1)}
+        removal.remove_what_is_left(self._served.journal_folder, known)
         if len(queued) <= _MOST_QUEUED:
             journal.sweep(self._served.journal_folder, known | queued)
         for job in self._served.engine.jobs(self._served.scope):

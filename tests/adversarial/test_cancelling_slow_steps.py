@@ -16,15 +16,17 @@ from support.reading import ENOUGH
 from support.real_docker import IMAGE
 from support.site import COMPUTE, HOME, PATIENCE, TrialSite, wait_until
 
+from compute_to_data.coordination import wakeup
 from compute_to_data.disk_usage import Usage
 from compute_to_data.errors import Cancelled
 from compute_to_data.model import Avu, DataObject, Entity, EntityKind, Query
-from compute_to_data.pipeline import stage_out, watch_job
+from compute_to_data.pipeline import left_behind, removal, stage_out, survey, watch_job, workspace
 from compute_to_data.pipeline.interruption import CancelRequests, Interruption
 from compute_to_data.pipeline.replicas import InUse
 from compute_to_data.pipeline.transfers import Transfers
 from compute_to_data.records.task import State
 from compute_to_data.submission.submit import Submitted
+from compute_to_data.worker import requests
 from compute_to_data.worker.watcher import HELPER_THREADS
 
 CANCEL = "irods::compute_to_data::cancel"
@@ -353,3 +355,113 @@ def test_while_directories_move_ahead_of_the_worker(docker_answers: None, tmp_pa
         for one in tasks[1:]:
             cancel(site, one)
         assert {site.ended(one)["state"] for one in tasks} == {"CANCELLED"}
+
+
+MANY = f"mkdir /outputs/d; cd /outputs/d; touch 1 2 3 4 5 6 7 8 9; touch /outputs/ready; {LONG}"
+
+
+def _left_many(site: TrialSite) -> Submitted:
+    """A running task that has left many files."""
+    submitted = site.submit(site.request("/bin/sh", "-c", MANY, on_failure="discard"))
+    wait_until(lambda: list((site.folder / "zone" / "vaults").rglob("ready")), "the files")
+    return submitted
+
+
+def test_many_files_are_removed_after_the_end(site: TrialSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Removing a hundred thousand took two minutes, for which the user waited."""
+    seen, original = threading.Event(), workspace.discard_all_but
+
+    def slow(directory: str, kept: Any) -> None:
+        assert seen.wait(PATIENCE), "the test has not ended"
+        original(directory, kept)
+
+    monkeypatch.setattr(removal, "_FEW", 3)
+    monkeypatch.setattr(workspace, "discard_all_but", slow)
+    with site.working():
+        submitted = _left_many(site)
+        cancel(site, submitted)
+        assert site.ended(submitted)["state"] == "CANCELLED"
+        assert site.leftovers(submitted) != []
+        seen.set()
+        wait_until(lambda: site.leftovers(submitted) == [], "the files to go")
+        wait_until(lambda: not list((site.folder / "state").rglob("*.removals/*")), "the note to go")
+
+
+def test_a_worker_removes_what_a_killed_one_has_not(site: TrialSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(removal, "_FEW", 3)
+    with monkeypatch.context() as killed:
+        killed.setattr(removal, "remove", lambda *_: None)
+        with site.working():
+            submitted = _left_many(site)
+            cancel(site, submitted)
+            assert site.ended(submitted)["state"] == "CANCELLED"
+    assert site.leftovers(submitted) != []
+    with site.working():
+        wait_until(lambda: site.leftovers(submitted) == [], "the files to go")
+        wait_until(lambda: not list((site.folder / "state").rglob("*.removals/*")), "the note to go")
+
+
+def test_what_is_kept_stays_when_the_rest_is_removed_later(site: TrialSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(removal, "_FEW", 3)
+    monkeypatch.setattr(left_behind, "_MOST_OF_CANCELLED", 4)
+    with site.working():
+        submitted = site.submit(site.request("/bin/sh", "-c", MANY))
+        wait_until(lambda: list((site.folder / "zone" / "vaults").rglob("ready")), "the files")
+        cancel(site, submitted)
+        facts = site.ended(submitted)
+        wait_until(lambda: site.leftovers(submitted) == [], "the others to go")
+    kept = [name for name in site.contents(submitted.collection) if name.startswith("failed/")]
+    assert (facts["state"], len(kept)) == ("CANCELLED", 4), facts
+
+
+def test_a_call_of_the_worker_lets_it_ask_at_once(site: TrialSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    for where, name in ((watch_job, "QUESTION_EVERY"), (requests, "_LONGEST_PAUSE")):
+        monkeypatch.setattr(where, name, 10 * PATIENCE)
+    submitted = site.submit(site.request("/bin/sh", "-c", LONG))
+    with site.working():
+        wait_until(lambda: site.record(submitted).state() is State.RUNNING, "the job to run")
+        cancel(site, submitted)
+        wakeup.call_worker(site.configuration, site.storage.zone, COMPUTE)
+        assert site.ended(submitted)["state"] == "CANCELLED"
+
+
+def test_a_task_that_will_be_tried_again_is_not_also_claimed_as_one_that_has_not_begun(site: TrialSite) -> None:
+    """The main thread did not take up a claimed task, and forgot it: it never ended."""
+    worker = site.worker()
+    worker._retries.put("/z/tried", has_job=False)
+    ended: list[str] = []
+    worker._requests._end = ended.append
+    worker._requests._end_queued(["/z/tried", "/z/queued"])
+    worker._requests._enders.shutdown()
+    assert ended == ["/z/queued"]
+
+
+def test_calls_without_end_do_not_make_the_worker_ask_without_end() -> None:
+    assert requests._pause(requests._SHORTEST_PAUSE, 0.0) == requests._SHORTEST_PAUSE
+    assert requests._pause(requests._SHORTEST_PAUSE, 0.02) == pytest.approx(0.4)
+    assert requests._pause(requests._SHORTEST_PAUSE, 60.0) == requests._LONGEST_PAUSE
+
+
+def test_a_survey_of_a_large_tree_is_left(tmp_path: Path) -> None:
+    """Of as many entries as a task may write, it takes seconds."""
+    for number in range(2 * survey._BETWEEN):
+        (tmp_path / str(number)).touch()
+
+    def confirm() -> None:
+        raise Cancelled("task", "cancelled")
+
+    with pytest.raises(Cancelled):
+        survey.survey(str(tmp_path), "/z/task", most=10_000, between=confirm)
+    found = survey.survey(str(tmp_path), "/z/task", most=10_000, between=lambda: True)
+    assert (len(found.files), found.is_whole) == (survey._BETWEEN - 1, False)
+
+
+def test_parts_to_register_get_smaller_where_the_zone_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(left_behind.time, "monotonic", lambda: now[0])
+    sizes = []
+    for part in left_behind._in_time(range(1000), lambda: now[0] > 3.0):
+        sizes.append(len(part))
+        now[0] += 0.01 * len(part)
+    assert sizes[:2] == [left_behind._AT_ONCE, 10]
+    assert sum(sizes) < 400

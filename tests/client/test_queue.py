@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -188,3 +189,26 @@ def test_what_keeps_all_tasks_from_running_is_said(site: TrialSite, session: c2d
         wait_until(lambda: cause in str(session.queue(COMPUTE)), "the queue to say it, too")
         task.cancel()
         wait_until(lambda: task.state is State.CANCELLED, "it to be cancelled all the same")
+
+
+def test_what_keeps_a_task_that_has_begun_is_said(site: TrialSite, session: c2d.Session) -> None:
+    """Its engine went away."""
+    away = threading.Event()
+
+    def need_ready(_: object) -> None:
+        if away.is_set():
+            raise EngineNotReady("the Docker daemon", "does not answer", "Start it")
+
+    engine: Any = Troubled(site.engine, need_ready=need_ready)
+    task = waiting(site, session, WAITS)
+    with site.working(engine=engine):
+        wait_until(lambda: task.state is State.RUNNING, "the job to run")
+        assert task.status().waiting_for == ""
+        away.set()
+        cause = f"{COMPUTE} can run no job until an administrator mends this: the Docker daemon: does not answer"
+        wait_until(lambda: task.status().waiting_for == cause, "the status to say why")
+        assert cause in str(task.status())
+        away.clear()
+        wait_until(lambda: not task.status().waiting_for, "the status to say no more")
+        task.cancel()
+        wait_until(lambda: task.state is State.CANCELLED, "its end")

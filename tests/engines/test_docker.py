@@ -20,7 +20,9 @@ import pytest
 
 docker = pytest.importorskip("docker")
 
-from support.jobs import held, written  # noqa: E402  needs docker
+from docker import APIClient  # noqa: E402  needs docker
+from requests.exceptions import ReadTimeout  # noqa: E402
+from support.jobs import held, written  # noqa: E402
 from support.real_docker import LIMITS, STATE, built_image  # noqa: E402
 
 from compute_to_data.configuration import EngineSettings  # noqa: E402  needs docker
@@ -35,6 +37,7 @@ from compute_to_data.engines.docker import (  # noqa: E402
     settings,
     warm_job,
 )
+from compute_to_data.engines.docker.connection import DockerClient  # noqa: E402
 from compute_to_data.engines.docker.container_job import status_of  # noqa: E402
 from compute_to_data.engines.docker.vitals import Vitals  # noqa: E402
 from compute_to_data.errors import ConfigurationError, EngineError, ImageMissing  # noqa: E402
@@ -587,3 +590,38 @@ def test_a_quick_program_does_not_end_before_it_begins(
     status = status_of(client, job.key)
     assert status.exit is not None
     assert status.started == status.exit.started == status.exit.finished == wait.finished
+
+
+@pytest.mark.parametrize(
+    ("ends_by", "signals", "stops"),
+    [
+        ("SIGTERM", ["SIGTERM"], []),
+        ("SIGKILL", ["SIGTERM", "SIGKILL"], []),
+        ("nothing", ["SIGTERM", "SIGKILL"], [0]),
+    ],
+)
+def test_docker_takes_whole_seconds_and_a_grace_of_less_is_not_rounded_up(
+    monkeypatch: pytest.MonkeyPatch, ends_by: str, signals: list[str], stops: list[int]
+) -> None:
+    """A user who cancels a task waits for it. With no grace, the job must end before it writes more."""
+    stopped: list[Any] = []
+    sent: list[str] = []
+    seconds = {"SIGTERM": 0.5, "SIGKILL": 20}
+
+    def wait(_: object, container: str, timeout: float) -> None:
+        assert timeout == seconds[sent[-1]]
+        if sent[-1] != ends_by:
+            raise ReadTimeout
+
+    monkeypatch.setattr(DockerClient, "kill", lambda _, container, signal: sent.append(signal))
+    monkeypatch.setattr(DockerClient, "wait", wait)
+    monkeypatch.setattr(APIClient, "stop", lambda _, container, timeout: stopped.append(timeout))
+    client = DockerClient.__new__(DockerClient)
+    client.timeout = 20
+    client.stop("c", timeout=0.5)
+    assert (sent, stopped) == (signals, stops)
+    client.stop("c", timeout=1.2)
+    assert stopped == [*stops, 2]
+    sent.clear()
+    client.stop("c", timeout=0)
+    assert sent == ["SIGKILL"]

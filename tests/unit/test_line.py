@@ -240,3 +240,20 @@ def test_only_a_look_that_was_put_off_is_due() -> None:
     assert due > 50
     line.look(now=True)
     assert line.due_in() is None
+
+
+def test_a_choice_looks_at_as_many_users_as_have_tasks_here_and_not_at_all() -> None:
+    def looked_at(users: int) -> int:
+        storage, looks = Queued(), []
+        line = a_line(storage)
+        line._may_begin = lambda owner, taken: looks.append(owner) is None  # type: ignore[func-returns-value]
+        for number in range(users):
+            storage.add(User(f"u{number}", ZONE), "task")
+        line.look()
+        (first,) = line.choose(1, [], [])
+        line.began([])
+        looks.clear()
+        assert len(line.choose(2, [first], [])) == 2
+        return len(looks)
+
+    assert looked_at(5_000) == looked_at(50) <= 4

@@ -9,8 +9,20 @@ from __future__ import annotations
 import socket
 from typing import Any, Protocol
 
+from docker.errors import DockerException
+
 from compute_to_data.engines.changes import Changes
 from compute_to_data.job import JobKey
+
+MOST_BYTES = 8 * 1024 * 1024
+"""The most bytes of an answer. A list of 5,000 images or of 10,000 containers fits."""
+
+
+class AnswerTooLarge(DockerException):
+    """The daemon's answer to one request is larger than the worker reads."""
+
+    def __init__(self) -> None:
+        super().__init__(f"the answer has more than {MOST_BYTES} bytes")
 
 
 class Client(Protocol):
@@ -35,8 +47,8 @@ class Client(Protocol):
     def start(self, container: str) -> Any:
         """Start a container."""
 
-    def stop(self, container: str, timeout: int) -> Any:
-        """SIGTERM, and SIGKILL after ``timeout`` seconds. Returns when the container has ended."""
+    def stop(self, container: str, timeout: float) -> Any:
+        """SIGTERM, and SIGKILL after ``timeout`` seconds (or a little more). Returns when the container has ended."""
 
     def wait(self, container: str, timeout: Any = None, condition: Any = None) -> Any:
         """Wait for a container's end. A requests exception for a time-out when it has not ended."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import os
 import socket
 from contextlib import suppress
@@ -11,18 +12,18 @@ from typing import Any
 from urllib.parse import quote
 
 from docker import APIClient
-from docker.errors import APIError, DockerException, NotFound
+from docker.errors import APIError, NotFound
 from docker.transport import UnixHTTPAdapter
 from docker.transport.unixconn import UnixHTTPConnection, UnixHTTPConnectionPool
 from requests import PreparedRequest, Response
+from requests.exceptions import RequestException
 
-from compute_to_data.engines.docker.client import Client
+from compute_to_data.engines.docker.client import MOST_BYTES, AnswerTooLarge, Client
+from compute_to_data.engines.docker.messages import timed_out
 from compute_to_data.errors import EngineError
 
 _CONNECTIONS = 64  # sockets kept open; with more threads, some must connect anew
 _URL = "http+docker://localhost"
-MOST_BYTES = 8 * 1024 * 1024
-"""The most bytes of an answer. A list of 5,000 images or of 10,000 containers fits."""
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 
 
@@ -57,13 +58,6 @@ class _OnePool(UnixHTTPAdapter):
             return self.pools[_URL]
 
 
-class AnswerTooLarge(DockerException):
-    """The daemon's answer to one request is larger than the worker reads."""
-
-    def __init__(self) -> None:
-        super().__init__(f"the answer has more than {MOST_BYTES} bytes")
-
-
 class DockerClient(APIClient):
     """Docker's client, which reads a bounded answer: images and their labels may be anybody's."""
 
@@ -77,6 +71,16 @@ class DockerClient(APIClient):
                 raise
         return response
 
+    def stop(self, container: Any, timeout: Any = None) -> None:
+        """As :class:`~compute_to_data.engines.docker.client.Client` says. Docker's own request takes whole seconds."""
+        if timeout < 1:
+            # With no time, Docker would first start a program that sends SIGTERM: meanwhile, the job writes.
+            if timeout and _ends_by(self, container, "SIGTERM", timeout):
+                return
+            if _ends_by(self, container, "SIGKILL", self.timeout):
+                return
+        super().stop(container, timeout=math.ceil(timeout) if timeout >= 1 else 0)
+
     def path_in(self, container: str, path: str) -> dict[str, Any] | None:
         """As :class:`~compute_to_data.engines.docker.client.Client` says."""
         url = f"{self.base_url}/v{self.api_version}/containers/{container}/archive"
@@ -88,6 +92,22 @@ class DockerClient(APIClient):
             raise EngineError(f"path {path} of the image", f"Docker cannot look at it ({answer.text or answer.reason})")
         found: dict[str, Any] = json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"]))
         return found
+
+
+def _ends_by(docker: DockerClient, container: str, signal: str, seconds: Any) -> bool:
+    """Send a signal; whether the container runs, and ends within so many seconds."""
+    try:
+        docker.kill(container, signal)
+        docker.wait(container, timeout=seconds)
+    except APIError as error:
+        if error.status_code != 409:
+            raise
+        return False  # it does not run
+    except RequestException as error:
+        if not timed_out(error):
+            raise
+        return False
+    return True
 
 
 def _content(response: Response) -> bytes:

@@ -71,10 +71,10 @@ class ContainerJob:
         return status.exit
 
     def stop(self, grace: float) -> None:
-        """As the port says. Docker takes whole seconds, so ``grace`` is rounded up."""
+        """As the port says."""
         with asking_about(self.key.task):
             try:
-                self._docker().stop(container_name(self.key), timeout=math.ceil(max(grace, 0)))
+                self._docker().stop(container_name(self.key), timeout=max(grace, 0))
             except NotFound as error:
                 _no_such_job(self.key, error)
 

@@ -16,8 +16,8 @@ from compute_to_data.disk_usage import is_directory
 from compute_to_data.engines import namespace, ownership
 from compute_to_data.engines.docker import confidential, images, sandbox
 from compute_to_data.engines.docker import settings as docker_settings
-from compute_to_data.engines.docker.client import Client, Ends, LogStreams
-from compute_to_data.engines.docker.connection import AnswerTooLarge, remove_container
+from compute_to_data.engines.docker.client import AnswerTooLarge, Client, Ends, LogStreams
+from compute_to_data.engines.docker.connection import remove_container
 from compute_to_data.engines.docker.container_job import ContainerJob, Log, log_of, status_of, was_started
 from compute_to_data.engines.docker.first_process import FirstProcess
 from compute_to_data.engines.docker.helper import Helper

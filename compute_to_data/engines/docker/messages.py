@@ -11,7 +11,7 @@ from docker.errors import APIError, DockerException
 from requests.exceptions import ReadTimeout, RequestException
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from compute_to_data.engines.docker.connection import AnswerTooLarge
+from compute_to_data.engines.docker.client import AnswerTooLarge
 from compute_to_data.errors import EngineError, EngineNotReady, EngineOutOfReach, ImageMissing
 
 # A pattern in the daemon's message, and the error for it. The first match counts.

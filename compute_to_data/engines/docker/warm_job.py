@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -59,7 +58,7 @@ class WarmJob:
     def stop(self, grace: float) -> None:
         """As the port says. The sandbox ends with the job."""
         if self._claim():
-            self.sandbox.stop(math.ceil(max(grace, 0)))
+            self.sandbox.stop(max(grace, 0))
         self.ended.wait(_END_SECONDS)
 
     def finish_log(self) -> None:

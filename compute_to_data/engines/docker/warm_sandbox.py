@@ -302,7 +302,7 @@ class WarmSandbox:
             raise Tampered("the task", _FORGED)
         return line[len(wanted) + 1 :] or wanted
 
-    def stop(self, grace: int) -> None:
+    def stop(self, grace: float) -> None:
         """Stop the container: SIGTERM, and SIGKILL after ``grace`` seconds."""
         with asking_about(f"warm sandbox {self.token}"), contextlib.suppress(NotFound):
             self._docker().stop(self.name, timeout=grace)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import os
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -106,10 +107,11 @@ class PodmanClient:
         """Start a container."""
         self._ask("POST", f"/containers/{container}/start")
 
-    def stop(self, container: str, timeout: int) -> None:
-        """SIGTERM, and SIGKILL after ``timeout`` seconds. Returns when the container has ended."""
-        seconds = self._connection.seconds + timeout
-        self._ask("POST", f"/containers/{container}/stop", seconds=seconds, query={"timeout": timeout})
+    def stop(self, container: str, timeout: float) -> None:
+        """SIGTERM, and SIGKILL after ``timeout`` seconds, rounded up. Returns when the container has ended."""
+        grace = math.ceil(timeout)
+        seconds = self._connection.seconds + grace
+        self._ask("POST", f"/containers/{container}/stop", seconds=seconds, query={"timeout": grace})
 
     def wait(self, container: str, timeout: Any = None, condition: Any = None) -> None:
         """Wait for a container's end. ReadTimeout when it has not ended after ``timeout`` seconds (None: never)."""

@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode
 from docker.errors import APIError, DockerException, NotFound
 
 from compute_to_data.engines.docker import stream
-from compute_to_data.engines.docker.connection import MOST_BYTES, AnswerTooLarge
+from compute_to_data.engines.docker.client import MOST_BYTES, AnswerTooLarge
 from compute_to_data.errors import EngineError, EngineNotReady, EngineOutOfReach, ImageMissing
 
 VERSION = "/v4.0.0/libpod"
