@@ -20,11 +20,13 @@ from typing import Union
 from compute_to_data.disk_usage import DIRECTORY
 from compute_to_data.job import OutputFile
 from compute_to_data.pipeline.survey import (
+    MOST_NAME_BYTES,
     Found,
     Refusal,
     Survey,
     over_bytes,
     over_files,
+    over_names,
     refused,
     shown_name,
     survey,
@@ -64,6 +66,8 @@ def inventory(
     TaskFailed with OUTPUT_REFUSED, which names the entries, or OUTPUT_LIMIT.
     """
     found = survey(directory, collection, most=file_limit, reserved=reserved, between=between)
+    if found.name_bytes > MOST_NAME_BYTES:
+        raise over_names()
     if not found.is_whole:
         raise over_files(file_limit)
     if found.refused:

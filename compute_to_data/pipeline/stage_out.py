@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import os
+from collections.abc import Iterable
 
 from compute_to_data.catalog_tree import data_objects, walk
 from compute_to_data.errors import (
@@ -174,28 +176,32 @@ def _remove_collection(execution: Execution, collection: str) -> None:
 
 
 def _crate_file(execution: Execution) -> Registration:
-    file = _write_beside(execution, CRATE_NAME, crate.crate(_outcome(execution)))
-    execution.undo.push(f"delete {file.physical_path}", functools.partial(delete, file.physical_path))
-    return file
+    place = os.path.join(execution.private, CRATE_NAME)
+    execution.undo.push(f"delete {place}", functools.partial(delete, place))  # first: a user may cancel meanwhile
+    return _write_beside(execution, CRATE_NAME, crate.in_pieces(_outcome(execution)))
 
 
-def _write_beside(execution: Execution, name: str, content: bytes) -> Registration:
+def _write_beside(execution: Execution, name: str, content: Iterable[bytes]) -> Registration:
     """Write a file beside the outputs directory, where no job can write."""
     folder = execution.private
     physical_path = os.path.join(folder, name)
+    digest, size = hashlib.sha256(), 0
     try:
         os.makedirs(folder, mode=0o755, exist_ok=True)
         with open(physical_path, "wb") as file:
-            file.write(content)
+            for piece in content:
+                execution.interruption.check()
+                file.write(piece)
+                digest.update(piece)
+                size += len(piece)
     except OSError as error:
         with contextlib.suppress(OSError):
             delete(physical_path)  # it is incomplete
         vault = f"the vault of resource {execution.context.resource.name}"
         cause = f"the worker cannot write {name} there ({error.strerror})"
         raise EngineError(vault, cause, "An administrator makes room", code=Code.UNIX_FILE_OPEN_ERR) from error
-    return Registration(
-        f"{execution.record.collection}/{name}", physical_path, len(content), outputs.checksum_of(content)
-    )
+    checksum = outputs.checksum_text(digest.digest())
+    return Registration(f"{execution.record.collection}/{name}", physical_path, size, checksum)
 
 
 def _outcome(execution: Execution) -> outcome.Outcome:

@@ -25,6 +25,9 @@ from compute_to_data.plain_text import one_line
 _LISTED = 20
 """How many entries a message names."""
 _LISTED_CHARACTERS = 1200
+MOST_NAME_BYTES = 32 << 20
+"""The most bytes that the names of all outputs of a task may have together, as paths below the outputs: the worker
+keeps them in memory, and a limit of files does not bound them."""
 _BETWEEN = 256
 """Entries between two questions whether to stop."""
 
@@ -50,13 +53,14 @@ class Found:
 class Survey:
     """What a directory holds. ``folders``: the directories that hold nothing. ``hidden``: the bytes that files and
     directories take beyond their sizes and that could not be released. ``is_whole``: False when the directory holds
-    more entries than the worker looks at."""
+    more entries than the worker looks at. ``name_bytes``: those of all names, as paths below the directory."""
 
     files: tuple[Found, ...]
     folders: tuple[str, ...]
     refused: tuple[Refusal, ...]
     hidden: int
     is_whole: bool
+    name_bytes: int = 0
 
     @property
     def size(self) -> int:
@@ -87,7 +91,8 @@ def survey(
         walk.enter(root, "")
     finally:
         os.close(root)
-    return Survey(tuple(walk.files), tuple(walk.folders), tuple(walk.refused), walk.hidden, walk.room >= 0)
+    found = tuple(walk.files), tuple(walk.folders), tuple(walk.refused)
+    return Survey(*found, walk.hidden, walk.room >= 0, walk.name_bytes)
 
 
 def _owners(directory: os.stat_result) -> frozenset[int]:
@@ -110,7 +115,7 @@ class _Walk:
         self.files: list[Found] = []
         self.folders: list[str] = []
         self.refused: list[Refusal] = []
-        self.hidden = 0
+        self.hidden = self.name_bytes = 0
         self.room = most
         self._collection = collection
         self._reserved = reserved
@@ -149,6 +154,10 @@ class _Walk:
 
     def _look_at(self, entry: os.DirEntry[str], descriptor: int, prefix: str) -> None:
         relative = f"{prefix}{entry.name}"
+        self.name_bytes += len(os.fsencode(relative))
+        if self.name_bytes > MOST_NAME_BYTES:
+            self.room = -1
+            return
         cause = _wrong_name(entry.name, relative, self._collection, frozenset() if prefix else self._reserved)
         if cause:
             self._refuse(relative, cause)
@@ -267,6 +276,13 @@ def over_bytes(limit: int) -> TaskFailed:
     """The failure of a task that wrote more bytes than it may."""
     remedy = "Write less, or ask for more in limits.output_bytes"
     return TaskFailed(ReasonCode.OUTPUT_LIMIT, "outputs", f"the task wrote more than its {limit} bytes", remedy)
+
+
+def over_names() -> TaskFailed:
+    """The failure of a task whose outputs have names that are too long together."""
+    cause = f"the names of the outputs, as paths below /outputs, have more than {MOST_NAME_BYTES} bytes together"
+    remedy = "Use shorter names, or write fewer files, for example in an archive"
+    return TaskFailed(ReasonCode.OUTPUT_LIMIT, "outputs", cause, remedy)
 
 
 def over_files(limit: int) -> TaskFailed:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import mimetypes
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 from urllib.parse import quote
 
@@ -34,14 +35,48 @@ _RUN, _RUNNER, _LICENSE = "#run", "#compute-to-data", "#license"
 
 Entity = dict[str, Any]
 
+_WORDS = 1000
+"""How many words of JSON make a piece."""
 LARGEST = 64 * 1024 * 1024
 """The most bytes of a crate that are read again: those of about 100,000 outputs."""
 
 
+class _Made(list[Any]):
+    """A list whose items are made when they are read, each time anew: a hundred thousand outputs with long names would
+    take a gigabyte."""
+
+    def __init__(self, length: int, make: Callable[[], Iterable[Any]]) -> None:
+        self._length, self._make = length, make
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._make())
+
+
 def crate(outcome: Outcome) -> bytes:
     """The content of the file."""
+    return b"".join(in_pieces(outcome))
+
+
+def in_pieces(outcome: Outcome) -> Iterator[bytes]:
+    """The content of the file, piece by piece."""
+    document = {"@context": _CONTEXT, "@graph": _graph(outcome)}
+    words = json.JSONEncoder(indent=1, ensure_ascii=False).iterencode(document)
+    piece: list[str] = []
+    for word in words:
+        piece.append(word)
+        if len(piece) == _WORDS:
+            yield "".join(piece).encode()
+            piece = []
+    yield "".join(piece).encode()
+
+
+def _graph(outcome: Outcome) -> Sequence[Entity]:
     inputs = _inputs(outcome.inputs, outcome.task.shown_urls)
-    results = [_output(file, outcome.places.get(file.relative, "")) for file in outcome.outputs]
+    outputs, places = outcome.outputs, outcome.places
+    results = _Made(len(outputs), lambda: (_output(file, places.get(file.relative, "")) for file in outputs))
     environment = outcome.task.process.environment if outcome.task.process else {}
     settings = [_setting(name, value) for name, value in parameters(outcome.task).items()]
     variables = [one for one in settings if one["name"] in environment]
@@ -49,7 +84,7 @@ def crate(outcome: Outcome) -> bytes:
     stored = [_stored(outcome.task.definition)] if outcome.task.definition else []
     graph = [
         _descriptor(),
-        _root(outcome, [*results, *inputs]),
+        _root(outcome, _Made(len(results) + len(inputs), lambda: chain(results, inputs))),
         _run(outcome, [*inputs, *given], results, variables),
         *_program(outcome.image, outcome.engine, stored),
         _runner(),
@@ -60,9 +95,8 @@ def crate(outcome: Outcome) -> bytes:
         *settings,
         *stored,
         *inputs,
-        *results,
     ]
-    return json.dumps({"@context": _CONTEXT, "@graph": graph}, indent=1, ensure_ascii=False).encode()
+    return _Made(len(graph) + len(results), lambda: chain(graph, results))
 
 
 def output_names(content: bytes) -> tuple[str, ...] | None:
@@ -80,10 +114,10 @@ def output_names(content: bytes) -> tuple[str, ...] | None:
         return None
 
 
-def _reference(entities: Iterable[Entity]) -> Any:
+def _reference(entities: Sequence[Entity]) -> Any:
     """References to entities. RO-Crate wants a single reference without a list around it."""
-    references = [{"@id": entity["@id"]} for entity in entities]
-    return references[0] if len(references) == 1 else references
+    references = _Made(len(entities), lambda: ({"@id": entity["@id"]} for entity in entities))
+    return next(iter(references)) if len(references) == 1 else references
 
 
 def _time(seconds: float) -> str:

@@ -32,7 +32,7 @@ from compute_to_data.worker.watcher import HELPER_THREADS
 CANCEL = "irods::compute_to_data::cancel"
 LONG = "while :; do sleep 0.05; done"
 HEARD = 2.0
-SLACK = 2.0
+SLACK = 13.0
 """Seconds that a busy machine may take besides."""
 LTS = "lts_resc"
 

@@ -21,6 +21,7 @@ from compute_to_data.documents import request, task_json
 from compute_to_data.documents.json_text import read_json
 from compute_to_data.errors import InvalidRequest, TooLarge
 from compute_to_data.model import Avu, DataObject, Entity, EntityKind
+from compute_to_data.pipeline import outputs, survey
 from compute_to_data.ports import Catalog
 from compute_to_data.records import manifest
 from compute_to_data.records.task import State, TaskRecord
@@ -254,3 +255,16 @@ def test_a_flood_of_what_a_task_waits_for_is_bounded(site: TrialSite) -> None:
         before = worker.processor_seconds
         bobs_task_completes(site)
         assert worker.processor_seconds - before < 3
+
+
+def test_names_of_outputs_that_would_fill_the_workers_memory(site: TrialSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """90,000 empty files with names of 600 bytes took 800 MB of it, at each start again."""
+    monkeypatch.setattr(survey, "MOST_NAME_BYTES", 2000)
+    monkeypatch.setattr(outputs, "MOST_NAME_BYTES", 2000)
+    script = "cd /outputs; for n in 1 2 3 4 5 6 7 8 9; do touch $(printf %0250d $n); done"
+    facts = site.run(site.request("/bin/sh", "-c", script))
+    assert (facts["state"], facts["reason_code"]) == ("FAILED", "output_limit"), facts
+    assert "have more than 2000 bytes together" in facts["reason"]
+    kept = [name for name in site.contents(facts["collection"]) if name.startswith("failed/")]
+    assert len(kept) == 8, "what fits is kept"
+    assert "more than" in facts["not_kept"]

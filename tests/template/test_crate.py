@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from compute_to_data.inputs.references import Staged
 from compute_to_data.job import Exit, Image, OutputFile
 from compute_to_data.model import DataObject, Replica, ReplicaStatus, User
 from compute_to_data.pipeline.outputs import checksum_of
-from compute_to_data.provenance.crate import crate, output_names
+from compute_to_data.provenance.crate import crate, in_pieces, output_names
 from compute_to_data.provenance.outcome import Outcome
 from compute_to_data.task import InputKind, InputReference, Notebook, ProcessDefinition, Task
 
@@ -149,3 +150,17 @@ def test_the_outputs_that_a_crate_names_can_be_read_from_it(count: int) -> None:
 )
 def test_a_crate_that_is_not_ours_has_no_outputs(content: bytes) -> None:
     assert output_names(content) is None
+
+
+def test_a_crate_of_many_outputs_takes_little_memory() -> None:
+    """All of it would take a gigabyte: a hundred thousand names of a thousand bytes, each three times."""
+    files = tuple(OutputFile(f"{number:05}{'é' * 300}", 7, checksum_of(b"x"), (0, 0)) for number in range(2_000))
+    described = outcome(outputs=files)
+    tracemalloc.start()
+    try:
+        size = sum(map(len, in_pieces(described)))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size > 10 << 20
+    assert most < 5 << 20
