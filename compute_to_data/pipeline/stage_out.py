@@ -6,7 +6,8 @@ import contextlib
 import functools
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import overload
 
 from compute_to_data.catalog_tree import data_objects, walk
 from compute_to_data.errors import (
@@ -34,31 +35,58 @@ _AVUS_AT_ONCE = 10_000
 """How many AVUs the worker puts on outputs in one call, so that it can stop between two."""
 
 
-def register(execution: Execution) -> tuple[Registration, ...]:
+class _Results(Sequence[Registration]):
+    """Outputs, logs and crate. Each is made when it is read: all of a hundred thousand outputs would take more memory
+    than their names do."""
+
+    def __init__(self, execution: Execution, own: Sequence[Registration]) -> None:
+        self._execution, self._own = execution, own
+        self._files, self._outputs = execution.files, execution.job.outputs
+
+    def __len__(self) -> int:
+        return len(self._files) + len(self._own)
+
+    @overload
+    def __getitem__(self, at: int) -> Registration: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Registration]: ...
+    def __getitem__(self, at: int | slice) -> Registration | list[Registration]:
+        if isinstance(at, slice):
+            return [self[one] for one in range(*at.indices(len(self)))]
+        at = range(len(self))[at]
+        if at >= len(self._files):
+            return self._own[at - len(self._files)]
+        file = self._files[at]
+        logical_path, place = self._execution.logical_path(file.relative), f"{self._outputs}/{file.relative}"
+        return Registration(logical_path, place, file.size, file.checksum)
+
+    def own_paths(self) -> list[str]:
+        """The logical paths of those that are in the task's collection."""
+        within = f"{self._execution.record.collection}/"
+        return [one.logical_path for one in self if one.logical_path.startswith(within)]
+
+
+def register(execution: Execution) -> Sequence[Registration]:
     """Register outputs, logs and crate in the owner's session: all of them or nothing. Returns what it registered."""
-    job, record = execution.job, execution.record
+    catalog, record = execution.record.catalog, execution.record
     own = [*log_files(execution), _crate_file(execution)]
     job_log.hide(execution)
-    files = [
-        Registration(execution.logical_path(file.relative), f"{job.outputs}/{file.relative}", file.size, file.checksum)
-        for file in execution.files
-    ]
-    own_paths = [one.logical_path for one in (*files, *own) if one.logical_path.startswith(f"{record.collection}/")]
-    catalog = record.catalog
+    results = _Results(execution, own)
     if execution.resume_point.has_exited:
-        catalog.unregister(own_paths)  # an interrupted registration may have done some
+        catalog.unregister(results.own_paths())  # an interrupted registration may have done some
         placing.unregister(execution)
     _make_collections(execution)
-    execution.undo.push(f"unregister the outputs of {record.collection}", lambda: catalog.unregister(own_paths))
+    execution.undo.push(
+        f"unregister the outputs of {record.collection}", lambda: catalog.unregister(results.own_paths())
+    )
     _push_unplacing(execution)
-    registered = [*files, *own]
-    for start in range(0, len(registered), _AT_ONCE):
+    for start in range(0, len(results), _AT_ONCE):
         execution.interruption.check()
-        catalog.register(execution.context.resource.name, registered[start : start + _AT_ONCE])
+        catalog.register(execution.context.resource.name, results[start : start + _AT_ONCE])
     execution.interruption.check()
-    if files:
-        outputs.still_there(job.outputs, execution.files, execution.interruption.check)
-    return (*files, *own)
+    if execution.files:
+        outputs.still_there(execution.job.outputs, execution.files, execution.interruption.check)
+    return results
 
 
 def _make_collections(execution: Execution) -> None:
@@ -229,8 +257,8 @@ def annotate(execution: Execution) -> None:
         f"remove the AVUs of {record.collection}", lambda: record.catalog.annotate(collection, remove=new)
     )
     record.catalog.annotate(collection, add=new)
-    paths = [execution.logical_path(file.relative) for file in execution.files]
     at_once = max(1, min(_AT_ONCE, _AVUS_AT_ONCE // len(each)))
-    for start in range(0, len(paths), at_once):
+    for start in range(0, len(execution.files), at_once):
         execution.interruption.check()
-        record.catalog.annotate_all(paths[start : start + at_once], each)
+        some = execution.files[start : start + at_once]
+        record.catalog.annotate_all([execution.logical_path(file.relative) for file in some], each)

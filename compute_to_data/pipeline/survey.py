@@ -25,7 +25,7 @@ from compute_to_data.plain_text import one_line
 _LISTED = 20
 """How many entries a message names."""
 _LISTED_CHARACTERS = 1200
-MOST_NAME_BYTES = 32 << 20
+MOST_NAME_BYTES = 16 << 20
 """The most bytes that the names of all outputs of a task may have together, as paths below the outputs: the worker
 keeps them in memory, and a limit of files does not bound them."""
 _BETWEEN = 256

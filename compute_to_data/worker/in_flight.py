@@ -19,7 +19,7 @@ from compute_to_data.pipeline.execution import ServedResource
 from compute_to_data.pipeline.watch_job import MustEnd, Update, Watch
 from compute_to_data.worker.watcher import HELPER_THREADS, Outcome, Watcher
 
-_ENDING_THREADS = 4
+_ENDING_THREADS = 16
 """How many tasks end at the same time, at least, without a slot."""
 Course = Generator[Watch, Update, Union[Ending, None]]
 """A running task: it yields the job to watch, and receives updates about the job."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -134,6 +134,7 @@ class Requests:
         self._called = threading.Event()
         self._lock = threading.Lock()
         self._ending: set[str] = set()
+        self._to_end: OrderedDict[str, deque[str]] = OrderedDict()
         self._enders = ThreadPoolExecutor(_ENDING_THREADS, "cancel")
         self._thread = threading.Thread(target=self._run, name="requests")
         self._users_in_turn = _UsersInTurn(served)
@@ -190,7 +191,17 @@ class Requests:
                 if collection in self._ending or collection in not_ours or self._in_flight.has_begun(collection):
                     continue
                 self._ending.add(collection)
-            self._enders.submit(self._end_one, collection)
+                self._to_end.setdefault(_place(collection), deque()).append(collection)
+            self._enders.submit(self._end_next)
+
+    def _end_next(self) -> None:
+        """End a task. Each home has its turn, so that a user who cancels thousands of tasks delays nobody else."""
+        with self._lock:
+            place, collections = self._to_end.popitem(last=False)
+            collection = collections.popleft()
+            if collections:
+                self._to_end[place] = collections
+        self._end_one(collection)
 
     def _end_one(self, collection: str) -> None:
         try:
@@ -204,6 +215,11 @@ class Requests:
         finally:
             with self._lock, suppress(KeyError):
                 self._ending.remove(collection)
+
+
+def _place(collection: str) -> str:
+    """The part of a path in which an ordinary user can make no other ones: ``/zone/home/alice``."""
+    return "/".join(collection.split("/", 4)[:4])
 
 
 def _pause(shortest: float, took: float) -> float:

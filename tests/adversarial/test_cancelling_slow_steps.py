@@ -436,6 +436,21 @@ def test_a_task_that_will_be_tried_again_is_not_also_claimed_as_one_that_has_not
     assert ended == ["/z/queued"]
 
 
+def test_a_user_who_cancels_many_queued_tasks_does_not_delay_another(site: TrialSite) -> None:
+    worker = site.worker()
+    ended: list[str] = []
+    worker._requests._end = ended.append
+    go = threading.Event()
+    for _ in range(requests._ENDING_THREADS):
+        worker._requests._enders.submit(go.wait, PATIENCE)
+    alices = [f"/z/home/alice/out{number}/task" for number in range(200)]
+    worker._requests._end_queued([*alices, "/z/home/bob/out/task"])
+    go.set()
+    worker._requests._enders.shutdown()
+    assert sorted(ended) == sorted([*alices, "/z/home/bob/out/task"])
+    assert ended.index("/z/home/bob/out/task") <= 2 * requests._ENDING_THREADS
+
+
 def test_calls_without_end_do_not_make_the_worker_ask_without_end() -> None:
     assert requests._pause(requests._SHORTEST_PAUSE, 0.0) == requests._SHORTEST_PAUSE
     assert requests._pause(requests._SHORTEST_PAUSE, 0.02) == pytest.approx(0.4)
