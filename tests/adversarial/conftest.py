@@ -13,13 +13,14 @@ import pytest
 from support import real_docker
 from support.jobs import held, written
 from support.real_docker import IMAGE, built_image, need_docker
+from support.site import PATIENCE
 
 from compute_to_data.job import Exit, Job, JobKey, Limits
 from compute_to_data.model import User
 from compute_to_data.ports import Engine
 
 HOSTILE = (Path(__file__).parent / "hostile.py").read_text()
-TIMEOUT = 60.0
+TIMEOUT = PATIENCE
 LIMITS = replace(real_docker.LIMITS, memory_bytes=64 << 20, pids=32, output_bytes=4 << 20, tmp_bytes=4 << 20)
 ARMED = f"""
 FROM {IMAGE}

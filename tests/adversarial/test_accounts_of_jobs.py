@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.jobs import held, remains
-from support.real_docker import STATE
+from support.real_docker import open_docker
 from support.site import until
 
-from compute_to_data.configuration import EngineSettings
-from compute_to_data.engines import open_engine
 from compute_to_data.engines.docker import settings
 from compute_to_data.job import Job, Mount
 
@@ -55,7 +53,7 @@ def takes_all(attacker: Attacker) -> Job:
 def sharing(attacker: Attacker) -> Iterator[Attacker]:
     """The same attacker on a site whose jobs share an account."""
     account = {} if os.geteuid() else {"uid": SHARED, "gid": SHARED}
-    engine = open_engine(EngineSettings("docker", {"job_uids": None, **account}), STATE)
+    engine = open_docker(job_uids=None, **account)
     attacker = replace(attacker, engine=engine, keys=[])
     yield attacker
     attacker.clear()

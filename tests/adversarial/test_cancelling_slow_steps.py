@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from support.faults import StorageWithTroubledSessions, Troubled
 from support.reading import ENOUGH
-from support.real_docker import IMAGE
+from support.real_docker import ENGINE, IMAGE
 from support.site import COMPUTE, HOME, PATIENCE, TrialSite, wait_until
 
 from compute_to_data.coordination import wakeup
@@ -344,7 +344,7 @@ while True:
 def test_while_directories_move_ahead_of_the_worker(docker_answers: None, tmp_path: Path) -> None:
     """More of them than the watcher has helpers."""
     limits = {"default": {"output_files": 10_000, "memory_bytes": 64 << 20}}
-    site = TrialSite(tmp_path, {"name": "docker"}, IMAGE, limits=limits, worker={"slots": HELPER_THREADS + 1})
+    site = TrialSite(tmp_path, {"name": ENGINE}, IMAGE, limits=limits, worker={"slots": HELPER_THREADS + 1})
     tasks = [site.submit(site.request("python3", "-c", MOVER)) for _ in range(HELPER_THREADS + 1)]
     with site.working():
         out = site.folder / "zone" / "vaults" / COMPUTE / "home" / "alice" / "out"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.jobs import written
 from support.killed_workers import start_worker
-from support.real_docker import IMAGE, built_image
+from support.real_docker import ENGINE, IMAGE, built_image
 from support.site import COMPUTE, TrialSite, wait_until
 
 from compute_to_data.coordination import lock
@@ -103,7 +103,7 @@ def test_a_library_among_the_inputs_is_not_loaded_into_the_first_process(attacke
 
 @pytest.fixture
 def docker_site(docker_answers: None, tmp_path: Path) -> TrialSite:
-    return TrialSite(tmp_path, {"name": "docker"}, IMAGE)
+    return TrialSite(tmp_path, {"name": ENGINE}, IMAGE)
 
 
 def ended_without_a_worker(site: TrialSite, *argv: str) -> dict[str, str]:

@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from support.real_docker import IMAGE, built_image
+from support.real_docker import IMAGE, built_image, open_docker
 
-from compute_to_data.configuration import EngineSettings
-from compute_to_data.engines import open_engine
 from compute_to_data.engines.docker import image_paths
 from compute_to_data.errors import EngineError
 from compute_to_data.job import Mount, OutputMount, Sandbox
@@ -207,7 +205,7 @@ def test_harmless_links_of_images_are_followed(attacker: Attacker, inputs: Any) 
 @pytest.fixture
 def scope(attacker: Attacker, tmp_path: Path) -> str:
     """A scope of its own for the attacker's jobs, which an engine without any memory runs."""
-    attacker.engine = open_engine(EngineSettings("docker"), str(tmp_path / "state"))
+    attacker.engine = open_docker(str(tmp_path / "state"))
     return f"scope-{uuid.uuid4()}"
 
 

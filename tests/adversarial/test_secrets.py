@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from support.reading import ENOUGH
+from support.real_docker import ENGINE
 from support.site import COMPUTE, HOME, TrialSite, wait_until
 
 from compute_to_data.coordination import lock, wakeup
@@ -38,7 +39,7 @@ def value() -> bytes:
 
 @pytest.fixture
 def site(docker_answers: None, tmp_path: Path, value: bytes) -> Iterator[TrialSite]:  # type: ignore[override]
-    site = TrialSite(tmp_path, {"name": "docker"}, "compute-to-data/base:bookworm")
+    site = TrialSite(tmp_path, {"name": ENGINE}, "compute-to-data/base:bookworm")
     site.alice.create_collection(PLACE, parents=True)
     site.alice.write(f"{PLACE}/TOKEN", value)
     yield site

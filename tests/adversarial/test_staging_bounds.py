@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from support.disks import small_disk
 from support.faults import Troubled
+from support.real_docker import ENGINE
 from support.site import COMPUTE, HOME, TrialSite, wait_until
 
 from compute_to_data.errors import OutOfReach, Refused, TaskFailed
@@ -61,7 +62,7 @@ def test_the_site_bounds_what_a_task_may_ask_for(site: TrialSite, inputs: list[s
 
 @pytest.mark.docker
 def test_a_workloads_dataset_is_bounded_as_well(docker_answers: None, tmp_path: Path) -> None:
-    site = TrialSite(tmp_path, {"name": "docker"}, "compute-to-data/base:bookworm")
+    site = TrialSite(tmp_path, {"name": ENGINE}, "compute-to-data/base:bookworm")
     site.alice.create_collection(f"{HOME}/data")
     for name in "ab":
         site.alice.write(f"{HOME}/data/{name}", b"x" * 60, resource="demoResc")

@@ -14,6 +14,7 @@ from typing import Any
 
 import container_image
 import pytest
+from support.real_docker import ENGINE
 from support.site import COMPUTE, HOME, PATIENCE, TrialSite
 
 from compute_to_data.coordination import lock, wakeup
@@ -150,7 +151,7 @@ KEPT = {
 @pytest.fixture(scope="module")
 def site(docker_answers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrialSite]:
     """One site with one running worker for all attacks, which must not affect each other either."""
-    site = TrialSite(tmp_path_factory.mktemp("hostile"), {"name": "docker"}, IMAGE)
+    site = TrialSite(tmp_path_factory.mktemp("hostile"), {"name": ENGINE}, IMAGE)
     site.alice.write(f"{HOME}/a.txt", b"input\n", resource=COMPUTE)
     site.bob.write("/tempZone/home/bob/secret", SECRET, resource=COMPUTE)
     site.alice.write(f"{HOME}/secret", b"alice's own secret\n", resource=COMPUTE)
@@ -226,7 +227,7 @@ class TestImages:
         client.images.get(IMAGE).tag(name)
         try:
             allowed = client.images.get(name).id
-            site = TrialSite(tmp_path / "site", {"name": "docker"}, name, images=[{"name": name, "digest": allowed}])
+            site = TrialSite(tmp_path / "site", {"name": ENGINE}, name, images=[{"name": name, "digest": allowed}])
             assert site.run(site.request("/bin/true"))["state"] == "COMPLETED"
             client.images.build(path=str(tmp_path / "context"), tag=name)
             facts = site.run(site.request("/bin/sh", "-c", "cat /evil > /outputs/got"))
@@ -238,7 +239,7 @@ class TestImages:
             client.close()
 
     def test_a_missing_image_is_never_pulled(self, docker_answers: None, tmp_path: Path) -> None:
-        site = TrialSite(tmp_path, {"name": "docker"}, "compute-to-data/never-built:1")
+        site = TrialSite(tmp_path, {"name": ENGINE}, "compute-to-data/never-built:1")
         with pytest.raises(ImageMissing):
             site.engine.identify("compute-to-data/never-built:1")
         facts = site.run(site.request("/bin/true"))
@@ -287,7 +288,7 @@ def test_values_that_no_program_can_receive_are_refused(site: TrialSite, value: 
 
 def test_a_replica_that_is_a_link_is_not_mounted(docker_answers: None, tmp_path: Path) -> None:
     """If a vault held a link, the mount would follow it."""
-    site = TrialSite(tmp_path, {"name": "docker"}, IMAGE)
+    site = TrialSite(tmp_path, {"name": ENGINE}, IMAGE)
     site.alice.write(f"{HOME}/a.txt", b"input\n", resource=COMPUTE)
     site.make_a_link(f"{HOME}/a.txt", "/etc/shadow")
     facts = site.run(site.request("/bin/cp", "/inputs/a.txt", "/outputs/got", inputs=[f"{HOME}/a.txt"]))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.disks import SmallDisk, small_disk
-from support.real_docker import IMAGE
+from support.real_docker import ENGINE, IMAGE
 from support.site import COMPUTE, TrialSite, wait_until
 
 from compute_to_data.coordination import published_line
@@ -69,7 +69,7 @@ def test_the_reserve_holds_while_all_helpers_look_at_large_trees(
 
 @pytest.mark.docker
 def test_deleted_files_that_a_job_keeps_open_do_not_fill_the_vault(docker_answers: None, tmp_path: Path) -> None:
-    docker_site = TrialSite(tmp_path, {"name": "docker"}, IMAGE, worker={"vault_reserve_bytes": RESERVE})
+    docker_site = TrialSite(tmp_path, {"name": ENGINE}, IMAGE, worker={"vault_reserve_bytes": RESERVE})
     held = f"exec 3> /outputs/held; rm /outputs/held; head -c 40000000 /dev/zero >&3; {FOREVER}"
     with small_disk(docker_site.folder / "zone" / "vaults" / COMPUTE, DISK // 1024):
         facts = docker_site.run(docker_site.request("sh", "-c", held))

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.jobs import held, written
+from support.real_docker import open_docker
 
-from compute_to_data.configuration import EngineSettings
-from compute_to_data.engines import open_engine
 from compute_to_data.engines.docker import sandbox, warm_sandbox
 from compute_to_data.errors import EngineError, EngineOutOfReach
 from compute_to_data.job import ENGINE_MARGIN_SECONDS, Job, JobKey, Sandbox
@@ -61,7 +60,7 @@ class Mallory(Attacker):
 
 @pytest.fixture
 def mallory(docker_engine: Engine, tmp_path: Path) -> Iterator[Mallory]:
-    engine = open_engine(EngineSettings("docker"), str(tmp_path / "state"))
+    engine = open_docker(str(tmp_path / "state"))
     mallory = Mallory(engine, tmp_path, IMAGE)
     yield mallory
     mallory.clear()

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from support.jobs import held
-from support.real_docker import ENGINE, IMAGE, LIMITS, STATE, need_docker
+from support.real_docker import IMAGE, LIMITS, need_docker, open_docker
 from support.real_slurm import slurm
 from support.site import PATIENCE, wait_until
 
@@ -71,7 +71,7 @@ class Pipe:
         path.chmod(0o666)
         self.descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
 
-    def read(self, timeout: float = 30.0) -> bytes:
+    def read(self, timeout: float = PATIENCE) -> bytes:
         """The next bytes; b'' when the last writer is gone. Fails after ``timeout`` seconds."""
         ready, _, _ = select.select([self.descriptor], [], [], timeout)
         assert ready, "the job did not write to its pipe in time"
@@ -90,18 +90,6 @@ def pipe() -> Iterator[Callable[[Job], Pipe]]:
     yield make
     for each in pipes:
         os.close(each.descriptor)
-
-
-_PATHS: dict[str, dict[str, str]] = {}
-"""What the engines of all tests have learnt about images: Podman needs a process for each path."""
-
-
-def open_docker(state_directory: str = STATE, **settings: Any) -> Engine:
-    if ENGINE == "podman":
-        from compute_to_data.engines.podman import PodmanEngine
-
-        return PodmanEngine({"timeout_seconds": PATIENCE, **settings}, state_directory, _PATHS)
-    return open_engine(EngineSettings(ENGINE, settings), state_directory)
 
 
 @pytest.fixture(scope="session")

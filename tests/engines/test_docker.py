@@ -24,6 +24,7 @@ from docker import APIClient  # noqa: E402  needs docker
 from requests.exceptions import ReadTimeout  # noqa: E402
 from support.jobs import held, written  # noqa: E402
 from support.real_docker import LIMITS, STATE, built_image  # noqa: E402
+from support.site import PATIENCE  # noqa: E402
 
 from compute_to_data.configuration import EngineSettings  # noqa: E402  needs docker
 from compute_to_data.engines import job_ids, open_engine  # noqa: E402
@@ -47,7 +48,7 @@ from compute_to_data.model import User  # noqa: E402
 if TYPE_CHECKING:
     from tests.engines.conftest import Bench, WarmBench
 
-TIMEOUT = 60.0
+TIMEOUT = PATIENCE
 TRAPS = """
 FROM compute-to-data/base:bookworm
 LABEL compute_to_data.resource=stolen compute_to_data.task=stolen
@@ -581,7 +582,7 @@ def test_a_quick_program_does_not_end_before_it_begins(
 ) -> None:
     """Docker may note the start of a container after its end."""
     job = docker_bench.started("true")
-    wait = held(docker_bench.engine, job.key).wait(60.0)
+    wait = held(docker_bench.engine, job.key).wait(TIMEOUT)
     assert wait is not None
     said = inspected(client, job)
     end = said["State"]["FinishedAt"]

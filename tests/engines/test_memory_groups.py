@@ -17,6 +17,7 @@ import pytest
 docker = pytest.importorskip("docker")
 
 from support.jobs import held  # noqa: E402  needs docker
+from support.site import PATIENCE  # noqa: E402
 
 from compute_to_data.engines.docker import memory_groups, sandbox  # noqa: E402  needs docker
 from compute_to_data.engines.docker.memory_groups import MemoryGroup, MemoryGroups  # noqa: E402
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from compute_to_data.ports import Engine
     from tests.engines.conftest import Bench
 
-TIMEOUT = 120.0
+TIMEOUT = max(120.0, PATIENCE)
 ENDS = int(os.environ.get("C2D_TEST_ENDS", "6"))
 """How many jobs each of the repeated tests ends. Docker missed about one end in ten on cgroup v2."""
 GREEDY = replace(LIMITS, memory_bytes=32 << 20, tmp_bytes=64 << 20)

@@ -24,6 +24,7 @@ LAB = Path(os.environ.get("C2D_LAB", CHECKOUT / "build" / "lab"))
 PORT = os.environ.get("C2D_LAB_PORT", "2222")
 ACCELERATOR = os.environ.get("C2D_LAB_ACCELERATOR", "tcg,thread=multi,tb-size=1024")
 ROOT, KEY, DISK, WHEELS, PACKAGE = LAB / "root", LAB / "key", LAB / "disk.img", LAB / "wheels", LAB / "package"
+COPY = LAB / "checkout"
 KERNEL, INITRD, CONSOLE, PROCESS = LAB / "vmlinuz", LAB / "initrd", LAB / "console.log", LAB / "qemu.pid"
 
 PACKAGES = """
@@ -110,6 +111,7 @@ def _install_tools() -> None:
 def boot() -> None:
     """Start it, if it does not run, and wait until its ssh answers. The first time, let its Docker load the image."""
     if not _answers():
+        _check_accelerator()
         command = ["qemu-system-x86_64", "-accel", ACCELERATOR, "-cpu", "max", "-smp", "2"]
         command += ["-m", "4096", "-display", "none", "-nodefaults", "-kernel", str(KERNEL), "-initrd", str(INITRD)]
         command += ["-append", "root=/dev/vda rw console=ttyS0 quiet mitigations=off systemd.show_status=false"]
@@ -125,6 +127,14 @@ def boot() -> None:
     guest("root", "test ! -e /opt/image.tar || { docker load --quiet --input /opt/image.tar && rm /opt/image.tar; }")
 
 
+def _check_accelerator() -> None:
+    """A KVM without the processor's own virtualization emulates each instruction of a kernel that is not made for it:
+    Debian's does not come as far as its first message within minutes."""
+    flags = set(Path("/proc/cpuinfo").read_text().split())
+    if ACCELERATOR.startswith("kvm") and not flags & {"vmx", "svm"}:
+        raise SystemExit("C2D_LAB_ACCELERATOR=kvm: this host's processor shows neither vmx nor svm; unset the variable")
+
+
 def _answers() -> bool:
     return subprocess.run(_ssh("root", "true"), check=False, stderr=subprocess.DEVNULL).returncode == 0
 
@@ -135,19 +145,31 @@ def install() -> None:
     _run(str(CHECKOUT / "packaging/wheels"), "--python", "/usr/bin/python3", str(WHEELS))
     shutil.rmtree(PACKAGE, ignore_errors=True)
     _run(str(CHECKOUT / "packaging/debian/build"), "--wheels", str(WHEELS), "--output", str(PACKAGE))
-    listed = ["git", "-C", str(CHECKOUT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listed, stdout=subprocess.PIPE, check=True).stdout.split(b"\0")
-    there = [name for name in names if name and os.path.lexists(os.path.join(CHECKOUT, os.fsdecode(name)))]
-    _copy(SOURCES, CHECKOUT, b"\0".join(there))
-    _copy("/opt/package", PACKAGE, b".")
+    _copy(SOURCES, _checkout())
+    _copy("/opt/package", PACKAGE)
     guest("root", "dpkg --install /opt/package/*.deb")
     guest("root", f"ln -sfn {SOURCES}/compute_to_data {ENVIRONMENT}/lib/python3.11/site-packages/compute_to_data")
 
 
-def _copy(folder: str, source: Path, names: bytes) -> None:
-    """Put files below ``source`` into an empty folder of the guest."""
-    pack = ["tar", "--create", "--gzip", f"--directory={source}", "--null", "--files-from=-"]
-    packed = subprocess.run(pack, input=names, stdout=subprocess.PIPE, check=True).stdout
+def _checkout() -> Path:
+    """The files of this checkout, with compiled modules: the guest takes minutes to compile them, and the account that
+    runs Podman's suites, which cannot write there, would do so in each process."""
+    listed = ["git", "-C", str(CHECKOUT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, stdout=subprocess.PIPE, check=True).stdout.split(b"\0")
+    shutil.rmtree(COPY, ignore_errors=True)
+    for name in filter(None, map(os.fsdecode, names)):
+        if os.path.lexists(CHECKOUT / name):
+            (COPY / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(CHECKOUT / name, COPY / name, follow_symlinks=False)
+    compiled = [str(COPY / name) for name in ("compute_to_data", "tests")]
+    _run("/usr/bin/python3", "-m", "compileall", "-q", "-s", str(COPY), "-p", SOURCES, *compiled)
+    return COPY
+
+
+def _copy(folder: str, source: Path) -> None:
+    """Put what is below ``source`` into a new folder of the guest."""
+    pack = ["tar", "--create", "--gzip", f"--directory={source}", "."]
+    packed = subprocess.run(pack, stdout=subprocess.PIPE, check=True).stdout
     unpack = f"rm -rf {folder} && mkdir -p {folder} && tar --extract --gzip --no-same-owner --directory={folder}"
     subprocess.run(_ssh("root", unpack), input=packed, check=True)
 

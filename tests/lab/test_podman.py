@@ -57,7 +57,7 @@ def podman() -> Iterator[None]:
     home = Path(pwd.getpwnam(ACCOUNT).pw_dir)
     subprocess.run(["dpkg", "--purge", "compute-to-data"], check=False)  # the installer does not change its files
     _run(sys.executable, "packaging/install", "install", "--podman", "--no-venv")
-    _run(*_as_account("mkdir", "-p", f"{home}/.config/containers"))
+    _run(*_as_account("mkdir", "-p", f"{home}/.config/containers", str(_scratch())))
     (home / ".config/containers/storage.conf").write_text('[storage]\ndriver = "overlay"\n')
     uid = pwd.getpwnam(ACCOUNT).pw_uid
     _run("systemctl", "daemon-reload")
@@ -86,13 +86,18 @@ def podman() -> Iterator[None]:
 
 def _given() -> dict[str, str]:
     patience = {"C2D_TEST_PATIENCE": os.environ.get("C2D_TEST_PATIENCE", "600"), "PYTHONDONTWRITEBYTECODE": "1"}
-    return {"C2D_TEST_ENGINE": "podman", "CI": "true", "C2D_GUARD": "/run/c2d-tests/guard", **patience}
+    examples = {"HYPOTHESIS_STORAGE_DIRECTORY": str(_scratch() / "hypothesis")}  # the account cannot write the checkout
+    return {"C2D_TEST_ENGINE": "podman", "CI": "true", "C2D_GUARD": "/run/c2d-tests/guard", **patience, **examples}
+
+
+def _scratch() -> Path:
+    return Path(pwd.getpwnam(ACCOUNT).pw_dir, "c2d-tests")
 
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_podman_passes(podman: None, suite: str) -> None:
-    scratch = Path(pwd.getpwnam(ACCOUNT).pw_dir, "c2d-tests")
-    words = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--tb=short", f"--basetemp={scratch}")
+    folder = f"--basetemp={_scratch() / 'files'}"
+    words = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", "--tb=short", "--durations=0", folder)
     done = subprocess.run(_as_account(*words, *SUITES[suite], **_given()), check=False)
     assert done.returncode == 0
     assert _run(*_as_account("podman", "ps", "--all", "--quiet")) == "", "containers are left"

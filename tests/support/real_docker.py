@@ -9,6 +9,7 @@ import tarfile
 import tempfile
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from compute_to_data.engines import open_engine
 from compute_to_data.errors import ConfigurationError, EngineError
 from compute_to_data.job import Limits
 from compute_to_data.ports import Engine
+from support.site import PATIENCE
 
 ENGINE = os.environ.get("C2D_TEST_ENGINE", "docker")
 """The engine whose containers the tests run: ``podman`` only where tests/lab/test_podman.py starts them."""
@@ -33,14 +35,24 @@ LIMITS = Limits(
     tmp_bytes=8 << 20,
     log_bytes=1 << 16,
 )
+_PATHS: dict[str, dict[str, str]] = {}
+"""What the engines of all tests have learnt about images: Podman may need a process for each path."""
+
+
+def open_docker(state_directory: str = STATE, **settings: Any) -> Engine:
+    """The engine that the tests run on, which waits as long for answers as they do."""
+    if ENGINE == "podman":
+        from compute_to_data.engines.podman import PodmanEngine
+
+        return PodmanEngine({"timeout_seconds": PATIENCE, **settings}, state_directory, _PATHS)
+    return open_engine(EngineSettings(ENGINE, settings), state_directory)
 
 
 def need_docker() -> Engine:
     """The engine, which answers and has the base image. Skips without one, with the reason; in CI that
     is a failure, never a silent pass."""
     try:
-        patience = float(os.environ.get("C2D_TEST_PATIENCE", "60"))
-        engine = open_engine(EngineSettings(ENGINE, {"timeout_seconds": patience}), STATE)
+        engine = open_engine(EngineSettings(ENGINE, {"timeout_seconds": PATIENCE}), STATE)
         engine.check()
         engine.identify(IMAGE)
     except (EngineError, ConfigurationError, ImportError) as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.real_docker import built_image
+from support.real_docker import ENGINE, built_image
 from support.site import TrialSite
 
 from compute_to_data.cli.exits import ExitCode, of_reason
@@ -20,7 +20,7 @@ MEBIBYTE = 1 << 20
 @pytest.fixture(scope="module")
 def site(docker_answers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrialSite]:
     limits = {"default": {"tmp_bytes": MEBIBYTE}}
-    site = TrialSite(tmp_path_factory.mktemp("reasons"), {"name": "docker"}, IMAGE, limits=limits)
+    site = TrialSite(tmp_path_factory.mktemp("reasons"), {"name": ENGINE}, IMAGE, limits=limits)
     with site.working():
         yield site
 
@@ -135,7 +135,7 @@ def test_ids_are_those_of_the_job(site: TrialSite) -> None:
 def test_an_image_with_an_entrypoint_and_a_working_directory(docker_answers: None, tmp_path: Path) -> None:
     recipe = f'FROM {IMAGE}\nWORKDIR /app\nRUN echo x > program\nENTRYPOINT ["/bin/echo", "started"]\nCMD ["it"]\n'
     with built_image("entrypoint", recipe) as name:
-        site = TrialSite(tmp_path, {"name": "docker"}, name)
+        site = TrialSite(tmp_path, {"name": ENGINE}, name)
         facts = site.run(site.request("cat", "program"))
         assert facts["state"] == "FAILED"
         assert facts["image_unused"] == "ENTRYPOINT /bin/echo started and WORKDIR /app"

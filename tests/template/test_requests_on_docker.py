@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.real_docker import ENGINE
 from support.site import ALICE, COMPUTE, WAITS, TrialSite, wait_until
 
 from compute_to_data.client.log_source import LiveLog
@@ -33,7 +34,7 @@ STAMPED = "for i in 1 2 3 4 5 6 7 8 9 10; do echo line $i $(date +%s.%N); sleep 
 def docker_site(docker_answers: None, tmp_path: Path) -> TrialSite:
     """A worker as sites have it: no client on its host wakes it, and the grace is long."""
     worker = {"poll_seconds": 2, "stop_grace_seconds": 30, "on_demand": False}
-    return TrialSite(tmp_path, {"name": "docker"}, "compute-to-data/base:bookworm", worker=worker)
+    return TrialSite(tmp_path, {"name": ENGINE}, "compute-to-data/base:bookworm", worker=worker)
 
 
 def from_afar(site: TrialSite, script: str, *requests: Avu) -> Submitted:

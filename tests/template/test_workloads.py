@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from support.faults import Troubled
 from support.reading import ENOUGH
+from support.real_docker import ENGINE
 from support.site import ALICE, BOB, COMPUTE, HOME, WAITS, TrialSite, serving, wait_until
 
 from compute_to_data.errors import InvalidRequest, NotFound, Refused
@@ -59,7 +60,7 @@ class Workloads:
 
 @pytest.fixture
 def ours(docker_answers: None, tmp_path: Path) -> Workloads:
-    return Workloads(TrialSite(tmp_path, {"name": "docker"}, IMAGE))
+    return Workloads(TrialSite(tmp_path, {"name": ENGINE}, IMAGE))
 
 
 def test_a_task_sees_dataset_variables_and_standard_input(ours: Workloads) -> None:
@@ -196,7 +197,7 @@ def test_idle_sandboxes_are_removed(ours: Workloads, monkeypatch: pytest.MonkeyP
 
 
 def test_no_more_tasks_run_at_a_time_than_instances(docker_answers: None, tmp_path: Path) -> None:
-    ours = Workloads(TrialSite(tmp_path, {"name": "docker"}, IMAGE, worker={"slots": 4}))
+    ours = Workloads(TrialSite(tmp_path, {"name": ENGINE}, IMAGE, worker={"slots": 4}))
     workload, other = ours.start(instances=1), ours.start(instances=1)
     with ours.site.working():
         script = "date +%s.%N >/output/from; sleep 0.1; {}; date +%s.%N >/output/to"
@@ -219,7 +220,7 @@ def test_no_more_tasks_run_at_a_time_than_instances(docker_answers: None, tmp_pa
 def test_a_workload_without_room_is_not_read_to_its_end(docker_answers: None, tmp_path: Path) -> None:
     """However long its queue is, other tasks get past it, and reading the queue costs the same."""
     slots = 2
-    ours = Workloads(TrialSite(tmp_path, {"name": "docker"}, IMAGE, worker={"slots": slots}))
+    ours = Workloads(TrialSite(tmp_path, {"name": ENGINE}, IMAGE, worker={"slots": slots}))
     full = ours.start(instances=1)
     ours.shell(full, "sleep 60")
     for _ in range(2 * line._PAGE):
@@ -373,7 +374,7 @@ def test_a_shell_is_not_needed(docker_answers: None, tmp_path: Path) -> None:
     try:
         said = list(client.build(fileobj=io.BytesIO(build.encode()), tag=name, rm=True, decode=True))
         assert client.images(name), said
-        ours = Workloads(TrialSite(tmp_path, {"name": "docker"}, name))
+        ours = Workloads(TrialSite(tmp_path, {"name": ENGINE}, name))
         workload = ours.start(image=name, dataset=ours.dataset(["one"]))
         script = "print(open('/input/one').read()); open('/output/got', 'w').write('x')"
         with ours.site.working():
