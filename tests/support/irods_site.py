@@ -176,5 +176,5 @@ def data_object(site: RealSite, path: str) -> DataObject:
 
 def call(variable: str) -> None:
     """Run the shell command that an environment variable holds."""
-    subprocess.run(["/bin/sh", "-c", os.environ[variable]], check=True, timeout=PATIENCE, stdin=subprocess.DEVNULL,
+    subprocess.run(["/bin/sh", "-c", os.environ[variable]], check=True, timeout=10 * PATIENCE, stdin=subprocess.DEVNULL,
                    stdout=subprocess.DEVNULL, close_fds=True)  # fmt: skip
