@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -473,7 +474,7 @@ def test_a_survey_of_a_large_tree_is_left(tmp_path: Path) -> None:
 
 def test_parts_to_register_get_smaller_where_the_zone_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(left_behind.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(left_behind, "time", SimpleNamespace(monotonic=lambda: now[0]))
     sizes = []
     for part in left_behind._in_time(range(1000), lambda: now[0] > 3.0):
         sizes.append(len(part))
