@@ -79,6 +79,12 @@ class Digest:
         """The 32 bytes of the SHA-256 of all bytes so far."""
         return self._sha256.digest()
 
+    def need(self, sha256: bytes) -> None:
+        """ZoneError (-314000) unless all bytes so far have this SHA-256."""
+        if self.digest != sha256:
+            cause = "does not agree with its SHA-256"
+            raise zone_error(Code.USER_CHKSUM_MISMATCH, "the content", cause, "Send it again")
+
     @property
     def text(self) -> str:
         """``sha2:<base64>`` of all bytes so far."""

@@ -25,7 +25,7 @@ from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import ComputeToDataError
 from compute_to_data.gateway import problems
 from compute_to_data.gateway.metrics import Metrics
-from compute_to_data.gateway.request_bounds import need_room
+from compute_to_data.gateway.room import need_room
 from compute_to_data.log_file import STREAMS
 from compute_to_data.records.task import State
 

@@ -8,6 +8,7 @@ from compute_to_data.configuration import Attributes
 from compute_to_data.gateway.following import Following
 from compute_to_data.gateway.metrics import Metrics
 from compute_to_data.gateway.open_objects import Handles
+from compute_to_data.gateway.room import Room
 from compute_to_data.gateway.settings import GatewaySettings
 from compute_to_data.gateway.shares import Shares
 from compute_to_data.gateway.signing_in.openid import OpenId
@@ -28,6 +29,7 @@ class Gateway:
         self.metrics.include(self.task_figures)
         self.following = Following(self.metrics)
         self.handles = Handles()
+        self.room = Room()
         self.shares = Shares(max(1, settings.listen.connections // 4))
         openid = OpenId(settings.openid) if settings.openid is not None else None
         self.people = People(self.entrance, self.site_access, settings.sign_in, self.metrics, openid)

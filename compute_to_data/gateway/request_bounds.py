@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -55,18 +54,6 @@ async def drain(request: Request) -> None:
 
     with contextlib.suppress(asyncio.TimeoutError, ClientDisconnect, RuntimeError):
         await asyncio.wait_for(drained(), _DRAINED_SECONDS)
-
-
-_RESERVE_BYTES = 1 << 30
-"""Free space that uploads leave on the gateway's host."""
-
-
-def need_room(descriptor: int, count: int) -> None:
-    """HttpError 507 unless so many more bytes fit where an open file or directory lies, besides the reserve."""
-    with contextlib.suppress(OSError):
-        place = os.fstatvfs(descriptor)
-        if place.f_bavail * place.f_frsize < count + min(_RESERVE_BYTES, place.f_blocks * place.f_frsize // 10):
-            raise HttpError(507, "the content", "the gateway's host has no room for it now", "Try again later")
 
 
 async def document(request: Request) -> Any:

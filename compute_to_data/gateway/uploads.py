@@ -21,7 +21,9 @@ from starlette.requests import ClientDisconnect
 
 from compute_to_data.errors import InvalidRequest
 from compute_to_data.gateway import request_bounds
+from compute_to_data.gateway.gateway import Gateway
 from compute_to_data.gateway.problems import HttpError
+from compute_to_data.gateway.room import Taking
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -59,8 +61,10 @@ async def received(request: Request, check: CheckFields = lambda fields: None) -
         folder = tempfile.TemporaryDirectory(prefix="c2d-upload-")
         directory = stack.enter_context(folder)
         sent = Sent(directory)
+        gateway: Gateway = request.app.state.gateway
+        taking = stack.enter_context(gateway.room.taking(request.state.user))
         try:
-            await _receive(request, _Parts(sent, check))
+            await _receive(request, _Parts(sent, check, taking))
             yield sent
         finally:
             with anyio.CancelScope(shield=True):
@@ -103,8 +107,9 @@ def _cut_off() -> HttpError:
 class _Parts:
     """Receives what the parser finds."""
 
-    def __init__(self, sent: Sent, check: CheckFields) -> None:
+    def __init__(self, sent: Sent, check: CheckFields, taking: Taking) -> None:
         self._sent = sent
+        self._taking = taking
         self._check = check
         self._is_checked = False
         self._header = [bytearray(), bytearray()]
@@ -174,7 +179,7 @@ class _Parts:
 
     def _on_data(self, piece: bytes) -> None:
         if self._file is not None:
-            request_bounds.need_room(self._file.fileno(), len(piece))
+            self._taking.need(self._file.fileno(), len(piece))
             self._file.write(piece)
             return
         self._field_bytes += len(piece)

@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from compute_to_data.model import Query, Row, User
 from compute_to_data.ports import ClientCatalog
+
+
+class ArrivingDataObject(Protocol):
+    """A new data object whose content arrives in pieces. One thread at a time uses it."""
+
+    def write(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """Append these bytes. ZoneError when the zone does not take them."""
+
+    def finish(self, sha256: bytes) -> str:
+        """All has arrived: make it a data object with a good replica. Returns the checksum, ``sha2:<base64>``.
+
+        Errors as for :meth:`Catalog.write`; -314000 when the bytes that were written, or those that the zone has, do
+        not have this SHA-256.
+        """
+
+
+class GatewayCatalog(ClientCatalog, Protocol):
+    """A session of a user who signed in at a gateway."""
+
+    def open_to_write(self, data_object: str, *, resource: str = "") -> AbstractContextManager[ArrivingDataObject]:
+        """A new data object, by default on the zone's default resource. Nothing of it is left when the context ends
+        before :meth:`ArrivingDataObject.finish`, and until then nobody can read it.
+
+        Errors as for :meth:`Catalog.write` without ``force``, before anything is written.
+        """
 
 
 class Entrance(Protocol):
@@ -22,7 +49,7 @@ class Entrance(Protocol):
     def check(self) -> None:
         """ZoneOutOfReach when the zone cannot be reached."""
 
-    def signed_in(self, user: User, password: str) -> ClientCatalog:
+    def signed_in(self, user: User, password: str) -> GatewayCatalog:
         """A session of a user who gave their password.
 
         AccessDenied (-826000) for a wrong password and for an unknown user, without saying which.
@@ -31,7 +58,7 @@ class Entrance(Protocol):
     def is_administrator(self, user: User) -> bool:
         """Whether the user is a rodsadmin. NotFound (-827000) for no such user; ConfigurationError as below."""
 
-    def on_behalf_of(self, user: User) -> ClientCatalog:
+    def on_behalf_of(self, user: User) -> GatewayCatalog:
         """A session of a user whom somebody else has vouched for. NotFound (-827000) for no such user;
         ConfigurationError when this entrance has no account that may do that."""
 

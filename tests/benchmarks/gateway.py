@@ -1,7 +1,7 @@
 """The gateway's figures, each beside its floor in one run. The gateway is a process of its own
 (``c2d serve``), and its zone lies in a folder.
 
-python tests/benchmarks/gateway.py [--count N] [submissions] [idle] [start] [transfers] [followers] [pages]
+python tests/benchmarks/gateway.py [--count N] [--size MIB] [submissions] [idle] [start] [transfers] [followers] [pages]
 """
 
 from __future__ import annotations
@@ -45,7 +45,6 @@ from compute_to_data.zones.gateway.session import GatewaySession
 
 CLIENTS = 4
 _IDLE_SECONDS = 40.0
-_LARGE = 1 << 30
 _FOLLOWED, _FOLLOWERS = 20, 200
 _FOLLOWING_SECONDS = 30.0
 
@@ -197,13 +196,13 @@ def start(folder: Path) -> None:
     print(f"c2d serve to its first answer: {statistics.median(taken):.2f} s, most {max(taken):.2f} s (2); {load()}")
 
 
-def transfers(folder: Path) -> None:
-    """1 GiB, in turn with what the embedded zone takes for it: by `c2d` (with checksums at both ends), and a file of a
+def transfers(folder: Path, size: int) -> None:
+    """So many MiB, in turn with what the embedded zone takes for it: by `c2d` (with checksums at both ends), and a file of a
     dataset by a client that only writes it down."""
     site = a_site(folder)
     large, copy = folder / "large", folder / "copy"
     with large.open("wb") as file:
-        for _ in range(_LARGE >> 20):
+        for _ in range(size):
             file.write(os.urandom(1 << 20))
     bench = Workbench(site.zone.session(ALICE), ConfiguredSite(site.configuration))
     dataset = datasets.reserve(bench)
@@ -212,30 +211,37 @@ def transfers(folder: Path) -> None:
     site.alice.create_collection(files, parents=True)
     site.alice.put(str(large), there)
 
-    def timed(do: Callable[[], object], made: str = "") -> float:
-        began = time.perf_counter()
+    taken: dict[str, list[float]] = defaultdict(list)
+    used: dict[str, list[float]] = defaultdict(list)
+
+    def timed(name: str, do: Callable[[], object], made: str = "") -> None:
+        began, before = time.perf_counter(), processor()
         do()
-        taken = time.perf_counter() - began
+        taken[name].append(time.perf_counter() - began)
+        used[name].append(processor() - before)
         copy.unlink(missing_ok=True)
         if made:
             site.alice.remove(made)
-        return taken
 
-    taken: dict[str, list[float]] = defaultdict(list)
-    with gateway(site) as (url, token, _), contextlib.closing(GatewaySession(url, f"Bearer {token}")) as through:
+    with gateway(site) as (url, token, process), contextlib.closing(GatewaySession(url, f"Bearer {token}")) as through:
         address = f"/api/v1/datasets/{dataset}/files/large"
+
+        def processor() -> float:
+            return time.process_time() + processor_seconds(process)
+
         for _ in range(3):
-            taken["get"].append(timed(lambda: site.alice.get(there, str(copy))))
-            taken["downloaded by c2d"].append(timed(lambda: through.get(there, str(copy))))
-            taken["downloaded plainly"].append(timed(lambda: Connection(url, token).fetch(address, copy)))
-            taken["put"].append(timed(lambda: site.alice.put(str(large), aside), aside))
-            taken["uploaded by c2d"].append(timed(lambda: through.put(str(large), aside), aside))
+            timed("get", lambda: site.alice.get(there, str(copy)))
+            timed("downloaded by c2d", lambda: through.get(there, str(copy)))
+            timed("downloaded plainly", lambda: Connection(url, token).fetch(address, copy))
+            timed("put", lambda: site.alice.put(str(large), aside), aside)
+            timed("uploaded by c2d", lambda: through.put(str(large), aside), aside)
     for beside, names in (("get", ("downloaded by c2d", "downloaded plainly")), ("put", ("uploaded by c2d",))):
         without = statistics.median(taken[beside])
         for name in names:
             found = statistics.median(taken[name])
             print(
-                f"1 GiB {name}: {found:.2f} s, {beside} {without:.2f} s: {without / found:.2f} of its speed (0.8);"
+                f"{size} MiB {name}: {found:.2f} s, {beside} {without:.2f} s: {without / found:.2f} of its speed (0.8);"
+                f" processor time {statistics.median(used[name]):.2f} s and {statistics.median(used[beside]):.2f} s;"
                 f" {load()}"
             )
 
@@ -317,12 +323,13 @@ def main() -> None:
     parts = {one.__name__: one for one in (submissions, idle, start, transfers, followers, pages)}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=200, help="submissions in each of three runs")
+    parser.add_argument("--size", type=int, default=1024, help="MiB of a transfer")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(parts)}; by default all")
     options = parser.parse_args()
     for name in options.parts or parts:
         with tempfile.TemporaryDirectory(prefix="c2d-bench-") as folder:
             Path(folder).chmod(0o755)
-            more = (options.count,) if name == "submissions" else ()
+            more = {"submissions": (options.count,), "transfers": (options.size,)}.get(name, ())
             parts[name](Path(folder), *more)  # type: ignore[operator]
 
 

@@ -30,8 +30,10 @@ from irods.session import iRODSSession
 from compute_to_data.errors import NotFound
 from compute_to_data.model import Collection, DataObject, ReplicaStatus, User, UserKind
 from compute_to_data.ports import Catalog, Storage
+from compute_to_data.zones.entrance import GatewayCatalog
 from compute_to_data.zones.irods import IrodsStorage, accounts
 from compute_to_data.zones.irods.connections import Connections
+from compute_to_data.zones.irods.entrance import EntranceSession
 from compute_to_data.zones.irods.session import IrodsSession
 from compute_to_data.zones.irods.wire import ServerError, ask
 
@@ -115,6 +117,10 @@ class IrodsZoneUnderTest:
             for old in list(self._sessions)[:-_SESSIONS_KEPT]:
                 self._sessions[old].drop_idle()
         return IrodsSession(self._sessions[user], user)
+
+    def at_a_gateway(self, user: User) -> GatewayCatalog:
+        self.session(user)
+        return EntranceSession(self._sessions[user], user)
 
     @staticmethod
     def password(user: User) -> str:

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from zone_suite import metadata, tree
+from zone_suite import arriving, metadata, tree
 from zone_suite.every_zone import *  # noqa: F403
 
 from compute_to_data.model import ReplicaStatus, User, UserKind
 from compute_to_data.ports import Catalog, Storage
 from compute_to_data.zones.embedded import EmbeddedZone
+from compute_to_data.zones.embedded.entrance import EmbeddedEntrance
+from compute_to_data.zones.entrance import GatewayCatalog
 
 _numbers = itertools.count(1)
 
@@ -26,12 +28,16 @@ class EmbeddedZoneUnderTest:
     def __init__(self, directory: Path) -> None:
         self.embedded = EmbeddedZone.create(directory)
         self._storage = self.embedded.storage()
+        self._entrance = EmbeddedEntrance(self.embedded.directory)
 
     def storage(self) -> Storage:
         return self._storage
 
     def session(self, user: User) -> Catalog:
         return self.embedded.session(user)
+
+    def at_a_gateway(self, user: User) -> GatewayCatalog:
+        return self._entrance.on_behalf_of(user)
 
     def make_user(self, kind: UserKind = UserKind.RODSUSER) -> User:
         return self.embedded.add_user(f"user{next(_numbers)}", kind)
@@ -92,6 +98,10 @@ class TestOwners(metadata.OwnersContract):
 
 
 class TestAmong(metadata.AmongContract):
+    pass
+
+
+class TestArriving(arriving.ArrivingContract):
     pass
 
 

@@ -7,7 +7,7 @@ that were recorded, see ``dialogues/``.
 from __future__ import annotations
 
 import pytest
-from zone_suite import metadata, opening, tree
+from zone_suite import arriving, metadata, opening, tree
 from zone_suite.every_zone import *  # noqa: F403
 from zone_suite.zone_under_test import ZoneUnderTest
 
@@ -22,6 +22,11 @@ class TestOpening(opening.OpeningContract):
 
 
 class TestAmong(metadata.AmongContract):
+    pass
+
+
+@pytest.mark.live_zone(reason="how often an unfinished replica is asked for is not the same twice")
+class TestArriving(arriving.ArrivingContract):
     pass
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,7 +15,7 @@ from support.gateways import RunningGateway
 from support.site import ALICE, HOME, TrialSite, wait_until
 
 from compute_to_data.errors import AccessDenied, Code, NotFound, ZoneError, ZoneOutOfReach
-from compute_to_data.gateway import open_objects, request_bounds
+from compute_to_data.gateway import open_objects, room
 from compute_to_data.model import Registration
 from compute_to_data.zones.gateway import GatewaySession
 
@@ -42,27 +43,106 @@ def test_uploads_of_every_length(alice: httpx.Client, site: TrialSite, size: int
     assert alice.get(f"{CATALOG}/content", params={"path": f"{HOME}/x"}).content == content
 
 
-def test_an_upload_that_is_cut_off_leaves_nothing(
-    gateway: RunningGateway, alice: httpx.Client, site: TrialSite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "spool"))
-    (tmp_path / "spool").mkdir()
-    content = os.urandom(6_000_000)
+def vault(site: TrialSite) -> list[str]:
+    """The files of the zone's vaults."""
+    return sorted(str(one) for one in Path(site.zone.directory, "vaults").rglob("*") if one.is_file())
+
+
+@pytest.fixture
+def spool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where the gateway has its temporary files."""
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def cut_off(gateway: RunningGateway, half_is_there: Callable[[], bool], **more: Any) -> None:
+    """Send the first 5 MB of 6."""
+    content = os.urandom(5_000_000)
 
     def half() -> Iterator[bytes]:
-        yield content[:5_000_000]
-        wait_until(lambda: os.listdir(tmp_path / "spool"), "the gateway to take the first half")
+        yield content
+        wait_until(half_is_there, "the gateway to take the first half")
         raise ConnectionAbortedError
 
-    headers = {"Content-Length": str(len(content) + 32)}
+    headers = {"Content-Length": str(6_000_032)}
     with gateway.client("alice") as client, pytest.raises(ConnectionAbortedError):
-        client.put(f"{CATALOG}/content", params={"path": f"{HOME}/x"}, content=half(), headers=headers)
+        client.put(f"{CATALOG}/content", params={"path": f"{HOME}/x", **more}, content=half(), headers=headers)
+
+
+def test_an_upload_that_is_cut_off_leaves_nothing(
+    gateway: RunningGateway, alice: httpx.Client, site: TrialSite, spool: Path
+) -> None:
+    """It goes into the zone as it comes, and not to the gateway's disk."""
+    before = vault(site)
+
+    def half_is_there() -> bool:
+        assert not os.listdir(spool)
+        with pytest.raises(NotFound):
+            site.alice.stat(f"{HOME}/x")
+        return len(vault(site)) > len(before)
+
+    cut_off(gateway, half_is_there)
+    wait_until(lambda: vault(site) == before, "the zone to forget what came")
+    content = os.urandom(6_000_000)
     for wrong in (content, content[:-1] + checked(content)[-32:], b"", b"short", checked(content)[:-1]):
         answer = alice.put(f"{CATALOG}/content", params={"path": f"{HOME}/x"}, content=wrong)
         assert answer.status_code in (400, 409), answer.text
-    wait_until(lambda: os.listdir(tmp_path / "spool") == [], "the gateway to forget what came")
+    assert vault(site) == before
     with pytest.raises(NotFound):
         site.alice.stat(f"{HOME}/x")
+
+
+def test_an_overwrite_that_is_cut_off_changes_nothing(
+    gateway: RunningGateway, alice: httpx.Client, site: TrialSite, spool: Path
+) -> None:
+    site.alice.write(f"{HOME}/x", b"as it was")
+    before = vault(site)
+    cut_off(gateway, lambda: bool(os.listdir(spool)), force=True)
+    wait_until(lambda: not os.listdir(spool), "the gateway to forget what came")
+    assert (site.alice.read(f"{HOME}/x", 100), vault(site)) == (b"as it was", before)
+    content = os.urandom(6_000_000)
+    at = {"path": f"{HOME}/x", "force": "true"}
+    assert alice.put(f"{CATALOG}/content", params=at, content=content + bytes(32)).status_code == 409
+    assert alice.put(f"{CATALOG}/content", params=at, content=checked(content)).status_code == 200
+    assert site.alice.read(f"{HOME}/x", len(content)) == content
+
+
+def test_no_user_takes_all_of_the_gateways_disk(
+    gateway: RunningGateway, alice: httpx.Client, bob: httpx.Client, site: TrialSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Overwrites wait there, and files that a form brings."""
+    small = os.statvfs_result((1, 1, 40_000_000, 40_000_000, 40_000_000, 0, 0, 0, 0, 255))
+    monkeypatch.setattr(os, "fstatvfs", lambda descriptor: small)
+    site.alice.write(f"{HOME}/x", b"as it was")
+    at = {"path": f"{HOME}/x", "force": "true"}
+    for size, status in (
+        (8_000_000, 200),
+        (16_000_000, 507),
+    ):  # a quarter of 36 MB and of what they take; a tenth is kept free
+        answer = alice.put(f"{CATALOG}/content", params=at, content=checked(os.urandom(size)))
+        assert answer.status_code == status, answer.text
+        answer = bob.post("/api/v1/datasets", files=[("files", ("a", os.urandom(size)))])
+        assert answer.status_code == {200: 201}.get(status, status), answer.text
+    assert not gateway.gateway.room._taken
+
+
+def test_a_name_that_somebody_else_takes_meanwhile(
+    gateway: RunningGateway, alice: httpx.Client, site: TrialSite
+) -> None:
+    content, before = os.urandom(6_000_000), vault(site)
+
+    def pieces() -> Iterator[bytes]:
+        yield content
+        wait_until(lambda: len(vault(site)) > len(before), "the gateway to take the first part")
+        site.alice.write(f"{HOME}/x", b"first")
+        yield hashlib.sha256(content).digest()
+
+    answer = alice.put(f"{CATALOG}/content", params={"path": f"{HOME}/x"}, content=pieces())
+    assert answer.status_code == 409, answer.text
+    assert site.alice.read(f"{HOME}/x", 100) == b"first"
+    assert len(vault(site)) == len(before) + 1
 
 
 def test_a_file_that_becomes_shorter_is_not_stored(session: GatewaySession, site: TrialSite, tmp_path: Path) -> None:
@@ -77,11 +157,12 @@ def test_a_file_that_becomes_shorter_is_not_stored(session: GatewaySession, site
 
 
 def test_a_host_without_room(alice: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request_bounds, "_RESERVE_BYTES", 1 << 62)
+    monkeypatch.setattr(room, "_RESERVE_BYTES", 1 << 62)
     full = os.statvfs("/")
     monkeypatch.setattr(os, "fstatvfs", lambda descriptor: os.statvfs_result([*full[:4], 0, *full[5:]]))
-    answer = alice.put(f"{CATALOG}/content", params={"path": f"{HOME}/x"}, content=checked(b"abc"))
-    assert answer.status_code == 507
+    assert alice.put(f"{CATALOG}/content", params={"path": f"{HOME}/x"}, content=checked(b"abc")).status_code == 200
+    again = {"path": f"{HOME}/x", "force": "true"}
+    assert alice.put(f"{CATALOG}/content", params=again, content=checked(bytes(2_000_000))).status_code == 507
 
 
 def test_open_objects_belong_to_one_user(

@@ -18,7 +18,7 @@ from support.page_visitors import PageVisitor, proof
 from support.site import HOME, TrialSite, wait_until
 
 from compute_to_data.errors import Code, zone_error
-from compute_to_data.gateway import request_bounds, uploads
+from compute_to_data.gateway import request_bounds, room, uploads
 from compute_to_data.zones.embedded.session import EmbeddedSession
 
 DATASETS = "/api/v1/datasets"
@@ -97,7 +97,7 @@ def test_forms_that_make_no_dataset(alice: httpx.Client, site: TrialSite, monkey
     assert alice.post(DATASETS, files=files(("a", b""), ("a/b", b""))).status_code == 400
     monkeypatch.setattr(uploads, "MOST_FILES", 2)
     assert alice.post(DATASETS, files=files(("a", b""), ("b", b""), ("c", b""))).status_code == 413
-    monkeypatch.setattr(request_bounds, "_RESERVE_BYTES", 1 << 62)
+    monkeypatch.setattr(room, "_RESERVE_BYTES", 1 << 62)
     monkeypatch.setattr(os, "fstatvfs", lambda descriptor: os.statvfs_result((1, 1, 10, 0, 0, 0, 0, 0, 0, 255)))
     assert alice.post(DATASETS, files=files(("a", b"1"))).status_code == 507
     assert nothing_is_there(site, alice)

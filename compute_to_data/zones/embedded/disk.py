@@ -55,12 +55,21 @@ def make_directories(directory: str) -> None:
         raise failure(Code.UNIX_FILE_MKDIR_ERR, error, missing[0]) from error
 
 
-def create(physical_path: str, source: Iterable[bytes]) -> None:
-    """Write blocks to a new file, and make its directory if needed. ZoneError -510000 or -520000."""
+def new_file(physical_path: str) -> BinaryIO:
+    """Open a new file for writing, and make its directory if needed. ZoneError -510000 or -520000."""
     make_directories(os.path.dirname(physical_path))
     try:
-        with open(os.open(physical_path, _NEW, _FILE_MODE), "wb") as file:
-            os.fchmod(file.fileno(), _FILE_MODE)
+        file = open(os.open(physical_path, _NEW, _FILE_MODE), "wb")  # noqa: SIM115 - the caller closes it
+        os.fchmod(file.fileno(), _FILE_MODE)
+    except OSError as error:
+        raise failure(Code.UNIX_FILE_OPEN_ERR, error, physical_path) from error
+    return file
+
+
+def create(physical_path: str, source: Iterable[bytes]) -> None:
+    """Write blocks to a new file, and make its directory if needed. ZoneError -510000 or -520000."""
+    try:
+        with new_file(physical_path) as file:
             for block in source:
                 file.write(block)
     except OSError as error:

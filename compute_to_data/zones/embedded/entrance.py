@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 from compute_to_data.errors import Code, NotFound, zone_error
 from compute_to_data.model import Query, Row, User, UserKind
-from compute_to_data.ports import ClientCatalog
-from compute_to_data.zones.embedded import rights
+from compute_to_data.zones.embedded import arriving, rights
 from compute_to_data.zones.embedded.passwords import Passwords
 from compute_to_data.zones.embedded.service import EmbeddedStorage
 from compute_to_data.zones.embedded.session import EmbeddedSession
 from compute_to_data.zones.embedded.store import Store
+from compute_to_data.zones.entrance import GatewayCatalog
 
 
 class EmbeddedEntrance:
@@ -27,7 +29,7 @@ class EmbeddedEntrance:
         with self._store.database.reading() as connection:
             connection.execute("SELECT name FROM zone")
 
-    def signed_in(self, user: User, password: str) -> ClientCatalog:
+    def signed_in(self, user: User, password: str) -> GatewayCatalog:
         if self._passwords.is_right(user, password):
             try:
                 return self.on_behalf_of(user)
@@ -40,7 +42,7 @@ class EmbeddedEntrance:
         with self._store.database.reading() as connection:
             return rights.find_user(connection, user).kind is UserKind.RODSADMIN
 
-    def on_behalf_of(self, user: User) -> ClientCatalog:
+    def on_behalf_of(self, user: User) -> GatewayCatalog:
         return _Session(self._store, user)
 
     def query(self, query: Query) -> tuple[Row, ...]:
@@ -55,6 +57,9 @@ class EmbeddedEntrance:
 
 class _Session(EmbeddedSession):
     """One of many sessions with the same catalog."""
+
+    def open_to_write(self, data_object: str, *, resource: str = "") -> AbstractContextManager[arriving.Arriving]:
+        return arriving.arriving(self._store, self._who, data_object, resource)
 
     def close(self) -> None:
         """Leave the connections to the other sessions."""

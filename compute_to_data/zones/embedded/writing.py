@@ -20,7 +20,7 @@ from compute_to_data.zones.embedded.store import Store, Who
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
     """What a write will do to the current catalog. ``node``: None for a new data object."""
 
     actor: Actor
@@ -55,7 +55,7 @@ def make_objects(store: Store, who: Who, wanted: Sequence[NewObject], resource: 
         check_in_zone(one.data_object, store.zone)
     while True:
         with store.database.reading() as connection:
-            planner = _Planner(connection, who(connection), resource, force)
+            planner = Planner(connection, who(connection), resource, force)
             plans = [planner.plan(one.data_object) for one in wanted]
         with suppress(_Changed), store.files.stage() as stage:
             return _carry_out(store, who, stage, list(zip(wanted, plans)), resource, force)
@@ -66,22 +66,22 @@ class _Changed(Exception):
 
 
 def _carry_out(
-    store: Store, who: Who, stage: Stage, planned: Sequence[tuple[NewObject, _Plan]], resource: str, force: bool
+    store: Store, who: Who, stage: Stage, planned: Sequence[tuple[NewObject, Plan]], resource: str, force: bool
 ) -> list[str]:
     paths = [leaf.proper_path(one.data_object) for one, plan in planned for leaf in plan.leaves]
     drafts = iter(stage.drafts(paths))
     made = [[(draft, one.make(draft.physical_path)) for _, draft in zip(plan.leaves, drafts)] for one, plan in planned]
     with store.database.writing() as connection:
-        planner = _Planner(connection, who(connection), resource, force)
+        planner = Planner(connection, who(connection), resource, force)
         for (one, plan), files in zip(planned, made):
             now = planner.plan(one.data_object)
             if now.leaves != plan.leaves:
                 raise _Changed
-            _record(connection, stage, now, files, one.data_object)
+            record(connection, stage, now, files, one.data_object)
     return [files[0][1].text for files in made]
 
 
-class _Planner:
+class Planner:
     """Plans for many data objects in one transaction. It looks up only once what new ones share."""
 
     def __init__(self, connection: sqlite3.Connection, actor: Actor, resource: str, force: bool) -> None:
@@ -92,11 +92,12 @@ class _Planner:
         self._parents: dict[str, nodes.Node] = {}
         self._leaves: tuple[Leaf, ...] = ()
 
-    def plan(self, data_object: str) -> _Plan:
+    def plan(self, data_object: str) -> Plan:
+        """What writing this data object will do. Errors as for ``Catalog.write``."""
         connection, actor = self._connection, self._actor
         node = nodes.find(connection, actor, data_object)
         if node is None:
-            return _Plan(actor, self._parent(data_object), None, self._usable_leaves())
+            return Plan(actor, self._parent(data_object), None, self._usable_leaves())
         nodes.need(node, actor, Access.MODIFY_OBJECT)
         if node.is_collection:
             raise zone_error(Code.CAT_NAME_EXISTS_AS_COLLECTION, data_object, "a collection of that name is there")
@@ -106,7 +107,7 @@ class _Planner:
         copies = replicas.copies_of(connection, node.id)
         replicas.need_at_rest(copies, data_object)
         leaves = _overwritten(connection, copies, data_object, self._resource)
-        return _Plan(actor, node, node.id, tuple(leaves))
+        return Plan(actor, node, node.id, tuple(leaves))
 
     def _parent(self, data_object: str) -> nodes.Node:
         above = parent_of(data_object)
@@ -132,10 +133,10 @@ def _overwritten(connection: sqlite3.Connection, copies: list[Copy], data_object
     return leaves
 
 
-def _record(
+def record(
     connection: sqlite3.Connection,
     stage: Stage,
-    plan: _Plan,
+    plan: Plan,
     files: Sequence[tuple[Draft, Digest]],
     data_object: str,
 ) -> None:

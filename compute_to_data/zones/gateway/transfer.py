@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
@@ -53,11 +54,11 @@ def _need_free(wire: Wire, data_object: str) -> None:
     raise AlreadyExists(shown(data_object), "a data object or collection of that name is there", code=code)
 
 
-def _pieces(source: Source, digest: Digest, moved: Moved) -> Iterator[bytes]:
+def _pieces(source: Source, digest: Digest, moved: Moved) -> Iterator[bytes | memoryview]:
     """The content, and then its SHA-256. When the file has changed, an error breaks the request off before that."""
     room, offset = memoryview(bytearray(_BLOCK)), 0
     while offset < source.size:
-        block = bytes(source.read_at(offset, room[: source.size - offset]))
+        block = source.read_at(offset, room[: source.size - offset])
         if not block:
             raise source.changed()
         digest.update(block)
@@ -100,7 +101,7 @@ def _arriving(wire: Wire, data_object: str) -> Iterator[tuple[urllib3.BaseHTTPRe
 
 
 def _blocks(answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
-    return iter(lambda: bytes(answer.read(_BLOCK)), b"")
+    return iter(lambda: answer.read(_BLOCK, decode_content=False), b"")  # no copies: nothing is encoded
 
 
 def read(wire: Wire, data_object: str, most_bytes: int) -> bytes:
@@ -117,11 +118,20 @@ def read(wire: Wire, data_object: str, most_bytes: int) -> bytes:
 def get(wire: Wire, data_object: str, file: str, moved: Callable[[int], None]) -> str:
     """As ``ClientCatalog.get``."""
     digest = Digest()
-    with local_files.arriving(file) as target, _arriving(wire, data_object) as (answer, size, checksums):
+    with (
+        local_files.arriving(file) as target,
+        _arriving(wire, data_object) as (answer, size, checksums),
+        ThreadPoolExecutor(1, "checksum") as hasher,
+    ):
+        hashed: Future[None] | None = None
         for block in _blocks(answer):
+            if hashed is not None:
+                hashed.result()
+            hashed = hasher.submit(digest.update, block)  # while we write it, and receive the next one
             target.write(block)
-            digest.update(block)
             moved(len(block))
+        if hashed is not None:
+            hashed.result()
         if digest.size != size:
             cause = f"the catalog has {size} bytes, and {digest.size} arrived"
             raise zone_error(Code.SYS_COPY_LEN_ERR, shown(data_object), cause, "Try again, or have it repaired")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import socket
 import threading
 import weakref
+from contextlib import AbstractContextManager
 from typing import Any
 
 from irods.account import iRODSAccount
 
 from compute_to_data.errors import Code, ConfigurationError, ZoneError, zone_error
 from compute_to_data.model import Query, Row, User, UserKind
-from compute_to_data.ports import ClientCatalog
-from compute_to_data.zones.irods import accounts, environment, lookup
+from compute_to_data.zones.entrance import GatewayCatalog
+from compute_to_data.zones.irods import accounts, arriving, environment, lookup
 from compute_to_data.zones.irods.connections import Connections
 from compute_to_data.zones.irods.failures import translated
 from compute_to_data.zones.irods.service import IrodsStorage
@@ -68,7 +69,7 @@ class IrodsEntrance:
                 Code.USER_SOCK_CONNECT_ERR, subject, cause, "Check whether the iRODS server runs"
             ) from None
 
-    def signed_in(self, user: User, password: str) -> ClientCatalog:
+    def signed_in(self, user: User, password: str) -> GatewayCatalog:
         # Without a password, python-irodsclient would look for another way to authenticate.
         if not password:
             raise _wrong()
@@ -99,7 +100,7 @@ class IrodsEntrance:
         need_user(kind, user)
         return kind is UserKind.RODSADMIN
 
-    def on_behalf_of(self, user: User) -> ClientCatalog:
+    def on_behalf_of(self, user: User) -> GatewayCatalog:
         storage = self._service()
         need_user(storage._ask(str(user), lookup.find_user, user), user)
         account = accounts.on_behalf_of(storage._connections.account, user)
@@ -108,10 +109,10 @@ class IrodsEntrance:
     def query(self, query: Query) -> tuple[Row, ...]:
         return self._service().query(query)
 
-    def _session(self, connections: Connections, user: User) -> IrodsSession:
+    def _session(self, connections: Connections, user: User) -> GatewayCatalog:
         with self._lock:
             self._open.add(connections)
-        return _Session(connections, user, home=user.home_in(self.zone))
+        return EntranceSession(connections, user, home=user.home_in(self.zone))
 
     def _service(self) -> IrodsStorage:
         with self._lock:
@@ -135,8 +136,11 @@ class IrodsEntrance:
             storage.close()
 
 
-class _Session(IrodsSession):
+class EntranceSession(IrodsSession):
     """A session that registers nothing. On behalf of a user the server would allow it: it asks who connects."""
+
+    def open_to_write(self, data_object: str, *, resource: str = "") -> AbstractContextManager[arriving.Arriving]:
+        return arriving.arriving(self._connections, data_object, resource)
 
     def register(self, resource: str, files: Any) -> None:
         if files:

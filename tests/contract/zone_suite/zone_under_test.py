@@ -11,6 +11,7 @@ import pytest
 from compute_to_data.errors import Code, ZoneError
 from compute_to_data.model import DataObject, Entity, EntityKind, ReplicaStatus, User, UserKind
 from compute_to_data.ports import Catalog, ClientCatalog, Storage
+from compute_to_data.zones.entrance import GatewayCatalog
 
 
 class ZoneUnderTest(Protocol):
@@ -30,6 +31,9 @@ class ZoneUnderTest(Protocol):
 
     def session(self, user: User) -> ClientCatalog:
         """A client's own session."""
+
+    def at_a_gateway(self, user: User) -> GatewayCatalog:
+        """A session of a user who signed in at a gateway of this zone."""
 
     def make_user(self, kind: UserKind = UserKind.RODSUSER) -> User:
         """A new user with a home collection."""
