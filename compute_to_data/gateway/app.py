@@ -40,15 +40,15 @@ def create_app(gateway: Gateway) -> FastAPI:
     problems.handle(app)
     page_route.handle(app)
     # A request is held against each route in turn: those of programs come before those of people.
-    app.include_router(health.router)
+    api.include(app)
     app.include_router(tes.router)
-    app.include_router(api.router)
-    app.include_router(catalog.router)
+    app.include_router(health.router)
+    catalog.include(app)
     app.include_router(registry.router)
     app.include_router(authenticate.router)
     app.include_router(code_flow.router)
     app.include_router(api_page.router)
-    app.include_router(pages.router)
+    pages.include(app)
     app.add_middleware(Answers, metrics=gateway.metrics, shares=gateway.shares)
     return app
 

@@ -197,8 +197,8 @@ def start(folder: Path) -> None:
 
 
 def transfers(folder: Path, size: int) -> None:
-    """So many MiB, in turn with what the embedded zone takes for it: by `c2d` (with checksums at both ends), and a file of a
-    dataset by a client that only writes it down."""
+    """So many MiB, in turn with what the embedded zone takes for it: by `c2d` (with checksums at both ends), and a file
+    of a dataset by a client that only writes it down."""
     site = a_site(folder)
     large, copy = folder / "large", folder / "copy"
     with large.open("wb") as file:

@@ -243,7 +243,7 @@ def test_pages_keep_nobody_out(
         failed = page.url.removeprefix(gateway.url)
         for path in (
             failed, f"{failed}/files/failed/t.csv", "/tasks", f"/tasks/{waiting.task_id}", "/new", "/new/command",
-            f"/new/process/{process.id}", "/datasets", f"/datasets/{dataset}", "/workloads", "/resources",
+            f"/new/process/{process.id}", "/datasets", f"/datasets/{dataset}", "/workloads", "/projects", "/resources",
         ):  # fmt: skip
             page.goto(path)
             found += barriers(page)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from starlette.responses import Response
 
 from compute_to_data.catalog_json import plain
@@ -17,8 +17,7 @@ from compute_to_data.gateway.signing_in.person import Person
 from compute_to_data.gateway.who import signed_in
 
 _LONGEST_READ = 1 << 22
-router = APIRouter(prefix=f"{PREFIX}/catalog", tags=["catalog"], dependencies=[Depends(known_parameters)])
-router.include_router(transfers.router)
+router = APIRouter()
 
 
 @router.post("/open", summary="Open a data object")
@@ -72,7 +71,11 @@ def call_worker(request: Request, path: str = transfers.PATH, person: Person = D
     return Response(status_code=204)
 
 
-router.include_router(methods.router)
+def include(app: FastAPI) -> None:
+    """Add them to the application. The methods come last: their address fits any name."""
+    for one in (transfers.router, router, methods.router):
+        more = [Depends(known_parameters)]
+        app.include_router(one, prefix=f"{PREFIX}/catalog", tags=["catalog"], dependencies=more)
 
 
 def _gateway(request: Request) -> Gateway:

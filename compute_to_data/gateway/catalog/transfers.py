@@ -22,7 +22,7 @@ from compute_to_data.ports import ClientCatalog, OpenDataObject
 
 router = APIRouter()
 SIZE_HEADER, CHECKSUMS_HEADER = "C2d-Size", "C2d-Checksums"
-_BLOCK = 1 << 22
+_BLOCK = 1 << 20
 PATH = Query(..., max_length=4096, description="the logical path of a data object")
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import FastAPI
 
 from compute_to_data.gateway.pages import (
     datasets,
     entering,
     new_task,
+    projects,
     resources,
     static_files,
     task_files,
@@ -15,6 +16,8 @@ from compute_to_data.gateway.pages import (
     workloads,
 )
 
-router = APIRouter()
-for part in (static_files, entering, tasks, task_files, new_task, datasets, workloads, resources):
-    router.include_router(part.router)
+
+def include(app: FastAPI) -> None:
+    """Add them to the application."""
+    for part in (static_files, entering, tasks, task_files, new_task, projects, datasets, workloads, resources):
+        app.include_router(part.router)

@@ -12,6 +12,7 @@ from fastapi import Request
 from compute_to_data.client.workbench import Workbench
 from compute_to_data.gateway import who
 from compute_to_data.gateway.gateway import Gateway
+from compute_to_data.gateway.pages import chosen_project
 from compute_to_data.gateway.problems import HttpError
 from compute_to_data.gateway.signing_in.person import Person
 
@@ -27,10 +28,12 @@ class SignInFirst(Exception):
 
 @dataclass(frozen=True)
 class Visitor:
-    """A person at a page. ``proof``: what the page's forms must bring back."""
+    """A person at a page. ``proof``: what the page's forms must bring back. ``project``: the collection that they chose
+    to work in, '' for none."""
 
     person: Person
     proof: str
+    project: str = ""
 
     @property
     def name(self) -> str:
@@ -39,8 +42,8 @@ class Visitor:
 
     @property
     def workbench(self) -> Workbench:
-        """For the operations of ``client``, in the person's home collection."""
-        return self.person.workbench()
+        """For the operations of ``client``, in the person's project."""
+        return self.person.workbench(self.project)
 
 
 def proof_for(token: str) -> str:
@@ -63,7 +66,7 @@ async def visitor(request: Request) -> Visitor:
         if error.status == 401:
             raise SignInFirst from None
         raise
-    return Visitor(person, proof_for(token_of(request)))
+    return Visitor(person, proof_for(token_of(request)), chosen_project.of(request, str(person.user)))
 
 
 def token_of(request: Request) -> str:

@@ -35,14 +35,13 @@ class Arriving:
         ]
 
     def write(self, pieces: Sequence[bytes | memoryview]) -> None:
-        for draft, file in self._files:
-            try:
-                for piece in pieces:
-                    file.write(piece)
-            except OSError as error:
-                raise disk.failure(Code.UNIX_FILE_OPEN_ERR, error, draft.physical_path) from error
         for piece in pieces:
-            self._digest.update(piece)
+            self._digest.update(piece)  # each piece at a time, while it is in the processor's cache
+            for draft, file in self._files:
+                try:
+                    file.write(piece)
+                except OSError as error:
+                    raise disk.failure(Code.UNIX_FILE_OPEN_ERR, error, draft.physical_path) from error
 
     def finish(self, sha256: bytes) -> str:
         self._digest.need(sha256)

@@ -168,7 +168,7 @@ function uploading(form) {
     for (const [file, name] of files) body.append("files", file, name);
     const request = new XMLHttpRequest();
     const name = form.querySelector("[name=name]").value.trim();
-    request.open("POST", form.dataset.upload + (name ? `?name=${encodeURIComponent(name)}` : ""));
+    request.open("POST", form.dataset.upload + (name ? `&name=${encodeURIComponent(name)}` : ""));
     request.responseType = "json";
     request.upload.addEventListener("progress", (event) => { progress.value = event.loaded / event.total; });
     request.upload.addEventListener("load", () => { said.textContent = "All has arrived; the zone is storing it."; });
