@@ -148,6 +148,11 @@ class Following:
             found = self._shared[key] = SharedLog(task, asyncio.get_running_loop())
         return found
 
+    def is_followed(self, task: TaskHandle) -> bool:
+        """Whether this user follows the task already."""
+        found = self._shared.get((str(task.workbench.user), task.collection))
+        return found is not None and found.followers > 0
+
     async def events(self, log: SharedLog, last_id: str = "") -> AsyncIterator[bytes]:
         """The events of a shared log, after the one with this id if it is one of its own, until the task has ended."""
         log.followers += 1

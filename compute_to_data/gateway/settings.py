@@ -168,7 +168,8 @@ def of_person(settings: Settings) -> GatewaySettings:
     """The settings for a person's own embedded zone. ConfigurationError when theirs is another kind of zone."""
     if settings.zone.kind != "embedded":
         cause = f"a gateway for a zone of the kind {settings.zone.kind} needs its own configuration"
-        raise ConfigurationError("c2d serve", cause, "Write one (docs/gateway.md), and name it with --configuration")
+        remedy = "Name one with --configuration (docs/gateway.md), or make a zone of your own: c2d zone create"
+        raise ConfigurationError("c2d serve", cause, remedy)
     zone = dict(settings.zone.settings)
     user = str(zone.pop("user"))
     return GatewaySettings(ZoneSettings("embedded", zone), user, settings.site, settings.attributes)

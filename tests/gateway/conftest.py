@@ -12,8 +12,11 @@ from support.browsers import chromium
 from support.gateways import RunningGateway, gateway_settings, give_passwords, running
 from support.page_visitors import PageVisitor
 from support.site import COMPUTE, ZONE, TrialSite
+from support.web_fixtures import authority, web
 
 from compute_to_data.coordination.lock import ResourceLock
+
+__all__ = ["authority", "web"]
 
 
 @pytest.fixture

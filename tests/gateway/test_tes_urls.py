@@ -4,32 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import trustme
 from support.gateways import RunningGateway, gateway_settings, give_passwords, running
-from support.site import TrialSite, wait_until
-from support.url_servers import HttpsServer, authority_in, s3_server, s3_session
+from support.site import wait_until
+from support.url_servers import s3_server, s3_session
 from support.web_site import KEYS, Web, store
 
 TASKS = "/ga4gh/tes/v1/tasks"
 LAST = ("COMPLETE", "EXECUTOR_ERROR", "SYSTEM_ERROR", "CANCELED")
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> tuple[trustme.CA, str]:
-    return authority_in(tmp_path)
-
-
-@pytest.fixture
-def web(site: TrialSite, authority: tuple[trustme.CA, str]) -> Iterator[Web]:
-    with HttpsServer(authority[0]) as server:
-        web = Web(site, server, authority[1])
-        web.allow()
-        yield web
 
 
 @pytest.fixture

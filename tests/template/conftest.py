@@ -2,23 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from support.web_fixtures import authority, web
 
-import pytest
-import trustme
-from support.site import TrialSite
-from support.url_servers import HttpsServer, authority_in
-from support.web_site import Web
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[trustme.CA, str]:
-    return authority_in(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture
-def web(site: TrialSite, authority: tuple[trustme.CA, str]) -> Iterator[Web]:
-    with HttpsServer(authority[0]) as server:
-        web = Web(site, server, authority[1])
-        web.allow()
-        yield web
+__all__ = ["authority", "web"]

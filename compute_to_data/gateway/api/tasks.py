@@ -138,8 +138,9 @@ def log_text(
 async def log_events(request: Request, found: TaskHandle = Depends(task)) -> Response:
     """From the beginning, or after the event of `Last-Event-ID`, until the task has ended. `stdout`, `stderr` and
     `note` have a `text`; `state` and `end` the task's `state`; `restart` says that all is sent once more."""
-    _ = await anyio.to_thread.run_sync(lambda: found.state)  # NotFound as long as it can be said with a status
     following = _gateway(request).following
+    if not following.is_followed(found):
+        _ = await anyio.to_thread.run_sync(lambda: found.state)  # NotFound as long as it can be said with a status
     events = following.events(following.shared(found), request.headers.get("last-event-id", ""))
     headers = {**content.HEADERS, "X-Accel-Buffering": "no"}  # nginx would collect them
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)
