@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -53,7 +53,9 @@ class Installation:
         found = [*self._environments(), *self._agent(), *self._plain(), *self._leftovers(), *self._configurations()]
         if self.choices.configure:
             found += configuring(self.layout, self.record, self.checkout.core, gateway=self.choices.gateway)
-        return found + list(self._server_config())
+        if self.choices.edit_server_config:
+            found += editing_server_config(self.layout, self.record)
+        return found
 
     def environments(self) -> list[environment.Environment]:
         """The environments that the administrator wants here."""
@@ -99,20 +101,11 @@ class Installation:
         shutil.rmtree(old, ignore_errors=True)
 
     def _plain(self) -> Iterator[Change]:
-        for path, item in self._files(dict(self.choices.workers)).items():
-            place = self.layout.on_disk(path)
-            if checksum_of(place) == checksum(item.content) and path in self.record.files:
-                continue
-            yield Change(f"{'replace' if place.exists() else 'write'} {path}", partial(self._write, path, item))
+        yield from writing(self.layout, self.record, self._files(dict(self.choices.workers)))
 
     def _files(self, workers: dict[str, str]) -> dict[str, Item]:
-        found = payload.plain_files(self.checkout, self.layout, workers, gateway=self.choices.gateway)
-        return {**found, **podman.files(self.layout)} if self.choices.podman else found
-
-    def _write(self, path: str, item: Item) -> None:
-        make_directories(self.layout, self.record, os.path.dirname(path))
-        self.record.files[path] = [checksum(item.content)]
-        replace_file(self.layout.on_disk(path), item.content, item.mode)
+        found = payload.plain_files(self.checkout, self.layout, gateway=self.choices.gateway)
+        return {**found, **of_the_host(self.layout, workers, with_podman=self.choices.podman)}
 
     def _leftovers(self) -> Iterator[Change]:
         """Remove files of an earlier version that this version no longer has. Workers' drop-ins stay."""
@@ -146,19 +139,38 @@ class Installation:
         yield Change(f"write {path}: the default configuration", lambda: self._write_default(file, path, default))
 
     def _write_default(self, file: str, path: str, default: bytes) -> None:
-        self._write(path, Item(default))
+        _write(self.layout, self.record, path, Item(default))
         self.record.defaults[file] = checksum(default)
         self.record.defaults[path] = checksum(default)
 
-    def _server_config(self) -> Iterator[Change]:
-        if not self.choices.edit_server_config:
-            return
-        path = server_config.path(self.layout)
-        if self.layout.on_disk(path).exists() and server_config.problem(server_config.read(self.layout)):
-            yield Change(
-                f"edit {path}: put the Python rule engine before the native one; the old file is kept beside it",
-                lambda: server_config.edit(self.layout, self.record),
-            )
+
+def of_the_host(layout: Layout, workers: Mapping[str, str], *, with_podman: bool) -> dict[str, Item]:
+    """The files that depend on what this host's workers use, by their paths. ``workers``: the vault of each resource.
+    The packages do not have them."""
+    return {**payload.drop_ins(layout, workers), **(podman.files(layout) if with_podman else {})}
+
+
+def writing(layout: Layout, record: Manifest, items: Mapping[str, Item]) -> Iterator[Change]:
+    """The changes that write these files, without those that are there already."""
+    for path, item in items.items():
+        place = layout.on_disk(path)
+        if checksum_of(place) != checksum(item.content) or path not in record.files:
+            verb = "replace" if place.exists() else "write"
+            yield Change(f"{verb} {path}", partial(_write, layout, record, path, item))
+
+
+def _write(layout: Layout, record: Manifest, path: str, item: Item) -> None:
+    make_directories(layout, record, os.path.dirname(path))
+    record.files[path] = [checksum(item.content)]
+    replace_file(layout.on_disk(path), item.content, item.mode)
+
+
+def editing_server_config(layout: Layout, record: Manifest) -> Iterator[Change]:
+    """The change that puts the Python rule engine before the native one, if it is not."""
+    path = server_config.path(layout)
+    if layout.on_disk(path).exists() and server_config.problem(server_config.read(layout)):
+        text = f"edit {path}: put the Python rule engine before the native one; the old file is kept beside it"
+        yield Change(text, partial(server_config.edit, layout, record))
 
 
 def configuring(layout: Layout, record: Manifest, our_core: str, *, gateway: bool) -> list[Change]:

@@ -58,10 +58,23 @@ def of_the_server(layout: Layout) -> list[Missing]:
 def _installer(layout: Layout) -> Iterator[Missing]:
     if layout.is_live and os.geteuid() != 0:
         yield Missing("you are not root", "Run it with sudo, or give another root with --root", stops=True)
-    if layout.on_disk("/var/lib/dpkg/info/compute-to-data.list").exists():
-        yield Missing("the Debian package compute-to-data is installed", "Use apt to upgrade or remove it", stops=True)
+    yield from of_a_package(layout)
+
+
+def of_a_package(layout: Layout) -> Iterator[Missing]:
+    """A package of ours that is here. Two installers that write the same files could not remove them cleanly."""
+    beside = f"For --worker, --podman and --edit-server-config, run {layout.prefix}/packaging/install configure"
+    database = "/var/lib/dpkg/info/compute-to-data"
+    if layout.on_disk(f"{database}.prerm").exists():
+        cause = "the Debian package compute-to-data is installed"
+        yield Missing(cause, f"Use apt to upgrade or remove it. {beside}", stops=True)
+    elif layout.on_disk(f"{database}.list").exists():  # purging it later would remove our configuration
+        cause = f"the Debian package compute-to-data was removed, but {layout.configuration} still belongs to it"
+        remedy = "Keep a copy of your configuration elsewhere, and run: dpkg --purge compute-to-data"
+        yield Missing(cause, remedy, stops=True)
     if layout.on_disk(f"{layout.prefix}/share/package").exists():
-        yield Missing("the RPM package compute-to-data is installed", "Use dnf to upgrade or remove it", stops=True)
+        cause = "the RPM package compute-to-data is installed"
+        yield Missing(cause, f"Use dnf to upgrade or remove it. {beside}", stops=True)
 
 
 def _python(layout: Layout) -> Iterator[Missing]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ UNIT = "compute-to-data-worker@.service"
 GUARD = "compute-to-data-guard.service"
 QUOTAS = "compute-to-data-quotas.service"
 SLICE = "c2d.slice"
+PODMAN = ("compute-to-data-podman.socket", "compute-to-data-podman.service")
 GATEWAY = "compute-to-data-gateway.service"
 GATEWAY_ACCOUNT = "compute-to-data-gateway.conf"
 _TEMPLATE, _GATEWAY_TEMPLATE = "compute_to_data.json.template", "gateway.json.template"
@@ -114,7 +115,7 @@ def _without_comments(text: str) -> bytes:
     return "".join(line for line in lines if line.strip() and not line.lstrip().startswith("//")).encode()
 
 
-def plain_files(checkout: Checkout, layout: Layout, workers: dict[str, str], *, gateway: bool) -> dict[str, Item]:
+def plain_files(checkout: Checkout, layout: Layout, *, gateway: bool) -> dict[str, Item]:
     """Every file that only we own, except the package and the virtual environments."""
     share, items = f"{layout.prefix}/share", {}
     for name in _PROGRAMS:
@@ -134,7 +135,9 @@ def plain_files(checkout: Checkout, layout: Layout, workers: dict[str, str], *, 
     for path in _files(HERE / "installer"):
         items[f"{layout.prefix}/packaging/installer/{path.name}"] = Item(path.read_bytes())
     items[f"{layout.prefix}/packaging/install"] = Item((HERE / "install").read_bytes(), 0o755)
-    return {**items, **_drop_ins(layout, workers), **(_of_the_gateway(layout) if gateway else {})}
+    for name in PODMAN:
+        items[f"{layout.prefix}/packaging/files/{name}"] = Item((HERE / "files" / name).read_bytes())
+    return {**items, **(_of_the_gateway(layout) if gateway else {})}
 
 
 def _of_the_gateway(layout: Layout) -> dict[str, Item]:
@@ -146,7 +149,8 @@ def _of_the_gateway(layout: Layout) -> dict[str, Item]:
     return {path: Item(filled(name, layout).encode()) for path, name in places.items()}
 
 
-def _drop_ins(layout: Layout, workers: dict[str, str]) -> dict[str, Item]:
+def drop_ins(layout: Layout, workers: Mapping[str, str]) -> dict[str, Item]:
+    """For each worker's unit, the vault that it may write into."""
     text = "# Besides its state directory, this worker may write into the vault.\n[Service]\nReadWritePaths={}\n"
     return {
         f"{layout.units}/{UNIT.replace('@', f'@{resource}')}.d/vault.conf": Item(text.format(vault).encode())

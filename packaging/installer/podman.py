@@ -8,9 +8,9 @@ import shutil
 from collections.abc import Iterator, Mapping
 
 from installer.layout import InstallError, Layout
-from installer.payload import UNIT, Item, filled
+from installer.payload import PODMAN, UNIT, Item, filled
 
-_SOCKET, _SERVICE = "compute-to-data-podman.socket", "compute-to-data-podman.service"
+_SOCKET, _SERVICE = PODMAN
 _OURS = "compute-to-data.conf"
 _DELEGATION = """\
 [Service]
@@ -60,7 +60,7 @@ def files(layout: Layout) -> dict[str, Item]:
 
 def is_installed(files: Mapping[str, object]) -> bool:
     """Whether an earlier installation has set it up. ``files``: those of the record."""
-    return any(path.endswith(f"/{_SERVICE}") for path in files)
+    return any(path.endswith(f"/user/{_SERVICE}") for path in files)
 
 
 def missing_programs() -> Iterator[tuple[str, str]]:

@@ -32,13 +32,22 @@ class Removal:
     def changes(self) -> list[Change]:
         """The changes in order. Those that agents see come first."""
         return [
-            *self.unconfiguring(),
+            *self._configured(),
             *self._server_config(),
             *self._files(),
             Change(f"remove {self.layout.prefix} and the other folders that we made, if empty", self._directories),
         ]
 
-    def unconfiguring(self) -> list[Change]:
+    def beside_a_package(self) -> list[Change]:
+        """The changes that undo what ``configure`` did. The package manager removes the rest."""
+        return [
+            *self._configured(),
+            *self._server_config(),
+            *self._files(),
+            Change("remove the folders that we made, if empty", self._empty_directories),
+        ]
+
+    def _configured(self) -> list[Change]:
         """The block in core.py, the state directory and the ids of jobs."""
         self._name_the_gateways_account()
         return [*self._core(), *self._state_directory(), *self._job_accounts()]
@@ -138,15 +147,18 @@ class Removal:
         prefix = self.layout.on_disk(self.layout.prefix)
         remove_compiled(prefix)
         remove_empty(prefix)
-        for path in sorted(self.record.directories, key=len, reverse=True):
-            place = self.layout.on_disk(path)
-            if place.is_dir() and not any(place.iterdir()):
-                place.rmdir()
+        self._empty_directories()
         kept = [os.path.join(folder, name) for folder, _, names in os.walk(prefix) for name in names]
         known = {str(self.layout.on_disk(path)) for path in self.record.files}
         foreign = [path for path in kept if path not in known]
         if foreign:
             self.left.append(f"{self.layout.prefix}: {len(foreign)} files that are not ours, for example {foreign[0]}")
+
+    def _empty_directories(self) -> None:
+        for path in sorted(self.record.directories, key=len, reverse=True):
+            place = self.layout.on_disk(path)
+            if place.is_dir() and not any(place.iterdir()):
+                place.rmdir()
 
 
 def _remove_tree(place: Path) -> None:

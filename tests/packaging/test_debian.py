@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ pytestmark = pytest.mark.skipif(
 
 CONFIGURATION = "/etc/irods/compute_to_data.json"
 GATEWAY_SETTINGS = "/etc/compute_to_data/gateway.json"
+PODMANS_UNIT = "/etc/systemd/system/compute-to-data-worker@.service.d/podman.conf"
+VAULTS_UNIT = "/etc/systemd/system/compute-to-data-worker@dsp.service.d/vault.conf"
 ACCOUNTS = {"etc/.pwd.lock", "etc/passwd", "etc/group", "etc/shadow", "etc/gshadow"}
 """Where the gateway's account stands, which stays as on Debian."""
 
@@ -118,3 +121,67 @@ def test_it_does_not_overwrite_the_other_installers_files(package: Path, debian:
     assert done.returncode != 0
     assert "packaging/install" in done.stderr
     assert _without_dpkgs_own(debian) == before
+
+
+def _accounts(server: ScratchServer) -> None:
+    server.path("/etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nirods:x:998:998::/var/lib/irods:/bin/sh\n")
+    for path in ("/etc/group", "/etc/subuid", "/etc/subgid"):
+        server.path(path).touch()
+
+
+def test_what_a_host_needs_beside_the_package(package: Path, debian: ScratchServer) -> None:
+    """Podman, a worker's vault and the rule engines are set up by the package's own copy of the installer."""
+    _accounts(debian)
+    debian.path("/data/vault").mkdir(parents=True)
+    before = _without_dpkgs_own(debian)
+    _must(debian, "--install", str(package))
+    ours = replace(debian, checkout=debian.path("/opt/compute-to-data"))
+    options = ("--podman", "--worker", "dsp=/data/vault", "--edit-server-config")
+    wanted = ours.must("configure", *options, "--dry-run")
+    assert not debian.path(PODMANS_UNIT).exists()
+    assert f"would write {PODMANS_UNIT}\n" in wanted and "would edit /etc/irods/server_config.json" in wanted
+    ours.must("configure", *options)
+    assert "SupplementaryGroups=\n" in debian.path(PODMANS_UNIT).read_text()
+    assert "ReadWritePaths=/data/vault\n" in debian.path(VAULTS_UNIT).read_text()
+    assert "python-instance" in debian.path("/etc/irods/server_config.json").read_text()
+
+    debian.path(PODMANS_UNIT).write_text("edited")
+    said = _must(debian, "--install", str(package))
+    assert f"left: {PODMANS_UNIT}: it was changed" in said
+    assert debian.path(PODMANS_UNIT).read_text() == "edited" and debian.path(VAULTS_UNIT).exists()
+    ours.must("configure", "--force")
+    assert "SupplementaryGroups=\n" in debian.path(PODMANS_UNIT).read_text(), "an upgrade keeps what was set up"
+
+    _must(debian, "--purge", "compute-to-data")
+    assert {name: what for name, what in _without_dpkgs_own(debian).items() if name not in ACCOUNTS} == {
+        name: what for name, what in before.items() if name not in ACCOUNTS
+    }
+
+
+def test_a_vault_that_does_not_exist_stops_nothing_and_is_named(package: Path, debian: ScratchServer) -> None:
+    _accounts(debian)
+    _must(debian, "--install", str(package))
+    ours = replace(debian, checkout=debian.path("/opt/compute-to-data"))
+    assert "/data/vault, the vault of dsp, does not exist" in ours.must("configure", "--worker", "dsp=/data/vault")
+
+
+@pytest.mark.parametrize("verb", ["install", "uninstall"])
+def test_the_installer_leaves_a_package_alone(package: Path, debian: ScratchServer, verb: str) -> None:
+    _must(debian, "--install", str(package))
+    before = debian.contents()
+    done = debian.run(verb, "--no-venv")
+    assert done.returncode == 1
+    assert "the Debian package compute-to-data is installed. Use apt" in done.stderr
+    assert "packaging/install configure" in done.stderr
+    assert debian.contents() == before
+
+
+def test_a_package_that_was_removed_but_not_purged(package: Path, debian: ScratchServer) -> None:
+    """Purged later, it would take the configuration of the installation away."""
+    _must(debian, "--install", str(package))
+    _must(debian, "--remove", "compute-to-data")
+    done = debian.run("install", "--no-venv")
+    assert done.returncode == 1
+    assert "was removed, but /etc/irods/compute_to_data.json still belongs to it" in done.stderr
+    _must(debian, "--purge", "compute-to-data")
+    debian.must("install", "--no-venv")
