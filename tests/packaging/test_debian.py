@@ -21,7 +21,10 @@ CONFIGURATION = "/etc/irods/compute_to_data.json"
 GATEWAY_SETTINGS = "/etc/compute_to_data/gateway.json"
 PODMANS_UNIT = "/etc/systemd/system/compute-to-data-worker@.service.d/podman.conf"
 VAULTS_UNIT = "/etc/systemd/system/compute-to-data-worker@dsp.service.d/vault.conf"
-ACCOUNTS = {"etc/.pwd.lock", "etc/passwd", "etc/group", "etc/shadow", "etc/gshadow"}
+ACCOUNTS = {
+    "etc/.pwd.lock",
+    *(f"etc/{name}{old}" for name in ("passwd", "group", "shadow", "gshadow") for old in ("", "-")),
+}
 """Where the gateway's account stands, which stays as on Debian."""
 
 
