@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, expect
-from support.browsers import barriers, looking
+from support.browsers import barriers, looking, sign_in
 from support.gateways import PASSWORDS, RunningGateway
 from support.page_visitors import PageVisitor
 from support.site import BOB, HOME, PATIENCE, TrialSite
@@ -109,12 +109,7 @@ def test_a_project_that_is_gone(visit: Visit, site: TrialSite) -> None:
 @pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
 def test_in_a_browser_by_keyboard(browser: Browser, gateway: RunningGateway, tmp_path: Path, script: bool) -> None:
     with looking(browser, gateway.url, java_script_enabled=script) as page:
-        page.goto("/sign-in")
-        page.keyboard.type("alice")
-        page.keyboard.press("Tab")
-        page.keyboard.type(PASSWORDS["alice"])
-        page.keyboard.press("Enter")
-        page.wait_for_url("**/tasks")
+        sign_in(page, "alice", PASSWORDS["alice"])
         page.get_by_role("link", name="Projects").focus()
         page.keyboard.press("Enter")
         page.wait_for_url("**/projects")
