@@ -191,6 +191,11 @@ class OutOfReach(ComputeToDataError):
     """The zone or the engine does not answer at the moment. The request may or may not have taken effect."""
 
 
+class ServedElsewhere(OutOfReach):
+    """Another worker has taken the resource over while this one did nothing for a minute, as on a host that hung. What
+    this worker believes of its tasks may be outdated."""
+
+
 class ZoneOutOfReach(ZoneError, OutOfReach):
     """The zone cannot be reached, or its server cannot reach the catalog's database or another server."""
 

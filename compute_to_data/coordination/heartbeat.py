@@ -14,6 +14,7 @@ import time
 
 from compute_to_data.configuration import Configuration
 from compute_to_data.coordination.lock import AlreadyServed
+from compute_to_data.errors import ServedElsewhere
 from compute_to_data.model import Avu, Entity, EntityKind
 from compute_to_data.ports import Catalog
 
@@ -49,6 +50,7 @@ class Heartbeat:
         directory = os.path.realpath(configuration.worker.state_directory)
         # An earlier worker with the same place is dead: otherwise we would not hold the lock.
         self._place = f"{socket.gethostname()}@{hashlib.sha256(directory.encode()).hexdigest()[:8]}"
+        self._renewed = 0.0
 
     def renew(self) -> None:
         """Write the heartbeat. AlreadyServed when another worker's heartbeat is there.
@@ -59,12 +61,26 @@ class Heartbeat:
         found = self._found()
         self._refuse_second_worker(found)
         attribute = self._configuration.attributes.named("worker")
-        self._replace(found, [Avu(attribute, f"{self._place}:{os.getpid()}", str(int(time.time())))])
+        now = time.time()
+        self._replace(found, [Avu(attribute, f"{self._place}:{os.getpid()}", str(int(now)))])
+        self._renewed = now
         try:
             self._refuse_second_worker(self._found())
         except AlreadyServed:
             self.withdraw()
             raise
+
+    def confirm(self) -> None:
+        """ServedElsewhere when our heartbeat is so old that another worker may have taken over, and one has.
+
+        While the heartbeat is fresh, this asks the catalog nothing. Threads may share it.
+        """
+        if abs(time.time() - self._renewed) < _ALIVE_SECONDS:
+            return
+        try:
+            self._refuse_second_worker(self._found())
+        except AlreadyServed as error:
+            raise ServedElsewhere(error.subject, error.cause, "The other worker goes on with the task") from error
 
     def withdraw(self) -> None:
         """Remove our own heartbeat."""

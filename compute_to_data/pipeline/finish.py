@@ -14,6 +14,7 @@ from compute_to_data.errors import (
     NotFound,
     OutOfReach,
     ReasonCode,
+    ServedElsewhere,
 )
 from compute_to_data.model import Registration
 from compute_to_data.pipeline import layout, left_behind, plan, removal, workspace
@@ -64,6 +65,8 @@ def fail(execution: Execution, error: Exception) -> Ending:
         execution.journal.save(replace(execution.checkpoint, ending=ending, exit_status=execution.exit_status))
         facts = {**_facts(execution, ending), "ending": ending.state.value}  # for people
         execution.record.decide(facts, plan.avus(execution))
+    except ServedElsewhere:
+        raise
     except ComputeToDataError:  # the record may be gone; undo all the same
         log.exception("task %s: the worker could not record its end before undoing it", execution.record.task_id)
     return undo(execution, ending)

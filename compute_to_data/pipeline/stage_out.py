@@ -72,6 +72,7 @@ def register(execution: Execution) -> Sequence[Registration]:
     own = [*log_files(execution), _crate_file(execution)]
     job_log.hide(execution)
     results = _Results(execution, own)
+    record.confirm()  # the results at these paths may be another worker's
     if execution.resume_point.has_exited:
         catalog.unregister(results.own_paths())  # an interrupted registration may have done some
         placing.unregister(execution)
@@ -253,6 +254,7 @@ def annotate(execution: Execution) -> None:
     collection = Entity(EntityKind.COLLECTION, record.collection)
     present = set(record.catalog.avus(collection, *{avu.attribute for avu in facts}))
     new = [avu for avu in facts if avu not in present]
+    record.confirm()
     execution.undo.push(
         f"remove the AVUs of {record.collection}", lambda: record.catalog.annotate(collection, remove=new)
     )

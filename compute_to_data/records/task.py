@@ -11,7 +11,7 @@ import hashlib
 import re
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 
 from compute_to_data.bounds import MOST_PERMISSIONS
@@ -154,15 +154,24 @@ def place_of(collection: str) -> str:
 
 
 class TaskRecord:
-    """One task's record, read and written in its owner's session."""
+    """One task's record, read and written in its owner's session. ``confirm`` raises when the writer may not change it
+    any more; it is called before each change."""
 
-    def __init__(self, catalog: Catalog, attributes: Attributes, collection: str, resource: str) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        attributes: Attributes,
+        collection: str,
+        resource: str,
+        confirm: Callable[[], None] = lambda: None,
+    ) -> None:
         self.catalog = catalog
         self.attributes = attributes
         self.collection = collection
         self.resource = resource
         self.task_id = name_of(collection)
         self._entity = Entity(EntityKind.COLLECTION, collection)
+        self.confirm = confirm
 
     @property
     def request_path(self) -> str:
@@ -248,6 +257,7 @@ class TaskRecord:
 
         For a task whose owner has no account any more.
         """
+        self.confirm()
         dated, avus = _dated(State.FAILED, facts), [self._avu(State.FAILED)]
         present = self._avus(*self._replaced(dated, avus), storage=storage)
         if any(avu.attribute == self.attributes.state and avu.value in _FINAL for avu in present):
@@ -259,6 +269,7 @@ class TaskRecord:
         self._change(facts, [*also])
 
     def _change(self, facts: Mapping[str, str], avus: list[Avu]) -> None:
+        self.confirm()
         replaced = self._replaced(facts, avus)
         present, crowded = self._read(replaced) if replaced else ((), [])
         state = self.attributes.state

@@ -72,7 +72,9 @@ class Worker:
         self._workload_slots = WorkloadSlots(served)
         self._stopping = threading.Event()
         self._waiting_tasks = WaitingTasks(served)
-        self._runner = TaskRunner(served, self._workload_slots.directories, self._waiting_tasks, self._stopping.is_set)
+        self._runner = TaskRunner(
+            served, self._workload_slots.directories, self._waiting_tasks, self._stopping.is_set, self._sign.confirm
+        )
         self._passed_over = PassedOver()
         self._retries = Retries(min(FIRST_SECONDS, configuration.worker.poll_seconds))
         self._begun: set[str] = set()
@@ -277,6 +279,7 @@ class Worker:
         This is the boundary that keeps the errors of one task away from others.
         """
         try:
+            self._sign.confirm()  # this host may have hung, and another worker may have ended the task
             return step()
         except StopIteration as course:
             ending: Ending | None = course.value

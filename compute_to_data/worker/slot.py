@@ -48,7 +48,8 @@ class Unintelligible(Exception):
 
 
 class TaskRunner:
-    """Runs the tasks of one worker. Threads may share it."""
+    """Runs the tasks of one worker. Threads may share it. ``confirm`` raises ServedElsewhere when another worker has
+    taken the resource over."""
 
     def __init__(
         self,
@@ -56,11 +57,13 @@ class TaskRunner:
         workload_directories: WorkloadDirectories,
         waiting_tasks: WaitingTasks,
         stopping: Callable[[], bool],
+        confirm: Callable[[], None],
     ) -> None:
         self._served = served
         self._waiting_tasks = waiting_tasks
         self._workload_directories = workload_directories
         self._stopping = stopping
+        self._confirm = confirm
         self.in_use = InUse()
         self.cancel_requests = CancelRequests()
         self.transfers = Transfers(served.storage, self.in_use, served.journal_folder, 2 * served.capacity)
@@ -177,7 +180,8 @@ class TaskRunner:
         return ending
 
     def _record(self, catalog: Catalog, collection: str) -> TaskRecord:
-        return TaskRecord(catalog, self._served.configuration.attributes, collection, self._served.resource.name)
+        served = self._served
+        return TaskRecord(catalog, served.configuration.attributes, collection, served.resource.name, self._confirm)
 
     def _context(self, catalog: Catalog) -> TaskContext:
         return TaskContext(

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.faults import Troubled
+from support.faults import StorageWithTroubledSessions, Troubled
 from support.reading import ENOUGH
 from support.site import COMPUTE, HOME, PATIENCE, WAITS, ZONE, TrialSite, wait_until
 
@@ -276,6 +276,40 @@ def _be_taken_over(site: TrialSite, submitted: Submitted, other: Avu) -> None:
         site.outputs(submitted)
         site.storage.catalog.annotate(RESOURCE, add=[other])
         wait_until(lambda: not lock.ResourceLock(site.configuration, ZONE, COMPUTE).is_held(), "it to leave")
+
+
+@pytest.mark.parametrize("when", ["while its job runs", "while its results are registered"])
+def test_a_worker_whose_host_hung_changes_no_task_that_another_one_has_ended(
+    site: TrialSite, when: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    submitted = site.submit(site.request("/bin/sh", "-c", RUNS))
+    ended: list[dict[str, str]] = []
+
+    def hang() -> None:
+        """What is true after some minutes: another worker has taken the resource over, and has ended the task."""
+        worker._sign._renewed = 0.0
+        other = Avu(site.configuration.attributes.named("worker"), "other@1:1", str(int(time.time())))
+        site.storage.catalog.annotate(RESOURCE, add=[other])
+        site.record(submitted).move_to(State.COMPLETED, {"attempt": "2"})
+        ended.append(site.record(submitted).facts())
+
+    def register(original, *words, **names):  # type: ignore[no-untyped-def]
+        done = original(*words, **names)
+        if not ended:
+            hang()
+        return done
+
+    troubles = {"register": register} if "registered" in when else {}
+    with site.working(storage=StorageWithTroubledSessions(site.storage, **troubles)) as worker:  # type: ignore[arg-type]
+        site.outputs(submitted)
+        if not troubles:
+            hang()
+        site.let_go(submitted)
+        wait_until(lambda: "is served by another worker (other@1:1" in caplog.text, "the worker to find out")
+        wait_until(lambda: not worker._in_flight.collections(), "it to let go of the task")
+    assert site.record(submitted).state() is State.COMPLETED
+    after = site.record(submitted).facts()
+    assert {k: (after.get(k), ended[0].get(k)) for k in {*after, *ended[0]} if after.get(k) != ended[0].get(k)} == {}
 
 
 def test_a_worker_without_an_engine_shows_no_sign_of_life(site: TrialSite, monkeypatch: pytest.MonkeyPatch) -> None:
