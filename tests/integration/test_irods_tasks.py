@@ -23,12 +23,13 @@ from support.irods_site import (
     RealSite,
     call,
     data_object,
+    outputs_of,
     plain_site,
     succeeded,
 )
 from support.pictures import grey_png
 from support.reading import ENOUGH
-from support.site import ROLE_ATTRIBUTE, until, wait_until
+from support.site import ROLE_ATTRIBUTE, WAITS, until, wait_until
 
 from compute_to_data.errors import Code, ZoneError
 from compute_to_data.model import Avu, Entity, EntityKind
@@ -207,17 +208,15 @@ def test_thumbnails_of_an_image(picturing: RealSite) -> None:
 def test_a_server_that_restarts_while_a_worker_runs(site: RealSite) -> None:
     """The job ends while the zone is down. The worker ends the task when the zone is back."""
     compute = site.compute_resource(site.role)
-    gate = site.zone.make_place("gate") / "open"
     path = site.put("through_it", b"12345")
-    program = (
-        f"echo began >> /outputs/log; until [ -e {gate} ]; do sleep 0.1; done; cat /inputs/through_it > /outputs/n"
-    )
+    program = f"echo began >> /outputs/log; {WAITS}; cat /inputs/through_it > /outputs/n"
     with site.working(compute) as (serving,):
         submitted = site.submit(site.request("/bin/sh", "-c", program, inputs=[path], resource=compute))
         until(lambda: site.state(submitted) is State.RUNNING, "the job to run")
+        outputs = outputs_of(site, submitted.collection, compute)
         call(STOP)
         try:
-            gate.touch()
+            (outputs / "go").touch()
             wait_until(lambda: f"{submitted.collection} waits" in serving.said, "the worker to miss its zone")
         finally:
             call(START)

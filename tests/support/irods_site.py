@@ -152,13 +152,18 @@ def sandboxed_site(zone: IrodsZoneUnderTest, *images: str) -> RealSite:
     return RealSite(zone, BASE_IMAGE, {"name": "docker"}, roles=roles, images=[BASE_IMAGE, *images])
 
 
-def let_go(site: RealSite, collection: str, resource: str) -> None:
-    """A task that WAITS goes on. Its outputs are in the vault, at the physical path of its collection."""
+def outputs_of(site: RealSite, collection: str, resource: str) -> Path:
+    """The outputs of a task that runs: in the vault, below the physical path of its collection."""
     vault = next(one.vault for one in site.alice.resources() if one.name == resource)
     place = Path(vault, *collection.split("/")[2:])
     wait_until(lambda: any(one.is_dir() for one in place.rglob("outputs")), f"the outputs of {collection}")
     (outputs,) = place.rglob("outputs")
-    (outputs / "go").touch()
+    return outputs
+
+
+def let_go(site: RealSite, collection: str, resource: str) -> None:
+    """A task that WAITS goes on."""
+    (outputs_of(site, collection, resource) / "go").touch()
 
 
 def succeeded(facts: dict[str, str]) -> str:
