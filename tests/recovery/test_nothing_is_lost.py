@@ -235,11 +235,13 @@ def _check_the_rest(killer: Killer, submitted: dict[Submitted, Expected], contex
     claiming = [one for one, expected in submitted.items() if not expected.awaited]
     completed = {one.task_id for one in claiming if site.record(one).state() is State.COMPLETED}
     claimants = []
+    tasks = {one.task_id: one for one in submitted}
     for number in range(CLAIMING):
         logical_path = _input(site, number)
         avus: list[Avu] = list(site.alice.avus(Entity(EntityKind.DATA_OBJECT, logical_path)))
-        claimants += [avu.value for avu in avus if avu.attribute == CLAIM]
+        here = [avu.value for avu in avus if avu.attribute == CLAIM]
+        claimants += here
         leaves = [replica.leaf for replica in site.data_object(logical_path).replicas]
         expected = [site.origin, site.compute] if avus else [site.origin]
-        assert leaves == expected, f"{context}: {logical_path} {avus}"
+        assert leaves == expected, f"{context}: {logical_path}: {[site.record(tasks[one]).facts() for one in here]}"
     assert sorted(claimants) == sorted(completed), context
