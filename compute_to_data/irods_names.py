@@ -122,7 +122,7 @@ def shown(logical_path: str) -> str:
 
 
 def is_broken_by_43(logical_path: str) -> bool:
-    """Whether iRODS 4.3 leaves a stale data object, or a collection that nobody can remove, under this path.
+    """Whether iRODS 4.3 leaves a stale data object, or a collection that it cannot remove, under this path.
 
     It looks for what it has just made with a query in text form, as in :func:`is_misread_by_43`.
     """

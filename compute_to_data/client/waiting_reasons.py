@@ -32,14 +32,13 @@ def stopped_by(workbench: Workbench, resource: str) -> str:
     return held_up if published_line.NO_JOBS in held_up else ""
 
 
-def _without_worker(workbench: Workbench, resource: str, published: PublishedLine | None = None) -> Iterator[str]:
-    """That the resource has no live worker, and what that worker said last. ``published``: if the caller has it."""
+def _without_worker(workbench: Workbench, resource: str, published: PublishedLine | None) -> Iterator[str]:
+    """That the resource has no live worker, and what that worker said last."""
     if queue.has_worker(workbench, resource):
         return
     yield f"{resource} has no live worker"
-    last = published or published_line.read(workbench.catalog, workbench.attributes, resource)
-    if last is not None and last.held_up:  # a worker that cannot run jobs shows no sign of life
-        yield last.held_up
+    if published is not None and published.held_up:  # a worker that cannot run jobs shows no sign of life
+        yield published.held_up
 
 
 def _hindrances(

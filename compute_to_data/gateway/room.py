@@ -28,13 +28,11 @@ class Room:
 
     def _take(self, user: str, descriptor: int, count: int) -> None:
         with self._lock:
-            free = free_bytes(descriptor)
+            free = need_room(descriptor, count)
             if free is not None:
-                if free < count:
-                    raise no_room("the gateway's host has no room for it now")
                 most = (free + sum(self._taken.values())) // _SHARE
                 if self._taken[user] + count > most:
-                    raise no_room(f"your uploads take their share of the gateway's disk, {most} bytes")
+                    raise _no_room(f"your uploads take their share of the gateway's disk, {most} bytes")
             self._taken[user] += count
 
     def _give_back(self, user: str, count: int) -> None:
@@ -65,21 +63,22 @@ class Taking:
         self._count += count
 
 
-def need_room(descriptor: int, count: int) -> None:
-    """HttpError 507 unless so many more bytes fit where an open file or directory lies, besides the reserve."""
-    free = free_bytes(descriptor)
+def need_room(descriptor: int, count: int) -> int | None:
+    """HttpError 507 unless so many more bytes fit where an open file or directory lies, besides the reserve. Returns
+    what may be written there; None when that is not known."""
+    free = _free_bytes(descriptor)
     if free is not None and free < count:
-        raise no_room("the gateway's host has no room for it now")
+        raise _no_room("the gateway's host has no room for it now")
+    return free
 
 
-def free_bytes(descriptor: int) -> int | None:
-    """What may still be written where an open file or directory lies. None when that is not known."""
+def _free_bytes(descriptor: int) -> int | None:
     with contextlib.suppress(OSError):
         place = os.fstatvfs(descriptor)
         return place.f_bavail * place.f_frsize - min(_RESERVE_BYTES, place.f_blocks * place.f_frsize // 10)
     return None
 
 
-def no_room(cause: str) -> HttpError:
+def _no_room(cause: str) -> HttpError:
     """The answer to an upload that does not fit."""
     return HttpError(507, "the content", cause, "Try again later")

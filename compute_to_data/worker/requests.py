@@ -150,7 +150,7 @@ class Requests:
         self._enders.shutdown(cancel_futures=True)
 
     def call(self) -> None:
-        """Ask soon: somebody who called the worker may want to cancel a task."""
+        """Ask soon: a client has called the worker, perhaps to cancel a task."""
         self._called.set()
 
     def _run(self) -> None:
@@ -195,7 +195,7 @@ class Requests:
             self._enders.submit(self._end_next)
 
     def _end_next(self) -> None:
-        """End a task. Each home has its turn, so that a user who cancels thousands of tasks delays nobody else."""
+        """End a task. Each home has its turn, so that a user who cancels thousands of tasks delays no other user."""
         with self._lock:
             place, collections = self._to_end.popitem(last=False)
             collection = collections.popleft()

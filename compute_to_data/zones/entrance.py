@@ -28,8 +28,8 @@ class GatewayCatalog(ClientCatalog, Protocol):
     """A session of a user who signed in at a gateway."""
 
     def open_to_write(self, data_object: str, *, resource: str = "") -> AbstractContextManager[ArrivingDataObject]:
-        """A new data object, by default on the zone's default resource. Nothing of it is left when the context ends
-        before :meth:`ArrivingDataObject.finish`, and until then nobody can read it.
+        """A new data object, by default on the zone's default resource. No user can read it before
+        :meth:`ArrivingDataObject.finish`. When the context ends without that, the zone keeps nothing of it.
 
         Errors as for :meth:`Catalog.write` without ``force``, before anything is written.
         """

@@ -1,8 +1,8 @@
 """Content that a client sends: the bytes, and then the 32 bytes of their SHA-256.
 
-It goes into the zone as it arrives, as a data object that nobody can read. Only content that has arrived whole and
-agrees with its SHA-256 stays there. A zone may have one place only for a data object that is overwritten: such content
-waits in a temporary file of the gateway's host.
+It goes into the zone as it arrives. No user can read the data object before all of it is there and agrees with its
+SHA-256; otherwise the gateway removes it. A zone may have one place only for a data object that is overwritten: such
+content waits in a temporary file of the gateway's host.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """New data objects whose content arrives in pieces, each on a connection of its own.
 
-Until its descriptor is closed a replica is intermediate, and nobody can read it. When the connection is lost before
-that, the server marks it stale, and we remove the data object.
+A replica is intermediate until we close its descriptor, and iRODS lets no user read it. When the connection is lost
+before that, the server marks the replica stale, and we remove the data object.
 """
 
 from __future__ import annotations
@@ -94,5 +94,5 @@ def _remove(connections: Connections, data_object: str) -> None:
             return
         except (ZoneError, ServerError):
             if time.monotonic() > until:
-                return  # it is stale: nobody can read it, and its owner can overwrite or remove it
+                return  # the replica is stale: no user can read it, and its owner can overwrite or remove it
         time.sleep(0.1)
