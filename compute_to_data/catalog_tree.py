@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from compute_to_data.model import Collection, DataObject
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 
 
 def walk(

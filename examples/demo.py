@@ -20,7 +20,7 @@ from compute_to_data import site_file
 from compute_to_data.client import laptop
 from compute_to_data.errors import ComputeToDataError
 from compute_to_data.model import Collection, DataObject, Entity, EntityKind, Query, User, name_of
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 from compute_to_data.zones.embedded import EmbeddedZone
 from compute_to_data.zones.embedded.agent import RuleExecutionInfo, irule
 

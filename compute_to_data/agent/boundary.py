@@ -12,7 +12,7 @@ from compute_to_data import site_file, this_host
 from compute_to_data.configuration import Configuration
 from compute_to_data.errors import Code, ComputeToDataError, InvalidRequest
 from compute_to_data.plain_text import one_line
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 
 _LONGEST_MESSAGE = 900
 """Characters; iRODS cuts messages of its error stack at 1,024 bytes."""

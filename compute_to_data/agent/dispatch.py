@@ -11,7 +11,8 @@ from compute_to_data.agent.boundary import Site, with_code
 from compute_to_data.coordination.pauses import WaitingPauses
 from compute_to_data.errors import Code, EngineError, InvalidRequest, TooLarge, ZoneError
 from compute_to_data.model import Entity, EntityKind, name_of
-from compute_to_data.records.task import State, TaskRecord, resource_of
+from compute_to_data.records.state import State, resource_of
+from compute_to_data.records.task import TaskRecord
 from compute_to_data.submission import submit as submission
 
 CALL = "containers.call"

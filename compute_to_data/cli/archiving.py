@@ -94,7 +94,7 @@ def _all_older(call: Call) -> int:
 
 def _older(call: Call) -> Iterator[Done]:
     from compute_to_data.client import archiving, session
-    from compute_to_data.records.task import State
+    from compute_to_data.records.state import State
 
     options = call.options
     states = tuple(State(name) for name in options.state or _STATES)

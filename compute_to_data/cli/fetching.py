@@ -19,7 +19,7 @@ from compute_to_data.task import FAILED_NAME
 if TYPE_CHECKING:
     from compute_to_data.client.fetching import Fetched
     from compute_to_data.client.kinds import Named
-    from compute_to_data.ports import ClientCatalog
+    from compute_to_data.ports.zone import ClientCatalog
 
 _BLOCK = 1 << 16
 _DATASET = re.compile(r"d-[0-9a-f]{2,12}")

@@ -23,7 +23,7 @@ def wait_for(call: Call, tasks: Sequence[str], name: str = "") -> list[TaskStatu
     from compute_to_data.client.tasks import TaskHandle
     from compute_to_data.errors import NotFound
     from compute_to_data.model import name_of
-    from compute_to_data.records.task import State
+    from compute_to_data.records.state import State
 
     start = f"{name}: " if name else ""
     try:

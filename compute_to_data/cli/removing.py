@@ -67,7 +67,7 @@ def _rm(call: Call) -> int:
 
 def _choice(call: Call) -> list[str]:
     """The collections of the person's own tasks that the options choose, the oldest first."""
-    from compute_to_data.records.task import State
+    from compute_to_data.records.state import State
 
     options = call.options
     states = tuple(State(name) for name in options.state or _STATES)

@@ -14,7 +14,7 @@ from compute_to_data.client import endings
 
 if TYPE_CHECKING:
     from compute_to_data.client.tasks import TaskHandle
-    from compute_to_data.records.task import State
+    from compute_to_data.records.state import State
 
 
 def register(commands: Commands) -> None:

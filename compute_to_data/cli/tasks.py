@@ -17,7 +17,7 @@ from compute_to_data.client import endings
 if TYPE_CHECKING:
     from compute_to_data.client.status import TaskStatus
     from compute_to_data.client.tasks import TaskHandle
-    from compute_to_data.records.task import State
+    from compute_to_data.records.state import State
 
 WAIT = "wait until the task has ended; the exit code says how"
 _STATES = ("WAITING", "QUEUED", "STAGING_IN", "RUNNING", "STAGING_OUT", "COMPLETED", "FAILED", "CANCELLED")
@@ -250,7 +250,7 @@ def _asked_commands(request: dict[str, Any]) -> Any:
 
 def _list(call: Call) -> int:
     from compute_to_data.cli import listing
-    from compute_to_data.records.task import State
+    from compute_to_data.records.state import State
 
     options = call.options
     limit = options.limit or None

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from compute_to_data.errors import AccessDenied, ComputeToDataError, NotFound, OutOfReach
 from compute_to_data.model import EntityKind, Query, Row
 from compute_to_data.records import archive
-from compute_to_data.records.task import State, TaskRecord
+from compute_to_data.records.state import State
+from compute_to_data.records.task import TaskRecord
 
 if TYPE_CHECKING:
     from compute_to_data.client.workbench import Workbench
-    from compute_to_data.ports import Catalog, Storage
+    from compute_to_data.ports.zone import Catalog, Storage
 
 FINAL = tuple(state for state in State if state.is_final)
 _AT_ONCE = 500

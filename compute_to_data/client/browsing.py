@@ -12,7 +12,7 @@ from compute_to_data.records.manifest import ancestors
 from compute_to_data.records.task import timestamp
 
 if TYPE_CHECKING:
-    from compute_to_data.ports import ClientCatalog
+    from compute_to_data.ports.zone import ClientCatalog
 
 FILE, FOLDER = "file", "folder"
 

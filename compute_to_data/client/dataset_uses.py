@@ -10,11 +10,11 @@ from compute_to_data.configuration import Attributes
 from compute_to_data.errors import Refused
 from compute_to_data.inputs.readers import readers, tasks_that_read
 from compute_to_data.model import Entity, EntityKind, Query, name_of
-from compute_to_data.records.task import State, furthest
+from compute_to_data.records.state import State, furthest
 from compute_to_data.records.workload import DATASET, STATE, WorkloadState
 
 if TYPE_CHECKING:
-    from compute_to_data.ports import ClientCatalog
+    from compute_to_data.ports.zone import ClientCatalog
 
 _SHOWN: Final = 5
 MOST: Final = 200

@@ -23,13 +23,13 @@ from compute_to_data.inputs.readers import withdraw
 from compute_to_data.model import Avu, Collection, Entity, EntityKind, Query, name_of
 from compute_to_data.records.dataset_content import manifest_of
 from compute_to_data.records.manifest import DATASET_ID, FILES
-from compute_to_data.records.task import State, furthest
+from compute_to_data.records.state import State, furthest
 
 if TYPE_CHECKING:
     from compute_to_data.client.local_listing import Listing
     from compute_to_data.client.uploading import Moved, Progress
     from compute_to_data.client.workbench import Workbench
-    from compute_to_data.ports import ClientCatalog
+    from compute_to_data.ports.zone import ClientCatalog
 
 DATASETS: Final = naming.DATASETS
 _THREADS: Final = 4

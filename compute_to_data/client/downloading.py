@@ -12,7 +12,7 @@ from compute_to_data.errors import ComputeToDataError, Incomplete
 from compute_to_data.records.manifest import FILES, Manifest
 
 if TYPE_CHECKING:
-    from compute_to_data.ports import ClientCatalog
+    from compute_to_data.ports.zone import ClientCatalog
 
 
 def download(catalog: ClientCatalog, collection: str, held: Manifest, directory: str, progress: Progress) -> Moved:

@@ -21,7 +21,7 @@ from compute_to_data.records.manifest import ancestors
 from compute_to_data.task import FETCHED_NAME, STDERR_NAME, STDOUT_NAME
 
 if TYPE_CHECKING:
-    from compute_to_data.ports import ClientCatalog
+    from compute_to_data.ports.zone import ClientCatalog
 
 _LOGS = (STDOUT_NAME, STDERR_NAME)
 _EARLIER_PARTIAL = ".c2d-part"

@@ -14,12 +14,13 @@ from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import InvalidRequest, NotFound
 from compute_to_data.inputs import naming
 from compute_to_data.model import Avu, Entity, EntityKind, Query, Row, User, name_of
-from compute_to_data.records.task import State, resource_of, timestamp
+from compute_to_data.records.state import State, resource_of
+from compute_to_data.records.task import timestamp
 from compute_to_data.task import REQUEST_NAME
 
 if TYPE_CHECKING:
     from compute_to_data.client.workbench import Workbench
-    from compute_to_data.ports import ClientCatalog, Storage
+    from compute_to_data.ports.zone import ClientCatalog, Storage
 
 _SHOWN = 5
 """How many candidates an error names."""

@@ -10,7 +10,7 @@ from compute_to_data.configuration import Attributes, Configuration
 from compute_to_data.coordination import capabilities
 from compute_to_data.coordination.held_images import HeldImages
 from compute_to_data.errors import ConfigurationError
-from compute_to_data.ports import ClientCatalog
+from compute_to_data.ports.zone import ClientCatalog
 
 if TYPE_CHECKING:
     from compute_to_data.zones.gateway import GatewaySession

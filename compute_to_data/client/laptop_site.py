@@ -12,7 +12,7 @@ from compute_to_data.client.site_access import ConfiguredSite, PublishedSite
 from compute_to_data.configuration import Attributes, Configuration
 from compute_to_data.coordination.held_images import HeldImages
 from compute_to_data.errors import Refused
-from compute_to_data.ports import ClientCatalog
+from compute_to_data.ports.zone import ClientCatalog
 
 
 class LaptopSite:

@@ -11,7 +11,7 @@ from typing import Protocol
 from compute_to_data import log_file
 from compute_to_data.errors import NotFound, TooLarge
 from compute_to_data.model import DataObject
-from compute_to_data.ports import ClientCatalog, OpenDataObject
+from compute_to_data.ports.zone import ClientCatalog, OpenDataObject
 from compute_to_data.task import LIVE_LOG_NAME, LOG_NAMES, TIMES_NAME
 
 _BLOCK = 1 << 20

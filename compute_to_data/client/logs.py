@@ -19,7 +19,8 @@ from compute_to_data.coordination.pauses import Pauses
 from compute_to_data.errors import AccessDenied, NotFound, ZoneError
 from compute_to_data.log_file import STREAMS, NotALog, gap_line
 from compute_to_data.model import Avu, Entity, EntityKind
-from compute_to_data.records.task import FOLLOW, UNFINISHED, State
+from compute_to_data.records.state import UNFINISHED, State
+from compute_to_data.records.task import FOLLOW
 
 _FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 1.0

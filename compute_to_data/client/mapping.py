@@ -13,13 +13,13 @@ from compute_to_data.client import workloads
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.client.workloads import WorkloadHandle
 from compute_to_data.errors import InvalidRequest, NotFound, Refused
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 from compute_to_data.records.workload import MOST_INSTANCES
 from compute_to_data.submission import workloads as submission
 
 if TYPE_CHECKING:
     from compute_to_data.client.workbench import Workbench
-    from compute_to_data.ports import ClientCatalog
+    from compute_to_data.ports.zone import ClientCatalog
 
 MARK = "{}"
 """What stands for the file in a command."""

@@ -11,7 +11,8 @@ from compute_to_data.coordination import published_line
 from compute_to_data.coordination.published_line import PublishedLine, UserNumbers
 from compute_to_data.errors import Refused
 from compute_to_data.model import EntityKind, Query, User, name_of
-from compute_to_data.records.task import UNFINISHED, State, queue_levels, timestamp
+from compute_to_data.records.state import UNFINISHED, State, queue_levels
+from compute_to_data.records.task import timestamp
 from compute_to_data.submission import selection
 
 _NEXT = 5

@@ -11,7 +11,8 @@ from compute_to_data.catalog_tree import walk
 from compute_to_data.client.kinds import Kind, Named
 from compute_to_data.errors import AccessDenied, InvalidRequest, NotFound, Refused
 from compute_to_data.model import DataObject, Entity, EntityKind, Query
-from compute_to_data.records.task import AFTER, ARCHIVED, READS, State, furthest
+from compute_to_data.records.state import State, furthest
+from compute_to_data.records.task import AFTER, ARCHIVED, READS
 from compute_to_data.records.workload import STATE, WORKLOAD_NAME, WorkloadState
 from compute_to_data.task import REQUEST_NAME
 

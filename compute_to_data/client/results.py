@@ -22,7 +22,7 @@ from compute_to_data.task import (
 )
 
 if TYPE_CHECKING:
-    from compute_to_data.ports import ClientCatalog
+    from compute_to_data.ports.zone import ClientCatalog
 
 LARGEST_IN_MEMORY = 1 << 30
 """The most bytes of an output that :meth:`Result.bytes` reads."""

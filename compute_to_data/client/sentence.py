@@ -7,7 +7,7 @@ import time
 from compute_to_data.client import endings
 from compute_to_data.client.status import TaskStatus, unix_time
 from compute_to_data.client.wording import ago, duration
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 
 _DOES = {
     State.WAITING: "Waiting",

@@ -21,7 +21,7 @@ from compute_to_data.documents.schema import first, summary
 from compute_to_data.errors import InvalidRequest, NotFound, Refused
 from compute_to_data.model import Access, Avu, Collection, Entity, EntityKind, name_of
 from compute_to_data.records import definition
-from compute_to_data.records.task import require
+from compute_to_data.records.access import require
 from compute_to_data.records.workload import Workload, WorkloadRecord
 from compute_to_data.submission import arrivals, definitions
 

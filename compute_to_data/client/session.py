@@ -17,7 +17,7 @@ from compute_to_data.client.site_access import SiteAccess
 from compute_to_data.client.workbench import Workbench
 from compute_to_data.configuration import Configuration
 from compute_to_data.errors import AccessDenied, Code
-from compute_to_data.ports import ClientCatalog, Storage
+from compute_to_data.ports.zone import ClientCatalog, Storage
 
 if TYPE_CHECKING:
     from compute_to_data.client.finding import Listed

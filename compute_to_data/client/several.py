@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.coordination.pauses import WaitingPauses
 from compute_to_data.model import EntityKind, Query, Row
-from compute_to_data.records.task import State, furthest, resource_of
+from compute_to_data.records.state import State, furthest, resource_of
 
 if TYPE_CHECKING:
     from compute_to_data.client.workbench import Workbench

@@ -12,7 +12,7 @@ from compute_to_data.coordination import capabilities, role_choice
 from compute_to_data.coordination.capabilities import NO_IMAGE
 from compute_to_data.errors import Refused
 from compute_to_data.model import Avu, Entity, EntityKind, Query
-from compute_to_data.records.task import State, queue_levels
+from compute_to_data.records.state import State, queue_levels
 from compute_to_data.submission import selection
 
 if TYPE_CHECKING:

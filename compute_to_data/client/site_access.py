@@ -17,8 +17,8 @@ from compute_to_data.coordination import capabilities, held_images, wakeup
 from compute_to_data.coordination.held_images import HeldImages
 from compute_to_data.errors import ComputeToDataError, Refused
 from compute_to_data.model import Entity, EntityKind, Query, zone_of
-from compute_to_data.ports import ClientCatalog
-from compute_to_data.records.task import resource_of
+from compute_to_data.ports.zone import ClientCatalog
+from compute_to_data.records.state import resource_of
 
 
 class SiteAccess(Protocol):

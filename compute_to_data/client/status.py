@@ -15,8 +15,8 @@ from compute_to_data.documents.json_text import read_json
 from compute_to_data.errors import InvalidRequest, TooLarge
 from compute_to_data.log_file import STREAMS
 from compute_to_data.model import Avu, Entity, EntityKind
-from compute_to_data.ports import Catalog
-from compute_to_data.records.task import State, furthest, resource_of
+from compute_to_data.ports.zone import Catalog
+from compute_to_data.records.state import State, furthest, resource_of
 
 _PHASES = {
     State.WAITING: "waiting",

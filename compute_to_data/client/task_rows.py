@@ -12,11 +12,12 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from compute_to_data.model import MOST_AMONG, EntityKind, Query, Row
-from compute_to_data.records.task import ARCHIVED, State, queue_levels
+from compute_to_data.records.state import State, queue_levels
+from compute_to_data.records.task import ARCHIVED
 
 if TYPE_CHECKING:
     from compute_to_data.client.workbench import Workbench
-    from compute_to_data.ports import ClientCatalog
+    from compute_to_data.ports.zone import ClientCatalog
 
 _FIRST_WINDOW, _LARGEST_WINDOW = MOST_AMONG, 8000
 _WILD = "*?["

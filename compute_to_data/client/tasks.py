@@ -26,10 +26,12 @@ from compute_to_data.errors import (
     TaskFailed,
 )
 from compute_to_data.model import Access, Entity, EntityKind, name_of
-from compute_to_data.ports import ClientCatalog
+from compute_to_data.ports.zone import ClientCatalog
 from compute_to_data.records import archive
+from compute_to_data.records.access import require
 from compute_to_data.records.cancel import request_cancel
-from compute_to_data.records.task import ARCHIVED, State, TaskRecord, require
+from compute_to_data.records.state import State
+from compute_to_data.records.task import ARCHIVED, TaskRecord
 from compute_to_data.submission import rerun
 from compute_to_data.submission import submit as submission
 from compute_to_data.task import REQUEST_NAME, Task

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from compute_to_data.errors import Code, ComputeToDataError, OutOfReach, zone_error
-from compute_to_data.ports import ClientCatalog
+from compute_to_data.ports.zone import ClientCatalog
 
 LANES: Final = 8
 """Connections at a time. An iRODS server has few database sessions, so there are few lanes."""

@@ -20,7 +20,7 @@ from compute_to_data.records.manifest import FILES, MANIFEST_NAME, HeldFile, Man
 from compute_to_data.records.task import timestamp
 
 if TYPE_CHECKING:
-    from compute_to_data.ports import ClientCatalog
+    from compute_to_data.ports.zone import ClientCatalog
 
 _THREADS: Final = 4
 _ANY_CHECKSUM: Final = f"sha2:{'A' * 43}="

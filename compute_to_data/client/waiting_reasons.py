@@ -10,7 +10,7 @@ from compute_to_data.client.workbench import Workbench
 from compute_to_data.coordination import published_line
 from compute_to_data.coordination.published_line import PublishedLine
 from compute_to_data.model import Entity, EntityKind, Query, name_of, parent_of
-from compute_to_data.records.task import UNFINISHED
+from compute_to_data.records.state import UNFINISHED
 from compute_to_data.records.workload import INSTANCES, instances_of, is_workload_id
 
 

@@ -20,7 +20,7 @@ from compute_to_data.configuration import Attributes, Configuration
 from compute_to_data.coordination.held_images import HeldImages
 from compute_to_data.errors import InvalidRequest, NotFound
 from compute_to_data.model import Collection, User, zone_of
-from compute_to_data.ports import ClientCatalog
+from compute_to_data.ports.zone import ClientCatalog
 
 
 class Workbench:

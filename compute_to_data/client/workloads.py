@@ -14,13 +14,14 @@ from compute_to_data.errors import ComputeToDataError, InvalidRequest, NotFound,
 from compute_to_data.inputs import naming
 from compute_to_data.model import EntityKind, Query, name_of
 from compute_to_data.plain_text import spaced
-from compute_to_data.records.task import State, timestamp
+from compute_to_data.records.state import State
+from compute_to_data.records.task import timestamp
 from compute_to_data.records.workload import STATE, is_workload_id
 from compute_to_data.submission import workloads
 
 if TYPE_CHECKING:
     from compute_to_data.client.workbench import Workbench
-    from compute_to_data.ports import ClientCatalog
+    from compute_to_data.ports.zone import ClientCatalog
 
 _SHOWN = 5
 _LONGEST_NAME = 255

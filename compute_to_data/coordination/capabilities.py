@@ -30,7 +30,7 @@ from compute_to_data.errors import Refused
 from compute_to_data.irods_names import LONGEST_AVU
 from compute_to_data.job import Limits
 from compute_to_data.model import Avu, Entity, EntityKind, Query
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 from compute_to_data.urls.access import Bucket, Host, UrlAccess
 
 _IMAGE, _APPLICATION, _ROLE, _CLASS, _DEFAULT, _MAXIMUM, _ATTRIBUTES, _PER_USER, _ENGINE, _URL = (

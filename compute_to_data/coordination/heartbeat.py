@@ -16,7 +16,7 @@ from compute_to_data.configuration import Configuration
 from compute_to_data.coordination.lock import AlreadyServed
 from compute_to_data.errors import ServedElsewhere
 from compute_to_data.model import Avu, Entity, EntityKind
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 
 HEARTBEAT_SECONDS = 15.0
 """How often a worker renews its heartbeat."""

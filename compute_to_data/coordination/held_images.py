@@ -19,7 +19,7 @@ from compute_to_data.coordination import resource_avus
 from compute_to_data.coordination.heartbeat import is_fresh
 from compute_to_data.irods_names import LONGEST_AVU
 from compute_to_data.model import Avu, Entity, EntityKind
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 
 MOST = 200
 """How many names a worker publishes at most. The count tells clients when there are more."""

@@ -13,7 +13,7 @@ from compute_to_data.configuration import Configuration
 from compute_to_data.coordination.heartbeat import is_served
 from compute_to_data.coordination.lock import ResourceLock
 from compute_to_data.model import EntityKind, Query, zone_of
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 
 _BELIEVED_SECONDS = 10.0
 """How long an agent believes which resources have workers. Heartbeats are renewed more rarely than that."""

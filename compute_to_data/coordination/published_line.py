@@ -14,7 +14,7 @@ from typing import Any
 
 from compute_to_data.configuration import Attributes
 from compute_to_data.model import Avu, Entity, EntityKind
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 
 _SHOWN = 50
 """How many users are published one by one. An AVU has at most 2,700 bytes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 
 from compute_to_data.model import Avu, Entity, EntityKind
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 
 
 def replace(catalog: Catalog, resource: str, attribute: str, new: Set[Avu]) -> None:

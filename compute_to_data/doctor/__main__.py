@@ -22,7 +22,8 @@ from compute_to_data.engines import open_engine
 from compute_to_data.errors import ComputeToDataError, ConfigurationError
 from compute_to_data.model import Resource
 from compute_to_data.plain_text import one_line
-from compute_to_data.ports import Engine, Storage
+from compute_to_data.ports.engine import Engine
+from compute_to_data.ports.zone import Storage
 from compute_to_data.zones import open_storage
 
 UNKNOWN = 3

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from compute_to_data.configuration import Configuration
-from compute_to_data.ports import Storage
+from compute_to_data.ports.zone import Storage
 
 
 class Verdict(str, Enum):

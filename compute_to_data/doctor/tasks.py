@@ -14,7 +14,8 @@ from compute_to_data.doctor.findings import Account, Finding, Installation, ok, 
 from compute_to_data.errors import EngineError
 from compute_to_data.job import Image
 from compute_to_data.model import Entity, EntityKind, Query, Resource
-from compute_to_data.ports import Engine, Storage
+from compute_to_data.ports.engine import Engine
+from compute_to_data.ports.zone import Storage
 from compute_to_data.submission import selection
 
 _PROBE = """

@@ -8,7 +8,7 @@ from compute_to_data.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from compute_to_data.configuration import EngineSettings
-    from compute_to_data.ports import Engine
+    from compute_to_data.ports.engine import Engine
 
 __all__ = ["open_engine", "prepare_worker"]
 

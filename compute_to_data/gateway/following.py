@@ -27,7 +27,7 @@ from compute_to_data.gateway import problems
 from compute_to_data.gateway.metrics import Metrics
 from compute_to_data.gateway.room import need_room
 from compute_to_data.log_file import STREAMS
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 
 MOST_FOLLOWED = 64
 """Tasks that are followed at a time, each by a thread."""

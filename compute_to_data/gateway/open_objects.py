@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, suppress
 from compute_to_data.errors import ComputeToDataError, NotFound
 from compute_to_data.gateway.problems import HttpError
 from compute_to_data.model import User
-from compute_to_data.ports import ClientCatalog, OpenDataObject
+from compute_to_data.ports.zone import ClientCatalog, OpenDataObject
 
 MOST_OF_A_USER = 64
 IDLE_SECONDS = 120.0

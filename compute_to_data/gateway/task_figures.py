@@ -18,7 +18,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from compute_to_data.configuration import Attributes
 from compute_to_data.errors import ComputeToDataError
 from compute_to_data.model import EntityKind, Query, Row
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 
 log = logging.getLogger(__name__)
 MOST = 1000

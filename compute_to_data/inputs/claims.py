@@ -10,8 +10,8 @@ from compute_to_data.errors import Code, Refused
 from compute_to_data.inputs.complete import has_content
 from compute_to_data.inputs.references import members, readable
 from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind, Query
-from compute_to_data.ports import Catalog
-from compute_to_data.records.task import require
+from compute_to_data.ports.zone import Catalog
+from compute_to_data.records.access import require
 
 _CLAIM_ATTEMPTS = 50
 

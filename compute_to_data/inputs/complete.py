@@ -13,10 +13,11 @@ from compute_to_data.configuration import Attributes
 from compute_to_data.errors import Code, NotFound, Refused, zone_error
 from compute_to_data.inputs.naming import DATASETS, not_completed
 from compute_to_data.model import DataObject, Entity, EntityKind, ReplicaStatus, name_of, parent_of
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 from compute_to_data.records.dataset_content import checksum_of, manifest_of
 from compute_to_data.records.manifest import FILES, LARGEST_OF_INPUTS, MANIFEST_NAME
-from compute_to_data.records.task import ARCHIVED, State, furthest
+from compute_to_data.records.state import State, furthest
+from compute_to_data.records.task import ARCHIVED
 from compute_to_data.task import REQUEST_NAME, RESERVED_NAMES
 
 _DATASET: Final = re.compile(rf"(.*/{DATASETS}/d-[0-9a-f]{{12}})(?:/.*)?", re.DOTALL)

@@ -15,9 +15,10 @@ from compute_to_data.bounds import MOST_MEMBERS
 from compute_to_data.configuration import Attributes
 from compute_to_data.errors import InvalidRequest, NotFound, Refused, TooLarge
 from compute_to_data.model import Collection, DataObject, EntityKind, Query, name_of, parent_of
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 from compute_to_data.records.manifest import DATASET_ID, FILES
-from compute_to_data.records.task import State, TaskRecord
+from compute_to_data.records.state import State
+from compute_to_data.records.task import TaskRecord
 from compute_to_data.similar_names import nearest
 from compute_to_data.task import InputKind, InputReference
 

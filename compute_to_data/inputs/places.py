@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from compute_to_data.errors import NotFound, Refused
 from compute_to_data.model import Access, Collection, parent_of
-from compute_to_data.ports import Catalog
-from compute_to_data.records.task import require
+from compute_to_data.ports.zone import Catalog
+from compute_to_data.records.access import require
 from compute_to_data.task import Task
 from compute_to_data.tes_task import Placed, PlacedKind
 

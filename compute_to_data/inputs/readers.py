@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from compute_to_data.configuration import Attributes
 from compute_to_data.errors import Refused
 from compute_to_data.model import EntityKind, Query
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 from compute_to_data.records.manifest import MANIFEST_NAME, Manifest
 from compute_to_data.records.task import READS
 from compute_to_data.records.workload import DATASET, STATE, WorkloadState

@@ -24,8 +24,8 @@ from compute_to_data.model import (
     name_of,
     parent_of,
 )
-from compute_to_data.ports import Catalog
-from compute_to_data.records.task import require
+from compute_to_data.ports.zone import Catalog
+from compute_to_data.records.access import require
 from compute_to_data.task import FETCHED_NAME, INPUTS, InputKind, InputReference
 
 OUTPUTS = "/outputs"

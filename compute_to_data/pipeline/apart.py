@@ -17,7 +17,7 @@ from compute_to_data.pipeline import job_log
 from compute_to_data.pipeline.checkpoint import EndedStep
 from compute_to_data.pipeline.command_line import OneContainer
 from compute_to_data.pipeline.execution import Execution
-from compute_to_data.ports import RunningJob
+from compute_to_data.ports.engine import RunningJob
 
 EXECUTORS = "executors"
 """The fact that says how each step ended: a JSON list of ``[exit status, started, finished, bytes of stdout, bytes of

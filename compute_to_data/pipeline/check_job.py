@@ -12,7 +12,7 @@ from compute_to_data.job import Job
 from compute_to_data.pipeline import exit_reason, expected, layout, output_avus, output_metadata, outputs, placing
 from compute_to_data.pipeline.execution import Execution
 from compute_to_data.pipeline.job_log import log_files
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 from compute_to_data.task import RESERVED_NAMES
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from compute_to_data.errors import ReasonCode
 from compute_to_data.job import Exit
-from compute_to_data.records.task import State
+from compute_to_data.records.state import FINAL, State
 
 _T = TypeVar("_T")
 
@@ -184,7 +184,6 @@ _NAMES = frozenset(
     {"made", "token", "staged", "attempt", "image_digest", "began", "live", "exit", "ended", "between", "moving_to"}
     | {"moved_to", "ending"}
 )
-_FINAL = frozenset(state.value for state in State if state.is_final)
 _REASONS = frozenset(reason.value for reason in ReasonCode)
 _TOKEN = re.compile(r"[0-9a-f]{16}")
 
@@ -243,7 +242,7 @@ def _ending(document: Mapping[str, object]) -> tuple[Ending | None, str]:
         return None, ""
     state, reason, text, code, exit_status = _list("ending", document["ending"], 5)
     ending = Ending(
-        State(_one_of("ending", _FINAL, state)),
+        State(_one_of("ending", FINAL, state)),
         ReasonCode(_one_of("ending", _REASONS, reason)),
         _text("ending", text),
         _integer("ending", code),

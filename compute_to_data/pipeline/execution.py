@@ -25,7 +25,8 @@ from compute_to_data.pipeline.transfers import Transfers
 from compute_to_data.pipeline.watch_job import cancelled
 from compute_to_data.pipeline.workload_directories import WorkloadDirectories
 from compute_to_data.plain_text import spaced
-from compute_to_data.ports import Catalog, Engine, RunningJob, Storage
+from compute_to_data.ports.engine import Engine, RunningJob
+from compute_to_data.ports.zone import Catalog, Storage
 from compute_to_data.records.task import CANCEL, FOLLOW, TaskRecord
 from compute_to_data.records.undo import Undo
 from compute_to_data.task import Task

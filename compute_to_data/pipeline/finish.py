@@ -21,7 +21,7 @@ from compute_to_data.pipeline import layout, left_behind, plan, removal, workspa
 from compute_to_data.pipeline.checkpoint import Ending, required
 from compute_to_data.pipeline.execution import Execution, printable
 from compute_to_data.pipeline.job_log import delete, discard_parts, log_files
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from compute_to_data.pipeline import layout, outputs, removal, workspace
 from compute_to_data.pipeline.checkpoint import required
 from compute_to_data.pipeline.execution import Execution, printable
 from compute_to_data.pipeline.survey import Refusal, listed, shown_name
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 from compute_to_data.task import FAILED_NAME, OnFailure
 
 log = logging.getLogger(__name__)

@@ -23,9 +23,9 @@ from compute_to_data.pipeline.command_line import OneContainer
 from compute_to_data.pipeline.execution import Execution, printable
 from compute_to_data.pipeline.hooks import Program
 from compute_to_data.pipeline.watch_job import Waiting
-from compute_to_data.ports import RunningJob
+from compute_to_data.ports.engine import RunningJob
 from compute_to_data.records import secret
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 from compute_to_data.task import INPUTS
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,8 @@ from compute_to_data.pipeline.checkpoint import ResumePoint
 from compute_to_data.pipeline.execution import Execution
 from compute_to_data.pipeline.staging_room import room_for
 from compute_to_data.records import awaited
-from compute_to_data.records.task import State, require
+from compute_to_data.records.access import require
+from compute_to_data.records.state import State
 from compute_to_data.task import InputKind, InputReference
 
 

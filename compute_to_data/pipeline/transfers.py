@@ -21,7 +21,7 @@ from compute_to_data.pipeline.interruption import Interruption
 from compute_to_data.pipeline.journal import file_about, replace_file
 from compute_to_data.pipeline.replicas import InUse
 from compute_to_data.pipeline.staged_replicas import StagedReplicas
-from compute_to_data.ports import Storage
+from compute_to_data.ports.zone import Storage
 
 log = logging.getLogger(__name__)
 

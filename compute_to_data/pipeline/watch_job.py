@@ -15,7 +15,7 @@ from typing import TypeVar, Union
 from compute_to_data.disk_usage import measure
 from compute_to_data.errors import Cancelled, ReasonCode, TaskFailed
 from compute_to_data.job import Job, JobKey, JobStatus
-from compute_to_data.ports import RunningJob
+from compute_to_data.ports.engine import RunningJob
 
 FIRST_LOOK = 0.1
 """Seconds from the job's start to the first check of the outputs: a job can write gigabytes in a few seconds."""

@@ -20,7 +20,7 @@ from compute_to_data.model import Access, DataObject, Replica, name_of, parent_o
 from compute_to_data.pipeline import replicas, stage_in
 from compute_to_data.pipeline.execution import Execution
 from compute_to_data.pipeline.staging_room import room_for
-from compute_to_data.records.task import require
+from compute_to_data.records.access import require
 from compute_to_data.records.workload import Workload, WorkloadRecord
 
 _DATASET, _SANDBOXES = "dataset", "sandboxes"

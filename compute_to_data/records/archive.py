@@ -21,8 +21,10 @@ from compute_to_data.documents.json_text import MAXIMUM_BYTES
 from compute_to_data.documents.schema import read_json
 from compute_to_data.errors import InvalidRequest, NotFound, Refused, TooLarge, ZoneError
 from compute_to_data.model import Avu, Entity, EntityKind
-from compute_to_data.ports import Catalog
-from compute_to_data.records.task import ARCHIVED, TaskRecord, furthest, refuse_tampering
+from compute_to_data.ports.zone import Catalog
+from compute_to_data.records.access import refuse_tampering
+from compute_to_data.records.state import furthest
+from compute_to_data.records.task import ARCHIVED, TaskRecord
 from compute_to_data.task import RECORD_NAME
 
 _VERSION = "archived_task"

@@ -18,8 +18,9 @@ from compute_to_data.bounds import MOST_PERMISSIONS
 from compute_to_data.configuration import Attributes
 from compute_to_data.errors import InvalidRequest, NotFound, Refused, TooLarge
 from compute_to_data.model import Avu, DataObject, Entity, EntityKind, Query, ReplicaStatus, User
-from compute_to_data.ports import Catalog, Storage
-from compute_to_data.records.task import new_task_id, refuse_tampering
+from compute_to_data.ports.zone import Catalog, Storage
+from compute_to_data.records.access import refuse_tampering
+from compute_to_data.records.task import new_task_id
 
 NAME = "arrived"
 """The fact on a data object that has arrived, while its task is not submitted yet."""

@@ -11,8 +11,10 @@ from collections.abc import Iterable
 from compute_to_data.configuration import Attributes
 from compute_to_data.errors import AccessDenied, Cancelled, NotFound, Refused
 from compute_to_data.model import Access, name_of
-from compute_to_data.ports import Catalog
-from compute_to_data.records.task import State, TaskRecord, require
+from compute_to_data.ports.zone import Catalog
+from compute_to_data.records.access import require
+from compute_to_data.records.state import State
+from compute_to_data.records.task import TaskRecord
 
 
 def unfinished(catalog: Catalog, attributes: Attributes, awaited: Iterable[str]) -> tuple[str, ...]:

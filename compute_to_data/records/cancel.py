@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from compute_to_data.errors import Code, Refused, ZoneError
 from compute_to_data.model import Avu, Entity, EntityKind, User
-from compute_to_data.records.task import CANCEL, State, TaskRecord
+from compute_to_data.records.state import State
+from compute_to_data.records.task import CANCEL, TaskRecord
 
 
 def request_cancel(record: TaskRecord, state: State | None, asked_by: User) -> bool:

@@ -11,7 +11,7 @@ from compute_to_data.records import manifest as manifests
 from compute_to_data.records.manifest import MANIFEST_NAME, Manifest
 
 if TYPE_CHECKING:
-    from compute_to_data.ports import Catalog
+    from compute_to_data.ports.zone import Catalog
 
 
 def checksum_of(found: DataObject) -> str:

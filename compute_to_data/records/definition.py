@@ -19,8 +19,8 @@ from compute_to_data.documents import process_definition
 from compute_to_data.documents.json_text import read_json
 from compute_to_data.errors import InvalidRequest, NotFound, TooLarge
 from compute_to_data.model import DataObject, Entity, EntityKind, Query, name_of
-from compute_to_data.ports import Catalog
-from compute_to_data.records.task import refuse_displaced, refuse_tampering
+from compute_to_data.ports.zone import Catalog
+from compute_to_data.records.access import refuse_displaced, refuse_tampering
 from compute_to_data.similar_names import nearest
 from compute_to_data.task import StoredDefinition
 

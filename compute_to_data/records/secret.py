@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from compute_to_data.bounds import MOST_PERMISSIONS
 from compute_to_data.errors import Code, InvalidRequest, NotFound, Refused, TooLarge
 from compute_to_data.model import DataObject, User
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 
 LONGEST = 64 * 1024
 """The most bytes that a value may have."""

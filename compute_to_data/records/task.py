@@ -12,57 +12,17 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from enum import Enum
 
-from compute_to_data.bounds import MOST_PERMISSIONS
 from compute_to_data.configuration import Attributes
-from compute_to_data.errors import AccessDenied, Code, InvalidRequest, NotFound, Refused, TooLarge
-from compute_to_data.model import (
-    Access,
-    Avu,
-    Collection,
-    DataObject,
-    Entity,
-    EntityKind,
-    Permission,
-    User,
-    UserKind,
-    name_of,
-    parent_of,
-)
-from compute_to_data.ports import Catalog, Storage
-from compute_to_data.task import HIGHEST_PRIORITY, LOWEST_PRIORITY, REQUEST_NAME
+from compute_to_data.errors import InvalidRequest, Refused, TooLarge
+from compute_to_data.model import Avu, Entity, EntityKind, User, name_of
+from compute_to_data.ports.zone import Catalog, Storage
+from compute_to_data.records.access import seal, sealed_owner
+from compute_to_data.records.state import FINAL, State, furthest, queue_units
+from compute_to_data.task import REQUEST_NAME
 
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
-
-class State(str, Enum):
-    """How far a task is. The last three are final: each task reaches exactly one of them, once.
-
-    A task is WAITING while it waits for the success of other tasks; most tasks never are.
-    """
-
-    WAITING = "WAITING"
-    QUEUED = "QUEUED"
-    STAGING_IN = "STAGING_IN"
-    RUNNING = "RUNNING"
-    STAGING_OUT = "STAGING_OUT"
-    COMPLETED = "COMPLETED"
-    FAILED = "FAILED"
-    CANCELLED = "CANCELLED"
-
-    @property
-    def is_final(self) -> bool:
-        """Whether no other state follows."""
-        return self in (State.COMPLETED, State.FAILED, State.CANCELLED)
-
-
-UNFINISHED = (State.STAGING_OUT, State.RUNNING, State.STAGING_IN)
-_FINAL = frozenset(state.value for state in State if state.is_final)
-_NEVER_BEGUN = {State.QUEUED.value, State.COMPLETED.value}
-"""A worker never leaves both, since a task is RUNNING before it is COMPLETED."""
-_ONLY_BEGUN = frozenset(state.value for state in (*UNFINISHED, State.COMPLETED))
-"""A worker never leaves WAITING beside one of these, since a task is QUEUED before it begins."""
 
 _AT_ONCE, _OF_ONE = 255, 63
 """How many AVUs of a record are read at once, and of each attribute when there are more. A task that reads hundreds of
@@ -79,46 +39,6 @@ ARCHIVED = "archived"
 """The fact of an archived task in the place of its state, with the same value and units (``records/archive.py``)."""
 READS = "reads"
 """The collection of an unfinished task has this fact once for each dataset and each task that it reads."""
-
-
-def furthest(found: Iterable[str]) -> State | None:
-    """The latest of the states on a task's collection; None when no worker could have left them.
-
-    A collection may briefly have two states, the earlier one and the new one, because iRODS may
-    need a second call to remove the earlier one (``zones/irods/avus.py``). Both also stay when a
-    worker is killed between the two calls.
-    """
-    names = set(found)
-    if not names or not names <= State.__members__.keys():
-        return None
-    if len(names & _FINAL) > 1 or names >= _NEVER_BEGUN:
-        return None
-    if State.WAITING.value in names and names & _ONLY_BEGUN:
-        return None
-    return max((State(name) for name in names), key=list(State).index)
-
-
-def queue_units(resource: str, priority: int = 0) -> str:
-    """The units of a QUEUED task's state: its resource, and its priority unless that is 0. Names of resources have no
-    semicolon."""
-    return f"{resource};priority={priority}" if priority else resource
-
-
-def queue_levels(resource: str) -> tuple[str, ...]:
-    """The units of the states of all tasks that may be queued on a resource, the highest priority first. No worker
-    looks at any other, so a priority that a user has written by hand is one of these."""
-    return tuple(queue_units(resource, one) for one in range(HIGHEST_PRIORITY, LOWEST_PRIORITY - 1, -1))
-
-
-def resource_of(units: str) -> str:
-    """The resource in the units of a task's state."""
-    return units.partition(";")[0]
-
-
-def priority_of(units: str) -> int:
-    """The priority in units that are one of :func:`queue_levels`."""
-    _, _, priority = units.partition(";priority=")
-    return int(priority) if priority else 0
 
 
 def is_task_collection(logical_path: str) -> bool:
@@ -260,7 +180,7 @@ class TaskRecord:
         self.confirm()
         dated, avus = _dated(State.FAILED, facts), [self._avu(State.FAILED)]
         present = self._avus(*self._replaced(dated, avus), storage=storage)
-        if any(avu.attribute == self.attributes.state and avu.value in _FINAL for avu in present):
+        if any(avu.attribute == self.attributes.state and avu.value in FINAL for avu in present):
             return
         storage.annotate(self._entity, **self._changed(present, dated, avus))
 
@@ -320,92 +240,18 @@ class TaskRecord:
         self.catalog.annotate(self._entity, remove=[Avu(self.attributes.named(name), value)])
 
     def seal(self, owner: User, *paths: str) -> None:
-        """Remove the access of all other users to change the request or its record, or these paths of it.
-
-        A worker acts with the owner's rights on what ``task.json`` says, so another user who could
-        write to it would gain those rights. In a collection that inherits a group's access, every
-        member of the group could. Users with higher access keep read_object. The owner may have
-        had access only as a member of such a group, so the owner gets a row of their own first.
-        """
-        for logical_path in paths or (self.request_path, self.collection):
-            rows = self.catalog.permissions(logical_path, MOST_PERMISSIONS)
-            if not any(row.user == owner and row.access is Access.OWN for row in rows):
-                self.catalog.set_access(logical_path, owner, Access.OWN)
-            for row in rows:
-                if _could_tamper(row.user, row.kind, row.access, owner):
-                    self.catalog.set_access(logical_path, row.user, Access.READ_OBJECT)
+        """Remove the access of all users but the owner to change the request and its record, or these paths of it."""
+        seal(self.catalog, owner, *(paths or (self.request_path, self.collection)))
 
     def sealed_owner(self) -> User:
         """The owner of ``task.json`` according to the catalog. The task runs on this user's behalf.
 
-        Refused when another user, administrators aside, could have changed the request or the
-        record. The collection must belong to the same user: see :func:`refuse_displaced`.
+        Refused when another user, administrators aside, could have changed the request or the record. The collection
+        must belong to the same user: see :func:`~compute_to_data.records.access.refuse_displaced`.
         """
-        request = self.catalog.stat(self.request_path)
-        if not isinstance(request, DataObject):
-            raise NotFound(self.request_path, "is not a data object", code=Code.OBJ_PATH_DOES_NOT_EXIST)
-        refuse_displaced(self.catalog, request)
-        for logical_path in (self.request_path, self.collection):
-            rows = self.catalog.permissions(logical_path, MOST_PERMISSIONS)
-            refuse_tampering(logical_path, rows, request.owner)
-        return request.owner
-
-
-def refuse_tampering(logical_path: str, rows: Iterable[Permission], owner: User) -> None:
-    """Refused when the access list lets a user other than the owner and administrators write there."""
-    for row in rows:
-        if _could_tamper(row.user, row.kind, row.access, owner):
-            raise Refused(
-                logical_path,
-                f"{row.user} has {row.access.name.lower()} on it, so the request may not be what {owner} asked for",
-                "Remove that access, and submit the task again",
-                code=Code.CAT_NO_ACCESS_PERMISSION,
-            )
-
-
-def refuse_displaced(catalog: Catalog, data_object: DataObject) -> None:
-    """Refused when a data object is in another user's collection.
-
-    When a collection passes its access list on, a data object that Alice puts into Bob's collection
-    also belongs to Bob. Bob could then change its content, remove his own access and make it look
-    like Alice's request. Bob gets no such access to a collection of Alice's own.
-    """
-    collection = parent_of(data_object.logical_path)
-    found = catalog.stat(collection)
-    if isinstance(found, Collection) and found.owner != data_object.owner:
-        raise Refused(
-            data_object.logical_path,
-            f"belongs to {data_object.owner}, but its collection belongs to {found.owner}, who may have put it there",
-            "Put it into a collection of your own",
-            code=Code.CAT_NO_ACCESS_PERMISSION,
-        )
+        return sealed_owner(self.catalog, self.request_path, self.collection)
 
 
 def _dated(state: State, facts: Mapping[str, str]) -> dict[str, str]:
     requests = {**NO_REQUESTS, READS: ""} if state.is_final else {}
     return {f"{state.value.lower()}_at": timestamp(time.time()), **facts, **requests}
-
-
-def _could_tamper(user: User, kind: UserKind, access: Access, owner: User) -> bool:
-    """Whether a row gives a user other than the owner and administrators the right to change things.
-
-    Any group counts, whoever its members are today, except the group of the owner's own name.
-    """
-    if user == owner or kind is UserKind.RODSADMIN:
-        return False
-    return access > Access.READ_OBJECT
-
-
-def require(catalog: Catalog, logical_path: str, needed: Access, purpose: str) -> None:
-    """NotFound or AccessDenied unless the session's user has at least ``needed`` access to a path.
-
-    ``purpose`` completes the error's sentence: "to claim inputs there".
-    """
-    catalog.stat(logical_path)
-    actual = catalog.access(logical_path)
-    if actual < needed:
-        raise AccessDenied(
-            logical_path,
-            f"{catalog.user} has {actual.name.lower()} and needs {needed.name.lower()} {purpose}",
-            f"Ask its owner to run: ichmod {needed.name.lower()} {catalog.user.name} {logical_path}",
-        )

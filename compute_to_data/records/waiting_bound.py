@@ -5,8 +5,8 @@ from __future__ import annotations
 from compute_to_data.configuration import Configuration, PerUser
 from compute_to_data.errors import Refused
 from compute_to_data.model import EntityKind, Query, User
-from compute_to_data.ports import Catalog
-from compute_to_data.records.task import State, queue_levels
+from compute_to_data.ports.zone import Catalog
+from compute_to_data.records.state import State, queue_levels
 
 
 def need_room(catalog: Catalog, configuration: Configuration, resource: str) -> None:

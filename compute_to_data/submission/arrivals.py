@@ -19,9 +19,10 @@ from compute_to_data.configuration import Attributes, Configuration
 from compute_to_data.errors import Code, ComputeToDataError, InvalidRequest, NotFound, Refused
 from compute_to_data.inputs import claims
 from compute_to_data.model import Avu, DataObject, Entity, EntityKind, Query, User, UserKind, name_of, parent_of
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
+from compute_to_data.records.access import refuse_displaced, refuse_tampering
 from compute_to_data.records.arrival import at_rest
-from compute_to_data.records.task import TaskRecord, new_task_id, place_of, refuse_displaced, refuse_tampering
+from compute_to_data.records.task import TaskRecord, new_task_id, place_of
 from compute_to_data.submission import submit
 from compute_to_data.submission.submit import Submitted
 

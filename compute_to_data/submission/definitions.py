@@ -9,7 +9,7 @@ from typing import Any
 from compute_to_data.configuration import Attributes, Configuration
 from compute_to_data.documents import process_definition
 from compute_to_data.errors import ComputeToDataError, InvalidRequest
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 from compute_to_data.records import definition
 
 PIN = "definition"

@@ -14,10 +14,11 @@ from compute_to_data.errors import AccessDenied, NotFound, Refused
 from compute_to_data.inputs import naming, references
 from compute_to_data.inputs.complete import Origins
 from compute_to_data.model import Collection, DataObject, Entity, EntityKind, Query, Replica, ReplicaStatus, parent_of
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 from compute_to_data.provenance.outcome import UNKNOWN
 from compute_to_data.records import archive
-from compute_to_data.records.task import State, TaskRecord, timestamp
+from compute_to_data.records.state import State
+from compute_to_data.records.task import TaskRecord, timestamp
 from compute_to_data.task import FETCHED_NAME, InputKind, InputReference
 
 _SHOWN = 5

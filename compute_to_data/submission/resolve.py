@@ -14,7 +14,7 @@ from compute_to_data.errors import Cancelled, Refused
 from compute_to_data.inputs import naming
 from compute_to_data.inputs.complete import Origins, dataset_of
 from compute_to_data.model import name_of, parent_of, zone_of
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 from compute_to_data.records import awaited
 from compute_to_data.records.workload import Workload, WorkloadRecord
 from compute_to_data.task import Task

@@ -17,9 +17,10 @@ from compute_to_data.errors import AccessDenied, NotFound, Refused, TooLarge, Zo
 from compute_to_data.inputs import references
 from compute_to_data.job import Image
 from compute_to_data.model import DataObject, Entity, EntityKind, Query, ReplicaStatus
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 from compute_to_data.provenance import crate, outcome
-from compute_to_data.records.task import State, TaskRecord
+from compute_to_data.records.state import State
+from compute_to_data.records.task import TaskRecord
 from compute_to_data.task import CRATE_NAME, InputKind, Task
 
 _NEWEST = 100

@@ -20,8 +20,8 @@ from compute_to_data.coordination.held_images import AskImages
 from compute_to_data.documents.formats import OWN
 from compute_to_data.errors import Code, Refused, zone_error
 from compute_to_data.model import DataObject, Entity, EntityKind, Query, Resource
-from compute_to_data.ports import Catalog
-from compute_to_data.records.task import UNFINISHED, State, queue_levels, resource_of
+from compute_to_data.ports.zone import Catalog
+from compute_to_data.records.state import UNFINISHED, State, queue_levels, resource_of
 from compute_to_data.similar_names import nearest
 from compute_to_data.task import InputKind, Task
 

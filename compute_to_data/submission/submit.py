@@ -29,10 +29,12 @@ from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, Refused,
 from compute_to_data.inputs import claims, places, references
 from compute_to_data.irods_names import shortened
 from compute_to_data.model import Access, Avu, name_of, zone_of
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 from compute_to_data.provenance import outcome
 from compute_to_data.records import secret, tes_record, waiting_bound
-from compute_to_data.records.task import AFTER, READS, State, TaskRecord, checked_task_id, new_task_id, require
+from compute_to_data.records.access import require
+from compute_to_data.records.state import State
+from compute_to_data.records.task import AFTER, READS, TaskRecord, checked_task_id, new_task_id
 from compute_to_data.records.undo import Undo
 from compute_to_data.submission import definitions, selection
 from compute_to_data.submission.resolve import resolve

@@ -20,9 +20,11 @@ from compute_to_data.errors import InvalidRequest, NotFound
 from compute_to_data.inputs import references
 from compute_to_data.inputs.complete import Origins
 from compute_to_data.model import Access, DataObject, EntityKind, Query, name_of
-from compute_to_data.ports import Catalog, ClientCatalog
+from compute_to_data.ports.zone import Catalog, ClientCatalog
+from compute_to_data.records.access import require
 from compute_to_data.records.cancel import request_cancel
-from compute_to_data.records.task import State, TaskRecord, furthest, new_task_id, require
+from compute_to_data.records.state import State, furthest
+from compute_to_data.records.task import TaskRecord, new_task_id
 from compute_to_data.records.workload import (
     DATASET,
     INSTANCES,

@@ -18,7 +18,7 @@ from compute_to_data import this_host
 from compute_to_data.errors import AccessDenied, ComputeToDataError, NotFound, OutOfReach, Refused
 from compute_to_data.model import Avu, Entity, EntityKind, Query, User
 from compute_to_data.pipeline.execution import ServedResource
-from compute_to_data.ports import Catalog, Storage
+from compute_to_data.ports.zone import Catalog, Storage
 from compute_to_data.records import arrival
 from compute_to_data.submission import arrivals
 from compute_to_data.submission.submit import Submitted, call_worker

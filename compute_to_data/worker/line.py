@@ -20,7 +20,8 @@ from dataclasses import dataclass, field, replace
 
 from compute_to_data.model import EntityKind, OwnerCount, Query, User
 from compute_to_data.pipeline.execution import ServedResource
-from compute_to_data.records.task import State, is_task_collection, priority_of, queue_levels
+from compute_to_data.records.state import State, priority_of, queue_levels
+from compute_to_data.records.task import is_task_collection
 from compute_to_data.worker.workload_slots import WorkloadSlots
 
 _PAGE = 32

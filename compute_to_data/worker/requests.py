@@ -27,7 +27,8 @@ from compute_to_data.model import MOST_AMONG, EntityKind, Query, User
 from compute_to_data.pipeline import watch_job
 from compute_to_data.pipeline.execution import ServedResource
 from compute_to_data.pipeline.interruption import CancelRequests
-from compute_to_data.records.task import CANCEL, FOLLOW, State, queue_levels
+from compute_to_data.records.state import State, queue_levels
+from compute_to_data.records.task import CANCEL, FOLLOW
 from compute_to_data.worker.in_flight import TasksInFlight
 
 log = logging.getLogger("compute_to_data.worker")

@@ -34,8 +34,9 @@ from compute_to_data.pipeline import journal, removal
 from compute_to_data.pipeline.checkpoint import Ending
 from compute_to_data.pipeline.execution import ServedResource
 from compute_to_data.pipeline.watch_job import Detached, Watch
-from compute_to_data.ports import Engine, Storage
-from compute_to_data.records.task import UNFINISHED, State, queue_levels
+from compute_to_data.ports.engine import Engine
+from compute_to_data.ports.zone import Storage
+from compute_to_data.records.state import UNFINISHED, State, queue_levels
 from compute_to_data.task import REQUEST_NAME
 from compute_to_data.worker.arrivals import Arrivals
 from compute_to_data.worker.in_flight import Step, TasksInFlight

@@ -19,9 +19,10 @@ from compute_to_data.pipeline.replicas import InUse
 from compute_to_data.pipeline.transfers import Transfers
 from compute_to_data.pipeline.watch_job import Waiting, cancelled
 from compute_to_data.pipeline.workload_directories import WorkloadDirectories
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 from compute_to_data.records import awaited
-from compute_to_data.records.task import CANCEL, NO_REQUESTS, State, TaskRecord
+from compute_to_data.records.state import State
+from compute_to_data.records.task import CANCEL, NO_REQUESTS, TaskRecord
 from compute_to_data.records.waiting_bound import too_many
 from compute_to_data.roles import role_named
 from compute_to_data.task import REQUEST_NAME, Task

@@ -21,7 +21,7 @@ from compute_to_data.model import DataObject, Entity, EntityKind, Query, Replica
 from compute_to_data.pipeline.execution import ServedResource
 from compute_to_data.pipeline.replicas import InUse
 from compute_to_data.pipeline.staged_replicas import Note, StagedReplicas, is_linked, is_the_same
-from compute_to_data.records.task import UNFINISHED, State, queue_levels
+from compute_to_data.records.state import UNFINISHED, State, queue_levels
 from compute_to_data.records.workload import DATASET
 from compute_to_data.task import REQUEST_NAME, Task
 

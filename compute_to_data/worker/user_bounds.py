@@ -13,7 +13,7 @@ from dataclasses import replace
 from compute_to_data.model import EntityKind, Query, User
 from compute_to_data.pipeline.execution import ServedResource
 from compute_to_data.pipeline.staged_bytes import StagedBytes
-from compute_to_data.records.task import State, queue_levels
+from compute_to_data.records.state import State, queue_levels
 from compute_to_data.worker.line import InLine
 
 _AT_ONCE = 16

@@ -15,7 +15,8 @@ from itertools import islice, zip_longest
 
 from compute_to_data.model import MOST_AMONG, EntityKind, Query, Row, name_of
 from compute_to_data.pipeline.execution import ServedResource
-from compute_to_data.records.task import AFTER, State, furthest
+from compute_to_data.records.state import State, furthest
+from compute_to_data.records.task import AFTER
 
 LOOK_SECONDS = 1.0
 _IDLE_SECONDS = 10.0

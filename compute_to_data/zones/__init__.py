@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from compute_to_data.configuration import ZoneSettings
 from compute_to_data.errors import Code, ConfigurationError, ZoneError, zone_error
 from compute_to_data.model import User
-from compute_to_data.ports import ClientCatalog, Storage
+from compute_to_data.ports.zone import ClientCatalog, Storage
 from compute_to_data.zones.entrance import Entrance
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from compute_to_data.model import Query, Row, User
-from compute_to_data.ports import ClientCatalog
+from compute_to_data.ports.zone import ClientCatalog
 
 
 class ArrivingDataObject(Protocol):

@@ -17,7 +17,7 @@ from support.site import PATIENCE
 
 from compute_to_data.job import Exit, Job, JobKey, Limits
 from compute_to_data.model import User
-from compute_to_data.ports import Engine
+from compute_to_data.ports.engine import Engine
 
 HOSTILE = (Path(__file__).parent / "hostile.py").read_text()
 TIMEOUT = PATIENCE

@@ -15,7 +15,7 @@ from support.real_docker import IMAGE, built_image
 from compute_to_data.engines.docker import connection
 from compute_to_data.engines.docker.engine import DockerEngine
 from compute_to_data.errors import EngineError
-from compute_to_data.ports import Engine
+from compute_to_data.ports.engine import Engine
 
 
 @pytest.mark.docker

@@ -25,7 +25,7 @@ from compute_to_data.pipeline import left_behind, removal, stage_out, survey, wa
 from compute_to_data.pipeline.interruption import CancelRequests, Interruption
 from compute_to_data.pipeline.replicas import InUse
 from compute_to_data.pipeline.transfers import Transfers
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.worker import requests
 from compute_to_data.worker.watcher import HELPER_THREADS

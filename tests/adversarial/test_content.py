@@ -22,9 +22,10 @@ from compute_to_data.documents.json_text import read_json
 from compute_to_data.errors import InvalidRequest, TooLarge
 from compute_to_data.model import Avu, DataObject, Entity, EntityKind
 from compute_to_data.pipeline import outputs, survey
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 from compute_to_data.records import manifest
-from compute_to_data.records.task import State, TaskRecord
+from compute_to_data.records.state import State
+from compute_to_data.records.task import TaskRecord
 
 PREFIX = "irods::compute_to_data::"
 MOST_MEMORY = 150 << 20

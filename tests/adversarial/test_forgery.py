@@ -14,7 +14,8 @@ from compute_to_data.documents import request, task_json
 from compute_to_data.errors import NotFound
 from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind, Query
 from compute_to_data.pipeline.replicas import InUse
-from compute_to_data.records.task import State, TaskRecord
+from compute_to_data.records.state import State
+from compute_to_data.records.task import TaskRecord
 from compute_to_data.worker.slot import Purpose, Unintelligible
 
 PREFIX = "irods::compute_to_data::"

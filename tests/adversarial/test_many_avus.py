@@ -12,7 +12,8 @@ from support.site import ALICE, BOB, HOME, TrialSite
 from compute_to_data import bounds
 from compute_to_data.errors import Refused, TooLarge
 from compute_to_data.model import Avu, Entity, EntityKind
-from compute_to_data.records.task import State, TaskRecord
+from compute_to_data.records.state import State
+from compute_to_data.records.task import TaskRecord
 from compute_to_data.zones.embedded import EmbeddedZone
 
 PREFIX = "irods::compute_to_data::"

@@ -18,7 +18,7 @@ from compute_to_data.coordination import wakeup
 from compute_to_data.documents import request, task_json
 from compute_to_data.errors import OutOfReach, Refused
 from compute_to_data.model import Access, Avu, Entity, EntityKind, Query, User
-from compute_to_data.records.task import State, queue_units
+from compute_to_data.records.state import State, queue_units
 from compute_to_data.submission import selection
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.task import HIGHEST_PRIORITY, LOWEST_PRIORITY, InputKind

@@ -11,7 +11,7 @@ from support.site import ALICE, COMPUTE, HOME, WAITS, ZONE, TrialSite, wait_unti
 
 from compute_to_data.errors import NotFound
 from compute_to_data.model import Avu, Entity, EntityKind
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.worker import passed_over, requests
 

@@ -32,7 +32,7 @@ from compute_to_data.client.site import resources
 from compute_to_data.client.task_rows import Filter
 from compute_to_data.errors import Refused, TooLarge
 from compute_to_data.model import Access, Avu, Entity, EntityKind, Query
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 
 PREFIX = "irods::compute_to_data::"
 BOBS = "/tempZone/home/bob/out"

@@ -11,7 +11,7 @@ from support.site import ALICE, BOB, COMPUTE, HOME, TrialSite
 from compute_to_data.inputs import readers
 from compute_to_data.model import Avu, Entity, EntityKind, Query
 from compute_to_data.pipeline.execution import ServedResource
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 from compute_to_data.submission import reuse
 from compute_to_data.worker.waiting import WaitingTasks
 from compute_to_data.worker.workload_slots import WorkloadSlots

@@ -23,7 +23,7 @@ from compute_to_data.model import User
 from tests.adversarial.conftest import HOSTILE, IMAGE, LIMITS, TIMEOUT, Attacker
 
 if TYPE_CHECKING:
-    from compute_to_data.ports import Engine
+    from compute_to_data.ports.engine import Engine
 
 pytestmark = pytest.mark.docker
 

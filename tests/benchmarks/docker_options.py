@@ -22,7 +22,7 @@ from docker import APIClient
 from compute_to_data.engines.docker import DockerEngine, sandbox, settings
 from compute_to_data.job import Job, JobKey, Limits, Mount
 from compute_to_data.model import User
-from compute_to_data.ports import RunningJob
+from compute_to_data.ports.engine import RunningJob
 
 PHASES = ("create", "start", "wait", "remove")
 LIMITS = Limits(60.0, 256 << 20, 1.0, 100, 1 << 30, 1000, 64 << 20, 1 << 20)

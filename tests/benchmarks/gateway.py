@@ -39,7 +39,7 @@ from compute_to_data.coordination import wakeup
 from compute_to_data.coordination.lock import ResourceLock
 from compute_to_data.gateway.signing_in import people
 from compute_to_data.records.manifest import FILES
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 from compute_to_data.zones.embedded.database import Database
 from compute_to_data.zones.gateway.session import GatewaySession
 

@@ -25,7 +25,7 @@ from compute_to_data.configuration import EngineSettings  # noqa: E402
 from compute_to_data.engines import prepare_worker  # noqa: E402
 from compute_to_data.engines.docker import seccomp  # noqa: E402
 from compute_to_data.model import EntityKind, Query  # noqa: E402
-from compute_to_data.records.task import State  # noqa: E402
+from compute_to_data.records.state import State  # noqa: E402
 from compute_to_data.submission import workloads  # noqa: E402
 
 ROUNDS = int(os.environ.get("C2D_BENCH_ROUNDS", "10"))

@@ -37,7 +37,7 @@ from support.irods_site import open_zone, plain_site  # noqa: E402
 
 import compute_to_data as c2d  # noqa: E402
 from compute_to_data.model import Avu, Entity, EntityKind  # noqa: E402
-from compute_to_data.records.task import State  # noqa: E402
+from compute_to_data.records.state import State  # noqa: E402
 
 SQL = "C2D_TEST_IRODS_SQL"
 MARK = "c2d-copy"

@@ -38,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "contract"))
 from irods_zone import ENVIRONMENT_VARIABLE, IrodsZoneUnderTest
 
 from compute_to_data.model import Avu, Entity, EntityKind, Registration, User
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 
 CONTENT = b"x" * 100
 POLICIES = b"""

@@ -34,7 +34,8 @@ from compute_to_data.coordination import capabilities, held_images
 from compute_to_data.coordination.heartbeat import Heartbeat
 from compute_to_data.inputs import naming
 from compute_to_data.model import User
-from compute_to_data.records.task import State, TaskRecord
+from compute_to_data.records.state import State
+from compute_to_data.records.task import TaskRecord
 
 TIMES = 15
 

@@ -21,7 +21,8 @@ from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import InvalidRequest, Refused
 from compute_to_data.model import Access, Avu, Entity, EntityKind, Query
 from compute_to_data.records import archive
-from compute_to_data.records.task import State, TaskRecord
+from compute_to_data.records.state import State
+from compute_to_data.records.task import TaskRecord
 
 PREFIX = "irods::compute_to_data"
 SCRIPT = "echo x > /outputs/x; echo said"

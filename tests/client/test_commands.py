@@ -25,7 +25,7 @@ from compute_to_data.cli.exits import ExitCode
 from compute_to_data.cli.main import main
 from compute_to_data.client import finding
 from compute_to_data.model import Access, Query
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 from compute_to_data.zones.embedded.session import EmbeddedSession
 
 C2D = Type

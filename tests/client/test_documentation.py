@@ -19,7 +19,7 @@ from support.site import BASE_IMAGE, HOME, TrialSite
 import compute_to_data
 from compute_to_data.cli.main import main
 from compute_to_data.errors import ReasonCode
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

@@ -19,7 +19,7 @@ from compute_to_data.client import finding, task_rows
 from compute_to_data.client.session import connect
 from compute_to_data.client.wording import ago, duration, short_ids
 from compute_to_data.model import Avu, Entity, EntityKind, Query
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 
 UUIDS = ["3f2a77b0-0000-4000-8000-00000000000a", "3f2a77b0-0000-4000-8000-00000000000b"]
 

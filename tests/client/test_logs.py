@@ -23,7 +23,7 @@ from compute_to_data.cli.main import main
 from compute_to_data.client import logs
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import ZoneError
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 from compute_to_data.task import LIVE_LOG_NAME, TIMES_NAME
 
 C2D = Callable[..., "tuple[int, bytes, str]"]

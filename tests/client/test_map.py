@@ -26,7 +26,7 @@ from compute_to_data.cli.exits import ExitCode
 from compute_to_data.cli.main import main
 from compute_to_data.client import mapping
 from compute_to_data.errors import InvalidRequest, NotFound, Refused
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 
 IMAGE = "compute-to-data/base:bookworm"
 ODD = ["a b.csv", 'it\'s "quoted".csv', "-rf.csv", "{}.csv", "${x} %(y)s.csv", "sub/deep/a b.csv", "ü*?.csv"]

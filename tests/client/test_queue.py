@@ -20,7 +20,7 @@ from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.coordination import published_line
 from compute_to_data.errors import EngineNotReady, InvalidRequest, Refused
 from compute_to_data.model import Avu, Entity, EntityKind, Query
-from compute_to_data.records.task import State, queue_units
+from compute_to_data.records.state import State, queue_units
 
 BOBS = f"/{ZONE}/home/bob/out"
 

@@ -26,7 +26,8 @@ from compute_to_data.errors import (
     TaskFailed,
 )
 from compute_to_data.model import Access, Avu, Entity, EntityKind
-from compute_to_data.records.task import State, TaskRecord
+from compute_to_data.records.state import State
+from compute_to_data.records.task import TaskRecord
 from compute_to_data.task import LIVE_LOG_NAME
 
 

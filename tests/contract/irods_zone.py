@@ -29,7 +29,7 @@ from irods.session import iRODSSession
 
 from compute_to_data.errors import NotFound
 from compute_to_data.model import Collection, DataObject, ReplicaStatus, User, UserKind
-from compute_to_data.ports import Catalog, Storage
+from compute_to_data.ports.zone import Catalog, Storage
 from compute_to_data.zones.entrance import GatewayCatalog
 from compute_to_data.zones.irods import IrodsStorage, accounts
 from compute_to_data.zones.irods.connections import Connections

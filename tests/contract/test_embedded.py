@@ -12,7 +12,7 @@ from zone_suite import arriving, metadata, tree
 from zone_suite.every_zone import *  # noqa: F403
 
 from compute_to_data.model import ReplicaStatus, User, UserKind
-from compute_to_data.ports import Catalog, Storage
+from compute_to_data.ports.zone import Catalog, Storage
 from compute_to_data.zones.embedded import EmbeddedZone
 from compute_to_data.zones.embedded.entrance import EmbeddedEntrance
 from compute_to_data.zones.entrance import GatewayCatalog

@@ -14,7 +14,7 @@ from support.reading import ENOUGH
 
 from compute_to_data.errors import AlreadyExists, NotFound
 from compute_to_data.model import Avu, DataObject, Entity, EntityKind, Query, User, name_of
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 from compute_to_data.zones.embedded import EmbeddedZone
 from compute_to_data.zones.embedded.audit import audit
 

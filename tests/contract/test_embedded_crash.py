@@ -25,7 +25,7 @@ from support.reading import ENOUGH
 
 from compute_to_data.errors import ZoneError
 from compute_to_data.model import Access, Avu, Collection, DataObject, Entity, EntityKind, Registration, User
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 from compute_to_data.zones.embedded import EmbeddedZone
 from compute_to_data.zones.embedded.audit import audit
 

@@ -15,7 +15,7 @@ from compute_to_data.configuration import ZoneSettings
 from compute_to_data.gateway.gateway import Gateway
 from compute_to_data.gateway.settings import GatewaySettings, Listen
 from compute_to_data.model import User
-from compute_to_data.ports import ClientCatalog
+from compute_to_data.ports.zone import ClientCatalog
 from compute_to_data.zones.gateway import GatewaySession
 
 

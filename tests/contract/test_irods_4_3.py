@@ -14,7 +14,7 @@ from zone_suite.zone_under_test import a_collection, an_object, refused
 from compute_to_data.errors import Code, ZoneError
 from compute_to_data.irods_names import is_broken_by_43
 from compute_to_data.model import Access, Avu
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 
 if TYPE_CHECKING:
     from irods_zone import IrodsZoneUnderTest

@@ -18,7 +18,7 @@ from zone_suite.zone_under_test import a_collection, an_object, refused, stat_ob
 from compute_to_data.configuration import ZoneSettings
 from compute_to_data.errors import AccessDenied, Code, ConfigurationError, OutOfReach, TooLarge, ZoneError
 from compute_to_data.model import Access, Avu, Collection, EntityKind, Query, Registration, ReplicaStatus, User
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 from compute_to_data.zones import open_storage
 from compute_to_data.zones.irods import avus
 

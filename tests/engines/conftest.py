@@ -23,7 +23,7 @@ from compute_to_data.engines import open_engine
 from compute_to_data.errors import EngineOutOfReach
 from compute_to_data.job import Job, JobKey, JobState, Sandbox
 from compute_to_data.model import User
-from compute_to_data.ports import Engine
+from compute_to_data.ports.engine import Engine
 
 
 @dataclass

@@ -25,7 +25,7 @@ from tests.engines.conftest import LIMITS  # noqa: E402
 
 if TYPE_CHECKING:
     from compute_to_data.job import Exit, JobKey
-    from compute_to_data.ports import Engine
+    from compute_to_data.ports.engine import Engine
     from tests.engines.conftest import Bench
 
 TIMEOUT = max(120.0, PATIENCE)

@@ -16,7 +16,7 @@ from support.gateways import gateway_settings, give_passwords, running
 from support.reading import ENOUGH
 from support.site import BASE_IMAGE, HOME, TrialSite, wait_until
 
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 
 FFMPEG = "compute-to-data/ffmpeg:bookworm"
 CONTAINER = Path(__file__).parents[1] / "support" / "ffmpeg"

@@ -15,7 +15,7 @@ from support.site import WAITS, TrialSite, wait_until
 
 from compute_to_data.gateway import following
 from compute_to_data.log_file import STREAMS
-from compute_to_data.ports import ClientCatalog
+from compute_to_data.ports.zone import ClientCatalog
 
 TASKS = "/api/v1/tasks"
 

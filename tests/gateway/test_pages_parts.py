@@ -14,7 +14,7 @@ from compute_to_data.client.status import TaskStatus
 from compute_to_data.gateway import request_bounds
 from compute_to_data.gateway.pages import previews, timeline
 from compute_to_data.gateway.pages.tasks import as_text
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 
 STATUS = TaskStatus("t", "/z/t", State.COMPLETED, "r")
 TIMES = {

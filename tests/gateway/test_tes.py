@@ -18,7 +18,8 @@ from compute_to_data.errors import NotFound
 from compute_to_data.gateway.tes import listing
 from compute_to_data.gateway.tes.views import View
 from compute_to_data.model import Access
-from compute_to_data.records.task import State, TaskRecord
+from compute_to_data.records.state import State
+from compute_to_data.records.task import TaskRecord
 
 TES = "/ga4gh/tes/v1"
 TASKS = f"{TES}/tasks"

@@ -16,9 +16,10 @@ from support.site import ALICE, BOB, HOME, RODS, ZONE, TrialSite, wait_until
 from compute_to_data.agent import policy
 from compute_to_data.errors import Refused, ZoneError
 from compute_to_data.model import Access, Avu, Collection, DataObject, Entity, EntityKind, ReplicaStatus, User
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 from compute_to_data.records.arrival import BeingWritten
-from compute_to_data.records.task import State, TaskRecord
+from compute_to_data.records.state import State
+from compute_to_data.records.task import TaskRecord
 from compute_to_data.submission import arrivals
 from compute_to_data.zones.embedded import avus as embedded_avus
 from compute_to_data.zones.embedded.agent import Callback, RuleExecutionInfo

@@ -20,7 +20,8 @@ from compute_to_data.agent.boundary import Site
 from compute_to_data.coordination.lock import ResourceLock
 from compute_to_data.errors import InvalidRequest, ZoneOutOfReach
 from compute_to_data.model import Access, Entity, EntityKind
-from compute_to_data.records.task import State, TaskRecord
+from compute_to_data.records.state import State
+from compute_to_data.records.task import TaskRecord
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.zones.embedded.agent import Callback, RuleExecutionInfo, irule
 

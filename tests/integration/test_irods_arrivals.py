@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from support.terminal import ADMINISTRATOR, PATIENCE, USER, Bench, Terminal, opened_bench, serving
 
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 
 POLICIES = "C2D_TEST_IRODS_POLICIES"
 TAG, NOTE, STATE = (f"irods::compute_to_data::{name}" for name in ("trigger", "arrival", "state"))

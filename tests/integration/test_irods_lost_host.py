@@ -21,7 +21,7 @@ from support.site import WAITS, until
 
 from compute_to_data.cli.exits import ExitCode
 from compute_to_data.coordination import heartbeat
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 from compute_to_data.submission.submit import Submitted
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ from support.site import ROLE_ATTRIBUTE, WAITS, until, wait_until
 
 from compute_to_data.errors import Code, ZoneError
 from compute_to_data.model import Avu, Entity, EntityKind
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 
 if TYPE_CHECKING:
     from contract.irods_zone import IrodsZoneUnderTest

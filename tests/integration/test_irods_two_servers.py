@@ -42,8 +42,8 @@ from support.site import ROLE_ATTRIBUTE, until
 from compute_to_data import log_file
 from compute_to_data.errors import ComputeToDataError
 from compute_to_data.model import Avu, Entity, EntityKind
-from compute_to_data.ports import Catalog, ClientCatalog
-from compute_to_data.records.task import State
+from compute_to_data.ports.zone import Catalog, ClientCatalog
+from compute_to_data.records.state import State
 from compute_to_data.task import LIVE_LOG_NAME
 
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ from compute_to_data.agent import policy
 from compute_to_data.coordination.heartbeat import Heartbeat
 from compute_to_data.coordination.lock import ResourceLock
 from compute_to_data.model import Access, Avu, Collection, Entity, EntityKind, ReplicaStatus, User
-from compute_to_data.ports import Catalog
-from compute_to_data.records.task import State, TaskRecord
+from compute_to_data.ports.zone import Catalog
+from compute_to_data.records.state import State
+from compute_to_data.records.task import TaskRecord
 from compute_to_data.worker.arrivals import Arrivals
 from compute_to_data.zones.embedded.agent import Callback, RuleExecutionInfo
 

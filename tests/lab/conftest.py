@@ -14,7 +14,7 @@ import pytest
 from support.site import BASE_IMAGE, COMPUTE, PATIENCE, TrialSite, until
 
 from compute_to_data.coordination import lock
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 from compute_to_data.submission.submit import Submitted
 
 ACCOUNT = "irods"

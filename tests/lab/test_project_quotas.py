@@ -15,7 +15,7 @@ from support.site import COMPUTE, HOME, until
 
 from compute_to_data.coordination import published_line
 from compute_to_data.engines import project_quotas, quota_guard
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 from compute_to_data.submission import workloads
 
 from .conftest import ACCOUNT, FOLDER, GUARD, OUTPUT_FILES, QUOTAS, WORKER, LabSite, systemctl

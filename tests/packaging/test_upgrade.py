@@ -23,7 +23,8 @@ from support.site import COMPUTE, HOME, PATIENCE, ROLE_ATTRIBUTE, ZONE, contents
 from compute_to_data import site_file
 from compute_to_data.coordination.lock import ResourceLock
 from compute_to_data.model import User
-from compute_to_data.records.task import State, TaskRecord
+from compute_to_data.records.state import State
+from compute_to_data.records.task import TaskRecord
 from compute_to_data.zones.embedded import EmbeddedZone
 from compute_to_data.zones.embedded.audit import audit
 

@@ -23,7 +23,7 @@ from support.worker_unit import UnitWorker, unit_process
 
 from compute_to_data.coordination import lock
 from compute_to_data.engines import guard
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 from compute_to_data.submission import workloads
 from compute_to_data.submission.submit import Submitted
 

@@ -20,7 +20,7 @@ from compute_to_data.pipeline.interruption import CancelRequests
 from compute_to_data.pipeline.replicas import InUse
 from compute_to_data.pipeline.template import TaskContext
 from compute_to_data.pipeline.transfers import Transfers
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 from compute_to_data.roles import role_named
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.zones.embedded.audit import audit

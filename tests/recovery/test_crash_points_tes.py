@@ -12,7 +12,7 @@ from support.site import HOME, TrialSite
 from support.tes import of_zone, request, shell
 
 from compute_to_data.model import DataObject
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.zones.embedded.audit import audit
 

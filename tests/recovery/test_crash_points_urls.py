@@ -14,7 +14,7 @@ from support.site import TrialSite
 from support.url_servers import HttpsServer, authority_in
 
 from compute_to_data.model import Entity, EntityKind
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.urls.sink import Sink
 from compute_to_data.zones.embedded.audit import audit

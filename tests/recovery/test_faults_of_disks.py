@@ -20,7 +20,7 @@ from support.site import COMPUTE, HOME, WAITS, TrialSite, wait_until
 from compute_to_data.coordination import lock
 from compute_to_data.job import JobKey
 from compute_to_data.pipeline import journal
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.zones.embedded import database
 from compute_to_data.zones.embedded.audit import audit

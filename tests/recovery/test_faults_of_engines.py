@@ -24,7 +24,7 @@ from compute_to_data.engines.docker import DockerEngine
 from compute_to_data.engines.docker.container_job import Log
 from compute_to_data.errors import EngineError, EngineOutOfReach
 from compute_to_data.job import Image, Job, JobKey
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 from compute_to_data.zones.embedded.audit import audit
 
 DOCKER = "/var/run/docker.sock"

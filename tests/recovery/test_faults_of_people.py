@@ -17,8 +17,8 @@ from support.site import COMPUTE, HOME, PATIENCE, WAITS, ZONE, TrialSite, wait_u
 from compute_to_data.coordination import heartbeat, lock
 from compute_to_data.errors import EngineOutOfReach
 from compute_to_data.model import Access, Avu, Entity, EntityKind
-from compute_to_data.ports import Catalog
-from compute_to_data.records.task import State
+from compute_to_data.ports.zone import Catalog
+from compute_to_data.records.state import State
 from compute_to_data.submission import selection
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.worker.service import Worker

@@ -29,8 +29,8 @@ from support.real_slurm import (
 from support.site import BASE_IMAGE, WAITS, TrialSite, wait_until
 
 from compute_to_data.job import Job, JobKey
-from compute_to_data.ports import RunningJob
-from compute_to_data.records.task import State
+from compute_to_data.ports.engine import RunningJob
+from compute_to_data.records.state import State
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.zones.embedded.audit import audit
 

@@ -30,7 +30,7 @@ from compute_to_data.errors import ZoneError
 from compute_to_data.job import JobKey
 from compute_to_data.model import Avu, Entity, EntityKind, Query
 from compute_to_data.pipeline import journal
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 from compute_to_data.submission.submit import Submitted
 
 pytestmark = pytest.mark.docker

@@ -8,7 +8,7 @@ from support.site import COMPUTE, HOME, TrialSite, wait_until
 from compute_to_data.client.status import status_of
 from compute_to_data.errors import Refused
 from compute_to_data.model import Avu, Entity, EntityKind
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 from compute_to_data.submission.submit import Submitted
 
 

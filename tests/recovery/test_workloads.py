@@ -14,7 +14,7 @@ from support.killed_workers import kill_until_few, random_instants, start_worker
 from support.site import COMPUTE, HOME, TrialSite, wait_until
 
 from compute_to_data.coordination import lock
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 from compute_to_data.submission import workloads
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.zones.embedded.audit import audit

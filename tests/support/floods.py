@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from compute_to_data.errors import ComputeToDataError
 from compute_to_data.model import Avu
-from compute_to_data.records.task import queue_units
+from compute_to_data.records.state import queue_units
 from compute_to_data.submission.submit import Submitted
 from support.neighbours import UNTIL_STOPPED, Neighbours
 

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from compute_to_data import site_file
 from compute_to_data.configuration import Configuration
 from compute_to_data.model import Avu, DataObject, Entity, EntityKind
-from compute_to_data.ports import Catalog
-from compute_to_data.records.task import State, TaskRecord
+from compute_to_data.ports.zone import Catalog
+from compute_to_data.records.state import State
+from compute_to_data.records.task import TaskRecord
 from compute_to_data.submission import submit
 from compute_to_data.submission.submit import Submitted
 from support.service_worker import ServiceWorker, working

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compute_to_data import log_file
 from compute_to_data.job import Job, JobKey, Logs
-from compute_to_data.ports import Engine, RunningJob
+from compute_to_data.ports.engine import Engine, RunningJob
 
 
 def held(engine: Engine, key: JobKey) -> RunningJob:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 
 from compute_to_data.coordination import lock
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 from compute_to_data.submission.submit import Submitted
 from support.site import COMPUTE, PATIENCE, TrialSite, wait_until
 

@@ -17,7 +17,7 @@ from docker.errors import APIError
 
 from compute_to_data.configuration import Configuration
 from compute_to_data.model import DataObject
-from compute_to_data.ports import Catalog, Storage
+from compute_to_data.ports.zone import Catalog, Storage
 from compute_to_data.records.task import TaskRecord
 from compute_to_data.submission import submit
 from compute_to_data.submission.submit import Submitted

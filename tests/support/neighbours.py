@@ -18,8 +18,9 @@ from compute_to_data.configuration import Configuration
 from compute_to_data.coordination import wakeup
 from compute_to_data.errors import Refused
 from compute_to_data.model import Avu, Entity, EntityKind
-from compute_to_data.ports import Catalog, Storage
-from compute_to_data.records.task import State, TaskRecord
+from compute_to_data.ports.zone import Catalog, Storage
+from compute_to_data.records.state import State
+from compute_to_data.records.task import TaskRecord
 from compute_to_data.submission import submit
 from compute_to_data.submission.submit import Submitted
 from support.irods_site import RealSite

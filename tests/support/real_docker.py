@@ -17,7 +17,7 @@ from compute_to_data.configuration import EngineSettings
 from compute_to_data.engines import open_engine
 from compute_to_data.errors import ConfigurationError, EngineError
 from compute_to_data.job import Limits
-from compute_to_data.ports import Engine
+from compute_to_data.ports.engine import Engine
 from support.site import PATIENCE
 
 ENGINE = os.environ.get("C2D_TEST_ENGINE", "docker")

@@ -23,7 +23,7 @@ import compute_to_data
 from compute_to_data.configuration import Configuration
 from compute_to_data.coordination import heartbeat
 from compute_to_data.model import Entity, EntityKind
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 from support.site import PATIENCE, until
 
 PYTHON = "C2D_TEST_IRODS_PYTHON"

@@ -17,8 +17,10 @@ from compute_to_data.configuration import Configuration
 from compute_to_data.coordination.lock import ResourceLock, scope
 from compute_to_data.engines import open_engine
 from compute_to_data.model import Avu, Collection, DataObject, Entity, EntityKind, User
-from compute_to_data.ports import Catalog, Engine, Storage
-from compute_to_data.records.task import State, TaskRecord
+from compute_to_data.ports.engine import Engine
+from compute_to_data.ports.zone import Catalog, Storage
+from compute_to_data.records.state import State
+from compute_to_data.records.task import TaskRecord
 from compute_to_data.submission import submit
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.worker.service import Worker

@@ -16,7 +16,7 @@ from compute_to_data.errors import AccessDenied, Refused, ZoneError
 from compute_to_data.job import JobKey
 from compute_to_data.model import Access, Avu, Entity, EntityKind, Query
 from compute_to_data.records.cancel import request_cancel
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 from compute_to_data.submission.submit import Submitted
 
 CANCEL = "irods::compute_to_data::cancel"

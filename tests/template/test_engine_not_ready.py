@@ -20,7 +20,7 @@ from compute_to_data.engines import output_quotas
 from compute_to_data.engines.docker import DockerEngine
 from compute_to_data.engines.podman.engine import PodmanEngine
 from compute_to_data.errors import EngineNotReady
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 from compute_to_data.submission.submit import Submitted
 
 DOCKER = "/var/run/docker.sock"

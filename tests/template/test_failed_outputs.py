@@ -15,7 +15,7 @@ from compute_to_data.errors import EngineError, InvalidRequest
 from compute_to_data.model import Avu, Collection, DataObject, Entity, EntityKind
 from compute_to_data.pipeline import left_behind, workspace
 from compute_to_data.records.cancel import request_cancel
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 from compute_to_data.submission.submit import Submitted
 
 MARK = "irods::compute_to_data::failed_task"

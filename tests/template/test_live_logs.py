@@ -16,7 +16,7 @@ from support.site import ALICE, WAITS, TrialSite, wait_until
 from compute_to_data import log_file
 from compute_to_data.errors import ComputeToDataError, NotFound
 from compute_to_data.model import Avu, DataObject, Entity, EntityKind, Query
-from compute_to_data.ports import ClientCatalog
+from compute_to_data.ports.zone import ClientCatalog
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.task import LIVE_LOG_NAME, LIVE_NAMES
 from compute_to_data.zones.embedded.audit import audit

@@ -18,7 +18,7 @@ from compute_to_data.errors import EngineError, InvalidRequest, NotFound, Refuse
 from compute_to_data.model import DataObject, EntityKind
 from compute_to_data.pipeline.outputs import checksum_of
 from compute_to_data.records import cancel
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 from compute_to_data.urls import transfer
 from compute_to_data.urls.address import parse
 

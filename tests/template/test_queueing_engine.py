@@ -15,8 +15,8 @@ from support.site import COMPUTE, TrialSite, wait_until
 
 from compute_to_data.job import JobKey, JobState
 from compute_to_data.model import Avu, Entity, EntityKind, Query
-from compute_to_data.ports import Engine
-from compute_to_data.records.task import State
+from compute_to_data.ports.engine import Engine
+from compute_to_data.records.state import State
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.worker.watcher import HELPER_THREADS
 

@@ -15,7 +15,7 @@ from support.site import BASE_IMAGE, BOB, COMPUTE, HOME, TrialSite
 from compute_to_data.documents import request
 from compute_to_data.errors import NotFound
 from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 from compute_to_data.provenance import outcome
 from compute_to_data.submission import rerun
 

@@ -20,7 +20,7 @@ from compute_to_data.engines import open_engine
 from compute_to_data.errors import InvalidRequest, NotFound, Refused, ZoneOutOfReach
 from compute_to_data.model import Access, Avu, Entity, EntityKind, Query, User
 from compute_to_data.records.cancel import request_cancel
-from compute_to_data.records.task import State, furthest
+from compute_to_data.records.state import State, furthest
 from compute_to_data.submission import rerun
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.worker.service import Worker

@@ -14,7 +14,7 @@ from support.site import ALICE, BOB, COMPUTE, HOME, WAITS, TrialSite, serving, w
 
 from compute_to_data.errors import InvalidRequest, NotFound, Refused
 from compute_to_data.model import Access, DataObject, Query
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 from compute_to_data.records.workload import WorkloadRecord, WorkloadState
 from compute_to_data.submission import submit, workloads
 from compute_to_data.submission.submit import Submitted

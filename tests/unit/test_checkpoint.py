@@ -24,7 +24,7 @@ from compute_to_data.pipeline.checkpoint import (
     resume_point,
 )
 from compute_to_data.pipeline.journal import Journal
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 
 MADE = 1700000000.0
 JOB = "task-1.0123"

@@ -11,7 +11,7 @@ import pytest
 from compute_to_data.agent import dispatch
 from compute_to_data.client import several, tasks
 from compute_to_data.coordination.pauses import WaitingPauses
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 
 MINUTE = 60.0
 

@@ -13,7 +13,7 @@ from compute_to_data.engines.slurm import notes
 from compute_to_data.engines.slurm.notes import IMAGES, Directory
 from compute_to_data.errors import EngineError, ImageMissing
 from compute_to_data.job import Image
-from compute_to_data.ports import Engine
+from compute_to_data.ports.engine import Engine
 
 _DOCKER_HUB = re.compile(r"^(?:index\.)?docker\.io/(?:library/)?|^library/")
 

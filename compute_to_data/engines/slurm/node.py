@@ -33,7 +33,7 @@ from compute_to_data.engines.slurm import images, notes, written_job
 from compute_to_data.engines.slurm.notes import EXIT, REQUEST, STARTED, STOP, Directory, Notes
 from compute_to_data.errors import EngineError, ImageMissing, OutOfReach
 from compute_to_data.job import Exit, Job, JobKey
-from compute_to_data.ports import Engine, RunningJob
+from compute_to_data.ports.engine import Engine, RunningJob
 
 _LOOK_SECONDS = 0.5
 """How often the program looks for the worker's note that the job must end, if no signal reaches it."""

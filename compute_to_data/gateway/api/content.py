@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from compute_to_data.errors import NotFound
 from compute_to_data.gateway.problems import HttpError
 from compute_to_data.model import DataObject, ReplicaStatus, name_of
-from compute_to_data.ports import ClientCatalog, OpenDataObject
+from compute_to_data.ports.zone import ClientCatalog, OpenDataObject
 
 _BLOCK = 1 << 22
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")

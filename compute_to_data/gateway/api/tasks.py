@@ -17,7 +17,7 @@ from compute_to_data.gateway.api import content, paging
 from compute_to_data.gateway.api.common import A_DOCUMENT, created, document, workbench
 from compute_to_data.gateway.gateway import Gateway
 from compute_to_data.log_file import STREAMS
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 MOST_LISTED = 1000

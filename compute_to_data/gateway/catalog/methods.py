@@ -21,7 +21,7 @@ from compute_to_data.gateway.problems import HttpError
 from compute_to_data.gateway.signing_in.person import Person
 from compute_to_data.gateway.who import signed_in
 from compute_to_data.model import Query
-from compute_to_data.ports import ClientCatalog
+from compute_to_data.ports.zone import ClientCatalog
 
 router = APIRouter()
 _MOST_MEMBERS, _MOST_PERMISSIONS = 4 * MOST_MEMBERS, 4 * MOST_PERMISSIONS
@@ -111,10 +111,12 @@ METHODS: dict[str, Method] = {
 
 @router.post("/{method}", summary="A method of the catalog", openapi_extra=A_DOCUMENT)
 async def call(request: Request, method: str, person: Person = Depends(signed_in)) -> Response:
-    """The document has the method's arguments by their names in `ports.py`. The answer has its `result`."""
+    """The document has the method's arguments by their names in `ports/zone.py`. The answer has its `result`."""
     use = METHODS.get(method)
     if use is None:
-        raise HttpError(404, f"method {method[:80]}", "the catalog has no such method", "See ports.py")
+        raise HttpError(
+            404, f"method {method[:80]}", "the catalog has no such method", "See compute_to_data/ports/zone.py"
+        )
     arguments = _arguments(await request_bounds.body(request))
 
     def called() -> bytes:

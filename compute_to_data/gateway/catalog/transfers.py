@@ -18,7 +18,7 @@ from compute_to_data.gateway.gateway import Gateway
 from compute_to_data.gateway.signing_in.person import Person
 from compute_to_data.gateway.who import signed_in
 from compute_to_data.model import DataObject, ReplicaStatus
-from compute_to_data.ports import ClientCatalog, OpenDataObject
+from compute_to_data.ports.zone import ClientCatalog, OpenDataObject
 
 router = APIRouter()
 SIZE_HEADER, CHECKSUMS_HEADER = "C2d-Size", "C2d-Checksums"

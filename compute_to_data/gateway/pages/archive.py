@@ -15,7 +15,7 @@ from compute_to_data.client import results
 from compute_to_data.client.results import Result
 from compute_to_data.errors import Code, NotFound, zone_error
 from compute_to_data.local_files import Digest
-from compute_to_data.ports import ClientCatalog
+from compute_to_data.ports.zone import ClientCatalog
 
 _BLOCK = 1 << 20
 

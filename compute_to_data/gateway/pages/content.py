@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from compute_to_data.gateway.api import content
 from compute_to_data.gateway.pages.previews import PICTURES, REPORTS
-from compute_to_data.ports import ClientCatalog
+from compute_to_data.ports.zone import ClientCatalog
 
 _OF_REPORTS = (
     # Without scripts: the program had no network, and the browser of who reads its report must not lend it one.

@@ -15,7 +15,7 @@ from compute_to_data.client.results import Result
 from compute_to_data.errors import ComputeToDataError, NotFound
 from compute_to_data.gateway.api import content
 from compute_to_data.model import DataObject
-from compute_to_data.ports import ClientCatalog
+from compute_to_data.ports.zone import ClientCatalog
 
 PICTURES = {
     "png": "image/png",

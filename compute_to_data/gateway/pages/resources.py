@@ -17,7 +17,8 @@ from compute_to_data.gateway.pages import rendering
 from compute_to_data.gateway.pages.route import PageRoute
 from compute_to_data.gateway.pages.visitor import Visitor, gateway_of, visitor
 from compute_to_data.model import EntityKind, Query, name_of
-from compute_to_data.records.task import UNFINISHED, State, resource_of, timestamp
+from compute_to_data.records.state import UNFINISHED, State, resource_of
+from compute_to_data.records.task import timestamp
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False, prefix="/resources")
 _MOST_TASKS = 200

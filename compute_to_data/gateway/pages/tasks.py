@@ -19,7 +19,7 @@ from compute_to_data.gateway.pages.forms import Form, form
 from compute_to_data.gateway.pages.route import PageRoute
 from compute_to_data.gateway.pages.visitor import Visitor, gateway_of, visitor
 from compute_to_data.log_file import STREAMS
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False, prefix="/tasks")
 _OF_A_PAGE = 50

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from compute_to_data.client.status import TaskStatus, unix_time
-from compute_to_data.records.task import State
+from compute_to_data.records.state import State
 
 _NAMES = {
     State.WAITING: "Waiting for other tasks",

@@ -11,7 +11,8 @@ from compute_to_data.gateway.pages import rendering
 from compute_to_data.gateway.pages.forms import Form, form
 from compute_to_data.gateway.pages.route import PageRoute
 from compute_to_data.gateway.pages.visitor import Visitor, visitor
-from compute_to_data.records.task import State, timestamp
+from compute_to_data.records.state import State
+from compute_to_data.records.task import timestamp
 from compute_to_data.records.workload import WorkloadState
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False, prefix="/workloads")

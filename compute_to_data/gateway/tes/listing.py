@@ -17,7 +17,8 @@ from compute_to_data.gateway.tes import views
 from compute_to_data.gateway.tes.views import View
 from compute_to_data.model import MOST_AMONG, EntityKind, Query, Row, name_of
 from compute_to_data.records import tes_record
-from compute_to_data.records.task import ARCHIVED, CANCEL, State, furthest
+from compute_to_data.records.state import State, furthest
+from compute_to_data.records.task import ARCHIVED, CANCEL
 
 _WINDOW = MOST_AMONG
 """How many tasks are looked through at a time."""

@@ -16,7 +16,8 @@ from compute_to_data.model import Avu, DataObject, Entity, EntityKind
 from compute_to_data.pipeline.apart import EXECUTORS
 from compute_to_data.pipeline.placing import PLACED
 from compute_to_data.pipeline.put_urls import PUT_TO
-from compute_to_data.records.task import State, timestamp
+from compute_to_data.records.state import State
+from compute_to_data.records.task import timestamp
 from compute_to_data.task import REQUEST_NAME, STDERR_NAME, STDOUT_NAME
 from compute_to_data.tes_task import PlacedKind, TesTask
 

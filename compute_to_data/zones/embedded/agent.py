@@ -18,7 +18,7 @@ from typing import Any
 from compute_to_data.configuration import Configuration
 from compute_to_data.errors import InvalidRequest
 from compute_to_data.model import User
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 from compute_to_data.zones.embedded.zone import EmbeddedZone
 
 _CALL = re.compile(r"main\s*\{\s*(?:\*\w+\s*=\s*)?(\w+)\s*\(([^()]*)\)\s*;?\s*\}", re.DOTALL)

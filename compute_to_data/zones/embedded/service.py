@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from compute_to_data.errors import Code
 from compute_to_data.model import Avu, Entity, OwnerCount, Query, Replica, Row, User
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 from compute_to_data.zones.embedded import avus, nodes, replication, rights
 from compute_to_data.zones.embedded.rights import Actor
 from compute_to_data.zones.embedded.session import EmbeddedSession

@@ -11,7 +11,7 @@ from types import TracebackType
 from compute_to_data.errors import Code, zone_error
 from compute_to_data.irods_names import check_name
 from compute_to_data.model import ReplicaStatus, User, UserKind
-from compute_to_data.ports import ClientCatalog, Storage
+from compute_to_data.ports.zone import ClientCatalog, Storage
 from compute_to_data.zones.embedded import creation, disk, nodes, resources, rights
 from compute_to_data.zones.embedded.passwords import Passwords
 from compute_to_data.zones.embedded.service import EmbeddedStorage

@@ -14,7 +14,7 @@ from irods.connection import Connection
 
 from compute_to_data.errors import Code, ConfigurationError, ZoneError
 from compute_to_data.model import Avu, DataObject, Entity, OwnerCount, Query, Replica, Row, User, UserKind
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 from compute_to_data.zones.irods import accounts, avus, dead_transfers, lookup, quotas, replication
 from compute_to_data.zones.irods.connections import CALL_SECONDS, Connections
 from compute_to_data.zones.irods.failures import translated

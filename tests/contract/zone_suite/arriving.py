@@ -9,7 +9,7 @@ import pytest
 
 from compute_to_data.errors import AlreadyExists, Code, NotFound, ZoneError
 from compute_to_data.model import Access, ReplicaStatus
-from compute_to_data.ports import ClientCatalog
+from compute_to_data.ports.zone import ClientCatalog
 from zone_suite.transfers import checksum_of, pattern
 from zone_suite.zone_under_test import Contract, ZoneUnderTest, refused, stat_object
 

@@ -13,7 +13,7 @@ import pytest
 from compute_to_data import bounds
 from compute_to_data.errors import AccessDenied, Code, NotFound, TooLarge, ZoneError
 from compute_to_data.model import MOST_AMONG, Access, Avu, Collection, Entity, EntityKind, OwnerCount, Query
-from compute_to_data.ports import Catalog, ClientCatalog
+from compute_to_data.ports.zone import Catalog, ClientCatalog
 from zone_suite.zone_under_test import Contract, ZoneUnderTest, a_collection, an_object, refused
 
 

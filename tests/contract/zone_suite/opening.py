@@ -8,7 +8,7 @@ import pytest
 
 from compute_to_data.errors import Code, NotFound
 from compute_to_data.model import Access, Registration
-from compute_to_data.ports import Catalog, ClientCatalog
+from compute_to_data.ports.zone import Catalog, ClientCatalog
 from zone_suite.zone_under_test import Contract, ZoneUnderTest, refused
 
 

@@ -7,7 +7,7 @@ from support.reading import ENOUGH
 
 from compute_to_data.errors import AccessDenied, AlreadyExists, Code, NotFound, ZoneError
 from compute_to_data.model import Access, Avu, Registration, Replica, ReplicaStatus
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 from zone_suite.zone_under_test import (
     Contract,
     ZoneUnderTest,

@@ -9,7 +9,7 @@ from support.reading import ENOUGH
 
 from compute_to_data.errors import AccessDenied, Code, NotFound, ZoneError
 from compute_to_data.model import Access, Avu, Collection, EntityKind, Permission, Query, User, UserKind
-from compute_to_data.ports import Catalog
+from compute_to_data.ports.zone import Catalog
 from zone_suite.zone_under_test import Contract, ZoneUnderTest, an_object, attempts, refused
 
 READING: dict[str, Callable[[Catalog, str], object]] = {

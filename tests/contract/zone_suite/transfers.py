@@ -16,7 +16,7 @@ from compute_to_data.client.settings import Settings
 from compute_to_data.configuration import Attributes, ZoneSettings
 from compute_to_data.errors import AccessDenied, AlreadyExists, Code, NotFound, ZoneError
 from compute_to_data.model import Access, ReplicaStatus
-from compute_to_data.ports import ClientCatalog
+from compute_to_data.ports.zone import ClientCatalog
 from zone_suite.zone_under_test import Contract, ZoneUnderTest, refused, stat_object, statuses
 
 LARGE = 40 * 1024 * 1024 + 12345

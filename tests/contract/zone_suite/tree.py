@@ -12,7 +12,7 @@ from support.reading import ENOUGH
 from compute_to_data import bounds
 from compute_to_data.errors import AccessDenied, AlreadyExists, Code, NotFound, TooLarge, ZoneError
 from compute_to_data.model import Access, Avu, Collection, DataObject, Query, ReplicaStatus, name_of, parent_of
-from compute_to_data.ports import Catalog, ClientCatalog
+from compute_to_data.ports.zone import Catalog, ClientCatalog
 from zone_suite.zone_under_test import Contract, ZoneUnderTest, an_object, attempts, refused, stat_object
 
 

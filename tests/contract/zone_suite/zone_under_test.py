@@ -10,7 +10,7 @@ import pytest
 
 from compute_to_data.errors import Code, ZoneError
 from compute_to_data.model import DataObject, Entity, EntityKind, ReplicaStatus, User, UserKind
-from compute_to_data.ports import Catalog, ClientCatalog, Storage
+from compute_to_data.ports.zone import Catalog, ClientCatalog, Storage
 from compute_to_data.zones.entrance import GatewayCatalog
 
 
