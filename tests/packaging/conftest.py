@@ -153,3 +153,46 @@ def installed(tmp_path_factory: pytest.TempPathFactory, checkout: Path, wheels: 
     before = server.contents()
     offline = replace(server, before=without_network())
     return Installed(server, before, offline.must("install", "--wheels", str(wheels)), bool(offline.before))
+
+
+def build_debian_package(server: ScratchServer, wheels: Path, folder: Path) -> Path:
+    """The Debian package of a server's checkout. It reuses the server's environment if that has the distribution's
+    Python."""
+    stage, ours = folder / "stage", Path("opt/compute-to-data")
+    shutil.copytree(server.root / ours / "venv", stage / ours / "venv", symlinks=True)
+    shutil.copy(server.root / ours / "manifest.json", stage / ours)
+    command = [str(server.checkout / "packaging/debian/build"), "--wheels", str(wheels)]
+    command += ["--output", str(folder), "--stage", str(stage)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    built = Path(done.stdout.strip())
+    assert built.is_file()
+    shutil.rmtree(stage)
+    return built
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory, installed: Installed, wheels: Path) -> Path:
+    """This checkout's Debian package."""
+    return build_debian_package(installed.server, wheels, tmp_path_factory.mktemp("deb"))
+
+
+def make_package_database(server: ScratchServer) -> None:
+    """An empty one, for :func:`dpkg`."""
+    for folder in ("var/lib/dpkg/info", "var/lib/dpkg/updates"):
+        (server.root / folder).mkdir(parents=True)
+    (server.root / "var/lib/dpkg/status").write_text("")
+
+
+def dpkg(server: ScratchServer, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run dpkg on a server's root, without a network: the package brings the workers' packages."""
+    force = ["--force-script-chrootless", "--force-depends", "--force-not-root", "--force-confdef", "--force-confold"]
+    command = [*without_network(), "dpkg", f"--root={server.root}", *force, "--log=/dev/null", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
+
+
+def must_dpkg(server: ScratchServer, *arguments: str) -> str:
+    """As :func:`dpkg`, which must succeed; returns what it prints."""
+    done = dpkg(server, *arguments)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout

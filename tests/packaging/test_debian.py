@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import ADMIN_CORE, Installed, ScratchServer, without_network
+from .conftest import ADMIN_CORE, ScratchServer, dpkg, make_package_database, must_dpkg
 
 pytestmark = pytest.mark.skipif(
     not shutil.which("dpkg-deb") or not os.path.exists("/usr/bin/python3"), reason="no Debian: dpkg-deb is missing"
@@ -28,42 +28,11 @@ ACCOUNTS = {
 """Where the gateway's account stands, which stays as on Debian."""
 
 
-@pytest.fixture(scope="session")
-def package(tmp_path_factory: pytest.TempPathFactory, installed: Installed, wheels: Path) -> Path:
-    """The package. It reuses the installation's environment if that has the distribution's Python."""
-    stage, output = tmp_path_factory.mktemp("stage"), tmp_path_factory.mktemp("deb")
-    ours = Path("opt/compute-to-data")
-    shutil.copytree(installed.server.root / ours / "venv", stage / ours / "venv", symlinks=True)
-    shutil.copy(installed.server.root / ours / "manifest.json", stage / ours)
-    command = [str(installed.server.checkout / "packaging/debian/build"), "--wheels", str(wheels)]
-    command += ["--output", str(output), "--stage", str(stage)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    built = Path(done.stdout.strip())
-    assert built.is_file()
-    return built
-
-
 @pytest.fixture
 def debian(server: ScratchServer) -> ScratchServer:
     """A server with an empty package database."""
-    for folder in ("var/lib/dpkg/info", "var/lib/dpkg/updates"):
-        (server.root / folder).mkdir(parents=True)
-    (server.root / "var/lib/dpkg/status").write_text("")
+    make_package_database(server)
     return server
-
-
-def _dpkg(server: ScratchServer, *arguments: str) -> subprocess.CompletedProcess[str]:
-    force = ["--force-script-chrootless", "--force-depends", "--force-not-root", "--force-confdef", "--force-confold"]
-    # Neither dpkg nor our scripts need a network: the package brings the workers' packages.
-    command = [*without_network(), "dpkg", f"--root={server.root}", *force, "--log=/dev/null", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
-
-
-def _must(server: ScratchServer, *arguments: str) -> str:
-    done = _dpkg(server, *arguments)
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 def _without_dpkgs_own(server: ScratchServer) -> dict[str, str]:
@@ -92,7 +61,7 @@ def test_its_files_are_roots_and_the_configuration_is_a_conffile(package: Path, 
 
 def test_installed_edited_removed_and_purged(package: Path, debian: ScratchServer) -> None:
     before = _without_dpkgs_own(debian)
-    _must(debian, "--install", str(package))
+    must_dpkg(debian, "--install", str(package))
     assert debian.path("/etc/irods/core.py").read_bytes().startswith(ADMIN_CORE)
     assert b"compute_to_data.rulebase" in debian.path("/etc/irods/core.py").read_bytes()
     assert list(debian.path("/opt/compute-to-data/agent/compute_to_data/__pycache__").iterdir())
@@ -102,25 +71,25 @@ def test_installed_edited_removed_and_purged(package: Path, debian: ScratchServe
     subprocess.run([str(python), "-I", "-c", "import irods, compute_to_data.gateway.serving"], check=True)
     assert debian.path("/lib/systemd/system/compute-to-data-gateway.service").exists()
     assert "c2d-gateway" in debian.path("/etc/passwd").read_text()
-    assert _must(debian, "--verify", "compute-to-data") == ""
+    assert must_dpkg(debian, "--verify", "compute-to-data") == ""
 
     debian.path(CONFIGURATION).write_text("{}")
-    _must(debian, "--install", str(package))
+    must_dpkg(debian, "--install", str(package))
     assert debian.path(CONFIGURATION).read_text() == "{}", "an edited configuration survives an upgrade"
 
-    _must(debian, "--remove", "compute-to-data")
+    must_dpkg(debian, "--remove", "compute-to-data")
     assert debian.path("/etc/irods/core.py").read_bytes() == ADMIN_CORE
     left = {name for name in _without_dpkgs_own(debian) if name not in before} - ACCOUNTS
     assert left == {CONFIGURATION.lstrip("/"), "etc/compute_to_data", GATEWAY_SETTINGS.lstrip("/")}
 
-    _must(debian, "--purge", "compute-to-data")
+    must_dpkg(debian, "--purge", "compute-to-data")
     assert {name: what for name, what in _without_dpkgs_own(debian).items() if name not in ACCOUNTS} == before
 
 
 def test_it_does_not_overwrite_the_other_installers_files(package: Path, debian: ScratchServer) -> None:
     debian.must("install", "--no-venv")
     before = _without_dpkgs_own(debian)
-    done = _dpkg(debian, "--install", str(package))
+    done = dpkg(debian, "--install", str(package))
     assert done.returncode != 0
     assert "packaging/install" in done.stderr
     assert _without_dpkgs_own(debian) == before
@@ -137,7 +106,7 @@ def test_what_a_host_needs_beside_the_package(package: Path, debian: ScratchServ
     _accounts(debian)
     debian.path("/data/vault").mkdir(parents=True)
     before = _without_dpkgs_own(debian)
-    _must(debian, "--install", str(package))
+    must_dpkg(debian, "--install", str(package))
     ours = replace(debian, checkout=debian.path("/opt/compute-to-data"))
     options = ("--podman", "--worker", "dsp=/data/vault", "--edit-server-config")
     wanted = ours.must("configure", *options, "--dry-run")
@@ -149,13 +118,13 @@ def test_what_a_host_needs_beside_the_package(package: Path, debian: ScratchServ
     assert "python-instance" in debian.path("/etc/irods/server_config.json").read_text()
 
     debian.path(PODMANS_UNIT).write_text("edited")
-    said = _must(debian, "--install", str(package))
+    said = must_dpkg(debian, "--install", str(package))
     assert f"left: {PODMANS_UNIT}: it was changed" in said
     assert debian.path(PODMANS_UNIT).read_text() == "edited" and debian.path(VAULTS_UNIT).exists()
     ours.must("configure", "--force")
     assert "SupplementaryGroups=\n" in debian.path(PODMANS_UNIT).read_text(), "an upgrade keeps what was set up"
 
-    _must(debian, "--purge", "compute-to-data")
+    must_dpkg(debian, "--purge", "compute-to-data")
     assert {name: what for name, what in _without_dpkgs_own(debian).items() if name not in ACCOUNTS} == {
         name: what for name, what in before.items() if name not in ACCOUNTS
     }
@@ -163,14 +132,14 @@ def test_what_a_host_needs_beside_the_package(package: Path, debian: ScratchServ
 
 def test_a_vault_that_does_not_exist_stops_nothing_and_is_named(package: Path, debian: ScratchServer) -> None:
     _accounts(debian)
-    _must(debian, "--install", str(package))
+    must_dpkg(debian, "--install", str(package))
     ours = replace(debian, checkout=debian.path("/opt/compute-to-data"))
     assert "/data/vault, the vault of dsp, does not exist" in ours.must("configure", "--worker", "dsp=/data/vault")
 
 
 @pytest.mark.parametrize("verb", ["install", "uninstall"])
 def test_the_installer_leaves_a_package_alone(package: Path, debian: ScratchServer, verb: str) -> None:
-    _must(debian, "--install", str(package))
+    must_dpkg(debian, "--install", str(package))
     before = debian.contents()
     done = debian.run(verb, "--no-venv")
     assert done.returncode == 1
@@ -181,10 +150,10 @@ def test_the_installer_leaves_a_package_alone(package: Path, debian: ScratchServ
 
 def test_a_package_that_was_removed_but_not_purged(package: Path, debian: ScratchServer) -> None:
     """Purged later, it would take the configuration of the installation away."""
-    _must(debian, "--install", str(package))
-    _must(debian, "--remove", "compute-to-data")
+    must_dpkg(debian, "--install", str(package))
+    must_dpkg(debian, "--remove", "compute-to-data")
     done = debian.run("install", "--no-venv")
     assert done.returncode == 1
     assert "was removed, but /etc/irods/compute_to_data.json still belongs to it" in done.stderr
-    _must(debian, "--purge", "compute-to-data")
+    must_dpkg(debian, "--purge", "compute-to-data")
     debian.must("install", "--no-venv")

@@ -28,7 +28,15 @@ from compute_to_data.records.task import TaskRecord
 from compute_to_data.zones.embedded import EmbeddedZone
 from compute_to_data.zones.embedded.audit import audit
 
-from .conftest import CHECKOUT, ScratchServer, agents_python, make_server
+from .conftest import (
+    CHECKOUT,
+    ScratchServer,
+    agents_python,
+    build_debian_package,
+    make_package_database,
+    make_server,
+    must_dpkg,
+)
 
 VENV = "/opt/compute-to-data/venv/bin/python"
 IMAGE = "tools"
@@ -65,16 +73,60 @@ def _version_before(folder: Path) -> Path:
     return folder
 
 
+@dataclass(frozen=True)
+class VersionBefore:
+    """``server``: one on which the installer installed this version. Tests copy its root."""
+
+    server: ScratchServer
+    wheels: Path
+
+
 @pytest.fixture(scope="session")
-def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The root of a server on which the version before is installed. Tests copy it."""
+def before(tmp_path_factory: pytest.TempPathFactory) -> VersionBefore:
     checkout, wheels = _version_before(tmp_path_factory.mktemp("before")), tmp_path_factory.mktemp("wheels-before")
-    command = [str(checkout / "packaging" / "wheels"), "--python", agents_python(), str(wheels)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
-    assert done.returncode == 0, f"these tests need a package index that pip can reach:\n{done.stderr}"
+    for python in sorted({agents_python(), os.path.realpath("/usr/bin/python3")}):
+        made = tmp_path_factory.mktemp("made-before")
+        command = [str(checkout / "packaging" / "wheels"), "--python", python, str(made)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+        assert done.returncode == 0, f"these tests need a package index that pip can reach:\n{done.stderr}"
+        shutil.copytree(made, wheels, dirs_exist_ok=True)
     server = make_server(tmp_path_factory.mktemp("server-before") / "root", checkout)
     server.must("install", "--wheels", str(wheels))
-    return server.root
+    return VersionBefore(server, wheels)
+
+
+Upgrade = Callable[[ScratchServer], object]
+
+
+@pytest.fixture
+def by_the_installer(
+    before: VersionBefore, checkout: Path, wheels: Path, tmp_path: Path
+) -> tuple[ScratchServer, Upgrade]:
+    """A server with the version before, and what upgrades it."""
+    server = ScratchServer(tmp_path / "root", checkout)
+    shutil.copytree(before.server.root, server.root, symlinks=True)
+    return server, lambda one: one.must("install", "--wheels", str(wheels))
+
+
+@pytest.fixture(scope="session")
+def package_before(tmp_path_factory: pytest.TempPathFactory, before: VersionBefore) -> Path:
+    return build_debian_package(before.server, before.wheels, tmp_path_factory.mktemp("deb-before"))
+
+
+@pytest.fixture
+def by_the_package(package_before: Path, package: Path, server: ScratchServer) -> tuple[ScratchServer, Upgrade]:
+    """As :func:`by_the_installer`, with the Debian packages of both versions."""
+    make_package_database(server)
+    must_dpkg(server, "--install", str(package_before))
+    return server, lambda one: must_dpkg(one, "--install", str(package))
+
+
+@pytest.fixture(params=["by_the_installer", "by_the_package"])
+def upgraded(request: pytest.FixtureRequest, wheels: Path) -> tuple[ScratchServer, Upgrade]:
+    if request.param == "by_the_package" and not shutil.which("dpkg-deb"):
+        pytest.skip("no Debian: dpkg-deb is missing")
+    found: tuple[ScratchServer, Upgrade] = request.getfixturevalue(request.param)
+    return found
 
 
 @dataclass
@@ -180,17 +232,14 @@ def open_site(tmp_path: Path) -> Iterator[Callable[[ScratchServer], Site]]:
         one.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, None], ids=["stopped", "killed", "running on"])
 def test_tasks_that_run_and_wait_are_taken_over(
-    number: signal.Signals,
-    before: Path,
-    checkout: Path,
-    wheels: Path,
-    tmp_path: Path,
+    number: signal.Signals | None,
+    upgraded: tuple[ScratchServer, Upgrade],
     open_site: Callable[[ScratchServer], Site],
 ) -> None:
-    server = ScratchServer(tmp_path / "root", checkout)
-    shutil.copytree(before, server.root, symlinks=True)
+    """``running on``: as workers do that no systemd has started, until the administrator restarts them."""
+    server, upgrade = upgraded
     site = open_site(server)
     worker = site.begin_work()
     wait_until(lambda: "no live worker" not in site.run("-m", "compute_to_data.cli.main", "resources"), "its heartbeat")
@@ -198,13 +247,15 @@ def test_tasks_that_run_and_wait_are_taken_over(
     wait_until(lambda: len(site.places()) == len(running), "two tasks to run")
     queued = [site.submit(WAITS) for _ in range(3)]
 
-    server.must("install", "--wheels", str(wheels))
-    worker.send_signal(number)
-    worker.wait(PATIENCE)
+    upgrade(server)
+    if number is not None:
+        worker.send_signal(number)
+        worker.wait(PATIENCE)
     states = [site.facts(one)["state"] for one in (*running, *queued)]
     assert states == [State.RUNNING.value] * 2 + [State.QUEUED.value] * 3
 
-    site.begin_work()
+    if number is not None:
+        site.begin_work()
     for place in site.places():
         (place / "go").touch()
     for one in (*running, *queued):
