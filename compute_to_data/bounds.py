@@ -86,6 +86,16 @@ def check_found(query: Query, found: Sequence[_Found]) -> tuple[_Found, ...]:
     return tuple(found)
 
 
+def check_together(found: int, attributes: Sequence[str]) -> None:
+    """TooLarge for more than :data:`MOST_FOUND` AVUs of several collections."""
+    if found > MOST_FOUND:
+        raise TooLarge(
+            ", ".join(attributes[:3]),
+            f"the collections have more than {MOST_FOUND} such AVUs together, and no more are read at once",
+            "Ask for fewer collections",
+        )
+
+
 def most_avus(most: int | None) -> int:
     """How many AVUs of one entity a session reads, when the caller's own bound is ``most``."""
     return MOST_AVUS if most is None else min(most, MOST_AVUS)

@@ -13,7 +13,7 @@ from compute_to_data.client.task_rows import EVERY, Filter
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import InvalidRequest, NotFound
 from compute_to_data.inputs import naming
-from compute_to_data.model import Avu, Entity, EntityKind, Query, Row, User, name_of
+from compute_to_data.model import Avu, EntityKind, Query, Row, User, name_of
 from compute_to_data.records.state import State, resource_of
 from compute_to_data.records.task import timestamp
 from compute_to_data.task import REQUEST_NAME
@@ -118,10 +118,10 @@ def tasks(
 
 
 def _facts_of_few(workbench: Workbench, found: list[Row], names: Sequence[str]) -> dict[str, list[Avu]]:
-    """The AVUs with these facts, by collection: one question for each collection."""
+    """The AVUs with these facts, by collection, in one question."""
     attributes = [workbench.attributes.named(name) for name in names]
-    entities = [Entity(EntityKind.COLLECTION, one.collection) for one in found]
-    return {entity.name: [*workbench.catalog.avus(entity, *attributes)] for entity in entities}
+    avus = workbench.catalog.avus_of([one.collection for one in found], *attributes)
+    return {collection: [*some] for collection, some in avus.items()}
 
 
 def _facts_of_many(

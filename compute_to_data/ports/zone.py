@@ -7,7 +7,7 @@ replicas. Every method that contacts the zone may raise ZoneOutOfReach.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -199,6 +199,13 @@ class ClientCatalog(Catalog, Protocol):
 
         Fetches thousands of rows in one request. TooLarge as for :meth:`find`. ValueError for a query that is not
         about collections.
+        """
+
+    def avus_of(self, collections: Sequence[str], *attributes: str) -> Mapping[str, tuple[Avu, ...]]:
+        """The AVUs of many collections with one of these attributes: what :meth:`avus` returns, by collection, in few
+        requests. Leaves out collections that are missing or hidden, and those without such an AVU.
+
+        TooLarge as for :meth:`avus`, and for more than ``bounds.MOST_FOUND`` AVUs together.
         """
 
     def count_by_owner(self, query: Query, *, most: int | None = None) -> tuple[OwnerCount, ...]:

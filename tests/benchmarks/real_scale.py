@@ -43,8 +43,10 @@ SQL = "C2D_TEST_IRODS_SQL"
 MARK = "c2d-copy"
 FIRST = 10
 COPY = """
-CREATE TEMP TABLE c AS SELECT k, coll_id AS old, nextval('r_objectid') AS new FROM r_coll_main, generate_series({begin}, {end}) k
-  WHERE parent_coll_name = '{top}' AND coll_type IS DISTINCT FROM '{mark}' AND r_comment IS DISTINCT FROM '{mark}';
+CREATE TEMP TABLE c AS SELECT k, old, (SELECT last_value FROM r_objectid) + 40 * row_number() OVER (ORDER BY k, old) AS new
+  FROM (SELECT coll_id AS old FROM r_coll_main WHERE parent_coll_name = '{top}' AND r_comment IS DISTINCT FROM '{mark}') o,
+  generate_series({begin}, {end}) k;
+SELECT setval('r_objectid', (SELECT max(new) FROM c) + 40);
 INSERT INTO r_coll_main SELECT new, parent_coll_name, coll_name || '-' || k, coll_owner_name, coll_owner_zone, coll_map_id,
   coll_inheritance, coll_type, coll_info1, coll_info2, coll_expiry_ts, '{mark}', create_ts, modify_ts
   FROM c JOIN r_coll_main ON coll_id = old;

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,10 @@ from zone_suite.zone_under_test import a_collection, an_object, refused, stat_ob
 
 from compute_to_data.configuration import ZoneSettings
 from compute_to_data.errors import AccessDenied, Code, ConfigurationError, OutOfReach, TooLarge, ZoneError
-from compute_to_data.model import Access, Avu, Collection, EntityKind, Query, Registration, ReplicaStatus, User
-from compute_to_data.ports.zone import Catalog
+from compute_to_data.model import Access, Avu, Collection, Entity, EntityKind, Query, Registration, ReplicaStatus, User
+from compute_to_data.ports.zone import Catalog, ClientCatalog
 from compute_to_data.zones import open_storage
-from compute_to_data.zones.irods import avus
+from compute_to_data.zones.irods import finding, newest
 
 if TYPE_CHECKING:
     from irods_zone import IrodsZoneUnderTest
@@ -250,13 +251,13 @@ def test_a_query_among_many_collections_is_asked_in_parts(monkeypatch: pytest.Mo
 
     def answer(connection: object, columns: object, conditions: list[Any], **more: object) -> list[tuple[str, ...]]:
         asked.append([condition.render() for condition in conditions])
-        return [(str(100 - len(asked)), f"/z/{len(asked)}")]
+        return [(str(100 - len(asked)), f"/z/{len(asked)}", "value", "units")]
 
-    monkeypatch.setattr(avus, "select", answer)
+    monkeypatch.setattr(newest, "select", answer)
     long = tuple(f"/z/{number}{'x' * 1000}" for number in range(8))
     names = (*(f"/z/{number}" for number in range(120)), "/z/it's", *long)
-    found = avus.find(None, Query(EntityKind.COLLECTION, "a", among=names))  # type: ignore[arg-type]
-    lists = [parts[1] for parts in asked]
+    found = finding.find(None, Query(EntityKind.COLLECTION, "a", among=names))  # type: ignore[arg-type]
+    lists = [parts[0] for parts in asked]
     assert lists[0] == "= '/z/it's'"
     assert all(part.startswith("in ('/z/") and len(part) < 4300 for part in lists[1:])
     assert sorted(name for part in lists[1:] for name in part[4:-1].replace("'", "").split(",")) == sorted(
@@ -264,7 +265,89 @@ def test_a_query_among_many_collections_is_asked_in_parts(monkeypatch: pytest.Mo
     )
     assert len(lists) == 1 + 3 + 2
     assert list(found) == [f"/z/{number}" for number in range(len(lists), 0, -1)], "by their ids"
-    assert avus.find(None, Query(EntityKind.COLLECTION, "a", among=())) == ()  # type: ignore[arg-type]
+    assert finding.find(None, Query(EntityKind.COLLECTION, "a", among=())) == ()  # type: ignore[arg-type]
+
+
+class TestTheNewest:
+    """A page is found from the newest collections on, in ranges of ids."""
+
+    @pytest.fixture
+    def pages(self, monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[str, ...]] | None]:
+        """What was found so; None for each question that was then asked in the other way."""
+        found: list[list[tuple[str, ...]] | None] = []
+        page = newest.page
+
+        def noted(*given: Any) -> list[tuple[str, ...]] | None:
+            found.append(page(*given))
+            return found[-1]
+
+        monkeypatch.setattr(newest, "page", noted)
+        return found
+
+    @pytest.fixture
+    def made(self, zone: IrodsZoneUnderTest, alice: Catalog, here: str) -> list[str]:
+        """Collections that bear an AVU, newest first, between others that do not, and gaps in the ids."""
+        bob = zone.session(zone.make_user())
+        elsewhere = zone.scratch(bob.user)
+        made = []
+        for number in range(9):
+            path = f"{here}/t{number}"
+            alice.create_collection(path)
+            alice.annotate(Entity(EntityKind.COLLECTION, path), add=[Avu(here, "a" if number % 3 else "b", "r")])
+            made.append(path)
+            if number in (3, 4):
+                alice.create_collection(f"{path}/below")
+            if number == 6:
+                others = [Avu(f"{here}{value}", "x") for value in range(12)]
+                bob.annotate(Entity(EntityKind.COLLECTION, elsewhere), add=others)
+        return made[::-1]
+
+    @pytest.mark.parametrize("place", ["owner", "within", "anywhere"])
+    def test_each_page(
+        self,
+        alice: ClientCatalog,
+        here: str,
+        made: list[str],
+        pages: list[object],
+        place: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        for name, number in {"_FIRST_RANGE": 4, "_FEWEST": 2, "_AT_ONCE": 3}.items():
+            monkeypatch.setattr(newest, name, number)
+        where = {"owner": {"owner": alice.user}, "within": {"within": here}, "anywhere": {}}[place]
+        query = Query(EntityKind.COLLECTION, here, newest_first=True, **where)  # type: ignore[arg-type]
+        for offset, limit in ((0, 1), (0, 4), (3, 4), (8, 2), (9, 1), (0, 0)):
+            page = replace(query, offset=offset, limit=limit)
+            assert [row.collection for row in alice.query(page)] == made[offset : offset + limit]
+        assert alice.find(replace(query, value="b", offset=1, limit=5)) == tuple(made[5::3])
+        assert alice.find(replace(query, value="b", units="r", beginning="b", limit=2)) == tuple(made[2:6:3])
+        assert alice.find(replace(query, value="c", limit=2)) == ()
+        assert place == "anywhere" or None not in pages, "of everybody's, there is an end to looking"
+
+    def test_where_few_match_the_avu_is_asked_for(
+        self,
+        alice: ClientCatalog,
+        here: str,
+        made: list[str],
+        pages: list[list[tuple[str, ...]] | None],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        query = Query(EntityKind.COLLECTION, here, "b", owner=alice.user, newest_first=True, limit=2, offset=1)
+        assert alice.find(query) == tuple(made[5::3])
+        assert pages[-1] is not None
+        limits = (
+            (alice.user, {"_LEAST_LOOKED_AT": 0, "_LOOKED_AT_FOR_EACH": 0}),
+            (alice.user, {"_MOST_NEEDED": 2}),
+            (None, {"_MOST_IDS_OF_ALL": 1}),
+        )
+        for name, number in {"_FEWEST": 3, "_AT_ONCE": 3, "_FIRST_RANGE": 2}.items():
+            monkeypatch.setattr(newest, name, number)
+        for owner, bounds in limits:
+            with monkeypatch.context() as limited:
+                for name, number in bounds.items():
+                    limited.setattr(newest, name, number)
+                assert alice.find(replace(query, owner=owner)) == tuple(made[5::3])
+                assert pages[-1] is None, bounds
 
 
 class TestQuotas:

@@ -47,6 +47,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     "annotate_all": {"data_objects": [f"{HOME}/none"], "add": [{"attribute": "a", "value": "b", "units": ""}]},
     "set_avu": {"collection": HOME, "avu": {"attribute": "a", "value": "b", "units": ""}},
     "avus": {"entity": ENTITY, "attributes": ["a"], "most": 5},
+    "avus_of": {"collections": [HOME], "attributes": ["a"]},
     "find": {"query": QUERY},
     "object_id": {"data_object": f"{HOME}/none"},
     "object_with_id": {"object_id": 1},
@@ -87,6 +88,12 @@ def test_a_negative_bound_is_none(alice: httpx.Client, method: str) -> None:
     answer = alice.post(f"{CATALOG}/{method}", json={**GIVEN[method], "most": -3})
     assert answer.status_code == 400, answer.text
     assert "most" in answer.text
+
+
+def test_few_collections_are_read_at_once(alice: httpx.Client) -> None:
+    answer = alice.post(f"{CATALOG}/avus_of", json={"collections": ["/x"] * 501, "attributes": ["a"]})
+    assert answer.status_code == 400, answer.text
+    assert "at most 500" in answer.text
 
 
 @pytest.mark.parametrize("limit", [None, 1 << 40])

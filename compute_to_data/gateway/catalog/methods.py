@@ -20,7 +20,7 @@ from compute_to_data.gateway.api.common import A_DOCUMENT
 from compute_to_data.gateway.problems import HttpError
 from compute_to_data.gateway.signing_in.person import Person
 from compute_to_data.gateway.who import signed_in
-from compute_to_data.model import Query
+from compute_to_data.model import MOST_AMONG, Query
 from compute_to_data.ports.zone import ClientCatalog
 
 router = APIRouter()
@@ -64,6 +64,13 @@ def _annotate(catalog: ClientCatalog, arguments: Arguments) -> None:
     catalog.annotate(wire.entity_of(arguments["entity"]), add=added, remove=removed)
 
 
+def _avus_of(catalog: ClientCatalog, arguments: Arguments) -> Mapping[str, Any]:
+    collections = [text_of(one) for one in arguments["collections"]]
+    if len(collections) > MOST_AMONG:
+        raise ValueError(f"collections: found {len(collections)}, expected at most {MOST_AMONG}")
+    return catalog.avus_of(collections, *(text_of(one) for one in arguments["attributes"]))
+
+
 def _set_access(catalog: ClientCatalog, arguments: Arguments) -> None:
     user, access = wire.user_of(arguments["user"]), wire.access_of(arguments["access"])
     catalog.set_access(_path(arguments), user, access, recursive=bool(arguments["recursive"]))
@@ -89,6 +96,7 @@ METHODS: dict[str, Method] = {
         *(text_of(one) for one in given["attributes"]),
         most=_given_most(given),
     ),
+    "avus_of": _avus_of,
     "find": lambda catalog, given: catalog.find(_query(given)),
     "object_id": lambda catalog, given: catalog.object_id(_path(given, "data_object")),
     "object_with_id": lambda catalog, given: catalog.object_with_id(int(given["object_id"])),

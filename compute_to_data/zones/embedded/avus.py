@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -89,6 +90,20 @@ def read(
     query = f"SELECT attribute, value, units FROM avu WHERE entity = :entity {named} ORDER BY 1, 2, 3 LIMIT :most"
     values = {"entity": identity, "attributes": json.dumps(attributes), "most": bounds.most_avus(most) + 1}
     return bounds.check_avus(entity.name, attributes, [Avu(*row) for row in connection.execute(query, values)], most)
+
+
+def read_many(
+    connection: sqlite3.Connection, actor: Actor, collections: Sequence[str], attributes: Sequence[str]
+) -> dict[str, tuple[Avu, ...]]:
+    """As ``ClientCatalog.avus_of``."""
+    found: dict[str, tuple[Avu, ...]] = {}
+    together = 0
+    for name in dict.fromkeys(collections):
+        with contextlib.suppress(NotFound):
+            found[name] = read(connection, actor, Entity(EntityKind.COLLECTION, name), attributes)
+            together += len(found[name])
+            bounds.check_together(together, attributes)
+    return {name: avus for name, avus in found.items() if avus}
 
 
 _LAST = chr(0x10FFFF)

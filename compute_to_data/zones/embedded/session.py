@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import BinaryIO
 
@@ -156,6 +156,10 @@ class EmbeddedSession:
     def query(self, query: Query) -> tuple[Row, ...]:
         with self._store.database.reading() as connection:
             return avus.rows(connection, self._who(connection), query)
+
+    def avus_of(self, collections: Sequence[str], *attributes: str) -> Mapping[str, tuple[Avu, ...]]:
+        with self._store.database.reading() as connection:
+            return avus.read_many(connection, self._who(connection), collections, attributes)
 
     def count_by_owner(self, query: Query, *, most: int | None = None) -> tuple[OwnerCount, ...]:
         with self._store.database.reading() as connection:

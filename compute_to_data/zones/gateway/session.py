@@ -130,6 +130,14 @@ class GatewaySession:
         query.need_collections()
         return tuple(map(row_of, self._ask("query", query=plain(query))))
 
+    def avus_of(self, collections: Sequence[str], *attributes: str) -> Mapping[str, tuple[Avu, ...]]:
+        found: dict[str, tuple[Avu, ...]] = {}
+        for start in range(0, len(collections), _A_REQUEST):
+            some = list(collections[start : start + _A_REQUEST])
+            answer = self._ask("avus_of", collections=some, attributes=list(attributes))
+            found |= {name: avus_of(avus) for name, avus in answer.items()}
+        return found
+
     def count_by_owner(self, query: Query, *, most: int | None = None) -> tuple[OwnerCount, ...]:
         query.need_countable()
         return tuple(map(count_of, self._ask("count_by_owner", query=plain(query), most=most)))

@@ -1,7 +1,9 @@
-"""Reads and changes AVUs, and finds entities by their AVUs."""
+"""Reads and changes AVUs."""
 
 from __future__ import annotations
 
+import contextlib
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from irods.api_number import api_number
@@ -9,43 +11,23 @@ from irods.connection import Connection
 from irods.message import JSON_Message, MetadataRequest
 
 from compute_to_data import bounds
-from compute_to_data.errors import Code, zone_error
+from compute_to_data.errors import Code, NotFound, zone_error
 from compute_to_data.irods_names import check_avus, is_misread_by_43
-from compute_to_data.model import Avu, Entity, EntityKind, OwnerCount, Query, Row, User, name_of, parent_of
+from compute_to_data.model import Avu, Entity, EntityKind
 from compute_to_data.zones.irods import lookup
+from compute_to_data.zones.irods.bearers import META, NAMES, among, the_one
 from compute_to_data.zones.irods.failures import about, shown
-from compute_to_data.zones.irods.query import COUNT, MINIMUM, Among, Begins, Column, Condition, Differs, Equals, select
+from compute_to_data.zones.irods.query import Column, Condition, Equals, select
 from compute_to_data.zones.irods.wire import ask
 
-_META = {
-    EntityKind.DATA_OBJECT: Column.META_DATA,
-    EntityKind.COLLECTION: Column.META_COLL,
-    EntityKind.RESOURCE: Column.META_RESC,
-    EntityKind.USER: Column.META_USER,
-}
-_NAMES = {
-    EntityKind.DATA_OBJECT: (Column.DATA_ID, Column.COLL_NAME, Column.DATA_NAME),
-    EntityKind.COLLECTION: (Column.COLL_ID, Column.COLL_NAME),
-    EntityKind.RESOURCE: (Column.RESC_ID, Column.RESC_NAME),
-    EntityKind.USER: (Column.USER_ID, Column.USER_NAME, Column.USER_ZONE),
-}
 _OPTIONS = {
     EntityKind.DATA_OBJECT: "-d",
     EntityKind.COLLECTION: "-C",
     EntityKind.RESOURCE: "-R",
     EntityKind.USER: "-u",
 }
-_OWNERS = {
-    EntityKind.DATA_OBJECT: (Column.DATA_OWNER, Column.DATA_OWNER_ZONE),
-    EntityKind.COLLECTION: (Column.COLL_OWNER, Column.COLL_OWNER_ZONE),
-}
-_HOLDERS = {EntityKind.DATA_OBJECT: Column.COLL_NAME, EntityKind.COLLECTION: Column.COLL_PARENT}
-"""The column of the collection that an entity is a direct member of."""
-_NAMES_AT_ONCE, _LETTERS_AT_ONCE = 50, 4000
-"""How many names one request has, and their letters together: the server limits the length of its statement."""
 _FEW = 256
 """How many rows one answer holds (``query.py``)."""
-_BETWEEN = {EntityKind.DATA_OBJECT: "/", EntityKind.USER: "#"}
 
 
 def annotate(
@@ -103,15 +85,15 @@ def _remove_twins(connection: Connection, entity: Entity, unwanted: set[Avu], ad
 
 def _rows_like(connection: Connection, entity: Entity, avus: set[Avu]) -> Iterator[tuple[str, ...]]:
     """The rows of an entity's AVUs with the attributes of these; where there are many, with their values, too."""
-    first = _META[entity.kind]
+    first = META[entity.kind]
     columns = [first, first + 1, first + 2, first + 3]
     for conditions in _with(first, sorted({avu.attribute for avu in avus})):
-        here = [*_the_one(entity), *conditions]
+        here = [*the_one(entity), *conditions]
         found = select(connection, columns, here, limit=_FEW)
         if len(found) < _FEW:
             yield from found
             continue
-        for values in _among(first + 1, sorted({avu.value for avu in avus})):
+        for values in among(first + 1, sorted({avu.value for avu in avus})):
             yield from select(connection, columns, [*here, *values], limit=_FEW)
 
 
@@ -164,15 +146,44 @@ def set_one(connection: Connection, collection: str, avu: Avu) -> None:
 
 def read(connection: Connection, entity: Entity, attributes: Sequence[str], most: int | None = None) -> tuple[Avu, ...]:
     """As ``Catalog.avus``."""
-    first = _META[entity.kind]
+    first = META[entity.kind]
     found: list[Avu] = []
     for conditions in _with(first, attributes):
         limit = bounds.most_avus(most) + 1 - len(found)
-        rows = select(connection, [first, first + 1, first + 2], [*_the_one(entity), *conditions], limit=limit)
+        rows = select(connection, [first, first + 1, first + 2], [*the_one(entity), *conditions], limit=limit)
         found += [Avu(*row) for row in rows]
     if not found:
         _need(connection, entity)
     return bounds.check_avus(shown(entity.name), attributes, sorted(found), most)
+
+
+def read_many(
+    connection: Connection, collections: Sequence[str], attributes: Sequence[str]
+) -> dict[str, tuple[Avu, ...]]:
+    """As ``ClientCatalog.avus_of``."""
+    first = META[EntityKind.COLLECTION]
+    columns = [Column.COLL_NAME, first, first + 1, first + 2]
+    found: defaultdict[str, list[Avu]] = defaultdict(list)
+    for names in among(Column.COLL_NAME, list(dict.fromkeys(collections))):
+        for conditions in _with(first, attributes):
+            rows = select(connection, columns, [*names, *conditions], limit=bounds.MOST_AVUS + 1)
+            if len(rows) > bounds.MOST_AVUS:  # one of them may have more than are read of one
+                return _read_singly(connection, collections, attributes)
+            for name, *avu in rows:
+                found[name].append(Avu(*avu))
+            bounds.check_together(sum(map(len, found.values())), attributes)
+    return {name: tuple(sorted(some)) for name, some in found.items()}
+
+
+def _read_singly(
+    connection: Connection, collections: Sequence[str], attributes: Sequence[str]
+) -> dict[str, tuple[Avu, ...]]:
+    found: dict[str, tuple[Avu, ...]] = {}
+    for name in dict.fromkeys(collections):
+        with contextlib.suppress(NotFound):
+            found[name] = read(connection, Entity(EntityKind.COLLECTION, name), attributes)
+            bounds.check_together(sum(map(len, found.values())), attributes)
+    return {name: some for name, some in found.items() if some}
 
 
 def _with(column: int, attributes: Sequence[str]) -> Iterator[Sequence[Condition]]:
@@ -182,123 +193,16 @@ def _with(column: int, attributes: Sequence[str]) -> Iterator[Sequence[Condition
     elif len(attributes) == 1:
         yield [Equals(column, attributes[0])]
     else:
-        yield from _among(column, attributes)
-
-
-def _the_one(entity: Entity) -> list[Equals]:
-    """The conditions that select an entity."""
-    if entity.kind is EntityKind.DATA_OBJECT:
-        above, name = parent_of(entity.name), name_of(entity.name)
-        return [Equals(Column.COLL_NAME, above), Equals(Column.DATA_NAME, name)]
-    if entity.kind is EntityKind.COLLECTION:
-        return [Equals(Column.COLL_NAME, entity.name)]
-    if entity.kind is EntityKind.RESOURCE:
-        return [Equals(Column.RESC_NAME, entity.name)]
-    name, _, zone = entity.name.rpartition("#")
-    return [Equals(Column.USER_NAME, name), Equals(Column.USER_ZONE, zone)]
+        yield from among(column, attributes)
 
 
 def _need(connection: Connection, entity: Entity) -> None:
     """NotFound when the entity is missing or hidden."""
-    identity = _NAMES[entity.kind][0]
-    if select(connection, [identity], _the_one(entity)):
+    identity = NAMES[entity.kind][0]
+    if select(connection, [identity], the_one(entity)):
         return
     if entity.kind is EntityKind.RESOURCE:
         raise zone_error(Code.SYS_RESC_DOES_NOT_EXIST, entity.name, "no such resource")
     if entity.kind is EntityKind.USER:
         raise zone_error(Code.CAT_INVALID_USER, entity.name, "no such user")
     raise lookup.missing(entity.name)
-
-
-def find(connection: Connection, query: Query) -> tuple[str, ...]:
-    """As ``Catalog.find``. Orders by id, since ids grow with time and times have only whole seconds."""
-    found = _select(connection, bounds.bounded(query), _NAMES[query.kind])
-    return bounds.check_found(query, [_BETWEEN.get(query.kind, "").join(row[1:]) for row in found])
-
-
-def rows(connection: Connection, query: Query) -> tuple[Row, ...]:
-    """As ``ClientCatalog.query``."""
-    query.need_collections()
-    value, units = Column.META_COLL + 1, Column.META_COLL + 2
-    names, owners = _NAMES[EntityKind.COLLECTION], _OWNERS[EntityKind.COLLECTION]
-    found = _select(connection, bounds.bounded(query), (*names, *owners, Column.COLL_CREATED, value, units))
-    rows = [Row(name, User(owner, zone), float(created), *rest) for _, name, owner, zone, created, *rest in found]
-    return bounds.check_found(query, rows)
-
-
-def by_owner(connection: Connection, query: Query) -> tuple[OwnerCount, ...]:
-    """As ``ClientCatalog.count_by_owner``: the database counts, and answers with a row for each owner and units."""
-    query.need_countable()
-    columns = (*_OWNERS[EntityKind.COLLECTION], Column.META_COLL + 2, Column.COLL_ID, Column.COLL_CREATED)
-    how = {Column.COLL_ID: COUNT, Column.COLL_CREATED: MINIMUM}
-    found = select(connection, columns, _conditions(query), summing=how)
-    return tuple(
-        OwnerCount(User(name, zone), units, int(count), float(oldest)) for name, zone, units, count, oldest in found
-    )
-
-
-def owners(connection: Connection, query: Query) -> tuple[User, ...]:
-    """As ``Storage.owners``: the server merges equal rows."""
-    query.need_owned()
-    found = {row for conditions in _named(query) for row in _owners(connection, query, conditions)}
-    return tuple(sorted(User(*row) for row in found))
-
-
-def _owners(connection: Connection, query: Query, also: Sequence[Condition]) -> list[tuple[str, ...]]:
-    return select(connection, _OWNERS[query.kind], [*_conditions(query), *also])
-
-
-def _select(connection: Connection, query: Query, columns: Sequence[int]) -> list[tuple[str, ...]]:
-    """The rows of a query. The first of ``columns`` must be the entity's id."""
-    found = []
-    for conditions in _named(query):
-        found += select(
-            connection,
-            columns,
-            [*_conditions(query), *conditions],
-            order_by=columns[0],
-            descending=query.newest_first,
-            limit=query.limit,
-            offset=query.offset,
-        )
-    if query.among is None:
-        return found
-    return sorted(found, key=lambda row: int(row[0]), reverse=query.newest_first)[: query.limit]
-
-
-def _named(query: Query) -> Iterator[Sequence[Condition]]:
-    """The additional conditions of each request that a query needs: a request can name few collections, and a
-    collection with a quote in its name needs one of its own."""
-    if query.among is None:
-        yield []
-    else:
-        yield from _among(Column.COLL_NAME, query.among)
-
-
-def _among(column: int, texts: Sequence[str]) -> Iterator[Sequence[Condition]]:
-    """The conditions of the requests that together find the rows with one of these texts in a column."""
-    plain = [name for name in texts if Among.can_hold(name)]
-    yield from ([Equals(column, name)] for name in texts if not Among.can_hold(name))
-    while plain:
-        some: list[str] = []
-        size = 0
-        while plain and (not some or (len(some) < _NAMES_AT_ONCE and size + len(plain[-1]) < _LETTERS_AT_ONCE)):
-            size += len(plain[-1])
-            some.append(plain.pop())
-        yield [Among(column, some)]
-
-
-def _conditions(query: Query) -> list[Condition]:
-    attribute = _META[query.kind]
-    conditions: list[Condition] = [Equals(attribute, query.attribute)]
-    conditions += [Equals(attribute + 1, query.value)] if query.value is not None else []
-    conditions += [Begins(attribute + 1, query.beginning)] if query.beginning else []
-    if query.units is not None:
-        listed = query.units_listed
-        conditions.append(Equals(attribute + 2, listed[0]) if len(listed) == 1 else Among(attribute + 2, listed))
-    if query.owner is not None:
-        owner, zone = _OWNERS[query.kind]
-        conditions += [Equals(owner, query.owner.name), Equals(zone, query.owner.zone)]
-    conditions += [Equals(_HOLDERS[query.kind], query.within)] if query.within else []
-    conditions += [Differs(_HOLDERS[query.kind], collection) for collection in query.excluding]
-    return conditions

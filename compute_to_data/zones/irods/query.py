@@ -19,8 +19,9 @@ _PAGE = 256
 _ORDERED = 0x400
 _DESCENDING = 0x800
 _PLAIN = 1
-MINIMUM, COUNT = 2, 6
-"""Instead of a column's values, the least one or their number, for each combination of the other columns' values."""
+MINIMUM, MAXIMUM, COUNT = 2, 3, 6
+"""Instead of a column's values, the least one, the greatest one or their number, for each combination of the other
+columns' values."""
 _COLUMN = re.compile(rb"<SqlResult_PI>(.*?)</SqlResult_PI>", re.DOTALL)
 _VALUE = re.compile(rb"<value>(.*?)</value>", re.DOTALL)
 _NUMBER = re.compile(rb"<(rowCnt|attriCnt|continueInx)>(-?\d+)<")
@@ -72,6 +73,45 @@ class Equals:
         if self.is_doubtful:
             return "like '" + re.sub(r"['\\]", "_", self.value) + "'"
         return f"= '{self.value}'"
+
+
+@dataclass(frozen=True)
+class Unindexed:
+    """The same condition as :class:`Equals`, but one for which the database can use no index.
+
+    A few rows of ``R_META_MAIN`` hold the state of all tasks of a zone. PostgreSQL does not know that, expects an AVU
+    to be on few things, and so begins with the AVU and visits everything that has it. With this condition, it begins
+    with the collections that the other conditions name.
+    """
+
+    column: int
+    value: str
+
+    is_doubtful = True
+
+    def admits(self, text: str) -> bool:
+        """Whether the condition is met."""
+        return text == self.value
+
+    def render(self) -> str:
+        """The condition in GenQuery's syntax: a wildcard for the first character, unless it is the only one."""
+        rest = self.value[1:] or self.value
+        return "like '%" + re.sub(r"['\\%]", "_", rest) + "'"
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """A condition: the column's number compares in this way (``<`` or ``>=``) with another one."""
+
+    column: int
+    comparison: str
+    number: int
+
+    is_doubtful = False
+
+    def render(self) -> str:
+        """The condition in GenQuery's syntax."""
+        return f"{self.comparison} '{self.number}'"
 
 
 @dataclass(frozen=True)
@@ -138,7 +178,7 @@ class Among:
         return "in (" + ",".join(f"'{value}'" for value in self.values) + ")"
 
 
-Condition = Union[Equals, Differs, Begins, Among]
+Condition = Union[Equals, Unindexed, Numbered, Differs, Begins, Among]
 Row = tuple[str, ...]
 
 
@@ -156,12 +196,14 @@ def select(
     """All distinct rows without the first ``offset``, or the first ``limit`` of these.
 
     The values are in the order of ``columns``. ``summing``: columns of which the server returns
-    :data:`MINIMUM` or :data:`COUNT`; only without conditions that are doubtful.
+    :data:`MINIMUM`, :data:`MAXIMUM` or :data:`COUNT`; only without conditions that are doubtful.
     """
     if limit == 0:
         return []
     options = {**(summing or {}), **({order_by: _DESCENDING if descending else _ORDERED} if order_by else {})}
-    doubted = [test for test in conditions if isinstance(test, (Equals, Differs, Begins)) and test.is_doubtful]
+    doubted = [
+        test for test in conditions if isinstance(test, (Equals, Unindexed, Differs, Begins)) and test.is_doubtful
+    ]
     asked = [*columns, *(condition.column for condition in doubted if condition.column not in columns)]
     rows: list[Row] = []
     if doubted and offset:  # the server would also count rows that do not match

@@ -15,7 +15,7 @@ from irods.connection import Connection
 from compute_to_data.errors import Code, ConfigurationError, ZoneError
 from compute_to_data.model import Avu, DataObject, Entity, OwnerCount, Query, Replica, Row, User, UserKind
 from compute_to_data.ports.zone import Catalog
-from compute_to_data.zones.irods import accounts, avus, dead_transfers, lookup, quotas, replication
+from compute_to_data.zones.irods import accounts, avus, dead_transfers, finding, lookup, quotas, replication
 from compute_to_data.zones.irods.connections import CALL_SECONDS, Connections
 from compute_to_data.zones.irods.failures import translated
 from compute_to_data.zones.irods.session import IrodsSession, need_user
@@ -138,17 +138,17 @@ class IrodsStorage:
         return self._ask(entity.name, avus.read, entity, attributes, most)
 
     def find(self, query: Query) -> tuple[str, ...]:
-        return self._ask(query.attribute, avus.find, query)
+        return self._ask(query.attribute, finding.find, query)
 
     def query(self, query: Query) -> tuple[Row, ...]:
-        return self._ask(query.attribute, avus.rows, query)
+        return self._ask(query.attribute, finding.rows, query)
 
     def count_by_owner(self, query: Query, *, most: int | None = None) -> tuple[OwnerCount, ...]:
         # the server counts all of them in any case
-        return self._ask(query.attribute, avus.by_owner, query)
+        return self._ask(query.attribute, finding.by_owner, query)
 
     def owners(self, query: Query) -> tuple[User, ...]:
-        return self._ask(query.attribute, avus.owners, query)
+        return self._ask(query.attribute, finding.owners, query)
 
     def drop_idle(self) -> None:
         """Close all idle connections, because new ones read the current resources."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -34,6 +34,7 @@ from compute_to_data.zones.irods import (
     avus,
     contents,
     environment,
+    finding,
     lookup,
     registration,
     replication,
@@ -275,7 +276,7 @@ class IrodsSession:
         return self._ask(entity.name, avus.read, entity, attributes, most)
 
     def find(self, query: Query) -> tuple[str, ...]:
-        return self._ask(query.attribute, avus.find, query)
+        return self._ask(query.attribute, finding.find, query)
 
     def object_id(self, data_object: str) -> int:
         return self._ask(data_object, lookup.object_id, data_object)
@@ -284,11 +285,14 @@ class IrodsSession:
         return self._ask(f"id {object_id}", lookup.object_with_id, object_id)
 
     def query(self, query: Query) -> tuple[Row, ...]:
-        return self._ask(query.attribute, avus.rows, query)
+        return self._ask(query.attribute, finding.rows, query)
+
+    def avus_of(self, collections: Sequence[str], *attributes: str) -> Mapping[str, tuple[Avu, ...]]:
+        return self._ask(f"{len(collections)} collections", avus.read_many, collections, attributes)
 
     def count_by_owner(self, query: Query, *, most: int | None = None) -> tuple[OwnerCount, ...]:
         # the server counts all of them in any case
-        return self._ask(query.attribute, avus.by_owner, query)
+        return self._ask(query.attribute, finding.by_owner, query)
 
     def resources(self) -> tuple[Resource, ...]:
         return self._ask("resources", lookup.resources)

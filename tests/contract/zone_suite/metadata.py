@@ -429,6 +429,36 @@ class QueryContract(_WithTasks):
         assert len(alice.query(_newest(attribute, within=here))) == 6
         assert alice.query(_newest(attribute, within=f"{here}/missing")) == ()
 
+    def test_the_avus_of_many_collections(
+        self,
+        alice: ClientCatalog,
+        bob: ClientCatalog,
+        here: str,
+        tasks: list[str],
+        attribute: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        odd = f"{here}/it's"
+        alice.create_collection(odd)
+        alice.annotate(a_collection(odd), add=[Avu(attribute, "it's", "u"), Avu("other", "1"), Avu("third", "2")])
+        asked = (*tasks[:2], f"{here}/missing", odd, here)
+        expected = {
+            tasks[0]: (Avu(attribute, "even", "r0"),),
+            tasks[1]: (Avu(attribute, "odd_100%", "r0"),),
+            odd: tuple(sorted([Avu(attribute, "it's", "u"), Avu("other", "1")])),
+        }
+        assert alice.avus_of(asked, attribute, "other") == expected
+        assert alice.avus_of(asked, "other") == {odd: (Avu("other", "1"),)}
+        assert alice.avus_of((), attribute) == bob.avus_of(asked, attribute) == {}
+        monkeypatch.setattr(bounds, "MOST_AVUS", 2)
+        assert alice.avus_of(asked, attribute, "other") == expected, "no one of them has more"
+        monkeypatch.setattr(bounds, "MOST_FOUND", 3)
+        with pytest.raises(TooLarge, match="more than 3 such AVUs together"):
+            alice.avus_of(asked, attribute, "other")
+        monkeypatch.setattr(bounds, "MOST_AVUS", 1)
+        with pytest.raises(TooLarge, match="has more than 1 AVUs"):
+            alice.avus_of(asked, attribute, "other")
+
     def test_rows_are_of_collections(self, alice: ClientCatalog) -> None:
         with pytest.raises(ValueError, match="returns names, not rows"):
             alice.query(Query(EntityKind.DATA_OBJECT, "a"))
