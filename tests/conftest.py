@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support import outside
 from support.real_docker import ENGINE, need_docker
 from support.real_slurm import need_slurm
 from support.site import TrialSite, closing_sites
@@ -25,6 +26,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if ENGINE == "podman":  # as the worker's own program does, before there are other threads
+    outside.leave_a_starter()
     prepare_worker(EngineSettings(ENGINE))
 
 MOST_SECOND_RUNS = 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.jobs import written
 from support.killed_workers import start_worker
-from support.real_docker import ENGINE, IMAGE, built_image
+from support.real_docker import ENGINE, IMAGE, built_image, containers
 from support.site import COMPUTE, TrialSite, wait_until
 
 from compute_to_data.coordination import lock
@@ -64,11 +63,9 @@ def test_the_environment_of_a_job_does_not_reach_the_first_process(attacker: Att
     said = attacker.said(job).splitlines()
     assert said[0] == "/inputs/evil.so"
     assert "/usr/bin" in said[1]
-    inspected = subprocess.run(
-        ["docker", "inspect", "--format", "{{.Config.Env}}", f"compute-to-data-{job.key}"],
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    assert f"{variable}=" not in inspected
+    with containers() as client:
+        inspected = client.inspect_container(f"compute-to-data-{job.key}")
+    assert f"{variable}=" not in str(inspected["Config"]["Env"])
 
 
 EVIL = f"""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from support.killed_workers import start_worker
-from support.real_docker import IMAGE
-from support.site import COMPUTE, WAITS, TrialSite, until
+from support.real_docker import ENGINE, IMAGE
+from support.site import COMPUTE, PATIENCE, WAITS, TrialSite, until
 
 from compute_to_data.coordination import lock
 
@@ -21,7 +21,7 @@ LATEST = 10.0
 
 @pytest.fixture
 def site(docker_answers: None, tmp_path: Path) -> TrialSite:
-    return TrialSite(tmp_path, {"name": "docker"}, IMAGE, limits={"default": {"output_files": 50}})
+    return TrialSite(tmp_path, {"name": ENGINE}, IMAGE, limits={"default": {"output_files": 50}})
 
 
 def without_a_worker(site: TrialSite, script: str) -> tuple[dict[str, str], float]:
@@ -36,7 +36,7 @@ def without_a_worker(site: TrialSite, script: str) -> tuple[dict[str, str], floa
     began = time.monotonic()
     (outputs / "go").touch()
     running = site.engine.find(key)
-    assert running is not None and running.wait(60) is not None, "the job goes on without a worker"
+    assert running is not None and running.wait(PATIENCE) is not None, "the job goes on without a worker"
     took = time.monotonic() - began
     with site.working():
         return site.ended(submitted), took

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import threading
-import uuid
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.jobs import held, written
-from support.real_docker import open_docker
+from support.real_docker import built_image, containers, open_docker
 
 from compute_to_data.engines.docker import sandbox, warm_sandbox
 from compute_to_data.errors import EngineError, EngineOutOfReach
@@ -401,24 +398,18 @@ def test_two_at_a_time_have_two_sandboxes(mallory: Mallory) -> None:
 
 
 def test_an_idle_sandbox_that_was_removed_is_replaced(mallory: Mallory, first: str) -> None:
-    import docker
-
-    client = docker.APIClient()
     folder = next((mallory.directory / "state" / "sandboxes").iterdir())
-    client.remove_container(f"compute-to-data-warm-{folder.name}", force=True)
-    client.close()
+    with containers() as client:
+        client.remove_container(f"compute-to-data-warm-{folder.name}", force=True)
     assert mallory.answers(WHICH) != first
 
 
 def test_a_sandbox_that_is_lost_with_its_task_is_not_the_tasks_failure(mallory: Mallory, first: str) -> None:
     """An administrator or a restarted daemon removed it. The task can begin again."""
-    import docker
-
     job = mallory.start("sleep", "60")
-    client = docker.APIClient()
     folder = next((mallory.directory / "state" / "sandboxes").iterdir())
-    client.remove_container(f"compute-to-data-warm-{folder.name}", force=True)
-    client.close()
+    with containers() as client:
+        client.remove_container(f"compute-to-data-warm-{folder.name}", force=True)
     with pytest.raises(EngineOutOfReach, match="lost"):
         mallory.end(job)
     assert mallory.engine.find(job.key) is None
@@ -440,24 +431,12 @@ VOLUMES = "VOLUME /outputs\nVOLUME /output\nVOLUME /inputs\nVOLUME /data"
 def test_links_in_an_image_are_not_followed(mallory: Mallory, tmp_path: Path, trap: str) -> None:
     """The engine empties the image's volumes after each task, but not its outputs. It does not follow a symbolic
     link on the way to a volume, because on the host the link would name a path of the host."""
-    import docker
-
     inside = tmp_path / "inside"
     inside.mkdir()
     (inside / "of the host").write_text("x")
-    name = f"compute-to-data/test-volumes:{uuid.uuid4().hex[:12]}"
-    with closing(docker.APIClient()) as client:
-        try:
-            build = io.BytesIO(f"FROM {IMAGE}\n{trap.format(tmp_path)}".encode())
-            said = list(client.build(fileobj=build, tag=name, rm=True, decode=True))
-            assert client.images(name), said
-            mallory.image = name
-            job = mallory.runs(
-                "for d in /data /link/inside; do echo x >$d/left; done 2>/dev/null; echo 1 >/output/kept"
-            )
-            assert (Path(job.outputs) / "kept").read_text() == "1\n"
-            assert mallory.answers("find /data /link/inside/ /output -mindepth 1 2>/dev/null; true") == ""
-            mallory.clear()
-        finally:
-            client.remove_image(name, force=True)
+    with built_image("volumes", f"FROM {IMAGE}\n{trap.format(tmp_path)}") as mallory.image:
+        job = mallory.runs("for d in /data /link/inside; do echo x >$d/left; done 2>/dev/null; echo 1 >/output/kept")
+        assert (Path(job.outputs) / "kept").read_text() == "1\n"
+        assert mallory.answers("find /data /link/inside/ /output -mindepth 1 2>/dev/null; true") == ""
+        mallory.clear()
     assert (inside / "of the host").read_text() == "x"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from support.jobs import held
 from support.killed_workers import kill_until_few, random_instants, start_worker
-from support.site import COMPUTE, HOME, TrialSite, wait_until
+from support.real_docker import ENGINE
+from support.site import COMPUTE, HOME, PATIENCE, TrialSite, wait_until
 
 from compute_to_data.coordination import lock
 from compute_to_data.model import DataObject
@@ -23,7 +22,7 @@ TASKS = 16
 
 @pytest.fixture
 def docker_site(docker_answers: None, tmp_path: Path) -> TrialSite:
-    return TrialSite(tmp_path, {"name": "docker"}, "compute-to-data/base:bookworm", worker={"attempts": 50})
+    return TrialSite(tmp_path, {"name": ENGINE}, "compute-to-data/base:bookworm", worker={"attempts": 50})
 
 
 def test_tasks_survive_workers_that_are_killed_at_random(docker_site: TrialSite) -> None:
@@ -62,7 +61,7 @@ def test_a_stopped_worker_leaves_running_jobs_to_its_successor(docker_site: Tria
     wait_until(lambda: list(task.glob("*/outputs/log")), "the job to start")
     (outputs,) = task.glob("*/outputs")
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(30) == 0
+    assert worker.wait(PATIENCE) == 0
     (job,) = site.engine.jobs(lock.scope(site.configuration, "tempZone", COMPUTE))
     assert held(site.engine, job).wait(0) is None, "the job runs on"
     (outputs / "go").write_text("")
@@ -94,16 +93,12 @@ def test_a_lost_job_is_started_again(docker_site: TrialSite) -> None:
 
 def test_a_second_worker_says_who_serves_the_resource(docker_site: TrialSite) -> None:
     with docker_site.working():
-        second = subprocess.run(
-            [sys.executable, "-m", "compute_to_data.worker", "--configuration", str(docker_site.configuration_file),
-             "--resource", COMPUTE],
-            capture_output=True, text=True, check=False, timeout=60,
-        )  # fmt: skip
-    assert second.returncode == 3
-    assert f"process {os.getpid()}" in second.stderr
+        second = start_worker(docker_site)
+        assert second.wait(PATIENCE) == 3
+    assert f"process {os.getpid()}" in (docker_site.folder / "worker.log").read_text()
 
 
 def test_a_worker_on_demand_leaves_when_there_is_nothing_to_do(docker_site: TrialSite) -> None:
     worker = start_worker(docker_site, "--on-demand")
-    assert worker.wait(60) == 0
+    assert worker.wait(PATIENCE) == 0
     assert not lock.ResourceLock(docker_site.configuration, "tempZone", COMPUTE).is_held()

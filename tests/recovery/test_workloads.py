@@ -11,7 +11,8 @@ from recovery import test_crash_points as plain
 from support.crashes import Fate
 from support.docker_daemon import BASE_IMAGE, own_daemon
 from support.killed_workers import kill_until_few, random_instants, start_worker
-from support.site import COMPUTE, HOME, TrialSite, wait_until
+from support.real_docker import ENGINE, containers
+from support.site import COMPUTE, HOME, PATIENCE, TrialSite, wait_until
 
 from compute_to_data.coordination import lock
 from compute_to_data.records.state import State
@@ -71,7 +72,7 @@ def test_every_crash_point_of_a_workloads_task_is_recovered(tmp_path: Path, afte
 
 @pytest.mark.docker
 def test_workers_that_are_killed_at_random(docker_answers: None, tmp_path: Path) -> None:
-    site = TrialSite(tmp_path, {"name": "docker"}, "compute-to-data/base:bookworm", worker={"attempts": 50})
+    site = TrialSite(tmp_path, {"name": ENGINE}, "compute-to-data/base:bookworm", worker={"attempts": 50})
     workload = _workload(site)
     slow = f"sleep 0.2; {SCRIPT}"
     # Some leave a process behind, so the worker removes and makes sandboxes all the time.
@@ -95,27 +96,22 @@ def test_workers_that_are_killed_at_random(docker_answers: None, tmp_path: Path)
 
 def _sandboxes(site: TrialSite) -> list[str]:
     """The existing containers of this site's workloads."""
-    import docker
-
-    client = docker.APIClient()
-    try:
-        label = f"compute_to_data.resource={lock.scope(site.configuration, 'tempZone', COMPUTE)}"
-        return [one["Names"][0] for one in client.containers(all=True, filters={"label": [label]})]
-    finally:
-        client.close()
+    label = f"compute_to_data.resource={lock.scope(site.configuration, 'tempZone', COMPUTE)}"
+    with containers() as client:
+        return [str(one["Names"][0]) for one in client.containers(all=True, filters={"label": [label]})]
 
 
 @pytest.mark.docker
 def test_a_stopped_worker_removes_its_sandboxes(docker_answers: None, tmp_path: Path) -> None:
     """A workload's task does not outlive its worker. It begins again, and this does not count as an attempt."""
-    site = TrialSite(tmp_path, {"name": "docker"}, "compute-to-data/base:bookworm", worker={"attempts": 1})
+    site = TrialSite(tmp_path, {"name": ENGINE}, "compute-to-data/base:bookworm", worker={"attempts": 1})
     workload = _workload(site)
     submitted = _task(site, workload, "echo once >>/output/log; [ -e /input/sub/two ] || sleep 60")
     worker = start_worker(site)
     vault = site.folder / "zone" / "vaults" / COMPUTE
     wait_until(lambda: list(vault.rglob("outputs/log")), "the task to run")
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(30) == 0
+    assert worker.wait(PATIENCE) == 0
     assert _left(site) == []
     assert _sandboxes(site) == []
     site.alice.write(f"{HOME}/dataset/sub/two", b"", resource="demoResc")
@@ -129,7 +125,7 @@ def test_a_stopped_worker_removes_its_sandboxes(docker_answers: None, tmp_path: 
 @pytest.mark.parametrize("live_restore", [True, False], ids=["outlive", "end with"])
 def test_sandboxes_whose_daemon_is_killed(docker_answers: None, tmp_path: Path, live_restore: bool) -> None:
     """Containers that outlive their daemon run on. A container that ended with the daemon ends its task, as usual."""
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or ENGINE != "docker":
         pytest.skip("a Docker daemon of the test's own needs root")
     with own_daemon(live_restore=live_restore) as daemon:
         engine = {"name": "docker", "socket": daemon.socket, "timeout_seconds": 20}
@@ -143,7 +139,7 @@ def test_sandboxes_whose_daemon_is_killed(docker_answers: None, tmp_path: Path, 
         assert worker.poll() is None
         states = [site.ended(one) for one in submitted]
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(60) == 0
+        assert worker.wait(PATIENCE) == 0
         with daemon.client() as client:
             assert client.containers(all=True) == []
     for one, facts in zip(submitted, states):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -12,17 +11,18 @@ from collections.abc import Sequence
 from compute_to_data.coordination import lock
 from compute_to_data.records.state import State
 from compute_to_data.submission.submit import Submitted
+from support import outside
 from support.site import COMPUTE, PATIENCE, TrialSite, wait_until
 
 _MOST_KILLS = 12
 
 
-def start_worker(site: TrialSite, *more: str) -> subprocess.Popen[bytes]:
+def start_worker(site: TrialSite, *more: str) -> outside.Process:
     """A worker of the site's compute resource."""
     command = [sys.executable, "-m", "compute_to_data.worker"]
     arguments = ["--configuration", str(site.configuration_file), "--resource", COMPUTE, *more]
     with open(site.folder / "worker.log", "ab") as log:
-        return subprocess.Popen([*command, *arguments], stdout=log, stderr=log)
+        return outside.start([*command, *arguments], log)
 
 
 def random_instants() -> random.Random:
@@ -58,5 +58,5 @@ def kill_until_few(
     wait_until(serves, "the last worker to serve")
     wait_until(lambda: unfinished() == 0, f"{len(submitted)} tasks after {kills} kills", 4 * PATIENCE)
     last.send_signal(signal.SIGTERM)
-    assert last.wait(30) == 0
+    assert last.wait(PATIENCE) == 0
     return kills

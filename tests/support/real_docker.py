@@ -63,6 +63,21 @@ def need_docker() -> Engine:
 
 
 @contextlib.contextmanager
+def containers() -> Iterator[Any]:
+    """A client that lists, inspects and removes the engine's containers, as an administrator would."""
+    if ENGINE == "podman":
+        from compute_to_data.engines.podman.client import PodmanClient
+        from compute_to_data.engines.podman.connection import Connection, default_address
+
+        yield PodmanClient(Connection(default_address(), PATIENCE), os.path.join(STATE, "podman"))
+        return
+    import docker
+
+    with contextlib.closing(docker.APIClient()) as client:
+        yield client
+
+
+@contextlib.contextmanager
 def built_image(name: str, dockerfile: str) -> Iterator[str]:
     """An image of a test's own, by the name it has while the test runs."""
     import docker

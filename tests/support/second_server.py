@@ -52,12 +52,14 @@ class WorkerThere(ServiceWorker):
         command = [*shlex.split(os.environ[EXEC]), "sh", "-c", _UNTIL_STDIN_ENDS, "sh", *program]
         self._log = log
         with log.open("ab") as written:
-            self._process = subprocess.Popen(command, cwd="/", stdin=subprocess.PIPE, stdout=written, stderr=written)
+            there = subprocess.Popen(command, cwd="/", stdin=subprocess.PIPE, stdout=written, stderr=written)
+        assert there.stdin is not None
+        self._process, self._stdin = there, there.stdin
 
     def end(self, number: int = ServiceWorker.STOP) -> int:
         """Tell it to stop, and wait for its end; its exit status."""
-        assert number == self.STOP and self._process.stdin is not None
-        self._process.stdin.close()
+        assert number == self.STOP
+        self._stdin.close()
         return self._process.wait(PATIENCE)
 
 

@@ -35,6 +35,11 @@ class Made(NamedTuple):
     labels: dict[str, str]
 
 
+_SAID: dict[str, dict[str, Any]] = {}
+"""What the Podman at an address has told this process about its host. Podman asks the host's package manager before it
+answers, which takes longer than a small job, and what a client needs of it changes only with the account's setup."""
+
+
 class PodmanClient:
     """A rootless Podman on this host. Threads may share it."""
 
@@ -47,7 +52,7 @@ class PodmanClient:
         self._connection = connection
         self._profile = profile
         self._log_folder = log_folder
-        self._host = self._ask("GET", "/info")[1]
+        self._host = _SAID.get(connection.address) or self._info()
         self._ids = Ids.of(self._host)
         options = (self._host.get("store") or {}).get("graphOptions") or {}
         self._joins_by_program = "overlay.mount_program" in options
@@ -59,9 +64,14 @@ class PodmanClient:
 
     def info(self) -> dict[str, Any]:
         """What there is to know about the host: Podman's answer, and the names that Docker has for its groups."""
-        host = self._ask("GET", "/info")[1]
+        host = self._info()
         version = str(host["host"]["cgroupVersion"]).lstrip("v")
         return {**host, "CgroupVersion": version, "CgroupDriver": host["host"]["cgroupManager"]}
+
+    def _info(self) -> dict[str, Any]:
+        host: dict[str, Any] = self._ask("GET", "/info")[1]
+        _SAID[self._connection.address] = host
+        return host
 
     def seen(self, account: Account) -> Account:
         """The numbers that a container's process sees as its own, for an account of the host."""
