@@ -33,6 +33,7 @@ from compute_to_data.engines.docker.messages import asking_about
 from compute_to_data.engines.job_ids import JobIds
 from compute_to_data.engines.podman import host, inspection, logs
 from compute_to_data.engines.podman import sandbox as podman_sandbox
+from compute_to_data.engines.podman.client import PodmanClient
 from compute_to_data.engines.podman.connection import Connection
 from compute_to_data.engines.podman.ids import Ids
 from compute_to_data.errors import ConfigurationError, EngineError, EngineOutOfReach, ImageMissing
@@ -400,3 +401,46 @@ class TestConnection:
         for call in (lambda: engine.identify("a:b"), lambda: engine.jobs("r"), lambda: engine.remove(JobKey("a"))):
             with pytest.raises(EngineOutOfReach, match=re.escape(f"unix://{tmp_path}/s does not answer")):
                 call()
+
+
+class _Ending(BaseHTTPRequestHandler):
+    """Podman 4.3 while a container ends: it cannot inspect the container until it has noticed the end."""
+
+    noticed = False
+
+    def do_GET(self) -> None:
+        if self.path.endswith("/info"):
+            self._answer(200, {"host": {}, "store": {}})
+        elif type(self).noticed:
+            self._answer(200, {"State": {"Pid": 0, "Running": False}})
+        else:
+            self._answer(500, {"message": "read /proc/1682/cgroup: no such process", "cause": "no such process"})
+
+    def do_POST(self) -> None:
+        assert "/wait?" in self.path
+        type(self).noticed = True
+        self._answer(200, 0)
+
+    def _answer(self, status: int, document: object) -> None:
+        content = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def address_string(self) -> str:
+        return "podman"
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+def test_a_container_that_ends_while_it_is_inspected(tmp_path: Path) -> None:
+    _Ending.noticed = False
+    with _Podman(str(tmp_path / "s"), _Ending) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            PodmanClient(Connection(f"unix://{tmp_path / 's'}", 10.0), str(tmp_path / "state")).wait("x")
+        finally:
+            server.shutdown()
+    assert _Ending.noticed

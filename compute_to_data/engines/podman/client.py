@@ -16,13 +16,15 @@ from requests.exceptions import ReadTimeout
 from compute_to_data.engines.docker import seccomp
 from compute_to_data.engines.job_ids import Account
 from compute_to_data.engines.podman import inspection, sandbox
-from compute_to_data.engines.podman.connection import Connection
+from compute_to_data.engines.podman.connection import Connection, PodmanRefused
 from compute_to_data.engines.podman.ids import Ids
 from compute_to_data.engines.podman.layers import Layers, Unclear
 from compute_to_data.engines.podman.processes import wait_for_end
 from compute_to_data.errors import EngineError
 
 _ENDED = "exited"
+_ENDING = "no such process"
+"""In Podman's refusal to inspect a container whose first process ends at that moment: it looks for its group."""
 _POLL = "20ms"
 """How often Podman looks whether a container has ended. We ask it only when the kernel says so already."""
 
@@ -136,7 +138,15 @@ class PodmanClient:
         self._ask("POST", f"/containers/{container}/wait", query=query)
 
     def _inspected(self, container: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._ask("GET", f"/containers/{container}/json")[1]
+        path = f"/containers/{container}/json"
+        found: dict[str, Any]
+        try:
+            found = self._ask("GET", path)[1]
+        except PodmanRefused as error:
+            if _ENDING not in str(error):
+                raise
+            self._noticed(container)
+            found = self._ask("GET", path)[1]
         return found
 
     def inspect_container(self, container: str) -> dict[str, Any]:
