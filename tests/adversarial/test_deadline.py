@@ -10,7 +10,7 @@ import pytest
 from support.jobs import written
 from support.killed_workers import start_worker
 from support.real_docker import ENGINE, IMAGE, built_image, containers
-from support.site import COMPUTE, TrialSite, wait_until
+from support.site import COMPUTE, PATIENCE, SLOWNESS, TrialSite, wait_until
 
 from compute_to_data.coordination import lock
 from compute_to_data.job import ENGINE_MARGIN_SECONDS, Exit, Mount
@@ -24,9 +24,9 @@ WALLTIME, GRACE = 1.0, 0.5
 LONGER = 4.0
 """The walltime where a worker must be killed before."""
 LATEST = WALLTIME + ENGINE_MARGIN_SECONDS + GRACE
-SLACK = 3.0
+SLACK = 3.0 * SLOWNESS
 """Seconds that a busy machine may take to end a container that its first process has ended."""
-STARVED = {"outlive_by_load": 30.0}
+STARVED = {"outlive_by_load": 30.0 * SLOWNESS}
 """Seconds more for the attack in which the first process gets nearly no processor: that delays the end."""
 SHORT = replace(LIMITS, walltime_seconds=WALLTIME)
 STUBBORN = "trap '' TERM; echo began; while :; do sleep 1; done"
@@ -114,7 +114,7 @@ def ended_without_a_worker(site: TrialSite, *argv: str) -> dict[str, str]:
     (key,) = site.engine.jobs(lock.scope(site.configuration, "tempZone", COMPUTE))
     running = site.engine.find(key)
     assert running is not None
-    assert running.wait(LONGER + 30) is not None, "the job ends without a worker"
+    assert running.wait(LONGER + PATIENCE) is not None, "the job ends without a worker"
     with site.working():
         return site.ended(submitted)
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from support.killed_workers import start_worker
 from support.real_docker import ENGINE, IMAGE
-from support.site import COMPUTE, PATIENCE, WAITS, TrialSite, until
+from support.site import COMPUTE, PATIENCE, SLOWNESS, WAITS, TrialSite, until
 
 from compute_to_data.coordination import lock
 
 pytestmark = pytest.mark.docker
 LIMITS = {"output_bytes": 4 << 20, "walltime_seconds": 120}
-LATEST = 10.0
+LATEST = 10.0 * SLOWNESS
 """Seconds after which the job must have ended, on a busy machine: the guard looks twice a second."""
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.jobs import held, written
 from support.real_docker import built_image, containers, open_docker
+from support.site import SLOWNESS
 
 from compute_to_data.engines.docker import sandbox, warm_sandbox
 from compute_to_data.errors import EngineError, EngineOutOfReach
@@ -96,7 +97,7 @@ def test_no_task_outlives_its_sandbox(mallory: Mallory, monkeypatch: pytest.Monk
     short = replace(LIMITS, walltime_seconds=1.0)
     job = mallory.start("python3", "-c", HOSTILE, "outlive_detached", limits=short, grace_seconds=0.5)
     end = mallory.end(job)
-    assert 1.0 <= end.finished - end.started < 0.5 + 1.0 + ENGINE_MARGIN_SECONDS + 0.5 + 3.0
+    assert 1.0 <= end.finished - end.started < 0.5 + 1.0 + ENGINE_MARGIN_SECONDS + 0.5 + 3.0 * SLOWNESS
     assert end.status != 0
 
 

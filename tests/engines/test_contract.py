@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.jobs import held, remains, written
-from support.site import PATIENCE, wait_until
+from support.site import PATIENCE, SLOWNESS, wait_until
 
 from compute_to_data import log_file
 from compute_to_data.engines.slurm.engine import SlurmEngine
@@ -196,7 +196,7 @@ class EngineContract:
             ready.read()
             end = ended(bench.engine, job)
             late.append(time.time() - end.finished)
-        assert min(late) < 0.5
+        assert min(late) < 0.5 * SLOWNESS
 
     def test_every_waiting_thread_gets_the_exit(self, bench: Bench) -> None:
         job = bench.started("sleep", "0.5")
@@ -472,7 +472,7 @@ os.write(2, b"the last words")
             wakes, changed = wakes + 1, bench.engine.wait_for_change(bench.scope, TIMEOUT)
         seen = time.time()
         end = bench.engine.statuses([job.key])[job.key].exit
-        assert end is not None and seen - end.finished < 0.5, "the engine reports the end without polling"
+        assert end is not None and seen - end.finished < 0.5 * SLOWNESS, "the engine reports the end without polling"
         assert wakes <= 1
         assert changed is None or beside.key not in changed
         before = time.monotonic()

@@ -26,7 +26,7 @@ IMAGE = "compute-to-data/base:bookworm"
 STATE = os.path.join(tempfile.gettempdir(), f"compute-to-data-tests-{os.geteuid()}")
 """The state directory of engines that tests share."""
 LIMITS = Limits(
-    walltime_seconds=60.0,
+    walltime_seconds=PATIENCE,
     memory_bytes=128 << 20,
     cpus=1.0,
     pids=64,

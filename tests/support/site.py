@@ -39,6 +39,8 @@ COMPUTE = "dsp_resc"
 BASE_IMAGE = "compute-to-data/base:bookworm"
 PATIENCE = float(os.environ.get("C2D_TEST_PATIENCE", "60"))
 """Seconds after which a test gives up waiting for an event; never a wait by itself. An emulated machine needs more."""
+SLOWNESS = max(1.0, PATIENCE / 60)
+"""How many times as long things may take as on any other machine, where a test says that they take little time."""
 
 
 WAITS = "echo > /outputs/started; while [ ! -e /outputs/go ]; do sleep 0.02; done; rm /outputs/go /outputs/started"
