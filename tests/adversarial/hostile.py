@@ -81,6 +81,13 @@ def read(path: str) -> None:
         file.read(1)
 
 
+def read_something(path: str) -> None:
+    """An engine covers some files with /dev/null, which can be read and holds nothing."""
+    with open(path, "rb") as file:
+        if not file.read(1):
+            raise EOFError
+
+
 def network(*addresses: str) -> dict[str, str]:
     ways: dict[str, str] = {}
     for address in addresses:
@@ -478,7 +485,7 @@ def devices() -> dict[str, str]:
     paths = ("/dev/mem", "/dev/kmsg", "/dev/vda", "/dev/sda", "/dev/kvm", "/dev/fuse", "/dev/net/tun", "/proc/kcore",
              "/proc/kmsg", "/proc/1/environ", "/proc/1/mem", "/sys/firmware/acpi/tables")  # fmt: skip
     for path in paths:
-        ways[f"read {path}"] = attempt(lambda path=path: read(path))  # type: ignore[misc]
+        ways[f"read {path}"] = attempt(lambda path=path: read_something(path))  # type: ignore[misc]
     return ways
 
 

@@ -211,7 +211,9 @@ def test_the_kernels_limits_for_each_account_are_low(attacker: Attacker) -> None
 
 def test_a_job_gets_less_of_a_busy_host_than_irods(attacker: Attacker) -> None:
     """The kernel's own file of the job's control group. Other groups have 1024 (cgroup v1) or 100 (v2)."""
-    job = attacker.start("sh", "-c", "cd /sys/fs/cgroup; cat cpu.weight 2>/dev/null || echo v1 && cat cpu/cpu.shares")
+    job = attacker.start(
+        "sh", "-c", "cd /sys/fs/cgroup; cat cpu.weight 2>/dev/null || { echo v1; cat cpu/cpu.shares; }"
+    )
     weight = attacker.said(job).split()
     assert weight == ["v1", "256"] or int(weight[0]) < 50, weight
 

@@ -21,9 +21,21 @@ ACCOUNT = "irods"
 CHECKOUT = Path(__file__).resolve().parents[2]
 CONTRACT = "tests/engines/test_contract.py"
 SUITES = {
-    "contract": (CONTRACT, "-k", "TestDocker"),
-    "warm sandboxes": (CONTRACT, "-k", "TestWarmSandboxes"),
     "limits and isolation": ("tests/adversarial/test_sandbox.py",),
+    "contract and warm sandboxes": (CONTRACT, "-k", "TestDocker or TestWarmSandboxes"),
+    "attacks on warm sandboxes, deadlines, secrets": (
+        "tests/adversarial/test_warm.py",
+        "tests/adversarial/test_deadline.py",
+        "tests/adversarial/test_secrets.py",
+        "tests/adversarial/test_tasks.py",
+    ),
+    "killed workers": (
+        "tests/recovery/test_killed_workers.py",
+        "tests/recovery/test_workloads.py",
+        "tests/adversarial/test_limits_without_worker.py",
+        "-m",
+        "docker",
+    ),
 }
 GUARD = """\
 [Service]
