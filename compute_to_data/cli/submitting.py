@@ -190,7 +190,7 @@ def _wait(call: Call) -> int:
     for task in tasks:
         ends.append(task.wait())
         call.out.note(f"{task.id} {state_text(ends[-1])}")
-        for words in endings.left(ends[-1]):
+        for words in (*endings.changed(ends[-1]), *endings.left(ends[-1])):
             call.out.note(words)
     columns = {"task_id": "TASK ID", "state": "STATE", "reason": "REASON"}
     call.out.table([status.document() for status in ends], columns)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 def notes(status: TaskStatus) -> Iterator[str]:
     """Where the results are, or what a failed task left, and what was not used or not kept."""
     yield from missing(status)
+    yield from changed(status)
     unused = _fact(status, "image_unused")
     if unused:
         yield f"not used: the image's {unused}; a task runs exactly its command, and starts in /outputs"
@@ -37,6 +38,16 @@ def missing(status: TaskStatus) -> Iterator[str]:
     """How much of the program's output is not kept."""
     for stream, count in status.log_bytes_missing.items():
         yield f"{count} bytes of {stream} were not kept: the site keeps limits.log_bytes of each stream"
+
+
+def changed(status: TaskStatus) -> Iterator[str]:
+    """Which inputs another client changed while the program ran."""
+    paths = _fact(status, "inputs_changed")
+    if paths:
+        yield (
+            f"inputs changed while the program ran: {paths}. The results may be of the old content, the new or both. "
+            f"Run it again: c2d rerun {status.task_id[:8]} --changed-inputs"
+        )
 
 
 def left(status: TaskStatus) -> Iterator[str]:

@@ -40,7 +40,7 @@ def _ended(status: TaskStatus) -> str:
         words.append(f"after {duration(status.seconds['processing'])}")
     words.append(f"on {status.resource}")
     why = f": {status.reason.rstrip('.')}" if status.state is not State.COMPLETED and status.reason else ""
-    return "; ".join([" ".join(words) + why, *_left(status)])
+    return "; ".join([" ".join(words) + why, *endings.changed(status), *_left(status)])
 
 
 def _left(status: TaskStatus) -> list[str]:

@@ -91,6 +91,8 @@ class Staged:
     replica: Replica
     target: str
     checksum: str
+    modified: int = 0
+    """When the replica's file had been modified last as it was staged, in nanoseconds of Unix time."""
 
     @property
     def mount(self) -> Mount:

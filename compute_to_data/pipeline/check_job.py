@@ -9,7 +9,16 @@ from dataclasses import replace
 
 from compute_to_data.errors import EngineError, OutOfReach
 from compute_to_data.job import Job
-from compute_to_data.pipeline import exit_reason, expected, layout, output_avus, output_metadata, outputs, placing
+from compute_to_data.pipeline import (
+    changed_inputs,
+    exit_reason,
+    expected,
+    layout,
+    output_avus,
+    output_metadata,
+    outputs,
+    placing,
+)
 from compute_to_data.pipeline.execution import Execution
 from compute_to_data.pipeline.job_log import log_files
 from compute_to_data.records.state import State
@@ -22,6 +31,7 @@ def check(execution: Execution) -> None:
     """Check the job's exit and its outputs, then remove the job."""
     job, exit = execution.job, execution.exit
     execution.context.engine.take_back(job.outputs)
+    changed_inputs.look(execution)
     exit_reason.check(execution)
     layout.clear(execution)
     found = _inventory(execution, job)

@@ -17,7 +17,7 @@ from compute_to_data.errors import (
     ServedElsewhere,
 )
 from compute_to_data.model import Registration
-from compute_to_data.pipeline import layout, left_behind, plan, removal, workspace
+from compute_to_data.pipeline import changed_inputs, layout, left_behind, plan, removal, workspace
 from compute_to_data.pipeline.checkpoint import Ending, required
 from compute_to_data.pipeline.execution import Execution, printable
 from compute_to_data.pipeline.job_log import delete, discard_parts, log_files
@@ -46,7 +46,8 @@ def finish(execution: Execution, ending: Ending, facts: Mapping[str, str] = {}) 
 
 
 def _facts(execution: Execution, ending: Ending) -> dict[str, str]:
-    return {**ending.facts, **execution.log_facts(), "exit_status": execution.exit_status, **execution.durations()}
+    seen = {**execution.log_facts(), **changed_inputs.facts(execution)}
+    return {**ending.facts, **seen, "exit_status": execution.exit_status, **execution.durations()}
 
 
 def fail(execution: Execution, error: Exception) -> Ending:

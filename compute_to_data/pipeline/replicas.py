@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from compute_to_data.errors import Code, EngineError, zone_error
@@ -49,10 +50,11 @@ def _busy(code: Code, data_object: DataObject, replica: Replica) -> Exception:
     )
 
 
-def check_physical(staged: Staged) -> None:
-    """EngineError unless the replica is a regular file where the catalog says it is.
+def check_physical(staged: Staged) -> Staged:
+    """Returns it with the time of its file.
 
-    A symbolic link is refused, because the mount would follow it.
+    EngineError unless the replica is a regular file where the catalog says it is. A symbolic link is refused, because
+    the mount would follow it.
     """
     try:
         status = os.lstat(staged.replica.physical_path)
@@ -69,6 +71,7 @@ def check_physical(staged: Staged) -> None:
             f"its replica {staged.replica.number} is not a regular file in the vault",
             code=Code.UNIX_FILE_STAT_ERR,
         )
+    return replace(staged, modified=status.st_mtime_ns)
 
 
 class InUse:

@@ -126,9 +126,7 @@ def _staged(execution: Execution, data_object: DataObject, target: str) -> refer
         replica, checksum = transferred(execution, current)
     else:
         context.transfers.staged.touch(logical_path)
-    staged = references.Staged(current, replica, target, checksum)
-    replicas.check_physical(staged)
-    return staged
+    return replicas.check_physical(references.Staged(current, replica, target, checksum))
 
 
 def transferred(execution: Execution, data_object: DataObject) -> tuple[Replica, str]:

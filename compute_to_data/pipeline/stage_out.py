@@ -237,6 +237,7 @@ def _outcome(execution: Execution) -> outcome.Outcome:
     return outcome.Outcome(
         **vars(plan.of(execution)),
         input_folders=execution.input_folders,
+        changed_inputs=execution.changed_inputs,
         outputs=execution.files,
         places=execution.places,
         exit=execution.exit,

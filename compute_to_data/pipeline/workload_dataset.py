@@ -86,9 +86,8 @@ def _staged(execution: Execution, data_object: DataObject) -> references.Staged:
     if replica is None:
         with execution.context.transfers.alone(data_object.logical_path, execution.interruption):
             replica = _made(execution, data_object)
-    staged = references.Staged(data_object, replica, name_of(data_object.logical_path), replica.checksum)
-    replicas.check_physical(staged)
-    return staged
+    name = name_of(data_object.logical_path)
+    return replicas.check_physical(references.Staged(data_object, replica, name, replica.checksum))
 
 
 def _made(execution: Execution, data_object: DataObject) -> Replica:

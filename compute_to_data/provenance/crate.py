@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import mimetypes
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 from urllib.parse import quote
@@ -32,6 +32,7 @@ _CONTEXT = [
     {name: _TERMS + name for name in ("containerImage", "ContainerImage", "environment", "registry", "sha256", "tag")},
 ]
 _RUN, _RUNNER, _LICENSE = "#run", "#compute-to-data", "#license"
+_CHANGED = "Changed while the program ran: what it read may differ from the identifier, which is the checksum before"
 
 Entity = dict[str, Any]
 
@@ -74,7 +75,7 @@ def in_pieces(outcome: Outcome) -> Iterator[bytes]:
 
 
 def _graph(outcome: Outcome) -> Sequence[Entity]:
-    inputs = _inputs(outcome.inputs, outcome.task.shown_urls)
+    inputs = _inputs(outcome.inputs, outcome.task.shown_urls, outcome.changed_inputs)
     outputs, places = outcome.outputs, outcome.places
     results = _Made(len(outputs), lambda: (_output(file, places.get(file.relative, "")) for file in outputs))
     environment = outcome.task.process.environment if outcome.task.process else {}
@@ -251,20 +252,22 @@ def _stored(definition: StoredDefinition) -> Entity:
     }
 
 
-def _inputs(staged: Iterable[Staged], urls: Mapping[str, str]) -> list[Entity]:
-    """Each input once, with the paths at which the program saw it, and the URL that it was fetched from."""
+def _inputs(staged: Iterable[Staged], urls: Mapping[str, str], changed: Collection[str]) -> list[Entity]:
+    """Each input once, with the paths at which the program saw it, the URL that it was fetched from, and whether it
+    was changed meanwhile."""
     seen: dict[str, list[Staged]] = {}
     for one in staged:
         seen.setdefault(one.data_object.logical_path, []).append(one)
-    return [_input(path, same, urls.get(same[0].target, "")) for path, same in seen.items()]
+    return [_input(path, same, urls.get(same[0].target, ""), path in changed) for path, same in seen.items()]
 
 
-def _input(path: str, same: Sequence[Staged], url: str) -> Entity:
+def _input(path: str, same: Sequence[Staged], url: str, has_changed: bool) -> Entity:
     """An input is not part of the crate's folder, so its identifier is its logical path."""
     described = _file(f"irods://{quote(path)}", path, same[0].replica.size, same[0].checksum or "unknown")
     places = [one.target for one in same]
     origin = {"url": url} if url else {}
-    return {**described, "alternateName": places[0] if len(places) == 1 else places, **origin}
+    note = {"description": _CHANGED} if has_changed else {}
+    return {**described, "alternateName": places[0] if len(places) == 1 else places, **origin, **note}
 
 
 def _output(file: OutputFile, place: str) -> Entity:

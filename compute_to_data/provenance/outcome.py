@@ -50,6 +50,8 @@ class Outcome(Plan):
     input_folders: tuple[str, ...] = field(default=())
     places: Mapping[str, str] = field(default_factory=dict)
     """The logical paths of outputs that are not registered in the task's collection, by their names."""
+    changed_inputs: tuple[str, ...] = ()
+    """The logical paths of inputs that another client changed while the program ran."""
 
 
 URL = "url"
@@ -167,7 +169,7 @@ def avus(attributes: Attributes, outcome: Outcome) -> tuple[Avu, ...]:
     ]
     seen = ((item.target, item.checksum) for item in outcome.inputs)
     identity = fingerprint(outcome.task, outcome.role, seen, outcome.input_folders)
-    if identity:
+    if identity and not outcome.changed_inputs:  # else nobody knows which content the program read
         facts.append(fact("fingerprint", identity))
     facts.append(fact("outputs_digest", outputs_digest((file.relative, file.checksum) for file in outcome.outputs)))
     unique = dict.fromkeys((*facts, *outcome.task.metadata, *outcome.extra))

@@ -12,8 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.irods_site import COUNT, ENVIRONMENT, NO_ZONE, RealSite, data_object, plain_site, succeeded
+from support.irods_site import (
+    COUNT,
+    ENVIRONMENT,
+    NO_ZONE,
+    RealSite,
+    data_object,
+    let_go,
+    outputs_of,
+    plain_site,
+    succeeded,
+)
 from support.reading import ENOUGH
+from support.site import WAITS, wait_until
 
 from compute_to_data.errors import Code, ZoneError
 from compute_to_data.model import Access, Entity, EntityKind, Query, Registration, ReplicaStatus
@@ -92,6 +103,20 @@ def test_an_input_that_was_never_complete(
         site.submit(site.request(*COUNT, inputs=[path], resource=compute))
     assert refused.value.code is code
     assert site.replicas(path) == {compute: status.name}
+
+
+def test_an_input_that_is_overwritten_meanwhile(site: RealSite, compute: str) -> None:
+    path = site.put("overwritten", b"before", resource=compute)
+    script = f"{WAITS}; cat /inputs/overwritten > /outputs/y"
+    submitted = site.submit(site.request("/bin/sh", "-c", script, inputs=[path], resource=compute))
+    outputs = outputs_of(site, submitted.collection, compute)
+    wait_until((outputs / "started").exists, "the program to run")
+    site.alice.write(path, b"after!", force=True, resource=compute)
+    let_go(site, submitted.collection, compute)
+    facts = site.ended(submitted)
+    assert site.alice.read(f"{succeeded(facts)}/y", ENOUGH) == b"after!"
+    assert facts["inputs_changed"] == path
+    assert "fingerprint" not in facts
 
 
 def test_an_input_without_a_checksum(zone: IrodsZoneUnderTest, site: RealSite, compute: str) -> None:
