@@ -77,13 +77,11 @@ def undo(execution: Execution, ending: Ending) -> Ending:
     """Undo what the task did, keep what it left behind, and record the final state.
 
     OutOfReach when the zone or the engine does not answer: the task has not ended then, and another
-    attempt undoes the rest.
+    attempt undoes the rest. Until then, its claims stay: another task must not count on a replica that is still to
+    be trimmed.
     """
     execution.context.transfers.need_rest(execution.record.collection)
-    failures = execution.undo.run()
-    for _, error in failures:
-        if isinstance(error, OutOfReach):
-            raise error
+    failures = execution.undo.run(until=OutOfReach)
     facts, more = left_behind.settle(execution)
     _keep_logs(execution)
     delete(execution.log_file)

@@ -116,13 +116,16 @@ def _staged(execution: Execution, data_object: DataObject, target: str) -> refer
     else:
         replica = replicas.usable_replica(current, context.resource)
     checksum = replica.checksum if replica else ""
-    if replica is None or staged_before:
+    is_left = context.transfers.is_to_trim(logical_path)  # a cancelled task's, which is this one's from now on
+    if replica is None or staged_before or is_left:
         count_staged(execution, data_object, bounded=not staged_before)
-    if replica is None:
+    if replica is None or is_left:
         execution.stop_if_cancelled()
         push_trim(execution, logical_path)
         _save_staged(execution, {*execution.checkpoint.staged, logical_path})
         execution.record.remember("staged", logical_path)
+        context.transfers.keep(logical_path)
+    if replica is None:
         replica, checksum = transferred(execution, current)
     else:
         context.transfers.staged.touch(logical_path)

@@ -132,6 +132,16 @@ class Transfers:
             replace_file(file_about(self._folder, logical_path), note, "a note of what to trim")
             return True
 
+    def is_to_trim(self, logical_path: str) -> bool:
+        """Whether a note says to trim a replica. For use inside :meth:`alone`."""
+        return os.path.exists(file_about(self._folder, logical_path))
+
+    def keep(self, logical_path: str) -> None:
+        """Remove such a note: another task uses the replica now. For use inside :meth:`alone`, by a task that is
+        counted as a user of it."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(file_about(self._folder, logical_path))
+
     def settle(self) -> None:
         """Trim what the notes of ended transfers name: those of an earlier worker, and what could not be trimmed."""
         with contextlib.suppress(FileNotFoundError):

@@ -27,8 +27,9 @@ class Undo:
         """Forget all compensations, since the work succeeded."""
         self._pile.clear()
 
-    def run(self) -> tuple[tuple[str, Exception], ...]:
-        """Run all compensations, newest first. A failure does not stop the others.
+    def run(self, until: type[Exception] | None = None) -> tuple[tuple[str, Exception], ...]:
+        """Run all compensations, newest first. A failure does not stop the others, unless it is an ``until``, which
+        this raises: then the caller tries again, and nothing is undone before what was done after it.
 
         Returns what failed and why, so that the task's reason can name it.
         """
@@ -39,5 +40,7 @@ class Undo:
                 action()
             except Exception as error:
                 log.exception("could not %s", what)
+                if until is not None and isinstance(error, until):
+                    raise
                 failures.append((f"could not {what}", error))
         return tuple(failures)

@@ -8,8 +8,11 @@ import pytest
 from support.faults import Troubled, broken
 from support.site import BOB, COMPUTE, HOME, TrialSite
 
-from compute_to_data.errors import ConfigurationError
+from compute_to_data.coordination import lock
+from compute_to_data.errors import ConfigurationError, OutOfReach
 from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind
+from compute_to_data.pipeline import journal
+from compute_to_data.pipeline.journal import file_about, replace_file
 from compute_to_data.roles import role_named
 
 
@@ -53,6 +56,57 @@ def test_what_another_task_still_reads_is_not_trimmed(tidy: TrialSite) -> None:
         (outputs,) = (tidy.folder / "zone" / "vaults" / COMPUTE / below).glob("*/outputs")
         (outputs / "go").touch()
         assert tidy.ended(first)["state"] == "COMPLETED"
+
+
+CLAIM = "irods::compute_to_data_task"
+
+
+def test_a_claim_stays_until_the_replica_is_trimmed(tidy: TrialSite) -> None:
+    """Another task that claimed the input in the meantime would lose the replica that it counts on."""
+    tidy.alice.create_collection(f"{HOME}/in")
+    path = f"{HOME}/in/x"
+    tidy.alice.write(path, b"x", resource="demoResc")
+    submitted = tidy.submit(tidy.request("/bin/false", inputs=[{"next_of": f"{HOME}/in"}]))
+    claims: list[list[str]] = []
+
+    def out_of_reach_once(trim, data_object, resource):  # type: ignore[no-untyped-def]
+        claims.append([avu.value for avu in tidy.alice.avus(Entity(EntityKind.DATA_OBJECT, path), CLAIM)])
+        if len(claims) == 1:
+            raise OutOfReach("the server", "does not answer")
+        return trim(data_object, resource)
+
+    with tidy.working(storage=Troubled(tidy.storage, trim=out_of_reach_once)):  # type: ignore[arg-type]
+        facts = tidy.ended(submitted)
+    assert facts["reason_code"] == "nonzero_exit", facts
+    assert claims == [[submitted.task_id], [submitted.task_id]]
+    assert tidy.alice.avus(Entity(EntityKind.DATA_OBJECT, path), CLAIM) == ()
+    assert _places(tidy, "in/x") == ["demoResc"]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_what_a_cancelled_task_left_to_trim_is_the_next_ones(tmp_path: Path, is_there: bool) -> None:
+    """Its transfer has ended, and the server did not answer when the replica was to be trimmed."""
+    (tmp_path / "tools").mkdir()
+    engine = {"name": "process", "images": {"tools": str(tmp_path / "tools")}}
+    site = TrialSite(tmp_path, engine, "tools")
+    site.alice.write(f"{HOME}/there", b"x", resource="demoResc")
+    if is_there:
+        site.storage.replicate(f"{HOME}/there", COMPUTE)
+    state = site.configuration.worker.state_directory
+    folder = f"{journal.folder_of(state, lock.scope(site.configuration, site.storage.zone, COMPUTE))}.transfers"
+    note = file_about(folder, f"{HOME}/there")
+    replace_file(note, {"data_object": f"{HOME}/there", "root": COMPUTE}, "a note")
+
+    def out_of_reach(*_: object) -> None:
+        raise OutOfReach("the server", "does not answer")
+
+    submitted = site.submit(site.request("/bin/true", inputs=[f"{HOME}/there"]))
+    with site.working(storage=Troubled(site.storage, trim=out_of_reach)):  # type: ignore[arg-type]
+        facts = site.ended(submitted)
+    assert facts["state"] == "COMPLETED", facts
+    assert facts["staged"] == f"{HOME}/there"
+    assert not Path(note).exists(), "later it would be trimmed, although the task keeps it"
+    assert _places(site, "there") == ["demoResc", COMPUTE]
 
 
 def test_the_access_it_asks_for_is_required(tidy: TrialSite) -> None:
