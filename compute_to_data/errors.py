@@ -202,6 +202,11 @@ class ZoneOutOfReach(ZoneError, OutOfReach):
     code = Code.USER_SOCK_CONNECT_ERR
 
 
+class ZoneDistrusted(ZoneOutOfReach):
+    """The zone's server answers, and its encryption is not what the environment requires: its certificate is not
+    trusted, or the two disagree about TLS. That stays so until an administrator changes it."""
+
+
 BETWEEN_SERVERS = frozenset(
     {
         Code.SYS_HEADER_READ_LEN_ERR,

@@ -17,6 +17,7 @@ from compute_to_data.log_file import STREAMS
 from compute_to_data.model import Avu, Entity, EntityKind
 from compute_to_data.ports.zone import Catalog
 from compute_to_data.records.state import State, furthest, resource_of
+from compute_to_data.records.task import HELD_UP
 
 _PHASES = {
     State.WAITING: "waiting",
@@ -132,6 +133,7 @@ def status_of(collection: str, avus: Iterable[Avu], attributes: Attributes, now:
         exit_status=_number(_first(found, "exit_status")),
         error_code=_number(_first(found, "error_code")),
         cancel_asked_by=_first(found, "cancel"),
+        waiting_for=_first(found, HELD_UP),
         log_bytes_missing={
             name: count for name in STREAMS if (count := _number(_first(found, f"{name}_bytes_missing")) or 0) > 0
         },
@@ -158,7 +160,7 @@ _IN_OTHER_FIELDS = ("task_id", "resource", "started_at", *(f"{phase}_seconds" fo
 _FIXED_NAMES = (
     "state",
     *(f"{state.value.lower()}_at" for state in State),
-    *("command", "input", "staged", "after", "attempt", "exit_status", "error_code", "cancel"),
+    *("command", "input", "staged", "after", "attempt", "exit_status", "error_code", "cancel", HELD_UP),
     *(f"{stream}_bytes_missing" for stream in STREAMS),
     *_TEXTS,
     *_IN_OTHER_FIELDS,

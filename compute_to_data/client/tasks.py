@@ -101,7 +101,7 @@ class TaskHandle:
         if found.state is State.QUEUED:
             return replace(found, waiting_for=waiting_for(self.workbench, self.collection, found.resource))
         if not found.state.is_final:
-            return replace(found, waiting_for=stopped_by(self.workbench, found.resource))
+            return replace(found, waiting_for=stopped_by(self.workbench, found.resource) or _goes_on(found))
         return found
 
     @property
@@ -267,6 +267,16 @@ class TaskHandle:
 
         logs: TaskLogs = client.logs.read(self)  # loaded now, because following a log needs more than most tasks do
         return logs
+
+
+def _goes_on(status: TaskStatus) -> str:
+    """What a task that has begun waits for, where that may take long; '' when its program runs."""
+    if status.waiting_for:
+        return f"{status.waiting_for} The worker tries again"
+    if status.state is not State.STAGING_IN or not status.staged:
+        return ""
+    shown = ", ".join(status.staged[:_SHOWN]) + (", ..." if len(status.staged) > _SHOWN else "")
+    return f"{status.resource} receives its inputs: {shown}"
 
 
 def failure(status: TaskStatus) -> TaskFailed:

@@ -37,6 +37,8 @@ user who asks, units: the resource), ``follow`` to get its live logs."""
 NO_REQUESTS = {CANCEL: "", FOLLOW: ""}
 ARCHIVED = "archived"
 """The fact of an archived task in the place of its state, with the same value and units (``records/archive.py``)."""
+HELD_UP = "held_up"
+"""Why a task that has begun cannot go on at the moment. The next state removes it."""
 READS = "reads"
 """The collection of an unfinished task has this fact once for each dataset and each task that it reads."""
 
@@ -254,4 +256,4 @@ class TaskRecord:
 
 def _dated(state: State, facts: Mapping[str, str]) -> dict[str, str]:
     requests = {**NO_REQUESTS, READS: ""} if state.is_final else {}
-    return {f"{state.value.lower()}_at": timestamp(time.time()), **facts, **requests}
+    return {f"{state.value.lower()}_at": timestamp(time.time()), **facts, HELD_UP: "", **requests}

@@ -26,6 +26,7 @@ from compute_to_data.errors import (
     EngineError,
     NotFound,
     OutOfReach,
+    ZoneDistrusted,
     zone_error,
 )
 from compute_to_data.job import JobKey
@@ -57,6 +58,8 @@ _OF_ONE_USER = 2048
 """How many unfinished tasks of one user a worker resumes when it starts. None can have begun more."""
 _MOST_QUEUED = 65_536
 """With more queued tasks, the journals of tasks that are gone stay: there are few of them."""
+_DISTRUST_SECONDS = 60.0
+"""How long a worker leaves a zone alone whose certificate it does not trust: only an administrator can change that."""
 _AT_ONCE = 16
 """How many tasks that have waited the worker queues before it renews its heartbeat and fills its slots again."""
 
@@ -152,6 +155,10 @@ class Worker:
             except lock.AlreadyServed:
                 self.stop()
                 raise
+            except ZoneDistrusted as error:
+                log.error("the worker cannot use the zone, and tries again in %g s: %s", _DISTRUST_SECONDS, error)
+                self._interrupted = True
+                self._stopping.wait(_DISTRUST_SECONDS)
             except ComputeToDataError as error:
                 log.error("the zone or the engine does not answer, trying again: %s", error)
                 self._interrupted = True

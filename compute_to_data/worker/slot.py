@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from enum import Enum
@@ -12,7 +13,7 @@ from compute_to_data.job import JobKey
 from compute_to_data.model import User
 from compute_to_data.pipeline import journal, workspace
 from compute_to_data.pipeline.checkpoint import Ending
-from compute_to_data.pipeline.execution import ServedResource, TaskContext
+from compute_to_data.pipeline.execution import ServedResource, TaskContext, printable
 from compute_to_data.pipeline.finish import ending_of
 from compute_to_data.pipeline.interruption import CancelRequests
 from compute_to_data.pipeline.replicas import InUse
@@ -22,7 +23,7 @@ from compute_to_data.pipeline.workload_directories import WorkloadDirectories
 from compute_to_data.ports.zone import Catalog
 from compute_to_data.records import awaited
 from compute_to_data.records.state import State
-from compute_to_data.records.task import CANCEL, NO_REQUESTS, TaskRecord
+from compute_to_data.records.task import CANCEL, HELD_UP, NO_REQUESTS, TaskRecord
 from compute_to_data.records.waiting_bound import too_many
 from compute_to_data.roles import role_named
 from compute_to_data.task import REQUEST_NAME, Task
@@ -113,7 +114,19 @@ class TaskRunner:
             raise
         except (ComputeToDataError, ValueError) as error:
             return self._end_without_role(record, error)
-        return (yield from role.run(self._context(catalog), record, task))
+        try:
+            return (yield from role.run(self._context(catalog), record, task))
+        except OutOfReach as error:
+            self._note(record, error)
+            raise
+
+    @staticmethod
+    def _note(record: TaskRecord, error: OutOfReach) -> None:
+        """Record what a task waits for that cannot go on, for people, if the catalog answers."""
+        why = printable(str(error))
+        with contextlib.suppress(ComputeToDataError):
+            if record.facts(HELD_UP).get(HELD_UP) != why:
+                record.decide({HELD_UP: why})
 
     def _need_engine(self, record: TaskRecord) -> None:
         """EngineError, after which a queued task waits in the line, while no job can begin: later, it would wait in

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.faults import Troubled
 from support.people import settings_of
-from support.site import ALICE, BOB, COMPUTE, HOME, WAITS, TrialSite, wait_until
+from support.site import ALICE, BOB, COMPUTE, HOME, PATIENCE, WAITS, TrialSite, wait_until
 
 import compute_to_data as c2d
 from compute_to_data.cli.tasks import state_text
@@ -24,6 +24,7 @@ from compute_to_data.errors import (
     ReasonCode,
     Refused,
     TaskFailed,
+    ZoneOutOfReach,
 )
 from compute_to_data.model import Access, Avu, Entity, EntityKind
 from compute_to_data.records.state import State
@@ -135,6 +136,38 @@ class TestOneTask:
         assert task.status().waiting_for == why
         assert sentence.of(task.status()).endswith(f"on {COMPUTE}: {why}")
         assert state_text(task.status()) == f"{state.value}: {why}"
+
+    def test_what_it_waits_for_at_a_server_that_hangs(self, idle: TrialSite, session: c2d.Session) -> None:
+        """The worker tries again, and says why until it goes on."""
+        session.catalog.write(f"{HOME}/far", b"x", resource="demoResc")
+        answers, asked = threading.Event(), threading.Event()
+
+        def hang(replicate: Any, *rest: Any) -> Any:
+            if asked.is_set() and not answers.is_set():
+                raise ZoneOutOfReach("far.example.org", "another server of the zone does not answer", "Wait")
+            if not answers.is_set():
+                asked.set()
+                answers.wait(PATIENCE)
+                answers.clear()
+                raise ZoneOutOfReach("far.example.org", "another server of the zone does not answer", "Wait")
+            return replicate(*rest)
+
+        entity = Entity(EntityKind.RESOURCE, COMPUTE)
+        sign = Avu("irods::compute_to_data::worker", "test", str(int(time.time())))
+        idle.storage.catalog.annotate(entity, add=[sign])
+        task = session.submit(sh(idle, "true", inputs=[f"{HOME}/far"]))
+        idle.storage.catalog.annotate(entity, remove=[sign])
+        with idle.working(storage=Troubled(idle.storage, replicate=hang)):  # type: ignore[arg-type]
+            assert asked.wait(PATIENCE)
+            assert task.status().waiting_for == f"{COMPUTE} receives its inputs: {HOME}/far"
+            answers.set()
+            why = "far.example.org: another server of the zone does not answer. Wait. The worker tries again"
+            wait_until(lambda: task.status().waiting_for == why, "the reason in the status")
+            answers.set()
+            status = task.wait(PATIENCE)
+        assert (status.state, status.waiting_for) == (State.COMPLETED, "")
+        avus = session.catalog.avus(Entity(EntityKind.COLLECTION, task.collection))
+        assert not [avu for avu in avus if avu.attribute.endswith("::held_up")]
 
     def test_without_a_worker_a_task_is_refused_and_leaves_nothing(self, idle: TrialSite, session: c2d.Session) -> None:
         with pytest.raises(Refused, match=f"resource {COMPUTE}: has no live worker"):

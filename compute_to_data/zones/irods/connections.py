@@ -19,7 +19,7 @@ from irods.connection import Connection
 from irods.exception import NetworkException, iRODSException
 from irods.pool import Pool
 
-from compute_to_data.errors import Code, TooLarge, ZoneError, zone_error
+from compute_to_data.errors import Code, TooLarge, ZoneDistrusted, ZoneError, zone_error
 from compute_to_data.irods_names import APPLICATION
 from compute_to_data.zones.irods import tls
 from compute_to_data.zones.irods.wire import ServerError, nominal
@@ -136,9 +136,11 @@ class Connections:
 
     def _lost(self, error: Exception) -> ZoneError:
         found = tls.explained(error, self.account)
+        place = f"{self.account.host}:{self.account.port}"
+        if found is not None:
+            return ZoneDistrusted(place, *found)
         cause = f"the connection for {self._name} does not work: {error or type(error).__name__}"
-        why, remedy = found or (cause, "Check whether the iRODS server runs")
-        return zone_error(Code.USER_SOCK_CONNECT_ERR, f"{self.account.host}:{self.account.port}", why, remedy)
+        return zone_error(Code.USER_SOCK_CONNECT_ERR, place, cause, "Check whether the iRODS server runs")
 
     def _open(self) -> Connection:
         disagreement: NetworkException | None = None
