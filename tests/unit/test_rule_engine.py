@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -17,7 +18,7 @@ from compute_to_data import bounds
 from compute_to_data.agent import boundary
 from compute_to_data.errors import AccessDenied, Code, InvalidRequest, NotFound, TooLarge, ZoneError
 from compute_to_data.model import Access, Avu, Collection, DataObject, Entity, EntityKind, Query, User
-from compute_to_data.zones.rule_engine import Agent, AgentCatalog, reading
+from compute_to_data.zones.rule_engine import Agent, AgentCatalog, paths, reading
 
 HOME = "/z/home/alice"
 COLLECTION = [HOME, "alice", "z", "1", "01700000000"]
@@ -249,6 +250,30 @@ def test_paths_that_microservices_would_misread_do_not_reach_the_server(zone: Zo
             attempt()
     assert not zone.script.asked
     assert not zone.conditions
+
+
+@pytest.mark.parametrize(
+    ("version", "is_taken"),
+    [('{"irods_version": "5.0.2"}', True), ('{"irods_version": "4.3.5"}', False), ("[]", False), (None, False)],
+)
+def test_a_name_that_43_breaks_is_refused_before_anything_is_made(
+    zone: Zone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str | None, is_taken: bool
+) -> None:
+    file = tmp_path / "version.json.dist"
+    if version is not None:
+        file.write_text(version)
+    monkeypatch.setattr(paths, "_VERSION_FILE", str(file))
+    path = f"{HOME}/it's this and that"
+    zone.script.answers["msiCollCreate"] = lambda *_: refusal(-809000)
+    with pytest.raises(ZoneError) as caught:
+        zone.catalog.create_collection(path)
+    assert caught.value.code is (Code.CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME if is_taken else Code.USER_INPUT_PATH_ERR)
+    made = [call[0] for call in zone.script.asked]
+    assert made == (["msiCollCreate"] if is_taken else [])
+    if not is_taken:
+        with pytest.raises(ZoneError, match="Choose another name"):
+            zone.catalog.write(path, b"")
+        assert not [call for call in zone.script.asked if call[0] == "msiDataObjCreate"]
 
 
 def test_a_quote_in_a_name_becomes_a_wildcard_and_rows_are_compared_again(zone: Zone) -> None:

@@ -25,7 +25,7 @@ from compute_to_data.model import (
 )
 from compute_to_data.zones.rule_engine import reading
 from compute_to_data.zones.rule_engine.agent import Agent
-from compute_to_data.zones.rule_engine.paths import checked
+from compute_to_data.zones.rule_engine.paths import makeable
 
 _CHUNK = 1024 * 1024
 _LARGEST = 16 * _CHUNK
@@ -76,7 +76,7 @@ class AgentCatalog:
 
     def create_collection(self, collection: str, parents: bool = False) -> None:
         """As the port says."""
-        checked(collection)
+        makeable(collection)
         self._agent.call("msiCollCreate", collection, "1" if parents else "0", 0, subject=collection)
 
     def read(self, data_object: str, most_bytes: int) -> bytes:
@@ -124,6 +124,8 @@ class AgentCatalog:
         can both succeed. In a collection that this session has just made, that does not happen.
         """
         existing = reading.find_object(self._agent, data_object)
+        if existing is None:
+            makeable(data_object)
         if existing is not None and not force:
             cause = "a data object of that name is there already"
             raise zone_error(Code.OVERWRITE_WITHOUT_FORCE_FLAG, data_object, cause)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 from compute_to_data.errors import Code, zone_error
-from compute_to_data.irods_names import check_path
+from compute_to_data.irods_names import check_path, is_broken_by_43
 
 _SEPARATOR = "++++"
+_VERSION_FILE = "/var/lib/irods/version.json.dist"
+"""Where a server says its version, since no microservice does."""
 
 
 def checked(logical_path: str) -> str:
@@ -18,3 +22,24 @@ def checked(logical_path: str) -> str:
         cause = f"it holds {_SEPARATOR}, which a rule cannot pass to iRODS"
         raise zone_error(Code.USER_INPUT_PATH_ERR, ascii(logical_path)[:200], cause, "Rename it")
     return check_path(logical_path)
+
+
+def makeable(logical_path: str) -> str:
+    """Return ``logical_path`` if the server can also keep something new there.
+
+    Errors as for :func:`checked`. Also -317000 for what iRODS 4.3 breaks (``irods_names.is_broken_by_43``), unless this
+    server is known to be a later one.
+    """
+    if is_broken_by_43(checked(logical_path)) and _major_version() < 5:
+        cause = "iRODS before 5.0 cannot keep a name with a quote and, after it, the word and between spaces"
+        raise zone_error(Code.USER_INPUT_PATH_ERR, ascii(logical_path)[:200], cause, "Choose another name")
+    return logical_path
+
+
+def _major_version() -> int:
+    """That of this host's iRODS server; 0 when it is unknown."""
+    try:
+        with open(_VERSION_FILE, encoding="utf-8") as file:
+            return int(json.load(file)["irods_version"].partition(".")[0])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return 0
