@@ -10,14 +10,14 @@ import pytest
 from support.jobs import held
 from support.killed_workers import kill_until_few, random_instants, start_worker
 from support.real_docker import ENGINE
-from support.site import COMPUTE, HOME, PATIENCE, TrialSite, wait_until
+from support.site import COMPUTE, HOME, PATIENCE, SLOWNESS, TrialSite, wait_until
 
 from compute_to_data.coordination import lock
 from compute_to_data.model import DataObject
 from compute_to_data.zones.embedded.audit import audit
 
 pytestmark = pytest.mark.docker
-TASKS = 16
+TASKS = max(6, round(16 / SLOWNESS))
 
 
 @pytest.fixture

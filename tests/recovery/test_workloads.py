@@ -12,7 +12,7 @@ from support.crashes import Fate
 from support.docker_daemon import BASE_IMAGE, own_daemon
 from support.killed_workers import kill_until_few, random_instants, start_worker
 from support.real_docker import ENGINE, containers
-from support.site import COMPUTE, HOME, PATIENCE, TrialSite, wait_until
+from support.site import COMPUTE, HOME, PATIENCE, SLOWNESS, TrialSite, wait_until
 
 from compute_to_data.coordination import lock
 from compute_to_data.records.state import State
@@ -20,7 +20,7 @@ from compute_to_data.submission import workloads
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.zones.embedded.audit import audit
 
-TASKS = 24
+TASKS = max(8, round(24 / SLOWNESS))
 SCRIPT = "cat /input/sub/one >/output/got; echo $TASK_ID; mkdir /output/more; echo x >/output/more/x"
 
 

@@ -12,9 +12,9 @@ from compute_to_data.coordination import lock
 from compute_to_data.records.state import State
 from compute_to_data.submission.submit import Submitted
 from support import outside
-from support.site import COMPUTE, PATIENCE, TrialSite, wait_until
+from support.site import COMPUTE, PATIENCE, SLOWNESS, TrialSite, wait_until
 
-_MOST_KILLS = 12
+_MOST_KILLS = max(3, round(12 / SLOWNESS))
 
 
 def start_worker(site: TrialSite, *more: str) -> outside.Process:
@@ -38,7 +38,7 @@ def kill_until_few(
     """Kill one worker after the other until no more than a ``few`` of the tasks are unfinished; let the
     last worker finish them, and stop it. Returns how many were killed.
 
-    ``lives``: the least and the most seconds before a worker is killed.
+    ``lives``: the least and the most seconds before a worker is killed, on a machine that is not emulated.
     """
 
     def unfinished() -> int:
@@ -50,7 +50,7 @@ def kill_until_few(
         one = start_worker(site)
         if kills % 2:  # however long starting takes here, and dying in it; some do get to work
             wait_until(serves, "a worker to serve")
-        time.sleep(chance.uniform(*lives))  # the random instant is what is tested, not waited for
+        time.sleep(SLOWNESS * chance.uniform(*lives))  # the random instant is what is tested, not waited for
         one.kill()
         one.wait()
         kills += 1
