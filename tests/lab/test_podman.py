@@ -1,7 +1,7 @@
 """The engine podman on a host with systemd and cgroup v2: the suites that Docker passes, run as the service account.
 
-It takes the tests' image from Docker. Each suite is a process of its own, because the account's worker enters a user
-namespace of its own.
+It takes the tests' image from the file that the guest's Docker loads. Each suite is a process of its own, because the
+account's worker enters a user namespace of its own.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 from support.real_docker import IMAGE
+
+from .guest import SAVED
 
 ACCOUNT = "irods"
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -79,11 +81,7 @@ def podman() -> Iterator[None]:
     while not socket.exists():
         assert time.monotonic() < deadline, f"{socket} is not there"
         time.sleep(0.5)
-    saved = Path("/var/tmp/c2d-image.tar")
-    _run("docker", "save", "--output", str(saved), IMAGE)
-    saved.chmod(0o644)
-    _run(*_as_account("podman", "load", "--quiet", "--input", str(saved)))
-    saved.unlink()
+    _run(*_as_account("sh", "-c", f"podman image exists {IMAGE} || podman load --quiet --input {SAVED}"))
     configuration = home / "c2d-tests.json"
     configuration.write_text('{"zone": {"kind": "irods"}, "engine": {"name": "podman"}}')
     unit = Path("/run/systemd/system/c2d-tests-guard.service")
