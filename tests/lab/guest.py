@@ -6,7 +6,7 @@
 
 C2D_LAB names the folder of the guest (default: build/lab in the checkout; it takes 6 GB), C2D_LAB_PORT the port of this
 host at which the guest's ssh answers, C2D_LAB_PROCESSORS its number of processors (default: 2). QEMU emulates the
-processor, which works anywhere and takes ten times as long. C2D_LAB_ACCELERATOR=kvm uses this host's own, where it has KVM.
+processor, which works anywhere and takes ten times as long. C2D_LAB_ACCELERATOR=kvm uses the host's own.
 """
 
 from __future__ import annotations
