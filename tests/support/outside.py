@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -20,6 +21,7 @@ from typing import IO, Any, Union
 
 _MOST_BYTES = 1 << 20
 _starter: socket.socket | None = None
+_turn = threading.Lock()
 Process = Union["subprocess.Popen[bytes]", "Outside"]
 
 
@@ -78,10 +80,11 @@ def start(
 
 
 def _ask(question: Mapping[str, Any], descriptors: Sequence[int] = ()) -> Any:
-    """What the starter answers. Only one thread of the tests asks at a time."""
+    """What the starter answers."""
     assert _starter is not None
-    socket.send_fds(_starter, [json.dumps(question).encode()], list(descriptors))
-    return json.loads(_starter.recv(_MOST_BYTES))
+    with _turn:
+        socket.send_fds(_starter, [json.dumps(question).encode()], list(descriptors))
+        return json.loads(_starter.recv(_MOST_BYTES))
 
 
 def _serve(channel: socket.socket) -> None:
