@@ -33,7 +33,7 @@ from compute_to_data.engines.docker.messages import asking_about
 from compute_to_data.engines.job_ids import JobIds
 from compute_to_data.engines.podman import host, inspection, logs
 from compute_to_data.engines.podman import sandbox as podman_sandbox
-from compute_to_data.engines.podman.client import PodmanClient
+from compute_to_data.engines.podman.client import PodmanClient, forget
 from compute_to_data.engines.podman.connection import Connection
 from compute_to_data.engines.podman.ids import Ids
 from compute_to_data.errors import ConfigurationError, EngineError, EngineOutOfReach, ImageMissing
@@ -407,9 +407,11 @@ class _Ending(BaseHTTPRequestHandler):
     """Podman 4.3 while a container ends: it cannot inspect the container until it has noticed the end."""
 
     noticed = False
+    asked_about_its_host = 0
 
     def do_GET(self) -> None:
         if self.path.endswith("/info"):
+            type(self).asked_about_its_host += 1
             self._answer(200, {"host": {}, "store": {}})
         elif type(self).noticed:
             self._answer(200, {"State": {"Pid": 0, "Running": False}})
@@ -435,12 +437,27 @@ class _Ending(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def test_a_container_that_ends_while_it_is_inspected(tmp_path: Path) -> None:
-    _Ending.noticed = False
+@pytest.fixture
+def ending(tmp_path: Path) -> Iterator[Connection]:
+    _Ending.noticed, _Ending.asked_about_its_host = False, 0
     with _Podman(str(tmp_path / "s"), _Ending) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            PodmanClient(Connection(f"unix://{tmp_path / 's'}", 10.0), str(tmp_path / "state")).wait("x")
+            yield Connection(f"unix://{tmp_path / 's'}", 10.0)
         finally:
             server.shutdown()
+
+
+def test_a_container_that_ends_while_it_is_inspected(tmp_path: Path, ending: Connection) -> None:
+    PodmanClient(ending, str(tmp_path / "state")).wait("x")
     assert _Ending.noticed
+
+
+def test_podman_is_asked_about_its_host_once_and_again_for_a_check(tmp_path: Path, ending: Connection) -> None:
+    """The answer takes longer than a small job."""
+    for _ in range(3):
+        PodmanClient(ending, str(tmp_path / "state"))
+    assert _Ending.asked_about_its_host == 1
+    forget(ending.address)
+    PodmanClient(ending, str(tmp_path / "state"))
+    assert _Ending.asked_about_its_host == 2

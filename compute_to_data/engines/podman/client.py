@@ -42,6 +42,11 @@ _SAID: dict[str, dict[str, Any]] = {}
 answers, which takes longer than a small job, and what a client needs of it changes only with the account's setup."""
 
 
+def forget(address: str) -> None:
+    """Ask the Podman at an address about its host again, when that is needed next."""
+    _SAID.pop(address, None)
+
+
 class PodmanClient:
     """A rootless Podman on this host. Threads may share it."""
 
@@ -54,7 +59,7 @@ class PodmanClient:
         self._connection = connection
         self._profile = profile
         self._log_folder = log_folder
-        self._host = _SAID.get(connection.address) or self._info()
+        self._host = self._info()
         self._ids = Ids.of(self._host)
         options = (self._host.get("store") or {}).get("graphOptions") or {}
         self._joins_by_program = "overlay.mount_program" in options
@@ -71,8 +76,9 @@ class PodmanClient:
         return {**host, "CgroupVersion": version, "CgroupDriver": host["host"]["cgroupManager"]}
 
     def _info(self) -> dict[str, Any]:
-        host: dict[str, Any] = self._ask("GET", "/info")[1]
-        _SAID[self._connection.address] = host
+        host = _SAID.get(self._connection.address)
+        if host is None:
+            host = _SAID[self._connection.address] = self._ask("GET", "/info")[1]
         return host
 
     def seen(self, account: Account) -> Account:

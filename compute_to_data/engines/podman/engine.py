@@ -12,7 +12,7 @@ from compute_to_data.engines.docker.messages import asking_about
 from compute_to_data.engines.job_ids import Account
 from compute_to_data.engines.podman import host
 from compute_to_data.engines.podman import settings as podman_settings
-from compute_to_data.engines.podman.client import PodmanClient
+from compute_to_data.engines.podman.client import PodmanClient, forget
 from compute_to_data.engines.podman.connection import Connection, default_address
 from compute_to_data.engines.podman.ends import ProcessEnds
 from compute_to_data.engines.podman.logs import PodmanLogs
@@ -30,6 +30,7 @@ class PodmanEngine(ContainerEngine):
         """``known_paths``: see :class:`ImagePaths`."""
         read = podman_settings.read(settings)
         connection = Connection(read.socket or default_address(), read.timeout_seconds)
+        self._address = connection.address
         self._folder = os.path.join(state_directory, "podman")
         self._state_directory = state_directory
 
@@ -55,6 +56,7 @@ class PodmanEngine(ContainerEngine):
         host.check_account()
         host.check_kernel()
         install(os.path.join(self._state_directory, "first-process"))
+        forget(self._address)
         with asking_about(host.SUBJECT):
             client = cast(PodmanClient, self._docker())
             info = client.info()
