@@ -7,6 +7,7 @@ python tests/benchmarks/podman.py [one] [many]      C2D_BENCH_TASKS: how many ta
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -42,7 +43,8 @@ def podman_run(folder: Path) -> list[str]:
     outputs.mkdir()
     return [
         "podman", "run", "--rm", "--network=none", "--read-only", "--read-only-tmpfs=false", "--cap-drop=all",
-        "--security-opt=no-new-privileges", f"--security-opt=seccomp={profile}", "--init", "--userns=keep-id",
+        "--security-opt=no-new-privileges", f"--security-opt=seccomp={profile}", "--init",
+        f"--init-path={shutil.which('tini')}", "--userns=keep-id",
         "--memory=128m", "--memory-swap=128m", "--pids-limit=64", "--cpus=1", "--log-driver=none",
         "--tmpfs=/tmp:rw,noexec,nosuid,nodev,size=64m", f"--volume={outputs}:/outputs", BASE_IMAGE, "/bin/true",
     ]  # fmt: skip
