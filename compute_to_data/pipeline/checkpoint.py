@@ -90,6 +90,8 @@ class Checkpoint:
     """The root resource to which the worker is replicating the results, else ''."""
     moved_to: str = ""
     """The root resource that has a verified replica of every result, else ''."""
+    replacing: bool = False
+    """Whether the task has succeeded, and the worker removes the earlier results that its own have replaced."""
     ending: Ending | None = None
     """The final state that the worker has decided on, while it undoes what the task did."""
     ended: tuple[EndedStep, ...] = ()
@@ -114,6 +116,7 @@ class Checkpoint:
             "between": self.between,
             "moving_to": self.moving_to,
             "moved_to": self.moved_to,
+            "replacing": self.replacing,
             "ending": ending and [ending.state.value, ending.reason.value, ending.text, ending.code, self.exit_status],
         }
         return {"made": self.made, "token": self.token, **{name: value for name, value in fields.items() if value}}
@@ -142,6 +145,9 @@ class ResumePoint(Enum):
     MOVED = "moved"
     """The receiving resource has a verified replica of every result. Some or all replicas on the compute
     resource may be gone."""
+    REPLACED = "replaced"
+    """The task has succeeded, and all its results are where they are to stay. Some or all of the earlier results that
+    they replaced may be gone, so the task cannot fail or be cancelled any more."""
     ENDING = "ending"
     """The worker has decided that the task failed or is cancelled. Some or all of what the task did is undone."""
 
@@ -153,7 +159,7 @@ class ResumePoint(Enum):
     @property
     def has_exited(self) -> bool:
         """Whether an earlier attempt accepted the job's end and outputs: the job must not run again."""
-        return self in (ResumePoint.EXITED, ResumePoint.MOVING, ResumePoint.MOVED)
+        return self in (ResumePoint.EXITED, ResumePoint.MOVING, ResumePoint.MOVED, ResumePoint.REPLACED)
 
 
 def resume_point(found: Checkpoint | None, state: State | None) -> ResumePoint:
@@ -166,6 +172,8 @@ def resume_point(found: Checkpoint | None, state: State | None) -> ResumePoint:
         return ResumePoint.ENDING
     if found.exit is None:
         return ResumePoint.STARTED if found.attempt else ResumePoint.STAGED
+    if found.replacing:
+        return ResumePoint.REPLACED
     if found.moved_to:
         return ResumePoint.MOVED
     return ResumePoint.MOVING if found.moving_to else ResumePoint.EXITED
@@ -182,7 +190,7 @@ def required(value: _T | None, name: str) -> _T:
 
 _NAMES = frozenset(
     {"made", "token", "staged", "attempt", "image_digest", "began", "live", "exit", "ended", "between", "moving_to"}
-    | {"moved_to", "ending"}
+    | {"moved_to", "replacing", "ending"}
 )
 _REASONS = frozenset(reason.value for reason in ReasonCode)
 _TOKEN = re.compile(r"[0-9a-f]{16}")
@@ -212,6 +220,7 @@ def checkpoint_of(document: object) -> Checkpoint:
         between=_flag("between", document.get("between", False)),
         moving_to=_text("moving_to", document.get("moving_to", "")),
         moved_to=_text("moved_to", document.get("moved_to", "")),
+        replacing=_flag("replacing", document.get("replacing", False)),
         ending=ending,
         exit_status=exit_status,
     )

@@ -1,7 +1,7 @@
 """Results that the request wants at other logical paths than in the task's collection.
 
-The files stay where the program left them, in the task's directory of the vault. Only their logical paths differ. A
-task never replaces what is there: its owner may want that.
+The files stay where the program left them, in the task's directory of the vault. Only their logical paths differ. Of
+what is there, a task replaces only results of earlier tasks (``replacing``).
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def there(execution: Execution) -> Iterator[DataObject]:
     tes = execution.task.tes
     directory = workspace.task_directory(execution.context.resource, execution.record.collection)
     for one in tes.placed if tes else ():
-        for data_object in _at(execution, one):
+        for data_object in at(execution, one):
             if any(replica.physical_path.startswith(f"{directory}/") for replica in data_object.replicas):
                 yield data_object
 
@@ -102,13 +102,14 @@ def annotated(execution: Execution) -> Iterator[DataObject]:
     """The data objects at such paths that bear the task's id, also if none of their replicas is here any more."""
     tes, named = execution.task.tes, execution.record.attributes.named("task_id")
     for one in tes.placed if tes else ():
-        for data_object in _at(execution, one):
+        for data_object in at(execution, one):
             avus = execution.record.catalog.avus(Entity(EntityKind.DATA_OBJECT, data_object.logical_path), named)
             if any(avu.value == execution.record.task_id for avu in avus):
                 yield data_object
 
 
-def _at(execution: Execution, one: Placed) -> Iterator[DataObject]:
+def at(execution: Execution, one: Placed) -> Iterator[DataObject]:
+    """The data objects at or below a place that the request names."""
     catalog = execution.record.catalog
     try:
         if one.kind is PlacedKind.FILE:

@@ -33,7 +33,7 @@ def authorise(execution: Execution) -> references.Resolved:
         record.move_to(State.STAGING_IN)
     require(context.catalog, parent_of(record.collection), needed.output_collection, "to keep results there")
     if not execution.resume_point.has_exited:
-        places.need(context.catalog, task)
+        places.need(context.catalog, context.configuration.attributes, task)
     _need_completed(execution)
     attributes = context.configuration.attributes
     named = [naming.result(context.catalog, attributes, reference) for reference in task.inputs]

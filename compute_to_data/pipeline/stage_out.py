@@ -22,7 +22,7 @@ from compute_to_data.model import (
     Registration,
     parent_of,
 )
-from compute_to_data.pipeline import job_log, output_avus, outputs, placing, plan, workspace
+from compute_to_data.pipeline import job_log, output_avus, outputs, placing, plan, replacing, workspace
 from compute_to_data.pipeline.execution import Execution
 from compute_to_data.pipeline.job_log import delete, log_files
 from compute_to_data.provenance import crate, outcome
@@ -76,6 +76,7 @@ def register(execution: Execution) -> Sequence[Registration]:
     if execution.resume_point.has_exited:
         catalog.unregister(results.own_paths())  # an interrupted registration may have done some
         placing.unregister(execution)
+    replacing.set_aside(execution)
     _make_collections(execution)
     execution.undo.push(
         f"unregister the outputs of {record.collection}", lambda: catalog.unregister(results.own_paths())
@@ -123,6 +124,7 @@ def push_unregistering(execution: Execution) -> None:
     execution.undo.push(
         f"unregister what is in {execution.record.collection}", functools.partial(_unregister_all, execution)
     )
+    replacing.push_back(execution)
     _push_unplacing(execution)
     execution.undo.push(
         f"remove the AVUs of {execution.record.collection}", functools.partial(_remove_annotations, execution)
@@ -159,6 +161,7 @@ def clear_lost(execution: Execution) -> None:
     """
     resource, collection = execution.context.resource, execution.record.collection
     directory = workspace.task_directory(resource, collection)
+    replacing.push_back(execution)
     for one in [*placing.there(execution)]:
         execution.record.catalog.remove(one.logical_path)
     emptied: set[str] = set()

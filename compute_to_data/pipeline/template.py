@@ -15,6 +15,7 @@ from compute_to_data.pipeline import (
     fetch_urls,
     finish,
     put_urls,
+    replacing,
     retain,
     run_job,
     stage_in,
@@ -51,10 +52,13 @@ class Role(Hooks):
                 return finish.undo(execution, finish.decided(execution))
             if point is ResumePoint.UNKNOWN:
                 stage_out.clear_lost(execution)
-            if point is ResumePoint.MOVED:
+            if point is ResumePoint.REPLACED:
+                replacing.resume(execution)
+            elif point is ResumePoint.MOVED:
                 retain.complete(execution)
             else:
                 yield from self._take_steps(execution)
+            facts = replacing.remove(execution)
         except (Detached, OutOfReach):
             raise
         except ComputeToDataError as error:
@@ -64,7 +68,7 @@ class Role(Hooks):
         except Exception as error:  # every error must end the task and undo what it did
             log.exception("task %s: unexpected error", record.task_id)
             return finish.fail(execution, error)
-        return finish.finish(execution, finish.COMPLETED)
+        return finish.finish(execution, finish.COMPLETED, facts)
 
     def _expect_leftovers(self, execution: Execution) -> None:
         """If this attempt fails, also undo what an earlier one may have done."""

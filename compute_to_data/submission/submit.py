@@ -218,7 +218,7 @@ def authorise(catalog: Catalog, configuration: Configuration, task: Task) -> ref
             found = found.claiming(first, reference)
     secret.check(catalog, zone_of(task.output_collection), (*task.secrets, *task.secrets_of_urls))
     require(catalog, task.output_collection, Access.OWN, "to keep a task and its results there")
-    places.need(catalog, task)
+    places.need(catalog, configuration.attributes, task)
     return found
 
 

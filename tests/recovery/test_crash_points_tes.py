@@ -11,7 +11,7 @@ from recovery import test_crash_points as plain
 from support.site import HOME, TrialSite
 from support.tes import of_zone, request, shell
 
-from compute_to_data.model import DataObject
+from compute_to_data.model import Avu, DataObject, Entity, EntityKind
 from compute_to_data.records.state import State
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.zones.embedded.audit import audit
@@ -22,10 +22,19 @@ FIRST = (
 OUTPUTS = [{"path": "/outputs/d", "url": of_zone("results"), "type": "DIRECTORY"}]
 
 
-def _site(folder: Path) -> TrialSite:
+LAST = "echo 3 >> /outputs/d/x; echo two"
+
+
+def _site(folder: Path, earlier: str) -> TrialSite:
     (folder / "tools").mkdir(parents=True)
     site = TrialSite(folder, {"name": "process", "images": {"tools": str(folder / "tools")}}, "tools")
     site.alice.create_collection(f"{HOME}/results")
+    if earlier:
+        site.alice.write(f"{HOME}/results/x", b"of an earlier task")
+        named = site.configuration.attributes.named("task_id")
+        site.alice.annotate(Entity(EntityKind.DATA_OBJECT, f"{HOME}/results/x"), add=[Avu(named, "an-earlier-task")])
+    if earlier == "in the way":
+        site.alice.write(f"{HOME}/results/y", b"no result of a task")
     return site
 
 
@@ -56,24 +65,34 @@ def _check(site: TrialSite, submitted: Submitted, before: Any, state: State, con
         assert (site.contents(f"{HOME}/results"), here["left"]) == ({"x": b"1\n2\n3\n"}, b"a\n"), context
         assert statuses == [0, 0], context
     else:
-        assert (here["failed/d/x"], statuses) == (b"1\n2\n3\n", [0, 7]), context
+        assert (here["failed/d/x"], statuses[0]) == (b"1\n2\n3\n", 0), context
         assert site.snapshot(without=submitted.collection) == before, context
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize(
-    ("last", "state", "after"),
+    ("last", "state", "after", "earlier"),
     [
-        ("echo 3 >> /outputs/d/x; echo two", State.COMPLETED, False),
-        ("echo 3 >> /outputs/d/x; echo two", State.COMPLETED, True),
-        ("echo 3 >> /outputs/d/x; echo two; exit 7", State.FAILED, True),
+        (LAST, State.COMPLETED, False, ""),
+        (LAST, State.COMPLETED, True, ""),
+        (f"{LAST}; exit 7", State.FAILED, True, ""),
+        (LAST, State.COMPLETED, False, "replaced"),
+        (LAST, State.COMPLETED, True, "replaced"),
+        (f"{LAST}; echo > /outputs/d/y", State.FAILED, True, "in the way"),
     ],
-    ids=["before it takes effect", "after it took effect", "of a task that fails"],
+    ids=[
+        "before it takes effect",
+        "after it took effect",
+        "of a task that fails",
+        "of a task that replaces a result, before",
+        "of a task that replaces a result, after",
+        "of a task that puts a result back",
+    ],
 )
-def test_every_crash_point_is_recovered(tmp_path: Path, last: str, state: State, after: bool) -> None:
+def test_every_crash_point_is_recovered(tmp_path: Path, last: str, state: State, after: bool, earlier: str) -> None:
     places = []
     for folder, fate in plain.each_fate(tmp_path, after):
-        site = _site(folder)
+        site = _site(folder, earlier)
         submitted = _submit(site, last)
         before = site.snapshot(without=submitted.collection)
         plain._die(site, submitted, fate)
@@ -81,3 +100,31 @@ def test_every_crash_point_is_recovered(tmp_path: Path, last: str, state: State,
             places.append(fate.where)
             _check(site, submitted, before, state, f"died at {fate.where}")
     assert places.count("submit") == 2, "each executor is a job of its own"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_task_that_is_cancelled_after_each_crash_has_replaced_all_or_nothing(tmp_path: Path) -> None:
+    """Its owner has either all new results or all earlier ones, also if the worker died while it removed those."""
+    states = []
+    for folder, fate in plain.each_fate(tmp_path, after=True):
+        site = _site(folder, "replaced")
+        submitted = _submit(site, LAST)
+        before = site.snapshot(without=submitted.collection)
+        plain._die(site, submitted, fate)
+        if not fate.dead:
+            break
+        named = site.configuration.attributes.named("cancel")
+        entity = Entity(EntityKind.COLLECTION, submitted.collection)
+        site.alice.annotate(entity, add=[Avu(named, "alice#tempZone", submitted.resource)])
+        context = f"died at {fate.where}"
+        with site.working():
+            states.append(site.ended(submitted)["state"])
+        assert audit(str(site.folder / "zone")) == [], context
+        if states[-1] == "COMPLETED":
+            assert site.contents(f"{HOME}/results") == {"x": b"1\n2\n3\n"}, context
+        else:
+            assert states[-1] == "CANCELLED", context
+            assert site.snapshot(without=submitted.collection) == before, context
+    completed = states.index("COMPLETED")
+    assert set(states[:completed]) == {"CANCELLED"}
+    assert set(states[completed:]) == {"COMPLETED"}, "once it removes what it replaced, it completes"

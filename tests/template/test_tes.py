@@ -135,7 +135,7 @@ def test_a_missing_output_fails_the_task_and_nothing_is_registered(tes: TrialSit
     assert tes.snapshot(without=facts["collection"]) == before
 
 
-def test_a_task_replaces_nothing(tes: TrialSite) -> None:
+def test_what_is_no_result_is_never_replaced(tes: TrialSite) -> None:
     tes.alice.write(f"{HOME}/results/x", b"old")
     wanted = request(shell("echo > /out/x"), outputs=[{"path": "/out/x", "url": of_zone("results/x")}])
     with pytest.raises(Refused, match="exists already"):
@@ -149,6 +149,30 @@ def test_a_task_replaces_nothing(tes: TrialSite) -> None:
     assert (facts["state"], kept(tes, "results/x")) == ("FAILED", b"new")
     assert "exists already" in facts["reason"]
     assert tes.snapshot(without=submitted.collection) == before
+
+
+def test_the_same_again_replaces_its_results(tes: TrialSite) -> None:
+    """As clients of TES expect, which send a task again to the same URLs."""
+    tes.alice.create_collection(f"{HOME}/results/all")
+    outputs = [
+        {"path": "/out/x", "url": of_zone("results/x")},
+        {"path": "/data/*.txt", "path_prefix": "/data", "url": of_zone("results/all")},
+    ]
+    script = "head -c 9 /dev/urandom > /out/x; cp /out/x /data/a.txt"
+    completed(tes, request(shell(script), outputs=outputs))
+    first = kept(tes, "results/x")
+    facts = completed(tes, request(shell(script), outputs=outputs))
+    second = kept(tes, "results/x")
+    assert second != first
+    assert kept(tes, "results/all/a.txt") == second
+    assert sorted(tes.contents(f"{HOME}/results")) == ["all/a.txt", "x"]
+    named = tes.configuration.attributes.named("task_id")
+    (avu,) = tes.alice.avus(Entity(EntityKind.DATA_OBJECT, f"{HOME}/results/x"), named)
+    assert facts["collection"].endswith(avu.value)
+    before = tes.snapshot()
+    facts = tes.run(request(shell(f"{script}; exit 3"), outputs=outputs))
+    assert facts["state"] == "FAILED"
+    assert tes.snapshot(without=facts["collection"]) == before
 
 
 def test_it_needs_the_owners_access_where_results_go(tes: TrialSite) -> None:

@@ -46,6 +46,7 @@ ALL = {
     "between": BETWEEN,
     "exited": EXITED,
     "moving": MOVING,
+    "replaced": replace(EXITED, replacing=True),
     "ending": ENDING,
 }
 
@@ -160,6 +161,7 @@ DOES_NOT_FIT: list[tuple[str, Any]] = [
     ("exit", None),
     ("moving_to", ["archive"]),
     ("moved_to", None),
+    ("replacing", "yes"),
     ("ending", "CANCELLED"),
     ("ending", ["CANCELLED", "cancelled", "", 0]),
     ("ending", ["ENDED", "cancelled", "", 0, ""]),
@@ -221,6 +223,8 @@ POINTS: list[tuple[str, Checkpoint | None, State | None, ResumePoint]] = [
     ("the outputs were accepted", EXITED, State.STAGING_OUT, ResumePoint.EXITED),
     ("results are being replicated", MOVING, State.STAGING_OUT, ResumePoint.MOVING),
     ("all results are on the receiving resource", MOVED, State.STAGING_OUT, ResumePoint.MOVED),
+    ("what it replaced is being removed", replace(EXITED, replacing=True), State.STAGING_OUT, ResumePoint.REPLACED),
+    ("the same after moving", replace(MOVED, replacing=True), State.STAGING_OUT, ResumePoint.REPLACED),
     ("cancelled before anything was staged", replace(EMPTY, ending=CANCELLED), State.STAGING_IN, ResumePoint.ENDING),
     ("cancelled while the job ran", replace(STARTED, ending=CANCELLED), State.RUNNING, ResumePoint.ENDING),
     ("failed after the results had moved", ENDING, State.STAGING_OUT, ResumePoint.ENDING),
@@ -243,7 +247,7 @@ def test_without_a_checkpoint_there_is_nothing_to_expect() -> None:
 
 
 def test_a_job_that_has_exited_does_not_run_again() -> None:
-    expected = [ResumePoint.EXITED, ResumePoint.MOVING, ResumePoint.MOVED]
+    expected = [ResumePoint.EXITED, ResumePoint.MOVING, ResumePoint.MOVED, ResumePoint.REPLACED]
     assert [one for one in ResumePoint if one.has_exited] == expected
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Request
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.responses import Response
 
 from compute_to_data import catalog_json as wire
@@ -17,7 +18,6 @@ from compute_to_data.catalog_json import plain, text_of
 from compute_to_data.errors import Code, InvalidRequest, zone_error
 from compute_to_data.gateway import request_bounds
 from compute_to_data.gateway.api.common import A_DOCUMENT
-from compute_to_data.gateway.problems import HttpError
 from compute_to_data.gateway.signing_in.person import Person
 from compute_to_data.gateway.who import signed_in
 from compute_to_data.model import MOST_AMONG, Query
@@ -117,14 +117,19 @@ METHODS: dict[str, Method] = {
 }
 
 
-@router.post("/{method}", summary="A method of the catalog", openapi_extra=A_DOCUMENT)
+class _MethodName(StringConvertor):
+    """The name of a method as a part of an address: others, such as ``content``, are no addresses to post to."""
+
+    regex = "|".join(sorted(METHODS))
+
+
+register_url_convertor("catalog_method", _MethodName())
+
+
+@router.post("/{method:catalog_method}", summary="A method of the catalog", openapi_extra=A_DOCUMENT)
 async def call(request: Request, method: str, person: Person = Depends(signed_in)) -> Response:
     """The document has the method's arguments by their names in `ports/zone.py`. The answer has its `result`."""
-    use = METHODS.get(method)
-    if use is None:
-        raise HttpError(
-            404, f"method {method[:80]}", "the catalog has no such method", "See compute_to_data/ports/zone.py"
-        )
+    use = METHODS[method]
     arguments = _arguments(await request_bounds.body(request))
 
     def called() -> bytes:
