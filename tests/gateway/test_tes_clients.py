@@ -1,24 +1,17 @@
-"""The Task Execution Service with programs of others: py-tes, and schemathesis on the official specification."""
+"""The Task Execution Service with a client of others: py-tes."""
 
 from __future__ import annotations
 
-import base64
-import copy
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tes
-import yaml
 from support.gateways import PASSWORDS, RunningGateway
 from support.site import HOME, PATIENCE, TrialSite, wait_until
-
-SPECIFICATION = Path(__file__).parents[1] / "data/tes/specification/task_execution_service.openapi.yaml"
-"""https://github.com/ga4gh/task-execution-schemas, version 1.1.0 (Apache License 2.0)."""
 
 
 def client_of(gateway: RunningGateway, user: str = "alice") -> tes.HTTPClient:
@@ -131,73 +124,3 @@ def test_the_older_py_tes(gateway: RunningGateway, site: TrialSite, older: Path)
         "listed": ids[::-1], "service": "Compute to data for iRODS",
     }  # fmt: skip
     assert site.alice.read(f"{HOME}/o", 99) == b"hello\n"
-
-
-SERVICE = {
-    "type": "object",
-    "required": ["id", "name", "type", "organization", "version"],
-    "properties": {
-        "id": {"type": "string"},
-        "name": {"type": "string"},
-        "description": {"type": "string"},
-        "version": {"type": "string"},
-        "organization": {
-            "type": "object",
-            "required": ["name", "url"],
-            "properties": {"name": {"type": "string"}, "url": {"type": "string", "format": "uri"}},
-        },
-    },
-}
-TYPE = {
-    "type": "object",
-    "required": ["group", "artifact", "version"],
-    "properties": {name: {"type": "string"} for name in ("group", "artifact", "version")},
-}
-PROBLEM = {
-    "description": "an error",
-    "content": {"application/problem+json": {"schema": {"type": "object", "required": ["status", "detail"]}}},
-}
-
-
-def specification(server: str) -> dict[str, Any]:
-    """The official one, with what it leaves out: the two schemas that it takes from another address, as GA4GH's
-    service-info 1.0.0 has them, and the answers other than 200, of which it has none."""
-    found: dict[str, Any] = copy.deepcopy(yaml.safe_load(SPECIFICATION.read_text(encoding="utf-8")))
-    found["servers"] = [{"url": f"{server}/ga4gh/tes/v1"}]
-    schemas = found["components"]["schemas"]
-    for name, schema in (("tesServiceInfo", SERVICE), ("tesServiceType", TYPE)):
-        parts = schemas[name]["allOf"]
-        assert parts[0]["$ref"].startswith("https://raw.githubusercontent.com/ga4gh-discovery/"), (
-            "it is another one now"
-        )
-        parts[0] = schema
-    for operations in found["paths"].values():
-        for operation in operations.values():
-            operation["responses"]["default"] = PROBLEM
-    return found
-
-
-CONFIGURATION = """
-[checks.positive_data_acceptance]
-# The specification cannot say which paths, URLs and images a site allows.
-expected-statuses = [200, 400, 404, 409, 422]
-[checks.negative_data_rejection]
-expected-statuses = [400, 404, 405, 406, 413, 415, 422]
-"""
-
-
-def test_the_official_specification(gateway: RunningGateway, tmp_path: Path) -> None:
-    """All checks of schemathesis."""
-    (tmp_path / "schemathesis.toml").write_text(CONFIGURATION)
-    described = tmp_path / "tes.yaml"
-    described.write_text(yaml.safe_dump(specification(gateway.url)), encoding="utf-8")
-    basic = base64.b64encode(f"alice:{PASSWORDS['alice']}".encode()).decode()
-    command = [
-        str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(tmp_path / "schemathesis.toml"),
-        "run", str(described), "--url", f"{gateway.url}/ga4gh/tes/v1", "--checks", "all",
-        "--header", f"Authorization: Basic {basic}", "--max-examples", "6", "--seed", "1", "--workers", "1",
-        "--generation-deterministic", "--no-color", "--request-timeout", str(PATIENCE),
-    ]  # fmt: skip
-    environment = {**os.environ, "NO_PROXY": "*"}
-    ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
-    assert ran.returncode == 0, ran.stdout[-8000:] + ran.stderr[-2000:]

@@ -23,6 +23,7 @@ A_DOCUMENT: dict[str, Any] = {
     "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
 }
 """What OpenAPI says of an endpoint that reads a JSON document."""
+OPTIONAL_DOCUMENT: dict[str, Any] = {"requestBody": {**A_DOCUMENT["requestBody"], "required": False}}
 CONTENT: dict[str, Any] = {
     "requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}
 }

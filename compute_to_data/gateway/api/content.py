@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from contextlib import AbstractContextManager
+from typing import Any
 from urllib.parse import quote
 
 import anyio
@@ -26,6 +27,8 @@ _BLOCK = 1 << 22
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 HEADERS = {"Content-Security-Policy": "sandbox; default-src 'none'", "Accept-Ranges": "bytes"}
 """Whatever the content is, a browser shows no page of it with the gateway's rights."""
+ANSWERS: dict[int | str, dict[str, Any]] = {200: {"content": {"*/*": {}}}, 206: {"content": {"*/*": {}}}}
+"""What OpenAPI says of an endpoint that answers with the content of a data object."""
 
 
 async def data_object(request: Request, catalog: ClientCatalog, logical_path: str) -> Response:

@@ -104,7 +104,12 @@ def files(
     return [one.document() for one in found]
 
 
-@router.get("/{dataset_id}/files/{path:path}", summary="The content of a file")
+@router.get(
+    "/{dataset_id}/files/{path:path}",
+    summary="The content of a file",
+    response_class=Response,
+    responses=content.ANSWERS,
+)
 @router.head("/{dataset_id}/files/{path:path}", include_in_schema=False)
 async def file(
     request: Request, path: str, collection: str = Depends(dataset), bench: Workbench = Depends(workbench)

@@ -7,7 +7,7 @@ from typing import Any, List, Optional
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Query, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from compute_to_data.client import finding, logs, task_rows, tasks
 from compute_to_data.client.tasks import TaskHandle
@@ -21,6 +21,17 @@ from compute_to_data.records.state import State
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 MOST_LISTED = 1000
+
+
+class _EventStream(StreamingResponse):
+    media_type = "text/event-stream"
+
+
+_EVENT = {
+    "type": "object",
+    "required": ["event", "data", "id"],
+    "properties": {name: {"type": "string"} for name in ("event", "data", "id")},
+}
 
 
 def task(task_id: str, bench: Workbench = Depends(workbench)) -> TaskHandle:
@@ -122,7 +133,7 @@ def remove(found: TaskHandle = Depends(task)) -> Any:
     return vars(found.remove())
 
 
-@router.get("/{task_id}/logs", summary="What the program wrote")
+@router.get("/{task_id}/logs", summary="What the program wrote", response_class=PlainTextResponse)
 def log_text(
     found: TaskHandle = Depends(task),
     stream: str = Query("stdout", pattern="^(stdout|stderr)$"),
@@ -131,10 +142,15 @@ def log_text(
     """So far, while the task runs. As plain text."""
     pieces: dict[str, list[bytes]] = {name: [] for name in STREAMS}
     logs.show(found, lambda name, piece: pieces[name].append(piece), tail=tail)
-    return Response(b"".join(pieces[stream]), media_type="text/plain; charset=utf-8", headers=content.HEADERS)
+    return PlainTextResponse(b"".join(pieces[stream]), headers=content.HEADERS)
 
 
-@router.get("/{task_id}/logs/events", summary="What the program writes, as server-sent events")
+@router.get(
+    "/{task_id}/logs/events",
+    summary="What the program writes, as server-sent events",
+    response_class=_EventStream,
+    responses={200: {"content": {"text/event-stream": {"schema": _EVENT}}}},
+)
 async def log_events(request: Request, found: TaskHandle = Depends(task)) -> Response:
     """From the beginning, or after the event of `Last-Event-ID`, until the task has ended. `stdout`, `stderr` and
     `note` have a `text`; `state` and `end` the task's `state`; `restart` says that all is sent once more."""
@@ -143,7 +159,7 @@ async def log_events(request: Request, found: TaskHandle = Depends(task)) -> Res
         _ = await anyio.to_thread.run_sync(lambda: found.state)  # NotFound as long as it can be said with a status
     events = following.events(following.shared(found), request.headers.get("last-event-id", ""))
     headers = {**content.HEADERS, "X-Accel-Buffering": "no"}  # nginx would collect them
-    return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+    return _EventStream(events, headers=headers)
 
 
 @router.get("/{task_id}/results", summary="The files in a task's collection")
@@ -156,7 +172,12 @@ def results(
     return [one.document() for one in found.files(path, recursive=recursive)]
 
 
-@router.get("/{task_id}/results/{path:path}", summary="The content of a file")
+@router.get(
+    "/{task_id}/results/{path:path}",
+    summary="The content of a file",
+    response_class=Response,
+    responses=content.ANSWERS,
+)
 @router.head("/{task_id}/results/{path:path}", include_in_schema=False)
 async def result(request: Request, path: str, found: TaskHandle = Depends(task)) -> Response:
     """The whole, or a part with the header `Range`. The entity tag is the checksum."""

@@ -17,7 +17,7 @@ from compute_to_data.bounds import MOST_FOUND, MOST_MEMBERS, MOST_PERMISSIONS
 from compute_to_data.catalog_json import plain, text_of
 from compute_to_data.errors import Code, InvalidRequest, zone_error
 from compute_to_data.gateway import request_bounds
-from compute_to_data.gateway.api.common import A_DOCUMENT
+from compute_to_data.gateway.api.common import OPTIONAL_DOCUMENT
 from compute_to_data.gateway.signing_in.person import Person
 from compute_to_data.gateway.who import signed_in
 from compute_to_data.model import MOST_AMONG, Query
@@ -126,7 +126,7 @@ class _MethodName(StringConvertor):
 register_url_convertor("catalog_method", _MethodName())
 
 
-@router.post("/{method:catalog_method}", summary="A method of the catalog", openapi_extra=A_DOCUMENT)
+@router.post("/{method:catalog_method}", summary="A method of the catalog", openapi_extra=OPTIONAL_DOCUMENT)
 async def call(request: Request, method: str, person: Person = Depends(signed_in)) -> Response:
     """The document has the method's arguments by their names in `ports/zone.py`. The answer has its `result`."""
     use = METHODS[method]

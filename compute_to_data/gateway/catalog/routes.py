@@ -17,6 +17,7 @@ from compute_to_data.gateway.signing_in.person import Person
 from compute_to_data.gateway.who import signed_in
 
 _LONGEST_READ = 1 << 22
+_BYTES: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": {}}}}
 router = APIRouter()
 
 
@@ -26,7 +27,7 @@ def open_to_read(request: Request, path: str = transfers.PATH, person: Person = 
     return {"result": _gateway(request).handles.open(person.catalog, path)}
 
 
-@router.get("/open/{name}", summary="Read a part of an open data object")
+@router.get("/open/{name}", summary="Read a part of an open data object", response_class=Response, responses=_BYTES)
 def read_part(
     request: Request,
     name: str,

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from compute_to_data.gateway.api.common import CONTENT
-from compute_to_data.gateway.api.content import HEADERS
+from compute_to_data.gateway.api.content import ANSWERS, HEADERS
 from compute_to_data.gateway.catalog import uploading
 from compute_to_data.gateway.gateway import Gateway
 from compute_to_data.gateway.signing_in.person import Person
@@ -26,7 +26,7 @@ _BLOCK = 1 << 20
 PATH = Query(..., max_length=4096, description="the logical path of a data object")
 
 
-@router.get("/content", summary="The content of a data object", responses={200: {"content": {"*/*": {}}}})
+@router.get("/content", summary="The content of a data object", response_class=Response, responses=ANSWERS)
 async def download(path: str = PATH, person: Person = Depends(signed_in)) -> Response:
     """The size and the checksums in the catalog are in the headers `C2d-Size` and `C2d-Checksums`."""
     context = person.catalog.open_to_read(path)
