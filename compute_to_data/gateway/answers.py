@@ -17,6 +17,8 @@ from compute_to_data.plain_text import one_line
 
 log = logging.getLogger(__name__)
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_ONCE = (b"authorization", b"origin", b"sec-fetch-site", b"content-type")
+"""Headers that decide about rights; h11 itself refuses a second Host."""
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -69,9 +71,21 @@ def _refusal(scope: Scope) -> problems.HttpError | None:
     if size + sum(len(name) + len(value) for name, value in scope["headers"]) > HEADER_BYTES:
         # h11 bounds what comes in several pieces, not what comes in one.
         return problems.HttpError(431, "the request", f"has more than {HEADER_BYTES} bytes of address and headers")
+    ambiguous = _ambiguous(scope)
+    if ambiguous:
+        return problems.HttpError(400, "the request", ambiguous, headers={"Connection": "close"})
     if is_cross_site(scope):
         return problems.HttpError(403, "the request", "a page of another site asks for this change")
     return None
+
+
+def _ambiguous(scope: Scope) -> str:
+    """Why a proxy could read the request differently, or '' (RFC 9112, 6.3: request smuggling)."""
+    names = [name for name, _ in scope["headers"]]
+    if b"content-length" in names and b"transfer-encoding" in names:
+        return "has both Content-Length and Transfer-Encoding"
+    twice = next((name for name in _ONCE if names.count(name) > 1), b"")
+    return f"has the header {twice.decode()} twice" if twice else ""
 
 
 def is_cross_site(scope: Scope) -> bool:

@@ -70,7 +70,7 @@ def _pieces(files: Sequence[Result], folder: str) -> Iterator[bytes]:
 
 def _one(archive: zipfile.ZipFile, pipe: _Pipe, file: Result, folder: str) -> Iterator[bytes]:
     digest = Digest()
-    name = f"{folder}/{file.name}"
+    name = f"{folder}/{file.name}".replace("\\", "%5C")  # which separates folders where Windows unpacks it
     with file.catalog.open_to_read(file.path) as opened, archive.open(name, "w", force_zip64=True) as entry:
         while digest.size < file.size:
             block = opened.read(digest.size, min(_BLOCK, file.size - digest.size))

@@ -53,7 +53,7 @@ class OpenId:
         try:
             found = self._decoded(token)
             jwt.JWTClaimsRegistry(leeway=_LEEWAY_SECONDS, **wanted).validate(found)
-        except (JoseError, ValueError, TypeError, KeyError) as error:
+        except (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise denied(f"the provider's token is not accepted: {str(error)[:200]}") from None
         return found
 
@@ -61,7 +61,7 @@ class OpenId:
         """The claims, once the signature is right. With a key that we do not know yet, after asking for the keys."""
         try:
             return jwt.decode(token, self._key_set(), algorithms=list(ALGORITHMS)).claims
-        except (JoseError, ValueError):
+        except (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             if not self._may_ask_again():
                 raise
         return jwt.decode(token, self._key_set(), algorithms=list(ALGORITHMS)).claims
