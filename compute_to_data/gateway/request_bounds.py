@@ -14,10 +14,10 @@ from typing import Any
 import anyio
 from fastapi import Request
 from starlette.requests import ClientDisconnect
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from compute_to_data.documents.json_text import MAXIMUM_BYTES, read_json
 from compute_to_data.gateway.problems import HttpError
+from compute_to_data.gateway.sending_files import FileSendingProtocol
 
 DOCUMENT_SECONDS = 30.0
 """How long a document may take to arrive."""
@@ -110,7 +110,7 @@ def _too_slow(cause: str) -> HttpError:
     return HttpError(408, "the body", cause, "Send it again", headers={"Connection": "close"})
 
 
-class BoundedProtocol(H11Protocol):
+class BoundedProtocol(FileSendingProtocol):
     """Uvicorn's connections, closed when a client takes too long to send a request's line and headers.
 
     Uvicorn itself has a limit only for the pause between two requests.

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from compute_to_data.model import Query, Row, User
 from compute_to_data.ports.zone import ClientCatalog
+
+
+@runtime_checkable
+class FileOfThisHost(Protocol):
+    """An open data object whose bytes are those of a file of this host, in their order."""
+
+    def fileno(self) -> int:
+        """The descriptor of the file, valid as long as the data object is open."""
 
 
 class ArrivingDataObject(Protocol):

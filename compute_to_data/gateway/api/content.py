@@ -19,9 +19,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from compute_to_data.errors import NotFound
+from compute_to_data.gateway import sending_files
 from compute_to_data.gateway.problems import HttpError
 from compute_to_data.model import DataObject, ReplicaStatus, name_of
 from compute_to_data.ports.zone import ClientCatalog, OpenDataObject
+from compute_to_data.zones.entrance import FileOfThisHost
 
 _BLOCK = 1 << 22
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
@@ -106,22 +108,32 @@ class DataObjectResponse(Response):
         opened = await anyio.to_thread.run_sync(context.__enter__)
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            await self._send_all(opened, Request(scope, receive), send)
+            await send_content(Request(scope, receive), send, opened, self._begin, self._end, self._name)
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(context.__exit__, None, None, None)
 
-    async def _send_all(self, opened: OpenDataObject, request: Request, send: Send) -> None:
-        offset = self._begin
-        while offset < self._end:
-            block = await anyio.to_thread.run_sync(opened.read, offset, min(_BLOCK, self._end - offset))
-            if not block:
-                raise NotFound(self._name, f"ended after {offset} bytes, before the size in the catalog")
-            offset += len(block)
-            if await request.is_disconnected():
-                return
-            await send({"type": "http.response.body", "body": block, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+
+async def send_content(
+    request: Request, send: Send, opened: OpenDataObject, begin: int, end: int, logical_path: str
+) -> None:
+    """Send bytes of an open data object as the body of an answer whose length is said already.
+
+    NotFound when they are over before that; nothing when the client is gone.
+    """
+    offset = begin
+    send_file = sending_files.sender(request.scope)
+    if isinstance(opened, FileOfThisHost) and send_file is not None:
+        offset += await send_file(opened.fileno(), begin, end - begin)
+    while offset < end:
+        block = await anyio.to_thread.run_sync(opened.read, offset, min(_BLOCK, end - offset))
+        if await request.is_disconnected():
+            return
+        if not block:
+            raise NotFound(logical_path, f"ended after {offset} bytes, before the size in the catalog")
+        offset += len(block)
+        await send({"type": "http.response.body", "body": block, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
 
 
 def below(collection: str, path: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager
 
@@ -10,15 +11,18 @@ import anyio
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
+from compute_to_data.gateway import sending_files
 from compute_to_data.gateway.api.common import CONTENT
-from compute_to_data.gateway.api.content import ANSWERS, HEADERS
+from compute_to_data.gateway.api.content import ANSWERS, HEADERS, send_content
 from compute_to_data.gateway.catalog import uploading
 from compute_to_data.gateway.gateway import Gateway
 from compute_to_data.gateway.signing_in.person import Person
 from compute_to_data.gateway.who import signed_in
 from compute_to_data.model import DataObject, ReplicaStatus
 from compute_to_data.ports.zone import ClientCatalog, OpenDataObject
+from compute_to_data.zones.entrance import FileOfThisHost
 
 router = APIRouter()
 SIZE_HEADER, CHECKSUMS_HEADER = "C2d-Size", "C2d-Checksums"
@@ -27,7 +31,7 @@ PATH = Query(..., max_length=4096, description="the logical path of a data objec
 
 
 @router.get("/content", summary="The content of a data object", response_class=Response, responses=ANSWERS)
-async def download(path: str = PATH, person: Person = Depends(signed_in)) -> Response:
+async def download(request: Request, path: str = PATH, person: Person = Depends(signed_in)) -> Response:
     """The size and the checksums in the catalog are in the headers `C2d-Size` and `C2d-Checksums`."""
     context = person.catalog.open_to_read(path)
 
@@ -40,6 +44,8 @@ async def download(path: str = PATH, person: Person = Depends(signed_in)) -> Res
             raise
 
     found, described = await anyio.to_thread.run_sync(opened)
+    if isinstance(found, FileOfThisHost) and sending_files.sender(request.scope) is not None:
+        return _FileResponse(context, found, os.fstat(found.fileno()).st_size, path, {**HEADERS, **described})
     blocks = _blocks(context, found)
     return StreamingResponse(blocks, headers={**HEADERS, **described}, media_type="application/octet-stream")
 
@@ -50,6 +56,32 @@ def _described(catalog: ClientCatalog, path: str) -> dict[str, str]:
         return {}
     checksums = {one.checksum for one in found.replicas if one.status is ReplicaStatus.GOOD} - {""}
     return {SIZE_HEADER: str(found.size), CHECKSUMS_HEADER: json.dumps(sorted(checksums))}
+
+
+class _FileResponse(Response):
+    """Sends a data object that is open already, and closes it."""
+
+    media_type = "application/octet-stream"
+
+    def __init__(
+        self,
+        context: AbstractContextManager[OpenDataObject],
+        opened: OpenDataObject,
+        size: int,
+        path: str,
+        headers: dict[str, str],
+    ) -> None:
+        super().__init__(None, headers={**headers, "Content-Length": str(size)})
+        self._context, self._opened, self._size, self._path = context, opened, size, path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send all of it."""
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send_content(Request(scope, receive), send, self._opened, 0, self._size, self._path)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._context.__exit__, None, None, None)
 
 
 async def _blocks(context: AbstractContextManager[OpenDataObject], found: OpenDataObject) -> AsyncIterator[bytes]:

@@ -63,6 +63,10 @@ class OpenFile:
         self._file = file
         self._physical_path = physical_path
 
+    def fileno(self) -> int:
+        """The descriptor of the file. Valid as long as the data object is open."""
+        return self._file.fileno()
+
     def read(self, offset: int, size: int) -> bytes:
         """As the port says."""
         try:
