@@ -54,7 +54,8 @@ class FileSendingProtocol(H11Protocol):
             sent = await self._sent(socket, descriptor, offset, count)
         finally:
             os.close(socket)
-        self.conn.send_with_data_passthrough(h11.Data(data=_Sent(sent)))  # type: ignore[arg-type]
+        if self.conn.our_state is h11.SEND_BODY:  # and not lost meanwhile
+            self.conn.send_with_data_passthrough(h11.Data(data=_Sent(sent)))  # type: ignore[arg-type]
         return sent
 
     async def _all_is_sent(self) -> None:

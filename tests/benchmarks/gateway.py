@@ -27,10 +27,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import httpx
 from support.counting import Counting
 from support.crowds import end_for
+from support.gateways import PASSWORDS, give_passwords, running, served
 from support.gateways import gateway_settings as settings_of_gateway
-from support.gateways import give_passwords, running, served
 from support.raw_http import Connection, first_bytes
-from support.site import ALICE, COMPUTE, HOME, ZONE, TrialSite
+from support.site import ALICE, BOB, COMPUTE, HOME, ZONE, TrialSite
 
 from compute_to_data.client import datasets, tasks
 from compute_to_data.client.site_access import ConfiguredSite
@@ -44,6 +44,7 @@ from compute_to_data.zones.embedded.database import Database
 from compute_to_data.zones.gateway.session import GatewaySession
 
 CLIENTS = 4
+HOME_OF_BOB = f"/{ZONE}/home/bob"
 _IDLE_SECONDS = 40.0
 _FOLLOWED, _FOLLOWERS = 20, 200
 _FOLLOWING_SECONDS = 30.0
@@ -248,24 +249,31 @@ def transfers(folder: Path, size: int) -> None:
 
 
 def followers(folder: Path) -> None:
-    """200 followers of 20 running tasks that print a line each second, beside 20 followers."""
+    """200 followers of 20 running tasks that print a line each second, beside 20 followers.
+
+    Half of the tasks and of the followers are another user's: one user may have a quarter of the gateway's connections.
+    """
     site = a_site(folder, slots=_FOLLOWED)
     give_passwords(site)
+    site.bob.create_collection(f"{HOME_OF_BOB}/out")
     script = "while :; do date; sleep 1; done"
-    bench = Workbench(site.zone.session(ALICE), ConfiguredSite(site.configuration))
-    document = {**site.request("/bin/sh", "-c", script), "output_collection": f"{HOME}/out"}
+    running_tasks = []
     with site.working():
-        running_tasks = [tasks.submit(bench, document) for _ in range(_FOLLOWED)]
+        for user, home in ((ALICE, HOME), (BOB, HOME_OF_BOB)):
+            bench = Workbench(site.zone.session(user), ConfiguredSite(site.configuration))
+            document = {**site.request("/bin/sh", "-c", script), "output_collection": f"{home}/out"}
+            running_tasks += [tasks.submit(bench, document) for _ in range(_FOLLOWED // 2)]
         while any(one.state is not State.RUNNING for one in running_tasks):
             time.sleep(0.2)
         paths = [f"/api/v1/tasks/{one.id}/logs/events" for one in running_tasks]
         _asked_by_followers(site, paths)
         with gateway(site) as (url, token, process):
-            many = paths * (_FOLLOWERS // _FOLLOWED)
+            bobs = httpx.post(f"{url}/authenticate", auth=("bob", PASSWORDS["bob"]), trust_env=False)
+            many = _each_by_its_owner(paths, (token, bobs.raise_for_status().text)) * (_FOLLOWERS // _FOLLOWED)
             before = processor_seconds(process)
-            first_bytes(url, token, many, _BEGINNING_SECONDS)  # starts threads, and fills caches
+            first_bytes(url, many, _BEGINNING_SECONDS)  # starts threads, and fills caches
             used = processor_seconds(process) - before
-            came, _ = first_bytes(url, token, many, _FOLLOWING_SECONDS)
+            came, _ = first_bytes(url, many, _FOLLOWING_SECONDS)
             status = Path(f"/proc/{process}/status").read_text()
             memory = int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) / 1024
         for one in running_tasks:
@@ -279,6 +287,11 @@ def followers(folder: Path) -> None:
     )
 
 
+def _each_by_its_owner(paths: list[str], tokens: tuple[str, str]) -> list[tuple[str, str]]:
+    """The first half of the tasks is alice's, the second bob's."""
+    return [(tokens[number >= len(paths) // 2], path) for number, path in enumerate(paths)]
+
+
 def _asked_by_followers(site: TrialSite, paths: list[str]) -> None:
     calls: Counter[str] = Counter()
 
@@ -290,9 +303,10 @@ def _asked_by_followers(site: TrialSite, paths: list[str]) -> None:
     try:
         for count in (len(paths), _FOLLOWERS):
             with running(settings_of_gateway(site)) as gateway:
-                signed = gateway.client("alice").post("/authenticate").raise_for_status().text
+                signed = [gateway.client(one).post("/authenticate").raise_for_status().text for one in ("alice", "bob")]
                 calls.clear()
-                _, pieces = first_bytes(gateway.url, signed, paths * (count // len(paths)), _FOLLOWING_SECONDS)
+                asked_for = _each_by_its_owner(paths, (signed[0], signed[1])) * (count // len(paths))
+                _, pieces = first_bytes(gateway.url, asked_for, _FOLLOWING_SECONDS)
                 asked = sum(calls.values())
             print(f"{count} followers for {_FOLLOWING_SECONDS:g} s: {asked} questions to the catalog, {pieces} pieces")
     finally:

@@ -62,15 +62,17 @@ def _read_head(file: Any) -> tuple[int, int]:
     return status, length
 
 
-def first_bytes(url: str, token: str, paths: Sequence[str], seconds: float) -> tuple[list[float], int]:
-    """Ask for many streams at once, and read them for some time. Returns when the first byte of each content came,
-    in seconds, and how many pieces came in all."""
+def first_bytes(url: str, asked: Sequence[tuple[str, str]], seconds: float) -> tuple[list[float], int]:
+    """Ask for many streams at once, each a token and a path, and read them for some time.
+
+    Returns when the first byte of each content came, in seconds, and how many pieces came in all.
+    """
     came: dict[int, float] = {}
     pieces = 0
-    connections = [Connection(url, token) for _ in paths]
+    connections = [Connection(url, token) for token, _ in asked]
     with selectors.DefaultSelector() as selector:
         began = time.perf_counter()
-        for number, (one, path) in enumerate(zip(connections, paths)):
+        for number, (one, path) in enumerate(zip(connections, (path for _, path in asked))):
             one.begin("GET", path)
             selector.register(one.socket, selectors.EVENT_READ, number)
         while time.perf_counter() < began + seconds:
