@@ -14,7 +14,7 @@ import pytest
 from support.page_visitors import PageVisitor
 from support.site import HOME, WAITS, TrialSite, wait_until
 
-from compute_to_data.model import DataObject
+from compute_to_data.model import Avu, DataObject, Entity, EntityKind
 
 Visit = Callable[[str], PageVisitor]
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
@@ -53,6 +53,18 @@ def test_a_task_that_failed_says_why(site: TrialSite, visit: Visit) -> None:
     assert "Why it failed" in page
     assert page.count("exited with status 3") == 1
     assert "to stderr" in page
+
+
+def test_a_task_whose_input_changed_says_so(site: TrialSite, visit: Visit) -> None:
+    task = ran(site, "true")
+    named = site.configuration.attributes.named("inputs_changed")
+    alice = visit("alice")
+    assert "Inputs changed" not in alice.http.get(f"/tasks/{task['id']}").text
+    changed = Avu(named, f"{HOME}/<b>.txt")
+    site.alice.annotate(Entity(EntityKind.COLLECTION, task["collection"]), add=[changed])
+    page = alice.http.get(f"/tasks/{task['id']}").text
+    assert "Inputs changed" in page
+    assert f"{HOME}/&lt;b&gt;.txt" in page
 
 
 def test_cancel_rerun_and_remove(site: TrialSite, visit: Visit) -> None:

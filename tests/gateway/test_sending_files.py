@@ -81,7 +81,10 @@ def test_parts_of_a_result(alice: httpx.Client, site: TrialSite, sent: list[int]
 def asking(gateway: RunningGateway, client: httpx.Client) -> socket.socket:
     """A client that has asked for the large one, and reads nothing."""
     token = client.post("/authenticate").text
-    connection = socket.create_connection(("127.0.0.1", gateway.port), PATIENCE)
+    connection = socket.socket()
+    connection.settimeout(PATIENCE)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)  # else a host could hold all of it for us
+    connection.connect(("127.0.0.1", gateway.port))
     connection.sendall(f"GET {address()} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
     return connection
 
