@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import Any, NoReturn
 
 from compute_to_data.documents.schema_words import quoted
@@ -24,10 +25,16 @@ _INTEGER_DIGITS = 18
 # A string, or a comma before a closing bracket. The string's closing quote is optional, so the search
 # never reads a part of the text twice.
 _TRAILING_COMMA = re.compile(r'"(?:[^"\\\n]|\\.)*"?|(,)\s*[\]}]')
+_COMMA_BEFORE_END = re.compile(r",\s*[\]}]")
 _SHOWN_COMMAS = 10
-# A string, whose closing quote is optional for the same reason.
-_STRING = re.compile(r'"(?:[^"\\]+|\\.)*"?', re.DOTALL)
-_DEEP = re.compile(r"(?:[\[{][^\[\]{}]*)" + f"{{{MAXIMUM_DEPTH + 1}}}")
+_SEPARATORS = b",[{"
+_MOST_QUOTES = 4 * MAXIMUM_VALUES
+"""Each value has at most a name and a string, of two quotes each."""
+_DEEP = re.compile(rb"(?:[\[{][^\[\]{}]*)" + f"{{{MAXIMUM_DEPTH + 1}}}".encode())
+_BEGINNING = 4096
+"""Bytes in which a document that is nested without end shows it."""
+_SEARCHED = 64 * 1024
+"""In a longer text, only the first mistake is looked for: a search keeps all other threads waiting."""
 
 
 class _Unreadable(ValueError):
@@ -64,6 +71,7 @@ def check_values(document: Any, subject: str, error: type[ComputeToDataError] = 
 def _text(content: bytes) -> str:
     if len(content) > MAXIMUM_BYTES:
         raise _Unreadable(f"holds {len(content)} bytes, but may hold at most {MAXIMUM_BYTES}")
+    _check_number(content)
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as problem:
@@ -72,19 +80,28 @@ def _text(content: bytes) -> str:
         raise _Unreadable("begins with a byte order mark; save it as UTF-8 without one")
     if not text.strip():
         raise _Unreadable("is empty; expected a JSON document")
-    _check_number(text)
     return text
 
 
-def _check_number(text: str) -> None:
-    """Count what separates values, before Python's reader makes an object of each."""
-    if sum(map(text.count, ",[{")) <= MAXIMUM_VALUES:
+def _check_number(content: bytes) -> None:
+    """Count what separates values, before Python's reader makes an object of each.
+
+    Other threads of a worker cannot go on meanwhile, so this takes a few milliseconds for any content.
+    """
+    if _separators(content) <= MAXIMUM_VALUES:
         return
-    outside = _STRING.sub("", text)
-    if sum(map(outside.count, ",[{")) > MAXIMUM_VALUES:
-        if _DEEP.search(outside):
+    unescaped = content.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if unescaped.count(b'"') > _MOST_QUOTES:
+        raise _Unreadable(f"holds more than {MAXIMUM_VALUES} values")
+    outside = b"".join(unescaped.split(b'"')[::2])
+    if _separators(outside) > MAXIMUM_VALUES:
+        if _DEEP.search(outside, 0, _BEGINNING):
             _too_deep()
         raise _Unreadable(f"holds more than {MAXIMUM_VALUES} values")
+
+
+def _separators(content: bytes) -> int:
+    return len(content) - len(content.translate(None, _SEPARATORS))
 
 
 def _decode(text: str) -> Any:
@@ -100,14 +117,23 @@ def _decode(text: str) -> Any:
 
 def _explained(text: str, problem: json.JSONDecodeError) -> str:
     """What is wrong with the text and where, with a remedy for mistakes that people often make."""
-    commas = [found for found in _TRAILING_COMMA.finditer(text) if found[1]]
-    # Python 3.13 points at the comma, earlier versions at the bracket.
-    if any(found.start(1) <= problem.pos < found.end() for found in commas):
-        places = " and ".join(_place(text, found.start(1)) for found in commas[:_SHOWN_COMMAS])
+    comma = _trailing_comma(text, problem.pos)
+    if comma is not None:
+        every = (
+            [found.start(1) for found in _TRAILING_COMMA.finditer(text) if found[1]] if len(text) <= _SEARCHED else []
+        )
+        places = " and ".join(_place(text, one) for one in every[:_SHOWN_COMMAS] or [comma])
         return f"trailing comma at {places}; JSON allows none before a closing bracket: remove it"
     message = f"{problem.msg.removesuffix(' at')} at {_place(text, problem.pos)}"
     hints = [hint for beginning, hint in _HINTS if text.startswith(beginning, problem.pos)]
     return f"{message}: {hints[0]}" if hints else message
+
+
+def _trailing_comma(text: str, position: int) -> int | None:
+    """Where the comma before a closing bracket is that Python's reader met at this position; None when it met
+    something else. Python 3.13 points at the comma, earlier versions at the bracket."""
+    before = text[: position + (not text.startswith(("]", "}"), position))].rstrip()
+    return len(before) - 1 if _COMMA_BEFORE_END.match(text, max(0, len(before) - 1)) else None
 
 
 def _place(text: str, position: int) -> str:
@@ -126,16 +152,15 @@ _HINTS = (
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in members:
-            raise _Unreadable(f"has {quoted(key)} twice in one object; keep one of them")
-        members[key] = value
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        (key, _), *_ = Counter(key for key, _ in pairs).most_common(1)
+        raise _Unreadable(f"has {quoted(key)} twice in one object; keep one of them")
     return members
 
 
 def _integer(text: str) -> int:
-    if len(text.lstrip("-")) > _INTEGER_DIGITS:
+    if len(text) > _INTEGER_DIGITS and len(text.lstrip("-")) > _INTEGER_DIGITS:
         raise _Unreadable(f"holds an integer of more than {_INTEGER_DIGITS} digits")
     return int(text)
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Union
 
+from compute_to_data import large_files
 from compute_to_data.disk_usage import DIRECTORY
 from compute_to_data.job import OutputFile
 from compute_to_data.pipeline.survey import (
@@ -34,7 +35,6 @@ from compute_to_data.pipeline.survey import (
     wrong_kind,
 )
 
-_BLOCK = 1 << 20
 _AT_ONCE = 1000
 """How many files the worker looks at again between two questions whether to go on."""
 if hasattr(os, "O_NOFOLLOW"):  # clients on Windows import this module, too, and read no outputs
@@ -219,17 +219,10 @@ def _read(descriptor: int, found: Found, between: Callable[[], object]) -> Outpu
     if status.st_mode & 0o7000:  # a vault must not hold a set-user-id file of the service account
         os.fchmod(descriptor, status.st_mode & 0o777)
     digest = hashlib.sha256()
-    size = 0
-    wanted = min(status.st_size + 1, _BLOCK)  # a large buffer costs more time than a small file
     identity = (status.st_dev, status.st_ino)
-    while True:
-        if between():
-            return OutputFile(found.relative, status.st_size, "", identity)
-        block = os.read(descriptor, wanted)
-        digest.update(block)
-        size += len(block)
-        if len(block) < wanted:  # a regular file returns less only at its end
-            break
+    size = large_files.add_file(digest, descriptor, between)
+    if size is None:
+        return OutputFile(found.relative, status.st_size, "", identity)
     if (identity, size) != (found.identity, found.size):
         return Refusal(shown_name(found.relative), "changed while it was read")
     return OutputFile(found.relative, size, checksum_text(digest.digest()), identity)

@@ -43,6 +43,7 @@ from compute_to_data.worker.arrivals import Arrivals
 from compute_to_data.worker.in_flight import Step, TasksInFlight
 from compute_to_data.worker.line import Line
 from compute_to_data.worker.next_tasks import NextTasks
+from compute_to_data.worker.pace import Pace
 from compute_to_data.worker.passed_over import PassedOver
 from compute_to_data.worker.requests import Requests
 from compute_to_data.worker.retries import FIRST_SECONDS, Retries
@@ -85,12 +86,13 @@ class Worker:
         self._in_flight = TasksInFlight(
             served,
             begin=functools.partial(self._runner.run, purpose=Purpose.RUN),
-            attempt=self._attempt,
+            attempt=self._timed_attempt,
             over=self._over,
             is_resumed=lambda collection: collection in self._begun or self._retries.has_tried(collection),
         )
         self._need_not_wait: list[str] = []
-        bounds = UserBounds(served, self._runner.in_use.staged_bytes)
+        self._pace = Pace()
+        bounds = UserBounds(served, self._runner.in_use.staged_bytes, self._pace)
         self._line = Line(served, self._workload_slots, bounds.may_begin, self._passed_over)
         self._next_tasks = NextTasks(
             served, self._line, self._in_flight, self._retries, self._passed_over, bounds, self._settle
@@ -166,7 +168,7 @@ class Worker:
                 log.exception("unexpected error, trying again")
                 self._interrupted = True
             waits = self._waiting_tasks.any()
-            if self._has_tasks() or self._interrupted:  # unfinished tasks are work, too
+            if self._has_tasks() or self._interrupted or self._pace.due_in() is not None:  # all of this is work, too
                 idle_since = time.monotonic()
             elif on_demand and time.monotonic() - idle_since > idle_seconds and self._may_leave():
                 return
@@ -182,7 +184,7 @@ class Worker:
         """Seconds until the worker looks again, if it is not called before."""
         poll_seconds = self._served.configuration.worker.poll_seconds
         due = [poll_seconds, LOOK_SECONDS if waits else HEARTBEAT_SECONDS, self._line.due_in(), self._retries.due_in()]
-        due.append(self._arrivals.due_in())
+        due += [self._arrivals.due_in(), self._pace.due_in()]
         return min(one for one in due if one is not None)
 
     def _may_leave(self) -> bool:
@@ -268,6 +270,7 @@ class Worker:
 
     def _over(self, collection: str, again: bool, had_job: bool) -> None:
         """Called when a task is no longer in flight. ``again``: the worker must try it again."""
+        self._pace.over(collection, ended=not again, had_job=had_job)
         if again:
             self._retries.put(collection, had_job)
         else:
@@ -280,6 +283,14 @@ class Worker:
     def _settle(self, collection: str, purpose: Purpose) -> None:
         """Queue, cancel or refuse a task, without a slot."""
         self._attempt(collection, functools.partial(next, self._runner.run(collection, purpose=purpose)))
+
+    def _timed_attempt(self, collection: str, step: Step) -> Watch | bool:
+        """As :meth:`_attempt`, for a task in flight."""
+        owner, began = self._line.owner_of(collection), time.thread_time()
+        try:
+            return self._attempt(collection, step)
+        finally:
+            self._pace.spent(collection, owner, time.thread_time() - began)
 
     def _attempt(self, collection: str, step: Step) -> Watch | bool:
         """Take one step of a task. Returns the job to watch next, or whether the worker must try the task again.

@@ -15,6 +15,7 @@ from compute_to_data.pipeline.execution import ServedResource
 from compute_to_data.pipeline.staged_bytes import StagedBytes
 from compute_to_data.records.state import State, queue_levels
 from compute_to_data.worker.line import InLine
+from compute_to_data.worker.pace import Pace
 
 _AT_ONCE = 16
 
@@ -22,15 +23,16 @@ _AT_ONCE = 16
 class UserBounds:
     """The bounds of one worker's resource."""
 
-    def __init__(self, served: ServedResource, staged_bytes: StagedBytes) -> None:
+    def __init__(self, served: ServedResource, staged_bytes: StagedBytes, pace: Pace) -> None:
         self._served = served
         self._staged_bytes = staged_bytes
+        self._pace = pace
         self._bounds = served.configuration.worker.per_user
 
     def may_begin(self, owner: User, taken: int) -> bool:
         """Whether a user who has this many tasks here may begin one more."""
         running, staged = self._bounds.running, self._bounds.staged_bytes
-        if running is not None and taken >= running:
+        if (running is not None and taken >= running) or not self._pace.may_begin(owner):
             return False
         return staged is None or not taken or self._staged_bytes.of(owner) < staged
 

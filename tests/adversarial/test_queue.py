@@ -315,3 +315,29 @@ def test_a_submission_reads_a_bounded_part_of_each_queue(site: TrialSite) -> Non
     site.alice.write(f"{HOME}/out/x", b"data", resource=COMPUTE)
     here = site.submit({**document, "inputs": [f"{HOME}/out/x"]}, catalog=Troubled(site.alice, find=find))  # type: ignore[arg-type]
     assert here.resource == COMPUTE and found == [], "one resource holds the input, so nothing is counted"
+
+
+def test_requests_that_are_wrong_leave_the_worker_time_for_others(site: TrialSite) -> None:
+    """Each could be as large as a request may be. The worker does not read one right after the other."""
+    wrong = site.folder / "wrong"
+    wrong.write_bytes(b'{"version": 1}')
+    for number in range(6):
+        by_hand(site, f"{HOME}/out/wrong{number}")
+        site.alice.put(str(wrong), f"{HOME}/out/wrong{number}/task.json")
+    engine = {"name": "process", "images": {"tools": str(site.folder / "tools")}}
+    site.configuration = site.configure(engine=engine, worker={"slots": 1})
+    read: dict[str, float] = {}
+    with site.working() as worker:
+        real = worker._pace.spent
+
+        def spent(collection: str, owner: User, seconds: float) -> None:
+            if owner == ALICE:
+                read.setdefault(collection, time.monotonic())
+                seconds = 0.3  # as if it were a large one on a busy machine
+            real(collection, owner, seconds)
+
+        worker._pace.spent = spent  # type: ignore[method-assign]
+        assert seconds_of_bobs(site) < LONGEST
+        until(lambda: not site.storage.find(Query(EntityKind.COLLECTION, STATE, "QUEUED", COMPUTE)), "the last of them")
+    assert len(read) == 6
+    assert max(read.values()) - min(read.values()) > 1.5, "0.9 seconds for each of the first four"

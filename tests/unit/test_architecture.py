@@ -27,6 +27,7 @@ ROWS = [
         "local_files",
         "log_file",
         "disk_usage",
+        "large_files",
         "engine_promises",
         "catalog_json",
     ],

@@ -11,6 +11,7 @@ from typing import Final
 from irods.api_number import api_number
 from irods.connection import Connection
 
+from compute_to_data import large_files
 from compute_to_data.errors import Code, zone_error
 from compute_to_data.model import DataObject, Replica, ReplicaStatus
 from compute_to_data.zones.irods import lookup
@@ -20,7 +21,6 @@ from compute_to_data.zones.irods.wire import about_object, ask, field
 TRANSFER_SECONDS: Final = 24 * 3600.0
 """How long the server may copy one data object."""
 _REPLICATE: Final = 6
-_BLOCK: Final = 1 << 20
 
 
 def need_object(connection: Connection, data_object: str) -> DataObject:
@@ -98,9 +98,10 @@ def _checksum_of(physical_path: str) -> str:
     try:
         # The file may have been replaced by a link or a FIFO: do not follow the one, or wait for the other.
         descriptor = os.open(physical_path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
+        try:
+            large_files.add_file(digest, descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         cause = f"cannot be read here: {error.strerror}"
         remedy = "The worker must run on the host of the resource, with the rights of the iRODS server"
