@@ -86,9 +86,11 @@ def make(one: Environment, checkout: Checkout, record: Manifest, folder: Path) -
         record.save(layout)
         _run([layout.python, "-I", "-m", "venv", str(place)], f"cannot make the virtual environment {place}")
     with tempfile.TemporaryDirectory(prefix="compute-to-data-") as scratch:
-        ours = Path(scratch, name)
+        ours, others = Path(scratch, name), Path(scratch, "wheels")
         ours.write_bytes(wheel)  # what was compared with the checkout, whatever happens in the folder meanwhile
-        _install(one, folder, checkout.lock(one.lock), ours)
+        others.mkdir()
+        wheels.copy(folder, others)
+        _install(one, folder, others, checkout.lock(one.lock), ours)
     _relocate(one)
     for known in [known for known in record.files if known.startswith(f"{one.place}/")]:
         del record.files[known]
@@ -111,13 +113,14 @@ def _files(place: Path) -> list[Path]:
     return sorted(found)
 
 
-def _install(one: Environment, folder: Path, lock: Path, ours: Path) -> None:
-    """Install wheels of the folder only. pip refuses what the lock does not name, and runs no package's setup."""
+def _install(one: Environment, folder: Path, copies: Path, lock: Path, ours: Path) -> None:
+    """Install wheels of the folder only, from the copies of them. pip refuses what the lock does not name, and runs no
+    package's setup."""
     python = str(one.folder / "bin" / "python")
     pip = [python, "-I", "-m", "pip", "--isolated", "--disable-pip-version-check", "--quiet"]
     install = [*pip, "install", "--no-index", "--only-binary", ":all:"]
     why = f"cannot install the packages of {one.whose} from {folder}"
-    _run([*install, "--find-links", str(folder), "--require-hashes", "--requirement", str(lock)], why)
+    _run([*install, "--find-links", str(copies), "--require-hashes", "--requirement", str(lock)], why)
     # pip would skip a wheel of the installed version.
     _run([*install, "--no-deps", "--force-reinstall", str(ours)], why)
 

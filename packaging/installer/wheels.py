@@ -6,15 +6,22 @@ the checkout, so that a user who can write into the folder cannot add anything t
 
 from __future__ import annotations
 
+import csv
 import io
+import os
 import re
+import stat
 import zipfile
+import zlib
 from pathlib import Path
 
 from installer.layout import InstallError
 from installer.payload import Checkout
 
 _REMEDY = "Make the folder as an ordinary user: make wheels, or packaging/wheels DIR and --wheels DIR here"
+_LARGEST = 256 << 20
+"""Bytes of the largest wheel. All wheels of the folder have at most 16 times as many."""
+_LARGEST_ABOUT = 1 << 20
 _ABOUT = ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "top_level.txt", "licenses/LICENSE")
 
 
@@ -22,7 +29,7 @@ def own(checkout: Checkout, folder: Path) -> tuple[str, bytes]:
     """The name and content of the checkout's wheel. InstallError when it is missing or differs from the checkout."""
     name = f"compute_to_data-{checkout.version}-py3-none-any.whl"
     try:
-        content = (folder / name).read_bytes()
+        content = _content(folder / name)
     except OSError as error:
         raise InstallError(f"{folder} has no wheel {name} ({error.strerror}). {_REMEDY}") from error
     cause = _difference(content, checkout)
@@ -31,22 +38,56 @@ def own(checkout: Checkout, folder: Path) -> tuple[str, bytes]:
     return name, content
 
 
+def copy(folder: Path, place: Path) -> None:
+    """Copy the wheels of a folder to a place that only we can write to. pip compares a wheel with its checksum and then
+    opens it once more: whoever can write into the folder could exchange it between the two. InstallError."""
+    total = 0
+    for path in sorted(folder.glob("*.whl")):
+        try:
+            content = _content(path)
+        except OSError:  # pip says what is missing
+            continue
+        total += len(content)
+        if total > 16 * _LARGEST:
+            raise InstallError(f"{folder} holds more than the wheels of a server. {_REMEDY}")
+        (place / path.name).write_bytes(content)
+
+
+def _content(path: Path) -> bytes:
+    """The content of a file that may be anything: root must not wait for a pipe, or read without end. OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(0, "it is no regular file")
+        content = file.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise OSError(0, f"it has more than {_LARGEST} bytes")
+    return content
+
+
 def _difference(content: bytes, checkout: Checkout) -> str:
     """How a wheel differs from the checkout's; '' when it has exactly these modules, and programs of the same names."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            names = archive.namelist()
-            held = {name: archive.read(name) for name in names}
-    except (zipfile.BadZipFile, RuntimeError, OSError, EOFError) as error:
-        return f"it cannot be read ({error})"
-    if len(held) != len(names):
-        return "it holds several files of one name"
     about = f"compute_to_data-{checkout.version}.dist-info"
     wanted = {**checkout.package(), f"{about}/entry_points.txt": _programs(checkout)}
-    for name in sorted({*wanted, *held} - {f"{about}/{one}" for one in _ABOUT if one != "entry_points.txt"}):
-        if held.get(name) != wanted.get(name):
-            return f"{name} differs" if name in held and name in wanted else f"{name} is in only one of the two"
-    return ""
+    free = {f"{about}/{one}" for one in _ABOUT} - {*wanted}
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            sizes = {one.filename: one.file_size for one in archive.infolist()}
+            if len(sizes) != len(archive.infolist()):
+                return "it holds several files of one name"
+            for name in sorted({*wanted, *sizes} - free):
+                if name not in wanted or name not in sizes:
+                    return f"{name} is in only one of the two"
+                # The size first: what is compressed could be larger than this host's memory.
+                if sizes[name] != len(wanted[name]) or archive.read(name) != wanted[name]:
+                    return f"{name} differs"
+            if any(sizes.get(name, 0) > _LARGEST_ABOUT for name in free):
+                return f"a file of {about} has more than {_LARGEST_ABOUT} bytes"
+            record = archive.read(f"{about}/RECORD").decode()
+    except (zipfile.BadZipFile, RuntimeError, OSError, EOFError, KeyError, UnicodeDecodeError, zlib.error) as error:
+        return f"it cannot be read ({error})"
+    # pip removes at the next upgrade what is in this list.
+    return "" if {row[0] for row in csv.reader(io.StringIO(record)) if row} == {*sizes} else "RECORD lists other files"
 
 
 def _programs(checkout: Checkout) -> bytes:

@@ -272,8 +272,47 @@ def with_32_bits() -> dict[str, str]:
         "clone": (120, CLONE_NEWUSER | 17, 0, 0),
         "perf_event_open": (336, 0, 0, 0),
         "mount": (21, 0, 0, 0),
+        "clone3": (435, 0, 88, 0),
+        "io_uring_setup": (425, 1, 0, 0),
+        "userfaultfd": (374, 0, 0, 0),
+        "add_key": (286, 0, 0, 0),
+        "request_key": (287, 0, 0, 0),
+        "setns": (346, 0, CLONE_NEWNS, 0),
+        "open_by_handle_at": (342, 0, 0, 0),
+        "kexec_load": (283, 0, 0, 0),
+        "init_module": (128, 0, 0, 0),
+        "quotactl": (131, 0, 0, 0),
+        "open_tree": (428, -100, 0, 0),
+        "fsopen": (430, 0, 0, 0),
+        "pidfd_getfd": (438, 0, 0, 0),
+        "memfd_secret": (447, 0, 0, 0),
+        "file_setattr": (469, -100, 0, 0),
+        "setxattr": (226, 0, 0, 0),
+        "flags of a file": (54, 1, FS_IOC32_SETFLAGS, 0),
+        "blocks beyond the end": (324, 1, KEEP_SIZE, 0),
+        "nice value of the init": (97, 0, 1, 19),
+        "scheduling of the init": (156, 1, 5, 0),
     }
     return {name: _result_in_a_child(numbers) for name, numbers in calls.items()}
+
+
+X32 = 1 << 30
+"""Of a number of a system call: it has the arguments of programs with 32 bits and the registers of those with 64."""
+
+
+def with_the_numbers_of_x32() -> dict[str, str]:
+    """Make system calls by the third way of this processor."""
+    numbers = {**FORBIDDEN, "keyctl": KEYCTL, "unshare": UNSHARE, "mount": MOUNT, "ptrace": 521, "getpid": 39}
+    ways = {}
+    for name, number in numbers.items():
+        child = os.fork()
+        if not child:
+            result = LIBC.syscall(ctypes.c_long(number | X32), 0, 0, 0, 0, 0)
+            os._exit(0 if result >= 0 else ctypes.get_errno())
+        _, status = os.waitpid(child, 0)
+        ended = os.WIFSIGNALED(status) or os.WEXITSTATUS(status) != 0
+        ways[name] = "refused" if ended else BREACH
+    return ways
 
 
 def _result_in_a_child(numbers: tuple[int, ...]) -> str:
@@ -487,6 +526,40 @@ def devices() -> dict[str, str]:
     for path in paths:
         ways[f"read {path}"] = attempt(lambda path=path: read_something(path))  # type: ignore[misc]
     return ways
+
+
+def core_dumps() -> dict[str, str]:
+    """Lower the limit of core dumps to 0: then the kernel could call a program of the host for each crash."""
+    lower = (ctypes.c_ulong * 2)(0, 0)
+    attempt(lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
+    attempt(lambda: system_call(160, 4, lower))
+    attempt(lambda: system_call(160, ctypes.c_long(4 | 1 << 32), lower))
+    attempt(lambda: system_call(302, 0, ctypes.c_long(4 | 1 << 32), lower, None))
+    attempt(lambda: system_call(302, ctypes.c_long(1), 4, lower, None))
+    memory = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40)  # below 4 GiB
+    low = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    for numbers in ((75, 4, low, 0), (340, 0, 4, low)):
+        if low < 1 << 32:
+            _result_in_a_child(numbers)
+    subprocess.run(["sh", "-c", "kill -SEGV $$"], check=False)
+    limits = {str(resource.prlimit(process, resource.RLIMIT_CORE)) for process in (0, 1)}
+    return {"limit": "kept" if limits == {"(1, 1)"} else BREACH, "other limits": _lower_another()}
+
+
+def _lower_another() -> str:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, 200))
+    return "work" if resource.getrlimit(resource.RLIMIT_NOFILE) == (100, 200) else BREACH
+
+
+def terminals() -> None:
+    """Take all pseudo-terminals that there are, say how many, and keep them."""
+    taken = 0
+    with suppress(OSError):
+        while True:
+            os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY)
+            taken += 1
+    print(json.dumps(taken), flush=True)
+    keep_on()
 
 
 ATTACKS = {name: value for name, value in list(globals().items()) if callable(value)}

@@ -77,6 +77,16 @@ def test_a_job_takes_nothing_from_the_service_account(attacker: Attacker) -> Non
     assert share_on_the_host() == dict.fromkeys(COUNTED, BREACH)
 
 
+def test_a_job_leaves_pseudo_terminals_to_others(attacker: Attacker) -> None:
+    """All containers of a host share some 3,000. A job with the files for all of them gets a few."""
+    job = attacker.start("python3", "-c", HOSTILE, "terminals")
+    until(lambda: remains(job.log_file).stdout.endswith(b"\n"), "the job to take all")
+    assert held(attacker.engine, job.key).wait(0) is None
+    assert 1 <= int(remains(job.log_file).stdout) <= 64
+    script = "import os; a, b = os.openpty(); os.write(a, b'spoke'); print(os.ttyname(b))"
+    assert attacker.said(attacker.start("python3", "-c", script)).startswith("/dev/pts/")
+
+
 def test_where_jobs_share_an_account_they_take_from_each_other(sharing: Attacker) -> None:
     """What the setting ``"job_uids": null`` costs. It also shows that the attack works."""
     takes_all(sharing)

@@ -193,6 +193,15 @@ def test_programs_with_32_bits_are_refused_the_same(attacker: Attacker) -> None:
     assert breaches(attacker.tries("with_32_bits")) == []
 
 
+def test_system_calls_have_no_third_way(attacker: Attacker) -> None:
+    assert breaches(attacker.tries("with_the_numbers_of_x32")) == []
+
+
+def test_a_crash_starts_no_program_on_the_host(attacker: Attacker) -> None:
+    """The kernel starts one as root, where the host has one for core dumps, unless the limit is 1."""
+    assert attacker.tries("core_dumps") == {"limit": "kept", "other limits": "work"}
+
+
 def test_the_kernels_limits_for_each_account_are_low(attacker: Attacker) -> None:
     """Other jobs, and processes of the service account on the host, share what the kernel counts for a uid."""
     ways = attacker.tries("limits")

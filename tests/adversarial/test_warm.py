@@ -181,6 +181,16 @@ def scheduling(process, change=None):
         found[:3] = 56, 3, found[2] | change  # SCHED_BATCH
         libc.syscall(314, process, ctypes.create_string_buffer(struct.pack("IIQiIQQQII", *found)), 0)
     return found[1:5]
+def attributes(process, flags=0x18, runtime=0, most=1024):
+    value = ctypes.create_string_buffer(struct.pack("IIQiIQQQII", 56, 0, 0, 0, 0, 0, 0, 0, 0, 0))
+    libc.syscall(315, process, value, 56, 0)
+    found = list(struct.unpack("IIQiIQQQII", value.raw[:56]))
+    if runtime or most < 1024:
+        found[2], found[5], found[9] = flags & ~0x18 if runtime else flags, runtime, most
+        libc.syscall(314, process, ctypes.create_string_buffer(struct.pack("IIQiIQQQII", *found)), 0)
+    return found[1:]
+def signals(process):
+    return [line.split()[1:] for line in open(f"/proc/{process}/status") if line.startswith("SigQ")][0][0].split("/")[0]
 """
 """Programs of both a task that leaves something and of the next, which looks for it."""
 
@@ -244,6 +254,41 @@ LEGACIES = {
     "the host name": Legacy("hostname left; echo left >/proc/sys/kernel/hostname", "hostname"),
     "a loopback device that is down": code(
         "fcntl.ioctl(socket.socket(), 0x8914, struct.pack(\"16sh14x\", b\"lo\", 0))", "talk(4243)"),
+    "a set of semaphores": code("libc.semget(7, 1, 0o1600)", "libc.semget(7, 1, 0)"),
+    "a queue of System V": code("libc.msgget(7, 0o1600)", "libc.msgget(7, 0)"),
+    "a slice of time": code("attributes(parent, runtime=100_000_000)", "attributes(parent)"),
+    "bounds of the processor's speed": code("attributes(parent, flags=0x78, most=1)", "attributes(parent)"),
+    "orphans that have ended": Legacy(
+        "for n in 1 2 3 4 5 6 7 8; do sh -c 'sleep 0.02 & sleep 0.03 &' & done; wait; sleep 0.2",
+        "cat /proc/[0-9]*/stat | grep -c ') Z '"),
+    "a terminal": code("os.openpty(); os._exit(0)", "os.listdir(\"/dev/pts\")"),
+    "an interrupt of the runner": Legacy("kill -INT $PPID", "echo"),
+    "a broken pipe of the runner": Legacy("kill -PIPE $PPID; kill -CHLD $PPID; kill -ALRM $PPID", "echo"),
+    "queued signals of the runner": code(
+        "[libc.sigqueue(parent, 28, ctypes.c_void_p(1)) for _ in range(2000)]", "signals(parent)"),
+    "a group of multicast": code(
+        "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
+        "s.setsockopt(0, 35, socket.inet_aton(\"224.1.1.1\") + socket.inet_aton(\"127.0.0.1\"))",
+        "[line for line in open(\"/proc/net/igmp\") if \"010101E0\" in line]"),
+    "an address of the loopback device": code(
+        "mine = struct.pack(\"16sHH4s8x\", b\"lo\", 2, 0, socket.inet_aton(\"10.9.8.7\")); "
+        "fcntl.ioctl(socket.socket(), 0x8916, mine)",
+        "open(\"/proc/net/fib_trie\").read().count(\"10.9.8.7\")"),
+    "a directory of a mode without rights": Legacy(
+        "mkdir -p /tmp/a/b /dev/shm/c/d; echo x >/tmp/a/b/f; chmod 0 /tmp/a/b /tmp/a /dev/shm/c",
+        "ls -A /tmp /dev/shm"),
+    "names that are no text": code(
+        "[open(place + bytes([255, 10, 7]), \"w\") for place in (b\"/tmp/\", b\"/dev/shm/\", b\"/output/\")]",
+        "os.listdir(b\"/tmp\"), os.listdir(b\"/dev/shm\")"),
+    "a deep directory": code(
+        "os.chdir(\"/tmp\"); [(os.mkdir(\"d\" * 200), os.chdir(\"d\" * 200)) for _ in range(60)]",
+        "os.listdir(\"/tmp\")"),
+    "memory that is shared by a name": code("open(\"/dev/shm/sem.left\", \"w\").truncate(1 << 20)",
+                                            "os.listdir(\"/dev/shm\")"),
+    "the score of the memory's end": Legacy("echo 1 >/proc/$PPID/oom_adj; echo 999 >/proc/$PPID/oom_score_adj",
+                                            "cat /proc/self/oom_score_adj"),
+    "limits of the runner's processor time": Legacy("prlimit --pid $PPID --cpu=1:1", "ulimit -Ht"),
+    "limits of the runner's stack": Legacy("prlimit --pid $PPID --stack=65536:", "ulimit -s"),
     "the shell's mask and personality": Legacy("umask 0; setarch -R true", "umask; cat /proc/self/personality"),
 }  # fmt: skip
 

@@ -158,7 +158,7 @@ class TestContainer:
         assert "/proc/kcore" in seen["MaskedPaths"]
         assert "/proc/sys" in seen["ReadonlyPaths"]
         assert {limit["Name"]: limit["Hard"] for limit in seen["Ulimits"]} == {
-            "core": 0, "fsize": (4 << 20) + 1, "nofile": 4096, "sigpending": 1024, "msgqueue": 0, "memlock": 64 << 10,
+            "core": 1, "fsize": (4 << 20) + 1, "nofile": 4096, "sigpending": 1024, "msgqueue": 0, "memlock": 64 << 10,
             "rtprio": 0, "nice": 0,
         }  # fmt: skip
         assert {mount["Destination"]: (mount["Type"], mount["RW"]) for mount in found["Mounts"]} == {

@@ -7,13 +7,16 @@ import re
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from installer import environment
+from installer.layout import Layout
+from installer.manifest import Manifest
 from installer.payload import Checkout
 
-from .conftest import CHECKOUT, Installed, ScratchServer, without_network
+from .conftest import CHECKOUT, Installed, ScratchServer, agents_python, without_network
 
 
 def _own(folder: Path) -> Path:
@@ -66,7 +69,7 @@ def _add_a_module_twice(path: Path) -> None:
 def _rewrite(path: Path, change: Callable[[str, bytes], bytes]) -> None:
     with zipfile.ZipFile(path) as archive:
         held = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in held.items():
             archive.writestr(name, change(name, content))
 
@@ -86,6 +89,24 @@ def _add_a_script(path: Path) -> None:
         archive.writestr(f"{path.name.split('-py3')[0]}.data/scripts/python", "#!/bin/sh\n")
 
 
+def _put_a_pipe_there(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def _grow(path: Path) -> None:
+    """One module has 300 MB of spaces more, which take 300 kB."""
+    _rewrite(path, lambda name, content: content + b" " * 300_000_000 if name.endswith("/job.py") else content)
+
+
+def _list_the_environments_python(path: Path) -> None:
+    _rewrite(path, lambda name, content: content + b"../../../bin/python,,\n" if name.endswith("RECORD") else content)
+
+
+def _repeat_about(path: Path) -> None:
+    _rewrite(path, lambda name, content: content * 1000 if name.endswith("METADATA") else content)
+
+
 @pytest.mark.parametrize(
     ("tamper", "named"),
     [
@@ -95,6 +116,9 @@ def _add_a_script(path: Path) -> None:
         (_replace_the_environments_python, "entry_points.txt differs"),
         (_add_a_script, "data/scripts/python"),
         (lambda path: path.write_bytes(path.read_bytes()[:1000]), "cannot be read"),
+        (_grow, "compute_to_data/job.py differs"),
+        (_list_the_environments_python, "RECORD lists other files"),
+        (_repeat_about, "has more than 1048576 bytes"),
     ],
 )
 def test_a_wheel_of_ours_that_is_not_the_checkouts_is_refused(
@@ -104,6 +128,36 @@ def test_a_wheel_of_ours_that_is_not_the_checkouts_is_refused(
     stderr = _refused(server, folder)
     assert f"{_own(folder)} is not the wheel of this checkout" in stderr
     assert named in stderr
+
+
+def test_a_pipe_in_the_folder_is_not_waited_for(server: ScratchServer, folder: Path) -> None:
+    _put_a_pipe_there(next(folder.glob("idna-*.whl")))
+    assert "idna" in _refused(server, folder)
+    _put_a_pipe_there(_own(folder))
+    assert "it is no regular file" in _refused(server, folder)
+
+
+def test_a_wheel_that_is_exchanged_after_the_check_is_not_installed(
+    folder: Path, checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever can write into the folder exchanges a wheel while pip compares checksums."""
+    real = environment._run
+
+    def run(command: Sequence[str], why: str) -> None:
+        if "--find-links" in command:
+            for wheel in folder.glob("*.whl"):
+                wheel.write_bytes(b"something else")
+            place = Path(command[command.index("--find-links") + 1])
+            assert [path for path in (place, *place.iterdir()) if path.stat().st_mode & 0o022] == []
+            assert place.parent.stat().st_mode & 0o077 == 0
+        real(command, why)
+
+    monkeypatch.setattr(environment, "_run", run)
+    layout = Layout(root=tmp_path / "root", python=agents_python())
+    one = environment.of_the_workers(layout, Manifest())
+    environment.make(one, Checkout(checkout), Manifest(), folder)
+    assert one.is_usable()
+    assert list(one.folder.glob("lib/*/site-packages/idna/core.py"))
 
 
 def test_a_dependencys_wheel_that_was_changed_is_refused(server: ScratchServer, folder: Path) -> None:

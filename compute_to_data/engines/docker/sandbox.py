@@ -27,6 +27,7 @@ LOG_FILE_LABEL = "compute_to_data.log_file"
 
 OUTPUTS = "/outputs"
 WORKLOAD_INPUT, WORKLOAD_OUTPUT = "/input", "/output"  # the names for tasks of a workload
+TERMINALS = "/dev/pts"
 HOME = "/tmp"  # private to the sandbox
 
 _HOSTS = Path(__file__).with_name("hosts")  # has localhost: without a network, Docker writes no hosts file
@@ -40,6 +41,8 @@ _KERNEL_LIMITS = {
     "rtprio": 0,  # no real-time scheduling
     "nice": 0,  # no better priority than it has
 }
+_TERMINALS = 32
+"""How many pseudo-terminals a job can open. All containers of a host together have some 3,000."""
 _SHARED_MEMORY = 64 << 20  # /dev/shm, which counts as memory; Docker's default
 # The daemon's log is needed only for what a job writes while no worker runs. An entry needs some 38 bytes in addition
 # to its line. The daemon keeps two files of this size, and drops the older one when both are full.
@@ -177,7 +180,8 @@ def _limits(limits: Limits) -> dict[str, Any]:
             # One file cannot exceed the outputs' limit between two checks of the directory. One byte more: a file
             # that the kernel cut off then breaks the limit, also when its program took no notice.
             {"Name": "fsize", "Soft": limits.output_bytes + 1, "Hard": limits.output_bytes + 1},
-            {"Name": "core", "Soft": 0, "Hard": 0},
+            # With 1, the kernel also calls no program of the host for a crash (``core_pattern``), as it does with 0.
+            {"Name": "core", "Soft": 1, "Hard": 1},
             {"Name": "nofile", "Soft": _OPEN_FILES, "Hard": _OPEN_FILES},
             *({"Name": name, "Soft": most, "Hard": most} for name, most in _KERNEL_LIMITS.items()),
         ],
@@ -210,12 +214,19 @@ def _mounts(job: Job, volumes: Iterable[str]) -> list[dict[str, Any]]:
         {"Type": "bind", "Source": posixpath.join(job.outputs, output.name), "Target": output.target}
         for output in job.output_mounts
     ]
-    taken = {mount["Target"] for mount in mounts}
+    taken = {TERMINALS, *(mount["Target"] for mount in mounts)}
     # ImagePaths refuses a volume inside an output directory.
     inside = tuple(f"{output.target}/" for output in job.output_mounts)
     scratch = {HOME, *map(normal, volumes)} - taken
     scratch = {path for path in scratch if not path.startswith(inside)}
-    return mounts + [_scratch(path, job.limits.tmp_bytes) for path in sorted(scratch)]
+    return [*mounts, _terminals(), *(_scratch(path, job.limits.tmp_bytes) for path in sorted(scratch))]
+
+
+def _terminals() -> dict[str, Any]:
+    """The job's pseudo-terminals, in the place of those that the runtime mounts without a limit."""
+    options = f"newinstance,nosuid,noexec,ptmxmode=0666,mode=0620,max={_TERMINALS}"
+    driver = {"Name": "local", "Options": {"type": "devpts", "device": "devpts", "o": options}}
+    return {"Type": "volume", "Target": TERMINALS, "VolumeOptions": {"NoCopy": True, "DriverConfig": driver}}
 
 
 def _empty(path: str) -> dict[str, Any]:

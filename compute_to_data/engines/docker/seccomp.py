@@ -9,6 +9,8 @@ It allows what Docker's default profile allows to a container without capabiliti
 - setting extended attributes, and allocating blocks beyond the end of a file: both take space that a file's size does
   not show, and no output keeps them;
 - changing the priority of the job's first process, which ends it at its deadline and must get its turn;
+- changing the limit of core dumps. At 1 the kernel writes none and calls no program of the host for a crash; below, it
+  would call one as root. Such a call returns success: programs that switch core dumps off go on;
 - ``ioctl`` calls of file systems, with which the owner of a file can change its flags and its project id, and so
   escape a project quota.
 
@@ -41,6 +43,7 @@ _INT = 0xFFFFFFFF
 _OTHER_THREADS = [(1 << bit, 1 << bit) for bit in range(1, 22)]
 """All numbers of threads but 1, the first process: those with any other bit. The kernel gives numbers below 1 << 22."""
 _PRIO_PROCESS = 0
+_RLIMIT_CORE, _RLIMITS = 4, 16
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2
 """Flags of ``fallocate``. KEEP_SIZE without PUNCH_HOLE allocates blocks beyond the end of a file."""
 _FILE_SYSTEM_TYPES = (ord("X"), ord("f"))
@@ -85,6 +88,7 @@ def profile() -> dict[str, Any]:
             {**_allow("clone", argument=_masked(1, _NEW_NAMESPACES, 0)), "includes": {"arches": ["s390", "s390x"]}},
             *_for_all_threads_but_the_first(0, "sched_setscheduler", "sched_setparam", "sched_setattr"),
             *_for_all_threads_but_the_first(1, "setpriority", kind=_masked(0, _INT, _PRIO_PROCESS)),
+            *_limits_but_core_dumps(),
             _allow("fallocate", argument=_masked(1, _KEEP_SIZE, 0)),
             _allow("fallocate", argument=_masked(1, _KEEP_SIZE | _PUNCH_HOLE, _KEEP_SIZE | _PUNCH_HOLE)),
             *(_allow("ioctl", argument=_masked(1, mask << 8, bits << 8)) for mask, bits in _other_types()),
@@ -102,6 +106,19 @@ def _allow(*names: str, **arguments: dict[str, int | str]) -> dict[str, Any]:
 def _for_all_threads_but_the_first(index: int, *names: str, **more: dict[str, int | str]) -> list[dict[str, Any]]:
     """Allow system calls whose argument ``index`` is a thread (0: the caller), unless it is the first process."""
     return [_allow(*names, thread=_masked(index, mask, bits), **more) for mask, bits in [(_INT, 0), *_OTHER_THREADS]]
+
+
+def _limits_but_core_dumps() -> list[dict[str, Any]]:
+    """Allow ``setrlimit`` and ``prlimit64`` for all limits but one, which can be read only."""
+    others = [number for number in range(_RLIMITS) if number != _RLIMIT_CORE]
+    core, new = _masked(1, _INT, _RLIMIT_CORE), {"index": 2, "op": "SCMP_CMP_NE", "value": 0}
+    return [
+        *(_allow("setrlimit", limit=_masked(0, _INT, number)) for number in others),
+        *(_allow("prlimit64", limit=_masked(1, _INT, number)) for number in others),
+        _allow("prlimit64", limit=core, new=_equal(2, 0)),
+        {**_refuse(0, "prlimit64"), "args": [core, new]},
+        {**_refuse(0, "setrlimit"), "args": [_masked(0, _INT, _RLIMIT_CORE)]},
+    ]
 
 
 def _refuse(error: int, *names: str) -> dict[str, Any]:

@@ -30,7 +30,7 @@ mseal msync munlock munlockall munmap pkey_alloc pkey_free pkey_mprotect remap_f
 """
 _PROCESSES = """
 execve execveat exit exit_group fork vfork wait4 waitid waitpid getpid getppid getpgid getpgrp setpgid getsid setsid
-gettid set_tid_address getrlimit setrlimit ugetrlimit prlimit64 getrusage getpriority ioprio_get ioprio_set
+gettid set_tid_address getrlimit ugetrlimit getrusage getpriority ioprio_get ioprio_set
 sched_getaffinity sched_setaffinity sched_getattr sched_getparam sched_getscheduler
 sched_get_priority_max sched_get_priority_min sched_rr_get_interval sched_rr_get_interval_time64
 sched_yield getcpu prctl arch_prctl set_thread_area get_thread_area set_tls get_tls set_robust_list get_robust_list

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
+from compute_to_data.engines.docker.sandbox import TERMINALS
 from compute_to_data.engines.podman.ids import Ids
 
 PARENT_LABEL = "compute_to_data.podman_parent"
@@ -106,7 +107,9 @@ def _environment(given: list[str]) -> dict[str, Any]:
 def _host(
     host: dict[str, Any], profile: str, log_path: str, controllers: frozenset[str], labels: dict[str, str]
 ) -> dict[str, Any]:
-    found: dict[str, Any] = {"mounts": [_mount(one) for one in host.pop("Mounts", [])]}
+    # Podman mounts pseudo-terminals itself, without a limit of their number.
+    mounts = [one for one in host.pop("Mounts", []) if one["Target"] != TERMINALS]
+    found: dict[str, Any] = {"mounts": [_mount(one) for one in mounts]}
     if "NetworkMode" in host and host.pop("NetworkMode") != "none":
         raise ValueError("Podman's writer knows no network")
     if "ReadonlyRootfs" in host:
@@ -124,9 +127,9 @@ def _host(
     if "RestartPolicy" in host:
         found["restart_policy"] = host.pop("RestartPolicy")["Name"]
     if "Ulimits" in host:
-        found["r_limits"] = [
-            {"type": one["Name"], "soft": one["Soft"], "hard": one["Hard"]} for one in host.pop("Ulimits")
-        ]
+        limits = {one["Name"]: (one["Soft"], one["Hard"]) for one in host.pop("Ulimits")}
+        limits["core"] = 0, 0  # an account whose own limit is 0 cannot give a container 1
+        found["r_limits"] = [{"type": name, "soft": soft, "hard": hard} for name, (soft, hard) in limits.items()]
     if "CgroupParent" in host:
         parent = host.pop("CgroupParent")
         found["cgroup_parent"] = os.path.basename(parent)
