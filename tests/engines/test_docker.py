@@ -166,6 +166,7 @@ class TestContainer:
             "/inputs/x": ("bind", False),
             "/outputs": ("bind", True),
             "/etc/hosts": ("bind", False),
+            "/dev/pts": ("volume", True),
             "/etc/ld.so.preload": ("bind", False),
             "/.compute-to-data-init": ("bind", False),
             "/tmp": ("tmpfs", True),
@@ -206,7 +207,11 @@ class TestContainer:
         assert found["Config"]["Healthcheck"]["Test"] == ["NONE"]
         assert found["Config"]["StopSignal"] == "SIGTERM"
         assert docker_bench.engine.jobs("stolen") == ()
-        assert {mount["Type"] for mount in found["Mounts"]} == {"bind", "tmpfs"}
+        assert {mount["Type"] for mount in found["Mounts"]} == {"bind", "tmpfs", "volume"}
+        (terminals,) = [mount for mount in found["Mounts"] if mount["Type"] == "volume"]
+        assert terminals["Destination"] == "/dev/pts", "the image's volume is none on disk"
+        docker_bench.engine.remove(job.key)
+        assert not client.volumes(filters={"name": terminals["Name"]})["Volumes"]
 
     def test_the_image_is_the_one_that_was_identified(self, docker_bench: Bench, client: Any) -> None:
         """The tag moves to another image between the check of the image and the job."""
