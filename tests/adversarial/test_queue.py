@@ -89,6 +89,8 @@ def test_junk_takes_no_slot_and_no_time_of_another_user(site: TrialSite) -> None
 
 
 def test_junk_of_every_priority_does_not_use_up_all_questions(site: TrialSite) -> None:
+    with site.working():
+        alone = seconds_of_bobs(site)
     for priority in range(LOWEST_PRIORITY, HIGHEST_PRIORITY + 1):
         by_hand(site, f"{HOME}/out/-no task {priority}", units=queue_units(COMPUTE, priority))
     engine = {"name": "process", "images": {"tools": str(site.folder / "tools")}}
@@ -99,7 +101,8 @@ def test_junk_of_every_priority_does_not_use_up_all_questions(site: TrialSite) -
             wakeup.call_worker(site.configuration, ZONE, COMPUTE)
             began = time.monotonic()
             assert site.ended(submitted, site.bob)["state"] == "COMPLETED"
-            assert time.monotonic() - began < LONGEST, "it does not wait for the next look at the queue"
+            took = time.monotonic() - began
+            assert took < max(LONGEST, 3 * alone), "it does not wait for the next look at the queue"
         wait_until(lambda: not worker._line.is_cut_short, "the worker to rest")
 
 

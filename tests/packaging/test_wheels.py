@@ -154,8 +154,10 @@ def test_a_wheel_that_is_exchanged_after_the_check_is_not_installed(
 
     monkeypatch.setattr(environment, "_run", run)
     layout = Layout(root=tmp_path / "root", python=agents_python())
-    one = environment.of_the_workers(layout, Manifest())
-    environment.make(one, Checkout(checkout), Manifest(), folder)
+    layout.on_disk(layout.prefix).mkdir(parents=True)
+    record = Manifest()
+    one = environment.of_the_workers(layout, record)
+    environment.make(one, Checkout(checkout), record, folder)
     assert one.is_usable()
     assert list(one.folder.glob("lib/*/site-packages/idna/core.py"))
 
