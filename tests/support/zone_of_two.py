@@ -4,6 +4,7 @@
 
 ``irods-zone/Dockerfile`` builds the servers' image; ``C2D_TEST_IRODS_IMAGE`` names one that is there already.
 ``C2D_TEST_IRODS_TLS``, if anything, makes a zone whose connections all need TLS.
+``C2D_TEST_IRODS_FEDERATION``, if anything, also starts another zone, of one server, that this one trusts.
 The catalog provider has this machine's host name, so that workers of its resources run here, as on its host. Those of
 the consumer's resources run in its container. Both have the zone's folder at the same path as this machine.
 """
@@ -37,6 +38,8 @@ from support import certificates  # noqa: E402 (this file is a program, too)
 
 IMAGE = "C2D_TEST_IRODS_IMAGE"
 TLS = "C2D_TEST_IRODS_TLS"
+FEDERATION = "C2D_TEST_IRODS_FEDERATION"
+OTHER_ZONE, OTHER = "otherZone", "c2d-other"
 AUTHORITY = "authority"
 TASKS_IMAGE = "compute-to-data/base:bookworm"
 CONSUMER = "c2d-consumer"
@@ -68,11 +71,16 @@ def started(folder: Path) -> Iterator[dict[str, str]]:
     here = socket.gethostname()
     with _image() as image, Network() as network, contextlib.ExitStack() as stack:
         servers = {}
-        for role, host in (("provider", here), ("consumer", CONSUMER)):
+        kinds = {here: "provider", CONSUMER: "consumer", **({OTHER: "provider"} if os.environ.get(FEDERATION) else {})}
+        for host, role in kinds.items():
             # A killed server leaves 40 MB of shared memory behind.
             server = DockerContainer(image, init=True, hostname=host, shm_size="1g")
             server.with_network(network).with_network_aliases(host).with_command(role)
-            server.with_envs(ZONE_FOLDER=str(folder), SERVICE_UID=str(uid), PROVIDER=here)
+            server.with_envs(ZONE_FOLDER=str(folder), SERVICE_UID=str(uid), PROVIDER=OTHER if host == OTHER else here)
+            if host == OTHER:
+                server.with_envs(ZONE_NAME=OTHER_ZONE, FEDERATED=f"tempZone@{here}")
+            elif os.environ.get(FEDERATION):
+                server.with_env("FEDERATED", f"{OTHER_ZONE}@{OTHER}")
             server.with_env("ZONE_TLS", os.environ.get(TLS, ""))
             server.with_volume_mapping(str(folder), str(folder), "rw")
             server.with_volume_mapping(str(CHECKOUT), str(CHECKOUT), "ro")
@@ -127,8 +135,12 @@ def _environment(folder: Path, uid: int, here: str, addresses: dict[str, str], n
     if os.environ.get(TLS):
         tls = folder / here / "tls"
         encryption = {TLS: str(tls), "C2D_TEST_IRODS_AUTHORITY": str(folder / AUTHORITY), **_pam_user(container)}
+    federated = {}
+    if OTHER in addresses:
+        federated = {"C2D_TEST_IRODS_FEDERATED": _federated(folder, here, container, provider, names[addresses[OTHER]])}
     return {
         **encryption,
+        **federated,
         "C2D_TEST_IRODS_ENVIRONMENT_FILE": _account(folder / "administrator", provider, "rods", "rods", os.geteuid()),
         "C2D_TEST_IRODS_SERVICE_ENVIRONMENT_FILE": service,
         "C2D_TEST_IRODS_USER_ENVIRONMENT_FILE": user,
@@ -176,6 +188,24 @@ def _user(folder: Path, container: str, address: str) -> str:
     for words in (["mkuser", "alice", "rodsuser"], ["moduser", "alice", "password", password]):
         subprocess.run(["docker", "exec", "-u", "irods", container, "iadmin", *words], check=True)
     return _account(folder / "alice", address, "alice", password, os.geteuid())
+
+
+def _federated(folder: Path, here: str, container: str, address: str, other: str) -> str:
+    """The environment file of a user of the other zone, for this one's catalog provider."""
+    name, password = "carol", secrets.token_hex(8)
+    for server, *words in (
+        (container, "mkzone", OTHER_ZONE, "remote", f"{OTHER}:1247"),
+        (other, "mkzone", "tempZone", "remote", f"{here}:1247"),
+        (other, "mkuser", name, "rodsuser"),
+        (other, "moduser", name, "password", password),
+        (container, "mkuser", f"{name}#{OTHER_ZONE}", "rodsuser"),
+    ):
+        subprocess.run(["docker", "exec", "-u", "irods", server, "iadmin", *words], check=True)
+    file = Path(_account(folder / name, address, name, password, os.geteuid()))
+    settings = json.loads(file.read_text())
+    home = f"/tempZone/home/{name}#{OTHER_ZONE}"
+    file.write_text(json.dumps({**settings, "irods_zone_name": OTHER_ZONE, "irods_home": home}))
+    return str(file)
 
 
 def _pam_user(container: str) -> dict[str, str]:

@@ -90,6 +90,14 @@ class IrodsSession:
             self._ask(logical_path, tree.need_a_server_that_takes, logical_path)
         return logical_path
 
+    def _need_here(self, logical_path: str) -> None:
+        """NotFound for a path in another zone. A server would ask that one, but not for all that a task needs."""
+        here, there = zone_of(self._home), zone_of(logical_path)
+        if there and there != here:
+            cause = f"is in the zone {there}, and only what is in {here} can be used here"
+            remedy = f"Copy it into {here} first, with icp or irsync"
+            raise zone_error(Code.USER_FILE_DOES_NOT_EXIST, shown(logical_path), cause, remedy)
+
     @property
     def home(self) -> str:
         return self._home
@@ -158,6 +166,7 @@ class IrodsSession:
         return self._user
 
     def stat(self, logical_path: str) -> Collection | DataObject:
+        self._need_here(logical_path)
         return self._ask(logical_path, lookup.stat, logical_path)
 
     def children(self, collection: str, most: int | None = None) -> tuple[Collection | DataObject, ...]:
