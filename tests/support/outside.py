@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import IO, Any, Union
@@ -38,13 +38,16 @@ class Outside:
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        began = time.monotonic()
-        while self.poll() is None:
-            if timeout is not None and time.monotonic() - began > timeout:
-                raise subprocess.TimeoutExpired(str(self.pid), timeout)
-            time.sleep(0.02)
-        assert self.returncode is not None
-        return self.returncode
+        with suppress(ProcessLookupError):  # it has ended, and the starter knows it
+            descriptor = os.pidfd_open(self.pid)
+            try:
+                if not select.select([descriptor], [], [], timeout)[0]:
+                    raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0)
+            finally:
+                os.close(descriptor)
+        found = self.poll()
+        assert found is not None
+        return found
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
