@@ -61,6 +61,8 @@ _MOST_QUEUED = 65_536
 """With more queued tasks, the journals of tasks that are gone stay: there are few of them."""
 _DISTRUST_SECONDS = 60.0
 """How long a worker leaves a zone alone whose certificate it does not trust: only an administrator can change that."""
+_ERROR_SECONDS = 1.0
+"""The least pause after an error of the zone or the engine, unless the worker looks more often in any case."""
 _AT_ONCE = 16
 """How many tasks that have waited the worker queues before it renews its heartbeat and fills its slots again."""
 
@@ -185,7 +187,9 @@ class Worker:
         poll_seconds = self._served.configuration.worker.poll_seconds
         due = [poll_seconds, LOOK_SECONDS if waits else HEARTBEAT_SECONDS, self._line.due_in(), self._retries.due_in()]
         due += [self._arrivals.due_in(), self._pace.due_in()]
-        return min(one for one in due if one is not None)
+        soonest = min(one for one in due if one is not None)
+        # After an error, what was due still is: without a pause, the worker would ask a zone without rest that is away.
+        return max(soonest, min(_ERROR_SECONDS, poll_seconds)) if self._interrupted else soonest
 
     def _may_leave(self) -> bool:
         """Release the lock, then look for tasks once more. While the lock was held, submitting a task started no

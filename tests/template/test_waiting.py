@@ -511,3 +511,15 @@ def test_states_that_no_worker_writes_together() -> None:
     assert furthest(["WAITING", "CANCELLED"]) is State.CANCELLED
     assert furthest(["WAITING", "RUNNING"]) is None
     assert furthest(["WAITING", "COMPLETED"]) is None
+
+
+def test_a_zone_that_refuses_connections_is_not_asked_without_rest(
+    site: TrialSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was due before the error stays due."""
+    worker = site.worker()
+    monkeypatch.setattr(worker._arrivals, "due_in", lambda: 0.0)
+    worker._interrupted = False
+    assert worker._pause(waits=False) == 0.0
+    worker._interrupted = True
+    assert worker._pause(waits=False) == min(1.0, site.configuration.worker.poll_seconds) > 0
