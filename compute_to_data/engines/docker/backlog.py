@@ -6,7 +6,8 @@ reaches its size; then the daemon drops the oldest half. Nothing in it says whet
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from compute_to_data import log_file
@@ -17,6 +18,8 @@ MISSING = b"[c2d: bytes may be missing here: no worker ran, and Docker's log was
 ENTRY = 48
 """More bytes than the daemon's log needs for a line in addition to the line."""
 _ANCHOR = 1 << 13
+_CATCH_UP_SECONDS = 0.5
+_PAUSE = 0.05
 
 
 @dataclass(frozen=True)
@@ -33,20 +36,32 @@ def starts(logs: LogStreams, name: str, file: str, full: int) -> tuple[Start, St
     """Where each stream of the log ``file`` continues in the log that the host keeps of the container ``name``.
 
     ``full``: the size of each part of that log. OSError or ValueError when the daemon does not answer as it should.
+
+    The daemon sends bytes to us before it keeps them. So if it has fewer than our log, they may be on their way, and
+    this asks again for a moment. Those that a daemon lost when it was killed do not come any more.
     """
     with log_file.opened(file) as reader:
         header = reader.header()
         ends = [log_file.tail(reader, header, number, _ANCHOR) for number in (0, 1)]
+    until = time.monotonic() + _CATCH_UP_SECONDS
+    while True:
+        searches, is_whole = _searched(logs, name, ends, full)
+        is_behind = is_whole and any(one.count < written for one, written in zip(searches, header.written))
+        if not is_behind or time.monotonic() > until:
+            out, err = (one.start(written, is_whole) for one, written in zip(searches, header.written))
+            return out, err
+        time.sleep(_PAUSE)
+
+
+def _searched(logs: LogStreams, name: str, ends: Sequence[bytes], full: int) -> tuple[list[_Search], bool]:
+    """What was found in each stream of the host's log, and whether that log has them from their beginning."""
     searches = [_Search(end) for end in ends]
-    size = 0
     frames = stream.Frames()
     for data in _stored(logs, name):
         for number, piece in frames.feed(data):
-            size += len(piece) + ENTRY
             searches[number].feed(bytes(piece))
-    is_whole = logs.is_whole(name, size, full)
-    out, err = (search.start(header.written[number], is_whole) for number, search in enumerate(searches))
-    return out, err
+    size = sum(one.count for one in searches) + ENTRY * frames.begun
+    return searches, logs.is_whole(name, size, full)
 
 
 def _stored(logs: LogStreams, name: str) -> Iterator[bytes]:
@@ -62,7 +77,9 @@ class _Search:
 
     def __init__(self, anchor: bytes) -> None:
         self._anchor = anchor
-        self._count = self._found = self._place = 0
+        self.count = 0
+        """How many bytes the stream has."""
+        self._found = self._place = 0
         self._first = self._carried = b""
 
     def feed(self, piece: bytes) -> None:
@@ -71,20 +88,20 @@ class _Search:
             self._first += piece[: _ANCHOR - len(self._first)]
         if self._anchor:
             text = self._carried + piece
-            begin = self._count - len(self._carried)
+            begin = self.count - len(self._carried)
             place = text.find(self._anchor)
             while place >= 0:
                 self._found += 1
                 self._place = begin + place + len(self._anchor)
                 place = text.find(self._anchor, place + 1)
             self._carried = text[len(text) - len(self._anchor) + 1 :] if len(text) >= len(self._anchor) else text
-        self._count += len(piece)
+        self.count += len(piece)
 
     def start(self, written: int, is_whole: bool) -> Start:
         """The place at which to continue. ``is_whole``: the daemon's log has the stream from its beginning."""
         if is_whole:
-            return Start(min(written, self._count), self._anchor if written <= self._count else b"")
+            return Start(min(written, self.count), self._anchor if written <= self.count else b"")
         if self._found:
             return Start(self._place, self._anchor, self._found == 1)
         overlap = next((n for n in range(len(self._anchor), 0, -1) if self._first.startswith(self._anchor[-n:])), 0)
-        return Start(overlap, is_sure=not self._count)
+        return Start(overlap, is_sure=not self.count)

@@ -100,9 +100,13 @@ class DaemonLogs:
 
 class Frames:
     """Takes Docker's frames apart, which arrive in pieces. Each frame has a stream number, three zeros, a length
-    and the bytes."""
+    and the bytes.
+
+    ``begun``: how many frames have begun.
+    """
 
     def __init__(self) -> None:
+        self.begun = 0
         self._head = b""
         self._stream = 0
         self._left = 0
@@ -123,6 +127,7 @@ class Frames:
             if len(self._head) == _FRAME.size:
                 number, zeros, self._left = _FRAME.unpack(self._head)
                 self._head = b""
+                self.begun += 1
                 if number not in _STREAM_OF or any(zeros):
                     raise ValueError("the container's output does not have Docker's format")
                 self._stream = _STREAM_OF[number]

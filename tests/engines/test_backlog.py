@@ -1,0 +1,92 @@
+"""Where a log continues in the one that the Docker daemon keeps.
+
+A daemon cannot be made to lag, so this one is ours. With Docker itself, the contract's tests of logs run.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from pathlib import Path
+
+import pytest
+
+from compute_to_data.engines.docker import backlog
+from compute_to_data.engines.docker.backlog import ENTRY, Start, starts
+from compute_to_data.engines.log_writer import LogWriter
+
+FULL = 1 << 20
+LINES = [b"%d\n" % number for number in range(1000)]
+
+
+def frame(stream: int, content: bytes) -> bytes:
+    return struct.pack(">BxxxL", stream, len(content)) + content
+
+
+class Daemon:
+    """Answers with the next of ``answers`` each time, and then with the last one. ``at_once``: how many bytes go into
+    the connection together."""
+
+    def __init__(self, *answers: bytes, at_once: int = 1 << 16) -> None:
+        self.answers = list(answers)
+        self.asked = 0
+        self.sizes: list[int] = []
+        self._at_once = at_once
+
+    def attach(self, container: str) -> tuple[socket.socket, bytes]:
+        raise AssertionError("nothing here attaches")
+
+    def stored(self, container: str, *, follow: bool = False) -> tuple[socket.socket, bytes]:
+        answer = self.answers[min(self.asked, len(self.answers) - 1)]
+        self.asked += 1
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+        def send() -> None:
+            with theirs:
+                for start in range(0, len(answer), self._at_once):
+                    theirs.send(answer[start : start + self._at_once])
+
+        threading.Thread(target=send, daemon=True).start()
+        return ours, b""
+
+    def is_whole(self, container: str, size: int, bound: int) -> bool:
+        self.sizes.append(size)
+        return size < bound
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    """A log with all lines on stdout, and nothing on stderr."""
+    writer = LogWriter.create(str(tmp_path / "LOG"), 1 << 16)
+    writer.append(0, b"".join(LINES))
+    writer.close(complete=False)
+    return str(tmp_path / "LOG")
+
+
+def kept(lines: list[bytes]) -> bytes:
+    return b"".join(frame(1, line) for line in lines)
+
+
+def test_a_daemon_that_is_behind_is_asked_again(file: str) -> None:
+    """Without that, the bytes that it had not kept yet would come twice."""
+    daemon = Daemon(kept(LINES[:700]), kept(LINES[:900]), kept([*LINES, b"more\n"]))
+    out, err = starts(daemon, "job", file, FULL)
+    assert (out.skip, out.is_sure) == (len(b"".join(LINES)), True)
+    assert b"".join(LINES).endswith(out.anchor) and out.anchor
+    assert err == Start(0)
+    assert daemon.asked == 3
+
+
+def test_bytes_that_a_killed_daemon_lost_do_not_come_any_more(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backlog, "_CATCH_UP_SECONDS", 0.2)
+    out, _ = starts(Daemon(kept(LINES[:700])), "job", file, FULL)
+    assert out == Start(len(b"".join(LINES[:700])))
+
+
+@pytest.mark.parametrize("at_once", [1, 5, 1 << 16])
+def test_a_log_is_as_large_however_it_arrives(file: str, at_once: int) -> None:
+    """A log that reaches its size may have lost its beginning, and each entry counts once."""
+    daemon = Daemon(kept(LINES), at_once=at_once)
+    starts(daemon, "job", file, FULL)
+    assert daemon.sizes == [sum(len(line) + ENTRY for line in LINES)]
