@@ -178,10 +178,18 @@ def test_headers_that_are_not_right(openid: OpenId, header: dict[str, Any]) -> N
         openid.claims(token(openid, header))
 
 
-@pytest.mark.parametrize(
-    "secret",
-    [PEM, PEM.strip(), DER, json.dumps(JWK).encode(), JWK["n"].encode(), b"", b"a shared secret of the provider."],
-)
+SECRETS = {
+    "PEM": PEM,
+    "PEM without a line end": PEM.strip(),
+    "DER": DER,
+    "JWK": json.dumps(JWK).encode(),
+    "modulus": JWK["n"].encode(),
+    "empty": b"",
+    "shared": b"a shared secret of the provider.",
+}
+
+
+@pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)  # the keys differ in each process that runs tests
 @pytest.mark.parametrize("kid", ["first", "third", None])
 def test_no_shared_secret_signs(openid: OpenId, secret: bytes, kid: str | None) -> None:
     """Neither the public key in any form, nor a secret that the provider publishes by mistake."""
