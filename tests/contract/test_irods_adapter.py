@@ -21,7 +21,7 @@ from compute_to_data.errors import AccessDenied, Code, ConfigurationError, OutOf
 from compute_to_data.model import Access, Avu, Collection, Entity, EntityKind, Query, Registration, ReplicaStatus, User
 from compute_to_data.ports.zone import Catalog, ClientCatalog
 from compute_to_data.zones import open_storage
-from compute_to_data.zones.irods import finding, newest
+from compute_to_data.zones.irods import dead_transfers, finding, newest
 
 if TYPE_CHECKING:
     from irods_zone import IrodsZoneUnderTest
@@ -197,6 +197,36 @@ class TestDeadTransfers:
         assert Path(made.physical_path).read_bytes() == b"whole"
         assert [one.status for one in stat_object(alice, path).replicas] == [ReplicaStatus.GOOD, ReplicaStatus.GOOD]
         alice.write(path, b"other", force=True)
+
+    def test_one_that_begins_and_ends_after_the_look(
+        self, zone: IrodsZoneUnderTest, alice: Catalog, here: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As the agent of a worker that was killed does: the next worker's first request finds no usable replica."""
+        origin, resource, path = zone.make_resource(), zone.make_resource(), f"{here}/x"
+        alice.write(path, b"whole", resource=origin)
+        looks: list[str] = []
+
+        def is_left(*_: object) -> bool:
+            zone.set_replica_status(path, 0, ReplicaStatus.GOOD if looks else ReplicaStatus.READ_LOCKED)
+            looks.append(path)
+            return False
+
+        monkeypatch.setattr(dead_transfers, "is_left", is_left)
+        made = zone.storage().replicate(path, resource)
+        assert Path(made.physical_path).read_bytes() == b"whole"
+        assert len(looks) == 2
+
+    @pytest.mark.parametrize("status", [ReplicaStatus.READ_LOCKED, ReplicaStatus.WRITE_LOCKED])
+    def test_one_to_another_resource_is_waited_for(
+        self, zone: IrodsZoneUnderTest, alice: Catalog, here: str, status: ReplicaStatus
+    ) -> None:
+        origin, resource, path = zone.make_resource(), zone.make_resource(), f"{here}/x"
+        alice.write(path, b"whole", resource=origin)
+        zone.set_replica_status(path, 0, status)
+        with pytest.raises(OutOfReach, match="something is at work on its replicas"):
+            zone.storage().replicate(path, resource)
+        zone.set_replica_status(path, 0, ReplicaStatus.GOOD)
+        assert Path(zone.storage().replicate(path, resource).physical_path).read_bytes() == b"whole"
 
     def test_it_is_trimmed(self, zone: IrodsZoneUnderTest, alice: Catalog, left: tuple[str, str]) -> None:
         path, resource = left

@@ -12,17 +12,20 @@ from typing import Any, TypeVar
 from irods.account import iRODSAccount
 from irods.connection import Connection
 
-from compute_to_data.errors import Code, ConfigurationError, ZoneError
+from compute_to_data.errors import Code, ConfigurationError, ZoneError, ZoneOutOfReach
 from compute_to_data.model import Avu, DataObject, Entity, OwnerCount, Query, Replica, Row, User, UserKind
 from compute_to_data.ports.zone import Catalog
 from compute_to_data.zones.irods import accounts, avus, dead_transfers, finding, lookup, quotas, replication
 from compute_to_data.zones.irods.connections import CALL_SECONDS, Connections
-from compute_to_data.zones.irods.failures import translated
+from compute_to_data.zones.irods.failures import shown, translated
 from compute_to_data.zones.irods.session import IrodsSession, need_user
 from compute_to_data.zones.irods.wire import ServerError
 
 USERS_KEPT = 8
 """The number of users whose connections are kept. Those of the least recent user are closed first."""
+
+_AT_WORK = frozenset({Code.HIERARCHY_ERROR, Code.LOCKED_DATA_OBJECT_ACCESS, Code.INTERMEDIATE_REPLICA_ACCESS})
+"""What the server answers when a transfer locks the data object: the first one, too, where no replica can be used."""
 
 Result = TypeVar("Result")
 
@@ -96,13 +99,38 @@ class IrodsStorage:
             replication.replicate(connection, data_object, resource, administering=True)
             return replication.need_object(connection, data_object)
 
-        self._end_dead_transfer(data_object, resource)
-        found = self._ask(data_object, use, seconds=replication.TRANSFER_SECONDS)
+        found = self._at_rest(
+            data_object, resource, lambda: self._ask(data_object, use, seconds=replication.TRANSFER_SECONDS)
+        )
         made = found.good_replica_on(resource)
         if made is None:
             cause = f"was replicated to {resource}, but has no good replica there"
             raise ZoneError(data_object, cause, code=Code.SYS_REPLICA_DOES_NOT_EXIST)
         return made
+
+    def _at_rest(self, data_object: str, resource: str, use: Callable[[], Result]) -> Result:
+        """Call ``use`` while no transfer writes to ``resource``, and once more if one began, or ended, since we looked.
+
+        ZoneOutOfReach when one still locks the data object afterwards. The agent of a worker that was killed may begin
+        the transfer, or go on with it, long after the worker's end.
+        """
+        self._end_dead_transfer(data_object, resource)
+        try:
+            return use()
+        except ZoneError as error:
+            if error.code not in _AT_WORK:
+                raise
+        self._end_dead_transfer(data_object, resource)
+        try:
+            return use()
+        except ZoneError as error:
+            code = self._ask(data_object, lookup.at_work, data_object) if error.code in _AT_WORK else None
+            if code is None:
+                raise
+            remedy = "If no transfer runs any more, correct the states of its replicas with: iadmin modrepl"
+            raise ZoneOutOfReach(
+                shown(data_object), "something is at work on its replicas", remedy, code=code
+            ) from error
 
     def _end_dead_transfer(self, data_object: str, resource: str) -> None:
         """Unlock the data object if an agent was killed while it wrote a replica under ``resource``."""
@@ -114,8 +142,9 @@ class IrodsStorage:
             time.sleep(0.5)
 
     def trim(self, data_object: str, resource: str) -> None:
-        self._end_dead_transfer(data_object, resource)
-        self._ask(data_object, replication.trim_from, data_object, resource)
+        self._at_rest(
+            data_object, resource, lambda: self._ask(data_object, replication.trim_from, data_object, resource)
+        )
 
     def quota_left(self, user: User, resources: Sequence[str]) -> int | None:
         return self._ask(str(user), quotas.left, user, resources)
