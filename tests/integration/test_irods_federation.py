@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 FEDERATED = "C2D_TEST_IRODS_FEDERATED"
 pytestmark = pytest.mark.skipif(
     not (os.environ.get(ENVIRONMENT) and os.environ.get(FEDERATED)),
-    reason=f"no zone that trusts another one is configured (set {ENVIRONMENT} and {FEDERATED})",
+    reason=f"no real zone that trusts another one is configured (set {ENVIRONMENT} and {FEDERATED})",
 )
 
 
@@ -123,7 +123,7 @@ def test_the_worker_has_only_her_rights(
     assert site.alice.access(f"{here}/{task['task_id']}") is Access.NULL
 
 
-@pytest.mark.skipif(CORE not in os.environ, reason=f"no core.py is named ({CORE})")
+@pytest.mark.skipif(CORE not in os.environ, reason=f"no real zone is configured whose core.py is named ({CORE})")
 def test_her_rule_submits_for_her(
     zone: IrodsZoneUnderTest, site: RealSite, compute: str, carol: IrodsSession, here: str
 ) -> None:

@@ -216,7 +216,8 @@ def test_native_passwords_at_a_gateway(zone: IrodsZoneUnderTest, site: RealSite,
 
 
 @pytest.mark.skipif(
-    bool(os.environ.get(AUTHORITY)) and not os.environ.get(PAM_USER), reason="the servers have no PAM authentication"
+    bool(os.environ.get(AUTHORITY)) and not os.environ.get(PAM_USER),
+    reason="no real zone with PAM authentication is configured",
 )
 class TestPam:
     @pytest.mark.parametrize("scheme", ["pam_password", "PAM"])
@@ -233,7 +234,7 @@ class TestPam:
         finally:
             entrance.close()
 
-    @pytest.mark.skipif(not shutil.which("iinit"), reason="iCommands are not here")
+    @pytest.mark.skipif(not shutil.which("iinit"), reason="no real zone is configured here, with iCommands")
     def test_a_person_works_by_c2d_after_iinit(self, write: Write, tmp_path: Path) -> None:
         name, password = os.environ[PAM_USER].split(":")
         kept = Path(os.environ[TLS]).parents[1] / f"pam-{os.getpid()}"
