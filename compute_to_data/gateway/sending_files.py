@@ -1,4 +1,4 @@
-"""Answers whose bytes are in a file of this host: the kernel sends them, and none of them passes through Python.
+"""Sends files of this host as answers: the kernel copies their bytes, so that none pass through Python.
 
 ASGI has no message for that which uvicorn knows, so a connection puts a function of its own into the scope of each
 request. A thread sends until the socket takes no more; then the event loop waits until the client has taken some. So a
@@ -96,7 +96,7 @@ class _Sent:
 
 
 async def _writable(loop: asyncio.AbstractEventLoop, socket: int) -> None:
-    """Until the socket takes more, or is closed."""
+    """Wait until the socket takes more, or is closed."""
     ready = asyncio.Event()
     loop.add_writer(socket, ready.set)
     try:

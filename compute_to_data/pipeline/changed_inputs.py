@@ -40,7 +40,9 @@ def _has_changed(execution: Execution, staged: Staged) -> bool:
 
 
 def facts(execution: Execution) -> dict[str, str]:
-    """The fact that names them; '' when there are none, which removes an earlier attempt's."""
+    """The fact that names them, as far as this attempt knows; '' when there are none, which removes an earlier one."""
     paths = execution.changed_inputs
+    if paths is None:
+        return {}
     more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
     return {"inputs_changed": printable(", ".join(paths[:_NAMED]) + more)}

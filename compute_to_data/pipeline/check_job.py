@@ -45,7 +45,12 @@ def check(execution: Execution) -> None:
     if not execution.resume_point.has_exited:
         log_files(execution)  # before the job is removed, which has the only other copy
         execution.journal.save(replace(execution.checkpoint, exit=exit))
-        facts = {"exit_status": str(exit.status), **_left(found), **execution.log_facts()}
+        facts = {
+            "exit_status": str(exit.status),
+            **_left(found),
+            **execution.log_facts(),
+            **changed_inputs.facts(execution),
+        }
         execution.record.move_to(State.STAGING_OUT, facts)
     remove_job_meanwhile(execution)
 

@@ -79,10 +79,10 @@ class Execution:
     where the attempt resumes the task; it does not change during the attempt. ``adopted``: whether the engine
     still holds the job that an earlier attempt submitted, which only the engine knows. ``submitted``: when
     this attempt submitted the job, on the monotonic clock. Only ``run_job`` and ``check_job`` use these two.
-    ``changed_inputs``: see ``changed_inputs.look``. ``fetched_bytes``: of the inputs that this attempt fetched from
-    URLs. ``folders``: the directories of the outputs that hold nothing. ``places``: the logical paths of outputs that
-    are not registered in the task's collection, by their names. ``interruption``: how a step that takes long learns
-    that a user cancels the task.
+    ``changed_inputs``: see ``changed_inputs.look``; None before. ``fetched_bytes``: of the inputs that this attempt
+    fetched from URLs. ``folders``: the directories of the outputs that hold nothing. ``places``: the logical paths of
+    outputs that are not registered in the task's collection, by their names. ``interruption``: how a step that takes
+    long learns that a user cancels the task.
     """
 
     program: Program
@@ -105,7 +105,7 @@ class Execution:
         self.private = workspace.private_directory(context.resource, record.collection, self.checkpoint.token)
         self.resume_point = resume_point(self.journal.found, self.recorded)
         self.staged: tuple[Staged, ...] = ()
-        self.changed_inputs: tuple[str, ...] = ()
+        self.changed_inputs: tuple[str, ...] | None = None
         self.fetched_bytes = 0
         self.input_folders: tuple[str, ...] = ()
         self.sandbox: Sandbox | None = None

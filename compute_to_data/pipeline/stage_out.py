@@ -240,7 +240,7 @@ def _outcome(execution: Execution) -> outcome.Outcome:
     return outcome.Outcome(
         **vars(plan.of(execution)),
         input_folders=execution.input_folders,
-        changed_inputs=execution.changed_inputs,
+        changed_inputs=execution.changed_inputs or (),
         outputs=execution.files,
         places=execution.places,
         exit=execution.exit,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.irods_server import CORE, rules
-from support.irods_site import ENVIRONMENT, RealSite, open_zone, plain_site
+from support.irods_site import ENVIRONMENT, RealSite, plain_site
 from support.real_people import Person, own_environment
 from support.site import PATIENCE
 
@@ -34,22 +34,8 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def zone() -> Iterator[IrodsZoneUnderTest]:
-    under_test = open_zone()
-    yield under_test
-    under_test.close()
-
-
-@pytest.fixture(scope="module")
 def site(zone: IrodsZoneUnderTest) -> RealSite:
     return plain_site(zone)
-
-
-@pytest.fixture(scope="module")
-def compute(site: RealSite) -> Iterator[str]:
-    name = site.compute_resource(site.role)
-    with site.working(name):
-        yield name
 
 
 @pytest.fixture

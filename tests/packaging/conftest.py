@@ -123,17 +123,22 @@ def server(tmp_path: Path, checkout: Path) -> ScratchServer:
     return make_server(tmp_path / "root", checkout)
 
 
-@pytest.fixture(scope="session")
-def wheels(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Path:
-    """This checkout's wheel and the packages of its lock, for our Python and the system's."""
-    folder = tmp_path_factory.mktemp("wheels")
+def make_wheels(factory: pytest.TempPathFactory, checkout: Path, *, seconds: float) -> Path:
+    """A folder with a checkout's wheel and the packages of its lock. ``seconds``: the longest time for each Python."""
+    folder = factory.mktemp("wheels")
     for python in sorted({agents_python(), os.path.realpath("/usr/bin/python3")}):
-        made = tmp_path_factory.mktemp("made")
+        made = factory.mktemp("made")
         command = [str(checkout / "packaging" / "wheels"), "--python", python, str(made)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)
         assert done.returncode == 0, f"these tests need a package index that pip can reach:\n{done.stderr}"
         shutil.copytree(made, folder, dirs_exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Path:
+    """This checkout's wheel and the packages of its lock, for our Python and the system's."""
+    return make_wheels(tmp_path_factory, checkout, seconds=300)
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,10 @@ from compute_to_data.zones.embedded.audit import audit
 from .conftest import (
     CHECKOUT,
     ScratchServer,
-    agents_python,
     build_debian_package,
     make_package_database,
     make_server,
+    make_wheels,
     must_dpkg,
 )
 
@@ -83,13 +83,8 @@ class VersionBefore:
 
 @pytest.fixture(scope="session")
 def before(tmp_path_factory: pytest.TempPathFactory) -> VersionBefore:
-    checkout, wheels = _version_before(tmp_path_factory.mktemp("before")), tmp_path_factory.mktemp("wheels-before")
-    for python in sorted({agents_python(), os.path.realpath("/usr/bin/python3")}):
-        made = tmp_path_factory.mktemp("made-before")
-        command = [str(checkout / "packaging" / "wheels"), "--python", python, str(made)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
-        assert done.returncode == 0, f"these tests need a package index that pip can reach:\n{done.stderr}"
-        shutil.copytree(made, wheels, dirs_exist_ok=True)
+    checkout = _version_before(tmp_path_factory.mktemp("before"))
+    wheels = make_wheels(tmp_path_factory, checkout, seconds=600)
     server = make_server(tmp_path_factory.mktemp("server-before") / "root", checkout)
     server.must("install", "--wheels", str(wheels))
     return VersionBefore(server, wheels)

@@ -10,7 +10,10 @@ from support.site import COMPUTE, HOME, WAITS, TrialSite, wait_until
 
 from compute_to_data.client import endings
 from compute_to_data.client.status import recorded, status_of
+from compute_to_data.errors import OutOfReach
 from compute_to_data.model import DataObject
+from compute_to_data.pipeline import left_behind
+from compute_to_data.pipeline.execution import Execution
 from compute_to_data.ports.zone import Catalog
 from compute_to_data.submission.submit import Submitted
 
@@ -50,6 +53,15 @@ def rename(catalog: Catalog) -> None:
     catalog.rename(INPUT, f"{HOME}/c.txt")
 
 
+def overwritten_meanwhile(site: TrialSite, submitted: Submitted) -> dict[str, str]:
+    """Let a task that WAITS go on once its input is overwritten; its facts at its end."""
+    with site.working():
+        site.outputs(submitted)
+        overwrite(site.alice)
+        site.let_go(submitted)
+        return site.ended(submitted)
+
+
 def notes(site: TrialSite, submitted: Submitted) -> str:
     """What ``c2d status`` notes about the task's end."""
     attributes = site.configuration.attributes
@@ -66,11 +78,7 @@ def crate_input(site: TrialSite, collection: str, logical_path: str) -> dict[str
 
 def test_an_overwritten_input_is_named(site: TrialSite, inputs: list[str]) -> None:
     submitted = site.submit(site.request("/bin/sh", "-c", f"{WAITS}; {READS}", inputs=inputs))
-    with site.working():
-        site.outputs(submitted)
-        overwrite(site.alice)
-        site.let_go(submitted)
-        facts = site.ended(submitted)
+    facts = overwritten_meanwhile(site, submitted)
     assert facts["state"] == "COMPLETED", facts.get("reason")
     assert facts["inputs_changed"] == INPUT
     assert "fingerprint" not in facts, "no later task may take these results for those of the old content"
@@ -83,11 +91,7 @@ def test_an_overwritten_input_is_named(site: TrialSite, inputs: list[str]) -> No
 def test_its_results_are_not_reused(site: TrialSite, inputs: list[str]) -> None:
     request = site.request("/bin/sh", "-c", f"{WAITS}; {READS}", inputs=inputs)
     submitted = site.submit(request)
-    with site.working():
-        site.outputs(submitted)
-        overwrite(site.alice)
-        site.let_go(submitted)
-        site.ended(submitted)
+    overwritten_meanwhile(site, submitted)
     physical_path(site.alice).write_bytes(b"before")
     assert not site.submit(request, reuse_earlier=True).reused
 
@@ -110,12 +114,25 @@ def test_an_input_that_the_program_read_unchanged_is_not_named(
 
 def test_a_failed_task_names_them_too(site: TrialSite, inputs: list[str]) -> None:
     submitted = site.submit(site.request("/bin/sh", "-c", f"{WAITS}; exit 3", inputs=inputs))
-    with site.working():
-        site.outputs(submitted)
-        overwrite(site.alice)
-        site.let_go(submitted)
-        facts = site.ended(submitted)
+    facts = overwritten_meanwhile(site, submitted)
     assert (facts["state"], facts["inputs_changed"]) == ("FAILED", INPUT)
+
+
+def test_an_attempt_that_only_ends_the_task_keeps_the_fact(
+    site: TrialSite, inputs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, calls = left_behind.settle, []
+
+    def settle(execution: Execution) -> object:
+        calls.append(execution)
+        if len(calls) == 1:
+            raise OutOfReach("the zone", "does not answer")
+        return original(execution)
+
+    monkeypatch.setattr(left_behind, "settle", settle)
+    submitted = site.submit(site.request("/bin/sh", "-c", f"{WAITS}; exit 3", inputs=inputs))
+    facts = overwritten_meanwhile(site, submitted)
+    assert (facts["state"], facts["inputs_changed"], len(calls)) == ("FAILED", INPUT, 2)
 
 
 @pytest.mark.parametrize("changes", [True, False])
