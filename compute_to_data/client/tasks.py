@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from compute_to_data.client import browsing, notebook_parameters, queue, removing, results
 from compute_to_data.client.kinds import Kind, Named
 from compute_to_data.client.status import TaskStatus, recorded, status_of
-from compute_to_data.client.waiting_reasons import stopped_by, waiting_for
+from compute_to_data.client.waiting_reasons import waiting_for
 from compute_to_data.coordination.pauses import WaitingPauses
-from compute_to_data.documents import parameter_check, parameters, request, task_json
-from compute_to_data.documents.schema import first, summary
+from compute_to_data.documents import request, task_json
 from compute_to_data.errors import (
     AccessDenied,
     ComputeToDataError,
@@ -34,15 +32,13 @@ from compute_to_data.records.state import State
 from compute_to_data.records.task import ARCHIVED, TaskRecord
 from compute_to_data.submission import rerun
 from compute_to_data.submission import submit as submission
-from compute_to_data.task import REQUEST_NAME, Task
+from compute_to_data.task import REQUEST_NAME
 
 if TYPE_CHECKING:
     from compute_to_data.client import fetching
     from compute_to_data.client.task_logs import TaskLogs
     from compute_to_data.client.workbench import Workbench
 
-_SHOWN = 3
-"""How many of the tasks that a task waits for its status names."""
 _FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 1.0
 _CALL_AGAIN_SECONDS = 5.0
@@ -94,15 +90,9 @@ class TaskHandle:
             raise self._no_task()
         if not found.owner:
             found = replace(found, owner=str(self.catalog.stat(self.collection).owner))
-        if not reasons:
+        if found.state.is_final or not reasons:
             return found
-        if found.state is State.WAITING:
-            return replace(found, waiting_for=self._awaited_by(found))
-        if found.state is State.QUEUED:
-            return replace(found, waiting_for=waiting_for(self.workbench, self.collection, found.resource))
-        if not found.state.is_final:
-            return replace(found, waiting_for=stopped_by(self.workbench, found.resource) or _goes_on(found))
-        return found
+        return replace(found, waiting_for=waiting_for(self.workbench, self.catalog, found))
 
     @property
     def state(self) -> State:
@@ -116,28 +106,6 @@ class TaskHandle:
 
     def _no_task(self) -> NotFound:
         return NotFound(f"task {self.id}", f"{self.collection} has no task's state", "List your tasks: c2d list")
-
-    def _awaited_by(self, status: TaskStatus) -> str:
-        """Which tasks a WAITING task waits for: the first few that have not completed, with their states."""
-        shown: list[str] = []
-        left = 0
-        for collection in status.after:
-            if len(shown) == _SHOWN:
-                left += 1
-                continue
-            state = self._state_of(collection)
-            if state is not State.COMPLETED:
-                shown.append(f"{name_of(collection)} ({state.value if state else 'not to be seen'})")
-        text = ", ".join(shown) + (f" and perhaps {left} more" if left else "")
-        if not shown:
-            return "all that it waits for has completed; the worker will queue it"
-        return f"the success of {text}"
-
-    def _state_of(self, collection: str) -> State | None:
-        try:
-            return TaskRecord(self.catalog, self.workbench.attributes, collection, "").state()
-        except (NotFound, Refused):
-            return None
 
     def has_worker(self, resource: str) -> bool:
         """Whether a worker runs for the resource, or can be started on demand."""
@@ -269,16 +237,6 @@ class TaskHandle:
         return logs
 
 
-def _goes_on(status: TaskStatus) -> str:
-    """What a task that has begun waits for, where that may take long; '' when its program runs."""
-    if status.waiting_for:
-        return f"{status.waiting_for} The worker tries again"
-    if status.state is not State.STAGING_IN or not status.staged:
-        return ""
-    shown = ", ".join(status.staged[:_SHOWN]) + (", ..." if len(status.staged) > _SHOWN else "")
-    return f"{status.resource} receives its inputs: {shown}"
-
-
 def failure(status: TaskStatus) -> TaskFailed:
     """The error for a task that ended without completing."""
     known = {one.value: one for one in ReasonCode}
@@ -359,23 +317,8 @@ def _accepted(
         ask_images=workbench.held_images,
         project=workbench.named_project,
     )
-    _check_parameters(workbench, accepted.task)
+    notebook_parameters.check(workbench, accepted.task)
     return accepted
-
-
-def _check_parameters(workbench: Workbench, task: Task) -> None:
-    """InvalidRequest unless the values of the parameters fit the schema of the process or the notebook. For a stored
-    definition that has none for its notebook, the notebook says what it takes. Without the package jsonschema here, the
-    worker says so."""
-    notebook = task.notebook
-    if task.definition is not None and notebook is not None and not notebook.schema and notebook.data_object:
-        inferred = notebook_parameters.schema_of(workbench, notebook.data_object)
-        task = replace(task, notebook=replace(notebook, schema=inferred))
-        wrong = first(parameters.disagreements(inferred, notebook.parameters, "/notebook/parameters", needed=()))
-        if inferred and wrong:
-            raise InvalidRequest(*summary(wrong))
-    with contextlib.suppress(parameter_check.LacksLibrary):
-        parameter_check.check_task(task)
 
 
 def _submitted(workbench: Workbench, accepted: submission.Accepted) -> TaskHandle:

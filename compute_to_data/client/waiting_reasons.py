@@ -6,23 +6,75 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from compute_to_data.client import queue
+from compute_to_data.client.status import TaskStatus
 from compute_to_data.client.workbench import Workbench
+from compute_to_data.configuration import Attributes
 from compute_to_data.coordination import published_line
 from compute_to_data.coordination.published_line import PublishedLine
+from compute_to_data.errors import NotFound, Refused
 from compute_to_data.model import Entity, EntityKind, Query, name_of, parent_of
-from compute_to_data.records.state import UNFINISHED
+from compute_to_data.ports.zone import ClientCatalog
+from compute_to_data.records.state import UNFINISHED, State
+from compute_to_data.records.task import TaskRecord
 from compute_to_data.records.workload import INSTANCES, instances_of, is_workload_id
 
+_SHOWN = 3
+"""How many names a reason has: of tasks that a task waits for, or of inputs that its resource receives."""
 
-def waiting_for(workbench: Workbench, collection: str, resource: str) -> str:
-    """Why a task that is queued on a resource waits, in one line: what holds it up, and then its place."""
+
+def waiting_for(workbench: Workbench, catalog: ClientCatalog, status: TaskStatus) -> str:
+    """What a task that has not ended waits for, in one line; '' when its program runs. ``catalog``: a session in
+    which the task can be read."""
+    if status.state is State.WAITING:
+        return _awaited_by(catalog, workbench.attributes, status)
+    if status.state is State.QUEUED:
+        return _queued(workbench, status.collection, status.resource)
+    return _stopped_by(workbench, status.resource) or _held_up(status)
+
+
+def _awaited_by(catalog: ClientCatalog, attributes: Attributes, status: TaskStatus) -> str:
+    """Which tasks a WAITING task waits for: the first few that have not completed, with their states."""
+    shown: list[str] = []
+    left = 0
+    for collection in status.after:
+        if len(shown) == _SHOWN:
+            left += 1
+            continue
+        state = _state_of(catalog, attributes, collection)
+        if state is not State.COMPLETED:
+            shown.append(f"{name_of(collection)} ({state.value if state else 'not to be seen'})")
+    text = ", ".join(shown) + (f" and perhaps {left} more" if left else "")
+    if not shown:
+        return "all that it waits for has completed; the worker will queue it"
+    return f"the success of {text}"
+
+
+def _state_of(catalog: ClientCatalog, attributes: Attributes, collection: str) -> State | None:
+    try:
+        return TaskRecord(catalog, attributes, collection, "").state()
+    except (NotFound, Refused):
+        return None
+
+
+def _queued(workbench: Workbench, collection: str, resource: str) -> str:
+    """Why a task that is queued on a resource waits: what holds it up, and then its place."""
     published = published_line.read(workbench.catalog, workbench.attributes, resource)
     running = queue.own_running(workbench, resource)
     hindrances = _hindrances(workbench, collection, resource, published, running)
     return "; ".join((*hindrances, _place(workbench, collection, resource, published, running)))
 
 
-def stopped_by(workbench: Workbench, resource: str) -> str:
+def _held_up(status: TaskStatus) -> str:
+    """What a task that has begun waits for, where that may take long; '' when its program runs."""
+    if status.waiting_for:
+        return f"{status.waiting_for} The worker tries again"
+    if status.state is not State.STAGING_IN or not status.staged:
+        return ""
+    shown = ", ".join(status.staged[:_SHOWN]) + (", ..." if len(status.staged) > _SHOWN else "")
+    return f"{status.resource} receives its inputs: {shown}"
+
+
+def _stopped_by(workbench: Workbench, resource: str) -> str:
     """What keeps a task that has begun on a resource from going on, in one line; '' when nothing does."""
     published = published_line.read(workbench.catalog, workbench.attributes, resource)
     without = list(_without_worker(workbench, resource, published))

@@ -12,42 +12,37 @@ import functools
 import logging
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 
 from compute_to_data.configuration import Configuration
-from compute_to_data.coordination import capabilities, held_images, lock, published_line, wakeup
-from compute_to_data.coordination.heartbeat import HEARTBEAT_SECONDS, Heartbeat, heartbeats
+from compute_to_data.coordination import lock, wakeup
+from compute_to_data.coordination.heartbeat import HEARTBEAT_SECONDS
 from compute_to_data.errors import (
     Code,
     ComputeToDataError,
     ConfigurationError,
     EngineError,
-    NotFound,
-    OutOfReach,
     ZoneDistrusted,
     zone_error,
 )
-from compute_to_data.job import JobKey
-from compute_to_data.model import EntityKind, Query, Resource, Row
-from compute_to_data.pipeline import journal, removal
-from compute_to_data.pipeline.checkpoint import Ending
+from compute_to_data.model import Resource
 from compute_to_data.pipeline.execution import ServedResource
-from compute_to_data.pipeline.watch_job import Detached, Watch
+from compute_to_data.pipeline.watch_job import Watch
 from compute_to_data.ports.engine import Engine
 from compute_to_data.ports.zone import Storage
-from compute_to_data.records.state import UNFINISHED, State, queue_levels
-from compute_to_data.task import REQUEST_NAME
+from compute_to_data.records.state import State
+from compute_to_data.worker import recovery
 from compute_to_data.worker.arrivals import Arrivals
+from compute_to_data.worker.attempts import Attempts
 from compute_to_data.worker.in_flight import Step, TasksInFlight
 from compute_to_data.worker.line import Line
 from compute_to_data.worker.next_tasks import NextTasks
 from compute_to_data.worker.pace import Pace
 from compute_to_data.worker.passed_over import PassedOver
+from compute_to_data.worker.presence import Presence
 from compute_to_data.worker.requests import Requests
 from compute_to_data.worker.retries import FIRST_SECONDS, Retries
-from compute_to_data.worker.slot import Purpose, TaskRunner, Unintelligible
+from compute_to_data.worker.slot import Purpose, TaskRunner
 from compute_to_data.worker.unused_replicas import UnusedReplicas
 from compute_to_data.worker.user_bounds import UserBounds
 from compute_to_data.worker.waiting import LOOK_SECONDS, WaitingTasks
@@ -55,10 +50,6 @@ from compute_to_data.worker.workload_slots import WorkloadSlots
 
 log = logging.getLogger("compute_to_data.worker")
 
-_OF_ONE_USER = 2048
-"""How many unfinished tasks of one user a worker resumes when it starts. None can have begun more."""
-_MOST_QUEUED = 65_536
-"""With more queued tasks, the journals of tasks that are gone stay: there are few of them."""
 _DISTRUST_SECONDS = 60.0
 """How long a worker leaves a zone alone whose certificate it does not trust: only an administrator can change that."""
 _ERROR_SECONDS = 1.0
@@ -75,14 +66,15 @@ class Worker:
         self._served = served = ServedResource(configuration, storage, engine, _resource(storage, resource), scope)
         self._lock = lock.ResourceLock(configuration, storage.zone, resource)
         self._bell = wakeup.Bell(configuration, storage.zone, resource)
-        self._sign = Heartbeat(storage.catalog, configuration, resource)
+        self._presence = Presence(served)
         self._workload_slots = WorkloadSlots(served)
         self._stopping = threading.Event()
         self._waiting_tasks = WaitingTasks(served)
         self._runner = TaskRunner(
-            served, self._workload_slots.directories, self._waiting_tasks, self._stopping.is_set, self._sign.confirm
+            served, self._workload_slots.directories, self._waiting_tasks, self._stopping.is_set, self._presence.confirm
         )
         self._passed_over = PassedOver()
+        self._attempts = Attempts(served, self._passed_over, self._presence.confirm, self._interrupt)
         self._retries = Retries(min(FIRST_SECONDS, configuration.worker.poll_seconds))
         self._begun: set[str] = set()
         self._in_flight = TasksInFlight(
@@ -111,7 +103,6 @@ class Worker:
         )
         self._arrivals = Arrivals(served)
         self._unused_replicas = UnusedReplicas(served, self._runner.transfers.staged, self._runner.in_use)
-        self._failures: Counter[str] = Counter()
         self._interrupted = True
         self._next_heartbeat = 0.0
 
@@ -137,7 +128,7 @@ class Worker:
                 self._workload_slots.leave()
         finally:
             if self._lock.is_ours:
-                self._withdraw_heartbeat()
+                self._presence.withdraw()
             self._bell.close()
             self._lock.release()
 
@@ -195,11 +186,12 @@ class Worker:
         """Release the lock, then look for tasks once more. While the lock was held, submitting a task started no
         other worker; a task that is submitted later finds the lock free."""
         self._workload_slots.leave()  # while this worker holds the lock, so that it removes only its own sandboxes
-        self._withdraw_heartbeat()
+        self._presence.withdraw()
         self._lock.release()
         try:
             self._line.look(now=True)
-            if not self._waiting(1) and not self._tasks(State.WAITING, limit=1) and not self._arrivals.any():
+            waiting = replace(recovery.tasks_in(self._served, State.WAITING), limit=1)
+            if not self._next_tasks.choose(1) and not self._served.storage.find(waiting) and not self._arrivals.any():
                 return True
         except ComputeToDataError as error:
             log.warning("the worker stays, because it cannot find out whether a task waits: %s", error)
@@ -220,18 +212,6 @@ class Worker:
         if now:
             self._bell.ring()
 
-    def _waiting(self, most: int) -> list[str]:
-        """The next queued tasks, in the fair order, without those that have begun."""
-        return self._next_tasks.choose(most)
-
-    def _tasks(self, state: State, *, limit: int | None = None) -> tuple[str, ...]:
-        return self._served.storage.find(replace(self._with_state(state), limit=limit))
-
-    def _with_state(self, state: State) -> Query:
-        here = self._served.resource.name
-        units = queue_levels(here) if state is State.QUEUED else here
-        return Query(EntityKind.COLLECTION, self._served.configuration.attributes.state, state.value, units)
-
     def _hurry(self, cancelled: frozenset[str]) -> None:
         """Let cancelled tasks end that wait to be tried again."""
         if self._next_tasks.hurry(cancelled):
@@ -245,32 +225,21 @@ class Worker:
     def _recover(self) -> None:
         """Resume every task that an earlier worker or a lost connection left unfinished, and remove jobs
         without an unfinished task."""
-        rows = [row for state in UNFINISHED for row in self._rows(state)]
+        rows = list(recovery.unfinished_tasks(self._served))
         unfinished = list(dict.fromkeys(row.collection for row in rows))
         for row in rows:
             self._line.note(row.collection, row.owner)
         self._begun = set(unfinished)
-        known = {JobKey.of(self._served.scope, one) for one in (*unfinished, *self._in_flight.collections())}
-        queued = {JobKey.of(self._served.scope, one) for one in self._tasks(State.QUEUED, limit=_MOST_QUEUED + 1)}
-        removal.remove_what_is_left(self._served.journal_folder, known)
-        if len(queued) <= _MOST_QUEUED:
-            journal.sweep(self._served.journal_folder, known | queued)
-        for job in self._served.engine.jobs(self._served.scope):
-            if job not in known:
-                log.warning("removing job %s: it belongs to no unfinished task", job)
-                self._served.engine.remove(job)
+        recovery.remove_what_is_left(self._served, {*unfinished, *self._in_flight.collections()})
         known_here = {*self._in_flight.collections(), *(one.collection for one in self._retries.waiting())}
         for collection in unfinished:
             if collection not in known_here and collection not in self._passed_over:
                 log.info("resuming %s", collection)
                 self._in_flight.take(collection)
 
-    def _rows(self, state: State) -> Iterator[Row]:
-        """The tasks in a state, of each user at most :data:`_OF_ONE_USER`: anybody can tag any number of collections
-        so."""
-        query, storage = self._with_state(state), self._served.storage
-        for owner in dict.fromkeys(one.owner for one in storage.count_by_owner(query, most=1)):
-            yield from storage.query(replace(query, owner=owner, limit=_OF_ONE_USER))
+    def _interrupt(self) -> None:
+        """Recover before anything else."""
+        self._interrupted = True
 
     def _over(self, collection: str, again: bool, had_job: bool) -> None:
         """Called when a task is no longer in flight. ``again``: the worker must try it again."""
@@ -280,62 +249,21 @@ class Worker:
         else:
             self._retries.drop(collection)
             self._runner.in_use.staged_bytes.release(collection)
-            self._failures.pop(collection, None)
+            self._attempts.forget(collection)
             self._waiting_tasks.report(collection)
         self._bell.ring()
 
     def _settle(self, collection: str, purpose: Purpose) -> None:
         """Queue, cancel or refuse a task, without a slot."""
-        self._attempt(collection, functools.partial(next, self._runner.run(collection, purpose=purpose)))
+        self._attempts.take(collection, functools.partial(next, self._runner.run(collection, purpose=purpose)))
 
     def _timed_attempt(self, collection: str, step: Step) -> Watch | bool:
-        """As :meth:`_attempt`, for a task in flight."""
+        """Take a step of a task in flight, and note the processor time for its owner."""
         owner, began = self._line.owner_of(collection), time.thread_time()
         try:
-            return self._attempt(collection, step)
+            return self._attempts.take(collection, step)
         finally:
             self._pace.spent(collection, owner, time.thread_time() - began)
-
-    def _attempt(self, collection: str, step: Step) -> Watch | bool:
-        """Take one step of a task. Returns the job to watch next, or whether the worker must try the task again.
-
-        This is the boundary that keeps the errors of one task away from others.
-        """
-        try:
-            self._sign.confirm()  # this host may have hung, and another worker may have ended the task
-            return step()
-        except StopIteration as course:
-            ending: Ending | None = course.value
-            if ending is not None:
-                log.info("%s %s %s", collection, ending.state.value, ending.text)
-        except Detached:
-            log.info("the job of %s runs on without this worker", collection)
-        except Unintelligible as error:
-            log.warning("ignoring %s: %s", collection, error)
-            self._passed_over.add(collection)
-        except OutOfReach as error:  # not the task's fault: try again without a limit
-            log.warning("%s waits: %s", collection, error)
-            return True
-        except Exception:
-            log.exception("the worker could not run %s to its end", collection)
-            if self._is_gone(collection):
-                self._interrupted = True  # a user may have moved it: find it again by its state
-                return False
-            self._failures[collection] += 1
-            if self._failures[collection] <= self._served.configuration.worker.attempts:
-                return True
-            log.error("ignoring %s until the worker starts again", collection)
-            self._passed_over.add(collection)
-        return False
-
-    def _is_gone(self, collection: str) -> bool:
-        try:
-            self._served.storage.owner(f"{collection}/{REQUEST_NAME}")
-        except NotFound:
-            return True
-        except ComputeToDataError:
-            return False
-        return False
 
     def _heartbeat(self) -> None:
         """Renew the heartbeat and the published capabilities while the engine answers. A worker that cannot start
@@ -346,8 +274,7 @@ class Worker:
         if time.monotonic() < self._next_heartbeat:
             return
         self._check_engine()
-        self._sign.renew()
-        self._publish()
+        self._presence.show()
         self._workload_slots.tend(self._in_flight.collections())
         self._runner.transfers.settle()
         self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
@@ -359,23 +286,6 @@ class Worker:
         except EngineError as error:
             self._next_tasks.hold_up(error)
             raise
-
-    def _publish(self) -> None:
-        served = self._served
-        place = served.storage.catalog, served.configuration, served.resource.name
-        capabilities.publish(*place)
-        held_images.publish(*place, served.engine.images())
-
-    def _withdraw_heartbeat(self) -> None:
-        with contextlib.suppress(ComputeToDataError):
-            self._sign.withdraw()
-            served = self._served
-            published_line.publish(served.storage.catalog, served.configuration.attributes, served.resource.name, None)
-            published = served.storage.catalog, served.configuration, served.resource.name
-            if not heartbeats(*published):
-                capabilities.withdraw(*published)
-                if not served.configuration.worker.on_demand:  # else a client on this host knows them next time
-                    held_images.withdraw(*published)
 
 
 def _resource(storage: Storage, name: str) -> Resource:

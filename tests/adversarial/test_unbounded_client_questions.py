@@ -190,7 +190,7 @@ def test_why_a_task_of_a_workload_waits(site: TrialSite, session: c2d.Session, n
     task = workload.create_task(["true"])
     make_collections(site, ALICE, workload.collection, FLOOD, [Avu(f"{PREFIX}state", "RUNNING", COMPUTE)], reader=ALICE)
     noting.longest = 0
-    assert "runs 2 tasks at a time" in waiting_reasons.waiting_for(session, task.collection, COMPUTE)
+    assert "runs 2 tasks at a time" in waiting_reasons.waiting_for(session, session.catalog, task.status(reasons=False))
     assert noting.longest <= 2
 
 

@@ -287,7 +287,7 @@ def test_a_worker_whose_host_hung_changes_no_task_that_another_one_has_ended(
 
     def hang() -> None:
         """What is true after some minutes: another worker has taken the resource over, and has ended the task."""
-        worker._sign._renewed = 0.0
+        worker._presence._sign._renewed = 0.0
         other = Avu(site.configuration.attributes.named("worker"), "other@1:1", str(int(time.time())))
         site.storage.catalog.annotate(RESOURCE, add=[other])
         site.record(submitted).move_to(State.COMPLETED, {"attempt": "2"})
