@@ -196,9 +196,8 @@ def _digest(folder: Path) -> str:
     return f"sha256:{total.hexdigest()}"
 
 
-def _write_request(folder: Path, job: Job, image: Path) -> None:
-    """Fill the job's folder: its ``/tmp``, links to its inputs and outputs, its secrets, and the request."""
-    root = folder / "root"
+def _lay_out(root: Path, job: Job) -> None:
+    """Make what the job sees as the root of its files: its ``/tmp``, and links to its inputs and outputs."""
     (root / "tmp").mkdir(parents=True)
     (root / "inputs").mkdir()
     (root / "outputs").symlink_to(job.outputs)
@@ -213,6 +212,11 @@ def _write_request(folder: Path, job: Job, image: Path) -> None:
     for place in job.input_folders:
         (root / place.lstrip("/")).mkdir(parents=True, exist_ok=True)
 
+
+def _write_request(folder: Path, job: Job, image: Path) -> None:
+    """Fill the job's folder: its files, its secrets, and the request."""
+    root = folder / "root"
+    _lay_out(root, job)
     (folder / SECRETS_FOLDER).mkdir(parents=True, mode=0o700)
     for name, value in job.secrets.items():
         with open(os.open(folder / SECRETS_FOLDER / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "wb") as secret:

@@ -36,7 +36,7 @@ from compute_to_data.records.workload import (
 )
 from compute_to_data.submission import selection, submit
 from compute_to_data.submission.submit import Submitted
-from compute_to_data.task import ProcessDefinition, Task
+from compute_to_data.task import ProcessDefinition, RequestedLimits, Task
 
 WORKLOADS = "workloads"
 """The collection of a project that holds its workloads."""
@@ -95,14 +95,7 @@ def start(
     """
     variables = environment or {}
     asked = Workload(image, instances, role or DEFAULT_ROLE, resource or "any", dataset, each, variables, name=name)
-    document = {**asked.document(), **({"limits": dict(limits)} if limits else {})}
-    found = problems(document, "workload")
-    if found:
-        raise InvalidRequest(*summary(found))
-    if configuration.allows(image) is None:
-        raise submit.image_refused(configuration, image)
-    requested_limits = request.limits(limits or {})
-    configuration.effective_limits(requested_limits, None)
+    requested_limits = _checked_limits(configuration, asked, limits)
     origins = Origins(catalog, configuration.attributes)
     inputs = references.tree(catalog, origins, dataset).data_objects if dataset else ()
     require(catalog, project, Access.OWN, "to keep a workload and its results there")
@@ -117,6 +110,19 @@ def start(
     catalog.create_collection(f"{project}/{WORKLOADS}", parents=True)
     submit.record_sealed(record, workload.document(), lambda: record.declare(WorkloadState.STARTED, facts))
     return Started(workload_id, collection, workload.resource, choice.reason)
+
+
+def _checked_limits(configuration: Configuration, asked: Workload, limits: Mapping[str, Any] | None) -> RequestedLimits:
+    """The limits that a workload asks for. InvalidRequest when something that it asks for is wrong, Refused when the
+    site does not allow it."""
+    found = problems({**asked.document(), **({"limits": dict(limits)} if limits else {})}, "workload")
+    if found:
+        raise InvalidRequest(*summary(found))
+    if configuration.allows(asked.image) is None:
+        raise submit.image_refused(configuration, asked.image)
+    requested = request.limits(limits or {})
+    configuration.effective_limits(requested, None)
+    return requested
 
 
 def _known(catalog: Catalog, attributes: Attributes, collection: str) -> tuple[WorkloadRecord, Workload]:

@@ -93,20 +93,13 @@ class TaskRunner:
                 record.settle()
                 return self._remove_late_requests(record) if purpose is Purpose.CANCEL else None
             record.sealed_owner()
-            if (purpose is Purpose.QUEUE) != (state is State.WAITING) and purpose is not Purpose.CANCEL:
+            if purpose is not Purpose.CANCEL and (purpose is Purpose.QUEUE) != (state is State.WAITING):
                 record.settle()
                 return None
-            if purpose is Purpose.CANCEL:
-                self._stop_if_cancelled(record, state)
+            if purpose is not Purpose.RUN:
+                self._do_without_a_slot(purpose, record, state, owner)
                 return None
-            if purpose is Purpose.REFUSE:
-                if state is State.QUEUED:
-                    raise too_many(owner, self._served.resource.name, self._served.configuration.worker.per_user)
-                return None
-            task = task_json.recorded_task(catalog.read(record.request_path, task_json.LARGEST), record.request_path)
-            if purpose is Purpose.QUEUE:
-                self._queue_if_ready(record, task)
-                return None
+            task = self._request(record)
             if state is State.QUEUED:
                 self._need_engine(record)
             role = role_named(self._served.configuration, record.facts("role").get("role", task.role))
@@ -119,6 +112,20 @@ class TaskRunner:
         except OutOfReach as error:
             self._note(record, error)
             raise
+
+    def _do_without_a_slot(self, purpose: Purpose, record: TaskRecord, state: State, owner: User) -> None:
+        """Queue a task that waits for others; or raise what ends a task that has not begun."""
+        if purpose is Purpose.CANCEL:
+            self._stop_if_cancelled(record, state)
+        elif purpose is Purpose.QUEUE:
+            self._queue_if_ready(record, self._request(record))
+        elif state is State.QUEUED:
+            raise too_many(owner, self._served.resource.name, self._served.configuration.worker.per_user)
+
+    @staticmethod
+    def _request(record: TaskRecord) -> Task:
+        """The task as it was accepted."""
+        return task_json.recorded_task(record.catalog.read(record.request_path, task_json.LARGEST), record.request_path)
 
     @staticmethod
     def _note(record: TaskRecord, error: OutOfReach) -> None:
