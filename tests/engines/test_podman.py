@@ -63,7 +63,7 @@ class TestWriter:
         assert limits["cpu"] == {"period": 100_000, "quota": int(100_000 * LIMITS.cpus), "shares": 256}
         assert limits["blockIO"] == {"weight": 100}
         assert {one["type"]: one["hard"] for one in spec["r_limits"]} == {
-            "fsize": LIMITS.output_bytes + 1, "core": 0, "nofile": 4096, "sigpending": 1024, "msgqueue": 0,
+            "fsize": LIMITS.output_bytes + 1, "core": 1, "nofile": 4096, "sigpending": 1024, "msgqueue": 0,
             "memlock": 64 << 10, "rtprio": 0, "nice": 0,
         }  # fmt: skip
         assert "blockIO" not in spec_of(sandbox.container(a_job(), (300_041, 400_041)), IO - {"io"})["resource_limits"]
@@ -109,6 +109,12 @@ class TestWriter:
         options = ["rw", "noexec", "nosuid", "nodev", f"size={LIMITS.tmp_bytes}", "mode=1777"]
         scratch = {one["destination"]: one["options"] for one in mounts if one["type"] == "tmpfs"}
         assert scratch == {"/data": options, "/tmp": options}
+
+    def test_terminals_are_bounded(self) -> None:
+        mounts = spec_of(sandbox.container(a_job(), (300_041, 400_041)))["mounts"]
+        (terminals,) = [one for one in mounts if one["destination"] == "/dev/pts"]
+        assert terminals["type"] == "devpts"
+        assert {"max=32", "newinstance", "nosuid", "noexec"} <= set(terminals["options"])
 
     @pytest.mark.parametrize(
         "change",
@@ -325,30 +331,44 @@ class _Podman(ThreadingMixIn, UnixStreamServer):
     daemon_threads = True
 
 
+class _Answering(BaseHTTPRequestHandler):
+    """Answers in Podman's place."""
+
+    def _answer(self, status: int, document: object) -> None:
+        content = document if isinstance(document, bytes) else json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def address_string(self) -> str:
+        return "podman"
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
 @contextmanager
-def answering(folder: Path, status: int, document: object) -> Iterator[Connection]:
-    """A socket at which something gives each request the same answer."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            content = document if isinstance(document, bytes) else json.dumps(document).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def address_string(self) -> str:
-            return "podman"
-
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    with _Podman(str(folder / "s"), Handler) as server:
+def listening(folder: Path, handler: type[_Answering]) -> Iterator[Connection]:
+    """A socket at which ``handler`` answers."""
+    with _Podman(str(folder / "s"), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield Connection(f"unix://{folder / 's'}", 10.0)
         finally:
             server.shutdown()
+
+
+@contextmanager
+def answering(folder: Path, status: int, document: object) -> Iterator[Connection]:
+    """A socket at which something gives each request the same answer."""
+
+    class Handler(_Answering):
+        def do_GET(self) -> None:
+            self._answer(status, document)
+
+    with listening(folder, Handler) as connection:
+        yield connection
 
 
 class TestConnection:
@@ -403,7 +423,7 @@ class TestConnection:
                 call()
 
 
-class _Ending(BaseHTTPRequestHandler):
+class _Ending(_Answering):
     """Podman 4.3 while a container ends: it cannot inspect the container until it has noticed the end."""
 
     noticed = False
@@ -423,29 +443,12 @@ class _Ending(BaseHTTPRequestHandler):
         type(self).noticed = True
         self._answer(200, 0)
 
-    def _answer(self, status: int, document: object) -> None:
-        content = json.dumps(document).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def address_string(self) -> str:
-        return "podman"
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
 
 @pytest.fixture
 def ending(tmp_path: Path) -> Iterator[Connection]:
     _Ending.noticed, _Ending.asked_about_its_host = False, 0
-    with _Podman(str(tmp_path / "s"), _Ending) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield Connection(f"unix://{tmp_path / 's'}", 10.0)
-        finally:
-            server.shutdown()
+    with listening(tmp_path, _Ending) as connection:
+        yield connection
 
 
 def test_a_container_that_ends_while_it_is_inspected(tmp_path: Path, ending: Connection) -> None:
@@ -461,3 +464,41 @@ def test_podman_is_asked_about_its_host_once_and_again_for_a_check(tmp_path: Pat
     forget(ending.address)
     PodmanClient(ending, str(tmp_path / "state"))
     assert _Ending.asked_about_its_host == 2
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "crun: setrlimit `RLIMIT_CORE`: Operation not permitted: OCI permission denied",
+        "runc: runc create failed: unable to start container process: error during container init: error setting "
+        "rlimits for ready process: error setting rlimit type 4: operation not permitted: OCI permission denied",
+    ],
+)
+def test_an_account_that_can_give_no_limit_of_core_dumps_is_named(tmp_path: Path, said: str) -> None:
+    """What Podman 4.3.1 said that was started with a hard limit of 0."""
+    asked: list[Any] = []
+
+    class Handler(_Answering):
+        def do_GET(self) -> None:
+            if self.path.endswith("/info"):
+                self._answer(200, {"host": {}, "store": {}})
+            else:
+                self._answer(404, {"message": "no such container"})
+
+        def do_DELETE(self) -> None:
+            self._answer(200, [])
+
+        def do_POST(self) -> None:
+            content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if self.path.endswith("/init"):
+                self._answer(500, {"message": said, "cause": "OCI permission denied", "response": 500})
+            else:
+                asked.append(json.loads(content)["r_limits"])
+                self._answer(201, {"Id": "x", "Warnings": []})
+
+    with listening(tmp_path, Handler) as connection:
+        client = PodmanClient(connection, str(tmp_path / "state"))
+        with pytest.raises(EngineError, match="limit of core dumps is 0") as caught:
+            host.check_limits(client, str(tmp_path / "probes"))
+    assert "LimitCORE" in caught.value.remedy
+    assert asked == [[{"type": "core", "soft": 1, "hard": 1}]]

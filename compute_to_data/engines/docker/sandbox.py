@@ -28,6 +28,9 @@ LOG_FILE_LABEL = "compute_to_data.log_file"
 OUTPUTS = "/outputs"
 WORKLOAD_INPUT, WORKLOAD_OUTPUT = "/input", "/output"  # the names for tasks of a workload
 TERMINALS = "/dev/pts"
+CORE_DUMPS = {"Name": "core", "Soft": 1, "Hard": 1}
+"""The limit of core dumps, in bytes. With 1, the kernel writes none for a crash, and calls no program of the host
+(``core_pattern``). With 0 it does call that, as root."""
 HOME = "/tmp"  # private to the sandbox
 
 _HOSTS = Path(__file__).with_name("hosts")  # has localhost: without a network, Docker writes no hosts file
@@ -180,8 +183,7 @@ def _limits(limits: Limits) -> dict[str, Any]:
             # One file cannot exceed the outputs' limit between two checks of the directory. One byte more: a file
             # that the kernel cut off then breaks the limit, also when its program took no notice.
             {"Name": "fsize", "Soft": limits.output_bytes + 1, "Hard": limits.output_bytes + 1},
-            # With 1, the kernel also calls no program of the host for a crash (``core_pattern``), as it does with 0.
-            {"Name": "core", "Soft": 1, "Hard": 1},
+            CORE_DUMPS,
             {"Name": "nofile", "Soft": _OPEN_FILES, "Hard": _OPEN_FILES},
             *({"Name": name, "Soft": most, "Hard": most} for name, most in _KERNEL_LIMITS.items()),
         ],

@@ -15,14 +15,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from docker.errors import DockerException
+from docker.errors import APIError, DockerException
 
 from compute_to_data.engines.docker import host_copies
 from compute_to_data.engines.docker.host_copies import LOADER
 from compute_to_data.engines.docker.memory_groups import CGROUPS
+from compute_to_data.engines.docker.sandbox import CORE_DUMPS
 from compute_to_data.engines.job_ids import JobIds
 from compute_to_data.engines.podman.client import PodmanClient
 from compute_to_data.engines.podman.ids import Ids
+from compute_to_data.engines.podman.sandbox import limits_of_processes
 from compute_to_data.errors import EngineError
 
 SUBJECT = "the Podman engine"
@@ -125,12 +127,28 @@ def check_limits(client: PodmanClient, folder: str, cgroups: Path = CGROUPS) -> 
     try:
         _make_root(root)
         client.create_from_specification(_probe(name, root))
-        client.initialize(name)
+        _initialize(client, name)
         _compare(_group_of(client.made(name).process, cgroups))
     finally:
         with suppress(DockerException):
             client.remove_container(name, force=True, v=True)
         shutil.rmtree(root, ignore_errors=True)
+
+
+def _initialize(client: PodmanClient, name: str) -> None:
+    """EngineError when the account's own limit of core dumps is below that of jobs."""
+    try:
+        client.initialize(name)
+    except APIError as error:
+        if "rlimit" not in str(error).lower():
+            raise
+        raise EngineError(
+            SUBJECT,
+            "the account's limit of core dumps is 0, with which a crash in a job starts a program of the host as root "
+            "(core_pattern)",
+            "Let its services have more: [Service] LimitCORE=infinity in /etc/systemd/system/user@.service.d, and no "
+            "limit of core in /etc/security/limits.conf; then: systemctl daemon-reload, and log the account out",
+        ) from error
 
 
 def _make_root(root: str) -> None:
@@ -154,6 +172,7 @@ def _probe(name: str, root: str) -> dict[str, Any]:
         "use_image_resolve_conf": True,
         "manage_password": False,
         "log_configuration": {"driver": "none"},
+        "r_limits": limits_of_processes([CORE_DUMPS]),
         "resource_limits": {
             "memory": {"limit": _MEMORY, "swap": _MEMORY},
             "pids": {"limit": _PIDS},

@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
-from compute_to_data.engines.docker.sandbox import TERMINALS
 from compute_to_data.engines.podman.ids import Ids
 
 PARENT_LABEL = "compute_to_data.podman_parent"
@@ -107,9 +106,7 @@ def _environment(given: list[str]) -> dict[str, Any]:
 def _host(
     host: dict[str, Any], profile: str, log_path: str, controllers: frozenset[str], labels: dict[str, str]
 ) -> dict[str, Any]:
-    # Podman mounts pseudo-terminals itself, without a limit of their number.
-    mounts = [one for one in host.pop("Mounts", []) if one["Target"] != TERMINALS]
-    found: dict[str, Any] = {"mounts": [_mount(one) for one in mounts]}
+    found: dict[str, Any] = {"mounts": [_mount(one) for one in host.pop("Mounts", [])]}
     if "NetworkMode" in host and host.pop("NetworkMode") != "none":
         raise ValueError("Podman's writer knows no network")
     if "ReadonlyRootfs" in host:
@@ -127,9 +124,7 @@ def _host(
     if "RestartPolicy" in host:
         found["restart_policy"] = host.pop("RestartPolicy")["Name"]
     if "Ulimits" in host:
-        limits = {one["Name"]: (one["Soft"], one["Hard"]) for one in host.pop("Ulimits")}
-        limits["core"] = 0, 0  # an account whose own limit is 0 cannot give a container 1
-        found["r_limits"] = [{"type": name, "soft": soft, "hard": hard} for name, (soft, hard) in limits.items()]
+        found["r_limits"] = limits_of_processes(host.pop("Ulimits"))
     if "CgroupParent" in host:
         parent = host.pop("CgroupParent")
         found["cgroup_parent"] = os.path.basename(parent)
@@ -137,6 +132,11 @@ def _host(
     found["resource_limits"] = _limits(host, controllers)
     found["log_configuration"] = _log(host.pop("LogConfig", {"Type": "none"}), log_path)
     return found
+
+
+def limits_of_processes(given: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Docker's ``Ulimits``, as Podman has them."""
+    return [{"type": one["Name"], "soft": one["Soft"], "hard": one["Hard"]} for one in given]
 
 
 def _limits(host: dict[str, Any], controllers: frozenset[str]) -> dict[str, Any]:
@@ -164,6 +164,10 @@ def _log(config: Mapping[str, Any], path: str) -> dict[str, Any]:
 
 
 def _mount(one: Mapping[str, Any]) -> dict[str, Any]:
+    if one["Type"] == "volume":  # how Docker mounts a file system of the kernel
+        made = one["VolumeOptions"]["DriverConfig"]["Options"]
+        options = made["o"].split(",")
+        return {"type": made["type"], "source": made["device"], "destination": one["Target"], "options": options}
     mode = "ro" if one.get("ReadOnly") else "rw"
     if one["Type"] == "bind":
         # Private and not recursive: a mount that appears on the host later does not appear in the sandbox.
