@@ -95,7 +95,7 @@ class Worker:
             served,
             self._runner.cancel_requests,
             self._in_flight,
-            has_tasks=lambda: self._has_tasks() or self._next_tasks.is_held_up,
+            has_tasks=lambda: self._trusts and (self._has_tasks() or self._next_tasks.is_held_up),
             tried=self._retries.tried,
             not_ours=lambda: {*self._passed_over, *self._begun},
             hurry=self._hurry,
@@ -104,6 +104,7 @@ class Worker:
         self._arrivals = Arrivals(served)
         self._unused_replicas = UnusedReplicas(served, self._runner.transfers.staged, self._runner.in_use)
         self._interrupted = True
+        self._trusts = True
         self._next_heartbeat = 0.0
 
     def stop(self) -> None:
@@ -153,7 +154,7 @@ class Worker:
             except ZoneDistrusted as error:
                 log.error("the worker cannot use the zone, and tries again in %g s: %s", _DISTRUST_SECONDS, error)
                 self._interrupted = True
-                self._stopping.wait(_DISTRUST_SECONDS)
+                self._leave_alone()
             except ComputeToDataError as error:
                 log.error("the zone or the engine does not answer, trying again: %s", error)
                 self._interrupted = True
@@ -169,6 +170,12 @@ class Worker:
                 self._waiting_tasks.call()
                 self._arrivals.call()
                 self._requests.call()
+
+    def _leave_alone(self) -> None:
+        """Ask a zone that is not trusted nothing for a while, also not what users want of its tasks."""
+        self._trusts = False
+        self._stopping.wait(_DISTRUST_SECONDS)
+        self._trusts = True
 
     def _has_tasks(self) -> bool:
         return bool(self._in_flight.collections() or self._retries.waiting() or self._waiting_tasks.any())

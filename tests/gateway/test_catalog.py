@@ -214,6 +214,19 @@ def test_bad_calls(alice: httpx.Client) -> None:
     assert alice.post(f"{CATALOG}/stat", content=b"x" * (2 << 20)).status_code == 413
 
 
+@pytest.mark.parametrize("method", ["a_later_one", "content"])
+def test_a_gateway_that_is_older_than_its_client(gateway: RunningGateway, session: GatewaySession, method: str) -> None:
+    """It knows fewer methods. It may have other things at their addresses."""
+    with pytest.raises(ZoneError) as caught:
+        session.wire.call(method, {})
+    assert str(caught.value).startswith(f"{gateway.url}: the gateway is older than this client, and does not know its ")
+    assert f"method {method}. Ask for an update of the gateway" in str(caught.value)
+    assert caught.value.code is Code.SYS_NOT_SUPPORTED
+    assert not isinstance(caught.value, NotFound)
+    with pytest.raises(NotFound, match="no such data object"):
+        session.stat(f"{HOME}/nothing")
+
+
 def test_nobody_registers_files(gateway: RunningGateway, site: TrialSite) -> None:
     """Not even an administrator, and so nobody reads a file of the gateway's host."""
     people = gateway.gateway.people

@@ -11,7 +11,7 @@ import urllib3
 
 from compute_to_data import errors
 from compute_to_data.catalog_json import avus_of
-from compute_to_data.errors import Code, ComputeToDataError, ConfigurationError, TooLarge, zone_error
+from compute_to_data.errors import Code, ComputeToDataError, ConfigurationError, NotFound, TooLarge, zone_error
 
 PREFIX = "/api/v1"
 _TIMEOUT = urllib3.Timeout(connect=15.0, read=600.0)
@@ -20,6 +20,10 @@ _LONGEST_PROBLEM = 8 << 20
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _CLASSES = ("Refused", "InvalidRequest", "ConfigurationError", "EngineError", "EngineOutOfReach", "ImageMissing")
 """Errors that are told by their class; those of the zone are told by their code."""
+
+
+class _NoSuchAddress(NotFound):
+    """The gateway has nothing at the address of a request."""
 
 
 def checked_url(url: str) -> str:
@@ -84,10 +88,15 @@ class Wire:
         return json.loads(content)["result"] if content else None
 
     def call(self, method: str, arguments: Mapping[str, Any], *, again: bool = False) -> Any:
-        """Call a method of the catalog."""
+        """Call a method of the catalog. ZoneError (-66000) when the gateway does not know it."""
         headers = {"Content-Type": "application/json"}
         body = json.dumps(arguments).encode()
-        return self.result("POST", f"{PREFIX}/catalog/{method}", body=body, headers=headers, again=again)
+        try:
+            return self.result("POST", f"{PREFIX}/catalog/{method}", body=body, headers=headers, again=again)
+        except _NoSuchAddress as error:
+            cause = f"the gateway is older than this client, and does not know its method {method}"
+            remedy = "Ask for an update of the gateway, or install the client of its version"
+            raise zone_error(Code.SYS_NOT_SUPPORTED, self.url, cause, remedy) from error
 
     def lost(self, error: Exception) -> ComputeToDataError:
         """The error for a connection that does not work."""
@@ -120,6 +129,8 @@ def _of_problem(problem: Mapping[str, Any], status: int, url: str) -> ComputeToD
     if name in _CLASSES:
         kind: type[ComputeToDataError] = getattr(errors, name)
         return kind(subject, cause, remedy, code=code)
+    if status in (404, 405) and name == "HttpError":
+        return _NoSuchAddress(subject, cause, remedy, code=code)
     if status in (429, 503) and name == "HttpError":
         return zone_error(Code.USER_SOCK_CONNECT_ERR, subject, cause, remedy or "Try again later")
     return zone_error(code, subject, cause, remedy)
