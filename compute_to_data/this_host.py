@@ -20,7 +20,16 @@ def names() -> frozenset[str]:
     be read, those that the operating system knows."""
     import socket  # here, since most programs that import this module never need it
 
-    return frozenset({"localhost", socket.gethostname(), socket.getfqdn()}) | _names_of_server(SERVER_CONFIG)
+    return _names_of_system(socket.gethostname()) | _names_of_server(SERVER_CONFIG)
+
+
+@functools.lru_cache(maxsize=1)
+def _names_of_system(host: str) -> frozenset[str]:
+    """The names of a system with this host name. The full one may be a question to a name server: an agent, which asks
+    with each file of an upload, has it answered once."""
+    import socket
+
+    return frozenset({"localhost", host, socket.getfqdn()})
 
 
 def _names_of_server(path: str) -> frozenset[str]:

@@ -8,6 +8,7 @@ task stays where it is; the server's log and an AVU on the data object say why.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -21,6 +22,9 @@ from compute_to_data.model import Collection, DataObject, EntityKind, Query, Use
 from compute_to_data.records import arrival
 
 _live_workers = LiveWorkers()
+_called: dict[tuple[str, str, str], float] = {}  # when this agent called which worker, by the monotonic clock
+_CALL_SECONDS = 0.25
+"""The shortest pause between two calls. A worker waits for a longer one before it looks."""
 _MOST_TAGGED = 2048
 """Up to so many tagged collections are read at once, of the whole zone."""
 
@@ -103,10 +107,18 @@ def _noted(site: Site, logical_path: str, written: bool) -> bool:
             return False
         arrival.leave(site.catalog, site.configuration.attributes, logical_path, resource)
         if _live_workers.is_here(resource):  # others, and one that does not hear, find it with their next look
-            with contextlib.suppress(OSError):
-                wakeup.call_worker(site.configuration, zone_of(logical_path), resource)
+            _call(site, zone_of(logical_path), resource)
         return True
     return False
+
+
+def _call(site: Site, zone: str, resource: str) -> None:
+    """Call a worker that waits until an upload pauses: of many files that arrive in a moment, only for the first."""
+    worker, now = (site.configuration.source, zone, resource), time.monotonic()
+    if now - _called.get(worker, float("-inf")) >= _CALL_SECONDS:
+        _called[worker] = now
+        with contextlib.suppress(OSError):
+            wakeup.call_worker(site.configuration, zone, resource, wakeup.ARRIVAL)
 
 
 def _submit(site: Site, logical_path: str, written: bool) -> None:

@@ -16,6 +16,8 @@ import sys
 from compute_to_data.configuration import Configuration
 from compute_to_data.coordination.lock import ResourceLock, state_file
 
+TASKS, ARRIVAL = b"!", b"a"
+"""For what a bell rings: anything that is wanted of tasks, or a data object that has arrived in a tagged collection."""
 _LONGEST_SECONDS = 86_400.0
 """The longest that one call waits: the kernel takes no more milliseconds than an int holds."""
 
@@ -33,19 +35,20 @@ class Bell:
             os.mkfifo(self._path, 0o600)
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def wait(self, seconds: float) -> bool:
-        """True when the bell rings within ``seconds``, or rang before. Several rings count as one."""
+    def wait(self, seconds: float) -> frozenset[bytes]:
+        """For what the bell rings within ``seconds``, or rang before; empty when it does not. Several rings for one
+        thing count as one."""
         if self._descriptor is None:
             raise RuntimeError("listen first")
         poll = select.poll()  # unlike select, it takes any descriptor: a worker may have thousands
         poll.register(self._descriptor, select.POLLIN)
-        ready = poll.poll(math.ceil(min(max(0.0, seconds), _LONGEST_SECONDS) * 1000))
-        if ready:
+        if poll.poll(math.ceil(min(max(0.0, seconds), _LONGEST_SECONDS) * 1000)):
             with contextlib.suppress(BlockingIOError, BrokenPipeError):  # another reader was first
-                os.read(self._descriptor, 65536)
-        return bool(ready)
+                rung = os.read(self._descriptor, 65536)
+                return frozenset(ARRIVAL if one == ARRIVAL[0] else TASKS for one in set(rung))
+        return frozenset()
 
-    def ring(self) -> None:
+    def ring(self, what: bytes = TASKS) -> None:
         """Wake the listening worker, if there is one."""
         try:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -55,7 +58,7 @@ class Bell:
             raise
         try:
             with contextlib.suppress(BlockingIOError, BrokenPipeError):  # full, or the worker has just gone
-                os.write(descriptor, b"!")
+                os.write(descriptor, what)
         finally:
             os.close(descriptor)
 
@@ -66,9 +69,9 @@ class Bell:
             self._descriptor = None
 
 
-def call_worker(configuration: Configuration, zone: str, resource: str) -> None:
+def call_worker(configuration: Configuration, zone: str, resource: str, what: bytes = TASKS) -> None:
     """Wake the resource's worker. If none runs and the configuration allows it, start one."""
-    Bell(configuration, zone, resource).ring()
+    Bell(configuration, zone, resource).ring(what)
     if configuration.worker.on_demand and not ResourceLock(configuration, zone, resource).is_held():
         _start_worker(configuration, zone, resource)
 

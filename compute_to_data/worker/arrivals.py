@@ -3,6 +3,9 @@
 A thread looks for notes, and a few others submit, each in the session of the data object's owner. So neither an upload
 nor the queue waits for them. Users take turns, in each look as many notes of one as of another.
 A note stays until its task is recorded or refused. So after a crash, the next worker goes on with it.
+
+An upload of many files rings for each of them. To submit and run their tasks takes the same catalog, and often the same
+processors, as the upload: so the worker waits until the upload pauses, for half a minute at most.
 """
 
 from __future__ import annotations
@@ -34,6 +37,10 @@ _IDLE_SECONDS = 15.0
 """The pause while no policy calls. On another host, none can."""
 _RECENT_SECONDS = 60.0
 """So long after the last note, the worker looks as often as at its queue."""
+_QUIET_SECONDS = 1.0
+"""An upload goes on while a policy calls in shorter pauses than this."""
+_LONGEST_UPLOAD = 30.0
+"""So long after the first call, the worker looks in any case."""
 _AGAIN_SECONDS = 5.0
 """The pause before a note is taken up again whose data object is being written, or is out of reach."""
 
@@ -45,7 +52,7 @@ class Arrivals:
     def __init__(self, served: ServedResource) -> None:
         self._served = served
         self._hosts = this_host.names()
-        self._called = threading.Event()
+        self._called: tuple[float, float] | None = None
         self._leaving = threading.Event()
         self._lock = threading.Lock()
         self._postponed: dict[str, float] = {}
@@ -63,14 +70,18 @@ class Arrivals:
             self._thread.join()
 
     def call(self) -> None:
-        """Look soon: a policy may have left a note."""
-        self._called.set()
+        """Look soon: a policy has left a note."""
+        now = time.monotonic()
+        self._called = (self._called[0] if self._called else now, now)
 
     def due_in(self) -> float | None:
         """Seconds until the next look; None while one goes on."""
         if self._is_looking():
             return None
-        due = min(self._next_look, self._soonest) if self._called.is_set() else self._next_look
+        due = self._next_look
+        if self._called is not None:
+            first, last = self._called
+            due = max(self._soonest, min(first + _LONGEST_UPLOAD, last + _QUIET_SECONDS))
         return max(0.0, due - time.monotonic())
 
     def tend(self) -> None:
@@ -92,9 +103,9 @@ class Arrivals:
     def _run(self) -> None:
         """Take up notes until there is none."""
         try:
-            self._called.clear()
+            self._called = None
             while not self._leaving.is_set() and self.look():
-                self._called.clear()
+                self._called = None
         except ComputeToDataError as error:
             log.warning("cannot look for arrivals, trying again: %s", error)
         except Exception:  # an adapter may raise anything, and the worker must go on looking

@@ -166,9 +166,11 @@ class Worker:
                 idle_since = time.monotonic()
             elif on_demand and time.monotonic() - idle_since > idle_seconds and self._may_leave():
                 return
-            if self._bell.wait(self._pause(waits)):
-                self._waiting_tasks.call()
+            rung = self._bell.wait(self._pause(waits))
+            if wakeup.ARRIVAL in rung:
                 self._arrivals.call()
+            if wakeup.TASKS in rung:
+                self._waiting_tasks.call()
                 self._requests.call()
 
     def _leave_alone(self) -> None:

@@ -16,10 +16,12 @@ from support.site import ALICE, BOB, COMPUTE, HOME, RODS, ZONE, TrialSite, until
 from compute_to_data.agent import policy
 from compute_to_data.coordination.heartbeat import Heartbeat
 from compute_to_data.coordination.lock import ResourceLock
+from compute_to_data.coordination.wakeup import ARRIVAL
 from compute_to_data.model import Access, Avu, Collection, Entity, EntityKind, ReplicaStatus, User
 from compute_to_data.ports.zone import Catalog
 from compute_to_data.records.state import State
 from compute_to_data.records.task import TaskRecord
+from compute_to_data.worker import arrivals as worker_arrivals
 from compute_to_data.worker.arrivals import Arrivals
 from compute_to_data.zones.embedded.agent import Callback, RuleExecutionInfo
 
@@ -118,6 +120,53 @@ def test_a_worker_runs_what_arrives_while_it_serves(inbox: Inbox) -> None:
         paths = [inbox.arrives(f"{INBOX}/{number}") for number in range(10)]
         until(lambda: [inbox.state(one) for one in inbox.tasks()] == [State.COMPLETED] * 10, "ten tasks")
     assert [len(inbox.avus(path, CLAIM)) for path in paths] == [1] * 10
+
+
+class Clock:
+    """In place of ``time`` in a module."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_a_worker_lets_an_upload_go_on_until_it_pauses(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    looking = Arrivals(inbox.site.worker()._served)
+    looking._next_look = clock.now + 15
+    monkeypatch.setattr(worker_arrivals, "time", clock)
+    assert looking.due_in() == 15.0
+    for _ in range(20):
+        looking.call()
+        assert looking.due_in() == 1.0
+        clock.now += 0.5
+    clock.now += 0.5
+    assert looking.due_in() == 0.0, "the upload has paused, or is over"
+
+
+def test_a_worker_does_not_wait_for_a_long_upload(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    looking = Arrivals(inbox.site.worker()._served)
+    monkeypatch.setattr(worker_arrivals, "time", clock)
+    while looking._called is None or looking.due_in():
+        looking.call()
+        clock.now += 0.5
+    assert clock.now == 1030.0
+
+
+def test_an_upload_of_many_files_calls_the_worker_seldom(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, calls = Clock(), []
+    monkeypatch.setattr(policy, "time", clock)
+    monkeypatch.setattr(policy, "_called", {})
+    monkeypatch.setattr(policy.wakeup, "call_worker", lambda *arguments: calls.append(arguments[2:]))
+    with inbox.worker_lives():
+        for number in range(20):
+            inbox.arrives(f"{INBOX}/{number}")
+            clock.now += 0.1
+    assert calls == [(COMPUTE, ARRIVAL)] * 7
+    assert inbox.worker_looks() == 20
 
 
 def test_a_note_left_while_no_worker_ran_is_found_at_the_next_start(inbox: Inbox) -> None:

@@ -19,7 +19,7 @@ import pytest
 from compute_to_data import site_file
 from compute_to_data.configuration import Configuration
 from compute_to_data.coordination.lock import AlreadyServed, ResourceLock, scope
-from compute_to_data.coordination.wakeup import Bell, call_worker
+from compute_to_data.coordination.wakeup import ARRIVAL, TASKS, Bell, call_worker
 
 
 def configured(folder: Path, **worker: object) -> Configuration:
@@ -123,6 +123,22 @@ def test_several_rings_count_as_one_and_need_no_listener(site: Configuration) ->
     assert not bell.wait(0)
     bell.close()
     ringer.ring()  # no worker listens any more
+
+
+def test_a_ring_says_for_what(site: Configuration) -> None:
+    bell, ringer = Bell(site, "z", "r"), Bell(site, "z", "r")
+    bell.listen()
+    ringer.ring(ARRIVAL)
+    ringer.ring(ARRIVAL)
+    assert bell.wait(0) == {ARRIVAL}
+    ringer.ring()
+    assert bell.wait(0) == {TASKS}
+    ringer.ring(ARRIVAL)
+    call_worker(site, "z", "r")
+    assert bell.wait(0) == {ARRIVAL, TASKS}
+    call_worker(site, "z", "r", ARRIVAL)
+    assert bell.wait(0) == {ARRIVAL}
+    bell.close()
 
 
 def test_a_worker_with_many_open_files_hears_the_bell(site: Configuration) -> None:
