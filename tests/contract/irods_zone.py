@@ -127,8 +127,8 @@ class IrodsZoneUnderTest:
         """That of a user whom these tests have made."""
         return f"pw-{user.name}"
 
-    def make_user(self, kind: UserKind = UserKind.RODSUSER) -> User:
-        user = User(self._name("u"), self._storage.zone)
+    def make_user(self, kind: UserKind = UserKind.RODSUSER, name: str = "") -> User:
+        user = User(name or self._name("u"), self._storage.zone)
         self._iadmin("add", "user", user.name, kind.value, user.zone)
         self._users.append(user)
         self._prc.users.modify(user.name, "password", self.password(user))

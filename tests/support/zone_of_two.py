@@ -137,7 +137,8 @@ def _environment(folder: Path, uid: int, here: str, addresses: dict[str, str], n
         encryption = {TLS: str(tls), "C2D_TEST_IRODS_AUTHORITY": str(folder / AUTHORITY), **_pam_user(container)}
     federated = {}
     if OTHER in addresses:
-        federated = {"C2D_TEST_IRODS_FEDERATED": _federated(folder, here, container, provider, names[addresses[OTHER]])}
+        file = _federated(folder, here, container, provider, names[addresses[OTHER]])
+        federated = {"C2D_TEST_IRODS_FEDERATED": file, "C2D_TEST_IRODS_FEDERATED_HOST": addresses[OTHER]}
     return {
         **encryption,
         **federated,

@@ -95,7 +95,7 @@ class IrodsSession:
         here, there = zone_of(self._home), zone_of(logical_path)
         if there and there != here:
             cause = f"is in the zone {there}, and only what is in {here} can be used here"
-            remedy = f"Copy it into {here} first, with icp or irsync"
+            remedy = f"Copy it into {here} first, with icp or irsync, or name a server of {there} in irods_host"
             raise zone_error(Code.USER_FILE_DOES_NOT_EXIST, shown(logical_path), cause, remedy)
 
     @property
