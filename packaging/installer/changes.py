@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from installer import core_block, environment, gateway_account, job_accounts, payload, podman, server_config
+from installer import core_block, environment, gateway_account, job_accounts, payload, podman, server_config, slurm
 from installer.layout import Layout, replace_file
 from installer.manifest import Manifest, checksum, checksum_of
 from installer.payload import Checkout, Item
@@ -37,6 +37,7 @@ class Choices:
     venv: bool = True
     gateway: bool = False
     podman: bool = False
+    slurm: str = ""
 
 
 class Installation:
@@ -105,7 +106,8 @@ class Installation:
 
     def _files(self, workers: dict[str, str]) -> dict[str, Item]:
         found = payload.plain_files(self.checkout, self.layout, gateway=self.choices.gateway)
-        return {**found, **of_the_host(self.layout, workers, with_podman=self.choices.podman)}
+        choices = self.choices
+        return {**found, **of_the_host(self.layout, workers, with_podman=choices.podman, directory=choices.slurm)}
 
     def _leftovers(self) -> Iterator[Change]:
         """Remove files of an earlier version that this version no longer has. Workers' drop-ins stay."""
@@ -144,10 +146,13 @@ class Installation:
         self.record.defaults[path] = checksum(default)
 
 
-def of_the_host(layout: Layout, workers: Mapping[str, str], *, with_podman: bool) -> dict[str, Item]:
+def of_the_host(
+    layout: Layout, workers: Mapping[str, str], *, with_podman: bool, directory: str = ""
+) -> dict[str, Item]:
     """The files that depend on what this host's workers use, by their paths. ``workers``: the vault of each resource.
-    The packages do not have them."""
-    return {**payload.drop_ins(layout, workers), **(podman.files(layout) if with_podman else {})}
+    ``directory``: the one that workers share with the nodes of Slurm, if any. The packages do not have these files."""
+    of_podman = podman.files(layout) if with_podman else {}
+    return {**payload.drop_ins(layout, workers), **of_podman, **slurm.files(layout, directory)}
 
 
 def writing(layout: Layout, record: Manifest, items: Mapping[str, Item]) -> Iterator[Change]:

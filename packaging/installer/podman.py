@@ -18,6 +18,9 @@ _DELEGATION = """\
 Delegate={}
 # With the jobs of other engines: all together, they have less weight than the iRODS server.
 Slice=c2d.slice
+# For Podman's socket: compute-to-data-podman.socket says why there.
+RuntimeDirectory=compute-to-data-podman
+RuntimeDirectoryMode=0700
 """
 _CONTROLLERS = "cpu cpuset io memory pids"
 _WANTED = f"[Unit]\nWants={_SOCKET}\n"
@@ -26,11 +29,11 @@ _WORKER = """\
 [Unit]
 Wants=user@{uid}.service
 After=user@{uid}.service
+# If the account's systemd ends while the worker runs, it starts again: without it, no job could.
+Upholds=user@{uid}.service
 
 [Service]
 SupplementaryGroups=
-ProtectHome=tmpfs
-BindPaths=/run/user/{uid}/compute-to-data
 """
 PROGRAMS = {
     "podman": "podman",

@@ -1,4 +1,5 @@
-"""The package as its installer installed it in the guest, with a zone in a folder and the real Docker engine."""
+"""The package as its installer installed it in the guest, with a zone in a folder and a real engine: Docker, or the
+service account's Podman."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -17,21 +18,21 @@ from compute_to_data.coordination import lock
 from compute_to_data.records.state import State
 from compute_to_data.submission.submit import Submitted
 
-ACCOUNT = "irods"
+from . import podman_account
+
+ACCOUNT = podman_account.ACCOUNT
 OUTPUT_FILES = 50
 """How many files a task may leave."""
 FOLDER = Path("/var/lib/irods/trial")
 STATE = Path("/var/lib/irods/compute_to_data")
-CONFIGURATION = Path("/etc/irods/compute_to_data.json")
+CONFIGURATION = podman_account.CONFIGURATION
 WORKER = f"compute-to-data-worker@{COMPUTE}.service"
-GUARD, QUOTAS = "compute-to-data-guard.service", "compute-to-data-quotas.service"
+GUARD, QUOTAS = podman_account.GUARD, "compute-to-data-quotas.service"
 
 
 def systemctl(*arguments: str) -> str:
     """What ``systemctl`` prints; it must succeed."""
-    done = subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"systemctl {arguments}: {done.stdout}{done.stderr}"
-    return done.stdout.strip()
+    return podman_account.run("systemctl", *arguments).strip()
 
 
 def shown(unit: str, name: str) -> str:
@@ -45,7 +46,7 @@ class LabSite(TrialSite):
     def install(self, **engine: object) -> None:
         """Write the configuration of the units."""
         document = json.loads(self.configuration_file.read_text())
-        document["engine"] = {"name": "docker", "timeout_seconds": PATIENCE, **engine}
+        document["engine"] = {"name": self.configuration.engine.name, "timeout_seconds": PATIENCE, **engine}
         document["worker"].update({"on_demand": False, "state_directory": str(STATE)})
         CONFIGURATION.write_text(json.dumps(document))
 
@@ -61,19 +62,25 @@ class LabSite(TrialSite):
         return [{**one.facts(), "collection": one.collection} for one in records]
 
 
-@pytest.fixture
-def bare_site(docker_answers: None) -> Iterator[LabSite]:
-    """A site whose vault a test may still replace. Nothing runs before and after."""
+@contextmanager
+def lab_site(engine: str) -> Iterator[LabSite]:
+    """A site whose vault a test may still replace. No unit runs before and after."""
     _clean()
     FOLDER.mkdir(mode=0o755)
     limits = {"default": {"output_files": OUTPUT_FILES}}
-    made = LabSite(FOLDER, {"name": "docker"}, BASE_IMAGE, worker={"state_directory": str(STATE)}, limits=limits)
-    yield made
+    yield LabSite(FOLDER, {"name": engine}, BASE_IMAGE, worker={"state_directory": str(STATE)}, limits=limits)
     systemctl("stop", WORKER, GUARD, QUOTAS)
-    for key in made.engine.jobs(lock.scope(made.configuration, "tempZone", COMPUTE)):
-        made.engine.remove(key)
     units = [f"--unit={name}" for name in (WORKER, GUARD, QUOTAS)]
     subprocess.run(["journalctl", "--no-pager", "--boot", "--lines=40", *units], check=True)  # shown if the test failed
+
+
+@pytest.fixture
+def bare_site(docker_answers: None) -> Iterator[LabSite]:
+    """A site with Docker."""
+    with lab_site("docker") as made:
+        yield made
+    for key in made.engine.jobs(lock.scope(made.configuration, "tempZone", COMPUTE)):
+        made.engine.remove(key)
     _clean()
 
 
@@ -91,6 +98,22 @@ def site(bare_site: LabSite) -> LabSite:
     """A site whose units can start."""
     bare_site.install()
     return bare_site
+
+
+@pytest.fixture(scope="session")
+def podman(vault_of_the_worker: None) -> None:
+    """The account's own Podman, as the installer sets it up, with the tests' image."""
+    podman_account.set_up()
+
+
+@pytest.fixture
+def podman_site(podman: None) -> Iterator[LabSite]:
+    """A site with Podman whose units can start."""
+    with lab_site("podman") as made:
+        made.install()
+        yield made
+    podman_account.run(*podman_account.command("podman", "rm", "--all", "--force", "--time=0"))
+    _clean()
 
 
 @pytest.fixture(scope="session", autouse=True)

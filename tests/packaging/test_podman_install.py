@@ -43,7 +43,10 @@ def test_what_it_sets_up_and_takes_back(server: ScratchServer) -> None:
     for line in ("Delegate=cpu cpuset io memory pids\n", "Slice=c2d.slice\n"):
         assert line in server.path(DELEGATION).read_text()
     worker = server.path(WORKER).read_text()
-    assert "SupplementaryGroups=\n" in worker and "BindPaths=/run/user/998/compute-to-data\n" in worker
+    assert "SupplementaryGroups=\n" in worker and "Upholds=user@998.service\n" in worker
+    directory = "RuntimeDirectory=compute-to-data-podman\nRuntimeDirectoryMode=0700\n"
+    assert directory in server.path(DELEGATION).read_text()
+    assert "ListenStream=/run/compute-to-data-podman/podman.sock\n" in server.path(SOCKET).read_text()
     assert "ConditionUser=irods\n" in server.path(SERVICE).read_text()
     assert "--time=0\n" in server.path(SERVICE).read_text()
     assert "Wants=compute-to-data-podman.socket\n" in server.path(WANTED).read_text()

@@ -12,7 +12,8 @@ import pytest
 from support.crashes import Died, Doomed, Fate
 from support.driving import drive
 from support.reading import ENOUGH
-from support.site import COMPUTE, HOME, TrialSite
+from support.real_docker import ENGINE
+from support.site import BASE_IMAGE, COMPUTE, HOME, PATIENCE, TrialSite
 
 from compute_to_data.documents.task_json import recorded_task
 from compute_to_data.model import Avu, Collection, DataObject, Entity, EntityKind, Query
@@ -37,6 +38,14 @@ def _submit(site: TrialSite, script: str) -> Submitted:
     expected = ["plots/deep"] if script == EMPTY else []
     inputs = [{"next_of": f"{HOME}/in"}]
     return site.submit(site.request("/bin/sh", "-c", script, inputs=inputs, expected_outputs=expected))
+
+
+def site_in(folder: Path) -> TrialSite:
+    """A site with plain processes, which is quick. With containers in the guest of ``make lab`` that has Podman."""
+    (folder / "tools").mkdir(parents=True)
+    if ENGINE == "podman":
+        return TrialSite(folder, {"name": ENGINE, "timeout_seconds": PATIENCE}, BASE_IMAGE)
+    return TrialSite(folder, {"name": "process", "images": {"tools": str(folder / "tools")}}, "tools")
 
 
 def _die(site: TrialSite, submitted: Submitted, fate: Fate) -> None:
@@ -83,8 +92,7 @@ def each_fate(folder: Path, after: bool) -> Iterator[tuple[Path, Fate]]:
 def test_every_crash_point_is_recovered(tmp_path: Path, script: str, after: bool) -> None:
     places = []
     for folder, fate in each_fate(tmp_path, after):
-        (folder / "tools").mkdir(parents=True)
-        site = TrialSite(folder, {"name": "process", "images": {"tools": str(folder / "tools")}}, "tools")
+        site = site_in(folder)
         submitted = _submit(site, script)
         before = site.snapshot(without=submitted.collection)
         _die(site, submitted, fate)

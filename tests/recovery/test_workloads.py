@@ -50,8 +50,7 @@ def test_every_crash_point_of_a_workloads_task_is_recovered(tmp_path: Path, afte
     places = []
     for fate in (Fate(at, after) for at in range(1, plain.MOST_OPERATIONS)):
         folder = tmp_path / f"{len(places)}"
-        (folder / "tools").mkdir(parents=True)
-        site = TrialSite(folder, {"name": "process", "images": {"tools": str(folder / "tools")}}, "tools")
+        site = plain.site_in(folder)
         submitted = _task(site, _workload(site), SCRIPT)
         plain._die(site, submitted, fate)
         if not fate.dead:

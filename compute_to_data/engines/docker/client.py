@@ -71,6 +71,9 @@ class LogStreams(Protocol):
     """Where the output of containers comes from: connections that carry Docker's frames. The calls raise OSError, or
     ValueError for an answer that makes no sense."""
 
+    def idle(self) -> socket.socket:
+        """A connection to the daemon, on which nothing is asked."""
+
     def attach(self, container: str) -> tuple[socket.socket, bytes]:
         """All that a container will write, which was made and not started."""
 

@@ -21,6 +21,7 @@ from compute_to_data import log_file
 from compute_to_data.engines.docker import backlog, stream
 from compute_to_data.engines.docker.backlog import MISSING, Start
 from compute_to_data.engines.docker.client import LogStreams
+from compute_to_data.engines.docker.presence import Presence
 from compute_to_data.engines.docker.sandbox import container_name, daemon_log_size
 from compute_to_data.engines.log_writer import LogWriter, check_whole, created
 from compute_to_data.errors import EngineError, EngineOutOfReach
@@ -58,8 +59,11 @@ class Copy:
         connection: socket.socket,
         received: bytes,
         starts: tuple[Start, Start] = (Start(0), Start(0)),
+        daemon: Presence | None = None,
     ) -> None:
+        """``daemon``: the one that the engine was attached to."""
         self.source = source
+        self._daemon = daemon
         self.key = key
         self.writer = writer
         self.connection = connection
@@ -122,7 +126,10 @@ class Copy:
         """Whether the copy has all that the job wrote, which ended at ``finished`` (Unix seconds)."""
         if not self.ended.is_set() or self.is_broken or self.source is Source.GROWING_LOG:
             return False
-        return self.source is Source.WHOLE_LOG or self.ended_at > finished - _MARGIN
+        if self.source is Source.WHOLE_LOG:
+            return True
+        # The connection may have ended with its daemon, and the job wrote more until its own end just afterwards.
+        return self.ended_at > finished - _MARGIN and self._daemon is not None and not self._daemon.has_ended()
 
     def end(self) -> None:
         """Note that the connection has ended."""
@@ -141,6 +148,7 @@ class LogCopies:
         self._lock = threading.Lock()
         self._copies: dict[JobKey, Copy] = {}
         self._new: list[Copy] = []
+        self._daemon: Presence | None = None
         self._suspects: dict[Copy, float] = {}
         self._thread: threading.Thread | None = None
         self._reader, self._waker = socket.socketpair()
@@ -151,11 +159,18 @@ class LogCopies:
         """Copy what a container will write that was created and not started. OSError, ValueError."""
         writer = created(file, bound)
         try:
+            daemon = self._present()
             connection, received = self._logs.attach(container_name(key))
         except BaseException:
             writer.close(complete=False)
             raise
-        self._add(Copy(Source.CONTAINER, key, writer, connection, received))
+        self._add(Copy(Source.CONTAINER, key, writer, connection, received, daemon=daemon))
+
+    def _present(self) -> Presence:
+        with self._lock:
+            if self._daemon is None or self._daemon.has_ended():
+                self._daemon = Presence(self._logs.idle())
+            return self._daemon
 
     def resume(self, key: JobKey, file: str, bound: int) -> None:
         """Continue the log of a job that an earlier worker started, unless this or another worker does so already.

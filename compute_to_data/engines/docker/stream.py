@@ -30,8 +30,7 @@ def request(address: str, seconds: float, method: str, path: str, **query: objec
     OSError when the daemon does not answer; FileNotFoundError when it does not know the container; ValueError for any
     other answer than a success.
     """
-    scheme, _, place = address.partition("://")
-    connection = _socket(scheme, place, seconds)
+    connection = connected(address, seconds)
     try:
         # HTTP 1.0 has no chunks: the stream follows the head as it is.
         line = f"{method} {path}?{urllib.parse.urlencode(query)} HTTP/1.0\r\nHost: docker\r\nContent-Length: 0\r\n\r\n"
@@ -42,7 +41,9 @@ def request(address: str, seconds: float, method: str, path: str, **query: objec
         raise
 
 
-def _socket(scheme: str, place: str, seconds: float) -> socket.socket:
+def connected(address: str, seconds: float) -> socket.socket:
+    """A connection to the daemon, on which nothing was asked yet. OSError."""
+    scheme, _, place = address.partition("://")
     if scheme == "unix":
         connection = socket.socket(socket.AF_UNIX)
         try:
@@ -81,6 +82,10 @@ class DaemonLogs:
         """``address``: the daemon's, as in the settings. ``seconds``: the time-out for its answers."""
         self._address = full_address(address)
         self._seconds = seconds
+
+    def idle(self) -> socket.socket:
+        """As :class:`~compute_to_data.engines.docker.client.LogStreams` says."""
+        return connected(self._address, self._seconds)
 
     def attach(self, container: str) -> tuple[socket.socket, bytes]:
         """As :class:`~compute_to_data.engines.docker.client.LogStreams` says."""

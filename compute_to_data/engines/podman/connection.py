@@ -25,6 +25,8 @@ VERSION = "/v4.0.0/libpod"
 """All releases from 4.0 on answer requests of this version."""
 _TAKEN = re.compile(r"is already in use|that name is already in use")
 _LOST = re.compile(r"no such container\Z")
+_OURS = "/run/compute-to-data-podman/podman.sock"
+"""In a directory that only the service account can enter."""
 _GONE = 404
 _CONFLICT = 409
 
@@ -142,6 +144,10 @@ class Connection:
         """As :func:`compute_to_data.engines.docker.stream.request`."""
         return stream.request(self.address, self.seconds, method, f"{VERSION}{path}", **query)
 
+    def idle(self) -> socket.socket:
+        """A connection on which nothing is asked. OSError."""
+        return stream.connected(self.address, self.seconds)
+
     def _answer(
         self, method: str, path: str, body: object, seconds: float, query: Mapping[str, object]
     ) -> tuple[int, Any, bytes]:
@@ -187,6 +193,5 @@ class Connection:
 
 def default_address() -> str:
     """The socket of this account's Podman that the installer makes, else the one of Podman's own unit."""
-    own = f"/run/user/{os.geteuid()}"
-    ours = f"{own}/compute-to-data/podman.sock"
-    return f"unix://{ours}" if os.path.exists(ours) else f"unix://{own}/podman/podman.sock"
+    found = _OURS if os.path.exists(_OURS) else f"/run/user/{os.geteuid()}/podman/podman.sock"
+    return f"unix://{found}"

@@ -41,6 +41,10 @@ class PodmanLogs:
         self._client = client
         self._ends = ends
 
+    def idle(self) -> socket.socket:
+        """As :class:`~compute_to_data.engines.docker.client.LogStreams` says."""
+        return self._connection.idle()
+
     def attach(self, container: str) -> tuple[socket.socket, bytes]:
         """As :class:`~compute_to_data.engines.docker.client.LogStreams` says. Podman makes the container's first
         process for it, but starts no program."""
