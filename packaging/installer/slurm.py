@@ -13,10 +13,9 @@ _WORKER = """\
 [Service]
 SupplementaryGroups=
 ReadWritePaths={directory}
-# Without jobs here, a worker needs no user namespace, changes no owners, and looks at no processes of others.
+# Without jobs here, a worker needs no user namespace, and looks at no processes of others.
 RestrictNamespaces=true
 ProtectProc=invisible
-SystemCallFilter=~@chown capset
 """
 
 

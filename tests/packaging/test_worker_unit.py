@@ -10,10 +10,9 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from installer import payload, slurm
@@ -40,18 +39,14 @@ SECRETS = f"{HOME}/.compute_to_data/secrets"
 class UnitSite:
     """A site that belongs to ACCOUNT, and its worker's unit and environment."""
 
-    def __init__(
-        self, folder: Path, environment: Path, engine: Mapping[str, Any], account: str = ACCOUNT, more: str = ""
-    ) -> None:
-        """``more``: lines of a drop-in of the worker's unit."""
-        self.account = account
-        self.site = TrialSite(folder, engine, BASE_IMAGE)
+    def __init__(self, folder: Path, environment: Path) -> None:
+        self.site = TrialSite(folder, {"name": "docker", "job_uids": f"{IDS.start}-{IDS.stop - 1}"}, BASE_IMAGE)
         self.unit = folder / payload.UNIT
         layout = Layout(
-            prefix=str(folder), irods_configuration=str(folder), state_directory=str(folder), account=account
+            prefix=str(folder), irods_configuration=str(folder), state_directory=str(folder), account=ACCOUNT
         )
         self.socket = folder / "guard-socket"
-        text = payload.filled(payload.UNIT, layout).replace("[Install]\n", f"{more}\n[Install]\n")
+        text = payload.filled(payload.UNIT, layout)
         self.unit.write_text(text.replace("[Service]\n", f"[Service]\nEnvironment=C2D_GUARD={self.socket}\n"))
         self.guard = folder / payload.GUARD
         self.guard.write_text(payload.filled(payload.GUARD, layout).replace(guard.SOCKET, str(self.socket)))
@@ -59,7 +54,7 @@ class UnitSite:
 
     def give(self) -> None:
         """Give all files of the site to the account."""
-        account = pwd.getpwnam(self.account)
+        account = pwd.getpwnam(ACCOUNT)
         for folder, folders, names in os.walk(self.site.folder):
             for name in (".", *folders, *names):
                 os.chown(os.path.join(folder, name), account.pw_uid, account.pw_gid, follow_symlinks=False)
@@ -104,41 +99,21 @@ def environment(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Path:
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder below /var/lib, as on a server, because a worker with this unit cannot see /tmp and /home."""
+def unit_site(docker_answers: None, environment: Path) -> Iterator[UnitSite]:
+    """A site below /var/lib, as on a server, because a worker with this unit cannot see /tmp and /home."""
     if os.geteuid() != 0:
         if os.environ.get("CI"):
             pytest.fail("CI must run this test as root: a worker of another account is started")
         pytest.skip("only root can start a worker of another account")
-    made = Path(tempfile.mkdtemp(prefix="c2d-unit-", dir="/var/lib"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made)
-
-
-def _remove_jobs(site: TrialSite) -> None:
-    for job in site.engine.jobs(lock.scope(site.configuration, "tempZone", COMPUTE)):
-        site.engine.remove(job)
-
-
-@pytest.fixture
-def unit_site(docker_answers: None, environment: Path, folder: Path) -> Iterator[UnitSite]:
-    """A site with Docker."""
-    made = UnitSite(folder, environment, {"name": "docker", "job_uids": f"{IDS.start}-{IDS.stop - 1}"})
-    yield made
-    _remove_jobs(made.site)
-
-
-@pytest.fixture
-def slurm_site(slurm_answers: None, environment: Path, folder: Path) -> Iterator[UnitSite]:
-    """A site with Slurm, whose worker has what the installer gives it. On the nodes, the account must reach Docker."""
-    shared = folder / "shared"
-    (text,) = slurm.files(Layout(), str(shared)).values()
-    more = text.content.decode().partition("[Service]\n")[2]
-    engine = {"name": "slurm", "directory": str(shared), "partition": "main", "poll_seconds": 0.5}
-    made = UnitSite(folder, environment, engine, "root", more)
-    yield made
-    _remove_jobs(made.site)
+    folder = Path(tempfile.mkdtemp(prefix="c2d-unit-", dir="/var/lib"))
+    folder.chmod(0o755)
+    try:
+        made = UnitSite(folder, environment)
+        yield made
+        for job in made.site.engine.jobs(lock.scope(made.site.configuration, "tempZone", COMPUTE)):
+            made.site.engine.remove(job)
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_tasks_complete_under_the_units_own_properties(unit_site: UnitSite) -> None:
@@ -180,21 +155,8 @@ def test_tasks_complete_under_the_units_own_properties(unit_site: UnitSite) -> N
     assert (left, listed) == ([], []), "nothing is a job's any more"
 
 
-def test_a_task_on_slurm_completes_with_less_than_other_workers_have(slurm_site: UnitSite) -> None:
-    """It goes to a node, and what it leaves is read, registered and removed here."""
-    site = slurm_site.site
-    site.alice.write(f"{HOME}/x.txt", b"abc\n")
-    script = "rev /inputs/x.txt >/outputs/y; mkdir -m 700 /outputs/below; echo z >/outputs/below/z; echo said"
-    submitted = site.submit(site.request("/bin/sh", "-c", script, inputs=[f"{HOME}/x.txt"]))
-    (facts,) = slurm_site.ended(submitted)
-    assert facts["state"] == "COMPLETED", facts
-    assert facts["attempt"] == "1", "no attempt was lost"
-    found = site.contents(submitted.collection)
-    assert (found["y"], found["below/z"], found["STDOUT.txt"]) == (b"cba\n", b"z\n", b"said\n")
-
-
 def test_systemd_rates_a_worker_of_slurm_below_the_others(tmp_path: Path) -> None:
-    """Without a namespace, changes of owners and a view of other processes: docs/installation.md has the figures."""
+    """Without a namespace and a view of other processes: docs/installation.md has the figures."""
     rated = {}
     for name, more in (("plain", ""), ("slurm", slurm.files(Layout(), "/shared").popitem()[1].content.decode())):
         text = payload.filled(payload.UNIT, Layout(account=ACCOUNT, prefix="/usr"))

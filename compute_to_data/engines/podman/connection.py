@@ -165,7 +165,7 @@ class Connection:
             remedy = "The worker must run as the account whose Podman it is, which owns the socket"
             raise OutOfReach(self.address, "permission denied", remedy) from error
         except (OSError, http.client.HTTPException) as error:
-            remedy = "As the worker's account: systemctl --user enable --now podman.socket; see docs/podman.md"
+            remedy = f"Run: systemctl restart user@{os.geteuid()}. It must have Podman's socket: docs/podman.md"
             refused = isinstance(error, (FileNotFoundError, ConnectionRefusedError))  # so nothing was asked
             kind = EngineNotReady if refused else EngineOutOfReach
             raise OutOfReach(self.address, getattr(error, "strerror", None) or repr(error), remedy, kind) from error

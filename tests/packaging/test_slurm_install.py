@@ -1,0 +1,32 @@
+"""With --slurm, workers may write into the directory that they share with the nodes, and less else."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import ScratchServer
+
+WORKER = "/etc/systemd/system/compute-to-data-worker@.service.d/slurm.conf"
+
+
+def test_what_it_sets_up_and_takes_back(server: ScratchServer) -> None:
+    before = server.contents()
+    options = ("install", "--no-venv", "--slurm", "/shared/jobs")
+    assert f"would write {WORKER}\n" in server.must(*options, "--dry-run")
+    assert server.contents() == before
+    server.must(*options)
+    lines = server.path(WORKER).read_text().splitlines()
+    assert {"ReadWritePaths=/shared/jobs", "SupplementaryGroups=", "RestrictNamespaces=true"} <= {*lines}
+    assert "nothing to do" in server.must("install", "--no-venv"), "an upgrade keeps what an installation has set up"
+    assert server.path(WORKER).exists()
+    server.must("uninstall")
+    assert server.contents() == before
+
+
+@pytest.mark.parametrize("directory", ["shared", "/a b", "/a%b", "/a'b", '/a"', "/a\\b"])
+def test_a_directory_that_a_unit_cannot_name_is_refused(server: ScratchServer, directory: str) -> None:
+    before = server.contents()
+    done = server.run("install", "--no-venv", "--slurm", directory)
+    assert done.returncode == 1
+    assert f"--slurm {directory}: expected an absolute path" in done.stderr
+    assert server.contents() == before
