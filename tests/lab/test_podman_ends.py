@@ -3,6 +3,7 @@ true end, and nothing of it is left."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -81,10 +82,12 @@ def goes_on(site: LabSite, submitted: Submitted) -> dict[str, str]:
     def has_ended() -> bool:
         for started in task.glob("*/outputs/started"):
             with suppress(FileNotFoundError):  # the job removes it
-                one = started, started.stat().st_ctime_ns
+                status = started.stat()
+                one = started, status.st_ctime_ns
                 if one not in seen:
                     seen.add(one)
                     (started.parent / "go").touch()
+                    os.chown(started.parent / "go", status.st_uid, status.st_gid)  # nobody removes it if the job is gone
         return (site.record(submitted).state() or State.QUEUED).is_final
 
     until(has_ended, "the task to end")
