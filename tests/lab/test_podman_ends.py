@@ -87,7 +87,8 @@ def goes_on(site: LabSite, submitted: Submitted) -> dict[str, str]:
                 if one not in seen:
                     seen.add(one)
                     (started.parent / "go").touch()
-                    os.chown(started.parent / "go", status.st_uid, status.st_gid)  # nobody removes it if the job is gone
+                    # If the job is gone, nothing removes this, and an output of another account is an error.
+                    os.chown(started.parent / "go", status.st_uid, status.st_gid)
         return (site.record(submitted).state() or State.QUEUED).is_final
 
     until(has_ended, "the task to end")
