@@ -96,14 +96,14 @@ class IrodsEntrance:
         return own
 
     def is_administrator(self, user: User) -> bool:
-        kind = self._service()._ask(str(user), lookup.find_user, user)
+        kind = self._service().calls.ask(str(user), lookup.find_user, user)
         need_user(kind, user)
         return kind is UserKind.RODSADMIN
 
     def on_behalf_of(self, user: User) -> GatewayCatalog:
         storage = self._service()
-        need_user(storage._ask(str(user), lookup.find_user, user), user)
-        account = accounts.on_behalf_of(storage._connections.account, user)
+        need_user(storage.calls.ask(str(user), lookup.find_user, user), user)
+        account = accounts.on_behalf_of(storage.calls.connections.account, user)
         return self._session(Connections(account, str(user)), user)
 
     def query(self, query: Query) -> tuple[Row, ...]:
@@ -140,7 +140,7 @@ class EntranceSession(IrodsSession):
     """A session that registers nothing. On behalf of a user the server would allow it: it asks who connects."""
 
     def open_to_write(self, data_object: str, *, resource: str = "") -> AbstractContextManager[arriving.Arriving]:
-        return arriving.arriving(self._connections, data_object, resource)
+        return arriving.arriving(self.calls.connections, data_object, resource)
 
     def register(self, resource: str, files: Any) -> None:
         if files:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from irods.account import iRODSAccount
 from irods.connection import Connection
@@ -16,10 +16,10 @@ from compute_to_data.errors import Code, ConfigurationError, ZoneError, ZoneOutO
 from compute_to_data.model import Avu, DataObject, Entity, OwnerCount, Query, Replica, Row, User, UserKind
 from compute_to_data.ports.zone import Catalog
 from compute_to_data.zones.irods import accounts, avus, dead_transfers, finding, lookup, quotas, replication
-from compute_to_data.zones.irods.connections import CALL_SECONDS, Connections
-from compute_to_data.zones.irods.failures import shown, translated
+from compute_to_data.zones.irods.calls import Calls
+from compute_to_data.zones.irods.connections import Connections
+from compute_to_data.zones.irods.failures import shown
 from compute_to_data.zones.irods.session import IrodsSession, need_user
-from compute_to_data.zones.irods.wire import ServerError
 
 USERS_KEPT = 8
 """The number of users whose connections are kept. Those of the least recent user are closed first."""
@@ -38,7 +38,7 @@ class IrodsStorage:
 
     def __init__(self, account: iRODSAccount) -> None:
         self._account = User(account.client_user, account.client_zone)
-        self._connections = Connections(account, str(self._account))
+        self.calls = Calls(Connections(account, str(self._account)))
         self._users: OrderedDict[User, Connections] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -50,17 +50,11 @@ class IrodsStorage:
         when the server cannot be reached.
         """
         storage = cls(accounts.from_environment(environment_file))
-        kind = storage._ask(str(storage._account), lookup.find_user, storage._account)
+        kind = storage.calls.ask(str(storage._account), lookup.find_user, storage._account)
         if kind is not UserKind.RODSADMIN:
             cause = f"{storage._account} is no rodsadmin, and cannot act on behalf of users"
             raise ConfigurationError(environment_file, cause, "Name the service account's environment")
         return storage
-
-    def _ask(self, subject: str, use: Callable[..., Result], *rest: Any, seconds: float = CALL_SECONDS) -> Result:
-        try:
-            return self._connections.call(lambda connection: use(connection, *rest), again=True, seconds=seconds)
-        except ServerError as error:
-            raise translated(error, subject) from error
 
     @property
     def zone(self) -> str:
@@ -68,17 +62,17 @@ class IrodsStorage:
 
     @property
     def catalog(self) -> Catalog:
-        return IrodsSession(self._connections, self._account, by_service=True)
+        return IrodsSession(self.calls.connections, self._account, by_service=True)
 
     def on_behalf_of(self, user: User) -> Catalog:
-        need_user(self._ask(str(user), lookup.find_user, user), user)
+        need_user(self.calls.ask(str(user), lookup.find_user, user), user)
         return IrodsSession(self._connections_for(user), user, by_service=True)
 
     def _connections_for(self, user: User) -> Connections:
         dropped = []
         with self._lock:
             if user not in self._users:
-                account = accounts.on_behalf_of(self._connections.account, user)
+                account = accounts.on_behalf_of(self.calls.connections.account, user)
                 self._users[user] = Connections(account, str(user))
             self._users.move_to_end(user)
             found = self._users[user]
@@ -92,7 +86,7 @@ class IrodsStorage:
         return found
 
     def owner(self, data_object: str) -> User:
-        return self._ask(data_object, lookup.owner, data_object)
+        return self.calls.ask(data_object, lookup.owner, data_object)
 
     def replicate(self, data_object: str, resource: str) -> Replica:
         def use(connection: Connection) -> DataObject:
@@ -100,7 +94,7 @@ class IrodsStorage:
             return replication.need_object(connection, data_object)
 
         found = self._at_rest(
-            data_object, resource, lambda: self._ask(data_object, use, seconds=replication.TRANSFER_SECONDS)
+            data_object, resource, lambda: self.calls.ask(data_object, use, seconds=replication.TRANSFER_SECONDS)
         )
         made = found.good_replica_on(resource)
         if made is None:
@@ -124,7 +118,7 @@ class IrodsStorage:
         try:
             return use()
         except ZoneError as error:
-            code = self._ask(data_object, lookup.at_work, data_object) if error.code in _AT_WORK else None
+            code = self.calls.ask(data_object, lookup.at_work, data_object) if error.code in _AT_WORK else None
             if code is None:
                 raise
             remedy = "If no transfer runs any more, correct the states of its replicas with: iadmin modrepl"
@@ -135,59 +129,59 @@ class IrodsStorage:
     def _end_dead_transfer(self, data_object: str, resource: str) -> None:
         """Unlock the data object if an agent was killed while it wrote a replica under ``resource``."""
         deadline = time.monotonic() + dead_transfers.QUIET_SECONDS
-        while self._ask(data_object, dead_transfers.is_left, data_object, resource):
+        while self.calls.ask(data_object, dead_transfers.is_left, data_object, resource):
             if time.monotonic() >= deadline:
-                self._ask(data_object, dead_transfers.put_to_rest, data_object, resource)
+                self.calls.ask(data_object, dead_transfers.put_to_rest, data_object, resource)
                 return
             time.sleep(0.5)
 
     def trim(self, data_object: str, resource: str) -> None:
         self._at_rest(
-            data_object, resource, lambda: self._ask(data_object, replication.trim_from, data_object, resource)
+            data_object, resource, lambda: self.calls.ask(data_object, replication.trim_from, data_object, resource)
         )
 
     def quota_left(self, user: User, resources: Sequence[str]) -> int | None:
-        return self._ask(str(user), quotas.left, user, resources)
+        return self.calls.ask(str(user), quotas.left, user, resources)
 
     def verify(self, data_object: str, number: int) -> str:
-        found = self._ask(data_object, replication.need_object, data_object)
+        found = self.calls.ask(data_object, replication.need_object, data_object)
         replica = replication.need_replica(found, number)
-        if self._ask(data_object, lookup.is_here, replica.leaf):
+        if self.calls.ask(data_object, lookup.is_here, replica.leaf):
             return replication.verify_here(replica, data_object)
-        return self._ask(
+        return self.calls.ask(
             data_object, replication.verify_there, replica, data_object, seconds=replication.TRANSFER_SECONDS
         )
 
     def annotate(self, entity: Entity, *, add: Iterable[Avu] = (), remove: Iterable[Avu] = ()) -> None:
         added, removed = list(add), list(remove)
         if added or removed:
-            self._ask(entity.name, functools.partial(avus.annotate, administering=True), entity, added, removed)
+            self.calls.ask(entity.name, functools.partial(avus.annotate, administering=True), entity, added, removed)
 
     def avus(self, entity: Entity, *attributes: str, most: int | None = None) -> tuple[Avu, ...]:
-        return self._ask(entity.name, avus.read, entity, attributes, most)
+        return self.calls.ask(entity.name, avus.read, entity, attributes, most)
 
     def find(self, query: Query) -> tuple[str, ...]:
-        return self._ask(query.attribute, finding.find, query)
+        return self.calls.ask(query.attribute, finding.find, query)
 
     def query(self, query: Query) -> tuple[Row, ...]:
-        return self._ask(query.attribute, finding.rows, query)
+        return self.calls.ask(query.attribute, finding.rows, query)
 
     def count_by_owner(self, query: Query, *, most: int | None = None) -> tuple[OwnerCount, ...]:
         # the server counts all of them in any case
-        return self._ask(query.attribute, finding.by_owner, query)
+        return self.calls.ask(query.attribute, finding.by_owner, query)
 
     def owners(self, query: Query) -> tuple[User, ...]:
-        return self._ask(query.attribute, finding.owners, query)
+        return self.calls.ask(query.attribute, finding.owners, query)
 
     def drop_idle(self) -> None:
         """Close all idle connections, because new ones read the current resources."""
         with self._lock:
             users = list(self._users.values())
-        for connections in (*users, self._connections):
+        for connections in (*users, self.calls.connections):
             connections.drop_idle()
 
     def close(self) -> None:
         with self._lock:
             users, self._users = list(self._users.values()), OrderedDict()
-        for connections in (*users, self._connections):
+        for connections in (*users, self.calls.connections):
             connections.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -32,6 +31,7 @@ from compute_to_data.model import (
 from compute_to_data.zones.irods import (
     accounts,
     avus,
+    bulk,
     contents,
     environment,
     finding,
@@ -41,16 +41,13 @@ from compute_to_data.zones.irods import (
     transfer,
     tree,
 )
+from compute_to_data.zones.irods.calls import Calls
 from compute_to_data.zones.irods.connections import CALL_SECONDS, Connections
-from compute_to_data.zones.irods.failures import about, shown, translated
-from compute_to_data.zones.irods.wire import ServerError
+from compute_to_data.zones.irods.failures import about, shown
 
-PARALLEL = 4
-"""How many connections a call on many items uses."""
 KEPT_BY_A_PERSON = 8
 """How many connections a user's own session keeps: clients transfer many files at the same time."""
 
-Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -62,32 +59,15 @@ class IrodsSession:
     """
 
     def __init__(self, connections: Connections, user: User, by_service: bool = False, home: str = "") -> None:
-        self._connections = connections
+        self.calls = Calls(connections)
         self._user = user
         self._by_service = by_service
         self._home = home or user.home_in(connections.account.proxy_zone)
 
-    def _ask(self, subject: str, use: Callable[..., Result], *rest: Any) -> Result:
-        """A call that may be repeated."""
-        return self._call(subject, use, *rest, again=True)
-
-    def _call(
-        self,
-        subject: str,
-        use: Callable[..., Result],
-        *rest: Any,
-        again: bool = False,
-        seconds: float = CALL_SECONDS,
-    ) -> Result:
-        try:
-            return self._connections.call(lambda connection: use(connection, *rest), again=again, seconds=seconds)
-        except ServerError as error:
-            raise translated(error, subject) from error
-
     def _zone_path(self, logical_path: str) -> str:
         check_in_zone(logical_path, zone_of(self._home))
         if is_broken_by_43(logical_path):
-            self._ask(logical_path, tree.need_a_server_that_takes, logical_path)
+            self.calls.ask(logical_path, tree.need_a_server_that_takes, logical_path)
         return logical_path
 
     def _need_here(self, logical_path: str) -> None:
@@ -120,7 +100,7 @@ class IrodsSession:
         user = User(account.client_user, account.client_zone)
         session = cls(Connections(account, str(user), KEPT_BY_A_PERSON), user, home=home)
         try:
-            session._ask(str(user), lambda connection: None)
+            session.calls.ask(str(user), lambda connection: None)
         except (AccessDenied, NotFound) as error:
             raise zone_error(error.code, f"{user} on {account.host}", error.cause, accounts.LOG_IN) from error
         return session
@@ -136,10 +116,10 @@ class IrodsSession:
     ) -> str:
         self._zone_path(data_object)
         if resource:
-            self._ask(resource, lookup.need_up, resource)
+            self.calls.ask(resource, lookup.need_up, resource)
         target = transfer.Target(data_object, resource, force)
         with self._explaining_locks(data_object), about(data_object):
-            return transfer.put(self._connections, file, target, moved or silent)
+            return transfer.put(self.calls.connections, file, target, moved or silent)
 
     def put_all(
         self,
@@ -155,11 +135,11 @@ class IrodsSession:
 
     def get(self, data_object: str, file: str, *, moved: Callable[[int], None] | None = None) -> str:
         with self._explaining_locks(data_object), about(data_object):
-            return transfer.get(self._connections, data_object, file, moved or silent)
+            return transfer.get(self.calls.connections, data_object, file, moved or silent)
 
     def close(self) -> None:
         """Close the connections. Only for a session from :meth:`open`, which has its own ones."""
-        self._connections.close()
+        self.calls.connections.close()
 
     @property
     def user(self) -> User:
@@ -167,20 +147,20 @@ class IrodsSession:
 
     def stat(self, logical_path: str) -> Collection | DataObject:
         self._need_here(logical_path)
-        return self._ask(logical_path, lookup.stat, logical_path)
+        return self.calls.ask(logical_path, lookup.stat, logical_path)
 
     def children(self, collection: str, most: int | None = None) -> tuple[Collection | DataObject, ...]:
-        return self._ask(collection, lookup.children, collection, most)
+        return self.calls.ask(collection, lookup.children, collection, most)
 
     def access(self, logical_path: str) -> Access:
-        return self._ask(logical_path, lookup.access, logical_path, self._user)
+        return self.calls.ask(logical_path, lookup.access, logical_path, self._user)
 
     def permissions(self, logical_path: str, most: int | None = None) -> tuple[Permission, ...]:
-        return self._ask(logical_path, lookup.permissions, logical_path, most)
+        return self.calls.ask(logical_path, lookup.permissions, logical_path, most)
 
     def create_collection(self, collection: str, parents: bool = False) -> None:
         self._zone_path(collection)
-        self._call(collection, tree.create_collection, collection, parents, again=parents)
+        self.calls.make(collection, tree.create_collection, collection, parents, again=parents)
 
     def read(self, data_object: str, most_bytes: int) -> bytes:
         return self._with_replicas(data_object, contents.read, data_object, most_bytes, again=True)
@@ -190,7 +170,7 @@ class IrodsSession:
         with (
             self._explaining_locks(data_object),
             about(data_object),
-            self._connections.lent() as connection,
+            self.calls.connections.lent() as connection,
             contents.OpenObject(connection, data_object) as found,
         ):
             yield found
@@ -198,7 +178,7 @@ class IrodsSession:
     def _with_replicas(self, data_object: str, use: Callable[..., Result], *rest: Any, **options: Any) -> Result:
         """A call that needs a usable replica."""
         with self._explaining_locks(data_object):
-            return self._call(data_object, use, *rest, **options)
+            return self.calls.make(data_object, use, *rest, **options)
 
     @contextmanager
     def _explaining_locks(self, data_object: str) -> Iterator[None]:
@@ -208,7 +188,7 @@ class IrodsSession:
         except ZoneError as error:
             if error.code is not Code.HIERARCHY_ERROR:
                 raise
-            code = self._ask(data_object, lookup.at_work, data_object)
+            code = self.calls.ask(data_object, lookup.at_work, data_object)
             if code is None:
                 raise
             raise zone_error(code, shown(data_object), "something is at work on its replicas") from error
@@ -216,20 +196,20 @@ class IrodsSession:
     def write(self, data_object: str, content: bytes, *, resource: str = "", force: bool = False) -> None:
         self._zone_path(data_object)
         if resource:
-            self._ask(resource, lookup.need_up, resource)
+            self.calls.ask(resource, lookup.need_up, resource)
         self._with_replicas(data_object, contents.write, data_object, content, resource, force, again=force)
 
     def remove(self, logical_path: str, *, recursive: bool = False) -> None:
         seconds = replication.TRANSFER_SECONDS if recursive else CALL_SECONDS
-        self._call(logical_path, tree.remove, logical_path, recursive, seconds=seconds)
+        self.calls.make(logical_path, tree.remove, logical_path, recursive, seconds=seconds)
 
     def rename(self, source: str, destination: str) -> None:
         self._zone_path(destination)
-        self._call(source, tree.rename, source, destination)
+        self.calls.make(source, tree.rename, source, destination)
 
     def annotate(self, entity: Entity, *, add: Iterable[Avu] = (), remove: Iterable[Avu] = ()) -> None:
         self._need_own_access(entity)
-        self._ask(entity.name, avus.annotate, entity, list(add), list(remove))
+        self.calls.ask(entity.name, avus.annotate, entity, list(add), list(remove))
 
     def _need_own_access(self, entity: Entity) -> None:
         """AccessDenied unless a user of another zone may modify the entity.
@@ -244,73 +224,41 @@ class IrodsSession:
             raise zone_error(Code.CAT_NO_ACCESS_PERMISSION, shown(entity.name), f"{self._user} may not modify it")
 
     def annotate_all(self, data_objects: Sequence[str], add: Sequence[Avu]) -> None:
-        """Put the AVUs on the first data object with the atomic call, and copy them to the others.
-
-        Copies only when the first one has no other AVUs.
-        """
-        entities = [Entity(EntityKind.DATA_OBJECT, data_object) for data_object in data_objects]
-        first, rest = entities[:1], entities[1:]
-        self._each(lambda entity: self.annotate(entity, add=add), first)
-        if not rest or not add or set(self.avus(first[0])) != set(add):
-            self._each(lambda entity: self.annotate(entity, add=add), rest)
-            return
-        copied: list[Entity] = []
-        self._each(lambda entity: self._copy_avus(first[0], entity, add, copied), rest)
-        found = set(self.avus(first[0]))
-        if found != set(add):  # another session has changed the first one in the meantime: correct the copies
-            self._each(lambda entity: self.annotate(entity, add=add, remove=found - set(add)), copied)
-
-    def _copy_avus(self, source: Entity, target: Entity, add: Sequence[Avu], copied: list[Entity]) -> None:
-        try:
-            self._connections.call(lambda connection: avus.copy(connection, source.name, target.name))
-            copied.append(target)
-        except (ServerError, ZoneError):
-            self.annotate(target, add=add)  # it has some AVUs already, or this gives the better error
-
-    def _each(self, do: Callable[[Item], None], items: Sequence[Item]) -> None:
-        """Call ``do`` for each item, several at once. Tries all of them, then raises the first error."""
-        if len(items) <= 1:
-            for item in items:
-                do(item)
-            return
-        with ThreadPoolExecutor(min(PARALLEL, len(items)), "irods") as pool:
-            started = [pool.submit(do, item) for item in items]
-        for future in started:
-            future.result()
+        bulk.annotate_all(self.calls, self.annotate, data_objects, add)
 
     def set_avu(self, collection: str, avu: Avu) -> None:
-        self._ask(collection, avus.set_one, collection, avu)
+        self.calls.ask(collection, avus.set_one, collection, avu)
 
     def avus(self, entity: Entity, *attributes: str, most: int | None = None) -> tuple[Avu, ...]:
-        return self._ask(entity.name, avus.read, entity, attributes, most)
+        return self.calls.ask(entity.name, avus.read, entity, attributes, most)
 
     def find(self, query: Query) -> tuple[str, ...]:
-        return self._ask(query.attribute, finding.find, query)
+        return self.calls.ask(query.attribute, finding.find, query)
 
     def object_id(self, data_object: str) -> int:
-        return self._ask(data_object, lookup.object_id, data_object)
+        return self.calls.ask(data_object, lookup.object_id, data_object)
 
     def object_with_id(self, object_id: int) -> str:
-        return self._ask(f"id {object_id}", lookup.object_with_id, object_id)
+        return self.calls.ask(f"id {object_id}", lookup.object_with_id, object_id)
 
     def query(self, query: Query) -> tuple[Row, ...]:
-        return self._ask(query.attribute, finding.rows, query)
+        return self.calls.ask(query.attribute, finding.rows, query)
 
     def avus_of(self, collections: Sequence[str], *attributes: str) -> Mapping[str, tuple[Avu, ...]]:
-        return self._ask(f"{len(collections)} collections", avus.read_many, collections, attributes)
+        return self.calls.ask(f"{len(collections)} collections", avus.read_many, collections, attributes)
 
     def count_by_owner(self, query: Query, *, most: int | None = None) -> tuple[OwnerCount, ...]:
         # the server counts all of them in any case
-        return self._ask(query.attribute, finding.by_owner, query)
+        return self.calls.ask(query.attribute, finding.by_owner, query)
 
     def resources(self) -> tuple[Resource, ...]:
-        return self._ask("resources", lookup.resources)
+        return self.calls.ask("resources", lookup.resources)
 
     def set_access(self, logical_path: str, user: User, access: Access, *, recursive: bool = False) -> None:
-        self._ask(logical_path, tree.set_access, logical_path, user, access, recursive)
+        self.calls.ask(logical_path, tree.set_access, logical_path, user, access, recursive)
 
     def set_inheritance(self, collection: str, inherits: bool) -> None:
-        self._ask(collection, tree.set_inheritance, collection, inherits)
+        self.calls.ask(collection, tree.set_inheritance, collection, inherits)
 
     def replicate(self, data_object: str, resource: str) -> None:
         def use(connection: Connection) -> None:
@@ -319,10 +267,12 @@ class IrodsSession:
         self._with_replicas(data_object, use, again=True, seconds=replication.TRANSFER_SECONDS)
 
     def trim(self, data_object: str, number: int) -> None:
-        self._call(data_object, replication.trim, data_object, number)
+        self.calls.make(data_object, replication.trim, data_object, number)
 
     def checksum(self, data_object: str) -> str:
-        return self._call(data_object, contents.checksum, data_object, again=True, seconds=replication.TRANSFER_SECONDS)
+        return self.calls.make(
+            data_object, contents.checksum, data_object, again=True, seconds=replication.TRANSFER_SECONDS
+        )
 
     def register(self, resource: str, files: Sequence[Registration]) -> None:
         if not files:
@@ -331,54 +281,12 @@ class IrodsSession:
             self._zone_path(file.logical_path)
         if not self._by_service:
             for file in files:
-                self._call(file.logical_path, registration.register_one, resource, file)
+                self.calls.make(file.logical_path, registration.register_one, resource, file)
             return
-        self._ask(resource, registration.need_room, self._user, files)
-        identity = self._storage_resource(resource)
-        for last in (False, True):
-            try:
-                self._register_batches(resource, identity, files)
-                known = self._ask(resource, registration.present, files, resource)
-                if len(known) == len(files):
-                    return
-                if last:
-                    cause = f"{len(files) - len(known)} of {len(files)} files were not registered correctly"
-                    raise zone_error(Code.SYS_INTERNAL_ERR, shown(resource), cause)
-            except BaseException as error:
-                self._forget(files)
-                if last or type(error) is not ZoneError:
-                    raise
-            else:
-                self._forget(files)
-            # A server process that is older than the resource fails after it has registered the files.
-
-    def _forget(self, files: Sequence[Registration]) -> None:
-        """Unregister those of these files that are registered, on new connections."""
-        self._connections.drop_idle()
-        self.unregister([file.logical_path for file in self._ask("registration", registration.present, files)])
-
-    def _storage_resource(self, resource: str) -> int:
-        found = self._ask(resource, lookup.need_up, resource)
-        if not found.is_storage:
-            cause = f"a {found.kind} resource has no vault"
-            raise zone_error(Code.HIERARCHY_ERROR, resource, cause, "Name the storage resource of the files")
-        return self._ask(resource, lookup.resource_id, resource)
-
-    def _register_batches(self, resource: str, identity: int, files: Sequence[Registration]) -> None:
-        def one(batch: Sequence[Registration]) -> None:
-            subject = batch[0].logical_path
-            try:
-                self._connections.call(lambda connection: registration.register(connection, resource, identity, batch))
-            except ServerError as error:
-                if not registration.is_refusal(error):
-                    raise translated(error, subject) from error
-                for file in batch:
-                    self._call(file.logical_path, registration.register_one, resource, file)
-
-        self._each(one, list(registration.batches(files)))
+        bulk.register(self.calls, self._user, resource, files)
 
     def unregister(self, data_objects: Sequence[str]) -> None:
-        self._each(lambda path: self._ask(path, registration.unregister, path), data_objects)
+        bulk.unregister(self.calls, data_objects)
 
 
 def need_user(kind: UserKind | None, user: User) -> None:
