@@ -9,6 +9,7 @@ import json
 import os
 import re
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ from compute_to_data.engines.podman import sandbox as podman_sandbox
 from compute_to_data.engines.podman.client import PodmanClient, forget
 from compute_to_data.engines.podman.connection import Connection
 from compute_to_data.engines.podman.ids import Ids
+from compute_to_data.engines.process_runner import birth
 from compute_to_data.errors import ConfigurationError, EngineError, EngineOutOfReach, ImageMissing
 from compute_to_data.job import Image, Job, JobKey, Mount
 from compute_to_data.model import User
@@ -482,6 +484,8 @@ def test_an_account_that_can_give_no_limit_of_core_dumps_is_named(tmp_path: Path
         def do_GET(self) -> None:
             if self.path.endswith("/info"):
                 self._answer(200, {"host": {}, "store": {}})
+            elif "/containers/json?" in self.path:
+                self._answer(200, [])
             else:
                 self._answer(404, {"message": "no such container"})
 
@@ -502,3 +506,34 @@ def test_an_account_that_can_give_no_limit_of_core_dumps_is_named(tmp_path: Path
             host.check_limits(client, str(tmp_path / "probes"))
     assert "LimitCORE" in caught.value.remedy
     assert asked == [[{"type": "core", "soft": 1, "hard": 1}]]
+
+
+def test_what_a_worker_left_that_was_killed_while_it_checked_is_removed(tmp_path: Path) -> None:
+    """And nothing of a worker that checks at the same time, or that is not a probe."""
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as one:
+        gone = f"{host._PROBE}{one.pid}-{birth(one.pid)}-1"
+    later = f"{host._PROBE}{os.getpid()}-0-1"  # its process id belongs to another process now
+    now = f"{host._PROBE}{os.getpid()}-{birth(os.getpid())}-1"
+    removed: list[str] = []
+
+    class Handler(_Answering):
+        def do_GET(self) -> None:
+            if self.path.endswith("/info"):
+                self._answer(200, {"host": {}, "store": {}})
+            elif "/containers/json?" in self.path:
+                assert "all=true" in self.path
+                self._answer(200, [{"Names": [name], "Labels": None} for name in (gone, later, now, "other")])
+            else:
+                self._answer(404, {"message": "no such container"})
+
+        def do_DELETE(self) -> None:
+            removed.append(self.path.partition("?")[0].rpartition("/")[2])
+            self._answer(200, [])
+
+    folder = tmp_path / "probes"
+    for name in (gone, later, now, "other"):
+        (folder / name / "etc").mkdir(parents=True)
+    with listening(tmp_path, Handler) as connection:
+        host._remove_left(PodmanClient(connection, str(tmp_path / "state")), str(folder))
+    assert removed == [gone, later]
+    assert {one.name for one in folder.iterdir()} == {now, "other"}

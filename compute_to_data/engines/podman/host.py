@@ -25,6 +25,7 @@ from compute_to_data.engines.job_ids import JobIds
 from compute_to_data.engines.podman.client import PodmanClient
 from compute_to_data.engines.podman.ids import Ids
 from compute_to_data.engines.podman.sandbox import limits_of_processes
+from compute_to_data.engines.process_runner import birth
 from compute_to_data.errors import EngineError
 
 SUBJECT = "the Podman engine"
@@ -32,7 +33,8 @@ NEEDED = ("memory", "pids", "cpu")
 """The controllers of control groups that the account must have."""
 _MEMORY, _PIDS, _PERIOD, _QUOTA = 48 << 20, 7, 100_000, 50_000
 """The limits of the probe."""
-_PROBE = "probe"
+_PROBE = "compute-to-data-probe-"
+"""Begins the name of the probe. The worker's process id follows, and when that process began."""
 _DELEGATE = (
     "Run packaging/install install, or write [Service] Delegate=cpu cpuset io memory pids to "
     "/etc/systemd/system/user@.service.d/delegate.conf, then: systemctl daemon-reload, and log the account out"
@@ -122,8 +124,10 @@ def check_info(info: Mapping[str, Any], ids: JobIds | None) -> None:
 def check_limits(client: PodmanClient, folder: str, cgroups: Path = CGROUPS) -> None:
     """EngineError unless the kernel shows the limits of a container that was made with some. ``folder``: for the
     container's file system. No program runs in it."""
-    root = os.path.join(folder, f"{_PROBE}-{uuid.uuid4().hex}")
-    name = f"compute-to-data-{_PROBE}-{uuid.uuid4().hex}"
+    _remove_left(client, folder)
+    process = os.getpid()
+    name = f"{_PROBE}{process}-{birth(process)}-{uuid.uuid4().hex[:16]}"
+    root = os.path.join(folder, name)
     try:
         _make_root(root)
         client.create_from_specification(_probe(name, root))
@@ -133,6 +137,22 @@ def check_limits(client: PodmanClient, folder: str, cgroups: Path = CGROUPS) -> 
         with suppress(DockerException):
             client.remove_container(name, force=True, v=True)
         shutil.rmtree(root, ignore_errors=True)
+
+
+def _remove_left(client: PodmanClient, folder: str) -> None:
+    """Remove what workers left that were killed while they checked. Others of this account may be checking now."""
+    found = [name for one in client.containers(all=True, filters={"name": _PROBE}) for name in one["Names"]]
+    for name in filter(_is_left, found):
+        with suppress(DockerException):
+            client.remove_container(name, force=True, v=True)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    for name in filter(_is_left, os.listdir(folder)):
+        shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
+
+
+def _is_left(name: str) -> bool:
+    process, _, rest = name[len(_PROBE) :].partition("-")
+    return name.startswith(_PROBE) and process.isdigit() and birth(int(process)) != rest.partition("-")[0]
 
 
 def _initialize(client: PodmanClient, name: str) -> None:
