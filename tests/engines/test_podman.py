@@ -29,6 +29,7 @@ from compute_to_data.configuration import EngineSettings
 from compute_to_data.engines import open_engine
 from compute_to_data.engines.docker import sandbox, stream
 from compute_to_data.engines.docker.connection import MOST_BYTES, AnswerTooLarge
+from compute_to_data.engines.docker.container_job import was_started
 from compute_to_data.engines.docker.memory_groups import directory
 from compute_to_data.engines.docker.messages import asking_about
 from compute_to_data.engines.job_ids import JobIds
@@ -537,3 +538,24 @@ def test_what_a_worker_left_that_was_killed_while_it_checked_is_removed(tmp_path
         host._remove_left(PodmanClient(connection, str(tmp_path / "state")), str(folder))
     assert removed == [gone, later]
     assert {one.name for one in folder.iterdir()} == {now, "other"}
+
+
+@pytest.mark.parametrize("status", ["created", "configured", "initialized", "exited"])
+def test_a_container_whose_end_podman_does_not_know_never_started(status: str) -> None:
+    """As Podman 4.3.1 shows one after all processes of its account, and the container's, were killed. Its program did
+    not end with status 0."""
+    state = {
+        "Status": status,
+        "Running": False,
+        "Pid": 0,
+        "ExitCode": 0,
+        "StartedAt": "2026-11-30T04:55:22.403150913Z",
+        "FinishedAt": "0001-01-01T00:00:00Z",
+    }
+    found = {"Id": "1", "Image": "2", "State": state, "Config": {"User": "0:0"}, "HostConfig": {}}
+    ids = Ids(((0, 1000, 1),), ((0, 1000, 1),))
+    assert not was_started(inspection.container(found, ids))
+    ended = {**state, "Status": "exited", "FinishedAt": "2026-11-30T04:55:23.5Z"}
+    assert was_started(inspection.container({**found, "State": ended}, ids))
+    running = {**state, "Status": "running", "Running": True, "Pid": 7}
+    assert was_started(inspection.container({**found, "State": running}, ids))

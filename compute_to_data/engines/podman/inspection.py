@@ -72,13 +72,19 @@ def container(found: Mapping[str, Any], ids: Ids) -> dict[str, Any]:
             # Podman never says it: the group of the container does.
             "OOMKilled": False,
             "ExitCode": state["ExitCode"],
-            "StartedAt": _utc(state["StartedAt"]),
+            "StartedAt": _NEVER if _is_lost(state) else _utc(state["StartedAt"]),
             "FinishedAt": _utc(state["FinishedAt"]),
         },
         "Config": {"Labels": labels, "User": ids.outside(config["User"]) or str(config["User"])},
         "HostConfig": {"CgroupParent": _parent(found, labels), "Mounts": mounts},
         "Mounts": found.get("Mounts") or [],
     }
+
+
+def _is_lost(state: Mapping[str, Any]) -> bool:
+    """Whether Podman does not know a container's end. When the host or the account's systemd was killed while the
+    container ran, Podman says afterwards that it was created, with exit code 0. Only the time of its start stays."""
+    return not state["Running"] and str(state["FinishedAt"]).startswith(_NEVER[:4])
 
 
 def _parent(found: Mapping[str, Any], labels: Mapping[str, str]) -> str:
