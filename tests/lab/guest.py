@@ -12,6 +12,7 @@ processor, which works anywhere and takes ten times as long. C2D_LAB_ACCELERATOR
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -42,6 +43,8 @@ ENVIRONMENT = "/opt/c2d-tests"
 SOURCES = "/opt/c2d"
 BOOT_SECONDS = 600
 PATIENCE = "600"
+PASSED_ON = {"C2D_LAB_SELECTION", "C2D_BENCH_ROUNDS", "C2D_BENCH_TASKS"}
+"""Variables of this host that the tests in the guest get."""
 
 _COMPILED = [f"tests/{name}" for name in ("lab", "engines", "adversarial", "recovery")]
 _FILES = {
@@ -186,8 +189,9 @@ def _copy(folder: str, source: Path) -> None:
 
 def test(*arguments: str) -> None:
     """Run pytest in the guest, as root, in the checkout."""
-    words = " ".join(f"'{one}'" for one in arguments)
-    guest("root", f"cd {SOURCES} && CI=true C2D_TEST_PATIENCE={PATIENCE} {ENVIRONMENT}/bin/pytest {words}")
+    given = {"CI": "true", "C2D_TEST_PATIENCE": PATIENCE, **{one: os.environ[one] for one in PASSED_ON & {*os.environ}}}
+    variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in given.items())
+    guest("root", f"cd {SOURCES} && {variables} {ENVIRONMENT}/bin/pytest {shlex.join(arguments)}")
 
 
 def run(*arguments: str) -> None:
