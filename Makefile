@@ -38,8 +38,8 @@ survive: $(VENV)/.wheel
 	$(BIN)/pytest tests -m long -q
 
 # What runs there is named by TESTS, as for pytest. C2D_LAB names the guest's folder.
-# Podman's suites take hours, so they are named on their own: make lab TESTS=tests/lab/test_podman.py
-TESTS ?= tests/lab --ignore=tests/lab/test_podman.py
+# Podman's suites take hours and set the guest up for Podman alone: make lab TESTS=tests/lab/test_podman.py (or test_podman_ends.py)
+TESTS ?= tests/lab --ignore=tests/lab/test_podman.py --ignore=tests/lab/test_podman_ends.py
 lab:
 	@$(PYTHON) tests/lab/guest.py run $(TESTS)
 
