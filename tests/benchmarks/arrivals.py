@@ -32,10 +32,11 @@ from support.terminal import Bench, opened_bench, serving
 from compute_to_data.agent import policy
 from compute_to_data.coordination.lock import ResourceLock
 from compute_to_data.model import Avu, Entity, EntityKind, Query
+from compute_to_data.records.state import State
 from compute_to_data.zones.embedded.agent import Callback, RuleExecutionInfo
 
 TAG = "irods::compute_to_data::trigger"
-CLAIM = "irods::compute_to_data_task"
+CLAIM, STATE = "irods::compute_to_data_task", "irods::compute_to_data::state"
 ROUNDS = 5
 
 
@@ -145,8 +146,16 @@ def _noted(bench: Bench, sources: Path, number: int, files: int) -> float:
     began = time.perf_counter()
     query = f"select count(DATA_ID) where COLL_NAME = '{bench.home}/t{number}' and META_DATA_ATTR_NAME = '{CLAIM}'"
     until(lambda: bench.user.get("iquest", "%s", query).strip() == str(files), "all tasks to be submitted", 600)
-    print(f"  {files} tasks were submitted {time.perf_counter() - began:.1f} s after the upload's end")
+    print(f"  {files} tasks were submitted {time.perf_counter() - began:.1f} s after the upload's end", flush=True)
+    states = (
+        f"select META_COLL_ATTR_VALUE where COLL_PARENT_NAME = '{bench.home}/out' and META_COLL_ATTR_NAME = '{STATE}'"
+    )
+    until(lambda: _are_final(bench.user.get("iquest", "%s", states)), "their end, for the next upload", 1800)
     return took
+
+
+def _are_final(listed: str) -> bool:
+    return all(State(one).is_final for one in listed.split())
 
 
 def _print(files: int, plain: list[tuple[float, float]], tagged: list[tuple[float, float]]) -> None:

@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -121,10 +122,19 @@ def listed(count: int, configuration: Path) -> None:
                 f"{min(seconds):6.3f} s, load {os.getloadavg()[0]:.1f}",
                 flush=True,
             )
-    began = time.monotonic()
     command = [sys.executable, "-m", "compute_to_data.cli.main", "list", "--config-file", str(configuration)]
-    subprocess.run(command, check=True, capture_output=True)
-    print(f"{count:7} tasks: c2d list {time.monotonic() - began:.2f} s", flush=True)
+    seconds, before = [], resource.getrusage(resource.RUSAGE_CHILDREN)
+    for _ in range(5):
+        began = time.monotonic()
+        subprocess.run(command, check=True, capture_output=True)
+        seconds.append(time.monotonic() - began)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    own = (used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime) / len(seconds)
+    print(
+        f"{count:7} tasks: c2d list, median {statistics.median(seconds):.2f} s, least {min(seconds):.2f} s, its own "
+        f"processor time {own:.2f} s, load {os.getloadavg()[0]:.1f}",
+        flush=True,
+    )
 
 
 def waiting(zone: IrodsZoneUnderTest, people: int, seconds: float) -> None:

@@ -226,7 +226,7 @@ def test_a_namesake_here_is_somebody_else(
     for user, other in ((carol.user, local), (local, carol.user)):
         person, _ = people[user]
         assert [one["task_id"] for one in person.gets("list", "--resource", compute)] == [tasks[user]]
-        for words in (["status"], ["cancel"], ["rerun"], ["fetch"], ["logs"], ["rm", "--yes"]):
+        for words in (["cancel"], ["fetch"], ["rm", "--yes"]):
             done = person.types(*words, tasks[other])
             assert done.returncode == ExitCode.NOT_FOUND, (words, done.stdout, done.stderr)
     for user, (person, _) in people.items():
