@@ -13,15 +13,19 @@ from pathlib import Path
 from irods.client_server_negotiation import FAILURE, REQUEST_NEGOTIATION, REQUIRE_SSL, USE_SSL
 from irods.message import ClientServerNegotiation, Message, VersionResponse, iRODSMessage
 
-INVALID_PARAMETER = -130000
-"""What a server that requires TLS answers to a client that does not negotiate."""
+INVALID_PARAMETER, SERVER_NEGOTIATION_ERROR = -130000, -1825000
+"""What a server of 5.0 or 4.3 that requires TLS answers to a client that does not negotiate."""
 
 
 class NegotiatingServer:
     """``heard``: for each connection how far it came: ``plain``, ``refused``, ``TLS`` or ``no TLS``."""
 
-    def __init__(self, policy: str, certificate: Path | None = None, key: Path | None = None) -> None:
+    def __init__(
+        self, policy: str, certificate: Path | None = None, key: Path | None = None, refusal: int = INVALID_PARAMETER
+    ) -> None:
+        """``refusal``: the answer to a client that does not negotiate, where TLS is required."""
         self.policy = policy
+        self._refusal = refusal
         self.heard: list[str] = []
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         if certificate:
@@ -53,7 +57,7 @@ class NegotiatingServer:
     def _begin(self, connection: socket.socket) -> str:
         if REQUEST_NEGOTIATION not in _received(connection):
             required = self.policy == REQUIRE_SSL
-            _send(connection, "RODS_VERSION", _version(INVALID_PARAMETER if required else 0))
+            _send(connection, "RODS_VERSION", _version(self._refusal if required else 0))
             return "refused" if required else "plain"
         _send(connection, "RODS_CS_NEG_T", ClientServerNegotiation(status=1, result=self.policy))
         answer = _received(connection)

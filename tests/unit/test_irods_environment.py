@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from irods import password_obfuscation
 from support import certificates
-from support.negotiating import NegotiatingServer
+from support.negotiating import INVALID_PARAMETER, SERVER_NEGOTIATION_ERROR, NegotiatingServer
 
 from compute_to_data.errors import ConfigurationError, ZoneOutOfReach
 from compute_to_data.model import User
@@ -180,8 +180,9 @@ def test_policies_agree_as_those_of_icommands(
     assert server.heard == heard
 
 
-def test_tls_that_one_side_refuses(write: Write, signed: tuple[Path, Path]) -> None:
-    with NegotiatingServer(REQUIRE, *signed).answering() as server:
+@pytest.mark.parametrize("refusal", [INVALID_PARAMETER, SERVER_NEGOTIATION_ERROR])
+def test_tls_that_one_side_refuses(write: Write, signed: tuple[Path, Path], refusal: int) -> None:
+    with NegotiatingServer(REQUIRE, *signed, refusal).answering() as server:
         file = write(irods_port=server.port, irods_client_server_policy=REFUSE)
         expected = f"127.0.0.1:{server.port}: it requires TLS, which the environment refuses (CS_NEG_REFUSE). "
         assert connect(file) == f"{expected}Set irods_client_server_policy of {file} to CS_NEG_REQUIRE."

@@ -25,6 +25,7 @@ _ATTEMPTS = {
     IF_THE_SERVER_REQUIRES_IT: (REFUSE, REQUIRE),
     REFUSE: (REFUSE,),
 }
+_SERVER_NEGOTIATION_ERROR = -1825000
 _EXPIRED, _NOT_YET_VALID, _OTHER_HOST, _OTHER_ADDRESS = 10, 9, 62, 64
 """X509_V_ERR_* of OpenSSL."""
 
@@ -57,7 +58,8 @@ class Required(OSError):
 
 def is_required(status: int, account: iRODSAccount) -> bool:
     """Whether a server that answers this to our first message requires TLS: it says so only to those who negotiate."""
-    return status == Code.SYS_INVALID_INPUT_PARAM and account.client_server_policy == REFUSE
+    refusals = (Code.SYS_INVALID_INPUT_PARAM, _SERVER_NEGOTIATION_ERROR)  # of 5.0, of 4.3
+    return status in refusals and account.client_server_policy == REFUSE
 
 
 def is_disagreement(error: BaseException) -> bool:
