@@ -91,34 +91,6 @@ class Digest:
         return "sha2:" + base64.b64encode(self.digest).decode("ascii")
 
 
-class DigestBeside(Digest):
-    """Computes it in another thread while the caller does something else with the bytes.
-
-    Call :meth:`join` before the checksum is used, and before bytes that were given are changed. Only one thread at a
-    time gives bytes. No thread is held between two calls: a client that sends slowly would keep it.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._hasher: threading.Thread | None = None
-
-    def add(self, blocks: Iterable[bytes | memoryview]) -> None:
-        """Add these bytes: a megabyte or so, since each call starts a thread. Waits for those before them."""
-        self.join()
-        self._hasher = threading.Thread(target=self._update_all, args=(blocks,), name="checksum", daemon=True)
-        self._hasher.start()
-
-    def _update_all(self, blocks: Iterable[bytes | memoryview]) -> None:
-        for block in blocks:
-            self.update(block)
-
-    def join(self) -> None:
-        """Wait until all bytes have been counted."""
-        if self._hasher is not None:
-            self._hasher.join()
-            self._hasher = None
-
-
 class Source:
     """A file that is being sent. ``size``: its size in bytes when it was opened."""
 

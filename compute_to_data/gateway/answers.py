@@ -17,8 +17,8 @@ from compute_to_data.plain_text import one_line
 
 log = logging.getLogger(__name__)
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_ONCE = (b"host", b"authorization", b"origin", b"sec-fetch-site", b"content-type", b"transfer-encoding")
-"""Headers that decide about rights, or about where a request ends."""
+_ONCE = (b"authorization", b"origin", b"sec-fetch-site", b"content-type")
+"""Headers that decide about rights; h11 itself refuses a second Host."""
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -69,7 +69,7 @@ def _refusal(scope: Scope) -> problems.HttpError | None:
     """Why the request is not looked at, if it is not."""
     size = len(scope["raw_path"]) + len(scope["query_string"])
     if size + sum(len(name) + len(value) for name, value in scope["headers"]) > HEADER_BYTES:
-        # The connection bounds what comes in several pieces, not what comes in one.
+        # h11 bounds what comes in several pieces, not what comes in one.
         return problems.HttpError(431, "the request", f"has more than {HEADER_BYTES} bytes of address and headers")
     ambiguous = _ambiguous(scope)
     if ambiguous:
@@ -85,14 +85,7 @@ def _ambiguous(scope: Scope) -> str:
     if b"content-length" in names and b"transfer-encoding" in names:
         return "has both Content-Length and Transfer-Encoding"
     twice = next((name for name in _ONCE if names.count(name) > 1), b"")
-    if twice:
-        return f"has the header {twice.decode()} twice"
-    if b"host" not in names and scope["http_version"] != "1.0":
-        return "has no header Host"
-    coding = next((value for name, value in scope["headers"] if name == b"transfer-encoding"), b"chunked")
-    if coding.lower() != b"chunked" or (b"transfer-encoding" in names and scope["http_version"] == "1.0"):
-        return "has a Transfer-Encoding other than chunked, or in HTTP/1.0"
-    return ""
+    return f"has the header {twice.decode()} twice" if twice else ""
 
 
 def is_cross_site(scope: Scope) -> bool:

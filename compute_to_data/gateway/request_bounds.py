@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 
 from compute_to_data.documents.json_text import MAXIMUM_BYTES, read_json
 from compute_to_data.gateway.problems import HttpError
+from compute_to_data.gateway.sending_files import FileSendingProtocol
 
 DOCUMENT_SECONDS = 30.0
 """How long a document may take to arrive."""
@@ -75,7 +76,7 @@ async def content(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
             except StopAsyncIteration:
                 return
         if waiting.cancelled_caught:
-            raise paused()
+            raise _too_slow(f"paused for more than {PAUSE_SECONDS:g} s")
         count += len(piece)
         if count > most_bytes:
             raise _too_large(most_bytes)
@@ -105,10 +106,48 @@ def _too_large(most_bytes: int) -> HttpError:
     return HttpError(413, "the body", f"may hold at most {most_bytes} bytes", headers={"Connection": "close"})
 
 
-def paused() -> HttpError:
-    """The error for a client that sends nothing in the middle of a body."""
-    return _too_slow(f"paused for more than {PAUSE_SECONDS:g} s")
-
-
 def _too_slow(cause: str) -> HttpError:
     return HttpError(408, "the body", cause, "Send it again", headers={"Connection": "close"})
+
+
+class BoundedProtocol(FileSendingProtocol):
+    """Uvicorn's connections, closed when a client takes too long to send a request's line and headers.
+
+    Uvicorn itself has a limit only for the pause between two requests.
+    """
+
+    _waiting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Begin to wait for the rest of a request, or end that when the request is there."""
+        if self._waiting is None and not self._is_at_work():
+            self._wait()
+        super().data_received(data)
+        if self._is_at_work():
+            self._stop_waiting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _is_at_work(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _wait(self) -> None:
+        self._waiting = self.loop.call_later(HEADER_SECONDS, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _give_up(self) -> None:
+        self._waiting = None
+        if not self._is_at_work():
+            self.transport.close()

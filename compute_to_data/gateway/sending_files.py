@@ -1,6 +1,6 @@
 """Sends files of this host as answers: the kernel copies their bytes, so that none pass through Python.
 
-ASGI has no message for that which Starlette sends, so a connection puts a function of its own into the scope of each
+ASGI has no message for that which uvicorn knows, so a connection puts a function of its own into the scope of each
 request. A thread sends until the socket takes no more; then the event loop waits until the client has taken some. So a
 slow client costs a connection and no thread, and a slow disk does not stop the event loop.
 """
@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Any
 
 import anyio.to_thread
+import h11
 from starlette.types import Scope
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 _EXTENSION = "c2d.send_file"
 _AT_ONCE = 1 << 24
@@ -30,65 +32,50 @@ def sender(scope: Scope) -> SendFile | None:
     return found
 
 
-class Line(Protocol):
-    """What sending a file needs of a connection."""
+class FileSendingProtocol(H11Protocol):
+    """Uvicorn's connections, which also send files."""
 
-    loop: asyncio.AbstractEventLoop
-    transport: asyncio.Transport
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        served = self.app
 
-    async def all_is_sent(self) -> None:
-        """Wait until the client has taken all that was sent."""
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "http" and self.transport.get_extra_info("sslcontext") is None:
+                scope.setdefault("extensions", {})[_EXTENSION] = self._send_file
+            await served(scope, receive, send)
 
+        self.app = app
 
-class Exchange(Protocol):
-    """What it needs of a request and its answer."""
-
-    scope: Scope
-    is_lost: bool
-
-    def flush(self) -> None:
-        """Send the head of the answer."""
-
-    def count(self, sent: int) -> None:
-        """So many bytes of the body have been sent."""
-
-
-def offer(line: Line, exchange: Exchange) -> None:
-    """Let the application send files in this exchange. Under TLS the kernel would send them in plain."""
-    if exchange.scope["scheme"] == "http":
-        exchange.scope["extensions"][_EXTENSION] = _Sender(line, exchange).send
-
-
-class _Sender:
-    def __init__(self, line: Line, exchange: Exchange) -> None:
-        self._line = line
-        self._exchange = exchange
-
-    async def send(self, descriptor: int, offset: int, count: int) -> int:
-        """A :data:`SendFile`."""
-        self._exchange.flush()
-        await self._line.all_is_sent()  # the head of the answer must go before the file
-        if self._exchange.is_lost or self._line.transport.is_closing():
-            return 0
+    async def _send_file(self, descriptor: int, offset: int, count: int) -> int:
+        await self._all_is_sent()
         # A number of our own: that of a connection which closes meanwhile may become another one's.
-        socket = os.dup(self._line.transport.get_extra_info("socket").fileno())
+        socket = os.dup(self.transport.get_extra_info("socket").fileno())
         try:
             sent = await self._sent(socket, descriptor, offset, count)
         finally:
             os.close(socket)
-        if not self._exchange.is_lost:
-            self._exchange.count(sent)
+        if self.conn.our_state is h11.SEND_BODY:  # and not lost meanwhile
+            self.conn.send_with_data_passthrough(h11.Data(data=_Sent(sent)))  # type: ignore[arg-type]
         return sent
+
+    async def _all_is_sent(self) -> None:
+        """The head of the answer must go before the file."""
+        low, high = self.transport.get_write_buffer_limits()
+        self.transport.set_write_buffer_limits(0)
+        try:
+            await self.flow.drain()
+        finally:
+            self.transport.set_write_buffer_limits(high, low)
 
     async def _sent(self, socket: int, descriptor: int, offset: int, count: int) -> int:
         sent = 0
-        while sent < count and not self._line.transport.is_closing():
+        while sent < count and not self.transport.is_closing():
             try:
                 now = await anyio.to_thread.run_sync(
                     os.sendfile, socket, descriptor, offset + sent, min(count - sent, _AT_ONCE)
                 )
             except BlockingIOError:
-                await _writable(self._line.loop, socket)
+                await _writable(self.loop, socket)
                 continue
             except (BrokenPipeError, ConnectionResetError):
                 break
@@ -96,6 +83,16 @@ class _Sender:
                 break
             sent += now
         return sent
+
+
+class _Sent:
+    """Bytes of which h11 need only know how many there were."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
 
 
 async def _writable(loop: asyncio.AbstractEventLoop, socket: int) -> None:

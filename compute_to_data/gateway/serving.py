@@ -13,8 +13,8 @@ import uvicorn
 
 from compute_to_data.errors import ConfigurationError
 from compute_to_data.gateway.app import create_app
-from compute_to_data.gateway.connections.connection import Connection
 from compute_to_data.gateway.gateway import Gateway
+from compute_to_data.gateway.request_bounds import HEADER_BYTES, BoundedProtocol
 from compute_to_data.gateway.settings import GatewaySettings, Listen
 
 _KEEP_ALIVE_SECONDS = 15
@@ -103,13 +103,13 @@ def _config(settings: GatewaySettings, gateway: Gateway) -> uvicorn.Config:
     _need_certificate(listen)
     return uvicorn.Config(
         create_app(gateway),
-        http=Connection,
-        loop="asyncio",  # also where uvloop is installed
+        http=BoundedProtocol,
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,  # it would hold the query, and so the one-time token
         server_header=False,
+        h11_max_incomplete_event_size=HEADER_BYTES,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_STOP_SECONDS,
         limit_concurrency=listen.connections,

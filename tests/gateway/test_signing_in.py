@@ -312,7 +312,7 @@ def test_a_client_that_sends_its_header_slowly_is_cut_off(
         threading.Thread(target=drip, daemon=True).start()
 
     whole = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-    for first in (b"GET /", b"GET / HTTP/1.1\r\nX: ", whole + b"GET / HTTP/1.1\r\nX: "):
+    for first in (b"", b"GET / HTTP/1.1\r\nX: ", whole + b"GET / HTTP/1.1\r\nX: "):
         took = seconds_until_closed(gateway, lambda connection, first=first: trickle(connection, first))
         assert 0.3 < took < PATIENCE / 2
     assert seconds_until_closed(gateway, lambda connection: None) < PATIENCE / 2

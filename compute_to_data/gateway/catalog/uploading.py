@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable
 from typing import Union
 
 import anyio
@@ -20,7 +20,6 @@ from starlette.requests import ClientDisconnect
 
 from compute_to_data.errors import AlreadyExists, Code, ComputeToDataError
 from compute_to_data.gateway import request_bounds
-from compute_to_data.gateway.connections import straight
 from compute_to_data.gateway.problems import HttpError
 from compute_to_data.gateway.room import Room
 from compute_to_data.local_files import Digest
@@ -30,7 +29,7 @@ DIGEST_BYTES = 32
 _BLOCK = 1 << 22
 _IN_MEMORY = 1 << 20
 Pieces = list[Union[bytes, memoryview]]
-Take = straight.Take
+Take = Callable[[Pieces], None]
 
 
 async def stored(request: Request, catalog: GatewayCatalog, path: str, resource: str, force: bool, room: Room) -> str:
@@ -56,9 +55,7 @@ class _Content:
 
     def __init__(self, request: Request) -> None:
         length = request.headers.get("content-length", "")
-        self._length = int(length) if length.isdecimal() else 1 << 62
-        self._pieces = request_bounds.content(request, self._length)
-        self._give_straight = straight.giver(request.scope)
+        self._pieces = request_bounds.content(request, int(length) if length.isdecimal() else 1 << 62)
         self._waiting: Pieces = []
         self._size = 0
         self.is_taken = False
@@ -66,8 +63,6 @@ class _Content:
 
     async def is_small(self) -> bool:
         """Whether it is over soon enough to be kept in memory. Reads only so much."""
-        if self._give_straight is not None and self._length > _IN_MEMORY + DIGEST_BYTES:
-            return False
         return not await self._wait_for(_IN_MEMORY + DIGEST_BYTES + 1)
 
     async def _wait_for(self, size: int) -> bool:
@@ -103,8 +98,6 @@ class _Content:
 
     async def give(self, take: Take) -> bytes:
         """Let a thread take all of it, block by block, while the next one arrives; returns the SHA-256 that came."""
-        if self._give_straight is not None and not self._size and self._length > DIGEST_BYTES:
-            return await self._given_straight(self._give_straight, take)
         under_way: asyncio.Future[None] | None = None
         try:
             async for block in self.blocks():
@@ -117,17 +110,6 @@ class _Content:
                     await under_way
         return bytes(self._waiting[0])
 
-    async def _given_straight(self, give: straight.Give, take: Take) -> bytes:
-        self.is_taken = True
-        count = self._length - DIGEST_BYTES
-        try:
-            given = await give(take, count, request_bounds.PAUSE_SECONDS)
-        except asyncio.TimeoutError:
-            raise request_bounds.paused() from None
-        if given < count or not await self._wait_for(DIGEST_BYTES):
-            raise HttpError(400, "the content", "ended before it was complete")
-        return b"".join(self._waiting)
-
     async def take_the_rest(self) -> None:
         """A client that is still sending when the connection closes may lose the answer, which says what is wrong."""
         with contextlib.suppress(HttpError, ClientDisconnect):
@@ -138,7 +120,7 @@ class _Content:
 async def _stored_at_once(content: _Content, catalog: GatewayCatalog, path: str, resource: str, force: bool) -> str:
     held, digest = bytearray(), Digest()
 
-    def take(pieces: Sequence[bytes | memoryview]) -> None:
+    def take(pieces: Pieces) -> None:
         for piece in pieces:
             held.extend(piece)
             digest.update(piece)
@@ -173,7 +155,7 @@ async def _stored_when_whole(content: _Content, catalog: GatewayCatalog, path: s
     digest = Digest()
     with tempfile.NamedTemporaryFile() as file, room.taking(str(catalog.user)) as taking:
 
-        def take(pieces: Sequence[bytes | memoryview]) -> None:
+        def take(pieces: Pieces) -> None:
             taking.need(file.fileno(), sum(map(len, pieces)))
             for piece in pieces:
                 file.write(piece)

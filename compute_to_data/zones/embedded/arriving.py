@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from compute_to_data.errors import Code, zone_error
 from compute_to_data.irods_names import check_in_zone
-from compute_to_data.local_files import DigestBeside
+from compute_to_data.local_files import Digest
 from compute_to_data.zones.embedded import disk
 from compute_to_data.zones.embedded.files import Draft, Stage
 from compute_to_data.zones.embedded.store import Store, Who
@@ -28,15 +28,15 @@ class Arriving:
         self._plan = plan
         self._stage = stage
         self._opened = opened
-        self._digest = DigestBeside()
+        self._digest = Digest()
         self._drafts = stage.drafts([leaf.proper_path(data_object) for leaf in plan.leaves])
         self._files: list[tuple[Draft, BinaryIO]] = [
             (draft, opened.enter_context(disk.new_file(draft.physical_path))) for draft in self._drafts
         ]
 
     def write(self, pieces: Sequence[bytes | memoryview]) -> None:
-        self._digest.add(pieces)
         for piece in pieces:
+            self._digest.update(piece)  # each piece at a time, while it is in the processor's cache
             for draft, file in self._files:
                 try:
                     file.write(piece)
@@ -44,7 +44,6 @@ class Arriving:
                     raise disk.failure(Code.UNIX_FILE_OPEN_ERR, error, draft.physical_path) from error
 
     def finish(self, sha256: bytes) -> str:
-        self._digest.join()
         self._digest.need(sha256)
         try:
             self._opened.close()

@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import cycle
 from typing import Any
 from urllib.parse import quote
 
@@ -18,7 +18,7 @@ import urllib3
 from compute_to_data import bounds, local_files
 from compute_to_data.errors import AlreadyExists, Code, NotFound, zone_error
 from compute_to_data.irods_names import shown
-from compute_to_data.local_files import DigestBeside, Moved, Source
+from compute_to_data.local_files import Digest, Moved, Source
 from compute_to_data.zones.gateway.wire import PREFIX, Wire
 
 _BLOCK = 1 << 20
@@ -39,7 +39,7 @@ def put(wire: Wire, file: str, data_object: str, resource: str, force: bool, mov
     with local_files.source(file) as source:
         if source.size > _LARGE and not force:
             _need_free(wire, data_object)
-        digest = DigestBeside()
+        digest = Digest()
         recorded = _send(wire, data_object, _pieces(source, digest, moved), source.size, resource, force)
     if recorded != digest.text:
         cause = f"{digest.text} was sent, and the zone has {recorded}"
@@ -56,18 +56,17 @@ def _need_free(wire: Wire, data_object: str) -> None:
     raise AlreadyExists(shown(data_object), "a data object or collection of that name is there", code=code)
 
 
-def _pieces(source: Source, digest: DigestBeside, moved: Moved) -> Iterator[bytes | memoryview]:
+def _pieces(source: Source, digest: Digest, moved: Moved) -> Iterator[bytes | memoryview]:
     """The content, and then its SHA-256. When the file has changed, an error breaks the request off before that."""
-    rooms, offset = cycle([memoryview(bytearray(_BLOCK)), memoryview(bytearray(_BLOCK))]), 0
+    room, offset = memoryview(bytearray(_BLOCK)), 0
     while offset < source.size:
-        block = source.read_at(offset, next(rooms)[: source.size - offset])
+        block = source.read_at(offset, room[: source.size - offset])
         if not block:
             raise source.changed()
-        digest.add([block])  # while it is sent, and the next one is read into the other room
+        digest.update(block)
         offset += len(block)
         yield block
         moved(len(block))
-    digest.join()
     source.need_unchanged()
     yield digest.digest
 
@@ -120,14 +119,22 @@ def read(wire: Wire, data_object: str, most_bytes: int) -> bytes:
 
 def get(wire: Wire, data_object: str, file: str, moved: Callable[[int], None]) -> str:
     """As ``ClientCatalog.get``."""
-    digest = DigestBeside()
-    with local_files.arriving(file) as target, _arriving(wire, data_object) as (answer, size, checksums):
+    digest = Digest()
+    with (
+        local_files.arriving(file) as target,
+        _arriving(wire, data_object) as (answer, size, checksums),
+        ThreadPoolExecutor(1, "checksum") as hasher,
+    ):
+        hashed: Future[None] | None = None
         for block in _blocks(answer):
-            digest.add([block])  # while we write it, and receive the next one
+            if hashed is not None:
+                hashed.result()
+            hashed = hasher.submit(digest.update, block)  # while we write it, and receive the next one
             for start in range(0, len(block), _PIECE):
                 target.write(memoryview(block)[start : start + _PIECE])
             moved(len(block))
-        digest.join()
+        if hashed is not None:
+            hashed.result()
         if digest.size != size:
             cause = f"the catalog has {size} bytes, and {digest.size} arrived"
             raise zone_error(Code.SYS_COPY_LEN_ERR, shown(data_object), cause, "Try again, or have it repaired")
