@@ -121,9 +121,8 @@ def over_http(url: str, path: str, document: dict[str, Any], token: str, count: 
 
 
 def processor_seconds(process: int) -> float:
-    """What all threads of a process have used."""
-    threads = Path(f"/proc/{process}/task").iterdir()
-    return sum(int((one / "schedstat").read_text().split()[0]) for one in threads) / 1e9
+    """What all threads of a process have used, also those that have ended."""
+    return time.clock_gettime(~process << 3 | 2)  # as clock_getcpuclockid(3)
 
 
 def submissions(folder: Path, count: int) -> None:
