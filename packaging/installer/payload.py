@@ -16,6 +16,8 @@ UNIT = "compute-to-data-worker@.service"
 GUARD = "compute-to-data-guard.service"
 QUOTAS = "compute-to-data-quotas.service"
 SLICE = "c2d.slice"
+NODE = "compute-to-data-node@.service"
+"""For nodes of Slurm, which need not have an iRODS server, nor an installation of their own."""
 PODMAN = ("compute-to-data-podman.socket", "compute-to-data-podman.service")
 GATEWAY = "compute-to-data-gateway.service"
 GATEWAY_ACCOUNT = "compute-to-data-gateway.conf"
@@ -130,8 +132,9 @@ def plain_files(checkout: Checkout, layout: Layout, *, gateway: bool) -> dict[st
     for path in _files(HERE / "locks"):
         items[f"{share}/locks/{path.name}"] = Item(path.read_bytes())
     items[f"{share}/core.py"] = Item(checkout.core.encode())
-    for name in (UNIT, GUARD, QUOTAS, SLICE):
+    for name in (UNIT, GUARD, QUOTAS, NODE, SLICE):
         items[f"{layout.units}/{name}"] = Item(filled(name, layout).encode())
+    items[f"{share}/{NODE}"] = Item(filled(NODE, layout).encode())
     for path in _files(HERE / "installer"):
         items[f"{layout.prefix}/packaging/installer/{path.name}"] = Item(path.read_bytes())
     items[f"{layout.prefix}/packaging/install"] = Item((HERE / "install").read_bytes(), 0o755)

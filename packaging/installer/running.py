@@ -18,6 +18,7 @@ UNITS = (
     "compute-to-data-gateway.service",
     "compute-to-data-guard.service",
     "compute-to-data-quotas.service",
+    "compute-to-data-node@*.service",
 )
 """Those that run our code. packaging/debian/preinst and packaging/rpm/compute-to-data.spec name them, too."""
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from support.jobs import held
 from support.real_docker import IMAGE, LIMITS, need_docker, open_docker
-from support.real_slurm import slurm
+from support.real_slurm import NodeService, node_service, slurm
 from support.site import PATIENCE, wait_until
 
 from compute_to_data.configuration import EngineSettings
@@ -149,7 +149,8 @@ def slurm_directory(slurm_answers: None, tmp_path_factory: pytest.TempPathFactor
 
 
 def open_slurm(directory: str, **settings: Any) -> Engine:
-    given = {"directory": directory, "poll_seconds": 0.5, "notes_seconds": 1.0, **settings}
+    """``settings``: without a ``service``, each job has a program of its own, also where this machine has a service."""
+    given = {"directory": directory, "poll_seconds": 0.5, "notes_seconds": 1.0, "service": "/nonexistent", **settings}
     return open_engine(EngineSettings("slurm", given), "/nonexistent")
 
 
@@ -162,9 +163,24 @@ class SlurmBench(Bench):
         return job
 
 
-@pytest.fixture
-def slurm_bench(slurm_directory: str, tmp_path: Path) -> Iterator[Bench]:
-    bench = SlurmBench(open_slurm(slurm_directory), lambda: open_slurm(slurm_directory), tmp_path)
+@pytest.fixture(scope="session")
+def slurm_service(slurm_directory: str) -> Iterator[NodeService]:
+    """The resident service of the nodes. A test that ends it starts it again."""
+    with node_service(slurm_directory) as service:
+        yield service
+
+
+@pytest.fixture(params=["programs", "service"])
+def slurm_bench(request: pytest.FixtureRequest, slurm_directory: str, tmp_path: Path) -> Iterator[Bench]:
+    """A bench for nodes without and with the resident service."""
+    settings = {}
+    if request.param == "service":
+        settings["service"] = request.getfixturevalue("slurm_service").socket
+
+    def engine() -> Engine:
+        return open_slurm(slurm_directory, **settings)
+
+    bench = SlurmBench(engine(), engine, tmp_path)
     yield bench
     bench.clear()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -65,8 +66,26 @@ class TestSubmission:
         assert said == comment
 
     def test_the_script_passes_its_arguments_on(self) -> None:
-        words = [str(commands._START), "printf", "%s|", NASTY, "a b", ""]
+        words = [str(commands._START), "/nonexistent", NASTY, "printf", "%s|", NASTY, "a b", ""]
         assert subprocess.run(["sh", *words], capture_output=True, text=True, check=True).stdout == f"{NASTY}|a b||"
+
+    def test_the_script_starts_the_client_of_a_service(self, tmp_path: Path) -> None:
+        """But not where there is only a file, or no client."""
+        address, client = tmp_path / "socket", tmp_path / "client.py"
+        words = ["sh", str(commands._START), str(address), str(client), "/bin/echo", NASTY]
+
+        def said() -> str:
+            return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+        address.touch()
+        client.touch()
+        assert said() == f"{NASTY}\n"
+        address.unlink()
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(address))
+            assert said() == f"-I -S {client} {address} /bin/echo {NASTY}\n"
+            client.unlink()
+            assert said() == f"{NASTY}\n"
 
     def test_the_workers_environment_does_not_matter(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SBATCH_PARTITION", "other")

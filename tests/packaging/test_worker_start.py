@@ -96,14 +96,14 @@ def test_systemd_understands_the_unit(layout: Layout, tmp_path: Path) -> None:
     """With an ordinary account, like that of an iRODS server: systemd rates a service of root by other rules."""
     layout = replace(layout, account="daemon")
     unit = _unit(layout, tmp_path)
-    others = [tmp_path / name for name in (payload.GUARD, payload.QUOTAS, payload.SLICE)]
+    others = [tmp_path / name for name in (payload.GUARD, payload.QUOTAS, payload.NODE, payload.SLICE)]
     for other in others:
         other.write_text(payload.filled(other.name, layout))
     command = ["systemd-analyze", "verify", "--man=no", str(unit), *map(str, others)]
     verified = subprocess.run(command, capture_output=True, text=True, check=False)
     assert str(unit.name).split("@")[0] not in verified.stderr, verified.stderr
     assert not any(other.name in verified.stderr for other in others), verified.stderr
-    for one, most in ((unit, 20), (others[0], 15), (others[1], 15)):
+    for one, most in ((unit, 20), (others[0], 15), (others[1], 15), (others[2], 20)):
         command = ["systemd-analyze", "security", "--offline=true", f"--threshold={most}", str(one)]
         rated = subprocess.run(command, capture_output=True, text=True, check=False)
         assert rated.returncode == 0, f"exposed more than {most} of 100:\n{rated.stdout}\n{rated.stderr}"

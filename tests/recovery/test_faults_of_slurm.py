@@ -15,6 +15,7 @@ import pytest
 from recovery import test_crash_points as crashes
 from support.crashes import Fate
 from support.real_slurm import (
+    NodeService,
     cluster,
     containers,
     drained,
@@ -22,12 +23,14 @@ from support.real_slurm import (
     kill,
     kill_node,
     node_of,
+    node_service,
     program_of,
     resume,
     slurm,
 )
 from support.site import BASE_IMAGE, WAITS, TrialSite, wait_until
 
+from compute_to_data.engines.slurm.notes import Directory
 from compute_to_data.job import Job, JobKey
 from compute_to_data.ports.engine import RunningJob
 from compute_to_data.records.state import State
@@ -37,17 +40,31 @@ from compute_to_data.zones.embedded.audit import audit
 PATIENCE = 120.0
 
 
+@pytest.fixture(params=["programs", "service"])
+def service(request: pytest.FixtureRequest, slurm_answers: None, tmp_path: Path) -> Iterator[NodeService | None]:
+    """The resident service of the nodes; None where each job has a program of its own."""
+    if request.param == "programs":
+        yield None
+        return
+    Directory(str(tmp_path / "shared")).make()
+    with node_service(str(tmp_path / "shared")) as running:
+        yield running
+
+
 @pytest.fixture
-def site(slurm_answers: None, tmp_path: Path) -> Iterator[TrialSite]:
+def site(service: NodeService | None, tmp_path: Path) -> Iterator[TrialSite]:
     settings = {
         "name": "slurm",
         "directory": str(tmp_path / "shared"),
         "partition": "main",
         "poll_seconds": 0.5,
         "notes_seconds": 1.0,
+        "service": service.socket if service is not None else "/nonexistent",
     }
     site = TrialSite(tmp_path, settings, BASE_IMAGE)
     site.engine.identify(BASE_IMAGE)  # a node lists its images, before a test drains it
+    for node in ("n1", "n2"):  # as after the first job of a node: jobs find the service
+        (tmp_path / "shared" / "nodes" / node / "running").mkdir(mode=0o700, parents=True, exist_ok=True)
     yield site
     cluster("start")
     scope = site.worker()._served.scope

@@ -6,8 +6,9 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from support.site import wait_until
 
 SCRIPT = Path(__file__).with_name("slurm-cluster.sh")
 STATE = Path(tempfile.gettempdir(), "compute-to-data-slurm")
+SERVICE = (sys.executable, "-I", "-m", "compute_to_data.engines.slurm.service")
 
 
 def need_slurm() -> None:
@@ -103,21 +105,80 @@ def _steps_of(identity: str) -> list[int]:
         with contextlib.suppress(OSError):
             said = (place / "cmdline").read_bytes()
             of_slurm = said.startswith(f"slurmstepd: [{identity}.".encode())
-            ours = (
-                b"engines.slurm.node" in said
-                and f"SLURM_JOB_ID={identity}\0".encode() in (place / "environ").read_bytes()
-            )
+            ours = _is_ours(said) and f"SLURM_JOB_ID={identity}\0".encode() in (place / "environ").read_bytes()
             if of_slurm or ours:
                 found.append(int(place.name))
     return found
 
 
+class NodeService:
+    """The resident service of this machine, which is that of both nodes."""
+
+    def __init__(self, folder: Path, directory: str, program: Sequence[str]) -> None:
+        """``folder``: short enough that the path of a socket fits. ``directory``: of the engine. ``program``: the
+        command before the service's arguments."""
+        self._program = program
+        self.socket = str(folder / "socket")
+        self._directory = directory
+        self._log = folder / "service.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        """What it has said."""
+        return self._log.read_text()
+
+    def start(self) -> None:
+        """Start it, and wait until it listens."""
+        words = [*self._program, "--socket", self.socket, self._directory]
+        with self._log.open("a") as log:
+            ready = self._log.read_text().count("ready at")
+            # As where systemd starts it: without the environment of whoever starts the jobs.
+            environment = {"PATH": os.environ["PATH"]}
+            self._process = subprocess.Popen(words, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        wait_until(lambda: self.log.count("ready at") > ready, "the service to listen")
+
+    def end(self, number: int = signal.SIGKILL) -> None:
+        """End it with a signal, if it runs."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(60)
+            self._process = None
+
+    def wait(self) -> int:
+        """Wait until it has ended by itself. Returns its exit status."""
+        assert self._process is not None
+        return self._process.wait(60)
+
+
+@contextlib.contextmanager
+def node_service(directory: str, *program: str) -> Iterator[NodeService]:
+    """A service for the engine with this directory, which runs while inside. ``program``: instead of our own."""
+    with tempfile.TemporaryDirectory(prefix="c2d-node-") as folder:
+        service = NodeService(Path(folder), directory, program or SERVICE)
+        service.start()
+        try:
+            yield service
+        finally:
+            service.end()
+
+
+def _is_ours(command_line: bytes) -> bool:
+    return b"engines.slurm.node" in command_line or b"slurm/client.py" in command_line
+
+
 def program_of(identity: str) -> list[int]:
-    """Our program that runs a job, without Slurm's own processes."""
+    """Our program that Slurm runs for a job, without Slurm's own processes."""
     found = []
     for pid in _steps_of(identity):
         with contextlib.suppress(OSError):  # it has ended meanwhile
-            if b"engines.slurm.node" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if _is_ours(Path(f"/proc/{pid}/cmdline").read_bytes()):
                 found.append(pid)
     return found
 

@@ -21,6 +21,7 @@ STOP_SIGNAL = "USR1"
 """Tells our program on the node to look for a note: only that can say how much grace the job has."""
 _NAME = "compute-to-data-"
 _START = Path(__file__).with_name("start.sh")
+_CLIENT = Path(__file__).with_name("client.py")
 _NODE = "compute_to_data.engines.slurm.node"
 _MINUTE = 60.0
 _STARTING_SECONDS = 60.0
@@ -84,7 +85,10 @@ def submission(settings: SlurmSettings, job: Job, folder: str, nonce: str) -> li
         "account": settings.accounts.get(owner, settings.account),
         "wckey": settings.wckeys.get(owner, ""),
     }
-    return [*_sbatch(settings, options, f"{folder}/node.log"), *_program(settings, "run", folder, nonce)]
+    return [
+        *_sbatch(settings, options, f"{folder}/node.log"),
+        *_program(settings, "run", folder, nonce, service=settings.service),
+    ]
 
 
 def probe(settings: SlurmSettings, *words: str, log: str) -> list[str]:
@@ -111,8 +115,8 @@ def _sbatch(settings: SlurmSettings, options: Mapping[str, str], log: str) -> li
     return ["sbatch", "--parsable", *fixed, *streams, *given, *settings.extra, str(_START)]
 
 
-def _program(settings: SlurmSettings, *words: str) -> list[str]:
-    return [settings.python, "-I", "-m", _NODE, *words]
+def _program(settings: SlurmSettings, *words: str, service: str = "") -> list[str]:
+    return [service, str(_CLIENT), settings.python, "-I", "-m", _NODE, *words]
 
 
 QUEUE = ("squeue", "--noheader", "--states=all", "--format=%i|%T|%j")

@@ -15,7 +15,7 @@ from compute_to_data.engines import checks, ownership
 from compute_to_data.engines.changes import Changes
 from compute_to_data.engines.docker import sandbox
 from compute_to_data.engines.docker import settings as docker_settings
-from compute_to_data.engines.slurm import commands, written_job
+from compute_to_data.engines.slurm import commands, sandboxes, written_job
 from compute_to_data.engines.slurm import settings as slurm_settings
 from compute_to_data.engines.slurm.images import ListedImages, missing
 from compute_to_data.engines.slurm.job import SlurmJob
@@ -48,7 +48,7 @@ class SlurmEngine:
         """``submitted``: how many jobs this worker keeps in Slurm at most."""
         self._settings = slurm_settings.read(settings)
         self.capacity: int | None = submitted
-        self._account = docker_settings.account(docker_settings.read(self._settings.sandbox))
+        self._account = docker_settings.account(sandboxes.read(self._settings.sandbox))
         self._directory = Directory(self._settings.directory)
         self._changes = Changes()
         self._queue = Queue(self._settings, self._changes)

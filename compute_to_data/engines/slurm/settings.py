@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from compute_to_data.engines import checks
+from compute_to_data.engines.slurm import sandboxes
 from compute_to_data.errors import ConfigurationError
 
-_SANDBOXES = ("docker",)
+SERVICE_SOCKET = "/run/compute-to-data-node/socket"
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,:&|()*\[\]-]*")
 _PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9._@+-]+)+")
 
@@ -28,7 +29,8 @@ class SlurmSettings:
     (``name#zone``). ``extra``: further words for sbatch. ``memory_bytes``: what a job gets in Slurm besides its
     sandbox, for our program on the node. ``poll_seconds``: the time between two questions to slurmctld.
     ``timeout_seconds``: the time-out of one command. ``notes_seconds``: how long what a node wrote may take until this
-    host sees it; only then a job that left no note counts as lost.
+    host sees it; only then a job that left no note counts as lost. ``service``: the socket of the resident service on
+    nodes that have one.
     """
 
     directory: str
@@ -45,19 +47,20 @@ class SlurmSettings:
     poll_seconds: float = 2.0
     timeout_seconds: float = 60.0
     notes_seconds: float = 30.0
+    service: str = SERVICE_SOCKET
 
 
 _KNOWN: dict[str, type] = {
     "directory": str, "sandbox": Mapping, "python": str, "partition": str, "account": str, "qos": str,
     "constraint": str, "accounts": Mapping, "wckeys": Mapping, "extra": list, "memory_bytes": int,
-    "poll_seconds": float, "timeout_seconds": float, "notes_seconds": float,
+    "poll_seconds": float, "timeout_seconds": float, "notes_seconds": float, "service": str,
 }  # fmt: skip
 
 
 def read(given: Mapping[str, Any]) -> SlurmSettings:
     """The checked settings. ConfigurationError with the JSON pointer."""
     values = checks.settings("slurm", given, _KNOWN)
-    for key in ("directory", "python"):
+    for key in ("directory", "python", "service"):
         if key in values and not _PLAIN_PATH.fullmatch(values[key]):  # Slurm reads % and \ in names of files
             raise _wrong(key, f"{values[key]!r} is not an absolute path of letters, digits and . _ @ + -")
     if "directory" not in values:
@@ -75,9 +78,9 @@ def read(given: Mapping[str, Any]) -> SlurmSettings:
             raise _wrong(key, "it must be more than 0")
     values["extra"] = tuple(values.get("extra", ()))
     sandbox = dict(values.get("sandbox", {}))
-    name = sandbox.pop("name", "docker")
-    if name not in _SANDBOXES:
-        raise _wrong("sandbox/name", f"{name!r} cannot run jobs on nodes: use one of {', '.join(_SANDBOXES)}")
+    name = sandbox.setdefault("name", sandboxes.KNOWN[0])
+    if name not in sandboxes.KNOWN:
+        raise _wrong("sandbox/name", f"{name!r} cannot run jobs on nodes: use one of {', '.join(sandboxes.KNOWN)}")
     if sandbox.setdefault("job_uids", None) is not None:
         raise _wrong("sandbox/job_uids", "nodes that share a vault cannot give each job an account of its own")
     return SlurmSettings(**{**values, "sandbox": sandbox, "python": values.get("python", _own_python())})
