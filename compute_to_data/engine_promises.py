@@ -67,8 +67,8 @@ PROMISES: Mapping[str, Mapping[Promise, Held]] = {
         Promise.ACCOUNTING: _NO,
     },
     "slurm": {
-        Promise.SANDBOX: Held(True, "Docker's, on the node"),
-        Promise.LIMITS: Held(True, "Docker's, on the node; Slurm places jobs by memory, processors and time"),
+        Promise.SANDBOX: Held(True, "that of docker or podman, on the node"),
+        Promise.LIMITS: Held(True, "as docker or podman, on the node; Slurm places by memory, processors and time"),
         Promise.PLACES: _YES,
         Promise.SECRETS: Held(True, "in files of the service account on the shared disk until the job has started"),
         Promise.WARM: _NO,

@@ -27,7 +27,7 @@ from compute_to_data.engines.slurm.engine import SlurmEngine
 from compute_to_data.engines.slurm.notes import EXIT, SUBMITTED, Notes
 from compute_to_data.errors import EngineError, EngineOutOfReach, ImageMissing
 from compute_to_data.job import JobKey, JobState, OutputMount
-from tests.engines.conftest import Bench, open_slurm
+from tests.engines.conftest import Bench, SlurmBench, open_slurm
 
 TIMEOUT = 60.0
 
@@ -307,3 +307,30 @@ def test_a_node_keeps_what_it_knows_about_an_images_paths(slurm_bench: Bench, sl
             wait_until(file.exists, "the node to keep it")
     known = json.loads(file.read_text())
     assert known[job.image.digest]["/proc"] == ""
+
+
+PODMAN = {"name": "podman", "socket": "/nonexistent/podman.sock"}
+
+
+class TestPodmanOnNodes:
+    """As far as a node without cgroup v2, or with Slurm of root, can show it."""
+
+    def test_a_node_whose_podman_cannot_hold_the_promises(self, slurm_answers: None, tmp_path: Path) -> None:
+        with pytest.raises(EngineOutOfReach, match=r"node n\d: the Podman engine: "):
+            open_slurm(str(tmp_path / "shared"), sandbox=PODMAN).identify("any:1")
+
+    def test_a_job_goes_to_the_nodes_podman(self, slurm_answers: None, tmp_path: Path) -> None:
+        """Which does not answer there, so the job is lost, and would run once more. What it could have left does not
+        keep jobs in Docker from the node."""
+        directory = str(tmp_path / "shared")
+        engine, other = open_slurm(directory), open_slurm(directory, sandbox=PODMAN)
+        bench = SlurmBench(engine, lambda: engine, tmp_path)
+        with drained("n2"):
+            job = bench.job("true")
+            running = other.submit(job)
+            wait_until(lambda: running.status().state is JobState.UNKNOWN, "the node to give it up")
+            note = Notes(Path(directory, "jobs", job.key.text)).read(EXIT)
+            assert note is not None and "Podman" in "".join(note["lost"])
+            end = held(engine, bench.started("sh", "-c", "exit 3").key).wait(TIMEOUT)
+            assert end is not None and end.status == 3
+        bench.clear()

@@ -185,7 +185,10 @@ class TestStates:
         ({"poll_seconds": 0}, "poll_seconds"),
         ({"poll_seconds": "1"}, "poll_seconds"),
         ({"sandbox": {"name": "process"}}, "sandbox/name"),
-        ({"sandbox": {"no": 1}}, "no"),
+        ({"sandbox": {"no": 1}}, "sandbox/no"),
+        ({"sandbox": {"name": "podman", "uid": 5}}, "sandbox/uid"),
+        ({"sandbox": {"name": "podman", "job_uids": {"first": 100000, "count": 10}}}, "sandbox/job_uids"),
+        ({"service": "socket"}, "service"),
         ({"nodes": 3}, "nodes"),
     ],
 )

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from compute_to_data.engines import checks
 from compute_to_data.engines.slurm import client, notes, sandboxes
 from compute_to_data.engines.slurm.notes import Directory
+from compute_to_data.errors import EngineError
 from compute_to_data.job import Job, JobKey
 from compute_to_data.ports.engine import Engine
 
@@ -127,8 +128,13 @@ class Node:
                     others = True
                     continue
                 entry = _read(left.fileno())
-                if entry.key:
-                    tidied.add((self._remove(entry, say), entry.scope))
+                try:
+                    if entry.key:
+                        tidied.add((self._remove(entry, say), entry.scope))
+                except EngineError as error:  # of an engine that need not be that of the next job
+                    say(f"{entry.key} stays for now: {error}")
+                    others = True
+                    continue
                 file.unlink(missing_ok=True)
         for engine, scope in tidied if not others else ():  # else it could belong to a job that begins
             engine.tidy(scope, frozenset(), 0.0)

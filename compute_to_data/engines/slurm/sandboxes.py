@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from compute_to_data.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from compute_to_data.engines.docker.settings import DockerSettings
     from compute_to_data.ports.engine import Engine
@@ -15,14 +17,16 @@ KNOWN = ("docker", "podman")
 
 
 def read(sandbox: Mapping[str, Any]) -> DockerSettings:
-    """The checked settings of a sandbox. ConfigurationError."""
-    if _name(sandbox) == "podman":
-        from compute_to_data.engines.podman import settings as podman_settings
-
-        return podman_settings.read(_settings(sandbox))
+    """The checked settings of a sandbox. ConfigurationError with the JSON pointer."""
     from compute_to_data.engines.docker import settings as docker_settings
+    from compute_to_data.engines.podman import settings as podman_settings
 
-    return docker_settings.read(_settings(sandbox))
+    reads = podman_settings.read if _name(sandbox) == "podman" else docker_settings.read
+    try:
+        return reads(_settings(sandbox))
+    except ConfigurationError as error:
+        place = error.subject.replace("/engine/settings", "/engine/settings/sandbox", 1)
+        raise ConfigurationError(place, error.cause, error.remedy) from error
 
 
 def open_engine(sandbox: Mapping[str, Any], state_directory: str, known_paths: dict[str, dict[str, str]]) -> Engine:
