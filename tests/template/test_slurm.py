@@ -111,4 +111,4 @@ def test_resources_shows_what_slurm_promises(site: TrialSite) -> None:
     (resource,) = json.loads(typed(site, "resources", "--output", "json").stdout)["resources"]
     assert resource["engine"] == "slurm"
     assert (resource["promises"]["queue"], resource["promises"]["warm"]) == ("yes", "no")
-    assert "Docker's, on the node" in resource["promises"]["sandbox"]
+    assert "that of docker or podman, on the node" in resource["promises"]["sandbox"]
