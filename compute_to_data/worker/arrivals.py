@@ -71,16 +71,16 @@ class Arrivals:
 
     def call(self) -> None:
         """Look soon: a policy has left a note."""
-        now = time.monotonic()
-        self._called = (self._called[0] if self._called else now, now)
+        now, before = time.monotonic(), self._called  # read once: the thread that looks may clear it
+        self._called = (before[0] if before else now, now)
 
     def due_in(self) -> float | None:
         """Seconds until the next look; None while one goes on."""
         if self._is_looking():
             return None
-        due = self._next_look
-        if self._called is not None:
-            first, last = self._called
+        due, called = self._next_look, self._called
+        if called is not None:
+            first, last = called
             due = max(self._soonest, min(first + _LONGEST_UPLOAD, last + _QUIET_SECONDS))
         return max(0.0, due - time.monotonic())
 
