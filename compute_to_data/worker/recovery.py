@@ -1,5 +1,5 @@
-"""What a worker does at its start, and after it has lost the zone: it finds the tasks that were begun, and removes what
-belongs to none of them."""
+"""What a worker does when it starts, and when it has lost the zone: it finds the tasks that were begun, and removes
+jobs, directories and journals that belong to none of them."""
 
 from __future__ import annotations
 

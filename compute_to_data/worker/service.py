@@ -174,7 +174,8 @@ class Worker:
                 self._requests.call()
 
     def _leave_alone(self) -> None:
-        """Ask a zone that is not trusted nothing for a while, also not what users want of its tasks."""
+        """Ask the zone nothing for a while, because the worker does not trust it. The thread that asks what users want
+        of tasks stops asking, too."""
         self._trusts = False
         self._stopping.wait(_DISTRUST_SECONDS)
         self._trusts = True

@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.nobody import said_by_nobody
 from support.site import wait_until
 
 from compute_to_data.engines import guard
 
-NOBODY = 65534
 LISTENING = """
 import sys
 from compute_to_data.engines import guard, quota_guard
@@ -63,23 +63,14 @@ def asked(place: Path, request: bytes, *, descriptor: bool = True) -> bytes:
 
 def asked_by_nobody(place: Path, request: bytes) -> str:
     """The same from a process of another account."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
+
+    def say() -> str:
         try:
-            os.setgroups([])
-            os.setresgid(NOBODY, NOBODY, NOBODY)
-            os.setresuid(NOBODY, NOBODY, NOBODY)
-            said = f"answered: {asked(place, request)!r}"
+            return f"answered: {asked(place, request)!r}"
         except OSError as error:
-            said = f"refused: {error.strerror}"
-        os.write(writing, said.encode())
-        os._exit(0)
-    os.close(writing)
-    with open(reading, "rb") as answer:
-        found = answer.read().decode()
-    os.waitpid(child, 0)
-    return found
+            return f"refused: {error.strerror}"
+
+    return said_by_nobody(say)
 
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process of another account")

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.nobody import NOBODY
 
 from compute_to_data.engines.slurm import node
 from compute_to_data.engines.slurm.notes import Directory
 from compute_to_data.errors import EngineError
 
-NOBODY = 65534
 NONCE = "0123456789abcdef"
 
 

@@ -13,13 +13,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from support.nobody import NOBODY, said_by_nobody
 from support.real_slurm import NodeService, node_service
 from support.site import wait_until
 
 from compute_to_data.engines.slurm import client, service
 from compute_to_data.engines.slurm.notes import Directory
 
-NOBODY = 65534
 NONCE = "0123456789abcdef"
 PATIENCE = 60.0
 NUMBER, NODE = "7", "n1"
@@ -178,7 +178,7 @@ def test_a_flood_of_connections(served: NodeService, directory: Path) -> None:
 
 
 def test_clients_that_come_and_go(served: NodeService, directory: Path) -> None:
-    """None of their descriptors stays open."""
+    """The service closes all descriptors that they have handed over."""
     folder = Path(f"/proc/{served.pid}/fd")
     still_serves(served, directory)
     before = len(list(folder.iterdir()))
@@ -229,26 +229,16 @@ class TestAnotherAccount:
 
 
 def _as_nobody(address: str) -> str:
-    """What another account gets from a service: a process of this one's, since it cannot start our interpreter."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        said = "nothing"
+    """What another account gets from a service."""
+
+    def say() -> str:
         try:
-            os.setgroups([])
-            os.setresgid(NOBODY, NOBODY, NOBODY)
-            os.setresuid(NOBODY, NOBODY, NOBODY)
             with connected(address) as connection:
-                said = repr(connection.recv(16))
+                return repr(connection.recv(16))
         except OSError as error:
-            said = repr(error)
-        finally:
-            os.write(writer, said.encode())
-            os._exit(0)
-    os.close(writer)
-    with open(reader) as answer:
-        os.waitpid(child, 0)
-        return answer.read()
+            return repr(error)
+
+    return said_by_nobody(say)
 
 
 def _client(address: str, directory: Path) -> str:

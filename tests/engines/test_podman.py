@@ -469,6 +469,21 @@ def test_podman_is_asked_about_its_host_once_and_again_for_a_check(tmp_path: Pat
     assert _Ending.asked_about_its_host == 2
 
 
+class _Listing(_Answering):
+    """Podman with containers of these ``names``, which it lists and cannot inspect."""
+
+    names: tuple[str, ...] = ()
+
+    def do_GET(self) -> None:
+        if self.path.endswith("/info"):
+            self._answer(200, {"host": {}, "store": {}})
+        elif "/containers/json?" in self.path:
+            assert "all=true" in self.path
+            self._answer(200, [{"Names": [name], "Labels": None} for name in self.names])
+        else:
+            self._answer(404, {"message": "no such container"})
+
+
 @pytest.mark.parametrize(
     "said",
     [
@@ -481,15 +496,7 @@ def test_an_account_that_can_give_no_limit_of_core_dumps_is_named(tmp_path: Path
     """What Podman 4.3.1 said that was started with a hard limit of 0."""
     asked: list[Any] = []
 
-    class Handler(_Answering):
-        def do_GET(self) -> None:
-            if self.path.endswith("/info"):
-                self._answer(200, {"host": {}, "store": {}})
-            elif "/containers/json?" in self.path:
-                self._answer(200, [])
-            else:
-                self._answer(404, {"message": "no such container"})
-
+    class Handler(_Listing):
         def do_DELETE(self) -> None:
             self._answer(200, [])
 
@@ -517,15 +524,8 @@ def test_what_a_worker_left_that_was_killed_while_it_checked_is_removed(tmp_path
     now = f"{host._PROBE}{os.getpid()}-{birth(os.getpid())}-1"
     removed: list[str] = []
 
-    class Handler(_Answering):
-        def do_GET(self) -> None:
-            if self.path.endswith("/info"):
-                self._answer(200, {"host": {}, "store": {}})
-            elif "/containers/json?" in self.path:
-                assert "all=true" in self.path
-                self._answer(200, [{"Names": [name], "Labels": None} for name in (gone, later, now, "other")])
-            else:
-                self._answer(404, {"message": "no such container"})
+    class Handler(_Listing):
+        names = (gone, later, now, "other")
 
         def do_DELETE(self) -> None:
             removed.append(self.path.partition("?")[0].rpartition("/")[2])

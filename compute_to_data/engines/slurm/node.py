@@ -21,17 +21,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from compute_to_data.engines.slurm import images, notes, written_job
+from compute_to_data.engines.slurm import client, images, notes, written_job
 from compute_to_data.engines.slurm.node_job import Event, NodeJob, Place
 from compute_to_data.engines.slurm.node_state import Node
 from compute_to_data.engines.slurm.notes import REQUEST, Directory, Notes
 from compute_to_data.errors import EngineError
 
-_EVENTS = {
-    signal.SIGTERM: Event.ENDED_BY_SLURM,
-    signal.SIGINT: Event.ENDED_BY_SLURM,
-    signal.SIGUSR1: Event.LOOK,
-}
+_EVENTS = {number: Event(word.decode()) for number, word in client.SIGNALS.items()}
 
 
 def run(folder: str, nonce: str, lock: str = "", ended: str = "") -> int:
@@ -43,7 +39,7 @@ def run(folder: str, nonce: str, lock: str = "", ended: str = "") -> int:
 
     def begins(job: NodeJob) -> None:
         for number in _EVENTS:
-            signal.signal(number, lambda number, frame: job.note(_EVENTS[signal.Signals(number)]))
+            signal.signal(number, lambda number, frame: job.note(_EVENTS[number]))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _EVENTS)
         if ended:
             job.note(Event.ENDED_BY_SLURM)

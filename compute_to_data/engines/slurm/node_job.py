@@ -26,7 +26,7 @@ _STOPPED = 128 + signal.SIGTERM
 
 
 class Event(Enum):
-    """What may happen to a job that runs."""
+    """What may happen to a job that runs. ``client`` has the words for those that a signal of Slurm tells."""
 
     LOOK = "look"
     """There may be a note of the worker that the job must end."""

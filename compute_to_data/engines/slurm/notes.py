@@ -67,6 +67,13 @@ class Notes:
         shutil.rmtree(self.folder / SECRETS, ignore_errors=True)
 
 
+def need_private(folder: Path, status: os.stat_result) -> None:
+    """EngineError unless it is a folder that this account alone may use. ``status``: what the kernel says of it."""
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        remedy = f"Run: chown {os.geteuid()} {folder}; chmod 700 {folder}"
+        raise EngineError(str(folder), "other accounts may use it, or it is another account's", remedy)
+
+
 class Directory:
     """The directory of an engine."""
 
@@ -90,9 +97,7 @@ class Directory:
                 status = folder.stat() if folder is self.path else folder.lstat()
             except OSError as error:
                 raise EngineError(str(folder), f"it cannot be looked at ({error.strerror})") from error
-            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
-                remedy = f"Run: chown {os.geteuid()} {folder}; chmod 700 {folder}"
-                raise EngineError(str(folder), "other accounts may use it, or it is another account's", remedy)
+            need_private(folder, status)
 
     @property
     def jobs(self) -> Path:

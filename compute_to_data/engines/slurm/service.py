@@ -24,7 +24,6 @@ import re
 import resource
 import selectors
 import socket
-import stat
 import sys
 import threading
 import time
@@ -35,7 +34,7 @@ from compute_to_data.engines import checks
 from compute_to_data.engines.slurm import client, node
 from compute_to_data.engines.slurm.node_job import Event, NodeJob, Place
 from compute_to_data.engines.slurm.node_state import Node
-from compute_to_data.engines.slurm.notes import Directory
+from compute_to_data.engines.slurm.notes import Directory, need_private
 from compute_to_data.engines.slurm.settings import SERVICE_SOCKET
 from compute_to_data.errors import EngineError
 from compute_to_data.job import JobKey
@@ -265,10 +264,7 @@ def _alone(address: str) -> Iterator[socket.socket]:
     folder = Path(address).parent
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        status = folder.lstat()
-        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
-            remedy = f"Run: chown {os.geteuid()} {folder}; chmod 700 {folder}"
-            raise EngineError(str(folder), "other accounts may use it, or it is another account's", remedy)
+        need_private(folder, folder.lstat())
         with open(folder / "lock", "w", encoding="utf-8") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -270,9 +270,7 @@ class IrodsSession:
         self.calls.make(data_object, replication.trim, data_object, number)
 
     def checksum(self, data_object: str) -> str:
-        return self.calls.make(
-            data_object, contents.checksum, data_object, again=True, seconds=replication.TRANSFER_SECONDS
-        )
+        return self.calls.ask(data_object, contents.checksum, data_object, seconds=replication.TRANSFER_SECONDS)
 
     def register(self, resource: str, files: Sequence[Registration]) -> None:
         if not files:
