@@ -163,7 +163,7 @@ def test_an_avu_that_names_another_user_moves_no_task_into_their_line(site: Tria
         claims = [Avu(f"irods::compute_to_data::{one}", str(BOB)) for one in ("owner", "user", "line")]
         site.alice.annotate(Entity(EntityKind.COLLECTION, name), add=claims)
     worker = site.worker()
-    worker._waiting(1)
+    worker._next_tasks.choose(1)
     assert [one.owner for one in worker._line.listed(())] == [ALICE]
 
 
@@ -171,12 +171,12 @@ def test_a_priority_by_hand_moves_no_task_before_another_users(site: TrialSite) 
     mine = site.submit(site.request("true"), priority=10)
     bobs = [of_bob(site) for _ in range(2)]
     worker = site.worker()
-    assert worker._waiting(3) == [mine.collection, bobs[0].collection, bobs[1].collection]
+    assert worker._next_tasks.choose(3) == [mine.collection, bobs[0].collection, bobs[1].collection]
     by_hand(site, f"{HOME}/out/beyond", units=f"{COMPUTE};priority=99999999")
     for number in range(50):
         by_hand(site, f"{HOME}/out/level{number}", units=f"{COMPUTE};priority={number + 11}")
     worker = site.worker()
-    assert worker._waiting(60) == [mine.collection, bobs[0].collection, bobs[1].collection]
+    assert worker._next_tasks.choose(60) == [mine.collection, bobs[0].collection, bobs[1].collection]
 
 
 def test_a_request_of_another_user_is_ended_outside_the_slots(site: TrialSite) -> None:

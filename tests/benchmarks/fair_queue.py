@@ -30,7 +30,7 @@ def measure(folder: Path, users: int, tasks: int) -> tuple[float, float, float]:
     queue_for(site, users, tasks)
     worker = site.worker()
     looks = [_took(lambda: worker._line.look(now=True)) for _ in range(10)]
-    worker._waiting(1)
+    worker._next_tasks.choose(1)
     asking = statistics.median(choices(worker, asking=True))
     fetch_pages(worker)
     return statistics.median(looks), asking, statistics.median(choices(worker, asking=False))

@@ -414,7 +414,7 @@ def queue(folder: Path) -> None:
     took = []
     for _ in range(50):
         began = time.perf_counter()
-        next_one = worker._waiting(1)
+        next_one = worker._next_tasks.choose(1)
         took.append((time.perf_counter() - began) * 1000)
         assert next_one == [f"{HOME}/out/00000"]
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
