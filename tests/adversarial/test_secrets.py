@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import outside
 from support.reading import ENOUGH
-from support.real_docker import ENGINE
-from support.site import COMPUTE, HOME, TrialSite, wait_until
+from support.real_docker import ENGINE, inspection
+from support.site import COMPUTE, HOME, PATIENCE, TrialSite, wait_until
 
 from compute_to_data.coordination import lock, wakeup
 from compute_to_data.engines.docker import confidential
@@ -26,7 +27,7 @@ from compute_to_data.model import Entity, EntityKind, User
 
 pytestmark = pytest.mark.docker
 PLACE = f"{HOME}/.compute_to_data/secrets"
-SOON = {"walltime_seconds": 60}
+SOON = {"walltime_seconds": PATIENCE}
 UNTIL_GO = "while [ ! -e /outputs/go ]; do sleep 0.05; done"
 TELL = "sha256sum < /run/secrets/TOKEN > /outputs/sum; stat -c '%a %u' /run/secrets/TOKEN; id -u"
 LIMITS = Limits(60, 64 << 20, 1, 32, 4 << 20, 100, 4 << 20, 1 << 16)
@@ -70,8 +71,6 @@ def everything_recorded(site: TrialSite, collection: str) -> str:
 
 
 def test_a_secret_is_only_in_the_sandbox(site: TrialSite, value: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    import docker
-
     with caplog.at_level(logging.DEBUG), site.working():
         submitted = site.submit(site.request("/bin/sh", "-c", f"{TELL}; {UNTIL_GO}", secrets=["TOKEN"], limits=SOON))
         wakeup.call_worker(site.configuration, "tempZone", COMPUTE)
@@ -79,10 +78,8 @@ def test_a_secret_is_only_in_the_sandbox(site: TrialSite, value: bytes, caplog: 
         wait_until(lambda: [one for one in vault.rglob("sum") if one.stat().st_size], "the program to have read it")
         (job,) = site.engine.jobs(lock.scope(site.configuration, "tempZone", COMPUTE))
         wait_until(lambda: in_memory(site) == [], "the host's file to go: a started container needs none")
-        client = docker.from_env()
-        inspected = json.dumps(client.api.inspect_container(f"compute-to-data-{job}"))
+        inspected = inspection(f"compute-to-data-{job}")
         processes = subprocess.run(["ps", "axeww"], capture_output=True, text=True, check=True).stdout
-        client.close()
         (outputs,) = vault.rglob("outputs")
         (outputs / "go").write_text("")
         os.chown(outputs / "go", os.stat(outputs).st_uid, -1)  # an entry of another account would be refused
@@ -131,8 +128,8 @@ def test_a_job_that_cannot_start_leaves_none(site: TrialSite) -> None:
 KILLED = """
 import os, signal, sys
 from compute_to_data.worker import __main__ as worker
-from compute_to_data.engines.docker.engine import DockerEngine
-DockerEngine._create_and_start = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+from compute_to_data.engines.docker.containers import ContainerEngine
+ContainerEngine._create_and_start = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 worker.main(sys.argv[1:])
 """
 
@@ -141,10 +138,9 @@ worker.main(sys.argv[1:])
 def test_what_a_killed_worker_left_is_swept(site: TrialSite, value: bytes, meanwhile: str) -> None:
     submitted = site.submit(site.request("/bin/sh", "-c", TELL, secrets=["TOKEN"]))
     arguments = ["--configuration", str(site.configuration_file), "--resource", COMPUTE]
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, *arguments], check=False, timeout=60, stderr=subprocess.DEVNULL
-    )
-    assert killed.returncode == -9
+    with (site.folder / "killed.log").open("wb") as file:
+        killed = outside.start([sys.executable, "-c", KILLED, *arguments], file)
+    assert killed.wait(PATIENCE) == -9
     assert len(in_memory(site)) == 1, "the worker died with the secret on the host"
     if meanwhile == "nothing":
         with site.working():

@@ -41,6 +41,8 @@ SAVED = "/opt/image.tar"
 ENVIRONMENT = "/opt/c2d-tests"
 """The Python in the guest that runs the tests."""
 SOURCES = "/opt/c2d"
+WHEELS_THERE = "/opt/wheels"
+"""In the guest: what the suites of packaging install. The guest may reach no package index."""
 BOOT_SECONDS = 600
 PATIENCE = "600"
 PASSED_ON = {"C2D_LAB_SELECTION", "C2D_BENCH_ROUNDS", "C2D_BENCH_TASKS"}
@@ -157,6 +159,7 @@ def install() -> None:
     _run(str(CHECKOUT / "packaging/debian/build"), "--wheels", str(WHEELS), "--output", str(PACKAGE))
     _copy(SOURCES, _checkout())
     _copy("/opt/package", PACKAGE)
+    _copy(WHEELS_THERE, WHEELS)
     guest("root", "dpkg --install /opt/package/*.deb")
     guest("root", f"ln -sfn {SOURCES}/compute_to_data {ENVIRONMENT}/lib/python3.11/site-packages/compute_to_data")
     # pytest compiles tests in a form of its own, which takes as long as all the rest of its start. The account that
@@ -189,7 +192,8 @@ def _copy(folder: str, source: Path) -> None:
 
 def test(*arguments: str) -> None:
     """Run pytest in the guest, as root, in the checkout."""
-    given = {"CI": "true", "C2D_TEST_PATIENCE": PATIENCE, **{one: os.environ[one] for one in PASSED_ON & {*os.environ}}}
+    given = {"CI": "true", "C2D_TEST_PATIENCE": PATIENCE, "C2D_TEST_WHEELS": WHEELS_THERE}
+    given.update({one: os.environ[one] for one in PASSED_ON & {*os.environ}})
     variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in given.items())
     guest("root", f"cd {SOURCES} && {variables} {ENVIRONMENT}/bin/pytest {shlex.join(arguments)}")
 
@@ -197,13 +201,22 @@ def test(*arguments: str) -> None:
 def run(*arguments: str) -> None:
     """All steps from a disk on."""
     if not DISK.exists():
-        build()
-    boot()
+        _timed(build)
+    _timed(boot)
     try:
-        install()
-        test(*arguments)
+        _timed(install)
+        _timed(test, *arguments)
     finally:
-        off()
+        _timed(off)
+
+
+def _timed(step: Callable[..., None], *arguments: str) -> None:
+    """Take a step, and print how long it took, also when it failed."""
+    began = time.monotonic()
+    try:
+        step(*arguments)
+    finally:
+        print(f"lab: {step.__name__} took {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
 
 
 def guest(account: str, command: str) -> None:
@@ -242,4 +255,7 @@ STEPS: dict[str, Callable[..., None]] = {
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1] not in STEPS:
         sys.exit(__doc__)
-    STEPS[sys.argv[1]](*sys.argv[2:])
+    if sys.argv[1] == "run":
+        run(*sys.argv[2:])
+    else:
+        _timed(STEPS[sys.argv[1]], *sys.argv[2:])

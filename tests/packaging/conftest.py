@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from support.site import PATIENCE
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT / "packaging"))
@@ -50,7 +51,7 @@ class ScratchServer:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [*self.before, sys.executable, str(self.checkout / "packaging" / "install"), *arguments]
         options = ["--root", str(self.root), "--python", agents_python()]
-        return subprocess.run([*command, *options], capture_output=True, text=True, check=False, timeout=300)
+        return subprocess.run([*command, *options], capture_output=True, text=True, check=False, timeout=5 * PATIENCE)
 
     def must(self, *arguments: str) -> str:
         done = self.run(*arguments)
@@ -137,7 +138,10 @@ def make_wheels(factory: pytest.TempPathFactory, checkout: Path, *, seconds: flo
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Path:
-    """This checkout's wheel and the packages of its lock, for our Python and the system's."""
+    """This checkout's wheel and the packages of its lock, for our Python and the system's. C2D_TEST_WHEELS names a
+    folder that has them, for a host without a package index."""
+    if "C2D_TEST_WHEELS" in os.environ:
+        return Path(os.environ["C2D_TEST_WHEELS"])
     return make_wheels(tmp_path_factory, checkout, seconds=300)
 
 

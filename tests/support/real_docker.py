@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import tarfile
 import tempfile
@@ -77,25 +78,44 @@ def containers() -> Iterator[Any]:
         yield client
 
 
+def inspection(container: str) -> str:
+    """All that the engine tells an administrator about a container, in the engine's own form."""
+    with containers() as client:
+        look = client._inspected if ENGINE == "podman" else client.inspect_container
+        return json.dumps(look(container))
+
+
 @contextlib.contextmanager
 def built_image(name: str, dockerfile: str) -> Iterator[str]:
-    """An image of a test's own, by the name it has while the test runs."""
-    import docker
-
+    """An image of a test's own, by the name it has while the test runs. Podman's stays: the host is a guest of the
+    tests."""
     image = f"compute-to-data/test-{name}:{uuid.uuid4().hex[:12]}"
+    build(image, dockerfile)
+    try:
+        yield image
+    finally:
+        if ENGINE != "podman":
+            import docker
+
+            with contextlib.closing(docker.APIClient()) as client:
+                client.remove_image(image, force=True)
+
+
+def build(image: str, dockerfile: str) -> None:
+    """Let the engine build an image, which gets the name even if another one had it."""
     if ENGINE == "podman":
         _build_with_podman(image, dockerfile)
-        yield image
         return
+    import docker
+
     with contextlib.closing(docker.APIClient()) as client:
         said = list(client.build(fileobj=io.BytesIO(dockerfile.encode()), tag=image, rm=True, decode=True))
         assert client.images(image), said
-        yield image
-        client.remove_image(image, force=True)
+        assert not any("error" in one for one in said), said
 
 
 def _build_with_podman(image: str, dockerfile: str) -> None:
-    """Let this account's Podman build an image. It stays: the host is a guest of the tests."""
+    """Let this account's Podman build it."""
     from compute_to_data.engines.podman.connection import VERSION, _Connection, default_address
 
     packed = io.BytesIO()
