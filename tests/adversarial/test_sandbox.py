@@ -233,7 +233,7 @@ def test_tracing_its_own_init_stops_only_its_own_job(attacker: Attacker) -> None
     job = attacker.start("python3", "-c", (Path(__file__).parent / "hostile.py").read_text(), "trace_init")
     unharmed()
     held(attacker.engine, job.key).stop(1.0)
-    assert attacker.end(job, 0).status in (0, 137)
+    assert attacker.end(job, 0).status in (0, 137, 143), "its own end, or ours; on a slow machine SIGTERM comes first"
 
 
 def test_there_are_no_devices(attacker: Attacker) -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from compute_to_data.engines.docker import backlog
+from compute_to_data.engines.docker import backlog, stream
 from compute_to_data.engines.docker.backlog import ENTRY, Start, starts
 from compute_to_data.engines.log_writer import LogWriter
 
@@ -58,10 +59,15 @@ class Daemon:
 @pytest.fixture
 def file(tmp_path: Path) -> str:
     """A log with all lines on stdout, and nothing on stderr."""
-    writer = LogWriter.create(str(tmp_path / "LOG"), 1 << 16)
-    writer.append(0, b"".join(LINES))
+    return logged(tmp_path, b"".join(LINES))
+
+
+def logged(folder: Path, content: bytes) -> str:
+    """A log with this on stdout."""
+    writer = LogWriter.create(str(folder / "LOG"), 1 << 16)
+    writer.append(0, content)
     writer.close(complete=False)
-    return str(tmp_path / "LOG")
+    return str(folder / "LOG")
 
 
 def kept(lines: list[bytes]) -> bytes:
@@ -90,3 +96,28 @@ def test_a_log_is_as_large_however_it_arrives(file: str, at_once: int) -> None:
     daemon = Daemon(kept(LINES), at_once=at_once)
     starts(daemon, "job", file, FULL)
     assert daemon.sizes == [sum(len(line) + ENTRY for line in LINES)]
+
+
+@pytest.mark.parametrize("at_once", [100, 1 << 16])
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_log_without_its_beginning_continues_after_its_last_known_bytes(
+    tmp_path: Path, at_once: int, times: int
+) -> None:
+    """Bytes that stand there more than once leave a doubt."""
+    lines = [b"%d\n" % number for number in range(2000, 5000)]
+    known = lines[500:]
+    full = sum(len(line) + ENTRY for line in known)
+    daemon = Daemon(kept([*(known * times), b"more\n"]), at_once=at_once)
+    out, _ = starts(daemon, "job", logged(tmp_path, b"".join(lines)), full)
+    assert (out.skip, out.is_sure) == (times * len(b"".join(known)), times == 1)
+
+
+def test_a_flood_of_empty_lines_costs_little_more_than_taking_it_apart(tmp_path: Path) -> None:
+    """Each line of the daemon's log is a frame, and the search once cost thousands of bytes for each."""
+    file, flood = logged(tmp_path, b"\n" * (1 << 15)), frame(1, b"\n") * 200_000
+    begun = time.thread_time()
+    for _ in stream.Frames().feed(flood):
+        pass
+    apart = time.thread_time() - begun
+    starts(Daemon(flood), "job", file, FULL)
+    assert time.thread_time() - begun - apart < 6 * apart

@@ -43,7 +43,7 @@ def _environment(folder: Path, wheels: Path) -> None:
     subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", str(folder)], check=True)
     pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin/python"), "--disable-pip-version-check"]
     install = ["install", "--quiet", "--ignore-installed", "--no-index", "--find-links", str(wheels)]
-    subprocess.run([*pip, *install, "compute-to-data[gateway]"], check=True, timeout=300)
+    subprocess.run([*pip, *install, "compute-to-data[gateway]"], check=True, timeout=5 * PATIENCE)
 
 
 def _give(folder: Path) -> None:

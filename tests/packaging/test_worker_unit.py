@@ -46,10 +46,13 @@ class UnitSite:
             prefix=str(folder), irods_configuration=str(folder), state_directory=str(folder), account=ACCOUNT
         )
         self.socket = folder / "guard-socket"
+        # Where systemd is the init, a service may write only what it is allowed to: here the zone and the guard's socket.
+        place = f"[Service]\nReadWritePaths={folder}\n"
         text = payload.filled(payload.UNIT, layout)
-        self.unit.write_text(text.replace("[Service]\n", f"[Service]\nEnvironment=C2D_GUARD={self.socket}\n"))
+        self.unit.write_text(text.replace("[Service]\n", f"{place}Environment=C2D_GUARD={self.socket}\n"))
         self.guard = folder / payload.GUARD
-        self.guard.write_text(payload.filled(payload.GUARD, layout).replace(guard.SOCKET, str(self.socket)))
+        text = payload.filled(payload.GUARD, layout).replace(guard.SOCKET, str(self.socket))
+        self.guard.write_text(text.replace("[Service]\n", place))
         shutil.copytree(environment, layout.venv, symlinks=True)
 
     def give(self) -> None:
@@ -63,8 +66,9 @@ class UnitSite:
     def guarded(self) -> Iterator[None]:
         """The guard's unit, while inside."""
         self.give()
-        with unit_process(self.guard):
-            until(self.socket.exists, "the guard to listen")
+        with unit_process(self.guard) as process:
+            until(lambda: self.socket.exists() or process.poll() is not None, "the guard to listen")
+            assert process.poll() is None, "the guard has ended"
             yield
 
     def worker(self) -> UnitWorker:

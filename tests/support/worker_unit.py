@@ -54,7 +54,7 @@ def unit_process(unit: Path) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             if name:
-                subprocess.run(["systemctl", "stop", name], check=True, timeout=PATIENCE)
+                subprocess.run(["systemctl", "stop", name], check=process.poll() is None, timeout=PATIENCE)
             else:
                 process.terminate()
 

@@ -58,8 +58,13 @@ def _searched(logs: LogStreams, name: str, ends: Sequence[bytes], full: int) -> 
     searches = [_Search(end) for end in ends]
     frames = stream.Frames()
     for data in _stored(logs, name):
+        pieces: tuple[list[memoryview], ...] = ([], [])
         for number, piece in frames.feed(data):
-            searches[number].feed(bytes(piece))
+            pieces[number].append(piece)
+        for search, found in zip(searches, pieces):
+            search.feed(
+                b"".join(found)
+            )  # together: each search costs as much as thousands of bytes, and a line may be one
     size = sum(one.count for one in searches) + ENTRY * frames.begun
     return searches, logs.is_whole(name, size, full)
 
@@ -70,6 +75,12 @@ def _stored(logs: LogStreams, name: str) -> Iterator[bytes]:
         yield received
         while received := connection.recv(stream.BLOCK):
             yield received
+
+
+def _matches(text: bytes, anchor: bytes) -> int:
+    """How often ``text`` has ``anchor``: 2 for more than once."""
+    first = text.find(anchor)
+    return 0 if first < 0 else 1 if text.find(anchor, first + 1) < 0 else 2
 
 
 class _Search:
@@ -89,11 +100,10 @@ class _Search:
         if self._anchor:
             text = self._carried + piece
             begin = self.count - len(self._carried)
-            place = text.find(self._anchor)
-            while place >= 0:
-                self._found += 1
-                self._place = begin + place + len(self._anchor)
-                place = text.find(self._anchor, place + 1)
+            self._found += _matches(text, self._anchor)
+            last = text[::-1].find(self._anchor[::-1])  # not rfind, which a hostile text can make take minutes
+            if last >= 0:
+                self._place = begin + len(text) - last
             self._carried = text[len(text) - len(self._anchor) + 1 :] if len(text) >= len(self._anchor) else text
         self.count += len(piece)
 
