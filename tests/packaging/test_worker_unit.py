@@ -46,7 +46,7 @@ class UnitSite:
             prefix=str(folder), irods_configuration=str(folder), state_directory=str(folder), account=ACCOUNT
         )
         self.socket = folder / "guard-socket"
-        # Where systemd is the init, a service may write only what it is allowed to: here the zone and the guard's socket.
+        # Under systemd a service may write only where it is allowed to: here into the zone, and its socket.
         place = f"[Service]\nReadWritePaths={folder}\n"
         text = payload.filled(payload.UNIT, layout)
         self.unit.write_text(text.replace("[Service]\n", f"{place}Environment=C2D_GUARD={self.socket}\n"))
