@@ -2,7 +2,7 @@
 # make test   everything that CI checks
 # make survive  300 tasks while workers, containers, a Docker daemon and, on a real zone, the server are killed; failing nodes (as root)
 # make test-zone  the tests of a real iRODS zone, on two servers in containers
-# make lab    the units, Docker on cgroup v2 and project quotas, in a guest with systemd under QEMU (as root, Debian 12)
+# make lab    the units, Docker on cgroup v2 and project quotas, in a guest with systemd under QEMU (as root, Debian 12; two hours)
 # make ubuntu the Debian package built, installed and used on Ubuntu 22.04 and 24.04 (as root, Debian 12)
 # make wheels  the folder that packaging/install installs from, for this system and PYTHON (not as root)
 # make lock   packaging/locks: the newest packages that we allow, pinned, with the checksums of their wheels
