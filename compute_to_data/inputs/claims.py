@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from compute_to_data.bounds import MOST_MEMBERS
 from compute_to_data.coordination.pauses import step_back
-from compute_to_data.errors import Code, Refused
+from compute_to_data.errors import AccessDenied, Code, Refused
 from compute_to_data.inputs.complete import has_content
 from compute_to_data.inputs.references import members, readable
 from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind, Query
@@ -54,15 +54,20 @@ def claim_next(catalog: Catalog, collection: str, mine: Avu) -> DataObject:
         return readable(catalog, logical_path)
     for attempt in range(_CLAIM_ATTEMPTS):
         contested = False
+        refusal: AccessDenied | None = None
         for member in eligible(catalog, collection, mine.attribute):
             entity = Entity(EntityKind.DATA_OBJECT, member.logical_path)
-            catalog.annotate(entity, add=[mine])
+            try:
+                catalog.annotate(entity, add=[mine])
+            except AccessDenied as error:
+                refusal = error
+                continue
             if _claims(catalog, member, mine.attribute) == {mine}:
                 return readable(catalog, member.logical_path)
             catalog.annotate(entity, remove=[mine])
             contested = True
         if not contested:
-            raise nothing_to_claim(collection, mine.attribute)
+            raise refusal or nothing_to_claim(collection, mine.attribute)
         step_back(attempt)
     raise Refused(collection, "other tasks keep claiming its data objects first", "Submit the task again")
 

@@ -7,6 +7,7 @@ that moment reads a mixture, or the new content, while the task's record says wh
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 from compute_to_data.inputs.references import Staged
 from compute_to_data.pipeline.execution import Execution, printable
@@ -17,13 +18,16 @@ _NAMED = 10
 
 
 def look(execution: Execution) -> None:
-    """Set ``execution.changed_inputs``: the logical paths of inputs whose files changed since they were staged. After a
-    worker's restart, since the program started.
+    """Set ``execution.changed_inputs``: the logical paths of inputs whose files changed since they were staged, and of
+    files of the workload's dataset. After a worker's restart, since the program started.
 
-    A file that is gone was removed or renamed, and the program has read it unchanged.
+    A file that is gone was removed or renamed, and the program has read it unchanged. When the program had ended
+    before this attempt, a workload's task has no dataset any more, and what the earlier attempt saw stays recorded.
     """
+    if execution.task.workload and execution.resume_point.has_exited:
+        return
     changed = {one.data_object.logical_path for one in execution.staged if _has_changed(execution, one)}
-    execution.changed_inputs = tuple(sorted(changed))
+    execution.changed_inputs = tuple(sorted(changed.union(_changed_in_dataset(execution))))
 
 
 def _has_changed(execution: Execution, staged: Staged) -> bool:
@@ -35,8 +39,25 @@ def _has_changed(execution: Execution, staged: Staged) -> bool:
         return True
     if not execution.resume_point.has_checkpoint or staged.data_object.logical_path in execution.checkpoint.staged:
         return False
-    started = execution.checkpoint.ended[0].started if execution.checkpoint.ended else execution.exit.started
-    return modified / 1e9 > started + _CLOCKS_DIFFER
+    return modified > _started(execution)
+
+
+def _changed_in_dataset(execution: Execution) -> Iterator[str]:
+    dataset = execution.dataset
+    if dataset is None:
+        return
+    since = dataset.since
+    if execution.resume_point.has_checkpoint:  # the program may have begun before this attempt
+        since = min(since, _started(execution))
+    for relative in execution.context.workload_directories.written.since(dataset.directory, since):
+        yield f"{dataset.collection}/{relative}"
+
+
+def _started(execution: Execution) -> int:
+    """When the program certainly ran, in nanoseconds of Unix time."""
+    ended = execution.checkpoint.ended
+    started = ended[0].started if ended else execution.exit.started
+    return int((started + _CLOCKS_DIFFER) * 1e9)
 
 
 def facts(execution: Execution) -> dict[str, str]:

@@ -35,6 +35,16 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class SharedDataset:
+    """The dataset that a workload's task reads. ``directory``: its physical path on the compute resource. ``since``:
+    when the task got it, in nanoseconds of its file system's clock."""
+
+    collection: str
+    directory: str
+    since: int
+
+
+@dataclass(frozen=True)
 class ServedResource:
     """The compute resource that a worker serves, and what the worker serves it with.
 
@@ -109,6 +119,7 @@ class Execution:
         self.fetched_bytes = 0
         self.input_folders: tuple[str, ...] = ()
         self.sandbox: Sandbox | None = None
+        self.dataset: SharedDataset | None = None
         self.stage_in_seconds = 0.0
         self.left_sandbox: float | None = None
         self.exit_status = ""

@@ -18,8 +18,9 @@ from compute_to_data.inputs.complete import Origins
 from compute_to_data.job import JobKey, Sandbox
 from compute_to_data.model import Access, DataObject, Replica, name_of, parent_of
 from compute_to_data.pipeline import replicas, stage_in
-from compute_to_data.pipeline.execution import Execution
+from compute_to_data.pipeline.execution import Execution, SharedDataset
 from compute_to_data.pipeline.staging_room import room_for
+from compute_to_data.pipeline.written_files import now
 from compute_to_data.records.access import require
 from compute_to_data.records.workload import Workload, WorkloadRecord
 
@@ -53,11 +54,14 @@ def sandbox(execution: Execution) -> Sandbox | None:
         execution.interruption.acquire,
     )
     execution.stage_in_seconds += time.monotonic() - began
+    dataset = os.path.join(place, _DATASET) if workload.dataset else ""
+    if dataset:
+        execution.dataset = SharedDataset(workload.dataset, dataset, now(place))
     return Sandbox(
         workload=JobKey.of(context.scope, collection).text,
         instances=workload.instances,
         directory=os.path.join(place, _SANDBOXES),
-        inputs=os.path.join(place, _DATASET) if workload.dataset else "",
+        inputs=dataset,
     )
 
 
@@ -78,6 +82,7 @@ def _fill(execution: Execution, workload: Workload, directory: str) -> None:
             relative = data_object.logical_path[len(workload.dataset) + 1 :]
             os.makedirs(os.path.dirname(os.path.join(top, relative)), mode=0o755, exist_ok=True)
             _link(_staged(execution, data_object), os.path.join(top, relative))
+    context.workload_directories.written.begin(top, directory)
 
 
 def _staged(execution: Execution, data_object: DataObject) -> references.Staged:

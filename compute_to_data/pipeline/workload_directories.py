@@ -16,19 +16,22 @@ from contextlib import suppress
 
 from compute_to_data.model import Resource
 from compute_to_data.pipeline import workspace
+from compute_to_data.pipeline.written_files import WrittenFiles
 
 
 class WorkloadDirectories:
     """The workload directories of one worker. Threads may share it."""
 
     def __init__(self, folder: str, resource: Resource) -> None:
-        """``folder``: in the worker's state directory, for notes about the directories to remove."""
+        """``folder``: in the worker's state directory, for notes about the directories to remove. ``written``: what is
+        written to in those that hold a dataset."""
         self._folder = folder
         self._resource = resource
         self._lock = threading.Lock()
         self._locks: dict[tuple[str, str], threading.Lock] = {}
         self._made: dict[tuple[str, str], str] = {}
         self._ours: set[str] = set()
+        self.written = WrittenFiles()
 
     def of(
         self,
@@ -72,6 +75,7 @@ class WorkloadDirectories:
 
     def _remove(self, token: str, directory: str) -> None:
         # Not workspace.discard, which changes modes: the files are hard links to replicas.
+        self.written.forget(directory)
         shutil.rmtree(directory, ignore_errors=True)
         workspace.discard_empty(os.path.dirname(directory))
         with suppress(FileNotFoundError):

@@ -110,6 +110,23 @@ def test_the_next_unprocessed_input_is_claimed_once(site: TrialSite) -> None:
         site.submit(request)
 
 
+def test_a_data_object_that_the_user_may_not_annotate_is_passed_over(site: TrialSite) -> None:
+    """In a collection that alice shares, bob may put one that she may only read. The next one is her task's input."""
+    site.alice.create_collection(f"{HOME}/in")
+    site.alice.set_access(HOME, BOB, Access.READ_OBJECT)
+    site.alice.set_access(f"{HOME}/in", BOB, Access.MODIFY_OBJECT)
+    site.bob.write(f"{HOME}/in/a", b"bob's")
+    site.bob.set_access(f"{HOME}/in/a", ALICE, Access.READ_OBJECT)
+    request = site.request("/bin/sh", "-c", "cat /inputs/* > /outputs/got", inputs=[{"next_of": f"{HOME}/in"}])
+    with site.working():
+        refused = site.ended(site.submit(request))
+        site.alice.write(f"{HOME}/in/b", b"hers")
+        ended = site.ended(site.submit(request))
+    assert refused["state"] == "FAILED", refused
+    assert f"{HOME}/in/a" in refused["reason"]
+    assert site.contents(ended["collection"])["got"] == b"hers"
+
+
 def test_commands_run_in_order_and_some_may_fail(site: TrialSite) -> None:
     process = {
         "image": site.image,

@@ -82,6 +82,30 @@ def test_a_task_sees_dataset_variables_and_standard_input(ours: Workloads) -> No
     assert [replica.leaf for replica in staged.replicas] == ["demoResc", COMPUTE]
 
 
+def test_a_file_of_the_dataset_that_is_overwritten_meanwhile_is_named(ours: Workloads) -> None:
+    """A task that began before it, and not one that began afterwards and read the new content."""
+    workload = ours.start(dataset=ours.dataset(["one", "a/two"]), instances=3)
+    site = ours.site
+    with site.working():
+        before = ours.shell(workload, "cat /input/a/two")
+        during = [ours.shell(workload, f"{WAITS}; cat /input/a/two") for _ in range(2)]
+        assert "inputs_changed" not in site.ended(before)
+        for one in during:
+            site.outputs(one)
+        dataset = site.alice.stat(f"{HOME}/dataset/a/two")
+        assert isinstance(dataset, DataObject)
+        (replica,) = (one for one in dataset.replicas if one.leaf == COMPUTE)
+        Path(replica.physical_path).write_bytes(b"other")  # as iRODS overwrites it: in place
+        for one in during:
+            site.let_go(one)
+            facts = site.ended(one)
+            assert (facts["state"], facts["inputs_changed"]) == ("COMPLETED", f"{HOME}/dataset/a/two")
+            assert site.contents(one.collection)["STDOUT.txt"] == b"other"
+        afterwards = ours.shell(workload, "cat /input/a/two")
+        assert ours.said(afterwards) == "other"
+        assert "inputs_changed" not in site.ended(afterwards)
+
+
 def test_outputs_are_results_when_the_task_succeeds(ours: Workloads) -> None:
     workload = ours.start()
     with ours.site.working():
