@@ -96,7 +96,7 @@ class IrodsZoneUnderTest:
         request = GeneralAdminRequest(*words)
         self._administrator.call(lambda connection: ask(connection, api_number["GENERAL_ADMIN_AN"], request))
 
-    def _resources_changed(self) -> None:
+    def begin_anew(self) -> None:
         """An agent knows the resources as they were when it started: let everybody begin anew."""
         self._storage.drop_idle()
         self._prc.cleanup()
@@ -192,21 +192,21 @@ class IrodsZoneUnderTest:
         self._iadmin("add", "resource", name, kind, place, "", self._storage.zone)
         self._resources[name] = parent
         if parent:
-            self._resources_changed()
+            self.begin_anew()
             self._iadmin("add", "childtoresc", parent, name)
         if seen_by_all:
-            self._resources_changed()
+            self.begin_anew()
         return name
 
     def set_resource_status(self, resource: str, status: str) -> None:
         self._iadmin("modify", "resource", resource, "status", status)
         self._changed.add(resource)
-        self._resources_changed()
+        self.begin_anew()
 
     def move_resource(self, resource: str) -> None:
         """``iadmin modresc``: the default resource's host serves it from now on."""
         self._iadmin("modify", "resource", resource, "host", self._host)
-        self._resources_changed()
+        self.begin_anew()
 
     def set_replica_status(self, data_object: str, number: int, status: ReplicaStatus, note: str = "") -> None:
         """``note``: what the server writes beside the status of a replica that it locks."""
@@ -258,7 +258,7 @@ class IrodsZoneUnderTest:
         for resource in self._changed & {*self._resources}:
             self._iadmin("modify", "resource", resource, "status", "up")
         if self._changed:
-            self._resources_changed()
+            self.begin_anew()
         for user in [*self._users]:
             self._empty(self._home_of(user))
             self._empty(f"/{user.zone}/trash/home/{user.name}")

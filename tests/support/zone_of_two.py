@@ -48,6 +48,7 @@ SUITES = (
     *(str(file.relative_to(CHECKOUT)) for file in sorted(CHECKOUT.glob("tests/integration/test_irods_*.py"))),
     "tests/contract/test_irods.py",
     "tests/contract/test_irods_adapter.py",
+    "tests/contract/test_irods_4_3.py",
     "tests/client/test_real_zone.py",
     "tests/recovery/test_nothing_is_lost.py",
 )
