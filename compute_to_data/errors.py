@@ -122,7 +122,9 @@ def sentence(subject: str, cause: str, remedy: str = "") -> str:
     """A message made of its three parts: what it is about, what is wrong, what to do."""
     shown = shortened_in_the_middle(subject)
     text = f"{shown}: {cause.rstrip('.')}" if subject else cause.rstrip(".")
-    return f"{text}. {remedy.rstrip('.')}." if remedy else f"{text}."
+    if not remedy:
+        return f"{text}."
+    return f"{text}. {remedy}" if remedy.endswith("?") else f"{text}. {remedy.rstrip('.')}."
 
 
 class ComputeToDataError(Exception):

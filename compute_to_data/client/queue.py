@@ -9,7 +9,7 @@ from typing import Any
 from compute_to_data.client.workbench import Workbench
 from compute_to_data.coordination import published_line
 from compute_to_data.coordination.published_line import PublishedLine, UserNumbers
-from compute_to_data.errors import Refused
+from compute_to_data.errors import NotFound, Refused
 from compute_to_data.model import EntityKind, Query, User, name_of
 from compute_to_data.records.state import UNFINISHED, State, queue_levels
 from compute_to_data.records.task import timestamp
@@ -54,9 +54,9 @@ class ResourceLine:
 
 
 def line_of(workbench: Workbench, resource: str) -> ResourceLine:
-    """The line of a resource. Refused when the zone has no such resource."""
+    """The line of a resource. NotFound when the zone has no such resource."""
     if resource not in {one.name for one in workbench.catalog.resources()}:
-        raise Refused(f"resource {resource}", "is not in this zone", "List those that run tasks: c2d resources")
+        raise NotFound(f"resource {resource}", "is not in this zone", "List those that run tasks: c2d resources")
     published = published_line.read(workbench.catalog, workbench.attributes, resource)
     seen = _seen(workbench, resource)
     others = _others(published, seen)

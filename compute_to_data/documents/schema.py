@@ -132,7 +132,8 @@ class Schema:
 
     def _apply(self, node: Node, value: Any, pointer: str) -> Iterator[Problem]:
         if not self._holds(node, value):
-            yield Problem(pointer, words.shown(value), self.expectation(node))
+            broken = [name for name in node if name in PREDICATES and not PREDICATES[name](node[name], value)]
+            yield Problem(pointer, words.shown(value), words.with_bound(self.expectation(node), node, broken))
             return
         for keyword in node:
             if keyword in _APPLICATORS:

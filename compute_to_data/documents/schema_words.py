@@ -107,6 +107,16 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:_LISTED_NAMES] + more)
 
 
+def with_bound(phrase: str, node: Mapping[str, Any], broken: Iterable[str]) -> str:
+    """The phrase, with the bound that a value breaks if the phrase does not name it: a value above 0 must not be told
+    that one above 0 is expected."""
+    bounds = [name for name in broken if name in _QUALIFIERS and name not in ("pattern", "uniqueItems")]
+    unsaid = [_QUALIFIERS[name].format(node[name]) for name in bounds if str(node[name]) not in phrase]
+    if not unsaid or "title" not in node or any(name in ("type", "enum", "pattern") for name in broken):
+        return phrase
+    return f"{phrase} ({' and '.join(unsaid)})"
+
+
 def noun_phrase(node: Mapping[str, Any]) -> str:
     """What a schema without a title expects: ``a number above 0``."""
     if "const" in node:

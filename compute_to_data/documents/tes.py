@@ -106,7 +106,7 @@ def _wrong_url(pointer: str, entry: Mapping[str, Any], zone: str) -> Iterator[Pr
         check_in_zone(logical_path(url), zone)
     except ComputeToDataError as error:
         expected = f"a logical path of this zone, as in irods:///{zone}/home ({error.cause})"
-        yield Problem(pointer, words.quoted(url), expected)
+        yield Problem(pointer, words.quoted(_shown(url)), expected)
 
 
 def _shown(url: str) -> str:

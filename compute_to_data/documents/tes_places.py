@@ -83,8 +83,12 @@ class Places:
             shown = words.quoted(wrong[0] or "/")
             yield Problem(_pointer(document, wrong[0]), shown, f"another directory to write in: this one {wrong[1]}")
             return
+        seen: set[str] = set()
         for number, (one, target) in enumerate(zip(document.get("inputs", ()), targets)):
             path = plain(one["path"])
+            if path in seen:
+                yield Problem(f"/inputs/{number}/path", words.quoted(path), "a path that no other input has")
+            seen.add(path)
             if is_below(path, OUTPUTS) or path in self._tops:
                 cause = "a place that is not itself a directory in which the task writes"
                 yield Problem(f"/inputs/{number}/path", words.quoted(path), cause)

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+import anyio
+import anyio.lowlevel
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from compute_to_data.gateway import problems
 from compute_to_data.gateway.metrics import Metrics
-from compute_to_data.gateway.request_bounds import HEADER_BYTES
+from compute_to_data.gateway.refusals import refusal
 from compute_to_data.gateway.shares import Shares
 from compute_to_data.plain_text import one_line
 
 log = logging.getLogger(__name__)
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_ONCE = (b"authorization", b"origin", b"sec-fetch-site", b"content-type")
-"""Headers that decide about rights; h11 itself refuses a second Host."""
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -55,9 +53,13 @@ class Answers:
                     headers.setdefault("Strict-Transport-Security", "max-age=31536000")
             await send(message)
 
+        # HEAD is answered as GET is (RFC 9110, 9.3.2), and nothing but the server itself need know it.
+        is_head = scope["method"] == "HEAD"
+        scope = {**scope, "method": "GET"} if is_head else scope
         try:
-            refusal = _refusal(scope)
-            await (self._app if refusal is None else problems.response(refusal))(scope, receive, answer)
+            why = refusal(scope)
+            app = self._app if why is None else problems.response(why)
+            await (_head_of(app, scope, receive, answer) if is_head else app(scope, receive, answer))
         finally:
             self._shares.end(scope)
             seconds = time.perf_counter() - begun
@@ -65,38 +67,17 @@ class Answers:
             log.info("%s", _line(scope, status, seconds))
 
 
-def _refusal(scope: Scope) -> problems.HttpError | None:
-    """Why the request is not looked at, if it is not."""
-    size = len(scope["raw_path"]) + len(scope["query_string"])
-    if size + sum(len(name) + len(value) for name, value in scope["headers"]) > HEADER_BYTES:
-        # h11 bounds what comes in several pieces, not what comes in one.
-        return problems.HttpError(431, "the request", f"has more than {HEADER_BYTES} bytes of address and headers")
-    ambiguous = _ambiguous(scope)
-    if ambiguous:
-        return problems.HttpError(400, "the request", ambiguous, headers={"Connection": "close"})
-    if is_cross_site(scope):
-        return problems.HttpError(403, "the request", "a page of another site asks for this change")
-    return None
+async def _head_of(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Let the application answer until it has said the status and the headers."""
+    with anyio.CancelScope() as asked:
 
+        async def head(message: Message) -> None:
+            await send(message)
+            await send({"type": "http.response.body", "body": b""})
+            asked.cancel()
+            await anyio.lowlevel.checkpoint()
 
-def _ambiguous(scope: Scope) -> str:
-    """Why a proxy could read the request differently, or '' (RFC 9112, 6.3: request smuggling)."""
-    names = [name for name, _ in scope["headers"]]
-    if b"content-length" in names and b"transfer-encoding" in names:
-        return "has both Content-Length and Transfer-Encoding"
-    twice = next((name for name in _ONCE if names.count(name) > 1), b"")
-    return f"has the header {twice.decode()} twice" if twice else ""
-
-
-def is_cross_site(scope: Scope) -> bool:
-    """Whether a browser sends a change on behalf of a page of another site (cross-site request forgery)."""
-    if scope["method"] in _SAFE_METHODS:
-        return False
-    headers = Headers(scope=scope)
-    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-        return True
-    origin = headers.get("origin", "")
-    return bool(origin) and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+        await app(scope, receive, head)
 
 
 def _line(scope: Scope, status: int, seconds: float) -> str:

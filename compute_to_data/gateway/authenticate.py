@@ -46,7 +46,7 @@ async def _person(request: Request, gateway: Gateway) -> Person:
         raise who.not_signed_in(request, "no name and password are given")
     name, password = who.basic(request, value)
     try:
-        return await anyio.to_thread.run_sync(gateway.people.with_password, name, password, who.address_of(request))
+        return await who.with_password(request, name, password)
     except AccessDenied as error:
         raise who.not_signed_in(request, error.cause) from None
 

@@ -69,7 +69,7 @@ _OF_CLASS: tuple[tuple[type[ComputeToDataError], int], ...] = (
 )
 
 
-_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 _WORDS, _NUMBER = {"type": "string"}, {"type": "integer"}
 RESPONSES: dict[int | str, dict[str, Any]] = {
     "default": {
@@ -198,7 +198,8 @@ def _allowed(request: Request) -> str:
         asked = {**request.scope, "method": method}
         return any(route.matches(asked)[0] is Match.FULL for route in request.app.routes)
 
-    return ", ".join(filter(has, _METHODS))
+    found = list(filter(has, _METHODS))
+    return ", ".join([*found, "HEAD"] if "GET" in found else found)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

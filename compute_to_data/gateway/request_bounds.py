@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
+import h11
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from compute_to_data.documents.json_text import MAXIMUM_BYTES, read_json
-from compute_to_data.gateway.problems import HttpError
+from compute_to_data.gateway.problems import HttpError, response
 from compute_to_data.gateway.sending_files import FileSendingProtocol
+from compute_to_data.plain_text import lines
 
 DOCUMENT_SECONDS = 30.0
 """How long a document may take to arrive."""
@@ -135,6 +138,18 @@ class BoundedProtocol(FileSendingProtocol):
         """Stop waiting."""
         self._stop_waiting()
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP with a problem document, too. h11 is handling its own error, which says why."""
+        error = sys.exc_info()[1]
+        cause = str(error) if isinstance(error, h11.RemoteProtocolError) else msg
+        status = error.error_status_hint if isinstance(error, h11.RemoteProtocolError) else 400
+        found = response(HttpError(status, "the request", f"is not HTTP/1.1: {lines(cause)[:200]}"))
+        head = h11.Response(status_code=status, headers=[*found.raw_headers, (b"connection", b"close")])
+        content = bytes(found.body)
+        for event in (head, h11.Data(data=content), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def _is_at_work(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

@@ -15,7 +15,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import anyio
 import httpx
 import pytest
 from support.gateways import PASSWORDS, RunningGateway, gateway_settings, give_passwords, running
@@ -24,9 +26,11 @@ from support.site import ALICE, BOB, PATIENCE, TrialSite, wait_until
 from compute_to_data.errors import AccessDenied, ZoneError
 from compute_to_data.gateway import request_bounds
 from compute_to_data.gateway.problems import HttpError
+from compute_to_data.gateway.signing_in import turns as turns_module
 from compute_to_data.gateway.signing_in.person import Person
 from compute_to_data.gateway.signing_in.throttle import FREE_FOR_ADDRESS, FREE_FOR_USER, Throttle
 from compute_to_data.gateway.signing_in.tokens import MOST_FOR_A_USER, Tokens
+from compute_to_data.gateway.signing_in.turns import Turns
 from compute_to_data.model import User
 from compute_to_data.zones.embedded.entrance import EmbeddedEntrance
 
@@ -359,3 +363,93 @@ def test_connections_are_bounded(site: TrialSite) -> None:
         for connection in idle:
             connection.close()
         wait_until(lambda: not is_refused(), "an answer again")
+
+
+def basic_requests(gateway: RunningGateway, people: list[tuple[str, str]], path: str = "/api/v1/me") -> list[int]:
+    """The status for each of these, all at the same time."""
+    begin = threading.Barrier(len(people))
+
+    def ask(person: tuple[str, str]) -> int:
+        begin.wait(PATIENCE)
+        with httpx.Client(base_url=gateway.url, timeout=2 * PATIENCE, trust_env=False, auth=person) as client:
+            return client.get(path).status_code
+
+    with ThreadPoolExecutor(len(people)) as pool:
+        return list(pool.map(ask, people))
+
+
+def test_sixty_first_sign_ins_of_a_user_at_once(gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before, those that came while others were checked counted as wrong, and were sent away."""
+    checked: list[User] = []
+    check = EmbeddedEntrance.signed_in
+
+    def counted(self: EmbeddedEntrance, user: User, password: str) -> Any:
+        checked.append(user)
+        return check(self, user, password)
+
+    monkeypatch.setattr(EmbeddedEntrance, "signed_in", counted)
+    assert basic_requests(gateway, [("alice", PASSWORDS["alice"])] * 60) == [200] * 60
+    assert checked == [ALICE]
+
+
+def test_sixty_users_at_one_address_sign_in_at_once(site: TrialSite) -> None:
+    give_passwords(site)
+    people = []
+    for number in range(60):
+        user = site.zone.add_user(f"user{number}")
+        people.append((user.name, PASSWORDS["alice"]))
+    file = Path(site.zone.directory, "passwords.json")
+    kept = json.loads(file.read_text())
+    kept["users"].update({f"{name}#{ALICE.zone}": kept["users"][str(ALICE)] for name, _ in people})
+    file.write_text(json.dumps(kept))
+    with running(gateway_settings(site)) as gateway:
+        assert basic_requests(gateway, people) == [200] * 60
+
+
+def test_wrong_passwords_at_once_gain_nothing(gateway: RunningGateway) -> None:
+    begun = time.monotonic()
+    found = basic_requests(gateway, [("bob", f"guess{number}") for number in range(40)])
+    assert set(found) == {401, 429}
+    assert found.count(401) <= FREE_FOR_USER + 1 + math.log2(time.monotonic() - begun + 1)
+
+
+def test_turns_are_shared() -> None:
+    """A user has one, an address half of them, and who waits too long hears why."""
+    turns, order = Turns(4), []
+
+    async def check(name: str, user: str, address: str, until: anyio.Event) -> None:
+        async with turns.one(user, address):
+            order.append(name)
+            await until.wait()
+
+    async def all_of_them() -> None:
+        until = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            for name, user, address in (
+                ("first", "alice", "1"), ("waits for her own turn", "alice", "2"), ("second", "bob", "1"),
+                ("waits for the address", "carol", "1"), ("another address", "dave", "2"), ("last", "eve", "3"),
+                ("waits for any", "frank", "4"),
+            ):  # fmt: skip
+                tasks.start_soon(check, name, user, address, until)
+                await anyio.wait_all_tasks_blocked()
+            assert order == ["first", "second", "another address", "last"]
+            until.set()
+        assert len(order) == 7
+        assert not turns._lines
+
+    anyio.run(all_of_them)
+
+
+def test_who_waits_too_long_for_a_turn_hears_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns_module, "LONGEST_SECONDS", 0.05)
+    turns = Turns(1)
+
+    async def two() -> None:
+        async with turns.one("alice", "1"):
+            with pytest.raises(HttpError, match="too many sign in at the same time") as caught:
+                async with turns.one("alice", "1"):
+                    pytest.fail("nobody may have this turn")
+            assert (caught.value.status, caught.value.headers["Retry-After"]) == (503, "5")
+        assert not turns._lines
+
+    anyio.run(two)

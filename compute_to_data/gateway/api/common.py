@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import anyio.to_thread
 from fastapi import Depends, Query, Request, params
 from starlette.responses import JSONResponse
 
@@ -30,8 +31,11 @@ CONTENT: dict[str, Any] = {
 
 
 async def workbench(person: Person = Depends(signed_in), project: str = PROJECT) -> Workbench:
-    """The person's workbench in the project that the request names."""
-    return person.workbench(project)
+    """The person's workbench in the project that the request names. NotFound when they may not read it."""
+    found = person.workbench(project)
+    if project:
+        await anyio.to_thread.run_sync(found.checked_project, found.named_project)
+    return found
 
 
 async def document(request: Request, person: Person = Depends(signed_in)) -> Any:
@@ -40,25 +44,28 @@ async def document(request: Request, person: Person = Depends(signed_in)) -> Any
 
 
 async def known_parameters(request: Request) -> None:
-    """HttpError 400 for a parameter that the endpoint does not have: nothing is ignored without a word."""
+    """HttpError 400 for a parameter that the endpoint does not have, and for one that is there twice and can have one
+    value only: nothing is ignored without a word."""
     known = _parameters(request.scope["endpoint"])
     for name in request.query_params:
         if name not in known:
             near = nearest(name, known)
             remedy = f"Did you mean {near}?" if near else f"It has {', '.join(sorted(known)) or 'none'}"
             raise HttpError(400, f"query parameter {name[:80]}", "this address has no such parameter", remedy)
+        if not known[name] and (count := len(request.query_params.getlist(name))) > 1:
+            raise HttpError(400, f"query parameter {name}", f"is there {count} times", "Give one value")
 
 
 @functools.cache
-def _parameters(function: Callable[..., Any]) -> frozenset[str]:
-    """The query parameters of an endpoint, and of what it depends on."""
-    found: set[str] = set()
+def _parameters(function: Callable[..., Any]) -> Mapping[str, bool]:
+    """The query parameters of an endpoint, and of what it depends on; and whether each takes several values."""
+    found: dict[str, bool] = {}
     for name, one in inspect.signature(function).parameters.items():
         if isinstance(one.default, params.Query):
-            found.add(one.default.alias or name)
+            found[one.default.alias or name] = isinstance(one.default.default, list)
         elif isinstance(one.default, params.Depends) and one.default.dependency is not None:
-            found |= _parameters(one.default.dependency)
-    return frozenset(found)
+            found.update(_parameters(one.default.dependency))
+    return found
 
 
 def created(location: str, described: Any) -> JSONResponse:

@@ -47,7 +47,9 @@ async def data_object(request: Request, catalog: ClientCatalog, logical_path: st
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name_of(logical_path), safe='')}",
     }
     headers.update({"ETag": tag} if tag else {})
-    if tag and request.headers.get("if-none-match") == tag:
+    if _names(request, "if-match", {tag}) is False:
+        raise HttpError(412, logical_path, "is not, or no longer, what the header If-Match names", "Ask without it")
+    if _names(request, "if-none-match", {tag, f"W/{tag}"}):
         return Response(status_code=304, headers=headers)
     wanted = _range(request, found.size, tag)
     begin, end = wanted or (0, found.size)
@@ -61,6 +63,13 @@ def _tag(found: DataObject) -> str:
     """The entity tag: the checksum of a good replica; '' when the catalog has none."""
     good = (one for one in found.replicas if one.status is ReplicaStatus.GOOD and one.checksum)
     return next((f'"{one.checksum}"' for one in good if '"' not in one.checksum), "")
+
+
+def _names(request: Request, header: str, tags: set[str]) -> bool | None:
+    """Whether a header names one of these entity tags, or any (``*``); None without the header."""
+    given = ",".join(request.headers.getlist(header))
+    names = {one.strip() for one in given.split(",")} - {""}
+    return bool(names & {*tags, "*"}) if given else None
 
 
 def _range(request: Request, size: int, tag: str) -> tuple[int, int] | None:
@@ -100,10 +109,6 @@ class DataObjectResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Open the data object, then send it block by block."""
-        if scope["method"] == "HEAD":
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            await send({"type": "http.response.body", "body": b""})
-            return
         context: AbstractContextManager[OpenDataObject] = self._opening()
         opened = await anyio.to_thread.run_sync(context.__enter__)
         try:

@@ -110,7 +110,6 @@ def files(
     response_class=Response,
     responses=content.ANSWERS,
 )
-@router.head("/{dataset_id}/files/{path:path}", include_in_schema=False)
 async def file(
     request: Request, path: str, collection: str = Depends(dataset), bench: Workbench = Depends(workbench)
 ) -> Response:

@@ -178,7 +178,6 @@ def results(
     response_class=Response,
     responses=content.ANSWERS,
 )
-@router.head("/{task_id}/results/{path:path}", include_in_schema=False)
 async def result(request: Request, path: str, found: TaskHandle = Depends(task)) -> Response:
     """The whole, or a part with the header `Range`. The entity tag is the checksum."""
     return await content.data_object(request, found.catalog, content.below(found.collection, path))

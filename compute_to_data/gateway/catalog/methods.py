@@ -18,6 +18,7 @@ from compute_to_data.catalog_json import plain, text_of
 from compute_to_data.errors import Code, InvalidRequest, zone_error
 from compute_to_data.gateway import request_bounds
 from compute_to_data.gateway.api.common import OPTIONAL_DOCUMENT
+from compute_to_data.gateway.hidden import below_hidden
 from compute_to_data.gateway.signing_in.person import Person
 from compute_to_data.gateway.who import signed_in
 from compute_to_data.model import MOST_AMONG, Query
@@ -53,6 +54,19 @@ def _query(arguments: Arguments) -> Query:
     return replace(found, limit=None) if (found.limit or 0) > MOST_FOUND else found
 
 
+def _create_collection(catalog: ClientCatalog, arguments: Arguments) -> None:
+    collection = _path(arguments, "collection")
+    with below_hidden(catalog, collection):
+        catalog.create_collection(collection, bool(arguments["parents"]))
+
+
+def _rename(catalog: ClientCatalog, arguments: Arguments) -> None:
+    source, destination = _path(arguments, "source"), _path(arguments, "destination")
+    catalog.stat(source)
+    with below_hidden(catalog, destination):
+        catalog.rename(source, destination)
+
+
 def _register(catalog: ClientCatalog, arguments: Arguments) -> None:
     """No client registers files, whatever rights the account has that connects for them."""
     for one in map(wire.registration_of, arguments["files"]):
@@ -81,11 +95,9 @@ METHODS: dict[str, Method] = {
     "children": lambda catalog, given: catalog.children(_path(given, "collection"), _most(given, _MOST_MEMBERS)),
     "access": lambda catalog, given: catalog.access(_path(given)),
     "permissions": lambda catalog, given: catalog.permissions(_path(given), _most(given, _MOST_PERMISSIONS)),
-    "create_collection": lambda catalog, given: catalog.create_collection(
-        _path(given, "collection"), bool(given["parents"])
-    ),
+    "create_collection": _create_collection,
     "remove": lambda catalog, given: catalog.remove(_path(given), recursive=bool(given["recursive"])),
-    "rename": lambda catalog, given: catalog.rename(_path(given, "source"), _path(given, "destination")),
+    "rename": _rename,
     "annotate": _annotate,
     "annotate_all": lambda catalog, given: catalog.annotate_all(
         [text_of(one) for one in given["data_objects"]], wire.avus_of(given["add"])

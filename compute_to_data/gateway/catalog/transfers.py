@@ -46,8 +46,7 @@ async def download(request: Request, path: str = PATH, person: Person = Depends(
     found, described = await anyio.to_thread.run_sync(opened)
     if isinstance(found, FileOfThisHost) and sending_files.sender(request.scope) is not None:
         return _FileResponse(context, found, os.fstat(found.fileno()).st_size, path, {**HEADERS, **described})
-    blocks = _blocks(context, found)
-    return StreamingResponse(blocks, headers={**HEADERS, **described}, media_type="application/octet-stream")
+    return _BlocksResponse(context, found, {**HEADERS, **described})
 
 
 def _described(catalog: ClientCatalog, path: str) -> dict[str, str]:
@@ -84,15 +83,31 @@ class _FileResponse(Response):
                 await anyio.to_thread.run_sync(self._context.__exit__, None, None, None)
 
 
-async def _blocks(context: AbstractContextManager[OpenDataObject], found: OpenDataObject) -> AsyncIterator[bytes]:
+class _BlocksResponse(StreamingResponse):
+    """The same, block by block; it closes the data object also when nobody has taken a block."""
+
+    media_type = "application/octet-stream"
+
+    def __init__(
+        self, context: AbstractContextManager[OpenDataObject], opened: OpenDataObject, headers: dict[str, str]
+    ) -> None:
+        super().__init__(_blocks(opened), headers=headers)
+        self._context = context
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send all of it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._context.__exit__, None, None, None)
+
+
+async def _blocks(found: OpenDataObject) -> AsyncIterator[bytes]:
     offset = 0
-    try:
-        while block := await anyio.to_thread.run_sync(found.read, offset, _BLOCK):
-            offset += len(block)
-            yield block
-    finally:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(context.__exit__, None, None, None)
+    while block := await anyio.to_thread.run_sync(found.read, offset, _BLOCK):
+        offset += len(block)
+        yield block
 
 
 @router.put("/content", summary="Store a data object", openapi_extra=CONTENT)

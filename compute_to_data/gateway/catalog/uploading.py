@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect
 
 from compute_to_data.errors import AlreadyExists, Code, ComputeToDataError
 from compute_to_data.gateway import request_bounds
+from compute_to_data.gateway.hidden import raise_as_seen
 from compute_to_data.gateway.problems import HttpError
 from compute_to_data.gateway.room import Room
 from compute_to_data.local_files import Digest
@@ -37,17 +38,22 @@ async def stored(request: Request, catalog: GatewayCatalog, path: str, resource:
     the zone's errors."""
     content = _Content(request)
     try:
-        if await content.is_small():
-            return await _stored_at_once(content, catalog, path, resource, force)
-        try:
-            return await _stored_as_it_comes(content, catalog, path, resource)
-        except AlreadyExists as error:
-            if not force or content.is_taken or error.code is not Code.OVERWRITE_WITHOUT_FORCE_FLAG:
-                raise
-        return await _stored_when_whole(content, catalog, path, resource, room)
-    except ComputeToDataError:
+        return await _stored(content, catalog, path, resource, force, room)
+    except ComputeToDataError as error:
         await content.take_the_rest()
+        await anyio.to_thread.run_sync(raise_as_seen, error, catalog, path)
         raise
+
+
+async def _stored(content: _Content, catalog: GatewayCatalog, path: str, resource: str, force: bool, room: Room) -> str:
+    if await content.is_small():
+        return await _stored_at_once(content, catalog, path, resource, force)
+    try:
+        return await _stored_as_it_comes(content, catalog, path, resource)
+    except AlreadyExists as error:
+        if not force or content.is_taken or error.code is not Code.OVERWRITE_WITHOUT_FORCE_FLAG:
+            raise
+    return await _stored_when_whole(content, catalog, path, resource, room)
 
 
 class _Content:

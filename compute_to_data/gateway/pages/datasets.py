@@ -78,7 +78,6 @@ def zipped(collection: str = Depends(dataset), known: Visitor = Depends(visitor)
 
 
 @router.get("/{dataset_id}/show/{path:path}")
-@router.head("/{dataset_id}/show/{path:path}")
 async def show(
     request: Request, path: str, collection: str = Depends(dataset), known: Visitor = Depends(visitor)
 ) -> Response:

@@ -85,9 +85,8 @@ async def sign_in(request: Request) -> Response:
     if not name or not sent.one("password") or "\0" in name:
         return _sign_in_page(request, 400, name=name, next=next, message="Give your user name and your password.")
     people = gateway_of(request).people
-    address = who.address_of(request)
     try:
-        person = await anyio.to_thread.run_sync(people.with_password, name, sent.one("password"), address)
+        person = await who.with_password(request, name, sent.one("password"))
     except (AccessDenied, HttpError) as error:
         status = status_of(error)
         cause = "This user name and password do not belong together." if status == 401 else f"{error.cause}."

@@ -22,7 +22,6 @@ def zipped(found: TaskHandle = Depends(task)) -> Response:
 
 
 @router.get("/show/{path:path}")
-@router.head("/show/{path:path}")
 async def show(request: Request, path: str, found: TaskHandle = Depends(task)) -> Response:
     """A picture or a report."""
     return await content.shown(request, found.catalog, found.collection, path)

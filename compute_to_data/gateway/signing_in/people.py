@@ -20,6 +20,7 @@ from compute_to_data.gateway.signing_in.openid import OpenId
 from compute_to_data.gateway.signing_in.person import Person
 from compute_to_data.gateway.signing_in.throttle import Throttle
 from compute_to_data.gateway.signing_in.tokens import Tokens
+from compute_to_data.gateway.signing_in.turns import Turns
 from compute_to_data.model import User
 from compute_to_data.zones.entrance import Entrance
 
@@ -44,6 +45,7 @@ class People:
         self._metrics = metrics
         self._clock = time.monotonic
         self._throttle = Throttle()
+        self.turns = Turns()
         self.tokens = Tokens(rules.idle_seconds, rules.absolute_seconds, _close)
         self._key = secrets.token_bytes(32)
         self._lock = threading.Lock()
@@ -73,16 +75,23 @@ class People:
 
     def with_basic(self, name: str, password: str, address: str) -> Person:
         """As above; a check is remembered for a minute, by a hash with a key of this process."""
-        key = hmac.digest(self._key, f"{name}\0{password}".encode("utf-8", "surrogatepass"), hashlib.sha256)
-        with self._lock:
-            found = self._remembered.get(key)
-            if found is not None and self._clock() < found[0]:
-                return found[1]
+        found = self.remembered(name, password)  # by a request that came at the same time
+        if found is not None:
+            return found
         person = self.with_password(name, password, address)
         with self._lock:
-            self._remembered[key] = (self._clock() + _REMEMBERED_SECONDS, person)
+            self._remembered[self._key_of(name, password)] = (self._clock() + _REMEMBERED_SECONDS, person)
         self._forget()
         return person
+
+    def remembered(self, name: str, password: str) -> Person | None:
+        """The person whose password was checked in the last minute; None when it was not. It asks nobody."""
+        with self._lock:
+            until, person = self._remembered.get(self._key_of(name, password), (0.0, None))
+        return person if self._clock() < until else None
+
+    def _key_of(self, name: str, password: str) -> bytes:
+        return hmac.digest(self._key, f"{name}\0{password}".encode("utf-8", "surrogatepass"), hashlib.sha256)
 
     def with_provider(self, token: str) -> Person:
         """The person whom the identity provider's token names. AccessDenied (-826000) for a token that is not right,

@@ -12,7 +12,7 @@ from typing import Any
 
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.client.workbench import Workbench
-from compute_to_data.errors import InvalidRequest, NotFound
+from compute_to_data.errors import InvalidRequest, NotFound, Refused
 from compute_to_data.gateway.tes import views
 from compute_to_data.gateway.tes.views import View
 from compute_to_data.model import MOST_AMONG, EntityKind, Query, Row, name_of
@@ -45,6 +45,9 @@ def page(bench: Workbench, wanted: Wanted, view: View, size: int, token: str) ->
             shown.append(minimal if view is View.MINIMAL else views.task(TaskHandle(bench, row.collection), view))
         except NotFound:
             continue  # it was removed meanwhile
+        except Refused as error:  # its record cannot be read: that must not hide the others
+            log = {"logs": [], "outputs": [], "system_logs": [str(error)]}
+            shown.append({**minimal, "executors": [], "logs": [log]})
         last = place, row
     return {"tasks": shown}
 

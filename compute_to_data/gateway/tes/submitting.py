@@ -11,12 +11,15 @@ from compute_to_data.client import tasks
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.client.workbench import Workbench
 from compute_to_data.documents import request, tes
+from compute_to_data.documents import schema_words as words
 from compute_to_data.documents.json_text import check_values
 from compute_to_data.documents.schema import Problem, problems, read_json, summary
 from compute_to_data.errors import AlreadyExists, ComputeToDataError, InvalidRequest, NotFound
 from compute_to_data.gateway.gateway import Gateway
+from compute_to_data.gateway.hidden import below_hidden
 from compute_to_data.inputs import places
 from compute_to_data.model import Avu, Entity, EntityKind, parent_of
+from compute_to_data.urls import address
 
 WARNING = "tes_warning"
 """The fact that says what of a TES task has no effect; a task may have several."""
@@ -70,7 +73,7 @@ def _wrong_authorities(document: Mapping[str, Any], gateway: Gateway) -> Iterato
         for number, one in enumerate(document.get(side, ())):
             url = one.get("url", "")
             if url.lower().startswith(tes.IRODS) and tes.authority(url).lower() not in known:
-                yield Problem(f"/{side}/{number}/url", f'"{url[:40]}"', expected)
+                yield Problem(f"/{side}/{number}/url", words.quoted(address.without_credentials(url)), expected)
 
 
 def authorities(gateway: Gateway) -> frozenset[str]:
@@ -177,12 +180,13 @@ def _collections(bench: Workbench, wanted: Sequence[str]) -> Iterator[None]:
 
 
 def _make(bench: Workbench, collection: str) -> None:
-    """Make a collection. NotFound for one that the person may not read: it may exist or not."""
-    try:
-        bench.catalog.create_collection(collection, parents=True)
-    except AlreadyExists:
-        bench.catalog.stat(collection)
-        raise
+    """Make a collection, unless it is there. NotFound for one that the person may not read: it may exist or not."""
+    with below_hidden(bench.catalog, collection):
+        try:
+            bench.catalog.create_collection(collection, parents=True)
+        except AlreadyExists:
+            bench.catalog.stat(collection)
+            raise
 
 
 def _missing(bench: Workbench, collection: str) -> Iterator[str]:

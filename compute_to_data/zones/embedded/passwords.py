@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 import tempfile
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,8 @@ _FILE = "passwords.json"
 _COST = {"n": 1 << 15, "r": 8, "p": 1}
 """32 MiB and about 0.1 s for each check."""
 _MEMORY = 1 << 26
+_AT_ONCE = threading.BoundedSemaphore(max(1, min(4, os.cpu_count() or 1)))
+"""More checks at the same time would not be over sooner, and each takes its memory."""
 SHORTEST, LONGEST = 8, 1024
 """Characters of a password."""
 
@@ -48,7 +51,8 @@ class Passwords:
     def is_right(self, user: User, password: str) -> bool:
         """Whether this is the user's password. It takes as long for a user who has none."""
         kept = self._kept().get(str(user))
-        given = _hashed(password[: LONGEST + 1], kept)
+        with _AT_ONCE:
+            given = _hashed(password[: LONGEST + 1], kept)
         return kept is not None and hmac.compare_digest(given["hash"], str(kept["hash"]))
 
     def _kept(self) -> dict[str, Mapping[str, Any]]:
