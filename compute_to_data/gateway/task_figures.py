@@ -82,7 +82,7 @@ class TaskFigures:
         # An AVU's value is its owner's text.
         found = Counter(value for value in self._states.values if value in known)
         family = GaugeMetricFamily(
-            "c2d_tasks", f"Of the {MOST} newest tasks of the zone, those in each state.", labels=["state"]
+            "c2d_newest_tasks", f"Of the {MOST} newest tasks of the zone, those in each state.", labels=["state"]
         )
         for state in State:
             family.add_metric([state.value], found[state.value])
@@ -91,7 +91,7 @@ class TaskFigures:
     def _durations(self) -> Metric:
         seconds = sorted(one for one in map(_number, self._seconds.values) if one is not None)
         text = f"How long the programs of the {MOST} newest ended tasks of the zone ran."
-        family = GaugeMetricFamily("c2d_task_processing_seconds", text, labels=["quantile"])
+        family = GaugeMetricFamily("c2d_newest_task_processing_seconds", text, labels=["quantile"])
         for quantile in _QUANTILES if seconds else ():
             family.add_metric([str(quantile)], seconds[min(len(seconds) - 1, int(quantile * len(seconds)))])
         return family

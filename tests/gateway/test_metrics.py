@@ -85,12 +85,12 @@ def test_states_and_durations_of_all_users_tasks(gateway: RunningGateway, site: 
     assert site.run(site.request("/bin/false"))["state"] == "FAILED"
     site.submit(site.request("/bin/true"))
     text = scraped(gateway)
-    found = dict(re.findall(r'^c2d_tasks\{state="(\w+)"\} (\S+)$', text, re.MULTILINE))
+    found = dict(re.findall(r'^c2d_newest_tasks\{state="(\w+)"\} (\S+)$', text, re.MULTILINE))
     assert found == {
         "WAITING": "0.0", "QUEUED": "1.0", "STAGING_IN": "0.0", "RUNNING": "0.0", "STAGING_OUT": "0.0",
         "COMPLETED": "2.0", "FAILED": "1.0", "CANCELLED": "0.0",
     }  # fmt: skip
-    seconds = dict(re.findall(r'^c2d_task_processing_seconds\{quantile="([\d.]+)"\} (\S+)$', text, re.MULTILINE))
+    seconds = dict(re.findall(r'^c2d_newest_task_processing_seconds\{quantile="([\d.]+)"\} (\S+)$', text, re.MULTILINE))
     assert list(seconds) == ["0.5", "0.9", "0.99", "1.0"]
     assert 0 <= float(seconds["0.5"]) <= float(seconds["1.0"]) < 60
     assert "alice" not in text
@@ -130,20 +130,20 @@ def test_what_an_owner_writes_is_no_figure(gateway: RunningGateway, site: TrialS
         site.alice.annotate(Entity(EntityKind.COLLECTION, path), add=avus)
     text = scraped(gateway)
     assert "evil" not in text
-    assert 'c2d_tasks{state="QUEUED"} 1.0' in text
-    assert "c2d_task_processing_seconds{" not in text
+    assert 'c2d_newest_tasks{state="QUEUED"} 1.0' in text
+    assert "c2d_newest_task_processing_seconds{" not in text
 
 
 def test_a_figure_that_is_not_known_is_left_out(gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task_figures, "KEPT_SECONDS", 0.0)
-    assert 'c2d_tasks{state="QUEUED"} 0.0' in scraped(gateway)
+    assert 'c2d_newest_tasks{state="QUEUED"} 0.0' in scraped(gateway)
 
     def fails(query: Query) -> tuple[Row, ...]:
         raise ZoneOutOfReach("the zone", "does not answer")
 
     monkeypatch.setattr(gateway.gateway.task_figures, "_ask", fails)
     text = scraped(gateway)
-    assert "c2d_tasks{" not in text
+    assert "c2d_newest_tasks{" not in text
     assert "c2d_gateway_tokens" in text, "the gateway's own figures are there"
 
 
