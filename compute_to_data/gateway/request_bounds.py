@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 
 from compute_to_data.documents.json_text import MAXIMUM_BYTES, read_json
 from compute_to_data.gateway.problems import HttpError, response
-from compute_to_data.gateway.sending_files import FileSendingProtocol
+from compute_to_data.gateway.receiving_bodies import BodyReceivingProtocol
 from compute_to_data.plain_text import lines
 
 DOCUMENT_SECONDS = 30.0
@@ -113,7 +113,7 @@ def _too_slow(cause: str) -> HttpError:
     return HttpError(408, "the body", cause, "Send it again", headers={"Connection": "close"})
 
 
-class BoundedProtocol(FileSendingProtocol):
+class BoundedProtocol(BodyReceivingProtocol):
     """Uvicorn's connections, closed when a client takes too long to send a request's line and headers.
 
     Uvicorn itself has a limit only for the pause between two requests.
