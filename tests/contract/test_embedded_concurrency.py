@@ -6,17 +6,20 @@ import os
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from support.reading import ENOUGH
+from support.site import PATIENCE
 
 from compute_to_data.errors import AlreadyExists, NotFound
 from compute_to_data.model import Avu, DataObject, Entity, EntityKind, Query, User, name_of
 from compute_to_data.ports.zone import Catalog
 from compute_to_data.zones.embedded import EmbeddedZone
 from compute_to_data.zones.embedded.audit import audit
+from compute_to_data.zones.embedded.database import Database
 
 ALICE = User("alice", "tempZone")
 PLACE = "/tempZone/home/alice/place"
@@ -177,3 +180,34 @@ def test_a_forked_process_may_go_on_with_a_session(directory: Path) -> None:
             alice.write(f"{PLACE}/parent", b"")
         names = [name_of(child.logical_path) for child in alice.children(PLACE)]
         assert names == ["before", "child0", "child1", "parent"]
+
+
+def test_closing_waits_for_the_transaction_of_another_thread(tmp_path: Path) -> None:
+    """To close a connection that another thread uses crashes the process."""
+    database = Database(str(tmp_path / "db"))
+    begun, go_on, closed = threading.Event(), threading.Event(), threading.Event()
+    found: list[int] = []
+
+    def read() -> None:
+        with database.reading() as connection:
+            begun.set()
+            assert go_on.wait(PATIENCE)
+            assert not closed.is_set()
+            found.append(connection.execute("SELECT 1").fetchone()[0])
+        with database.reading() as connection:  # on a new connection
+            found.append(connection.execute("SELECT 2").fetchone()[0])
+
+    def close() -> None:
+        database.close()
+        closed.set()
+
+    with ThreadPoolExecutor(2) as pool:
+        reading = pool.submit(read)
+        assert begun.wait(PATIENCE)
+        closing = pool.submit(close)
+        assert not closed.wait(0.2)
+        go_on.set()
+        closing.result(PATIENCE)
+        reading.result(PATIENCE)
+    assert found == [1, 2]
+    database.close()

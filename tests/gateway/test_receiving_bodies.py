@@ -43,7 +43,7 @@ def test_a_large_body_and_the_next_request(gateway: RunningGateway, site: TrialS
             found += block
     assert statuses(found) == [b"200", b"200"]
     assert b'"user":"alice#tempZone"' in found
-    assert site.alice.read(f"{HOME}/large") == CONTENT
+    assert site.alice.read(f"{HOME}/large", len(CONTENT)) == CONTENT
 
 
 def test_h11_sees_little_of_it(gateway: RunningGateway, alice: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +73,7 @@ def test_a_client_that_waits_until_it_may_send(gateway: RunningGateway, site: Tr
         while block := connection.recv(65536):
             found += block
     assert statuses(found) == [b"200"]
-    assert site.alice.read(f"{HOME}/waited") == CONTENT
+    assert site.alice.read(f"{HOME}/waited", len(CONTENT)) == CONTENT
 
 
 def test_a_large_body_that_nobody_wants(gateway: RunningGateway) -> None:

@@ -43,15 +43,20 @@ class _Held:
         )
         for pragma in _PRAGMAS:
             self.connection.execute(pragma)
+        self.is_closed = False
+        self.in_use = threading.RLock()
+        """Held while a transaction runs: to close a connection then would crash the process."""
 
     def close(self) -> None:
         if self.process == os.getpid():
-            self.connection.close()
+            with self.in_use:
+                self.is_closed = True
+                self.connection.close()
         else:
             _not_ours.append(self.connection)
 
     def __del__(self) -> None:
-        if hasattr(self, "connection"):
+        if hasattr(self, "in_use"):
             self.close()
 
 
@@ -71,13 +76,16 @@ class Database:
 
     def connection(self) -> sqlite3.Connection:
         """The calling thread's connection."""
+        return self._mine().connection
+
+    def _mine(self) -> _Held:
         held: _Held | None = getattr(self._local, "held", None)
         if held is None or held.process != os.getpid():
             held = _Held(self._file)
             self._local.held = held
             with self._guard:
                 self._held.add(held)
-        return held.connection
+        return held
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -103,10 +111,20 @@ class Database:
                 time.sleep(PAUSE_SECONDS)
             yield items[start : start + size]
 
+    def _taken(self) -> _Held:
+        """The calling thread's connection, in use: :meth:`close` leaves it open until it is released."""
+        while True:
+            held = self._mine()
+            held.in_use.acquire()
+            if not held.is_closed:  # just now, by another thread
+                return held
+            held.in_use.release()
+
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
         try:
-            connection = self.connection()
+            held = self._taken()
+            connection = held.connection
             try:
                 connection.execute(begin)  # inside, since Ctrl-C may come between two statements
                 yield connection
@@ -115,11 +133,13 @@ class Database:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+            finally:
+                held.in_use.release()
         except sqlite3.OperationalError as error:
             raise zone_error(Code.CATALOG_NOT_CONNECTED, self._file, f"the catalog failed: {error}") from error
 
     def close(self) -> None:
-        """Close the connections of all threads. A later use opens new ones."""
+        """Close the connections of all threads, each after its transaction. A later use opens new ones."""
         with self._guard:
             held = list(self._held)
             self._held.clear()
