@@ -70,10 +70,18 @@ def read(catalog: Catalog, attributes: Attributes, resource: str) -> PublishedLi
     """What the worker of a resource published; None when there is nothing that this program understands."""
     avus: Sequence[Avu] = catalog.avus(Entity(EntityKind.RESOURCE, resource), attributes.named(_NAME))
     found = next(iter(avus), None)
-    if found is None:
-        return None
+    return None if found is None else of_avu(found)
+
+
+def attribute(attributes: Attributes) -> str:
+    """The attribute of the AVU."""
+    return attributes.named(_NAME)
+
+
+def of_avu(avu: Avu) -> PublishedLine | None:
+    """The line in the AVU; None for one that this program does not understand."""
     try:
-        return _read(json.loads(found.value), float(found.units))
+        return _read(json.loads(avu.value), float(avu.units))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 

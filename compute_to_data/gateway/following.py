@@ -27,6 +27,7 @@ from compute_to_data.gateway import problems
 from compute_to_data.gateway.metrics import Metrics
 from compute_to_data.gateway.room import need_room
 from compute_to_data.log_file import STREAMS
+from compute_to_data.model import User, name_of
 from compute_to_data.records.state import State
 
 MOST_FOLLOWED = 64
@@ -148,10 +149,13 @@ class Following:
             found = self._shared[key] = SharedLog(task, asyncio.get_running_loop())
         return found
 
-    def is_followed(self, task: TaskHandle) -> bool:
-        """Whether this user follows the task already."""
-        found = self._shared.get((str(task.workbench.user), task.collection))
-        return found is not None and found.followers > 0
+    def followed(self, user: User, task_id: str) -> SharedLog | None:
+        """The shared log of a task that this user follows already, by the whole id: its thread keeps asking as this
+        user, so that nothing more need be asked. None for any other."""
+        for (name, collection), log in self._shared.items():
+            if name == str(user) and name_of(collection) == task_id and log.followers > 0 and not log.is_complete:
+                return log
+        return None
 
     async def events(self, log: SharedLog, last_id: str = "") -> AsyncIterator[bytes]:
         """The events of a shared log, after the one with this id if it is one of its own, until the task has ended."""

@@ -25,7 +25,9 @@ class Gateway:
         self.metrics = Metrics()
         self.entrance: Entrance = zones.open_entrance(settings.zone)
         self.site_access: SiteAccess = _site_access(settings)
-        self.task_figures = TaskFigures(self.entrance.query, self.site_access.attributes)
+        self.task_figures = TaskFigures(
+            self.entrance.query, self.entrance.avus_of_resources, self.site_access.attributes
+        )
         self.metrics.include(self.task_figures)
         self.following = Following(self.metrics)
         self.handles = Handles()

@@ -1,7 +1,8 @@
-"""What ``/metrics`` tells of a zone's tasks: the states and the durations of the newest ones.
+"""What ``/metrics`` tells of a zone's tasks: the states and the durations of the newest ones, and the lines of the
+resources as their workers publish them.
 
-A scrape asks the catalog one question at most, for a bounded number of rows, and each question is asked at most once
-in :data:`KEPT_SECONDS`. So the cost depends neither on the number of tasks nor on who scrapes how often.
+A scrape asks the catalog one thing at most: a bounded number of rows, or one AVU of each resource. Each is asked for at
+most once in :data:`KEPT_SECONDS`. So the cost depends neither on the number of tasks nor on who scrapes how often.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from compute_to_data.configuration import Attributes
+from compute_to_data.coordination import published_line
+from compute_to_data.coordination.published_line import PublishedLine
 from compute_to_data.errors import ComputeToDataError
-from compute_to_data.model import EntityKind, Query, Row
+from compute_to_data.model import Avu, EntityKind, Query, Row
 from compute_to_data.records.state import State
 
 log = logging.getLogger(__name__)
@@ -33,15 +36,24 @@ class _Question:
 
     attribute: str
     values: tuple[str, ...] = ()
+    lines: Mapping[str, PublishedLine] = field(default_factory=dict)
     asked: float | None = None
     is_answered: bool = field(default=False)
 
 
 class TaskFigures:
-    """A collector of ``prometheus_client``. ``ask`` reads the zone's AVUs regardless of access lists."""
+    """A collector of ``prometheus_client``. ``ask`` reads the zone's AVUs regardless of access lists, and
+    ``ask_resources`` the AVU of an attribute of each resource."""
 
-    def __init__(self, ask: Callable[[Query], Sequence[Row]], attributes: Attributes) -> None:
+    def __init__(
+        self,
+        ask: Callable[[Query], Sequence[Row]],
+        ask_resources: Callable[[str], Mapping[str, Avu]],
+        attributes: Attributes,
+    ) -> None:
         self._ask = ask
+        self._ask_resources = ask_resources
+        self._lines = _Question(published_line.attribute(attributes))
         self._states = _Question(attributes.state)
         self._seconds = _Question(attributes.named("processing_seconds"))
         self._lock = threading.Lock()
@@ -52,7 +64,9 @@ class TaskFigures:
         if not self._lock.acquire(blocking=False):
             return
         try:
-            question = min((self._states, self._seconds), key=lambda one: -1.0 if one.asked is None else one.asked)
+            question = min(
+                (self._states, self._seconds, self._lines), key=lambda one: -1.0 if one.asked is None else one.asked
+            )
             if question.asked is not None and time.monotonic() - question.asked < KEPT_SECONDS:
                 return
             self._put(question)
@@ -63,11 +77,16 @@ class TaskFigures:
         question.asked = time.monotonic()
         query = Query(EntityKind.COLLECTION, question.attribute, newest_first=True, limit=MOST)
         try:
-            question.values = tuple(row.value for row in self._ask(query))
+            if question is self._lines:
+                found = self._ask_resources(question.attribute).items()
+                lines = ((name, published_line.of_avu(avu)) for name, avu in found)
+                question.lines = {name: line for name, line in lines if line is not None}
+            else:
+                question.values = tuple(row.value for row in self._ask(query))
             question.is_answered = True
         except ComputeToDataError as error:
             # A figure that is not known must not look like one that has not changed.
-            question.values, question.is_answered = (), False
+            question.values, question.lines, question.is_answered = (), {}, False
             log.warning("figures of tasks: %s", error)
 
     def collect(self) -> Iterator[Metric]:
@@ -76,6 +95,20 @@ class TaskFigures:
             yield self._by_state()
         if self._seconds.is_answered:
             yield self._durations()
+        if self._lines.is_answered:
+            yield from self._queues()
+
+    def _queues(self) -> Iterator[Metric]:
+        """A worker that ends removes its line. Tasks that no worker knows of are in no line."""
+        for name, text in (
+            ("waiting", "Tasks that wait for the resource, as its worker publishes them."),
+            ("running", "Tasks of the resource that have begun, as its worker publishes them."),
+            ("capacity", "How many tasks the resource can run at a time."),
+        ):
+            family = GaugeMetricFamily(f"c2d_queue_{name}", text, labels=["resource"])
+            for resource, line in sorted(self._lines.lines.items()):
+                family.add_metric([resource], float(getattr(line, name)))
+            yield family
 
     def _by_state(self) -> Metric:
         known = {state.value for state in State}

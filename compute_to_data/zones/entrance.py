@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
-from compute_to_data.model import Query, Row, User
+from compute_to_data.model import Avu, Query, Row, User
 from compute_to_data.ports.zone import ClientCatalog
 
 
@@ -73,6 +73,10 @@ class Entrance(Protocol):
     def query(self, query: Query) -> tuple[Row, ...]:
         """Like :meth:`Storage.query`, regardless of access lists: for figures without names, and for somebody who
         :meth:`is_administrator`. ConfigurationError when this entrance has no account that may do that."""
+
+    def avus_of_resources(self, attribute: str) -> Mapping[str, Avu]:
+        """An AVU with this attribute of each resource that has one, by the resource's name: a question for each of
+        them, and one more. ConfigurationError as above."""
 
     def tend(self) -> None:
         """Close what sessions keep open without using it. Call this from time to time."""

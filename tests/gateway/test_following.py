@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -13,7 +14,11 @@ import pytest
 from support.gateways import RunningGateway, let_go
 from support.site import WAITS, TrialSite, wait_until
 
+from compute_to_data.client import finding
+from compute_to_data.client.tasks import TaskHandle
+from compute_to_data.client.workbench import Workbench
 from compute_to_data.gateway import following
+from compute_to_data.gateway.api import tasks as tasks_module
 from compute_to_data.log_file import STREAMS
 from compute_to_data.ports.zone import ClientCatalog
 
@@ -122,6 +127,31 @@ def test_followers_share_what_they_follow(
         let_go(site, task)
         assert {one.result() for one in followers} == {"begun\ndone\n"}
     assert len(asking) == 1
+
+
+@pytest.mark.usefixtures("working")
+def test_a_further_follower_asks_the_catalog_nothing(
+    alice: httpx.Client, bob: httpx.Client, site: TrialSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = submitted(alice, site, f"echo begun; {WAITS}")
+    asked: list[str] = []
+
+    def find(bench: Workbench, task_id: str) -> TaskHandle:
+        asked.append(f"{bench.user.name} {task_id}")
+        return finding.find(bench, task_id)
+
+    monkeypatch.setattr(tasks_module, "finding", SimpleNamespace(find=find))
+    at = f"{TASKS}/{task}/logs/events"
+    with alice.stream("GET", at) as first:
+        next(events(first))
+        with alice.stream("GET", at) as second:
+            assert next(events(second))
+        assert asked == [f"alice {task}"]
+        assert bob.get(at).status_code == 404
+        with alice.stream("GET", f"{TASKS}/{task[:8]}/logs/events") as third:
+            assert next(events(third))
+    assert asked == [f"alice {task}", f"bob {task}", f"alice {task[:8]}"]
+    let_go(site, task)
 
 
 @pytest.mark.usefixtures("working")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import httpx
 import pytest
 from support.gateways import PASSWORDS, RunningGateway, gateway_settings, give_passwords, running
-from support.site import RODS, TrialSite
+from support.site import COMPUTE, RODS, TrialSite
 
+from compute_to_data.coordination import published_line
+from compute_to_data.coordination.published_line import PublishedLine
 from compute_to_data.errors import ConfigurationError, ZoneOutOfReach
 from compute_to_data.gateway import task_figures
 from compute_to_data.model import Avu, Entity, EntityKind, Query, Row
@@ -74,8 +76,9 @@ def test_a_token_that_can_be_guessed_is_refused(site: TrialSite, content: str) -
 
 
 def scraped(gateway: RunningGateway) -> str:
-    """What two scrapes tell: each asks one question."""
-    read(gateway, headers=bearer(TOKEN))
+    """What three scrapes tell: each asks one thing."""
+    for _ in range(2):
+        read(gateway, headers=bearer(TOKEN))
     return read(gateway, headers=bearer(TOKEN)).text
 
 
@@ -96,29 +99,52 @@ def test_states_and_durations_of_all_users_tasks(gateway: RunningGateway, site: 
     assert "alice" not in text
 
 
+def test_the_line_of_each_resource(gateway: RunningGateway, site: TrialSite) -> None:
+    """As its worker publishes it; not what it cannot mean."""
+    service = site.zone.storage().catalog
+    line = PublishedLine(capacity=4, running=3, waiting=7000, users=2, first=())
+    published_line.publish(service, site.configuration.attributes, COMPUTE, line)
+    attribute = published_line.attribute(site.configuration.attributes)
+    service.annotate(Entity(EntityKind.RESOURCE, "demoResc"), add=[Avu(attribute, '{"waiting": "x"}', "1")])
+    text = scraped(gateway)
+    found = dict(re.findall(r'^(c2d_queue_\w+)\{resource="(?:\w+)"\} (\S+)$', text, re.MULTILINE))
+    assert found == {"c2d_queue_waiting": "7000.0", "c2d_queue_running": "3.0", "c2d_queue_capacity": "4.0"}
+    assert "demoResc" not in text
+    published_line.publish(service, site.configuration.attributes, COMPUTE, None)
+    gateway.gateway.task_figures._lines.asked = None
+    assert "c2d_queue_waiting{" not in scraped(gateway)
+
+
 def test_a_scrape_asks_one_bounded_question_and_not_again_at_once(
     gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Query] = []
     figures = gateway.gateway.task_figures
-    original = figures._ask
+    original, original_of_resources = figures._ask, figures._ask_resources
+    of_resources: list[str] = []
 
     def ask(query: Query) -> tuple[Row, ...]:
         asked.append(query)
         return tuple(original(query))
 
+    def ask_resources(attribute: str) -> Mapping[str, Avu]:
+        of_resources.append(attribute)
+        return original_of_resources(attribute)
+
     monkeypatch.setattr(figures, "_ask", ask)
+    monkeypatch.setattr(figures, "_ask_resources", ask_resources)
     monkeypatch.setattr(task_figures, "KEPT_SECONDS", 1e6)
-    for expected in (1, 2, 2, 2, 2):
+    for expected in (1, 2, 3, 3, 3):
         read(gateway, headers=bearer(TOKEN))
-        assert len(asked) == expected
+        assert len(asked) + len(of_resources) == expected
+    assert of_resources == [figures._lines.attribute]
     assert {one.attribute for one in asked} == {figures._states.attribute, figures._seconds.attribute}
     assert all(one.newest_first and one.limit == task_figures.MOST for one in asked)
     monkeypatch.setattr(task_figures, "KEPT_SECONDS", 0.0)
     read(gateway, headers=bearer(TOKEN))
     assert len(asked) == 3
     read(gateway)
-    assert len(asked) == 3, "who may not read it causes no question"
+    assert len(asked) + len(of_resources) == 4, "who may not read it causes no question"
 
 
 def test_what_an_owner_writes_is_no_figure(gateway: RunningGateway, site: TrialSite) -> None:
@@ -142,8 +168,10 @@ def test_a_figure_that_is_not_known_is_left_out(gateway: RunningGateway, monkeyp
         raise ZoneOutOfReach("the zone", "does not answer")
 
     monkeypatch.setattr(gateway.gateway.task_figures, "_ask", fails)
+    monkeypatch.setattr(gateway.gateway.task_figures, "_ask_resources", fails)
     text = scraped(gateway)
     assert "c2d_newest_tasks{" not in text
+    assert "c2d_queue_waiting" not in text
     assert "c2d_gateway_tokens" in text, "the gateway's own figures are there"
 
 

@@ -15,6 +15,7 @@ from compute_to_data.client.workbench import Workbench
 from compute_to_data.errors import InvalidRequest
 from compute_to_data.gateway.api import content, paging
 from compute_to_data.gateway.api.common import A_DOCUMENT, created, document, workbench
+from compute_to_data.gateway.following import SharedLog
 from compute_to_data.gateway.gateway import Gateway
 from compute_to_data.log_file import STREAMS
 from compute_to_data.records.state import State
@@ -145,19 +146,27 @@ def log_text(
     return PlainTextResponse(b"".join(pieces[stream]), headers=content.HEADERS)
 
 
+async def _shared_log(request: Request, task_id: str, bench: Workbench = Depends(workbench)) -> SharedLog:
+    """The log of a task, which the person's followers share. NotFound; HttpError 503 when too many are followed."""
+    following = _gateway(request).following
+    known = following.followed(bench.user, task_id)
+    if known is not None:
+        return known
+    found = await anyio.to_thread.run_sync(finding.find, bench, task_id)
+    _ = await anyio.to_thread.run_sync(lambda: found.state)  # NotFound as long as it can be said with a status
+    return following.shared(found)
+
+
 @router.get(
     "/{task_id}/logs/events",
     summary="What the program writes, as server-sent events",
     response_class=_EventStream,
     responses={200: {"content": {"text/event-stream": {"schema": _EVENT}}}},
 )
-async def log_events(request: Request, found: TaskHandle = Depends(task)) -> Response:
+async def log_events(request: Request, log: SharedLog = Depends(_shared_log)) -> Response:
     """From the beginning, or after the event of `Last-Event-ID`, until the task has ended. `stdout`, `stderr` and
     `note` have a `text`; `state` and `end` the task's `state`; `restart` says that all is sent once more."""
-    following = _gateway(request).following
-    if not following.is_followed(found):
-        _ = await anyio.to_thread.run_sync(lambda: found.state)  # NotFound as long as it can be said with a status
-    events = following.events(following.shared(found), request.headers.get("last-event-id", ""))
+    events = _gateway(request).following.events(log, request.headers.get("last-event-id", ""))
     headers = {**content.HEADERS, "X-Accel-Buffering": "no"}  # nginx would collect them
     return _EventStream(events, headers=headers)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
 from compute_to_data.errors import Code, NotFound, zone_error
-from compute_to_data.model import Query, Row, User, UserKind
+from compute_to_data.model import Avu, Entity, EntityKind, Query, Row, User, UserKind
 from compute_to_data.zones.embedded import arriving, rights
 from compute_to_data.zones.embedded.passwords import Passwords
 from compute_to_data.zones.embedded.service import EmbeddedStorage
@@ -47,6 +48,11 @@ class EmbeddedEntrance:
 
     def query(self, query: Query) -> tuple[Row, ...]:
         return EmbeddedStorage(self._store).query(query)
+
+    def avus_of_resources(self, attribute: str) -> Mapping[str, Avu]:
+        storage = EmbeddedStorage(self._store)
+        named = storage.find(Query(EntityKind.RESOURCE, attribute))
+        return {name: avu for name in named for avu in storage.avus(Entity(EntityKind.RESOURCE, name), attribute)}
 
     def tend(self) -> None:
         """Do nothing: a thread's connection closes with the thread."""

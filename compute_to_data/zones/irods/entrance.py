@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 import threading
 import weakref
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
 from irods.account import iRODSAccount
 
 from compute_to_data.errors import Code, ConfigurationError, ZoneError, zone_error
-from compute_to_data.model import Query, Row, User, UserKind
+from compute_to_data.model import Avu, Entity, EntityKind, Query, Row, User, UserKind
 from compute_to_data.zones.entrance import GatewayCatalog
 from compute_to_data.zones.irods import accounts, arriving, environment, lookup
 from compute_to_data.zones.irods.connections import Connections
@@ -108,6 +109,11 @@ class IrodsEntrance:
 
     def query(self, query: Query) -> tuple[Row, ...]:
         return self._service().query(query)
+
+    def avus_of_resources(self, attribute: str) -> Mapping[str, Avu]:
+        storage = self._service()
+        named = storage.find(Query(EntityKind.RESOURCE, attribute))
+        return {name: avu for name in named for avu in storage.avus(Entity(EntityKind.RESOURCE, name), attribute)}
 
     def _session(self, connections: Connections, user: User) -> GatewayCatalog:
         with self._lock:
