@@ -143,7 +143,8 @@ def test_a_further_follower_asks_the_catalog_nothing(
     monkeypatch.setattr(tasks_module, "finding", SimpleNamespace(find=find))
     at = f"{TASKS}/{task}/logs/events"
     with alice.stream("GET", at) as first:
-        next(events(first))
+        following_on = events(first)  # which would end the answer if it were forgotten
+        assert next(following_on)
         with alice.stream("GET", at) as second:
             assert next(events(second))
         assert asked == [f"alice {task}"]
