@@ -68,7 +68,9 @@ def _serve(call: Call) -> int:
 def password_arguments(parser: ArgumentParser) -> None:
     """The arguments of ``c2d zone password``."""
     parser.add_argument("user", metavar="USER", help="a user of your embedded zone")
-    parser.add_argument("--remove", action="store_true", help="take the password away")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--new", action="store_true", help="make this user first")
+    what.add_argument("--remove", action="store_true", help="take the password away")
 
 
 def set_password(call: Call) -> int:
@@ -77,6 +79,11 @@ def set_password(call: Call) -> int:
     from compute_to_data.client import settings as settings_module
 
     zone = settings_module.load(call.options.config_file).zone
+    if call.options.new:
+        user, password = laptop.new_user(zone, call.options.user), _typed(call.options.user)
+        laptop.add_user(zone, user, password)
+        call.out.note(f"{user} is a user now, and can sign in with this password")
+        return 0
     user = laptop.known_user(zone, call.options.user)
     if call.options.remove:
         had = laptop.set_password(zone, user, None)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from compute_to_data import zones
 from compute_to_data.configuration import EngineSettings, ZoneSettings
-from compute_to_data.errors import AlreadyExists, ComputeToDataError, ConfigurationError, InvalidRequest
+from compute_to_data.errors import AlreadyExists, ComputeToDataError, ConfigurationError, InvalidRequest, NotFound
 from compute_to_data.model import Avu, Entity, EntityKind, User
 
 if TYPE_CHECKING:
@@ -89,7 +89,32 @@ def known_user(settings: ZoneSettings, name: str) -> User:
     """The user of an embedded zone with this name (``name``, or ``name#zone``). NotFound when there is none;
     ConfigurationError when the settings lead to another kind of zone."""
     with _embedded(settings) as zone:
-        return zone.session(User.parse(name, zone.name)).user
+        try:
+            return zone.session(User.parse(name, zone.name)).user
+        except NotFound as error:
+            remedy = f"To make this user: c2d zone password --new {name}"
+            raise NotFound(error.subject, error.cause, remedy, code=error.code) from None
+
+
+def new_user(settings: ZoneSettings, name: str) -> User:
+    """A user of an embedded zone who is not there yet. AlreadyExists; InvalidRequest for a user of another zone;
+    ConfigurationError as above."""
+    with _embedded(settings) as zone:
+        user = User.parse(name, zone.name)
+        if user.zone != zone.name:
+            raise InvalidRequest(str(user), f"would be a user of another zone than {zone.name}")
+        try:
+            zone.session(user)
+        except NotFound:
+            return user
+        raise AlreadyExists(str(user), "is a user already", f"To change the password: c2d zone password {name}")
+
+
+def add_user(settings: ZoneSettings, user: User, password: str) -> None:
+    """Make a user of an embedded zone with a password. ZoneError for a name or a password that cannot be one; then
+    nothing is made."""
+    with _embedded(settings) as zone:
+        zone.add_user(user.name, password=password)
 
 
 def set_password(settings: ZoneSettings, user: User, password: str | None) -> bool:

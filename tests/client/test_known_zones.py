@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from compute_to_data.cli.exits import ExitCode
 from compute_to_data.cli.main import main
 from compute_to_data.client.session import connect
+from compute_to_data.model import User
+from compute_to_data.zones.embedded.entrance import EmbeddedEntrance
 
 C2D = Callable[..., tuple[int, str, str]]
 
@@ -137,3 +140,25 @@ def test_of_several_users_one_must_be_named(c2d: C2D, tmp_path: Path) -> None:
     assert c2d("zone", "use", "A", "--user", "bob")[0] == 0
     with connect() as session:
         assert session.user.name == "bob"
+
+
+def test_a_new_user_with_a_password(c2d: C2D, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert c2d("zone", "create", "A", "--user", "ann")[0] == 0
+
+    def typed(password: str, *words: str) -> tuple[int, str]:
+        monkeypatch.setattr("sys.stdin", io.StringIO(f"{password}\n"))
+        code, _, said = c2d("zone", "password", *words)
+        return code, said
+
+    code, said = typed("battery staple", "bob")
+    assert code == ExitCode.NOT_FOUND and "c2d zone password --new bob" in said
+    for password, name in (("short", "bob"), ("battery staple", "b/b"), ("battery staple", "bob#other")):
+        assert typed(password, "--new", name)[0] not in (0, ExitCode.NOT_FOUND)
+    code, said = typed("battery staple", "--new", "bob")
+    assert code == 0 and "bob#tempZone is a user now" in said
+    code, said = typed("another one", "--new", "bob")
+    assert code != 0 and "c2d zone password bob" in said
+    entrance = EmbeddedEntrance(str(tmp_path / "A" / "zone"))
+    person = entrance.signed_in(User("bob", "tempZone"), "battery staple")
+    assert person.stat("/tempZone/home/bob").logical_path == "/tempZone/home/bob"
+    entrance.close()

@@ -43,9 +43,8 @@ class Passwords:
 
         ZoneError (-816000) for a password that is too short or too long.
         """
-        if password is not None and not SHORTEST <= len(password) <= LONGEST:
-            cause = f"a password has {SHORTEST} to {LONGEST} characters, found {len(password)}"
-            raise zone_error(Code.CAT_INVALID_ARGUMENT, str(user), cause, "Choose another")
+        if password is not None:
+            need_length(user, password)
         return self._change(str(user), None if password is None else _hashed(password))
 
     def is_right(self, user: User, password: str) -> bool:
@@ -80,6 +79,13 @@ class Passwords:
         with tempfile.NamedTemporaryFile("w", dir=os.path.dirname(self._file), delete=False) as file:  # 0600
             json.dump({"users": kept}, file, indent=2)
         os.replace(file.name, self._file)
+
+
+def need_length(user: User, password: str) -> None:
+    """ZoneError (-816000) for a user's password that is too short or too long."""
+    if not SHORTEST <= len(password) <= LONGEST:
+        cause = f"a password has {SHORTEST} to {LONGEST} characters, found {len(password)}"
+        raise zone_error(Code.CAT_INVALID_ARGUMENT, str(user), cause, "Choose another")
 
 
 def _hashed(password: str, like: Mapping[str, Any] | None = None) -> dict[str, Any]:

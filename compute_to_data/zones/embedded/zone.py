@@ -13,7 +13,7 @@ from compute_to_data.irods_names import check_name
 from compute_to_data.model import ReplicaStatus, User, UserKind
 from compute_to_data.ports.zone import ClientCatalog, Storage
 from compute_to_data.zones.embedded import creation, disk, nodes, resources, rights
-from compute_to_data.zones.embedded.passwords import Passwords
+from compute_to_data.zones.embedded.passwords import Passwords, need_length
 from compute_to_data.zones.embedded.service import EmbeddedStorage
 from compute_to_data.zones.embedded.session import EmbeddedSession
 from compute_to_data.zones.embedded.store import Store
@@ -65,12 +65,19 @@ class EmbeddedZone:
         """The service account, with its own connections. Close it after use."""
         return EmbeddedStorage(Store(self._store.directory))
 
-    def add_user(self, name: str, kind: UserKind = UserKind.RODSUSER, zone: str = "") -> User:
-        """Add a user with a home collection; a user of this zone unless another one is given."""
+    def add_user(
+        self, name: str, kind: UserKind = UserKind.RODSUSER, zone: str = "", password: str | None = None
+    ) -> User:
+        """Add a user with a home collection; a user of this zone unless another one is given. ``password``: for signing
+        in over HTTP; ZoneError (-816000), before anything is made, for one that is too short or too long."""
         user = User(name, zone or self.name)
+        if password is not None:
+            need_length(user, password)
         with self._adding(str(user), name) as connection:
             identity = creation.insert_principal(connection, user, kind)
             creation.make_home(connection, user, identity)
+        if password is not None:
+            self.set_password(user, password)
         return user
 
     def users(self) -> tuple[User, ...]:
