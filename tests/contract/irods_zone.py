@@ -50,6 +50,7 @@ class IrodsZoneUnderTest:
     physical_paths_are_local = True
     registers_on_children = True
     checks_all_members_before_removing = False
+    tells_of_hidden_collections = True
 
     def __init__(self, environment_file: str, tag: str = "") -> None:
         """``tag`` begins all names made here; left out, one that nobody has used."""

@@ -24,6 +24,7 @@ class EmbeddedZoneUnderTest:
     physical_paths_are_local = True
     registers_on_children = True
     checks_all_members_before_removing = True
+    tells_of_hidden_collections = True
 
     def __init__(self, directory: Path) -> None:
         self.embedded = EmbeddedZone.create(directory)

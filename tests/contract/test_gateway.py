@@ -22,6 +22,8 @@ from compute_to_data.zones.gateway import GatewaySession
 class ZoneBehindGateway(EmbeddedZoneUnderTest):
     """Users' sessions come through the gateway; administrators have the zone itself."""
 
+    tells_of_hidden_collections = False
+
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self.url = ""

@@ -62,7 +62,7 @@ def test_resources(alice: httpx.Client) -> None:
     assert found["limits"]["walltime_seconds"]["maximum"] > 0
     line = alice.get("/api/v1/resources/dsp_resc/queue").json()
     assert (line["resource"], line["waiting"]) == ("dsp_resc", 0)
-    assert alice.get("/api/v1/resources/nonsense/queue").status_code == 422
+    assert alice.get("/api/v1/resources/nonsense/queue").status_code == 404
 
 
 def test_workloads(alice: httpx.Client, bob: httpx.Client, site: TrialSite) -> None:

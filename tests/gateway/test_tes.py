@@ -226,10 +226,10 @@ def test_a_list_asks_a_few_questions_however_many_tasks_there_are(
 
 def test_other_methods(alice: httpx.Client) -> None:
     for path, methods in (
-        ("/tasks", "GET, POST"),
-        ("/tasks/x", "GET"),
+        ("/tasks", "GET, POST, HEAD"),
+        ("/tasks/x", "GET, HEAD"),
         ("/tasks/x:cancel", "POST"),
-        ("/service-info", "GET"),
+        ("/service-info", "GET, HEAD"),
     ):
         answer = alice.request("PATCH", f"{TES}{path}")
         assert (answer.status_code, answer.headers["allow"]) == (405, methods), path

@@ -77,10 +77,14 @@ class RightsContract(Contract):
                 change(bob, shared)
             assert (alice.stat(shared), alice.avus(an_object(shared)), alice.permissions(shared)) == before
 
-    def test_making_needs_modify_object(self, alice: Catalog, bob: Catalog, here: str) -> None:
+    def test_making_needs_modify_object(self, zone: ZoneUnderTest, alice: Catalog, bob: Catalog, here: str) -> None:
         for visible in (False, True):
             alice.set_access(here, bob.user, Access.READ_OBJECT if visible else Access.NULL)
-            with refused(AccessDenied, Code.CAT_NO_ACCESS_PERMISSION):
+            is_told = visible or zone.tells_of_hidden_collections
+            kind, code = (
+                (AccessDenied, Code.CAT_NO_ACCESS_PERMISSION) if is_told else (NotFound, Code.CAT_UNKNOWN_COLLECTION)
+            )
+            with refused(kind, code):
                 bob.create_collection(f"{here}/a")
         for attempt in attempts(lambda: bob.create_collection(f"{here}/a"), lambda: bob.write(f"{here}/x", b"")):
             with refused(AccessDenied, Code.CAT_NO_ACCESS_PERMISSION):

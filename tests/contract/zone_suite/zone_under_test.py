@@ -26,6 +26,10 @@ class ZoneUnderTest(Protocol):
     checks_all_members_before_removing: bool
     """Whether a recursive removal that meets a foreign member changes nothing."""
 
+    tells_of_hidden_collections: bool
+    """Whether who wants to make something in a collection that they may not see hears that they lack a right there, and
+    so that it exists."""
+
     def storage(self) -> Storage:
         """The service account's."""
 
