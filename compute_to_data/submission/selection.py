@@ -118,7 +118,7 @@ def _that_hold(image: str, ready: Sequence[Resource], ask: AskImages) -> Sequenc
     if able:
         return able
     near = held_images.nearest(image, (name for held in known.values() if held for name in held.names))
-    load = "Load it on the resource's host; its worker sees it within 15 s"
+    load = "Load it where its jobs run: its worker sees it within 15 s, on nodes of Slurm within 10 minutes"
     remedy = f"Did you mean {near}? Else: c2d resources lists the images" if near else f"{load}. See: c2d resources"
     names = ", ".join(sorted(known))
     raise Refused(f"image {image}", f"the engine of {names} does not hold it", remedy)

@@ -65,8 +65,6 @@ def served_site(folder: Path, submitted: int) -> Iterator[TrialSite]:
     shared = folder / "shared"
     Directory(str(shared)).make()
     with node_service(str(shared)) as service:
-        for node in ("n1", "n2"):  # as after the first job of a node
-            (shared / "nodes" / node / "running").mkdir(mode=0o700, parents=True)
         yield site_in(folder, submitted, service.socket)
 
 

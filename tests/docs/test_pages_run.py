@@ -22,7 +22,9 @@ def images(docker_answers: None) -> Iterator[None]:
 @pytest.mark.docker
 @pytest.mark.usefixtures("images")
 @pytest.mark.parametrize("page", RUN, ids=lambda page: str(page.relative_to(ROOT)))
-def test_what_a_page_shows_happens(page: Path, tmp_path: Path) -> None:
+def test_what_a_page_shows_happens(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    if page.name == "slurm.md":
+        request.getfixturevalue("slurm_answers")
     reader = Reader(page, tmp_path, installs=str(page.relative_to(ROOT)) in FROM_NOTHING)
     with reader.shell:
         reader.prepare()

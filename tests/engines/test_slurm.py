@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -24,8 +25,9 @@ from support.site import wait_until
 
 from compute_to_data.engines.slurm import commands, images, probe
 from compute_to_data.engines.slurm.engine import SlurmEngine
-from compute_to_data.engines.slurm.notes import EXIT, SUBMITTED, Notes
-from compute_to_data.errors import EngineError, EngineOutOfReach, ImageMissing
+from compute_to_data.engines.slurm.node_state import Node
+from compute_to_data.engines.slurm.notes import EXIT, STARTED, SUBMITTED, Directory, Notes
+from compute_to_data.errors import EngineError, EngineNotReady, EngineOutOfReach, ImageMissing
 from compute_to_data.job import JobKey, JobState, OutputMount
 from tests.engines.conftest import Bench, SlurmBench, open_slurm
 
@@ -171,6 +173,26 @@ def test_secrets_wait_where_only_the_worker_reads_them(slurm_bench: Bench, slurm
     assert not (folder / "secrets").exists()
 
 
+@pytest.mark.parametrize("is_there", [True, False], ids=["draining", "gone"])
+def test_a_partition_that_takes_no_jobs(slurm_bench: Bench, slurm_directory: str, is_there: bool) -> None:
+    """Which is no fault of the task: it waits."""
+    name = f"c2d{uuid.uuid4().hex[:8]}"
+    create = ("scontrol", "create", f"partitionname={name}", "nodes=n1,n2")
+    engine, job = open_slurm(slurm_directory, partition=name), slurm_bench.job("true")
+    if is_there:
+        slurm(*create, "state=drain")
+    try:
+        with pytest.raises(EngineNotReady, match="takes no jobs at the moment" if is_there else "no such partition"):
+            engine.submit(job)
+        slurm(*(("scontrol", "update", f"partitionname={name}", "state=up") if is_there else create))
+        end = engine.submit(job).wait(TIMEOUT)
+        assert end is not None and end.status == 0
+    finally:
+        engine.remove(job.key)
+        wait_until(lambda: slurm("squeue", "--noheader", f"--partition={name}").strip() == "", "its jobs to end")
+        slurm("scontrol", "delete", f"partitionname={name}")
+
+
 def test_an_error_of_the_node_is_the_jobs(slurm_bench: Bench) -> None:
     """The image cannot be used as the job wants it, which only the node can see."""
     mounts = (OutputMount("kept", "/usr/bin/env"),)
@@ -247,6 +269,63 @@ def test_many_jobs_need_one_thread(slurm_bench: Bench) -> None:
             slurm_bench.engine.remove(job.key)
 
 
+@pytest.mark.parametrize("told", [False, True], ids=["killed", "ended by Slurm"])
+def test_a_job_that_slurm_starts_once_more_does_nothing(slurm_bench: Bench, slurm_directory: str, told: bool) -> None:
+    """An administrator has requeued it. Its outputs are not empty any more, so the worker begins it again."""
+    job = slurm_bench.started("sh", "-c", "echo once >> /outputs/runs; sleep 300")
+    wait_until((Path(job.outputs) / "runs").exists, "the job to run")
+    identity = job_of(job.key)
+    node, notes = node_of(identity), Notes(Path(slurm_directory, "jobs", job.key.text))
+    if told:
+        slurm("scancel", identity)
+        wait_until(lambda: notes.read(EXIT) is not None, "the node to tell the end")
+    else:
+        for program in program_of(identity):
+            os.kill(program, signal.SIGKILL)
+    wait_until(lambda: program_of(identity) == [], "the program to be gone")
+    clean = [sys.executable, "-I", "-m", "compute_to_data.engines.slurm.node", "clean", slurm_directory]
+    environment = {**os.environ, "SLURM_JOB_ID": identity, "SLURMD_NODENAME": node}
+    subprocess.run(clean, env=environment, check=True, timeout=60)
+    nonce = json.loads((notes.folder / "request.json").read_text())["nonce"]
+    again = [*clean[:4], "run", str(notes.folder), nonce]
+    done = subprocess.run(again, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "this job has run before\n"
+    assert (Path(job.outputs) / "runs").read_text() == "once\n"
+    assert slurm_bench.engine.statuses([job.key])[job.key].state is JobState.PREEMPTED
+
+
+def test_a_job_that_has_ended_keeps_its_end_when_slurm_starts_it_once_more(
+    slurm_bench: Bench, slurm_directory: str
+) -> None:
+    job = slurm_bench.started("sh", "-c", "exit 4")
+    end = held(slurm_bench.engine, job.key).wait(TIMEOUT)
+    notes = Notes(Path(slurm_directory, "jobs", job.key.text))
+    nonce = json.loads((notes.folder / "request.json").read_text())["nonce"]
+    environment = {**os.environ, "SLURM_JOB_ID": job_of(job.key), "SLURMD_NODENAME": "n1"}
+    again = [sys.executable, "-I", "-m", "compute_to_data.engines.slurm.node", "run", str(notes.folder), nonce]
+    subprocess.run(again, env=environment, check=True, timeout=60)
+    assert end is not None and end.status == 4
+    assert held(slurm_bench.engine, job.key).wait(TIMEOUT) == end
+
+
+@pytest.mark.parametrize("ahead", [-200.0, 0.0, 200.0])
+def test_times_are_those_of_this_hosts_clock(slurm_bench: Bench, slurm_directory: str, ahead: float) -> None:
+    """The node's clock may be wrong by minutes: munge takes five."""
+    began = time.time()
+    job = slurm_bench.started("true")
+    assert held(slurm_bench.engine, job.key).wait(TIMEOUT) is not None
+    notes = Notes(Path(slurm_directory, "jobs", job.key.text))
+    for name, times in ((STARTED, ("time", "told")), (EXIT, ("started", "finished"))):
+        document = notes.read(name)
+        assert document is not None
+        written_at = (notes.folder / name).stat().st_mtime_ns
+        notes.write(name, {**document, **{one: document[one] + ahead for one in times}})
+        os.utime(notes.folder / name, ns=(written_at, written_at))
+    status = held(slurm_bench.engine, job.key).status()
+    assert status.exit is not None and status.started == status.exit.started
+    assert began - 1 < status.exit.started <= status.exit.finished < time.time() + 1
+
+
 def test_slurms_epilog_removes_what_a_killed_program_left(slurm_bench: Bench, slurm_directory: str) -> None:
     """As an administrator runs it on the node, for the job that is over."""
     job = slurm_bench.started("sleep", "300")
@@ -319,18 +398,50 @@ class TestPodmanOnNodes:
         with pytest.raises(EngineOutOfReach, match=r"node n\d: the Podman engine: "):
             open_slurm(str(tmp_path / "shared"), sandbox=PODMAN).identify("any:1")
 
-    def test_a_job_goes_to_the_nodes_podman(self, slurm_answers: None, tmp_path: Path) -> None:
-        """Which does not answer there, so the job is lost, and would run once more. What it could have left does not
-        keep jobs in Docker from the node."""
+    def test_a_job_on_a_node_that_no_probe_has_seen(self, slurm_answers: None, tmp_path: Path) -> None:
+        """Its engine cannot hold what another node's can, so the job does not begin there, and says why. What it could
+        have left does not keep jobs in Docker from the node."""
         directory = str(tmp_path / "shared")
         engine, other = open_slurm(directory), open_slurm(directory, sandbox=PODMAN)
         bench = SlurmBench(engine, lambda: engine, tmp_path)
         with drained("n2"):
-            job = bench.job("true")
-            running = other.submit(job)
-            wait_until(lambda: running.status().state is JobState.UNKNOWN, "the node to give it up")
-            note = Notes(Path(directory, "jobs", job.key.text)).read(EXIT)
-            assert note is not None and "Podman" in "".join(note["lost"])
-            end = held(engine, bench.started("sh", "-c", "exit 3").key).wait(TIMEOUT)
-            assert end is not None and end.status == 3
+            running = other.submit(bench.job("true"))
+            with pytest.raises(EngineError, match=r"node n1: the Podman engine: ") as raised:
+                running.wait(TIMEOUT)
+            assert not isinstance(raised.value, EngineOutOfReach)
+            checked = Path(directory, "nodes", "n1", "checked.json")
+            assert not checked.exists()
+            for _ in range(2):
+                end = held(engine, bench.started("sh", "-c", "exit 3").key).wait(TIMEOUT)
+                assert end is not None and end.status == 3
+            assert [name for name in json.loads(checked.read_text()) if "docker" in name]
         bench.clear()
+
+
+def test_a_node_is_checked_again_after_it_has_started_or_an_hour(tmp_path: Path) -> None:
+    class Checked:
+        times = 0
+
+        def check(self) -> None:
+            self.times += 1
+
+    directory = Directory(str(tmp_path / "shared"))
+    directory.make()
+    sandbox = {"name": "docker"}
+    engine = Checked()
+    file = tmp_path / "shared" / "nodes" / "n1" / "checked.json"
+
+    def asked() -> int:
+        node = Node(directory, "n1")
+        node._engines[json.dumps(sandbox)] = engine  # type: ignore[assignment]
+        node.need_promises(sandbox)
+        return engine.times
+
+    assert (asked(), asked()) == (1, 1)
+    known = json.loads(file.read_text())
+    file.write_text(json.dumps({**known, "boot": "another"}))
+    assert (asked(), asked()) == (2, 2)
+    file.write_text(json.dumps({key: one if key == "boot" else one - 3601 for key, one in known.items()}))
+    assert (asked(), asked()) == (3, 3)
+    file.write_text(json.dumps({key: one if key == "boot" else one + 9000 for key, one in known.items()}))
+    assert asked() == 4, "the clock was ahead"

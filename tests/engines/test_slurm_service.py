@@ -4,8 +4,10 @@ jobs run as without it, the contract and ``test_slurm.py`` show."""
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,7 +23,7 @@ from support.site import PATIENCE, wait_until
 
 from compute_to_data.engines.slurm import client
 from compute_to_data.engines.slurm.node_state import Node
-from compute_to_data.engines.slurm.notes import EXIT, Directory, Notes
+from compute_to_data.engines.slurm.notes import EXIT, IMAGES, Directory, Notes
 from compute_to_data.job import Job, JobState
 from tests.engines.conftest import Bench, SlurmBench, open_slurm
 
@@ -75,6 +77,21 @@ def test_the_service_runs_a_job_for_its_client(bench: Bench, slurm_directory: st
     let_go(job)
     has_ended_well(bench, job, 4)
     assert (Path(slurm_directory) / "jobs" / job.key.text / "node.log").read_text() == ""
+
+
+def test_the_first_job_of_a_node_goes_to_the_service_too(slurm_directory: str, tmp_path: Path) -> None:
+    directory = Directory(str(tmp_path / "shared"))
+    directory.make()
+    shutil.copy(Path(slurm_directory, IMAGES), directory.path)
+    with node_service(str(directory.path)) as service, bench_of(str(directory.path), service, tmp_path) as bench:
+        assert list((directory.path / "nodes").iterdir()) == []
+        job = bench.started("sh", "-c", f"{WAITS}; {ONCE}; exit 4")
+        assert "slurm/client.py" in command_of(job_of(job.key))
+        let_go(job)
+        has_ended_well(bench, job, 4)
+        directory.need_own()
+        made = [*(directory.path / "nodes").glob("*"), *(directory.path / "nodes").glob("*/running")]
+        assert [stat.S_IMODE(one.stat().st_mode) for one in made] == [0o700, 0o700]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])

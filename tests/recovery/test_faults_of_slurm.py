@@ -6,6 +6,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -30,6 +32,7 @@ from support.real_slurm import (
 )
 from support.site import BASE_IMAGE, WAITS, TrialSite, wait_until
 
+from compute_to_data.engines.slurm.engine import SlurmEngine
 from compute_to_data.engines.slurm.notes import Directory
 from compute_to_data.job import Job, JobKey
 from compute_to_data.ports.engine import RunningJob
@@ -38,6 +41,7 @@ from compute_to_data.submission.submit import Submitted
 from compute_to_data.zones.embedded.audit import audit
 
 PATIENCE = 120.0
+LATE = Path(__file__).parents[1] / "support" / "late_node.py"
 
 
 @pytest.fixture(params=["programs", "service"])
@@ -63,8 +67,6 @@ def site(service: NodeService | None, tmp_path: Path) -> Iterator[TrialSite]:
     }
     site = TrialSite(tmp_path, settings, BASE_IMAGE)
     site.engine.identify(BASE_IMAGE)  # a node lists its images, before a test drains it
-    for node in ("n1", "n2"):  # as after the first job of a node: jobs find the service
-        (tmp_path / "shared" / "nodes" / node / "running").mkdir(mode=0o700, parents=True, exist_ok=True)
     yield site
     cluster("start")
     scope = site.worker()._served.scope
@@ -107,6 +109,69 @@ def test_a_job_that_waits_in_the_partition_does_not_use_up_its_walltime(site: Tr
             assert slurm("squeue", "--noheader", f"--jobs={identity}", "--format=%T").strip() == "PENDING"
             assert site.record(submitted).state() is State.STAGING_IN
         assert site.ended(submitted)["state"] == "COMPLETED"
+
+
+def test_a_node_whose_clock_is_behind(site: TrialSite, tmp_path: Path) -> None:
+    """The task has all of its walltime, although its node says that it began before it was submitted."""
+    behind(site, tmp_path / "python", seconds=250)
+    submitted = site.submit(site.request("/bin/sleep", "2", limits={"walltime_seconds": 20}))
+    with site.working():
+        with drained("n1", "n2"):
+            in_slurm(site, submitted)
+            since = time.monotonic()
+            wait_until(lambda: time.monotonic() - since > 21, "the walltime to be over, if it were running")
+        facts = site.ended(submitted)
+    assert facts["state"] == "COMPLETED", facts
+    assert facts["attempt"] == "1"
+
+
+def behind(site: TrialSite, python: Path, seconds: int) -> None:
+    """Let the programs of the nodes, and what they learn from Docker, have a clock that is behind."""
+    python.write_text(f'#!/bin/sh\nshift 3\nexec {sys.executable} -I {LATE} {seconds} "$@"\n')
+    python.chmod(0o755)
+    engine = site.engine
+    assert isinstance(engine, SlurmEngine)
+    engine._settings = replace(engine._settings, python=str(python), service="/nonexistent")
+
+
+def test_a_job_that_an_administrator_holds(site: TrialSite) -> None:
+    """It waits until it is released, as one that waits for a node."""
+    submitted = site.submit(site.request("/bin/true"))
+    with site.working():
+        with drained("n1", "n2"):
+            identity = in_slurm(site, submitted)
+            slurm("scontrol", "hold", identity)
+        assert slurm("squeue", "--noheader", f"--jobs={identity}", "--format=%T %r").startswith("PENDING JobHeld")
+        assert site.record(submitted).state() is State.STAGING_IN
+        slurm("scontrol", "release", identity)
+        assert site.ended(submitted)["state"] == "COMPLETED"
+
+
+def test_a_job_that_is_suspended(site: TrialSite) -> None:
+    """Slurm stops what it has started, and not the container. The task ends when the job is resumed, or before."""
+    submitted = waiting_task(site)
+    with site.working():
+        identity = running(site, submitted)
+        slurm("scontrol", "suspend", identity)
+        wait_until(lambda: slurm("squeue", "--noheader", f"--jobs={identity}", "--format=%T").strip() == "SUSPENDED",
+                   "Slurm to suspend it")  # fmt: skip
+        site.let_go(submitted)
+        slurm("scontrol", "resume", identity)
+        facts = site.ended(submitted)
+    assert (facts["state"], facts["attempt"]) == ("COMPLETED", "1")
+
+
+def test_a_job_that_an_administrator_requeues(site: TrialSite) -> None:
+    """Slurm allows that only for jobs that it may start again, and ours are none. ``engines/test_slurm.py`` has
+    one that an administrator has made such a job."""
+    submitted = waiting_task(site)
+    with site.working():
+        identity = running(site, submitted)
+        with pytest.raises(subprocess.CalledProcessError):
+            slurm("scontrol", "requeue", identity)
+        site.let_go(submitted)
+        facts = site.ended(submitted)
+    assert (facts["state"], facts["attempt"]) == ("COMPLETED", "1")
 
 
 @pytest.mark.parametrize("waits", [False, True], ids=["while it runs", "while it waits"])

@@ -41,6 +41,20 @@ def locked(path: str) -> int:
         os.close(file)
 
 
+def _note(directory: str, node: str, job: str) -> int:
+    """The locked note about a job on its node. OSError without the directory."""
+    running = f"{directory}/nodes/{node}/running"
+    try:
+        return locked(f"{running}/{job}")
+    except FileNotFoundError:  # the first job of the node
+        for folder in (os.path.dirname(running), running):
+            try:  # noqa: SIM105 - contextlib takes long to import
+                os.mkdir(folder, 0o700)
+            except FileExistsError:
+                pass
+        return locked(f"{running}/{job}")
+
+
 def uid_of_peer(connection: _socket.socket) -> int:
     """The uid of the process at the other end, as the kernel has noted it."""
     said = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _CREDENTIALS)
@@ -95,8 +109,8 @@ def main(address: str, program: list[str]) -> int:
     job, node = os.environ["SLURM_JOB_ID"], os.environ["SLURMD_NODENAME"]
     heard: list[bytes] = []
     try:
-        lock = locked(os.path.join(folder, "..", "..", "nodes", node, "running", job))
-    except OSError:  # the first job of the node: PROGRAM makes the folder
+        lock = _note(os.path.dirname(os.path.dirname(folder)), node, job)
+    except OSError:  # PROGRAM says what it is
         os.execv(program[0], program)
     try:
         connection = _connected(address)

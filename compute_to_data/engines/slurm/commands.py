@@ -47,8 +47,14 @@ _KNOWN: tuple[tuple[str, type[EngineError], str, str], ...] = (
         "Lower worker.submitted, or raise the limit in Slurm",
     ),
     (
-        r"[Ii]nvalid partition",
-        EngineError,
+        r"partition not available",
+        EngineOutOfReach,
+        "the partition takes no jobs at the moment",
+        "See sinfo; an administrator opens it with: scontrol update partitionname=<name> state=up",
+    ),
+    (
+        r"[Ii]nvalid partition",  # an administrator's fault, not the task's: it waits
+        EngineOutOfReach,
         "there is no such partition",
         "Correct 'partition' in the engine's settings; sinfo lists them",
     ),

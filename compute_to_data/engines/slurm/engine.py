@@ -19,7 +19,7 @@ from compute_to_data.engines.slurm import commands, sandboxes, written_job
 from compute_to_data.engines.slurm import settings as slurm_settings
 from compute_to_data.engines.slurm.images import ListedImages, missing
 from compute_to_data.engines.slurm.job import SlurmJob
-from compute_to_data.engines.slurm.notes import REQUEST, SUBMITTED, Directory
+from compute_to_data.engines.slurm.notes import REQUEST, Directory
 from compute_to_data.engines.slurm.probe import Prober
 from compute_to_data.engines.slurm.queue import Queue
 from compute_to_data.errors import EngineError, EngineNotReady, EngineOutOfReach
@@ -29,7 +29,7 @@ _EVENTS_SECONDS = 0.1
 """How often the engine looks whether a node has told something."""
 _FRESH_SECONDS = 60.0
 """For how long an image that is not in the list of images is missing, without another look at a node."""
-_OLD_SECONDS = 3600.0
+_OLD_SECONDS = 600.0
 """How old the list of images may become while all images in demand are in it."""
 _GONE = (JobState.UNKNOWN, JobState.PREEMPTED)
 
@@ -123,7 +123,7 @@ class SlurmEngine:
             words = commands.submission(self._settings, job, str(running.notes.folder), nonce)
             answer = commands.run(words, self._settings.timeout_seconds, job.key.task)
             identity = answer.strip().partition(";")[0]
-            running.notes.write(SUBMITTED, {"slurm": identity})
+            running.note_id(identity)
         except EngineError as error:
             shutil.rmtree(running.notes.folder)  # if Slurm has the job all the same, its program does nothing
             if isinstance(error, EngineOutOfReach):
@@ -150,7 +150,7 @@ class SlurmEngine:
             same = [one for one, (_, named) in self._queue.ask().items() if named == name]
             identity = max(same, key=int, default="")
             if identity:
-                running.notes.write(SUBMITTED, {"slurm": identity})
+                running.note_id(identity)
         if identity:
             self._queue.watch(identity, running.key)
         return identity

@@ -42,12 +42,32 @@ class SlurmJob:
         note = self.notes.read(SUBMITTED) or self.notes.read(STARTED) or self.notes.read(EXIT) or {}
         return str(note.get("slurm", ""))
 
+    def note_id(self, identity: str) -> None:
+        """Note Slurm's id of the job."""
+        self.notes.write(SUBMITTED, {"slurm": identity, "time": time.time()})
+
+    def _clock_ahead(self) -> float:
+        """By how many seconds the clock of the job's node is ahead of this host's, which may be behind or 0.
+
+        The file system has one clock. It says when this host wrote the job's id, and when the node told the start.
+        """
+        submitted, started = self.notes.read(SUBMITTED) or {}, self.notes.read(STARTED) or {}
+        here, there = self.notes.written(SUBMITTED), self.notes.written(STARTED)
+        if here is None or there is None or "time" not in submitted or "told" not in started:
+            return 0.0  # notes of an earlier release, or the job is just being removed
+        return float((started["told"] - there) - (submitted["time"] - here))
+
+    def _started(self) -> float | None:
+        """When the job started, on this host's clock; None when it has not."""
+        note = self.notes.read(STARTED)
+        return None if note is None else note["time"] - self._clock_ahead()
+
     def status(self) -> JobStatus:
         """As the port says. Asks Slurm nothing: its last answer counts."""
         verdict = self.notes.read(VERDICT)
         if verdict is not None:
             return _decided(verdict)
-        started = (self.notes.read(STARTED) or {}).get("time")
+        started = self._started()
         end = self.notes.read(EXIT)
         if end is not None:
             return self._ended(end, started)
@@ -63,9 +83,12 @@ class SlurmJob:
         """The status of a job whose node has left a note about its end."""
         if "lost" in end:
             return JobStatus(JobState.UNKNOWN)
+        if "requeued" in end:
+            return JobStatus(JobState.PREEMPTED)
         if "missing" in end or "error" in end:
             return JobStatus(JobState.ENDED, started)
-        exit = _exit(end)
+        ahead = self._clock_ahead()
+        exit = _exit({**end, "started": end["started"] - ahead, "finished": end["finished"] - ahead})
         if end["is_ended_by_slurm"] and self.notes.read(STOP) is None:
             view = self._queue.view(str(end["slurm"]))
             if view is None or not view.is_over:  # only Slurm knows why
@@ -156,7 +179,7 @@ class SlurmJob:
             return False
         if self.notes.read(STOP) is not None:  # it will leave no note: it never began, or its node is gone
             now = time.time()
-            started = (self.notes.read(STARTED) or {}).get("time") or now
+            started = self._started() or now
             with contextlib.suppress(FileNotFoundError):  # another thread has removed the job
                 self.notes.write(VERDICT, {**vars(Exit(_KILLED, False, started, now)), "phase": Phase.OVER.value})
         return True

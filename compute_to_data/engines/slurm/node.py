@@ -66,7 +66,7 @@ def run_job(
         return 0
     job, sandbox = written_job.job(request["job"], own.secrets()), request["sandbox"]
     node = node_of(directory, place.node)
-    running = NodeJob(own, directory, job, node.engine(sandbox), place)
+    running = NodeJob(own, directory, job, node.engine(sandbox), place, lambda: node.need_promises(sandbox))
     begins(running)
     with node.registered(job, sandbox, place.number, lock, place.say) as has_begun:
         running.to_its_end(has_begun)

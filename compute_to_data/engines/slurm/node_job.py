@@ -7,6 +7,7 @@ import queue
 import signal
 import threading
 import time
+from collections.abc import Callable
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -47,13 +48,22 @@ class Place(NamedTuple):
 class NodeJob:
     """One job. The thread that calls :meth:`to_its_end` waits for events, another one for the job."""
 
-    def __init__(self, own: Notes, directory: Directory, job: Job, engine: Engine, place: Place) -> None:
-        """``own``: the notes of the job."""
+    def __init__(
+        self,
+        own: Notes,
+        directory: Directory,
+        job: Job,
+        engine: Engine,
+        place: Place,
+        need_promises: Callable[[], None],
+    ) -> None:
+        """``own``: the notes of the job. ``need_promises``: see :meth:`Node.need_promises`."""
         self._notes = own
         self._directory = directory
         self._job = job
         self._engine = engine
         self._place = place
+        self._need_promises = need_promises
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._running: RunningJob | None = None
         self._ended_by_slurm = False
@@ -73,9 +83,7 @@ class NodeJob:
 
         ``has_begun``: whether another process of ours had begun to run it, and has died since.
         """
-        if not has_begun and self._stop_grace() is not None:
-            now = time.time()
-            self._tell_exit(Exit(_STOPPED, False, now, now))
+        if not has_begun and self._is_refused():
             return
         runner = threading.Thread(target=self._run, args=[has_begun], daemon=True)
         runner.start()
@@ -88,6 +96,21 @@ class NodeJob:
         runner.join()
         if not self._is_clean:
             raise EngineError(self._job.key.task, "its container is left; the next job on this node removes it")
+
+    def _is_refused(self) -> bool:
+        """Whether the job must not begin here, which the worker then learns."""
+        told = self._notes.read(EXIT)
+        if told is not None or self._notes.read(STARTED) is not None:
+            # An administrator has let Slurm start it again. It would find the outputs of its first run.
+            self._place.say("this job has run before")
+            if told is None or told.get("is_ended_by_slurm"):
+                self._tell(EXIT, {"requeued": True})
+            return True
+        if self._stop_grace() is None:
+            return False
+        now = time.time()
+        self._tell_exit(Exit(_STOPPED, False, now, now))
+        return True
 
     def _next_event(self) -> Event | None:
         with contextlib.suppress(queue.Empty):
@@ -133,8 +156,8 @@ class NodeJob:
         try:
             if has_begun and self._notes.read(EXIT) is not None:
                 return
-            self._running = running = (self._begun() if has_begun else None) or self._engine.submit(self._job)
-            self._tell(STARTED, {"time": running.status().started})
+            self._running = running = (self._begun() if has_begun else None) or self._begin()
+            self._tell(STARTED, {"time": running.status().started, "told": time.time()})
             self._events.put(Event.LOOK)
             self._notes.forget_secrets()
             end = running.wait(float("inf"))
@@ -147,6 +170,10 @@ class NodeJob:
             self._tell_exit(end)
         finally:
             self._notes.forget_secrets()
+
+    def _begin(self) -> RunningJob:
+        self._need_promises()
+        return self._engine.submit(self._job)
 
     def _begun(self) -> RunningJob | None:
         """The job that another process of ours had begun; None when it had not come to its start."""

@@ -7,17 +7,19 @@ import fcntl
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from compute_to_data.engines import checks
 from compute_to_data.engines.slurm import client, notes, sandboxes
 from compute_to_data.engines.slurm.notes import Directory
-from compute_to_data.errors import EngineError
+from compute_to_data.errors import EngineError, OutOfReach
 from compute_to_data.job import Job, JobKey
 from compute_to_data.ports.engine import Engine
 
 _PATHS, _MOST_IMAGES = "image-paths.json", 100
+_CHECKED, _CHECKED_SECONDS = "checked.json", 3600.0
 _MOST_ENGINES = 16
 
 Say = Callable[[str], None]
@@ -58,6 +60,25 @@ class Node:
                     self._engines.clear()
                 self._engines[written] = sandboxes.open_engine(sandbox, str(self._state), self._known_paths)
             return self._engines[written]
+
+    def need_promises(self, sandbox: Mapping[str, Any]) -> None:
+        """EngineError when the engine with these settings cannot isolate and limit jobs on this node. A probe looks
+        at one node, and others may differ. What an engine was found to hold counts until the node starts again, and for
+        an hour."""
+        written = json.dumps(sandbox, sort_keys=True)
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            boot = file.read().strip()
+        known = notes.read(self._state / _CHECKED) or {}
+        if known.get("boot") == boot and 0 <= time.time() - known.get(written, 0.0) < _CHECKED_SECONDS:
+            return
+        try:
+            self.engine(sandbox).check()
+        except OutOfReach:
+            raise
+        except EngineError as error:
+            raise EngineError(f"node {self.name}", str(error).rstrip(".")) from error
+        kept = known if known.get("boot") == boot and len(known) <= _MOST_ENGINES else {}
+        notes.write(self._state / _CHECKED, {**kept, "boot": boot, written: time.time()})
 
     def _paths(self) -> dict[str, dict[str, str]]:
         return {image: dict(paths) for image, paths in list(self._known_paths.items())}

@@ -48,6 +48,13 @@ class Notes:
         """Write a document, in place of an earlier one. FileNotFoundError when the folder is gone."""
         write(self.folder / name, document)
 
+    def written(self, name: str) -> float | None:
+        """When a document was written, in Unix seconds on the clock of the file system; None when there is none."""
+        try:
+            return (self.folder / name).stat().st_mtime
+        except OSError:
+            return None
+
     def secrets(self) -> dict[str, bytes]:
         """The values of the secrets, by name."""
         with contextlib.suppress(FileNotFoundError):
