@@ -119,6 +119,7 @@ class TestAnswers:
             ("squeue: fatal: Could not establish a configuration source", EngineOutOfReach, "does not"),
             ("sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: ... Job violates accounting/QOS policy",
              EngineOutOfReach, "no more jobs"),
+            ("sbatch: fatal: Unable to process configuration file", EngineOutOfReach, "does not"),
             ("sbatch: error: invalid partition specified: x", EngineOutOfReach, "no such partition"),
             ("sbatch: error: ... submission failed: Required partition not available (inactive or drain)",
              EngineOutOfReach, "takes no jobs"),

@@ -50,7 +50,7 @@ write_settings() {
     processors=4 # more than there may be (config_overrides)
     memory=8000
     mkdir -p "$(dirname "$SETTINGS")"
-    cat >"$SETTINGS" <<CONF
+    cat >"$SETTINGS.new" <<CONF
 $MARK
 ClusterName=tests
 SlurmctldHost=$host(127.0.0.1)
@@ -83,6 +83,7 @@ NodeName=n[1-2] NodeHostname=$host NodeAddr=127.0.0.1 Port=[17001-17002] CPUs=$p
 PartitionName=main Nodes=n[1-2] Default=YES MaxTime=INFINITE State=UP PriorityTier=1
 PartitionName=urgent Nodes=n[1-2] MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
 CONF
+    mv "$SETTINGS.new" "$SETTINGS" # a command that reads it meanwhile sees all of it
     [ -e "$STATE/epilog" ] || printf '#!/bin/sh\nexit 0\n' >"$STATE/epilog"
     chmod 755 "$STATE/epilog"
 }

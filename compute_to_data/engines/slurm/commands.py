@@ -35,7 +35,7 @@ what they do, and sbatch has nothing of the worker's to pass on to a job."""
 _KNOWN: tuple[tuple[str, type[EngineError], str, str], ...] = (
     (
         r"Unable to contact|[Cc]onnection refused|[Tt]imed out|Zero Bytes|standby|communication|Transport endpoint"
-        r"|fetch_config|configuration source|Protocol authentication",
+        r"|fetch_config|configuration source|process configuration|Protocol authentication",
         EngineOutOfReach,
         "slurmctld does not answer",
         "See whether slurmctld and munged run",
