@@ -20,6 +20,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import anyio.to_thread
+
 from compute_to_data.client import logs
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import ComputeToDataError
@@ -135,6 +137,7 @@ class Following:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._shared: dict[tuple[str, str], SharedLog] = {}
+        self._looking: dict[tuple[str, str], asyncio.Future[TaskHandle]] = {}
 
     def shared(self, task: TaskHandle) -> SharedLog:
         """The shared log of a task whose user may read it. HttpError 503 when too many are followed."""
@@ -156,6 +159,19 @@ class Following:
             if name == str(user) and name_of(collection) == task_id and log.followers > 0 and not log.is_complete:
                 return log
         return None
+
+    async def found(self, user: User, task_id: str, find: Callable[[], TaskHandle]) -> SharedLog:
+        """The shared log of the task that ``find`` finds in a thread, as this user. Those who come while it looks wait
+        for what it finds. Errors as for ``find`` and for :meth:`shared`."""
+        known = self.followed(user, task_id)
+        if known is not None:
+            return known
+        key = (str(user), task_id)
+        looking = self._looking.get(key)
+        if looking is None:
+            looking = self._looking[key] = asyncio.ensure_future(anyio.to_thread.run_sync(find))
+            looking.add_done_callback(lambda _: self._looking.pop(key, None))
+        return self.shared(await asyncio.shield(looking))
 
     async def events(self, log: SharedLog, last_id: str = "") -> AsyncIterator[bytes]:
         """The events of a shared log, after the one with this id if it is one of its own, until the task has ended."""

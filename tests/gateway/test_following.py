@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -12,13 +13,15 @@ from typing import Any
 import httpx
 import pytest
 from support.gateways import RunningGateway, let_go
-from support.site import WAITS, TrialSite, wait_until
+from support.site import BOB, WAITS, TrialSite, wait_until
 
 from compute_to_data.client import finding
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.client.workbench import Workbench
+from compute_to_data.errors import NotFound
 from compute_to_data.gateway import following
 from compute_to_data.gateway.api import tasks as tasks_module
+from compute_to_data.gateway.metrics import Metrics
 from compute_to_data.log_file import STREAMS
 from compute_to_data.ports.zone import ClientCatalog
 
@@ -153,6 +156,30 @@ def test_a_further_follower_asks_the_catalog_nothing(
             assert next(events(third))
     assert asked == [f"alice {task}", f"bob {task}", f"alice {task[:8]}"]
     let_go(site, task)
+
+
+def test_followers_who_come_at_once_are_looked_up_once(site: TrialSite) -> None:
+    """And each hears what went wrong."""
+    looked: list[int] = []
+    may_go_on = threading.Event()
+
+    def find() -> TaskHandle:
+        looked.append(1)
+        assert may_go_on.wait(60)
+        raise NotFound("task x", "does not exist")
+
+    async def all_of_them() -> None:
+        shared = following.Following(Metrics())
+        asking = [asyncio.ensure_future(shared.found(site.alice.user, "x", find)) for _ in range(20)]
+        others = asyncio.ensure_future(shared.found(BOB, "x", find))
+        await asyncio.sleep(0)
+        may_go_on.set()
+        said = await asyncio.gather(*asking, others, return_exceptions=True)
+        assert {type(one) for one in said} == {NotFound}
+        assert not shared._looking
+
+    asyncio.run(all_of_them())
+    assert len(looked) == 2
 
 
 @pytest.mark.usefixtures("working")

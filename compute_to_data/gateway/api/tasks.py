@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any, List, Optional
 
-import anyio.to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
@@ -148,13 +147,13 @@ def log_text(
 
 async def _shared_log(request: Request, task_id: str, bench: Workbench = Depends(workbench)) -> SharedLog:
     """The log of a task, which the person's followers share. NotFound; HttpError 503 when too many are followed."""
-    following = _gateway(request).following
-    known = following.followed(bench.user, task_id)
-    if known is not None:
-        return known
-    found = await anyio.to_thread.run_sync(finding.find, bench, task_id)
-    _ = await anyio.to_thread.run_sync(lambda: found.state)  # NotFound as long as it can be said with a status
-    return following.shared(found)
+
+    def find() -> TaskHandle:
+        found = finding.find(bench, task_id)
+        _ = found.state  # NotFound as long as it can be said with a status
+        return found
+
+    return await _gateway(request).following.found(bench.user, task_id, find)
 
 
 @router.get(
