@@ -43,7 +43,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = set(getattr(item, "fixturenames", ()))
         if fixtures & ENGINE_FIXTURES:
             item.add_marker(pytest.mark.docker)
-        if item.get_closest_marker("docker") is not None:
+        if "slurm_answers" in fixtures:
+            item.add_marker(pytest.mark.xdist_group("slurm"))  # one cluster, whose queue is theirs
+        elif item.get_closest_marker("docker") is not None:
             item.add_marker(pytest.mark.xdist_group("docker"))  # one engine, which some tests load or count
         elif item.path.name.startswith(("test_irods", "test_real_zone")):
             item.add_marker(pytest.mark.xdist_group("zone"))  # one server, which some tests stop
