@@ -4,12 +4,11 @@ worker brings the task to its one true end."""
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.crashes import Died, Doomed, Fate
+from support.crashes import Died, Doomed, Fate, each_fate
 from support.driving import drive
 from support.reading import ENOUGH
 from support.real_docker import ENGINE
@@ -26,7 +25,6 @@ from compute_to_data.roles import role_named
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.zones.embedded.audit import audit
 
-MOST_OPERATIONS = 150
 WELL = "cat /inputs/*; mkdir -p /outputs/sub; echo 1 > /outputs/one; echo 2 > /outputs/sub/two"
 BADLY = f"{WELL}; exit 7"
 EMPTY = "cat /inputs/*; mkdir -p /outputs/plots/deep"
@@ -73,17 +71,6 @@ def _die(site: TrialSite, submitted: Submitted, fate: Fate) -> None:
         drive(role_named(site.configuration, "CONTAINER").run(context, record, task), context)
 
 
-def each_fate(folder: Path, after: bool) -> Iterator[tuple[Path, Fate]]:
-    """A worker's death at its first operation, at its second, and so on until a worker lives to the end of its task;
-    each with a new folder. Fails when no worker does."""
-    for at in range(1, MOST_OPERATIONS):
-        fate = Fate(at, after)
-        yield folder / str(at), fate
-        if not fate.dead:
-            return
-    pytest.fail("the task never got to its end")
-
-
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("after", [False, True], ids=["before it takes effect", "after it took effect"])
 @pytest.mark.parametrize(
@@ -91,8 +78,8 @@ def each_fate(folder: Path, after: bool) -> Iterator[tuple[Path, Fate]]:
 )
 def test_every_crash_point_is_recovered(tmp_path: Path, script: str, after: bool) -> None:
     places = []
-    for folder, fate in each_fate(tmp_path, after):
-        site = site_in(folder)
+    for fate in each_fate(after):
+        site = site_in(tmp_path / f"{fate.at}")
         submitted = _submit(site, script)
         before = site.snapshot(without=submitted.collection)
         _die(site, submitted, fate)

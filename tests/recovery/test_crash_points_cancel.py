@@ -3,13 +3,14 @@ being registered. The worker dies at each call that changes something, and the n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from recovery import test_crash_points as plain
-from recovery.test_crash_points_lts import CHANGING, Diary
-from support.crashes import Died, Fate
+from recovery.test_crash_points_lts import CHANGING
+from support.crashes import Call, Died, Fate, each_fate
 from support.faults import EngineWithTroubledJobs, StorageWithTroubledSessions
 from support.site import COMPUTE, TrialSite
 
@@ -62,11 +63,9 @@ def _prepared(folder: Path, script: str, moment: str) -> tuple[TrialSite, Submit
     return site, submitted
 
 
-def _places_to_die(folder: Path, script: str, moment: str) -> list[int]:
-    diary = Diary()
-    plain._die(*_prepared(folder, script, moment), diary)
-    assert "unregister" in diary.asked, "the task was followed"
-    return [at for at, name in enumerate(diary.asked, 1) if name in STEPS]
+def _that_change(calls: Sequence[Call]) -> Sequence[Call]:
+    assert Call("unregister", 1) in calls, "the task was followed"
+    return [call for call in calls if call.name in STEPS]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -78,16 +77,15 @@ def _places_to_die(folder: Path, script: str, moment: str) -> list[int]:
 )
 def test_every_crash_point_is_recovered(tmp_path: Path, script: str, moment: str, after: bool) -> None:
     died = 0
-    for at in _places_to_die(tmp_path / "first", script, moment):
-        fate = Fate(at, after)
-        site, submitted = _prepared(tmp_path / f"{at}", script, moment)
+    for fate in each_fate(after, _that_change):
+        site, submitted = _prepared(tmp_path / f"{fate.at}", script, moment)
         before = site.snapshot(without=submitted.collection)
         plain._die(site, submitted, fate)
         died += fate.dead
         final = site.record(submitted).facts()["state"] in ("CANCELLED", "COMPLETED")
         if moment and not final:
             _put(site, submitted, CANCEL_REQUEST)  # the worker died before the user cancelled the task
-        _check(site, submitted, before, "CANCELLED" if moment else "COMPLETED", f"died at {fate.where} ({at})")
+        _check(site, submitted, before, "CANCELLED" if moment else "COMPLETED", f"died at {fate.at}")
     assert died >= 10  # how often the log was shown depends on the machine
 
 
@@ -97,7 +95,7 @@ class _AfterClaiming(Fate):
     def call(self, name: str, operation: Any, *args: Any, **kwargs: Any) -> Any:
         answer = super().call(name, operation, *args, **kwargs)
         if name == "annotate" and args[0].kind is EntityKind.DATA_OBJECT:
-            self.dead, self.where = True, name
+            self.dead = True
             raise Died
         return answer
 
@@ -108,7 +106,7 @@ def test_a_claim_is_removed_when_the_next_attempt_ends_before_it_claims(
     """As by a request to cancel, which may be heard at any time."""
     site, submitted = _prepared(tmp_path, SOON, "")
     before = site.snapshot(without=submitted.collection)
-    fate = _AfterClaiming(0, False)
+    fate = _AfterClaiming()
     plain._die(site, submitted, fate)
     assert fate.dead
 

@@ -3,12 +3,13 @@ and while it undoes this."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from recovery import test_crash_points as plain
-from support.crashes import Fate
+from support.crashes import Call, each_fate
 from support.faults import Troubled, broken
 from support.site import COMPUTE, HOME, TrialSite
 
@@ -39,18 +40,6 @@ def _keep_the_input(original: Any, data_object: str, resource: str) -> None:
     original(data_object, resource)
 
 
-class Diary(Fate):
-    """Records the calls in order. The worker does not die."""
-
-    def __init__(self) -> None:
-        super().__init__(0, after=False)
-        self.asked: list[str] = []
-
-    def call(self, name: str, operation: Any, *args: Any, **kwargs: Any) -> Any:
-        self.asked.append(name)
-        return super().call(name, operation, *args, **kwargs)
-
-
 def _submit(folder: Path, well: bool) -> tuple[TrialSite, Submitted]:
     site = _site(folder)
     submitted = plain._submit(site, plain.WELL)
@@ -63,13 +52,10 @@ def _submit(folder: Path, well: bool) -> tuple[TrialSite, Submitted]:
     return site, submitted
 
 
-def _places_to_die(folder: Path, well: bool) -> list[int]:
+def _after_the_job(calls: Sequence[Call]) -> Sequence[Call]:
     """The calls after the job's end that change something. Before that, this role is like any other, and dying at a
     query is like dying between two changes."""
-    diary = Diary()
-    plain._die(*_submit(folder, well), diary)
-    began = diary.asked.index("finish_log")
-    return [at for at, name in enumerate(diary.asked, 1) if at > began and name in CHANGING]
+    return [call for call in calls[calls.index(Call("finish_log", 1)) :] if call.name in CHANGING]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -77,13 +63,13 @@ def _places_to_die(folder: Path, well: bool) -> list[int]:
 @pytest.mark.parametrize("well", [True, False], ids=["results that move", "results that must be taken back"])
 def test_every_crash_point_is_recovered(tmp_path: Path, well: bool, after: bool) -> None:
     places = []
-    for at in _places_to_die(tmp_path / "first", well):
-        site, submitted = _submit(tmp_path / f"{at}", well)
+    for fate in each_fate(after, _after_the_job):
+        site, submitted = _submit(tmp_path / f"{fate.at}", well)
         before = site.snapshot(without=submitted.collection)
-        fate = Fate(at, after)
         plain._die(site, submitted, fate)
-        places.append(fate.where)
-        _check_recovery(site, submitted, well, before, f"died at {fate.where}, number {at}")
+        if fate.dead:
+            places.append(fate.where)
+            _check_recovery(site, submitted, well, before, f"died at {fate.at}")
     assert {*places} >= CHANGING - ({"unregister"} if well else set())
     assert places.count("trim") > len(RESULTS)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from recovery import test_crash_points as plain
+from support.crashes import each_fate
 from support.site import HOME, TrialSite
 from support.tes import of_zone, request, shell
 
@@ -91,8 +92,8 @@ def _check(site: TrialSite, submitted: Submitted, before: Any, state: State, con
 )
 def test_every_crash_point_is_recovered(tmp_path: Path, last: str, state: State, after: bool, earlier: str) -> None:
     places = []
-    for folder, fate in plain.each_fate(tmp_path, after):
-        site = _site(folder, earlier)
+    for fate in each_fate(after):
+        site = _site(tmp_path / f"{fate.at}", earlier)
         submitted = _submit(site, last)
         before = site.snapshot(without=submitted.collection)
         plain._die(site, submitted, fate)
@@ -106,13 +107,13 @@ def test_every_crash_point_is_recovered(tmp_path: Path, last: str, state: State,
 def test_a_task_that_is_cancelled_after_each_crash_has_replaced_all_or_nothing(tmp_path: Path) -> None:
     """Its owner has either all new results or all earlier ones, also if the worker died while it removed those."""
     states = []
-    for folder, fate in plain.each_fate(tmp_path, after=True):
-        site = _site(folder, "replaced")
+    for fate in each_fate(after=True):
+        site = _site(tmp_path / f"{fate.at}", "replaced")
         submitted = _submit(site, LAST)
         before = site.snapshot(without=submitted.collection)
         plain._die(site, submitted, fate)
         if not fate.dead:
-            break
+            continue
         named = site.configuration.attributes.named("cancel")
         entity = Entity(EntityKind.COLLECTION, submitted.collection)
         site.alice.annotate(entity, add=[Avu(named, "alice#tempZone", submitted.resource)])

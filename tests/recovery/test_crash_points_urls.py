@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from recovery import test_crash_points as plain
-from support.crashes import Died, Fate
+from support.crashes import Died, Fate, each_fate
 from support.site import TrialSite
 from support.url_servers import HttpsServer, authority_in
 
@@ -69,8 +69,8 @@ def test_every_crash_point_is_recovered(
     tmp_path: Path, server: HttpsServer, script: str, state: State, after: bool
 ) -> None:
     places = []
-    for folder, fate in plain.each_fate(tmp_path, after):
-        site = _site(folder, server)
+    for fate in each_fate(after):
+        site = _site(tmp_path / f"{fate.at}", server)
         submitted = _submit(site, server, script)
         before = site.snapshot(without=submitted.collection)
         plain._die(site, submitted, fate)
@@ -95,7 +95,7 @@ def test_a_worker_that_dies_in_the_middle_of_a_transfer(
 
     with monkeypatch.context() as changed:
         changed.setattr(Sink, "write", die)
-        plain._die(site, submitted, Fate(0, False))
+        plain._die(site, submitted, Fate())
     (partial,) = (site.folder / "zone" / "vaults").rglob("fetched_inputs/0")
     assert partial.read_bytes() == CONTENT[:1000]
     _check(site, submitted, before, State.COMPLETED, "in the middle")

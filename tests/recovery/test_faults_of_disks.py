@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from recovery import test_crash_points as crashes
-from support.crashes import Fate
+from support.crashes import Call, Fate
 from support.disks import SmallDisk, small_disk
 from support.faults import Troubled
 from support.site import COMPUTE, HOME, WAITS, TrialSite, wait_until
@@ -163,7 +163,7 @@ def test_a_lost_journal_costs_a_task_only_another_run(tmp_path: Path, loss: str)
         engine = {"name": "process", "images": {"tools": str(tmp_path / place / "tools")}}
         site = TrialSite(tmp_path / place, engine, "tools")
         submitted = crashes._submit(site, crashes.WELL)
-        crashes._die(site, submitted, _FateAt(place))
+        crashes._die(site, submitted, Fate(Call(place, 1), after=True))
         LOSSES[loss](_notes_of(site, submitted))
         with site.working():
             facts = site.ended(submitted)
@@ -183,7 +183,7 @@ def test_a_lost_journal_after_a_failed_task_was_kept(tmp_path: Path) -> None:
     (tmp_path / "tools").mkdir()
     site = TrialSite(tmp_path, {"name": "process", "images": {"tools": str(tmp_path / "tools")}}, "tools")
     submitted = crashes._submit(site, crashes.BADLY)
-    crashes._die(site, submitted, _FateAt("annotate_all"))
+    crashes._die(site, submitted, Fate(Call("annotate_all", 1), after=True))
     assert "failed/sub/two" in site.contents(submitted.collection)
     before = site.alice.stat(f"{submitted.collection}/failed").created
     _cut_off(_notes_of(site, submitted))
@@ -194,21 +194,6 @@ def test_a_lost_journal_after_a_failed_task_was_kept(tmp_path: Path) -> None:
     # A log that only the lost journal knew of stays; the catalog does not name it.
     assert not [one for one in site.leftovers(submitted) if one.endswith(("/one", "/two"))]
     assert audit(str(site.folder / "zone")) == []
-
-
-class _FateAt(Fate):
-    """The worker dies after the first call with this name."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(0, after=True)
-        self._name = name
-
-    def call(self, name, operation, *args, **kwargs):  # type: ignore[no-untyped-def]
-        if name == self._name and not self.dead:
-            self._at = -1
-            operation(*args, **kwargs)
-            self.dead = True
-        return super().call(name, operation, *args, **kwargs)
 
 
 @pytest.mark.docker

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from recovery import test_crash_points as crashes
-from support.crashes import Fate
+from support.crashes import Call, Fate
 from support.real_slurm import (
     NodeService,
     cluster,
@@ -337,21 +337,6 @@ def test_our_program_on_a_node_is_killed(site: TrialSite) -> None:
     assert (facts["state"], facts["attempt"]) == ("COMPLETED", "2")
 
 
-class _DiesAt(Fate):
-    """The worker dies at the first call with this name."""
-
-    def __init__(self, name: str, after: bool) -> None:
-        super().__init__(0, after)
-        self._name = name
-
-    def call(self, name, operation, *args, **kwargs):  # type: ignore[no-untyped-def]
-        if name == self._name and not self.dead:
-            if self._after:
-                operation(*args, **kwargs)
-            self.dead = True
-        return super().call(name, operation, *args, **kwargs)
-
-
 ENGINE_CALLS = ("prepare", "submit", "status", "finish_log", "remove")
 
 
@@ -361,7 +346,7 @@ ENGINE_CALLS = ("prepare", "submit", "status", "finish_log", "remove")
 def test_a_worker_that_dies_at_a_call_to_the_engine(site: TrialSite, call: str, after: bool) -> None:
     """The next worker brings the task to its one true end, with one run that counts."""
     submitted = crashes._submit(site, "cat /inputs/*; echo x >> /outputs/x")
-    fate = _DiesAt(call, after)
+    fate = Fate(Call(call, 1), after)
     crashes._die(site, submitted, fate)
     assert fate.dead
     with site.working():
