@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # as typing.TYPE_CHECKING, without the time that importing typing takes
     from typing import Any
 
-    from compute_to_data.client.functions import as_task
+    from compute_to_data.client.python_functions.functions import as_task
     from compute_to_data.client.session import Session, connect
     from compute_to_data.client.tasks import TaskHandle
     from compute_to_data.client.workloads import WorkloadHandle
@@ -41,7 +41,7 @@ _MODULE_OF = {
     "TaskFailed": "errors",
     "TaskHandle": "client.tasks",
     "WorkloadHandle": "client.workloads",
-    "as_task": "client.functions",
+    "as_task": "client.python_functions.functions",
     "connect": "client.session",
 }
 

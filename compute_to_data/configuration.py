@@ -107,7 +107,7 @@ class WorkerSettings:
     locks and wake-up pipes. ``on_demand``: a submission may start a worker, which exits after
     ``idle_seconds`` without work. ``command``: starts a worker, and gets the worker's arguments
     (empty: the current Python). ``per_user``: bounds for each user.
-    ``vault_reserve_bytes``: free space that jobs leave in the vault; None: see ``pipeline/vault_room.py``.
+    ``vault_reserve_bytes``: free space that jobs leave in the vault; None: see ``pipeline/vault/vault_room.py``.
     ``staged_days``: after how many days without use the worker trims a replica that staging made; 0: never.
     """
 

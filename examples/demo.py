@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 
 from compute_to_data import site_file
-from compute_to_data.client import laptop
+from compute_to_data.client.this_computer import laptop
 from compute_to_data.errors import ComputeToDataError
 from compute_to_data.model import Collection, DataObject, Entity, EntityKind, Query, User, name_of
 from compute_to_data.ports.zone import Catalog

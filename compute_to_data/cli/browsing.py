@@ -82,14 +82,14 @@ def _ls(call: Call) -> int:
 
 
 def _row(one: Member) -> dict[str, object]:
-    from compute_to_data.client.wording import amount
+    from compute_to_data.client.task_status.wording import amount
 
     return {**one.document(), "amount": amount(one.size), "files": one.files if one.kind == "folder" else ""}
 
 
 def _total(members: list[Member]) -> str:
     """How many files were listed, or are in listed folders. Either all files of a folder are listed, or none."""
-    from compute_to_data.client.wording import amount, file_count
+    from compute_to_data.client.task_status.wording import amount, file_count
     from compute_to_data.records.manifest import ancestors
 
     folders = {one.name for one in members if one.kind == "folder"}

@@ -186,8 +186,8 @@ def logged(config_file: str, session_file: str, command: str) -> Iterator[None]:
 
 def _log(config_file: str, session_file: str, command: str) -> CommandLog | None:
     """None where the settings want no log, and where they are wrong: the command itself says so."""
-    from compute_to_data.client import settings
-    from compute_to_data.client.login import TOKEN_VARIABLE
+    from compute_to_data.client.signing_in.login import TOKEN_VARIABLE
+    from compute_to_data.client.this_computer import settings
     from compute_to_data.errors import ConfigurationError
 
     try:

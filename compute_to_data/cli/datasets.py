@@ -13,10 +13,10 @@ from compute_to_data.cli import zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode
 from compute_to_data.cli.zone_words import completes
-from compute_to_data.client.wording import amount, file_count
+from compute_to_data.client.task_status.wording import amount, file_count
 
 if TYPE_CHECKING:
-    from compute_to_data.client.uploading import Moved
+    from compute_to_data.client.local_folders.uploading import Moved
 
 _ID = "a dataset's id (d-...), the beginning of one, or its collection's logical path"
 _REDRAW_SECONDS = 0.1
@@ -173,7 +173,7 @@ def _upload(call: Call) -> int:
 def _look_over(call: Call) -> None:
     """Raise what prevents the upload; name each file that cannot be sent."""
     from compute_to_data.client import datasets
-    from compute_to_data.client.local_listing import CannotBeSent
+    from compute_to_data.client.local_folders.local_listing import CannotBeSent
 
     options = call.options
     try:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data.cli.command import Call
-from compute_to_data.client.status import unix_time
-from compute_to_data.client.wording import ago, duration, short_ids, shortened
+from compute_to_data.client.task_status.status import unix_time
+from compute_to_data.client.task_status.wording import ago, duration, short_ids, shortened
 
 if TYPE_CHECKING:
     from compute_to_data.client.finding import Listed

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from compute_to_data.cli.command import Call, Commands
 
 if TYPE_CHECKING:
-    from compute_to_data.client.login import Login
-    from compute_to_data.client.settings import Auth
+    from compute_to_data.client.signing_in.login import Login
+    from compute_to_data.client.this_computer.settings import Auth
 
 
 def register(commands: Commands) -> None:
@@ -43,7 +43,7 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 def _login(call: Call) -> int:
-    from compute_to_data.client import login
+    from compute_to_data.client.signing_in import login
     from compute_to_data.errors import ConfigurationError
 
     options, auth = call.options, _auth(call)
@@ -68,7 +68,7 @@ def _login(call: Call) -> int:
 
 def _auth(call: Call) -> Auth | None:
     """The identity provider of the person's settings. Settings that are wrong are replaced by a login."""
-    from compute_to_data.client import settings as settings_module
+    from compute_to_data.client.this_computer import settings as settings_module
     from compute_to_data.errors import ConfigurationError
 
     try:
@@ -84,7 +84,7 @@ def _with_provider(call: Call, auth: Auth, signed_in: Callable[[str], Login]) ->
     import threading
     import webbrowser
 
-    from compute_to_data.client import browser_login, login
+    from compute_to_data.client.signing_in import browser_login, login
 
     login.need_address(auth.gateway)
 
@@ -103,7 +103,7 @@ def _password(url: str, user: str) -> str:
     """The password from the first line of a pipe; at a terminal, what the person types, without showing it."""
     import getpass
 
-    from compute_to_data.client import login
+    from compute_to_data.client.signing_in import login
 
     login.need_address(url)  # before the person types a password
     name = user or getpass.getuser()
@@ -113,7 +113,7 @@ def _password(url: str, user: str) -> str:
 
 
 def _logout(call: Call) -> int:
-    from compute_to_data.client import login
+    from compute_to_data.client.signing_in import login
 
     was_good = login.sign_out(call.options.config_file, call.options.session_file)
     call.out.note("signed out" if was_good else "you were not signed in")
@@ -121,8 +121,8 @@ def _logout(call: Call) -> int:
 
 
 def _whoami(call: Call) -> int:
-    from compute_to_data.client import login
-    from compute_to_data.client import settings as settings_module
+    from compute_to_data.client.signing_in import login
+    from compute_to_data.client.this_computer import settings as settings_module
 
     session = call.session
     zone = session.settings.zone

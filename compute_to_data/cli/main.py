@@ -165,7 +165,7 @@ def _readable(text: str) -> str:
 
 def _form(options: argparse.Namespace) -> str:
     """pretty, raw or json, from the option, else from ``C2D_OUTPUT``, else from the settings."""
-    from compute_to_data.client import settings
+    from compute_to_data.client.this_computer import settings
 
     named = str(options.form or os.environ.get("C2D_OUTPUT", ""))
     if not named and getattr(options, "needs_no_settings", False):

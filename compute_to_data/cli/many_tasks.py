@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data.cli.exits import of_reason
-from compute_to_data.client import endings
+from compute_to_data.client.task_status import endings
 
 if TYPE_CHECKING:
     from compute_to_data.cli.command import Call
-    from compute_to_data.client.status import TaskStatus
+    from compute_to_data.client.task_status.status import TaskStatus
     from compute_to_data.client.workloads import WorkloadHandle
 
 _SHOWN = 10

@@ -88,7 +88,8 @@ class _Map:
 
     def submit(self) -> WorkloadHandle:
         """Start the workload, unless it is continued, and submit its tasks."""
-        from compute_to_data.client import local_inputs, mapping, workloads
+        from compute_to_data.client import mapping, workloads
+        from compute_to_data.client.this_computer import local_inputs
 
         call, options, session = self.call, self.call.options, self.call.session
         with local_inputs.hint([options.input]):

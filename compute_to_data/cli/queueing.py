@@ -11,7 +11,7 @@ from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.zone_words import completes
 
 if TYPE_CHECKING:
-    from compute_to_data.client.queue import ResourceLine, UserInLine
+    from compute_to_data.client.task_status.queue import ResourceLine, UserInLine
 
 _COLUMNS = {
     "resource": "RESOURCE",

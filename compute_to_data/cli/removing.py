@@ -99,7 +99,7 @@ def _planned(call: Call, removing: Removing, given: list[str]) -> tuple[list[Rem
 
 
 def _confirmed(call: Call, planned: list[Removal]) -> bool:
-    from compute_to_data.client.wording import amount, file_count
+    from compute_to_data.client.task_status.wording import amount, file_count
 
     for one in planned[:_LISTED]:
         call.out.note(f"{one.kind} {one.id}  {one.state}  {file_count(one.files)}, {amount(one.size)}")
@@ -111,7 +111,7 @@ def _confirmed(call: Call, planned: list[Removal]) -> bool:
 
 
 def _removed(call: Call, removing: Removing, planned: list[Removal], worst: int) -> int:
-    from compute_to_data.client.wording import amount, file_count
+    from compute_to_data.client.task_status.wording import amount, file_count
     from compute_to_data.errors import ComputeToDataError, OutOfReach
 
     gone: list[Removal] = []

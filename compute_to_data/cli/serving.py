@@ -36,7 +36,7 @@ def _serve_arguments(parser: ArgumentParser) -> None:
 def _serve(call: Call) -> int:
     from dataclasses import replace
 
-    from compute_to_data.client import settings as settings_module
+    from compute_to_data.client.this_computer import settings as settings_module
     from compute_to_data.errors import ConfigurationError
 
     options = call.options
@@ -75,8 +75,8 @@ def password_arguments(parser: ArgumentParser) -> None:
 
 def set_password(call: Call) -> int:
     """``c2d zone password``: only a user who may write to the zone's directory can do this."""
-    from compute_to_data.client import laptop
-    from compute_to_data.client import settings as settings_module
+    from compute_to_data.client.this_computer import laptop
+    from compute_to_data.client.this_computer import settings as settings_module
 
     zone = settings_module.load(call.options.config_file).zone
     if call.options.new:

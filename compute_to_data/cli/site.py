@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode
 from compute_to_data.cli.serving import password_arguments, set_password
-from compute_to_data.client.wording import duration
+from compute_to_data.client.task_status.wording import duration
 
 if TYPE_CHECKING:
     from compute_to_data.client.site import ComputeResource
@@ -113,7 +113,7 @@ def _explained(found: Sequence[ComputeResource], document: dict[str, Any]) -> It
 
 def _limit(name: str, value: float | None) -> str:
     """A limit with its unit, as a person writes it."""
-    from compute_to_data.client.wording import amount
+    from compute_to_data.client.task_status.wording import amount
 
     if value is None:
         return "any"
@@ -149,8 +149,8 @@ def _create_arguments(parser: ArgumentParser) -> None:
 def _create(call: Call) -> int:
     import getpass
 
-    from compute_to_data.client import laptop
-    from compute_to_data.client.known_zones import KnownZones
+    from compute_to_data.client.this_computer import laptop
+    from compute_to_data.client.this_computer.known_zones import KnownZones
     from compute_to_data.errors import AlreadyExists
 
     options = call.options
@@ -181,7 +181,7 @@ def _use_arguments(parser: ArgumentParser) -> None:
 
 
 def _use(call: Call) -> int:
-    from compute_to_data.client.known_zones import KnownZones
+    from compute_to_data.client.this_computer.known_zones import KnownZones
 
     options = call.options
     used = KnownZones(options.config_file, options.session_file).use(options.zone, options.user)
@@ -195,7 +195,7 @@ def _in_project(project: str) -> str:
 
 
 def _zones(call: Call) -> int:
-    from compute_to_data.client.known_zones import KnownZones
+    from compute_to_data.client.this_computer.known_zones import KnownZones
 
     found = KnownZones(call.options.config_file, call.options.session_file).listed()
     rows = [
@@ -253,7 +253,7 @@ def _configuration_in_use(config_file: str) -> str | None:
     """The configuration of the zone in use: of an embedded zone, or of the server that this computer is ('' for its
     usual place). None on a computer that has none, or with settings that cannot be read."""
     from compute_to_data import site_file
-    from compute_to_data.client import settings
+    from compute_to_data.client.this_computer import settings
     from compute_to_data.errors import ConfigurationError
 
     try:

@@ -23,7 +23,7 @@ from compute_to_data.cli.tasks import (
 )
 from compute_to_data.cli.workload_results import is_workload
 from compute_to_data.cli.zone_words import completes
-from compute_to_data.client import endings
+from compute_to_data.client.task_status import endings
 
 if TYPE_CHECKING:
     from compute_to_data.client.tasks import TaskHandle
@@ -89,7 +89,8 @@ def _rerun_arguments(parser: ArgumentParser) -> None:
 
 
 def _submit(call: Call) -> int:
-    from compute_to_data.client import local_inputs, tasks
+    from compute_to_data.client import tasks
+    from compute_to_data.client.this_computer import local_inputs
     from compute_to_data.documents.json_text import read_json
 
     options, session = call.options, call.session

@@ -12,10 +12,10 @@ from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import of_reason
 from compute_to_data.cli.task_options import in_options
 from compute_to_data.cli.zone_words import completes
-from compute_to_data.client import endings
+from compute_to_data.client.task_status import endings
 
 if TYPE_CHECKING:
-    from compute_to_data.client.status import TaskStatus
+    from compute_to_data.client.task_status.status import TaskStatus
     from compute_to_data.client.tasks import TaskHandle
     from compute_to_data.records.state import State
 
@@ -184,7 +184,7 @@ def _status(call: Call) -> int:
 
 def describe(call: Call, task: TaskHandle) -> int:
     """Print everything known about a task."""
-    from compute_to_data.client import sentence
+    from compute_to_data.client.task_status import sentence
 
     status = task.status()
     if call.out.form == "pretty":

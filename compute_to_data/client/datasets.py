@@ -26,8 +26,8 @@ from compute_to_data.records.manifest import DATASET_ID, FILES
 from compute_to_data.records.state import State, furthest
 
 if TYPE_CHECKING:
-    from compute_to_data.client.local_listing import Listing
-    from compute_to_data.client.uploading import Moved, Progress
+    from compute_to_data.client.local_folders.local_listing import Listing
+    from compute_to_data.client.local_folders.uploading import Moved, Progress
     from compute_to_data.client.workbench import Workbench
     from compute_to_data.ports.zone import ClientCatalog
 
@@ -116,7 +116,7 @@ def make_findable(workbench: Workbench, collection: str) -> None:
 def look_over(workbench: Workbench, paths: str | Sequence[str], *, follow_links: bool = False) -> Listing:
     """List a folder, a file or several of them that are to become a dataset of the project.
     InvalidRequest names the files that cannot be stored."""
-    from compute_to_data.client.local_listing import listing
+    from compute_to_data.client.local_folders.local_listing import listing
 
     given = [paths] if isinstance(paths, str) else list(paths)
     top = f"{workbench.project}/{DATASETS}/d-{'0' * 12}/{FILES}"
@@ -154,7 +154,7 @@ def upload(
     1 2 ['measurements']
     0 files transferred
     """
-    from compute_to_data.client.uploading import NoProgress, Upload
+    from compute_to_data.client.local_folders.uploading import NoProgress, Upload
 
     local = look_over(workbench, paths, follow_links=follow_links)
     if delete and not local.is_folder:
@@ -187,7 +187,7 @@ def download(workbench: Workbench, dataset: str, directory: str, *, progress: Pr
     even when the manifest is malicious.
     """
     from compute_to_data.client import downloading
-    from compute_to_data.client.uploading import NoProgress
+    from compute_to_data.client.local_folders.uploading import NoProgress
 
     collection = find(workbench, dataset)
     held = manifest_of(workbench.catalog, collection)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from compute_to_data.client import transfers
-from compute_to_data.client.folders import Target
-from compute_to_data.client.transfers import Transfer
-from compute_to_data.client.uploading import Moved, Progress
+from compute_to_data.client.local_folders import transfers
+from compute_to_data.client.local_folders.folders import Target
+from compute_to_data.client.local_folders.transfers import Transfer
+from compute_to_data.client.local_folders.uploading import Moved, Progress
 from compute_to_data.errors import ComputeToDataError, Incomplete
 from compute_to_data.records.manifest import FILES, Manifest
 

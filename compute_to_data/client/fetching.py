@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
-from compute_to_data.client import folders, results
-from compute_to_data.client.patterns import is_pattern, parsed_all, verdict
+from compute_to_data.client import results
+from compute_to_data.client.local_folders import folders
+from compute_to_data.client.local_folders.patterns import is_pattern, parsed_all, verdict
 from compute_to_data.client.results import Result, Tree
 from compute_to_data.errors import AlreadyExists, Code, ComputeToDataError, InvalidRequest, NotFound, OutOfReach
 from compute_to_data.local_files import ENDING, need_storable

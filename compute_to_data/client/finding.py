@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from compute_to_data.client import task_rows
-from compute_to_data.client.status import TaskStatus, status_of
 from compute_to_data.client.task_rows import EVERY, Filter
+from compute_to_data.client.task_status.status import TaskStatus, status_of
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import InvalidRequest, NotFound
 from compute_to_data.inputs import naming

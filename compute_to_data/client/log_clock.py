@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from compute_to_data.client.log_source import EndedLog, LiveLog
-from compute_to_data.client.status import unix_time
+from compute_to_data.client.task_logs.log_source import EndedLog, LiveLog
+from compute_to_data.client.task_status.status import unix_time
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.log_file import STREAMS, gap_line
 from compute_to_data.records.task import timestamp

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 
 from compute_to_data.client.log_clock import Clock, Stamper
-from compute_to_data.client.log_source import EndedLog, LiveLog, Source, start_of_last_lines
-from compute_to_data.client.task_logs import TaskLogs
+from compute_to_data.client.task_logs.log_source import EndedLog, LiveLog, Source, start_of_last_lines
+from compute_to_data.client.task_logs.task_logs import TaskLogs
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.coordination.pauses import Pauses
 from compute_to_data.errors import AccessDenied, NotFound, ZoneError

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from compute_to_data.catalog_tree import walk
-from compute_to_data.client.patterns import is_pattern, parsed_all, verdict
+from compute_to_data.client.local_folders.patterns import is_pattern, parsed_all, verdict
 from compute_to_data.errors import Code, NotFound, TooLarge, ZoneError, shortened_in_the_middle, zone_error
 from compute_to_data.local_files import Digest
 from compute_to_data.model import DataObject, ReplicaStatus

@@ -8,12 +8,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data import zones
-from compute_to_data.client import login
-from compute_to_data.client import settings as settings_module
 from compute_to_data.client.gateway_site import GatewaySite, attributes_of
-from compute_to_data.client.laptop_site import LaptopSite
-from compute_to_data.client.settings import Settings
+from compute_to_data.client.signing_in import login
 from compute_to_data.client.site_access import SiteAccess
+from compute_to_data.client.this_computer import settings as settings_module
+from compute_to_data.client.this_computer.laptop_site import LaptopSite
+from compute_to_data.client.this_computer.settings import Settings
 from compute_to_data.client.workbench import Workbench
 from compute_to_data.configuration import Configuration
 from compute_to_data.errors import AccessDenied, Code
@@ -21,7 +21,7 @@ from compute_to_data.ports.zone import ClientCatalog, Storage
 
 if TYPE_CHECKING:
     from compute_to_data.client.finding import Listed
-    from compute_to_data.client.queue import ResourceLine
+    from compute_to_data.client.task_status.queue import ResourceLine
     from compute_to_data.client.tasks import TaskHandle
     from compute_to_data.client.workloads import ListedWorkload, WorkloadHandle
 
@@ -125,7 +125,8 @@ class Session(Workbench):
         COMPLETED
         ['abc']
         """
-        from compute_to_data.client import local_inputs, tasks
+        from compute_to_data.client import tasks
+        from compute_to_data.client.this_computer import local_inputs
 
         with local_inputs.hint(local_inputs.named_inputs(document)):
             return tasks.submit(
@@ -171,13 +172,14 @@ class Session(Workbench):
         ...     print(line.waiting, line.running, line.next)
         0 0 ()
         """
-        from compute_to_data.client import queue
+        from compute_to_data.client.task_status import queue
 
         return queue.line_of(self, resource)
 
     def start_workload(self, image: str, **asked: Any) -> WorkloadHandle:
         """Start a workload in the project. For ``asked`` see :func:`compute_to_data.client.workloads.start`."""
-        from compute_to_data.client import local_inputs, workloads
+        from compute_to_data.client import workloads
+        from compute_to_data.client.this_computer import local_inputs
 
         with local_inputs.hint([str(asked.get("input_dataset", ""))]):
             return workloads.start(self, image, **asked)
@@ -196,7 +198,8 @@ class Session(Workbench):
         ...     _ = workload.stop()
         ['a.txt']
         """
-        from compute_to_data.client import local_inputs, mapping
+        from compute_to_data.client import mapping
+        from compute_to_data.client.this_computer import local_inputs
 
         with local_inputs.hint([dataset]):
             return mapping.map_files(self, image, command, dataset=dataset, each=each, **asked)

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from compute_to_data.client import browsing, notebook_parameters, queue, removing, results
+from compute_to_data.client import browsing, notebook_parameters, removing, results
 from compute_to_data.client.kinds import Kind, Named
-from compute_to_data.client.status import TaskStatus, recorded, status_of
-from compute_to_data.client.waiting_reasons import waiting_for
+from compute_to_data.client.task_status import queue
+from compute_to_data.client.task_status.status import TaskStatus, recorded, status_of
+from compute_to_data.client.task_status.waiting_reasons import waiting_for
 from compute_to_data.coordination.pauses import WaitingPauses
 from compute_to_data.documents import request, task_json
 from compute_to_data.errors import (
@@ -36,7 +37,7 @@ from compute_to_data.task import REQUEST_NAME
 
 if TYPE_CHECKING:
     from compute_to_data.client import fetching
-    from compute_to_data.client.task_logs import TaskLogs
+    from compute_to_data.client.task_logs.task_logs import TaskLogs
     from compute_to_data.client.workbench import Workbench
 
 _FIRST_PAUSE = 0.01

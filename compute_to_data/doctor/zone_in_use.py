@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from compute_to_data.client import settings as settings_module
 from compute_to_data.client import site
 from compute_to_data.client.session import connect
+from compute_to_data.client.this_computer import settings as settings_module
 from compute_to_data.doctor.findings import Finding, ok, problem, skipped
 from compute_to_data.errors import ComputeToDataError
 

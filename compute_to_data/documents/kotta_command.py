@@ -18,7 +18,7 @@ _SHELL_OPERATORS = frozenset(";&|<>()`")
 # Arguments: the inputs' names separated by /, and after line ends the outputs that may be missing; the
 # script's name and text; file names for standard output and error ('' for none); then the program and
 # its words. If the program fails, the script copies these two files to the streams, whose last line is the
-# task's reason. Waiting and the prefix of variables are as in ``pipeline.command_line``.
+# task's reason. Waiting and the prefix of variables are as in ``pipeline.running.command_line``.
 _RUN = r"""
 c2d_end='
 '

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Union
 
-from compute_to_data.client.identity_provider import is_protected
-from compute_to_data.client.settings import Settings
+from compute_to_data.client.signing_in.identity_provider import is_protected
+from compute_to_data.client.this_computer.settings import Settings
 from compute_to_data.configuration import Attributes, ZoneSettings
 from compute_to_data.documents.schema import problems, read_json, summary
 from compute_to_data.errors import ConfigurationError

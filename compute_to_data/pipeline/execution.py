@@ -16,14 +16,15 @@ from compute_to_data.inputs.references import Staged
 from compute_to_data.irods_names import shortened
 from compute_to_data.job import Exit, Job, JobKey, Logs, OutputFile, Sandbox
 from compute_to_data.model import Avu, Registration, Resource
-from compute_to_data.pipeline import journal, workspace
+from compute_to_data.pipeline import journal
 from compute_to_data.pipeline.checkpoint import Checkpoint, resume_point
 from compute_to_data.pipeline.hooks import Hooks, Program
 from compute_to_data.pipeline.interruption import CancelRequests, Interruption
-from compute_to_data.pipeline.replicas import InUse
-from compute_to_data.pipeline.transfers import Transfers
+from compute_to_data.pipeline.replication.replicas import InUse
+from compute_to_data.pipeline.replication.transfers import Transfers
+from compute_to_data.pipeline.vault import workspace
+from compute_to_data.pipeline.vault.workload_directories import WorkloadDirectories
 from compute_to_data.pipeline.watch_job import cancelled
-from compute_to_data.pipeline.workload_directories import WorkloadDirectories
 from compute_to_data.plain_text import spaced
 from compute_to_data.ports.engine import Engine, RunningJob
 from compute_to_data.ports.zone import Catalog, Storage

@@ -17,10 +17,13 @@ from compute_to_data.errors import (
     ServedElsewhere,
 )
 from compute_to_data.model import Registration
-from compute_to_data.pipeline import changed_inputs, layout, left_behind, plan, removal, workspace
+from compute_to_data.pipeline import left_behind
 from compute_to_data.pipeline.checkpoint import Ending, required
 from compute_to_data.pipeline.execution import Execution, printable
-from compute_to_data.pipeline.job_log import delete, discard_parts, log_files
+from compute_to_data.pipeline.running import layout, plan
+from compute_to_data.pipeline.running.job_log import delete, discard_parts, log_files
+from compute_to_data.pipeline.staging import changed_inputs
+from compute_to_data.pipeline.vault import removal, workspace
 from compute_to_data.records.state import State
 
 log = logging.getLogger(__name__)

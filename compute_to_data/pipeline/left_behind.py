@@ -18,10 +18,11 @@ from typing import TypeVar
 from compute_to_data.errors import ComputeToDataError, EngineError, OutOfReach, ReasonCode, ZoneError
 from compute_to_data.job import OutputFile
 from compute_to_data.model import Avu, Entity, EntityKind, Registration
-from compute_to_data.pipeline import layout, outputs, removal, workspace
 from compute_to_data.pipeline.checkpoint import required
 from compute_to_data.pipeline.execution import Execution, printable
-from compute_to_data.pipeline.survey import Refusal, listed, shown_name
+from compute_to_data.pipeline.running import layout
+from compute_to_data.pipeline.vault import outputs, removal, workspace
+from compute_to_data.pipeline.vault.survey import Refusal, listed, shown_name
 from compute_to_data.records.state import State
 from compute_to_data.task import FAILED_NAME, OnFailure
 

@@ -10,21 +10,13 @@ import logging
 
 from compute_to_data.documents import parameter_check
 from compute_to_data.errors import Code, ComputeToDataError, OutOfReach
-from compute_to_data.pipeline import (
-    check_job,
-    fetch_urls,
-    finish,
-    put_urls,
-    replacing,
-    retain,
-    run_job,
-    stage_in,
-    stage_out,
-    workload_dataset,
-)
+from compute_to_data.pipeline import finish
 from compute_to_data.pipeline.checkpoint import Ending, ResumePoint
 from compute_to_data.pipeline.execution import Execution, TaskContext
 from compute_to_data.pipeline.hooks import Hooks
+from compute_to_data.pipeline.results import check_job, put_urls, replacing, retain, stage_out
+from compute_to_data.pipeline.running import run_job
+from compute_to_data.pipeline.staging import fetch_urls, stage_in, workload_dataset
 from compute_to_data.pipeline.watch_job import Detached, Waiting
 from compute_to_data.records.task import TaskRecord
 from compute_to_data.task import Task

@@ -14,7 +14,7 @@ from compute_to_data.coordination import published_line
 from compute_to_data.coordination.published_line import PublishedLine, UserNumbers
 from compute_to_data.errors import EngineError, NotFound
 from compute_to_data.pipeline.execution import ServedResource
-from compute_to_data.pipeline.vault_room import VaultRoom
+from compute_to_data.pipeline.vault.vault_room import VaultRoom
 from compute_to_data.task import REQUEST_NAME
 from compute_to_data.worker.in_flight import TasksInFlight
 from compute_to_data.worker.line import InLine, Line

@@ -9,8 +9,9 @@ from dataclasses import replace
 
 from compute_to_data.job import JobKey
 from compute_to_data.model import EntityKind, Query, Row
-from compute_to_data.pipeline import journal, removal
+from compute_to_data.pipeline import journal
 from compute_to_data.pipeline.execution import ServedResource
+from compute_to_data.pipeline.vault import removal
 from compute_to_data.records.state import UNFINISHED, State, queue_levels
 
 log = logging.getLogger("compute_to_data.worker")

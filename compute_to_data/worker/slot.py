@@ -11,15 +11,16 @@ from compute_to_data.documents import task_json
 from compute_to_data.errors import Code, ComputeToDataError, EngineError, NotFound, OutOfReach, Refused
 from compute_to_data.job import JobKey
 from compute_to_data.model import User
-from compute_to_data.pipeline import journal, workspace
+from compute_to_data.pipeline import journal
 from compute_to_data.pipeline.checkpoint import Ending
 from compute_to_data.pipeline.execution import ServedResource, TaskContext, printable
 from compute_to_data.pipeline.finish import ending_of
 from compute_to_data.pipeline.interruption import CancelRequests
-from compute_to_data.pipeline.replicas import InUse
-from compute_to_data.pipeline.transfers import Transfers
+from compute_to_data.pipeline.replication.replicas import InUse
+from compute_to_data.pipeline.replication.transfers import Transfers
+from compute_to_data.pipeline.vault import workspace
+from compute_to_data.pipeline.vault.workload_directories import WorkloadDirectories
 from compute_to_data.pipeline.watch_job import Waiting, cancelled
-from compute_to_data.pipeline.workload_directories import WorkloadDirectories
 from compute_to_data.ports.zone import Catalog
 from compute_to_data.records import awaited
 from compute_to_data.records.state import State

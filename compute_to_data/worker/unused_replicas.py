@@ -19,8 +19,8 @@ from compute_to_data.documents import task_json
 from compute_to_data.errors import ComputeToDataError, NotFound, OutOfReach, TooLarge
 from compute_to_data.model import DataObject, Entity, EntityKind, Query, ReplicaStatus, parent_of
 from compute_to_data.pipeline.execution import ServedResource
-from compute_to_data.pipeline.replicas import InUse
-from compute_to_data.pipeline.staged_replicas import Note, StagedReplicas, is_linked, is_the_same
+from compute_to_data.pipeline.replication.replicas import InUse
+from compute_to_data.pipeline.replication.staged_replicas import Note, StagedReplicas, is_linked, is_the_same
 from compute_to_data.records.state import UNFINISHED, State, queue_levels
 from compute_to_data.records.workload import DATASET
 from compute_to_data.task import REQUEST_NAME, Task

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from compute_to_data.model import EntityKind, Query, User
 from compute_to_data.pipeline.execution import ServedResource
-from compute_to_data.pipeline.staged_bytes import StagedBytes
+from compute_to_data.pipeline.replication.staged_bytes import StagedBytes
 from compute_to_data.records.state import State, queue_levels
 from compute_to_data.worker.line import InLine
 from compute_to_data.worker.pace import Pace

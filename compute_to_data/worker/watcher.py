@@ -18,7 +18,7 @@ from typing import Union
 from compute_to_data.errors import EngineOutOfReach, OutOfReach
 from compute_to_data.job import JobKey, JobState, JobStatus
 from compute_to_data.pipeline.execution import ServedResource
-from compute_to_data.pipeline.vault_room import VaultRoom
+from compute_to_data.pipeline.vault.vault_room import VaultRoom
 from compute_to_data.pipeline.watch_job import FIRST_LOOK, Detached, MustEnd, Update, Watch
 
 log = logging.getLogger("compute_to_data.worker")

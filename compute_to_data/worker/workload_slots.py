@@ -10,7 +10,7 @@ from compute_to_data.errors import ComputeToDataError, TooLarge
 from compute_to_data.job import JobKey
 from compute_to_data.model import Entity, EntityKind, Query, name_of, parent_of
 from compute_to_data.pipeline.execution import ServedResource
-from compute_to_data.pipeline.workload_directories import WorkloadDirectories
+from compute_to_data.pipeline.vault.workload_directories import WorkloadDirectories
 from compute_to_data.records.workload import INSTANCES, STATE, WorkloadState, instances_of, is_workload_id
 
 log = logging.getLogger(__name__)

@@ -21,10 +21,12 @@ from compute_to_data.coordination import wakeup
 from compute_to_data.disk_usage import Usage
 from compute_to_data.errors import Cancelled
 from compute_to_data.model import Avu, DataObject, Entity, EntityKind, Query
-from compute_to_data.pipeline import left_behind, removal, stage_out, survey, watch_job, workspace
+from compute_to_data.pipeline import left_behind, watch_job
 from compute_to_data.pipeline.interruption import CancelRequests, Interruption
-from compute_to_data.pipeline.replicas import InUse
-from compute_to_data.pipeline.transfers import Transfers
+from compute_to_data.pipeline.replication.replicas import InUse
+from compute_to_data.pipeline.replication.transfers import Transfers
+from compute_to_data.pipeline.results import stage_out
+from compute_to_data.pipeline.vault import removal, survey, workspace
 from compute_to_data.records.state import State
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.worker import requests

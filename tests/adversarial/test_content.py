@@ -21,7 +21,7 @@ from compute_to_data.documents import request, task_json
 from compute_to_data.documents.json_text import read_json
 from compute_to_data.errors import InvalidRequest, TooLarge
 from compute_to_data.model import Avu, DataObject, Entity, EntityKind
-from compute_to_data.pipeline import outputs, survey
+from compute_to_data.pipeline.vault import outputs, survey
 from compute_to_data.ports.zone import Catalog
 from compute_to_data.records import manifest
 from compute_to_data.records.state import State

@@ -13,7 +13,7 @@ from support.site import ALICE, BOB, COMPUTE, HOME, TrialSite, serving, wait_unt
 from compute_to_data.documents import request, task_json
 from compute_to_data.errors import NotFound
 from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind, Query
-from compute_to_data.pipeline.replicas import InUse
+from compute_to_data.pipeline.replication.replicas import InUse
 from compute_to_data.records.state import State
 from compute_to_data.records.task import TaskRecord
 from compute_to_data.worker.slot import Purpose, Unintelligible

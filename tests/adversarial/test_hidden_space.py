@@ -13,8 +13,8 @@ import pytest
 from support.site import COMPUTE, TrialSite
 
 from compute_to_data.model import DataObject
-from compute_to_data.pipeline import outputs
-from compute_to_data.pipeline.outputs import Inventory
+from compute_to_data.pipeline.vault import outputs
+from compute_to_data.pipeline.vault.outputs import Inventory
 
 MIB = 1 << 20
 JOB = 65534

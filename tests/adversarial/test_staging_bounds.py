@@ -14,8 +14,8 @@ from support.site import COMPUTE, HOME, TrialSite, wait_until
 
 from compute_to_data.errors import OutOfReach, Refused, TaskFailed
 from compute_to_data.model import DataObject, Resource
-from compute_to_data.pipeline.arriving import Arriving
-from compute_to_data.pipeline.vault_room import VaultRoom
+from compute_to_data.pipeline.vault.arriving import Arriving
+from compute_to_data.pipeline.vault.vault_room import VaultRoom
 from compute_to_data.submission import workloads
 
 MIB = 1 << 20

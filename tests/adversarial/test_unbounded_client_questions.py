@@ -18,18 +18,10 @@ from support.site import ALICE, BOB, COMPUTE, TrialSite
 
 import compute_to_data as c2d
 from compute_to_data import bounds
-from compute_to_data.client import (
-    dataset_uses,
-    datasets,
-    finding,
-    naming,
-    processes,
-    removing,
-    task_rows,
-    waiting_reasons,
-)
+from compute_to_data.client import dataset_uses, datasets, finding, naming, processes, removing, task_rows
 from compute_to_data.client.site import resources
 from compute_to_data.client.task_rows import Filter
+from compute_to_data.client.task_status import waiting_reasons
 from compute_to_data.errors import Refused, TooLarge
 from compute_to_data.model import Access, Avu, Entity, EntityKind, Query
 from compute_to_data.records.state import State

@@ -12,8 +12,8 @@ from support.faults import Troubled
 from support.site import COMPUTE, HOME, WAITS, TrialSite, wait_until
 
 from compute_to_data.model import Avu, DataObject, Entity, EntityKind, ReplicaStatus
-from compute_to_data.pipeline.replicas import InUse
-from compute_to_data.pipeline.staged_replicas import StagedReplicas
+from compute_to_data.pipeline.replication.replicas import InUse
+from compute_to_data.pipeline.replication.staged_replicas import StagedReplicas
 from compute_to_data.submission import workloads
 from compute_to_data.worker import unused_replicas
 from compute_to_data.worker.unused_replicas import UnusedReplicas

@@ -14,7 +14,7 @@ from compute_to_data.coordination import published_line
 from compute_to_data.disk_usage import Usage
 from compute_to_data.model import Resource
 from compute_to_data.pipeline import watch_job
-from compute_to_data.pipeline.vault_room import VaultRoom
+from compute_to_data.pipeline.vault.vault_room import VaultRoom
 from compute_to_data.records.state import State
 from compute_to_data.worker.watcher import HELPER_THREADS
 

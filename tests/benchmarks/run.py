@@ -33,7 +33,7 @@ from compute_to_data.coordination import wakeup  # noqa: E402
 from compute_to_data.engines.docker import sandbox  # noqa: E402
 from compute_to_data.job import Job, JobKey  # noqa: E402
 from compute_to_data.model import Avu, Entity, EntityKind, Query, Registration  # noqa: E402
-from compute_to_data.pipeline import outputs  # noqa: E402
+from compute_to_data.pipeline.vault import outputs  # noqa: E402
 from compute_to_data.submission import workloads  # noqa: E402
 
 BASE_IMAGE = "compute-to-data/base:bookworm"

@@ -25,7 +25,7 @@ from typing import Union
 
 from compute_to_data.client import datasets
 from compute_to_data.client.session import Session
-from compute_to_data.client.settings import Settings
+from compute_to_data.client.this_computer.settings import Settings
 from compute_to_data.configuration import Attributes, ZoneSettings
 from compute_to_data.model import User
 from compute_to_data.zones import open_session

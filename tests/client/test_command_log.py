@@ -17,7 +17,7 @@ from support.typed import Type
 
 from compute_to_data.cli import command_log
 from compute_to_data.cli.command_log import HIDDEN, CommandLog
-from compute_to_data.client import settings
+from compute_to_data.client.this_computer import settings
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z \d+ c2d[ a-z-]* (begin|out|err|note|end): .*")
 

@@ -422,7 +422,12 @@ def test_plain_words_load_nothing_of_the_client() -> None:
     first, *_, last = done.stdout.splitlines()
     assert first.startswith("--name\t")
     assert "compute_to_data.cli.next_word" in last.split()
-    words = {"compute_to_data.client", "compute_to_data.client.endings", "compute_to_data.client.wording"}
+    words = {
+        "compute_to_data.client",
+        "compute_to_data.client.task_status",
+        "compute_to_data.client.task_status.endings",
+        "compute_to_data.client.task_status.wording",
+    }
     assert not [one for one in last.split() if one.startswith("compute_to_data.client") and one not in words]
     assert not set(last.split()) & {"irods", "docker", "sqlite3", "subprocess", "socket", "concurrent.futures"}
 

@@ -19,7 +19,8 @@ import compute_to_data as c2d
 from compute_to_data.cli import datasets as command
 from compute_to_data.cli.exits import ExitCode
 from compute_to_data.cli.main import main
-from compute_to_data.client import datasets, transfers
+from compute_to_data.client import datasets
+from compute_to_data.client.local_folders import transfers
 from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, NotFound, Refused, ZoneError
 from compute_to_data.model import ReplicaStatus
 from compute_to_data.records import manifest

@@ -89,7 +89,7 @@ def test_every_public_name_has_an_example() -> None:
 EXAMPLES = (
     "client.session",
     "client.tasks",
-    "client.functions",
+    "client.python_functions.functions",
     "client.datasets",
     "client.secrets",
     "client.processes",

@@ -23,7 +23,7 @@ from support.reading import ENOUGH
 from support.site import BASE_IMAGE, HOME, TrialSite
 
 import compute_to_data as c2d
-from compute_to_data.client import function_call, function_runner
+from compute_to_data.client.python_functions import function_call, function_runner
 from compute_to_data.documents import request
 from compute_to_data.errors import InvalidRequest, Refused, TaskFailed
 
@@ -384,7 +384,7 @@ class TestTheImageOfAFunctionThatNamesNone:
     def test_else_a_python(
         self, images: tuple[str, ...], chosen: str, site: TrialSite, own_files: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from compute_to_data.client import python_images
+        from compute_to_data.client.python_functions import python_images
 
         monkeypatch.setattr(python_images, "_names", lambda workbench: sorted(images))
         with c2d.connect() as session:

@@ -17,8 +17,8 @@ from support.site import HOME, WAITS, TrialSite
 import compute_to_data as c2d
 from compute_to_data.cli.main import main
 from compute_to_data.client import dataset_uses, datasets
+from compute_to_data.client.local_folders.uploading import Moved
 from compute_to_data.client.tasks import TaskHandle
-from compute_to_data.client.uploading import Moved
 from compute_to_data.errors import ComputeToDataError, InvalidRequest, NotFound, Refused, ZoneError
 from compute_to_data.inputs import readers
 from compute_to_data.model import ReplicaStatus

@@ -17,7 +17,7 @@ from compute_to_data.cli.listing import why
 from compute_to_data.cli.main import main
 from compute_to_data.client import finding, task_rows
 from compute_to_data.client.session import connect
-from compute_to_data.client.wording import ago, duration, short_ids
+from compute_to_data.client.task_status.wording import ago, duration, short_ids
 from compute_to_data.model import Avu, Entity, EntityKind, Query
 from compute_to_data.records.state import State
 

@@ -198,7 +198,7 @@ def test_the_last_lines_with_times(working: TrialSite, c2d: C2D, session: c2d_pa
 
 
 def logs_time(line: bytes) -> float:
-    from compute_to_data.client.status import unix_time
+    from compute_to_data.client.task_status.status import unix_time
 
     found = unix_time(line.split(b" ")[0].decode())
     assert found is not None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from compute_to_data.client import patterns
+from compute_to_data.client.local_folders import patterns
 
 PATHS = [
     "a", "b.txt", "a.txt", "A.TXT", "deep/a.txt", "deep/er/a.txt", "deep/er/b", "deep/x/b", "build/out.o",

@@ -35,8 +35,8 @@ def test_all_modules_of_the_client_can_be_imported() -> None:
 import compute_to_data
 for package in ("client", "cli", "zones.irods"):
     found = importlib.import_module(f"compute_to_data.{package}")
-    for module in pkgutil.iter_modules(found.__path__):
-        importlib.import_module(f"compute_to_data.{package}.{module.name}")
+    for module in pkgutil.walk_packages(found.__path__, f"{found.__name__}."):
+        importlib.import_module(module.name)
 print(*[getattr(compute_to_data, name) for name in compute_to_data.__all__])
 """
     done = bare(program)

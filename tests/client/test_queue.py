@@ -15,7 +15,7 @@ from support.site import BOB, COMPUTE, WAITS, ZONE, TrialSite, wait_until
 from support.typed import Type
 
 import compute_to_data as c2d
-from compute_to_data.client import queue
+from compute_to_data.client.task_status import queue
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.coordination import published_line
 from compute_to_data.errors import EngineNotReady, InvalidRequest, Refused

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from compute_to_data.client import settings
+from compute_to_data.client.this_computer import settings
 from compute_to_data.errors import ConfigurationError
 
 VARIABLES = ("C2D_CONFIG_FILE", "C2D_SESSION_FILE", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "IRODS_ENVIRONMENT_FILE")

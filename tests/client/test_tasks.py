@@ -15,7 +15,8 @@ from support.site import ALICE, BOB, COMPUTE, HOME, PATIENCE, WAITS, TrialSite, 
 
 import compute_to_data as c2d
 from compute_to_data.cli.tasks import state_text
-from compute_to_data.client import logs, sentence
+from compute_to_data.client import logs
+from compute_to_data.client.task_status import sentence
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import (
     AccessDenied,

@@ -16,7 +16,8 @@ from support.site import BOB, COMPUTE, HOME, TrialSite
 import compute_to_data as c2d
 from compute_to_data.cli.exits import ExitCode
 from compute_to_data.cli.main import main
-from compute_to_data.client import datasets, local_listing, sharing
+from compute_to_data.client import datasets, sharing
+from compute_to_data.client.local_folders import local_listing
 from compute_to_data.errors import AccessDenied, Code, Incomplete, InvalidRequest, NotFound, Refused, zone_error
 from compute_to_data.model import ReplicaStatus
 from compute_to_data.records import manifest

@@ -27,7 +27,7 @@ from compute_to_data import log_file
 from compute_to_data.engines.slurm.engine import SlurmEngine
 from compute_to_data.errors import EngineError, EngineOutOfReach, ImageMissing
 from compute_to_data.job import GID, UID, Exit, Image, Job, JobKey, JobState, JobStatus, Mount
-from compute_to_data.pipeline import command_line
+from compute_to_data.pipeline.running import command_line
 from compute_to_data.ports.engine import Engine
 
 if TYPE_CHECKING:

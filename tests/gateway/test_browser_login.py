@@ -20,9 +20,10 @@ from support.gateways import PASSWORDS, RunningGateway, gateway_settings, give_p
 from support.identity_providers import Provider, running_providers
 from support.site import PATIENCE, TrialSite
 
-from compute_to_data.client import browser_login, settings
-from compute_to_data.client.identity_provider import IdentityProvider
-from compute_to_data.client.settings import Auth
+from compute_to_data.client.signing_in import browser_login
+from compute_to_data.client.signing_in.identity_provider import IdentityProvider
+from compute_to_data.client.this_computer import settings
+from compute_to_data.client.this_computer.settings import Auth
 from compute_to_data.errors import AccessDenied, ConfigurationError, ZoneOutOfReach
 
 CLIENT = "c2d"

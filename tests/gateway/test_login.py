@@ -17,7 +17,7 @@ from support.site import HOME, PATIENCE, TrialSite
 
 import compute_to_data as c2d
 from compute_to_data import zones
-from compute_to_data.client import login
+from compute_to_data.client.signing_in import login
 from compute_to_data.configuration import ZoneSettings
 from compute_to_data.errors import AccessDenied, ConfigurationError, ZoneOutOfReach
 

@@ -18,7 +18,7 @@ from support.gateways import RunningGateway, gateway_settings, running
 from support.identity_providers import CLIENT, Provider, running_providers
 from support.site import TrialSite
 
-from compute_to_data.client.identity_provider import IdentityProvider
+from compute_to_data.client.signing_in.identity_provider import IdentityProvider
 from compute_to_data.errors import ConfigurationError
 from compute_to_data.gateway.settings import load
 from compute_to_data.gateway.signing_in import openid

@@ -10,7 +10,7 @@ import pytest
 from support.gateways import RunningGateway
 from support.site import HOME, TrialSite
 
-from compute_to_data.client.status import TaskStatus
+from compute_to_data.client.task_status.status import TaskStatus
 from compute_to_data.gateway import request_bounds
 from compute_to_data.gateway.pages import previews, timeline
 from compute_to_data.gateway.pages.tasks import as_text

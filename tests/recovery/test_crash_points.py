@@ -17,9 +17,9 @@ from support.site import BASE_IMAGE, COMPUTE, HOME, PATIENCE, TrialSite
 from compute_to_data.documents.task_json import recorded_task
 from compute_to_data.model import Avu, Collection, DataObject, Entity, EntityKind, Query
 from compute_to_data.pipeline.interruption import CancelRequests
-from compute_to_data.pipeline.replicas import InUse
+from compute_to_data.pipeline.replication.replicas import InUse
+from compute_to_data.pipeline.replication.transfers import Transfers
 from compute_to_data.pipeline.template import TaskContext
-from compute_to_data.pipeline.transfers import Transfers
 from compute_to_data.records.state import State
 from compute_to_data.roles import role_named
 from compute_to_data.submission.submit import Submitted

@@ -16,7 +16,8 @@ from support.site import COMPUTE, TrialSite
 
 from compute_to_data.errors import Refused
 from compute_to_data.model import Avu, Entity, EntityKind
-from compute_to_data.pipeline import stage_in, watch_job
+from compute_to_data.pipeline import watch_job
+from compute_to_data.pipeline.staging import stage_in
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.task import LIVE_LOG_NAME
 from compute_to_data.zones.embedded.audit import audit

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.site import COMPUTE, HOME, TrialSite, wait_until
 
-from compute_to_data.client.status import status_of
+from compute_to_data.client.task_status.status import status_of
 from compute_to_data.errors import Refused
 from compute_to_data.model import Avu, Entity, EntityKind
 from compute_to_data.records.state import State

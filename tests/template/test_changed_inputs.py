@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from support.site import COMPUTE, HOME, WAITS, TrialSite, wait_until
 
-from compute_to_data.client import endings
-from compute_to_data.client.status import recorded, status_of
+from compute_to_data.client.task_status import endings
+from compute_to_data.client.task_status.status import recorded, status_of
 from compute_to_data.errors import OutOfReach
 from compute_to_data.model import DataObject
 from compute_to_data.pipeline import left_behind

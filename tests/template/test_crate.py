@@ -14,7 +14,7 @@ from support.site import ALICE, BASE_IMAGE, COMPUTE, HOME, TrialSite
 from compute_to_data.inputs.references import Staged
 from compute_to_data.job import Exit, Image, OutputFile
 from compute_to_data.model import DataObject, Replica, ReplicaStatus, User
-from compute_to_data.pipeline.outputs import checksum_of
+from compute_to_data.pipeline.vault.outputs import checksum_of
 from compute_to_data.provenance.crate import crate, in_pieces, output_names
 from compute_to_data.provenance.outcome import Outcome
 from compute_to_data.task import InputKind, InputReference, Notebook, ProcessDefinition, Task

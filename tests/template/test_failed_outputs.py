@@ -13,7 +13,8 @@ from support.site import ALICE, COMPUTE, HOME, WAITS, TrialSite
 
 from compute_to_data.errors import EngineError, InvalidRequest
 from compute_to_data.model import Avu, Collection, DataObject, Entity, EntityKind
-from compute_to_data.pipeline import left_behind, workspace
+from compute_to_data.pipeline import left_behind
+from compute_to_data.pipeline.vault import workspace
 from compute_to_data.records.cancel import request_cancel
 from compute_to_data.records.state import State
 from compute_to_data.submission.submit import Submitted

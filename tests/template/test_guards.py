@@ -24,7 +24,7 @@ from compute_to_data.job import Exit, Job, JobKey
 from compute_to_data.model import Access, Avu, Entity, EntityKind, Query
 from compute_to_data.pipeline import journal
 from compute_to_data.pipeline.checkpoint import Moment, required
-from compute_to_data.pipeline.outputs import inventory
+from compute_to_data.pipeline.vault.outputs import inventory
 from compute_to_data.records.state import State
 from compute_to_data.submission import selection, submit
 

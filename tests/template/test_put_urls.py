@@ -16,7 +16,7 @@ from support.web_site import KEYS, Web, avus, store
 
 from compute_to_data.errors import EngineError, InvalidRequest, NotFound, Refused
 from compute_to_data.model import DataObject, EntityKind
-from compute_to_data.pipeline.outputs import checksum_of
+from compute_to_data.pipeline.vault.outputs import checksum_of
 from compute_to_data.records import cancel
 from compute_to_data.records.state import State
 from compute_to_data.urls import transfer

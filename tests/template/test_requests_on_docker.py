@@ -13,7 +13,7 @@ import pytest
 from support.real_docker import ENGINE
 from support.site import ALICE, COMPUTE, WAITS, TrialSite, wait_until
 
-from compute_to_data.client.log_source import LiveLog
+from compute_to_data.client.task_logs.log_source import LiveLog
 from compute_to_data.configuration import Attributes
 from compute_to_data.coordination import capabilities, lock
 from compute_to_data.coordination.heartbeat import HEARTBEAT_SECONDS

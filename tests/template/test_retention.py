@@ -15,7 +15,7 @@ from support.site import COMPUTE, HOME, TrialSite, wait_until
 from compute_to_data.configuration import Attributes
 from compute_to_data.errors import Code, EngineError, Refused
 from compute_to_data.model import DataObject, Resource
-from compute_to_data.pipeline import retain
+from compute_to_data.pipeline.results import retain
 from compute_to_data.roles.container import Container
 from compute_to_data.zones.embedded.audit import audit
 

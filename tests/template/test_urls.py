@@ -21,7 +21,7 @@ from compute_to_data.client import fetching
 from compute_to_data.client.results import without_records
 from compute_to_data.errors import NotFound, Refused
 from compute_to_data.model import DataObject, Entity, EntityKind
-from compute_to_data.pipeline import fetch_room
+from compute_to_data.pipeline.staging import fetch_room
 from compute_to_data.records import cancel
 from compute_to_data.records.state import State
 from compute_to_data.submission import rerun

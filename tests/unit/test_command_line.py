@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from compute_to_data.errors import InvalidRequest
-from compute_to_data.pipeline import command_line
 from compute_to_data.pipeline.hooks import Program, Step
+from compute_to_data.pipeline.running import command_line
 
 SHELLS = {"dash": ("dash",), "bash": ("bash", "--posix"), "busybox": ("busybox", "sh"), "mksh": ("mksh",)}
 INSTALLED = [name for name, words in SHELLS.items() if shutil.which(words[0])]

@@ -23,8 +23,8 @@ from compute_to_data.configuration import Attributes
 from compute_to_data.documents import request
 from compute_to_data.errors import ConfigurationError, InvalidRequest, ReasonCode, TaskFailed
 from compute_to_data.model import Avu, Entity, EntityKind
-from compute_to_data.pipeline import output_metadata
-from compute_to_data.pipeline.outputs import inventory
+from compute_to_data.pipeline.results import output_metadata
+from compute_to_data.pipeline.vault.outputs import inventory
 from compute_to_data.roles.image_processing import ImageProcessing
 from compute_to_data.task import Task
 

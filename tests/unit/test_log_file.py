@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from compute_to_data import log_file
-from compute_to_data.client.log_source import Times, start_of_last_lines
+from compute_to_data.client.task_logs.log_source import Times, start_of_last_lines
 from compute_to_data.engines.log_writer import LogWriter, close
 from compute_to_data.log_file import Header, Layout, LogReader, NotALog, Piece, gap_line, kept, opened, remains
 

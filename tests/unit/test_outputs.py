@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from compute_to_data.errors import ReasonCode, TaskFailed
-from compute_to_data.pipeline import outputs, survey, workspace
+from compute_to_data.pipeline.vault import outputs, survey, workspace
 
 
 def _written(place: Path) -> Path:

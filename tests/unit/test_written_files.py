@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from compute_to_data.pipeline import written_files
-from compute_to_data.pipeline.written_files import WrittenFiles, now
+from compute_to_data.pipeline.vault import written_files
+from compute_to_data.pipeline.vault.written_files import WrittenFiles, now
 
 FUTURE = 4_000_000_000
 

@@ -25,7 +25,7 @@ TASK = "task"
 # - When the worker is gone, `read` returns the end of the file, and the sandbox ends by itself.
 # - A task gets none of the runner's descriptors, and its program runs in its own process (`exec`). Each task opens the
 #   streams again, because flags of an open file, such as O_NONBLOCK, would pass to the next task.
-# - It runs in the background, and the runner waits again after a signal, as in ``pipeline.command_line``.
+# - It runs in the background, and the runner waits again after a signal, as in ``pipeline.running.command_line``.
 # - System V objects outlive the processes that made them, and the host cannot see them.
 SCRIPT = r"""
 exec 3<"$1/requests" 4>"$1/answers" 5>"$1/stdout" 6>"$1/stderr" </dev/null >/dev/null 2>&1

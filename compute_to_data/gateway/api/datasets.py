@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from compute_to_data.client import browsing, datasets
-from compute_to_data.client.uploading import Moved
+from compute_to_data.client.local_folders.uploading import Moved
 from compute_to_data.client.workbench import Workbench
 from compute_to_data.errors import ComputeToDataError, InvalidRequest
 from compute_to_data.gateway import uploads

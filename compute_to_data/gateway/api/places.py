@@ -6,7 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter, Depends
 
-from compute_to_data.client import queue, site
+from compute_to_data.client import site
+from compute_to_data.client.task_status import queue
 from compute_to_data.client.workbench import Workbench
 from compute_to_data.gateway.api.common import workbench
 

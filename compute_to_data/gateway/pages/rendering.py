@@ -14,8 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
-from compute_to_data.client import wording
-from compute_to_data.client.status import unix_time
+from compute_to_data.client.task_status import wording
+from compute_to_data.client.task_status.status import unix_time
 from compute_to_data.gateway.pages.visitor import Visitor
 from compute_to_data.plain_text import lines
 

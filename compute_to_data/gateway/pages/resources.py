@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from compute_to_data.client import finding, queue, site, task_rows
-from compute_to_data.client.queue import ResourceLine
+from compute_to_data.client import finding, site, task_rows
 from compute_to_data.client.site import ComputeResource
+from compute_to_data.client.task_status import queue
+from compute_to_data.client.task_status.queue import ResourceLine
 from compute_to_data.errors import ConfigurationError
 from compute_to_data.gateway.gateway import Gateway
 from compute_to_data.gateway.pages import rendering

@@ -9,8 +9,9 @@ from typing import Any
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from compute_to_data.client import finding, logs, sentence, task_rows
-from compute_to_data.client.status import TaskStatus
+from compute_to_data.client import finding, logs, task_rows
+from compute_to_data.client.task_status import sentence
+from compute_to_data.client.task_status.status import TaskStatus
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.errors import ComputeToDataError
 from compute_to_data.gateway.api import paging

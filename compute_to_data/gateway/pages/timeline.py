@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from compute_to_data.client.status import TaskStatus, unix_time
+from compute_to_data.client.task_status.status import TaskStatus, unix_time
 from compute_to_data.records.state import State
 
 _NAMES = {

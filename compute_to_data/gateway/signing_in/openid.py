@@ -16,7 +16,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from compute_to_data.client.identity_provider import IdentityProvider, denied
+from compute_to_data.client.signing_in.identity_provider import IdentityProvider, denied
 from compute_to_data.gateway.settings import OpenIdSettings
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-from compute_to_data.client.identity_provider import denied
+from compute_to_data.client.signing_in.identity_provider import denied
 from compute_to_data.client.site_access import SiteAccess
 from compute_to_data.errors import AccessDenied, NotFound
 from compute_to_data.gateway.metrics import Metrics

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
-from compute_to_data.client.status import TaskStatus
+from compute_to_data.client.task_status.status import TaskStatus
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.documents import task_json
 from compute_to_data.errors import ComputeToDataError, NotFound, ReasonCode
 from compute_to_data.gateway.tes.submitting import WARNING
 from compute_to_data.model import Avu, DataObject, Entity, EntityKind
-from compute_to_data.pipeline.apart import EXECUTORS
-from compute_to_data.pipeline.placing import PLACED
-from compute_to_data.pipeline.put_urls import PUT_TO
+from compute_to_data.pipeline.results.placing import PLACED
+from compute_to_data.pipeline.results.put_urls import PUT_TO
+from compute_to_data.pipeline.running.apart import EXECUTORS
 from compute_to_data.records.state import State
 from compute_to_data.records.task import timestamp
 from compute_to_data.task import REQUEST_NAME, STDERR_NAME, STDOUT_NAME

@@ -12,7 +12,7 @@ from support.reading import ENOUGH
 
 from compute_to_data.client import datasets
 from compute_to_data.client.session import Session
-from compute_to_data.client.settings import Settings
+from compute_to_data.client.this_computer.settings import Settings
 from compute_to_data.configuration import Attributes, ZoneSettings
 from compute_to_data.errors import AccessDenied, AlreadyExists, Code, NotFound, ZoneError
 from compute_to_data.model import Access, ReplicaStatus

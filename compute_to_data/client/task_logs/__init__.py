@@ -1,0 +1,1 @@
+"""Where a client reads what a task's program wrote."""

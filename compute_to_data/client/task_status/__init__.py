@@ -1,0 +1,1 @@
+"""How far a task is, and how to say that to a person."""

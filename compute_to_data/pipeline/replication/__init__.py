@@ -1,0 +1,1 @@
+"""Replicas of inputs on the compute resource, and the transfers that make them."""

@@ -1,0 +1,194 @@
+"""The steps that bring a task's inputs to the compute resource."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from compute_to_data.errors import (
+    Refused,
+)
+from compute_to_data.inputs import claims, naming, places, references
+from compute_to_data.model import Avu, DataObject, Entity, EntityKind, Replica, lineage, name_of, parent_of
+from compute_to_data.pipeline.checkpoint import ResumePoint
+from compute_to_data.pipeline.execution import Execution
+from compute_to_data.pipeline.replication import replicas
+from compute_to_data.pipeline.staging import fetch_urls
+from compute_to_data.pipeline.staging.staging_room import room_for
+from compute_to_data.records import awaited
+from compute_to_data.records.access import require
+from compute_to_data.records.state import State
+from compute_to_data.task import InputKind, InputReference
+
+
+def authorise(execution: Execution) -> references.Resolved:
+    """Check every access that the task needs and that its inputs are complete, and claim its inputs, all in
+    the owner's session."""
+    context, record, task = execution.context, execution.record, execution.task
+    push_unclaims(execution)  # first: a worker that was killed may have claimed them without leaving a checkpoint
+    needed = execution.role.required_access(task)
+    if execution.recorded is State.QUEUED or not execution.resume_point.has_checkpoint:
+        record.move_to(State.STAGING_IN)
+    require(context.catalog, parent_of(record.collection), needed.output_collection, "to keep results there")
+    if not execution.resume_point.has_exited:
+        places.need(context.catalog, context.configuration.attributes, task)
+    _need_completed(execution)
+    attributes = context.configuration.attributes
+    named = [naming.result(context.catalog, attributes, reference) for reference in task.inputs]
+    own, check = (record.collection, task.workload), execution.interruption.check
+    found = references.resolve(context.catalog, attributes, named, own=own, between=check)
+    mine = Avu(attributes.claim, record.task_id, record.place)
+    for reference in _claims(execution):
+        found = found.claiming(claims.claim_next(context.catalog, reference.logical_path, mine), reference)
+    for data_object in found.data_objects:
+        check()
+        require(context.catalog, data_object.logical_path, needed.inputs, "to use it as input")
+    found = fetch_urls.with_urls(execution, found)
+    execution.input_folders = references.check_targets(found)
+    return found
+
+
+def _need_completed(execution: Execution) -> None:
+    """Cancelled when a task that this one waited for is gone by now. Refused when it has not ended: only a record
+    that was written by hand is queued before."""
+    if execution.resume_point is not ResumePoint.FRESH:
+        return
+    unfinished = awaited.unfinished(execution.context.catalog, execution.record.attributes, execution.task.awaited)
+    if unfinished:
+        raise Refused("task", f"was queued before task {name_of(unfinished[0])} has ended, for which it should wait")
+
+
+def _claims(execution: Execution) -> list[InputReference]:
+    return [one for one in execution.task.inputs if one.kind is InputKind.NEXT_OF]
+
+
+def push_unclaims(execution: Execution) -> None:
+    """If the task fails, remove its claims, so that another task can have these inputs."""
+    record = execution.record
+    mine = Avu(record.attributes.claim, record.task_id, record.place)
+    for reference in _claims(execution):
+        collection = reference.logical_path
+        execution.undo.push(
+            f"remove the claim in {collection}",
+            functools.partial(claims.unclaim, execution.context.catalog, collection, mine),
+        )
+
+
+def choose_resource(execution: Execution) -> None:
+    """Refused when the resource that was chosen at submission is down, or no longer has the role."""
+    context = execution.context
+    resources = {resource.name: resource for resource in context.catalog.resources()}
+    resource = resources.get(context.resource.name)
+    if resource is None or not resource.is_up:
+        raise Refused(f"resource {context.resource.name}", "is no longer up", "Submit the task again")
+    attribute = context.configuration.attributes.role
+    avus = context.catalog.avus(Entity(EntityKind.RESOURCE, resource.name), attribute)
+    if not any(avu.value == execution.role.name for avu in avus):
+        raise Refused(
+            f"resource {resource.name}", f"no longer has the role {execution.role.name}", "Submit the task again"
+        )
+
+
+def stage_in(execution: Execution, inputs: Sequence[references.Input]) -> None:
+    """Fetch what URLs name, and make a good replica of each input on the resource, unless it has one. Errors also as
+    for ``room_for``."""
+    began = time.monotonic()
+    fetch_urls.fetch(execution, inputs)
+    staged = []
+    with room_for(execution, [one.data_object for one in inputs if one.reference.kind is not InputKind.URL]):
+        for one in inputs:
+            execution.interruption.check()
+            with execution.context.transfers.alone(one.data_object.logical_path, execution.interruption):
+                staged.append(_staged(execution, one.data_object, one.target))
+    execution.staged = tuple(staged)
+    execution.stage_in_seconds = time.monotonic() - began
+
+
+def _staged(execution: Execution, data_object: DataObject, target: str) -> references.Staged:
+    context = execution.context
+    logical_path = data_object.logical_path
+    current = references.anew(context.catalog, logical_path)
+    staged_before = logical_path in execution.checkpoint.staged
+    if staged_before:  # an earlier attempt began the transfer
+        replica = current.good_replica_on(context.resource.name)
+    else:
+        replica = replicas.usable_replica(current, context.resource)
+    checksum = replica.checksum if replica else ""
+    is_left = context.transfers.is_to_trim(logical_path)  # a cancelled task's, which is this one's from now on
+    if replica is None or staged_before or is_left:
+        count_staged(execution, data_object, bounded=not staged_before)
+    if replica is None or is_left:
+        execution.stop_if_cancelled()
+        push_trim(execution, logical_path)
+        _save_staged(execution, {*execution.checkpoint.staged, logical_path})
+        execution.record.remember("staged", logical_path)
+        context.transfers.keep(logical_path)
+    if replica is None:
+        replica, checksum = transferred(execution, current)
+    else:
+        context.transfers.staged.touch(logical_path)
+    return replicas.check_physical(references.Staged(current, replica, target, checksum))
+
+
+def transferred(execution: Execution, data_object: DataObject) -> tuple[Replica, str]:
+    """Make a good replica of a data object on the resource. Returns it with its checksum.
+
+    If it is the first one there, nobody but the worker has made it: the worker notes it, to trim it when it is unused.
+    """
+    context, root = execution.context, root_here(execution)
+    is_first = all(one.root != root for one in data_object.replicas)
+    replica, checksum = context.transfers.transfer(data_object.logical_path, root, execution.interruption)
+    context.in_use.arriving.arrived(execution.record.collection, data_object.size)
+    if is_first:
+        context.transfers.staged.add(data_object.logical_path, replica, root)
+    return replica, checksum
+
+
+@contextmanager
+def using(execution: Execution, data_objects: Sequence[DataObject]) -> Iterator[None]:
+    """In this context the task uses these inputs, so that nobody trims their replicas."""
+    logical_paths = [one.logical_path for one in data_objects]
+    with execution.context.in_use.using(logical_paths):
+        try:
+            yield
+        finally:
+            for one in logical_paths:
+                execution.context.transfers.staged.touch(one)
+
+
+def count_staged(execution: Execution, data_object: DataObject, *, bounded: bool) -> None:
+    """Count what the task's owner has staged. OutOfReach or Refused when that is more than a user may have."""
+    context = execution.context
+    most = context.configuration.worker.per_user.staged_bytes if bounded else None
+    counted = execution.record.collection, context.catalog.user, data_object.logical_path, data_object.size
+    context.in_use.staged_bytes.add(*counted, most)
+
+
+def _save_staged(execution: Execution, logical_paths: set[str]) -> None:
+    execution.journal.save(replace(execution.checkpoint, staged=tuple(sorted(logical_paths))))
+
+
+def push_trim(execution: Execution, logical_path: str) -> None:
+    """If the task fails, trim the replica that it made."""
+    execution.undo.push(
+        f"trim {logical_path} from {execution.context.resource.name}",
+        functools.partial(trim, execution, logical_path),
+    )
+
+
+def trim(execution: Execution, logical_path: str) -> None:
+    """Trim a replica that staging made, unless another task is using it. If it is being made, that comes later."""
+    context = execution.context
+    root = root_here(execution)
+    if not context.transfers.trim_later(logical_path, root):
+        context.in_use.if_unused(logical_path, lambda: context.transfers.trim(logical_path, root))
+    _save_staged(execution, {*execution.checkpoint.staged} - {logical_path})
+    execution.record.forget("staged", logical_path)
+
+
+def root_here(execution: Execution) -> str:
+    """The root resource above the compute resource: iRODS does not replicate to a child resource by name."""
+    return lineage(execution.context.resource, execution.context.catalog.resources())[-1].name

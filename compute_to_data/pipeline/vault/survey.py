@@ -1,0 +1,291 @@
+"""Looks at what a job left in its outputs: at names and kinds only, without reading files or following links.
+
+On the way it releases what outputs take beyond their sizes (``release_space``), so the job must be gone.
+The worker opens every directory through a descriptor with ``O_NOFOLLOW``, so the untrusted program cannot
+exchange a name between the check and the use.
+"""
+
+from __future__ import annotations
+
+import errno
+import heapq
+import os
+import re
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+
+from compute_to_data.disk_usage import DIRECTORY, MAXIMUM_DEPTH
+from compute_to_data.errors import ReasonCode, TaskFailed
+from compute_to_data.irods_names import MAXIMUM_PATH_BYTES
+from compute_to_data.pipeline.vault import release_space
+from compute_to_data.plain_text import one_line
+
+_LISTED = 20
+"""How many entries a message names."""
+_LISTED_CHARACTERS = 1200
+MOST_NAME_BYTES = 16 << 20
+"""The most bytes that the names of all outputs of a task may have together, as paths below the outputs: the worker
+keeps them in memory, and a limit of files does not bound them."""
+_BETWEEN = 256
+"""Entries between two questions whether to stop."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An entry that cannot become an output: its printable name, and why."""
+
+    name: str
+    cause: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file that may become an output: its path below the outputs, its size in bytes, its device and inode."""
+
+    relative: str
+    size: int
+    identity: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a directory holds. ``folders``: the directories that hold nothing. ``hidden``: the bytes that files and
+    directories take beyond their sizes and that could not be released. ``is_whole``: False when the directory holds
+    more entries than the worker looks at. ``name_bytes``: those of all names, as paths below the directory."""
+
+    files: tuple[Found, ...]
+    folders: tuple[str, ...]
+    refused: tuple[Refusal, ...]
+    hidden: int
+    is_whole: bool
+    name_bytes: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files, with what is hidden."""
+        return sum(file.size for file in self.files) + self.hidden
+
+
+def survey(
+    directory: str,
+    collection: str,
+    *,
+    most: int,
+    reserved: frozenset[str] = frozenset(),
+    between: Callable[[], object] = lambda: None,
+) -> Survey:
+    """Look at each entry below ``directory``, in the order of the names, without reading the files.
+
+    Names must fit under ``collection`` and may not be one of ``reserved`` at the top. It stops after ``most``
+    files, directories that hold nothing, and refused entries. ``between`` is called now and then: it may raise, and
+    when it returns something true, no more entries are looked at. TaskFailed when the directory cannot be read.
+    """
+    try:
+        root = os.open(directory, DIRECTORY)
+    except OSError as error:
+        raise refused([Refusal("/outputs", f"cannot be read ({error.strerror})")]) from None
+    try:
+        walk = _Walk(collection, reserved, most, _owners(os.fstat(root)), between)
+        walk.enter(root, "")
+    finally:
+        os.close(root)
+    found = tuple(walk.files), tuple(walk.folders), tuple(walk.refused)
+    return Survey(*found, walk.hidden, walk.room >= 0, walk.name_bytes)
+
+
+def _owners(directory: os.stat_result) -> frozenset[int]:
+    """The uids to which outputs may belong: that of the directory and, unless it is root, that of the worker."""
+    return frozenset({directory.st_uid, os.geteuid() or directory.st_uid})
+
+
+class _Walk:
+    """One walk through an outputs directory. ``room``: how many more entries it looks at; -1 when there were more.
+    ``owners``: the uids to which entries may belong."""
+
+    def __init__(
+        self,
+        collection: str,
+        reserved: frozenset[str],
+        most: int,
+        owners: frozenset[int],
+        between: Callable[[], object],
+    ) -> None:
+        self.files: list[Found] = []
+        self.folders: list[str] = []
+        self.refused: list[Refusal] = []
+        self.hidden = self.name_bytes = 0
+        self.room = most
+        self._collection = collection
+        self._reserved = reserved
+        self._owners = owners
+        self._between = between
+        self._looks = 0
+
+    def enter(self, descriptor: int, prefix: str) -> None:
+        """Look at a directory. ``prefix``: its path below the outputs with a slash at the end; '' for the top."""
+        if prefix.count("/") > MAXIMUM_DEPTH:
+            self._refuse(prefix, f"lies more than {MAXIMUM_DEPTH} directories deep")
+            return
+        try:
+            self.hidden += release_space.hidden_size(release_space.of_directory(descriptor))
+        except OSError as error:
+            self._refuse(prefix or ".", release_space.failed(error))
+            return
+        names = self._entries(descriptor)
+        if not names and prefix:
+            self.room -= 1
+            self.folders.append(prefix[:-1])
+        for entry in names:
+            self._looks += 1
+            if self.room <= 0 or (self._looks % _BETWEEN == 0 and self._between()):
+                self.room = -1
+                return
+            self._look_at(entry, descriptor, prefix)
+
+    def _entries(self, descriptor: int) -> list[os.DirEntry[str]]:
+        """The entries sorted by name; of more than the walk looks at, the first."""
+        with os.scandir(descriptor) as entries:
+            found = list(islice(entries, self.room + 1))
+            if len(found) > self.room:
+                found = heapq.nsmallest(self.room + 1, chain(found, entries), key=lambda entry: entry.name)
+        return sorted(found, key=lambda entry: entry.name)
+
+    def _look_at(self, entry: os.DirEntry[str], descriptor: int, prefix: str) -> None:
+        relative = f"{prefix}{entry.name}"
+        self.name_bytes += len(os.fsencode(relative))
+        if self.name_bytes > MOST_NAME_BYTES:
+            self.room = -1
+            return
+        cause = _wrong_name(entry.name, relative, self._collection, frozenset() if prefix else self._reserved)
+        if cause:
+            self._refuse(relative, cause)
+        elif entry.is_dir(follow_symlinks=False):
+            self._enter_below(entry.name, descriptor, relative)
+        else:
+            status = entry.stat(follow_symlinks=False)
+            cause = wrong_kind(status) or self._wrong_owner(status)
+            if cause:
+                self._refuse(relative, cause)
+            else:
+                self._keep(entry.name, descriptor, relative, status)
+
+    def _keep(self, name: str, descriptor: int, relative: str, status: os.stat_result) -> None:
+        try:
+            self.hidden += release_space.hidden_size(release_space.of_file(name, descriptor, status))
+        except OSError as error:
+            self._refuse(relative, release_space.failed(error))
+            return
+        self.room -= 1
+        self.files.append(Found(relative, status.st_size, (status.st_dev, status.st_ino)))
+
+    def _enter_below(self, name: str, descriptor: int, relative: str) -> None:
+        try:
+            below = os.open(name, DIRECTORY, dir_fd=descriptor)
+        except OSError as error:
+            self._refuse(relative, unreadable(error))
+            return
+        try:
+            cause = self._wrong_owner(os.fstat(below))
+            if cause:
+                self._refuse(relative, cause)
+            else:
+                self.enter(below, f"{relative}/")
+        finally:
+            os.close(below)
+
+    def _wrong_owner(self, status: os.stat_result) -> str:
+        """Why an entry's owner is none that outputs have; '' when it may be an output."""
+        return "" if status.st_uid in self._owners else f"belongs to uid {status.st_uid}, not to the task"
+
+    def _refuse(self, relative: str, cause: str) -> None:
+        self.room -= 1
+        self.refused.append(Refusal(shown_name(relative), cause))
+
+
+def unreadable(error: OSError) -> str:
+    """Why an entry that the worker cannot open is no output."""
+    if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENOENT):
+        return "changed while it was read"
+    return f"cannot be read ({error.strerror})"
+
+
+_KINDS = (
+    (stat.S_ISLNK, "is a symbolic link"),
+    (stat.S_ISFIFO, "is a FIFO"),
+    (stat.S_ISSOCK, "is a socket"),
+    (stat.S_ISCHR, "is a device"),
+    (stat.S_ISBLK, "is a device"),
+)
+
+
+def wrong_kind(status: os.stat_result) -> str:
+    """Why an entry that is no directory cannot become an output; '' when it can."""
+    if stat.S_ISREG(status.st_mode):
+        return f"has {status.st_nlink} hard links, expected only one" if status.st_nlink != 1 else ""
+    return next((what for matches, what in _KINDS if matches(status.st_mode)), "is not a regular file")
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def _wrong_name(name: str, relative: str, collection: str, reserved: frozenset[str]) -> str:
+    """Why an entry's name cannot become an output's; '' when it can."""
+    try:
+        logical = len(collection.encode()) + 1 + len(relative.encode())
+    except UnicodeEncodeError:
+        return "has a name that is not UTF-8"
+    if _CONTROL.search(name):
+        return "has a control character in its name"
+    if name.startswith("-"):
+        return "has a name that begins with '-', which commands would read as an option"
+    if "++++" in name:
+        return "has '++++' in its name, which separates keywords in iRODS calls"
+    if logical > MAXIMUM_PATH_BYTES:
+        return f"has a name too long for iRODS ({logical} bytes as a logical path)"
+    return "has a name that is reserved for the task's own record" if name in reserved else ""
+
+
+def shown_name(relative: str) -> str:
+    """A path as one can print it, in at most about 120 characters."""
+    shown = one_line(relative)
+    return f"{shown[:80]}...{shown[-30:]}" if len(shown) > 120 else shown
+
+
+def listed(refusals: Sequence[Refusal]) -> str:
+    """The entries with the causes, up to a bound, and how many more there are."""
+    words: list[str] = []
+    for one in refusals[:_LISTED]:
+        words.append(f"'{one.name}' {one.cause}")
+        if sum(map(len, words)) > _LISTED_CHARACTERS:
+            break
+    more = len(refusals) - len(words)
+    return "; ".join(words) + (f"; and {more} more" if more else "")
+
+
+def refused(refusals: Sequence[Refusal]) -> TaskFailed:
+    """The failure of a task whose outputs hold something that cannot become an output."""
+    remedy = "Only regular files and directories become outputs, under names that iRODS can hold"
+    if len(refusals) == 1:
+        return TaskFailed(ReasonCode.OUTPUT_REFUSED, f"output '{refusals[0].name}'", refusals[0].cause, remedy)
+    return TaskFailed(ReasonCode.OUTPUT_REFUSED, f"{len(refusals)} outputs", listed(refusals), remedy)
+
+
+def over_bytes(limit: int) -> TaskFailed:
+    """The failure of a task that wrote more bytes than it may."""
+    remedy = "Write less, or ask for more in limits.output_bytes"
+    return TaskFailed(ReasonCode.OUTPUT_LIMIT, "outputs", f"the task wrote more than its {limit} bytes", remedy)
+
+
+def over_names() -> TaskFailed:
+    """The failure of a task whose outputs have names that are too long together."""
+    cause = f"the names of the outputs, as paths below /outputs, have more than {MOST_NAME_BYTES} bytes together"
+    remedy = "Use shorter names, or write fewer files, for example in an archive"
+    return TaskFailed(ReasonCode.OUTPUT_LIMIT, "outputs", cause, remedy)
+
+
+def over_files(limit: int) -> TaskFailed:
+    """The failure of a task that wrote more files than it may."""
+    remedy = "Write fewer, for example in an archive; an administrator can raise limits.output_files"
+    return TaskFailed(ReasonCode.OUTPUT_LIMIT, "outputs", f"the task wrote more than its {limit} files", remedy)
