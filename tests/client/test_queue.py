@@ -18,7 +18,7 @@ import compute_to_data as c2d
 from compute_to_data.client.task_status import queue
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.coordination import published_line
-from compute_to_data.errors import EngineNotReady, InvalidRequest, Refused
+from compute_to_data.errors import EngineNotReady, InvalidRequest, NotFound
 from compute_to_data.model import Avu, Entity, EntityKind, Query
 from compute_to_data.records.state import State, queue_units
 
@@ -104,7 +104,7 @@ def test_the_command(site: TrialSite, one_slot: TrialSite, session: c2d.Session,
 
 
 def test_an_unknown_resource(session: c2d.Session) -> None:
-    with pytest.raises(Refused, match="not in this zone"):
+    with pytest.raises(NotFound, match="not in this zone"):
         session.queue("no-such")
 
 

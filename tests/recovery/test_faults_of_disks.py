@@ -104,10 +104,17 @@ def test_a_read_only_vault_fails_the_task(site: TrialSite, vault: SmallDisk) -> 
 
 def test_a_full_state_directory_makes_tasks_wait(site: TrialSite, caplog: pytest.LogCaptureFixture) -> None:
     with small_disk(site.folder / "state", 256) as disk, site.working():
-        disk.fill()
-        submitted = site.submit(site.request("/bin/sh", "-c", "echo x > /outputs/x"))
+        tasks: list[Submitted] = []
+
+        def one_waits() -> bool:
+            disk.fill()  # again, since the worker may have removed a file of its own
+            if not tasks or site.record(tasks[-1]).state() is State.COMPLETED:
+                tasks.append(site.submit(site.request("/bin/sh", "-c", "echo x > /outputs/x")))
+            return any("waits" in one.getMessage() and FULL in one.getMessage() for one in caplog.records)
+
         with caplog.at_level(logging.WARNING):
-            _waiting(caplog, FULL)
+            wait_until(one_waits, FULL)
+        submitted = tasks[-1]
         assert site.record(submitted).state() is State.STAGING_IN
         disk.make_room()
         facts = site.ended(submitted)

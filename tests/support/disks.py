@@ -21,8 +21,8 @@ class SmallDisk:
         self._filler = place / "filler"
 
     def fill(self) -> None:
-        """No byte more fits."""
-        with contextlib.suppress(OSError), open(self._filler, "wb", buffering=0) as file:
+        """No byte more fits. May be called again."""
+        with contextlib.suppress(OSError), open(self._filler, "ab", buffering=0) as file:
             while True:
                 file.write(bytes(4096))
 
