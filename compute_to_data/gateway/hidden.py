@@ -1,7 +1,7 @@
 """Changes below a collection that a user may not see.
 
-A zone says which right a user lacks there, and that a name is taken. Both would tell them what is in somebody else's
-collection. So whatever goes wrong with such a change, the answer is the same as if nothing were there.
+A zone tells a user which right they lack there, and that a name is taken. From both they could learn what is in
+somebody else's collection. So when such a change fails, the gateway answers as if the collection did not exist.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
-from compute_to_data.model import Avu, Query, Row, User
-from compute_to_data.ports.zone import ClientCatalog
+from compute_to_data.model import Avu, Entity, EntityKind, Query, Row, User
+from compute_to_data.ports.zone import ClientCatalog, Storage
 
 
 @runtime_checkable
@@ -83,3 +83,9 @@ class Entrance(Protocol):
 
     def close(self) -> None:
         """Close everything. Do not use the sessions afterwards."""
+
+
+def avus_of_resources(storage: Storage, attribute: str) -> Mapping[str, Avu]:
+    """See :meth:`Entrance.avus_of_resources`; as the account of ``storage``."""
+    named = storage.find(Query(EntityKind.RESOURCE, attribute))
+    return {name: avu for name in named for avu in storage.avus(Entity(EntityKind.RESOURCE, name), attribute)}

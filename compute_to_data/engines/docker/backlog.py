@@ -62,9 +62,8 @@ def _searched(logs: LogStreams, name: str, ends: Sequence[bytes], full: int) -> 
         for number, piece in frames.feed(data):
             pieces[number].append(piece)
         for search, found in zip(searches, pieces):
-            search.feed(
-                b"".join(found)
-            )  # together: each search costs as much as thousands of bytes, and a line may be one
+            # Together, since a search costs as much as thousands of bytes, and a line may be one byte.
+            search.feed(b"".join(found))
     size = sum(one.count for one in searches) + ENTRY * frames.begun
     return searches, logs.is_whole(name, size, full)
 

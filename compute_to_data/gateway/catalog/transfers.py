@@ -84,7 +84,7 @@ class _FileResponse(Response):
 
 
 class _BlocksResponse(StreamingResponse):
-    """The same, block by block; it closes the data object also when nobody has taken a block."""
+    """Sends an open data object block by block. Closes it also when the client has taken no block."""
 
     media_type = "application/octet-stream"
 

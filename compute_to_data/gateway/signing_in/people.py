@@ -85,7 +85,7 @@ class People:
         return person
 
     def remembered(self, name: str, password: str) -> Person | None:
-        """The person whose password was checked in the last minute; None when it was not. It asks nobody."""
+        """The person whose password was checked in the last minute, or None. Does not ask the zone."""
         with self._lock:
             until, person = self._remembered.get(self._key_of(name, password), (0.0, None))
         return person if self._clock() < until else None

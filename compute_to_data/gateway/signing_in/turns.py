@@ -2,8 +2,8 @@
 
 A check takes a processor, or asks the zone's server, so only some run at the same time: one of each user, and of each
 address at most half of them. Others wait for their turn in the event loop, where they cost no thread, in the order in
-which they came. So many who sign in at once get in one after another, none of them looks like a guesser to the
-throttle, and nobody takes all turns.
+which they came. So when many people sign in at once, they get in one after another, the throttle takes none of them
+for a guesser, and no single user or address takes all turns.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from compute_to_data.gateway.problems import HttpError
 MOST = 16
 """Checks at the same time. Those of one address must stay below the throttle's number of free attempts."""
 LONGEST_SECONDS = 60.0
-"""How long somebody waits for their turn."""
+"""How long a request waits for its turn."""
 
 
 @dataclass

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
 from compute_to_data.errors import Code, NotFound, zone_error
-from compute_to_data.model import Avu, Entity, EntityKind, Query, Row, User, UserKind
+from compute_to_data.model import Avu, Query, Row, User, UserKind
 from compute_to_data.zones.embedded import arriving, rights
 from compute_to_data.zones.embedded.passwords import Passwords
 from compute_to_data.zones.embedded.service import EmbeddedStorage
 from compute_to_data.zones.embedded.session import EmbeddedSession
 from compute_to_data.zones.embedded.store import Store
-from compute_to_data.zones.entrance import GatewayCatalog
+from compute_to_data.zones.entrance import GatewayCatalog, avus_of_resources
 
 
 class EmbeddedEntrance:
@@ -50,9 +50,7 @@ class EmbeddedEntrance:
         return EmbeddedStorage(self._store).query(query)
 
     def avus_of_resources(self, attribute: str) -> Mapping[str, Avu]:
-        storage = EmbeddedStorage(self._store)
-        named = storage.find(Query(EntityKind.RESOURCE, attribute))
-        return {name: avu for name in named for avu in storage.avus(Entity(EntityKind.RESOURCE, name), attribute)}
+        return avus_of_resources(EmbeddedStorage(self._store), attribute)
 
     def tend(self) -> None:
         """Do nothing: a thread's connection closes with the thread."""

@@ -12,8 +12,8 @@ from typing import Any
 from irods.account import iRODSAccount
 
 from compute_to_data.errors import Code, ConfigurationError, ZoneError, zone_error
-from compute_to_data.model import Avu, Entity, EntityKind, Query, Row, User, UserKind
-from compute_to_data.zones.entrance import GatewayCatalog
+from compute_to_data.model import Avu, Query, Row, User, UserKind
+from compute_to_data.zones.entrance import GatewayCatalog, avus_of_resources
 from compute_to_data.zones.irods import accounts, arriving, environment, lookup
 from compute_to_data.zones.irods.connections import Connections
 from compute_to_data.zones.irods.failures import translated
@@ -111,9 +111,7 @@ class IrodsEntrance:
         return self._service().query(query)
 
     def avus_of_resources(self, attribute: str) -> Mapping[str, Avu]:
-        storage = self._service()
-        named = storage.find(Query(EntityKind.RESOURCE, attribute))
-        return {name: avu for name in named for avu in storage.avus(Entity(EntityKind.RESOURCE, name), attribute)}
+        return avus_of_resources(self._service(), attribute)
 
     def _session(self, connections: Connections, user: User) -> GatewayCatalog:
         with self._lock:
