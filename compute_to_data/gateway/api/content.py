@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import re
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -111,12 +112,19 @@ class DataObjectResponse(Response):
         """Open the data object, then send it block by block."""
         context: AbstractContextManager[OpenDataObject] = self._opening()
         opened = await anyio.to_thread.run_sync(context.__enter__)
-        try:
+        async with leaving(context):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             await send_content(Request(scope, receive), send, opened, self._begin, self._end, self._name)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(context.__exit__, None, None, None)
+
+
+@asynccontextmanager
+async def leaving(context: AbstractContextManager[OpenDataObject]) -> AsyncIterator[None]:
+    """Leave the context of an open data object in a thread at the end, also when the client is gone."""
+    try:
+        yield
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(context.__exit__, None, None, None)
 
 
 async def send_content(

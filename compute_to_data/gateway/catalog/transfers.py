@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from compute_to_data.gateway import sending_files
 from compute_to_data.gateway.api.common import CONTENT
-from compute_to_data.gateway.api.content import ANSWERS, HEADERS, send_content
+from compute_to_data.gateway.api.content import ANSWERS, HEADERS, leaving, send_content
 from compute_to_data.gateway.catalog import uploading
 from compute_to_data.gateway.gateway import Gateway
 from compute_to_data.gateway.signing_in.person import Person
@@ -75,12 +75,9 @@ class _FileResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send all of it."""
-        try:
+        async with leaving(self._context):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             await send_content(Request(scope, receive), send, self._opened, 0, self._size, self._path)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._context.__exit__, None, None, None)
 
 
 class _BlocksResponse(StreamingResponse):
@@ -96,11 +93,8 @@ class _BlocksResponse(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send all of it."""
-        try:
+        async with leaving(self._context):
             await super().__call__(scope, receive, send)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._context.__exit__, None, None, None)
 
 
 async def _blocks(found: OpenDataObject) -> AsyncIterator[bytes]:
