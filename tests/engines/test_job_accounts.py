@@ -108,15 +108,41 @@ def test_another_worker_takes_no_id_that_is_in_use(small_bench: Bench) -> None:
     assert _uid(small_bench.started("true")) == _uid(other)
 
 
-@pytest.mark.docker
-def test_of_two_jobs_with_the_same_id_one_gives_way(small_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def in_use(small_bench: Bench) -> Job:
+    """A running job, which has one of the two ids."""
+    return small_bench.started("sleep", "60")
+
+
+def _lie(monkeypatch: pytest.MonkeyPatch, in_use: Job, times: int) -> None:
     """Two workers may choose at the same moment, when none sees the other's container yet."""
-    one = small_bench.started("sleep", "60")
-    monkeypatch.setattr(JobAccounts, "_taken", lambda self: frozenset({70_000, 70_001} - {_uid(one)}))
+    true, lies = JobAccounts._taken, iter(range(times))
+
+    def taken(self: JobAccounts) -> frozenset[int]:
+        lying = next(lies, None) is not None
+        return frozenset({70_000, 70_001} - {_uid(in_use)}) if lying else true(self)
+
+    monkeypatch.setattr(JobAccounts, "_taken", taken)
+
+
+@pytest.mark.docker
+def test_of_two_jobs_with_the_same_id_one_takes_another(
+    small_bench: Bench, in_use: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _lie(monkeypatch, in_use, 2)
+    other = small_bench.started("true")
+    assert {_uid(in_use), _uid(other)} == {70_000, 70_001}
+
+
+@pytest.mark.docker
+def test_a_job_that_finds_no_id_of_its_own_leaves_nothing(
+    small_bench: Bench, in_use: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _lie(monkeypatch, in_use, 1_000)
     job = small_bench.job("true")
-    with pytest.raises(EngineOutOfReach, match=f"another job has the uid {_uid(one)}"):
+    with pytest.raises(EngineOutOfReach, match=f"another job has the uid {_uid(in_use)}"):
         small_bench.engine.submit(job)
-    assert small_bench.engine.jobs(small_bench.scope) == (one.key,)
+    assert small_bench.engine.jobs(small_bench.scope) == (in_use.key,)
     monkeypatch.undo()
     small_bench.engine.submit(job)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -22,7 +22,7 @@ from compute_to_data.engines.docker.container_job import ContainerJob, Log, log_
 from compute_to_data.engines.docker.first_process import FirstProcess
 from compute_to_data.engines.docker.helper import Helper
 from compute_to_data.engines.docker.image_paths import ImagePaths
-from compute_to_data.engines.docker.job_accounts import JobAccounts
+from compute_to_data.engines.docker.job_accounts import AccountTaken, JobAccounts
 from compute_to_data.engines.docker.log_copies import LogCopies
 from compute_to_data.engines.docker.memory_groups import MemoryGroups
 from compute_to_data.engines.docker.messages import asking_about
@@ -35,6 +35,7 @@ from compute_to_data.errors import EngineError, ImageMissing
 from compute_to_data.job import ENGINE_MARGIN_SECONDS, Image, Job, JobKey, JobState, JobStatus
 
 _FEW = 8  # for up to this many jobs, single requests are as fast as a list
+_MOST_ACCOUNTS = 5  # two workers that choose the same one try others at once
 
 
 class ContainerEngine:
@@ -152,6 +153,13 @@ class ContainerEngine:
         warm = None if self._settings.project_quotas else self._warm.start(job, volumes)
         if warm is not None:
             return warm
+        for _ in range(_MOST_ACCOUNTS - 1):
+            with suppress(AccountTaken):
+                return self._start(job, volumes)
+        return self._start(job, volumes)
+
+    def _start(self, job: Job, volumes: Iterable[str]) -> ContainerJob:
+        """Start the job in a container of its own, under an account that no other container has. AccountTaken."""
         with asking_about(job.key.task):
             account = self._accounts.choose()
         job = job.run_by(*self._accounts.seen(account))

@@ -32,6 +32,10 @@ _FEW = 1024
 _TRIES = 100
 
 
+class AccountTaken(EngineOutOfReach):
+    """Another container got the same ids in the same moment. The one that was to have them is gone: choose others."""
+
+
 class JobAccounts:
     """The accounts of one engine's containers. Threads may share it."""
 
@@ -98,7 +102,7 @@ class JobAccounts:
         """Let the account of a container that was made and not started read ``inputs`` and own its outputs. ``body``:
         the request that made it. ``job``: the only one of the container.
 
-        EngineOutOfReach when another container has the same uid: then this one must be removed. EngineError when a file
+        AccountTaken when another container has the same uid: then this one must be removed. EngineError when a file
         cannot be given, or the outputs' file system has no project quotas.
         """
         uid, gid = map(int, body["User"].split(":"))
@@ -107,7 +111,7 @@ class JobAccounts:
             return
         same = self._docker().containers(all=True, filters={"label": f"{UID_LABEL}={uid}"})
         if len(same) != 1:
-            raise EngineOutOfReach("the user ids of jobs", f"another job has the uid {uid}")
+            raise AccountTaken("the user ids of jobs", f"another job has the uid {uid}")
         mounts = body["HostConfig"]["Mounts"]
         self._given[container] = uid, _sources(mounts, read_only=True)
         quotas = self.quotas()

@@ -23,7 +23,7 @@ from compute_to_data.engines.docker import warm_runner
 from compute_to_data.engines.docker.client import Client
 from compute_to_data.engines.docker.first_process import FirstProcess
 from compute_to_data.engines.docker.image_paths import ImagePaths
-from compute_to_data.engines.docker.job_accounts import JobAccounts
+from compute_to_data.engines.docker.job_accounts import AccountTaken, JobAccounts
 from compute_to_data.engines.docker.memory_groups import MemoryGroups
 from compute_to_data.engines.docker.warm_channel import Closed
 from compute_to_data.engines.docker.warm_job import WarmJob
@@ -125,6 +125,9 @@ class WarmSandboxes:
         sandbox = WarmSandbox(self._docker, place, job, self._groups, self._paths, self._accounts)
         try:
             sandbox.open(job, volumes, self._first, **self._options)
+        except AccountTaken:
+            self._discard(sandbox)
+            return None
         except EngineOutOfReach:
             self._discard(sandbox)
             raise
