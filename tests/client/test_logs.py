@@ -21,8 +21,9 @@ import compute_to_data as c2d_package
 from compute_to_data import log_file
 from compute_to_data.cli.main import main
 from compute_to_data.client import logs
+from compute_to_data.client.task_logs.log_source import EndedLog
 from compute_to_data.client.tasks import TaskHandle
-from compute_to_data.errors import ZoneError
+from compute_to_data.errors import AccessDenied, Code, ZoneError, zone_error
 from compute_to_data.records.state import State
 from compute_to_data.task import LIVE_LOG_NAME, TIMES_NAME
 
@@ -160,6 +161,20 @@ def test_logs_of_a_task_that_has_printed_nothing_say_so(
     assert "has printed nothing yet. Follow it: c2d logs" in err and "python with -u" in err
     working.let_go(task)
     task.wait()
+
+
+def test_a_log_that_the_user_sees_and_may_not_read_is_not_empty(
+    working: TrialSite, session: c2d_package.Session
+) -> None:
+    """A zone without strict access lists shows names that the user may not read."""
+    task = submit(working, session, "echo said")
+    task.wait()
+
+    def refused(_: object, path: str) -> None:
+        raise zone_error(Code.USER_FILE_DOES_NOT_EXIST, path, "no such data object")
+
+    with pytest.raises(AccessDenied, match=f"{task.collection}/STDOUT.txt: you may not read it.*Ask the task's owner"):
+        EndedLog(Troubled(task.catalog, open_to_read=refused), task.collection)
 
 
 def test_logs_of_a_task_in_the_queue_say_so(site: TrialSite, c2d: C2D) -> None:

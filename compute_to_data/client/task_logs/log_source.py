@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import Protocol
 
 from compute_to_data import log_file
-from compute_to_data.errors import NotFound, TooLarge
+from compute_to_data.errors import AccessDenied, NotFound, TooLarge
 from compute_to_data.model import DataObject
 from compute_to_data.ports.zone import ClientCatalog, OpenDataObject
 from compute_to_data.task import LIVE_LOG_NAME, LOG_NAMES, TIMES_NAME
@@ -70,6 +70,7 @@ class EndedLog:
     """The files of a task's streams. A stream without output has none."""
 
     def __init__(self, catalog: ClientCatalog, collection: str) -> None:
+        """AccessDenied when the user sees a file and may not read it, as in a zone without strict access lists."""
         self._open = ExitStack()
         self._catalog = catalog
         self._collection = collection
@@ -79,11 +80,16 @@ class EndedLog:
         path = f"{self._collection}/{name}"
         try:
             found = self._catalog.stat(path)
-            if not isinstance(found, DataObject):
-                return None
-            return self._open.enter_context(self._catalog.open_to_read(path)), found.size
         except NotFound:
             return None
+        if not isinstance(found, DataObject):
+            return None
+        try:
+            return self._open.enter_context(self._catalog.open_to_read(path)), found.size
+        except NotFound as error:
+            self._open.close()
+            remedy = "Ask the task's owner for read access"
+            raise AccessDenied(path, "you may not read it", remedy, code=error.code) from error
 
     def read(self, stream: int, offset: int) -> log_file.Piece:
         """The next bytes of a file."""
