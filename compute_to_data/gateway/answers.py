@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
+from urllib.parse import unquote
 
 import anyio
 import anyio.lowlevel
@@ -25,6 +27,7 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 """Each answer has these, unless its endpoint sets another value."""
+_WHOLE_URL = re.compile(rb"https?://([^/?#]+)(/.*)?", re.IGNORECASE | re.DOTALL)
 
 
 class Answers:
@@ -40,6 +43,7 @@ class Answers:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope = _in_origin_form(scope)
         begun, status = time.perf_counter(), 500
 
         async def answer(message: Message) -> None:
@@ -65,6 +69,16 @@ class Answers:
             seconds = time.perf_counter() - begun
             self._metrics.answered(scope, status, seconds)
             log.info("%s", _line(scope, status, seconds))
+
+
+def _in_origin_form(scope: Scope) -> Scope:
+    """A request may name the whole URL, whose host then stands above the header (RFC 9112, 3.2.2)."""
+    found = _WHOLE_URL.fullmatch(scope["raw_path"])
+    if found is None:
+        return scope
+    host, path = found[1], found[2] or b"/"
+    headers = [(name, host if name == b"host" else value) for name, value in scope["headers"]]
+    return {**scope, "raw_path": path, "path": unquote(path.decode("ascii")), "headers": headers}
 
 
 async def _head_of(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:

@@ -16,6 +16,7 @@ from compute_to_data.configuration import Attributes
 from compute_to_data.errors import InvalidRequest, NotFound, Refused, TooLarge
 from compute_to_data.model import Collection, DataObject, EntityKind, Query, name_of, parent_of
 from compute_to_data.ports.zone import Catalog
+from compute_to_data.records.access import seen
 from compute_to_data.records.manifest import DATASET_ID, FILES
 from compute_to_data.records.state import State
 from compute_to_data.records.task import TaskRecord
@@ -55,7 +56,7 @@ def look_up(
         if is_task and kind is InputKind.PATH:
             return replace(reference, kind=InputKind.TASK, logical_path=given)
     if kind is InputKind.PATH:
-        kind = InputKind.OBJECT if isinstance(catalog.stat(given), DataObject) else InputKind.COLLECTION
+        kind = InputKind.OBJECT if isinstance(seen(catalog, given), DataObject) else InputKind.COLLECTION
         given = f"{given}/{FILES}" if is_dataset(given) else given
     return replace(reference, kind=kind, logical_path=given)
 
@@ -205,6 +206,6 @@ def _no_result(collection: str, wanted: str, members: Iterable[str], error: NotF
 def collection(catalog: Catalog, attributes: Attributes, given: str, projects: Sequence[str]) -> str:
     """The collection that a path or an id names: of a dataset its files. InvalidRequest for a data object."""
     found = look_up(catalog, attributes, InputReference(InputKind.PATH, given), projects).logical_path
-    if not isinstance(catalog.stat(found), Collection):
+    if not isinstance(seen(catalog, found), Collection):
         raise InvalidRequest(found, "is a data object, expected a collection")
     return found

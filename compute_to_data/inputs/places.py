@@ -6,7 +6,7 @@ from compute_to_data.configuration import Attributes
 from compute_to_data.errors import NotFound, Refused
 from compute_to_data.model import Access, Collection, Entity, EntityKind, Query, name_of, parent_of
 from compute_to_data.ports.zone import Catalog
-from compute_to_data.records.access import require
+from compute_to_data.records.access import MAKE_IT, require
 from compute_to_data.records.task import TaskRecord
 from compute_to_data.task import Task
 from compute_to_data.tes_task import Placed, PlacedKind
@@ -28,9 +28,9 @@ def _collection(one: Placed) -> str:
 def need(catalog: Catalog, attributes: Attributes, task: Task) -> None:
     """NotFound, AccessDenied; Refused when something is there already that is no result of an earlier task."""
     for collection in collections(task):
+        require(catalog, collection, Access.MODIFY_OBJECT, "to keep results there", MAKE_IT)
         if not isinstance(catalog.stat(collection), Collection):
             raise Refused(collection, "is a data object, and an output needs a collection there", "Name another URL")
-        require(catalog, collection, Access.MODIFY_OBJECT, "to keep results there")
     earlier = Earlier(catalog, attributes)
     for one in task.tes.placed if task.tes else ():
         if one.kind is PlacedKind.FILE:

@@ -25,7 +25,7 @@ from compute_to_data.model import (
     parent_of,
 )
 from compute_to_data.ports.zone import Catalog
-from compute_to_data.records.access import require
+from compute_to_data.records.access import require, seen
 from compute_to_data.task import FETCHED_NAME, INPUTS, InputKind, InputReference
 
 OUTPUTS = "/outputs"
@@ -188,7 +188,7 @@ def members(catalog: Catalog, collection: str) -> list[DataObject]:
 
 def need_collection(catalog: Catalog, logical_path: str) -> None:
     """NotFound; InvalidRequest for a data object."""
-    if not isinstance(catalog.stat(logical_path), Collection):
+    if not isinstance(seen(catalog, logical_path), Collection):
         raise InvalidRequest(logical_path, "is a data object, expected a collection")
 
 

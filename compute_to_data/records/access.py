@@ -84,12 +84,24 @@ def _could_tamper(user: User, kind: UserKind, access: Access, owner: User) -> bo
     return access > Access.READ_OBJECT
 
 
-def require(catalog: Catalog, logical_path: str, needed: Access, purpose: str) -> None:
+FIND_IT = "Check the path with ils, or ask its owner for access"
+MAKE_IT = "Make it with imkdir -p, or name another one"
+
+
+def seen(catalog: Catalog, logical_path: str, missing: str = FIND_IT) -> DataObject | Collection:
+    """What is at a logical path. NotFound, with the remedy ``missing``, when the session's user sees nothing there."""
+    try:
+        return catalog.stat(logical_path)
+    except NotFound as error:
+        raise NotFound(logical_path, error.cause, missing, code=error.code) from error
+
+
+def require(catalog: Catalog, logical_path: str, needed: Access, purpose: str, missing: str = FIND_IT) -> None:
     """NotFound or AccessDenied unless the session's user has at least ``needed`` access to a path.
 
-    ``purpose`` completes the error's sentence: "to claim inputs there".
+    ``purpose`` completes the error's sentence: "to claim inputs there". ``missing``: the remedy when it is not there.
     """
-    catalog.stat(logical_path)
+    seen(catalog, logical_path, missing)
     actual = catalog.access(logical_path)
     if actual < needed:
         raise AccessDenied(

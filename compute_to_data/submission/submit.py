@@ -32,7 +32,7 @@ from compute_to_data.model import Access, Avu, name_of, zone_of
 from compute_to_data.ports.zone import Catalog
 from compute_to_data.provenance import outcome
 from compute_to_data.records import secret, tes_record, waiting_bound
-from compute_to_data.records.access import require
+from compute_to_data.records.access import MAKE_IT, require
 from compute_to_data.records.state import State
 from compute_to_data.records.task import AFTER, READS, TaskRecord, checked_task_id, new_task_id
 from compute_to_data.records.undo import Undo
@@ -217,7 +217,7 @@ def authorise(catalog: Catalog, configuration: Configuration, task: Task) -> ref
                 raise claims.nothing_to_claim(reference.logical_path, claim)
             found = found.claiming(first, reference)
     secret.check(catalog, zone_of(task.output_collection), (*task.secrets, *task.secrets_of_urls))
-    require(catalog, task.output_collection, Access.OWN, "to keep a task and its results there")
+    require(catalog, task.output_collection, Access.OWN, "to keep a task and its results there", MAKE_IT)
     places.need(catalog, configuration.attributes, task)
     return found
 

@@ -21,7 +21,7 @@ from compute_to_data.inputs import references
 from compute_to_data.inputs.complete import Origins
 from compute_to_data.model import Access, DataObject, EntityKind, Query, name_of
 from compute_to_data.ports.zone import Catalog, ClientCatalog
-from compute_to_data.records.access import require
+from compute_to_data.records.access import MAKE_IT, require
 from compute_to_data.records.cancel import request_cancel
 from compute_to_data.records.state import State, furthest
 from compute_to_data.records.task import TaskRecord, new_task_id
@@ -98,7 +98,7 @@ def start(
     requested_limits = _checked_limits(configuration, asked, limits)
     origins = Origins(catalog, configuration.attributes)
     inputs = references.tree(catalog, origins, dataset).data_objects if dataset else ()
-    require(catalog, project, Access.OWN, "to keep a workload and its results there")
+    require(catalog, project, Access.OWN, "to keep a workload and its results there", MAKE_IT)
     commands = ProcessDefinition(image, ())  # the tasks' own commands are not known yet
     typical = Task(name, role or ("" if resource else DEFAULT_ROLE), resource, (), project, commands)
     choice = selection.choose(catalog, configuration, typical, inputs, ask_images=ask_images)

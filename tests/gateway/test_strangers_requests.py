@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from support.gateways import RunningGateway
+from support.gateways import PASSWORDS, RunningGateway
 from support.site import BOB, HOME, ZONE, TrialSite
 
 from compute_to_data.model import Access
@@ -145,6 +146,25 @@ def test_a_project_that_is_not_there_or_not_yours(alice: httpx.Client, project: 
     for address in ("/api/v1/tasks", "/api/v1/datasets", "/api/v1/workloads", "/api/process_definition/", TES):
         answer = alice.get(address, params={"project": project})
         assert (answer.status_code, answer.json()["cause"]) == (404, "does not exist, or you may not read it"), address
+
+
+def test_a_request_that_names_the_whole_url(gateway: RunningGateway) -> None:
+    """As through a proxy. Its host stands above the header, also for what another site's page may ask for."""
+    secret = base64.b64encode(f"alice:{PASSWORDS['alice']}".encode()).decode()
+    signed = f"Host: elsewhere\r\nAuthorization: Basic {secret}\r\nConnection: close\r\n"
+
+    def answer(method: str, target: str, headers: str = "") -> tuple[bytes, bytes]:
+        head, _, body = gateway.raw(f"{method} {target} HTTP/1.1\r\n{signed}{headers}\r\n".encode()).partition(
+            b"\r\n\r\n"
+        )
+        return head.split()[1], body
+
+    assert answer("GET", "http://site.example/api/v1/tasks?limit=1")[0] == b"200"
+    assert b'"Did you mean limit?"' in answer("GET", "HTTPS://site.example:8427/api/v1/tasks?limits=1")[1]
+    assert answer("GET", "http://site.example")[0] == answer("GET", "/")[0]
+    from_elsewhere = "Origin: http://elsewhere\r\nContent-Length: 2\r\n"
+    assert answer("POST", "http://site.example/api/v1/tasks", f"{from_elsewhere}\r\n{{}}")[0] == b"403"
+    assert answer("GET", "ftp://site.example/api/v1/tasks")[0] == b"404"
 
 
 def test_no_http_has_a_problem_document(gateway: RunningGateway) -> None:

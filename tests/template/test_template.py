@@ -188,7 +188,7 @@ class TestSubmission:
         self.refused(site, site.request("/bin/true", process={"image": "other"}), Refused, "allowed images")
 
     def test_missing_input(self, site: TrialSite) -> None:
-        self.refused(site, site.request("/bin/true", inputs=[f"{HOME}/none"]), NotFound, "none")
+        self.refused(site, site.request("/bin/true", inputs=[f"{HOME}/none"]), NotFound, "none: .*Check the path")
 
     def test_unknown_resource(self, site: TrialSite) -> None:
         self.refused(site, site.request("/bin/true", resource="nowhere"), NotFound, "nowhere")
@@ -204,7 +204,7 @@ class TestSubmission:
 
     def test_output_collection_of_another(self, site: TrialSite) -> None:
         document = site.request("/bin/true", output_collection="/tempZone/home/bob")
-        self.refused(site, document, NotFound, "bob")
+        self.refused(site, document, NotFound, "bob: .* may not read it. Make it with imkdir -p, or name another one")
 
     def test_output_collection_only_writable(self, site: TrialSite) -> None:
         site.bob.create_collection("/tempZone/home/bob/shared")
