@@ -14,7 +14,9 @@ import pytest
 from support.page_visitors import PageVisitor
 from support.site import HOME, WAITS, TrialSite, wait_until
 
+from compute_to_data.errors import Code, zone_error
 from compute_to_data.model import Avu, DataObject, Entity, EntityKind
+from compute_to_data.zones.embedded.session import EmbeddedSession
 
 Visit = Callable[[str], PageVisitor]
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
@@ -53,6 +55,31 @@ def test_a_task_that_failed_says_why(site: TrialSite, visit: Visit) -> None:
     assert "Why it failed" in page
     assert page.count("exited with status 3") == 1
     assert "to stderr" in page
+
+
+def test_the_list_of_one_state(site: TrialSite, visit: Visit) -> None:
+    ran(site, "true", name="good")
+    ran(site, "false", name="bad")
+    alice = visit("alice").http
+    listed = alice.get("/tasks?state=FAILED").text
+    assert "bad" in listed and "good" not in listed
+    unknown = alice.get("/tasks?state=LOST")
+    assert unknown.status_code == 400
+    assert "state LOST" in unknown.text and "COMPLETED" in unknown.text
+
+
+def test_a_log_that_the_person_may_not_read(site: TrialSite, visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A zone without strict access lists shows the rest of the task."""
+    task = ran(site, "echo said")
+
+    def refused(_: object, path: str) -> None:
+        raise zone_error(Code.USER_FILE_DOES_NOT_EXIST, path, "no such data object")
+
+    alice = visit("alice").http
+    monkeypatch.setattr(EmbeddedSession, "open_to_read", refused)
+    page = alice.get(f"/tasks/{task['id']}")
+    assert page.status_code == 200
+    assert "STDOUT.txt: you may not read it. Ask the task&#39;s owner" in page.text
 
 
 def test_a_task_whose_input_changed_says_so(site: TrialSite, visit: Visit) -> None:

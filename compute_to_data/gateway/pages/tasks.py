@@ -13,12 +13,13 @@ from compute_to_data.client import finding, logs, task_rows
 from compute_to_data.client.task_status import sentence
 from compute_to_data.client.task_status.status import TaskStatus
 from compute_to_data.client.tasks import TaskHandle
-from compute_to_data.errors import ComputeToDataError
+from compute_to_data.errors import AccessDenied, ComputeToDataError
 from compute_to_data.gateway.api import paging
 from compute_to_data.gateway.pages import previews, rendering, timeline
 from compute_to_data.gateway.pages.forms import Form, form
 from compute_to_data.gateway.pages.route import PageRoute
 from compute_to_data.gateway.pages.visitor import Visitor, gateway_of, visitor
+from compute_to_data.gateway.problems import HttpError
 from compute_to_data.log_file import STREAMS
 from compute_to_data.records.state import State
 
@@ -44,7 +45,7 @@ def listed(
     cursor: str = Query("", max_length=8192),
 ) -> Response:
     """Newest first."""
-    states = (State(state),) if state in State.__members__ else ()
+    states = (_state(state),) if state else ()
     pattern = name if not name or any(one in name for one in "*?[") else f"*{name}*"
     chosen = task_rows.Filter(states=states, name=pattern, everybodys=everybodys)
     found = paging.page(known.workbench, chosen, _OF_A_PAGE, cursor)
@@ -61,6 +62,12 @@ def listed(
         cursor=cursor,
         is_unfinished=any(not State(one["state"]).is_final for one in found["tasks"]),
     )
+
+
+def _state(given: str) -> State:
+    if given not in State.__members__:
+        raise HttpError(400, f"state {given}", "there is no such state", f"It may be {', '.join(State.__members__)}")
+    return State(given)
 
 
 @router.get("/{task_id}")
@@ -99,9 +106,12 @@ def _sentence(status: TaskStatus) -> str:
 
 
 def _log(found: TaskHandle) -> dict[str, str]:
-    """The last lines of each stream, as text."""
+    """The last lines of each stream, as text; instead of a log that the person may not read, why not."""
     pieces: dict[str, list[bytes]] = {name: [] for name in STREAMS}
-    logs.show(found, lambda name, piece: pieces[name].append(piece), tail=_LOG_LINES)
+    try:
+        logs.show(found, lambda name, piece: pieces[name].append(piece), tail=_LOG_LINES)
+    except AccessDenied as error:
+        return dict.fromkeys(STREAMS, str(error))
     return {name: as_text(b"".join(piece)) for name, piece in pieces.items()}
 
 
