@@ -105,7 +105,7 @@ def test_a_shell_keeps_its_state_and_tells_how_a_command_ended(tmp_path: Path) -
 
 def test_the_end_of_a_shell_takes_what_left_its_session(tmp_path: Path) -> None:
     """As a worker on demand does. It is gone when the block ends, after the time that its end takes."""
-    script = "trap 'sleep 0.3; echo ended > end; exit' TERM; mkfifo go; echo ready > ready; read x <> go"
+    script = "trap 'sleep 0.3; echo ended > end; exit' TERM; echo ready > ready; while :; do sleep 0.05; done"
     with Shell(tmp_path, dict(os.environ), tmp_path) as shell:
         shell.run(f"setsid sh -c {shlex.quote(script)} > /dev/null 2>&1 &")
         assert shell.run("until [ -s ready ]; do sleep 0.05; done") == (0, "")
