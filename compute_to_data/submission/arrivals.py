@@ -53,21 +53,17 @@ def take(
     attributes = configuration.attributes
     if data_object is None:
         return None
+    begun = _begun(catalog, attributes, logical_path, noted)
+    if begun is None:
+        return None
     entity = Entity(EntityKind.DATA_OBJECT, logical_path)
-    held = catalog.avus(entity, attributes.claim)
-    begun = [avu for avu in held if avu.value in noted]
-    if len(begun) < len(held):  # another task's
-        catalog.annotate(entity, remove=begun)
-        return None
-    if begun and _is_recorded(catalog, attributes, begun[0].value):
-        return None
+    document = None
     try:
         document = _template(catalog, attributes.named("trigger"), data_object)
-    except ComputeToDataError:
-        catalog.annotate(entity, remove=begun)
-        raise
+    finally:
+        if document is None:
+            catalog.annotate(entity, remove=begun)
     if document is None:
-        catalog.annotate(entity, remove=begun)
         return None
     task_id = begun[0].value if begun else next(iter(noted), "") or new_task_id()
     mine = _claimed(catalog, attributes, data_object, f"{document['output_collection']}/{task_id}", begun)
@@ -80,6 +76,18 @@ def take(
         raise
     explain(catalog, configuration, logical_path, "")
     return submitted
+
+
+def _begun(catalog: Catalog, attributes: Attributes, logical_path: str, noted: Sequence[str]) -> list[Avu] | None:
+    """The claims by which a worker that was killed had begun this work. None when the data object has a task, be it of
+    this work or another one."""
+    entity = Entity(EntityKind.DATA_OBJECT, logical_path)
+    held = catalog.avus(entity, attributes.claim)
+    begun = [avu for avu in held if avu.value in noted]
+    if len(begun) < len(held):
+        catalog.annotate(entity, remove=begun)
+        return None
+    return None if begun and _is_recorded(catalog, attributes, begun[0].value) else begun
 
 
 def _claimed(
