@@ -211,11 +211,15 @@ class Configuration:
     def _check_asked(self, pointer: str, name: str, value: float) -> None:
         maximum = getattr(self.maximum_limits, name)
         if value > maximum:
-            raise Refused(
-                pointer,
-                f"asks for {value:.15g}, but this site's maximum of {name} is {maximum:.15g}",
-                f"Ask for at most {maximum:.15g}",
-            )
+            most = _with_unit(name, maximum)
+            cause = f"asks for {_with_unit(name, value)}, but this site's maximum of {name} is {most}"
+            raise Refused(pointer, cause, f"Ask for at most {most}")
+
+
+def _with_unit(limit: str, value: float) -> str:
+    """The value of a limit, with the unit that the limit's name ends with."""
+    unit = limit.rpartition("_")[2]
+    return f"{value:.15g} {unit}" if unit in ("bytes", "seconds") else f"{value:.15g}"
 
 
 def _abbreviated(digest: str) -> str:

@@ -55,6 +55,13 @@ class Parser(argparse.ArgumentParser):
             self.error(f"there is no command {value!r}{_meant(value, _commands(action))} See: {self.prog} --help")
         super()._check_value(action, value)
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """Refuse an empty word: it mostly comes from a variable that is not set, and means nothing."""
+        if "" in arg_strings and action.nargs != argparse.PARSER and not getattr(action, "may_be_empty", False):
+            remedy = "give a value, or leave it out" if action.option_strings else "give a value"
+            raise argparse.ArgumentError(action, f"is empty: {remedy}")
+        return super()._get_values(action, arg_strings)
+
     def refuse(self, unknown: Sequence[str]) -> NoReturn:
         """End, because these words are not understood."""
         known = {name: name for name in self._option_string_actions if name.startswith("--")}

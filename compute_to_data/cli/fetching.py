@@ -42,6 +42,7 @@ def _fetch_arguments(parser: ArgumentParser) -> None:
         "words",
         metavar="PATH",
         nargs="*",
+        default=[],
         help="files and folders of the task, or patterns such as '*.csv' (default: everything);"
         " a last PATH that names nothing in the task is the folder to fetch into",
     )
@@ -62,8 +63,6 @@ class _Place(Action):
     """``--output``: one of the forms of printing, as in every command, or a place for files."""
 
     def __call__(self, parser: ArgumentParser, options: Namespace, value: Any, option: str | None = None) -> None:
-        if not value:
-            parser.error("--output: give a folder, or - for standard output")
         setattr(options, "form" if value in FORMS else self.dest, value)
 
 
@@ -90,7 +89,8 @@ def _fetch(call: Call) -> int:
         fetching.write_one(task.catalog, task.collection, options.words, _write)
         return ExitCode.DONE
     done = _fetched(call, task.catalog, task.collection)
-    if any(name.startswith(f"{FAILED_NAME}/") for name in (*done.fetched, *done.kept)):
+    is_ours = status.state.value != "COMPLETED"  # else the program itself made a folder of that name
+    if is_ours and any(name.startswith(f"{FAILED_NAME}/") for name in (*done.fetched, *done.kept)):
         call.out.note(f"{FAILED_NAME}/ holds what the task left when it failed or was cancelled: no results")
     return _report(call, task.id, task.collection, done)
 

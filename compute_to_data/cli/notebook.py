@@ -79,14 +79,14 @@ def _request(call: Call, logical_path: str, parameters: dict[str, Any]) -> dict[
     session.catalog.create_collection(session.results, parents=True)
     notebook = {"data_object": logical_path, "parameters": parameters, "image": options.image}
     document: dict[str, Any] = {
-        "inputs": run_inputs.entries(call, run_inputs.read(call, options.input)),
         "output_collection": session.results,
         "notebook": {name: value for name, value in notebook.items() if value},
         "limits": limits(options),
     }
     role = options.role or ("" if options.resource else notebooks.role(session.configuration))
     named = {"name": options.name, "resource": options.resource, "role": role, "secrets": options.secret}
-    return {**document, **{name: value for name, value in named.items() if value}}
+    document.update({name: value for name, value in named.items() if value})
+    return run_inputs.with_inputs(call, document, run_inputs.read(call, options.input))
 
 
 def _fetched(call: Call, task: TaskHandle, notebook: str) -> list[str]:

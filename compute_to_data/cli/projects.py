@@ -19,6 +19,7 @@ def register(commands: Commands) -> None:
 
 def _collection(parser: ArgumentParser) -> None:
     collection = parser.add_argument("collection", help="a logical path, absolute or below home; '' for no project")
+    collection.may_be_empty = True  # type: ignore[attr-defined]
     completes(collection, zone_words.projects)
 
 

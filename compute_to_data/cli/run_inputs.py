@@ -7,8 +7,9 @@ import re
 import shutil
 import sys
 import tempfile
+import unicodedata
 from argparse import ArgumentParser
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -54,17 +55,42 @@ def read(call: Call, given: Iterable[str]) -> list[Input]:
     return [_one(call, text) for text in given]
 
 
-def entries(call: Call, inputs: Iterable[Input]) -> list[Any]:
-    """The request's inputs. Uploads what is on this computer, as a dataset for each file or folder."""
-    return [_entry(one.path or _uploaded(call, one.local), one.name) for one in inputs]
-
-
-def stdin_entry(call: Call) -> Any:
-    """The request's input with all of standard input, which is uploaded."""
+def with_inputs(
+    call: Call, document: dict[str, Any], inputs: Sequence[Input], *, stdin: bool = False, **asked: Any
+) -> dict[str, Any]:
+    """The request with its inputs; ``stdin``: also all of standard input. Uploads what is on this computer, as a
+    dataset for each file or folder, once the rest of the request is accepted. ``asked``: as for ``Session.submit``."""
+    from compute_to_data.client import tasks
     from compute_to_data.errors import InvalidRequest
 
-    if sys.stdin.isatty():
+    if stdin and sys.stdin.isatty():
         raise InvalidRequest("--stdin", "standard input is the terminal", "Redirect it: < FILE, or PROGRAM |")
+    planned = [*inputs, Input(local=os.devnull, name=STDIN_NAME)] if stdin else inputs
+    places = [one.path or _place(call, one.local, number) for number, one in enumerate(planned)]
+    coming = [place for place, one in zip(places, planned) if one.local]
+    if coming:
+        kinds = ["collection" if os.path.isdir(one.local) else "" for one in planned]
+        entries = [_entry(place, one.name, kind) for place, one, kind in zip(places, planned, kinds)]
+        tasks.check(call.session, {**document, "inputs": entries}, coming, **asked)
+    entries = [_entry(one.path or _uploaded(call, one.local), one.name) for one in inputs]
+    return {**document, "inputs": [*entries, _stdin_entry(call)] if stdin else entries}
+
+
+def _place(call: Call, local: str, number: int) -> str:
+    """Where an input of this computer could be in the zone. It is not there yet."""
+    from compute_to_data.client.datasets import DATASETS
+    from compute_to_data.records.manifest import FILES
+
+    folder = f"{call.session.project}/{DATASETS}/d-{number:012}/{FILES}"
+    return folder if os.path.isdir(local) else f"{folder}/{_name(local)}"
+
+
+def _name(local: str) -> str:
+    return os.path.basename(os.path.abspath(local))
+
+
+def _stdin_entry(call: Call) -> Any:
+    """The request's input with all of standard input, which is uploaded."""
     with tempfile.TemporaryDirectory(prefix="c2d-") as folder:
         file = os.path.join(folder, STDIN_NAME)
         with open(file, "wb") as copy:
@@ -93,8 +119,8 @@ def stdin_has_data() -> bool:
         return False
 
 
-def _entry(path: str, name: str) -> Any:
-    return {"path": path, "name": name} if name else path
+def _entry(path: str, name: str, kind: str = "") -> Any:
+    return {kind or "path": path, **({"name": name} if name else {})} if name or kind else path
 
 
 def _one(call: Call, given: str) -> Input:
@@ -103,14 +129,25 @@ def _one(call: Call, given: str) -> Input:
 
     found = _looked_up(call, given)
     if found is not None:
-        return found
+        return _named_well(found)
     path, _, name = given.rpartition(":")
     found = _looked_up(call, path) if path and name else None
     if found is not None:
-        return replace(found, name=name)
+        return _named_well(replace(found, name=name))
     shown = given if given.startswith((".", "~")) or path else call.session.absolute(given)
     remedy = "Give a logical path, an id (c2d dataset list, c2d list), or a file of this computer"
     raise NotFound(shown, "neither the zone nor this computer has it, or you may not read it", remedy)
+
+
+def _named_well(found: Input) -> Input:
+    """The input. InvalidRequest when a request cannot hold its name."""
+    from compute_to_data.errors import InvalidRequest
+
+    name = found.path if found.path or os.path.isdir(found.local) else _name(found.local)
+    if any(unicodedata.category(one) == "Cc" for one in name):
+        remedy = "Rename it, or give its folder or collection: its own name in there does not matter"
+        raise InvalidRequest(found.path or found.local, "has a control character in its name", remedy)
+    return found
 
 
 def _looked_up(call: Call, path: str) -> Input | None:
@@ -155,7 +192,7 @@ def _uploaded(call: Call, local: str, said: str = "") -> str:
     from compute_to_data.client import datasets
     from compute_to_data.records.manifest import FILES
 
-    name = os.path.basename(os.path.abspath(local))
+    name = _name(local)
     sent = datasets.upload(call.session, local, name=said or name)
     call.out.note(f"{said or local} is dataset {sent.dataset} now. To use it again: --input {sent.dataset}")
     return sent.dataset if os.path.isdir(local) else f"{datasets.find(call.session, sent.dataset)}/{FILES}/{name}"

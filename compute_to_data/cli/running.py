@@ -96,9 +96,10 @@ class _Stored(argparse.Action):
 
 def _run(call: Call) -> int:
     options = call.options
-    document = request(call)
+    asked = {"after": options.after, "priority": options.priority}
+    document = request(call, **asked)
     try:
-        task = foreground.submitted(call, document, after=options.after, reuse=options.reuse, priority=options.priority)
+        task = foreground.submitted(call, document, reuse=options.reuse, **asked)
         if options.detach:
             return queued(call, task)
         foreground.follow(call, task)
@@ -110,8 +111,9 @@ def _run(call: Call) -> int:
     return of_reason(status.reason_code)
 
 
-def request(call: Call) -> dict[str, Any]:
-    """The task that the command line describes. Uploads its inputs that are on this computer."""
+def request(call: Call, **asked: Any) -> dict[str, Any]:
+    """The task that the command line describes. Uploads its inputs that are on this computer. ``asked``: as for
+    ``Session.submit``."""
     options, session = call.options, call.session
     what = _stored(call) if options.process else _given(options)
     found = run_inputs.read(call, options.input)
@@ -119,20 +121,14 @@ def request(call: Call) -> dict[str, Any]:
     session.catalog.create_collection(into, parents=True)
     if not options.stdin and run_inputs.stdin_has_data():
         call.out.note("standard input is not sent to the program. To send it: --stdin")
-    inputs = run_inputs.entries(call, found)
-    document: dict[str, Any] = {
-        "inputs": [*inputs, run_inputs.stdin_entry(call)] if options.stdin else inputs,
-        "output_collection": into,
-        **what,
-        "limits": limits(options),
-    }
+    document: dict[str, Any] = {"output_collection": into, **what, "limits": limits(options)}
     named = {"name": options.name, "resource": options.resource, "role": options.role, "secrets": options.secret}
     document.update({name: value for name, value in named.items() if value})
     if options.expect:
         document["expected_outputs"] = [name.removeprefix("/outputs/").rstrip("/") for name in options.expect]
     if not options.resource and not options.role:
         document.setdefault("role", "CONTAINER")
-    return document
+    return run_inputs.with_inputs(call, document, found, stdin=options.stdin, **asked)
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from argparse import ArgumentParser
 from typing import Any
@@ -100,7 +101,7 @@ def limit_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--memory", "-m", type=_bytes, metavar="SIZE", help="how much memory a task may use, for example 512m or 4g"
     )
-    parser.add_argument("--cpus", type=float, help="how many processors a task may use, for example 0.5 or 2")
+    parser.add_argument("--cpus", type=_number, help="how many processors a task may use, for example 0.5 or 2")
 
 
 def priority_argument(parser: ArgumentParser) -> None:
@@ -147,15 +148,31 @@ def _bytes(text: str) -> int:
     found = _BYTES.fullmatch(text.strip())
     if not found:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes, such as 512m or 4g")
-    return int(float(found[1]) * _UNITS.get((found[2] or "").lower(), 1))
+    size = int(float(found[1]) * _UNITS.get((found[2] or "").lower(), 1))
+    if not size:
+        raise argparse.ArgumentTypeError(f"{text!r} is no memory at all: give at least some, such as 512m")
+    return size
+
+
+def _number(text: str) -> float:
+    """A finite number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0, such as 0.5 or 2")
+    return number
 
 
 def _duration(text: str) -> float:
     """Seconds: ``90``, ``90s``, ``30m``, ``1h30m``, ``2d``."""
     given = text.strip()
     try:
-        if _DURATION.fullmatch(given):
-            return sum(float(number) * _SECONDS[unit.lower()] for number, unit in _PART.findall(given))
-        return float(given)
+        parts = _PART.findall(given) if _DURATION.fullmatch(given) else [(given, "s")]
+        seconds = sum(float(number) * _SECONDS[unit.lower()] for number, unit in parts)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time, such as 90s, 30m or 1h30m") from None
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time above 0, such as 90s, 30m or 1h30m")
+    return seconds

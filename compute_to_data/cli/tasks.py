@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from compute_to_data.records.state import State
 
 WAIT = "wait until the task has ended; the exit code says how"
+_MOST = 10**12
+"""More than any zone has, and every catalog can compare it."""
 _STATES = ("WAITING", "QUEUED", "STAGING_IN", "RUNNING", "STAGING_OUT", "COMPLETED", "FAILED", "CANCELLED")
 
 
@@ -123,7 +125,7 @@ def count(text: str) -> int:
     """A whole number from 0 up."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
-    return int(text)
+    return int(text) if len(text) < len(str(_MOST)) else _MOST
 
 
 def moment(text: str) -> float:

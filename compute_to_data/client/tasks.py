@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -257,6 +257,12 @@ def submit(workbench: Workbench, document: Any, **options: Any) -> TaskHandle:
     return _submitted(workbench, _accepted(workbench, document, **options))
 
 
+def check(workbench: Workbench, document: Any, coming: Collection[str], **options: Any) -> None:
+    """Check a request before its inputs at the logical paths ``coming`` are uploaded, so that no upload is in vain.
+    Raises what :func:`submit` would raise. For ``options`` see :meth:`Session.submit`."""
+    _accepted(workbench, document, coming=coming, **options)
+
+
 def submit_all(
     workbench: Workbench, documents: Sequence[tuple[str, Callable[[], Any]]], **options: Any
 ) -> Iterator[TaskHandle]:
@@ -299,6 +305,7 @@ def _accepted(
     after: Sequence[TaskHandle | str] = (),
     reuse: bool = False,
     priority: int | None = None,
+    coming: Collection[str] = (),
 ) -> submission.Accepted:
     names_own = isinstance(document, Mapping) and ("output_collection" in document or "external" in document)
     if not names_own and not output_collection:
@@ -317,6 +324,7 @@ def _accepted(
         priority=priority,
         ask_images=workbench.held_images,
         project=workbench.named_project,
+        coming=coming,
     )
     notebook_parameters.check(workbench, accepted.task)
     return accepted

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any
@@ -105,6 +105,7 @@ def accept(
     project: str = "",
     ask_images: AskImages | None = None,
     priority: int | None = None,
+    coming: Collection[str] = (),
 ) -> Accepted:
     """Check a request in any of the formats, and choose where it will run.
 
@@ -113,7 +114,8 @@ def accept(
     ``reuse_earlier``: return an identical earlier task of this user instead, if one still has all
     its results (``reuse.find``). ``patient``: accept the task even when no worker is alive. ``project``:
     the collection that the user works in, where the datasets are that the document names by an id.
-    ``ask_images``: as for :func:`~compute_to_data.submission.selection.choose`. Raises Refused
+    ``ask_images``: as for :func:`~compute_to_data.submission.selection.choose`. ``coming``: logical paths of inputs
+    that the user uploads once the rest of the request is accepted; they are not looked up. Raises Refused
     (InvalidRequest) or the zone's own error. Records nothing.
     """
     beside = GivenBeside(resource, output_collection, image)
@@ -121,7 +123,8 @@ def accept(
     filled = definitions.filled_in(catalog, configuration.attributes, document)
     document = filled.document
     task = request.parse(translate(configuration, document, beside), plain=InputKind.PATH)
-    task = replace(task, after=(*task.after, *after), priority=_priority(task, priority))
+    there = tuple(one for one in task.inputs if one.logical_path not in coming)
+    task = replace(task, inputs=there, after=(*task.after, *after), priority=_priority(task, priority))
     task, waits, reads = resolve(catalog, configuration.attributes, task, project)
     admit(configuration, task)
     found = authorise(catalog, configuration, task)

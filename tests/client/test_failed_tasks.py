@@ -67,6 +67,17 @@ def test_run_says_that_a_program_wrote_nothing(working: TrialSite, c2d: C2D) -> 
     assert "it wrote nothing to /outputs" in c2d("status", task[1], "--output", "raw")[2]
 
 
+def test_a_folder_of_results_may_be_called_failed(working: TrialSite, c2d: C2D, tmp_path: Path) -> None:
+    code, _, err = c2d("run", "tools", "--", "sh", "-c", "mkdir failed; echo 3 > failed/instruments")
+    assert code == ExitCode.DONE
+    task = re.search(r"^task (\S+)$", err, re.MULTILINE)
+    assert task
+    code, _, err = c2d("fetch", task[1], str(tmp_path / "fetched"))
+    assert code == ExitCode.DONE
+    assert (tmp_path / "fetched" / task[1] / "failed" / "instruments").read_text() == "3\n"
+    assert "no results" not in err
+
+
 def test_a_program_starts_where_its_results_go(working: TrialSite, c2d: C2D) -> None:
     code, _, err = c2d("run", "tools", "--", "sh", "-c", "echo x > result.csv")
     found = re.search(r"^results in (\S+)$", err, re.MULTILINE)

@@ -98,6 +98,12 @@ def test_the_list_says_what_ran_and_how_it_ended(
     assert len(listed("--name", "fil*").splitlines()) == 2
 
 
+@pytest.mark.parametrize("option", ["--limit", "--offset"])
+def test_more_than_any_zone_has(own_files: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
+    assert main(["list", option, "9" * 30]) == 0
+    assert "internal error" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("limit", "more"), [("1", True), ("2", False), ("3", False)])
 def test_the_list_says_only_then_that_there_are_more(
     site: TrialSite, own_files: Path, capsys: pytest.CaptureFixture[str], limit: str, more: bool

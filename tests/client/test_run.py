@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from support.site import HOME, TrialSite
+from support.typed import Type
 from support.unmeasured import unmeasured
 
 from compute_to_data.cli.exits import ExitCode
@@ -175,6 +176,104 @@ class TestOptions:
         done = run("--output", "json", "--", "true")
         assert json.loads(done.stdout)["state"] == "COMPLETED"
         assert run("--output", "results", "--", "true").returncode == ExitCode.USAGE
+
+
+class TestBeforeAnythingIsUploaded:
+    @pytest.fixture(autouse=True)
+    def local_folder(self, working: TrialSite) -> None:
+        Path("data").mkdir()
+        Path("data/a.txt").write_text("a")
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (["--walltime", "9000h"], "86400 seconds"),
+            (["--memory", "9000g"], "bytes. Ask for at most"),
+            (["--resource", "nope"], "resource nope: does not exist"),
+            (["--role", "nope"], "role nope"),
+            (["--after", "ffff"], "task ffff: does not exist"),
+            (["--secret", "nope"], "secret"),
+            (["--env", "a b=1"], "a b"),
+            (["--expect", "../x"], "/expected_outputs/0"),
+            (["--input", "./data:../x"], "/inputs/1/name"),
+            (["--input", "./data:x", "--input", "./data:x/../y"], "/inputs/2/name"),
+            (["--name", "a\nb"], "/name"),
+        ],
+    )
+    def test_a_request_that_is_refused_uploads_nothing(self, run: Run, words: list[str], said: str) -> None:
+        done = run("--input", "data", *words, "--", "true")
+        assert done.returncode in (ExitCode.REFUSED, ExitCode.NOT_FOUND)
+        assert said in done.stderr
+        assert "is dataset" not in done.stderr
+        assert listed("dataset", "list") == []
+
+    def test_nor_does_standard_input(self, run: Run) -> None:
+        done = run("--stdin", "--resource", "nope", "--", "cat", stdin="much")
+        assert done.returncode == ExitCode.NOT_FOUND
+        assert listed("dataset", "list") == []
+
+    def test_a_notebooks_inputs_are_not_uploaded_either(self, typed: Type) -> None:
+        Path("n.ipynb").write_text(json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+        done = typed("notebook", "n.ipynb", "--input", "data", "--image", "tools", "--walltime", "9000h")
+        assert done.code == ExitCode.REFUSED, done.err
+        assert "Ask for at most" in done.err
+        assert listed("dataset", "list") == []
+
+    @pytest.mark.parametrize("name", ["new\nline", "tab\tx", "esc\x1b[31m"])
+    def test_a_name_that_no_request_can_hold(self, run: Run, name: str) -> None:
+        Path("data", name).write_text("x")
+        done = run("--input", f"data/{name}", "--", "true")
+        assert done.returncode == ExitCode.REFUSED
+        assert "has a control character in its name" in done.stderr
+        assert listed("dataset", "list") == []
+        assert run("--input", "data", "--", "true").returncode == ExitCode.DONE, "as the remedy says"
+
+    def test_what_is_neither_a_file_nor_a_folder(self, run: Run) -> None:
+        os.mkfifo("pipe")
+        done = run("--input", "pipe", "--", "true")
+        assert done.returncode == ExitCode.REFUSED
+        assert "cannot be stored: neither a file nor a folder" in done.stderr
+        assert "--stdin" in done.stderr
+
+    def test_links_name_the_command_that_follows_them(self, run: Run) -> None:
+        os.symlink("a.txt", "data/link")
+        assert "c2d dataset upload --follow-links" in run("--input", "data", "--", "true").stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("--walltime", value) for value in ("0", "-1", "nan", "inf", "1e999", "0s", "5 m")),
+        *(("--cpus", value) for value in ("0", "-1", "nan", "inf", "x")),
+        *(("--memory", value) for value in ("0", "0g", "-1", "nan", "1e9")),
+    ],
+)
+def test_what_is_no_limit_is_a_mistake_of_the_command_line(typed: Type, option: str, value: str) -> None:
+    done = typed("run", "tools", f"{option}={value}", "--", "true")
+    assert done.code == ExitCode.USAGE
+    assert f"{value!r} is " in done.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "tools", "--input", "", "--", "true"],
+        ["run", "tools", "--resource=", "--", "true"],
+        ["run", "tools", "-o", "", "--", "true"],
+        ["run", "", "--", "true"],
+        ["list", "--name", ""],
+        ["status", ""],
+        ["rm", "", "--yes"],
+        ["cancel", "3f2a", ""],
+        ["dataset", "upload", ""],
+        ["--project", "", "list"],
+    ],
+)
+def test_an_empty_word_is_refused(typed: Type, words: list[str]) -> None:
+    """It mostly comes from a variable that is not set. An empty input was the whole home collection."""
+    done = typed(*words)
+    assert done.code == ExitCode.USAGE
+    assert "is empty: give a value" in done.err
 
 
 @pytest.mark.parametrize("milliseconds", [100, 180, 250, 320, 400, 500, 650, 900])

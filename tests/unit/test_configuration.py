@@ -322,7 +322,10 @@ def test_the_maximum_is_granted_but_no_more(name: str) -> None:
     with pytest.raises(Refused) as caught:
         site.effective_limits(RequestedLimits(**{name: maximum + 1}), None)
     assert caught.value.subject == f"/limits/{name}"
-    assert f"asks for {maximum + 1:.15g}, but this site's maximum of {name} is {maximum:.15g}" in caught.value.cause
+    unit = {"bytes": " bytes", "seconds": " seconds"}.get(name.rpartition("_")[2], "")
+    asked, most = f"{maximum + 1:.15g}{unit}", f"{maximum:.15g}{unit}"
+    assert caught.value.cause == f"asks for {asked}, but this site's maximum of {name} is {most}"
+    assert caught.value.remedy == f"Ask for at most {most}"
 
 
 def test_a_timeout_above_the_maximum_is_refused_even_with_a_short_walltime() -> None:

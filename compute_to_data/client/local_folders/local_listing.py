@@ -31,8 +31,16 @@ class CannotBeSent(InvalidRequest):
         self.refused = tuple(refused)
         named = ", ".join(f"{shortened_in_the_middle(path)!r} ({cause})" for path, cause in self.refused[:_NAMED])
         more = f" and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
-        links = " Links are sent as what they lead to with --follow-links." if _has_links(refused) else ""
+        links = (
+            " Links are sent as what they lead to with: c2d dataset upload --follow-links."
+            if _has_links(refused)
+            else ""
+        )
         remedy = f"Nothing was sent. Move them away, or name them in {IGNORE_NAME}.{links}"
+        if _base_name(subject) == self.refused[0][0]:  # what the person named, and nothing in it
+            remedy = "Nothing was sent. Give a file or a folder; c2d run --stdin reads a pipe"
+            super().__init__(subject, f"cannot be stored: {self.refused[0][1]}", remedy)
+            return
         super().__init__(subject, f"holds what cannot be stored: {named}{more}", remedy)
 
 
