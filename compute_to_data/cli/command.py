@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from compute_to_data.cli import zone_words
-from compute_to_data.cli.output import Output
+from compute_to_data.cli.output import Output, writing
 from compute_to_data.cli.zone_words import completes
 from compute_to_data.similar_names import nearest
 
@@ -61,6 +62,15 @@ class Parser(argparse.ArgumentParser):
             remedy = "give a value, or leave it out" if action.option_strings else "give a value"
             raise argparse.ArgumentError(action, f"is empty: {remedy}")
         return super()._get_values(action, arg_strings)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print, and fail where argparse does not: when the help cannot be written."""
+        if file is not sys.stdout:
+            super()._print_message(message, file)
+        elif message:
+            with writing(file):
+                file.write(message)
+                file.flush()
 
     def refuse(self, unknown: Sequence[str]) -> NoReturn:
         """End, because these words are not understood."""

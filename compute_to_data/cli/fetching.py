@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from compute_to_data.cli.command import FORMS, Call, Commands
 from compute_to_data.cli.exits import ExitCode
+from compute_to_data.cli.output import writing
 from compute_to_data.cli.tasks import administering, found, state_text, task_argument
 from compute_to_data.cli.workload_results import fetch_all, is_workload
 from compute_to_data.errors import InvalidRequest
@@ -140,8 +141,9 @@ def _write(content: BinaryIO) -> None:
         for block in iter(lambda: content.read(_BLOCK), b""):
             printer.print("stdout", block)
         return
-    shutil.copyfileobj(content, sys.stdout.buffer)
-    sys.stdout.buffer.flush()
+    with writing(sys.stdout):
+        shutil.copyfileobj(content, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
 
 
 def _shown(call: Call) -> Callable[[int, int], None]:

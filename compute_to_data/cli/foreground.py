@@ -69,10 +69,17 @@ def follow_output(call: Call, task: TaskHandle, *, only: str) -> None:
     from compute_to_data.cli.log_printer import LogPrinter
     from compute_to_data.client import logs
 
+    def closed() -> None:
+        call.out.note(f"nobody reads this any more; waiting for the end. All of it: c2d logs {task.id}")
+
     try:
-        logs.follow(task, LogPrinter(only=only).print, state_printer(call, task), on_note=call.out.note)
+        printer = LogPrinter(only=only, on_closed=closed)
+        logs.follow(task, printer.print, state_printer(call, task), on_note=call.out.note)
     except KeyboardInterrupt:
         raise Interrupted(task) from None
+    except OSError:
+        call.out.note(_continues(task))
+        raise
 
 
 def wait(call: Call, task: TaskHandle) -> int:
@@ -93,5 +100,9 @@ def ask(call: Call, task: TaskHandle) -> int:
         task.cancel()
         call.out.note(f"cancelling. See when it has ended: c2d status {task.id}")
     else:
-        call.out.note(f"the task continues. Follow it: c2d logs {task.id} --follow. Cancel it: c2d cancel {task.id}")
+        call.out.note(_continues(task))
     return ExitCode.INTERRUPTED
+
+
+def _continues(task: TaskHandle) -> str:
+    return f"the task continues. Follow it: c2d logs {task.id} --follow. Cancel it: c2d cancel {task.id}"

@@ -6,6 +6,10 @@ import codecs
 import json
 import re
 import sys
+from collections.abc import Callable
+from typing import TextIO
+
+from compute_to_data.cli.output import writing
 
 _MOVES_THE_CURSOR = re.compile(
     r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e"
@@ -18,20 +22,48 @@ _ERASES_THE_LINE = re.compile(r"\x1b\[[012]?K")
 
 
 class LogPrinter:
-    """Prints a program's output on the streams that it wrote to; with ``only``, all on that stream."""
+    """Prints a program's output on the streams that it wrote to; with ``only``, all on that stream.
 
-    def __init__(self, *, as_json: bool = False, only: str = "") -> None:
+    ``as_json``: all on stdout, as a line of JSON a piece. ``on_closed`` is called when the reader of a pipe has
+    closed it; what comes later is not printed. Without it, BrokenPipeError.
+    """
+
+    def __init__(self, *, as_json: bool = False, only: str = "", on_closed: Callable[[], None] | None = None) -> None:
         self._json = as_json
         self._only = only
+        self._on_closed = on_closed
         self._shown: dict[str, TerminalText] = {}
+        self._decoders: dict[str, codecs.IncrementalDecoder] = {}
 
     def print(self, stream: str, said: bytes) -> None:
         """Print bytes unchanged to a file or pipe; as JSON, one object for each call; on a terminal,
         without control characters."""
-        target = sys.stderr if (self._only or stream) == "stderr" else sys.stdout
+        target = self._target(stream)
+        try:
+            with writing(target):
+                self._print(target, stream, said)
+        except BrokenPipeError:
+            if self._on_closed is None:
+                raise
+            self._on_closed()
+
+    def end(self) -> None:
+        """Print what the beginning of a character holds back, when no more comes."""
+        for stream, decoder in self._decoders.items():
+            self._print_json(self._target(stream), stream, decoder.decode(b"", final=True))
+
+    def _target(self, stream: str) -> TextIO:
+        return sys.stderr if (self._only or stream) == "stderr" and not self._json else sys.stdout
+
+    def _print_json(self, target: TextIO, stream: str, text: str) -> None:
+        if text:
+            target.write(json.dumps({"stream": stream, "text": text}) + "\n")
+
+    def _print(self, target: TextIO, stream: str, said: bytes) -> None:
         target.flush()
         if self._json:
-            target.write(json.dumps({"stream": stream, "text": said.decode("utf-8", "replace")}) + "\n")
+            decoder = self._decoders.setdefault(stream, codecs.getincrementaldecoder("utf-8")("replace"))
+            self._print_json(target, stream, decoder.decode(said))
         elif target.isatty():
             target.write(self._shown.setdefault(stream, TerminalText()).text(said))
         elif hasattr(target, "buffer"):

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import TextIO
 
 from compute_to_data import __version__
 from compute_to_data.cli.command import Call, Commands, Parser, add_common
@@ -54,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # before the command began
         print("c2d: interrupted", file=sys.stderr)
         return ExitCode.INTERRUPTED
+    except OSError as error:  # of the help or the version
+        return _failed(error, Output("pretty"))
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -81,13 +84,22 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def _prepare_streams() -> None:
     """Replace streams that the caller has closed (``<&-``) with empty ones. Escape characters that
-    the terminal cannot show, because names in a zone may have them."""
+    the terminal cannot show, because names in a zone may have them. Write all or fail: with ``PYTHONUNBUFFERED``,
+    Python ignores that a pipe or a full disk took only the first part."""
     sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115 - the process uses it until it ends
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    sys.stdout, sys.stderr = map(_buffered, (sys.stdout, sys.stderr))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _buffered(stream: TextIO) -> TextIO:
+    is_own = stream in (sys.__stdout__, sys.__stderr__)  # and not what a test or another program has put there
+    if not is_own or not isinstance(getattr(stream, "buffer", None), io.RawIOBase):
+        return stream
+    return open(stream.fileno(), "w", buffering=1, encoding=stream.encoding, errors=stream.errors, closefd=False)
 
 
 def _divided(given: list[str]) -> tuple[list[str], list[str] | None]:
@@ -139,15 +151,10 @@ def _guarded(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         out.note("c2d: interrupted")
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # The reader has closed the pipe. Buffered output must not fail again when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.DONE
     except OSError as error:
-        if debug:
+        if debug and not isinstance(error, BrokenPipeError):
             _traceback()
-        out.note(f"c2d: {error.filename or 'this computer'}: {error.strerror or error}.")
-        return ExitCode.UNREACHABLE
+        return _failed(error, out)
     except Exception as error:  # noqa: BLE001 - the boundary: one sentence for the person, a traceback with --debug
         if debug:
             _traceback()
@@ -155,6 +162,14 @@ def _guarded(options: argparse.Namespace) -> int:
         return ExitCode.UNREACHABLE
     finally:
         call.close()
+
+
+def _failed(error: OSError, out: Output) -> ExitCode:
+    """Say what of this computer failed. Nothing has failed when the reader of a pipe has closed it."""
+    if isinstance(error, BrokenPipeError):
+        return ExitCode.DONE
+    out.note(f"c2d: {error.filename or 'this computer'}: {error.strerror or error}.")
+    return ExitCode.UNREACHABLE
 
 
 def _readable(text: str) -> str:

@@ -8,11 +8,12 @@ All text passes through ``plain_text``; only :meth:`Output.text` and the printer
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from compute_to_data import plain_text
@@ -95,20 +96,20 @@ class Output:
 
     def text(self, text: str) -> None:
         """Print text unchanged in every form, for example a log."""
-        self._stdout.write(text)
-        self._stdout.flush()
+        with writing(self._stdout):
+            self._stdout.write(text)
+            self._stdout.flush()
 
     def note(self, text: str) -> None:
         """Print a note beside the results, on stderr. An empty text prints nothing."""
         if text:
-            print(indented(text), file=self._stderr, flush=True)
+            self._beside(f"{indented(text)}\n")
 
     def progress(self, text: str) -> None:
         """Replace the progress line, when stderr is a terminal; '' erases it."""
         if self.shows_progress:
             width = shutil.get_terminal_size().columns - 1
-            self._stderr.write(f"\r\x1b[K{plain_text.one_line(text)[:width]}")
-            self._stderr.flush()
+            self._beside(f"\r\x1b[K{plain_text.one_line(text)[:width]}")
 
     def coloured(self, text: str, colour: str | None) -> str:
         """The text in a colour, when results go to a terminal in the pretty form."""
@@ -132,7 +133,32 @@ class Output:
         return "".join(c if plain_text.is_plain(c) or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
     def _print(self, text: str) -> None:
-        print(text, file=self._stdout, flush=True)
+        self.text(f"{text}\n")
+
+    def _beside(self, text: str) -> None:
+        """Write to stderr. A command does not fail because nobody can read its notes."""
+        with contextlib.suppress(OSError), writing(self._stderr):
+            self._stderr.write(text)
+            self._stderr.flush()
+
+
+@contextlib.contextmanager
+def writing(stream: TextIO) -> Iterator[None]:
+    """Name the stream in an error of writing to it, and drop what is still written there: what Python holds would
+    fail again when Python ends, and change the exit code."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or ("standard error" if stream is sys.stderr else "standard output")
+        _drop(stream)
+        raise
+
+
+def _drop(stream: TextIO) -> None:
+    with contextlib.suppress(OSError, ValueError):  # a test's stream has no descriptor
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def one_line(value: Any) -> str:

@@ -52,6 +52,7 @@ def _logs(call: Call) -> int:
     if call.options.follow:
         printer = LogPrinter(as_json=call.out.form == "json")
         logs.follow(task, printer.print, on_note=call.out.note, **chosen)
+        printer.end()
         status = task.status()
         call.out.note(f"task {task.id} {state_text(status)}")
         for words in endings.missing(status):

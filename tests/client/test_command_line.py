@@ -117,7 +117,7 @@ def test_a_failing_write_of_results_is_reported_in_a_sentence(site: TrialSite) -
     with open("/dev/full", "wb") as full:
         command = [sys.executable, "-m", "compute_to_data.cli.main", "project", "show"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (ExitCode.UNREACHABLE, "c2d: this computer: No space left on device.\n")
+    assert (done.returncode, done.stderr) == (ExitCode.UNREACHABLE, "c2d: standard output: No space left on device.\n")
 
 
 def test_an_invalid_path_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
