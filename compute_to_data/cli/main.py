@@ -168,8 +168,17 @@ def _failed(error: OSError, out: Output) -> ExitCode:
     """Say what of this computer failed. Nothing has failed when the reader of a pipe has closed it."""
     if isinstance(error, BrokenPipeError):
         return ExitCode.DONE
-    out.note(f"c2d: {error.filename or 'this computer'}: {error.strerror or error}.")
+    out.note(f"c2d: {error.filename or _of_this_computer()}: {error.strerror or error}.")
     return ExitCode.UNREACHABLE
+
+
+def _of_this_computer() -> str:
+    """What an error is about that does not say it."""
+    try:
+        os.getcwd()
+    except OSError:
+        return "the current folder is gone: change into another one"
+    return "this computer"
 
 
 def _readable(text: str) -> str:

@@ -57,9 +57,10 @@ def _value(call: Call) -> bytes:
     from getpass import getpass
 
     from compute_to_data.errors import InvalidRequest
+    from compute_to_data.records.secret import LONGEST
 
     if not sys.stdin.isatty():
-        return sys.stdin.buffer.read()
+        return sys.stdin.buffer.read(LONGEST + 1)
     value = getpass("Value (not shown): ", sys.stderr)
     if getpass("Repeat the value: ", sys.stderr) != value:
         raise InvalidRequest(f"secret {call.options.name}", "the two values differ", "Try again")

@@ -141,14 +141,17 @@ def _several_submitted(call: Call, tasks: Sequence[TaskHandle]) -> int:
 
 
 def content(file: str) -> bytes:
-    """The bytes of a file of this computer; - is standard input. InvalidRequest."""
+    """The bytes of a file of this computer; - is standard input. Of more than a document can hold, the beginning.
+    InvalidRequest."""
+    from compute_to_data.documents.json_text import MAXIMUM_BYTES
     from compute_to_data.errors import InvalidRequest
 
+    most = MAXIMUM_BYTES + 1
     if file == "-":
-        return sys.stdin.buffer.read()
+        return sys.stdin.buffer.read(most)
     try:
         with open(file, "rb") as opened:
-            return opened.read()
+            return opened.read(most)
     except OSError as error:
         raise InvalidRequest(file, f"cannot be read: {error.strerror}") from None
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from compute_to_data.client.notebook_parameters import MOST_BYTES
 from compute_to_data.coordination.role_choice import RUNS, Asked
 from compute_to_data.errors import AlreadyExists, InvalidRequest, NotFound, Refused, TooLarge
 from compute_to_data.model import Collection, name_of
@@ -75,9 +76,12 @@ def _is_there(workbench: Workbench, logical_path: str, content: bytes) -> bool:
 def _content(file: str) -> bytes:
     try:
         with open(file, "rb") as opened:
-            return opened.read()
+            found = opened.read(MOST_BYTES + 1)
     except OSError as error:
         raise InvalidRequest(file, f"cannot be read: {error.strerror}") from None
+    if len(found) > MOST_BYTES:
+        raise InvalidRequest(file, f"holds more than {MOST_BYTES} bytes, the most that is read")
+    return found
 
 
 def _check(content: bytes, file: str) -> None:

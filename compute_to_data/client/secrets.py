@@ -48,7 +48,8 @@ def create(workbench: Workbench, name: str, value: bytes, *, force: bool = False
     """
     path = path_of(workbench, name)
     if not 0 < len(value) <= secret.LONGEST:
-        raise InvalidRequest(f"secret {name}", f"has {len(value)} bytes, expected 1 to {secret.LONGEST}")
+        size = f"more than {secret.LONGEST}" if value else "0"
+        raise InvalidRequest(f"secret {name}", f"has {size} bytes, expected 1 to {secret.LONGEST}")
     _make_private(workbench, parent_of(path))
     known = _names(workbench)
     if name in known and not force:

@@ -70,7 +70,7 @@ def check_values(document: Any, subject: str, error: type[ComputeToDataError] = 
 
 def _text(content: bytes) -> str:
     if len(content) > MAXIMUM_BYTES:
-        raise _Unreadable(f"holds {len(content)} bytes, but may hold at most {MAXIMUM_BYTES}")
+        raise _Unreadable(f"holds more than {MAXIMUM_BYTES} bytes, the most that it may hold")
     _check_number(content)
     try:
         text = content.decode("utf-8")
@@ -206,7 +206,9 @@ def _check_characters(text: str) -> None:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise _Unreadable(f"holds {quoted(text)}, where an escape names half a character") from None
+        raise _Unreadable(
+            f"holds {quoted(text)}, where an escape names half a character, or a byte is not UTF-8"
+        ) from None
 
 
 def _too_deep() -> NoReturn:

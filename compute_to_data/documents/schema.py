@@ -246,16 +246,27 @@ class Schema:
     ) -> list[Problem]:
         """The problems to report when no branch fits.
 
-        These are the problems of the branch that the author probably meant: it has the right type and
-        the fewest problems, and among equals the deepest ones. For a value that is wrong in every
-        branch, the problem names what each branch expects. When no branch has the right type, or no
+        These are the problems of the branch that the author probably meant: it has the right type, the constants
+        that the value names, and the fewest problems, and among equals the deepest ones. For a value that is wrong
+        in every branch, the problem names what each branch expects. When no branch has the right type, or no
         branch has a type, the only problem is about the choice as a whole.
         """
-        possible = [outcome for branch, outcome in zip(branches, outcomes) if self._accepts_type(branch, value)]
+        fitting = [(one, outcome) for one, outcome in zip(branches, outcomes) if self._accepts_type(one, value)]
+        named = [outcome for branch, outcome in fitting if _has_constants(branch, value)]
+        possible = named or [outcome for _, outcome in fitting]
         if not possible or not any("type" in branch or "$ref" in branch for branch in branches):
             return [Problem(pointer, words.shown(value), self.expectation(node))]
         best = min(possible, key=lambda outcome: (len(outcome), -max(p.pointer.count("/") for p in outcome)))
         return [_for_every_branch(problem, possible) for problem in best]
+
+
+def _has_constants(branch: Node, value: Any) -> bool:
+    """Whether a value has constants of a branch, as its kind, and contradicts none."""
+    if not isinstance(value, Mapping):
+        return False
+    parts = branch.get("properties", {}).items()
+    agreeing = [value[name] == part["const"] for name, part in parts if name in value and "const" in part]
+    return bool(agreeing) and all(agreeing)
 
 
 def _for_every_branch(problem: Problem, outcomes: Sequence[list[Problem]]) -> Problem:

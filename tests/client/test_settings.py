@@ -61,6 +61,8 @@ def test_the_argument_overrides_the_variable_which_overrides_the_platforms_folde
     ("document", "said"),
     [
         ({"zone": {"kind": "embedded", "directory": "/z"}}, "#/zone/user"),
+        ({"zone": {"kind": "embedded"}}, "#/zone/directory"),
+        ({"zone": {"kind": "gateway"}}, "#/zone/url"),
         ({"zone": {"kind": "mars"}}, "#/zone"),
         ({"outptu": "raw"}, "expected output"),
         ({"output": "xml"}, "#/output"),
@@ -72,6 +74,11 @@ def test_the_argument_overrides_the_variable_which_overrides_the_platforms_folde
 def test_a_mistake_is_named_with_its_place(home: Path, document: Any, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         settings.load(str(written(home / "config.json", document)))
+
+
+def test_a_file_without_an_end_is_not_read_on(home: Path) -> None:
+    with pytest.raises(ConfigurationError, match="holds more than 1048576 bytes"):
+        settings.load("/dev/zero")
 
 
 def test_a_named_file_must_exist(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

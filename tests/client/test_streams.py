@@ -1,4 +1,5 @@
-"""Where the output of ``c2d`` goes: pipes whose reader goes away, full disks, and streams that nobody reads."""
+"""Where the output of ``c2d`` goes: pipes whose reader goes away, full disks, and streams that nobody reads; and what
+it reads without an end."""
 
 from __future__ import annotations
 
@@ -122,3 +123,37 @@ def test_characters_that_come_in_pieces_are_whole_in_json(capsys: pytest.Capture
     said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert "".join(one["text"] for one in said if one["stream"] == "stdout") == text
     assert "".join(one["text"] for one in said if one["stream"] == "stderr") == "half \N{REPLACEMENT CHARACTER}"
+
+
+@pytest.mark.parametrize(
+    ("words", "most"),
+    [
+        (["submit", "-"], 1024 * 1024),
+        (["process", "create", "-", "--name", "endless"], 1024 * 1024),
+        (["secret", "create", "ENDLESS"], 64 * 1024),
+        (["submit", "/dev/zero"], 1024 * 1024),
+        (["run", "--process", "x", "-P", "/dev/zero"], 64 * 1024 * 1024),
+    ],
+)
+def test_what_has_no_end_is_read_as_far_as_it_may_go(own_files: Path, words: list[str], most: int) -> None:
+    with open("/dev/zero", "rb") as endless:
+        done = subprocess.run(
+            [*C2D_MAIN, *words], stdin=endless, capture_output=True, text=True, timeout=60, check=False
+        )
+    assert done.returncode == ExitCode.REFUSED
+    assert f"more than {most}" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["dataset", "upload", "."], ["fetch", "{task}", "here"]])
+def test_in_a_folder_that_is_gone(working: TrialSite, words: list[str], tmp_path: Path) -> None:
+    with c2d.connect() as session:
+        task = session.submit({"role": "CONTAINER", "inputs": [], "process": {"image": "tools", "exec": "true"}})
+        task.wait()
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    said = [word.format(task=task.id) for word in words]
+    script = 'cd "$1"; rmdir "$1"; shift; exec "$@"'
+    command = ["sh", "-c", script, "sh", str(gone), *C2D_MAIN, *said]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == ExitCode.UNREACHABLE
+    assert "the current folder is gone" in done.stderr

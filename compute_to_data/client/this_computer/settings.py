@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from compute_to_data.configuration import Attributes, ZoneSettings
-from compute_to_data.documents.schema import problems, read_json, summary
+from compute_to_data.documents.json_text import MAXIMUM_BYTES, read_json
+from compute_to_data.documents.schema import problems, summary
 from compute_to_data.errors import ConfigurationError
 
 APPLICATION = "compute-to-data"
@@ -147,7 +148,7 @@ def has_irods_environment() -> bool:
 def _read(path: str, schema: str, *, missing_is_empty: bool) -> Mapping[str, Any]:
     try:
         with open(path, "rb") as file:
-            document = read_json(file.read(), path, ConfigurationError)
+            document = read_json(file.read(MAXIMUM_BYTES + 1), path, ConfigurationError)
     except FileNotFoundError:
         if missing_is_empty:
             return {}
