@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -193,6 +194,16 @@ def _uploaded(call: Call, local: str, said: str = "") -> str:
     from compute_to_data.records.manifest import FILES
 
     name = _name(local)
-    sent = datasets.upload(call.session, local, name=said or name)
-    call.out.note(f"{said or local} is dataset {sent.dataset} now. To use it again: --input {sent.dataset}")
-    return sent.dataset if os.path.isdir(local) else f"{datasets.find(call.session, sent.dataset)}/{FILES}/{name}"
+    datasets.look_over(call.session, local)  # fail before creating anything in the zone
+    dataset = datasets.reserve(call.session)
+    try:
+        datasets.upload(call.session, local, name=said or name, dataset=dataset)
+    except BaseException:
+        again = shlex.join(["c2d", "dataset", "upload", local, "--id", dataset])
+        how = (
+            f"remove it: c2d dataset remove {dataset}" if said else f"continue: {again}, and then use --input {dataset}"
+        )
+        call.out.note(f"{said or local} is not complete in dataset {dataset}. To {how}")
+        raise
+    call.out.note(f"{said or local} is dataset {dataset} now. To use it again: --input {dataset}")
+    return dataset if os.path.isdir(local) else f"{datasets.find(call.session, dataset)}/{FILES}/{name}"

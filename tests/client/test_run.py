@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from support.typed import Type
 from support.unmeasured import unmeasured
 
 from compute_to_data.cli.exits import ExitCode
+from compute_to_data.client.local_folders import transfers
 
 C2D_MAIN = [sys.executable, "-m", "compute_to_data.cli.main"]
 
@@ -238,6 +240,26 @@ class TestBeforeAnythingIsUploaded:
     def test_links_name_the_command_that_follows_them(self, run: Run) -> None:
         os.symlink("a.txt", "data/link")
         assert "c2d dataset upload --follow-links" in run("--input", "data", "--", "true").stderr
+
+
+@pytest.mark.parametrize("what", ["data", "data/a b.txt"])
+def test_an_interrupted_upload_of_an_input_says_how_to_continue(
+    working: TrialSite, typed: Type, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    Path("data").mkdir()
+    Path("data/a b.txt").write_text("a")
+    with monkeypatch.context() as patched:
+        patched.setattr(transfers, "send", interrupt)
+        done = typed("run", "tools", "--input", what, "--", "true")
+    assert done.code == ExitCode.INTERRUPTED
+    (dataset,) = (one["dataset"] for one in listed("dataset", "list"))
+    (again,) = (line.partition("To continue: ")[2] for line in done.err.splitlines() if dataset in line)
+    command, _, use = again.partition(", and then use ")
+    assert typed(*shlex.split(command)[1:]).code == ExitCode.DONE
+    assert typed("run", "tools", *use.split(), "--", "true").code == ExitCode.DONE
 
 
 @pytest.mark.parametrize(

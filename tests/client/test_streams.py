@@ -129,7 +129,7 @@ def test_characters_that_come_in_pieces_are_whole_in_json(capsys: pytest.Capture
     ("words", "most"),
     [
         (["submit", "-"], 1024 * 1024),
-        (["process", "create", "-", "--name", "endless"], 1024 * 1024),
+        (["process", "create", "-", "--name", "endless"], 256 * 1024),
         (["secret", "create", "ENDLESS"], 64 * 1024),
         (["submit", "/dev/zero"], 1024 * 1024),
         (["run", "--process", "x", "-P", "/dev/zero"], 64 * 1024 * 1024),
