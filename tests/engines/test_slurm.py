@@ -21,7 +21,7 @@ import pytest
 from support.crashes import Died
 from support.jobs import held, written
 from support.real_slurm import containers, drained, job_of, node_of, program_of, slurm
-from support.site import wait_until
+from support.site import BASE_IMAGE, until, wait_until
 
 from compute_to_data.engines.slurm import commands, images, probe
 from compute_to_data.engines.slurm.engine import SlurmEngine
@@ -386,6 +386,28 @@ def test_a_node_keeps_what_it_knows_about_an_images_paths(slurm_bench: Bench, sl
             wait_until(file.exists, "the node to keep it")
     known = json.loads(file.read_text())
     assert known[job.image.digest]["/proc"] == ""
+
+
+def test_a_probe_that_fails_on_its_node(slurm_answers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its log says why. When that is mended, the next look begins another one."""
+    python, mended = tmp_path / "python", tmp_path / "mended"
+    script = f"[ -e {mended} ] || {{ echo the disk is gone >&2; exit 1; }}; exec {sys.executable} $@"
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr("compute_to_data.engines.slurm.probe._WAIT_SECONDS", 1.0)
+    monkeypatch.setattr("compute_to_data.engines.slurm.probe._QUEUE_SECONDS", 0.1)
+    engine = open_slurm(str(tmp_path / "shared"), python=str(python))
+
+    def refused() -> str:
+        try:
+            engine.identify(BASE_IMAGE)
+        except EngineOutOfReach as error:
+            return str(error)
+        return ""
+
+    until(lambda: "without an answer (the disk is gone)" in refused(), "the probe's end")
+    mended.touch()
+    until(lambda: refused() == "", "another probe")
 
 
 PODMAN = {"name": "podman", "socket": "/nonexistent/podman.sock"}

@@ -135,6 +135,11 @@ def queue_of(account: str) -> list[str]:
     return [*QUEUE, f"--user={account}"]
 
 
+def question_about(identity: str) -> list[str]:
+    """The question for one job. An error when slurmctld has forgotten it."""
+    return [*QUEUE, f"--jobs={identity}"]
+
+
 def states(answer: str) -> dict[str, tuple[str, str]]:
     """State and name of each job in the answer to :func:`queue_of`, by its id. EngineOutOfReach for nonsense."""
     found = {}
