@@ -11,6 +11,7 @@ from compute_to_data.cli.exits import ExitCode
 from compute_to_data.cli.interrupts import can_ask, confirmed
 from compute_to_data.cli.many_tasks import finish
 from compute_to_data.cli.task_options import (
+    at_least_one,
     environment_argument,
     image_argument,
     limit_arguments,
@@ -59,7 +60,7 @@ def _arguments(parser: ArgumentParser) -> None:
         metavar="MARK",
         help="what stands for the file's path in the program's words (default: {})",
     )
-    parser.add_argument("--jobs", type=int, metavar="N", help="how many tasks run at the same time, at most")
+    parser.add_argument("--jobs", type=at_least_one, metavar="N", help="how many tasks run at the same time, at most")
     parser.add_argument("-d", "--detach", action="store_true", help="do not wait: print the workload's id")
     parser.add_argument(
         "--workload",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from compute_to_data.cli import zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.submitting import content
-from compute_to_data.cli.task_options import limit_arguments, limits, parameter_argument, place_arguments
+from compute_to_data.cli.task_options import at_least_one, limit_arguments, limits, parameter_argument, place_arguments
 from compute_to_data.cli.zone_words import completes
 
 if TYPE_CHECKING:
@@ -76,7 +76,10 @@ def _start_arguments(parser: ArgumentParser) -> None:
     _one(parser)
     parser.add_argument("collection", metavar="COLLECTION", help="where messages arrive; it is created if necessary")
     parser.add_argument(
-        "--instances", type=int, default=1, help="how many messages are worked on at the same time (default: 1)"
+        "--instances",
+        type=at_least_one,
+        default=1,
+        help="how many messages are worked on at the same time (default: 1)",
     )
     parameter_argument(parser, "a value for a parameter of the process")
     place_arguments(parser)

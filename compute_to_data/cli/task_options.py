@@ -130,6 +130,13 @@ def limits(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in asked.items() if value is not None}
 
 
+def at_least_one(text: str) -> int:
+    """A whole number from 1 up."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+    return int(text)
+
+
 def in_options(text: str) -> str:
     """A message with the limits named as the options are: ``--memory`` for ``limits.memory_bytes``."""
     return _LIMIT.sub(lambda found: _OPTIONS[found[1]], text)

@@ -9,6 +9,7 @@ from compute_to_data.cli import zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode
 from compute_to_data.cli.task_options import (
+    at_least_one,
     environment_argument,
     image_argument,
     limit_arguments,
@@ -87,7 +88,9 @@ def _one(parser: ArgumentParser) -> None:
 
 def _start_arguments(parser: ArgumentParser) -> None:
     image_argument(parser)
-    parser.add_argument("--instances", type=int, default=1, help="how many tasks run at the same time (default: 1)")
+    parser.add_argument(
+        "--instances", type=at_least_one, default=1, help="how many tasks run at the same time (default: 1)"
+    )
     dataset = parser.add_argument(
         "--input-dataset",
         default="",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -71,11 +72,13 @@ def command_for(command: Sequence[str], name: str, mark: str = MARK) -> list[str
 
 
 def task_name(file: str) -> str:
-    """The name of the task for a file: the file's, or the beginning of a long one with a digest."""
-    if len(file) <= _LONGEST_NAME:
+    """The name of the task for a file: the file's. Of a long one the beginning with a digest, and of one with control
+    characters, which no task can have, without these and with a digest."""
+    plain = "".join("_" if unicodedata.category(one) == "Cc" else one for one in file)
+    if plain == file and len(file) <= _LONGEST_NAME:
         return file
     digest = hashlib.sha256(file.encode()).hexdigest()[:_DIGITS]
-    return f"{file[: _LONGEST_NAME - _DIGITS - 3]}...{digest}"
+    return f"{plain[: _LONGEST_NAME - _DIGITS - 3]}...{digest}"
 
 
 def start(workbench: Workbench, image: str, dataset: str, each: str, **asked: Any) -> WorkloadHandle:

@@ -101,6 +101,17 @@ def test_without_a_mark_the_path_is_the_last_word_and_another_mark_can_be_chosen
     assert typed("logs", b["task_id"])[1]["stdout"] == "{} V /input/b\n"
 
 
+def test_names_that_no_task_can_have(site: TrialSite, typed: Any, tmp_path: Path) -> None:
+    names = ["new\nline", "new\tline", "new_line"]
+    top = data(site, {name: name for name in names})
+    words = ("map", IMAGE, "--input", top, "--", "sh", "-c", 'cat "$1" > /outputs/copy', "sh", "{}")
+    code, done, said = typed(*words)
+    assert (code, done["completed"], done["failed"]) == (ExitCode.DONE, len(names), []), said
+    assert typed("fetch", done["workload"], str(tmp_path / "results"))[0] == ExitCode.DONE
+    assert sorted(copy.read_text() for copy in (tmp_path / "results").glob("*/copy")) == sorted(names)
+    assert "3 files have a task already" in typed(*words[:4], "--workload", done["workload"], *words[4:])[2]
+
+
 def test_failures_are_listed_and_only_they_run_again(site: TrialSite, typed: Any, tmp_path: Path) -> None:
     top = data(site, {"good": "0", "bad": "3", "worse": "4"})
     script = 'echo "reading $1" >&2; touch /outputs/seen; exit $(cat "$1")'
@@ -185,6 +196,7 @@ def test_long_names_stay_different() -> None:
     assert mapping.task_name(one) != mapping.task_name(other)
     assert len(mapping.task_name(one)) == 255
     assert mapping.task_name("x" * 255) == "x" * 255
+    assert len({mapping.task_name(f"a{mark}b") for mark in "\t\n\r\x85_"}) == 5
 
 
 class TestInterrupted:

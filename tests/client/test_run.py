@@ -262,6 +262,22 @@ def test_an_interrupted_upload_of_an_input_says_how_to_continue(
     assert typed("run", "tools", *use.split(), "--", "true").code == ExitCode.DONE
 
 
+@pytest.mark.parametrize("value", ["0", "-1", "1e3", "1.5", "many"])
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--jobs", ["map", "tools", "--input", "data", "{}", "--", "true"]),
+        ("--instances", ["workload", "start", "tools", "{}"]),
+        ("--instances", ["process", "start", "definition", "messages", "{}"]),
+    ],
+)
+def test_at_least_one_runs_at_a_time(typed: Type, option: str, words: list[str], value: str) -> None:
+    """``--jobs 0`` was ignored."""
+    done = typed(*(word.format(f"{option}={value}") for word in words))
+    assert done.code == ExitCode.USAGE
+    assert f"{value!r} is not a whole number from 1 up" in done.err
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [
