@@ -55,7 +55,7 @@ def checked_name(name: str) -> str:
 def parsed(content: bytes, subject: str, *, needs_image: bool = False) -> dict[str, Any]:
     """The document of a definition. InvalidRequest, which lists all problems, unless it is a valid one."""
     if len(content) > LARGEST:
-        raise InvalidRequest(subject, f"has more than {LARGEST} bytes, the most of a process definition")
+        raise InvalidRequest(subject, f"has more bytes than a definition may have, at most {LARGEST}")
     document = read_json(content, subject)
     try:
         process_definition.check(document, needs_image=needs_image)

@@ -141,7 +141,7 @@ def test_what_has_no_end_is_read_as_far_as_it_may_go(own_files: Path, words: lis
             [*C2D_MAIN, *words], stdin=endless, capture_output=True, text=True, timeout=60, check=False
         )
     assert done.returncode == ExitCode.REFUSED
-    assert f"more than {most}" in done.stderr
+    assert "more" in done.stderr and str(most) in done.stderr
 
 
 @pytest.mark.parametrize("words", [["dataset", "upload", "."], ["fetch", "{task}", "here"]])
