@@ -97,11 +97,16 @@ def everything(session: Session, beginning: str) -> Iterator[Candidate]:
 
 
 def images(session: Session, beginning: str) -> Iterator[Candidate]:
-    """The images that the site allows by name. One that it allows by a pattern has no name to offer."""
+    """The images that the site allows by name, and those that it allows by a pattern and an engine holds."""
     from compute_to_data.client import site
+    from compute_to_data.coordination import held_images
 
-    for rule in site.images(session):
-        yield Candidate(rule.get("name", ""))
+    named = [rule["name"] for rule in site.images(session) if rule.get("name")]
+    resources = (one.resource for one in site.resources(session))
+    held = (held_images.last_published(session.catalog, session.attributes, one) for one in resources)
+    holds = [name for one in held if one is not None for name in one.names]
+    for name in dict.fromkeys([*named, *holds]):
+        yield Candidate(name)
 
 
 def resources(session: Session, beginning: str) -> Iterator[Candidate]:

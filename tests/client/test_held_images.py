@@ -84,6 +84,16 @@ def test_a_worker_publishes_only_images_that_the_site_allows(site: TrialSite) ->
     assert published(site) == [], "an engine that pulls images"
 
 
+def test_the_tab_key_offers_what_an_engine_holds_of_what_a_pattern_allows(
+    site: TrialSite, own_files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("C2D_COMPLETION_SECONDS", "60")
+    publish(site, any_image(site), ("debian:bookworm", "lab/tools:1"))
+    for words in (["run", "deb"], ["map", "deb"], ["notebook", "--image", "deb"]):
+        assert main(["__complete", *words]) == 0
+        assert capsys.readouterr().out == "debian:bookworm\n"
+
+
 def test_a_worker_publishes_at_most_so_many_names_and_says_that_there_are_more(site: TrialSite) -> None:
     configuration = any_image(site)
     publish(site, configuration, tuple(f"lab/image:{number}" for number in range(MOST + 1)))
