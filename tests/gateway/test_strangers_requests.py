@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,17 +10,13 @@ from typing import Any
 
 import httpx
 import pytest
-from support.gateways import PASSWORDS, RunningGateway
+from support.gateways import PASSWORDS, RunningGateway, with_digest
 from support.site import BOB, HOME, ZONE, TrialSite
 
 from compute_to_data.model import Access
 
 CONTENT = "/api/v1/catalog/content"
 TES = "/ga4gh/tes/v1/tasks"
-
-
-def with_digest(content: bytes) -> bytes:
-    return content + hashlib.sha256(content).digest()
 
 
 def put(client: httpx.Client, path: str, content: bytes = b"x", **options: Any) -> httpx.Response:

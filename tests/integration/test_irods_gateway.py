@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from support.gateways import with_digest
 from support.identity_providers import CLIENT, Provider, running_providers
 from support.irods_site import ENVIRONMENT, NO_ZONE, RealSite, plain_site
 from support.reading import ENOUGH
@@ -157,6 +158,40 @@ def test_on_behalf_of_a_user_whom_a_provider_names(
         assert call("create_collection", collection=f"{hidden}/x", parents=False).status_code == 403
         files = [{"logical_path": f"{site.home}/passwd", "physical_path": "/etc/passwd", "size": 1, "checksum": ""}]
         assert call("register", resource="demoResc", files=files).status_code in (400, 403)
+
+
+def test_making_something_does_not_say_what_is_there(
+    gateway: str, zone: IrodsZoneUnderTest, site: RealSite, password: str
+) -> None:
+    """For what bob has in a collection that alice may not see, and for what nobody has, she gets the same answers."""
+    bob = zone.session(zone.make_user())
+    hidden = zone.scratch(bob.user)
+    bob.write(f"{hidden}/there", b"x")
+    bob.create_collection(f"{hidden}/below")
+    auth = (site.alice.user.name, password)
+    with httpx.Client(base_url=gateway, timeout=PATIENCE, trust_env=False, auth=auth) as client:
+
+        def answers(name: str) -> list[tuple[int, str]]:
+            path = f"{hidden}/{name}"
+            asked = [
+                *(
+                    client.put("/api/v1/catalog/content", params={"path": path, **more}, content=with_digest(b"x"))
+                    for more in ({}, {"force": "true"})
+                ),
+                *(
+                    client.post("/api/v1/catalog/create_collection", json={"collection": path, "parents": parents})
+                    for parents in (False, True)
+                ),
+                client.get("/api/v1/catalog/content", params={"path": path}),
+                client.head("/api/v1/catalog/content", params={"path": path}),
+            ]
+            return [(one.status_code, one.text.replace(path, "PATH")) for one in asked]
+
+        expected = answers("nothing")
+        assert [one for one in expected if one[0] != 404] == []
+        assert "no such collection" in expected[3][1]
+        assert answers("there") == answers("below") == expected
+    assert bob.read(f"{hidden}/there", ENOUGH) == b"x"
 
 
 @pytest.mark.parametrize("subject", ["stranger", "nobody", "rods"])

@@ -107,6 +107,29 @@ def test_two_executors_from_an_input_to_an_output_of_the_zone(site: RealSite, co
     assert [one.value for one in avus] == [task_id]
 
 
+def test_a_result_replaces_that_of_an_earlier_task(site: RealSite, compute: str, client: Client) -> None:
+    """When the task that would replace it fails, the earlier one is there again."""
+    alice = client(site.alice.user)
+    target = f"{site.home}/replaced/result"
+
+    def ran(script: str) -> str:
+        output = {"path": "/made/out", "url": f"irods://{target}"}
+        return str(ended(alice, submitted(alice, compute, shell(script), outputs=[output]))["state"])
+
+    def there() -> tuple[bytes, list[str]]:
+        names = [one.logical_path.rpartition("/")[2] for one in site.alice.children(f"{site.home}/replaced")]
+        return site.alice.read(target, ENOUGH), names
+
+    site.alice.create_collection(f"{site.home}/replaced")
+    assert ran("echo one > /made/out") == "COMPLETE"
+    assert there() == (b"one\n", ["result"])
+    assert ran("echo two > /made/out") == "COMPLETE"
+    assert there() == (b"two\n", ["result"])
+    assert ran("echo three > /made/out; exit 4") == "EXECUTOR_ERROR"
+    assert there() == (b"two\n", ["result"])
+    assert site.replicas(target) == {compute: "GOOD"}
+
+
 def test_a_failing_executor(site: RealSite, compute: str, client: Client) -> None:
     alice = client(site.alice.user)
     found = ended(alice, submitted(alice, compute, shell("echo why >&2; exit 7"), shell("echo never")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import re
 import signal
@@ -125,3 +126,7 @@ def served(
         process.wait(PATIENCE)
         assert process.stdout is not None
         process.stdout.close()
+
+
+def with_digest(content: bytes) -> bytes:
+    return content + hashlib.sha256(content).digest()
