@@ -83,7 +83,6 @@ ATTACKS = {
     "dangling link": Attack("output_refused", "symbolic link", "ln -s nowhere /outputs/a"),
     "link to itself": Attack("output_refused", "symbolic link", "ln -s a /outputs/a"),
     "link as a directory": Attack("output_refused", "symbolic link", "ln -s / /outputs/a"),
-    "hard link": Attack("output_refused", "hard links", f"ln {CANARY} /outputs/a"),
     "FIFO": Attack("output_refused", "FIFO", "mkfifo /outputs/a"),
     "socket": Attack("output_refused", "socket", python=SOCKET),
     "newline in a name": Attack("output_refused", "control character", "touch '/outputs/a\nb'"),
@@ -139,7 +138,6 @@ ATTACKS = {
 
 
 KEPT = {
-    "hard link": set(),  # both names of the file
     "the name of our own record": {"failed/innocent", "failed/task.json"},
     "directories without permissions": {"failed/innocent", "failed/a/b/c"},
     "many files": {"failed/innocent", "failed/1"},

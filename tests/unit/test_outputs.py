@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 from collections.abc import Callable
@@ -158,3 +159,100 @@ def test_an_entry_of_another_account_is_no_output(tmp_path: Path, owner: int, st
     found = survey.survey(str(top), "/z", most=10)
     assert found.refused == (survey.Refusal(name, f"belongs to uid {strange}, not to the task"),)
     assert name not in {file.relative for file in found.files}
+
+
+# Several names of one file
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> Path:
+    """Outputs with a file of 3 MiB, most of it a hole, under three names."""
+    top = tmp_path / "run" / "outputs"
+    (top / "sub").mkdir(parents=True)
+    with (top / "a").open("wb") as file:
+        file.write(b"begin")
+        file.seek(3 << 20)
+        file.write(b"end")
+    (top / "a").chmod(0o640)
+    os.utime(top / "a", (1, 2))
+    for name in ("b", "sub/c"):
+        os.link(top / "a", top / name)
+    return top
+
+
+def _inventory(top: Path, size_limit: int = 1 << 30) -> list[str]:
+    found = outputs.inventory(str(top), "/z/c", size_limit=size_limit, file_limit=10, reserved=frozenset())
+    outputs.still_there(str(top), found.files)
+    assert len({file.checksum for file in found.files}) == 1
+    return [file.relative for file in found.files]
+
+
+def test_each_name_of_a_file_becomes_a_file_of_its_own(linked: Path) -> None:
+    content, taken = (linked / "a").read_bytes(), (linked / "a").stat().st_blocks
+    assert _inventory(linked) == ["a", "b", "sub/c"]
+    found = [linked / name for name in ("a", "b", "sub/c")]
+    status = [one.stat() for one in found]
+    assert len({one.st_ino for one in status}) == 3
+    assert {(one.st_nlink, one.st_mode & 0o777, one.st_mtime, one.st_uid) for one in status} == {
+        (1, 0o640, 2, os.geteuid())
+    }
+    assert max(one.st_blocks for one in status) <= taken
+    assert [one.read_bytes() for one in found] == [content] * 3
+    assert _inventory(linked) == ["a", "b", "sub/c"]
+
+
+def test_each_name_counts_before_anything_is_copied(linked: Path) -> None:
+    with pytest.raises(TaskFailed) as caught:
+        _inventory(linked, size_limit=2 * (linked / "a").stat().st_size)
+    assert caught.value.reason is ReasonCode.OUTPUT_LIMIT
+    assert (linked / "a").stat().st_nlink == 3
+
+
+def test_a_file_with_a_name_elsewhere_is_no_output(linked: Path) -> None:
+    os.link(linked / "a", linked.parent / "other")
+    (linked / "good").write_text("x")
+    with pytest.raises(TaskFailed, match="'a' has 4 hard links, of which 3 are in the outputs"):
+        _inventory(linked)
+    found = outputs.left_behind(str(linked), "/z/c", most_bytes=1 << 30, most_files=10, look_at=20)
+    assert [file.relative for file in found.files] == ["good"]
+    assert (linked.parent / "other").stat().st_nlink == 4
+
+
+def test_of_a_failed_task_those_names_are_kept_that_fit(linked: Path) -> None:
+    size = (linked / "a").stat().st_size
+    found = outputs.left_behind(str(linked), "/z/c", most_bytes=2 * size, most_files=10, look_at=20)
+    assert [file.relative for file in found.files] == ["a", "b"]
+    assert [(linked / name).stat().st_nlink for name in ("a", "b", "sub/c")] == [1, 1, 1]
+
+
+def test_names_that_there_was_no_time_to_copy_are_left_out(linked: Path) -> None:
+    asked = iter([False, True, True, True])
+    found = outputs.left_behind(
+        str(linked), "/z/c", most_bytes=1 << 30, most_files=10, look_at=20, enough=lambda: next(asked, True)
+    )
+    assert "there was no time to copy it" in found.refused[0].cause
+    assert sorted(os.listdir(linked)) == ["a", "b", "sub"]
+
+
+def test_an_error_while_a_name_is_copied_changes_nothing(linked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "sendfile", full)
+    with pytest.raises(TaskFailed, match="'a': has 3 hard links, and cannot be copied"):
+        _inventory(linked)
+    assert (linked / "a").stat().st_nlink == 3
+    assert sorted(os.listdir(linked)) == ["a", "b", "sub"]
+
+
+@pytest.mark.parametrize("call", ["sendfile", "fchmod", "rename"])
+def test_a_worker_that_is_killed_meanwhile_leaves_no_output(linked: Path, call: str) -> None:
+    child = os.fork()
+    if child == 0:
+        setattr(os, call, lambda *_, **__: os._exit(3))
+        _inventory(linked)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+    assert len(os.listdir(linked)) == 4
+    assert _inventory(linked) == ["a", "b", "sub/c"]
+    assert sorted(os.listdir(linked)) == ["a", "b", "sub"]

@@ -2,7 +2,8 @@
 
 An untrusted program wrote the directory. The worker opens every level through a descriptor with
 ``O_NOFOLLOW``, so the program cannot exchange a name between the check and the read. An entry that is
-neither a directory nor a regular file with one link is no output: it fails the task.
+neither a directory nor a regular file is no output: it fails the task. So does a file that has another name elsewhere
+(a hard link). Of a file with several names in the outputs, each becomes a file of its own.
 
 :func:`inventory` is for a program that succeeded: one entry that is no output makes it raise an error.
 :func:`left_behind` is for a program that failed: it leaves out what is no output.
@@ -14,12 +15,13 @@ import base64
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Union
 
 from compute_to_data import large_files
 from compute_to_data.disk_usage import DIRECTORY
 from compute_to_data.job import OutputFile
+from compute_to_data.pipeline.vault.separate_files import Stopped, separate
 from compute_to_data.pipeline.vault.survey import (
     MOST_NAME_BYTES,
     Found,
@@ -201,19 +203,46 @@ def _read_each(
         for found in files:
             folder, _, name = found.relative.rpartition("/")
             try:
-                descriptor = os.open(name, _FILE, dir_fd=folders.descriptor(folder))
+                place = folders.descriptor(folder)
+                descriptor = os.open(name, _FILE, dir_fd=place)
             except OSError as error:
                 yield Refusal(shown_name(found.relative), unreadable(error))
                 continue
             try:
-                yield _read(descriptor, found, between)
+                descriptor, one = _separated(directory, place, name, descriptor, found, between)
+                yield one if isinstance(one, Refusal) else _read(descriptor, one, between)
             finally:
                 os.close(descriptor)
 
 
+def _separated(
+    directory: str, folder: int, name: str, descriptor: int, found: Found, between: Callable[[], object]
+) -> tuple[int, Found | Refusal]:
+    """Make a name of a file with several names a file of its own, unless it is one by now. Returns the descriptor of
+    what has the name; the given one is closed if that is another."""
+    status = os.fstat(descriptor)
+    if found.links == 1 or status.st_nlink == 1 or (status.st_dev, status.st_ino) != found.identity:
+        return descriptor, found
+    try:
+        copy = separate(directory, folder, name, descriptor, between)
+    except Stopped:
+        return descriptor, Refusal(shown_name(found.relative), f"{_links(status)}, and there was no time to copy it")
+    except OSError as error:
+        return descriptor, Refusal(
+            shown_name(found.relative), f"{_links(status)}, and cannot be copied ({error.strerror})"
+        )
+    os.close(descriptor)
+    status = os.fstat(copy)
+    return copy, replace(found, identity=(status.st_dev, status.st_ino))
+
+
+def _links(status: os.stat_result) -> str:
+    return f"has {status.st_nlink} hard links"
+
+
 def _read(descriptor: int, found: Found, between: Callable[[], object]) -> OutputFile | Refusal:
     status = os.fstat(descriptor)
-    cause = wrong_kind(status)
+    cause = wrong_kind(status) or (_links(status) if status.st_nlink != 1 else "")
     if cause:
         return Refusal(shown_name(found.relative), cause)
     if status.st_mode & 0o7000:  # a vault must not hold a set-user-id file of the service account

@@ -12,6 +12,7 @@ import heapq
 import os
 import re
 import stat
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -19,7 +20,7 @@ from itertools import chain, islice
 from compute_to_data.disk_usage import DIRECTORY, MAXIMUM_DEPTH
 from compute_to_data.errors import ReasonCode, TaskFailed
 from compute_to_data.irods_names import MAXIMUM_PATH_BYTES
-from compute_to_data.pipeline.vault import release_space
+from compute_to_data.pipeline.vault import release_space, separate_files
 from compute_to_data.plain_text import one_line
 
 _LISTED = 20
@@ -42,11 +43,13 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Found:
-    """A file that may become an output: its path below the outputs, its size in bytes, its device and inode."""
+    """A file that may become an output: its path below the outputs, its size in bytes, its device and inode, and how
+    many names it has (hard links)."""
 
     relative: str
     size: int
     identity: tuple[int, int]
+    links: int = 1
 
 
 @dataclass(frozen=True)
@@ -87,12 +90,28 @@ def survey(
     except OSError as error:
         raise refused([Refusal("/outputs", f"cannot be read ({error.strerror})")]) from None
     try:
+        separate_files.discard_unfinished(directory, root)
         walk = _Walk(collection, reserved, most, _owners(os.fstat(root)), between)
         walk.enter(root, "")
     finally:
         os.close(root)
-    found = tuple(walk.files), tuple(walk.folders), tuple(walk.refused)
+    files, linked = _without_links_elsewhere(walk.files)
+    found = files, tuple(walk.folders), (*walk.refused, *linked)
     return Survey(*found, walk.hidden, walk.room >= 0, walk.name_bytes)
+
+
+def _without_links_elsewhere(files: Sequence[Found]) -> tuple[tuple[Found, ...], list[Refusal]]:
+    """The files all of whose names are outputs, and refusals of the others."""
+    names = Counter(one.identity for one in files if one.links > 1)
+    kept, others = [], []
+    for one in files:
+        seen = names.get(one.identity, 1)
+        if one.links > seen:
+            cause = f"has {one.links} hard links, of which {seen} {'is' if seen == 1 else 'are'} in the outputs"
+            others.append(Refusal(shown_name(one.relative), cause))
+        else:
+            kept.append(one)
+    return tuple(kept), others
 
 
 def _owners(directory: os.stat_result) -> frozenset[int]:
@@ -178,7 +197,7 @@ class _Walk:
             self._refuse(relative, release_space.failed(error))
             return
         self.room -= 1
-        self.files.append(Found(relative, status.st_size, (status.st_dev, status.st_ino)))
+        self.files.append(Found(relative, status.st_size, (status.st_dev, status.st_ino), status.st_nlink))
 
     def _enter_below(self, name: str, descriptor: int, relative: str) -> None:
         try:
@@ -223,7 +242,7 @@ _KINDS = (
 def wrong_kind(status: os.stat_result) -> str:
     """Why an entry that is no directory cannot become an output; '' when it can."""
     if stat.S_ISREG(status.st_mode):
-        return f"has {status.st_nlink} hard links, expected only one" if status.st_nlink != 1 else ""
+        return ""
     return next((what for matches, what in _KINDS if matches(status.st_mode)), "is not a regular file")
 
 
