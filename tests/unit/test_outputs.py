@@ -201,6 +201,17 @@ def test_each_name_of_a_file_becomes_a_file_of_its_own(linked: Path) -> None:
     assert _inventory(linked) == ["a", "b", "sub/c"]
 
 
+def test_a_name_takes_no_more_than_its_size_shows(linked: Path) -> None:
+    with (linked / "a").open("r+b") as file:
+        os.truncate(file.fileno(), 5)
+        for attribute in ("user.much", "user.more"):
+            os.setxattr(file.fileno(), attribute, bytes(2000))
+    assert _inventory(linked) == ["a", "b", "sub/c"]
+    for name in ("a", "b", "sub/c"):
+        assert os.listxattr(linked / name) == []
+        assert (linked / name).stat().st_blocks * 512 <= 4096
+
+
 def test_each_name_counts_before_anything_is_copied(linked: Path) -> None:
     with pytest.raises(TaskFailed) as caught:
         _inventory(linked, size_limit=2 * (linked / "a").stat().st_size)

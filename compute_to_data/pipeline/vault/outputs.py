@@ -218,10 +218,11 @@ def _read_each(
 def _separated(
     directory: str, folder: int, name: str, descriptor: int, found: Found, between: Callable[[], object]
 ) -> tuple[int, Found | Refusal]:
-    """Make a name of a file with several names a file of its own, unless it is one by now. Returns the descriptor of
-    what has the name; the given one is closed if that is another."""
+    """Make a name of a file with several names a file of its own; also the last name, since what the file takes beyond
+    its size was not released. Returns the descriptor of what has the name; the given one is closed if that is
+    another."""
     status = os.fstat(descriptor)
-    if found.links == 1 or status.st_nlink == 1 or (status.st_dev, status.st_ino) != found.identity:
+    if found.links == 1 or (status.st_dev, status.st_ino) != found.identity:
         return descriptor, found
     try:
         copy = separate(directory, folder, name, descriptor, between)

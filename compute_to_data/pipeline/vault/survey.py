@@ -192,7 +192,9 @@ class _Walk:
 
     def _keep(self, name: str, descriptor: int, relative: str, status: os.stat_result) -> None:
         try:
-            self.hidden += release_space.hidden_size(release_space.of_file(name, descriptor, status))
+            # A file with several names may have one elsewhere. If not, each becomes a copy, which takes no more.
+            if status.st_nlink == 1:
+                self.hidden += release_space.hidden_size(release_space.of_file(name, descriptor, status))
         except OSError as error:
             self._refuse(relative, release_space.failed(error))
             return
