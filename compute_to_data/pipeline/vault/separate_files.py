@@ -13,6 +13,7 @@ import stat
 from collections.abc import Callable
 
 from compute_to_data.disk_usage import DIRECTORY
+from compute_to_data.large_files import TURNS
 
 _AT_ONCE = 8 << 20
 
@@ -73,7 +74,9 @@ def _copy(file: int, copy: int, between: Callable[[], object]) -> None:
         while place < end:
             if between():
                 raise Stopped
-            count = os.sendfile(copy, file, place, min(end - place, _AT_ONCE))
+            # Large files take turns with those that are read for their checksums.
+            with TURNS.turn(between) if status.st_size > _AT_ONCE else contextlib.nullcontext():
+                count = os.sendfile(copy, file, place, min(end - place, _AT_ONCE))
             if not count:  # cut meanwhile: the caller compares the size
                 return
             place += count
