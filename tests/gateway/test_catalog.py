@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from support.gateways import RunningGateway
+from support.gateways import RunningGateway, with_digest
 from support.site import ALICE, HOME, TrialSite, wait_until
 
 from compute_to_data.errors import AccessDenied, Code, NotFound, ZoneError, ZoneOutOfReach
@@ -30,14 +30,10 @@ def session(gateway: RunningGateway) -> Iterator[GatewaySession]:
     opened.close()
 
 
-def checked(content: bytes) -> bytes:
-    return content + hashlib.sha256(content).digest()
-
-
 @pytest.mark.parametrize("size", [0, 1, 31, 32, 33, 1 << 20, (1 << 20) + 1, (1 << 22) - 32, (1 << 22) + 5, 9_000_000])
 def test_uploads_of_every_length(alice: httpx.Client, site: TrialSite, size: int) -> None:
     content = os.urandom(size)
-    answer = alice.put(f"{CATALOG}/content", params={"path": f"{HOME}/x"}, content=checked(content))
+    answer = alice.put(f"{CATALOG}/content", params={"path": f"{HOME}/x"}, content=with_digest(content))
     assert answer.status_code == 200, answer.text
     assert site.alice.read(f"{HOME}/x", size) == content
     assert alice.get(f"{CATALOG}/content", params={"path": f"{HOME}/x"}).content == content
@@ -86,7 +82,7 @@ def test_an_upload_that_is_cut_off_leaves_nothing(
     cut_off(gateway, half_is_there)
     wait_until(lambda: vault(site) == before, "the zone to forget what came")
     content = os.urandom(6_000_000)
-    for wrong in (content, content[:-1] + checked(content)[-32:], b"", b"short", checked(content)[:-1]):
+    for wrong in (content, content[:-1] + with_digest(content)[-32:], b"", b"short", with_digest(content)[:-1]):
         answer = alice.put(f"{CATALOG}/content", params={"path": f"{HOME}/x"}, content=wrong)
         assert answer.status_code in (400, 409), answer.text
     assert vault(site) == before
@@ -105,7 +101,7 @@ def test_an_overwrite_that_is_cut_off_changes_nothing(
     content = os.urandom(6_000_000)
     at = {"path": f"{HOME}/x", "force": "true"}
     assert alice.put(f"{CATALOG}/content", params=at, content=content + bytes(32)).status_code == 409
-    assert alice.put(f"{CATALOG}/content", params=at, content=checked(content)).status_code == 200
+    assert alice.put(f"{CATALOG}/content", params=at, content=with_digest(content)).status_code == 200
     assert site.alice.read(f"{HOME}/x", len(content)) == content
 
 
@@ -121,7 +117,7 @@ def test_no_user_takes_all_of_the_gateways_disk(
         (8_000_000, 200),
         (16_000_000, 507),
     ):  # a quarter of 36 MB and of what they take; a tenth is kept free
-        answer = alice.put(f"{CATALOG}/content", params=at, content=checked(os.urandom(size)))
+        answer = alice.put(f"{CATALOG}/content", params=at, content=with_digest(os.urandom(size)))
         assert answer.status_code == status, answer.text
         answer = bob.post("/api/v1/datasets", files=[("files", ("a", os.urandom(size)))])
         assert answer.status_code == {200: 201}.get(status, status), answer.text
@@ -160,9 +156,9 @@ def test_a_host_without_room(alice: httpx.Client, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(room, "_RESERVE_BYTES", 1 << 62)
     full = os.statvfs("/")
     monkeypatch.setattr(os, "fstatvfs", lambda descriptor: os.statvfs_result([*full[:4], 0, *full[5:]]))
-    assert alice.put(f"{CATALOG}/content", params={"path": f"{HOME}/x"}, content=checked(b"abc")).status_code == 200
+    assert alice.put(f"{CATALOG}/content", params={"path": f"{HOME}/x"}, content=with_digest(b"abc")).status_code == 200
     again = {"path": f"{HOME}/x", "force": "true"}
-    assert alice.put(f"{CATALOG}/content", params=again, content=checked(bytes(2_000_000))).status_code == 507
+    assert alice.put(f"{CATALOG}/content", params=again, content=with_digest(bytes(2_000_000))).status_code == 507
 
 
 def test_open_objects_belong_to_one_user(

@@ -30,7 +30,7 @@ def need_a_server_that_takes(connection: Connection, logical_path: str) -> None:
 
 def create_collection(connection: Connection, collection: str, parents: bool) -> None:
     """As ``Catalog.create_collection``."""
-    # Where the user sees none of the collections above, the server looks for one up to the root, and blames the zone.
+    # If the user sees none of the collections above, the server searches up to the root and says the zone is wrong.
     unseen = {Code.SYS_INVALID_INPUT_PARAM: Code.CAT_UNKNOWN_COLLECTION} if parents else {}
     with about(collection, unseen):
         _collection_call(connection, "COLL_CREATE_AN", collection, {"recursiveOpr": ""} if parents else {})
