@@ -29,19 +29,16 @@ class CannotBeSent(InvalidRequest):
 
     def __init__(self, subject: str, refused: Sequence[tuple[str, str]]) -> None:
         self.refused = tuple(refused)
-        named = ", ".join(f"{shortened_in_the_middle(path)!r} ({cause})" for path, cause in self.refused[:_NAMED])
-        more = f" and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
-        links = (
-            " Links are sent as what they lead to with: c2d dataset upload --follow-links."
-            if _has_links(refused)
-            else ""
-        )
-        remedy = f"Nothing was sent. Move them away, or name them in {IGNORE_NAME}.{links}"
         if _base_name(subject) == self.refused[0][0]:  # what the person named, and nothing in it
-            remedy = "Nothing was sent. Give a file or a folder; c2d run --stdin reads a pipe"
-            super().__init__(subject, f"cannot be stored: {self.refused[0][1]}", remedy)
-            return
-        super().__init__(subject, f"holds what cannot be stored: {named}{more}", remedy)
+            cause = f"cannot be stored: {self.refused[0][1]}"
+            remedy = "Give a file or a folder; c2d run --stdin reads a pipe"
+        else:
+            named = ", ".join(f"{shortened_in_the_middle(path)!r} ({cause})" for path, cause in self.refused[:_NAMED])
+            more = f" and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
+            follow = " Links are sent as what they lead to with: c2d dataset upload --follow-links."
+            cause = f"holds what cannot be stored: {named}{more}"
+            remedy = f"Move them away, or name them in {IGNORE_NAME}.{follow if _has_links(refused) else ''}"
+        super().__init__(subject, cause, f"Nothing was sent. {remedy}")
 
 
 def _has_links(refused: Sequence[tuple[str, str]]) -> bool:
