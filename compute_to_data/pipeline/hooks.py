@@ -60,8 +60,11 @@ class Program:
         """The usual program: commands of one image that share an environment and a working directory.
 
         ``allowed_nonzero``: indices, from 0, of commands that may exit nonzero. ``stdin`` is the
-        first command's, ``stdout`` the last one's.
+        first command's, ``stdout`` the last one's. TypeError for a command that is a string: it would run letter by
+        letter.
         """
+        if any(isinstance(argv, str) for argv in commands):
+            raise TypeError("a command is a string, expected a sequence of its words")
         last = len(commands) - 1
         return cls(
             tuple(

@@ -11,6 +11,7 @@ import logging
 from compute_to_data.documents import parameter_check
 from compute_to_data.errors import Code, ComputeToDataError, OutOfReach
 from compute_to_data.pipeline import finish
+from compute_to_data.pipeline.checked_hooks import CheckedHooks
 from compute_to_data.pipeline.checkpoint import Ending, ResumePoint
 from compute_to_data.pipeline.execution import Execution, TaskContext
 from compute_to_data.pipeline.hooks import Hooks
@@ -35,7 +36,8 @@ class Role(Hooks):
         zone or the engine does not answer at the moment), and errors in recording the end itself.
         After any of these, another attempt can resume the task.
         """
-        execution = Execution(self, context, record, task)
+        hooks = CheckedHooks(self, context.configuration.attributes)
+        execution = Execution(hooks, context, record, task)
         try:
             point = execution.resume_point
             if point.has_checkpoint:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.faults import Troubled, broken
@@ -139,6 +140,87 @@ def test_retain_fails(tidy: TrialSite) -> None:
     assert "broke on purpose" in facts["reason"]
     assert tidy.snapshot(without=submitted.collection) == before
     assert tidy.leftovers(submitted) == []
+
+
+HOOKS = (
+    "program", "required_access", "expected_outputs", "metadata_output", "annotations", "results_to", "retention",
+)  # fmt: skip
+FAULTS = {
+    **{(hook, "1 // 0"): "raised ZeroDivisionError: " for hook in HOOKS},
+    **{(hook, "sys.exit(3)"): "raised SystemExit: 3 (" for hook in HOOKS},
+    **{(hook, "b'x'"): "returned b'x' of type bytes" for hook in HOOKS},
+    ("program", "None"): "returned None, expected a Program",
+    ("program", "Program.of('tools', ['true'])"): "raised TypeError: a command is a string",
+    ("program", "Program.of('tools', [('true', 1)])"): "returned 1 of type int, expected a tuple of str",
+    ("program", "Program.of('tools', [('true',)], environment={'A': 5})"): "returned the variable 'A' with 5 of type int",
+    ("expected_outputs", "'out.txt'"): "returned 'out.txt' of type str, expected a tuple of str",
+    ("expected_outputs", "None"): "returned None, expected a tuple of str",
+    ("annotations", "(Avu('a', ''),)"): 'returned an AVU with an empty value: "a"',
+    ("annotations", "(Avu('a', 5),)"): 'returned an AVU with 5 for value, expected a string: "a"',
+    ("annotations", "(Avu('irods::compute_to_data::state', 'COMPLETED'),)"): "returned the AVU \"irods::c",
+    ("retention", "'trim'"): "returned 'trim' of type str, expected a Retention",
+}
+
+
+def own_roles(folder: Path, **described: Any) -> TrialSite:
+    """A site whose compute resource has a role of its own, OWN, only."""
+    (folder / "tools").mkdir()
+    engine = {"name": "process", "images": {"tools": str(folder / "tools")}}
+    site = TrialSite(folder, engine, "tools", roles={"OWN": described})
+    site.take_role(COMPUTE, "CONTAINER")
+    site.give_role(COMPUTE, "OWN")
+    return site
+
+
+@pytest.mark.parametrize(("hook", "answer"), FAULTS)
+def test_a_faulty_hook_ends_its_task_with_the_roles_name_and_its_own(tmp_path: Path, hook: str, answer: str) -> None:
+    implementation = "support.own_role:FaultyContainer"
+    site = own_roles(tmp_path, implementation=implementation, **{f"faulty_{hook}": answer})
+    submitted = site.submit(site.request("/bin/sh", "-c", "echo x > /outputs/x"))
+    with site.working():
+        facts = site.ended(submitted)
+        assert (facts["state"], facts["reason_code"]) == ("FAILED", "system_error"), facts
+        assert f"role OWN: its hook {hook} {FAULTS[hook, answer]}" in facts["reason"]
+        assert "whoever maintains this role's class" in facts["reason"]
+    kept = [name for name in site.contents(submitted.collection) if name.startswith("failed/")]
+    assert kept == ([] if hook in ("program", "required_access", "results_to") else ["failed/x"])
+
+
+@pytest.mark.parametrize("answer", ["1 // 0", "sys.exit()", "5"])
+def test_a_faulty_explanation_does_not_hide_the_programs_failure(tmp_path: Path, answer: str) -> None:
+    site = own_roles(tmp_path, implementation="support.own_role:FaultyContainer", faulty_explanation=answer)
+    facts = site.run(site.request("/bin/sh", "-c", "echo no such star; exit 3"))
+    assert facts["reason_code"] == "nonzero_exit", facts
+    assert "exited with status 3: no such star" in facts["reason"]
+
+
+UNLOADABLE = {
+    "syntax": "def (:",
+    "error": "1 // 0",
+    "exit": "import sys; sys.exit('no licence')",
+    "none": "import no_such",
+}
+
+
+@pytest.mark.parametrize("name", UNLOADABLE)
+def test_a_role_whose_module_cannot_be_loaded_ends_its_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    module = f"unloadable_{name}"
+    (tmp_path / f"{module}.py").write_text(UNLOADABLE[name])
+    monkeypatch.syspath_prepend(tmp_path)
+    site = own_roles(tmp_path, implementation=f"{module}:Role")
+    facts = site.run(site.request("/bin/true"))
+    assert (facts["state"], facts["reason_code"]) == ("FAILED", "system_error")
+    assert f"role OWN: its class {module}:Role cannot be loaded" in facts["reason"]
+
+
+@pytest.mark.parametrize("name", ["Demanding", "WithoutProgram"])
+def test_a_role_that_cannot_be_made_ends_its_tasks(tmp_path: Path, name: str) -> None:
+    site = own_roles(tmp_path, implementation=f"support.own_role:{name}")
+    facts = site.run(site.request("/bin/true"))
+    assert (facts["state"], facts["reason_code"]) == ("FAILED", "system_error")
+    assert f"support.own_role:{name} cannot be made with the role's settings: it raised" in facts["reason"]
 
 
 @pytest.mark.parametrize(

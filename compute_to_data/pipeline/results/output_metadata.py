@@ -98,19 +98,28 @@ def _avus(document: dict[str, Any], name: str, kept: tuple[str, ...]) -> Iterato
             raise _refused(name, f"has at {place} {words.shown(value)}, expected a string, a number, true or false")
         if not isinstance(units, str):
             raise _refused(name, f"has at {place} {words.shown(units)} for units, expected a string")
-        text = value if isinstance(value, str) else words.shown(value)
-        for part, found in (("attribute", attribute), ("value", text), ("units", units)):
-            _check(name, place, part, found)
-        yield Avu(attribute, text, units)
+        avu = Avu(attribute, value if isinstance(value, str) else words.shown(value), units)
+        control = (f"a control character in its {part}" for part, found in vars(avu).items() if _CONTROL.search(found))
+        wrong = fault(avu) or next(control, "")
+        if wrong:
+            raise _refused(name, f"has at {place} {wrong}")
+        yield avu
 
 
-def _check(name: str, place: str, part: str, found: str) -> None:
-    if not found and part != "units":
-        raise _refused(name, f"has at {place} an empty {part}")
-    if len(found.encode()) > LONGEST_AVU[part]:  # in bytes: some databases count characters
-        raise _refused(name, f"has at {place} {part} of more than {LONGEST_AVU[part]} bytes")
-    if _CONTROL.search(found):
-        raise _refused(name, f"has at {place} a control character in its {part}")
+def fault(avu: Avu) -> str:
+    """What is wrong with an AVU of a program or a role, such as ``an empty value``; '' when it can be stored."""
+    for part, found in vars(avu).items():
+        if not isinstance(found, str):
+            return f"{words.shown(found)} for {part}, expected a string"
+        if not found and part != "units":
+            return f"an empty {part}"
+        try:
+            size = len(found.encode())  # in bytes: some databases count characters
+        except UnicodeEncodeError:
+            return f"characters in its {part} that UTF-8 cannot encode"
+        if size > LONGEST_AVU[part]:
+            return f"{part} of more than {LONGEST_AVU[part]} bytes"
+    return ""
 
 
 def _refused(name: str, cause: str) -> TaskFailed:
