@@ -61,6 +61,17 @@ _ROLES: Mapping[str, str] = {
     "SIGNAL_PROCESSING": "compute_to_data.roles.signal_processing:SignalProcessing",
 }
 
+_ANY_ROLE = frozenset({"image", "results_to", "staged_inputs"})
+_NOTEBOOK_ROLE = _ANY_ROLE | {"notebook", "report"}
+_SETTINGS: Mapping[str, frozenset[str]] = {
+    "compute_to_data.roles.container:Container": _ANY_ROLE,
+    "compute_to_data.roles.image_processing:ImageProcessing": _ANY_ROLE | {"gps"},
+    "compute_to_data.roles.notebook:NotebookRole": _NOTEBOOK_ROLE,
+    "compute_to_data.roles.signal_processing:SignalProcessing": _NOTEBOOK_ROLE,
+}
+"""The settings of the product's own roles. A site's own class may have any. The image of CONTAINER only says which of
+several such roles a request means."""
+
 _ENVIRONMENT_FILE = "/var/lib/irods/.irods/irods_environment.json"
 
 _REPEATED_GROUP = re.compile(r"\)[*+{]")
@@ -164,6 +175,7 @@ def _disagreements(document: Mapping[str, Any]) -> list[Problem]:
     """Problems that the schema cannot express."""
     return [
         *_roles_without_class(document.get("roles", {})),
+        *_unusable_settings(document.get("roles", {})),
         *_excessive_defaults(document.get("limits", {})),
         *_unusable_patterns(document.get("images", ())),
         *_unusable_hosts(document.get("urls", {})),
@@ -175,6 +187,24 @@ def _roles_without_class(roles: Mapping[str, Mapping[str, Any]]) -> Iterator[Pro
         if "implementation" not in described and name not in _ROLES:
             place = f"{words.below('/roles', name)}/implementation"
             yield Problem(place, "nothing", '"package.module:Class"')
+
+
+def _unusable_settings(roles: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
+    """Settings that one of the product's own roles does not have, or of the wrong type."""
+    for name, described in roles.items():
+        known = _SETTINGS.get(described.get("implementation", _ROLES.get(name, "")))
+        for setting, value in described.items():
+            place = words.below(words.below("/roles", name), setting)
+            if known is None or setting == "implementation":
+                continue
+            if setting not in known:
+                yield Problem(
+                    place, f"an unknown property {words.quoted(setting, 40)}", words.one_of(sorted(known), setting)
+                )
+            elif setting == "gps" and not isinstance(value, bool):
+                yield Problem(place, words.shown(value), "true or false")
+            elif setting != "gps" and not (isinstance(value, str) and value):
+                yield Problem(place, words.shown(value), f"the name of the {setting}")
 
 
 def _excessive_defaults(limits: Mapping[str, Any]) -> Iterator[Problem]:

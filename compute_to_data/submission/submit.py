@@ -184,7 +184,9 @@ def _check_metadata(task: Task, most: int) -> None:
 
 
 def _check_role(configuration: Configuration, task: Task, role: str) -> None:
-    """Refused when the role has no image or notebook of its own, and the request names none."""
+    """Refused when the role does not run what the request asks for, or when it has no image or notebook of its own and
+    the request names none."""
+    _check_kind(configuration.roles[role].implementation, task, role)
     published = not configuration.zone.kind  # capabilities that workers publish do not have the roles' settings
     missing = (
         () if published or task.process or task.tes else role_choice.lacking(configuration.roles[role], task.notebook)
@@ -196,6 +198,19 @@ def _check_role(configuration: Configuration, task: Task, role: str) -> None:
         raise Refused(
             f"role {role}", f"has no {' and no '.join(missing)} of its own, and the request names none", remedy
         )
+
+
+def _check_kind(implementation: str, task: Task, role: str) -> None:
+    """InvalidRequest when one of the product's own roles does not run what the request asks for: it would run its own
+    program instead, or fail. A site's own class may run anything."""
+    asked = role_choice.asked_by(task)
+    if asked in role_choice.RUNS.get(implementation, (asked,)):
+        return
+    if asked is role_choice.Asked.NOTEBOOK:
+        cause, remedy = f"is not run by the role {role}", "Choose a role that runs notebooks, such as SIGNAL_PROCESSING"
+        raise InvalidRequest("/notebook", cause, remedy)
+    remedy = "Add a process to the request, or choose another role"
+    raise InvalidRequest("/process", f"is missing, and the role {role} needs it", remedy)
 
 
 def image_refused(configuration: Configuration, image: str) -> Refused:

@@ -174,3 +174,26 @@ def test_a_request_that_none_of_the_roles_runs_is_refused(doubtful: TrialSite) -
 def test_the_training_modules_format_without_a_resource_says_where_to_name_it(both: TrialSite) -> None:
     with pytest.raises(Refused, match="name it beside the request"):
         both.submit(json.loads(json.dumps(TRAINING)))
+
+
+NOTHING_TO_RUN = [
+    ("CONTAINER", {}, "/process: is missing, and the role CONTAINER needs it"),
+    ("CONTAINER", {"notebook": {"image": "tools", "name": "n.ipynb"}}, "/notebook: is not run by the role CONTAINER"),
+    (
+        "IMAGE_PROCESSING",
+        {"notebook": {"image": "tools", "name": "n.ipynb"}},
+        "/notebook: is not run by the role IMAGE",
+    ),
+]
+
+
+@pytest.mark.parametrize(("role", "asked", "words"), NOTHING_TO_RUN)
+def test_what_its_role_does_not_run_is_refused_at_submission(
+    site: TrialSite, role: str, asked: dict[str, Any], words: str
+) -> None:
+    site.take_role(COMPUTE, "CONTAINER")
+    site.give_role(COMPUTE, role)
+    before = site.snapshot()
+    with pytest.raises(Refused, match=re.escape(words)):
+        site.submit({"resource": COMPUTE, "inputs": [], "output_collection": f"{HOME}/out", **asked})
+    assert site.snapshot() == before

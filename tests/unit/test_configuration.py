@@ -47,6 +47,34 @@ def complaint(**changes: Any) -> ConfigurationError:
     return caught.value
 
 
+ROLE_SETTINGS = [
+    ({"SIGNAL_PROCESSING": {"result_to": "LONG_TERM_STORAGE"}}, "/roles/SIGNAL_PROCESSING/result_to", "results_to"),
+    ({"CONTAINER": {"notebook": "a.ipynb"}}, "/roles/CONTAINER/notebook", "unknown property"),
+    ({"IMAGE_PROCESSING": {"gps": "no"}}, "/roles/IMAGE_PROCESSING/gps", "true or false"),
+    ({"SIGNAL_PROCESSING": {"image": 5}}, "/roles/SIGNAL_PROCESSING/image", "the name of the image"),
+    ({"SIGNAL_PROCESSING": {"notebook": ""}}, "/roles/SIGNAL_PROCESSING/notebook", "the name of the notebook"),
+    (
+        {"PLOT": {"implementation": "compute_to_data.roles.notebook:NotebookRole", "note": "a"}},
+        "/roles/PLOT/note",
+        "expected notebook",
+    ),
+]
+
+
+@pytest.mark.parametrize(("roles", "pointer", "words"), ROLE_SETTINGS)
+def test_a_setting_that_a_role_of_the_product_does_not_have_is_refused(
+    roles: dict[str, Any], pointer: str, words: str
+) -> None:
+    error = complaint(roles=roles)
+    assert error.subject == f"site.json#{pointer}"
+    assert words in error.cause
+
+
+def test_a_sites_own_role_may_have_any_setting() -> None:
+    settings = {"implementation": "example_site.roles:Own", "gps": 5, "note": {"a": [1]}}
+    assert parse(roles={"OWN": settings}).roles["OWN"].settings["gps"] == 5
+
+
 # Reading
 
 
