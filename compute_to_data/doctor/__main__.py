@@ -8,14 +8,14 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from compute_to_data import engine_promises, rulebase, site_file
 from compute_to_data.configuration import Configuration
-from compute_to_data.doctor import host, rules, tasks
+from compute_to_data.doctor import host, roles, rules, tasks
 from compute_to_data.doctor.findings import Account, Finding, Installation, Server, Verdict, ok, problem, skipped
 from compute_to_data.engine_promises import Promise
 from compute_to_data.engines import open_engine
@@ -28,6 +28,8 @@ from compute_to_data.zones import open_storage
 
 UNKNOWN = 3
 """The exit status when not everything could be checked, as monitoring programs know it."""
+_ITSELF = "doctor"
+"""The link of a finding about the doctor itself."""
 _MARKS = {Verdict.OK: "ok     ", Verdict.PROBLEM: "PROBLEM", Verdict.SKIPPED: "skipped"}
 
 
@@ -45,13 +47,16 @@ def examine(server: Server, configuration_file: str) -> Iterator[Finding]:
     except KeyError as error:
         yield problem("service account", f"{error.args[0]}", "Set up iRODS on this server first")
         return
-    yield from _agent(installation)
-    yield tasks.state_directory(installation)
-    yield tasks.service_environment(installation)
-    yield from _zone(installation)
-    yield from _engine(installation)
-    yield from _host(installation)
-    yield rules.delay_server(installation)
+    for checks in (_agent, _account_files, _zone, _engine, _host, _delays):
+        yield from _guarded(checks, installation)
+
+
+def _guarded(checks: Callable[[Installation], Iterator[Finding]], installation: Installation) -> Iterator[Finding]:
+    """Findings of some checks. A fault of the doctor's own in one of them keeps no other checks from being made."""
+    try:
+        yield from checks(installation)
+    except Exception as error:  # noqa: BLE001 - the boundary between two groups of checks
+        yield _failure(error)
 
 
 def _account(server: Server, configuration: Configuration) -> Account:
@@ -60,7 +65,8 @@ def _account(server: Server, configuration: Configuration) -> Account:
         return Account.current()
     name = "irods"
     with suppress(OSError):
-        for line in Path(server.irods_configuration, "service_account.config").read_text(encoding="utf-8").splitlines():
+        file = Path(server.irods_configuration, "service_account.config")
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("IRODS_SERVICE_ACCOUNT_NAME="):
                 name = line.partition("=")[2].strip()
     return Account.named(name, *_worker_groups(server, configuration))
@@ -86,6 +92,15 @@ def _agent(installation: Installation) -> Iterator[Finding]:
     yield from rules.versions(installation, loaded)
 
 
+def _account_files(installation: Installation) -> Iterator[Finding]:
+    yield tasks.state_directory(installation)
+    yield tasks.service_environment(installation)
+
+
+def _delays(installation: Installation) -> Iterator[Finding]:
+    yield rules.delay_server(installation)
+
+
 def _zone(installation: Installation) -> Iterator[Finding]:
     try:
         storage = open_storage(installation.configuration.zone)
@@ -104,7 +119,7 @@ def _zone(installation: Installation) -> Iterator[Finding]:
 def _resources(installation: Installation, storage: Storage) -> Iterator[Finding]:
     account = storage.catalog.user
     yield ok("zone", f"{storage.zone} answers to {account}")
-    yield from tasks.roles(installation, storage)
+    yield from roles.roles(installation, storage)
     for resource in tasks.compute_resources(installation.configuration, storage):
         yield tasks.worker(installation, storage, resource)
         yield tasks.vault(installation, resource)
@@ -186,13 +201,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def report(found: Iterable[Finding], *, as_json: bool) -> int:
     """Print findings as they come, or all as JSON. Returns 0 when there is no problem, 1 when there is one, and 3
     when the doctor itself failed, so that not everything was checked."""
-    findings, failed = [], False
+    findings = []
     checks = iter(found)
     while True:
         try:
             finding = next(checks, None)
         except Exception as error:  # noqa: BLE001 - the boundary: monitoring must see that it is not known
-            finding, failed = _failure(error), True
+            finding = _failure(error)
         if finding is None:
             break
         findings.append(finding)
@@ -200,13 +215,15 @@ def report(found: Iterable[Finding], *, as_json: bool) -> int:
             _print(finding)
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
-    return UNKNOWN if failed else int(any(finding.verdict is Verdict.PROBLEM for finding in findings))
+    if any(finding.link == _ITSELF for finding in findings):
+        return UNKNOWN
+    return int(any(finding.verdict is Verdict.PROBLEM for finding in findings))
 
 
 def _failure(error: Exception) -> Finding:
     where = traceback.extract_tb(error.__traceback__)[-1]
-    seen = f"it failed itself ({type(error).__name__}: {error}), so what would follow was not checked"
-    return problem("doctor", seen, f"Report it, with {os.path.basename(where.filename)}:{where.lineno}")
+    seen = f"it failed itself ({type(error).__name__}: {error}), so not everything was checked"
+    return problem(_ITSELF, seen, f"Report it, with {os.path.basename(where.filename)}:{where.lineno}")
 
 
 def _print(finding: Finding) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,9 @@ from enum import Enum
 
 from compute_to_data.configuration import Configuration
 from compute_to_data.ports.zone import Storage
+
+LONGEST_SECONDS = 60.0
+"""How long a program of a check may run."""
 
 
 class Verdict(str, Enum):
@@ -122,14 +126,27 @@ class Installation:
 
 def run_as(account: Account, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Run a program as an account (see ``is_usable``), with a minimal environment. Files that the
-    account can change must never run as root."""
+    account can change must never run as root. A program that does not end is killed, and has failed."""
     change = {}
     if os.geteuid() != account.uid:
         change = {"user": account.uid, "group": account.gid, "extra_groups": list(account.groups)}
     environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
-    return subprocess.run(  # type: ignore[call-overload,no-any-return]
-        command, capture_output=True, text=True, check=False, cwd="/", env=environment, timeout=60, **change
-    )
+    try:
+        return subprocess.run(  # type: ignore[call-overload,no-any-return]
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            cwd="/",
+            env=environment,
+            timeout=LONGEST_SECONDS,
+            **change,
+        )
+    except subprocess.TimeoutExpired:
+        said = f"it did not end within {LONGEST_SECONDS:g} s"
+        return subprocess.CompletedProcess(command, -signal.SIGKILL, "", said)
 
 
 def python_as(installation: Installation, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:

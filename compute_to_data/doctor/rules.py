@@ -38,7 +38,7 @@ specification.loader.exec_module(core)
 rules = {name: getattr(getattr(core, name, None), "__module__", "") for name in sys.argv[2:]}
 package = sys.modules.get("compute_to_data")
 cached = getattr(getattr(package, "__spec__", None), "cached", None) or ""
-print(json.dumps({
+print("\\nloaded:" + json.dumps({  # core.py may have printed, and may print at the end
     "rules": rules,
     "exported": list(getattr(core, "__all__", rules)),
     "problem": getattr(core, "_compute_to_data_problem", ""),
@@ -68,7 +68,10 @@ def load_core(installation: Installation, names: tuple[str, ...]) -> Loaded:
     done = python_as(installation, _LOAD_CORE, installation.server.irods_configuration, *names)
     if done.returncode != 0:
         return Loaded(error=(done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1])
-    found = json.loads(done.stdout.splitlines()[-1])
+    _, mark, rest = done.stdout.rpartition("\nloaded:")
+    if not mark:
+        return Loaded(error="it ends the process that loads it")
+    found = json.loads(rest.splitlines()[0])
     return Loaded(**{**found, "exported": tuple(found["exported"])})
 
 
@@ -81,8 +84,11 @@ def rule_engines(installation: Installation) -> Finding:
     if isinstance(document, str):
         remedy = "Run the doctor as root, on an iRODS server whose setup is finished"
         return problem(link, document, remedy)
-    engines = document.get("plugin_configuration", {}).get("rule_engines", [])
-    plugins = [one.get("plugin_name", "") for one in engines]
+    try:
+        plugins = [str(one.get("plugin_name", "")) for one in document["plugin_configuration"]["rule_engines"]]
+    except (KeyError, TypeError, AttributeError):
+        seen = f"{path} has no list plugin_configuration.rule_engines of objects"
+        return problem(link, seen, "Restore the file from a backup, or finish the server's setup")
     stanza = {
         "instance_name": f"{PYTHON_ENGINE}-instance",
         "plugin_name": PYTHON_ENGINE,
@@ -188,7 +194,8 @@ def delay_server(installation: Installation) -> Finding:
     document = server_config(installation)
     if isinstance(document, str):
         return problem(link, document, "Run the doctor as root, on the iRODS server")
-    settings = document.get("advanced_settings", {})
+    found = document.get("advanced_settings", {})
+    settings = found if isinstance(found, dict) else {}
     executors = settings.get("number_of_concurrent_delay_rule_executors", 4)
     pause = settings.get("delay_server_sleep_time_in_seconds", 30)
     if not isinstance(executors, int) or executors < 1:

@@ -13,7 +13,7 @@ from compute_to_data.coordination import lock
 from compute_to_data.doctor.findings import Account, Finding, Installation, ok, problem, python_as, skipped
 from compute_to_data.errors import EngineError
 from compute_to_data.job import Image
-from compute_to_data.model import Entity, EntityKind, Query, Resource
+from compute_to_data.model import EntityKind, Query, Resource
 from compute_to_data.ports.engine import Engine
 from compute_to_data.ports.zone import Storage
 from compute_to_data.submission import selection
@@ -79,37 +79,6 @@ def _refusal(installation: Installation, program: str, path: str) -> str:
     """Why the account cannot do with a path what the program tries; '' when it can."""
     done = python_as(installation, program, path)
     return done.stdout.strip() or (done.stderr.strip()[-200:] if done.returncode else "")
-
-
-def roles(installation: Installation, storage: Storage) -> Iterator[Finding]:
-    """Check the roles of the zone's resources."""
-    attribute = installation.configuration.attributes.role
-    resources = {one.name: one for one in storage.catalog.resources()}
-    seen = False
-    for name in storage.catalog.find(Query(EntityKind.RESOURCE, attribute)):
-        for avu in storage.catalog.avus(Entity(EntityKind.RESOURCE, name), attribute):
-            finding = _role(installation.configuration, resources[name], avu.value)
-            seen = seen or avu.value in installation.configuration.roles
-            yield finding
-    if not seen:
-        known = ", ".join(sorted(installation.configuration.roles))
-        remedy = f"Give a resource a role: imeta add -R <resource> {attribute} <role>, where <role> is one of {known}"
-        yield problem("roles", "no resource has a role that the configuration defines", remedy)
-
-
-def _role(configuration: Configuration, resource: Resource, role: str) -> Finding:
-    link = f"role of {resource.name}"
-    if role not in configuration.roles:
-        return skipped(link, f"the configuration does not define {role}, so no task with this role runs there")
-    if not resource.is_storage:
-        attribute = configuration.attributes.role
-        remove = f"imeta rm -R {resource.name} {attribute} {role}"
-        remedy = f"Remove the role, and give it to a storage resource below this one: {remove}"
-        return problem(link, f"{resource.name} is a coordinating resource, which cannot run tasks", remedy)
-    if not resource.is_up:
-        remedy = f"When its host is back: iadmin modresc {resource.name} status up"
-        return problem(link, f"{resource.name} is marked down", remedy)
-    return ok(link, f"{role}, on {resource.host}")
 
 
 def compute_resources(configuration: Configuration, storage: Storage) -> list[Resource]:

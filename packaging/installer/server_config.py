@@ -20,9 +20,9 @@ def path(layout: Layout) -> str:
 
 def read(layout: Layout) -> dict[str, Any]:
     """The server's configuration. InstallError when it is not a JSON object, OSError when it cannot be read."""
-    text = layout.on_disk(path(layout)).read_text(encoding="utf-8")
+    content = layout.on_disk(path(layout)).read_bytes()
     try:
-        document = json.loads(text)
+        document = json.loads(content.decode())
     except ValueError as error:
         raise InstallError(f"{path(layout)} is not JSON: {error}") from error
     if not isinstance(document, dict):
@@ -31,7 +31,8 @@ def read(layout: Layout) -> dict[str, Any]:
 
 
 def _engines(document: dict[str, Any]) -> list[Any]:
-    engines = document.get("plugin_configuration", {}).get("rule_engines", [])
+    plugins = document.get("plugin_configuration", {})
+    engines = plugins.get("rule_engines", []) if isinstance(plugins, dict) else []
     return engines if isinstance(engines, list) else []
 
 

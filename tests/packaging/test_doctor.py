@@ -19,7 +19,7 @@ import compute_to_data
 from compute_to_data import rulebase, site_file
 from compute_to_data.configuration import EngineSettings, ImageRule
 from compute_to_data.doctor import __main__ as doctor
-from compute_to_data.doctor import rules, tasks
+from compute_to_data.doctor import findings, roles, rules, tasks
 from compute_to_data.doctor.findings import Account, Finding, Installation, Server, Verdict
 from compute_to_data.engines import open_engine
 from compute_to_data.model import Resource
@@ -98,6 +98,48 @@ def test_roles_that_no_task_can_use(site: TrialSite) -> None:
     assert _of(findings, "role of demoResc").verdict is Verdict.SKIPPED
     _check_problem(_of(findings, "role of repl"), "coordinating", "imeta rm -R repl")
     _check_problem(_of(findings, f"role of {COMPUTE}"), "down", f"iadmin modresc {COMPUTE} status up")
+
+
+OWN_ROLES = {
+    "none": ("", "cannot be loaded (No module named 'site_roles')"),
+    "exits": (
+        "import sys; print('no licence'); sys.exit(0)",
+        "cannot be loaded (it raised SystemExit: 0 (site_roles.py",
+    ),
+    "ends": ("import os; os._exit(0)", "its class ends the process that loads it (0)"),
+    "other": ("Own = dict", "is not a Role"),
+}
+
+
+@pytest.mark.parametrize("name", OWN_ROLES)
+def test_a_role_that_workers_cannot_load(
+    site: TrialSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    content, seen = OWN_ROLES[name]
+    if content:
+        (tmp_path / "site_roles.py").write_text(content)
+    load = roles._LOAD_ROLE
+    monkeypatch.setattr(roles, "_LOAD_ROLE", f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{load}")
+    site.configure(roles={"OWN": {"implementation": "site_roles:Own"}}, engine=_engine_of(site))
+    site.give_role(COMPUTE, "OWN")
+    _check_problem(_of(_examine(site), "role OWN"), seen, "install it where the worker runs")
+
+
+def test_what_a_role_needs(site: TrialSite) -> None:
+    signal = {"image": "filter", "results_to": "ARCHIVE"}
+    site.configure(roles={"SIGNAL_PROCESSING": signal}, engine=_engine_of(site))
+    site.give_role(COMPUTE, "SIGNAL_PROCESSING")
+    link = "role SIGNAL_PROCESSING"
+    image, receiver = (one for one in _examine(site) if one.link == link)
+    _check_problem(image, "its image filter is not in `images`", "Add the image")
+    _check_problem(receiver, "with the role ARCHIVE, and none that is up has it", "COMPUTE_RESOURCE_ROLE ARCHIVE")
+    site.configure(images=["tools", "filter"], roles={"SIGNAL_PROCESSING": signal}, engine=_engine_of(site))
+    site.give_role("demoResc", "ARCHIVE")
+    assert [one for one in _examine(site) if one.link == link] == []
+
+
+def _engine_of(site: TrialSite) -> dict[str, Any]:
+    return {"name": site.configuration.engine.name, **site.configuration.engine.settings}
 
 
 def test_a_worker_that_does_not_run(site: TrialSite) -> None:
@@ -277,6 +319,32 @@ def test_rule_engines_missing_or_in_the_wrong_order(installation: Installation) 
         assert seen in finding.seen
     _edit(installation, "server_config.json", lambda _: "{")
     assert rules.rule_engines(installation).verdict is Verdict.PROBLEM
+
+
+@pytest.mark.parametrize(
+    "document",
+    [{}, {"plugin_configuration": []}, {"plugin_configuration": {"rule_engines": ["x"]}}, {"advanced_settings": 5}],
+)
+def test_a_server_configuration_of_another_shape(installation: Installation, document: Any) -> None:
+    _edit(installation, "server_config.json", lambda _: json.dumps(document))
+    _check_problem(rules.rule_engines(installation), "no list plugin_configuration.rule_engines", "Restore")
+    assert rules.delay_server(installation).verdict is not Verdict.PROBLEM
+
+
+def test_a_core_that_prints_when_it_is_left(installation: Installation) -> None:
+    _edit(installation, "core.py", lambda text: f"{text}\nimport atexit; atexit.register(print, 'bye')\n")
+    assert _core(installation).verdict is Verdict.OK
+
+
+def test_a_core_that_ends_its_process(installation: Installation) -> None:
+    _edit(installation, "core.py", lambda text: f"{text}\nimport sys; sys.exit(0)\n")
+    _check_problem(_core(installation), "it does not load: it ends the process", "no client can use the zone")
+
+
+def test_a_core_that_never_ends(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(findings, "LONGEST_SECONDS", 0.5)
+    _edit(installation, "core.py", lambda text: f"{text}\nwhile True: pass\n")
+    _check_problem(_core(installation), "it did not end within 0.5 s", "no client can use the zone")
 
 
 def test_a_core_without_our_rules(installation: Installation) -> None:
