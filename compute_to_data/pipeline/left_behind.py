@@ -21,6 +21,7 @@ from compute_to_data.model import Avu, Entity, EntityKind, Registration
 from compute_to_data.pipeline.checkpoint import required
 from compute_to_data.pipeline.execution import Execution, printable
 from compute_to_data.pipeline.running import layout
+from compute_to_data.pipeline.staging import stage_in
 from compute_to_data.pipeline.vault import outputs, removal, workspace
 from compute_to_data.pipeline.vault.survey import Refusal, listed, shown_name
 from compute_to_data.records.state import State
@@ -63,6 +64,8 @@ def settle(execution: Execution) -> tuple[dict[str, str], _Failures]:
     except OutOfReach:
         raise
     except (ComputeToDataError, OSError) as error:
+        if isinstance(error, ComputeToDataError) and not _is_cancelled(execution):
+            stage_in.need_resource_up(execution, error)
         log.exception("task %s: the worker could not keep what it left", execution.record.task_id)
         return {}, [("could not keep what it left in its outputs", error), *_discard(execution)]
     return _facts(found), _remove_the_rest(execution, found)

@@ -58,6 +58,8 @@ class Role(Hooks):
         except ComputeToDataError as error:
             if error.code is Code.CAT_INVALID_USER:  # the owner's account is gone: the worker ends the task without it
                 raise
+            if execution.checkpoint.exit is not None:  # what the program left must not be lost for that
+                stage_in.need_resource_up(execution, error)
             return finish.fail(execution, error)
         except Exception as error:  # every error must end the task and undo what it did
             log.exception("task %s: unexpected error", record.task_id)

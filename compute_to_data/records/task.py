@@ -177,7 +177,7 @@ class TaskRecord:
     def end_without_owner(self, storage: Storage, facts: Mapping[str, str]) -> None:
         """Record FAILED with the service account's rights, unless the task has ended.
 
-        For a task whose owner has no account any more.
+        For a task whose owner has no account any more, or no right to write in its collection.
         """
         self.confirm()
         dated, avus = _dated(State.FAILED, facts), [self._avu(State.FAILED)]

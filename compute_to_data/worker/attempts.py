@@ -13,7 +13,7 @@ from compute_to_data.pipeline.watch_job import Detached, Watch
 from compute_to_data.task import REQUEST_NAME
 from compute_to_data.worker.in_flight import Step
 from compute_to_data.worker.passed_over import PassedOver
-from compute_to_data.worker.slot import Unintelligible
+from compute_to_data.worker.slot import NotEnded, Unintelligible
 
 log = logging.getLogger("compute_to_data.worker")
 
@@ -22,7 +22,8 @@ class Attempts:
     """The attempts at the tasks of one worker. Threads may share it.
 
     ``confirm`` raises ServedElsewhere when another worker has taken the resource over. ``lost`` is called when a task
-    is not where it was: the worker must look for its unfinished tasks again.
+    is not where it was: the worker must look for its unfinished tasks again. ``give_up`` ends a task that could not be
+    ended otherwise.
     """
 
     def __init__(
@@ -31,18 +32,20 @@ class Attempts:
         passed_over: PassedOver,
         confirm: Callable[[], None],
         lost: Callable[[], None],
+        give_up: Callable[[str, Exception], object],
     ) -> None:
         self._served = served
         self._passed_over = passed_over
         self._confirm = confirm
         self._lost = lost
+        self._give_up = give_up
         self._failures: Counter[str] = Counter()
 
     def take(self, collection: str, step: Step) -> Watch | bool:
         """Take one step of a task. Returns the job to watch next, or whether the worker must try the task again.
 
-        No error leaves it. A task that fails more than ``worker.attempts`` times, through no fault that ends it, is
-        ignored until the worker starts again.
+        No error leaves it. A task that fails more than ``worker.attempts`` times, through no fault that ends it, ends
+        with the service account's rights. If that is impossible, it is ignored until the worker starts again.
         """
         try:
             self._confirm()  # this host may have hung, and another worker may have ended the task
@@ -59,23 +62,33 @@ class Attempts:
         except OutOfReach as error:  # not the task's fault: try again without a limit
             log.warning("%s waits: %s", collection, error)
             return True
-        except Exception:
+        except Exception as error:
             log.exception("the worker could not run %s to its end", collection)
-            return self._has_another(collection)
+            return self._has_another(collection, error)
         return False
 
     def forget(self, collection: str) -> None:
         """Forget the failures of a task that is over."""
         self._failures.pop(collection, None)
 
-    def _has_another(self, collection: str) -> bool:
-        """Whether a task that has failed may be tried again."""
+    def _has_another(self, collection: str, error: Exception) -> bool:
+        """Whether a task that has failed may be tried again. Else it has been ended, or is ignored from now on."""
         if self._is_gone(collection):
             self._lost()  # a user may have moved it: the worker finds it again by its state
             return False
         self._failures[collection] += 1
         if self._failures[collection] <= self._served.configuration.worker.attempts:
             return True
+        cause = error.__cause__
+        if isinstance(error, NotEnded) and isinstance(cause, Exception):
+            try:
+                self._give_up(collection, cause)
+                return False
+            except OutOfReach as unreachable:
+                log.warning("%s waits: %s", collection, unreachable)
+                return True
+            except Exception:
+                log.exception("the worker could not end %s", collection)
         log.error("ignoring %s until the worker starts again", collection)
         self._passed_over.add(collection)
         return False

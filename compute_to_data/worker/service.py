@@ -74,7 +74,8 @@ class Worker:
             served, self._workload_slots.directories, self._waiting_tasks, self._stopping.is_set, self._presence.confirm
         )
         self._passed_over = PassedOver()
-        self._attempts = Attempts(served, self._passed_over, self._presence.confirm, self._interrupt)
+        confirm, give_up = self._presence.confirm, self._runner.give_up
+        self._attempts = Attempts(served, self._passed_over, confirm, self._interrupt, give_up)
         self._retries = Retries(min(FIRST_SECONDS, configuration.worker.poll_seconds))
         self._begun: set[str] = set()
         self._in_flight = TasksInFlight(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 
 from compute_to_data.documents import task_json
@@ -20,7 +20,7 @@ from compute_to_data.pipeline.replication.replicas import InUse
 from compute_to_data.pipeline.replication.transfers import Transfers
 from compute_to_data.pipeline.vault import workspace
 from compute_to_data.pipeline.vault.workload_directories import WorkloadDirectories
-from compute_to_data.pipeline.watch_job import Waiting, cancelled
+from compute_to_data.pipeline.watch_job import Detached, Waiting, cancelled
 from compute_to_data.ports.zone import Catalog
 from compute_to_data.records import awaited
 from compute_to_data.records.state import State
@@ -48,6 +48,10 @@ class Purpose(Enum):
 
 class Unintelligible(Exception):
     """The worker can neither run nor end a task, so it ignores the task until the worker starts again."""
+
+
+class NotEnded(Exception):
+    """A task was begun and could not be brought to its end: an end could not even be recorded. The cause says why."""
 
 
 class TaskRunner:
@@ -113,6 +117,10 @@ class TaskRunner:
         except OutOfReach as error:
             self._note(record, error)
             raise
+        except (Detached, GeneratorExit):
+            raise
+        except Exception as error:
+            raise NotEnded(collection) from error
 
     def _do_without_a_slot(self, purpose: Purpose, record: TaskRecord, state: State, owner: User) -> None:
         """Queue a task that waits for others; or raise what ends a task that has not begun."""
@@ -187,17 +195,27 @@ class TaskRunner:
         return ending
 
     def _end_without_owner(self, collection: str, owner: User) -> Ending:
-        """End a task whose owner's account is gone. Without it, the worker has no right to register or to undo: it
-        removes the job and its directory. What is registered stays, for an administrator."""
+        """End a task whose owner's account is gone. Without it, the worker has no right to register or to undo. What is
+        registered stays, for an administrator."""
+        gone = Refused(f"user {owner}", "the account of the task's owner was removed", code=Code.CAT_INVALID_USER)
+        return self._end_as_service(collection, ending_of(gone), {})
+
+    def give_up(self, collection: str, error: Exception) -> Ending:
+        """End a task that its owner's session cannot end, for example as the owner may no longer write in its
+        collection. Errors in recording that."""
+        log.warning("%s is ended with the service account's rights: %s", collection, error)
+        return self._end_as_service(collection, ending_of(error), {"not_kept": "what it wrote could not be registered"})
+
+    def _end_as_service(self, collection: str, ending: Ending, facts: Mapping[str, str]) -> Ending:
+        """Record an end without the owner's session, after removing the job and, unless results in it may be
+        registered, its directory."""
         key = JobKey.of(self._served.scope, collection)
         left = journal.Journal(self._served.journal_folder, key, None)
         self._served.engine.remove(key)
         if left.found is not None and left.found.exit is None:  # else results in it may be registered
             workspace.discard(workspace.private_directory(self._served.resource, collection, left.found.token))
-        gone = Refused(f"user {owner}", "the account of the task's owner was removed", code=Code.CAT_INVALID_USER)
-        ending = ending_of(gone)
         record = self._record(self._served.storage.catalog, collection)
-        record.end_without_owner(self._served.storage, ending.facts)
+        record.end_without_owner(self._served.storage, {**ending.facts, **facts})
         left.remove()
         return ending
 

@@ -40,6 +40,56 @@ def _nothing_left(site: TrialSite) -> None:
     assert audit(str(site.folder / "zone")) == []
 
 
+# The resource, and rights
+
+
+@pytest.mark.parametrize(("end", "state", "left"), [("exit 0", "COMPLETED", "x"), ("exit 3", "FAILED", "failed/x")])
+def test_a_resource_that_is_marked_down_while_a_task_runs_costs_no_outputs(
+    site: TrialSite, end: str, state: str, left: str
+) -> None:
+    submitted = site.submit(site.request("/bin/sh", "-c", f"{RUNS}; {end}"))
+    record = site.record(submitted)
+    with site.working():
+        site.outputs(submitted)
+        site.zone.set_resource_status(COMPUTE, "down")
+        site.let_go(submitted)
+        wait_until(lambda: "is marked down" in record.facts("held_up").get("held_up", ""), "the task to wait")
+        assert not (record.state() or State.QUEUED).is_final
+    with site.working():  # another worker holds it as long
+        wait_until(lambda: record.facts("held_up"), "the task to wait")
+        site.zone.set_resource_status(COMPUTE, "up")
+        facts = site.ended(submitted)
+    assert facts["state"] == state, facts
+    assert site.contents(submitted.collection)[left] == b"x\n"
+
+
+def test_a_worker_that_starts_while_its_resource_is_down_lets_jobs_run_on(site: TrialSite) -> None:
+    submitted = site.submit(site.request("/bin/sh", "-c", RUNS))
+    with site.working():
+        site.outputs(submitted)
+    site.zone.set_resource_status(COMPUTE, "down")
+    with site.working():
+        site.let_go(submitted)
+        wait_until(lambda: "down" in site.record(submitted).facts("held_up").get("held_up", ""), "the task to wait")
+        site.zone.set_resource_status(COMPUTE, "up")
+        assert site.ended(submitted)["state"] == "COMPLETED"
+    assert site.contents(submitted.collection)["x"] == b"x\n"
+
+
+def test_a_task_whose_owner_may_not_write_in_its_collection_any_more_ends(site: TrialSite) -> None:
+    """As when the collection of a project is made read-only while its tasks run."""
+    submitted = site.submit(site.request("/bin/sh", "-c", RUNS))
+    with site.working():
+        site.outputs(submitted)
+        site.alice.set_access(submitted.collection, site.alice.user, Access.READ_OBJECT)
+        site.let_go(submitted)
+        facts = site.ended(submitted)
+    assert (facts["state"], facts["reason_code"]) == ("FAILED", "refused"), facts
+    assert "alice#tempZone has read_object" in facts["reason"]
+    assert facts["not_kept"] == "what it wrote could not be registered"
+    _nothing_left(site)
+
+
 # The record
 
 

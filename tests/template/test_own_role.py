@@ -152,12 +152,15 @@ FAULTS = {
     ("program", "None"): "returned None, expected a Program",
     ("program", "Program.of('tools', ['true'])"): "raised TypeError: a command is a string",
     ("program", "Program.of('tools', [('true', 1)])"): "returned 1 of type int, expected a tuple of str",
-    ("program", "Program.of('tools', [('true',)], environment={'A': 5})"): "returned the variable 'A' with 5 of type int",
+    (
+        "program",
+        "Program.of('tools', [('true',)], environment={'A': 5})",
+    ): "returned the variable 'A' with 5 of type int",
     ("expected_outputs", "'out.txt'"): "returned 'out.txt' of type str, expected a tuple of str",
     ("expected_outputs", "None"): "returned None, expected a tuple of str",
     ("annotations", "(Avu('a', ''),)"): 'returned an AVU with an empty value: "a"',
     ("annotations", "(Avu('a', 5),)"): 'returned an AVU with 5 for value, expected a string: "a"',
-    ("annotations", "(Avu('irods::compute_to_data::state', 'COMPLETED'),)"): "returned the AVU \"irods::c",
+    ("annotations", "(Avu('irods::compute_to_data::state', 'COMPLETED'),)"): 'returned the AVU "irods::c',
     ("retention", "'trim'"): "returned 'trim' of type str, expected a Retention",
 }
 

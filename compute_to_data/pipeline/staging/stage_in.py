@@ -8,11 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from compute_to_data.errors import (
-    Refused,
-)
+from compute_to_data.errors import ComputeToDataError, Refused, ZoneError, ZoneOutOfReach
 from compute_to_data.inputs import claims, naming, places, references
-from compute_to_data.model import Avu, DataObject, Entity, EntityKind, Replica, lineage, name_of, parent_of
+from compute_to_data.model import Avu, DataObject, Entity, EntityKind, Replica, Resource, lineage, name_of, parent_of
 from compute_to_data.pipeline.checkpoint import ResumePoint
 from compute_to_data.pipeline.execution import Execution
 from compute_to_data.pipeline.replication import replicas
@@ -78,11 +76,15 @@ def push_unclaims(execution: Execution) -> None:
 
 
 def choose_resource(execution: Execution) -> None:
-    """Refused when the resource that was chosen at submission is down, or no longer has the role."""
+    """Refused when the resource that was chosen at submission is down, or no longer has the role. A job that was
+    submitted before runs on, and its results wait until the resource is up."""
     context = execution.context
-    resources = {resource.name: resource for resource in context.catalog.resources()}
-    resource = resources.get(context.resource.name)
-    if resource is None or not resource.is_up:
+    resource = _resource_up(execution)
+    if resource is None:
+        if execution.resume_point.has_exited:
+            raise _down(execution)
+        if execution.resume_point is ResumePoint.STARTED:
+            return
         raise Refused(f"resource {context.resource.name}", "is no longer up", "Submit the task again")
     attribute = context.configuration.attributes.role
     avus = context.catalog.avus(Entity(EntityKind.RESOURCE, resource.name), attribute)
@@ -90,6 +92,24 @@ def choose_resource(execution: Execution) -> None:
         raise Refused(
             f"resource {resource.name}", f"no longer has the role {execution.role.name}", "Submit the task again"
         )
+
+
+def _resource_up(execution: Execution) -> Resource | None:
+    """The compute resource as the catalog has it now; None when it is down or gone."""
+    name = execution.context.resource.name
+    return next((one for one in execution.context.catalog.resources() if one.name == name and one.is_up), None)
+
+
+def need_resource_up(execution: Execution, error: ComputeToDataError) -> None:
+    """ZoneOutOfReach when the zone refused something because the compute resource is marked down."""
+    if isinstance(error, ZoneError) and _resource_up(execution) is None:
+        raise _down(execution) from error
+
+
+def _down(execution: Execution) -> ZoneOutOfReach:
+    name = execution.context.resource.name
+    cause = "is marked down, so what the task wrote cannot be registered"
+    return ZoneOutOfReach(f"resource {name}", cause, f"An administrator can: iadmin modresc {name} status up")
 
 
 def stage_in(execution: Execution, inputs: Sequence[references.Input]) -> None:
