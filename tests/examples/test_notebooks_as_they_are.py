@@ -348,6 +348,23 @@ def test_an_output_that_is_not_valid_is_left_out_with_a_word(folder: Folder) -> 
     assert "note: an output is missing in the report" in done.err
 
 
+def test_files_of_the_notebook_with_the_names_of_its_results_stay(folder: Folder) -> None:
+    source = f"for path in ({str(folder.report)!r}, {str(folder.executed)!r}):\n    open(path, 'w').write('work')"
+    done = subprocess.run(folder.command(notebook(code(source))), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert folder.report.read_text() == folder.executed.read_text() == "work"
+    assert "<html" in (folder.path / "report-report.html").read_text()
+    assert json.loads((folder.path / "executed-executed.ipynb").read_text())["nbformat"] == 4
+    assert "has written report.html itself, so its report is report-report.html" in done.stderr
+
+
+def test_results_of_an_earlier_run_are_overwritten(folder: Folder) -> None:
+    folder.report.write_text("old")
+    folder.executed.write_text("old")
+    assert "new" in folder.run(notebook(code("print('new')"))).report
+    assert sorted(path.name for path in folder.path.iterdir()) == ["executed.ipynb", "n.ipynb", "report.html"]
+
+
 def test_a_report_that_cannot_be_made_is_named_and_the_results_stay(folder: Folder) -> None:
     source = f"import os\nopen({str(folder.path / 'o')!r}, 'w').write('work')\nos.mkdir({str(folder.report)!r})"
     done = subprocess.run(folder.command(notebook(code(source))), capture_output=True, text=True, check=False)
