@@ -213,6 +213,10 @@ class Notebook:
         return InputReference(InputKind.OBJECT, self.data_object, path)
 
 
+LEAST_MEMORY_BYTES = 6 << 20
+"""Docker starts no container with less (https://docs.docker.com/engine/containers/resource_constraints/)."""
+
+
 @dataclass(frozen=True)
 class RequestedLimits:
     """The limits that a request names; None for a limit that it leaves to the site."""

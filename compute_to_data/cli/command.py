@@ -36,6 +36,8 @@ class Call:
 
             options = self.options
             self._session = connect(options.config_file, options.session_file, project=options.project)
+            if options.project:
+                self._session.checked_project(self._session.named_project)
         return self._session
 
     def close(self) -> None:

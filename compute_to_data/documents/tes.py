@@ -16,7 +16,7 @@ from compute_to_data.documents.schema import Problem, first
 from compute_to_data.documents.tes_places import Places, has_wildcard, plain
 from compute_to_data.errors import ComputeToDataError
 from compute_to_data.irods_names import check_in_zone
-from compute_to_data.task import InputKind, InputReference, Output, Put, RequestedLimits
+from compute_to_data.task import LEAST_MEMORY_BYTES, InputKind, InputReference, Output, Put, RequestedLimits
 from compute_to_data.tes_task import Content, Executor, Link, Placed, PlacedKind, TesTask
 from compute_to_data.urls import address
 
@@ -188,7 +188,7 @@ def _limits(document: Mapping[str, Any]) -> RequestedLimits:
     seconds = parameters(document).get("walltime_seconds")
     return RequestedLimits(
         cpus=float(resources["cpu_cores"]) if "cpu_cores" in resources else None,
-        memory_bytes=max(1, int(resources["ram_gb"] * _GIGABYTE)) if "ram_gb" in resources else None,
+        memory_bytes=max(LEAST_MEMORY_BYTES, int(resources["ram_gb"] * _GIGABYTE)) if "ram_gb" in resources else None,
         output_bytes=max(1, int(resources["disk_gb"] * _GIGABYTE)) if "disk_gb" in resources else None,
         walltime_seconds=float(seconds) if seconds is not None else None,
     )

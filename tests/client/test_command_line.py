@@ -124,6 +124,7 @@ def test_an_invalid_path_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["project", "set", f"{HOME}/../bob"]) == ExitCode.REFUSED
     assert "'..' in the path" in capsys.readouterr().err
     assert main(["project", "show", "--project", "nowhere"]) == ExitCode.NOT_FOUND
+    assert main(["list", "--project", "nowhere"]) == ExitCode.NOT_FOUND
     assert f"project {HOME}/nowhere: does not exist" in capsys.readouterr().err
 
 

@@ -191,6 +191,7 @@ class TestBeforeAnythingIsUploaded:
         [
             (["--walltime", "9000h"], "86400 seconds"),
             (["--memory", "9000g"], "bytes. Ask for at most"),
+            (["--memory", "1"], "--memory: found 1, expected an integer of at least 6291456 (6 MiB)"),
             (["--resource", "nope"], "resource nope: does not exist"),
             (["--role", "nope"], "role nope"),
             (["--after", "ffff"], "task ffff: does not exist"),

@@ -114,11 +114,17 @@ def test_a_wrong_password(gateway: RunningGateway, laptop: Run, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     "url",
-    ["http://c2d.example.org", "http://192.0.2.1:8427", "ftp://x", "nonsense", "https://alice:pw@x", "https://", ""],
+    ["http://c2d.example.org", "http://192.0.2.1:8427", "ftp://x", "https://alice:pw@x", "https://", ""],
 )
 def test_no_password_goes_to_a_wrong_address(laptop: Run, url: str) -> None:
     done = laptop("login", url, "--user", "alice", typed="a password\n")
     assert done.returncode == 2, done.stderr
+
+
+def test_a_host_alone_is_reached_by_https(laptop: Run, unused_port: int) -> None:
+    done = laptop("login", f"127.0.0.1:{unused_port}", "--user", "alice", typed="a password\n")
+    assert done.returncode == 7
+    assert f"https://127.0.0.1:{unused_port}: the gateway does not answer" in done.stderr
 
 
 def test_a_token_goes_to_its_own_gateway_only() -> None:

@@ -319,7 +319,7 @@ def test_a_workload_that_another_user_could_have_changed_is_refused(ours: Worklo
     [
         {"workload": f"{HOME}/workloads/w-000000000000"},
         {"output_collection": f"{HOME}/out"},
-        {"limits": {"memory_bytes": 1 << 20}},
+        {"limits": {"memory_bytes": 8 << 20}},
         {"process": {"image": "debian:bookworm", "exec": "true"}},
     ],
 )

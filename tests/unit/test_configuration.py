@@ -196,8 +196,8 @@ def test_the_error_for_a_default_above_its_maximum_names_both_values() -> None:
 
 
 def test_a_built_in_default_gives_way_to_a_smaller_maximum() -> None:
-    site = parse(limits={"maximum": {"memory_bytes": 1024, "walltime_seconds": 60}})
-    assert (site.default_limits.memory_bytes, site.default_limits.walltime_seconds) == (1024, 60.0)
+    site = parse(limits={"maximum": {"memory_bytes": 8 << 20, "walltime_seconds": 60}})
+    assert (site.default_limits.memory_bytes, site.default_limits.walltime_seconds) == (8 << 20, 60.0)
     assert site.default_limits.cpus == 1.0
 
 

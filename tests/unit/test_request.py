@@ -17,6 +17,7 @@ from compute_to_data.documents.interpolation import SUPPLIED_VARIABLES
 from compute_to_data.errors import InvalidRequest
 from compute_to_data.model import Avu
 from compute_to_data.task import (
+    LEAST_MEMORY_BYTES,
     RESERVED_NAMES,
     Channel,
     ChannelKind,
@@ -110,7 +111,7 @@ def test_indices_are_counted_from_0_and_from_the_end() -> None:
 
 
 def test_numbers_get_the_types_of_their_fields() -> None:
-    limits = request.parse(task(limits={"walltime_seconds": 10, "memory_bytes": 1024.0})).limits
+    limits = request.parse(task(limits={"walltime_seconds": 10, "memory_bytes": 8388608.0})).limits
     assert (type(limits.walltime_seconds), type(limits.memory_bytes)) == (float, int)
 
 
@@ -139,6 +140,7 @@ environments = st.dictionaries(
 )
 positive = st.floats(0.001, 1e6)
 counts = st.integers(1, 10**12)
+memory = st.integers(LEAST_MEMORY_BYTES, 10**12)
 parameter_values = st.recursive(
     st.none()
     | st.booleans()
@@ -253,7 +255,7 @@ def tasks(draw: st.DrawFn) -> Task:
         notebook=draw(st.none() | notebooks) if runs is None else None,
         limits=draw(
             st.builds(
-                RequestedLimits, *(st.none() | one for one in (positive, counts, positive, counts, counts, counts))
+                RequestedLimits, *(st.none() | one for one in (positive, memory, positive, counts, counts, counts))
             )
         ),
         expected_outputs=tuple(draw(st.lists(expected_names, max_size=3))),

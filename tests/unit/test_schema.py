@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from compute_to_data.documents import json_text, request, schema
 from compute_to_data.documents.schema import Schema, problems, read_json
 from compute_to_data.errors import ConfigurationError, InvalidRequest
+from compute_to_data.task import LEAST_MEMORY_BYTES
 
 SCHEMAS = {
     path.stem: json.loads(path.read_text("utf-8"))
@@ -263,6 +264,13 @@ def test_a_problem_names_the_place_the_value_and_the_expectation() -> None:
     assert sentences(task(limits={"walltime_seconds": "ten"})) == [
         '/limits/walltime_seconds: found "ten", expected a number above 0'
     ]
+
+
+def test_a_container_needs_more_memory_than_none() -> None:
+    assert sentences(task(limits={"memory_bytes": LEAST_MEMORY_BYTES - 1})) == [
+        "/limits/memory_bytes: found 6291455, expected an integer of at least 6291456 (6 MiB)"
+    ]
+    assert sentences(task(limits={"memory_bytes": LEAST_MEMORY_BYTES})) == []
 
 
 def test_a_problem_about_an_unknown_property_names_the_closest_and_all_known_ones() -> None:

@@ -33,8 +33,9 @@ class Login:
 
 
 def address(given: str) -> tuple[str, str]:
-    """The address of a gateway without the one-time token that ``c2d serve`` printed with it, and that token."""
-    parts = urlsplit(given)
+    """The address of a gateway without the one-time token that ``c2d serve`` printed with it, and that token. A host's
+    name alone stands for ``https://``."""
+    parts = urlsplit(given if "://" in given else f"https://{given}")
     token = parse_qs(parts.query).get("token", [""])[0]
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}", token
 
