@@ -13,9 +13,10 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from support.crashes import Died
@@ -388,15 +389,27 @@ def test_a_node_keeps_what_it_knows_about_an_images_paths(slurm_bench: Bench, sl
     assert known[job.image.digest]["/proc"] == ""
 
 
-def test_a_probe_that_fails_on_its_node(slurm_answers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its log says why. When that is mended, the next look begins another one."""
+class Failing(NamedTuple):
+    """An engine whose probes fail on their node until ``mended`` exists."""
+
+    engine: SlurmEngine
+    mended: Path
+
+
+@pytest.fixture
+def failing(slurm_answers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Failing:
     python, mended = tmp_path / "python", tmp_path / "mended"
     script = f"[ -e {mended} ] || {{ echo the disk is gone >&2; exit 1; }}; exec {sys.executable} $@"
     python.write_text(f"#!/bin/sh\n{script}\n")
     python.chmod(0o755)
     monkeypatch.setattr("compute_to_data.engines.slurm.probe._WAIT_SECONDS", 1.0)
     monkeypatch.setattr("compute_to_data.engines.slurm.probe._QUEUE_SECONDS", 0.1)
-    engine = open_slurm(str(tmp_path / "shared"), python=str(python))
+    return Failing(open_slurm(str(tmp_path / "shared"), python=str(python)), mended)
+
+
+def test_a_probe_that_fails_on_its_node(failing: Failing) -> None:
+    """Its log says why. When that is mended, the next look begins another one."""
+    engine, mended = failing
 
     def refused() -> str:
         try:
@@ -408,6 +421,36 @@ def test_a_probe_that_fails_on_its_node(slurm_answers: None, tmp_path: Path, mon
     until(lambda: "without an answer (the disk is gone)" in refused(), "the probe's end")
     mended.touch()
     until(lambda: refused() == "", "another probe")
+
+
+def test_a_list_of_images_is_read_again_and_again(failing: Failing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after a probe that has failed, and no sooner than it has ended."""
+    engine, mended = failing
+    directory = engine._directory
+    mended.touch()
+    until(lambda: _has_listed(engine), "the first list")
+
+    def again() -> None:
+        earlier = images.ListedImages(directory).asked
+        until(lambda: engine.images() is not None and images.ListedImages(directory).asked > earlier, "another list")
+
+    monkeypatch.setattr("compute_to_data.engines.slurm.engine._OLD_SECONDS", 0.0)
+    again()
+    mended.unlink()
+    until(lambda: engine.images() is not None and _has_failed(directory.path), "a probe that fails")
+    mended.touch()
+    again()
+
+
+def _has_listed(engine: SlurmEngine) -> bool:
+    with suppress(EngineOutOfReach):
+        engine.identify(BASE_IMAGE)
+        return True
+    return False
+
+
+def _has_failed(directory: Path) -> bool:
+    return any("the disk is gone" in log.read_text() for log in directory.glob("probe-*.log"))
 
 
 PODMAN = {"name": "podman", "socket": "/nonexistent/podman.sock"}

@@ -46,8 +46,11 @@ class Prober:
         self._next_question = 0.0
 
     def refresh(self) -> None:
-        """Let a node list its images, without waiting for it."""
+        """Let a node list its images, without waiting for it. A probe that has ended makes room for another one."""
         with self._lock:
+            last = self._pending
+            if last is not None and (self._seen(last, 0.0) is not None or self._is_over(last)):
+                self._discard(last.name)
             self._begin_listing()
 
     def list_images(self) -> None:
