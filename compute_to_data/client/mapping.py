@@ -126,6 +126,7 @@ def map_files(
     **asked: Any,
 ) -> WorkloadHandle:
     """Start a workload with a task for each matching file. See :meth:`Session.map_files`."""
+    submission.need_words(command)
     if not command:
         raise InvalidRequest("command", "names no program", "Give a list of words, such as ['wc', '-l', '{}']")
     files = matching(workbench.catalog, workloads.collection_of(workbench, dataset), each)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from compute_to_data.client.workbench import Workbench
     from compute_to_data.ports.zone import ClientCatalog
 
+_BEGINNING = re.compile(r"w-[0-9a-f]{2,12}")
+"""The id of a workload, or the beginning of one. Less would name whichever workload is the only one."""
 _SHOWN = 5
 _LONGEST_NAME = 255
 
@@ -109,6 +112,9 @@ class WorkloadHandle:
         """
         workbench = self.workbench
         known = workbench.attributes
+        workloads.need_words(command)
+        if isinstance(stdin, str):
+            raise InvalidRequest("stdin", "is text, and a program reads bytes", "Encode it: stdin=text.encode()")
         path = "" if stdin is None else workloads.put_stdin(workbench.catalog, known, self.collection, stdin)
         try:
             submitted = workloads.create_task(
@@ -255,7 +261,7 @@ def find(workbench: Workbench, given: str) -> WorkloadHandle:
             remedy = "List the workloads: c2d workload list"
             raise InvalidRequest(f"workload {given}", "is not the collection of a workload", remedy)
         return WorkloadHandle(workbench, collection)
-    known = [one.collection for one in listed(workbench)]
+    known = [one.collection for one in listed(workbench)] if _BEGINNING.fullmatch(given) else []
     meant = [one for one in known if name_of(one).startswith(given)]
     if not meant:
         cause = f"does not exist in {workbench.project}"

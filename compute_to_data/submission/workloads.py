@@ -19,6 +19,7 @@ from compute_to_data.documents.schema import problems, summary
 from compute_to_data.errors import InvalidRequest, NotFound
 from compute_to_data.inputs import references
 from compute_to_data.inputs.complete import Origins
+from compute_to_data.irods_names import shortened
 from compute_to_data.model import Access, DataObject, EntityKind, Query, name_of
 from compute_to_data.ports.zone import Catalog, ClientCatalog
 from compute_to_data.records.access import MAKE_IT, require
@@ -137,6 +138,13 @@ def _known(catalog: Catalog, attributes: Attributes, collection: str) -> tuple[W
     return record, workload
 
 
+def need_words(command: Sequence[str]) -> None:
+    """InvalidRequest for a command that is not a list of words. A text is a sequence of its letters, too."""
+    if isinstance(command, str) or not all(isinstance(word, str) for word in command):
+        remedy = "Give a list of words, such as ['wc', '-l', 'a.txt']"
+        raise InvalidRequest("command", f"is {shortened(repr(command))}", remedy)
+
+
 def create_task(
     catalog: Catalog,
     configuration: Configuration,
@@ -157,6 +165,7 @@ def create_task(
     the workload's. ``secrets``: as in a request; a task with secrets gets a container of its own.
     Errors as for :func:`~compute_to_data.submission.submit.submit`.
     """
+    need_words(command)
     if not command:
         raise InvalidRequest("task", "names no program", "Write one after --: c2d task create W -- PROGRAM ARGUMENTS")
     _, workload = _known(catalog, configuration.attributes, collection)

@@ -147,8 +147,35 @@ def test_a_refusal_names_the_object_and_the_remedy(session: c2d.Session, typed: 
         session.start_workload(IMAGE, input_dataset="d-0123456789ab")
     with pytest.raises(Refused, match="allowed images"):
         session.start_workload("nosuch:1")
-    session.start_workload(IMAGE)
+    for number in (1, 2):
+        session.start_workload(IMAGE, workload_id=f"w-aa000000000{number}")
     with pytest.raises(InvalidRequest, match="several workloads match"):
-        session.workload("w-")
+        session.workload("w-aa")
     with pytest.raises(InvalidRequest, match="is not the collection of a workload"):
         session.workload(session.home)
+
+
+@pytest.mark.parametrize("given", ["", "w", "w-", "w-f"])
+def test_the_only_workload_is_not_meant_by_everything(session: c2d.Session, given: str) -> None:
+    session.start_workload(IMAGE, workload_id="w-ffaa00000000")
+    with pytest.raises(NotFound, match="does not exist"):
+        session.workload(given)
+    assert session.workload("w-ff").id == "w-ffaa00000000"
+
+
+@pytest.mark.parametrize("command", ["echo hi", ["echo", 1], [b"echo"]])
+def test_a_command_is_a_list_of_words(session: c2d.Session, command: Any) -> None:
+    """A text is a sequence of words of one letter, too."""
+    workload = session.start_workload(IMAGE)
+    with pytest.raises(InvalidRequest, match="Give a list of words"):
+        workload.create_task(command, stdin=b"x")
+    with pytest.raises(InvalidRequest, match="Give a list of words"):
+        session.map_files(IMAGE, command, dataset=session.home)
+    assert [one.workload for one in session.workloads()] == [workload.id], "nothing was started"
+    assert workload.tasks() == []
+
+
+def test_standard_input_is_bytes(session: c2d.Session) -> None:
+    workload: Any = session.start_workload(IMAGE)
+    with pytest.raises(InvalidRequest, match=r"text.encode\(\)"):
+        workload.create_task(["cat"], stdin="text")
