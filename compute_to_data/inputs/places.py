@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from compute_to_data.configuration import Attributes
 from compute_to_data.errors import NotFound, Refused
+from compute_to_data.inputs.naming import is_dataset
 from compute_to_data.model import Access, Collection, Entity, EntityKind, Query, name_of, parent_of
 from compute_to_data.ports.zone import Catalog
 from compute_to_data.records.access import MAKE_IT, require
 from compute_to_data.records.task import TaskRecord
+from compute_to_data.records.workload import is_workload_id
 from compute_to_data.task import Task
 from compute_to_data.tes_task import Placed, PlacedKind
 
+_DEEPEST_HOME = 3
+"""Slashes in the logical path of a home collection, as /tempZone/home/alice."""
 _MOST_OF_AN_ID = 100
 """At how many collections with a task's id a session looks. Users can choose ids."""
 
@@ -35,6 +39,31 @@ def need(catalog: Catalog, attributes: Attributes, task: Task) -> None:
     for one in task.tes.placed if task.tes else ():
         if one.kind is PlacedKind.FILE:
             _need_replaceable(catalog, earlier, one.logical_path)
+
+
+def need_apart(catalog: Catalog, attributes: Attributes, task: Task) -> None:
+    """Refused when results would be in the collection of another task, or of a dataset or workload: they would count as
+    its results, and be removed with it. A task of a workload belongs there."""
+    for collection in (task.output_collection, *collections(task)):
+        place = collection
+        while place.count("/") > _DEEPEST_HOME:
+            kind = _kept(catalog, attributes, place)
+            if kind and place != task.workload:
+                cause = f"is in the {kind} {name_of(place)}, and results in there would be removed with it"
+                raise Refused(collection, cause, "Name a collection outside of it")
+            place = parent_of(place)
+
+
+def _kept(catalog: Catalog, attributes: Attributes, collection: str) -> str:
+    """What a collection is, if this product keeps it as a whole: a task, a dataset or a workload; '' for none."""
+    if is_dataset(collection):
+        return "dataset"
+    if is_workload_id(name_of(collection)):
+        return "workload"
+    try:
+        return "task" if catalog.avus(Entity(EntityKind.COLLECTION, collection), attributes.state) else ""
+    except NotFound:  # this user may not see it, nor remove it
+        return ""
 
 
 def _need_replaceable(catalog: Catalog, earlier: Earlier, logical_path: str) -> None:

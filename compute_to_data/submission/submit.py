@@ -237,6 +237,7 @@ def authorise(catalog: Catalog, configuration: Configuration, task: Task) -> ref
     secret.check(catalog, zone_of(task.output_collection), (*task.secrets, *task.secrets_of_urls))
     require(catalog, task.output_collection, Access.OWN, "to keep a task and its results there", MAKE_IT)
     places.need(catalog, configuration.attributes, task)
+    places.need_apart(catalog, configuration.attributes, task)
     return found
 
 

@@ -60,6 +60,13 @@ def queued(site: TrialSite, session: c2d.Session, **more: Any) -> TaskHandle:
     return session.task(site.submit(site.request("true", **more)).task_id)
 
 
+def moved_into(session: c2d.Session, task: TaskHandle, other: TaskHandle) -> str:
+    """Move a task's collection into another one's, as ``imv`` does."""
+    place = f"{other.collection}/{task.id}"
+    session.catalog.rename(task.collection, place)
+    return place
+
+
 def names_below(top: Path) -> list[str]:
     return sorted(str(path.relative_to(top)) for path in top.rglob("*") if not path.is_dir())
 
@@ -394,8 +401,9 @@ class TestRemoving:
         self, site: TrialSite, session: c2d.Session, run: Callable[..., TaskHandle]
     ) -> None:
         first = run()
-        inside = queued(site, session, output_collection=first.collection)
-        with pytest.raises(Refused, match=f"holds tasks that have not ended: {inside.collection}"):
+        waiting = queued(site, session)
+        inside = moved_into(session, waiting, first)
+        with pytest.raises(Refused, match=f"holds tasks that have not ended: {inside}"):
             first.remove()
 
     def test_a_task_that_another_one_waits_for_stays(
@@ -411,7 +419,8 @@ class TestRemoving:
         self, site: TrialSite, session: c2d.Session, run: Callable[..., TaskHandle], typed: Type
     ) -> None:
         outer = run()
-        inner = run(output_collection=outer.collection)
+        inner = run()
+        moved_into(session, inner, outer)
         done = typed("rm", "--state", "COMPLETED", "--yes")
         assert (done.code, done.out) == (0, f"{outer.id}\n")
         assert typed("status", inner.id).code == ExitCode.NOT_FOUND
@@ -503,3 +512,29 @@ def test_links_in_the_place_of_a_folder_are_refused_before_anything_is_fetched(
         task.fetch("plots", "small.csv", directory=str(tmp_path))
     assert os.listdir(tmp_path / "plots") == os.listdir(tmp_path)
     assert not (tmp_path / "small.csv").exists()
+
+
+class TestPlacesThatAreRemovedAsAWhole:
+    """Results in there would count as the task's, workload's or dataset's, and be removed with it."""
+
+    def test_a_task(self, site: TrialSite, session: c2d.Session, task: TaskHandle) -> None:
+        for place in (task.collection, f"{task.collection}/plots"):
+            with pytest.raises(Refused, match=f"{place}: is in the task {task.id}"):
+                queued(site, session, output_collection=place)
+        assert sorted(task.results()) == OUTPUTS
+
+    def test_a_dataset(self, site: TrialSite, session: c2d.Session) -> None:
+        dataset = datasets.find(session, datasets.reserve(session))
+        with pytest.raises(Refused, match=f"is in the dataset {dataset.rpartition('/')[2]}"):
+            queued(site, session, output_collection=f"{dataset}/files")
+
+    def test_a_workload_is_for_its_own_tasks(self, site: TrialSite, session: c2d.Session) -> None:
+        workload = session.start_workload(site.image)
+        with pytest.raises(Refused, match=f"is in the workload {workload.id}"):
+            queued(site, session, output_collection=workload.collection)
+        inside = workload.create_task(["true"])
+        with pytest.raises(Refused, match=f"is in the task {inside.id}"):
+            queued(site, session, output_collection=inside.collection)
+
+    def test_beside_them(self, site: TrialSite, session: c2d.Session, task: TaskHandle) -> None:
+        assert queued(site, session, output_collection=task.collection.rpartition("/")[0]).state.value == "QUEUED"
