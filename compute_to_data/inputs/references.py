@@ -239,8 +239,7 @@ def tree(
 
 
 def _need_read(catalog: Catalog, data_object: DataObject) -> None:
-    if catalog.access(data_object.logical_path) < Access.READ_OBJECT:
-        require(catalog, data_object.logical_path, Access.READ_OBJECT, "to use it as input")
+    require(catalog, data_object.logical_path, Access.READ_OBJECT, "to use it as input")
 
 
 def _too_many(collection: str, cause: str) -> InvalidRequest:

@@ -101,11 +101,12 @@ def require(catalog: Catalog, logical_path: str, needed: Access, purpose: str, m
 
     ``purpose`` completes the error's sentence: "to claim inputs there". ``missing``: the remedy when it is not there.
     """
-    seen(catalog, logical_path, missing)
     actual = catalog.access(logical_path)
-    if actual < needed:
-        raise AccessDenied(
-            logical_path,
-            f"{catalog.user} has {actual.name.lower()} and needs {needed.name.lower()} {purpose}",
-            f"Ask its owner to run: ichmod {needed.name.lower()} {catalog.user.name} {logical_path}",
-        )
+    if actual >= needed:
+        return
+    seen(catalog, logical_path, missing)
+    raise AccessDenied(
+        logical_path,
+        f"{catalog.user} has {actual.name.lower()} and needs {needed.name.lower()} {purpose}",
+        f"Ask its owner to run: ichmod {needed.name.lower()} {catalog.user.name} {logical_path}",
+    )
