@@ -18,28 +18,25 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from compute_to_data.configuration import Configuration
-from compute_to_data.coordination import heartbeat, lock, role_choice, wakeup
-from compute_to_data.coordination.held_images import AskImages, nearest
+from compute_to_data.coordination import heartbeat, lock, wakeup
+from compute_to_data.coordination.held_images import AskImages
 from compute_to_data.documents import formats, request
 from compute_to_data.documents.given_beside import GivenBeside
 from compute_to_data.documents.json_text import MAXIMUM_BYTES
 from compute_to_data.documents.schema import read_json
 from compute_to_data.documents.task_json import recorded_document
 from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, Refused, TooLarge
-from compute_to_data.inputs import claims, places, references
+from compute_to_data.inputs import references
 from compute_to_data.irods_names import shortened
-from compute_to_data.model import Access, Avu, name_of, zone_of
+from compute_to_data.model import Avu, name_of
 from compute_to_data.ports.zone import Catalog
-from compute_to_data.provenance import outcome
-from compute_to_data.records import secret, tes_record, waiting_bound
-from compute_to_data.records.access import MAKE_IT, require
+from compute_to_data.records import tes_record, waiting_bound
 from compute_to_data.records.state import State
 from compute_to_data.records.task import AFTER, READS, TaskRecord, checked_task_id, new_task_id
 from compute_to_data.records.undo import Undo
-from compute_to_data.submission import definitions, selection
+from compute_to_data.submission import admission, definitions, selection
 from compute_to_data.submission.resolve import resolve
 from compute_to_data.task import HIGHEST_PRIORITY, LOWEST_PRIORITY, InputKind, Task
-from compute_to_data.urls.address import parse
 
 
 @dataclass(frozen=True)
@@ -126,13 +123,13 @@ def accept(
     there = tuple(one for one in task.inputs if one.logical_path not in coming)
     task = replace(task, inputs=there, after=(*task.after, *after), priority=_priority(task, priority))
     task, waits, reads = resolve(catalog, configuration.attributes, task, project)
-    admit(configuration, task)
-    found = authorise(catalog, configuration, task)
+    admission.admit(configuration, task)
+    found = admission.authorise(catalog, configuration, task)
     role_remedy = formats.format_of(document).role_remedy
     inputs = found.data_objects
     how = {"patient": patient, "role_remedy": role_remedy, "ask_images": ask_images}
     choice = selection.choose(catalog, configuration, task, inputs, **how)  # type: ignore[arg-type]
-    _check_role(configuration, task, choice.role)
+    admission.check_role(configuration, task, choice.role)
     waiting_bound.need_room(catalog, configuration, choice.resource.name)
     reuses = reuse_earlier and not waits and task.tes is None
     reused = _reused(catalog, configuration, task, choice.role, found) if reuses else None
@@ -154,91 +151,6 @@ def translate(configuration: Configuration, document: Any, beside: GivenBeside) 
     roles = {name: role.settings for name, role in configuration.roles.items()}
     translated = formats.in_our_own(document, beside, roles)
     return definitions.with_image_of_application(configuration, translated)
-
-
-def admit(configuration: Configuration, task: Task) -> None:
-    """Refuse what the site does not allow: an image, reserved attributes, limits above its maximum.
-
-    This gives the user an early answer. The worker checks again, with the image that the engine
-    really holds.
-    """
-    for image in selection.asked_images(task):
-        if configuration.allows(image) is None:
-            raise image_refused(configuration, image)
-    for avu in task.metadata:
-        if avu.attribute.startswith((configuration.attributes.prefix, configuration.attributes.claim)):
-            raise InvalidRequest("/metadata", f"{avu.attribute} is an attribute that this product reserves for itself")
-    for url in (*(one.logical_path for one in task.urls), *(one.url for one in task.put)):
-        configuration.urls.permit(parse(url))
-    limits = configuration.effective_limits(task.limits, task.process.timeout_seconds if task.process else None)
-    _check_metadata(task, limits.output_avus)
-
-
-def _check_metadata(task: Task, most: int) -> None:
-    """Refused when the metadata alone are too much for the outputs that the request names, or for one."""
-    outputs = max(1, len(task.expected_outputs))
-    count = outputs * outcome.weight(task.metadata)
-    if count > most:
-        cause = f"counts as {count} AVUs on {outputs} outputs, but this site's limit of output_avus is {most:.15g}"
-        raise Refused("/metadata", cause, "Give less metadata, or let the program write fewer files")
-
-
-def _check_role(configuration: Configuration, task: Task, role: str) -> None:
-    """Refused when the role does not run what the request asks for, or when it has no image or notebook of its own and
-    the request names none."""
-    _check_kind(configuration.roles[role].implementation, task, role)
-    published = not configuration.zone.kind  # capabilities that workers publish do not have the roles' settings
-    missing = (
-        () if published or task.process or task.tes else role_choice.lacking(configuration.roles[role], task.notebook)
-    )
-    if missing:
-        remedy = f"An administrator can set {' and '.join(f'`{name}`' for name in missing)} for it in the configuration"
-        if role_choice.Asked.NOTEBOOK in role_choice.RUNS[configuration.roles[role].implementation]:
-            remedy = f'Name one in the request, as in "notebook": {{"image": "..."}} (c2d notebook --image). {remedy}'
-        raise Refused(
-            f"role {role}", f"has no {' and no '.join(missing)} of its own, and the request names none", remedy
-        )
-
-
-def _check_kind(implementation: str, task: Task, role: str) -> None:
-    """InvalidRequest when one of the product's own roles does not run what the request asks for: it would run its own
-    program instead, or fail. A site's own class may run anything."""
-    asked = role_choice.asked_by(task)
-    if asked in role_choice.RUNS.get(implementation, (asked,)):
-        return
-    if asked is role_choice.Asked.NOTEBOOK:
-        cause, remedy = f"is not run by the role {role}", "Choose a role that runs notebooks, such as SIGNAL_PROCESSING"
-        raise InvalidRequest("/notebook", cause, remedy)
-    remedy = "Add a process to the request, or choose another role"
-    raise InvalidRequest("/process", f"is missing, and the role {role} needs it", remedy)
-
-
-def image_refused(configuration: Configuration, image: str) -> Refused:
-    """The error for an image that the site does not allow."""
-    near = nearest(image, (rule.name for rule in configuration.images if rule.name))
-    ask = "Ask the administrator to add it to `images` in the configuration"
-    remedy = f"Did you mean {near}? Else ask{ask[3:]}" if near else ask
-    return Refused(f"image {image}", "is not in this site's list of allowed images", remedy)
-
-
-def authorise(catalog: Catalog, configuration: Configuration, task: Task) -> references.Resolved:
-    """Check that the user has all the access that the task needs, and that its inputs are complete; returns
-    the inputs known so far. The results of tasks that have not ended are not known."""
-    known = [one for one in task.inputs if one.kind is not InputKind.TASK]
-    found = references.resolve(catalog, configuration.attributes, known, own=(task.workload,))
-    references.check_targets(references.with_fetched(found, task.urls, task.output_collection, catalog.user))
-    for reference in task.inputs:
-        if reference.kind is InputKind.NEXT_OF:
-            claim = configuration.attributes.claim
-            first = next(claims.eligible(catalog, reference.logical_path, claim), None)
-            if first is None:
-                raise claims.nothing_to_claim(reference.logical_path, claim)
-            found = found.claiming(first, reference)
-    secret.check(catalog, zone_of(task.output_collection), (*task.secrets, *task.secrets_of_urls))
-    require(catalog, task.output_collection, Access.OWN, "to keep a task and its results there", MAKE_IT)
-    places.need(catalog, configuration.attributes, task)
-    places.need_apart(catalog, configuration.attributes, task)
-    return found
 
 
 def _reused(

@@ -35,7 +35,7 @@ from compute_to_data.records.workload import (
     WorkloadState,
     new_workload_id,
 )
-from compute_to_data.submission import selection, submit
+from compute_to_data.submission import admission, selection, submit
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.task import ProcessDefinition, RequestedLimits, Task
 
@@ -120,7 +120,7 @@ def _checked_limits(configuration: Configuration, asked: Workload, limits: Mappi
     if found:
         raise InvalidRequest(*summary(found))
     if configuration.allows(asked.image) is None:
-        raise submit.image_refused(configuration, asked.image)
+        raise admission.image_refused(configuration, asked.image)
     requested = request.limits(limits or {})
     configuration.effective_limits(requested, None)
     return requested
