@@ -20,7 +20,8 @@ from compute_to_data.client import dataset_uses
 from compute_to_data.errors import InvalidRequest, NotFound, Refused
 from compute_to_data.inputs import naming
 from compute_to_data.inputs.readers import withdraw
-from compute_to_data.model import Avu, Collection, Entity, EntityKind, Query, name_of
+from compute_to_data.model import Access, Avu, Collection, Entity, EntityKind, Query, name_of
+from compute_to_data.records.access import require
 from compute_to_data.records.dataset_content import manifest_of
 from compute_to_data.records.manifest import DATASET_ID, FILES
 from compute_to_data.records.state import State, furthest
@@ -96,6 +97,16 @@ def find(workbench: Workbench, dataset: str) -> str:
     if not isinstance(found, Collection):
         raise InvalidRequest(f"dataset {dataset}", "is a data object, and a dataset is a collection")
     return collection
+
+
+def need_place(workbench: Workbench) -> None:
+    """NotFound or AccessDenied unless the person may make a dataset in their project: known before anything is sent."""
+    collection = f"{workbench.project}/{DATASETS}"
+    try:
+        workbench.catalog.stat(collection)
+    except NotFound:
+        collection = workbench.project
+    require(workbench.catalog, collection, Access.MODIFY_OBJECT, "to make a dataset there")
 
 
 def reserve(workbench: Workbench) -> str:

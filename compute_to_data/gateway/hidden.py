@@ -33,12 +33,13 @@ def raise_as_seen(error: ComputeToDataError, catalog: ClientCatalog, logical_pat
     returns."""
     if not isinstance(error, (AccessDenied, AlreadyExists, NotFound)):
         return
+    if _is_visible(catalog, logical_path):
+        return
     parent = parent_of(logical_path)
     if not _is_visible(catalog, parent):
         cause = f"no such collection, or {catalog.user} may not read it"
         raise NotFound(parent, cause, _REMEDY, code=Code.CAT_UNKNOWN_COLLECTION)
-    if not _is_visible(catalog, logical_path):
-        require(catalog, parent, Access.MODIFY_OBJECT, "to make something there")
+    require(catalog, parent, Access.MODIFY_OBJECT, "to make something there")
 
 
 def _is_visible(catalog: ClientCatalog, logical_path: str) -> bool:

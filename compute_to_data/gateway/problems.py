@@ -160,6 +160,11 @@ def handle(app: FastAPI) -> None:
 
 async def _ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, ComputeToDataError)
+    return answered(request, error)
+
+
+def answered(request: Request, error: ComputeToDataError) -> Response:
+    """The answer to a request that failed. Faults that are not the client's are logged."""
     answer = response(error)
     if answer.status_code >= 500:
         log.warning("%s %s: %s", request.method, lines(request.url.path), lines(str(error)))
@@ -193,13 +198,14 @@ def of_route(request: Request, error: Exception) -> HttpError:
 
 def _allowed(request: Request) -> str:
     """The methods of an address. Starlette itself tells only those of the first route that has the address."""
-
-    def has(method: str) -> bool:
-        asked = {**request.scope, "method": method}
-        return any(route.matches(asked)[0] is Match.FULL for route in request.app.routes)
-
-    found = list(filter(has, _METHODS))
+    found = [method for method in _METHODS if has(request, method)]
     return ", ".join([*found, "HEAD"] if "GET" in found else found)
+
+
+def has(request: Request, method: str, path: str = "") -> bool:
+    """Whether an address, by default that of the request, has this method."""
+    asked = {**request.scope, "method": method, "path": path or request.scope["path"]}
+    return any(route.matches(asked)[0] is Match.FULL for route in request.app.routes)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

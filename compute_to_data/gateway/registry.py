@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from compute_to_data.client import processes
 from compute_to_data.client.processes import Process
 from compute_to_data.client.workbench import Workbench
 from compute_to_data.errors import InvalidRequest, NotFound
-from compute_to_data.gateway.api.common import A_DOCUMENT, document, known_parameters, workbench
+from compute_to_data.gateway.api.common import A_DOCUMENT, document, nothing_unknown, workbench
 from compute_to_data.similar_names import nearest
 
 PREFIX = "/api/process_definition"
@@ -24,9 +24,10 @@ MOST_LISTED = 1000
 _LONGEST_ID = 19
 _MOST_COUNTED = 10_000
 """Anybody can share any number of definitions."""
-_MEMBERS = ("definition", "name", "id", "resource_uri")
+_SET_BY_US = ("id", "resource_uri")
+_MEMBERS = ("definition", "name", *_SET_BY_US)
 
-router = APIRouter(prefix=PREFIX, tags=["process registry"], dependencies=[Depends(known_parameters)])
+router = APIRouter(prefix=PREFIX, tags=["process registry"], dependencies=[Depends(nothing_unknown)])
 
 
 def definition_id(process_id: str) -> str:
@@ -39,6 +40,7 @@ def definition_id(process_id: str) -> str:
 @router.get("", include_in_schema=False)
 @router.get("/", summary="The process definitions that you may read, oldest first")
 def listed(
+    request: Request,
     bench: Workbench = Depends(workbench),
     limit: int = Query(20, ge=0, le=MOST_LISTED, description=f"at most so many; 0 stands for {MOST_LISTED}"),
     offset: int = Query(0, ge=0, le=1 << 53, description="without so many at the beginning"),
@@ -54,18 +56,19 @@ def listed(
         except NotFound:
             continue  # it was removed meanwhile
     before, after = offset - most, offset + most
+    kept = {name: value for name, value in request.query_params.items() if name == "project"}
     meta = {
         "limit": most,
-        "next": _page(most, after) if after < len(paths) else None,
+        "next": _page(most, after, kept) if after < len(paths) else None,
         "offset": offset,
-        "previous": _page(most, max(0, before)) if offset else None,
+        "previous": _page(most, max(0, before), kept) if offset else None,
         "total_count": len(paths),
     }
     return {"meta": meta, "objects": [_described(one) for one in found]}
 
 
-def _page(limit: int, offset: int) -> str:
-    return f"{PREFIX}/?{urlencode({'limit': limit, 'offset': offset})}"
+def _page(limit: int, offset: int, kept: Mapping[str, str]) -> str:
+    return f"{PREFIX}/?{urlencode({'limit': limit, 'offset': offset, **kept})}"
 
 
 @router.post("", include_in_schema=False)
@@ -73,6 +76,9 @@ def _page(limit: int, offset: int) -> str:
 def create(bench: Workbench = Depends(workbench), asked: Any = Depends(document)) -> JSONResponse:
     """The document is `{"definition": {...}}`, perhaps with a `name`. 201 with `Location`."""
     body = _body(asked)
+    for member in _SET_BY_US:
+        if member in body:
+            raise InvalidRequest(f"/{member}", "is the zone's choice", "Leave it out, or change that one with PUT")
     made = processes.create(bench, body["definition"], str(body.get("name", "")), needs_image=False)
     return JSONResponse(_described(made), 201, {"Location": _address(made.id)})
 

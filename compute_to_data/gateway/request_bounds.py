@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import anyio
 import h11
 from fastapi import Request
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from compute_to_data.documents.json_text import MAXIMUM_BYTES, read_json
 from compute_to_data.gateway.problems import HttpError, response
@@ -34,14 +36,22 @@ HEADER_SECONDS = 15.0
 
 async def body(request: Request, most_bytes: int = MAXIMUM_BYTES) -> bytes:
     """The whole body of at most ``most_bytes`` bytes. HttpError 413 for more, 408 when it comes too slowly."""
+    is_asked = False
     try:
         _need_length(request, most_bytes)
+        is_asked = True
         return await asyncio.wait_for(_whole(request, most_bytes), DOCUMENT_SECONDS)
     except asyncio.TimeoutError:
         raise _too_slow(f"did not arrive within {DOCUMENT_SECONDS:g} s") from None
     except HttpError:
-        await drain(request)
+        if is_asked or not waits_to_be_asked(request):
+            await drain(request)
         raise
+
+
+def waits_to_be_asked(request: Request) -> bool:
+    """Whether a client sends the body only when it is read (``Expect: 100-continue``), unless that has begun."""
+    return request.headers.get("expect", "").strip().lower() == "100-continue"
 
 
 async def drain(request: Request) -> None:
@@ -111,6 +121,27 @@ def _too_large(most_bytes: int) -> HttpError:
 
 def _too_slow(cause: str) -> HttpError:
     return HttpError(408, "the body", cause, "Send it again", headers={"Connection": "close"})
+
+
+class AnswerFirst(Response):
+    """An answer to a client that may still be sending: it goes out at once, and then the rest of the body is taken.
+
+    Who looks at answers while they send, as curl does, need not send the rest. Who does not look would lose the answer
+    with the connection if that closed meanwhile. ``take_the_rest``: without it, nothing is taken.
+    """
+
+    def __init__(self, answer: Response, take_the_rest: Callable[[], Awaitable[None]] | None) -> None:
+        super().__init__(answer.body, answer.status_code)
+        self.raw_headers = [*answer.raw_headers, (b"connection", b"close")]
+        self._take_the_rest = take_the_rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, then take the rest."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        if self._take_the_rest is not None:
+            await self._take_the_rest()
+        await send({"type": "http.response.body", "body": b""})
 
 
 class BoundedProtocol(BodyReceivingProtocol):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
@@ -51,11 +51,14 @@ class Sent:
 
 
 @contextlib.asynccontextmanager
-async def received(request: Request, check: CheckFields = lambda fields: None) -> AsyncIterator[Sent]:
+async def received(
+    request: Request, known: Collection[str] = (), check: CheckFields = lambda fields: None
+) -> AsyncIterator[Sent]:
     """The form's fields and files, which are there until the context ends.
 
-    ``check``: receives the fields that came before the first file, before that is written. HttpError 400 for a form
-    that is none or was cut off, 415, 408, 413, 507; InvalidRequest for a name that leads elsewhere.
+    ``known``: the names of its fields. ``check``: receives the fields that came before the first file, before that is
+    written. HttpError 400 for a form that is none or was cut off, 415, 408, 413, 507; InvalidRequest for a name that
+    leads elsewhere, and for a part that would be ignored.
     """
     with contextlib.ExitStack() as stack:
         folder = tempfile.TemporaryDirectory(prefix="c2d-upload-")
@@ -64,7 +67,7 @@ async def received(request: Request, check: CheckFields = lambda fields: None) -
         gateway: Gateway = request.app.state.gateway
         taking = stack.enter_context(gateway.room.taking(request.state.user))
         try:
-            await _receive(request, _Parts(sent, check, taking))
+            await _receive(request, _Parts(sent, known, check, taking))
             yield sent
         finally:
             with anyio.CancelScope(shield=True):
@@ -107,8 +110,9 @@ def _cut_off() -> HttpError:
 class _Parts:
     """Receives what the parser finds."""
 
-    def __init__(self, sent: Sent, check: CheckFields, taking: Taking) -> None:
+    def __init__(self, sent: Sent, known: Collection[str], check: CheckFields, taking: Taking) -> None:
         self._sent = sent
+        self._known = known
         self._taking = taking
         self._check = check
         self._is_checked = False
@@ -163,6 +167,16 @@ class _Parts:
         if name:  # a browser sends '' where no file was chosen
             self.check_fields()
             self._open(_path_of(name))
+        elif name is None:
+            self._need_known(_text(self._disposition.get(b"name", b"")))
+
+    def _need_known(self, field: str) -> None:
+        if field not in self._known:
+            known = f"It may have the fields {', '.join(self._known)}; each file" if self._known else "Each file"
+            remedy = f"{known} needs a filename, as in curl -F 'files=@a.csv'"
+            raise InvalidRequest(f"form field {field[:80]!r}", "is no file, and not known here", remedy)
+        if field in self._sent.fields:
+            raise InvalidRequest(f"form field {field[:80]!r}", "is there twice", "Give one value")
 
     def _open(self, path: str) -> None:
         if len(self._sent.files) >= MOST_FILES:
@@ -182,6 +196,8 @@ class _Parts:
             self._taking.need(self._file.fileno(), len(piece))
             self._file.write(piece)
             return
+        if b"filename" in self._disposition:
+            raise InvalidRequest("a file of the form", "has content, and no name", "Give it a filename")
         self._field_bytes += len(piece)
         if self._field_bytes > _MOST_FIELD_BYTES:
             raise HttpError(413, "the form", f"has more than {_MOST_FIELD_BYTES} bytes of fields")
@@ -190,7 +206,7 @@ class _Parts:
     def _on_part_end(self) -> None:
         if self._file is not None:
             self.close()
-        elif b"filename" not in self._disposition and b"name" in self._disposition:
+        elif b"filename" not in self._disposition:
             self._sent.fields[_text(self._disposition[b"name"])] = _text(bytes(self._value))
 
     def _on_end(self) -> None:
@@ -206,7 +222,7 @@ def _text(content: bytes) -> str:
 
 def _path_of(name: bytes) -> str:
     """The path of a file in the upload. InvalidRequest unless it leads to a place below it."""
-    path = _text(name).replace("%22", '"')  # how browsers write it
+    path = _text(name).replace("%22", '"').replace("%0A", "\n").replace("%0D", "\r")  # how browsers write them
     parts = path.split("/")
     if "\0" in path or any(part in ("", ".", "..") for part in parts) or len(parts) > _MOST_NAME_PARTS:
         raise InvalidRequest(f"file {path[:200]}", "has no name that leads to a place in the dataset")

@@ -71,12 +71,15 @@ def _with_cookie(request: Request, gateway: Gateway) -> Person | None:
     token = request.cookies.get(COOKIE, "")
     if not token:
         return None
-    is_safe = request.method in ("GET", "HEAD", "OPTIONS")
-    origin = urlsplit(request.headers.get("origin", "")).netloc.lower()
-    is_own = origin == request.headers.get("host", "").lower() or request.headers.get("sec-fetch-site") == "same-origin"
-    if not is_safe and not is_own:
+    if request.method not in ("GET", "HEAD", "OPTIONS") and not is_from_own_page(request):
         raise HttpError(403, "the request", "does not say that a page of this gateway asks for the change")
     return gateway.people.tokens.person(token)
+
+
+def is_from_own_page(request: Request) -> bool:
+    """Whether the browser says that a page of this gateway sends the request."""
+    origin = urlsplit(request.headers.get("origin", "")).netloc.lower()
+    return origin == request.headers.get("host", "").lower() or request.headers.get("sec-fetch-site") == "same-origin"
 
 
 def entered(request: Request, token: str, seconds: float) -> Response:

@@ -13,7 +13,7 @@ from support.site import HOME, TrialSite
 from compute_to_data.client.task_status.status import TaskStatus
 from compute_to_data.gateway import request_bounds
 from compute_to_data.gateway.pages import previews, timeline
-from compute_to_data.gateway.pages.tasks import as_text
+from compute_to_data.gateway.pages.tasks import ShownLog, as_text, shown_log
 from compute_to_data.records.state import State
 
 STATUS = TaskStatus("t", "/z/t", State.COMPLETED, "r")
@@ -59,7 +59,15 @@ def test_what_programs_write_is_text() -> None:
     assert as_text(b"\x1b[1;31mred\x1b[0m\n") == "red\n"
     assert as_text(b"at 1%\rat 99%\r\nnext\r\n") == "at 99%\nnext\n"
     assert as_text(b"\xff\xfe\n") == "\ufffd\ufffd\n"
-    assert len(as_text(b"x" * 1_000_000)) == 200_000
+
+
+def test_a_page_that_shows_the_end_of_a_log_says_so() -> None:
+    lines = b"".join(b"%d\r%d\n" % (number, number) for number in range(501))
+    assert shown_log(lines).text.startswith("1\n2\n")
+    assert [shown_log(one).is_cut for one in (lines, lines[:-1], lines[4:], b"\n" * 500, b"x", b"")] == [
+        True, True, False, False, False, False,
+    ]  # fmt: skip
+    assert shown_log(b"x" * 1_000_000) == ShownLog("x" * 200_000, True)
 
 
 def beginning(site: TrialSite, name: str, content: bytes, **more: Any) -> previews.Preview:
@@ -75,6 +83,7 @@ def test_tables(site: TrialSite) -> None:
     assert (len(found.rows), found.is_cut) == (1000, True)
     assert beginning(site, "a.csv", long, is_little=True).is_cut
     assert beginning(site, "a.csv", b",".join([b"x"] * 500)).is_cut
+    assert beginning(site, "a.csv", b"x" * 200 + b"," + b"y" * 201).rows == (("x" * 200, "y" * 200 + "…"),)
     assert beginning(site, "a.csv", b'"' + b"x" * 200_000).kind == "text"  # a cell that the reader refuses
     assert beginning(site, "a.csv", b"").kind == "text"
 

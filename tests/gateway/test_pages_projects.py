@@ -56,7 +56,7 @@ def test_what_cannot_be_a_project(visit: Visit, site: TrialSite) -> None:
         assert "set-cookie" not in answer.headers
     for action in ("choose", "create"):
         assert alice.http.post(f"/projects/{action}", data={"path": "there"}).status_code == 403
-        assert visit("").http.post(f"/projects/{action}", data={"path": "there"}).status_code in (303, 403)
+        assert visit("").http.post(f"/projects/{action}", data={"path": "there"}).status_code == 401
     with pytest.raises(NotFound):
         site.alice.stat(f"{HOME}/missing")
 

@@ -192,4 +192,4 @@ def test_an_upload_without_the_proof_is_not_even_kept(visit: Visit, site: TrialS
         assert answer.status_code == 403
     assert nothing_is_there(site, alice.http)
     answer = visit("").http.post("/datasets", files=files(("a", b"1")))
-    assert answer.headers["location"] == "/sign-in"
+    assert answer.headers["location"] == "/sign-in?next=/datasets"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Mapping
@@ -24,6 +25,8 @@ A_DOCUMENT: dict[str, Any] = {
     "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
 }
 """What OpenAPI says of an endpoint that reads a JSON document."""
+_LITTLE = 1024
+"""Bytes of a body that may turn out to be none."""
 OPTIONAL_DOCUMENT: dict[str, Any] = {"requestBody": {**A_DOCUMENT["requestBody"], "required": False}}
 CONTENT: dict[str, Any] = {
     "requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}
@@ -43,9 +46,14 @@ async def document(request: Request, person: Person = Depends(signed_in)) -> Any
     return await request_bounds.document(request)
 
 
-async def known_parameters(request: Request) -> None:
-    """HttpError 400 for a parameter that the endpoint does not have, and for one that is there twice and can have one
-    value only: nothing is ignored without a word."""
+async def nothing_unknown(request: Request) -> None:
+    """HttpError 400 for what the endpoint would ignore without a word: a parameter that it does not have, one that is
+    there twice and can have one value only, and a body where it reads none."""
+    _need_known_parameters(request)
+    await _need_no_body(request)
+
+
+def _need_known_parameters(request: Request) -> None:
     known = _parameters(request.scope["endpoint"])
     for name in request.query_params:
         if name not in known:
@@ -54,6 +62,31 @@ async def known_parameters(request: Request) -> None:
             raise HttpError(400, f"query parameter {name[:80]}", "this address has no such parameter", remedy)
         if not known[name] and (count := len(request.query_params.getlist(name))) > 1:
             raise HttpError(400, f"query parameter {name}", f"is there {count} times", "Give one value")
+
+
+async def _need_no_body(request: Request) -> None:
+    """Some clients send an empty object where nothing is wanted."""
+    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+    if not has_body or _takes_body(request.scope["endpoint"]) or "requestBody" in _described(request):
+        return
+    with contextlib.suppress(HttpError):
+        if (await request_bounds.body(request, _LITTLE)).strip() in (b"", b"{}", b"null"):
+            return
+    path = request.url.path[:200]
+    raise HttpError(400, "the body", f"{request.method} {path} takes none, and would ignore it", "Send it without")
+
+
+def _described(request: Request) -> Mapping[str, Any]:
+    """What the endpoint itself says for OpenAPI."""
+    return getattr(request.scope["route"], "openapi_extra", None) or {}
+
+
+@functools.cache
+def _takes_body(function: Callable[..., Any]) -> bool:
+    """Whether an endpoint, or what it depends on, reads a JSON document."""
+    defaults = [one.default for one in inspect.signature(function).parameters.values()]
+    needed = [one.dependency for one in defaults if isinstance(one, params.Depends) and one.dependency is not None]
+    return document in needed or any(map(_takes_body, needed))
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 import anyio.to_thread
@@ -20,6 +21,7 @@ from compute_to_data.model import name_of
 from compute_to_data.records.manifest import FILES
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
+LONGEST_NAME = 255
 
 
 def dataset(dataset_id: str, bench: Workbench = Depends(workbench)) -> str:
@@ -52,13 +54,22 @@ UPLOAD: dict[str, Any] = {
 async def upload(
     request: Request,
     bench: Workbench = Depends(workbench),
-    name: str = Query("", max_length=255, description="the dataset's name; by default that of the folder or file"),
+    name: str = Query(
+        "", max_length=LONGEST_NAME, description="the dataset's name; by default that of the folder or file"
+    ),
 ) -> JSONResponse:
     """A form with a part for each file, whose `filename` may have folders: `curl -F 'files=@a.csv;filename=d/a.csv'`.
     One folder becomes the dataset itself. 201 with `Location` and what was stored; nothing is stored until all has
     arrived."""
-    async with uploads.received(request) as sent:
-        made = await anyio.to_thread.run_sync(stored, bench, sent, name)
+    await anyio.to_thread.run_sync(datasets.need_place, bench)
+
+    def check(fields: Mapping[str, str]) -> None:
+        if name and fields.get("name", name) != name:
+            raise InvalidRequest("form field 'name'", "is another one than in the address", "Give one name")
+
+    async with uploads.received(request, ("name",), check) as sent:
+        check(sent.fields)  # those that came after the files
+        made = await anyio.to_thread.run_sync(stored, bench, sent, name or sent.fields.get("name", ""))
     return created(f"datasets/{made.dataset}", {**vars(made), "ignored": list(made.ignored)})
 
 
@@ -66,6 +77,9 @@ def stored(bench: Workbench, sent: uploads.Sent, name: str) -> Moved:
     """Store what a form brought as a new dataset; nothing of it is left if that fails."""
     if not sent.files:
         raise InvalidRequest("the upload", "has no files", "Choose a folder, or some files")
+    if len(name) > LONGEST_NAME or not (name or " ").isprintable():
+        cause = f"expected at most {LONGEST_NAME} characters, none of them a control character"
+        raise InvalidRequest("the dataset's name", cause)
     collection = datasets.find(bench, datasets.reserve(bench))
     try:
         return datasets.upload(bench, sent.paths, name=name, dataset=name_of(collection))

@@ -45,9 +45,11 @@ def submit(
     request: Request,
     bench: Workbench = Depends(workbench),
     asked: Any = Depends(document),
-    resource: str = Query("", description="the compute resource, overriding the request"),
-    output_collection: str = Query("", description="the collection for the results, overriding the request"),
-    image: str = Query("", description="the image, overriding the request"),
+    resource: str = Query("", min_length=1, description="the compute resource, overriding the request"),
+    output_collection: str = Query(
+        "", min_length=1, description="the collection for the results, overriding the request"
+    ),
+    image: str = Query("", min_length=1, description="the image, overriding the request"),
     after: List[str] = Query([], description="begin when this task has completed; repeat for more"),
     reuse: bool = Query(False, description="return an identical task that has completed, if there is one"),
     priority: Optional[int] = Query(None, ge=-10, le=10, description="the order among one's own tasks"),

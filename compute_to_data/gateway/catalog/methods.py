@@ -34,6 +34,22 @@ def _path(arguments: Arguments, name: str = "logical_path") -> str:
     return text_of(arguments[name])
 
 
+def _flag(arguments: Arguments, name: str) -> bool:
+    """True or False: a text such as "false" would count as true."""
+    found = arguments[name]
+    if not isinstance(found, bool):
+        raise TypeError(f"{name}: found {str(found)[:20]!r}, expected true or false")
+    return found
+
+
+def _number(arguments: Arguments, name: str) -> int:
+    """An integer: of 0.9, another number would be left."""
+    found = arguments[name]
+    if type(found) is not int:
+        raise TypeError(f"{name}: found {str(found)[:20]!r}, expected an integer")
+    return found
+
+
 def _given_most(arguments: Arguments) -> int | None:
     """The most that a method reads; None for all. A negative number would be none for a database."""
     found = arguments.get("most")
@@ -57,7 +73,7 @@ def _query(arguments: Arguments) -> Query:
 def _create_collection(catalog: ClientCatalog, arguments: Arguments) -> None:
     collection = _path(arguments, "collection")
     with below_hidden(catalog, collection):
-        catalog.create_collection(collection, bool(arguments["parents"]))
+        catalog.create_collection(collection, _flag(arguments, "parents"))
 
 
 def _rename(catalog: ClientCatalog, arguments: Arguments) -> None:
@@ -87,7 +103,7 @@ def _avus_of(catalog: ClientCatalog, arguments: Arguments) -> Mapping[str, Any]:
 
 def _set_access(catalog: ClientCatalog, arguments: Arguments) -> None:
     user, access = wire.user_of(arguments["user"]), wire.access_of(arguments["access"])
-    catalog.set_access(_path(arguments), user, access, recursive=bool(arguments["recursive"]))
+    catalog.set_access(_path(arguments), user, access, recursive=_flag(arguments, "recursive"))
 
 
 METHODS: dict[str, Method] = {
@@ -96,7 +112,7 @@ METHODS: dict[str, Method] = {
     "access": lambda catalog, given: catalog.access(_path(given)),
     "permissions": lambda catalog, given: catalog.permissions(_path(given), _most(given, _MOST_PERMISSIONS)),
     "create_collection": _create_collection,
-    "remove": lambda catalog, given: catalog.remove(_path(given), recursive=bool(given["recursive"])),
+    "remove": lambda catalog, given: catalog.remove(_path(given), recursive=_flag(given, "recursive")),
     "rename": _rename,
     "annotate": _annotate,
     "annotate_all": lambda catalog, given: catalog.annotate_all(
@@ -111,7 +127,7 @@ METHODS: dict[str, Method] = {
     "avus_of": _avus_of,
     "find": lambda catalog, given: catalog.find(_query(given)),
     "object_id": lambda catalog, given: catalog.object_id(_path(given, "data_object")),
-    "object_with_id": lambda catalog, given: catalog.object_with_id(int(given["object_id"])),
+    "object_with_id": lambda catalog, given: catalog.object_with_id(_number(given, "object_id")),
     "query": lambda catalog, given: catalog.query(_query(given)),
     "count_by_owner": lambda catalog, given: catalog.count_by_owner(
         wire.query_of(given["query"]), most=_given_most(given)
@@ -119,10 +135,10 @@ METHODS: dict[str, Method] = {
     "resources": lambda catalog, given: catalog.resources(),
     "set_access": _set_access,
     "set_inheritance": lambda catalog, given: catalog.set_inheritance(
-        _path(given, "collection"), bool(given["inherits"])
+        _path(given, "collection"), _flag(given, "inherits")
     ),
     "replicate": lambda catalog, given: catalog.replicate(_path(given, "data_object"), text_of(given["resource"])),
-    "trim": lambda catalog, given: catalog.trim(_path(given, "data_object"), int(given["number"])),
+    "trim": lambda catalog, given: catalog.trim(_path(given, "data_object"), _number(given, "number")),
     "checksum": lambda catalog, given: catalog.checksum(_path(given, "data_object")),
     "register": _register,
     "unregister": lambda catalog, given: catalog.unregister([text_of(one) for one in given["data_objects"]]),
@@ -147,8 +163,10 @@ async def call(request: Request, method: str, person: Person = Depends(signed_in
     def called() -> bytes:
         try:
             result = use(person.catalog, arguments)
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidRequest(f"arguments of {method}", f"{type(error).__name__}: {error}") from error
+        except KeyError as error:
+            raise InvalidRequest(f"arguments of {method}", f"have no {error}") from error
+        except (TypeError, ValueError) as error:
+            raise InvalidRequest(f"arguments of {method}", str(error)) from error
         return json.dumps({"result": plain(result)}).encode()
 
     return Response(await anyio.to_thread.run_sync(called), media_type="application/json")

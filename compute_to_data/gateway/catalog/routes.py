@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from compute_to_data.catalog_json import plain
 from compute_to_data.coordination import capabilities
-from compute_to_data.gateway.api.common import PREFIX, known_parameters
+from compute_to_data.gateway.api.common import PREFIX, nothing_unknown
 from compute_to_data.gateway.api.content import HEADERS
 from compute_to_data.gateway.catalog import methods, transfers
 from compute_to_data.gateway.gateway import Gateway
@@ -75,7 +75,7 @@ def call_worker(request: Request, path: str = transfers.PATH, person: Person = D
 def include(app: FastAPI) -> None:
     """Add them to the application. The methods come last: their address fits any name."""
     for one in (transfers.router, router, methods.router):
-        more = [Depends(known_parameters)]
+        more = [Depends(nothing_unknown)]
         app.include_router(one, prefix=f"{PREFIX}/catalog", tags=["catalog"], dependencies=more)
 
 

@@ -115,4 +115,6 @@ async def upload(
     """The body is the content, and then the 32 bytes of its SHA-256. The answer has the checksum as `result`."""
     gateway: Gateway = request.app.state.gateway
     checksum = await uploading.stored(request, person.catalog, path, resource, force, gateway.room)
+    if isinstance(checksum, Response):
+        return checksum
     return Response(json.dumps({"result": checksum}), media_type="application/json")

@@ -17,13 +17,16 @@ import anyio
 import anyio.to_thread
 from fastapi import Request
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 
 from compute_to_data.errors import AlreadyExists, Code, ComputeToDataError
-from compute_to_data.gateway import request_bounds
+from compute_to_data.gateway import problems, request_bounds
 from compute_to_data.gateway.hidden import raise_as_seen
 from compute_to_data.gateway.problems import HttpError
 from compute_to_data.gateway.room import Room
 from compute_to_data.local_files import Digest
+from compute_to_data.model import Access
+from compute_to_data.records.access import require
 from compute_to_data.zones.entrance import ArrivingDataObject, GatewayCatalog
 
 DIGEST_BYTES = 32
@@ -33,16 +36,29 @@ Pieces = list[Union[bytes, memoryview]]
 Take = Callable[[Pieces], None]
 
 
-async def stored(request: Request, catalog: GatewayCatalog, path: str, resource: str, force: bool, room: Room) -> str:
-    """Store the content of a request; returns its checksum. HttpError 400 for content that is not whole, 408, 413, 507;
-    the zone's errors."""
+async def stored(
+    request: Request, catalog: GatewayCatalog, path: str, resource: str, force: bool, room: Room
+) -> str | Response:
+    """Store the content of a request; returns its checksum, or the answer when that fails. HttpError 400 for content
+    that is not whole, 408, 413, 507; the zone's errors. What cannot be stored whatever comes is refused before much of
+    it has come."""
     content = _Content(request)
     try:
         return await _stored(content, catalog, path, resource, force, room)
     except ComputeToDataError as error:
-        await content.take_the_rest()
-        await anyio.to_thread.run_sync(raise_as_seen, error, catalog, path)
-        raise
+        try:
+            await anyio.to_thread.run_sync(raise_as_seen, error, catalog, path)
+        except ComputeToDataError as seen:
+            return _refused(request, content, seen)
+        return _refused(request, content, error)
+
+
+def _refused(request: Request, content: _Content, error: ComputeToDataError) -> Response:
+    answer = problems.answered(request, error)
+    if content.is_over:
+        return answer
+    is_waiting = request_bounds.waits_to_be_asked(request) and not content.has_begun
+    return request_bounds.AnswerFirst(answer, None if is_waiting else content.take_the_rest)
 
 
 async def _stored(content: _Content, catalog: GatewayCatalog, path: str, resource: str, force: bool, room: Room) -> str:
@@ -53,6 +69,7 @@ async def _stored(content: _Content, catalog: GatewayCatalog, path: str, resourc
     except AlreadyExists as error:
         if not force or content.is_taken or error.code is not Code.OVERWRITE_WITHOUT_FORCE_FLAG:
             raise
+    await anyio.to_thread.run_sync(require, catalog, path, Access.MODIFY_OBJECT, "to overwrite it")
     return await _stored_when_whole(content, catalog, path, resource, room)
 
 
@@ -61,24 +78,34 @@ class _Content:
 
     def __init__(self, request: Request) -> None:
         length = request.headers.get("content-length", "")
-        self._pieces = request_bounds.content(request, int(length) if length.isdecimal() else 1 << 62)
+        self._length = int(length) if length.isdecimal() else None
+        self._pieces = request_bounds.content(request, 1 << 62 if self._length is None else self._length)
         self._waiting: Pieces = []
         self._size = 0
         self.is_taken = False
         """Whether a part of it has been given away."""
+        self.has_begun = False
+        """Whether any of it has been asked for."""
+        self.is_over = False
+        """Whether all of it has come."""
 
     async def is_small(self) -> bool:
-        """Whether it is over soon enough to be kept in memory. Reads only so much."""
+        """Whether it is over soon enough to be kept in memory. Reads only so much, and nothing where its length is
+        known."""
+        if self._length is not None:
+            return self._length <= _IN_MEMORY + DIGEST_BYTES
         return not await self._wait_for(_IN_MEMORY + DIGEST_BYTES + 1)
 
     async def _wait_for(self, size: int) -> bool:
         """Whether so many bytes are waiting now; without them the content is over."""
+        self.has_begun = True
         try:
             while self._size < size:
                 piece = await self._pieces.__anext__()
                 self._waiting.append(piece)
                 self._size += len(piece)
         except StopAsyncIteration:
+            self.is_over = True
             return False
         except ClientDisconnect:
             raise HttpError(400, "the content", "ended before it was complete") from None

@@ -33,9 +33,10 @@ def listed(request: Request, known: Visitor = Depends(visitor)) -> Response:
 @router.post("")
 async def upload(request: Request, known: Visitor = Depends(visitor)) -> Response:
     """The form for a browser without JavaScript."""
-    async with proven_upload(request) as sent:
+    await anyio.to_thread.run_sync(datasets.need_place, known.workbench)
+    async with proven_upload(request, "name") as sent:
         made = await anyio.to_thread.run_sync(stored, known.workbench, sent, sent.fields.get("name", "").strip()[:255])
-    return RedirectResponse(f"/datasets/{made.dataset}", 303)
+    return RedirectResponse(f"/datasets/{made.dataset}{f'?ignored={len(made.ignored)}' if made.ignored else ''}", 303)
 
 
 @router.get("/{dataset_id}")
@@ -44,6 +45,7 @@ def one(
     collection: str = Depends(dataset),
     known: Visitor = Depends(visitor),
     path: str = Query("", max_length=1087),
+    ignored: int = Query(0, ge=0, le=1 << 53, description="how much an upload has left out just now"),
 ) -> Response:
     """A dataset, or one of its folders."""
     found = datasets.describe(known.workbench, collection)
@@ -59,6 +61,7 @@ def one(
         folders=[one for one in members if one.kind != FILE],
         files=[one for one in members if one.kind == FILE],
         folder=path.strip("/"),
+        ignored=ignored,
     )
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import secrets
-
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from compute_to_data.errors import AccessDenied
 from compute_to_data.gateway import who
-from compute_to_data.gateway.pages import forms, rendering
+from compute_to_data.gateway.pages import chosen_project, forms, kept_forms, rendering
 from compute_to_data.gateway.pages.forms import Form, form
-from compute_to_data.gateway.pages.route import SIGN_IN, PageRoute
+from compute_to_data.gateway.pages.kept_forms import KeptForm
+from compute_to_data.gateway.pages.route import PageRoute
+from compute_to_data.gateway.pages.sign_in_page import ADDRESS, COOKIE, sign_in_page
 from compute_to_data.gateway.pages.visitor import (
     PROOF,
     SignInFirst,
+    Visitor,
     gateway_of,
     need_proof,
     proof_for,
@@ -27,8 +28,6 @@ from compute_to_data.gateway.signing_in.person import Person
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 FIRST = "/tasks"
-_COOKIE = "c2d_form"
-"""Binds the form for signing in to the browser that asked for it."""
 
 
 @router.get("/")
@@ -44,60 +43,55 @@ async def first(request: Request, token: str = Query("", max_length=256)) -> Res
             await visitor(request)
         except SignInFirst:
             cause = "The address with the token works once. Sign in with a password, or start c2d serve again."
-            return _sign_in_page(request, 401, message=cause)
+            return sign_in_page(request, 401, message=cause)
         return RedirectResponse(FIRST, 303)
     given = _token(request, person)
     return who.entered(request, given, people.tokens.seconds_left(given))
 
 
-@router.get(SIGN_IN)
-async def sign_in_page(request: Request, next: str = Query("", max_length=2000)) -> Response:
+@router.get(ADDRESS)
+async def show_sign_in_page(request: Request, next: str = Query("", max_length=2000)) -> Response:
     """The form."""
-    return _sign_in_page(request, 200, next=next)
+    return sign_in_page(request, 200, next=next)
 
 
-def _sign_in_page(request: Request, status: int, *, name: str = "", next: str = "", message: str = "") -> Response:
-    browser = request.cookies.get(_COOKIE, "") or secrets.token_urlsafe(32)
-    gateway = gateway_of(request)
-    answer = rendering.page(
-        request,
-        "sign_in.html",
-        None,
-        status,
-        proof=proof_for(browser),
-        zone=gateway.entrance.zone,
-        has_provider=gateway.people.openid is not None and bool(gateway.people.openid.settings.url),
-        name=name,
-        next=next,
-        message=message,
-    )
-    is_secure = request.url.scheme == "https"
-    answer.set_cookie(_COOKIE, browser, path=SIGN_IN, secure=is_secure, httponly=True, samesite="strict")
-    return answer
-
-
-@router.post(SIGN_IN)
+@router.post(ADDRESS)
 async def sign_in(request: Request) -> Response:
     """Give a new token for the right password. A token that the browser already has ends."""
     sent = await forms.read(request)
-    need_proof(sent.one(PROOF), request.cookies.get(_COOKIE, ""))
-    name, next = sent.one("name").strip(), sent.one("next")
+    name, next, kept = sent.one("name").strip(), sent.one("next"), kept_forms.brought_back(sent)
+
+    def again(status: int, message: str) -> Response:
+        return sign_in_page(request, status, name=name, next=next, message=message, kept=kept)
+
+    try:
+        need_proof(sent.one(PROOF), request.cookies.get(COOKIE, ""))
+    except HttpError as error:
+        if not who.is_from_own_page(request):
+            raise
+        return again(error.status, "That page was out of date. Sign in here.")
     if not name or not sent.one("password") or "\0" in name:
-        return _sign_in_page(request, 400, name=name, next=next, message="Give your user name and your password.")
+        return again(400, "Give your user name and your password.")
     people = gateway_of(request).people
     try:
         person = await who.with_password(request, name, sent.one("password"))
     except (AccessDenied, HttpError) as error:
         status = status_of(error)
         cause = "This user name and password do not belong together." if status == 401 else f"{error.cause}."
-        answer = _sign_in_page(request, status, name=name, next=next, message=cause[:1].upper() + cause[1:])
+        answer = again(status, cause[:1].upper() + cause[1:])
         answer.headers.update(error.headers if isinstance(error, HttpError) else {})
         return answer
     given = _token(request, person)
-    answer = RedirectResponse(next if _is_ours(next) else FIRST, 303)
-    answer.delete_cookie(_COOKIE, path=SIGN_IN)
+    answer = _kept(request, person, given, kept) if kept else RedirectResponse(next if _is_ours(next) else FIRST, 303)
     who.set_cookie(answer, request, given, people.tokens.seconds_left(given))
     return answer
+
+
+def _kept(request: Request, person: Person, token: str, kept: KeptForm) -> Response:
+    """The page with what the person had filled in when they were not signed in any more."""
+    known = Visitor(person, proof_for(token), chosen_project.of(request, str(person.user)))
+    message = "You are signed in again. Nothing was sent while you were not."
+    return rendering.page(request, "kept.html", known, kept=kept, message=message)
 
 
 def _token(request: Request, person: Person) -> str:
@@ -123,6 +117,6 @@ def _is_ours(path: str) -> bool:
 async def sign_out(request: Request, sent: Form = Depends(form)) -> Response:
     """The token is good for nothing any more."""
     gateway_of(request).people.tokens.end(token_of(request))
-    answer = RedirectResponse(SIGN_IN, 303)
+    answer = RedirectResponse(ADDRESS, 303)
     answer.delete_cookie(who.COOKIE, path="/")
     return answer

@@ -22,6 +22,11 @@ class Form:
     def __init__(self, fields: Sequence[tuple[str, str]]) -> None:
         self._fields = tuple(fields)
 
+    @property
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """All names and values."""
+        return self._fields
+
     def all(self, name: str) -> list[str]:
         """All values of a field, without those that are empty."""
         return [value for field, value in self._fields if field == name and value]
@@ -37,6 +42,14 @@ class Form:
     def beginning(self, prefix: str) -> Mapping[str, str]:
         """The fields whose names begin so, by the rest of their names."""
         return {name[len(prefix) :]: value for name, value in self._fields if name.startswith(prefix)}
+
+
+class OldProof(HttpError):
+    """A form brought back a proof that is none, or not any more. ``sent``: the form."""
+
+    def __init__(self, error: HttpError, sent: Form) -> None:
+        super().__init__(error.status, error.subject, error.cause, error.remedy)
+        self.sent = sent
 
 
 async def read(request: Request) -> Form:
@@ -55,14 +68,19 @@ async def read(request: Request) -> Form:
         raise HttpError(400, "the form", f"cannot be read: {error}") from None
 
 
-def proven_upload(request: Request) -> AbstractAsyncContextManager[Sent]:
-    """As :func:`uploads.received`, for a form of somebody who has signed in. HttpError 403 without the proof, which
-    must come before the first file."""
-    return uploads.received(request, lambda fields: need_proof(fields.get(PROOF, ""), token_of(request)))
+def proven_upload(request: Request, field: str) -> AbstractAsyncContextManager[Sent]:
+    """As :func:`uploads.received`, for a form of somebody who has signed in, with one field. HttpError 403 without the
+    proof, which must come before the first file."""
+    return uploads.received(
+        request, (PROOF, field), lambda fields: need_proof(fields.get(PROOF, ""), token_of(request))
+    )
 
 
 async def form(request: Request, known: Visitor = Depends(visitor)) -> Form:
-    """The fields of a form of somebody who has signed in. HttpError 403 without the proof."""
+    """The fields of a form of somebody who has signed in. OldProof without the proof."""
     found = await read(request)
-    need_proof(found.one(PROOF), token_of(request))
+    try:
+        need_proof(found.one(PROOF), token_of(request))
+    except HttpError as error:
+        raise OldProof(error, found) from None
     return found

@@ -20,6 +20,7 @@ from compute_to_data.errors import ComputeToDataError, InvalidRequest, Refused
 from compute_to_data.gateway import uploads
 from compute_to_data.gateway.pages import parameter_form, rendering
 from compute_to_data.gateway.pages.forms import Form, form, proven_upload
+from compute_to_data.gateway.pages.kept_forms import CHANGE
 from compute_to_data.gateway.pages.route import PageRoute
 from compute_to_data.gateway.pages.visitor import Visitor, gateway_of, visitor
 from compute_to_data.gateway.problems import status_of
@@ -55,7 +56,7 @@ async def upload(request: Request, known: Visitor = Depends(visitor)) -> Respons
             raise InvalidRequest("the upload", "is no notebook", "Choose one file whose name ends with .ipynb")
         return notebooks.in_zone(known.workbench, os.path.join(sent.directory, sent.files[0]))[0]
 
-    async with proven_upload(request) as sent:
+    async with proven_upload(request, "input") as sent:
         path = await anyio.to_thread.run_sync(kept, sent)
     more = f"&input={quote(sent.fields['input'])}" if sent.fields.get("input") else ""
     return RedirectResponse(f"/new/notebook?data_object={quote(path, safe='/')}{more}", 303)
@@ -180,7 +181,9 @@ def _images(bench: Workbench) -> list[str]:
 
 
 def _submitted(request: Request, known: Visitor, sent: Form, document: Any, shown: Mapping[str, Any]) -> Response:
-    """Submit what a form asks for, or show the form again with what is wrong."""
+    """Submit what a form asks for, or show the form again: with what is wrong, or to be changed."""
+    if sent.has(CHANGE):
+        return _form_page(request, known, **shown, inputs=_inputs(sent), sent=sent)
     try:
         asked = {**document(), "inputs": [_input(known.workbench, text) for text in _inputs(sent)]}
         more = {name: sent.one(name).strip() for name in ("name", "resource")}

@@ -165,5 +165,9 @@ def _rows(text: str, name: str, is_little: bool, is_cut: bool) -> tuple[tuple[tu
         read = [row for row in csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter) if row]
     except csv.Error:
         return (), False
-    shown = tuple(tuple(cell[:_LONGEST_CELL] for cell in row[:widest]) for row in read[:most])
+    shown = tuple(tuple(_cell(cell) for cell in row[:widest]) for row in read[:most])
     return shown, len(read) > most or any(len(row) > widest for row in read[:most])
+
+
+def _cell(text: str) -> str:
+    return text if len(text) <= _LONGEST_CELL else f"{text[:_LONGEST_CELL]}…"

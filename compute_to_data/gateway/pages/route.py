@@ -15,13 +15,15 @@ from starlette.responses import RedirectResponse, Response
 
 from compute_to_data.errors import ComputeToDataError
 from compute_to_data.gateway import problems
-from compute_to_data.gateway.pages import rendering
+from compute_to_data.gateway.pages import kept_forms, rendering
+from compute_to_data.gateway.pages.forms import OldProof
+from compute_to_data.gateway.pages.sign_in_page import ADDRESS, sign_in_page
 from compute_to_data.gateway.pages.visitor import SignInFirst, Visitor, visitor
 from compute_to_data.gateway.problems import HttpError
 from compute_to_data.plain_text import lines
 
 log = logging.getLogger(__name__)
-SIGN_IN = "/sign-in"
+_LONGEST_NEXT = 2000
 
 
 class PageRoute(APIRoute):
@@ -35,7 +37,9 @@ class PageRoute(APIRoute):
             try:
                 return await handler(request)
             except SignInFirst:
-                return sign_in_first(request)
+                return await sign_in_first(request)
+            except OldProof as error:
+                return await _once_more(request, error)
             except RequestValidationError as error:
                 return await failed(request, HttpError(400, "the address", str(error.errors()[0]["msg"])))
             except ComputeToDataError as error:
@@ -56,11 +60,36 @@ async def _of_routes(request: Request, error: Exception) -> Response:
     return await failed(request, problems.of_route(request, error))
 
 
-def sign_in_first(request: Request) -> Response:
-    """Leads to the page for signing in, and from there back to a page that was only looked at."""
-    back = request.url.path if request.method == "GET" else ""
+async def sign_in_first(request: Request) -> Response:
+    """Leads to the page for signing in, and from there back: with what the person filled in, or to the page."""
+    kept = await kept_forms.sent_with(request)
+    if kept is not None:
+        message = "You are not signed in any more. Sign in, and what you have filled in will be there again."
+        return sign_in_page(request, 401, message=message, kept=kept)
+    back = _page_of(request)
     query = f"?next={quote(back, safe='/')}" if back not in ("", "/") else ""
-    return RedirectResponse(f"{SIGN_IN}{query}", 303)
+    return RedirectResponse(f"{ADDRESS}{query}", 303)
+
+
+def _page_of(request: Request) -> str:
+    """The address of the page that was asked for, or on which a form lies: its path, or a beginning of that."""
+    path = request.url.path
+    if request.method == "GET":
+        # As it came: another encoding would be another address for a browser.
+        found = b"?".join(filter(None, (request.scope["raw_path"], request.scope["query_string"]))).decode("ascii")
+        return found if len(found) <= _LONGEST_NEXT else path
+    while path and not problems.has(request, "GET", path):
+        path = path.rpartition("/")[0]
+    return path
+
+
+async def _once_more(request: Request, error: OldProof) -> Response:
+    """The page with what a form has sent that is older than the person's session."""
+    kept, known = kept_forms.of(request, error.sent), await _who(request)
+    if kept is None or known is None:
+        return await failed(request, error)
+    message = "You have signed in again since you opened that page, so it was not taken. It can be sent now."
+    return rendering.page(request, "kept.html", known, 403, kept=kept, message=message)
 
 
 async def failed(request: Request, error: ComputeToDataError) -> Response:

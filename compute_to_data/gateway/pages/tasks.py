@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -105,19 +106,34 @@ def _sentence(status: TaskStatus) -> str:
     return said
 
 
-def _log(found: TaskHandle) -> dict[str, str]:
+@dataclass(frozen=True)
+class ShownLog:
+    """The end of what a program wrote to a stream. ``is_cut``: it wrote more before."""
+
+    text: str
+    is_cut: bool = False
+
+
+def _log(found: TaskHandle) -> dict[str, ShownLog]:
     """The last lines of each stream, as text; instead of a log that the person may not read, why not."""
     pieces: dict[str, list[bytes]] = {name: [] for name in STREAMS}
     try:
-        logs.show(found, lambda name, piece: pieces[name].append(piece), tail=_LOG_LINES)
+        logs.show(found, lambda name, piece: pieces[name].append(piece), tail=_LOG_LINES + 1)
     except AccessDenied as error:
-        return dict.fromkeys(STREAMS, str(error))
-    return {name: as_text(b"".join(piece)) for name, piece in pieces.items()}
+        return dict.fromkeys(STREAMS, ShownLog(str(error)))
+    return {name: shown_log(b"".join(piece)) for name, piece in pieces.items()}
+
+
+def shown_log(content: bytes) -> ShownLog:
+    """The last lines of what a program wrote, given one more than are shown."""
+    is_cut = content.count(b"\n", 0, -1) >= _LOG_LINES
+    text = as_text(content[content.index(b"\n") + 1 :] if is_cut else content)
+    return ShownLog(text[-_MOST_LOG_CHARACTERS:], is_cut or len(text) > _MOST_LOG_CHARACTERS)
 
 
 def as_text(content: bytes) -> str:
     """What a program wrote, for a page: without colours, and of a line that it wrote over, the last state."""
-    text = _COLOURS.sub("", content.decode("utf-8", "replace"))[-_MOST_LOG_CHARACTERS:]
+    text = _COLOURS.sub("", content.decode("utf-8", "replace"))
     return "\n".join(line.rstrip("\r").rpartition("\r")[2].expandtabs(8) for line in text.split("\n"))
 
 

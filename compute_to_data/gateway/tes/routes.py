@@ -14,7 +14,7 @@ from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.client.workbench import Workbench
 from compute_to_data.documents.tes import BACKEND_PARAMETERS, SECRET
 from compute_to_data.errors import InvalidRequest, NotFound
-from compute_to_data.gateway.api.common import A_DOCUMENT, document, known_parameters, workbench
+from compute_to_data.gateway.api.common import A_DOCUMENT, document, nothing_unknown, workbench
 from compute_to_data.gateway.gateway import Gateway
 from compute_to_data.gateway.tes import listing, submitting, views
 from compute_to_data.gateway.tes.views import View
@@ -30,7 +30,7 @@ class _TaskId(StringConvertor):
 
 
 register_url_convertor("tes_id", _TaskId())
-router = APIRouter(prefix=PREFIX, tags=["GA4GH TES"], dependencies=[Depends(known_parameters)])
+router = APIRouter(prefix=PREFIX, tags=["GA4GH TES"], dependencies=[Depends(nothing_unknown)])
 
 
 class TesState(str, Enum):
@@ -105,6 +105,8 @@ def listed(
     """Tasks that were submitted by TES, and are not archived."""
     if len(tag_value) > len(tag_key):
         raise InvalidRequest("query parameter tag_value", f"found {len(tag_value)} values for {len(tag_key)} keys")
+    if len(set(tag_key)) < len(tag_key):
+        raise InvalidRequest("query parameter tag_key", "names a key twice", "No task has two values for a key")
     tags = dict(zip(tag_key, [*tag_value, *([""] * (len(tag_key) - len(tag_value)))]))
     wanted = listing.Wanted(name_prefix, state.value if state else "", tags)
     return listing.page(bench, wanted, view, page_size, page_token)

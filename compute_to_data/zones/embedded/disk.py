@@ -22,8 +22,10 @@ _FILE_MODE = 0o644
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _BLOCK = 1 << 20
 
-_NOT_LINKABLE = frozenset({errno.EEXIST, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.ENOSYS})
-"""The name is taken, or the file system has no hard links."""
+_NOT_LINKABLE = frozenset(
+    {errno.EEXIST, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.ENOSYS, errno.ENAMETOOLONG}
+)
+"""The name is taken or longer than the file system can have, or it has no hard links."""
 
 
 def blocks_of(file: BinaryIO, digest: Digest) -> Iterator[bytes]:

@@ -69,29 +69,36 @@ class Stream {
       const kept = line.replace(/\r+$/, "");
       return kept.slice(kept.lastIndexOf("\r") + 1) + (place === last && kept !== line ? "\r" : "");
     });
-    this.text = (this.text.slice(0, start) + shown.join("\n")).slice(-MOST);
+    const whole = this.text.slice(0, start) + shown.join("\n");
+    this.text = whole.slice(-MOST);
+    if (whole.length > MOST) this.section.querySelector(".cut").hidden = false;
     const isAtEnd = this.pre.scrollHeight - this.pre.scrollTop - this.pre.clientHeight < 40;
     this.pre.textContent = this.text;
     this.section.hidden = false;
     if (isAtEnd) this.pre.scrollTop = this.pre.scrollHeight;
   }
-  clear() { this.text = ""; this.pre.textContent = ""; }
+  clear() { this.text = ""; this.pre.textContent = ""; this.section.querySelector(".cut").hidden = true; }
 }
 
 function follow(address) {
   const streams = {};
   for (const section of document.querySelectorAll(".log")) streams[section.dataset.stream] = new Stream(section);
   const note = document.getElementById("log-note");
+  const tell = (text) => { note.hidden = false; note.append(...(note.hasChildNodes() ? [document.createElement("br")] : []), text); };
   const events = new EventSource(address);
   for (const [name, stream] of Object.entries(streams)) {
     events.addEventListener(name, (event) => stream.add(JSON.parse(event.data).text));
   }
   events.addEventListener("restart", () => Object.values(streams).forEach((one) => one.clear()));
-  events.addEventListener("note", (event) => { note.hidden = false; note.textContent = JSON.parse(event.data).text; });
+  events.addEventListener("note", (event) => tell(JSON.parse(event.data).text));
   events.addEventListener("state", refresh);
   const ended = async () => { events.close(); while (busy) await new Promise((go) => setTimeout(go, 50)); refresh(); };
   events.addEventListener("end", ended);
-  events.addEventListener("problem", ended);
+  events.addEventListener("problem", (event) => { tell(JSON.parse(event.data).detail); ended(); });
+  // A browser tries again by itself, unless the gateway has refused.
+  events.addEventListener("error", () => {
+    if (events.readyState === EventSource.CLOSED) tell("The log cannot be followed now. Open this page again to see it.");
+  });
 }
 if (live()?.dataset.events && document.querySelector(".log")) follow(live().dataset.events);
 
@@ -153,17 +160,33 @@ function uploading(form) {
     try {
       for (const entry of entries) await filesOf(entry, found, "");
     } catch (problem) { said.textContent = `It cannot be read: ${problem.message}`; return; }
-    dropped = found;
-    const size = found.reduce((sum, [file]) => sum + file.size, 0);
-    said.textContent = `${found.length} ${found.length === 1 ? "file" : "files"}, ${Math.ceil(size / 1000)} kB: ready to upload`;
+    // What is dropped later comes beside what was dropped before, or takes its place.
+    const names = new Set(found.map(([, name]) => name));
+    dropped = [...dropped.filter(([, name]) => !names.has(name)), ...found];
+    const size = dropped.reduce((sum, [file]) => sum + file.size, 0);
+    said.textContent = `${dropped.length} ${dropped.length === 1 ? "file" : "files"}, ${Math.ceil(size / 1000)} kB: ready to upload`;
     button.focus();
   });
 
-  form.addEventListener("submit", (event) => {
+  const signedOut = form.querySelector("[data-signed-out]");
+  const stop = (text) => { said.textContent = text; progress.hidden = true; button.disabled = false; };
+  // Asked before anything is sent: an answer in the middle of an upload may be lost.
+  const mayBegin = async () => {
+    const answer = await fetch(form.dataset.me).catch(() => null);
+    signedOut.hidden = answer?.status !== 401;
+    if (answer?.ok) return true;
+    const why = answer ? (await answer.json().catch(() => null))?.detail : "The gateway does not answer.";
+    stop(answer?.status === 401 ? "" : why || `The gateway answered ${answer.status}.`);
+    return false;
+  };
+
+  form.addEventListener("submit", async (event) => {
     const chosen = [...form.querySelectorAll("input[type=file]")].flatMap((one) => [...one.files]);
     const files = [...dropped, ...chosen.map((file) => [file, file.webkitRelativePath || file.name])];
     event.preventDefault();
     if (!files.length) { said.textContent = "Drop or choose a folder or files first."; return; }
+    button.disabled = true;
+    if (!await mayBegin()) return;
     const body = new FormData();
     for (const [file, name] of files) body.append("files", file, name);
     const request = new XMLHttpRequest();
@@ -172,16 +195,16 @@ function uploading(form) {
     request.responseType = "json";
     request.upload.addEventListener("progress", (event) => { progress.value = event.loaded / event.total; });
     request.upload.addEventListener("load", () => { said.textContent = "All has arrived; the zone is storing it."; });
-    const over = (text) => { said.textContent = text; progress.hidden = true; button.disabled = false; };
     request.addEventListener("load", () => {
-      if (request.status === 201) location.assign(form.dataset.to + encodeURIComponent(request.response.dataset));
-      else if (request.status === 401) location.reload();
-      else over(request.response?.detail || `The gateway answered ${request.status}.`);
+      const made = request.response;
+      const ignored = made?.ignored?.length;
+      if (request.status === 201) location.assign(`${form.dataset.to}${encodeURIComponent(made.dataset)}${ignored ? `?ignored=${ignored}` : ""}`);
+      else if (request.status === 401) { stop(""); signedOut.hidden = false; } // what was dropped or chosen is still there
+      else stop(request.response?.detail || `The gateway answered ${request.status}.`);
     });
-    request.addEventListener("error", () => over("The upload was cut off. Nothing of it is kept; try again."));
+    request.addEventListener("error", () => stop("The upload was cut off. Nothing of it is kept; try again."));
     said.textContent = "Uploading";
     progress.hidden = false;
-    button.disabled = true;
     request.send(body);
   });
 }
