@@ -65,9 +65,11 @@ def follow(call: Call, task: TaskHandle) -> None:
 
 def follow_output(call: Call, task: TaskHandle, *, only: str) -> None:
     """Print the task's states, and what the program writes until the task has ended, on the streams that it wrote to
-    or ``only`` on this one. Interrupted after Ctrl-C."""
+    or ``only`` on this one. Interrupted after Ctrl-C. When the zone or its gateway goes away meanwhile, it says that
+    the task continues."""
     from compute_to_data.cli.log_printer import LogPrinter
     from compute_to_data.client import logs
+    from compute_to_data.errors import Code, ComputeToDataError, OutOfReach
 
     def closed() -> None:
         call.out.note(f"nobody reads this any more; waiting for the end. All of it: c2d logs {task.id}")
@@ -79,6 +81,10 @@ def follow_output(call: Call, task: TaskHandle, *, only: str) -> None:
         raise Interrupted(task) from None
     except OSError:
         call.out.note(_continues(task))
+        raise
+    except ComputeToDataError as error:
+        if isinstance(error, OutOfReach) or error.code is Code.CAT_INVALID_AUTHENTICATION:
+            call.out.note(_continues(task))
         raise
 
 

@@ -9,11 +9,12 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support.gateways import PASSWORDS, RunningGateway, served
-from support.site import HOME, PATIENCE, TrialSite
+from support.gateways import PASSWORDS, RunningGateway, let_go, served
+from support.site import HOME, PATIENCE, WAITS, TrialSite, wait_until
 
 import compute_to_data as c2d
 from compute_to_data import zones
@@ -87,6 +88,21 @@ def test_the_gateway_wakes_an_on_demand_worker(gateway: RunningGateway, laptop: 
     laptop("login", gateway.url, "--user", "alice", typed=f"{PASSWORDS['alice']}\n")
     ran = laptop("run", site.image, "--", "/bin/sh", "-c", "echo woken")
     assert (ran.returncode, ran.stdout) == (0, "woken\n"), ran.stderr
+
+
+def test_a_session_that_ends_while_a_task_is_followed(gateway: RunningGateway, laptop: Run, site: TrialSite) -> None:
+    """The task continues, and the person learns how to find it again."""
+    laptop("login", gateway.url, "--user", "alice", typed=f"{PASSWORDS['alice']}\n")
+    with ThreadPoolExecutor(1) as pool, site.working():
+        run = pool.submit(laptop, "run", site.image, "--", "/bin/sh", "-c", WAITS)
+        with gateway.client("alice") as alice:
+            wait_until(lambda: bool(alice.get("/api/v1/tasks?state=RUNNING").json()["tasks"]), "the task to run")
+            (task,) = alice.get("/api/v1/tasks").json()["tasks"]
+        gateway.gateway.people.tokens.tend(everything=True)
+        done = run.result(PATIENCE)
+        let_go(site, task["task_id"], f"{HOME}/c2d_results")
+    assert done.returncode == 3, done.stderr
+    assert f"the task continues. Follow it: c2d logs {task['task_id']} --follow" in done.stderr
 
 
 def test_the_address_that_c2d_serve_prints(site: TrialSite, laptop: Run) -> None:

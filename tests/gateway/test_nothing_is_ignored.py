@@ -182,6 +182,9 @@ def test_parameters_without_effect(alice: httpx.Client, site: TrialSite) -> None
     for name in ("resource", "image", "output_collection"):
         answer = alice.post("/api/v1/tasks", json=site.request("/bin/true"), params={name: ""})
         assert (answer.status_code, answer.json()["subject"]) == (400, f"query parameter {name}")
+    for name in ("input_dataset", "name", "resource", "role"):
+        answer = alice.post("/api/v1/workloads", json={"image": site.image, name: ""})
+        assert (answer.status_code, answer.json()["subject"]) == (400, f"/{name}")
     twice = alice.get(f"{TES}?tag_key=a&tag_value=1&tag_key=a&tag_value=2")
     assert (twice.status_code, "names a key twice" in twice.text) == (400, True)
     for member, value in (("id", 5), ("resource_uri", "/x")):

@@ -123,6 +123,48 @@ def test_from_a_dropped_folder_and_a_notebook_to_its_report(
         assert Path(begun.value.path()).read_bytes().startswith(b"PK")
 
 
+def test_a_session_that_ends_loses_nothing(browser: Browser, gateway: RunningGateway, folder: Path) -> None:
+    """Neither what was dropped nor what was typed."""
+
+    def end_session() -> None:
+        gateway.gateway.people.tokens.tend(everything=True)
+
+    with looking(browser, gateway.url, expected="status of 401") as page:
+        as_alice(page)
+        page.goto("/datasets")
+        said, out = page.locator("[data-said]"), page.locator("[data-signed-out]")
+        drop(page, ".drop", folder)
+        expect(said).to_contain_text("2 files")
+        drop(page, ".drop", folder / "input.dat")
+        expect(said).to_contain_text("3 files")
+        drop(page, ".drop", folder)
+        expect(said).to_contain_text("3 files")  # those of the folder took the place of the ones before
+        end_session()
+        page.get_by_role("button", name="Upload").click()
+        expect(out).to_be_visible()
+        with page.context.expect_page() as opened:
+            out.get_by_role("link").click()
+        as_alice(opened.value)
+        page.get_by_role("button", name="Upload").click()
+        expect(page.get_by_role("heading", name="input.dat and 1 more")).to_be_visible()
+        expect(out).to_have_count(0)
+        page.goto("/new/command")
+        page.get_by_label("Command").fill("echo 'typed by hand'")
+        page.get_by_label("Image").select_option("tools")
+        end_session()
+        page.get_by_role("button", name="Submit the task").click()
+        assert barriers(page) == []
+        page.get_by_label("User name").fill("alice")
+        page.get_by_label("Password").fill(PASSWORDS["alice"])
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_text("echo 'typed by hand'")).to_be_visible()
+        assert barriers(page) == []
+        page.get_by_role("button", name="Change it first").click()
+        expect(page.get_by_label("Command")).to_have_value("echo 'typed by hand'")
+        page.get_by_role("button", name="Submit the task").click()
+        page.wait_for_url("**/tasks/*-*")
+
+
 @pytest.mark.usefixtures("working")
 def test_what_strangers_wrote_runs_nothing(browser: Browser, gateway: RunningGateway, site: TrialSite) -> None:
     """In the name of a task, its log while it is written, a file's name, and a report."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import io
 import re
 import zipfile
@@ -233,6 +234,21 @@ def test_files_lead_nowhere_else(site: TrialSite, visit: Visit) -> None:
             answer = alice.http.get(url)
             assert answer.status_code == 404, (way, path, answer.text)
             assert "other secret" not in answer.text
+
+
+def test_an_archive_holds_all_with_times_and_modes(site: TrialSite, visit: Visit) -> None:
+    """An empty folder may mean something; and its owner's other programs may want to read what it holds."""
+    task = ran(site, "mkdir -p d/none 'e #;%41'; echo x > 'd/a \\b'; : > zero")
+    content = visit("alice").http.get(f"/tasks/{task['id']}/zip").content
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.testzip() is None
+        entries = {one.filename.partition("/")[2]: one for one in archive.infolist()}
+    assert {"d/", "d/none/", "e #;%41/", "d/a %5Cb", "zero", "task.json"} <= set(entries)
+    assert (entries["d/none/"].is_dir(), entries["zero"].file_size) == (True, 0)
+    assert entries["zero"].external_attr >> 16 == 0o100644
+    found = site.alice.stat(f"{task['collection']}/zero")
+    assert isinstance(found, DataObject)
+    assert abs(calendar.timegm((*entries["zero"].date_time, 0, 0, 0)) - found.modified) <= 2  # as zip rounds
 
 
 def test_an_archive_of_a_damaged_file_breaks_off(site: TrialSite, visit: Visit) -> None:

@@ -23,8 +23,8 @@ _START = Schema(
         "type": "object",
         "required": ["image"],
         "properties": {
-            **{name: {"type": "string", "title": "a text"} for name in ("image", "role", "resource", "name")},
-            "input_dataset": {"type": "string", "title": "a dataset's id, or a collection"},
+            **{name: {"type": "string", "minLength": 1} for name in ("image", "role", "resource", "name")},
+            "input_dataset": {"type": "string", "minLength": 1},
             "instances": {"type": "integer", "title": "an integer"},
             "environment": _TEXTS,
             "limits": {"type": "object"},

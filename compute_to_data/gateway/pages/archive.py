@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import time
 import zipfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from urllib.parse import quote
 
 import anyio
@@ -12,12 +13,15 @@ import anyio.to_thread
 from starlette.responses import Response, StreamingResponse
 
 from compute_to_data.client import results
-from compute_to_data.client.results import Result
+from compute_to_data.client.results import Result, Tree
 from compute_to_data.errors import Code, NotFound, zone_error
 from compute_to_data.local_files import Digest
 from compute_to_data.ports.zone import ClientCatalog
 
 _BLOCK = 1 << 20
+_FILE, _FOLDER = 0o100644, 0o40755
+_FIRST, _LAST = 315532800, 4354819200
+"""The years that an archive can express: from 1980 to 2107."""
 
 
 class _Pipe(io.RawIOBase):
@@ -40,14 +44,14 @@ class _Pipe(io.RawIOBase):
 
 
 def response(catalog: ClientCatalog, collection: str, name: str) -> Response:
-    """The archive of all files below a collection, in a folder ``name``.
+    """The archive of all files and folders below a collection, in a folder ``name``.
 
     When a file cannot be read whole, the gateway breaks the connection off, so that a browser reports the archive as
     incomplete.
     """
-    files = list(results.everything(catalog, collection))
+    tree = results.tree(catalog, collection)
     headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}.zip"}
-    return StreamingResponse(_sent(_pieces(files, name)), headers=headers, media_type="application/zip")
+    return StreamingResponse(_sent(_pieces(tree, name)), headers=headers, media_type="application/zip")
 
 
 async def _sent(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
@@ -60,18 +64,30 @@ async def _sent(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
             await anyio.to_thread.run_sync(pieces.close)  # type: ignore[attr-defined]
 
 
-def _pieces(files: Sequence[Result], folder: str) -> Iterator[bytes]:
+def _pieces(tree: Tree, top: str) -> Iterator[bytes]:
     pipe = _Pipe()
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for one in files:
-            yield from _one(archive, pipe, one, folder)
+        for folder in tree.folders:  # empty ones, too
+            archive.writestr(_entry(f"{top}/{folder}/", _FOLDER, None), b"")
+        for one in tree.files.values():
+            yield from _one(archive, pipe, one, top)
     yield pipe.taken()
 
 
-def _one(archive: zipfile.ZipFile, pipe: _Pipe, file: Result, folder: str) -> Iterator[bytes]:
+def _entry(name: str, mode: int, modified: float | None) -> zipfile.ZipInfo:
+    """What stands before a file or folder: its name, its mode, and if known when it was changed (in UTC)."""
+    found = zipfile.ZipInfo(name.replace("\\", "%5C"))  # which separates folders where Windows unpacks it
+    found.external_attr = mode << 16
+    found.compress_type = zipfile.ZIP_STORED if mode == _FOLDER else zipfile.ZIP_DEFLATED
+    if modified is not None and _FIRST <= modified < _LAST:
+        found.date_time = time.gmtime(modified)[:6]
+    return found
+
+
+def _one(archive: zipfile.ZipFile, pipe: _Pipe, file: Result, top: str) -> Iterator[bytes]:
     digest = Digest()
-    name = f"{folder}/{file.name}".replace("\\", "%5C")  # which separates folders where Windows unpacks it
-    with file.catalog.open_to_read(file.path) as opened, archive.open(name, "w", force_zip64=True) as entry:
+    info = _entry(f"{top}/{file.name}", _FILE, file.data_object.modified)
+    with file.catalog.open_to_read(file.path) as opened, archive.open(info, "w", force_zip64=True) as entry:
         while digest.size < file.size:
             block = opened.read(digest.size, min(_BLOCK, file.size - digest.size))
             if not block:

@@ -69,4 +69,5 @@ async def sent_with(request: Request) -> KeptForm | None:
 def brought_back(sent: Form) -> KeptForm | None:
     """What the page for signing in brings back."""
     action, text = sent.one("kept_action"), sent.one("kept")
-    return KeptForm(action, tuple(parse_qsl(text, keep_blank_values=True))) if action and text else None
+    is_ours = action.startswith("/") and not action.startswith("//")
+    return KeptForm(action, tuple(parse_qsl(text, keep_blank_values=True))) if is_ours and text else None
