@@ -57,6 +57,8 @@ class SharedLog:
         self.followers = 0
         self.left = time.monotonic()
         """When the last follower left."""
+        self.was_left = False
+        """Whether nobody follows any more, so that others may take its place."""
         threading.Thread(target=self._run, name="follow", daemon=True).start()
 
     def is_wanted(self) -> bool:
@@ -145,12 +147,30 @@ class Following:
         key = (str(task.workbench.user), task.collection)
         found = self._shared.get(key)
         if found is None:
-            own = sum(user == key[0] for user, _ in self._shared)
-            if len(self._shared) >= MOST_FOLLOWED or own >= MOST_OF_A_USER:
-                cause = f"{own} tasks of yours and {len(self._shared)} in all are followed already"
-                raise problems.HttpError(503, f"task {task.id}", cause, headers={"Retry-After": "30"})
+            self._need_place(task)
             found = self._shared[key] = SharedLog(task, asyncio.get_running_loop())
+        found.was_left = False
         return found
+
+    def _need_place(self, task: TaskHandle) -> None:
+        """HttpError 503 when too many are followed. Logs that are only kept for who comes back make place."""
+        user = str(task.workbench.user)
+        own, every = self._number(user), self._number()
+        while every >= MOST_FOLLOWED or own >= MOST_OF_A_USER:
+            left = [
+                (log.left, key)
+                for key, log in self._shared.items()
+                if log.was_left and (own < MOST_OF_A_USER or key[0] == user)
+            ]
+            if not left:
+                cause = f"{own} tasks of yours and {every} in all are followed already"
+                raise problems.HttpError(503, f"task {task.id}", cause, headers={"Retry-After": "30"})
+            self._shared.pop(min(left)[1]).close()
+            own, every = self._number(user), self._number()
+
+    def _number(self, user: str = "") -> int:
+        """How many logs there are, of one user or of all."""
+        return sum(user in ("", name) for name, _ in self._shared)
 
     def followed(self, user: User, task_id: str) -> SharedLog | None:
         """The shared log of a task that this user follows already, by the whole id: its thread keeps asking as this
@@ -197,6 +217,7 @@ class Following:
         finally:
             log.followers -= 1
             log.left = time.monotonic()
+            log.was_left = log.followers == 0
             self._metrics.followers.dec()
 
     @staticmethod

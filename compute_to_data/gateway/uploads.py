@@ -167,16 +167,18 @@ class _Parts:
         if name:  # a browser sends '' where no file was chosen
             self.check_fields()
             self._open(_path_of(name))
-        elif name is None:
-            self._need_known(_text(self._disposition.get(b"name", b"")))
 
     def _need_known(self, field: str) -> None:
         if field not in self._known:
             known = f"It may have the fields {', '.join(self._known)}; each file" if self._known else "Each file"
             remedy = f"{known} needs a filename, as in curl -F 'files=@a.csv'"
             raise InvalidRequest(f"form field {field[:80]!r}", "is no file, and not known here", remedy)
+
+    def _keep(self, field: str, value: str) -> None:
         if field in self._sent.fields:
             raise InvalidRequest(f"form field {field[:80]!r}", "is there twice", "Give one value")
+        if field in self._known:  # others are empty, so nothing is lost
+            self._sent.fields[field] = value
 
     def _open(self, path: str) -> None:
         if len(self._sent.files) >= MOST_FILES:
@@ -198,6 +200,7 @@ class _Parts:
             return
         if b"filename" in self._disposition:
             raise InvalidRequest("a file of the form", "has content, and no name", "Give it a filename")
+        self._need_known(self._field)
         self._field_bytes += len(piece)
         if self._field_bytes > _MOST_FIELD_BYTES:
             raise HttpError(413, "the form", f"has more than {_MOST_FIELD_BYTES} bytes of fields")
@@ -207,7 +210,11 @@ class _Parts:
         if self._file is not None:
             self.close()
         elif b"filename" not in self._disposition:
-            self._sent.fields[_text(self._disposition[b"name"])] = _text(bytes(self._value))
+            self._keep(self._field, _text(bytes(self._value)))
+
+    @property
+    def _field(self) -> str:
+        return _text(self._disposition.get(b"name", b""))
 
     def _on_end(self) -> None:
         self.is_whole = True

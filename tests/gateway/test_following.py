@@ -202,11 +202,26 @@ def test_the_number_of_followed_tasks_is_bounded(
     monkeypatch.setattr(following, "MOST_OF_A_USER", 1)
     first, second = (submitted(alice, site, WAITS) for _ in range(2))
     with alice.stream("GET", f"{TASKS}/{first}/logs/events") as answer:
-        next(events(answer))
-        refused = alice.get(f"{TASKS}/{second}/logs/events")
-        assert (refused.status_code, refused.headers["retry-after"]) == (503, "30")
+        followed = events(answer)  # without a name it would end at once, and the connection with it
+        next(followed)
+        with alice.stream("GET", f"{TASKS}/{second}/logs/events") as refused:
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "30")
     for task in (first, second):
         let_go(site, task)
+
+
+@pytest.mark.usefixtures("working")
+@pytest.mark.parametrize("bound", ["MOST_OF_A_USER", "MOST_FOLLOWED"])
+def test_logs_that_nobody_follows_any_more_count_for_nothing(
+    alice: httpx.Client, site: TrialSite, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    """As of a script that looks at one ended task after the other. The one that was left first makes place."""
+    monkeypatch.setattr(following, bound, 2)
+    tasks = [submitted(alice, site, f"echo {number}") for number in range(4)]
+    for number, task in enumerate([*tasks, *tasks]):
+        with alice.stream("GET", f"{TASKS}/{task}/logs/events") as answer:
+            assert answer.status_code == 200, number
+            assert text_of(list(events(answer)), "stdout") == f"{number % 4}\n"
 
 
 @pytest.mark.usefixtures("working")

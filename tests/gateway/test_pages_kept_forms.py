@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from html import unescape
+from types import SimpleNamespace
 
 import pytest
-from support.gateways import PASSWORDS
+from support.gateways import PASSWORDS, RunningGateway
 from support.page_visitors import PageVisitor, proof
 
 from compute_to_data.gateway.who import COOKIE
@@ -119,3 +120,21 @@ def test_two_tabs_sign_in(visit: Visit) -> None:
     assert (answer.status_code, "out of date" in answer.text) == (403, True)
     fields = {**hidden(answer.text), **password}
     assert someone.http.post("/sign-in", data=fields).headers["location"] == "/new"
+
+
+def test_at_a_site_with_an_identity_provider(
+    alice: PageVisitor, gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pages know nothing of the form. So the person signs in in another tab, and then goes on in this one."""
+    form = filled_in(alice, more_inputs="")
+    ended(alice)
+    provider = SimpleNamespace(settings=SimpleNamespace(url="https://c2d.example.org"))
+    monkeypatch.setattr(gateway.gateway.people, "openid", provider)
+    page = alice.http.post("/new/command", data=form).text
+    assert 'href="/oidc/login" target="_blank"' in page
+    to, sent = re.findall(r'<form method="post" action="([^"]+)">(.*?)</form>', page)[-1]
+    assert "I have signed in there: go on" in sent
+    alice.sign_in("alice")
+    answer = alice.http.post(unescape(to), data=hidden(f"<main{sent}"))
+    assert (answer.status_code, "typed by hand" in answer.text) == (403, True)
+    assert alice.http.post("/new/command", data=hidden(answer.text)).status_code == 303

@@ -88,7 +88,7 @@ def test_forms_that_make_no_dataset(alice: httpx.Client, site: TrialSite, monkey
         (b"--b\r\nContent-Disposition: form-data; name=a\r\n\r\n1\r\n--b--\r\n", kind, 400),  # no file
         (b'--b\r\nContent-Disposition: form-data; name=f; filename=""\r\n\r\n\r\n--b--\r\n', kind, 400),
         (b"--b\r\n" + b"X: " + b"y" * 40_000 + b"\r\n\r\n1\r\n--b--\r\n", kind, 400),
-        (b"--b\r\nContent-Disposition: form-data; name=a\r\n\r\n" + b"y" * 99_000 + b"\r\n--b--\r\n", kind, 413),
+        (b"--b\r\nContent-Disposition: form-data; name=name\r\n\r\n" + b"y" * 99_000 + b"\r\n--b--\r\n", kind, 413),
         (b'--b\r\nContent-Disposition: form-data; name=f; filename="\xff"\r\n\r\n1\r\n--b--\r\n', kind, 400),
     ):
         answer = alice.post(DATASETS, content=content, headers=headers)
