@@ -88,11 +88,15 @@ class Installation:
         fresh, old = (final.with_name(f".agent.{suffix}") for suffix in ("new", "old"))
         for leftover in (fresh, old):
             shutil.rmtree(leftover, ignore_errors=True)
-        for path, content in items.items():
-            target = fresh / path[len(self.layout.agent) + 1 :]
-            target.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(target, content)
-        compile_modules(self.layout, fresh, self.layout.agent)
+        try:
+            for path, content in items.items():
+                target = fresh / path[len(self.layout.agent) + 1 :]
+                target.parent.mkdir(parents=True, exist_ok=True)
+                replace_file(target, content)
+            compile_modules(self.layout, fresh, self.layout.agent)
+        except (OSError, subprocess.CalledProcessError):  # a full disk needs the room
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
         for path in [path for path in self.record.files if path.startswith(f"{self.layout.agent}/")]:
             del self.record.files[path]
         self.record.files.update({path: [checksum(content)] for path, content in items.items()})
@@ -174,6 +178,7 @@ def editing_server_config(layout: Layout, record: Manifest) -> Iterator[Change]:
     """The change that puts the Python rule engine before the native one, if it is not."""
     path = server_config.path(layout)
     if layout.on_disk(path).exists() and server_config.problem(server_config.read(layout)):
+        server_config.edited(server_config.read(layout))  # what is impossible must fail before anything is changed
         text = f"edit {path}: put the Python rule engine before the native one; the old file is kept beside it"
         yield Change(text, partial(server_config.edit, layout, record))
 

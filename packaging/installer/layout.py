@@ -72,6 +72,11 @@ class Layout:
         return self.venv, self.gateway_venv
 
     @property
+    def trees(self) -> tuple[str, ...]:
+        """The folders below the prefix that hold nothing of others."""
+        return self.agent, *self.environments, f"{self.prefix}/share/doc", f"{self.prefix}/packaging"
+
+    @property
     def configuration(self) -> str:
         """The site's configuration."""
         return f"{self.irods_configuration}/compute_to_data.json"
@@ -118,12 +123,16 @@ def replace_file(
     also holds after a loss of power; use it for files that are not ours."""
     temporary = path.with_name(f".{path.name}.installing")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        os.fchmod(file.fileno(), mode)
-        if owner is not None and os.geteuid() == 0:
-            os.fchown(file.fileno(), *owner)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            os.fchmod(file.fileno(), mode)
+            if owner is not None and os.geteuid() == 0:
+                os.fchown(file.fileno(), *owner)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk names no file by itself

@@ -62,11 +62,19 @@ class Manifest:
         replace_file(layout.on_disk(layout.record), text.encode())
 
 
+def _checked(record: Manifest) -> Manifest:
+    """TypeError for a record with a part of another type than we write."""
+    for name, empty in asdict(Manifest()).items():
+        if type(getattr(record, name)) is not type(empty):
+            raise TypeError(f"its {name} is not of the type {type(empty).__name__}")
+    return record
+
+
 def load(layout: Layout) -> Manifest:
     """The manifest of what is installed; an empty one when nothing is."""
     path = layout.on_disk(layout.record)
     try:
-        return Manifest(**json.loads(path.read_text(encoding="utf-8")))
+        return _checked(Manifest(**json.loads(path.read_text(encoding="utf-8"))))
     except FileNotFoundError:
         return Manifest()
     except (OSError, ValueError, TypeError) as error:

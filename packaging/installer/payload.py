@@ -163,12 +163,13 @@ def drop_ins(layout: Layout, workers: Mapping[str, str]) -> dict[str, Item]:
 
 def workers_named(arguments: list[str]) -> dict[str, str]:
     """Arguments such as ``dsp_resc=/path/of/its/vault`` as a mapping. InstallError for any other form."""
-    found = {}
+    found: dict[str, str] = {}
     for argument in arguments:
         resource, _, vault = argument.partition("=")
         if not _RESOURCE.fullmatch(resource) or not re.fullmatch(r"/[^\s\"'%\\]*", vault):
             raise InstallError(
                 f"--worker {argument}: expected a resource and its vault, such as dsp_resc=/data/dsp_vault"
             )
-        found[resource] = vault
+        if found.setdefault(resource, vault) != vault:
+            raise InstallError(f"--worker {argument}: {resource} has the vault {found[resource]} already. Name one")
     return found

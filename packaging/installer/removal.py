@@ -16,6 +16,7 @@ from installer.layout import InstallError, Layout, replace_file
 from installer.manifest import Manifest, checksum, checksum_of
 from installer.payload import GATEWAY_ACCOUNT
 
+_STATE_NAME = os.path.basename(Layout().state_directory)
 _RUNTIME = (".lock", ".bell", ".log", ".pid")
 
 
@@ -91,7 +92,10 @@ class Removal:
 
     def _state_directory(self) -> Iterator[Change]:
         place = self.layout.on_disk(self.layout.state_directory)
-        if place.is_dir():
+        is_ours = self.layout.state_directory in self.record.directories or place.name == _STATE_NAME
+        if place.is_dir() and not is_ours:
+            self.left.append(f"{self.layout.state_directory}: it was there before the installation")
+        elif place.is_dir():
             yield Change(f"remove {self.layout.state_directory} with its locks and logs", self._remove_state)
 
     def _remove_state(self) -> None:
@@ -144,11 +148,16 @@ class Removal:
     def _directories(self) -> None:
         """Remove compiled modules, then every empty folder that we made."""
         self.layout.on_disk(self.layout.record).unlink(missing_ok=True)
-        prefix = self.layout.on_disk(self.layout.prefix)
-        remove_compiled(prefix)
-        remove_empty(prefix)
+        is_shared = self.layout.prefix not in self.record.directories  # such as /usr/local
+        trees = self.layout.trees if is_shared else (self.layout.prefix,)
+        places = [self.layout.on_disk(path) for path in trees]
+        for unfinished in self.layout.on_disk(self.layout.prefix).glob(".agent.*"):
+            _remove_tree(unfinished)
+        for place in places:
+            remove_compiled(place)
+            remove_empty(place)
         self._empty_directories()
-        kept = [os.path.join(folder, name) for folder, _, names in os.walk(prefix) for name in names]
+        kept = [os.path.join(folder, name) for place in places for folder, _, names in os.walk(place) for name in names]
         known = {str(self.layout.on_disk(path)) for path in self.record.files}
         foreign = [path for path in kept if path not in known]
         if foreign:

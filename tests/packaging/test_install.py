@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import importlib.util
 import json
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from installer import server_config
+from installer import layout, server_config
 
 import compute_to_data
 
@@ -123,6 +124,90 @@ def test_files_that_a_site_added_to_the_environment_stay_and_are_named(installed
     own.write_text("")
     assert "1 files that are not ours" in copy.must("uninstall")
     assert own.exists()
+
+
+def test_uninstalling_from_a_folder_that_others_use_removes_nothing_of_theirs(server: ScratchServer) -> None:
+    for name in ("usr/local/src", "usr/local/lib/other/__pycache__", "srv/shared/empty"):
+        (server.root / name).mkdir(parents=True)
+    for name in ("usr/local/lib/other/__pycache__/a.pyc", "srv/shared/other.lock", "srv/shared/other.log"):
+        (server.root / name).write_text("theirs")
+    before = server.contents()
+    places = ("--prefix", "/usr/local", "--state-directory", "/srv/shared")
+    _light(server, *places)
+    assert "left: /srv/shared: it was there before the installation" in server.must("uninstall", "--force", *places)
+    assert server.contents() == before
+
+
+@pytest.mark.parametrize("written", ['{"files": 5}', '{"block": 5}', '{"directories": null}', "[]", '{"nope": 1}'])
+@pytest.mark.parametrize("verb", ["install", "uninstall"])
+def test_a_record_that_is_damaged_is_named(server: ScratchServer, verb: str, written: str) -> None:
+    record = server.path("/opt/compute-to-data/manifest.json")
+    record.parent.mkdir(parents=True)
+    record.write_text(written)
+    before = server.contents()
+    done = server.run(verb, "--no-venv")
+    assert done.returncode == 1
+    assert f"install: {record}: the record of the installation cannot be read" in done.stderr
+    assert "remove it and run install --force" in done.stderr
+    assert server.contents() == before
+
+
+def test_a_file_that_cannot_be_written_is_named_and_leaves_no_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(layout.os, "fchmod", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*/wanted'"):
+        layout.replace_file(tmp_path / "wanted", b"content")
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_an_edit_that_is_impossible_fails_before_anything_is_changed(server: ScratchServer) -> None:
+    server.path("/etc/irods/server_config.json").write_text("{}")
+    before = server.contents()
+    done = server.run("install", "--no-venv", "--edit-server-config")
+    assert (done.returncode, "has no native rule engine. Restore its entry" in done.stderr) == (1, True)
+    assert server.contents() == before
+
+
+def test_a_folder_that_is_in_the_way_is_named_with_a_remedy(server: ScratchServer) -> None:
+    core = server.path(CORE)
+    core.unlink()
+    core.mkdir()
+    done = server.run("install", "--no-venv")
+    assert done.returncode == 1
+    assert done.stderr == f"install: {core}: Is a directory. Mend that, and run this again: it goes on from there\n"
+
+
+def test_what_an_interrupted_upgrade_left_is_removed(server: ScratchServer) -> None:
+    before = server.contents()
+    _light(server)
+    unfinished = server.path("/opt/compute-to-data/.agent.new/compute_to_data")
+    unfinished.mkdir(parents=True)
+    (unfinished / "__init__.py").write_text("")
+    server.must("uninstall")
+    assert server.contents() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("install", "--prefix", "/"), "--prefix '/': expected where to install"),
+        (("install", "--account", ""), "--account '': expected the iRODS service account"),
+        (("install", "--worker", "r=/a", "--worker", "r=/b"), "--worker r=/b: r has the vault /a already"),
+        (("configure",), "is not installed in /opt/compute-to-data. Install its package first"),
+    ],
+)
+def test_what_names_no_place_of_its_own_is_refused(
+    server: ScratchServer, arguments: tuple[str, ...], words: str
+) -> None:
+    before = server.contents()
+    done = server.run(*arguments)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert server.contents() == before
 
 
 def test_a_core_that_we_wrote_is_removed(server: ScratchServer) -> None:
