@@ -162,3 +162,28 @@ def test_a_new_user_with_a_password(c2d: C2D, tmp_path: Path, monkeypatch: pytes
     person = entrance.signed_in(User("bob", "tempZone"), "battery staple")
     assert person.stat("/tempZone/home/bob").logical_path == "/tempZone/home/bob"
     entrance.close()
+
+
+@pytest.mark.parametrize(
+    ("folder", "user", "said"),
+    [
+        ("a\nb", "ann", "has a control character"),
+        ("a\udcff", "ann", "bytes that are no UTF-8"),
+        ("/".join(["x" * 200] * 5), "ann", "with a shorter path"),
+        ("C", "a/b", "a/b"),
+    ],
+)
+def test_a_zone_that_cannot_be_made_leaves_nothing(c2d: C2D, tmp_path: Path, folder: str, user: str, said: str) -> None:
+    code, _, error = c2d("zone", "create", folder, "--user", user)
+    assert code != 0 and said in error and "internal error" not in error
+    assert not (tmp_path / "config").exists()
+    assert [path for path in tmp_path.rglob("*") if path.name == "zone"] == []
+
+
+def test_other_files_in_the_place_of_a_zone_stay(c2d: C2D, tmp_path: Path) -> None:
+    (tmp_path / "A" / "zone").mkdir(parents=True)
+    (tmp_path / "A" / "zone" / "mine").write_text("mine")
+    for user in ("ann", "a/b"):
+        code, _, error = c2d("zone", "create", "A", "--user", user)
+        assert code == ExitCode.REFUSED and "holds files that are no zone" in error
+    assert (tmp_path / "A" / "zone" / "mine").read_text() == "mine"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import sqlite3
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ ZONE = "tempZone"
 RESOURCES = {"compute_resc": "CONTAINER", "dsp_resc": "SIGNAL_PROCESSING", "lts_resc": "LONG_TERM_STORAGE"}
 _CONFIGURATION = "compute_to_data.json"
 _ROLE = "COMPUTE_RESOURCE_ROLE"
+_UNUSABLE = re.compile("[\\x00-\\x1f\\x7f\\ud800-\\udfff]")
 HOST = "host"
 """The only image of a zone without Docker. It means this computer's programs, without isolation."""
 
@@ -47,17 +50,26 @@ def make_zone(
 
 
 def _new(place: str, user: str, resources: Mapping[str, str]) -> EmbeddedZone:
-    zone = zones.embedded_zones().create(place, zone=ZONE)
+    """Make a zone. After an error, as for a full disk or a name that iRODS does not allow, nothing of it is left.
+    AlreadyExists when something else is there."""
+    if os.path.isdir(place) and os.listdir(place):
+        raise AlreadyExists(place, "holds files that are no zone", "Choose another folder")
     try:
-        zone.add_user(user)
-    except ComputeToDataError:  # iRODS does not allow the user's name: leave no zone without a user
-        zone.close()
-        shutil.rmtree(place)
+        zone = zones.embedded_zones().create(place, zone=ZONE)
+        try:
+            zone.add_user(user)
+            admin = zone.storage().catalog
+            for resource, role in resources.items():
+                zone.add_resource(resource)
+                admin.annotate(Entity(EntityKind.RESOURCE, resource), add=[Avu(_ROLE, role)])
+        except BaseException:
+            zone.close()
+            raise
+    except AlreadyExists:  # another process has made one in this moment
         raise
-    admin = zone.storage().catalog
-    for resource, role in resources.items():
-        zone.add_resource(resource)
-        admin.annotate(Entity(EntityKind.RESOURCE, resource), add=[Avu(_ROLE, role)])
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
     return zone
 
 
@@ -69,6 +81,9 @@ def create(directory: str, user: str, images: tuple[str, ...] = ()) -> tuple[dic
     AlreadyExists when the folder holds a zone, InvalidRequest when it cannot be written.
     """
     directory = os.path.abspath(directory)
+    if _UNUSABLE.search(directory):
+        cause = "its path has a control character, or bytes that are no UTF-8, which no settings can name"
+        raise InvalidRequest(directory, cause, "Choose another folder")
     zones.embedded_zones()  # before anything is made
     if os.path.exists(os.path.join(directory, "zone", "zone.db")):
         raise AlreadyExists(
@@ -80,6 +95,9 @@ def create(directory: str, user: str, images: tuple[str, ...] = ()) -> tuple[dic
     except OSError as error:
         cause = f"the zone cannot be written there: {error.strerror}"
         raise InvalidRequest(directory, cause, "Choose another folder") from None
+    except sqlite3.Error as error:
+        cause = f"the zone cannot be made there: {error}"
+        raise InvalidRequest(directory, cause, "Choose another folder, with a shorter path") from None
     zone.close()
     place = {"kind": "embedded", "directory": os.path.join(directory, "zone"), "user": user}
     return {"zone": place, "site": site}, why_not
