@@ -18,7 +18,18 @@ from compute_to_data.bounds import MOST_PERMISSIONS
 from compute_to_data.configuration import Attributes, Configuration
 from compute_to_data.errors import Code, ComputeToDataError, InvalidRequest, NotFound, Refused
 from compute_to_data.inputs import claims
-from compute_to_data.model import Avu, DataObject, Entity, EntityKind, Query, User, UserKind, name_of, parent_of
+from compute_to_data.model import (
+    Avu,
+    DataObject,
+    Entity,
+    EntityKind,
+    Query,
+    User,
+    UserKind,
+    name_of,
+    parent_of,
+    zone_of,
+)
 from compute_to_data.ports.zone import Catalog
 from compute_to_data.records.access import refuse_displaced, refuse_tampering
 from compute_to_data.records.arrival import at_rest
@@ -57,25 +68,37 @@ def take(
     if begun is None:
         return None
     entity = Entity(EntityKind.DATA_OBJECT, logical_path)
-    document = None
+    found = None
     try:
-        document = _template(catalog, attributes.named("trigger"), data_object)
+        found = _template(catalog, attributes.named("trigger"), data_object)
     finally:
-        if document is None:
+        if found is None:
             catalog.annotate(entity, remove=begun)
-    if document is None:
+    if found is None:
         return None
+    template, document = found
     task_id = begun[0].value if begun else next(iter(noted), "") or new_task_id()
     mine = _claimed(catalog, attributes, data_object, f"{document['output_collection']}/{task_id}", begun)
     if mine is None:
         return None
     try:
         submitted = submit.submit(catalog, configuration, document, task_id=task_id, patient=True)
+    except InvalidRequest as error:
+        catalog.annotate(entity, remove=[mine])
+        raise _of_template(error, template) from error
     except BaseException:
         catalog.annotate(entity, remove=[mine])
         raise
     explain(catalog, configuration, logical_path, "")
     return submitted
+
+
+def _of_template(error: InvalidRequest, template: str) -> InvalidRequest:
+    """The same error with the template's path before a JSON pointer: a collection may have several tags."""
+    place = "" if error.subject == "document" else error.subject
+    if place and (not place.startswith("/") or place.startswith(f"/{zone_of(template)}/")):
+        return error
+    return InvalidRequest(f"{template}#{place}".rstrip("#"), error.cause, error.remedy)
 
 
 def _begun(catalog: Catalog, attributes: Attributes, logical_path: str, noted: Sequence[str]) -> list[Avu] | None:
@@ -134,8 +157,8 @@ def explain(catalog: Catalog, configuration: Configuration, logical_path: str, t
         catalog.annotate(entity, remove=old - new, add=new)
 
 
-def _template(catalog: Catalog, tag: str, data_object: DataObject) -> dict[str, Any] | None:
-    """The filled-in document of the first tag whose template is valid for this user; None without
+def _template(catalog: Catalog, tag: str, data_object: DataObject) -> tuple[str, dict[str, Any]] | None:
+    """The first template of the tags that is valid for this user, and its filled-in document; None without
     tags. Refused when no template is valid."""
     logical_path = data_object.logical_path
     collection = parent_of(logical_path)
@@ -147,7 +170,7 @@ def _template(catalog: Catalog, tag: str, data_object: DataObject) -> dict[str, 
     refusals = []
     for template in templates:
         try:
-            return _filled(_consented(catalog, template), template, collection, data_object, catalog.user)
+            return template, _filled(_consented(catalog, template), template, collection, data_object, catalog.user)
         except ComputeToDataError as error:
             refusals.append(error)
     if len(refusals) == 1:

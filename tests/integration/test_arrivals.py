@@ -14,7 +14,7 @@ from support.reading import ENOUGH
 from support.site import ALICE, BOB, HOME, RODS, ZONE, TrialSite, wait_until
 
 from compute_to_data.agent import policy
-from compute_to_data.errors import Refused, ZoneError
+from compute_to_data.errors import InvalidRequest, Refused, ZoneError
 from compute_to_data.model import Access, Avu, Collection, DataObject, Entity, EntityKind, ReplicaStatus, User
 from compute_to_data.ports.zone import Catalog
 from compute_to_data.records.arrival import BeingWritten
@@ -213,6 +213,16 @@ def test_an_invalid_template_is_refused(lab: Lab, name: str) -> None:
         lab.take(path)
     assert lab.claims(path) == []
     assert lab.tasks() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "place"), [({"priority": 99}, "#/priority"), ({"notebook": {"image": "tools"}}, ": found an object of")]
+)
+def test_a_wrong_value_is_named_with_its_template(lab: Lab, change: dict[str, Any], place: str) -> None:
+    lab.alice.write(TEMPLATE, lab.template(**change), force=True)
+    with pytest.raises(InvalidRequest) as caught:
+        lab.take(lab.put(f"{INBOX}/a.dat"))
+    assert str(caught.value).startswith(f"{TEMPLATE}{place}")
 
 
 def test_a_template_cannot_be_submitted(lab: Lab) -> None:
