@@ -16,7 +16,6 @@ from installer.layout import InstallError, Layout, replace_file
 from installer.manifest import Manifest, checksum, checksum_of
 from installer.payload import GATEWAY_ACCOUNT
 
-_STATE_NAME = os.path.basename(Layout().state_directory)
 _RUNTIME = (".lock", ".bell", ".log", ".pid")
 
 
@@ -90,10 +89,13 @@ class Removal:
                 lambda: write_core(self.layout.real(self.layout.core), rest),
             )
 
+    def _is_ours(self, path: str, usual: str) -> bool:
+        """Whether a folder holds nothing of others: we made it, or it has the name of the usual one."""
+        return path in self.record.directories or os.path.basename(path) == os.path.basename(usual)
+
     def _state_directory(self) -> Iterator[Change]:
         place = self.layout.on_disk(self.layout.state_directory)
-        is_ours = self.layout.state_directory in self.record.directories or place.name == _STATE_NAME
-        if place.is_dir() and not is_ours:
+        if place.is_dir() and not self._is_ours(self.layout.state_directory, Layout().state_directory):
             self.left.append(f"{self.layout.state_directory}: it was there before the installation")
         elif place.is_dir():
             yield Change(f"remove {self.layout.state_directory} with its locks and logs", self._remove_state)
@@ -148,8 +150,8 @@ class Removal:
     def _directories(self) -> None:
         """Remove compiled modules, then every empty folder that we made."""
         self.layout.on_disk(self.layout.record).unlink(missing_ok=True)
-        is_shared = self.layout.prefix not in self.record.directories  # such as /usr/local
-        trees = self.layout.trees if is_shared else (self.layout.prefix,)
+        alone = self._is_ours(self.layout.prefix, Layout().prefix)  # others may use it, too, such as /usr/local
+        trees = (self.layout.prefix,) if alone else self.layout.trees
         places = [self.layout.on_disk(path) for path in trees]
         for unfinished in self.layout.on_disk(self.layout.prefix).glob(".agent.*"):
             _remove_tree(unfinished)

@@ -142,13 +142,38 @@ def test_a_file_with_a_byte_order_mark_runs(folder: Folder) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"print(1)\n", b"[]", b"{}", b'{"nbformat": 99}', b"\xff\xfe", b'{"nbformat": 4}']
+    "content",
+    [
+        b"",
+        b"print(1)\n",
+        b"[]",
+        b"{}",
+        b'{"nbformat": 99}',
+        b"\xff\xfe",
+        b'{"nbformat": 4}',
+        b'{"nbformat": 4, "cells": {}}',
+    ],
 )
 def test_a_file_that_is_no_notebook_is_refused_in_one_line(folder: Folder, content: bytes) -> None:
     done = folder.run(content)
     assert done.status == 2
     assert "n.ipynb is not a notebook" in done.reason
     assert "Traceback" not in done.err
+
+
+INCOMPLETE: list[dict[str, Any]] = [
+    {"cells": [{"cell_type": "code", "source": "print(1)"}], "nbformat": 4, "nbformat_minor": 5},
+    {**notebook({**code("print(1)"), "outputs": None, "metadata": None}, text(None)), "metadata": None},  # type: ignore[arg-type]
+    notebook(code("print(1)"), kernelspec=None, language_info=None),
+    notebook(code("print(1)"), kernelspec="python3"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(INCOMPLETE)))
+def test_parts_that_programs_leave_out_are_not_missed(folder: Folder, number: int) -> None:
+    done = folder.run(INCOMPLETE[number])
+    assert (done.status, done.out) == (0, "1\n"), done.err
+    assert done.executed["cells"][0]["outputs"]
 
 
 # Parameters
@@ -258,8 +283,9 @@ def test_every_kind_of_failure_has_a_reason(folder: Folder, source: str, reason:
     assert reason.split(": ")[1] in done.report
 
 
-def test_exit_ends_a_notebook_early_and_that_is_said(folder: Folder) -> None:
-    done = folder.run(notebook(code("print('first')\nimport sys; sys.exit()"), code("print('never')")))
+@pytest.mark.parametrize("leave", ["import sys; sys.exit()", "exit()", "quit()"])
+def test_exit_ends_a_notebook_early_and_that_is_said(folder: Folder, leave: str) -> None:
+    done = folder.run(notebook(code(f"print('first')\n{leave}"), code("print('never')")))
     assert (done.status, done.out) == (0, "first\n"), done.err
     assert "note: cell 1 ended the notebook with exit()" in done.err
 
