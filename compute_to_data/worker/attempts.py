@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 
-from compute_to_data.errors import ComputeToDataError, NotFound, OutOfReach
+from compute_to_data.errors import AccessDenied, ComputeToDataError, NotFound, OutOfReach
 from compute_to_data.pipeline.checkpoint import Ending
 from compute_to_data.pipeline.execution import ServedResource
 from compute_to_data.pipeline.watch_job import Detached, Watch
@@ -44,8 +44,8 @@ class Attempts:
     def take(self, collection: str, step: Step) -> Watch | bool:
         """Take one step of a task. Returns the job to watch next, or whether the worker must try the task again.
 
-        No error leaves it. A task that fails more than ``worker.attempts`` times, through no fault that ends it, ends
-        with the service account's rights. If that is impossible, it is ignored until the worker starts again.
+        No error leaves it. A task that fails more than ``worker.attempts`` times, through no fault that ends it, is
+        ignored until the worker starts again. If its owner may not end it, it ends with the service account's rights.
         """
         try:
             self._confirm()  # this host may have hung, and another worker may have ended the task
@@ -80,7 +80,7 @@ class Attempts:
         if self._failures[collection] <= self._served.configuration.worker.attempts:
             return True
         cause = error.__cause__
-        if isinstance(error, NotEnded) and isinstance(cause, Exception):
+        if isinstance(error, NotEnded) and isinstance(cause, AccessDenied):  # which no further attempt would change
             try:
                 self._give_up(collection, cause)
                 return False
