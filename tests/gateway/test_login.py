@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -152,6 +153,18 @@ def test_a_token_goes_to_its_own_gateway_only() -> None:
 def test_a_gateway_that_does_not_answer(unused_port: int) -> None:
     with pytest.raises(ZoneOutOfReach, match="does not answer"):
         zones.gateway_session(f"http://127.0.0.1:{unused_port}", "Bearer x")
+
+
+def test_a_gateway_that_hangs_up_says_so_in_words() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        found = pool.submit(zones.gateway_session, url, "Bearer x")
+        for _ in range(2):  # it asks once more
+            connection, _ = listening.accept()
+            connection.recv(65536)
+            connection.close()
+        with pytest.raises(ZoneOutOfReach, match="does not answer: Remote end closed connection without response"):
+            found.result(PATIENCE)
 
 
 def test_without_urllib3(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,7 +100,8 @@ class Wire:
 
     def lost(self, error: Exception) -> ComputeToDataError:
         """The error for a connection that does not work."""
-        cause = f"the gateway does not answer: {error}"
+        inner = error.args[-1] if error.args else None  # urllib3 shows it as Python does, in brackets with its class
+        cause = f"the gateway does not answer: {inner if isinstance(inner, Exception) else error}"
         return zone_error(Code.USER_SOCK_CONNECT_ERR, self.url, cause, "Check the address, and whether it runs")
 
     def _error(self, answer: urllib3.BaseHTTPResponse) -> ComputeToDataError:
