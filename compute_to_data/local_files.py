@@ -15,11 +15,12 @@ import stat
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, Final
 
 from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, ZoneError, zone_error
+from compute_to_data.pools import pool
 
 Moved = Callable[[int], None]
 """A function that receives the number of bytes moved since its last call."""
@@ -235,7 +236,7 @@ def _copy_large(source: BinaryIO, target: BinaryIO, digest: Digest, moved: Moved
     """
     if not hasattr(os, "copy_file_range"):
         return False
-    with ThreadPoolExecutor(1, "checksum") as hasher:
+    with pool(1, "checksum") as hasher:  # the kernel may copy gigabytes ahead of it
         hashed: list[Future[None]] = []
         while True:
             try:

@@ -1,8 +1,11 @@
-"""Ctrl-C while a command makes something that the person must be able to name, and questions to the person."""
+"""Signals: Ctrl-C while a command makes something that the person must be able to name, and those that end a command.
+And questions to the person."""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -10,6 +13,9 @@ from collections.abc import Iterator
 from types import FrameType
 
 from compute_to_data.plain_text import indented
+
+_SOON_SECONDS = 0.02
+_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def can_ask() -> bool:
@@ -51,3 +57,44 @@ def postponed() -> Iterator[None]:
         signal.signal(signal.SIGINT, earlier)
     if pressed:
         raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def unwinding() -> Iterator[None]:
+    """Let SIGTERM, and SIGHUP of a terminal that is gone, undo what the block has begun: partial files, half a task.
+
+    When its threads have ended, too, the signal ends the program, as its parent expects. A second signal does so at
+    once. Does nothing where signals do not arrive, and leaves signals alone that the program ignores (``nohup``).
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ours = [one for one in _ENDING if signal.getsignal(one) is signal.SIG_DFL]
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if _is_importing(frame):
+            again = threading.Timer(_SOON_SECONDS, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+            return
+        for one in ours:
+            signal.signal(one, signal.SIG_DFL)
+        atexit.register(signal.raise_signal, number)
+        raise SystemExit(128 + number)
+
+    for one in ours:
+        signal.signal(one, end)
+    try:
+        yield
+    finally:
+        for one in ours:
+            signal.signal(one, signal.SIG_DFL)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported. Python ignores exceptions in some places there: they would be lost."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False

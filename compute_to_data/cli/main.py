@@ -16,6 +16,7 @@ from compute_to_data import __version__
 from compute_to_data.cli.command import Call, Commands, Parser, add_common
 from compute_to_data.cli.command_log import logged
 from compute_to_data.cli.exits import ExitCode, of_error
+from compute_to_data.cli.interrupts import unwinding
 from compute_to_data.cli.output import Output
 from compute_to_data.cli.task_options import in_options
 from compute_to_data.errors import ComputeToDataError, ConfigurationError, shortened_in_the_middle
@@ -51,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (docs/reference/commands.md lists them)."""
     _prepare_streams()
     try:
-        return _run(arguments)
+        with unwinding():
+            return _run(arguments)
     except KeyboardInterrupt:  # before the command began
         print("c2d: interrupted", file=sys.stderr)
         return ExitCode.INTERRUPTED

@@ -12,7 +12,6 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +20,7 @@ from compute_to_data.errors import InvalidRequest, NotFound, Refused
 from compute_to_data.inputs import naming
 from compute_to_data.inputs.readers import withdraw
 from compute_to_data.model import Access, Avu, Collection, Entity, EntityKind, Query, name_of
+from compute_to_data.pools import pool
 from compute_to_data.records.access import require
 from compute_to_data.records.dataset_content import manifest_of
 from compute_to_data.records.manifest import DATASET_ID, FILES
@@ -211,8 +211,8 @@ def download(workbench: Workbench, dataset: str, directory: str, *, progress: Pr
 def listed(workbench: Workbench) -> list[Listed]:
     """The datasets of the project, newest first."""
     newest_first = sorted(_collections(workbench), key=lambda one: one.created, reverse=True)
-    with ThreadPoolExecutor(_THREADS, "datasets") as pool:
-        return list(pool.map(lambda one: _listed(workbench.catalog, one.logical_path), newest_first))
+    with pool(_THREADS, "datasets") as threads:
+        return list(threads.map(lambda one: _listed(workbench.catalog, one.logical_path), newest_first))
 
 
 def _collections(workbench: Workbench) -> list[Collection]:

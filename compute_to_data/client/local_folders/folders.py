@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from compute_to_data.errors import AlreadyExists, Code, ComputeToDataError, InvalidRequest, zone_error
-from compute_to_data.local_files import Digest, need_storable, source
+from compute_to_data.local_files import Digest, Moved, need_storable, silent, source
 from compute_to_data.records.manifest import HeldFile, HeldFolder, Manifest, ancestors, parent
 
 _BLOCK: Final = 1 << 20
@@ -17,14 +17,15 @@ _COARSEST_NANOSECONDS: Final = 2_000_000_000
 """FAT, the coarsest file system in use, keeps even seconds."""
 
 
-def checksum_of(path: str) -> tuple[str, int]:
-    """The checksum (``sha2:<base64>``) and size in bytes of a local file. Raises the errors of
-    :func:`~compute_to_data.local_files.source`."""
+def checksum_of(path: str, moved: Moved = silent) -> tuple[str, int]:
+    """The checksum (``sha2:<base64>``) and size in bytes of a local file. ``moved`` may raise an error to end it.
+    Raises the errors of :func:`~compute_to_data.local_files.source`."""
     digest = Digest()
     with source(path) as opened:
         buffer = bytearray(_BLOCK)
         while count := opened.file.readinto(buffer):  # type: ignore[attr-defined]
             digest.update(memoryview(buffer)[:count])
+            moved(count)
     return digest.text, digest.size
 
 

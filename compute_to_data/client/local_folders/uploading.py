@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -14,6 +14,7 @@ from compute_to_data.client.local_folders.transfers import Transfer
 from compute_to_data.errors import InvalidRequest
 from compute_to_data.inputs.readers import withdraw
 from compute_to_data.model import DataObject, ReplicaStatus, name_of
+from compute_to_data.pools import pool
 from compute_to_data.records import manifest as manifests
 from compute_to_data.records.dataset_content import checksum_of, contents, manifest_of
 from compute_to_data.records.manifest import FILES, MANIFEST_NAME, HeldFile, Manifest
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 _THREADS: Final = 4
 _ANY_CHECKSUM: Final = f"sha2:{'A' * 43}="
+
+
+class _Stopped(Exception):
+    """The person interrupted the upload."""
 
 
 class Progress(Protocol):
@@ -145,9 +150,19 @@ class Upload:
         """The checksums of the local files that the dataset already has with the same content."""
         likely = [file for file in self._local.files if file.path in there and checksum_of(there[file.path])]
         likely = [file for file in likely if there[file.path].size == file.size]
-        with ThreadPoolExecutor(_THREADS, "checksum") as pool:
-            own = pool.map(lambda file: folders.checksum_of(file.physical_path)[0], likely)
-            found = {file.path: checksum for file, checksum in zip(likely, own)}
+        stopped = threading.Event()
+
+        def go_on(_: int) -> None:
+            if stopped.is_set():
+                raise _Stopped
+
+        with pool(_THREADS, "checksum") as threads:
+            try:
+                own = threads.map(lambda file: folders.checksum_of(file.physical_path, go_on)[0], likely)
+                found = {file.path: checksum for file, checksum in zip(likely, own)}
+            except BaseException:
+                stopped.set()
+                raise
         return {path: checksum for path, checksum in found.items() if checksum == checksum_of(there[path])}
 
     def _make_collections(self, there: Iterable[str], delete: bool) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -34,6 +33,7 @@ from compute_to_data.model import (
     Row,
     User,
 )
+from compute_to_data.pools import pool
 from compute_to_data.zones.gateway import transfer
 from compute_to_data.zones.gateway.wire import PREFIX, Wire
 
@@ -187,17 +187,12 @@ class GatewaySession:
         force: bool = False,
         moved: Callable[[int], None] | None = None,
     ) -> tuple[str, ...]:
-        with ThreadPoolExecutor(_TOGETHER, "put") as pool:
+        with pool(_TOGETHER, "put") as threads:
             started = [
-                pool.submit(transfer.put, self.wire, file, data_object, resource, force, moved or silent)
+                threads.submit(transfer.put, self.wire, file, data_object, resource, force, moved or silent)
                 for file, data_object in files
             ]
-            try:
-                return tuple(one.result() for one in started)
-            except BaseException:
-                for one in started:
-                    one.cancel()
-                raise
+            return tuple(one.result() for one in started)
 
     def get(self, data_object: str, file: str, *, moved: Callable[[int], None] | None = None) -> str:
         return transfer.get(self.wire, data_object, file, moved or silent)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from compute_to_data.pools import pool
 from compute_to_data.zones.irods.connections import CALL_SECONDS, Connections
 from compute_to_data.zones.irods.failures import translated
 from compute_to_data.zones.irods.wire import ServerError
@@ -47,7 +47,7 @@ def each(do: Callable[[Item], None], items: Sequence[Item]) -> None:
         for item in items:
             do(item)
         return
-    with ThreadPoolExecutor(min(PARALLEL, len(items)), "irods") as pool:
-        started = [pool.submit(do, item) for item in items]
+    with pool(min(PARALLEL, len(items)), "irods") as threads:
+        started = [threads.submit(do, item) for item in items]
     for future in started:
         future.result()
