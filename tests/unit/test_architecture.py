@@ -24,6 +24,7 @@ ROWS = [
         "tes_task",
         "task",
         "irods_names",
+        "pools",
         "local_files",
         "log_file",
         "disk_usage",
