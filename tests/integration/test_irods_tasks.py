@@ -91,6 +91,21 @@ def test_a_compute_resource_that_is_down(zone: IrodsZoneUnderTest, site: RealSit
     assert refused.value.code is Code.SYS_RESC_IS_DOWN
 
 
+def test_results_wait_for_a_resource_that_is_marked_down(zone: IrodsZoneUnderTest, site: RealSite) -> None:
+    name = site.compute_resource(site.role)
+    with site.working(name):
+        submitted = site.submit(site.request("/bin/sh", "-c", f"{WAITS}; echo x > /outputs/x", resource=name))
+        until(lambda: site.state(submitted) is State.RUNNING, "the job to run")
+        outputs = outputs_of(site, submitted.collection, name)
+        zone.set_resource_status(name, "down")
+        (outputs / "go").touch()
+        held_up = "held_up"
+        wait_until(lambda: "is marked down" in site.record(submitted).facts(held_up).get(held_up, ""), "it to wait")
+        zone.set_resource_status(name, "up")
+        collection = succeeded(site.ended(submitted))
+    assert site.alice.read(f"{collection}/x", ENOUGH) == b"x\n"
+
+
 class TestHierarchies:
     """A compute resource below a coordinating one."""
 
