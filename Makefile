@@ -20,12 +20,14 @@ SOURCES := $(shell find compute_to_data -name '*.py' -o -name '*.json') pyprojec
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/demo.py
 
-# The tests that share the Docker engine or the Slurm cluster run one at a time, and wait for containers half of the time:
-# so there are two more processes than processors. A test that fails runs once more. CONTRIBUTING.md says what that means.
-PROCESSES ?= $(shell echo $$(($$(nproc) + 2)))
+# All tests on all processors, but those that share the one Docker engine. These run afterwards: the tests of Slurm one at a
+# time, and beside them all others one at a time.
+# A test that fails runs once more. CONTRIBUTING.md says what that means.
+TWICE := --reruns 1 -rfEsR --cov --cov-report=
 test: lint types $(VENV)/.wheel
 	@rm -f .coverage .coverage.*
-	$(BIN)/pytest tests -n $(PROCESSES) -m "not long" --reruns 1 -rfEsR --durations=30 --cov --cov-report=
+	$(BIN)/pytest tests -n auto -m "not docker" $(TWICE) --durations=30; parallel=$$?; \
+	    $(BIN)/pytest tests -n 2 -m "docker and not long" $(TWICE) --durations=30 --cov-append && exit $$parallel
 	@$(BIN)/python tests/support/coverage_by_package.py
 
 # ZONE_TESTS: what pytest gets, instead of every suite that needs a zone.
