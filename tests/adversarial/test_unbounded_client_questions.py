@@ -120,8 +120,8 @@ def test_others_that_say_that_they_use_a_result(
 
 def test_tasks_inside_a_task_that_have_not_ended(site: TrialSite, session: c2d.Session, noting: Noting) -> None:
     task = ended(site)
-    site.alice.create_collection(f"{task}/deeper/inside", parents=True)
-    site.submit({**site.request("/bin/true"), "output_collection": f"{task}/deeper/inside"})
+    site.alice.create_collection(f"{task}/deeper")
+    site.alice.rename(site.submit(site.request("/bin/true")).collection, f"{task}/deeper/inside")
     with pytest.raises(Refused, match="holds tasks that have not ended"):
         removing.Removing(session).plan(naming.named(session, task))
 

@@ -41,17 +41,47 @@ with unwinding():
 """
 
 
-def started(command: list[str], **more: int) -> subprocess.Popen[str]:
-    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, env=unmeasured(), text=True, **streams, **more)  # type: ignore[call-overload,no-any-return]
+UPLOADS = """
+import sys, threading
+from compute_to_data.cli.main import main
+from compute_to_data.zones.embedded import disk
+
+def copy(source, target, moved):
+    target.write(b"x")
+    print("begun", flush=True)
+    threading.Event().wait()
+
+disk.copy = copy
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def begun(program: str, *arguments: str) -> subprocess.Popen[str]:
+    """The program in a process of its own, when it has begun to write."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        env=unmeasured(),
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=heed,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    return process
+
+
+def heed() -> None:
+    """Undo what whoever started the tests may have said: ``nohup`` lets processes ignore SIGHUP."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("number", ENDING)
 @pytest.mark.parametrize("where", ["main", "thread"])
 def test_no_partial_file_is_left(tmp_path: Path, where: str, number: signal.Signals) -> None:
-    process = started([sys.executable, "-c", ARRIVES, str(tmp_path / "big"), where])
-    assert process.stdout is not None
-    assert process.stdout.readline() == "begun\n"
+    process = begun(ARRIVES, str(tmp_path / "big"), where)
     process.send_signal(number)
     process.communicate(timeout=PATIENCE)
     assert process.returncode == -number, "its parent sees how it ended"
@@ -63,12 +93,8 @@ def test_an_upload_says_how_to_continue(
     site: TrialSite, own_files: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     large = tmp_path / "large"
-    with large.open("wb") as file:
-        file.truncate(8 << 30)
-    command = [sys.executable, "-m", "compute_to_data.cli.main", "run", site.image, "--input", str(large), "--", "true"]
-    process = started(command)
-    vaults = site.folder / "zone" / "vaults"
-    wait_until(lambda: [*vaults.rglob("large*")] or process.poll() is not None, "the first bytes")
+    large.write_bytes(b"content")
+    process = begun(UPLOADS, "run", site.image, "--input", str(large), "--", "true")
     process.send_signal(number)
     _, said = process.communicate(timeout=PATIENCE)
     with c2d.connect() as session:

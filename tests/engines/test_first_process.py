@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 from support.jobs import held, written
 from support.real_docker import LIMITS
+from support.site import wait_until
 
 from compute_to_data.engines.docker import first_process, host_copies
 from compute_to_data.errors import EngineError
@@ -71,12 +73,14 @@ def test_values_of_the_environment_are_in_no_command_line(docker_bench: Bench) -
     """All accounts of the host can read command lines."""
     job = docker_bench.started("sleep", "30", environment={"TOKEN": "value-of-a-variable"})
     held(docker_bench.engine, job.key)
-    lines = []
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            lines.append(file.read_bytes())
-    assert any(b"docker-init" in line and b"C2D_VALUE_" in line for line in lines)
-    assert not any(b"value-of-a-variable" in line for line in lines)
+
+    def command_lines() -> Iterator[bytes]:
+        for file in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                yield file.read_bytes()
+
+    wait_until(lambda: any(b"docker-init" in line and b"C2D_VALUE_" in line for line in command_lines()), "the job")
+    assert not any(b"value-of-a-variable" in line for line in command_lines())
 
 
 @pytest.mark.parametrize(

@@ -219,6 +219,13 @@ def test_an_earlier_result_that_cannot_be_removed_is_named(tes: TrialSite) -> No
     assert now[aside] == earlier["x"] != now["x"]
 
 
+def test_another_tasks_collection_is_no_place_for_results(tes: TrialSite) -> None:
+    earlier = tes.submit(document())
+    inside = [{**OUTPUTS[1], "url": f"irods://{earlier.collection}/x"}]
+    with pytest.raises(Refused, match=f"{earlier.collection}: is in the task {earlier.task_id}"):
+        tes.submit(request(shell(WRITES, "tools"), outputs=inside))
+
+
 def test_what_is_no_result_is_not_replaced(tes: TrialSite) -> None:
     tes.alice.write(f"{HOME}/results/x", b"mine")
     before = tes.snapshot()
