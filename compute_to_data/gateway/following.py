@@ -58,7 +58,7 @@ class SharedLog:
         self.left = time.monotonic()
         """When the last follower left."""
         self.was_left = False
-        """Whether nobody follows any more, so that others may take its place."""
+        """Whether it has no followers left, so that another task may have its place."""
         threading.Thread(target=self._run, name="follow", daemon=True).start()
 
     def is_wanted(self) -> bool:

@@ -336,9 +336,16 @@ def test_a_core_that_prints_when_it_is_left(installation: Installation) -> None:
     assert _core(installation).verdict is Verdict.OK
 
 
-def test_a_core_that_ends_its_process(installation: Installation) -> None:
-    _edit(installation, "core.py", lambda text: f"{text}\nimport sys; sys.exit(0)\n")
-    _check_problem(_core(installation), "it does not load: it ends the process", "no client can use the zone")
+@pytest.mark.parametrize(
+    ("line", "seen"),
+    [
+        ("import sys; sys.exit(0)", "it does not load: it ends the process"),
+        ("import no_such_module", "no_such_module"),
+    ],
+)
+def test_a_core_that_does_not_load(installation: Installation, line: str, seen: str) -> None:
+    _edit(installation, "core.py", lambda text: f"{text}\n{line}\n")
+    _check_problem(_core(installation), seen, "no client can use the zone")
 
 
 def test_a_core_that_never_ends(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,11 +357,6 @@ def test_a_core_that_never_ends(installation: Installation, monkeypatch: pytest.
 def test_a_core_without_our_rules(installation: Installation) -> None:
     _edit(installation, "core.py", lambda _: ADMIN_CORE.decode())
     _check_problem(_core(installation), "does not have our block", "packaging/install install")
-
-
-def test_a_core_that_stops_the_zone(installation: Installation) -> None:
-    _edit(installation, "core.py", lambda text: f"{text}\nimport no_such_module\n")
-    _check_problem(_core(installation), "no_such_module", "no client can use the zone")
 
 
 def test_a_core_that_imports_modules_of_agents(installation: Installation) -> None:

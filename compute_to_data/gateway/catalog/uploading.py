@@ -40,8 +40,8 @@ async def stored(
     request: Request, catalog: GatewayCatalog, path: str, resource: str, force: bool, room: Room
 ) -> str | Response:
     """Store the content of a request; returns its checksum, or the answer when that fails. HttpError 400 for content
-    that is not whole, 408, 413, 507; the zone's errors. What cannot be stored whatever comes is refused before much of
-    it has come."""
+    that is not whole, 408, 413, 507; the zone's errors. The gateway looks at the place first, and refuses one that
+    cannot take the content before it receives much of it."""
     content = _Content(request)
     try:
         return await _stored(content, catalog, path, resource, force, room)

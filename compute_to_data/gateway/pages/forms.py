@@ -69,15 +69,15 @@ async def read(request: Request) -> Form:
 
 
 def proven_upload(request: Request, field: str) -> AbstractAsyncContextManager[Sent]:
-    """As :func:`uploads.received`, for a form of somebody who has signed in, with one field. HttpError 403 without the
-    proof, which must come before the first file."""
+    """As :func:`uploads.received`, for a person who has signed in. ``field``: what the form has besides the proof and
+    the files. HttpError 403 without the proof, which must come before the first file."""
     return uploads.received(
         request, (PROOF, field), lambda fields: need_proof(fields.get(PROOF, ""), token_of(request))
     )
 
 
 async def form(request: Request, known: Visitor = Depends(visitor)) -> Form:
-    """The fields of a form of somebody who has signed in. OldProof without the proof."""
+    """The fields of a form that a person sends who has signed in. OldProof without the proof."""
     found = await read(request)
     try:
         need_proof(found.one(PROOF), token_of(request))
