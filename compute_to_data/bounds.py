@@ -87,13 +87,19 @@ def check_found(query: Query, found: Sequence[_Found]) -> tuple[_Found, ...]:
 
 
 def check_together(found: int, attributes: Sequence[str]) -> None:
-    """TooLarge for more than :data:`MOST_FOUND` AVUs of several collections."""
+    """TooLarge for more than :data:`MOST_FOUND` AVUs of several collections or resources."""
     if found > MOST_FOUND:
         raise TooLarge(
             ", ".join(attributes[:3]),
-            f"the collections have more than {MOST_FOUND} such AVUs together, and no more are read at once",
-            "Ask for fewer collections",
+            f"those asked for have more than {MOST_FOUND} such AVUs together, and no more are read at once",
+            "Ask for fewer",
         )
+
+
+def need_attributes(attributes: Sequence[str]) -> None:
+    """ValueError without an attribute: nobody reads all AVUs of all resources."""
+    if not attributes:
+        raise ValueError("no attribute is named")
 
 
 def most_avus(most: int | None) -> int:

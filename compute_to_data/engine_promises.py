@@ -94,6 +94,11 @@ def of(engine: str) -> Mapping[Promise, Held]:
     return PROMISES.get(engine, {})
 
 
+def may_lack(task: Task) -> bool:
+    """Whether any engine lacks something that the task needs."""
+    return any(lacking(engine, task) is not None for engine in PROMISES)
+
+
 def lacking(engine: str, task: Task) -> tuple[str, str] | None:
     """What a task needs and an engine lacks: the place in the request, and the need in words. None for nothing, and
     for an engine that this release does not know: the worker decides."""

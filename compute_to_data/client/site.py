@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from compute_to_data import engine_promises
 from compute_to_data.coordination import capabilities, role_choice
 from compute_to_data.coordination.capabilities import NO_IMAGE
 from compute_to_data.errors import Refused
-from compute_to_data.model import Avu, Entity, EntityKind, Query
+from compute_to_data.model import Avu, EntityKind, Query
 from compute_to_data.records.state import State, queue_levels
 from compute_to_data.submission import selection
 
@@ -51,12 +52,17 @@ def resources(workbench: Workbench) -> list[ComputeResource]:
     """Every resource that has a role, by name."""
     catalog, attributes = workbench.catalog, workbench.attributes
     known = {one.name: one for one in catalog.resources()}
+    described = catalog.avus_of_resources(attributes.role, attributes.named("offer"))
+    served = _served(workbench, {*described})
     found = []
-    for name in sorted(set(catalog.find(Query(EntityKind.RESOURCE, attributes.role))) & set(known)):
-        avus = catalog.avus(Entity(EntityKind.RESOURCE, name), attributes.role, attributes.named("offer"))
+    for name, avus in sorted(described.items()):
         roles = sorted(avu.value for avu in avus if avu.attribute == attributes.role)
+        offered = [avu for avu in avus if avu.attribute != attributes.role]
+        if not roles or name not in known:
+            continue
         queued = Query(EntityKind.COLLECTION, attributes.state, State.QUEUED.value, queue_levels(name))
-        has_worker = _has_worker(workbench, name, roles)
+        runs_tasks = _runs_tasks(workbench, roles)
+        has_worker = runs_tasks and name in served
         found.append(
             ComputeResource(
                 name,
@@ -64,9 +70,9 @@ def resources(workbench: Workbench) -> list[ComputeResource]:
                 known[name].is_up,
                 has_worker,
                 sum(one.count for one in catalog.count_by_owner(queued)),
-                tuple(_without_image(workbench, roles, avus)),
+                tuple(_without_image(workbench, roles, offered)),
                 _images(workbench, name) if has_worker else None,
-                _engine(workbench, name, roles),
+                capabilities.engine_among(offered, workbench.configuration) if runs_tasks else "",
             )
         )
     return found
@@ -91,27 +97,19 @@ def _images(workbench: Workbench, resource: str) -> tuple[str, ...] | None:
     return tuple(name for name in held.names if "@" not in name)  # a digest says little to a person
 
 
-def _engine(workbench: Workbench, resource: str, roles: Sequence[str]) -> str:
-    try:
-        if not _runs_tasks(workbench, roles):
-            return ""
-        return capabilities.engine_of(workbench.catalog, workbench.configuration, resource)
-    except Refused:  # no worker publishes a configuration
-        return ""
-
-
 def _runs_tasks(workbench: Workbench, roles: Sequence[str]) -> bool:
-    """Whether tasks run on a resource with these roles. Some only receive results. Refused when that is not known."""
-    return not set(roles).isdisjoint(workbench.configuration.roles)
-
-
-def _has_worker(workbench: Workbench, resource: str, roles: Sequence[str]) -> bool:
+    """Whether tasks run on a resource with these roles. Some only receive results."""
     try:
-        if not _runs_tasks(workbench, roles):
-            return False
-        return selection.has_worker(workbench.catalog, workbench.configuration, resource)
+        return not set(roles).isdisjoint(workbench.configuration.roles)
     except Refused:  # no worker publishes a configuration
         return False
+
+
+def _served(workbench: Workbench, resources: AbstractSet[str]) -> AbstractSet[str]:
+    try:
+        return selection.with_workers(workbench.catalog, workbench.configuration, resources)
+    except Refused:  # no worker publishes a configuration
+        return frozenset()
 
 
 def images(workbench: Workbench) -> list[dict[str, str]]:

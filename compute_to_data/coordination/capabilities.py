@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -29,7 +29,7 @@ from compute_to_data.coordination.role_choice import RUNS, lacking
 from compute_to_data.errors import Refused
 from compute_to_data.irods_names import LONGEST_AVU
 from compute_to_data.job import Limits
-from compute_to_data.model import Avu, Entity, EntityKind, Query
+from compute_to_data.model import Avu
 from compute_to_data.ports.zone import Catalog
 from compute_to_data.urls.access import Bucket, Host, UrlAccess
 
@@ -105,8 +105,7 @@ def read(catalog: Catalog, attributes: Attributes) -> Configuration:
     publishes anything.
     """
     attribute = attributes.named(_NAME)
-    resources = catalog.find(Query(EntityKind.RESOURCE, attribute))
-    published = [avu for name in resources for avu in catalog.avus(Entity(EntityKind.RESOURCE, name), attribute)]
+    published = [avu for avus in catalog.avus_of_resources(attribute).values() for avu in avus]
     if not published:
         raise Refused(
             f"zone {catalog.user.zone}",
@@ -141,9 +140,15 @@ def made_of(published: Sequence[Avu], attributes: Attributes) -> Configuration:
     )
 
 
-def engine_of(catalog: Catalog, configuration: Configuration, resource: str) -> str:
-    """The engine of a resource: as its worker publishes it, else as the site's file says; '' when neither does."""
-    avus = catalog.avus(Entity(EntityKind.RESOURCE, resource), configuration.attributes.named(_NAME))
+def engines(catalog: Catalog, configuration: Configuration, resources: Collection[str]) -> dict[str, str]:
+    """The engine of each of these resources, all in one question: as its worker publishes it, else as the site's file
+    says; '' when neither does."""
+    found = catalog.avus_of_resources(configuration.attributes.named(_NAME))
+    return {resource: engine_among(found.get(resource, ()), configuration) for resource in resources}
+
+
+def engine_among(avus: Iterable[Avu], configuration: Configuration) -> str:
+    """The same for one resource, from the AVUs of :func:`described`."""
     published = [avu.value for avu in avus if avu.units == _ENGINE]
     if len(published) == 1:
         return published[0]

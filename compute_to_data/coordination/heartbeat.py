@@ -39,6 +39,12 @@ def is_served(catalog: Catalog, configuration: Configuration, resource: str) -> 
     return any(map(is_fresh, heartbeats(catalog, configuration, resource)))
 
 
+def served(catalog: Catalog, configuration: Configuration) -> frozenset[str]:
+    """The resources for which :func:`is_served`, all in one question."""
+    found = catalog.avus_of_resources(configuration.attributes.named("worker"))
+    return frozenset(resource for resource, avus in found.items() if any(map(is_fresh, avus)))
+
+
 class Heartbeat:
     """The heartbeat of one worker, which holds its resource's lock in its state directory."""
 

@@ -10,9 +10,9 @@ import zlib
 from collections.abc import Iterable
 
 from compute_to_data.configuration import Configuration
-from compute_to_data.coordination.heartbeat import is_served
+from compute_to_data.coordination.heartbeat import served
 from compute_to_data.coordination.lock import ResourceLock
-from compute_to_data.model import EntityKind, Query, zone_of
+from compute_to_data.model import zone_of
 from compute_to_data.ports.zone import Catalog
 
 _BELIEVED_SECONDS = 10.0
@@ -62,9 +62,7 @@ class LiveWorkers:
 
 
 def _with_heartbeats(catalog: Catalog, configuration: Configuration, not_these: set[str]) -> tuple[str, ...]:
-    names = catalog.find(Query(EntityKind.RESOURCE, configuration.attributes.named("worker")))
-    others = sorted({*names} - not_these)
-    return tuple(one for one in others if is_served(catalog, configuration, one))
+    return tuple(sorted(served(catalog, configuration) - not_these))
 
 
 def _one_of(resources: Iterable[str], logical_path: str) -> str:

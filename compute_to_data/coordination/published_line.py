@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +71,12 @@ def read(catalog: Catalog, attributes: Attributes, resource: str) -> PublishedLi
     avus: Sequence[Avu] = catalog.avus(Entity(EntityKind.RESOURCE, resource), attributes.named(_NAME))
     found = next(iter(avus), None)
     return None if found is None else of_avu(found)
+
+
+def read_all(found: Mapping[str, Sequence[Avu]]) -> dict[str, PublishedLine]:
+    """The lines of all resources, from what ``avus_of_resources`` returns for :func:`attribute`."""
+    lines = {resource: of_avu(avus[0]) for resource, avus in found.items() if avus}
+    return {resource: line for resource, line in lines.items() if line is not None}
 
 
 def attribute(attributes: Attributes) -> str:

@@ -43,12 +43,12 @@ class _Question:
 
 class TaskFigures:
     """A collector of ``prometheus_client``. ``ask`` reads the zone's AVUs regardless of access lists, and
-    ``ask_resources`` the AVU of an attribute of each resource."""
+    ``ask_resources`` those of all resources with an attribute."""
 
     def __init__(
         self,
         ask: Callable[[Query], Sequence[Row]],
-        ask_resources: Callable[[str], Mapping[str, Avu]],
+        ask_resources: Callable[[str], Mapping[str, Sequence[Avu]]],
         attributes: Attributes,
     ) -> None:
         self._ask = ask
@@ -78,9 +78,7 @@ class TaskFigures:
         query = Query(EntityKind.COLLECTION, question.attribute, newest_first=True, limit=MOST)
         try:
             if question is self._lines:
-                found = self._ask_resources(question.attribute).items()
-                lines = ((name, published_line.of_avu(avu)) for name, avu in found)
-                question.lines = {name: line for name, line in lines if line is not None}
+                question.lines = published_line.read_all(self._ask_resources(question.attribute))
             else:
                 question.values = tuple(row.value for row in self._ask(query))
             question.is_answered = True

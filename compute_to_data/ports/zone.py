@@ -138,6 +138,13 @@ class Catalog(Protocol):
     def resources(self) -> tuple[Resource, ...]:
         """All resources of the zone, sorted by name. Every user can see them."""
 
+    def avus_of_resources(self, *attributes: str) -> Mapping[str, tuple[Avu, ...]]:
+        """The AVUs of all resources with one of these attributes, sorted, by resource, in few requests. Every user can
+        see them, and only a rodsadmin can write them. Leaves out resources without such an AVU.
+
+        ValueError without an attribute; TooLarge for more than ``bounds.MOST_FOUND`` AVUs together.
+        """
+
     def set_access(self, logical_path: str, user: User, access: Access, *, recursive: bool = False) -> None:
         """Set a user's row in the access list; ``NULL`` removes it. Needs own."""
 

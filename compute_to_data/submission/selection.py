@@ -1,22 +1,28 @@
 """Chooses the compute resource that a task runs on.
 
-A candidate has the role, is up and has a live worker. The best candidate already holds good replicas
-of most input bytes; among equals, the one with the fewest unfinished tasks, then the first by name.
-Results that do not exist yet have no size: before all else, a task that waits for results goes to the
-resource where most of the tasks run that make them. The worker does not choose again later.
+A candidate has the role, is up, has a live worker, and an engine that can run the task. The best candidate already
+holds good replicas of most input bytes; among equals, the one with the fewest unfinished tasks, then the first by
+name. Of more than three equals, three are compared. Results that do not exist yet have no size: before all else, a
+task that waits for results goes to the resource where most of the tasks run that make them. The worker does not choose
+again later.
+
+How many questions this takes does not depend on the number of candidates.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
+import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from compute_to_data import engine_promises
 from compute_to_data.configuration import Configuration
-from compute_to_data.coordination import capabilities, heartbeat, held_images, role_choice
-from compute_to_data.coordination.held_images import AskImages
+from compute_to_data.coordination import capabilities, heartbeat, held_images, published_line, role_choice
+from compute_to_data.coordination.held_images import AskImages, HeldImages
 from compute_to_data.documents.formats import OWN
 from compute_to_data.errors import Code, Refused, zone_error
 from compute_to_data.model import DataObject, Entity, EntityKind, Query, Resource
@@ -27,6 +33,10 @@ from compute_to_data.task import InputKind, Task
 
 _COUNTED = 1000
 """How many queued tasks of a resource a submission counts: with more, it is busy, however many they are."""
+_COMPARED = 3
+"""Of how many resources a submission counts tasks: those with the shortest published lines, of equally short ones any.
+Published lines are some seconds old. If all submissions of such a time compared the same resources, they would all go
+there (M. Mitzenmacher, "The power of two choices in randomized load balancing", 2001)."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,8 @@ def choose(
     resources = {resource.name: resource for resource in catalog.resources()}
     if task.resource:
         choice = _named(catalog, configuration, task, resources, patient, role_remedy)
-        _with_image(configuration, task, _with_engine(catalog, configuration, task, [choice.resource]), ask)
+        able = _with_engine(catalog, configuration, task, [choice.resource])
+        _first_with_images(task, able, ask)
         return choice
     role = _known_role(configuration, task.role)
     with_role = catalog.find(Query(EntityKind.RESOURCE, configuration.attributes.role, role))
@@ -70,15 +81,18 @@ def choose(
             f"An administrator can add it with: imeta add -R <resource> {configuration.attributes.role} {role}",
         )
     up = [candidate for candidate in candidates if candidate.is_up]
-    ready = [candidate for candidate in up if has_worker(catalog, configuration, candidate.name)]
+    served = with_workers(catalog, configuration, {one.name for one in up})
+    ready = [candidate for candidate in up if candidate.name in served]
     if not ready and patient:
         ready = up
     if not ready:
         names = ", ".join(sorted(candidate.name for candidate in candidates))
         cause = f"no compute resource with this role is up and has a live worker (looked at: {names})"
         raise Refused(f"role {role}", cause, _start_worker_remedy(candidates[0].name))
-    able = _with_image(configuration, task, _with_engine(catalog, configuration, task, ready), ask)
-    return _best(catalog, configuration, role, able, inputs, _makers_of_inputs(catalog, configuration, task))
+    able = _with_engine(catalog, configuration, task, ready)
+    ranking = _Ranking(catalog, configuration, able, inputs, _makers_of_inputs(catalog, configuration, task))
+    best = _first_with_images(task, ranking, ask)
+    return Choice(best, role, f"{ranking.reason(best)} (of {len(able)} with the role {role})")
 
 
 def asked_images(task: Task) -> tuple[str, ...]:
@@ -93,7 +107,9 @@ def _with_engine(
     catalog: Catalog, configuration: Configuration, task: Task, ready: Sequence[Resource]
 ) -> Sequence[Resource]:
     """The resources whose engines have all that the task needs. Refused when there is none."""
-    engines = {one.name: capabilities.engine_of(catalog, configuration, one.name) for one in ready}
+    if not engine_promises.may_lack(task):
+        return ready
+    engines = capabilities.engines(catalog, configuration, [one.name for one in ready])
     lacks = {name: engine_promises.lacking(engine, task) for name, engine in engines.items()}
     able = [one for one in ready if lacks[one.name] is None]
     if able:
@@ -103,25 +119,30 @@ def _with_engine(
     raise Refused(lack[0], cause, "Name a resource with another engine; c2d resources shows what each promises")
 
 
-def _with_image(
-    configuration: Configuration, task: Task, ready: Sequence[Resource], ask: AskImages
-) -> Sequence[Resource]:
-    """The resources whose engines may hold the task's images. Refused when there is none."""
-    for image in asked_images(task):
-        ready = _that_hold(image, ready, ask)
-    return ready
-
-
-def _that_hold(image: str, ready: Sequence[Resource], ask: AskImages) -> Sequence[Resource]:
-    known = {resource.name: ask(resource.name, image) for resource in ready}
-    able = [one for one in ready if (held := known[one.name]) is None or held.may_have(image)]
-    if able:
-        return able
-    near = held_images.nearest(image, (name for held in known.values() if held for name in held.names))
+def _first_with_images(task: Task, candidates: Iterable[Resource], ask: AskImages) -> Resource:
+    """The first of the candidates whose engine may hold the task's images. Refused when there is none."""
+    without: dict[str, dict[str, HeldImages]] = {}
+    for resource in candidates:
+        lack = _lacking_image(task, resource, ask)
+        if lack is None:
+            return resource
+        image, held = lack
+        without.setdefault(image, {})[resource.name] = held
+    image, known = next(iter(without.items()))
+    near = held_images.nearest(image, (name for held in known.values() for name in held.names))
     load = "Load it where its jobs run: its worker sees it within 15 s, on nodes of Slurm within 10 minutes"
     remedy = f"Did you mean {near}? Else: c2d resources lists the images" if near else f"{load}. See: c2d resources"
     names = ", ".join(sorted(known))
     raise Refused(f"image {image}", f"the engine of {names} does not hold it", remedy)
+
+
+def _lacking_image(task: Task, resource: Resource, ask: AskImages) -> tuple[str, HeldImages] | None:
+    """The first image of the task that the engine of a resource does not hold, and what it holds; None for none."""
+    for image in asked_images(task):
+        held = ask(resource.name, image)
+        if held is not None and not held.may_have(image):
+            return image, held
+    return None
 
 
 def _makers_of_inputs(catalog: Catalog, configuration: Configuration, task: Task) -> Counter[str]:
@@ -236,41 +257,66 @@ def _known_role(configuration: Configuration, role: str) -> str:
     )
 
 
-def _best(
-    catalog: Catalog,
-    configuration: Configuration,
-    role: str,
-    ready: Sequence[Resource],
-    inputs: Sequence[DataObject],
-    makers: Counter[str],
-) -> Choice:
-    total = sum(data_object.size for data_object in inputs)
+class _Ranking:
+    """Candidates for a task, the best first. Nothing is counted of resources that nobody asks for."""
 
-    def held(resource: Resource) -> int:
-        return sum(item.size for item in inputs if item.good_replica_on(resource.name) is not None)
+    def __init__(
+        self,
+        catalog: Catalog,
+        configuration: Configuration,
+        candidates: Sequence[Resource],
+        inputs: Sequence[DataObject],
+        makers: Counter[str],
+    ) -> None:
+        self._catalog, self._configuration = catalog, configuration
+        self._candidates, self._inputs, self._makers = candidates, inputs, makers
+        self._loads: dict[str, int] = {}
 
-    def load(resource: Resource) -> int:
+    def __iter__(self) -> Iterator[Resource]:
+        for _, equal in itertools.groupby(sorted(self._candidates, key=self._worth, reverse=True), self._worth):
+            yield from self._least_loaded_first(sorted(equal, key=lambda one: one.name))
+
+    def _worth(self, resource: Resource) -> tuple[int, int]:
+        return self._makers[resource.name], self._held(resource)
+
+    def _held(self, resource: Resource) -> int:
+        return sum(item.size for item in self._inputs if item.good_replica_on(resource.name) is not None)
+
+    def _least_loaded_first(self, equal: Sequence[Resource]) -> Sequence[Resource]:
+        """Where there is nothing to choose, nothing is counted: a busy line has long answers."""
+        if len(equal) == 1:
+            return equal
+        attribute = published_line.attribute(self._configuration.attributes)
+        lines = published_line.read_all(self._catalog.avus_of_resources(attribute))
+        loads = {name: line.running + line.waiting for name, line in lines.items()}
+        ordered = sorted(random.sample(equal, len(equal)), key=lambda one: loads.get(one.name, 0))
+        first = ordered[:_COMPARED]
+        for one in first:  # the tasks of a moment ago are in no published line
+            loads[one.name] = max(loads.get(one.name, 0), self._count(one))
+        self._loads |= loads
+        return [*sorted(first, key=lambda one: (loads[one.name], one.name)), *ordered[_COMPARED:]]
+
+    def _count(self, resource: Resource) -> int:
+        """The unfinished tasks of a resource that the user may see."""
+        attribute, units = self._configuration.attributes.state, queue_levels(resource.name)
         states = (State.QUEUED, *UNFINISHED)
-        attribute = configuration.attributes.state
-        units = queue_levels(resource.name)
         queries = [Query(EntityKind.COLLECTION, attribute, state.value, units, limit=_COUNTED) for state in states]
-        return sum(len(catalog.find(query)) for query in queries)
+        return sum(len(self._catalog.find(query)) for query in queries)
 
-    most = max((makers[one.name], held(one)) for one in ready)
-    equal = [one for one in ready if (makers[one.name], held(one)) == most]
-    # Where there is nothing to choose, nothing is counted: it takes five questions, and a busy line has long answers.
-    loads = {one.name: load(one) for one in equal} if len(equal) > 1 else {}
-    best = min(equal, key=lambda one: (loads.get(one.name, 0), one.name))
-    count = loads.get(best.name)
-    tasks = "" if count is None else f" and has {count}{' or more' if count >= _COUNTED else ''} unfinished tasks"
-    results = f"runs {makers[best.name]} of {sum(makers.values())} tasks that make inputs, " if makers else ""
-    return Choice(
-        best,
-        role,
-        f"{best.name} {results}holds {held(best)} of {total} input bytes{tasks} (of {len(ready)} with the role {role})",
-    )
+    def reason(self, resource: Resource) -> str:
+        """Why this one, in words."""
+        name, makers = resource.name, self._makers
+        results = f"runs {makers[name]} of {sum(makers.values())} tasks that make inputs, " if makers else ""
+        total, count = sum(item.size for item in self._inputs), self._loads.get(name)
+        tasks = "" if count is None else f" and has {count}{' or more' if count >= _COUNTED else ''} unfinished tasks"
+        return f"{name} {results}holds {self._held(resource)} of {total} input bytes{tasks}"
 
 
 def has_worker(catalog: Catalog, configuration: Configuration, resource: str) -> bool:
     """Whether the resource has a fresh heartbeat of a worker, or the site starts workers on demand."""
     return configuration.worker.on_demand or heartbeat.is_served(catalog, configuration, resource)
+
+
+def with_workers(catalog: Catalog, configuration: Configuration, resources: AbstractSet[str]) -> AbstractSet[str]:
+    """Those of the resources for which :func:`has_worker`, all in one question."""
+    return resources if configuration.worker.on_demand else resources & heartbeat.served(catalog, configuration)

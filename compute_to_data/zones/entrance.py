@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
-from compute_to_data.model import Avu, Entity, EntityKind, Query, Row, User
-from compute_to_data.ports.zone import ClientCatalog, Storage
+from compute_to_data.model import Avu, Query, Row, User
+from compute_to_data.ports.zone import ClientCatalog
 
 
 @runtime_checkable
@@ -74,18 +74,11 @@ class Entrance(Protocol):
         """Like :meth:`Storage.query`, regardless of access lists: for figures without names, and for somebody who
         :meth:`is_administrator`. ConfigurationError when this entrance has no account that may do that."""
 
-    def avus_of_resources(self, attribute: str) -> Mapping[str, Avu]:
-        """An AVU with this attribute of each resource that has one, by the resource's name: a question for each of
-        them, and one more. ConfigurationError as above."""
+    def avus_of_resources(self, *attributes: str) -> Mapping[str, tuple[Avu, ...]]:
+        """As :meth:`Catalog.avus_of_resources`, for nobody who signed in. ConfigurationError as above."""
 
     def tend(self) -> None:
         """Close what sessions keep open without using it. Call this from time to time."""
 
     def close(self) -> None:
         """Close everything. Do not use the sessions afterwards."""
-
-
-def avus_of_resources(storage: Storage, attribute: str) -> Mapping[str, Avu]:
-    """See :meth:`Entrance.avus_of_resources`; as the account of ``storage``."""
-    named = storage.find(Query(EntityKind.RESOURCE, attribute))
-    return {name: avu for name in named for avu in storage.avus(Entity(EntityKind.RESOURCE, name), attribute)}

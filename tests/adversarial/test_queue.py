@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.counting import Counting
 from support.crowds import queue_for
 from support.faults import Troubled
 from support.reading import ENOUGH
 from support.site import ALICE, BOB, COMPUTE, HOME, PATIENCE, WAITS, ZONE, TrialSite, until, wait_until
 
-from compute_to_data.coordination import wakeup
+from compute_to_data.coordination import capabilities, held_images, published_line, wakeup
+from compute_to_data.coordination.heartbeat import Heartbeat
+from compute_to_data.coordination.published_line import PublishedLine
 from compute_to_data.documents import request, task_json
 from compute_to_data.errors import OutOfReach, Refused
 from compute_to_data.model import Access, Avu, Entity, EntityKind, Query, User
@@ -295,6 +299,62 @@ class TestBoundsPerUser:
         assert "at least 101 bytes" in facts["reason"]
 
 
+def test_a_submission_asks_no_more_with_many_resources(site: TrialSite) -> None:
+    """The questions of a request that names only a role, with a few compute resources and with many."""
+    site.configuration = site.configure(worker={"on_demand": False})
+    site.alice.write(f"{HOME}/data", b"x", resource="demoResc")
+    document = _of_any_resource(site, inputs=[f"{HOME}/data"])
+    questions = []
+    for last in (6, 24):
+        for number in range(len(site.alice.resources()), last):
+            name = f"resc{number}"
+            site.zone.add_resource(name)
+            site.give_role(name, "CONTAINER")
+            Heartbeat(site.storage.catalog, site.configuration, name).renew()
+            capabilities.publish(site.storage.catalog, site.configuration, name)
+            held_images.publish(site.storage.catalog, site.configuration, name, (site.image,))
+        calls: Counter[str] = Counter()
+        submitted = site.submit(document, catalog=Counting(site.alice, calls))  # type: ignore[arg-type]
+        assert submitted.resource.startswith("resc")
+        questions.append(calls.total())
+    assert questions[0] == questions[1]
+
+
+def _of_any_resource(site: TrialSite, **given: Any) -> dict[str, Any]:
+    document = {**site.request("true", **given), "role": "CONTAINER"}
+    del document["resource"]
+    return document
+
+
+def _publish_line(site: TrialSite, resource: str, waiting: int) -> None:
+    line = PublishedLine(capacity=1, running=1, waiting=waiting, users=1, first=())
+    published_line.publish(site.storage.catalog, site.configuration.attributes, resource, line)
+
+
+def test_tasks_of_others_count_for_the_load_of_a_resource(site: TrialSite) -> None:
+    """Users do not see the tasks of others, but the numbers that workers publish."""
+    site.zone.add_resource("a_resc")
+    site.give_role("a_resc", "CONTAINER")
+    document = _of_any_resource(site)
+    assert site.submit(document).resource == "a_resc"
+    _publish_line(site, "a_resc", 7)
+    submitted = site.submit(document)
+    assert submitted.resource == COMPUTE
+    _publish_line(site, COMPUTE, 20)
+    chosen = site.submit(document)
+    assert chosen.resource == "a_resc"
+    assert "has 8 unfinished tasks" in chosen.choice
+
+
+def test_submissions_of_one_moment_are_spread_over_many_resources(site: TrialSite) -> None:
+    for number in range(20):
+        site.zone.add_resource(f"far{number}")
+        site.give_role(f"far{number}", "CONTAINER")
+    document = _of_any_resource(site)
+    counts = Counter(site.submit(document).resource for _ in range(42))
+    assert max(counts.values()) <= 8, "two tasks for each resource; three resources alone would have got 14 each"
+
+
 def test_a_submission_reads_a_bounded_part_of_each_queue(site: TrialSite) -> None:
     """However long the queues are, and only of the resources that hold as much of the inputs as any other."""
     site.zone.add_resource("other_resc")
@@ -308,8 +368,7 @@ def test_a_submission_reads_a_bounded_part_of_each_queue(site: TrialSite) -> Non
             found.append(len(answer))
         return answer
 
-    document = {**site.request("true"), "role": "CONTAINER"}
-    del document["resource"]
+    document = _of_any_resource(site)
     catalog: Any = Troubled(site.zone.session(User("user0000", ZONE)), find=find)
     chosen = selection.choose(catalog, site.configuration, request.parse(document, plain=InputKind.PATH), ())
     assert chosen.resource.name == "other_resc" and "has 0 unfinished tasks" in chosen.reason

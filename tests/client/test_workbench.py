@@ -145,14 +145,14 @@ class TestWorkbench:
 
 class TestPublishedSite:
     def counted(self, site: TrialSite) -> tuple[Any, list[int]]:
-        """alice's session, and a count of its queries for resources that offer something."""
+        """alice's session, and a count of its questions what resources offer."""
         asked: list[int] = []
 
-        def find(original: Any, *args: Any, **more: Any) -> Any:
+        def avus_of_resources(original: Any, *args: Any, **more: Any) -> Any:
             asked.append(1)
             return original(*args, **more)
 
-        return Troubled(site.zone.session(ALICE), find=find), asked
+        return Troubled(site.zone.session(ALICE), avus_of_resources=avus_of_resources), asked
 
     def test_many_threads_ask_the_catalog_once(self, offering: TrialSite) -> None:
         catalog, asked = self.counted(offering)

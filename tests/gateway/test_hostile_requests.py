@@ -54,6 +54,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     "query": {"query": QUERY},
     "count_by_owner": {"query": {**QUERY, "value": "x", "units": "y"}, "most": 1},
     "resources": {},
+    "avus_of_resources": {"attributes": ["a"]},
     "set_access": {"logical_path": f"{HOME}/none", "user": "bob#tempZone", "access": 1050, "recursive": False},
     "set_inheritance": {"collection": f"{HOME}/none", "inherits": True},
     "replicate": {"data_object": f"{HOME}/none", "resource": "demoResc"},

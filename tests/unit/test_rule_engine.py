@@ -436,6 +436,15 @@ def test_how_a_query_becomes_a_genquery(zone: Zone) -> None:
     assert "DATA_OWNER_NAME = 'alice' and DATA_OWNER_ZONE = 'z'" in zone.conditions[-1]
 
 
+def test_the_avus_of_all_resources_take_a_query_for_each_attribute(zone: Zone) -> None:
+    zone.rows["RESC_NAME"] = [["b", "a", "w", ""], ["a", "a", "v", "u"], ["b", "a", "v", ""]]
+    expected = {"a": (Avu("a", "v", "u"),), "b": (Avu("a", "v"), Avu("a", "w"))}
+    assert zone.catalog.avus_of_resources("a") == expected
+    assert zone.conditions == ["META_RESC_ATTR_NAME = 'a'"]
+    with pytest.raises(ValueError, match="no attribute"):
+        zone.catalog.avus_of_resources()
+
+
 @pytest.mark.parametrize("part", [{"owner": User("alice", "z")}, {"within": "/z"}, {"excluding": ("/z",)}])
 @pytest.mark.parametrize("kind", [EntityKind.RESOURCE, EntityKind.USER])
 def test_a_query_for_the_collection_or_owner_of_a_resource_is_an_error(kind: EntityKind, part: dict[str, Any]) -> None:

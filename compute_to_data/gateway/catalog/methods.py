@@ -133,6 +133,9 @@ METHODS: dict[str, Method] = {
         wire.query_of(given["query"]), most=_given_most(given)
     ),
     "resources": lambda catalog, given: catalog.resources(),
+    "avus_of_resources": lambda catalog, given: catalog.avus_of_resources(
+        *(text_of(one) for one in given["attributes"])
+    ),
     "set_access": _set_access,
     "set_inheritance": lambda catalog, given: catalog.set_inheritance(
         _path(given, "collection"), _flag(given, "inherits")

@@ -106,6 +106,22 @@ def read_many(
     return {name: avus for name, avus in found.items() if avus}
 
 
+def of_resources(connection: sqlite3.Connection, attributes: Sequence[str]) -> dict[str, tuple[Avu, ...]]:
+    """As ``Catalog.avus_of_resources``."""
+    bounds.need_attributes(attributes)
+    query = """
+        SELECT r.name, v.attribute, v.value, v.units FROM resource r CROSS JOIN avu v ON v.entity = r.id
+        WHERE v.attribute IN (SELECT value FROM json_each(:attributes)) ORDER BY 1, 2, 3, 4 LIMIT :most
+    """
+    values = {"attributes": json.dumps(attributes), "most": bounds.MOST_FOUND + 1}
+    rows = connection.execute(query, values).fetchall()
+    bounds.check_together(len(rows), attributes)
+    found: dict[str, list[Avu]] = {}
+    for name, *avu in rows:
+        found.setdefault(name, []).append(Avu(*avu))
+    return {name: tuple(avus) for name, avus in found.items()}
+
+
 _LAST = chr(0x10FFFF)
 _NAMES = {
     EntityKind.COLLECTION: "n.path",

@@ -12,7 +12,7 @@ from compute_to_data.zones.embedded.passwords import Passwords
 from compute_to_data.zones.embedded.service import EmbeddedStorage
 from compute_to_data.zones.embedded.session import EmbeddedSession
 from compute_to_data.zones.embedded.store import Store
-from compute_to_data.zones.entrance import GatewayCatalog, avus_of_resources
+from compute_to_data.zones.entrance import GatewayCatalog
 
 
 class EmbeddedEntrance:
@@ -49,8 +49,8 @@ class EmbeddedEntrance:
     def query(self, query: Query) -> tuple[Row, ...]:
         return EmbeddedStorage(self._store).query(query)
 
-    def avus_of_resources(self, attribute: str) -> Mapping[str, Avu]:
-        return avus_of_resources(EmbeddedStorage(self._store), attribute)
+    def avus_of_resources(self, *attributes: str) -> Mapping[str, tuple[Avu, ...]]:
+        return EmbeddedStorage(self._store).catalog.avus_of_resources(*attributes)
 
     def tend(self) -> None:
         """Do nothing: a thread's connection closes with the thread."""

@@ -169,6 +169,10 @@ class EmbeddedSession:
         with self._store.database.reading() as connection:
             return resources.list_all(connection)
 
+    def avus_of_resources(self, *attributes: str) -> Mapping[str, tuple[Avu, ...]]:
+        with self._store.database.reading() as connection:
+            return avus.of_resources(connection, attributes)
+
     def set_access(self, logical_path: str, user: User, access: Access, *, recursive: bool = False) -> None:
         tree.set_access(self._store, self._who, logical_path, user, access, recursive)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from compute_to_data.bounds import need_attributes
 from compute_to_data.catalog_json import (
     avus_of,
     count_of,
@@ -144,6 +145,11 @@ class GatewaySession:
 
     def resources(self) -> tuple[Resource, ...]:
         return tuple(map(resource_of, self._ask("resources")))
+
+    def avus_of_resources(self, *attributes: str) -> Mapping[str, tuple[Avu, ...]]:
+        need_attributes(attributes)
+        answer = self._ask("avus_of_resources", attributes=list(attributes))
+        return {name: avus_of(avus) for name, avus in answer.items()}
 
     def set_access(self, logical_path: str, user: User, access: Access, *, recursive: bool = False) -> None:
         self._ask("set_access", logical_path=logical_path, user=plain(user), access=access.value, recursive=recursive)

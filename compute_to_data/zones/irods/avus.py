@@ -186,6 +186,19 @@ def _read_singly(
     return {name: some for name, some in found.items() if some}
 
 
+def of_resources(connection: Connection, attributes: Sequence[str]) -> dict[str, tuple[Avu, ...]]:
+    """As ``Catalog.avus_of_resources``."""
+    bounds.need_attributes(attributes)
+    first = META[EntityKind.RESOURCE]
+    columns = [Column.RESC_NAME, first, first + 1, first + 2]
+    found: defaultdict[str, list[Avu]] = defaultdict(list)
+    for conditions in _with(first, attributes):
+        for name, *avu in select(connection, columns, conditions, limit=bounds.MOST_FOUND + 1):
+            found[name].append(Avu(*avu))
+        bounds.check_together(sum(map(len, found.values())), attributes)
+    return {name: tuple(sorted(some)) for name, some in sorted(found.items())}
+
+
 def _with(column: int, attributes: Sequence[str]) -> Iterator[Sequence[Condition]]:
     """The conditions of each request for AVUs of these attributes; of one request without any, for all."""
     if not attributes:

@@ -13,7 +13,7 @@ from irods.account import iRODSAccount
 
 from compute_to_data.errors import Code, ConfigurationError, ZoneError, zone_error
 from compute_to_data.model import Avu, Query, Row, User, UserKind
-from compute_to_data.zones.entrance import GatewayCatalog, avus_of_resources
+from compute_to_data.zones.entrance import GatewayCatalog
 from compute_to_data.zones.irods import accounts, arriving, environment, lookup
 from compute_to_data.zones.irods.connections import Connections
 from compute_to_data.zones.irods.failures import translated
@@ -110,8 +110,8 @@ class IrodsEntrance:
     def query(self, query: Query) -> tuple[Row, ...]:
         return self._service().query(query)
 
-    def avus_of_resources(self, attribute: str) -> Mapping[str, Avu]:
-        return avus_of_resources(self._service(), attribute)
+    def avus_of_resources(self, *attributes: str) -> Mapping[str, tuple[Avu, ...]]:
+        return self._service().catalog.avus_of_resources(*attributes)
 
     def _session(self, connections: Connections, user: User) -> GatewayCatalog:
         with self._lock:

@@ -254,6 +254,9 @@ class IrodsSession:
     def resources(self) -> tuple[Resource, ...]:
         return self.calls.ask("resources", lookup.resources)
 
+    def avus_of_resources(self, *attributes: str) -> Mapping[str, tuple[Avu, ...]]:
+        return self.calls.ask("resources", avus.of_resources, attributes)
+
     def set_access(self, logical_path: str, user: User, access: Access, *, recursive: bool = False) -> None:
         self.calls.ask(logical_path, tree.set_access, logical_path, user, access, recursive)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from compute_to_data import bounds
 from compute_to_data.errors import Code, ZoneError, zone_error
@@ -73,6 +73,10 @@ class AgentCatalog:
     def resources(self) -> tuple[Resource, ...]:
         """As the port says."""
         return reading.resources(self._agent)
+
+    def avus_of_resources(self, *attributes: str) -> Mapping[str, tuple[Avu, ...]]:
+        """As the port says."""
+        return reading.avus_of_resources(self._agent, attributes)
 
     def create_collection(self, collection: str, parents: bool = False) -> None:
         """As the port says."""

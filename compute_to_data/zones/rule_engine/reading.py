@@ -201,6 +201,21 @@ def avus(agent: Agent, entity: Entity, attributes: Sequence[str], most: int | No
     return bounds.check_avus(entity.name, attributes, sorted(Avu(*row) for row in rows), most)
 
 
+def avus_of_resources(agent: Agent, attributes: Sequence[str]) -> dict[str, tuple[Avu, ...]]:
+    """As ``Catalog.avus_of_resources``. Asks once for each attribute."""
+    bounds.need_attributes(attributes)
+    columns = _avu_columns(EntityKind.RESOURCE)
+    found: dict[str, list[Avu]] = {}
+    together = 0
+    for attribute in attributes:
+        rows = agent.select(("RESC_NAME", *columns), {columns[0]: attribute}, most=bounds.MOST_FOUND + 1)
+        together += len(rows)
+        bounds.check_together(together, attributes)
+        for name, *avu in rows:
+            found.setdefault(name, []).append(Avu(*avu))
+    return {name: tuple(sorted(some)) for name, some in sorted(found.items())}
+
+
 def _avu_columns(kind: EntityKind) -> tuple[str, str, str]:
     prefix = f"META_{_PREFIXES[kind]}_ATTR"
     return f"{prefix}_NAME", f"{prefix}_VALUE", f"{prefix}_UNITS"

@@ -284,6 +284,22 @@ class FindContract(Contract):
         for entity in bearers:
             assert alice.find(Query(entity.kind, attribute, "v")) == (entity.name,)
 
+    def test_the_avus_of_all_resources(
+        self, zone: ZoneUnderTest, alice: Catalog, attribute: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first, second = sorted(zone.make_resource() for _ in range(2))
+        several = (Avu(attribute, "it's", "u"), Avu(attribute, "v"))
+        for resource, avus in ((first, (*several, Avu("other", "1"), Avu("third", "1"))), (second, several[:1])):
+            zone.storage().catalog.annotate(Entity(EntityKind.RESOURCE, resource), add=avus)
+        assert alice.avus_of_resources(attribute) == {first: several, second: several[:1]}
+        assert alice.avus_of_resources(attribute, "other")[first] == (*several, Avu("other", "1"))
+        assert alice.avus_of_resources(f"{attribute}x") == {}
+        with pytest.raises(ValueError, match="no attribute"):
+            alice.avus_of_resources()
+        monkeypatch.setattr(bounds, "MOST_FOUND", 2)
+        with pytest.raises(TooLarge, match="more than 2 such AVUs together"):
+            alice.avus_of_resources(attribute)
+
     def test_the_queue_is_everybodys(self, zone: ZoneUnderTest, bob: Catalog, tasks: list[str], attribute: str) -> None:
         his = f"{zone.scratch(bob.user)}/task"
         bob.create_collection(his)
