@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pwd
 import re
@@ -10,20 +11,23 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from installer import payload, slurm
 from installer.layout import Layout
 from support.confined import Service, allowed_calls
+from support.real_slurm import job_of, program_of
 from support.service_worker import serving
 from support.site import BASE_IMAGE, COMPUTE, HOME, TrialSite, until
 from support.worker_unit import UnitWorker, unit_process
 
 from compute_to_data.coordination import lock
 from compute_to_data.engines import guard
+from compute_to_data.job import JobKey
 from compute_to_data.records.state import State
 from compute_to_data.submission import workloads
 from compute_to_data.submission.submit import Submitted
@@ -36,11 +40,14 @@ ACCESS_LIST = "system.posix_acl_access"
 SECRETS = f"{HOME}/.compute_to_data/secrets"
 
 
+DOCKER = {"name": "docker", "job_uids": f"{IDS.start}-{IDS.stop - 1}"}
+
+
 class UnitSite:
     """A site that belongs to ACCOUNT, and its worker's unit and environment."""
 
-    def __init__(self, folder: Path, environment: Path) -> None:
-        self.site = TrialSite(folder, {"name": "docker", "job_uids": f"{IDS.start}-{IDS.stop - 1}"}, BASE_IMAGE)
+    def __init__(self, folder: Path, environment: Path, engine: Mapping[str, Any] = DOCKER) -> None:
+        self.site = TrialSite(folder, dict(engine), BASE_IMAGE)
         self.unit = folder / payload.UNIT
         layout = Layout(
             prefix=str(folder), irods_configuration=str(folder), state_directory=str(folder), account=ACCOUNT
@@ -76,7 +83,7 @@ class UnitSite:
         self.give()
         return UnitWorker(self.unit, self.site.configuration, COMPUTE, self.site.folder / "log")
 
-    def ended(self, *submitted: Submitted) -> list[dict[str, str]]:
+    def ended(self, *submitted: Submitted, meanwhile: Callable[[], None] = lambda: None) -> list[dict[str, str]]:
         """Run a worker under the unit until these tasks have ended; returns their facts."""
         site = self.site
         records = [site.record(one) for one in submitted]
@@ -85,6 +92,7 @@ class UnitSite:
             def is_over() -> bool:
                 return worker.ended is not None or all((one.state() or State.QUEUED).is_final for one in records)
 
+            meanwhile()
             until(is_over, "the tasks to end")
             assert worker.ended is None, f"the worker ended with status {worker.ended}: {worker.said}"
         return [one.facts() for one in records]
@@ -103,21 +111,24 @@ def environment(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Path:
 
 
 @pytest.fixture
-def unit_site(docker_answers: None, environment: Path) -> Iterator[UnitSite]:
-    """A site below /var/lib, as on a server, because a worker with this unit cannot see /tmp and /home."""
+def unit_folder() -> Iterator[Path]:
+    """A folder below /var/lib, as on a server, because a worker with this unit cannot see /tmp and /home."""
     if os.geteuid() != 0:
         if os.environ.get("CI"):
             pytest.fail("CI must run this test as root: a worker of another account is started")
         pytest.skip("only root can start a worker of another account")
     folder = Path(tempfile.mkdtemp(prefix="c2d-unit-", dir="/var/lib"))
     folder.chmod(0o755)
-    try:
-        made = UnitSite(folder, environment)
-        yield made
-        for job in made.site.engine.jobs(lock.scope(made.site.configuration, "tempZone", COMPUTE)):
-            made.site.engine.remove(job)
-    finally:
-        shutil.rmtree(folder)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def unit_site(docker_answers: None, environment: Path, unit_folder: Path) -> Iterator[UnitSite]:
+    made = UnitSite(unit_folder, environment)
+    yield made
+    for job in made.site.engine.jobs(lock.scope(made.site.configuration, "tempZone", COMPUTE)):
+        made.site.engine.remove(job)
 
 
 def test_tasks_complete_under_the_units_own_properties(unit_site: UnitSite) -> None:
@@ -157,6 +168,79 @@ def test_tasks_complete_under_the_units_own_properties(unit_site: UnitSite) -> N
     left = [path for path in site.folder.rglob("*") if path.lstat().st_uid in IDS]
     listed = [path for path in site.folder.rglob("*") if ACCESS_LIST in os.listxattr(path, follow_symlinks=False)]
     assert (left, listed) == ([], []), "nothing is a job's any more"
+
+
+class SlurmSite(UnitSite):
+    """The same with the units of a site with Slurm: its worker runs no jobs, the service of the node does."""
+
+    def __init__(self, folder: Path, environment: Path) -> None:
+        self.directory, place = folder / "jobs", folder / "node"
+        self.node_socket, python = place / "socket", folder / "venv/bin/python"
+        engine = {"name": "slurm", "directory": str(self.directory), "service": str(self.node_socket)}
+        engine |= {"python": str(python), "poll_seconds": 0.5, "notes_seconds": 1.0}
+        super().__init__(folder, environment, engine)
+        place.mkdir(0o700)
+        self.directory.mkdir(0o700)
+        layout = Layout(prefix=str(folder), account=ACCOUNT)
+        own = slurm.files(layout, str(self.directory)).popitem()[1].content.decode()
+        self.unit.write_text(self.unit.read_text().replace("\n[Install]", f"\n{own}\n[Install]"))
+        self.node = folder / payload.NODE
+        text = payload.filled(payload.NODE, layout)
+        self.node.write_text(text.replace(" %f\n", f" --socket {self.node_socket} {self.directory}\n"))
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """The node's service, while inside. Jobs have the account of the worker, so there is no guard."""
+        self.give()
+        with unit_process(self.node) as process:
+            until(lambda: self.node_socket.exists() or process.poll() is not None, "the node's service to listen")
+            assert process.poll() is None, "the node's service has ended"
+            yield
+
+
+@contextmanager
+def in_dockers_group() -> Iterator[None]:
+    """The account may use Docker, as that of nodes must, while inside."""
+    subprocess.run(["gpasswd", "--add", ACCOUNT, "docker"], check=True, capture_output=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["gpasswd", "--delete", ACCOUNT, "docker"], check=True, capture_output=True)
+
+
+def test_a_job_of_slurm_runs_in_the_nodes_service_under_its_unit(
+    slurm_answers: None, environment: Path, unit_folder: Path
+) -> None:
+    made = SlurmSite(unit_folder, environment)
+    site, value = made.site, uuid.uuid4().hex
+    site.alice.create_collection(SECRETS, parents=True)
+    site.alice.write(f"{SECRETS}/TOKEN", value.encode())
+    site.alice.write(f"{HOME}/x.txt", b"abc\n")
+    script = (
+        "until [ -e /outputs/go ]; do sleep 0.1; done; rev /inputs/x.txt >/outputs/y; id -u >/outputs/uid; "
+        "cat /run/secrets/TOKEN | sha256sum >/outputs/sum"
+    )
+    inputs = {"inputs": [f"{HOME}/x.txt"], "secrets": ["TOKEN"]}
+    submitted = site.submit(site.request("/bin/sh", "-c", script, **inputs))
+
+    def let_go() -> None:
+        """When the job runs: in the service, since Slurm's own process is only its client."""
+        until(lambda: site.record(submitted).state() is State.RUNNING, "the job to run")
+        (job,) = made.directory.glob("jobs/*")
+        (program,) = program_of(job_of(JobKey(job.name)))
+        assert b"slurm/client.py" in Path(f"/proc/{program}/cmdline").read_bytes()
+        (outputs,) = unit_folder.glob(f"**/{submitted.task_id}/*/outputs")
+        (outputs / "going").touch()
+        shutil.chown(outputs / "going", ACCOUNT)
+        (outputs / "going").rename(outputs / "go")
+
+    with in_dockers_group():
+        (facts,) = made.ended(submitted, meanwhile=let_go)
+    assert (facts["state"], facts["attempt"]) == ("COMPLETED", "1"), facts.get("reason")
+    left = site.contents(submitted.collection)
+    assert (left["y"], int(left["uid"])) == (b"cba\n", pwd.getpwnam(ACCOUNT).pw_uid)
+    assert left["sum"].split()[0] == hashlib.sha256(value.encode()).hexdigest().encode()
+    assert list(made.directory.glob("jobs/*")) == [], "nothing is left of the job"
 
 
 def test_systemd_rates_a_worker_of_slurm_below_the_others(tmp_path: Path) -> None:
