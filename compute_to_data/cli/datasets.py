@@ -229,7 +229,7 @@ def _list(call: Call) -> int:
     if call.out.form == "raw":
         columns = {"dataset": "", "name": "", "files": "", "size": "", "created": "", "complete": ""}
         rows = [{**row, "complete": "complete" if row["is_complete"] else "incomplete"} for row in rows]
-    call.out.table(rows, columns, empty="No datasets in this project yet.")
+    call.out.table(rows, columns, empty="No datasets in this project yet.", free=["name"])
     return ExitCode.DONE
 
 

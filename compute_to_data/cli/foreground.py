@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data.cli.exits import ExitCode
@@ -13,6 +14,7 @@ from compute_to_data.client.task_status import endings
 
 if TYPE_CHECKING:
     from compute_to_data.cli.command import Call
+    from compute_to_data.cli.log_printer import LogPrinter
     from compute_to_data.client.tasks import TaskHandle
 
 
@@ -63,10 +65,10 @@ def follow(call: Call, task: TaskHandle) -> None:
         call.out.note(in_options(words))
 
 
-def follow_output(call: Call, task: TaskHandle, *, only: str) -> None:
+def follow_output(call: Call, task: TaskHandle, *, only: str) -> LogPrinter:
     """Print the task's states, and what the program writes until the task has ended, on the streams that it wrote to
-    or ``only`` on this one. Interrupted after Ctrl-C. When the zone or its gateway goes away meanwhile, it says that
-    the task continues."""
+    or ``only`` on this one. Returns what printed it. Interrupted after Ctrl-C. When the zone or its gateway goes away
+    meanwhile, it says that the task continues."""
     from compute_to_data.cli.log_printer import LogPrinter
     from compute_to_data.client import logs
     from compute_to_data.errors import Code, ComputeToDataError, OutOfReach
@@ -76,7 +78,13 @@ def follow_output(call: Call, task: TaskHandle, *, only: str) -> None:
 
     try:
         printer = LogPrinter(only=only, on_closed=closed)
-        logs.follow(task, printer.print, state_printer(call, task), on_note=call.out.note)
+
+        def note(text: str) -> None:
+            printer.begin_line()
+            call.out.note(text)
+
+        logs.follow(task, printer.print, state_printer(task, note), on_note=note)
+        return printer
     except KeyboardInterrupt:
         raise Interrupted(task) from None
     except OSError:
@@ -91,7 +99,8 @@ def follow_output(call: Call, task: TaskHandle, *, only: str) -> None:
 def wait(call: Call, task: TaskHandle) -> int:
     """Print what the program writes and how the task ends; returns the exit code. For ``--wait``."""
     try:
-        follow_output(call, task, only="" if call.out.form == "pretty" else "stderr")  # stdout is for the result
+        printed = follow_output(call, task, only="" if call.out.form == "pretty" else "stderr")
+        printed.begin_line(sys.stdout)  # for the result
     except Interrupted as interrupted:
         return ask(call, interrupted.task)
     return ended(call, task.status())

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from compute_to_data.cli.command import Call
 from compute_to_data.client.task_status.status import unix_time
-from compute_to_data.client.task_status.wording import ago, duration, short_ids, shortened
+from compute_to_data.client.task_status.wording import ago, duration, short_ids
 
 if TYPE_CHECKING:
     from compute_to_data.client.finding import Listed
 
-_WIDEST = 44
 _EXACT = {
     "task_id": "TASK ID",
     "name": "NAME",
@@ -48,7 +47,7 @@ def show(call: Call, tasks: Sequence[Listed], *, with_owners: bool) -> None:
     ids = short_ids(one.task_id for one in tasks)
     rows = [{**one.document(), **_in_words(one), "task_id": ids[one.task_id]} for one in tasks]
     columns = {name: heading for name, heading in _PRETTY.items() if name not in _IF_ANY or _has_values(rows, name)}
-    call.out.table(rows, {**columns, **owners}, empty=empty)
+    call.out.table(rows, {**columns, **owners}, empty=empty, free=["runs", "name"])
 
 
 def _has_values(rows: Iterable[dict[str, Any]], name: str) -> bool:
@@ -57,8 +56,8 @@ def _has_values(rows: Iterable[dict[str, Any]], name: str) -> bool:
 
 def _in_words(task: Listed) -> dict[str, str]:
     return {
-        "runs": shortened(" ".join(task.runs.split()), _WIDEST),
-        "name": shortened(task.name, _WIDEST),
+        "runs": task.runs,
+        "name": task.name,
         "why": why(task.reason_code, task.exit_status),
         "took": "" if task.seconds is None else duration(task.seconds),
         "when": ago(time.time() - (unix_time(task.created) or 0.0)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import json
 import re
 import sys
@@ -34,6 +35,8 @@ class LogPrinter:
         self._on_closed = on_closed
         self._shown: dict[str, TerminalText] = {}
         self._decoders: dict[str, codecs.IncrementalDecoder] = {}
+        self._open_lines: set[TextIO] = set()
+        """The streams whose last line the program has not ended."""
 
     def print(self, stream: str, said: bytes) -> None:
         """Print bytes unchanged to a file or pipe; as JSON, one object for each call; on a terminal,
@@ -51,6 +54,20 @@ class LogPrinter:
         """Print what the beginning of a character holds back, when no more comes."""
         for stream, decoder in self._decoders.items():
             self._print_json(self._target(stream), stream, decoder.decode(b"", final=True))
+
+    def begin_line(self, target: TextIO | None = None) -> None:
+        """End the line that the program left open, so that what comes next on ``target`` (default: stderr) has its
+        own. On a terminal, stdout and stderr are one."""
+        target = target or sys.stderr
+        if self._json:
+            return
+        is_shared = sys.stdout.isatty() and sys.stderr.isatty()
+        seen = {sys.stdout, sys.stderr} if is_shared else {target}
+        if self._open_lines & seen:
+            with contextlib.suppress(OSError), writing(target):
+                target.write("\n")
+                target.flush()
+            self._open_lines -= seen
 
     def _target(self, stream: str) -> TextIO:
         return sys.stderr if (self._only or stream) == "stderr" and not self._json else sys.stdout
@@ -71,6 +88,8 @@ class LogPrinter:
         else:
             target.write(said.decode("utf-8", "replace"))
         target.flush()
+        if said and not self._json:
+            (self._open_lines.discard if said.endswith(b"\n") else self._open_lines.add)(target)
 
 
 class TerminalText:

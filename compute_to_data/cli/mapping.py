@@ -112,21 +112,27 @@ class _Map:
         from compute_to_data.client import mapping
 
         options, session = self.call.options, self.call.session
+        files = options.image, options.input, options.each
+        asked = {
+            "instances": options.jobs,
+            "environment": dict(options.env),
+            "limits": limits(options),
+            "name": options.name,
+            "role": options.role,
+            "resource": options.resource,
+        }
         if options.workload:
-            return mapping.continued(session, self.id, options.image, options.input, options.each)
-        return mapping.start(
-            session,
-            options.image,
-            options.input,
-            options.each,
-            instances=options.jobs,
-            environment=dict(options.env),
-            limits=limits(options),
-            name=options.name,
-            role=options.role,
-            resource=options.resource,
-            workload_id=self.id,
-        )
+            return mapping.continued(session, self.id, *files, **asked)
+        return mapping.start(session, *files, **asked, workload_id=self.id)
+
+    def explain_or_discard(self) -> None:
+        """After an error: a new workload without tasks goes, of any other it says how to go on."""
+        from compute_to_data.client import mapping
+
+        self.call.out.progress("")
+        is_new = not self.call.options.workload
+        if self.workload is not None and not (is_new and mapping.discarded(self.workload)):
+            self.explain()
 
     def explain(self) -> None:
         """Say what there is after an interruption or an error, and how to go on."""
@@ -164,8 +170,7 @@ def _map(call: Call) -> int:
     except KeyboardInterrupt:
         return _interrupted(call, one)
     except ComputeToDataError:
-        if one.workload is not None:
-            one.explain()
+        one.explain_or_discard()
         raise
 
 

@@ -13,12 +13,14 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from compute_to_data import plain_text
+from compute_to_data.client.task_status.wording import shortened
 from compute_to_data.plain_text import indented, lines
 
+_WIDEST = 44
 _COLOURS = {"green": "32", "red": "31", "yellow": "33", "blue": "34", "bold": "1", "dim": "2"}
 _OF_STATE = {
     "COMPLETED": "green",
@@ -61,9 +63,17 @@ class Output:
         if isinstance(text, str) and text:
             self._print(lines(text))
 
-    def table(self, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, empty: str = "") -> None:
+    def table(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        columns: Mapping[str, str],
+        *,
+        empty: str = "",
+        free: Collection[str] = (),
+    ) -> None:
         """Print many results. ``columns`` maps the members of a row to show to their headings; JSON
-        has whole rows. ``empty`` is the note for no results."""
+        has whole rows. ``empty`` is the note for no results. ``free``: those members that may be texts of any length;
+        a person reads their beginnings."""
         if self.form == "json":
             self._print(self._json(list(rows)))
             return
@@ -75,6 +85,8 @@ class Output:
         if not cells:
             self.note(empty)
             return
+        short = [name in free for name in columns]
+        cells = [[shortened(text, _WIDEST) if cut else text for text, cut in zip(line, short)] for line in cells]
         headings = list(columns.values())
         widths = [max(len(line[place]) for line in (headings, *cells)) for place in range(len(headings))]
         self._print(self._row(headings, widths, "bold"))

@@ -113,7 +113,8 @@ def _list(call: Call) -> int:
 
     rows = [{**asdict(one), "runs": _runs(one)} for one in processes.listed(call.session)]
     columns = {"name": "NAME", "id": "ID", "runs": "RUNS", "owner": "OWNER", "data_object": "DATA OBJECT"}
-    call.out.table(rows, columns, empty="No process definitions yet. Store one with: c2d process create FILE")
+    empty = "No process definitions yet. Store one with: c2d process create FILE"
+    call.out.table(rows, columns, empty=empty, free=["runs"])
     return 0
 
 

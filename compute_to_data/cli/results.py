@@ -51,8 +51,14 @@ def _logs(call: Call) -> int:
     chosen = {"tail": call.options.tail, "stamps": call.options.timestamps}
     if call.options.follow:
         printer = LogPrinter(as_json=call.out.form == "json")
-        logs.follow(task, printer.print, on_note=call.out.note, **chosen)
+
+        def note(text: str) -> None:
+            printer.begin_line()
+            call.out.note(text)
+
+        logs.follow(task, printer.print, on_note=note, **chosen)
         printer.end()
+        printer.begin_line()
         status = task.status()
         call.out.note(f"task {task.id} {state_text(status)}")
         for words in endings.missing(status):
@@ -69,6 +75,7 @@ def _logs(call: Call) -> int:
             shown.print(stream, content)
 
     state = logs.show(task, show, **chosen)
+    shown.begin_line()
     _note_what_lacks(call, task, state, any(said.values()))
     if call.out.form == "json":
         call.out.result({"task_id": task.id, **{name: text.decode("utf-8", "replace") for name, text in said.items()}})

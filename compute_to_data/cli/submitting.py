@@ -192,7 +192,7 @@ def _wait(call: Call) -> int:
     tasks = [found(call, given) for given in call.options.tasks]
     ends = []
     for task in tasks:
-        ends.append(task.wait())
+        ends.append(task.wait(on_note=call.out.note))
         call.out.note(f"{task.id} {state_text(ends[-1])}")
         for words in (*endings.changed(ends[-1]), *endings.left(ends[-1])):
             call.out.note(words)

@@ -151,15 +151,15 @@ def found(call: Call, given: str) -> TaskHandle:
     return call.session.task(given)
 
 
-def state_printer(call: Call, task: TaskHandle) -> Callable[[State], None]:
-    """Prints each state once. The status that it reads may be later than the state it receives."""
+def state_printer(task: TaskHandle, note: Callable[[str], None]) -> Callable[[State], None]:
+    """Passes each state to ``note`` once. The status that it reads may be later than the state it receives."""
     last = ""
 
     def print_state(state: State) -> None:
         nonlocal last
         now = in_options(state_text(task.status()))
         if now != last:
-            call.out.note(now)
+            note(now)
         last = now
 
     return print_state
@@ -285,7 +285,7 @@ def _cancel(call: Call) -> int:
         if not call.options.wait and not task.has_worker(task.status().resource):
             resource = task.status().resource
             call.out.note(f"{task.id}: {resource} has no live worker; the task ends when a worker starts there")
-    statuses = [task.wait() if call.options.wait else task.status() for task in tasks]
+    statuses = [task.wait(on_note=call.out.note) if call.options.wait else task.status() for task in tasks]
     columns = {"task_id": "TASK ID", "state": "STATE", "cancel_asked_by": "CANCEL ASKED BY"}
     call.out.table([status.document() for status in statuses], columns)
     return 0

@@ -148,7 +148,7 @@ def _start(call: Call) -> int:
 def _list(call: Call) -> int:
     columns = {"workload": "WORKLOAD", "name": "NAME", "state": "STATE", "resource": "RESOURCE", "created": "CREATED"}
     rows = [vars(one) for one in call.session.workloads()]
-    call.out.table(rows, columns, empty="No workloads in this project yet.")
+    call.out.table(rows, columns, empty="No workloads in this project yet.", free=["name"])
     return ExitCode.DONE
 
 
@@ -212,7 +212,7 @@ def _create(call: Call) -> int:
 
 def _tasks(call: Call) -> int:
     rows = [vars(one) for one in call.session.workload(call.options.workload).tasks()]
-    call.out.table(rows, _TASK_COLUMNS, empty="No tasks in this workload yet.")
+    call.out.table(rows, _TASK_COLUMNS, empty="No tasks in this workload yet.", free=["name"])
     return ExitCode.DONE
 
 

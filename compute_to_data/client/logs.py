@@ -14,6 +14,7 @@ from collections.abc import Callable
 from compute_to_data.client.log_clock import Clock, Stamper
 from compute_to_data.client.task_logs.log_source import EndedLog, LiveLog, Source, start_of_last_lines
 from compute_to_data.client.task_logs.task_logs import TaskLogs
+from compute_to_data.client.task_status.hold_ups import HoldUps
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.coordination.pauses import Pauses
 from compute_to_data.errors import AccessDenied, NotFound, ZoneError
@@ -103,7 +104,8 @@ def follow(
 
     The task gets the AVU ``follow``, on which its worker shows the log. A person who may only read the task cannot
     set the AVU. They see output while it runs only when another person follows the task, too. ``tail`` and
-    ``stamps``: as for :func:`show`.
+    ``stamps``: as for :func:`show`. ``on_state`` receives each state; the same once more when the resource runs no jobs
+    any more, or again.
     """
     follower = _Follower(task, on_output, on_note, tail, stamps, is_wanted)
     with contextlib.closing(follower):
@@ -144,6 +146,8 @@ class _Follower:
         self._run: int | None = None
         self._has_all = False
         self._next_call = 0.0
+        self._hold_ups = HoldUps(task.workbench)
+        self._resource = ""
 
     def run(self, on_state: Callable[[State], None]) -> State:
         """Follow to the end."""
@@ -161,7 +165,8 @@ class _Follower:
             if not self._is_wanted():
                 return state
             is_marked = is_marked or _mark(self._task, add=True)
-            self._call_worker()
+            if self._call_worker() and self._is_held_up_or_no_longer():
+                on_state(state)
             if state is State.RUNNING and not self._has_all and self._opened():
                 self._follow_log()
                 pauses.restart()
@@ -173,10 +178,18 @@ class _Follower:
         on_state(state)  # after the last words of the program
         return state
 
-    def _call_worker(self) -> None:
-        if time.monotonic() >= self._next_call:
-            self._task.call_worker()
-            self._next_call = time.monotonic() + _CALL_AGAIN
+    def _call_worker(self) -> bool:
+        """Call the worker, when it is time to; returns whether it was."""
+        if time.monotonic() < self._next_call:
+            return False
+        self._task.call_worker()
+        self._next_call = time.monotonic() + _CALL_AGAIN
+        return True
+
+    def _is_held_up_or_no_longer(self) -> bool:
+        """Whether the resource runs no jobs any more, or again."""
+        self._resource = self._resource or self._task.status(reasons=False).resource
+        return self._hold_ups.news(self._resource) is not None
 
     def _opened(self) -> bool:
         """Whether the log is open. The worker may not show it yet, or no longer."""

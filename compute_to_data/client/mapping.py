@@ -13,7 +13,8 @@ from compute_to_data.catalog_tree import data_objects
 from compute_to_data.client import workloads
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.client.workloads import WorkloadHandle
-from compute_to_data.errors import InvalidRequest, NotFound, Refused
+from compute_to_data.documents import request
+from compute_to_data.errors import ComputeToDataError, InvalidRequest, NotFound, Refused
 from compute_to_data.records.state import State
 from compute_to_data.records.workload import MOST_INSTANCES
 from compute_to_data.submission import workloads as submission
@@ -101,17 +102,41 @@ def submit(
             yield workload.create_task(command_for(command, file, mark), name=name, **asked)
 
 
-def continued(workbench: Workbench, given: str, image: str, dataset: str, each: str) -> WorkloadHandle:
-    """The workload of an earlier map, which accepts tasks again. Refused when that one mapped something else."""
+def discarded(workload: WorkloadHandle) -> bool:
+    """Remove a new workload none of whose tasks was accepted; returns whether it is gone. One with tasks stays."""
+    try:
+        if workload.tasks():
+            return False
+        workload.stop()
+        workload.remove()
+    except ComputeToDataError:
+        return False
+    return True
+
+
+def continued(workbench: Workbench, given: str, image: str, dataset: str, each: str, **asked: Any) -> WorkloadHandle:
+    """The workload of an earlier map, which accepts tasks again. ``asked``: as for :func:`start`; what is left out, or
+    empty, stays as it is. Refused when that one mapped something else, or otherwise."""
     workload = workloads.find(workbench, given)
     found = workload.describe().workload
-    asked = {"image": image, "dataset": workloads.collection_of(workbench, dataset), "each": each}
-    for name, value in asked.items():
-        if getattr(found, name) != value:
-            cause = f"has the {name} {getattr(found, name) or '(none)'}, and this call names {value}"
+    there = {**vars(found), "limits": request.limits_document(found.limits)}
+    wanted = {name: value for name, value in asked.items() if value}
+    if "limits" in wanted:
+        wanted["limits"] = request.limits_document(request.limits(wanted["limits"]))
+    needed = {"image": image, "dataset": workloads.collection_of(workbench, dataset), "each": each}
+    for name, value in {**needed, **wanted}.items():
+        if there[name] != value:
+            cause = f"has the {name} {_listed(there[name])}, and this call names {_listed(value)}"
             raise Refused(f"workload {workload.id}", cause, "Give the same command again, or leave out --workload")
     submission.restart(workbench.catalog, workbench.attributes, workload.collection)
     return workload
+
+
+def _listed(value: Any) -> str:
+    """A value of a workload in words."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={one}" for name, one in value.items()) or "(none)"
+    return str(value) or "(none)"
 
 
 def map_files(
@@ -131,6 +156,10 @@ def map_files(
         raise InvalidRequest("command", "names no program", "Give a list of words, such as ['wc', '-l', '{}']")
     files = matching(workbench.catalog, workloads.collection_of(workbench, dataset), each)
     workload = start(workbench, image, dataset, each, environment=environment, **asked)
-    for task in submit(workload, files, command):
-        submitted(task)
+    try:
+        for task in submit(workload, files, command):
+            submitted(task)
+    except ComputeToDataError:
+        discarded(workload)
+        raise
     return workload

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from compute_to_data.client.task_status.hold_ups import HoldUps
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.coordination.pauses import WaitingPauses
 from compute_to_data.model import EntityKind, Query, Row
@@ -35,14 +36,19 @@ class Counts:
 
 
 def wait(
-    workbench: Workbench, tasks: Sequence[str], on_change: Callable[[Counts], None] = lambda counts: None
+    workbench: Workbench,
+    tasks: Sequence[str],
+    on_change: Callable[[Counts], None] = lambda counts: None,
+    on_note: Callable[[str], None] = lambda text: None,
 ) -> dict[str, State | None]:
     """Wait until all tasks, given by their collections, have ended; returns their final states.
 
-    None for a task that was removed. ``on_change`` receives the counts whenever they are others.
+    None for a task that was removed. ``on_change`` receives the counts whenever they are others, ``on_note`` why no
+    task begins on a resource.
     """
     ended: dict[str, State | None] = {}
     pauses, next_call, last = WaitingPauses(_FIRST_PAUSE, _LONGEST_PAUSE), 0.0, None
+    hold_ups = HoldUps(workbench)
     while True:
         left = [one for one in tasks if one not in ended]
         rows = _rows(workbench, left)
@@ -55,7 +61,11 @@ def wait(
         if len(ended) == len(tasks):
             return {one: ended[one] for one in tasks}
         if time.monotonic() >= next_call:
-            _call_workers(workbench, [row for row in rows if row.collection not in ended])
+            waiting = {resource_of(row.units): row.collection for row in rows if row.collection not in ended}
+            for resource, collection in waiting.items():
+                TaskHandle(workbench, collection).call_worker()
+                if why := hold_ups.news(resource):
+                    on_note(why)
             next_call = time.monotonic() + _CALL_AGAIN_SECONDS
         pauses.pause()
 
@@ -78,9 +88,3 @@ def _counts(total: int, states: Mapping[str, State | None]) -> Counts:
     failed = each[State.FAILED] + each[State.CANCELLED] + each[None]
     running = each[State.STAGING_IN] + each[State.RUNNING] + each[State.STAGING_OUT]
     return Counts(total, each[State.COMPLETED], failed, running)
-
-
-def _call_workers(workbench: Workbench, rows: Sequence[Row]) -> None:
-    """Wake or start the worker of each resource on which a task has not ended."""
-    for collection in {resource_of(row.units): row.collection for row in rows}.values():
-        TaskHandle(workbench, collection).call_worker()

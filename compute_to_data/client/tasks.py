@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from compute_to_data.client import browsing, notebook_parameters, removing, results
 from compute_to_data.client.kinds import Kind, Named
 from compute_to_data.client.task_status import queue
+from compute_to_data.client.task_status.hold_ups import HoldUps
 from compute_to_data.client.task_status.status import TaskStatus, recorded, status_of
 from compute_to_data.client.task_status.waiting_reasons import waiting_for
 from compute_to_data.coordination.pauses import WaitingPauses
@@ -112,13 +113,20 @@ class TaskHandle:
         """Whether a worker runs for the resource, or can be started on demand."""
         return queue.has_worker(self.workbench, resource)
 
-    def wait(self, timeout: float | None = None, on_change: Callable[[TaskStatus], None] | None = None) -> TaskStatus:
-        """Return when the task has ended, in any final state. ``on_change`` receives each new status.
+    def wait(
+        self,
+        timeout: float | None = None,
+        on_change: Callable[[TaskStatus], None] | None = None,
+        on_note: Callable[[str], None] = lambda text: None,
+    ) -> TaskStatus:
+        """Return when the task has ended, in any final state. ``on_change`` receives each new status,
+        ``on_note`` why no task begins on the resource, when it can run none.
 
         TimeoutError after ``timeout`` seconds; the task continues.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         seen, pauses, next_call = None, WaitingPauses(_FIRST_PAUSE, _LONGEST_PAUSE), 0.0
+        hold_ups, resource = HoldUps(self.workbench), self.status(reasons=False).resource
         while True:
             state = self.state
             if state is not seen:
@@ -133,6 +141,8 @@ class TaskHandle:
             if time.monotonic() >= next_call:
                 self.call_worker()
                 next_call = time.monotonic() + _CALL_AGAIN_SECONDS
+                if why := hold_ups.news(resource):
+                    on_note(why)
             if deadline is not None and time.monotonic() >= deadline:
                 raise TimeoutError(f"task {self.id} is {state.value} after {timeout:g} s, and continues")
             pauses.pause(None if deadline is None else deadline - time.monotonic())

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from compute_to_data.configuration import Attributes
+from compute_to_data.errors import ComputeToDataError
 from compute_to_data.model import Avu, Entity, EntityKind
 from compute_to_data.ports.zone import Catalog
 
@@ -56,6 +57,18 @@ def publish(catalog: Catalog, attributes: Attributes, resource: str, line: Publi
     new = [] if line is None else [Avu(attribute, _written(line), str(int(time.time())))]
     if [avu.value for avu in old] != [avu.value for avu in new]:
         catalog.annotate(entity, remove=old, add=new)
+
+
+def publish_why_none_begins(catalog: Catalog, attributes: Attributes, resource: str, error: ComputeToDataError) -> None:
+    """Publish that no task begins because the resource's worker does not start. What is known of the line stays."""
+    known = read(catalog, attributes, resource) or PublishedLine(0, 0, 0, 0, ())
+    publish(catalog, attributes, resource, replace(known, held_up=no_jobs(resource, error)))
+
+
+def no_jobs(resource: str, error: ComputeToDataError) -> str:
+    """``held_up`` for a resource that can run no job. For users: the remedy is an administrator's, and stands in the
+    worker's log."""
+    return f"{resource} {NO_JOBS}: {error.subject}: {error.cause}"
 
 
 def _written(line: PublishedLine) -> str:

@@ -145,11 +145,9 @@ class NextTasks:
         return self._unready
 
     def _unready_because_of(self, error: EngineError) -> str:
-        """For users: the remedy is an administrator's, and stands in the log."""
         if not self._held_up:
             log.warning("the engine cannot run jobs: %s", error)
-        who = f"{self._served.resource.name} {published_line.NO_JOBS}"
-        return f"{who}: {error.subject}: {error.cause}"
+        return published_line.no_jobs(self._served.resource.name, error)
 
     def hold_up(self, error: EngineError) -> None:
         """Let no task begin, because the engine runs no jobs, and publish why."""

@@ -90,6 +90,35 @@ def around(n: int) -> Any:
     return inside
 
 
+def texts() -> str:
+    return """a
+  b
+    
+  c"""  # noqa: RUF001, W293 - such lines are what is tested
+
+
+def made_inside() -> list[Any]:
+    def indented() -> str:
+        return """a
+            b
+    c"""
+
+    def not_indented() -> str:
+        return """a
+b"""
+
+    return [indented, not_indented]
+
+
+def fails_at_length() -> None:
+    raise ValueError("3 columns differ:\na, b, c")
+
+
+class Counter:
+    def count(self, name: str) -> int:
+        return len(name)
+
+
 def odd(kind: str) -> Any:
     return {
         "tuple": lambda: (1, 2), "nan": lambda: float("nan"), "key": lambda: {1: 2}, "set": lambda: [{1}],
@@ -132,6 +161,24 @@ def test_a_function_returns_the_same_in_a_task(args: tuple[Any, ...], kwargs: di
 def test_a_function_may_call_itself() -> None:
     assert called_elsewhere(recursive, 5).returncode == 0
     assert json.loads(Path("result.json").read_text()) == {"result": 120}
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize("function", [texts, *made_inside()])
+def test_texts_of_several_lines_come_back_unchanged(function: Any) -> None:
+    done = called_elsewhere(function)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(Path("result.json").read_text())["result"] == function()
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_an_error_of_several_lines_ends_with_all_of_it_on_one() -> None:
+    done = called_elsewhere(fails_at_length)
+    assert done.stderr.splitlines()[-3:] == [
+        "ValueError: 3 columns differ:",
+        "a, b, c",
+        "ValueError: 3 columns differ: a, b, c",
+    ]
 
 
 @pytest.mark.usefixtures("elsewhere")
@@ -180,6 +227,7 @@ def test_a_result_that_json_cannot_carry_is_named(kind: str, said: str) -> None:
         (lambda x: x, "is not a function made with `def`"),
         (len, "is not a function made with `def`"),
         (Colour, "is not a function made with `def`"),
+        (Counter.count, "is a method, and self does not travel"),
     ],
 )
 def test_a_function_that_uses_outside_names_is_refused_when_it_is_defined(function: Any, cause: str) -> None:
@@ -207,6 +255,7 @@ holds_itself.append(holds_itself)
         (Colour.RED, "argument a is of type"),
         (float("inf"), "argument a is inf"),
         ("\ud800", "argument a holds half a surrogate pair"),
+        pytest.param(10**4300, "argument a is a number of more than 4300 digits", id="digits"),
         ({"x": [1, {2: 3}]}, "argument a['x'][1] has the key 2"),
         (holds_itself, "argument a is nested too deep, or contains itself"),
     ],
@@ -220,7 +269,7 @@ def test_an_argument_that_json_cannot_carry_is_named(value: Any, said: str) -> N
 
 
 def test_wrong_arguments_raise_the_functions_type_error() -> None:
-    with pytest.raises(TypeError, match="missing a required argument: 'a'"):
+    with pytest.raises(TypeError, match=r"add\(\): missing a required argument: 'a'"):
         function_call.written(add, "", [], {})
 
 

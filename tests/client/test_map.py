@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from support.people import settings_of
 from support.reference import documented
-from support.site import HOME, PATIENCE, TrialSite, wait_until
+from support.site import COMPUTE, HOME, PATIENCE, TrialSite, wait_until
 from support.unmeasured import unmeasured
 
 import compute_to_data as c2d
@@ -156,6 +156,39 @@ def test_nothing_that_matches_is_an_error_that_says_what_is_there(site: TrialSit
     site.alice.create_collection(f"{HOME}/empty")
     code, _, said = typed("map", IMAGE, "--input", f"{HOME}/empty", "--", "true")
     assert code == ExitCode.NOT_FOUND and "holds no data objects" in said
+
+
+@pytest.mark.parametrize("words", [["--env", "K=%(NOBODY)s", "--", "wc"], ["--secret", "NONE", "--", "wc"], ["--", ""]])
+def test_a_map_whose_tasks_are_refused_leaves_no_workload(site: TrialSite, typed: Any, words: list[str]) -> None:
+    code, _, said = typed("map", IMAGE, "--input", data(site, {"a": "1"}), *words)
+    assert code in (ExitCode.REFUSED, ExitCode.NOT_FOUND)
+    assert "workload continues" not in said
+    assert typed("workload", "list")[1] == []
+
+
+def test_nor_does_one_in_python(site: TrialSite, session: c2d.Session) -> None:
+    with pytest.raises(InvalidRequest):
+        session.map_files(IMAGE, ["wc"], dataset=data(site, {"a": "1"}), environment={"K": "%(NOBODY)s"})
+    assert session.workloads() == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--jobs", "2"], "has the instances 1, and this call names 2"),
+        (["--env", "K=W"], "has the environment K=V, and this call names K=W"),
+        (["--memory", "64m"], "has the limits --cpus=0.5, and this call names --memory=67108864"),
+        (["--name", "other"], "has the name (none), and this call names other"),
+        (["--resource", "compute_resc"], f"has the resource {COMPUTE}, and this call names compute_resc"),
+    ],
+)
+def test_a_map_is_continued_as_it_began(site: TrialSite, typed: Any, words: list[str], said: str) -> None:
+    whole = ["map", IMAGE, "--input", data(site, {"a": "1"})]
+    begun = ["--jobs", "1", "--env", "K=V", "--cpus", "0.5"]
+    workload = typed(*whole, *begun, "--", "wc")[1]["workload"]
+    assert typed(*whole, *begun, "--workload", workload, "--", "wc")[0] == ExitCode.DONE
+    code, _, error = typed(*whole, *words, "--workload", workload, "--", "wc")
+    assert (code, said in error) == (ExitCode.REFUSED, True), error
 
 
 def test_in_python(site: TrialSite, session: c2d.Session) -> None:

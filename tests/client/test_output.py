@@ -42,6 +42,15 @@ def test_a_table_in_each_form() -> None:
     assert json.loads(said["json"].getvalue()) == ROWS
 
 
+def test_a_long_name_is_shortened_for_reading_only() -> None:
+    said, rows = {form: io.StringIO() for form in ("pretty", "raw", "json")}, [{"name": "n" * 300, "id": "a"}]
+    for form, stream in said.items():
+        Output(form, stream, io.StringIO()).table(rows, {"name": "NAME", "id": "ID"}, free=["name"])
+    assert max(map(len, said["pretty"].getvalue().splitlines())) < 60
+    assert said["raw"].getvalue() == f"{'n' * 300}\ta\n"
+    assert json.loads(said["json"].getvalue()) == rows
+
+
 def test_colours_appear_only_on_terminals_without_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
     for stream, form, coloured in (
         (Terminal(), "pretty", True),
@@ -120,3 +129,40 @@ def test_a_pipe_gets_the_programs_bytes_unchanged(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("sys.stdout", terminal)
     LogPrinter().print("stdout", said)
     assert terminal.getvalue() == "\r\x1b[K50%\n\ufffd[2J\ufffd\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("stdout", "stderr", "next_on", "shown"),
+    [
+        (io.StringIO, io.StringIO, "stderr", ("out", "err\nnext")),
+        (io.StringIO, io.StringIO, "stdout", ("out\nnext", "err")),
+        (Terminal, Terminal, "stderr", ("out", "err\nnext")),
+        (Terminal, io.StringIO, "stderr", ("out", "err\nnext")),
+    ],
+)
+def test_what_comes_after_an_open_line_has_its_own(
+    monkeypatch: pytest.MonkeyPatch, stdout: Any, stderr: Any, next_on: str, shown: tuple[str, str]
+) -> None:
+    streams = {"stdout": stdout(), "stderr": stderr()}
+    for name, stream in streams.items():
+        monkeypatch.setattr(f"sys.{name}", stream)
+    printer = LogPrinter()
+    printer.begin_line()
+    printer.print("stdout", b"out")
+    printer.print("stderr", b"err")
+    printer.begin_line(streams[next_on])
+    printer.begin_line(streams[next_on])
+    streams[next_on].write("next")
+    assert tuple(stream.getvalue() for stream in streams.values()) == shown
+
+
+def test_on_a_terminal_either_stream_may_have_left_the_line_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    out, err = Terminal(), Terminal()
+    monkeypatch.setattr("sys.stdout", out)
+    monkeypatch.setattr("sys.stderr", err)
+    printer = LogPrinter()
+    printer.print("stdout", b"out")
+    printer.begin_line()
+    assert err.getvalue() == "\n"
+    printer.begin_line(out)
+    assert out.getvalue() == "out"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from support.site import BOB, COMPUTE, WAITS, ZONE, TrialSite, wait_until
 from support.typed import Type
 
 import compute_to_data as c2d
+from compute_to_data.client import logs, several
 from compute_to_data.client.task_status import queue
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.coordination import published_line
@@ -23,6 +25,9 @@ from compute_to_data.model import Avu, Entity, EntityKind, Query
 from compute_to_data.records.state import State, queue_units
 
 BOBS = f"/{ZONE}/home/bob/out"
+
+
+Note = Callable[[str], None]
 
 
 @pytest.fixture
@@ -212,3 +217,36 @@ def test_what_keeps_a_task_that_has_begun_is_said(site: TrialSite, session: c2d.
         wait_until(lambda: not task.status().waiting_for, "the status to say no more")
         task.cancel()
         wait_until(lambda: task.state is State.CANCELLED, "its end")
+
+
+class TestWhoWaits:
+    """A worker on demand that finds no Docker ends at once."""
+
+    def wait(task: TaskHandle, note: Note) -> None:
+        task.wait(on_note=note)
+
+    def wait_for_several(task: TaskHandle, note: Note) -> None:
+        several.wait(task.workbench, [task.collection], on_note=note)
+
+    def follow(task: TaskHandle, note: Note) -> None:
+        logs.follow(task, lambda *_: None, lambda _: note(task.status().waiting_for))
+
+    @pytest.mark.parametrize("waits", [wait, wait_for_several, follow])
+    def test_is_told_that_the_worker_does_not_start(
+        self, site: TrialSite, session: c2d.Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, waits: Any
+    ) -> None:
+        for name in ("tasks._CALL_AGAIN_SECONDS", "several._CALL_AGAIN_SECONDS", "logs._CALL_AGAIN"):
+            monkeypatch.setattr(f"compute_to_data.client.{name}", 0.2)
+        works = {"name": "process", **site.configuration.engine.settings}
+        site.configure(engine={"name": "docker", "socket": str(tmp_path / "nowhere")})
+        task, told = waiting(site, session), list[str]()
+
+        def mend(why: str) -> None:
+            if "can run no job" in why:
+                told.append(why)
+                site.configure(engine=works)
+
+        waits(task, mend)
+        assert f"{COMPUTE} can run no job until an administrator mends this: the Docker engine: the Docker" in told[0]
+        assert task.state is State.COMPLETED
+        assert not session.queue(COMPUTE).held_up

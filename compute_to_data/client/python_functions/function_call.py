@@ -12,7 +12,6 @@ import builtins
 import dis
 import inspect
 import json
-import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import CodeType
 from typing import Any
@@ -20,6 +19,8 @@ from typing import Any
 from compute_to_data.client.python_functions import function_runner
 from compute_to_data.errors import InvalidRequest
 
+_BLOCK = "if True:\n"
+"""Stands before an indented function. Without its indentation, the texts of several lines in it would change."""
 _KINDS = (
     (inspect.iscoroutinefunction, "a coroutine"),
     (inspect.isasyncgenfunction, "an asynchronous generator"),
@@ -41,18 +42,37 @@ def source_of(function: Callable[..., Any]) -> str:
     around = function.__code__.co_freevars
     if around:
         raise _refused(name, f"uses {', '.join(around)} from the enclosing function", "Make it an argument")
+    _need_no_method(name, function)
     try:
-        text = textwrap.dedent(inspect.getsource(function))
-        node = ast.parse(text).body[0]
+        text = inspect.getsource(function)
+        is_indented = text[:1] in (" ", "\t")
+        node = _first(f"{_BLOCK}{text}" if is_indented else text)
     except (OSError, TypeError, SyntaxError, IndexError):
         cause = "has no source that can be read, perhaps because it was typed at a prompt"
         raise _refused(name, cause, "Write it to a file") from None
     if not isinstance(node, ast.FunctionDef):
         raise _refused(name, "is not a function made with `def`")
-    source = "\n".join(text.splitlines()[node.lineno - 1 : node.end_lineno]) + "\n"
+    above = 1 if is_indented else 0  # lines that are not in the text
+    lines = text.split("\n")[node.lineno - 1 - above : (node.end_lineno or 0) - above]
+    source = (_BLOCK if is_indented else "") + "\n".join(lines) + "\n"
     _check_defaults(name, node.args)
     _check_names(name, source, function.__name__)
     return source
+
+
+def _need_no_method(name: str, function: Callable[..., Any]) -> None:
+    """InvalidRequest for a method: a call would not know its object."""
+    outer = name.rpartition(".")[0]
+    first = next(iter(inspect.signature(function).parameters), "")
+    if outer and not outer.endswith("<locals>") and first in ("self", "cls"):
+        remedy = "Write a function, and give it what it needs as arguments"
+        raise _refused(name, f"is a method, and {first} does not travel", remedy)
+
+
+def _first(text: str) -> ast.stmt:
+    """The first statement of a text; inside :data:`_BLOCK`, if the text begins with it."""
+    found = ast.parse(text).body[0]
+    return found.body[0] if isinstance(found, ast.If) else found
 
 
 def _refused(name: str, cause: str, remedy: str = "") -> InvalidRequest:
@@ -97,7 +117,10 @@ def _taken_from_outside(code: CodeType) -> Iterator[str]:
 def written(function: Callable[..., Any], source: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
     """The content of ``call.json``. TypeError for arguments that do not fit the function, as calling
     it would raise. InvalidRequest names an argument that JSON cannot carry."""
-    bound = inspect.signature(function).bind(*args, **kwargs)
+    try:
+        bound = inspect.signature(function).bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{function.__qualname__}(): {error}") from None
     for place, value in bound.arguments.items():
         is_rest = bound.signature.parameters[place].kind is inspect.Parameter.VAR_POSITIONAL
         try:

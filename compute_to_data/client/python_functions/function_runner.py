@@ -16,6 +16,8 @@ from typing import Any
 
 CALL = "/inputs/call.json"
 RESULT = "/outputs/result.json"
+_MOST_BITS = 14_284
+"""Python writes no number of more than 4300 digits as a text."""
 
 
 def problem(value: Any, place: str) -> str:
@@ -25,8 +27,10 @@ def problem(value: Any, place: str) -> str:
     type, and a tuple as a list.
     """
     kind = type(value)
-    if value is None or kind in (bool, int):
+    if value is None or kind is bool:
         return ""
+    if kind is int:
+        return "" if value.bit_length() < _MOST_BITS else f"{place} is a number of more than 4300 digits"
     if kind is float:
         return "" if value - value == 0 else f"{place} is {value}, and JSON has finite numbers only"
     if kind is str:
@@ -53,7 +57,12 @@ def main() -> None:
         call = json.load(file)
     name, source = call["function"], call["source"]
     shown_as = f"<function {name}>"
-    linecache.cache[shown_as] = (len(source), None, source.splitlines(True), shown_as)  # for tracebacks
+    linecache.cache[shown_as] = (
+        len(source),
+        None,
+        [f"{line}\n" for line in source.split("\n")],
+        shown_as,
+    )  # for tracebacks
     # Annotations stay text: the names in them do not exist here, and nothing evaluates them.
     code = compile(source, shown_as, "exec", __future__.annotations.compiler_flag, dont_inherit=True)
     namespace: dict[str, Any] = {"__name__": "__task__"}
@@ -64,6 +73,8 @@ def main() -> None:
     except Exception:  # noqa: BLE001 - printed in full; Python's own traceback would lack the function's lines
         kind, error, trace = sys.exc_info()
         traceback.print_exception(kind, error, trace.tb_next if trace else None)
+        if kind is not None and len(str(error).splitlines()) > 1:  # the last line alone would be the task's reason
+            print(f"{kind.__name__}: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(1)
     said = problem(result, "the result")
     if said:
