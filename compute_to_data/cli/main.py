@@ -50,8 +50,8 @@ NOUNS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (docs/reference/commands.md lists them)."""
-    _prepare_streams()
     try:
+        _prepare_streams()
         with unwinding():
             return _run(arguments)
     except KeyboardInterrupt:  # before the command began

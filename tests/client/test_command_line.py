@@ -60,6 +60,22 @@ def test_help_imports_few_modules() -> None:
     assert not loaded & {"irods", "docker", "sqlite3", "subprocess", "socket", "asyncio", "concurrent.futures"}
 
 
+@pytest.mark.parametrize("module", ["compute_to_data.cli.main", "compute_to_data.plain_text"])
+def test_ctrl_c_while_it_loads_ends_it_quietly(module: str) -> None:
+    program = f"""
+import os, signal, sys
+class Presses:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Presses())
+from compute_to_data.cli.start import main
+sys.exit(main())
+"""
+    done = run_unmeasured(program, "version")
+    assert (done.returncode, done.stdout, done.stderr) == (ExitCode.INTERRUPTED, "", "c2d: interrupted\n")
+
+
 def test_an_incomplete_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     for words in ([], ["project"], ["--debug", "workload"]):
         assert main(words) == ExitCode.USAGE
