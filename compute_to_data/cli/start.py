@@ -1,4 +1,4 @@
-"""What ``c2d`` on the path calls: it ends quietly at a Ctrl-C while Python still loads the command line."""
+"""What ``c2d`` calls: a Ctrl-C while Python loads the command line, or after the command, ends it quietly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ def main() -> int:
 
     if is_default:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    return run()
+    code = run()
+    if is_default:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(code))  # all is done, and all is written
+    return code
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
