@@ -47,7 +47,10 @@ def _create(call: Call) -> int:
     from compute_to_data.client import secrets
 
     secrets.path_of(call.session, call.options.name)  # refuse a bad name before the person types a value
-    kept = secrets.create(call.session, call.options.name, _value(call), force=call.options.force)
+    value = _value(call)
+    kept = secrets.create(call.session, call.options.name, value, force=call.options.force)
+    if value.count(b"\n") == 1 and value.endswith(b"\n"):
+        call.out.note("the value ends with a line end, which the program will read, too. Without it: printf")
     call.out.result(asdict(kept), kept.name)
     return 0
 

@@ -472,11 +472,13 @@ class TestSecrets:
 
     def test_create_list_describe_and_delete(self, site: TrialSite, c2d: C2D, piped: Callable[..., Typed]) -> None:
         value = b"hush\0\xff\n"
-        assert piped(value, "secret", "create", "k").out == "k\n"
+        done = piped(value, "secret", "create", "k")
+        assert (done.out, "the value ends with a line end" in done.err) == ("k\n", True)
         path = f"{HOME}/.compute_to_data/secrets/k"
         assert site.alice.read(path, ENOUGH) == value
         assert piped(b"2", "secret", "create", "k").code == ExitCode.REFUSED
-        assert piped(b"2", "secret", "create", "k", "--force").code == 0
+        done = piped(b"2", "secret", "create", "k", "--force")
+        assert (done.code, done.err) == (0, "")
         assert site.alice.read(path, ENOUGH) == b"2"
         for words in (("secret", "list"), ("secret", "describe", "k"), ("secret", "list", "--output", "json")):
             assert "k" in c2d(*words).out

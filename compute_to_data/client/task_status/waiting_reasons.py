@@ -108,7 +108,7 @@ def _hindrances(
         yield published.held_up
     bound = published.running_bound
     if bound is not None and running >= bound:
-        yield f"you have {running} running tasks on {resource}, and each user may have {bound}"
+        yield f"you have {running} running task{'s' * (running != 1)} on {resource}, and each user may have {bound}"
     if 0 < published.capacity <= published.running:
         many = published.capacity > 1
         yield f"all {published.capacity} slots of {resource} are busy" if many else f"the slot of {resource} is busy"
