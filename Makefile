@@ -81,9 +81,13 @@ types: $(VENV)/.tools
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9))' || \
 	    { echo "make: $(PYTHON) is older than 3.9. Name another: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@[ -e $(VENV)/pyvenv.cfg ] || [ ! -e $(VENV) ] || rmdir $(VENV) 2>/dev/null || \
+	    { echo "make: $(VENV) is there, and is no Python environment. Move it away, or name another: make VENV=..." >&2; exit 1; }
 	@echo "making an environment in $(VENV)"
-	@$(PYTHON) -m venv $(VENV) || \
-	    { rm -rf $(VENV); echo "make: no environment could be made. On Debian: apt-get install python3-venv" >&2; exit 1; }
+	@# An environment whose Python is gone, as after an upgrade of the system, is made anew.
+	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); \
+	    echo "make: no environment could be made here. On Debian: apt-get install python3-venv. In a checkout that" \
+	    "you may not write to: make a copy of it" >&2; exit 1; }
 	@# The pip that old Pythons bring can look for versions that fit together for half an hour.
 	@$(PIP) install --upgrade pip || echo "make: going on with the pip that is there"
 

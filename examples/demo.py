@@ -18,7 +18,7 @@ from types import ModuleType
 
 from compute_to_data import site_file
 from compute_to_data.client.this_computer import laptop
-from compute_to_data.errors import ComputeToDataError
+from compute_to_data.errors import ComputeToDataError, EngineError
 from compute_to_data.model import Collection, DataObject, Entity, EntityKind, Query, User, name_of
 from compute_to_data.ports.zone import Catalog
 from compute_to_data.zones.embedded import EmbeddedZone
@@ -48,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ComputeToDataError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("demo: interrupted. What is here stays: make demo goes on with it, or remove the folder", file=sys.stderr)
+        return 130
     print(f"\n{time.monotonic() - began:.1f} s in all")
     return 0 if code == 0 else 1
 
@@ -81,7 +84,9 @@ def _install_notebook_packages() -> None:
     print("installing papermill, nbconvert and matplotlib beside the demo (a minute, once)", flush=True)
     # The image's pinned versions are for its own Python, so we do not use them here.
     command = [sys.executable, "-m", "pip", "install", "--quiet", f"{CHECKOUT}[notebook]"]
-    subprocess.run(command, check=True)
+    if subprocess.run(command, check=False).returncode:
+        remedy = "Start Docker, or let pip reach a package index"
+        raise EngineError("papermill, nbconvert and matplotlib", "pip cannot install them", remedy)
 
 
 def make_zone(directory: Path, engine: dict[str, object]) -> tuple[EmbeddedZone, Path]:

@@ -99,7 +99,7 @@ class _Map:
         self.workload = workload = self._workload()
         count = len(self.files)
         call.out.note(f"workload {workload.id}: {count} file{'s' * (count != 1)}")
-        asked = {"mark": options.replace, "secrets": options.secret}
+        asked = {"mark": options.replace, "secrets": options.secret, "on_note": self._note}
         for task in mapping.submit(workload, self.files, options.program, **asked):
             self.tasks.append(task.collection)
             call.out.progress(f"{workload.id}: {len(self.tasks)} of {len(self.files)} submitted")
@@ -107,6 +107,10 @@ class _Map:
         if len(self.tasks) < len(self.files):
             call.out.note(f"{len(self.files) - len(self.tasks)} files have a task already")
         return workload
+
+    def _note(self, text: str) -> None:
+        self.call.out.progress("")
+        self.call.out.note(text)
 
     def _workload(self) -> WorkloadHandle:
         from compute_to_data.client import mapping

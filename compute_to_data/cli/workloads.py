@@ -197,7 +197,7 @@ def _create(call: Call) -> int:
     options = call.options
     task = call.session.workload(options.workload).create_task(
         options.program,
-        stdin=sys.stdin.buffer.read() if options.stdin else None,
+        stdin=sys.stdin.buffer if options.stdin else None,
         name=options.name,
         environment=dict(options.env),
         walltime_seconds=options.walltime,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import unicodedata
 from collections import Counter
@@ -11,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from compute_to_data.catalog_tree import data_objects
 from compute_to_data.client import workloads
+from compute_to_data.client.task_status.hold_ups import HoldUps
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.client.workloads import WorkloadHandle
+from compute_to_data.coordination.pauses import WaitingPauses
 from compute_to_data.documents import request
 from compute_to_data.errors import ComputeToDataError, InvalidRequest, NotFound, Refused
 from compute_to_data.records.state import State
+from compute_to_data.records.waiting_bound import TooManyWait
 from compute_to_data.records.workload import MOST_INSTANCES
 from compute_to_data.submission import workloads as submission
 
@@ -27,6 +31,7 @@ MARK = "{}"
 """What stands for the file in a command."""
 INPUT = "/input"
 _SHOWN = 5
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _LONGEST_NAME, _DIGITS = 255, 12
 
 
@@ -90,16 +95,57 @@ def start(workbench: Workbench, image: str, dataset: str, each: str, **asked: An
 
 
 def submit(
-    workload: WorkloadHandle, files: Sequence[str], command: Sequence[str], *, mark: str = MARK, **asked: Any
+    workload: WorkloadHandle,
+    files: Sequence[str],
+    command: Sequence[str],
+    *,
+    mark: str = MARK,
+    on_note: Callable[[str], None] = lambda text: None,
+    **asked: Any,
 ) -> Iterator[TaskHandle]:
-    """Submit a task for each file that has none yet, or only failed or cancelled ones, and yield it. ``asked`` and
-    errors: as for :meth:`WorkloadHandle.create_task`."""
+    """Submit a task for each file that has none yet, or only failed or cancelled ones, and yield it. Where as many of
+    the user's tasks wait as the site allows, it goes on when some of them have begun; ``on_note`` receives why it
+    waits. ``asked`` and errors: as for :meth:`WorkloadHandle.create_task`."""
+    room = _Room(workload, on_note)
     in_vain = (State.FAILED.value, State.CANCELLED.value)
     present = {task.name for task in workload.tasks() if task.state not in in_vain}
     for file in files:
         name = task_name(file)
-        if name not in present:
-            yield workload.create_task(command_for(command, file, mark), name=name, **asked)
+        if name in present:
+            continue
+        create = functools.partial(workload.create_task, command_for(command, file, mark), name=name, **asked)
+        yield room.created(create)
+
+
+class _Room:
+    """Waits until the site lets one more task of the user wait."""
+
+    def __init__(self, workload: WorkloadHandle, on_note: Callable[[str], None]) -> None:
+        self._workload = workload
+        self._on_note = on_note
+        self._hold_ups = HoldUps(workload.workbench)
+        self._resource = ""
+
+    def created(self, create: Callable[[], TaskHandle]) -> TaskHandle:
+        """The task, as soon as there is room for it."""
+        pauses = WaitingPauses(_FIRST_PAUSE, _LONGEST_PAUSE)
+        while True:
+            try:
+                return create()
+            except TooManyWait as error:
+                self._say_why(error)
+            pauses.pause()
+
+    def _say_why(self, error: TooManyWait) -> None:
+        """Say once that there is no room, and whenever the worker cannot begin a task; call the worker, which may
+        have been killed."""
+        if not self._resource:
+            self._resource = self._workload.describe().workload.resource
+            self._on_note(f"{error.subject} {error.cause}. The others are submitted as some of these begin")
+        for task in self._workload.tasks()[:1]:
+            TaskHandle(self._workload.workbench, task.collection).call_worker()
+        if why := self._hold_ups.news(self._resource):
+            self._on_note(why)
 
 
 def discarded(workload: WorkloadHandle) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from compute_to_data.client import removing
 from compute_to_data.client.kinds import Kind, Named
@@ -100,22 +103,22 @@ class WorkloadHandle:
         self,
         command: Sequence[str],
         *,
-        stdin: bytes | None = None,
+        stdin: bytes | BinaryIO | None = None,
         name: str = "",
         environment: Mapping[str, str] | None = None,
         walltime_seconds: float | None = None,
         secrets: Sequence[str] = (),
     ) -> TaskHandle:
-        """Queue a task with this argument vector, standard input and secrets, which it reads as files.
+        """Queue a task with this argument vector, standard input and secrets, which it reads as files. ``stdin``: the
+        bytes, or a binary file, of which all that comes is read.
 
         Refused when the workload is stopped; InvalidRequest, or the zone's error.
         """
         workbench = self.workbench
-        known = workbench.attributes
         workloads.need_words(command)
         if isinstance(stdin, str):
             raise InvalidRequest("stdin", "is text, and a program reads bytes", "Encode it: stdin=text.encode()")
-        path = "" if stdin is None else workloads.put_stdin(workbench.catalog, known, self.collection, stdin)
+        path = "" if stdin is None else self._put_stdin(stdin)
         try:
             submitted = workloads.create_task(
                 workbench.catalog,
@@ -135,6 +138,17 @@ class WorkloadHandle:
         task = TaskHandle(workbench, submitted.collection)
         task.call_worker()
         return task
+
+    def _put_stdin(self, stdin: bytes | BinaryIO) -> str:
+        """Store standard input; returns its data object. Of a pipe, a file of this computer has it first."""
+        place = self.workbench.catalog, self.workbench.attributes, self.collection
+        if isinstance(stdin, bytes):
+            return workloads.put_stdin(*place, stdin)
+        with tempfile.TemporaryDirectory(prefix="c2d-") as folder:
+            file = os.path.join(folder, "stdin")
+            with open(file, "wb") as copy:
+                shutil.copyfileobj(stdin, copy)
+            return workloads.put_stdin(*place, file)
 
     def tasks(self) -> list[ListedTask]:
         """The workload's tasks, newest first."""

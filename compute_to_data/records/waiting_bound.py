@@ -9,8 +9,12 @@ from compute_to_data.ports.zone import Catalog
 from compute_to_data.records.state import State, queue_levels
 
 
+class TooManyWait(Refused):
+    """As many tasks of a user wait on a resource as the site allows."""
+
+
 def need_room(catalog: Catalog, configuration: Configuration, resource: str) -> None:
-    """Refused when as many tasks of the session's user wait on a resource as the site allows."""
+    """TooManyWait when as many tasks of the session's user wait on a resource as the site allows."""
     most = configuration.worker.per_user.waiting
     if most is None:
         return
@@ -24,5 +28,6 @@ def need_room(catalog: Catalog, configuration: Configuration, resource: str) -> 
 
 def too_many(owner: User, resource: str, bounds: PerUser) -> Refused:
     """The error for a task beyond those that may wait."""
-    cause = f"has {bounds.waiting} waiting tasks on {resource}, and no user may have more there"
-    return Refused(f"user {owner}", cause, "Submit it again when some of them have begun (c2d queue)")
+    tasks = f"task{'s' * (bounds.waiting != 1)}"
+    cause = f"has {bounds.waiting} waiting {tasks} on {resource}, and no user may have more there"
+    return TooManyWait(f"user {owner}", cause, "Submit it again when some of them have begun (c2d queue)")

@@ -200,15 +200,20 @@ def _process(workload: Workload, command: Sequence[str], stdin: str, environment
     return process
 
 
-def put_stdin(catalog: Catalog, attributes: Attributes, collection: str, content: bytes) -> str:
-    """Store the standard input of a task; returns the data object to pass to :func:`create_task`."""
+def put_stdin(catalog: ClientCatalog, attributes: Attributes, collection: str, content: bytes | str) -> str:
+    """Store the standard input of a task, bytes or the content of the local file with this path; returns the data
+    object to pass to :func:`create_task`."""
     _, workload = _known(catalog, attributes, collection)
     catalog.create_collection(f"{collection}/{STDIN}", parents=True)
     path = f"{collection}/{STDIN}/{new_task_id()}"
     resources = {resource.name: resource for resource in catalog.resources()}
     target = resources.get(workload.resource)
     # iRODS accepts only a root by its name. From elsewhere, the worker replicates the data object.
-    catalog.write(path, content, resource=target.name if target and target.is_root else "")
+    resource = target.name if target and target.is_root else ""
+    if isinstance(content, str):
+        catalog.put(content, path, resource=resource)
+    else:
+        catalog.write(path, content, resource=resource)
     return path
 
 

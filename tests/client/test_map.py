@@ -191,6 +191,13 @@ def test_a_map_is_continued_as_it_began(site: TrialSite, typed: Any, words: list
     assert (code, said in error) == (ExitCode.REFUSED, True), error
 
 
+def test_it_waits_where_the_site_bounds_how_many_tasks_wait(site: TrialSite, typed: Any) -> None:
+    site.configure(engine={"name": "docker"}, worker={"slots": 2, "per_user": {"waiting": 1}})
+    code, done, said = typed("map", IMAGE, "--input", data(site, {f"{n}": "1" for n in range(5)}), "--", "wc")
+    assert (code, done["completed"], done["failed"]) == (ExitCode.DONE, 5, []), said
+    assert said.count("has 1 waiting task on dsp_resc, and no user may have more there. The others are") == 1
+
+
 def test_in_python(site: TrialSite, session: c2d.Session) -> None:
     top = data(site, {"sub/a.csv": "1\n2\n", "b.csv": "3\n"})
     seen: list[str] = []

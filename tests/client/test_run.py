@@ -238,6 +238,10 @@ class TestBeforeAnythingIsUploaded:
         assert "cannot be stored: neither a file nor a folder" in done.stderr
         assert "--stdin" in done.stderr
 
+    def test_the_whole_computer_is_not_listed(self, run: Run) -> None:
+        for root in ("/", "//", "/tmp/.."):
+            assert "is everything on this computer" in run("--input", root, "--", "true").stderr
+
     def test_links_name_the_command_that_follows_them(self, run: Run) -> None:
         os.symlink("a.txt", "data/link")
         assert "c2d dataset upload --follow-links" in run("--input", "data", "--", "true").stderr

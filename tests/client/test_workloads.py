@@ -179,3 +179,12 @@ def test_standard_input_is_bytes(session: c2d.Session) -> None:
     workload: Any = session.start_workload(IMAGE)
     with pytest.raises(InvalidRequest, match=r"text.encode\(\)"):
         workload.create_task(["cat"], stdin="text")
+
+
+def test_standard_input_can_be_a_file_that_is_read_to_its_end(session: c2d.Session) -> None:
+    workload = session.start_workload(IMAGE)
+    with open("/dev/null", "rb") as nothing:
+        tasks = [workload.create_task(["wc", "-c"], stdin=file) for file in (io.BytesIO(b"1\n2\n"), nothing)]
+    assert [(task.wait().state.value, task.logs().stdout) for task in tasks] == [
+        ("COMPLETED", b"4\n"), ("COMPLETED", b"0\n")
+    ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -36,3 +37,23 @@ def test_the_demo_runs_and_runs_again(docker_answers: None, tmp_path: Path) -> N
         lines = filtered.read_text().splitlines()
         assert (len(lines), filtered.stat().st_size) == (128, 3200)
         assert lines[0] == "1.911602525492879323e+01"
+
+
+def test_ctrl_c_ends_it_without_a_traceback(docker_answers: None, tmp_path: Path) -> None:
+    command = [sys.executable, "-u", str(DEMO), "--directory", str(tmp_path / "demo")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=CHECKOUT) as demo:
+        assert demo.stdout is not None
+        assert "sandboxed" in demo.stdout.readline()
+        demo.send_signal(signal.SIGINT)
+        said = demo.communicate(timeout=60)[1]
+    assert (demo.returncode, "Traceback" in said, "make demo goes on" in said) == (130, False, True), said
+
+
+def test_make_does_not_touch_a_folder_that_is_no_environment(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "file").write_text("mine")
+    command = ["make", f"VENV={own}", f"{own}/bin/python"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=CHECKOUT, timeout=60)
+    assert (done.returncode, "is no Python environment" in done.stderr) == (2, True), done.stderr
+    assert [one.name for one in own.iterdir()] == ["file"]

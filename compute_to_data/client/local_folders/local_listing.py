@@ -81,6 +81,8 @@ def listing(given: Sequence[str], collection: str, *, follow_links: bool = False
     for one in given:
         if not os.path.exists(one):
             raise InvalidRequest(one, "is not a folder or a file", "Give the folder or files to upload")
+        if os.path.dirname(os.path.abspath(one)) == os.path.abspath(one):
+            raise InvalidRequest(one, "is everything on this computer", "Give the folder or files to upload")
     found = _Walk(collection, follow_links)
     is_folder = len(given) == 1 and os.path.isdir(given[0])
     if is_folder:
