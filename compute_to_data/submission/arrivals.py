@@ -16,8 +16,9 @@ from typing import Any
 
 from compute_to_data.bounds import MOST_PERMISSIONS
 from compute_to_data.configuration import Attributes, Configuration
-from compute_to_data.errors import Code, ComputeToDataError, InvalidRequest, NotFound, Refused
+from compute_to_data.errors import Code, ComputeToDataError, InvalidRequest, NotFound, OutOfReach, Refused, ZoneError
 from compute_to_data.inputs import claims
+from compute_to_data.irods_names import shown
 from compute_to_data.model import (
     Avu,
     DataObject,
@@ -167,10 +168,15 @@ def _template(catalog: Catalog, tag: str, data_object: DataObject) -> tuple[str,
         return None
     if len(templates) > _MOST_TAGS:
         raise Refused(collection, f"has {len(templates)} AVUs {tag}", f"Keep at most {_MOST_TAGS}")
-    refusals = []
+    refusals: list[ComputeToDataError] = []
     for template in templates:
         try:
             return template, _filled(_consented(catalog, template), template, collection, data_object, catalog.user)
+        except OutOfReach:
+            raise
+        except ZoneError as error:
+            remedy = f"Correct or remove the AVU {tag} of {collection}, which names it"
+            refusals.append(type(error)(f"template {shown(template)}", error.cause, remedy, code=error.code))
         except ComputeToDataError as error:
             refusals.append(error)
     if len(refusals) == 1:

@@ -225,6 +225,17 @@ def test_a_wrong_value_is_named_with_its_template(lab: Lab, change: dict[str, An
     assert str(caught.value).startswith(f"{TEMPLATE}{place}")
 
 
+@pytest.mark.parametrize("template", ["template.json", f"{HOME}/no.json", f"{HOME}/../x"])
+def test_a_tag_that_names_nothing_is_named(lab: Lab, template: str) -> None:
+    other = f"{HOME}/other"
+    lab.alice.create_collection(other)
+    lab.tag(other, template)
+    with pytest.raises(ZoneError) as caught:
+        lab.take(lab.put(f"{other}/a.dat"))
+    assert str(caught.value).startswith(f"template {template}: ")
+    assert f"the AVU {TAG} of {other}, which names it" in str(caught.value)
+
+
 def test_a_template_cannot_be_submitted(lab: Lab) -> None:
     with pytest.raises(Refused, match="/inputs/0"):
         lab.site.submit(json.loads(lab.template()))
