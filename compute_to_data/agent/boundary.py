@@ -97,8 +97,8 @@ def _check_arguments(function: Callable[..., int], rule_args: list[str]) -> None
     names = _parameters(function)
     if len(rule_args) != len(names) or not all(isinstance(one, str) for one in rule_args):
         raise InvalidRequest(
-            function.__name__,
-            f"found {len(rule_args)} arguments, expected {len(names)} strings",
+            "arguments",
+            f"found {len(rule_args)}, expected {len(names)} strings",
             f"Call it as {function.__name__}({', '.join(names)})",
         )
 

@@ -86,7 +86,7 @@ def undo(execution: Execution, ending: Ending) -> Ending:
     execution.context.transfers.need_rest(execution.record.collection)
     failures = execution.undo.run(until=OutOfReach)
     facts, more = left_behind.settle(execution)
-    _keep_logs(execution)
+    more += _keep_logs(execution)
     delete(execution.log_file)
     _discard_parts(execution)
     workspace.discard_empty(execution.private)
@@ -107,8 +107,8 @@ def decided(execution: Execution) -> Ending:
     return required(execution.checkpoint.ending, "ending")
 
 
-def _keep_logs(execution: Execution) -> None:
-    """Register the program's logs. An error here must not hide why the task failed."""
+def _keep_logs(execution: Execution) -> list[tuple[str, Exception]]:
+    """Register the program's logs. An error here must not hide why the task failed; returns it, to be named beside."""
     files: list[Registration] = []
     try:
         files = log_files(execution)
@@ -120,6 +120,8 @@ def _keep_logs(execution: Execution) -> None:
         log.warning("task %s: the worker could not register its logs: %s", execution.record.task_id, error)
         for file in files:
             delete(file.physical_path)
+        return [("could not keep what the program wrote", error)]
+    return []
 
 
 def ending_of(error: Exception) -> Ending:

@@ -259,6 +259,16 @@ class TestErrorsWhileKeeping:
         assert site.alice.read(f"{submitted.collection}/failed/a", ENOUGH) == b"alice's own"
         assert site.alice.avus(Entity(EntityKind.COLLECTION, f"{submitted.collection}/failed")) == ()
 
+    def test_the_owner_has_a_log_there(self, site: TrialSite) -> None:
+        submitted = site.submit(_request(site, "echo said; exit 5"))
+        site.alice.write(f"{submitted.collection}/STDOUT.txt", b"alice's own")
+        with site.working():
+            facts = site.ended(submitted)
+        place = f"{submitted.collection}/STDOUT.txt"
+        assert f"Afterwards could not keep what the program wrote: {place}: " in facts["reason"]
+        assert site.alice.read(place, ENOUGH) == b"alice's own"
+        assert site.leftovers(submitted) == []
+
     def test_the_job_cannot_be_removed(self, site: TrialSite) -> None:
         def stuck(original: Any, key: Any) -> None:
             raise EngineError("the engine", "broke on purpose")
