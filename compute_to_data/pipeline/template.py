@@ -60,6 +60,7 @@ class Role(Hooks):
                 raise
             if execution.checkpoint.exit is not None:  # what the program left must not be lost for that
                 stage_in.need_resource_up(execution, error)
+                retain.need_receiver_up(execution, error)
             return finish.fail(execution, error)
         except Exception as error:  # every error must end the task and undo what it did
             log.exception("task %s: unexpected error", record.task_id)
@@ -82,7 +83,7 @@ class Role(Hooks):
             parameter_check.check_task(execution.task)  # a rule could not
         found = stage_in.authorise(execution)
         stage_in.choose_resource(execution)
-        retain.receiving_root(execution)  # refuse now, before anything runs, if no resource can receive the results
+        retain.receiving_root(execution)  # refuse now, before anything runs, if no resource may receive the results
         with stage_in.using(execution, found.data_objects):
             stage_in.stage_in(execution, found.inputs)
             if not execution.resume_point.has_exited:

@@ -29,6 +29,8 @@ _LOOKS = 16
 """How many records that are no tasks the worker reads before it renews its heartbeat."""
 _READY_SECONDS = 1.0
 """How often the worker asks the engine whether jobs can begin."""
+_STATUS_SECONDS = 3.0
+"""How often the worker asks whether its resource is marked down, while tasks wait there."""
 _PUBLISH_SECONDS, _SHARE = 3.0, 20.0
 """How often the worker publishes its line. It takes at most one part in 20 of its time for that."""
 
@@ -56,7 +58,9 @@ class NextTasks:
         self._settle = settle
         self._room = VaultRoom(served.resource, served.configuration.worker.vault_reserve_bytes)
         self._held_up = self._unready = ""
-        self._next_question = 0.0
+        self._next_question = self._next_status = 0.0
+        self._is_down = False
+        self._down = f"resource {served.resource.name} is marked down"
         self._sound: set[str] = set()
         self._not_reached: list[str] = []
         self._hurried: deque[str] = deque()
@@ -98,7 +102,11 @@ class NextTasks:
             return True
         for _ in range(_LOOKS):
             free = self._in_flight.capacity + self._in_flight.slots - len(self._holding())
-            unknown = self._line_up_tasks(self.choose(free))
+            chosen = self.choose(free)
+            if chosen and self._resource_is_down():
+                self._wait_because(self._down)
+                return True
+            unknown = self._line_up_tasks(chosen)
             if unknown is None:
                 return not self._line.is_cut_short
             self._passed_over.add(unknown)
@@ -135,6 +143,8 @@ class NextTasks:
         name, lack = self._served.resource.name, self._room.lack()
         if lack:
             return f"the vault of {name} {lack}"
+        if self._is_down and self._resource_is_down():
+            return self._down
         if time.monotonic() >= self._next_question:
             try:
                 self._served.engine.need_ready()
@@ -143,6 +153,14 @@ class NextTasks:
                 self._unready = self._unready_because_of(error)
             self._next_question = time.monotonic() + _READY_SECONDS
         return self._unready
+
+    def _resource_is_down(self) -> bool:
+        """Whether the resource is marked down, as of some seconds ago. Asked only when a task could begin."""
+        if time.monotonic() >= self._next_status:
+            here = [one for one in self._served.storage.catalog.resources() if one.name == self._served.resource.name]
+            self._is_down = any(not one.is_up for one in here)
+            self._next_status = time.monotonic() + _STATUS_SECONDS
+        return self._is_down
 
     def _unready_because_of(self, error: EngineError) -> str:
         if not self._held_up:

@@ -14,10 +14,11 @@ from support.faults import StorageWithTroubledSessions, Troubled
 from support.reading import ENOUGH
 from support.site import COMPUTE, HOME, PATIENCE, WAITS, ZONE, TrialSite, wait_until
 
-from compute_to_data.coordination import heartbeat, lock
+from compute_to_data.coordination import heartbeat, lock, published_line
 from compute_to_data.errors import EngineOutOfReach
 from compute_to_data.model import Access, Avu, Entity, EntityKind
 from compute_to_data.ports.zone import Catalog
+from compute_to_data.records.cancel import request_cancel
 from compute_to_data.records.state import State
 from compute_to_data.submission import selection
 from compute_to_data.submission.submit import Submitted
@@ -61,6 +62,25 @@ def test_a_resource_that_is_marked_down_while_a_task_runs_costs_no_outputs(
         facts = site.ended(submitted)
     assert facts["state"] == state, facts
     assert site.contents(submitted.collection)[left] == b"x\n"
+
+
+def test_queued_tasks_wait_while_their_resource_is_marked_down(site: TrialSite) -> None:
+    """As during maintenance: they begin when it is up, and can be cancelled meanwhile."""
+    submitted = [site.submit(site.request("true")) for _ in range(3)]
+    site.zone.set_resource_status(COMPUTE, "down")
+    records = [site.record(one) for one in submitted]
+    with site.working():
+        attributes = site.configuration.attributes
+        wait_until(
+            lambda: (line := published_line.read(site.alice, attributes, COMPUTE)) and "is marked down" in line.held_up,
+            "the worker to say why no task begins",
+        )
+        request_cancel(records[0], State.QUEUED, site.alice.user)
+        assert site.ended(submitted[0])["state"] == "CANCELLED"
+        assert not any((one.state() or State.FAILED).is_final for one in records[1:])
+        site.zone.set_resource_status(COMPUTE, "up")
+        assert [site.ended(one)["state"] for one in submitted[1:]] == ["COMPLETED"] * 2
+        assert [one.facts("attempt")["attempt"] for one in records[1:]] == ["1"] * 2
 
 
 def test_a_worker_that_starts_while_its_resource_is_down_lets_jobs_run_on(site: TrialSite) -> None:

@@ -70,9 +70,6 @@ FAILURES = {
     "authorise: no access to the output collection": Failure(
         "refused", "needs own", session={"access": lambda access, path: min(access(path), Access.MODIFY_OBJECT)}
     ),
-    "choose_resource: down": Failure(
-        "refused", "no longer up", before_work=lambda site: site.zone.set_resource_status(COMPUTE, "down")
-    ),
     "choose_resource: role gone": Failure(
         "refused", "no longer has the role", before_work=lambda site: site.take_role(COMPUTE, "CONTAINER")
     ),

@@ -16,7 +16,9 @@ from compute_to_data.configuration import Attributes
 from compute_to_data.errors import Code, EngineError, Refused
 from compute_to_data.model import DataObject, Resource
 from compute_to_data.pipeline.results import retain
+from compute_to_data.records.state import State
 from compute_to_data.roles.container import Container
+from compute_to_data.submission.submit import Submitted
 from compute_to_data.zones.embedded.audit import audit
 
 LTS, ROLE = "lts_resc", "LONG_TERM_STORAGE"
@@ -227,24 +229,49 @@ class TestNoResourceReceives:
         keeping.take_role(LTS, ROLE)
         self.refused(keeping, "imeta add -R <resource> COMPUTE_RESOURCE_ROLE LONG_TERM_STORAGE")
 
-    def test_no_resource_is_up(self, keeping: TrialSite) -> None:
+
+class TestTheReceivingResourceIsDown:
+    """As for maintenance: the program runs, and its results wait."""
+
+    def test_results_wait_until_it_is_up(self, keeping: TrialSite) -> None:
         keeping.zone.set_resource_status(LTS, "down")
-        self.refused(keeping, "up to receive the results (known: lts_resc)")
-
-    def test_it_went_down_while_the_task_ran(self, keeping: TrialSite) -> None:
         submitted = keeping.submit(_request(keeping))
-        before = keeping.snapshot(without=submitted.collection)
+        self.completes_when_it_is_up(keeping, submitted)
 
-        def annotate_all(original: Any, *args: Any) -> None:
-            original(*args)
-            keeping.zone.set_resource_status(LTS, "down")
+    @pytest.mark.parametrize("moment", ["annotate_all", "replicate"])
+    def test_it_goes_down(self, keeping: TrialSite, moment: str) -> None:
+        """Before the results are moved, and after the first of them."""
+        submitted = keeping.submit(_request(keeping))
 
-        storage = StorageWithTroubledSessions(keeping.storage, annotate_all=annotate_all)
-        with keeping.working(storage=storage):  # type: ignore[arg-type]
-            facts = keeping.ended(submitted)
-        assert (facts["state"], facts["reason_code"]) == ("FAILED", "refused")
-        assert keeping.snapshot(without=submitted.collection) == before
-        assert set(keeping.contents(submitted.collection)) == {"task.json", "STDOUT.txt", *KEPT}
+        def goes_down(original: Any, *args: Any) -> Any:
+            answer = original(*args)
+            if not went_down:
+                went_down.append(True)
+                keeping.zone.set_resource_status(LTS, "down")
+            return answer
+
+        went_down: list[bool] = []
+        troubled = StorageWithTroubledSessions if moment == "annotate_all" else Troubled
+        self.completes_when_it_is_up(keeping, submitted, troubled(keeping.storage, **{moment: goes_down}))
+        assert went_down
+
+    def completes_when_it_is_up(self, site: TrialSite, submitted: Submitted, storage: Any = None) -> None:
+        record, job = site.record(submitted), []
+
+        def submit(original: Any, given: Any) -> Any:
+            job.append(given)
+            return original(given)
+
+        with site.working(storage=storage or site.storage, engine=Troubled(site.engine, submit=submit)):  # type: ignore[arg-type]
+            waits = f"resource {LTS}: is marked down"
+            wait_until(lambda: waits in record.facts("held_up").get("held_up", ""), "the task to wait")
+            assert record.state() is State.STAGING_OUT
+            site.zone.set_resource_status(LTS, "up")
+            facts = site.ended(submitted)
+        assert facts["state"] == "COMPLETED", facts
+        assert len(job) == 1, "the program ran once"
+        assert _results(site, facts) == {name: [LTS] for name in RESULTS}
+        assert site.leftovers(submitted) == []
 
 
 def _at(number: int, trouble: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from compute_to_data.catalog_tree import walk
-from compute_to_data.errors import Code, ComputeToDataError, OutOfReach, Refused, zone_error
+from compute_to_data.errors import Code, ComputeToDataError, OutOfReach, Refused, ZoneError, zone_error
 from compute_to_data.job import Logs
 from compute_to_data.model import (
     DataObject,
@@ -54,7 +54,9 @@ def receiving_root(execution: Execution) -> str:
     """The root resource that receives the results; '' when they stay on the compute resource, because the
     role says so or because the compute resource has the receiving role itself.
 
-    Of several resources that are up, the first by name. Refused when there is none.
+    Of several resources that are up, the first by name. Refused when there is none. When all of them are marked down,
+    a task whose program has ended waits (ZoneOutOfReach); for another one, this is the first by name, since its program
+    need not wait for that.
     """
     role = execution.role.results_to(execution.task)
     if not role:
@@ -72,12 +74,24 @@ def receiving_root(execution: Execution) -> str:
     for line in elsewhere:
         if all(resource.is_up for resource in line):
             return line[-1].name
-    subject = f"role {role}"
+    if elsewhere and execution.checkpoint.exit is None:
+        return elsewhere[0][-1].name
     if elsewhere:
-        names = ", ".join(line[0].name for line in elsewhere)
-        raise Refused(subject, f"no resource with this role is up to receive the results (known: {names})", "Try later")
+        raise stage_in.down(next(one.name for one in elsewhere[0] if not one.is_up))
     remedy = f"An administrator can: imeta add -R <resource> {attribute} {role}"
-    raise Refused(subject, "no resource has this role, so none can receive the results", remedy)
+    raise Refused(f"role {role}", "no resource has this role, so none can receive the results", remedy)
+
+
+def need_receiver_up(execution: Execution, error: ComputeToDataError) -> None:
+    """ZoneOutOfReach when the zone refused something because all resources that may receive the results are down."""
+    if not isinstance(error, ZoneError) or not execution.checkpoint.moving_to:
+        return
+    try:
+        receiving_root(execution)
+    except OutOfReach:
+        raise
+    except ComputeToDataError as other:
+        log.info("task %s: %s", execution.record.task_id, other)
 
 
 def _replicate_all(execution: Execution, results: Sequence[Registration], root: str) -> None:

@@ -76,16 +76,16 @@ def push_unclaims(execution: Execution) -> None:
 
 
 def choose_resource(execution: Execution) -> None:
-    """Refused when the resource that was chosen at submission is down, or no longer has the role. A job that was
-    submitted before runs on, and its results wait until the resource is up."""
+    """Refused when the resource that was chosen at submission is gone, or no longer has the role. ZoneOutOfReach when
+    it is marked down: the task waits until it is up, and a job that was submitted before runs on."""
     context = execution.context
-    resource = _resource_up(execution)
+    resource = _resource(execution)
     if resource is None:
-        if execution.resume_point.has_exited:
-            raise _down(execution)
+        raise Refused(f"resource {context.resource.name}", "is no longer there", "Submit the task again")
+    if not resource.is_up:
         if execution.resume_point is ResumePoint.STARTED:
             return
-        raise Refused(f"resource {context.resource.name}", "is no longer up", "Submit the task again")
+        raise down(resource.name)
     attribute = context.configuration.attributes.role
     avus = context.catalog.avus(Entity(EntityKind.RESOURCE, resource.name), attribute)
     if not any(avu.value == execution.role.name for avu in avus):
@@ -94,22 +94,24 @@ def choose_resource(execution: Execution) -> None:
         )
 
 
-def _resource_up(execution: Execution) -> Resource | None:
-    """The compute resource as the catalog has it now; None when it is down or gone."""
+def _resource(execution: Execution) -> Resource | None:
+    """The compute resource as the catalog has it now; None when it is gone."""
     name = execution.context.resource.name
-    return next((one for one in execution.context.catalog.resources() if one.name == name and one.is_up), None)
+    return next((one for one in execution.context.catalog.resources() if one.name == name), None)
 
 
 def need_resource_up(execution: Execution, error: ComputeToDataError) -> None:
     """ZoneOutOfReach when the zone refused something because the compute resource is marked down."""
-    if isinstance(error, ZoneError) and _resource_up(execution) is None:
-        raise _down(execution) from error
+    if isinstance(error, ZoneError):
+        resource = _resource(execution)
+        if resource is None or not resource.is_up:
+            raise down(execution.context.resource.name) from error
 
 
-def _down(execution: Execution) -> ZoneOutOfReach:
-    name = execution.context.resource.name
-    cause = "is marked down, so what the task wrote cannot be registered"
-    return ZoneOutOfReach(f"resource {name}", cause, f"An administrator can: iadmin modresc {name} status up")
+def down(resource: str) -> ZoneOutOfReach:
+    """The error of a task that waits until a resource is up."""
+    remedy = f"An administrator can: iadmin modresc {resource} status up"
+    return ZoneOutOfReach(f"resource {resource}", "is marked down, and the task waits until it is up", remedy)
 
 
 def stage_in(execution: Execution, inputs: Sequence[references.Input]) -> None:
