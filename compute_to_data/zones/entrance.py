@@ -42,6 +42,9 @@ class GatewayCatalog(ClientCatalog, Protocol):
         Errors as for :meth:`Catalog.write` without ``force``, before anything is written.
         """
 
+    def need_overwritable(self, data_object: str, *, resource: str = "") -> None:
+        """Raises what :meth:`Catalog.write` with ``force`` would raise there for any content. Writes nothing."""
+
 
 class Entrance(Protocol):
     """Opens sessions for many users of one zone. Threads may share it.

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from support.gateways import PASSWORDS, RunningGateway, with_digest
 from support.page_visitors import PageVisitor, proof
-from support.site import BOB, HOME, PATIENCE, ZONE, TrialSite
+from support.site import BOB, COMPUTE, HOME, PATIENCE, ZONE, TrialSite
 
 from compute_to_data.model import Access
 
@@ -50,13 +50,21 @@ def refused(site: TrialSite, alice: httpx.Client) -> dict[str, tuple[str, str, s
     site.alice.write(f"{HOME}/readable/one", b"x")
     for path in ("", "/readable", "/readable/one"):
         site.alice.set_access(f"{HOME}{path}", BOB, Access.READ_OBJECT)
-    mine = f"/{ZONE}/home/bob"
+    site.zone.add_resource("shut")
+    site.zone.set_resource_status("shut", "down")
+    mine, own = f"/{ZONE}/home/bob", f"{HOME}/readable/one&force=true"
     return {
         "over what may only be read": ("bob", "PUT", f"{CONTENT}?path={HOME}/readable/one&force=true", 403),
         "where one may only read": ("bob", "PUT", f"{CONTENT}?path={HOME}/readable/new", 403),
         "below a hidden collection": ("bob", "PUT", f"{CONTENT}?path={HOME}/shown/new", 404),
         "over something, without force": ("alice", "PUT", f"{CONTENT}?path={HOME}/readable/one", 409),
         "on a resource that is not there": ("bob", "PUT", f"{CONTENT}?path={mine}/x&resource=nowhere", 404),
+        "on a resource that is down": ("bob", "PUT", f"{CONTENT}?path={mine}/x&resource=shut", 503),
+        "over one's own, on a resource that is down": ("alice", "PUT", f"{CONTENT}?path={own}&resource=shut", 503),
+        "over one's own, on one that is not there": ("alice", "PUT", f"{CONTENT}?path={own}&resource=nowhere", 404),
+        "over one's own, where it has no replica": ("alice", "PUT", f"{CONTENT}?path={own}&resource={COMPUTE}", 503),
+        "over a collection": ("alice", "PUT", f"{CONTENT}?path={HOME}/shown&force=true", 409),
+        "below no collection": ("alice", "PUT", f"{CONTENT}?path={HOME}/missing/x", 404),
         "at a path that is none": ("bob", "PUT", f"{CONTENT}?path={mine}/../x", 400),
         "a dataset where one may only read": ("bob", "POST", f"{DATASETS}?project={HOME}/readable", 403),
         "a document that is too large": ("bob", "POST", "/api/v1/tasks", 413),

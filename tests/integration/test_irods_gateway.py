@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import http.client
 import json
 import os
 import subprocess
@@ -192,6 +195,31 @@ def test_making_something_does_not_say_what_is_there(
         assert "no such collection" in expected[3][1]
         assert answers("there") == answers("below") == expected
     assert bob.read(f"{hidden}/there", ENOUGH) == b"x"
+
+
+def test_an_upload_that_cannot_succeed_is_refused_before_it_is_sent(
+    gateway: str, zone: IrodsZoneUnderTest, site: RealSite, password: str
+) -> None:
+    bob = zone.session(zone.make_user())
+    shown, shut = zone.scratch(bob.user), zone.make_resource()
+    bob.set_access(shown, site.alice.user, Access.READ_OBJECT)
+    site.alice.write(f"{site.home}/shut", b"x", resource=shut)
+    site.alice.write(f"{site.home}/open", b"x")
+    zone.set_resource_status(shut, "down")
+    name = base64.b64encode(f"{site.alice.user.name}:{password}".encode()).decode()
+    headers = {"Authorization": f"Basic {name}", "Content-Length": str(64 << 20), "Expect": "100-continue"}
+    for place, status in (
+        (f"{shown}/x", 403), (f"{site.home}/missing/x", 404), (f"{site.home}/open", 409),
+        (f"{site.home}/x&resource={shut}", 503), (f"{site.home}/x&resource=nowhere", 404),
+        (f"{site.home}/shut&force=true", 503), (f"{site.home}/open&force=true&resource={shut}", 503),
+        (f"{site.home}/open&force=true&resource=nowhere", 404), ("/elsewhere/home/x", 400),
+    ):  # fmt: skip
+        # http.client passes over "100 Continue", and then waits in vain for the answer.
+        with contextlib.closing(http.client.HTTPConnection(gateway.partition("//")[2], timeout=PATIENCE)) as connection:
+            connection.request("PUT", f"/api/v1/catalog/content?path={place}", headers=headers)
+            assert connection.getresponse().status == status, place
+    assert site.alice.read(f"{site.home}/open", ENOUGH) == b"x"
+    assert [one for one in site.alice.children(site.home) if one.logical_path == f"{site.home}/x"] == []
 
 
 @pytest.mark.parametrize("subject", ["stranger", "nobody", "rods"])

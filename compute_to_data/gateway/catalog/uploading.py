@@ -69,8 +69,13 @@ async def _stored(content: _Content, catalog: GatewayCatalog, path: str, resourc
     except AlreadyExists as error:
         if not force or content.is_taken or error.code is not Code.OVERWRITE_WITHOUT_FORCE_FLAG:
             raise
-    await anyio.to_thread.run_sync(require, catalog, path, Access.MODIFY_OBJECT, "to overwrite it")
+    await anyio.to_thread.run_sync(_need_overwritable, catalog, path, resource)
     return await _stored_when_whole(content, catalog, path, resource, room)
+
+
+def _need_overwritable(catalog: GatewayCatalog, path: str, resource: str) -> None:
+    require(catalog, path, Access.MODIFY_OBJECT, "to overwrite it")
+    catalog.need_overwritable(path, resource=resource)
 
 
 class _Content:

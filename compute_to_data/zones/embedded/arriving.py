@@ -59,12 +59,17 @@ class Arriving:
         return self._digest.text
 
 
+def plan(store: Store, who: Who, data_object: str, resource: str, *, force: bool) -> Plan:
+    """What writing the data object would do. Errors as for ``Catalog.write``."""
+    check_in_zone(data_object, store.zone)
+    with store.database.reading() as connection:
+        return Planner(connection, who(connection), resource, force).plan(data_object)
+
+
 @contextmanager
 def arriving(store: Store, who: Who, data_object: str, resource: str) -> Iterator[Arriving]:
     """As ``GatewayCatalog.open_to_write``."""
-    check_in_zone(data_object, store.zone)
-    with store.database.reading() as connection:
-        plan = Planner(connection, who(connection), resource, force=False).plan(data_object)
+    planned = plan(store, who, data_object, resource, force=False)
     # The stage removes the drafts that the catalog does not know when the context ends.
     with store.files.stage() as stage, ExitStack() as opened:
-        yield Arriving(store, who, data_object, resource, plan, stage, opened)
+        yield Arriving(store, who, data_object, resource, planned, stage, opened)

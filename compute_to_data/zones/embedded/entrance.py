@@ -65,5 +65,8 @@ class _Session(EmbeddedSession):
     def open_to_write(self, data_object: str, *, resource: str = "") -> AbstractContextManager[arriving.Arriving]:
         return arriving.arriving(self._store, self._who, data_object, resource)
 
+    def need_overwritable(self, data_object: str, *, resource: str = "") -> None:
+        arriving.plan(self._store, self._who, data_object, resource, force=True)
+
     def close(self) -> None:
         """Leave the connections to the other sessions."""

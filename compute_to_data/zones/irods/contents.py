@@ -130,7 +130,7 @@ def write(
     options.update({"destRescName": resource} if resource else {})
     options.update({"forceFlag": ""} if force else {})
     request = about_object(data_object, options, operation=_PUT_OPERATION, size=len(content), mode=_FILE_MODE)
-    with _making(connection, data_object, force):
+    with _making(connection, data_object, resource, force):
         ask(connection, api_number["DATA_OBJ_PUT_AN"], request, content)
 
 
@@ -142,21 +142,33 @@ def create(connection: Connection, data_object: str, resource: str, size: int) -
     options = {"dataType": "generic", "regChksum": "", **({"destRescName": resource} if resource else {})}
     flags = os.O_CREAT | os.O_RDWR | os.O_TRUNC
     request = about_object(data_object, options, flags=flags, size=size, mode=_FILE_MODE)
-    with _making(connection, data_object, force=True):
+    with _making(connection, data_object, resource, force=True):
         return ask(connection, api_number["DATA_OBJ_OPEN_AN"], request).info
 
 
 @contextmanager
-def _making(connection: Connection, data_object: str, force: bool) -> Iterator[None]:
+def _making(connection: Connection, data_object: str, resource: str, force: bool) -> Iterator[None]:
     try:
         yield
     except ServerError as error:
+        if not resource and error.code == Code.SYS_INVALID_INPUT_PARAM:
+            _blame_default_resource(connection, data_object)
         # For a data object that the user may read but not modify, iRODS tries to make a new one and
         # then reports that the name is taken.
         in_the_way = force and error.code == Code.CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME
         denied = in_the_way and lookup.find_object(connection, data_object) is not None
         instead = {Code.CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME: Code.CAT_NO_ACCESS_PERMISSION} if denied else {}
         raise translated(error, data_object, instead) from error
+
+
+def _blame_default_resource(connection: Connection, data_object: str) -> None:
+    """ZoneError (-105000) if resources are down: the server gives no reason when its default resource is."""
+    down = [one.name for one in lookup.resources(connection) if not one.is_up]
+    if down:
+        cause = f"the server found no resource to write to. Marked down: {', '.join(down)}"
+        raise zone_error(
+            Code.SYS_RESC_IS_DOWN, shown(data_object), cause, "Name one that is up, or have one brought up"
+        )
 
 
 def checksum(connection: Connection, data_object: str) -> str:

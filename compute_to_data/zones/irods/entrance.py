@@ -144,7 +144,12 @@ class EntranceSession(IrodsSession):
     """A session that registers nothing. On behalf of a user the server would allow it: it asks who connects."""
 
     def open_to_write(self, data_object: str, *, resource: str = "") -> AbstractContextManager[arriving.Arriving]:
+        self._need_place(data_object, resource)
         return arriving.arriving(self.calls.connections, data_object, resource)
+
+    def need_overwritable(self, data_object: str, *, resource: str = "") -> None:
+        self._need_place(data_object, resource)
+        self.calls.ask(data_object, lookup.need_overwritable, data_object, resource)
 
     def register(self, resource: str, files: Any) -> None:
         if files:

@@ -284,6 +284,27 @@ def need_up(connection: Connection, resource: str) -> Resource:
     return found
 
 
+def need_overwritable(connection: Connection, data_object: str, resource: str) -> None:
+    """Refuse what the server would refuse only once it has the content. For a ``resource`` that is up, if any."""
+    found = find_object(connection, data_object)
+    if found is None:
+        raise missing(data_object, Code.OBJ_PATH_DOES_NOT_EXIST)
+    code = at_work(connection, data_object)
+    if code is not None:
+        raise zone_error(code, shown(data_object), "something is at work on its replicas", "Try again later")
+    known = {one.name: one for one in resources(connection)}
+    if resource and not known[resource].is_root:
+        cause, remedy = "a child resource cannot be written to by name", "Name the root of its hierarchy"
+        raise zone_error(Code.DIRECT_CHILD_ACCESS, resource, cause, remedy)
+    if resource and not any(replica.root == resource for replica in found.replicas):
+        cause = f"it has no replica on {resource} to overwrite"
+        raise zone_error(Code.HIERARCHY_ERROR, shown(data_object), cause, "Replicate it there, or name no resource")
+    names = sorted({replica.leaf for replica in found.replicas if resource in ("", replica.root)})
+    if not any(known[name].is_up for name in names if name in known):
+        cause = f"each resource with a replica of it is down: {', '.join(names)}"
+        raise zone_error(Code.SYS_RESC_IS_DOWN, shown(data_object), cause, "Have one brought up")
+
+
 def at_work(connection: Connection, data_object: str) -> Code | None:
     """Why no replica can be used, if their states are the reason: -406000 for a locked one, else -405000
     for an intermediate one. The server itself only reports that it found no resource."""

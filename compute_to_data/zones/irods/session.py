@@ -70,6 +70,12 @@ class IrodsSession:
             self.calls.ask(logical_path, tree.need_a_server_that_takes, logical_path)
         return logical_path
 
+    def _need_place(self, data_object: str, resource: str) -> None:
+        """Refuse a place for content that the server would not refuse, or not in these words."""
+        self._zone_path(data_object)
+        if resource:
+            self.calls.ask(resource, lookup.need_up, resource)
+
     def _need_here(self, logical_path: str) -> None:
         """NotFound for a path in another zone. A server would ask that one, but not for all that a task needs."""
         here, there = zone_of(self._home), zone_of(logical_path)
@@ -114,9 +120,7 @@ class IrodsSession:
         force: bool = False,
         moved: Callable[[int], None] | None = None,
     ) -> str:
-        self._zone_path(data_object)
-        if resource:
-            self.calls.ask(resource, lookup.need_up, resource)
+        self._need_place(data_object, resource)
         target = transfer.Target(data_object, resource, force)
         with self._explaining_locks(data_object), about(data_object):
             return transfer.put(self.calls.connections, file, target, moved or silent)
@@ -194,9 +198,7 @@ class IrodsSession:
             raise zone_error(code, shown(data_object), "something is at work on its replicas") from error
 
     def write(self, data_object: str, content: bytes, *, resource: str = "", force: bool = False) -> None:
-        self._zone_path(data_object)
-        if resource:
-            self.calls.ask(resource, lookup.need_up, resource)
+        self._need_place(data_object, resource)
         self._with_replicas(data_object, contents.write, data_object, content, resource, force, again=force)
 
     def remove(self, logical_path: str, *, recursive: bool = False) -> None:

@@ -62,5 +62,44 @@ class ArrivingContract(Contract):
             with pytest.raises(ZoneError) as caught, catalog.open_to_write(f"{here}/{name}"):
                 pytest.fail("it was opened")
             assert isinstance(caught.value, AlreadyExists) == (name == "x"), str(caught.value)
+        broken = zone.make_resource()
+        zone.set_resource_status(broken, "down")
+        child = zone.make_resource(parent=zone.make_resource("passthru"))
+        for resource, code in (
+            (broken, Code.SYS_RESC_IS_DOWN), ("no-such-resource", Code.SYS_RESC_DOES_NOT_EXIST),
+            (child, Code.DIRECT_CHILD_ACCESS),
+        ):  # fmt: skip
+            with refused(ZoneError, code), mine.open_to_write(f"{here}/y", resource=resource):
+                pytest.fail("it was opened")
+        with refused(ZoneError, Code.USER_INPUT_PATH_ERR), mine.open_to_write("/elsewhere/home/x"):
+            pytest.fail("it was opened")
         assert alice.read(f"{here}/x", 100) == b"content"
         assert [one.logical_path for one in alice.children(here)] == [f"{here}/x"]
+
+    def test_what_cannot_be_overwritten(
+        self, zone: ZoneUnderTest, alice: ClientCatalog, bob: ClientCatalog, here: str
+    ) -> None:
+        """What can be known before the content is there, is: as ``write`` would say it."""
+        own, broken, other = (zone.make_resource() for _ in range(3))
+        child = zone.make_resource(parent=zone.make_resource("passthru"))
+        for name, resource in (("x", own), ("shut", broken), ("busy", own)):
+            alice.write(f"{here}/{name}", b"content", resource=resource)
+        zone.set_resource_status(broken, "down")
+        zone.set_replica_status(f"{here}/busy", 0, ReplicaStatus.WRITE_LOCKED)
+        catalog = zone.at_a_gateway(alice.user)
+        for resource in ("", own):
+            catalog.need_overwritable(f"{here}/x", resource=resource)
+        for name, resource, codes in (
+            ("x", broken, (Code.SYS_RESC_IS_DOWN,)),
+            ("x", "no-such-resource", (Code.SYS_RESC_DOES_NOT_EXIST,)),
+            ("x", child, (Code.DIRECT_CHILD_ACCESS, Code.HIERARCHY_ERROR)),
+            ("x", other, (Code.HIERARCHY_ERROR,)),
+            ("shut", "", (Code.SYS_RESC_IS_DOWN, Code.HIERARCHY_ERROR)),
+            ("busy", "", (Code.LOCKED_DATA_OBJECT_ACCESS,)),
+        ):
+            with refused(ZoneError, *codes):
+                catalog.need_overwritable(f"{here}/{name}", resource=resource)
+            with refused(ZoneError, *codes):
+                alice.write(f"{here}/{name}", b"newer", resource=resource, force=True)
+        assert alice.read(f"{here}/x", 100) == b"content"
+        zone.set_replica_status(f"{here}/busy", 0, ReplicaStatus.GOOD)

@@ -261,6 +261,19 @@ class ResourcesContract(Contract):
         zone.set_resource_status(broken, "up")
         assert alice.read(f"{here}/x", ENOUGH) == b"x"
 
+    def test_the_default_resource_is_down(self, zone: ZoneUnderTest, alice: Catalog, here: str) -> None:
+        alice.write(f"{here}/x", b"x")
+        (replica,) = stat_object(alice, f"{here}/x").replicas
+        zone.set_resource_status(replica.root, "down")
+        try:
+            with pytest.raises(ZoneError, match=replica.root) as caught:
+                alice.write(f"{here}/y", b"y")
+            assert caught.value.code is Code.SYS_RESC_IS_DOWN
+            with refused(ZoneError, Code.SYS_RESC_IS_DOWN), zone.at_a_gateway(alice.user).open_to_write(f"{here}/y"):
+                pytest.fail("it was opened")
+        finally:
+            zone.set_resource_status(replica.root, "up")
+
     def test_a_replica_elsewhere_is_read_when_one_is_down(self, zone: ZoneUnderTest, alice: Catalog, here: str) -> None:
         broken = zone.make_resource()
         alice.write(f"{here}/x", b"x", resource=broken)
