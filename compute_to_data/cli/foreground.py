@@ -62,7 +62,7 @@ def follow(call: Call, task: TaskHandle) -> None:
     call.out.note(f"task {task.id}{' is reused: an identical task completed earlier' if task.is_reused else ''}")
     follow_output(call, task, only="stderr" if call.out.form == "json" else "")  # stdout is for the JSON document
     for words in endings.notes(task.status()):
-        call.out.note(in_options(words))
+        call.out.note(in_options(words, call.options))
 
 
 def follow_output(call: Call, task: TaskHandle, *, only: str) -> LogPrinter:
@@ -81,7 +81,7 @@ def follow_output(call: Call, task: TaskHandle, *, only: str) -> LogPrinter:
 
         def note(text: str) -> None:
             printer.begin_line()
-            call.out.note(text)
+            call.out.note(in_options(text, call.options))
 
         logs.follow(task, printer.print, state_printer(task, note), on_note=note)
         return printer

@@ -147,8 +147,7 @@ def _guarded(options: argparse.Namespace) -> int:
         if debug:
             _traceback()
         text = _readable(str(error))
-        # A person who typed --walltime knows nothing of limits.walltime_seconds.
-        out.note(f"c2d: {in_options(text) if hasattr(options, 'walltime') else text}")
+        out.note(f"c2d: {in_options(text, options)}")
         return of_error(error)
     except KeyboardInterrupt:
         out.note("c2d: interrupted")

@@ -105,7 +105,8 @@ class _Map:
             call.out.progress(f"{workload.id}: {len(self.tasks)} of {len(self.files)} submitted")
         call.out.progress("")
         if len(self.tasks) < len(self.files):
-            call.out.note(f"{len(self.files) - len(self.tasks)} files have a task already")
+            already = len(self.files) - len(self.tasks)
+            call.out.note(f"{already} file{'s have' if already != 1 else ' has'} a task already")
         return workload
 
     def _note(self, text: str) -> None:

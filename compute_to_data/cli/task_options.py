@@ -137,8 +137,11 @@ def at_least_one(text: str) -> int:
     return int(text)
 
 
-def in_options(text: str) -> str:
-    """A message with the limits named as the options are: ``--memory`` for ``limits.memory_bytes``."""
+def in_options(text: str, options: argparse.Namespace) -> str:
+    """A message with the limits named as the options are, ``--memory`` for ``limits.memory_bytes``, where the command
+    has such options. A person who typed ``--walltime`` knows nothing of ``limits.walltime_seconds``."""
+    if not hasattr(options, "walltime"):
+        return text
     return _LIMIT.sub(lambda found: _OPTIONS[found[1]], text)
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from compute_to_data.cli import zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import of_reason
-from compute_to_data.cli.task_options import in_options
 from compute_to_data.cli.zone_words import completes
 from compute_to_data.client.task_status import endings
 
@@ -157,7 +156,7 @@ def state_printer(task: TaskHandle, note: Callable[[str], None]) -> Callable[[St
 
     def print_state(state: State) -> None:
         nonlocal last
-        now = in_options(state_text(task.status()))
+        now = state_text(task.status())
         if now != last:
             note(now)
         last = now

@@ -123,6 +123,24 @@ def fetch(
     return Fetched(target, tuple(run.fetched), tuple(run.kept), tuple(lost), tuple(run.damaged), run.failed)
 
 
+def is_copy(catalog: ClientCatalog, collection: str, folder: str) -> bool:
+    """Whether a folder of this computer holds nothing but what a task has in the zone, unchanged."""
+    found = results.tree(catalog, collection)
+    for place, folders_here, files in os.walk(folder):
+        for name in (*files, *folders_here):
+            path = os.path.join(place, name)
+            inside = os.path.relpath(path, folder)
+            if name in folders_here:
+                is_ours = inside in found.folders and not os.path.islink(path)
+            elif inside in found.files:
+                is_ours = _is_same(path, found.files[inside])
+            else:
+                is_ours = inside in _LOGS and _is_empty(path)
+            if not is_ours:
+                return False
+    return True
+
+
 def _is_meant(name: str, paths: Sequence[str]) -> bool:
     """Whether paths or patterns would choose a file that is no longer there."""
     if {path.strip("/") for path in paths} & {name, *ancestors(name)}:

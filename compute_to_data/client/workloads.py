@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from compute_to_data.client import removing
 from compute_to_data.client.kinds import Kind, Named
 from compute_to_data.client.tasks import TaskHandle
-from compute_to_data.errors import ComputeToDataError, InvalidRequest, NotFound, OutOfReach
+from compute_to_data.errors import AlreadyExists, ComputeToDataError, InvalidRequest, NotFound, OutOfReach
 from compute_to_data.inputs import naming
 from compute_to_data.model import EntityKind, Query, name_of
 from compute_to_data.plain_text import spaced
@@ -200,8 +201,9 @@ class WorkloadHandle:
         """Fetch the results of each ended task into ``<directory>/<task id>``; files already there stay.
 
         If the workload has a task for each file, the folder has the file's name instead, and of several tasks for
-        one file only the newest is fetched. ``fetched`` receives how many tasks are done, and how many there are. A
-        task that cannot be fetched does not stop the others, unless the zone does not answer.
+        one file only the newest is fetched, in the place of an unchanged copy of an earlier one's results. ``fetched``
+        receives how many tasks are done, and how many there are. A task that cannot be fetched does not stop the
+        others, unless the zone does not answer.
         """
         from compute_to_data.client import fetching
 
@@ -216,8 +218,14 @@ class WorkloadHandle:
                 unfinished.append(task.task_id)
                 continue
             folder = task.name if by_file and _is_relative(task.name) else ""
+            fetch = functools.partial(fetching.fetch, self.workbench.catalog, task.collection, directory, folder=folder)
             try:
-                done = fetching.fetch(self.workbench.catalog, task.collection, directory, folder=folder, force=force)
+                try:
+                    done = fetch(force=force)
+                except AlreadyExists:
+                    if not folder or not self._discarded_earlier(task, os.path.join(directory, folder)):
+                        raise
+                    done = fetch(force=force)
             except OutOfReach:
                 raise
             except ComputeToDataError as error:
@@ -227,6 +235,18 @@ class WorkloadHandle:
                 incomplete += [] if done.is_complete else [task.task_id]
             fetched(number, len(listed))
         return Downloaded(folders, tuple(unfinished), tuple(incomplete), failed)
+
+    def _discarded_earlier(self, task: ListedTask, folder: str) -> bool:
+        """Remove a folder that holds nothing but a copy of what an earlier task for the same file left. Returns whether
+        it did."""
+        from compute_to_data.client import fetching
+
+        for one in self.tasks():
+            is_earlier = one.name == task.name and one.task_id != task.task_id
+            if is_earlier and fetching.is_copy(self.workbench.catalog, one.collection, folder):
+                shutil.rmtree(folder)
+                return True
+        return False
 
 
 def _is_relative(name: str) -> bool:

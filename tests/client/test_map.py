@@ -122,13 +122,18 @@ def test_failures_are_listed_and_only_they_run_again(site: TrialSite, typed: Any
     assert "bad (task " in said and "exited with status 3" in said
     assert f"c2d logs {done['failed'][0]['task_id']}" in said
     workload = done["workload"]
+    results = tmp_path / "results"
+    assert typed("fetch", workload, str(results))[0] == ExitCode.DONE
+    (results / "worse" / "notes").write_text("mine")
     again = ("--workload", workload, "--", "sh", "-c", "touch /outputs/again", "sh", "{}")
     code, done, said = typed(*words, *again)
     assert (code, done["completed"], done["failed"]) == (ExitCode.DONE, 3, [])
-    assert "1 files have a task already" in said
-    assert typed("fetch", workload, str(tmp_path / "results"))[0] == ExitCode.DONE
-    kept = {name: sorted(p.name for p in (tmp_path / "results" / name).iterdir()) for name in ("good", "bad")}
-    assert "seen" in kept["good"] and "again" in kept["bad"] and "seen" not in kept["bad"]
+    assert "1 file has a task already" in said
+    code, _, said = typed("fetch", workload, str(results))
+    assert (code, f"{results}/worse: holds files with other content" in said) == (ExitCode.INCOMPLETE, True), said
+    kept = {name: sorted(p.name for p in (results / name).iterdir()) for name in ("good", "bad", "worse")}
+    assert "seen" in kept["good"] and "again" in kept["bad"] and "failed" not in kept["bad"]
+    assert {"notes", "failed"} <= set(kept["worse"]), "what is not only a copy stays"
     code, _, said = typed("map", IMAGE, "--input", top, "--each", "b*", "--workload", workload, "--", "true")
     assert code == ExitCode.REFUSED and "has the each *, and this call names b*" in said
 
