@@ -74,7 +74,7 @@ def _verified(catalog: Catalog, attributes: Attributes, document: Mapping[str, A
     except ComputeToDataError as error:
         cause = error.cause
     rest = {name: value for name, value in document.items() if name != PIN}
-    return Filled(rest, (f"the process definition {path} {cause}: the request's own copy runs",))
+    return Filled(rest, (f"the process definition {path}: {cause}; the request's own copy runs",))
 
 
 def _same(stored: Mapping[str, Any], document: Mapping[str, Any]) -> bool:

@@ -210,11 +210,12 @@ def _runs(task: Task) -> str:
 def record_sealed(record: TaskRecord, document: Mapping[str, Any], declare: Callable[[], None]) -> None:
     """Write a request where no other user can change it, then call ``declare`` to record its state.
 
-    The state comes last, because a worker may begin once it is there. Raises AlreadyExists or the
-    zone's error, and then leaves nothing behind.
+    The state comes last, because a worker may begin once it is there. Raises AlreadyExists, the zone's error, or
+    InvalidRequest for a request that nobody could read again, and then leaves nothing behind.
     """
     catalog = record.catalog
     content = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False).encode()
+    read_json(content, "request, as it would be recorded")  # too large, or with a number of too many digits
     undo = Undo()
     try:
         catalog.create_collection(record.collection)

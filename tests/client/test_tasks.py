@@ -442,3 +442,28 @@ def test_a_task_that_ends_while_its_logs_are_read_shows_them(site: TrialSite, se
 
     reading = TaskHandle(session, task.collection, Troubled(session.catalog, open_to_read=late))  # type: ignore[arg-type]
     assert logs.read(reading).stdout == b"one\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"argv": ["250".zfill(250)] * 4096}, "holds more than 1048576 bytes"),
+        (
+            {"argv": ["${n}"], "parameters": {"properties": {"n": {"default": 10**18}}}},
+            "an integer of more than 18 digits",
+        ),
+        (
+            {"argv": ["${n}"], "parameters": {"properties": {"n": {"default": float("inf")}}}},
+            "request, as it would be recorded",
+        ),
+    ],
+    ids=["size", "digits", "infinity"],
+)
+def test_a_request_that_nobody_could_read_again_is_refused(
+    site: TrialSite, session: c2d.Session, change: dict[str, Any], said: str
+) -> None:
+    document = site.request("echo")
+    document["process"] |= change
+    with pytest.raises(InvalidRequest, match=said):
+        session.submit(document)
+    assert site.alice.children(f"{HOME}/out") == ()
