@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from support.irods_server import CORE, rules
 from support.irods_site import ENVIRONMENT, RealSite, plain_site
+from support.reading import ENOUGH
 from support.real_people import Person, own_environment
 from support.site import PATIENCE, until
 
@@ -144,6 +145,35 @@ def test_the_worker_has_only_her_rights(
     hidden = terminal.types("rerun", task["task_id"])
     assert hidden.returncode == ExitCode.NOT_FOUND, hidden.stderr
     assert site.alice.access(f"{here}/{task['task_id']}") is Access.NULL
+
+
+def test_each_call_names_the_other_zone(carol: IrodsSession, here: str, tmp_path: Path) -> None:
+    """Her own zone lets no server of another one ask on her behalf: it answers only -39000."""
+    there = f"/{carol.user.zone}/home/{carol.user.name}"
+    collection, one, mine = Entity(EntityKind.COLLECTION, there), f"{there}/x", Avu("a", "b")
+    calls: dict[str, Callable[[], object]] = {
+        "access": lambda: carol.access(there),
+        "permissions": lambda: carol.permissions(there),
+        "children": lambda: carol.children(there),
+        "stat": lambda: carol.stat(there),
+        "avus": lambda: carol.avus(collection),
+        "annotate": lambda: carol.annotate(collection, add=[mine]),
+        "set_avu": lambda: carol.set_avu(there, mine),
+        "read": lambda: carol.read(one, ENOUGH),
+        "get": lambda: carol.get(one, str(tmp_path / "x")),
+        "checksum": lambda: carol.checksum(one),
+        "object_id": lambda: carol.object_id(one),
+        "remove": lambda: carol.remove(one),
+        "rename": lambda: carol.rename(one, f"{here}/x"),
+        "set_access": lambda: carol.set_access(one, carol.user, Access.OWN),
+        "set_inheritance": lambda: carol.set_inheritance(there, True),
+        "replicate": lambda: carol.replicate(one, "demoResc"),
+        "trim": lambda: carol.trim(one, 0),
+    }
+    for name, call in calls.items():
+        with pytest.raises(NotFound) as caught:
+            call()
+        assert f"is in the zone {carol.user.zone}" in str(caught.value), name
 
 
 @pytest.mark.skipif(CORE not in os.environ, reason=f"no real zone is configured whose core.py is named ({CORE})")

@@ -48,6 +48,8 @@ from compute_to_data.zones.irods.failures import about, shown
 KEPT_BY_A_PERSON = 8
 """How many connections a user's own session keeps: clients transfer many files at the same time."""
 
+_IN_TREE = (EntityKind.DATA_OBJECT, EntityKind.COLLECTION)
+
 Result = TypeVar("Result")
 
 
@@ -154,12 +156,15 @@ class IrodsSession:
         return self.calls.ask(logical_path, lookup.stat, logical_path)
 
     def children(self, collection: str, most: int | None = None) -> tuple[Collection | DataObject, ...]:
+        self._need_here(collection)
         return self.calls.ask(collection, lookup.children, collection, most)
 
     def access(self, logical_path: str) -> Access:
+        self._need_here(logical_path)
         return self.calls.ask(logical_path, lookup.access, logical_path, self._user)
 
     def permissions(self, logical_path: str, most: int | None = None) -> tuple[Permission, ...]:
+        self._need_here(logical_path)
         return self.calls.ask(logical_path, lookup.permissions, logical_path, most)
 
     def create_collection(self, collection: str, parents: bool = False) -> None:
@@ -186,7 +191,11 @@ class IrodsSession:
 
     @contextmanager
     def _explaining_locks(self, data_object: str) -> Iterator[None]:
-        """Replace the server's "no resource" error when locked or intermediate replicas are the reason."""
+        """Replace the server's "no resource" error when locked or intermediate replicas are the reason.
+
+        NotFound for what is in another zone.
+        """
+        self._need_here(data_object)
         try:
             yield
         except ZoneError as error:
@@ -202,10 +211,12 @@ class IrodsSession:
         self._with_replicas(data_object, contents.write, data_object, content, resource, force, again=force)
 
     def remove(self, logical_path: str, *, recursive: bool = False) -> None:
+        self._need_here(logical_path)
         seconds = replication.TRANSFER_SECONDS if recursive else CALL_SECONDS
         self.calls.make(logical_path, tree.remove, logical_path, recursive, seconds=seconds)
 
     def rename(self, source: str, destination: str) -> None:
+        self._need_here(source)
         self._zone_path(destination)
         self.calls.make(source, tree.rename, source, destination)
 
@@ -214,30 +225,36 @@ class IrodsSession:
         self.calls.ask(entity.name, avus.annotate, entity, list(add), list(remove))
 
     def _need_own_access(self, entity: Entity) -> None:
-        """AccessDenied unless a user of another zone may modify the entity.
+        """NotFound for what is in another zone; AccessDenied unless a user of another zone may modify the entity.
 
         iRODS's atomic call checks the user's name but not the zone, so such a user would get the
         rights of a local user of the same name.
         """
+        if entity.kind not in _IN_TREE:
+            return
+        self._need_here(entity.name)
         if self._user.zone == zone_of(self._home):
             return
-        in_tree = entity.kind in (EntityKind.DATA_OBJECT, EntityKind.COLLECTION)
-        if in_tree and Access.NULL < self.access(entity.name) < Access.MODIFY_OBJECT:
+        if Access.NULL < self.access(entity.name) < Access.MODIFY_OBJECT:
             raise zone_error(Code.CAT_NO_ACCESS_PERMISSION, shown(entity.name), f"{self._user} may not modify it")
 
     def annotate_all(self, data_objects: Sequence[str], add: Sequence[Avu]) -> None:
         bulk.annotate_all(self.calls, self.annotate, data_objects, add)
 
     def set_avu(self, collection: str, avu: Avu) -> None:
+        self._need_here(collection)
         self.calls.ask(collection, avus.set_one, collection, avu)
 
     def avus(self, entity: Entity, *attributes: str, most: int | None = None) -> tuple[Avu, ...]:
+        if entity.kind in _IN_TREE:
+            self._need_here(entity.name)
         return self.calls.ask(entity.name, avus.read, entity, attributes, most)
 
     def find(self, query: Query) -> tuple[str, ...]:
         return self.calls.ask(query.attribute, finding.find, query)
 
     def object_id(self, data_object: str) -> int:
+        self._need_here(data_object)
         return self.calls.ask(data_object, lookup.object_id, data_object)
 
     def object_with_id(self, object_id: int) -> str:
@@ -260,9 +277,11 @@ class IrodsSession:
         return self.calls.ask("resources", avus.of_resources, attributes)
 
     def set_access(self, logical_path: str, user: User, access: Access, *, recursive: bool = False) -> None:
+        self._need_here(logical_path)
         self.calls.ask(logical_path, tree.set_access, logical_path, user, access, recursive)
 
     def set_inheritance(self, collection: str, inherits: bool) -> None:
+        self._need_here(collection)
         self.calls.ask(collection, tree.set_inheritance, collection, inherits)
 
     def replicate(self, data_object: str, resource: str) -> None:
@@ -272,9 +291,11 @@ class IrodsSession:
         self._with_replicas(data_object, use, again=True, seconds=replication.TRANSFER_SECONDS)
 
     def trim(self, data_object: str, number: int) -> None:
+        self._need_here(data_object)
         self.calls.make(data_object, replication.trim, data_object, number)
 
     def checksum(self, data_object: str) -> str:
+        self._need_here(data_object)
         return self.calls.ask(data_object, contents.checksum, data_object, seconds=replication.TRANSFER_SECONDS)
 
     def register(self, resource: str, files: Sequence[Registration]) -> None:
