@@ -164,6 +164,7 @@ def _create(call: Call) -> int:
     call.out.note(f"settings written to {path}")
     if why_not:
         call.out.note(f"Tasks run UNSANDBOXED, as programs of this computer (image: {laptop.HOST}). {why_not}")
+        call.out.note("To have sandboxes, start Docker first, and make another zone in another folder")
     call.out.result(
         {**chosen, "engine": "process" if why_not else "docker", "config_file": path}, chosen["zone"]["directory"]
     )

@@ -16,6 +16,9 @@ from compute_to_data.submission import selection
 from compute_to_data.task import InputKind, Task
 from compute_to_data.urls.address import parse
 
+_SHOWN = 5
+"""How many of the allowed images an error names."""
+
 
 def admit(configuration: Configuration, task: Task) -> None:
     """Refuse what the site does not allow: an image, reserved attributes, limits above its maximum.
@@ -76,10 +79,16 @@ def _check_kind(implementation: str, task: Task, role: str) -> None:
 
 def image_refused(configuration: Configuration, image: str) -> Refused:
     """The error for an image that the site does not allow."""
-    near = nearest(image, (rule.name for rule in configuration.images if rule.name))
-    ask = "Ask the administrator to add it to `images` in the configuration"
-    remedy = f"Did you mean {near}? Else ask{ask[3:]}" if near else ask
-    return Refused(f"image {image}", "is not in this site's list of allowed images", remedy)
+    names = [rule.name for rule in configuration.images if rule.name]
+    near = nearest(image, names)
+    ask = "ask the administrator to add it to `images` in the configuration"
+    if configuration.zone.kind == "embedded":
+        ask = f"add it to `images` in {configuration.source}"
+        if configuration.engine.name == "process":
+            ask = "for images of Docker, start it and make another zone: c2d zone create DIR --force"
+    remedy = f"Did you mean {near}? Else {ask}" if near else f"{ask[0].upper()}{ask[1:]}"
+    there = f" ({', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''})" if names else ""
+    return Refused(f"image {image}", f"is not in this site's list of allowed images{there}", remedy)
 
 
 def authorise(catalog: Catalog, configuration: Configuration, task: Task) -> references.Resolved:

@@ -129,7 +129,8 @@ class TestSubmitting:
 
     def test_a_refused_task(self, working: TrialSite, c2d: C2D) -> None:
         image = written(working, "true", process={"image": "another"})
-        assert "is not in this site's list of allowed images" in c2d("submit", image).err
+        said = c2d("submit", image).err
+        assert "is not in this site's list of allowed images (tools). For images of Docker, start it and make" in said
         assert c2d("submit", image).code == ExitCode.REFUSED
         assert c2d("submit", written(working, "true"), "--resource", "nowhere").code == ExitCode.NOT_FOUND
         missing = c2d("submit", written(working, "true", inputs=[f"{HOME}/none"]))
