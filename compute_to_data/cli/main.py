@@ -18,7 +18,7 @@ from compute_to_data.cli.command_log import logged
 from compute_to_data.cli.exits import ExitCode, of_error
 from compute_to_data.cli.interrupts import unwinding
 from compute_to_data.cli.output import Output
-from compute_to_data.cli.task_options import in_options
+from compute_to_data.cli.task_options import in_options, note_one_word
 from compute_to_data.errors import ComputeToDataError, ConfigurationError, shortened_in_the_middle
 from compute_to_data.plain_text import lines
 
@@ -142,6 +142,7 @@ def _guarded(options: argparse.Namespace) -> int:
     call = Call(options, out)
     try:
         out.form = _form(options)
+        note_one_word(call)
         return int(options.run(call))
     except ComputeToDataError as error:
         if debug:

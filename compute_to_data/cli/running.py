@@ -125,10 +125,15 @@ def request(call: Call, **asked: Any) -> dict[str, Any]:
     named = {"name": options.name, "resource": options.resource, "role": options.role, "secrets": options.secret}
     document.update({name: value for name, value in named.items() if value})
     if options.expect:
-        document["expected_outputs"] = [name.removeprefix("/outputs/").rstrip("/") for name in options.expect]
+        document["expected_outputs"] = [_below_outputs(name) for name in options.expect]
     if not options.resource and not options.role:
         document.setdefault("role", "CONTAINER")
     return run_inputs.with_inputs(call, document, found, stdin=options.stdin, **asked)
+
+
+def _below_outputs(name: str) -> str:
+    """The name of an output that a person gave as ``./name``, ``/outputs/name`` or with a slash at its end."""
+    return name.removeprefix("/outputs/").removeprefix("./").rstrip("/")
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:

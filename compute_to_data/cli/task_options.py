@@ -5,14 +5,19 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import shlex
 from argparse import ArgumentParser
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compute_to_data.cli import zone_words
 from compute_to_data.cli.zone_words import completes
 from compute_to_data.task import HIGHEST_PRIORITY, LOWEST_PRIORITY
 
+if TYPE_CHECKING:
+    from compute_to_data.cli.command import Call
+
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_FOR_A_SHELL = re.compile(r"\S\s|[|<>;&*]")
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)(?:([kmgt])(?:i?b)?|b)?", re.IGNORECASE)
 _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+", re.IGNORECASE)
@@ -135,6 +140,14 @@ def at_least_one(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
     return int(text)
+
+
+def note_one_word(call: Call) -> None:
+    """Say that no shell reads a program that is one word and looks like a shell's line."""
+    program: list[str] = call.options.program
+    if len(program) == 1 and _FOR_A_SHELL.search(program[0]):
+        word = shlex.quote(program[0])
+        call.out.note(f"{word} is the name of one program: no shell reads it. For a shell: -- sh -c {word}")
 
 
 def in_options(text: str, options: argparse.Namespace) -> str:

@@ -32,11 +32,11 @@ def _claims(catalog: Catalog, data_object: DataObject, claim: str) -> set[Avu]:
     return set(catalog.avus(entity, claim))
 
 
-def nothing_to_claim(collection: str, claim: str) -> Refused:
-    """The error for a collection that has no unclaimed data object."""
+def nothing_to_claim(collection: str, claim: str, *, further: bool = False) -> Refused:
+    """The error for a collection that has no unclaimed data object, or no ``further`` one for the same request."""
     return Refused(
         collection,
-        "holds no unclaimed data object",
+        f"holds no {'further ' * further}unclaimed data object",
         f"Add a data object, or remove the AVU {claim} from one to process it again",
         code=Code.CAT_NO_ROWS_FOUND,
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from compute_to_data.configuration import Configuration
 from compute_to_data.coordination import role_choice
 from compute_to_data.coordination.held_images import nearest
 from compute_to_data.errors import InvalidRequest, Refused
 from compute_to_data.inputs import claims, places, references
-from compute_to_data.model import Access, zone_of
+from compute_to_data.model import Access, DataObject, zone_of
 from compute_to_data.ports.zone import Catalog
 from compute_to_data.provenance import outcome
 from compute_to_data.records import secret
@@ -97,12 +99,16 @@ def authorise(catalog: Catalog, configuration: Configuration, task: Task) -> ref
     known = [one for one in task.inputs if one.kind is not InputKind.TASK]
     found = references.resolve(catalog, configuration.attributes, known, own=(task.workload,))
     references.check_targets(references.with_fetched(found, task.urls, task.output_collection, catalog.user))
+    claim = configuration.attributes.claim
+    left: dict[str, Iterator[DataObject]] = {}
     for reference in task.inputs:
         if reference.kind is InputKind.NEXT_OF:
-            claim = configuration.attributes.claim
-            first = next(claims.eligible(catalog, reference.logical_path, claim), None)
+            place = reference.logical_path
+            is_further = place in left
+            left.setdefault(place, claims.eligible(catalog, place, claim))
+            first = next(left[place], None)
             if first is None:
-                raise claims.nothing_to_claim(reference.logical_path, claim)
+                raise claims.nothing_to_claim(place, claim, further=is_further)
             found = found.claiming(first, reference)
     secret.check(catalog, zone_of(task.output_collection), (*task.secrets, *task.secrets_of_urls))
     require(catalog, task.output_collection, Access.OWN, "to keep a task and its results there", MAKE_IT)

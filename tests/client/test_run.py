@@ -135,12 +135,15 @@ class TestOptions:
         assert [one["name"] for one in listed("list")] == ["later"]
 
     def test_an_expected_file_is_demanded(self, working: TrialSite, run: Run) -> None:
-        assert (
-            run("--expect", "/outputs/a.csv", "-x", "d/", "--", "sh", "-c", "echo 1 > a.csv; mkdir d").returncode == 0
-        )
+        wanted = ("--expect", "/outputs/a.csv", "-x", "d/", "-x", "./b")
+        assert run(*wanted, "--", "sh", "-c", "echo 1 > a.csv; mkdir d; touch b").returncode == 0
         missing = run("-x", "a.csv", "--", "sh", "-c", "echo 1 > a.cvs")
         assert missing.returncode != 0
         assert "a.csv" in missing.stderr and "a.cvs" in missing.stderr
+
+    @pytest.mark.parametrize(("word", "is_said"), [("echo hi | wc", True), ("ls *", True), ("true", False)])
+    def test_a_line_for_a_shell_is_noted(self, working: TrialSite, run: Run, word: str, is_said: bool) -> None:
+        assert (f"For a shell: -- sh -c '{word}'" in run("--", word).stderr) == is_said
 
     def test_an_identical_task_is_reused(self, working: TrialSite, run: Run) -> None:
         first = run("--reuse", "--", "sh", "-c", "echo ran; echo x > x")

@@ -108,6 +108,9 @@ def test_the_next_unprocessed_input_is_claimed_once(site: TrialSite) -> None:
     assert sorted(got) == list("abcdef")
     with pytest.raises(Refused, match="holds no unclaimed data object"):
         site.submit(request)
+    site.alice.write(f"{HOME}/in/g", b"g")
+    with pytest.raises(Refused, match="holds no further unclaimed data object"):
+        site.submit({**request, "inputs": request["inputs"] * 2})
 
 
 def test_a_data_object_that_the_user_may_not_annotate_is_passed_over(site: TrialSite) -> None:
