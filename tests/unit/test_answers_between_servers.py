@@ -24,3 +24,10 @@ def test_it_is_out_of_reach(code: Code, errno: int) -> None:
 def test_other_refusals_are_not() -> None:
     assert not isinstance(translated(ServerError(int(Code.SYS_RESC_IS_DOWN), ""), "dsp_resc"), ZoneOutOfReach)
     assert not isinstance(translated(ServerError(-999000, ""), "dsp_resc"), ZoneOutOfReach)
+
+
+@pytest.mark.parametrize(("code", "said"), [(-511036, "File name too long"), (-510013, "Permission denied")])
+def test_what_a_vault_answers_is_in_words(code: int, said: str) -> None:
+    """Codes that we know, and others."""
+    assert said in str(translated(ServerError(code, ""), "/tempZone/home/alice/x"))
+    assert "storage" not in str(translated(ServerError(code // 1000 * 1000 + 1000, ""), "/tempZone/home/alice/x"))

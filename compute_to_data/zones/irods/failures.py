@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -46,14 +47,20 @@ _CAUSES: dict[Code, str] = {
 }
 
 
+def _said_by_storage(code: int) -> str:
+    """What the operating system told a storage resource: its errno is in the last digits of such codes."""
+    number = -code % 1000 if -531_000 < code < -510_000 else 0
+    return f", from the resource's storage: {os.strerror(number)}" if number else ""
+
+
 def translated(error: ServerError, subject: str, instead: Mapping[Code, Code] | None = None) -> ZoneError:
     """Our error for a server's. ``instead`` replaces codes that mean something else for this operation."""
     code = _KNOWN.get(nominal(error.code))
     if code is None:
-        said = f": {error.text}" if error.text else ""
+        said = _said_by_storage(error.code) + (f": {error.text}" if error.text else "")
         return ZoneError(shown(subject), f"iRODS answered {error.code}{said}", code=Code.SYS_INTERNAL_ERR)
     code = (instead or {}).get(code, code)
-    cause = _CAUSES.get(code, f"iRODS answered {error.code} {code.name}")
+    cause = _CAUSES.get(code, f"iRODS answered {error.code} {code.name}" + _said_by_storage(error.code))
     said = f" ({error.text})" if error.text else ""
     return zone_error(code, shown(subject), cause + said)
 
