@@ -27,6 +27,8 @@ LARGEST = MAXIMUM_BYTES
 """The most bytes that a ``workload.json`` has."""
 STATE = "workload_state"
 """The fact whose value is a :class:`WorkloadState`."""
+CONTINUED_AT = "continued_at"
+"""The fact that says when somebody continued the workload last. Later tasks see the dataset as it was then."""
 INSTANCES = "instances"
 DATASET = "dataset"
 MOST_INSTANCES = 1024
@@ -147,3 +149,8 @@ class WorkloadRecord(TaskRecord):
     def is_started(self) -> bool:
         """Whether the workload accepts tasks."""
         return self.workload_state() is WorkloadState.STARTED
+
+    def started_since(self) -> str | None:
+        """When a workload that accepts tasks was continued last, '' if it never was; None when it accepts none."""
+        found = self.facts(STATE, CONTINUED_AT)
+        return found.get(CONTINUED_AT, "") if found.get(STATE) == WorkloadState.STARTED.value else None

@@ -6,6 +6,7 @@ users follow, cancel and fetch them like any other. Nothing runs for a workload 
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,8 +26,9 @@ from compute_to_data.ports.zone import Catalog, ClientCatalog
 from compute_to_data.records.access import MAKE_IT, require
 from compute_to_data.records.cancel import request_cancel
 from compute_to_data.records.state import State, furthest
-from compute_to_data.records.task import TaskRecord, new_task_id
+from compute_to_data.records.task import TaskRecord, new_task_id, timestamp
 from compute_to_data.records.workload import (
+    CONTINUED_AT,
     DATASET,
     INSTANCES,
     STATE,
@@ -247,10 +249,10 @@ def describe(catalog: ClientCatalog, attributes: Attributes, collection: str) ->
 
 
 def restart(catalog: Catalog, attributes: Attributes, collection: str) -> None:
-    """Let a stopped workload accept tasks again. Does nothing when it does. NotFound, AccessDenied."""
+    """Let a stopped workload accept tasks again. Those that begin from now on see its dataset as it is now. NotFound,
+    AccessDenied."""
     record, _ = _known(catalog, attributes, collection)
-    if not record.is_started():
-        record.declare(WorkloadState.STARTED)
+    record.declare(WorkloadState.STARTED, {CONTINUED_AT: timestamp(time.time())})
 
 
 def stop(catalog: ClientCatalog, attributes: Attributes, collection: str) -> tuple[str, ...]:

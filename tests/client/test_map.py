@@ -138,6 +138,18 @@ def test_failures_are_listed_and_only_they_run_again(site: TrialSite, typed: Any
     assert code == ExitCode.REFUSED and "has the each *, and this call names b*" in said
 
 
+@pytest.mark.parametrize("stopped", [True, False])
+def test_continued_it_sees_the_dataset_as_it_is_now(site: TrialSite, typed: Any, stopped: bool) -> None:
+    top = data(site, {"good": "0", "bad": "3"})
+    words = ("map", IMAGE, "--input", top, "--", "sh", "-c", 'exit $(cat "$1")', "sh", "{}")
+    begun = typed(*words[:4], *([] if stopped else ["--detach"]), *words[4:])[1]
+    typed("wait", begun["workload"])
+    site.alice.write(f"{top}/bad", b"0", force=True)
+    site.alice.write(f"{top}/new", b"0")
+    code, done, said = typed(*words[:4], "--workload", begun["workload"], *words[4:])
+    assert (code, done["completed"]) == (ExitCode.DONE, 3), said
+
+
 def test_detached_it_prints_the_id_and_can_be_waited_for(site: TrialSite, typed: Any) -> None:
     top = data(site, {"a": "", "b": ""})
     code, done, _ = typed("map", IMAGE, "--input", top, "-d", "--", "true")

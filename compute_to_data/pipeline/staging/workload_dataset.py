@@ -41,13 +41,14 @@ def sandbox(execution: Execution) -> Sandbox | None:
     context = execution.context
     record = WorkloadRecord(context.catalog, context.configuration.attributes, collection, context.resource.name)
     workload = record.of_its_task(execution.task, parent_of(execution.record.collection))
-    if not record.is_started():
+    since = record.started_since()
+    if since is None:
         raise Cancelled("task", f"its workload {name_of(collection)} was stopped")
     if workload.dataset:
         require(context.catalog, workload.dataset, Access.READ_OBJECT, "to use it as a dataset")
         Origins(context.catalog, context.configuration.attributes).need_collection(workload.dataset)
     made = context.catalog.stat(collection).created
-    identity = hashlib.sha256(json.dumps([made, workload.document()], sort_keys=True).encode()).hexdigest()
+    identity = hashlib.sha256(json.dumps([made, since, workload.document()], sort_keys=True).encode()).hexdigest()
     place = context.workload_directories.of(
         collection,
         identity,
