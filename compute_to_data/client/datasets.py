@@ -10,10 +10,11 @@ Only :func:`look_over`, :func:`upload` and :func:`download` use files of this ho
 from __future__ import annotations
 
 import itertools
+import os
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Union
 
 from compute_to_data.client import dataset_uses
 from compute_to_data.errors import InvalidRequest, NotFound, Refused
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from compute_to_data.client.workbench import Workbench
     from compute_to_data.ports.zone import ClientCatalog
 
+LocalPath = Union[str, "os.PathLike[str]"]
+"""A file or folder of this computer."""
 DATASETS: Final = naming.DATASETS
 _THREADS: Final = 4
 
@@ -124,19 +127,19 @@ def make_findable(workbench: Workbench, collection: str) -> None:
     workbench.catalog.annotate(Entity(EntityKind.COLLECTION, collection), add=[known])
 
 
-def look_over(workbench: Workbench, paths: str | Sequence[str], *, follow_links: bool = False) -> Listing:
+def look_over(workbench: Workbench, paths: LocalPath | Sequence[LocalPath], *, follow_links: bool = False) -> Listing:
     """List a folder, a file or several of them that are to become a dataset of the project.
     InvalidRequest names the files that cannot be stored."""
     from compute_to_data.client.local_folders.local_listing import listing
 
-    given = [paths] if isinstance(paths, str) else list(paths)
+    given = [os.fspath(one) for one in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
     top = f"{workbench.project}/{DATASETS}/d-{'0' * 12}/{FILES}"
     return listing([one.rstrip("/") or one[:1] for one in given], top, follow_links=follow_links)
 
 
 def upload(
     workbench: Workbench,
-    paths: str | Sequence[str],
+    paths: LocalPath | Sequence[LocalPath],
     *,
     name: str = "",
     dataset: str = "",
@@ -187,7 +190,7 @@ def _need_unused(workbench: Workbench, collection: str, remedy: str) -> None:
     dataset_uses.need_unused(workbench.catalog, workbench.attributes, collection, remedy)
 
 
-def download(workbench: Workbench, dataset: str, directory: str, *, progress: Progress | None = None) -> Moved:
+def download(workbench: Workbench, dataset: str, directory: LocalPath, *, progress: Progress | None = None) -> Moved:
     """Download a dataset's files into ``directory``, with their modification times.
 
     Files that are already there with the right checksum are not transferred, so calling this again
@@ -205,7 +208,7 @@ def download(workbench: Workbench, dataset: str, directory: str, *, progress: Pr
     if held is None:
         remedy = f"Continue its upload: c2d dataset upload DIR --id {name_of(collection)}"
         raise Refused(f"dataset {name_of(collection)}", "is not complete: its upload was interrupted", remedy)
-    return downloading.download(workbench.catalog, collection, held, directory, progress or NoProgress())
+    return downloading.download(workbench.catalog, collection, held, os.fspath(directory), progress or NoProgress())
 
 
 def listed(workbench: Workbench) -> list[Listed]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 import re
 import shlex
@@ -119,6 +120,8 @@ class WorkloadHandle:
         workloads.need_words(command)
         if isinstance(stdin, str):
             raise InvalidRequest("stdin", "is text, and a program reads bytes", "Encode it: stdin=text.encode()")
+        if isinstance(stdin, io.TextIOBase):
+            raise InvalidRequest("stdin", "is a file opened for text, and a program reads bytes", 'Open it with "rb"')
         path = "" if stdin is None else self._put_stdin(stdin)
         try:
             submitted = workloads.create_task(

@@ -92,10 +92,10 @@ def test_a_manifest_in_which_names_clash_is_refused(paths: tuple[str, ...], name
 
 
 def test_a_folder_there_and_back(session: c2d.Session, folder: Path, tmp_path: Path) -> None:
-    done = datasets.upload(session, str(folder))
+    done = datasets.upload(session, folder)
     assert (done.name, done.files, done.sent) == ("measurements", 4, 4)
     assert done.collection == f"{HOME}/datasets/{done.dataset}"
-    came = datasets.download(session, done.dataset, str(tmp_path / "back"))
+    came = datasets.download(session, done.dataset, tmp_path / "back")
     assert (came.files, came.sent) == (4, 4)
     assert tree(tmp_path / "back") == tree(folder)
     assert datasets.download(session, done.dataset, str(tmp_path / "back")).sent == 0

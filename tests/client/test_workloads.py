@@ -179,6 +179,8 @@ def test_standard_input_is_bytes(session: c2d.Session) -> None:
     workload: Any = session.start_workload(IMAGE)
     with pytest.raises(InvalidRequest, match=r"text.encode\(\)"):
         workload.create_task(["cat"], stdin="text")
+    with pytest.raises(InvalidRequest, match='Open it with "rb"'):
+        workload.create_task(["cat"], stdin=io.StringIO("text"))
 
 
 def test_standard_input_can_be_a_file_that_is_read_to_its_end(session: c2d.Session) -> None:
