@@ -62,10 +62,9 @@ def with_inputs(
     """The request with its inputs; ``stdin``: also all of standard input. Uploads what is on this computer, as a
     dataset for each file or folder, once the rest of the request is accepted. ``asked``: as for ``Session.submit``."""
     from compute_to_data.client import tasks
-    from compute_to_data.errors import InvalidRequest
 
-    if stdin and sys.stdin.isatty():
-        raise InvalidRequest("--stdin", "standard input is the terminal", "Redirect it: < FILE, or PROGRAM |")
+    if stdin:
+        need_redirected()
     planned = [*inputs, Input(local=os.devnull, name=STDIN_NAME)] if stdin else inputs
     places = [one.path or _place(call, one.local, number) for number, one in enumerate(planned)]
     coming = [place for place, one in zip(places, planned) if one.local]
@@ -75,6 +74,14 @@ def with_inputs(
         tasks.check(call.session, {**document, "inputs": entries}, coming, **asked)
     entries = [_entry(one.path or _uploaded(call, one.local), one.name) for one in inputs]
     return {**document, "inputs": [*entries, _stdin_entry(call)] if stdin else entries}
+
+
+def need_redirected() -> None:
+    """InvalidRequest when standard input, which is to be sent, is the terminal."""
+    from compute_to_data.errors import InvalidRequest
+
+    if sys.stdin.isatty():
+        raise InvalidRequest("--stdin", "standard input is the terminal", "Redirect it: < FILE, or PROGRAM |")
 
 
 def _place(call: Call, local: str, number: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser
 
-from compute_to_data.cli import zone_words
+from compute_to_data.cli import run_inputs, zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode
 from compute_to_data.cli.task_options import (
@@ -195,6 +195,8 @@ def _create(call: Call) -> int:
     from compute_to_data.cli import foreground
 
     options = call.options
+    if options.stdin:
+        run_inputs.need_redirected()
     task = call.session.workload(options.workload).create_task(
         options.program,
         stdin=sys.stdin.buffer if options.stdin else None,

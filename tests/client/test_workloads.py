@@ -190,3 +190,13 @@ def test_standard_input_can_be_a_file_that_is_read_to_its_end(session: c2d.Sessi
     assert [(task.wait().state.value, task.logs().stdout) for task in tasks] == [
         ("COMPLETED", b"4\n"), ("COMPLETED", b"0\n")
     ]  # fmt: skip
+
+
+def test_a_terminal_is_no_standard_input_to_send(
+    session: c2d.Session, typed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workload = session.start_workload(IMAGE)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    code, said = typed("task", "create", workload.id, "--stdin", "--", "cat")
+    assert (code, "standard input is the terminal" in said) == (ExitCode.REFUSED, True), said
+    assert workload.tasks() == []
