@@ -258,6 +258,13 @@ def tail(reader: LogReader, header: Header, stream: int, most: int) -> bytes:
     return b"".join(_blocks(reader, header, stream, max(0, written - most), written))
 
 
+def last(file: str, most: int) -> tuple[bytes, ...]:
+    """The last bytes of each stream of a local log, up to ``most``. OSError; NotALog."""
+    with opened(file) as reader:
+        header = reader.header()
+        return tuple(tail(reader, header, number, most) for number in range(len(STREAMS)))
+
+
 def main(file: str) -> None:
     """Print what a local copy of a log has, each stream on its own."""
     with opened(file) as reader:

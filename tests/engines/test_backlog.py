@@ -13,9 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from compute_to_data import log_file
 from compute_to_data.engines.docker import backlog, stream
-from compute_to_data.engines.docker.backlog import ENTRY, Start, starts
+from compute_to_data.engines.docker.backlog import ENTRY, LACKING, MISSING, Start, starts
+from compute_to_data.engines.docker.log_copies import LogCopies
 from compute_to_data.engines.log_writer import LogWriter
+from compute_to_data.job import Exit, JobKey, JobState, JobStatus
 
 FULL = 1 << 20
 LINES = [b"%d\n" % number for number in range(1000)]
@@ -37,6 +40,12 @@ class Daemon:
 
     def attach(self, container: str) -> tuple[socket.socket, bytes]:
         raise AssertionError("nothing here attaches")
+
+    def idle(self) -> socket.socket:
+        raise AssertionError("nothing here attaches")
+
+    def beside(self, container: str) -> tuple[socket.socket, bytes] | None:
+        return None
 
     def stored(self, container: str, *, follow: bool = False) -> tuple[socket.socket, bytes]:
         answer = self.answers[min(self.asked, len(self.answers) - 1)]
@@ -121,3 +130,49 @@ def test_a_flood_of_empty_lines_costs_little_more_than_taking_it_apart(tmp_path:
     apart = time.thread_time() - begun
     starts(Daemon(flood), "job", file, FULL)
     assert time.thread_time() - begun - apart < 6 * apart
+
+
+WRITTEN = b"".join(LINES)
+LATER = [b"later %d\n" % number for number in range(2000)]
+AFTER = {
+    "nothing came": (WRITTEN, b"", b""),
+    "the daemon kept all": (WRITTEN, WRITTEN[-5000:], b""),
+    "all of a few bytes": (WRITTEN, LINES[-1], b""),
+    "it lacks the end": (WRITTEN, WRITTEN[-5000:] + b"more\n", b"more\n"),
+    "it lacks the end, and little came before": (WRITTEN, LINES[-1] + b"more\n", LACKING + b"more\n"),
+    "it lacks what came before, too": (WRITTEN, b"more\n", LACKING + b"more\n"),
+    "it has nothing": (b"", b"more\n", LACKING + b"more\n"),
+    "in the middle of a line": (WRITTEN + b"half", b"more\n", b"\n" + LACKING + b"more\n"),
+    "the same again and again": (b"same\n" * 5000, b"same\n" * 9000, b""),
+    "bytes were missing before": (WRITTEN + MISSING + LINES[7], LINES[7], b""),
+}
+
+
+@pytest.mark.parametrize("case", AFTER)
+def test_what_follows_the_daemons_log(case: str) -> None:
+    written, tail, expected = AFTER[case]
+    assert backlog.after(written[-backlog.ANCHOR :], tail) == expected
+
+
+@pytest.mark.parametrize(("kept_lines", "doubt"), [(0, LACKING), (1, LACKING), (1500, b""), (2000, b"")])
+def test_the_end_that_a_slow_daemon_drops_is_not_lost(tmp_path: Path, kept_lines: int, doubt: bytes) -> None:
+    """A worker takes over a job, whose last lines the daemon does not keep: it closes its log 10 s after the end.
+
+    With hardly a line in common, there is a doubt whether others came between.
+    """
+    file, key = logged(tmp_path, WRITTEN), JobKey("1-owner")
+    job, daemons = socket.socketpair()
+
+    class Slow(Daemon):
+        def beside(self, container: str) -> tuple[socket.socket, bytes]:
+            return job, b""
+
+    status = JobStatus(JobState.ENDED, Exit(0, False, 0.0, time.time()))
+    copies = LogCopies(Slow(kept([*LINES, *LATER[:kept_lines]])), lambda key: status)
+    copies.resume(key, file, 1 << 16)
+    with daemons:
+        daemons.sendall(kept(LATER))
+    copies.finish(key, file, 1 << 16, time.time())
+    with log_file.opened(file) as reader:
+        whole = b"".join(log_file.remains(reader, reader.header(), log_file.kept(reader, reader.header(), 0)))
+    assert whole == WRITTEN + b"".join(LATER[:kept_lines]) + doubt + b"".join(LATER[kept_lines:])

@@ -172,19 +172,22 @@ class TestLongTermStorage:
         left = [os.path.join(folder, name) for folder, _, names in os.walk(vault) for name in names]
         assert left == [data_object(keeping, there).replicas[1].physical_path]
 
-    def test_without_a_receiving_resource_the_task_is_refused(
+    def test_results_wait_until_a_receiving_resource_is_up(
         self, zone: IrodsZoneUnderTest, keeping: RealSite, receiver: str
     ) -> None:
-        compute, path = keeping.compute_resource(keeping.role), keeping.put("unwanted", b"x")
+        compute = keeping.compute_resource(keeping.role)
+        submitted = keeping.submit(keeping.request(*COUNT, inputs=[keeping.put("wanted", b"x")], resource=compute))
+        record = keeping.record(submitted)
         zone.set_resource_status(receiver, "down")
         try:
             with keeping.working(compute):
-                facts = keeping.run(keeping.request(*COUNT, inputs=[path], resource=compute))
+                wait_until(lambda: "is marked down" in record.facts("held_up").get("held_up", ""), "it to wait")
+                zone.set_resource_status(receiver, "up")
+                facts = keeping.ended(submitted)
         finally:
             zone.set_resource_status(receiver, "up")
-        assert (facts["state"], facts["reason_code"]) == ("FAILED", "refused"), facts
-        assert "to receive the results" in facts["reason"]
-        assert compute not in keeping.replicas(path)
+        assert facts["state"] == "COMPLETED", facts
+        assert keeping.replicas(f"{submitted.collection}/STDOUT.txt") == [receiver]
 
 
 THUMBNAILS = "compute-to-data/image-processing:1"

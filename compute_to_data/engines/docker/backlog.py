@@ -15,9 +15,11 @@ from compute_to_data.engines.docker import stream
 from compute_to_data.engines.docker.client import LogStreams
 
 MISSING = b"[c2d: bytes may be missing here: no worker ran, and Docker's log was full]\n"
+LACKING = b"[c2d: bytes may be missing here: Docker closed its log before it had all]\n"
 ENTRY = 48
 """More bytes than the daemon's log needs for a line in addition to the line."""
-_ANCHOR = 1 << 13
+ANCHOR = 1 << 13
+"""How many of the last bytes of our log are looked for in another copy of the stream."""
 _CATCH_UP_SECONDS = 0.5
 _PAUSE = 0.05
 
@@ -42,7 +44,7 @@ def starts(logs: LogStreams, name: str, file: str, full: int) -> tuple[Start, St
     """
     with log_file.opened(file) as reader:
         header = reader.header()
-        ends = [log_file.tail(reader, header, number, _ANCHOR) for number in (0, 1)]
+        ends = [log_file.tail(reader, header, number, ANCHOR) for number in (0, 1)]
     until = time.monotonic() + _CATCH_UP_SECONDS
     while True:
         searches, is_whole = _searched(logs, name, ends, full)
@@ -51,6 +53,17 @@ def starts(logs: LogStreams, name: str, file: str, full: int) -> tuple[Start, St
             out, err = (one.start(written, is_whole) for one, written in zip(searches, header.written))
             return out, err
         time.sleep(_PAUSE)
+
+
+def after(written: bytes, tail: bytes) -> bytes:
+    """What of ``tail``, the last bytes of a stream, follows those that were ``written``, of which these are the last
+    :data:`ANCHOR` ones. It begins with :data:`LACKING` if others may be missing before it."""
+    search = _Search(written.rpartition(MISSING)[2])
+    search.feed(tail)
+    start = search.start(0, is_whole=False)
+    rest = tail[start.skip :]
+    line_end = b"" if not written or written.endswith(b"\n") else b"\n"
+    return rest if start.is_sure or not rest else line_end + LACKING + rest
 
 
 def _searched(logs: LogStreams, name: str, ends: Sequence[bytes], full: int) -> tuple[list[_Search], bool]:
@@ -94,8 +107,8 @@ class _Search:
 
     def feed(self, piece: bytes) -> None:
         """The stream's next bytes."""
-        if len(self._first) < _ANCHOR:
-            self._first += piece[: _ANCHOR - len(self._first)]
+        if len(self._first) < ANCHOR:
+            self._first += piece[: ANCHOR - len(self._first)]
         if self._anchor:
             text = self._carried + piece
             begin = self.count - len(self._carried)

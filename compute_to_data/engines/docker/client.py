@@ -77,6 +77,10 @@ class LogStreams(Protocol):
     def attach(self, container: str) -> tuple[socket.socket, bytes]:
         """All that a container will write, which was made and not started."""
 
+    def beside(self, container: str) -> tuple[socket.socket, bytes] | None:
+        """All that a running container writes from now on, where what the host keeps may lack the end of it; None
+        where it never does."""
+
     def stored(self, container: str, *, follow: bool = False) -> tuple[socket.socket, bytes]:
         """What the host has kept of a container's output. ``follow``: and what it writes from now on."""
 

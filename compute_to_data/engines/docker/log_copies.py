@@ -16,11 +16,13 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
+from typing import TypeVar, Union
 
 from compute_to_data import log_file
 from compute_to_data.engines.docker import backlog, stream
 from compute_to_data.engines.docker.backlog import MISSING, Start
 from compute_to_data.engines.docker.client import LogStreams
+from compute_to_data.engines.docker.log_tail import Tail
 from compute_to_data.engines.docker.presence import Presence
 from compute_to_data.engines.docker.sandbox import container_name, daemon_log_size
 from compute_to_data.engines.log_writer import LogWriter, check_whole, created
@@ -29,6 +31,7 @@ from compute_to_data.job import JobKey, JobState, JobStatus
 
 log = logging.getLogger(__name__)
 
+_Served = TypeVar("_Served", bound=Union["Copy", Tail])
 _MARGIN = 1.0
 """A connection that ends more than this many seconds before the job has broken, or the job closed its streams."""
 _LOOK_AGAIN = 5.0
@@ -60,9 +63,12 @@ class Copy:
         received: bytes,
         starts: tuple[Start, Start] = (Start(0), Start(0)),
         daemon: Presence | None = None,
+        tail: Tail | None = None,
     ) -> None:
-        """``daemon``: the one that the engine was attached to."""
+        """``daemon``: the one that the engine was attached to. ``tail``: the job's last bytes, for a copy of the
+        daemon's log."""
         self.source = source
+        self.tail = tail
         self._daemon = daemon
         self.key = key
         self.writer = writer
@@ -76,15 +82,16 @@ class Copy:
         self._starts = starts
         self._skipped = [0, 0]
         self._before = [b"", b""]
+        self._closing = threading.Lock()
         for number, start in enumerate(starts):
             if not start.skip:
                 self._begin(number)
-        self._received = received
+        self.received = received
 
     def take(self) -> bool:
         """Copy what has arrived. False at the end of the connection."""
         try:
-            data, self._received = self._received or self.connection.recv(stream.BLOCK), b""
+            data, self.received = self.received or self.connection.recv(stream.BLOCK), b""
             for number, piece in self._frames.feed(data):
                 rest = self._skip(number, piece)
                 if rest:
@@ -137,6 +144,19 @@ class Copy:
         self.ended_at = time.time()
         self.ended.set()
 
+    def complete(self, finished: float) -> None:
+        """Close the log of a job that :meth:`has_all`, with what the daemon's log may lack at its end. ``finished``:
+        when the job ended, in Unix seconds."""
+        with self._closing:
+            tail, self.tail = self.tail, None
+            if tail is not None and not tail.ended.is_set():
+                _shut(tail.connection)
+            elif tail is not None and tail.ended_at > finished - _MARGIN:
+                self.writer.publish()
+                for number, last in enumerate(log_file.last(self.writer.file, backlog.ANCHOR)):
+                    self.writer.append(number, tail.after(number, last))
+            self.writer.close(complete=True)
+
 
 class LogCopies:
     """All copies of one engine. Threads may share it. Its own thread ends when there is nothing to copy."""
@@ -147,7 +167,7 @@ class LogCopies:
         self._status = status
         self._lock = threading.Lock()
         self._copies: dict[JobKey, Copy] = {}
-        self._new: list[Copy] = []
+        self._new: list[Copy | Tail] = []
         self._daemon: Presence | None = None
         self._suspects: dict[Copy, float] = {}
         self._thread: threading.Thread | None = None
@@ -190,11 +210,22 @@ class LogCopies:
             writer.close(complete=False)
             raise
 
-    def _from_the_daemons_log(self, source: Source, key: JobKey, writer: LogWriter) -> Copy:
+    def _from_the_daemons_log(self, source: Source, key: JobKey, writer: LogWriter, tail: Tail | None = None) -> Copy:
         name, full = container_name(key), daemon_log_size(writer.layout.bound)
+        if source is Source.GROWING_LOG and (tail is None or tail.ended.is_set()):
+            tail = self._tail_of(name)
         starts = backlog.starts(self._logs, name, writer.file, full)
         connection, received = self._logs.stored(name, follow=source is Source.GROWING_LOG)
-        return Copy(source, key, writer, connection, received, starts)
+        return Copy(source, key, writer, connection, received, starts, tail=tail)
+
+    def _tail_of(self, name: str) -> Tail | None:
+        """What a container writes from now on. None when it has ended meanwhile."""
+        try:
+            attached = self._logs.beside(name)
+        except (OSError, ValueError) as error:
+            log.info("%s: its output comes from the daemon's log alone: %r", name, error)
+            return None
+        return None if attached is None else self._served_by_the_thread(Tail(*attached))
 
     def finish(self, key: JobKey, file: str, bound: int, finished: float) -> None:
         """Return when the log has all that an ended job wrote. ``finished``: when it ended, in Unix seconds.
@@ -215,7 +246,9 @@ class LogCopies:
             if not copy.ended.wait(1.0) and time.monotonic() - copy.moved < _PATIENCE:
                 continue
             if copy.has_all(finished):
-                copy.writer.close(complete=True)
+                if copy.tail is not None:
+                    copy.tail.ended.wait(_PATIENCE)
+                copy.complete(finished)
                 break
             tries += 1
             if tries > _TRIES:
@@ -230,7 +263,7 @@ class LogCopies:
         if not self._remove(copy):
             return
         try:
-            self._add(self._from_the_daemons_log(source, copy.key, copy.writer))
+            self._add(self._from_the_daemons_log(source, copy.key, copy.writer, copy.tail))
         except BaseException:
             copy.writer.close(complete=False)
             raise
@@ -240,6 +273,8 @@ class LogCopies:
         copy = self._copies.get(key)
         if copy is not None and self._remove(copy):
             copy.writer.close(complete=False)
+            if copy.tail is not None:
+                _shut(copy.tail.connection)
 
     def _remove(self, copy: Copy) -> bool:
         """Remove a copy. False when another thread has removed it."""
@@ -247,20 +282,24 @@ class LogCopies:
             if self._copies.get(copy.key) is not copy:
                 return False
             del self._copies[copy.key]
-        with suppress(OSError):
-            copy.connection.shutdown(socket.SHUT_RDWR)  # the thread notices, and closes it
+        _shut(copy.connection)
         self._wake()
         return True
 
     def _add(self, copy: Copy) -> None:
-        copy.connection.setblocking(False)
         with self._lock:
             self._copies[copy.key] = copy
-            self._new.append(copy)
+        self._served_by_the_thread(copy)
+
+    def _served_by_the_thread(self, one: _Served) -> _Served:
+        one.connection.setblocking(False)
+        with self._lock:
+            self._new.append(one)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="docker-logs", daemon=True)
                 self._thread.start()
         self._wake()
+        return one
 
     def _wake(self) -> None:
         with suppress(OSError):
@@ -285,18 +324,19 @@ class LogCopies:
                 return False
         for copy in new:
             selector.register(copy.connection, selectors.EVENT_READ, copy)
-            if copy._received:
+            if copy.received:
                 self._serve(selector, copy)
         return True
 
-    def _serve(self, selector: selectors.BaseSelector, copy: Copy | None) -> None:
-        if copy is None:
+    def _serve(self, selector: selectors.BaseSelector, one: Copy | Tail | None) -> None:
+        if one is None:
             with suppress(BlockingIOError):
                 self._reader.recv(1 << 12)
-        elif not copy.take():
-            selector.unregister(copy.connection)
-            copy.end()
-            self._suspects[copy] = time.monotonic() + _MARGIN
+        elif not one.take():
+            selector.unregister(one.connection)
+            one.end()
+            if isinstance(one, Copy):
+                self._suspects[one] = time.monotonic() + _MARGIN
 
     def _look_at_suspects(self) -> None:
         """Close the logs of jobs that have ended. Continue with the daemon's log where a job still runs."""
@@ -315,8 +355,14 @@ class LogCopies:
         status = self._status(copy.key)
         if status.state is JobState.RUNNING:
             self._again(copy, Source.GROWING_LOG)
-        elif status.exit is not None and copy.has_all(status.exit.finished):
-            copy.writer.close(complete=True)
+        elif (copy.tail is None or copy.tail.ended.is_set()) and status.exit and copy.has_all(status.exit.finished):
+            copy.complete(status.exit.finished)
+
+
+def _shut(connection: socket.socket) -> None:
+    """End a connection. The thread notices, and closes it."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _close(*sockets: socket.socket) -> None:

@@ -92,6 +92,10 @@ class DaemonLogs:
         path = f"/containers/{container}/attach"
         return request(self._address, self._seconds, "POST", path, stream=1, stdout=1, stderr=1)
 
+    def beside(self, container: str) -> tuple[socket.socket, bytes] | None:
+        """As :class:`~compute_to_data.engines.docker.client.LogStreams` says."""
+        return self.attach(container)
+
     def stored(self, container: str, *, follow: bool = False) -> tuple[socket.socket, bytes]:
         """As :class:`~compute_to_data.engines.docker.client.LogStreams` says."""
         path = f"/containers/{container}/logs"

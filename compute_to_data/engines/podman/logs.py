@@ -70,6 +70,10 @@ class PodmanLogs:
     def _path(self, container: str) -> str:
         return self._look(container).log
 
+    def beside(self, container: str) -> tuple[socket.socket, bytes] | None:
+        """As :class:`~compute_to_data.engines.docker.client.LogStreams` says: conmon writes all into its file."""
+        return None
+
     def stored(self, container: str, *, follow: bool = False) -> tuple[socket.socket, bytes]:
         """As :class:`~compute_to_data.engines.docker.client.LogStreams` says."""
         file = open(self._path(container), "rb")  # noqa: SIM115 - the thread closes it
