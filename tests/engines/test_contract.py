@@ -24,6 +24,7 @@ from support.jobs import held, remains, written
 from support.site import PATIENCE, SLOWNESS, wait_until
 
 from compute_to_data import log_file
+from compute_to_data.engines.docker.backlog import LACKING
 from compute_to_data.engines.slurm.engine import SlurmEngine
 from compute_to_data.errors import EngineError, EngineOutOfReach, ImageMissing
 from compute_to_data.job import GID, UID, Exit, Image, Job, JobKey, JobState, JobStatus, Mount
@@ -621,8 +622,9 @@ class OutlivingContract(EngineContract):
         running.finish_log()
         numbers = b"".join(b"%d\n" % number for number in range(1, 50001))
         logs = remains(job.log_file)
-        assert (len(logs.stdout), logs.stderr) == (3 * len(numbers), b"end")
-        assert logs.stdout == numbers * 3
+        written = logs.stdout.replace(LACKING, b"")  # a Docker on a slow host leaves a doubt, and no byte is lost
+        assert (len(written), logs.stderr) == (3 * len(numbers), b"end")
+        assert written == numbers * 3
 
 
 class TestProcess(OutlivingContract):
