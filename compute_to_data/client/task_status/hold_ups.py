@@ -14,10 +14,14 @@ class HoldUps:
         self._known: dict[str, str] = {}
 
     def news(self, resource: str) -> str | None:
-        """Why no task begins on a resource, '' when nothing holds them up any more; None when this is no news."""
+        """Why no task begins on a resource, '' when nothing holds them up any more; None when this is no news, and for
+        the first question: a worker that has just been called may be about to start."""
+        if resource not in self._known:
+            self._known[resource] = ""
+            return None
         published = published_line.read(self._workbench.catalog, self._workbench.attributes, resource)
         held_up = published.held_up if published is not None else ""
-        if held_up == self._known.get(resource, ""):
+        if held_up == self._known[resource]:
             return None
         self._known[resource] = held_up
         return held_up
