@@ -175,19 +175,19 @@ class TestLongTermStorage:
     def test_results_wait_until_a_receiving_resource_is_up(
         self, zone: IrodsZoneUnderTest, keeping: RealSite, receiver: str
     ) -> None:
-        compute = keeping.compute_resource(keeping.role)
-        submitted = keeping.submit(keeping.request(*COUNT, inputs=[keeping.put("wanted", b"x")], resource=compute))
-        record = keeping.record(submitted)
+        compute, path = keeping.compute_resource(keeping.role), keeping.put("wanted", b"x")
         zone.set_resource_status(receiver, "down")
         try:
             with keeping.working(compute):
+                submitted = keeping.submit(keeping.request(*COUNT, inputs=[path], resource=compute))
+                record = keeping.record(submitted)
                 wait_until(lambda: "is marked down" in record.facts("held_up").get("held_up", ""), "it to wait")
                 zone.set_resource_status(receiver, "up")
                 facts = keeping.ended(submitted)
         finally:
             zone.set_resource_status(receiver, "up")
         assert facts["state"] == "COMPLETED", facts
-        assert keeping.replicas(f"{submitted.collection}/STDOUT.txt") == [receiver]
+        assert keeping.replicas(f"{submitted.collection}/count") == {receiver: "GOOD"}
 
 
 THUMBNAILS = "compute-to-data/image-processing:1"
