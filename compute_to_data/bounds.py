@@ -97,7 +97,7 @@ def check_together(found: int, attributes: Sequence[str]) -> None:
 
 
 def need_attributes(attributes: Sequence[str]) -> None:
-    """ValueError without an attribute: nobody reads all AVUs of all resources."""
+    """ValueError without an attribute: a session does not read all AVUs of all resources."""
     if not attributes:
         raise ValueError("no attribute is named")
 

@@ -149,7 +149,7 @@ class _Room:
 
 
 def discarded(workload: WorkloadHandle) -> bool:
-    """Remove a new workload none of whose tasks was accepted; returns whether it is gone. One with tasks stays."""
+    """Remove a new workload if none of its tasks was accepted; returns whether it is gone."""
     try:
         if workload.tasks():
             return False

@@ -26,7 +26,7 @@ there (M. Mitzenmacher, "The power of two choices in randomized load balancing",
 
 
 class Ranking:
-    """Candidates for a task, the best first. Nothing is counted of resources that nobody asks for."""
+    """Candidates for a task, the best first. It counts tasks only of resources that the caller comes to."""
 
     def __init__(
         self,

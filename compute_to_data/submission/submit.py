@@ -211,7 +211,7 @@ def record_sealed(record: TaskRecord, document: Mapping[str, Any], declare: Call
     """Write a request where no other user can change it, then call ``declare`` to record its state.
 
     The state comes last, because a worker may begin once it is there. Raises AlreadyExists, the zone's error, or
-    InvalidRequest for a request that nobody could read again, and then leaves nothing behind.
+    InvalidRequest for a request that the worker could not read, and then leaves nothing behind.
     """
     catalog = record.catalog
     content = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False).encode()

@@ -78,7 +78,7 @@ class Entrance(Protocol):
         :meth:`is_administrator`. ConfigurationError when this entrance has no account that may do that."""
 
     def avus_of_resources(self, *attributes: str) -> Mapping[str, tuple[Avu, ...]]:
-        """As :meth:`Catalog.avus_of_resources`, for nobody who signed in. ConfigurationError as above."""
+        """As :meth:`Catalog.avus_of_resources`, with the gateway's own account. ConfigurationError as above."""
 
     def tend(self) -> None:
         """Close what sessions keep open without using it. Call this from time to time."""

@@ -80,12 +80,12 @@ def choose_resource(execution: Execution) -> None:
     it is marked down: the task waits until it is up, and a job that was submitted before runs on."""
     context = execution.context
     resource = _resource(execution)
-    if resource is None:
-        raise Refused(f"resource {context.resource.name}", "is no longer there", "Submit the task again")
-    if not resource.is_up:
+    if resource is None or not resource.is_up:
         if execution.resume_point is ResumePoint.STARTED:
             return
-        raise down(resource.name)
+        if resource is None and not execution.resume_point.has_exited:  # else what the program left would be lost
+            raise Refused(f"resource {context.resource.name}", "is no longer there", "Submit the task again")
+        raise down(context.resource.name)
     attribute = context.configuration.attributes.role
     avus = context.catalog.avus(Entity(EntityKind.RESOURCE, resource.name), attribute)
     if not any(avu.value == execution.role.name for avu in avus):
