@@ -64,6 +64,21 @@ def test_a_resource_that_is_marked_down_while_a_task_runs_costs_no_outputs(
     assert site.contents(submitted.collection)[left] == b"x\n"
 
 
+def test_a_resource_that_the_catalog_does_not_list_costs_no_outputs(site: TrialSite) -> None:
+    """Its next worker takes over the job that runs."""
+
+    def resources(original: Any) -> Any:
+        return tuple(one for one in original() if one.name != COMPUTE)
+
+    submitted = site.submit(site.request("/bin/sh", "-c", RUNS))
+    with site.working():
+        site.outputs(submitted)
+    with site.working(storage=StorageWithTroubledSessions(site.storage, resources=resources)):  # type: ignore[arg-type]
+        site.let_go(submitted)
+        assert site.ended(submitted)["state"] == "COMPLETED"
+    assert site.contents(submitted.collection)["x"] == b"x\n"
+
+
 def test_queued_tasks_wait_while_their_resource_is_marked_down(site: TrialSite) -> None:
     """As during maintenance: they begin when it is up, and can be cancelled meanwhile."""
     submitted = [site.submit(site.request("true")) for _ in range(3)]
