@@ -23,6 +23,7 @@ from compute_to_data.cli.task_options import (
 )
 from compute_to_data.cli.tasks import after_argument
 from compute_to_data.cli.zone_words import completes
+from compute_to_data.client.new_collection import made_for
 from compute_to_data.task import INPUTS
 
 
@@ -97,9 +98,11 @@ class _Stored(argparse.Action):
 def _run(call: Call) -> int:
     options = call.options
     asked = {"after": options.after, "priority": options.priority}
-    document = request(call, **asked)
+    into = call.session.absolute(options.output_collection) if options.output_collection else call.session.results
     try:
-        task = foreground.submitted(call, document, reuse=options.reuse, **asked)
+        with made_for(call.session.catalog, into):
+            document = request(call, into, **asked)
+            task = foreground.submitted(call, document, reuse=options.reuse, **asked)
         if options.detach:
             return queued(call, task)
         foreground.follow(call, task)
@@ -111,14 +114,12 @@ def _run(call: Call) -> int:
     return of_reason(status.reason_code)
 
 
-def request(call: Call, **asked: Any) -> dict[str, Any]:
-    """The task that the command line describes. Uploads its inputs that are on this computer. ``asked``: as for
-    ``Session.submit``."""
-    options, session = call.options, call.session
+def request(call: Call, into: str, **asked: Any) -> dict[str, Any]:
+    """The task that the command line describes, with its results in the collection ``into``. Uploads its inputs that
+    are on this computer. ``asked``: as for ``Session.submit``."""
+    options = call.options
     what = _stored(call) if options.process else _given(options)
     found = run_inputs.read(call, options.input)
-    into = session.absolute(options.output_collection) if options.output_collection else session.results
-    session.catalog.create_collection(into, parents=True)
     if not options.stdin and run_inputs.stdin_has_data():
         call.out.note("standard input is not sent to the program. To send it: --stdin")
     document: dict[str, Any] = {"output_collection": into, **what, "limits": limits(options)}

@@ -47,7 +47,7 @@ def environment_argument(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--env",
         "-e",
-        action="append",
+        action=_EachOnce,
         default=[],
         type=_variable,
         metavar="KEY=VALUE",
@@ -73,13 +73,25 @@ def parameter_argument(parser: ArgumentParser, help: str) -> None:
         "-p",
         "--parameter",
         dest="pairs",
-        action="append",
+        action=_EachOnce,
         default=[],
         type=_pair,
         metavar="NAME=VALUE",
         help=f"{help}: a number, true, false, null or a list as in JSON, else a text; repeat for more",
     )
     parser.add_argument("-P", "--parameters", metavar="FILE", default="", help="a JSON file with values of parameters")
+
+
+class _EachOnce(argparse.Action):
+    """An option that is repeated for more names, and has one value for each of them."""
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        before, (name, value) = getattr(namespace, self.dest), values
+        if any(name == other for other, _ in before):
+            raise argparse.ArgumentError(self, f"{name} is given twice: give it one value")
+        setattr(namespace, self.dest, [*before, (name, value)])
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -213,6 +213,13 @@ class TestBeforeAnythingIsUploaded:
         assert "is dataset" not in done.stderr
         assert listed("dataset", "list") == []
 
+    @pytest.mark.parametrize("words", [["--walltime", "9000h"], ["--input", "data", "--role", "nope"]])
+    def test_it_makes_no_collection_for_results_either(self, working: TrialSite, run: Run, words: list[str]) -> None:
+        """A mistyped option left the collections that ``--output-collection`` named."""
+        before = working.snapshot()
+        assert run("-o", "new/deep", *words, "--", "true").returncode in (ExitCode.REFUSED, ExitCode.NOT_FOUND)
+        assert working.snapshot() == before
+
     def test_nor_does_standard_input(self, run: Run) -> None:
         done = run("--stdin", "--resource", "nope", "--", "cat", stdin="much")
         assert done.returncode == ExitCode.NOT_FOUND
@@ -298,6 +305,21 @@ def test_what_is_no_limit_is_a_mistake_of_the_command_line(typed: Type, option: 
     done = typed("run", "tools", f"{option}={value}", "--", "true")
     assert done.code == ExitCode.USAGE
     assert f"{value!r} is " in done.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "tools", "--env", "A=1", "-e", "B=1", "-e", "A=2", "--", "true"],
+        ["run", "--process", "p", "-p", "A=1", "--parameter", "A=2"],
+        ["map", "tools", "x", "-e", "A=", "-e", "A=", "--", "true"],
+    ],
+)
+def test_a_name_has_one_value(typed: Type, words: list[str]) -> None:
+    """The last one was taken without a word."""
+    done = typed(*words)
+    assert done.code == ExitCode.USAGE
+    assert "A is given twice" in done.err
 
 
 @pytest.mark.parametrize(
