@@ -51,7 +51,7 @@ def check_schema(schema: Mapping[str, Any], pointer: str) -> None:
     if schema.get("type", "object") != "object":
         raise InvalidRequest(f"{pointer}/type", f'found {words.shown(schema["type"])}, expected "object"')
     optional = {name: part for name, part in schema.items() if name != "required"}
-    _refuse(_asked(optional, parameters.with_defaults(schema, {})), pointer, pointer)
+    _refuse(_asked(optional, parameters.with_defaults(schema, {}), unused=True), pointer, pointer)
 
 
 def check_values(
@@ -85,10 +85,10 @@ def _refuse(found: Mapping[str, Any], at_schema: str, at_values: str) -> None:
         raise InvalidRequest(*summary(problems))
 
 
-def _asked(schema: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """What the process of its own answers."""
+def _asked(schema: Mapping[str, Any], values: Mapping[str, Any], *, unused: bool = False) -> dict[str, Any]:
+    """What the process of its own answers. ``unused``: also of references that these values do not need."""
     where = json.dumps([one for one in sys.path if one])
-    question = json.dumps({"schema": schema, "values": values}).encode()
+    question = json.dumps({"schema": schema, "values": values, "unused": unused}).encode()
     try:
         done = subprocess.run(
             [sys.executable, "-I", "-c", _START, where],
@@ -122,6 +122,8 @@ def main() -> None:
     asked = json.load(sys.stdin)
     try:
         found = [list(one) for one in _problems(asked["schema"], asked["values"])]
+        if not found and asked["unused"]:
+            found = [["schema", *one] for one in _references_to_nowhere(asked["schema"])]
     except ImportError:
         json.dump({"lacks": True}, sys.stdout)
         return
@@ -158,6 +160,26 @@ def _problems(schema: Any, values: Any) -> Iterator[tuple[str, str, str, str]]:
             yield ("values", _pointer(error.absolute_path), words.shown(error.instance), _expected(error))
     except (Unresolvable, RecursionError):
         yield ("schema", "", "a $ref that leads nowhere or to itself", "references to the schema's own $defs")
+
+
+def _references_to_nowhere(schema: Any) -> Iterator[tuple[str, str, str]]:
+    """Each reference of the schema that leads nowhere or to another document: where, what was found and expected."""
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012
+
+    root = DRAFT202012.create_resource(schema)
+    pile = [(root, Registry().resolver_with_root(root))]
+    while pile:
+        part, resolver = pile.pop()
+        pile += [(one, resolver.in_subresource(one)) for one in part.subresources()]
+        for keyword in ("$ref", "$dynamicRef"):
+            reference = part.contents.get(keyword) if isinstance(part.contents, dict) else None
+            try:
+                if reference is not None:
+                    resolver.lookup(reference)
+            except Unresolvable:
+                yield "", f"{keyword} {words.shown(reference)}", "references to the schema's own $defs"
 
 
 def _pointer(path: Any) -> str:

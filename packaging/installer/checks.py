@@ -206,6 +206,13 @@ def of_podman(layout: Layout) -> Iterator[Missing]:
             )
 
 
+def of_slurm(layout: Layout, directory: str) -> Iterator[Missing]:
+    """What the directory lacks that ``--slurm`` names; '' for a host without Slurm."""
+    if directory and not layout.on_disk(directory).is_dir():
+        cause = f"{directory}, which --slurm names, is not a directory here"
+        yield Missing(cause, "Mount the one that the cluster's nodes share, or create it, on all of them")
+
+
 def of_the_vaults(layout: Layout, workers: Mapping[str, str]) -> Iterator[Missing]:
     """What the vaults lack that ``--worker`` names. It writes nothing into them."""
     for resource, vault in workers.items():

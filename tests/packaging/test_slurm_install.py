@@ -12,7 +12,13 @@ WORKER = "/etc/systemd/system/compute-to-data-worker@.service.d/slurm.conf"
 def test_what_it_sets_up_and_takes_back(server: ScratchServer) -> None:
     before = server.contents()
     options = ("install", "--no-venv", "--slurm", "/shared/jobs")
-    assert f"would write {WORKER}\n" in server.must(*options, "--dry-run")
+    said = server.must(*options, "--dry-run")
+    assert f"would write {WORKER}\n" in said
+    assert "missing: /shared/jobs, which --slurm names, is not a directory here" in said, "no unit starts without it"
+    server.path("/shared/jobs").mkdir(parents=True)
+    assert "/shared/jobs, which" not in server.must(*options, "--dry-run")
+    server.path("/shared/jobs").rmdir()
+    server.path("/shared").rmdir()
     assert server.contents() == before
     server.must(*options)
     lines = server.path(WORKER).read_text().splitlines()

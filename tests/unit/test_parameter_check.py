@@ -86,6 +86,24 @@ def test_nothing_is_fetched() -> None:
     assert asked == []
 
 
+@pytest.mark.parametrize("reference", ["other.json", "#/$defs/none", "#none", "http://127.0.0.1:1/x", "#/$defs/a/b"])
+def test_a_reference_that_its_defaults_do_not_need_is_refused_too(reference: str) -> None:
+    """Each task that gave this parameter was refused, long after the definition was made."""
+    deep = {"properties": {"a": {"items": {"anyOf": [{"$ref": reference}]}}}, "$defs": {"a": {}}}
+    with pytest.raises(InvalidRequest) as caught:
+        check_schema(deep, "#/parameters")
+    assert caught.value.subject == "#/parameters"
+    assert reference in caught.value.cause
+
+
+def test_references_within_the_schema_are_accepted() -> None:
+    data = {"$ref": "no reference, but a value"}
+    named = {"$id": "https://c2d.example/s", "$defs": {"a": {"$anchor": "here"}, "b": {"$id": "/b", "type": "string"}}}
+    places = ["#/$defs/a", "#here", "https://c2d.example/s#/$defs/a", "/b", "#"]
+    parts = {f"p{n}": {"$ref": place, "default": data, "enum": [data]} for n, place in enumerate(places[:3])}
+    check_schema({**named, "properties": {**parts, "$ref": {"$ref": "/b"}, "whole": {"$ref": "#"}}}, "#")
+
+
 def test_a_schema_that_takes_forever_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parameter_check, "SECONDS", 2.0)
     pattern = {"properties": {"a": {"pattern": "^(a+)+$"}}}
