@@ -15,13 +15,13 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from enum import Enum
-from typing import TypeVar, Union
+from typing import TypeVar
 
 from compute_to_data import log_file
-from compute_to_data.engines.docker import backlog, stream
-from compute_to_data.engines.docker.backlog import MISSING, Start
+from compute_to_data.engines.docker import backlog
 from compute_to_data.engines.docker.client import LogStreams
+from compute_to_data.engines.docker.log_connection import LogConnection
+from compute_to_data.engines.docker.log_copy import MARGIN, Copy, Source
 from compute_to_data.engines.docker.log_tail import Tail
 from compute_to_data.engines.docker.presence import Presence
 from compute_to_data.engines.docker.sandbox import container_name, daemon_log_size
@@ -31,131 +31,11 @@ from compute_to_data.job import JobKey, JobState, JobStatus
 
 log = logging.getLogger(__name__)
 
-_Served = TypeVar("_Served", bound=Union["Copy", Tail])
-_MARGIN = 1.0
-"""A connection that ends more than this many seconds before the job has broken, or the job closed its streams."""
+_Served = TypeVar("_Served", bound=LogConnection)
 _LOOK_AGAIN = 5.0
 _PATIENCE = 20.0
 """For how many seconds after a job's end the daemon may be silent before the engine reads the log in another way."""
 _TRIES = 4
-
-
-class Source(Enum):
-    """Where a copy comes from."""
-
-    CONTAINER = "container"
-    """The engine was attached before the container started."""
-    GROWING_LOG = "growing log"
-    """The daemon's log. When the container ends, the daemon may end the answer before the log's last lines."""
-    WHOLE_LOG = "whole log"
-    """The daemon's log, of a container that has ended."""
-
-
-class Copy:
-    """The copy of one job's output. The thread of :class:`LogCopies` fills it."""
-
-    def __init__(
-        self,
-        source: Source,
-        key: JobKey,
-        writer: LogWriter,
-        connection: socket.socket,
-        received: bytes,
-        starts: tuple[Start, Start] = (Start(0), Start(0)),
-        daemon: Presence | None = None,
-        tail: Tail | None = None,
-    ) -> None:
-        """``daemon``: the one that the engine was attached to. ``tail``: the job's last bytes, for a copy of the
-        daemon's log."""
-        self.source = source
-        self.tail = tail
-        self._daemon = daemon
-        self.key = key
-        self.writer = writer
-        self.connection = connection
-        self.is_broken = False
-        self.ended = threading.Event()
-        """The connection has ended."""
-        self.ended_at = 0.0
-        self.moved = time.monotonic()
-        self._frames = stream.Frames()
-        self._starts = starts
-        self._skipped = [0, 0]
-        self._before = [b"", b""]
-        self._closing = threading.Lock()
-        for number, start in enumerate(starts):
-            if not start.skip:
-                self._begin(number)
-        self.received = received
-
-    def take(self) -> bool:
-        """Copy what has arrived. False at the end of the connection."""
-        try:
-            data, self.received = self.received or self.connection.recv(stream.BLOCK), b""
-            for number, piece in self._frames.feed(data):
-                rest = self._skip(number, piece)
-                if rest:
-                    self.writer.append(number, rest)
-        except BlockingIOError:
-            return True
-        except (OSError, ValueError) as error:
-            log.warning("%s: the connection that its output comes on is broken: %r", self.key.task, error)
-            self.is_broken = True
-            return False
-        self.writer.publish()
-        self.moved = time.monotonic()
-        self.is_broken = not data and not self._frames.is_between
-        return bool(data)
-
-    def _skip(self, number: int, piece: memoryview) -> memoryview:
-        """What remains of a piece without the bytes that the log has already."""
-        left = self._starts[number].skip - self._skipped[number]
-        if left <= 0:
-            return piece
-        skipped = bytes(piece[:left])
-        self._skipped[number] += len(skipped)
-        anchor = self._starts[number].anchor
-        if anchor:
-            self._before[number] = (self._before[number] + skipped)[-len(anchor) :]
-        if len(skipped) == left:
-            self._begin(number)
-        return piece[left:]
-
-    def _begin(self, number: int) -> None:
-        """Continue a stream; say so in it if bytes may be missing."""
-        start = self._starts[number]
-        if start.is_sure and self._before[number] == start.anchor:
-            return
-        written = self.writer.written[number]
-        self.writer.append(number, (b"\n" if written and not start.anchor.endswith(b"\n") else b"") + MISSING)
-
-    def has_all(self, finished: float) -> bool:
-        """Whether the copy has all that the job wrote, which ended at ``finished`` (Unix seconds)."""
-        if not self.ended.is_set() or self.is_broken or self.source is Source.GROWING_LOG:
-            return False
-        if self.source is Source.WHOLE_LOG:
-            return True
-        # The connection may have ended with its daemon, and the job wrote more until its own end just afterwards.
-        return self.ended_at > finished - _MARGIN and self._daemon is not None and not self._daemon.has_ended()
-
-    def end(self) -> None:
-        """Note that the connection has ended."""
-        self.connection.close()
-        self.ended_at = time.time()
-        self.ended.set()
-
-    def complete(self, finished: float) -> None:
-        """Close the log of a job that :meth:`has_all`, with what the daemon's log may lack at its end. ``finished``:
-        when the job ended, in Unix seconds."""
-        with self._closing:
-            tail, self.tail = self.tail, None
-            if tail is not None and not tail.ended.is_set():
-                _shut(tail.connection)
-            elif tail is not None and tail.ended_at > finished - _MARGIN:
-                self.writer.publish()
-                for number, last in enumerate(log_file.last(self.writer.file, backlog.ANCHOR)):
-                    self.writer.append(number, tail.after(number, last))
-            self.writer.close(complete=True)
 
 
 class LogCopies:
@@ -167,7 +47,7 @@ class LogCopies:
         self._status = status
         self._lock = threading.Lock()
         self._copies: dict[JobKey, Copy] = {}
-        self._new: list[Copy | Tail] = []
+        self._new: list[LogConnection] = []
         self._daemon: Presence | None = None
         self._suspects: dict[Copy, float] = {}
         self._thread: threading.Thread | None = None
@@ -274,7 +154,7 @@ class LogCopies:
         if copy is not None and self._remove(copy):
             copy.writer.close(complete=False)
             if copy.tail is not None:
-                _shut(copy.tail.connection)
+                copy.tail.shut()
 
     def _remove(self, copy: Copy) -> bool:
         """Remove a copy. False when another thread has removed it."""
@@ -282,7 +162,7 @@ class LogCopies:
             if self._copies.get(copy.key) is not copy:
                 return False
             del self._copies[copy.key]
-        _shut(copy.connection)
+        copy.shut()
         self._wake()
         return True
 
@@ -328,7 +208,7 @@ class LogCopies:
                 self._serve(selector, copy)
         return True
 
-    def _serve(self, selector: selectors.BaseSelector, one: Copy | Tail | None) -> None:
+    def _serve(self, selector: selectors.BaseSelector, one: LogConnection | None) -> None:
         if one is None:
             with suppress(BlockingIOError):
                 self._reader.recv(1 << 12)
@@ -336,7 +216,7 @@ class LogCopies:
             selector.unregister(one.connection)
             one.end()
             if isinstance(one, Copy):
-                self._suspects[one] = time.monotonic() + _MARGIN
+                self._suspects[one] = time.monotonic() + MARGIN
 
     def _look_at_suspects(self) -> None:
         """Close the logs of jobs that have ended. Continue with the daemon's log where a job still runs."""
@@ -357,12 +237,6 @@ class LogCopies:
             self._again(copy, Source.GROWING_LOG)
         elif (copy.tail is None or copy.tail.ended.is_set()) and status.exit and copy.has_all(status.exit.finished):
             copy.complete(status.exit.finished)
-
-
-def _shut(connection: socket.socket) -> None:
-    """End a connection. The thread notices, and closes it."""
-    with suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _close(*sockets: socket.socket) -> None:

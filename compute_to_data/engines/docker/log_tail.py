@@ -8,24 +8,19 @@ before. So it also attaches to the container, and keeps the last bytes that come
 from __future__ import annotations
 
 import socket
-import threading
-import time
 
 from compute_to_data.engines.docker import backlog, stream
+from compute_to_data.engines.docker.log_connection import LogConnection
 
 KEPT = 2 << 20
 """How many of the last bytes of each stream are kept. A daemon lets a job write some 1 MiB more than it has logged."""
 
 
-class Tail:
+class Tail(LogConnection):
     """What comes on a connection that was attached to a running container. One thread calls :meth:`take`."""
 
     def __init__(self, connection: socket.socket, received: bytes) -> None:
-        self.connection = connection
-        self.received = received
-        self.ended = threading.Event()
-        """The connection has ended."""
-        self.ended_at = 0.0
+        super().__init__(connection, received)
         self._frames = stream.Frames()
         self._kept = (bytearray(), bytearray())
 
@@ -42,12 +37,6 @@ class Tail:
         except (OSError, ValueError):
             return False
         return bool(data)
-
-    def end(self) -> None:
-        """Note that the connection has ended."""
-        self.connection.close()
-        self.ended_at = time.time()
-        self.ended.set()
 
     def after(self, number: int, written: bytes) -> bytes:
         """The bytes of a stream that follow those that are ``written``, of which these are the last; with a line about
