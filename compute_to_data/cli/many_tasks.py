@@ -27,20 +27,13 @@ def wait_for(call: Call, tasks: Sequence[str], name: str = "") -> list[TaskStatu
 
     start = f"{name}: " if name else ""
     try:
-        ends = several.wait(
-            call.session, tasks, lambda counts: call.out.progress(f"{start}{counts}"), lambda why: _note(call, why)
-        )
+        ends = several.wait(call.session, tasks, lambda counts: call.out.progress(f"{start}{counts}"), call.out.note)
     finally:
         call.out.progress("")
     gone = [one for one, state in ends.items() if state is None]
     if gone:
         raise NotFound(f"task {name_of(gone[0])}", "was removed while this command waited for it")
     return [TaskHandle(call.session, one).status() for one, state in ends.items() if state is not State.COMPLETED]
-
-
-def _note(call: Call, text: str) -> None:
-    call.out.progress("")
-    call.out.note(text)
 
 
 def note_failures(call: Call, failed: Sequence[TaskStatus], more: str = "c2d list --state FAILED") -> None:

@@ -99,7 +99,7 @@ class _Map:
         self.workload = workload = self._workload()
         count = len(self.files)
         call.out.note(f"workload {workload.id}: {count} file{'s' * (count != 1)}")
-        asked = {"mark": options.replace, "secrets": options.secret, "on_note": self._note}
+        asked = {"mark": options.replace, "secrets": options.secret, "on_note": call.out.note}
         for task in mapping.submit(workload, self.files, options.program, **asked):
             self.tasks.append(task.collection)
             call.out.progress(f"{workload.id}: {len(self.tasks)} of {len(self.files)} submitted")
@@ -108,10 +108,6 @@ class _Map:
             already = len(self.files) - len(self.tasks)
             call.out.note(f"{already} file{'s have' if already != 1 else ' has'} a task already")
         return workload
-
-    def _note(self, text: str) -> None:
-        self.call.out.progress("")
-        self.call.out.note(text)
 
     def _workload(self) -> WorkloadHandle:
         from compute_to_data.client import mapping
@@ -141,7 +137,6 @@ class _Map:
 
     def explain(self) -> None:
         """Say what there is after an interruption or an error, and how to go on."""
-        self.call.out.progress("")
         if self.workload is None and not self._was_started():
             self.call.out.note("no task was submitted")
             return

@@ -39,6 +39,7 @@ class Output:
         self.form = form
         self._stdout = stdout or sys.stdout
         self._stderr = stderr or sys.stderr
+        self._has_progress = False
 
     @property
     def is_terminal(self) -> bool:
@@ -113,13 +114,15 @@ class Output:
             self._stdout.flush()
 
     def note(self, text: str) -> None:
-        """Print a note beside the results, on stderr. An empty text prints nothing."""
+        """Print a note beside the results, on stderr, in the place of a progress line. An empty text prints nothing."""
         if text:
+            self.progress("")
             self._beside(f"{indented(text)}\n")
 
     def progress(self, text: str) -> None:
         """Replace the progress line, when stderr is a terminal; '' erases it."""
-        if self.shows_progress:
+        if self.shows_progress and (text or self._has_progress):
+            self._has_progress = bool(text)
             width = shutil.get_terminal_size().columns - 1
             self._beside(f"\r\x1b[K{plain_text.one_line(text)[:width]}")
 

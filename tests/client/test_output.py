@@ -75,6 +75,16 @@ def test_progress_appears_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) ->
     assert stream.getvalue() == ""
 
 
+def test_a_note_takes_the_place_of_a_progress_line() -> None:
+    stream = Terminal()
+    output = Output("pretty", io.StringIO(), stream)
+    output.note("begins")
+    output.progress("half")
+    output.note("waits")
+    output.note("goes on")
+    assert stream.getvalue() == "begins\n\r\x1b[Khalf\r\x1b[Kwaits\ngoes on\n"
+
+
 def test_names_are_escaped_for_a_terminal_with_few_characters(site: TrialSite, own_files: Path) -> None:
     site.alice.create_collection(f"{HOME}/größe")
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
