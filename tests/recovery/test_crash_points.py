@@ -4,6 +4,8 @@ worker brings the task to its one true end."""
 from __future__ import annotations
 
 import contextlib
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,11 @@ from support.crashes import Died, Doomed, Fate, each_fate
 from support.driving import drive
 from support.reading import ENOUGH
 from support.real_docker import ENGINE
+from support.real_slurm import node_service
 from support.site import BASE_IMAGE, COMPUTE, HOME, PATIENCE, TrialSite
 
 from compute_to_data.documents.task_json import recorded_task
+from compute_to_data.engines.slurm.notes import Directory
 from compute_to_data.model import Avu, Collection, DataObject, Entity, EntityKind, Query
 from compute_to_data.pipeline.interruption import CancelRequests
 from compute_to_data.pipeline.replication.replicas import InUse
@@ -38,9 +42,29 @@ def _submit(site: TrialSite, script: str) -> Submitted:
     return site.submit(site.request("/bin/sh", "-c", script, inputs=inputs, expected_outputs=expected))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def slurm_service() -> Iterator[None]:
+    """With ``C2D_TEST_ENGINE=slurm-service``, the resident service of the nodes, which serves all sites."""
+    if ENGINE != "slurm-service":
+        yield
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        Directory(folder).make()
+        with node_service(folder) as service:
+            _SLURM.update(directory=folder, service=service.socket)
+            yield
+
+
+_SLURM: dict[str, str] = {}
+
+
 def site_in(folder: Path) -> TrialSite:
-    """A site with plain processes, which is quick. With containers in the guest of ``make lab`` that has Podman."""
+    """A site with plain processes, which is quick; with Podman in the guest of ``make lab``, or with Slurm, where
+    ``C2D_TEST_ENGINE`` names them."""
     (folder / "tools").mkdir(parents=True)
+    if ENGINE.startswith("slurm"):
+        quick = {"partition": "main", "poll_seconds": 0.5, "notes_seconds": 1.0, "service": "/nonexistent"}
+        return TrialSite(folder, {"name": "slurm", "directory": str(folder / "shared"), **quick, **_SLURM}, BASE_IMAGE)
     if ENGINE == "podman":
         return TrialSite(folder, {"name": ENGINE, "timeout_seconds": PATIENCE}, BASE_IMAGE)
     return TrialSite(folder, {"name": "process", "images": {"tools": str(folder / "tools")}}, "tools")
