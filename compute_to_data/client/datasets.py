@@ -12,11 +12,13 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Union
 
 from compute_to_data.client import dataset_uses
+from compute_to_data.client.given import Given, text_of
+from compute_to_data.documents.schema_words import shown
 from compute_to_data.errors import InvalidRequest, NotFound, Refused
 from compute_to_data.inputs import naming
 from compute_to_data.inputs.readers import withdraw
@@ -80,13 +82,15 @@ class Description:
         }
 
 
-def find(workbench: Workbench, dataset: str) -> str:
-    """The collection of a dataset, given its id, the beginning of its id, or its logical path.
+def find(workbench: Workbench, dataset: Given) -> str:
+    """The collection of a dataset, given its id, the beginning of its id, or its logical path; or what an upload or a
+    listing returned.
 
     It looks in the project first, then for a whole id among all datasets that the person may read.
     InvalidRequest when ``dataset`` is nothing like an id or when several ids begin so, NotFound when the
     dataset does not exist.
     """
+    dataset = text_of(dataset, "dataset")
     if not dataset.startswith("/"):
         return naming.dataset(workbench.catalog, workbench.attributes, [workbench.project], dataset)
     collection = dataset.rstrip("/")
@@ -127,22 +131,33 @@ def make_findable(workbench: Workbench, collection: str) -> None:
     workbench.catalog.annotate(Entity(EntityKind.COLLECTION, collection), add=[known])
 
 
-def look_over(workbench: Workbench, paths: LocalPath | Sequence[LocalPath], *, follow_links: bool = False) -> Listing:
+def look_over(workbench: Workbench, paths: LocalPath | Iterable[LocalPath], *, follow_links: bool = False) -> Listing:
     """List a folder, a file or several of them that are to become a dataset of the project.
     InvalidRequest names the files that cannot be stored."""
     from compute_to_data.client.local_folders.local_listing import listing
 
-    given = [os.fspath(one) for one in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
+    given = [os.fspath(one) for one in _paths(paths)]
     top = f"{workbench.project}/{DATASETS}/d-{'0' * 12}/{FILES}"
     return listing([one.rstrip("/") or one[:1] for one in given], top, follow_links=follow_links)
 
 
+def _paths(given: LocalPath | Iterable[LocalPath]) -> list[LocalPath]:
+    """The paths of this computer that a program gives: one, or several."""
+    several: list[Any] = [given]
+    if isinstance(given, Iterable) and not isinstance(given, (str, bytes)):
+        several = [*given]
+    for one in several:
+        if not isinstance(one, (str, os.PathLike)):
+            raise InvalidRequest("dataset", f"found {shown(one)}", "Give the path of a folder or file, or several")
+    return several
+
+
 def upload(
     workbench: Workbench,
-    paths: LocalPath | Sequence[LocalPath],
+    paths: LocalPath | Iterable[LocalPath],
     *,
     name: str = "",
-    dataset: str = "",
+    dataset: Given = "",
     delete: bool = False,
     follow_links: bool = False,
     force: bool = False,
@@ -170,6 +185,8 @@ def upload(
     """
     from compute_to_data.client.local_folders.uploading import NoProgress, Upload
 
+    if not isinstance(name, str):
+        raise InvalidRequest("the dataset's name", f"found {shown(name)}, expected a text")
     local = look_over(workbench, paths, follow_links=follow_links)
     if delete and not local.is_folder:
         remedy = "Give the whole folder, or leave out --delete"
@@ -190,7 +207,7 @@ def _need_unused(workbench: Workbench, collection: str, remedy: str) -> None:
     dataset_uses.need_unused(workbench.catalog, workbench.attributes, collection, remedy)
 
 
-def download(workbench: Workbench, dataset: str, directory: LocalPath, *, progress: Progress | None = None) -> Moved:
+def download(workbench: Workbench, dataset: Given, directory: LocalPath, *, progress: Progress | None = None) -> Moved:
     """Download a dataset's files into ``directory``, with their modification times.
 
     Files that are already there with the right checksum are not transferred, so calling this again
@@ -240,7 +257,7 @@ def _listed(catalog: ClientCatalog, collection: str) -> Listed:
     )
 
 
-def describe(workbench: Workbench, dataset: str) -> Description:
+def describe(workbench: Workbench, dataset: Given) -> Description:
     """A dataset, and the tasks and workloads that use it, as far as the person can see them: at most 200 of each."""
     collection = find(workbench, dataset)
     catalog, attributes = workbench.catalog, workbench.attributes
@@ -260,7 +277,7 @@ def describe(workbench: Workbench, dataset: str) -> Description:
     return Description(_listed(catalog, collection), shown, tuple(used_by)[:most], has_more)
 
 
-def remove(workbench: Workbench, dataset: str, *, force: bool = False) -> str:
+def remove(workbench: Workbench, dataset: Given, *, force: bool = False) -> str:
     """Remove a dataset with all its files; returns its collection.
 
     Refused while an unfinished task, or a workload that accepts tasks, uses it, unless ``force``.

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from compute_to_data.client import task_rows
+from compute_to_data.client.given import Given, text_of
 from compute_to_data.client.task_rows import EVERY, Filter
 from compute_to_data.client.task_status.status import TaskStatus, status_of
 from compute_to_data.client.tasks import TaskHandle
+from compute_to_data.documents.schema_words import shown
 from compute_to_data.errors import InvalidRequest, NotFound
 from compute_to_data.inputs import naming
 from compute_to_data.model import Avu, EntityKind, Query, Row, User, name_of
@@ -34,12 +36,14 @@ _COURSE = ("runs", "command", "image", "reason_code", "exit_status", *_DATES)
 """The facts of what a task runs, how long, and how it ended."""
 
 
-def find(workbench: Workbench, given: str) -> TaskHandle:
-    """The task with this id, with an id that begins so, or with this logical path of its collection.
+def find(workbench: Workbench, given: Given) -> TaskHandle:
+    """The task with this id, with an id that begins so, or with this logical path of its collection; or the task of a
+    handle or of an entry of a listing.
 
     It looks among the person's own tasks first, then among others' tasks that they may read.
     NotFound, or InvalidRequest that names the candidates.
     """
+    given = text_of(given, "task")
     if given.startswith("/"):
         task = TaskHandle(workbench, given.rstrip("/"))
         _ = task.state  # NotFound where there is none
@@ -107,6 +111,9 @@ def tasks(
     ``with_course``: also what they run, how long, and how they ended. For many tasks, that takes a query for each
     fact; without it, these fields may be empty.
     """
+    for name, number in (("limit", limit), ("offset", offset)):
+        if number is not None and (type(number) is not int or number < 0):
+            raise InvalidRequest(name, f"found {shown(number)}, expected an integer of at least 0")
     found = task_rows.rows(workbench, chosen, limit, offset)
     if len(found) <= _FEW:
         known = _facts_of_few(workbench, found, (*_NAMES, *_COURSE))

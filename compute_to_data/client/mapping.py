@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from compute_to_data.catalog_tree import data_objects
 from compute_to_data.client import workloads
+from compute_to_data.client.given import Given
 from compute_to_data.client.task_status.hold_ups import HoldUps
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.client.workloads import WorkloadHandle
@@ -87,7 +88,7 @@ def task_name(file: str) -> str:
     return f"{plain[: _LONGEST_NAME - _DIGITS - 3]}...{digest}"
 
 
-def start(workbench: Workbench, image: str, dataset: str, each: str, **asked: Any) -> WorkloadHandle:
+def start(workbench: Workbench, image: str, dataset: Given, each: str, **asked: Any) -> WorkloadHandle:
     """Start a workload for the files of a dataset; :func:`submit` adds the tasks. ``asked`` and errors: as for
     :func:`compute_to_data.client.workloads.start`. By default, the worker alone limits how many tasks run."""
     asked["instances"] = asked.get("instances") or MOST_INSTANCES
@@ -190,7 +191,7 @@ def map_files(
     image: str,
     command: Sequence[str],
     *,
-    dataset: str,
+    dataset: Given,
     each: str = "*",
     submitted: Callable[[TaskHandle], None] = lambda task: None,
     environment: Mapping[str, str] | None = None,

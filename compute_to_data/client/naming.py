@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from compute_to_data.client import datasets, finding, workloads
+from compute_to_data.client.given import Given, text_of
 from compute_to_data.client.kinds import Kind, Named
 from compute_to_data.errors import ComputeToDataError, NotFound
 from compute_to_data.inputs.naming import DATASET_BEGINNING
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
 _WORKLOAD_BEGINNING = re.compile(r"w-[0-9a-f]{1,12}")
 
 
-def named(workbench: Workbench, given: str) -> Named:
+def named(workbench: Workbench, given: Given) -> Named:
     """What ``given`` names: an id, the beginning of one, or a logical path. NotFound; InvalidRequest when
     it may mean several things."""
+    given = text_of(given, "what it names")
     if given.startswith("/"):
         return _at(workbench, given.rstrip("/") or "/")
     with contextlib.suppress(NotFound):  # the user may have chosen such an id for a task

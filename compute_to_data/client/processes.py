@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets as random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data.client import notebook_parameters
+from compute_to_data.client.given import text_of
 from compute_to_data.documents import parameter_check, process_definition
 from compute_to_data.errors import AccessDenied, AlreadyExists, Code, InvalidRequest, NotFound, ZoneError
 from compute_to_data.model import Avu, DataObject, Entity, EntityKind, Query
@@ -174,11 +176,12 @@ def _shared(workbench: Workbench) -> list[str]:
     return [one for one in _newest(workbench, MOST_SHARED + len(own)) if one not in own][:MOST_SHARED]
 
 
-def find(workbench: Workbench, given: str) -> str:
+def find(workbench: Workbench, given: str | os.PathLike[str]) -> str:
     """The logical path of a definition, given its name, its id or its logical path.
 
     A name stands for one of the person's own. InvalidRequest, NotFound, Refused.
     """
+    given = text_of(given, "process definition")
     if not given.isascii() or not given.isdigit():
         path = definition.find(workbench.catalog, workbench.attributes, given)
     else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from compute_to_data import zones
 from compute_to_data.client.gateway_site import GatewaySite, attributes_of
+from compute_to_data.client.given import Given
 from compute_to_data.client.signing_in import login
 from compute_to_data.client.site_access import SiteAccess
 from compute_to_data.client.this_computer import settings as settings_module
@@ -74,6 +75,9 @@ class Session(Workbench):
         self._session_file = session_file
         self._given_back: list[Callable[[], None]] = []
 
+    def __repr__(self) -> str:
+        return f"<Session of {self.user}, in {self.named_project}>"
+
     @property
     def site(self) -> Configuration | None:
         """The site's configuration file, when this account can read it here; else None."""
@@ -103,14 +107,14 @@ class Session(Workbench):
         output_collection: str = "",
         image: str = "",
         task_id: str = "",
-        after: Sequence[TaskHandle | str] = (),
+        after: Given | Sequence[Given] | None = (),
         reuse: bool = False,
         priority: int | None = None,
     ) -> TaskHandle:
         """Submit a task: a document as in docs/task-format.md, or in another accepted format.
 
         ``resource`` and ``output_collection`` override the document; ``image`` is for formats that
-        name no image. The default output collection is :attr:`results`. ``after``: tasks, or their ids,
+        name no image. The default output collection is :attr:`results`. ``after``: a task, its id, or several,
         whose success this one waits for. With ``reuse``, an identical earlier task of the person is
         returned when there is one. ``priority``, -10 to 10, overrides the document: of the person's own queued
         tasks on a resource, those with the highest begin first. Refused, InvalidRequest or the zone's error; after
@@ -141,9 +145,9 @@ class Session(Workbench):
                 priority=priority,
             )
 
-    def task(self, task_id: str) -> TaskHandle:
+    def task(self, task_id: Given) -> TaskHandle:
         """The task with this id, with an id that begins so, or with this logical path of its
-        collection. NotFound; InvalidRequest when several tasks match."""
+        collection; or that of an entry of :meth:`tasks`. NotFound; InvalidRequest when several tasks match."""
         from compute_to_data.client import finding
 
         return finding.find(self, task_id)
@@ -151,16 +155,17 @@ class Session(Workbench):
     def tasks(
         self, *, limit: int | None = None, offset: int = 0, with_course: bool = True, **chosen: Any
     ) -> list[Listed]:
-        """The person's tasks, newest first. ``chosen`` are fields of :class:`task_rows.Filter`; ``with_course`` as
-        for :func:`finding.tasks`.
+        """The person's tasks, newest first. ``chosen`` are fields of :class:`task_rows.Filter`, with states also by
+        name; ``with_course`` as for :func:`finding.tasks`.
 
-        >>> from compute_to_data.records.task import State
         >>> with c2d.connect() as session:
-        ...     print([task.name for task in session.tasks(states=(State.RUNNING,), limit=10)])
+        ...     print([task.name for task in session.tasks(states="RUNNING", limit=10)])
         []
         """
         from compute_to_data.client import finding, task_rows
 
+        if "states" in chosen:
+            chosen["states"] = task_rows.states_named(chosen["states"])
         return finding.tasks(self, task_rows.Filter(**chosen), limit=limit, offset=offset, with_course=with_course)
 
     def queue(self, resource: str) -> ResourceLine:
@@ -181,11 +186,11 @@ class Session(Workbench):
         from compute_to_data.client import workloads
         from compute_to_data.client.this_computer import local_inputs
 
-        with local_inputs.hint([str(asked.get("input_dataset", ""))]):
+        with local_inputs.hint(_texts(asked.get("input_dataset"))):
             return workloads.start(self, image, **asked)
 
     def map_files(
-        self, image: str, command: Sequence[str], *, dataset: str, each: str = "*", **asked: Any
+        self, image: str, command: Sequence[str], *, dataset: Given, each: str = "*", **asked: Any
     ) -> WorkloadHandle:
         """Run a command for each file of a dataset, in a workload; the tasks have the files' names.
 
@@ -201,10 +206,10 @@ class Session(Workbench):
         from compute_to_data.client import mapping
         from compute_to_data.client.this_computer import local_inputs
 
-        with local_inputs.hint([dataset]):
+        with local_inputs.hint(_texts(dataset)):
             return mapping.map_files(self, image, command, dataset=dataset, each=each, **asked)
 
-    def workload(self, workload: str) -> WorkloadHandle:
+    def workload(self, workload: Given) -> WorkloadHandle:
         """The project's workload with this id or an id that begins so, or any workload by its logical path."""
         from compute_to_data.client import workloads
 
@@ -232,6 +237,11 @@ class Session(Workbench):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _texts(given: object) -> list[str]:
+    """What may be a path of this computer, for a hint."""
+    return [os.fspath(given)] if isinstance(given, (str, os.PathLike)) else []
 
 
 def find_as_administrator(session: Session, given: str) -> TaskHandle:

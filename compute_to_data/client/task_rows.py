@@ -6,11 +6,13 @@ tasks from the newest on, in windows that grow, and stops when it has enough.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from compute_to_data.documents import schema_words as words
+from compute_to_data.errors import InvalidRequest
 from compute_to_data.model import MOST_AMONG, EntityKind, Query, Row
 from compute_to_data.records.state import State, queue_levels
 from compute_to_data.records.task import ARCHIVED
@@ -39,6 +41,15 @@ class Filter:
     workload: str = ""
     everybodys: bool = False
     archived: bool = False
+
+
+def states_named(given: str | Iterable[str]) -> tuple[State, ...]:
+    """The states with these names, one or several. InvalidRequest for what is no state."""
+    several = [given] if isinstance(given, str) or not isinstance(given, Iterable) else [*given]
+    for one in several:
+        if not isinstance(one, str) or one not in State.__members__:
+            raise InvalidRequest("states", f"found {words.shown(one)}, expected {words.one_of(State.__members__)}")
+    return tuple(map(State, several))
 
 
 EVERY = Filter()

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data.client import browsing, notebook_parameters, removing, results
+from compute_to_data.client.given import Given, several
 from compute_to_data.client.kinds import Kind, Named
 from compute_to_data.client.task_status import queue
 from compute_to_data.client.task_status.hold_ups import HoldUps
@@ -71,6 +72,12 @@ class TaskHandle:
 
     def __repr__(self) -> str:
         return f"<TaskHandle {self.collection}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TaskHandle) and other.collection == self.collection
+
+    def __hash__(self) -> int:
+        return hash(self.collection)
 
     @property
     def id(self) -> str:
@@ -312,7 +319,7 @@ def _accepted(
     output_collection: str = "",
     image: str = "",
     task_id: str = "",
-    after: Sequence[TaskHandle | str] = (),
+    after: Given | Sequence[Given] | None = (),
     reuse: bool = False,
     priority: int | None = None,
     coming: Collection[str] = (),
@@ -329,7 +336,7 @@ def _accepted(
         output_collection=output_collection,
         image=image,
         task_id=task_id,
-        after=[one.collection if isinstance(one, TaskHandle) else one for one in after],
+        after=several(after or (), "after"),
         reuse_earlier=reuse,
         priority=priority,
         ask_images=workbench.held_images,

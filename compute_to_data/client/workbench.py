@@ -15,6 +15,7 @@ computer: settings, the remembered project, connections to close.
 
 from __future__ import annotations
 
+from compute_to_data.client.given import Given, text_of
 from compute_to_data.client.site_access import SiteAccess
 from compute_to_data.configuration import Attributes, Configuration
 from compute_to_data.coordination.held_images import HeldImages
@@ -95,6 +96,7 @@ class Workbench:
         """The default output collection: ``results`` in the project, or ``c2d_results`` at home without one."""
         return f"{self.project}/results" if self._project else f"{self.home}/c2d_results"
 
-    def absolute(self, path: str) -> str:
+    def absolute(self, path: Given) -> str:
         """The absolute logical path. A relative path starts at home, as for ``iput`` after ``icd``."""
+        path = text_of(path, "path")
         return (path if path.startswith("/") else f"{self.home}/{path}").rstrip("/") or "/"

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from compute_to_data.client import removing
+from compute_to_data.client.given import Given, input_of, need_object, several, text_of
 from compute_to_data.client.kinds import Kind, Named
 from compute_to_data.client.tasks import TaskHandle
+from compute_to_data.documents.schema_words import shown
 from compute_to_data.errors import AlreadyExists, ComputeToDataError, InvalidRequest, NotFound, OutOfReach
 from compute_to_data.inputs import naming
 from compute_to_data.model import EntityKind, Query, name_of
@@ -96,6 +98,12 @@ class WorkloadHandle:
     def __repr__(self) -> str:
         return f"<WorkloadHandle {self.collection}>"
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, WorkloadHandle) and other.collection == self.collection
+
+    def __hash__(self) -> int:
+        return hash(self.collection)
+
     @property
     def id(self) -> str:
         """The workload's id (``w-...``), which names its collection."""
@@ -105,23 +113,21 @@ class WorkloadHandle:
         self,
         command: Sequence[str],
         *,
-        stdin: bytes | BinaryIO | None = None,
+        stdin: bytes | BinaryIO | os.PathLike[str] | None = None,
         name: str = "",
         environment: Mapping[str, str] | None = None,
         walltime_seconds: float | None = None,
         secrets: Sequence[str] = (),
     ) -> TaskHandle:
         """Queue a task with this argument vector, standard input and secrets, which it reads as files. ``stdin``: the
-        bytes, or a binary file, of which all that comes is read.
+        bytes, or a binary file, of which all that comes is read; or the path of a file of this computer.
 
         Refused when the workload is stopped; InvalidRequest, or the zone's error.
         """
         workbench = self.workbench
         workloads.need_words(command)
-        if isinstance(stdin, str):
-            raise InvalidRequest("stdin", "is text, and a program reads bytes", "Encode it: stdin=text.encode()")
-        if isinstance(stdin, io.TextIOBase):
-            raise InvalidRequest("stdin", "is a file opened for text, and a program reads bytes", 'Open it with "rb"')
+        need_object(environment, "/environment")
+        _need_bytes(stdin)
         path = "" if stdin is None else self._put_stdin(stdin)
         try:
             submitted = workloads.create_task(
@@ -133,7 +139,7 @@ class WorkloadHandle:
                 name=name or _shown(command),
                 environment=environment,
                 walltime_seconds=walltime_seconds,
-                secrets=secrets,
+                secrets=several(secrets, "secrets"),
             )
         except BaseException:
             if path:
@@ -143,11 +149,13 @@ class WorkloadHandle:
         task.call_worker()
         return task
 
-    def _put_stdin(self, stdin: bytes | BinaryIO) -> str:
+    def _put_stdin(self, stdin: bytes | BinaryIO | os.PathLike[str]) -> str:
         """Store standard input; returns its data object. Of a pipe, a file of this computer has it first."""
         place = self.workbench.catalog, self.workbench.attributes, self.collection
-        if isinstance(stdin, bytes):
-            return workloads.put_stdin(*place, stdin)
+        if isinstance(stdin, os.PathLike):
+            return workloads.put_stdin(*place, os.fspath(stdin))
+        if isinstance(stdin, (bytes, bytearray, memoryview)):
+            return workloads.put_stdin(*place, bytes(stdin))
         with tempfile.TemporaryDirectory(prefix="c2d-") as folder:
             file = os.path.join(folder, "stdin")
             with open(file, "wb") as copy:
@@ -252,6 +260,17 @@ class WorkloadHandle:
         return False
 
 
+def _need_bytes(stdin: object) -> None:
+    """InvalidRequest for what cannot be standard input."""
+    if isinstance(stdin, str):
+        raise InvalidRequest("stdin", "is text, and a program reads bytes", "Encode it: stdin=text.encode()")
+    if isinstance(stdin, io.TextIOBase):
+        raise InvalidRequest("stdin", "is a file opened for text, and a program reads bytes", 'Open it with "rb"')
+    is_content = stdin is None or isinstance(stdin, (bytes, bytearray, memoryview, os.PathLike))
+    if not is_content and not hasattr(stdin, "read"):
+        raise InvalidRequest("stdin", f"found {shown(stdin)}", "Give bytes, a binary file, or a pathlib.Path")
+
+
 def _is_relative(name: str) -> bool:
     """Whether a task's name, which its owner can change, leads to a place below a folder."""
     return not {"", ".", ".."} & set(name.split("/"))
@@ -263,12 +282,14 @@ def _shown(command: Sequence[str]) -> str:
     return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 3]}..."
 
 
-def start(workbench: Workbench, image: str, *, input_dataset: str = "", **asked: Any) -> WorkloadHandle:
+def start(workbench: Workbench, image: str, *, input_dataset: Given = "", **asked: Any) -> WorkloadHandle:
     """Start a workload in the project of the workbench.
 
-    ``input_dataset``: the id of a dataset or of a task, or any collection; tasks find its files at ``/input``. For the
-    other arguments and the errors see :func:`compute_to_data.submission.workloads.start`.
+    ``input_dataset``: the id of a dataset or of a task, an upload, or any collection; tasks find its files at
+    ``/input``. For the other arguments and the errors see :func:`compute_to_data.submission.workloads.start`.
     """
+    need_object(asked.get("limits"), "/limits")
+    need_object(asked.get("environment"), "/environment")
     started = workloads.start(
         workbench.catalog,
         workbench.configuration,
@@ -281,17 +302,19 @@ def start(workbench: Workbench, image: str, *, input_dataset: str = "", **asked:
     return WorkloadHandle(workbench, started.collection)
 
 
-def collection_of(workbench: Workbench, dataset: str) -> str:
+def collection_of(workbench: Workbench, dataset: Given) -> str:
     """The collection with the files of a dataset, given by its id or as a collection; '' for ''."""
+    dataset = input_of(dataset)
     if not dataset:
         return ""
     given = workbench.absolute(dataset) if "/" in dataset else dataset
     return naming.collection(workbench.catalog, workbench.attributes, given, [workbench.project])
 
 
-def find(workbench: Workbench, given: str) -> WorkloadHandle:
+def find(workbench: Workbench, given: Given) -> WorkloadHandle:
     """The project's workload with this id or an id that begins so, or the workload at a logical path.
     NotFound; InvalidRequest when several workloads match."""
+    given = text_of(given, "workload")
     if given.startswith("/"):
         collection = given.rstrip("/")
         if not is_workload_id(name_of(collection)):

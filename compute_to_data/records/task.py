@@ -55,10 +55,10 @@ def new_task_id() -> str:
 
 def checked_task_id(task_id: str) -> str:
     """Return ``task_id`` if it can name a collection and a container, else raise InvalidRequest."""
-    if not _TASK_ID.fullmatch(task_id):
+    if not isinstance(task_id, str) or not _TASK_ID.fullmatch(task_id):
         raise InvalidRequest(
             "task id",
-            f"found {task_id[:80]!r}, expected 1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit",
+            f"found {str(task_id)[:80]!r}, expected 1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit",
             "Leave it empty to get a new one",
         )
     return task_id

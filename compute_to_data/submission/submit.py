@@ -24,6 +24,7 @@ from compute_to_data.documents import formats, request
 from compute_to_data.documents.given_beside import GivenBeside
 from compute_to_data.documents.json_text import MAXIMUM_BYTES
 from compute_to_data.documents.schema import read_json
+from compute_to_data.documents.schema_words import shown
 from compute_to_data.documents.task_json import recorded_document
 from compute_to_data.errors import AlreadyExists, Code, InvalidRequest, Refused, TooLarge
 from compute_to_data.inputs import references
@@ -140,9 +141,9 @@ def accept(
 def _priority(task: Task, given: int | None) -> int:
     """The task's priority. InvalidRequest when the one that is given is out of range."""
     chosen = task.priority if given is None else given
-    if not LOWEST_PRIORITY <= chosen <= HIGHEST_PRIORITY:
+    if type(chosen) is not int or not LOWEST_PRIORITY <= chosen <= HIGHEST_PRIORITY:
         expected = f"an integer from {LOWEST_PRIORITY} to {HIGHEST_PRIORITY}"
-        raise InvalidRequest("/priority", f"found {chosen}, expected {expected}")
+        raise InvalidRequest("/priority", f"found {shown(chosen)}, expected {expected}")
     return chosen
 
 

@@ -22,8 +22,8 @@ from compute_to_data.ports.engine import Engine
 from support.site import PATIENCE
 
 ENGINE = os.environ.get("C2D_TEST_ENGINE", "docker")
-"""The engine whose containers the tests run: ``podman`` only where tests/lab/test_podman.py starts them. The crash points
-also know ``slurm`` and ``slurm-service`` (see ``slurm_service`` there)."""
+"""The engine whose containers the tests run: ``podman`` only where tests/lab/test_podman.py starts them. The crash
+points also know ``slurm`` and ``slurm-service`` (see ``slurm_service`` there)."""
 IMAGE = "compute-to-data/base:bookworm"
 STATE = os.path.join(tempfile.gettempdir(), f"compute-to-data-tests-{os.geteuid()}")
 """The state directory of engines that tests share."""

@@ -22,6 +22,7 @@ from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from compute_to_data.client import tasks
+from compute_to_data.client.given import Given, input_of
 from compute_to_data.client.python_functions import function_call, python_images
 from compute_to_data.documents import interpolation
 from compute_to_data.errors import ReasonCode, TaskFailed
@@ -124,10 +125,12 @@ class TaskFunction(Generic[R]):
         self.settings = settings
         update_wrapper(self, function)
 
-    def on(self, *inputs: str | Mapping[str, str]) -> TaskFunction[R]:
+    def on(self, *inputs: Given | Mapping[str, str]) -> TaskFunction[R]:
         """The same function with these inputs, written as in a request: logical paths, ids of datasets and
-        tasks, or objects such as ``{"path": P, "name": N}``. It finds them at ``/inputs/<name>``."""
-        return TaskFunction(self.__wrapped__, replace(self.settings, inputs=(*self.settings.inputs, *inputs)))
+        tasks, or objects such as ``{"path": P, "name": N}``; or what an upload returned, or a task. It finds them at
+        ``/inputs/<name>``."""
+        named = (one if isinstance(one, Mapping) else input_of(one) for one in inputs)
+        return TaskFunction(self.__wrapped__, replace(self.settings, inputs=(*self.settings.inputs, *named)))
 
     def __call__(self, *args: Any, **kwargs: Any) -> R:
         """Run it as a task in a new session, and return its result. Raises as :meth:`submit`."""
