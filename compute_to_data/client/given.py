@@ -38,7 +38,7 @@ def text_of(given: Given, what: str) -> str:
 
 
 def input_of(given: Given) -> str:
-    """The same, for what a task reads. Of a dataset or a task it is the id: its collection holds more than its files."""
+    """The same, for what a task reads: the id of a dataset or a task, whose collection holds more than its files."""
     found = text_of(given, "input")
     return found if isinstance(given, (str, os.PathLike)) else name_of(found)
 
