@@ -16,7 +16,8 @@ from itertools import chain
 from typing import Any
 from urllib.parse import quote
 
-from compute_to_data import __version__
+from compute_to_data import __version__, engine_promises
+from compute_to_data.engine_promises import Promise
 from compute_to_data.inputs.references import Staged
 from compute_to_data.job import Image, OutputFile
 from compute_to_data.model import User, name_of
@@ -188,7 +189,8 @@ def _program(image: Image, engine: str, stored: Sequence[Entity] = ()) -> list[E
     }
     if stored:
         program["isBasedOn"] = _reference(stored)
-    if engine not in ("docker", "podman"):
+    sandbox = engine_promises.of(engine).get(Promise.SANDBOX)
+    if sandbox is None or not sandbox.is_held:
         return [program]
     name, tag, registry = _parts(image.name)
     container = {

@@ -11,6 +11,7 @@ import pytest
 from support.crates import violations
 from support.site import ALICE, BASE_IMAGE, COMPUTE, HOME, TrialSite
 
+from compute_to_data import engine_promises
 from compute_to_data.inputs.references import Staged
 from compute_to_data.job import Exit, Image, OutputFile
 from compute_to_data.model import DataObject, Replica, ReplicaStatus, User
@@ -120,6 +121,13 @@ def test_the_validator_misses_what_is_required(identifier: str, name: str, tmp_p
     del entity[name]
     (folder / "ro-crate-metadata.json").write_text(json.dumps(document))
     assert violations(folder, tmp_path)["REQUIRED"]
+
+
+@pytest.mark.parametrize("engine", engine_promises.PROMISES)
+def test_a_sandbox_s_image_is_described(engine: str) -> None:
+    """Tasks on Slurm had no container image."""
+    types = [entity["@type"] for entity in json.loads(crate(outcome(engine=engine)))["@graph"]]
+    assert ("ContainerImage" in types) is (engine != "process")
 
 
 def test_an_image_s_name_is_read_as_the_engine_reads_it() -> None:
