@@ -23,7 +23,6 @@ from compute_to_data.cli.task_options import (
 )
 from compute_to_data.cli.tasks import after_argument
 from compute_to_data.cli.zone_words import completes
-from compute_to_data.client.new_collection import made_for
 from compute_to_data.task import INPUTS
 
 
@@ -96,6 +95,8 @@ class _Stored(argparse.Action):
 
 
 def _run(call: Call) -> int:
+    from compute_to_data.client.new_collection import made_for
+
     options = call.options
     asked = {"after": options.after, "priority": options.priority}
     into = call.session.absolute(options.output_collection) if options.output_collection else call.session.results
