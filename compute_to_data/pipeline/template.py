@@ -19,6 +19,7 @@ from compute_to_data.pipeline.results import check_job, put_urls, replacing, ret
 from compute_to_data.pipeline.running import run_job
 from compute_to_data.pipeline.staging import fetch_urls, stage_in, workload_dataset
 from compute_to_data.pipeline.watch_job import Detached, Waiting
+from compute_to_data.records import readable
 from compute_to_data.records.task import TaskRecord
 from compute_to_data.task import Task
 
@@ -61,6 +62,7 @@ class Role(Hooks):
             if execution.checkpoint.exit is not None:  # what the program left must not be lost for that
                 stage_in.need_resource_up(execution, error)
                 retain.need_receiver_up(execution, error)
+            readable.need_after(context.catalog, error)
             return finish.fail(execution, error)
         except Exception as error:  # every error must end the task and undo what it did
             log.exception("task %s: unexpected error", record.task_id)

@@ -22,7 +22,7 @@ from compute_to_data.pipeline.vault import workspace
 from compute_to_data.pipeline.vault.workload_directories import WorkloadDirectories
 from compute_to_data.pipeline.watch_job import Detached, Waiting, cancelled
 from compute_to_data.ports.zone import Catalog
-from compute_to_data.records import awaited
+from compute_to_data.records import awaited, readable
 from compute_to_data.records.state import State
 from compute_to_data.records.task import CANCEL, HELD_UP, NO_REQUESTS, TaskRecord
 from compute_to_data.records.waiting_bound import too_many
@@ -111,7 +111,7 @@ class TaskRunner:
         except OutOfReach:
             raise
         except (ComputeToDataError, ValueError) as error:
-            return self._end_without_role(record, error)
+            return self._end_without_role(record, self._what_ends(record, error))
         try:
             return (yield from role.run(self._context(catalog), record, task))
         except OutOfReach as error:
@@ -135,6 +135,19 @@ class TaskRunner:
     def _request(record: TaskRecord) -> Task:
         """The task as it was accepted."""
         return task_json.recorded_task(record.catalog.read(record.request_path, task_json.LARGEST), record.request_path)
+
+    def _what_ends(self, record: TaskRecord, error: Exception) -> Exception:
+        """The error that ends a task: this one, or Cancelled. OutOfReach, which it notes, when the request cannot be
+        read because resources are marked down."""
+        try:
+            readable.need_after(record.catalog, error)
+        except OutOfReach as waits:
+            who = record.facts(CANCEL).get(CANCEL)
+            if who:
+                return cancelled(who)
+            self._note(record, waits)
+            raise
+        return error
 
     @staticmethod
     def _note(record: TaskRecord, error: OutOfReach) -> None:

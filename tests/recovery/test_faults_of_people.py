@@ -20,7 +20,7 @@ from compute_to_data.model import Access, Avu, Entity, EntityKind
 from compute_to_data.ports.zone import Catalog
 from compute_to_data.records.cancel import request_cancel
 from compute_to_data.records.state import State
-from compute_to_data.submission import selection
+from compute_to_data.submission import selection, workloads
 from compute_to_data.submission.submit import Submitted
 from compute_to_data.worker.service import Worker
 from compute_to_data.zones.embedded.audit import audit
@@ -109,6 +109,34 @@ def test_a_worker_that_starts_while_its_resource_is_down_lets_jobs_run_on(site: 
         site.zone.set_resource_status(COMPUTE, "up")
         assert site.ended(submitted)["state"] == "COMPLETED"
     assert site.contents(submitted.collection)["x"] == b"x\n"
+
+
+@pytest.mark.parametrize("needed", ["input", "dataset", "request"])
+def test_a_task_waits_for_what_only_a_resource_has_that_is_marked_down(site: TrialSite, needed: str) -> None:
+    """For its inputs, its workload's dataset and the request itself. It can be cancelled meanwhile."""
+    site.zone.add_resource("origin")
+    site.alice.create_collection(f"{HOME}/in")
+    site.alice.write(f"{HOME}/in/a", b"12345", resource="origin")
+    origin = "demoResc" if needed == "request" else "origin"
+    if needed == "dataset":
+        how = {"image": site.image, "dataset": f"{HOME}/in", "resource": COMPUTE}
+        workload = workloads.start(site.alice, site.configuration, f"{HOME}/out", **how).collection  # type: ignore[arg-type]
+        command = ["sh", "-c", "cat /input/a > out"]
+        both = [workloads.create_task(site.alice, site.configuration, workload, command) for _ in range(2)]
+    else:
+        both = [site.submit(site.request("sh", "-c", "cat /inputs/a > out", inputs=[f"{HOME}/in/a"])) for _ in "12"]
+    site.zone.set_resource_status(origin, "down")
+    records = [site.record(one) for one in both]
+    with site.working():
+        for one in records:
+            wait_until(lambda one=one: "is marked down" in one.facts("held_up").get("held_up", ""), "it to wait")
+        request_cancel(records[0], records[0].state(), site.alice.user)
+        assert site.ended(both[0])["state"] == "CANCELLED"
+        assert not (records[1].state() or State.FAILED).is_final
+        site.zone.set_resource_status(origin, "up")
+        ended = site.ended(both[1])
+    assert ended["state"] == "COMPLETED", ended
+    assert site.contents(both[1].collection)["out"] == b"12345"
 
 
 def test_a_task_whose_owner_may_not_write_in_its_collection_any_more_ends(site: TrialSite) -> None:

@@ -28,7 +28,7 @@ def waiting_for(workbench: Workbench, catalog: ClientCatalog, status: TaskStatus
     if status.state is State.WAITING:
         return _awaited_by(catalog, workbench.attributes, status)
     if status.state is State.QUEUED:
-        return _queued(workbench, status.collection, status.resource)
+        return "; ".join((*_noted(status), _queued(workbench, status.collection, status.resource)))
     return _stopped_by(workbench, status.resource) or _held_up(status)
 
 
@@ -64,10 +64,16 @@ def _queued(workbench: Workbench, collection: str, resource: str) -> str:
     return "; ".join((*hindrances, _place(workbench, collection, resource, published, running)))
 
 
+def _noted(status: TaskStatus) -> Iterator[str]:
+    """What the worker has noted that a task waits for."""
+    if status.waiting_for:
+        yield f"{status.waiting_for} The worker tries again"
+
+
 def _held_up(status: TaskStatus) -> str:
     """What a task that has begun waits for, where that may take long; '' when its program runs."""
-    if status.waiting_for:
-        return f"{status.waiting_for} The worker tries again"
+    for reason in _noted(status):
+        return reason
     if status.state is not State.STAGING_IN or not status.staged:
         return ""
     shown = ", ".join(status.staged[:_SHOWN]) + (", ..." if len(status.staged) > _SHOWN else "")

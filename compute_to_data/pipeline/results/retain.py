@@ -32,6 +32,7 @@ from compute_to_data.pipeline.results import check_job, placing
 from compute_to_data.pipeline.staging import stage_in
 from compute_to_data.pipeline.vault import workspace
 from compute_to_data.pipeline.watch_job import Detached
+from compute_to_data.records import readable
 from compute_to_data.task import CRATE_NAME, STDERR_NAME, STDOUT_NAME, TIMES_NAME
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ def receiving_root(execution: Execution) -> str:
     if elsewhere and execution.checkpoint.exit is None:
         return elsewhere[0][-1].name
     if elsewhere:
-        raise stage_in.down(next(one.name for one in elsewhere[0] if not one.is_up))
+        raise readable.down(next(one.name for one in elsewhere[0] if not one.is_up))
     remedy = f"An administrator can: imeta add -R <resource> {attribute} {role}"
     raise Refused(f"role {role}", "no resource has this role, so none can receive the results", remedy)
 

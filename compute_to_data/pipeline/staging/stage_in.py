@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from compute_to_data.errors import ComputeToDataError, Refused, ZoneError, ZoneOutOfReach
+from compute_to_data.errors import ComputeToDataError, Refused, ZoneError
 from compute_to_data.inputs import claims, naming, places, references
 from compute_to_data.model import Avu, DataObject, Entity, EntityKind, Replica, Resource, lineage, name_of, parent_of
 from compute_to_data.pipeline.checkpoint import ResumePoint
@@ -16,7 +16,7 @@ from compute_to_data.pipeline.execution import Execution
 from compute_to_data.pipeline.replication import replicas
 from compute_to_data.pipeline.staging import fetch_urls
 from compute_to_data.pipeline.staging.staging_room import room_for
-from compute_to_data.records import awaited
+from compute_to_data.records import awaited, readable
 from compute_to_data.records.access import require
 from compute_to_data.records.state import State
 from compute_to_data.task import InputKind, InputReference
@@ -85,7 +85,7 @@ def choose_resource(execution: Execution) -> None:
             return
         if resource is None and not execution.resume_point.has_exited:  # else what the program left would be lost
             raise Refused(f"resource {context.resource.name}", "is no longer there", "Submit the task again")
-        raise down(context.resource.name)
+        raise readable.down(context.resource.name)
     attribute = context.configuration.attributes.role
     avus = context.catalog.avus(Entity(EntityKind.RESOURCE, resource.name), attribute)
     if not any(avu.value == execution.role.name for avu in avus):
@@ -105,13 +105,7 @@ def need_resource_up(execution: Execution, error: ComputeToDataError) -> None:
     if isinstance(error, ZoneError):
         resource = _resource(execution)
         if resource is None or not resource.is_up:
-            raise down(execution.context.resource.name) from error
-
-
-def down(resource: str) -> ZoneOutOfReach:
-    """The error of a task that waits until a resource is up."""
-    remedy = f"An administrator can: iadmin modresc {resource} status up"
-    return ZoneOutOfReach(f"resource {resource}", "is marked down, and the task waits until it is up", remedy)
+            raise readable.down(execution.context.resource.name) from error
 
 
 def stage_in(execution: Execution, inputs: Sequence[references.Input]) -> None:
@@ -159,10 +153,16 @@ def transferred(execution: Execution, data_object: DataObject) -> tuple[Replica,
     """Make a good replica of a data object on the resource. Returns it with its checksum.
 
     If it is the first one there, nobody but the worker has made it: the worker notes it, to trim it when it is unused.
+    ZoneOutOfReach while the resource, or all that have a good replica, are marked down.
     """
     context, root = execution.context, root_here(execution)
     is_first = all(one.root != root for one in data_object.replicas)
-    replica, checksum = context.transfers.transfer(data_object.logical_path, root, execution.interruption)
+    try:
+        replica, checksum = context.transfers.transfer(data_object.logical_path, root, execution.interruption)
+    except ZoneError as error:
+        need_resource_up(execution, error)
+        readable.need_after(context.catalog, error, data_object.logical_path)
+        raise
     context.in_use.arriving.arrived(execution.record.collection, data_object.size)
     if is_first:
         context.transfers.staged.add(data_object.logical_path, replica, root)
