@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import time
 import unicodedata
+import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +18,11 @@ from compute_to_data.client.given import Given
 from compute_to_data.client.task_status.hold_ups import HoldUps
 from compute_to_data.client.tasks import TaskHandle
 from compute_to_data.client.workloads import WorkloadHandle
-from compute_to_data.coordination.pauses import WaitingPauses
+from compute_to_data.coordination.pauses import Pauses, WaitingPauses
 from compute_to_data.documents import request
-from compute_to_data.errors import ComputeToDataError, InvalidRequest, NotFound, Refused
+from compute_to_data.errors import AlreadyExists, ComputeToDataError, InvalidRequest, NotFound, Refused
 from compute_to_data.records.state import State
+from compute_to_data.records.task import ARCHIVED, TaskRecord
 from compute_to_data.records.waiting_bound import TooManyWait
 from compute_to_data.records.workload import MOST_INSTANCES
 from compute_to_data.submission import workloads as submission
@@ -34,6 +37,10 @@ INPUT = "/input"
 _SHOWN = 5
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _LONGEST_NAME, _DIGITS = 255, 12
+_IN_VAIN = (State.FAILED.value, State.CANCELLED.value)
+_SUBMITTING_SECONDS = 5.0
+_MOST_NUMBERS = 1000
+"""How many ids are tried for a file's next task. Tasks that the list does not have, as archived ones, may have some."""
 
 
 def matching(catalog: ClientCatalog, collection: str, pattern: str) -> list[str]:
@@ -108,14 +115,55 @@ def submit(
     the user's tasks wait as the site allows, it goes on when some of them have begun; ``on_note`` receives why it
     waits. ``asked`` and errors: as for :meth:`WorkloadHandle.create_task`."""
     room = _Room(workload, on_note)
-    in_vain = (State.FAILED.value, State.CANCELLED.value)
-    present = {task.name for task in workload.tasks() if task.state not in in_vain}
+    tasks = workload.tasks()
+    present = {task.name for task in tasks if task.state not in _IN_VAIN}
+    earlier = Counter(task.name for task in tasks)
+    ids = frozenset(task.task_id for task in tasks)
     for file in files:
         name = task_name(file)
         if name in present:
             continue
         create = functools.partial(workload.create_task, command_for(command, file, mark), name=name, **asked)
-        yield room.created(create)
+        task = room.created(functools.partial(_only_one, workload, name, earlier[name], ids, create))
+        if task is not None:
+            yield task
+
+
+def _only_one(
+    workload: WorkloadHandle, name: str, number: int, known: Collection[str], create: Callable[..., TaskHandle]
+) -> TaskHandle | None:
+    """Create the task for a file, after ``number`` earlier ones; None when another call that maps the same files at
+    this moment does. Both calls choose the same id for it, which the zone takes only once. ``known``: ids that are
+    taken."""
+    for nth in range(number, number + _MOST_NUMBERS):
+        task_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{workload.collection}/{nth}/{name}"))
+        if task_id in known:
+            continue
+        try:
+            return create(task_id=task_id)
+        except AlreadyExists:
+            if nth == number + _MOST_NUMBERS - 1:
+                raise
+            if _is_submitted(workload, task_id):
+                return None
+    return None
+
+
+def _is_submitted(workload: WorkloadHandle, task_id: str) -> bool:
+    """Whether another call has submitted a task of this id, or does so within some seconds. One that was killed never
+    does."""
+    workbench, pauses = workload.workbench, Pauses(_FIRST_PAUSE, _LONGEST_PAUSE)
+    record = TaskRecord(workbench.catalog, workbench.attributes, f"{workload.collection}/{task_id}", "")
+    ends = time.monotonic() + _SUBMITTING_SECONDS
+    while True:
+        try:
+            if record.state() is not None:
+                return True
+            if ARCHIVED in record.facts(ARCHIVED) or time.monotonic() >= ends:
+                return False
+        except NotFound:
+            return False
+        pauses.pause()
 
 
 class _Room:
@@ -127,8 +175,8 @@ class _Room:
         self._hold_ups = HoldUps(workload.workbench)
         self._resource = ""
 
-    def created(self, create: Callable[[], TaskHandle]) -> TaskHandle:
-        """The task, as soon as there is room for it."""
+    def created(self, create: Callable[[], TaskHandle | None]) -> TaskHandle | None:
+        """What ``create`` returns, as soon as there is room for the task."""
         pauses = WaitingPauses(_FIRST_PAUSE, _LONGEST_PAUSE)
         while True:
             try:

@@ -118,11 +118,14 @@ class WorkloadHandle:
         environment: Mapping[str, str] | None = None,
         walltime_seconds: float | None = None,
         secrets: Sequence[str] = (),
+        task_id: str = "",
     ) -> TaskHandle:
         """Queue a task with this argument vector, standard input and secrets, which it reads as files. ``stdin``: the
         bytes, or a binary file, of which all that comes is read; or the path of a file of this computer.
+                task_id=task_id,
 
-        Refused when the workload is stopped; InvalidRequest, or the zone's error.
+        Refused when the workload is stopped; AlreadyExists when it has a task of this id; InvalidRequest, or the zone's
+        error.
         """
         workbench = self.workbench
         workloads.need_words(command)
@@ -140,6 +143,7 @@ class WorkloadHandle:
                 environment=environment,
                 walltime_seconds=walltime_seconds,
                 secrets=several(secrets, "secrets"),
+                task_id=task_id,
             )
         except BaseException:
             if path:

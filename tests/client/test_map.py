@@ -27,6 +27,7 @@ from compute_to_data.cli.main import main
 from compute_to_data.client import mapping
 from compute_to_data.errors import InvalidRequest, NotFound, Refused
 from compute_to_data.records.state import State
+from compute_to_data.submission import workloads as submission
 
 IMAGE = "compute-to-data/base:bookworm"
 ODD = ["a b.csv", 'it\'s "quoted".csv', "-rf.csv", "{}.csv", "${x} %(y)s.csv", "sub/deep/a b.csv", "ü*?.csv"]
@@ -148,6 +149,47 @@ def test_continued_it_sees_the_dataset_as_it_is_now(site: TrialSite, typed: Any,
     site.alice.write(f"{top}/new", b"0")
     code, done, said = typed(*words[:4], "--workload", begun["workload"], *words[4:])
     assert (code, done["completed"]) == (ExitCode.DONE, 3), said
+
+
+def test_two_calls_at_one_moment_submit_one_task_for_each_file(
+    site: TrialSite, session: c2d.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where its task failed before, or a call was killed while it submitted it."""
+    names = ["failed", "killed", *map(str, range(8))]
+    top = data(site, dict.fromkeys(names, ""))
+    workload = mapping.start(session, IMAGE, top, "*")
+    assert workload.create_task(["false"], name="failed").wait().state is State.FAILED
+    ids: list[str] = []
+
+    class Killed(BaseException):
+        """No compensation runs."""
+
+    def killed(catalog: Any, configuration: Any, collection: str, *words: Any, task_id: str, **how: Any) -> Any:
+        site.alice.create_collection(f"{collection}/{task_id}")
+        ids.append(task_id)
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(submission, "create_task", killed)
+        with pytest.raises(Killed):
+            next(mapping.submit(workload, ["killed"], ["true"]))
+    monkeypatch.setattr(mapping, "_SUBMITTING_SECONDS", 2.0)
+    both, made = threading.Barrier(2), []
+
+    def call() -> None:
+        mine = mapping.continued(session, workload.id, IMAGE, top, "*")
+        known = mine.tasks
+        monkeypatch.setattr(mine, "tasks", lambda: (known(), both.wait())[0])  # both have seen the same tasks
+        made.extend(task.collection for task in mapping.submit(mine, names, ["true"]))
+
+    threads = [threading.Thread(target=call) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    tasks = [task for task in workload.tasks() if task.collection in made]
+    assert sorted(task.name for task in tasks) == sorted(names) and len(made) == len(names)
+    assert ids[0] not in {task.task_id for task in tasks}
 
 
 def test_detached_it_prints_the_id_and_can_be_waited_for(site: TrialSite, typed: Any) -> None:
