@@ -32,6 +32,7 @@ from compute_to_data.model import (
     zone_of,
 )
 from compute_to_data.ports.zone import Catalog
+from compute_to_data.records import readable
 from compute_to_data.records.access import refuse_displaced, refuse_tampering
 from compute_to_data.records.arrival import at_rest
 from compute_to_data.records.task import TaskRecord, new_task_id, place_of
@@ -175,6 +176,7 @@ def _template(catalog: Catalog, tag: str, data_object: DataObject) -> tuple[str,
         except OutOfReach:
             raise
         except ZoneError as error:
+            readable.need_after(catalog, error, template)
             remedy = f"Correct or remove the AVU {tag} of {collection}, which names it"
             refusals.append(type(error)(f"template {shown(template)}", error.cause, remedy, code=error.code))
         except ComputeToDataError as error:

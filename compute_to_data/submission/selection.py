@@ -48,7 +48,7 @@ def choose(
 ) -> Choice:
     """Choose the compute resource for a task. Refused or a ZoneError when no resource will do.
 
-    ``patient``: accept a resource without a live worker. ``role_remedy``: the remedy for a request
+    ``patient``: accept a resource that has no live worker or is marked down. ``role_remedy``: the remedy for a request
     that may mean several roles; it depends on the format of the request. ``ask_images``: who knows what
     an engine holds, by default the worker's published names.
     """
@@ -72,7 +72,7 @@ def choose(
     served = with_workers(catalog, configuration, {one.name for one in up})
     ready = [candidate for candidate in up if candidate.name in served]
     if not ready and patient:
-        ready = up
+        ready = up or candidates
     if not ready:
         names = ", ".join(sorted(candidate.name for candidate in candidates))
         cause = f"no compute resource with this role is up and has a live worker (looked at: {names})"
@@ -162,7 +162,7 @@ def _named(
         raise Refused(
             f"resource {resource.name}", "is a coordinating resource and holds no data", "Name a storage resource"
         )
-    if not resource.is_up:
+    if not resource.is_up and not patient:
         raise zone_error(
             Code.SYS_RESC_IS_DOWN,
             f"resource {resource.name}",

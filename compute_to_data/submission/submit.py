@@ -110,8 +110,9 @@ def accept(
     ``resource``, ``output_collection``, ``image`` and ``priority`` override the document where they are given.
     ``after``: tasks that this one waits for, in addition to those that the document names.
     ``reuse_earlier``: return an identical earlier task of this user instead, if one still has all
-    its results (``reuse.find``). ``patient``: accept the task even when no worker is alive. ``project``:
-    the collection that the user works in, where the datasets are that the document names by an id.
+    its results (``reuse.find``). ``patient``: accept the task even when no worker is alive, or its
+    resource is marked down. ``project``: the collection that the user works in, where the datasets are that the
+    document names by an id.
     ``ask_images``: as for :func:`~compute_to_data.submission.selection.choose`. ``coming``: logical paths of inputs
     that the user uploads once the rest of the request is accepted; they are not looked up. Raises Refused
     (InvalidRequest) or the zone's own error. Records nothing.

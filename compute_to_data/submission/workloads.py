@@ -249,7 +249,7 @@ def describe(catalog: ClientCatalog, attributes: Attributes, collection: str) ->
 
 
 def restart(catalog: Catalog, attributes: Attributes, collection: str) -> None:
-    """Let a stopped workload accept tasks again. Those that begin from now on see its dataset as it is now. NotFound,
+    """Let a stopped workload accept tasks again. Those that begin from now on get its dataset anew. NotFound,
     AccessDenied."""
     record, _ = _known(catalog, attributes, collection)
     record.declare(WorkloadState.STARTED, {CONTINUED_AT: timestamp(time.time())})

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from compute_to_data import this_host
 from compute_to_data.errors import AccessDenied, ComputeToDataError, NotFound, OutOfReach, Refused
@@ -23,6 +23,7 @@ from compute_to_data.model import Avu, Entity, EntityKind, Query, User
 from compute_to_data.pipeline.execution import ServedResource
 from compute_to_data.ports.zone import Catalog, Storage
 from compute_to_data.records import arrival
+from compute_to_data.records.waiting_bound import TooManyWait
 from compute_to_data.submission import arrivals
 from compute_to_data.submission.submit import Submitted, call_worker
 
@@ -56,6 +57,10 @@ class Arrivals:
         self._leaving = threading.Event()
         self._lock = threading.Lock()
         self._postponed: dict[str, float] = {}
+        self._waiting_owners: dict[User, float] = {}
+        """Users of whom as many tasks wait as the site allows, with when to try again."""
+        self._counting = threading.Lock()
+        """Held from counting such tasks to submitting one: the worker ends the tasks beyond the bound."""
         self._last_owner: User | None = None
         self._last_found = float("-inf")
         self._next_look = self._soonest = 0.0
@@ -121,6 +126,7 @@ class Arrivals:
         now = time.monotonic()
         with self._lock:
             self._postponed = {one: due for one, due in self._postponed.items() if due > now}
+            self._waiting_owners = {one: due for one, due in self._waiting_owners.items() if due > now}
         found = list(self._in_turn())
         if found:
             self._last_found = now
@@ -131,7 +137,9 @@ class Arrivals:
 
     def _in_turn(self) -> Iterator[tuple[User, str]]:
         """The next notes: the first one of each user, then the second ones."""
-        owners = self._served.storage.owners(self._query())
+        with self._lock:
+            waiting = {*self._waiting_owners}
+        owners = [one for one in self._served.storage.owners(self._query()) if one not in waiting]
         after = [one for one in owners if self._last_owner is not None and one > self._last_owner]
         turn = [*after, *(one for one in owners if one not in after)][:_AT_ONCE]
         if not turn:
@@ -150,19 +158,35 @@ class Arrivals:
         if self._leaving.is_set():
             return
         try:
-            submitted = self._submitted(owner, logical_path)
+            bounded = self._served.configuration.worker.per_user.waiting is not None
+            with self._counting if bounded else nullcontext():
+                submitted = self._submitted(owner, logical_path)
             if submitted is not None:
                 log.info("%s has arrived: %s is queued", logical_path, submitted.collection)
                 self._call(submitted)
             return
         except arrival.BeingWritten:
             pass
+        except TooManyWait as error:
+            self._wait_with(owner, logical_path, error)
+            return
         except OutOfReach as error:
             log.warning("cannot submit the task of %s, trying again: %s", logical_path, error)
         except Exception:
             log.exception("cannot submit the task of %s, trying again", logical_path)
         with self._lock:
             self._postponed[logical_path] = time.monotonic() + _AGAIN_SECONDS
+
+    def _wait_with(self, owner: User, logical_path: str, error: TooManyWait) -> None:
+        """Leave the owner's notes until some of the tasks that wait have begun. The data object says so."""
+        with self._lock:
+            is_new = owner not in self._waiting_owners
+            self._waiting_owners[owner] = time.monotonic() + _AGAIN_SECONDS
+        if is_new:
+            log.warning("the task of %s waits: %s", logical_path, error)
+        text = f"{logical_path} has arrived, and its task is submitted later: {error.subject} {error.cause}"
+        with suppress(ComputeToDataError):
+            arrivals.explain(self._served.storage.on_behalf_of(owner), self._served.configuration, logical_path, text)
 
     def _call(self, submitted: Submitted) -> None:
         with suppress(OSError):  # its worker finds the task with its next look
@@ -181,7 +205,7 @@ class Arrivals:
             submitted = arrivals.take(catalog, self._served.configuration, logical_path, noted=ids)
             _remove(catalog, logical_path, found)
             return submitted
-        except OutOfReach:
+        except (OutOfReach, TooManyWait):
             raise
         except ComputeToDataError as error:
             self._refuse(owner, logical_path, error)

@@ -232,6 +232,44 @@ def test_a_refused_arrival_says_why_and_is_not_tried_again(inbox: Inbox) -> None
     assert len(inbox.tasks()) == 1 and inbox.reason(path) == ""
 
 
+def test_where_too_many_tasks_wait_the_notes_wait(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The site bounds how many tasks of a user wait. Other users' arrivals go on."""
+    inbox.site.configuration = inbox.site.configure(worker={"per_user": {"waiting": 2}})
+    monkeypatch.setattr(worker_arrivals, "_AGAIN_SECONDS", 0.1)
+    inbox.bob.create_collection(f"/{ZONE}/home/bob/in")
+    inbox.bob.write(
+        f"/{ZONE}/home/bob/t", inbox.template(f"/{ZONE}/home/bob/in", output_collection=f"/{ZONE}/home/bob")
+    )
+    inbox.bob.annotate(Entity(EntityKind.COLLECTION, f"/{ZONE}/home/bob/in"), add=[Avu(TAG, f"/{ZONE}/home/bob/t")])
+    with inbox.worker_lives():
+        paths = [inbox.arrives(f"{INBOX}/{number}") for number in range(6)]
+        arrivals = Arrivals(inbox.site.worker()._served)
+        while arrivals.look():
+            pass
+        left = [path for path in paths if inbox.avus(path, ARRIVED)]
+        assert len(inbox.tasks()) >= 2 and left
+        assert any("submitted later: user alice" in inbox.reason(path) for path in left)
+        of_bob = inbox.arrives(f"/{ZONE}/home/bob/in/one", BOB)
+        arrivals.look()
+        assert inbox.avus(of_bob, ARRIVED) == []
+    with inbox.site.working():
+        until(lambda: [inbox.state(one) for one in inbox.tasks()] == [State.COMPLETED] * 6, "six tasks")
+    assert [inbox.reason(path) for path in paths] == [""] * 6
+
+
+@pytest.mark.parametrize("down", [COMPUTE, "demoResc"], ids=["its compute resource", "the template's resource"])
+def test_what_arrives_while_a_resource_is_marked_down_is_not_refused(inbox: Inbox, down: str) -> None:
+    """As during maintenance. The template's only replica is on demoResc."""
+    with inbox.worker_lives():
+        path = inbox.arrives(f"{INBOX}/a")
+        inbox.site.zone.set_resource_status(down, "down")
+        inbox.worker_looks()
+    inbox.site.zone.set_resource_status(down, "up")
+    with inbox.site.working():
+        until(lambda: [inbox.state(one) for one in inbox.tasks()] == [State.COMPLETED], "its task")
+    assert inbox.reason(path) == ""
+
+
 def test_a_note_waits_while_its_data_object_is_being_written(inbox: Inbox) -> None:
     with inbox.worker_lives():
         path = inbox.arrives(f"{INBOX}/a")
