@@ -6,6 +6,8 @@ import argparse
 import grp
 import json
 import os
+import shlex
+import stat
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -41,14 +43,25 @@ def examine(server: Server, configuration_file: str) -> Iterator[Finding]:
         yield problem("configuration", str(error), "Correct the file; docs/configuration.md describes every property")
         yield skipped("everything else", "it depends on the configuration")
         return
-    yield ok("configuration", f"{configuration_file} is valid")
+    yield _configuration(configuration_file)
     try:
         installation = Installation(server, configuration, _account(server, configuration))
     except KeyError as error:
         yield problem("service account", f"{error.args[0]}", "Set up iRODS on this server first")
         return
-    for checks in (_agent, _account_files, _zone, _engine, _host, _delays):
+    for checks in (_agent, _account_files, _zone, _engine, _urls, _host, _delays):
         yield from _guarded(checks, installation)
+
+
+def _configuration(path: str) -> Finding:
+    """Check that not everybody can write the configuration, which names what the workers' account runs."""
+    file = os.path.realpath(path)
+    for place in (file, os.path.dirname(file)):
+        mode = os.stat(place).st_mode
+        if mode & stat.S_IWOTH and not (stat.S_ISDIR(mode) and mode & stat.S_ISVTX):
+            seen = f"every account of this host may write {place}, and so choose what workers run"
+            return problem("configuration", seen, f"chmod o-w {shlex.quote(place)}")
+    return ok("configuration", f"{path} is valid")
 
 
 def _guarded(checks: Callable[[Installation], Iterator[Finding]], installation: Installation) -> Iterator[Finding]:
@@ -165,8 +178,24 @@ def _open_engine(installation: Installation) -> Iterator[Finding]:
     yield from found
     if found[0].verdict is Verdict.OK:
         yield from tasks.images(installation.configuration, opened)
+        yield from tasks.images_of_roles(installation.configuration, opened)
     else:
         yield skipped("images", "the engine does not answer")
+
+
+def _urls(installation: Installation) -> Iterator[Finding]:
+    """Check what connections to the URLs that tasks may name need."""
+    access = installation.configuration.urls
+    if not (access.hosts or access.buckets):
+        return
+    try:
+        from compute_to_data.urls import connections
+
+        connections.authorities(access)
+    except ModuleNotFoundError as error:
+        yield problem("urls", f"a package is missing here ({error.name})", "Install the packages of the extra `urls`")
+    except ConfigurationError as error:
+        yield problem("urls", f"{error.subject}: {error.cause}", error.remedy)
 
 
 def _host(installation: Installation) -> Iterator[Finding]:
@@ -195,7 +224,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     options = parser.parse_args(arguments)
     server = Server(irods_configuration=options.irods_configuration, prefix=options.prefix, python=options.python)
-    return report(examine(server, options.configuration), as_json=options.json)
+    try:
+        return report(examine(server, options.configuration), as_json=options.json)
+    except OSError as error:  # of the output: the checks' own errors are findings
+        print(f"{parser.prog}: standard output: {error.strerror}.", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes what is left when it ends
+        return UNKNOWN
 
 
 def report(found: Iterable[Finding], *, as_json: bool) -> int:
@@ -214,7 +248,7 @@ def report(found: Iterable[Finding], *, as_json: bool) -> int:
         if not as_json:
             _print(finding)
     if as_json:
-        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+        print(json.dumps([asdict(finding) for finding in findings], indent=2), flush=True)
     if any(finding.link == _ITSELF for finding in findings):
         return UNKNOWN
     return int(any(finding.verdict is Verdict.PROBLEM for finding in findings))

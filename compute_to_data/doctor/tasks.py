@@ -194,6 +194,19 @@ def images(configuration: Configuration, opened: Engine) -> Iterator[Finding]:
             yield problem(link, error.cause, error.remedy)
 
 
+def images_of_roles(configuration: Configuration, opened: Engine) -> Iterator[Finding]:
+    """Problems with the images of roles that only a pattern allows: that the engine does not hold them."""
+    exact = {rule.name for rule in configuration.images if not rule.pattern}
+    for name, role in configuration.roles.items():
+        image = role.settings.get("image")
+        if not isinstance(image, str) or image in exact or configuration.allows(image) is None:
+            continue
+        try:
+            opened.identify(image)
+        except EngineError as error:
+            yield problem(f"image {image} of the role {name}", error.cause, error.remedy)
+
+
 def _like(rule: ImageRule, opened: Engine) -> Finding:
     """How many of the images that a pattern allows are here."""
     link = f"images like {rule.pattern}"

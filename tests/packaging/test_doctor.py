@@ -176,6 +176,29 @@ def test_no_image_and_a_missing_one(site: TrialSite) -> None:
     _check_problem(_of(_examine(site), "images"), "allows no image", "images")
 
 
+def test_the_image_of_a_role_that_only_a_pattern_allows(site: TrialSite) -> None:
+    roles = {"SIGNAL_PROCESSING": {"image": "absent"}}
+    site.configure(images=[{"pattern": "[a-z]+"}], roles=roles, engine=_engine_of(site))
+    _check_problem(_of(_examine(site), "image absent of the role SIGNAL_PROCESSING"), "", "")
+
+
+def test_a_configuration_that_every_account_can_write(site: TrialSite) -> None:
+    for place in (site.configuration_file, site.configuration_file.parent):
+        mode = place.stat().st_mode
+        place.chmod(mode | 0o002)
+        _check_problem(_of(_examine(site), "configuration"), f"may write {place}, and so choose", f"chmod o-w {place}")
+        place.chmod(mode)
+    assert _of(_examine(site), "configuration").verdict is Verdict.OK
+
+
+def test_certificates_for_urls_that_cannot_be_read(site: TrialSite) -> None:
+    absent = str(site.folder / "absent.pem")
+    site.configure(urls={"hosts": ["example.org"], "ca_file": absent})
+    _check_problem(_of(_examine(site), "urls"), f"{absent}: holds no certificates", "urls.ca_file")
+    site.configure(urls={"hosts": ["example.org"]})
+    assert "urls" not in {one.link for one in _examine(site)}
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can run programs as another account")
 def test_folders_that_the_workers_account_cannot_write(site: TrialSite, tmp_path: Path) -> None:
     nobody = Account.named("nobody")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -99,3 +101,11 @@ def test_wrong_usage_has_a_status_of_its_own() -> None:
     with pytest.raises(SystemExit) as ended:
         doctor.main(["--nonsense"])
     assert ended.value.code == 2
+
+
+@pytest.mark.parametrize("how", [[], ["--json"]])
+def test_findings_that_cannot_be_written_are_no_finding_of_health(site: TrialSite, how: list[str]) -> None:
+    command = [sys.executable, "-m", "compute_to_data.doctor", "--configuration", str(site.configuration_file), *how]
+    with open("/dev/full", "w", encoding="ascii") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (3, "compute_to_data.doctor: standard output: No space left on device.\n")
