@@ -105,6 +105,7 @@ class LateParser(Parser):
     def __init__(self, *, arguments: Arguments = lambda parser: None, **options: Any) -> None:
         super().__init__(**options)
         self._arguments: Arguments | None = arguments
+        self._mixes = False
 
     def complete(self) -> None:
         """Add the arguments, unless that is done."""
@@ -113,9 +114,16 @@ class LateParser(Parser):
             arguments(self)
 
     def parse_known_args(self, *rest: Any, **options: Any) -> Any:
-        """Add the arguments, then parse."""
+        """Add the arguments, then parse. Options may stand between the other words of a command: argparse by itself
+        takes ``ID`` in ``ID --output DIR PATH`` for all of them."""
         self.complete()
-        return super().parse_known_args(*rest, **options)
+        if self._mixes or any(action.nargs == argparse.PARSER for action in self._get_positional_actions()):
+            return super().parse_known_args(*rest, **options)
+        self._mixes = True  # argparse calls this method for each of the two kinds of words
+        try:
+            return self.parse_known_intermixed_args(*rest, **options)
+        finally:
+            self._mixes = False
 
     def format_help(self) -> str:
         """Add the arguments, then format the help."""

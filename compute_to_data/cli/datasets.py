@@ -193,8 +193,7 @@ def _download(call: Call) -> int:
         done = datasets.download(call.session, call.options.dataset, call.options.directory, progress=bar)
     except Incomplete as error:
         bar.end()
-        for path, failure in error.failures.items():
-            call.out.note(f"not fetched: {path}: {failure.cause}")
+        call.out.notes(f"not fetched: {path}: {failure.cause}" for path, failure in error.failures.items())
         raise
     finally:
         bar.end()

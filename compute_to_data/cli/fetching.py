@@ -160,16 +160,20 @@ def _shown(call: Call) -> Callable[[int, int], None]:
 
 
 def _report(call: Call, given: str, collection: str, done: Fetched) -> int:
-    for name in done.missing:
-        call.out.note(f"not available: {name} is an output of task {given} and is no longer in {collection}")
-    for name in done.damaged:
-        call.out.note(f"damaged: {name} does not match the checksum in the catalog, and was not kept")
-    for name, cause in done.failed.items():
-        call.out.note(f"not fetched: {name}: {cause}")
+    gone = f"is an output of task {given} and is no longer in {collection}"
+    call.out.notes(f"not available: {name} {gone}" for name in done.missing)
+    wrong = "does not match the checksum in the catalog, and was not kept"
+    call.out.notes(f"damaged: {name} {wrong}" for name in done.damaged)
+    call.out.notes(f"not fetched: {name}: {cause}" for name, cause in done.failed.items())
     document: dict[str, Any] = {"task_id": given, **vars(done)}
     call.out.result(
         {name: list(value) if isinstance(value, tuple) else value for name, value in document.items()}, done.directory
     )
+    if done.failed:
+        total = len(done.fetched) + len(done.kept)
+        call.out.note(
+            f"{len(done.failed)} not fetched, {total} there. When the cause is gone, the same command fetches the rest"
+        )
     if not done.is_complete:
         return ExitCode.INCOMPLETE
     call.out.note(f"{len(done.fetched)} fetched, {len(done.kept)} already there")

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from compute_to_data import plain_text
@@ -21,6 +21,8 @@ from compute_to_data.client.task_status.wording import shortened
 from compute_to_data.plain_text import indented, lines
 
 _WIDEST = 44
+_SHOWN = 10
+"""How many notes of one kind are printed."""
 _COLOURS = {"green": "32", "red": "31", "yellow": "33", "blue": "34", "bold": "1", "dim": "2"}
 _OF_STATE = {
     "COMPLETED": "green",
@@ -118,6 +120,14 @@ class Output:
         if text:
             self.progress("")
             self._beside(f"{indented(text)}\n")
+
+    def notes(self, texts: Iterable[str]) -> None:
+        """Print notes of one kind: the first ten, and how many more there are."""
+        given = list(texts)
+        for text in given[:_SHOWN]:
+            self.note(text)
+        if len(given) > _SHOWN:
+            self.note(f"... and {len(given) - _SHOWN} more like this")
 
     def progress(self, text: str) -> None:
         """Replace the progress line, when stderr is a terminal; '' erases it."""

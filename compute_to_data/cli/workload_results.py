@@ -27,10 +27,9 @@ def fetch_all(call: Call, given: str, directory: str) -> int:
     document: dict[str, Any] = {"workload": workload.id, "folders": dict(done.folders)}
     document |= {"unfinished": list(done.unfinished), "incomplete": list(done.incomplete), "failed": done.failed}
     call.out.result(document, "\n".join(done.folders.values()))
-    for task in done.incomplete:
-        call.out.note(f"incomplete: results of task {task} are missing or damaged. See which: c2d fetch {task}")
-    for task, error in done.failed.items():
-        call.out.note(f"not fetched: task {task}: {error}")
+    lacking = "are missing or damaged. See which: c2d fetch"
+    call.out.notes(f"incomplete: results of task {task} {lacking} {task}" for task in done.incomplete)
+    call.out.notes(f"not fetched: task {task}: {error}" for task, error in done.failed.items())
     if done.unfinished:
         call.out.note(f"tasks that have not ended yet: {len(done.unfinished)}")
     return ExitCode.DONE if done.is_complete else ExitCode.INCOMPLETE

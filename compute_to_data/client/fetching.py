@@ -256,7 +256,8 @@ class _Fetch:
         if os.path.isdir(file) and not os.path.islink(file):
             raise InvalidRequest(file, "a folder of that name is there", "Fetch into another folder")
         same = self._mine.get(_identity(file))
-        if same is not None:
+        # Another process that fetches into this folder may have replaced ours, and its number is free again.
+        if same is not None and _identity(os.path.join(self.target, same)) == _identity(file):
             raise InvalidRequest(name, f"{same} has the same name on this disk, which ignores case or accents")
 
     def _arrived(self, name: str) -> None:

@@ -48,7 +48,30 @@ def find(workbench: Workbench, given: Given) -> TaskHandle:
         task = TaskHandle(workbench, given.rstrip("/"))
         _ = task.state  # NotFound where there is none
         return task
-    return TaskHandle(workbench, naming.task(workbench.catalog, workbench.attributes, given))
+    try:
+        return TaskHandle(workbench, naming.task(workbench.catalog, workbench.attributes, given))
+    except NotFound as error:
+        renamed = _where_renamed(workbench, given)
+        if not renamed:
+            raise
+        raise NotFound(error.subject, error.cause, renamed, code=error.code) from None
+
+
+def _where_renamed(workbench: Workbench, given: str) -> str:
+    """How to name a task of the person's own that has this id, or whose collection was renamed to this. '' when none of
+    the newest has: an id proves nothing, since others may be able to write it."""
+    query = Query(
+        EntityKind.COLLECTION,
+        workbench.attributes.named("task_id"),
+        owner=workbench.user,
+        newest_first=True,
+        limit=_SOME,
+    )
+    for row in workbench.catalog.query(query):
+        name = name_of(row.collection)
+        if name != row.value and (name == given or row.value.startswith(given)):
+            return f"Its collection was renamed: give the logical path {row.collection}"
+    return ""
 
 
 def find_for_administrator(workbench: Workbench, storage: Storage, given: str) -> TaskHandle:

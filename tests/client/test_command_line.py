@@ -156,6 +156,13 @@ def test_common_options_work_before_and_after_the_command(site: TrialSite, capsy
         assert json.loads(capsys.readouterr().out) == {"project": HOME, "results": f"{HOME}/c2d_results"}
 
 
+@pytest.mark.parametrize("words", [["y", "*.csv", "--output", "d"], ["y", "--output", "d", "*.csv"], ["--output", "d"]])
+def test_options_may_stand_between_the_other_words(words: list[str]) -> None:
+    options = parser().parse_args(["fetch", "3f2a", *words])
+    given = [one for one in words if one in ("y", "*.csv")]
+    assert (options.task, options.words, options.output) == ("3f2a", given, "d")
+
+
 def test_the_form_comes_from_the_option_the_variable_or_the_settings(
     own_files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,16 @@ def test_colours_appear_only_on_terminals_without_no_color(monkeypatch: pytest.M
     assert "\x1b[" not in stream.getvalue()
 
 
+def test_of_many_notes_of_one_kind_the_first_are_printed() -> None:
+    """As when a disk is full, and thousands of files cannot be written."""
+    said = io.StringIO()
+    out = Output("pretty", io.StringIO(), said)
+    out.notes(f"not fetched: f{number}" for number in range(10))
+    assert said.getvalue().count("\n") == 10
+    out.notes(f"not fetched: f{number}" for number in range(12))
+    assert said.getvalue().splitlines()[10:] == [*(f"not fetched: f{n}" for n in range(10)), "... and 2 more like this"]
+
+
 def test_progress_appears_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
         Output("pretty", io.StringIO(), stream).progress("half")

@@ -313,6 +313,17 @@ class TestFinding:
             with pytest.raises((NotFound, InvalidRequest)):
                 session.task(unknown)
 
+    def test_a_task_whose_collection_was_renamed_is_found_by_its_path(
+        self, site: TrialSite, session: c2d.Session
+    ) -> None:
+        """``c2d list`` shows the new name."""
+        self.submit(session, site, "first")
+        site.alice.rename(f"{HOME}/out/first", f"{HOME}/renamed")
+        for given in ("first", "fir", "renamed"):
+            with pytest.raises(NotFound, match=f"was renamed: give the logical path {HOME}/renamed"):
+                session.task(given)
+        assert session.task(f"{HOME}/renamed").state is State.QUEUED
+
     def test_the_same_id_in_two_places(self, site: TrialSite, session: c2d.Session) -> None:
         site.alice.create_collection(f"{HOME}/other")
         self.submit(session, site, "same")
