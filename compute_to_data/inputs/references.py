@@ -198,9 +198,10 @@ def tree(
     collection: str,
     room: int | None = None,
     between: Callable[[], object] = lambda: None,
+    takes: Callable[[DataObject], bool] = lambda one: True,
 ) -> Tree:
     """Everything below a collection, at any depth. The collection of a task is without our own files. ``between`` is
-    called before each collection and data object.
+    called before each collection and data object. ``takes``: which data objects, by default all.
 
     AccessDenied for a data object that the user sees but may not read. InvalidRequest when the path is
     not a collection, or when it holds more than ``room`` data objects. Refused for what is not complete. TooLarge for
@@ -224,7 +225,7 @@ def tree(
             origins.need_member(place, here)
         elif is_task:
             here = without_our_own(collection, here)
-        found += here
+        found += [one for one in here if takes(one)]
         if room is not None and len(found) > room:
             count = MOST_INPUTS - room + len(found)
             raise _too_many(collection, f"found {count} inputs, expected at most {MOST_INPUTS}")

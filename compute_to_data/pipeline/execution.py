@@ -86,10 +86,11 @@ class TaskContext(ServedResource):
 class Execution:
     """One attempt to run a task through the template: its input, and what its steps found out.
 
-    ``recorded`` is the state that the task's record had when the attempt began. ``resume_point`` is
-    where the attempt resumes the task; it does not change during the attempt. ``adopted``: whether the engine
-    still holds the job that an earlier attempt submitted, which only the engine knows. ``submitted``: when
-    this attempt submitted the job, on the monotonic clock. Only ``run_job`` and ``check_job`` use these two.
+    ``recorded`` is the state that the task's record had when the attempt began. ``resume_point`` is where the attempt
+    resumes the task; it does not change during the attempt. ``adopted``: whether the engine still holds the job that
+    an earlier attempt submitted, which only the engine knows. ``submitted_at``: when the task was submitted, in Unix
+    seconds of the catalog's clock. ``submitted``: when this attempt submitted the job, on the monotonic clock. Only
+    ``run_job`` and ``check_job`` use these two.
     ``changed_inputs``: see ``changed_inputs.look``; None before. ``fetched_bytes``: of the inputs that this attempt
     fetched from URLs. ``folders``: the directories of the outputs that hold nothing. ``places``: the logical paths of
     outputs that are not registered in the task's collection, by their names. ``interruption``: how a step that takes
@@ -110,9 +111,8 @@ class Execution:
         self.interruption = Interruption(context.requests, record.collection, self.stop_if_cancelled)
         self.recorded = record.state()
         self.job_key = JobKey.of(context.scope, record.collection)
-        self.journal = journal.Journal(
-            context.journal_folder, self.job_key, context.catalog.stat(record.collection).created
-        )
+        self.submitted_at = context.catalog.stat(record.collection).created
+        self.journal = journal.Journal(context.journal_folder, self.job_key, self.submitted_at)
         self.private = workspace.private_directory(context.resource, record.collection, self.checkpoint.token)
         self.resume_point = resume_point(self.journal.found, self.recorded)
         self.staged: tuple[Staged, ...] = ()

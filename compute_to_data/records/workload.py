@@ -28,7 +28,7 @@ LARGEST = MAXIMUM_BYTES
 STATE = "workload_state"
 """The fact whose value is a :class:`WorkloadState`."""
 CONTINUED_AT = "continued_at"
-"""The fact that says when the workload was continued last. Tasks that begin later see the dataset of that time."""
+"""The fact that says when the workload was continued last. Tasks that begin later get the dataset anew."""
 INSTANCES = "instances"
 DATASET = "dataset"
 MOST_INSTANCES = 1024

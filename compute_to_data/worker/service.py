@@ -286,7 +286,9 @@ class Worker:
             return
         self._check_engine()
         self._presence.show()
-        self._workload_slots.tend(self._in_flight.collections())
+        self._workload_slots.tend(
+            (*self._in_flight.collections(), *(one.collection for one in self._retries.waiting()))
+        )
         self._runner.transfers.settle()
         self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
 

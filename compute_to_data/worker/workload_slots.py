@@ -31,10 +31,11 @@ class WorkloadSlots:
 
     def tend(self, in_flight: Iterable[str]) -> None:
         """Remove the sandboxes of stopped workloads, idle sandboxes, and those that an earlier worker left."""
+        in_flight = frozenset(in_flight)
         busy = {parent_of(collection) for collection in in_flight}
         started = self._started(sorted(self.directories.workloads() - busy))
         self._instances = {one: count for one, count in self._instances.items() if one in busy}
-        self._keep(frozenset({*started, *busy}), IDLE_SECONDS)
+        self._keep(frozenset({*started, *busy}), IDLE_SECONDS, in_flight)
 
     def _started(self, workloads: Sequence[str]) -> Iterator[str]:
         """Those of these workloads that are started. Only about those that have a sandbox here does the worker ask:
@@ -47,14 +48,14 @@ class WorkloadSlots:
     def leave(self) -> None:
         """Remove all idle sandboxes, because the worker is stopping."""
         try:
-            self._keep(frozenset(), 0.0)
+            self._keep(frozenset(), 0.0, frozenset())
         except ComputeToDataError as error:
             log.warning("the next worker must remove sandboxes of workloads: %s", error)
 
-    def _keep(self, workloads: frozenset[str], idle_seconds: float) -> None:
+    def _keep(self, workloads: frozenset[str], idle_seconds: float, in_flight: frozenset[str]) -> None:
         names = frozenset(JobKey.of(self._served.scope, one).text for one in workloads)
         self._served.engine.tidy(self._served.scope, names, idle_seconds)
-        self.directories.tidy(workloads)
+        self.directories.tidy(workloads, in_flight)
 
     def full(self, in_flight: Iterable[str]) -> list[str]:
         """The workloads of these tasks that cannot have another task in flight."""

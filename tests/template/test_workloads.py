@@ -13,7 +13,9 @@ from support.real_docker import ENGINE
 from support.site import ALICE, BOB, COMPUTE, HOME, WAITS, TrialSite, serving, wait_until
 
 from compute_to_data.errors import InvalidRequest, NotFound, Refused
-from compute_to_data.model import Access, DataObject, Query
+from compute_to_data.model import Access, DataObject, Query, ReplicaStatus
+from compute_to_data.pipeline.staging import workload_dataset
+from compute_to_data.pipeline.vault import dataset_listings
 from compute_to_data.records.state import State
 from compute_to_data.records.workload import WorkloadRecord, WorkloadState
 from compute_to_data.submission import submit, workloads
@@ -104,6 +106,57 @@ def test_a_file_of_the_dataset_that_is_overwritten_meanwhile_is_named(ours: Work
         afterwards = ours.shell(workload, "cat /input/a/two")
         assert ours.said(afterwards) == "other"
         assert "inputs_changed" not in site.ended(afterwards)
+
+
+def test_tasks_see_the_dataset_as_it_was_when_they_were_submitted_or_later(ours: Workloads) -> None:
+    """The sandboxes and the directory with the earlier content go. What is being written is as it was, or not there."""
+    site, alice = ours.site, ours.site.alice
+    top = ours.dataset(["gone", "same", "a/changed", "old"])
+    workload = ours.start(dataset=top, instances=1)
+    show = "cd /input; grep -r . . | sort"
+    with site.working() as worker:
+        before = ours.said(ours.shell(workload, show)).splitlines()
+        assert before == [f"./{one}:content of {one}" for one in ("a/changed", "gone", "old", "same")]
+        running = ours.shell(workload, f"{WAITS}; cat /input/gone")
+        site.outputs(running)
+        alice.remove(f"{top}/gone")
+        alice.rename(f"{top}/old", f"{top}/new")
+        ours.dataset(["a/b/more"])
+        alice.create_collection(f"{top}/empty")
+        alice.write(f"{top}/a/changed", b"changed", force=True)
+        for name, content in (("same", b"half"), ("uploading", b"half")):
+            alice.write(f"{top}/{name}", content, force=True)
+            site.zone.set_replica_status(f"{top}/{name}", 0, ReplicaStatus.INTERMEDIATE)
+        site.let_go(running)
+        assert ours.said(running) == "content of gone"
+        after = ours.said(ours.shell(workload, f"{show}; echo *")).splitlines()
+        changed = ["./a/b/more:content of a/b/more", "./a/changed:changed", "./new:content of old"]
+        assert after == [*changed, "./same:content of same", "a empty new same"]
+        for name in ("same", "uploading"):
+            site.zone.set_replica_status(f"{top}/{name}", 0, ReplicaStatus.GOOD)
+        assert "./uploading:half" in ours.said(ours.shell(workload, show)).splitlines()
+        assert ours.sandboxes() == 1
+        directories = worker._workload_slots.directories
+        for users in directories._users.values():
+            users.update(dict.fromkeys(users, 0.0))  # as if a minute ago
+        worker._workload_slots.tend([])
+        made = list((site.folder / "zone/vaults" / COMPUTE).rglob(f"{workload.workload_id}/*/dataset"))
+        assert len(made) == 1 and (made[0] / "uploading").exists()
+        assert ours.said(ours.shell(workload, "cat /input/uploading")) == "half"
+
+
+def test_tasks_that_were_submitted_together_look_at_the_dataset_once(
+    ours: Workloads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+    look = workload_dataset._look
+    monkeypatch.setattr(workload_dataset, "_look", lambda *given: (looks.append("once"), look(*given))[1])
+    monkeypatch.setattr(dataset_listings, "_CLOCK_SECONDS", 0.0)
+    workload = ours.start(dataset=ours.dataset(["one"]))
+    submitted = [ours.shell(workload, "cat /input/one") for _ in range(6)]
+    with ours.site.working():
+        assert {ours.said(one) for one in submitted} == {"content of one"}
+    assert looks == ["once"]
 
 
 def test_outputs_are_results_when_the_task_succeeds(ours: Workloads) -> None:

@@ -118,6 +118,7 @@ class WarmSandboxes:
             self._discard(sandbox)  # its first process would end the job too early
 
     def _make(self, job: Job, volumes: Iterable[str]) -> WarmSandbox | None:
+        self._discard_replaced(job)
         token = secrets.token_hex(12)
         with self._lock:
             self._known.add(token)
@@ -138,6 +139,16 @@ class WarmSandboxes:
             self._discard(sandbox)
             return None
         return sandbox
+
+    def _discard_replaced(self, job: Job) -> None:
+        """Remove the idle sandboxes of the job's workload with other inputs: its dataset has changed."""
+        gone: list[WarmSandbox] = []
+        mine = _key(job)
+        with self._lock:
+            for key in [one for one in self._idle if one[:2] == mine[:2] and one[-1] != mine[-1]]:
+                gone += self._idle.pop(key)
+        for sandbox in gone:
+            self._discard(sandbox)
 
     def _follow(self, one: WarmJob) -> None:
         """Wait for a job's end, and reuse or remove its sandbox. No other thread uses the sandbox meanwhile."""

@@ -1,28 +1,35 @@
 """The step that gives a workload's task its sandbox, with the workload's dataset in it.
 
-The dataset is a directory of hard links to the replicas on the compute resource. The worker makes it once for
-all tasks of the workload: it copies no bytes, and thousands of files need only one mount.
+The dataset is a directory of hard links to the replicas on the compute resource. The worker makes it for all tasks
+of the workload, and another one when the dataset has changed: it copies no bytes, and thousands of files need only one
+mount.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
 import time
 
+from compute_to_data.bounds import MOST_MEMBERS
+from compute_to_data.catalog_tree import walk
 from compute_to_data.errors import Cancelled, EngineError
 from compute_to_data.inputs import references
-from compute_to_data.inputs.complete import Origins
+from compute_to_data.inputs.complete import Origins, has_content
 from compute_to_data.job import JobKey, Sandbox
 from compute_to_data.model import Access, DataObject, Replica, name_of, parent_of
 from compute_to_data.pipeline.execution import Execution, SharedDataset
 from compute_to_data.pipeline.replication import replicas
 from compute_to_data.pipeline.staging import stage_in
 from compute_to_data.pipeline.staging.staging_room import room_for
+from compute_to_data.pipeline.vault.dataset_listings import Listing
 from compute_to_data.pipeline.vault.written_files import now
 from compute_to_data.records.access import require
+from compute_to_data.records.dataset_content import checksum_of
 from compute_to_data.records.workload import Workload, WorkloadRecord
 
 _DATASET, _SANDBOXES = "dataset", "sandboxes"
@@ -47,14 +54,15 @@ def sandbox(execution: Execution) -> Sandbox | None:
     if workload.dataset:
         require(context.catalog, workload.dataset, Access.READ_OBJECT, "to use it as a dataset")
         Origins(context.catalog, context.configuration.attributes).need_collection(workload.dataset)
+    acquire = execution.interruption.acquire
+    held = ""
+    if workload.dataset:
+        look = functools.partial(_look, execution, workload.dataset)
+        held = context.workload_directories.listings.of(collection, execution.submitted_at, look, acquire).fingerprint
     made = context.catalog.stat(collection).created
-    identity = hashlib.sha256(json.dumps([made, since, workload.document()], sort_keys=True).encode()).hexdigest()
-    place = context.workload_directories.of(
-        collection,
-        identity,
-        lambda directory: _fill(execution, workload, directory),
-        execution.interruption.acquire,
-    )
+    identity = hashlib.sha256(json.dumps([made, since, held, workload.document()], sort_keys=True).encode()).hexdigest()
+    fill = functools.partial(_fill, execution, workload, context.workload_directories.newest(collection))
+    place = context.workload_directories.of(collection, identity, execution.record.collection, fill, acquire)
     execution.stage_in_seconds += time.monotonic() - began
     dataset = os.path.join(place, _DATASET) if workload.dataset else ""
     if dataset:
@@ -67,14 +75,44 @@ def sandbox(execution: Execution) -> Sandbox | None:
     )
 
 
-def _fill(execution: Execution, workload: Workload, directory: str) -> None:
+def _look(execution: Execution, dataset: str, before: Listing | None) -> Listing:
+    """What the dataset holds now. NotFound, TooLarge."""
+    context = execution.context
+    origins = Origins(context.catalog, context.configuration.attributes, own=(execution.task.workload,))
+    began, contents = time.time(), dict[str, str]()
+    for place, _, here in walk(context.catalog, dataset, MOST_MEMBERS):
+        execution.interruption.check()
+        if origins.is_own(place):
+            continue
+        contents[place] = ""
+        for one in here:
+            path = one.logical_path
+            if has_content(one):
+                contents[path] = checksum_of(one) or f"{one.size} {one.modified}"
+            elif before is not None and path in before.contents:
+                contents[path] = before.contents[path]
+    return Listing(began, contents)
+
+
+def _fill(execution: Execution, workload: Workload, previous: str, directory: str) -> None:
+    """Link the dataset into a directory. ``previous``: the workload's directory before, if there is one. Then data
+    objects that are being written do not keep tasks from running: they are as they were there, or not there yet."""
     if not workload.dataset:
         return
     top = os.path.join(directory, _DATASET)
     os.mkdir(top, 0o755)
     context = execution.context
+    moving: list[str] = []
+
+    def takes(one: DataObject) -> bool:
+        if previous and not has_content(one):
+            moving.append(one.logical_path[len(workload.dataset) + 1 :])
+            return False
+        return True
+
     origins = Origins(context.catalog, context.configuration.attributes, own=(execution.task.workload,))
-    below = references.tree(context.catalog, origins, workload.dataset, between=execution.interruption.check)
+    check = execution.interruption.check
+    below = references.tree(context.catalog, origins, workload.dataset, between=check, takes=takes)
     found = below.data_objects
     for collection in below.empty:
         os.makedirs(f"{top}{collection[len(workload.dataset) :]}", mode=0o755, exist_ok=True)
@@ -84,6 +122,12 @@ def _fill(execution: Execution, workload: Workload, directory: str) -> None:
             relative = data_object.logical_path[len(workload.dataset) + 1 :]
             os.makedirs(os.path.dirname(os.path.join(top, relative)), mode=0o755, exist_ok=True)
             _link(_staged(execution, data_object), os.path.join(top, relative))
+    for relative in moving:
+        with contextlib.suppress(FileNotFoundError):
+            earlier = os.path.join(previous, _DATASET, relative)
+            os.stat(earlier, follow_symlinks=False)
+            os.makedirs(os.path.dirname(os.path.join(top, relative)), mode=0o755, exist_ok=True)
+            os.link(earlier, os.path.join(top, relative), follow_symlinks=False)
     context.workload_directories.written.begin(top, directory)
 
 
