@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from compute_to_data.errors import ComputeToDataError, Refused, ZoneError
+from compute_to_data.errors import Code, ComputeToDataError, Refused, ZoneError
 from compute_to_data.inputs import claims, naming, places, references
 from compute_to_data.model import Avu, DataObject, Entity, EntityKind, Replica, Resource, lineage, name_of, parent_of
 from compute_to_data.pipeline.checkpoint import ResumePoint
@@ -20,6 +20,9 @@ from compute_to_data.records import awaited, readable
 from compute_to_data.records.access import require
 from compute_to_data.records.state import State
 from compute_to_data.task import InputKind, InputReference
+
+_WHEN_DOWN = (Code.SYS_RESC_IS_DOWN, Code.SYS_REPLICA_INACCESSIBLE, Code.HIERARCHY_ERROR)
+"""What the zone answers when a resource is marked down, and for other reasons."""
 
 
 def authorise(execution: Execution) -> references.Resolved:
@@ -101,11 +104,12 @@ def _resource(execution: Execution) -> Resource | None:
 
 
 def need_resource_up(execution: Execution, error: ComputeToDataError) -> None:
-    """ZoneOutOfReach when the zone refused something because the compute resource is marked down."""
+    """ZoneOutOfReach when the zone refused something because the compute resource is marked down, or was then."""
     if isinstance(error, ZoneError):
-        resource = _resource(execution)
-        if resource is None or not resource.is_up:
-            raise readable.down(execution.context.resource.name) from error
+        name, resource = execution.context.resource.name, _resource(execution)
+        was_down = error.code is Code.SYS_RESC_IS_DOWN and error.subject == name
+        if was_down or resource is None or not resource.is_up:
+            raise readable.down(name) from error
 
 
 def stage_in(execution: Execution, inputs: Sequence[references.Input]) -> None:
@@ -157,16 +161,24 @@ def transferred(execution: Execution, data_object: DataObject) -> tuple[Replica,
     """
     context, root = execution.context, root_here(execution)
     is_first = all(one.root != root for one in data_object.replicas)
-    try:
-        replica, checksum = context.transfers.transfer(data_object.logical_path, root, execution.interruption)
-    except ZoneError as error:
-        need_resource_up(execution, error)
-        readable.need_after(context.catalog, error, data_object.logical_path)
-        raise
+    replica, checksum = _transfer(execution, data_object.logical_path, root, again=True)
     context.in_use.arriving.arrived(execution.record.collection, data_object.size)
     if is_first:
         context.transfers.staged.add(data_object.logical_path, replica, root)
     return replica, checksum
+
+
+def _transfer(execution: Execution, logical_path: str, root: str, *, again: bool) -> tuple[Replica, str]:
+    """``again``: try once more when a resource was marked down, and is up by now."""
+    context = execution.context
+    try:
+        return context.transfers.transfer(logical_path, root, execution.interruption)
+    except ZoneError as error:
+        need_resource_up(execution, error)
+        readable.need_after(context.catalog, error, logical_path)
+        if not again or error.code not in _WHEN_DOWN:
+            raise
+    return _transfer(execution, logical_path, root, again=False)
 
 
 @contextmanager
