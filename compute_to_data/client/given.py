@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, Protocol, Union
 
 from compute_to_data.documents.schema_words import shown
@@ -48,6 +49,19 @@ def several(given: Given | Sequence[Given], what: str) -> tuple[str, ...]:
     if isinstance(given, Sequence) and not isinstance(given, str):
         return tuple(text_of(one, what) for one in given)
     return (text_of(given, what),)
+
+
+def need_bytes(given: object, what: str) -> None:
+    """InvalidRequest, about ``what``, unless an argument is bytes. Of a text it does not say the text."""
+    if not isinstance(given, (bytes, bytearray)):
+        found = "a text" if isinstance(given, str) else shown(given)
+        raise InvalidRequest(what, f"found {found}, expected bytes", "Encode a text: value.encode()")
+
+
+def need_seconds(given: object) -> None:
+    """InvalidRequest unless a timeout is a number, or None."""
+    if given is not None and not (isinstance(given, Real) and given == given):
+        raise InvalidRequest("timeout", f"found {shown(given)}, expected a number of seconds, or None")
 
 
 def need_object(given: Any, pointer: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from compute_to_data.client.given import need_bytes
 from compute_to_data.errors import AlreadyExists, InvalidRequest, NotFound, Refused
 from compute_to_data.model import Access, DataObject, name_of, parent_of
 from compute_to_data.records import secret
@@ -47,6 +48,7 @@ def create(workbench: Workbench, name: str, value: bytes, *, force: bool = False
     ['ARCHIVE_TOKEN']
     """
     path = path_of(workbench, name)
+    need_bytes(value, f"secret {name}")
     if not 0 < len(value) <= secret.LONGEST:
         size = f"more than {secret.LONGEST}" if value else "0"
         raise InvalidRequest(f"secret {name}", f"has {size} bytes, expected 1 to {secret.LONGEST}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from compute_to_data.client import browsing, notebook_parameters, removing, results
-from compute_to_data.client.given import Given, several
+from compute_to_data.client.given import Given, need_seconds, several, text_of
 from compute_to_data.client.kinds import Kind, Named
 from compute_to_data.client.task_status import queue
 from compute_to_data.client.task_status.hold_ups import HoldUps
@@ -131,6 +130,7 @@ class TaskHandle:
 
         TimeoutError after ``timeout`` seconds; the task continues.
         """
+        need_seconds(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         seen, pauses, next_call = None, WaitingPauses(_FIRST_PAUSE, _LONGEST_PAUSE), 0.0
         hold_ups, resource = HoldUps(self.workbench), self.status(reasons=False).resource
@@ -220,7 +220,7 @@ class TaskHandle:
         ('d/a',)
         True
         """
-        return browsing.members(self.catalog, self.collection, path, recursive=recursive)
+        return browsing.members(self.catalog, self.collection, text_of(path, "path"), recursive=recursive)
 
     def fetch(self, *words: str, directory: str = "", force: bool = False) -> fetching.Fetched:
         """Fetch everything into the folder ``<directory>/<task id>``; or only the files, folders and patterns
@@ -228,8 +228,9 @@ class TaskHandle:
         names nothing in the task. See :func:`fetching.fetch` for the errors."""
         from compute_to_data.client import fetching
 
-        given = [os.fspath(word) for word in words]
-        return fetching.fetch_words(self.catalog, self.collection, given, directory=os.fspath(directory), force=force)
+        given = [text_of(word, "what to fetch") for word in words]
+        folder = text_of(directory or "", "directory")
+        return fetching.fetch_words(self.catalog, self.collection, given, directory=folder, force=force)
 
     def remove(self) -> removing.Removal:
         """Remove the task with its results, logs and record; returns what was removed. Refused while it has

@@ -28,9 +28,9 @@ def collection_of(user: User, zone: str) -> str:
 
 def checked_name(name: str) -> str:
     """Return ``name`` if it is a valid name of a secret, else raise InvalidRequest."""
-    if not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         expected = "at most 64 letters (A-Z a-z), digits and _, not beginning with a digit"
-        raise InvalidRequest("secret", f"found the name {name[:80]!r}, expected {expected}")
+        raise InvalidRequest("secret", f"found the name {str(name)[:80]!r}, expected {expected}")
     return name
 
 

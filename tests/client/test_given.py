@@ -11,7 +11,7 @@ import pytest
 from support.site import HOME, TrialSite
 
 import compute_to_data as c2d
-from compute_to_data.client import datasets, processes, sharing, workloads
+from compute_to_data.client import datasets, processes, secrets, sharing, workloads
 from compute_to_data.errors import InvalidRequest
 from compute_to_data.records.state import State
 
@@ -86,6 +86,10 @@ def test_states_have_names(session: c2d.Session, task: c2d.TaskHandle) -> None:
         (lambda s: datasets.upload(s, __file__, name=5), "the dataset's name"),
         (lambda s: processes.find(s, None), "process definition"),
         (lambda s: sharing.readers(s, None), "what it names"),
+        (lambda s: secrets.create(s, "A", "a text"), "secret A"),
+        (lambda s: secrets.create(s, "A", None), "secret A"),
+        (lambda s: secrets.create(s, 5, b"v"), "secret"),
+        (lambda s: secrets.delete(s, None), "secret"),
         (lambda s: workloads.start(s, "tools").create_task(["cat"], stdin=5), "stdin"),
         (lambda s: workloads.start(s, "tools").create_task(["cat"], environment=["A"]), "/environment"),
         (lambda s: workloads.start(s, "tools").create_task(["cat"], secrets=5), "secrets"),
@@ -97,6 +101,22 @@ def test_anything_else_is_named(session: c2d.Session, call: Callable[[c2d.Sessio
         call(session)
     assert refused.value.subject == subject
     assert "found" in refused.value.cause
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda task: task.wait("5"),
+        lambda task: task.wait(float("nan")),
+        lambda task: task.fetch(None),
+        lambda task: task.fetch(["a.txt"]),
+        lambda task: task.fetch(directory=5),
+        lambda task: task.files(None),
+    ],
+)
+def test_so_it_is_with_a_task(task: c2d.TaskHandle, call: Callable[[c2d.TaskHandle], Any]) -> None:
+    with pytest.raises(InvalidRequest, match="found"):
+        call(task)
 
 
 @pytest.mark.parametrize(
