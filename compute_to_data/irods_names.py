@@ -124,11 +124,16 @@ def shown(logical_path: str) -> str:
 def is_broken_by_43(logical_path: str) -> bool:
     """Whether iRODS 4.3 leaves a stale data object, or a collection that it cannot remove, under this path.
 
-    It looks for what it has just made with a query in text form, as in :func:`is_misread_by_43`.
+    It looks for what it has just made with a query in text form, as in :func:`is_misread_by_43`. With that query, it
+    does not read either what has got such a path because its collection was renamed.
     """
     return any(
         logical_path[: found.start()].count("'") % 2 for found in re.finditer(r"(?= (?:and|AND) )", logical_path)
     )
+
+
+KEPT_BY_5 = "a name with a quote and, after it, the word and between spaces"
+"""What :func:`is_broken_by_43`, in words."""
 
 
 def is_misread_by_43(entity: Entity) -> bool:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,7 @@ from compute_to_data.errors import Code, ZoneError
 from compute_to_data.irods_names import is_broken_by_43
 from compute_to_data.model import Access, Avu
 from compute_to_data.ports.zone import Catalog
+from compute_to_data.zones.irods import older_servers
 
 if TYPE_CHECKING:
     from irods_zone import IrodsZoneUnderTest
@@ -71,3 +73,42 @@ def test_a_name_that_the_server_takes(alice: Catalog, here: str, name: str) -> N
     assert alice.read(path, ENOUGH) == b"x"
     alice.remove(path)
     assert alice.access(path) is Access.NULL
+
+
+@pytest.mark.parametrize("member", ["salt and pepper", "salt and pepper/x"])
+def test_a_renamed_collection_breaks_no_name_of_a_member(alice: Catalog, here: str, member: str) -> None:
+    alice.create_collection(f"{here}/plain/{member}".rpartition("/")[0], parents=True)
+    alice.write(f"{here}/plain/{member}", b"x")
+    with refused(ZoneError, Code.USER_INPUT_PATH_ERR):
+        alice.rename(f"{here}/plain", f"{here}/it's")
+    alice.rename(f"{here}/plain", f"{here}/a'b'c")
+    assert alice.read(f"{here}/a'b'c/{member}", ENOUGH) == b"x"
+
+
+def test_a_name_that_imv_has_broken(
+    zone: IrodsZoneUnderTest, alice: Catalog, here: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before, reading it ended the agent, and the error said that the server does not run."""
+    resource, path = zone.make_resource(), f"{here}/it's/salt and pepper"
+    alice.create_collection(f"{here}/plain")
+    alice.write(f"{here}/plain/salt and pepper", b"x")
+    monkeypatch.setattr(older_servers, "need_one_that_keeps_members", lambda *_: None)
+    alice.rename(f"{here}/plain", f"{here}/it's")
+    session = zone.at_a_gateway(alice.user)
+    uses = [
+        lambda: alice.read(path, ENOUGH),
+        lambda: session.get(path, str(tmp_path / "got")),
+        lambda: session.open_to_read(path).__enter__(),
+        lambda: alice.write(path, b"y", force=True),
+        lambda: alice.replicate(path, resource),
+        lambda: zone.storage().replicate(path, resource),
+        lambda: alice.remove(path),
+    ]
+    for use in uses:
+        with refused(ZoneError, Code.USER_INPUT_PATH_ERR):
+            use()
+    alice.annotate(an_object(path), add=[Avu("a", "1")])
+    assert alice.checksum(path).startswith("sha2:")
+    alice.rename(path, f"{here}/it's/salt")
+    assert alice.read(f"{here}/it's/salt", ENOUGH) == b"x"
+    assert alice.avus(an_object(f"{here}/it's/salt")) == (Avu("a", "1"),)

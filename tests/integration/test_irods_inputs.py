@@ -28,6 +28,7 @@ from support.site import WAITS, wait_until
 
 from compute_to_data.errors import Code, ZoneError
 from compute_to_data.model import Access, Entity, EntityKind, Query, Registration, ReplicaStatus
+from compute_to_data.zones.irods import older_servers
 
 if TYPE_CHECKING:
     from contract.irods_zone import IrodsZoneUnderTest
@@ -55,6 +56,27 @@ def test_a_renamed_input(site: RealSite, compute: str) -> None:
     site.alice.rename(before, path)
     facts = site.run(site.request("/bin/sh", "-c", "cat /inputs/* > /outputs/y", inputs=[path], resource=compute))
     assert site.alice.read(f"{succeeded(facts)}/y", ENOUGH) == b"moved"
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["there", "elsewhere"])
+def test_an_input_whose_collection_got_a_quote(
+    zone: IrodsZoneUnderTest, site: RealSite, compute: str, monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    """As ``imv`` renames it. iRODS 4.3 cannot replicate it (``irods_names.is_broken_by_43``)."""
+    monkeypatch.setattr(older_servers, "need_one_that_keeps_members", lambda *_: None)
+    before, after = f"{site.home}/in/plain-{is_there}", f"{site.home}/in/it's-{is_there}"
+    site.alice.create_collection(before)
+    origin = compute if is_there else zone.make_resource()
+    site.alice.write(f"{before}/salt and pepper", b"moved", resource=origin)
+    site.alice.rename(before, after)
+    program = ("/bin/sh", "-c", "cat /inputs/* > /outputs/y")
+    facts = site.run(site.request(*program, inputs=[f"{after}/salt and pepper"], resource=compute))
+    site.alice.rename(after, before)  # or nobody can remove it alone
+    if is_there or zone.server_version >= (5,):
+        assert site.alice.read(f"{succeeded(facts)}/y", ENOUGH) == b"moved"
+    else:
+        assert (facts["state"], facts["error_code"]) == ("FAILED", "-317000"), facts
+        assert "Rename it" in facts["reason"]
 
 
 def test_a_stale_replica_on_the_compute_resource(zone: IrodsZoneUnderTest, site: RealSite, compute: str) -> None:

@@ -276,6 +276,21 @@ def test_a_name_that_43_breaks_is_refused_before_anything_is_made(
         assert not [call for call in zone.script.asked if call[0] == "msiDataObjCreate"]
 
 
+def test_what_43_breaks_because_its_collection_was_renamed_is_not_opened(zone: Zone) -> None:
+    """An agent of 4.3 that opens it ends. Without a version file, this server may be one."""
+    path = f"{HOME}/it's this and that"
+    zone.rows["DATA_NAME"] = [replica("it's this and that")]
+    for use in (
+        lambda: zone.catalog.read(path, ENOUGH),
+        lambda: zone.catalog.write(path, b"", force=True),
+        lambda: zone.catalog.remove(path),
+    ):
+        with pytest.raises(ZoneError, match="Rename it") as caught:
+            use()
+        assert caught.value.code is Code.USER_INPUT_PATH_ERR
+    assert not zone.script.asked
+
+
 def test_a_quote_in_a_name_becomes_a_wildcard_and_rows_are_compared_again(zone: Zone) -> None:
     zone.rows["COLL_NAME"] = [["/z/itXs", *COLLECTION[1:]], ["/z/it's", *COLLECTION[1:]]]
     found = zone.catalog.stat("/z/it's")

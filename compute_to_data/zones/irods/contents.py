@@ -14,7 +14,7 @@ from irods.message import OpenedDataObjRequest, StringStringMap
 from compute_to_data import bounds
 from compute_to_data.errors import Code, zone_error
 from compute_to_data.model import DataObject, ReplicaStatus
-from compute_to_data.zones.irods import lookup
+from compute_to_data.zones.irods import lookup, older_servers
 from compute_to_data.zones.irods.failures import about, shown, translated
 from compute_to_data.zones.irods.wire import ServerError, about_object, ask, field
 
@@ -44,6 +44,8 @@ def _open_to_read(connection: Connection, data_object: str, most_bytes: int | No
         bounds.check_size(shown(data_object), found.size, most_bytes)
     if found is not None and all(replica.status is ReplicaStatus.STALE for replica in found.replicas):
         raise zone_error(Code.SYS_REPLICA_DOES_NOT_EXIST, shown(data_object), "all its replicas are stale")
+    if found is not None:
+        older_servers.need_one_that_uses(connection, data_object)
     with about(data_object, _ABSENT):
         return ask(connection, api_number["DATA_OBJ_OPEN_AN"], about_object(data_object)).info
 
@@ -85,6 +87,7 @@ def need_readable(connection: Connection, data_object: str) -> DataObject:
     if not any(replica.status is ReplicaStatus.GOOD for replica in found.replicas):
         code = lookup.at_work(connection, data_object) or Code.SYS_REPLICA_DOES_NOT_EXIST
         raise zone_error(code, shown(data_object), "it has no good replica")
+    older_servers.need_one_that_uses(connection, data_object)
     return found
 
 

@@ -14,7 +14,7 @@ from irods.connection import Connection
 from compute_to_data import large_files
 from compute_to_data.errors import Code, zone_error
 from compute_to_data.model import DataObject, Replica, ReplicaStatus
-from compute_to_data.zones.irods import lookup
+from compute_to_data.zones.irods import lookup, older_servers
 from compute_to_data.zones.irods.failures import about, shown
 from compute_to_data.zones.irods.wire import about_object, ask, field
 
@@ -34,6 +34,7 @@ def need_object(connection: Connection, data_object: str) -> DataObject:
 def replicate(connection: Connection, data_object: str, resource: str, *, administering: bool) -> None:
     """As ``Catalog.replicate``. The server does nothing when there is a good replica already."""
     need_object(connection, data_object)
+    older_servers.need_one_that_uses(connection, data_object)
     options = {"destRescName": resource, **({"irodsAdmin": ""} if administering else {})}
     with about(f"{data_object} to {resource}"):
         ask(connection, api_number["DATA_OBJ_REPL_AN"], about_object(data_object, options, operation=_REPLICATE))

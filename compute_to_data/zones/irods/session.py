@@ -36,6 +36,7 @@ from compute_to_data.zones.irods import (
     environment,
     finding,
     lookup,
+    older_servers,
     registration,
     replication,
     transfer,
@@ -69,7 +70,7 @@ class IrodsSession:
     def _zone_path(self, logical_path: str) -> str:
         check_in_zone(logical_path, zone_of(self._home))
         if is_broken_by_43(logical_path):
-            self.calls.ask(logical_path, tree.need_a_server_that_takes, logical_path)
+            self.calls.ask(logical_path, older_servers.need_one_that_keeps, logical_path)
         return logical_path
 
     def _need_place(self, data_object: str, resource: str) -> None:

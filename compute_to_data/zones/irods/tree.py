@@ -10,8 +10,8 @@ from irods.message import CollectionRequest, ModAclRequest, ObjCopyRequest, Stri
 
 from compute_to_data.errors import Code, zone_error
 from compute_to_data.model import Access, Collection, User
-from compute_to_data.zones.irods import lookup
-from compute_to_data.zones.irods.failures import about, shown
+from compute_to_data.zones.irods import lookup, older_servers
+from compute_to_data.zones.irods.failures import about
 from compute_to_data.zones.irods.wire import about_object, ask, receive
 
 _RENAME_OBJECT: Final = 11
@@ -19,13 +19,6 @@ _RENAME_COLLECTION: Final = 12
 _PROGRESS: Final = 99999996
 """The server sends ``_PROGRESS`` while it removes a large collection, and expects ``_GO_ON``."""
 _GO_ON: Final = 99999997
-
-
-def need_a_server_that_takes(connection: Connection, logical_path: str) -> None:
-    """ZoneError -317000 from a server before 5.0, for a path that ``irods_names.is_broken_by_43``."""
-    if connection.server_version < (5,):
-        cause = "iRODS before 5.0 cannot keep a name with a quote and, after it, the word and between spaces"
-        raise zone_error(Code.USER_INPUT_PATH_ERR, shown(logical_path), cause, "Choose another name")
 
 
 def create_collection(connection: Connection, collection: str, parents: bool) -> None:
@@ -52,12 +45,15 @@ def remove(connection: Connection, logical_path: str, recursive: bool) -> None:
             options = {"forceFlag": "", **({"recursiveOpr": ""} if recursive else {})}
             _collection_call(connection, "RM_COLL_AN", logical_path, options)
         else:
+            older_servers.need_one_that_uses(connection, logical_path)
             ask(connection, api_number["DATA_OBJ_UNLINK_AN"], about_object(logical_path, {"forceFlag": ""}))
 
 
 def rename(connection: Connection, source: str, destination: str) -> None:
     """As ``Catalog.rename``."""
     is_collection = isinstance(lookup.stat(connection, source), Collection)
+    if is_collection:
+        older_servers.need_one_that_keeps_members(connection, source, destination)
     operation = _RENAME_COLLECTION if is_collection else _RENAME_OBJECT
     request = ObjCopyRequest(
         srcDataObjInp_PI=about_object(source, operation=operation, size=0),

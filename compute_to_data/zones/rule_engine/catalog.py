@@ -25,7 +25,7 @@ from compute_to_data.model import (
 )
 from compute_to_data.zones.rule_engine import reading
 from compute_to_data.zones.rule_engine.agent import Agent
-from compute_to_data.zones.rule_engine.paths import makeable
+from compute_to_data.zones.rule_engine.paths import makeable, need_usable
 
 _CHUNK = 1024 * 1024
 _LARGEST = 16 * _CHUNK
@@ -92,6 +92,7 @@ class AgentCatalog:
         bounds.check_size(data_object, found.size, most_bytes)
         if found.size > _LARGEST:
             raise _not_an_agents(data_object, f"reading {found.size} bytes")
+        need_usable(data_object)
         most = min(most_bytes, _LARGEST)
         content = bytearray()
         with self._opened("msiDataObjOpen", f"objPath={data_object}++++openFlags=O_RDONLY", data_object) as descriptor:
@@ -136,6 +137,7 @@ class AgentCatalog:
         if len(content) > _LARGEST:
             raise _not_an_agents(data_object, f"writing {len(content)} bytes")
         if existing is not None:
+            need_usable(data_object)
             keys = f"objPath={data_object}++++openFlags=O_WRONLYO_TRUNC" + _overwritten(existing, resource)
             with self._opened("msiDataObjOpen", keys, data_object) as descriptor:
                 self._write(descriptor, content, data_object)
@@ -167,6 +169,7 @@ class AgentCatalog:
     def remove(self, logical_path: str, *, recursive: bool = False) -> None:
         """As the port says."""
         if isinstance(self.stat(logical_path), DataObject):
+            need_usable(logical_path)
             self._agent.call("msiDataObjUnlink", f"objPath={logical_path}++++forceFlag=", 0, subject=logical_path)
             return
         if not recursive and reading.has_members(self._agent, logical_path):
