@@ -59,10 +59,9 @@ def _queue(call: Call) -> int:
 
 
 def _row(line: ResourceLine, user: UserInLine) -> dict[str, object]:
-    others = f"{user.users} other{'s' * (user.users != 1)}"
     return {
         "resource": line.resource,
-        "user": user.user or others,
+        "user": user.shown,
         "waiting": user.waiting,
         "running": user.running,
         "oldest": user.oldest,

@@ -58,6 +58,22 @@ def waiting(site: TrialSite, session: c2d.Session, script: str = "true", **more:
     return session.submit(document, **more)
 
 
+def test_others_who_only_run_tasks_are_others(one_slot: TrialSite, bobs: c2d.Session, typed: Type) -> None:
+    """They were "0 others": a worker publishes how many users wait."""
+    with working(one_slot, bobs):
+        running = waiting(one_slot, bobs, WAITS)
+
+        def published() -> bool:
+            line = published_line.read(bobs.catalog, bobs.attributes, COMPUTE)
+            return line is not None and line.running == 1
+
+        wait_until(published, "the worker to publish its line")
+        said = typed("queue").out.splitlines()
+        assert said[-1].split() == [COMPUTE, "others", "0", "1"]
+        one_slot.let_go(running)
+        running.wait(60)
+
+
 def test_the_line_shows_ones_own_tasks_and_counts_others(
     one_slot: TrialSite, session: c2d.Session, bobs: c2d.Session
 ) -> None:

@@ -23,13 +23,21 @@ _MOST_COUNTED = 1000
 @dataclass(frozen=True)
 class UserInLine:
     """A user with tasks on a resource. ``user``: '' for all those together whose tasks you may not see. ``users``: how
-    many these are. ``oldest``: when the first waiting task was submitted, in ISO 8601; '' when none waits."""
+    many of these have waiting tasks. ``oldest``: when the first waiting task was submitted, in ISO 8601; '' when none
+    waits."""
 
     user: str
     waiting: int
     running: int
     oldest: str = ""
     users: int = 1
+
+    @property
+    def shown(self) -> str:
+        """The user, or how many others wait. Of others who only run tasks nobody says how many they are."""
+        if self.user or not self.users:
+            return self.user or "others"
+        return f"{self.users} other{'s' * (self.users != 1)}"
 
 
 @dataclass(frozen=True)
