@@ -51,9 +51,12 @@ def _arguments(parser: ArgumentParser) -> None:
 
 def _notebook(call: Call) -> int:
     from compute_to_data.client import notebooks
+    from compute_to_data.errors import Refused
 
     options, session = call.options, call.session
     parameters = notebooks.parameters(options.pairs, options.parameters)  # fail before anything is uploaded
+    if os.path.exists(options.directory) and not os.path.isdir(options.directory):
+        raise Refused(options.directory, "is not a folder", "Name another one with --directory")
     logical_path, uploaded = notebooks.in_zone(session, options.notebook)
     if uploaded:
         call.out.note(f"uploaded {options.notebook} to {logical_path}")

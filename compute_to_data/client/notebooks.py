@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from compute_to_data.client.notebook_parameters import MOST_BYTES
 from compute_to_data.coordination.role_choice import RUNS, Asked
+from compute_to_data.documents.json_text import read_json
 from compute_to_data.errors import AlreadyExists, InvalidRequest, NotFound, Refused, TooLarge
 from compute_to_data.model import Collection, name_of
 
@@ -101,10 +103,7 @@ def parameters(pairs: Iterable[tuple[str, str]], file: str = "") -> dict[str, An
     """
     found: dict[str, Any] = {}
     if file:
-        try:
-            found = json.loads(_content(file).decode("utf-8-sig"))
-        except ValueError as error:
-            raise InvalidRequest(file, f"is not JSON: {error}") from None
+        found = read_json(_content(file).removeprefix(codecs.BOM_UTF8), file)
         if not isinstance(found, dict):
             raise InvalidRequest(file, 'must hold an object, such as {"threshold": 3}')
     return {**found, **{name: _value(text) for name, text in pairs}}

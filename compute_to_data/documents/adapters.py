@@ -99,6 +99,9 @@ def needs_one_command(adapter: Adapter | None) -> str:
     return adapter.stream.value if adapter is not None and adapter.stream is not None else ""
 
 
+_LONGEST_NAME = 255
+
+
 def disagreements(side: str, document: Mapping[str, Any], pointer: str) -> Iterator[Problem]:
     """What the schema cannot express about the adapter at ``pointer``."""
     if f"{side}_adapter" not in document:
@@ -111,6 +114,9 @@ def disagreements(side: str, document: Mapping[str, Any], pointer: str) -> Itera
     size = given.get("chunk_size")
     if size is not None and chunk_bytes(size) > MOST_CHUNK_BYTES:
         yield Problem(f"{pointer}/{name}/chunk_size", words.shown(size), f"at most {MOST_CHUNK_BYTES} bytes")
+    length = len(str(given.get("file_name", "")).encode())
+    if length > _LONGEST_NAME:
+        yield Problem(f"{pointer}/{name}/file_name", f"a name of {length} bytes", f"at most {_LONGEST_NAME} bytes")
     if given.get("file_name") in RESERVED_NAMES:
         expected = f"another name than {', '.join(sorted(RESERVED_NAMES))}, which the task's own record uses"
         yield Problem(f"{pointer}/{name}/file_name", words.quoted(given["file_name"]), expected)

@@ -16,7 +16,7 @@ from compute_to_data.documents.json_text import check_values
 from compute_to_data.documents.process_definition import disagreements, parse_process, process_document, process_from
 from compute_to_data.documents.schema import Problem, first, problems, summary
 from compute_to_data.errors import InvalidRequest
-from compute_to_data.model import Avu
+from compute_to_data.model import Avu, name_of
 from compute_to_data.task import (
     RESERVED_NAMES,
     InputKind,
@@ -207,6 +207,15 @@ def _notebook_document(notebook: Notebook) -> dict[str, Any]:
     return {name: value for name, value in described.items() if value}
 
 
+def _unusable_notebook(logical_path: str) -> Iterator[Problem]:
+    """The notebook's name is also that of its results."""
+    yield from input_entries.too_long("/notebook/data_object", logical_path)
+    name = name_of(logical_path)
+    if name.startswith("-"):
+        expected = "a name that does not begin with -, since its results get this name"
+        yield Problem("/notebook/data_object", words.quoted(name), expected)
+
+
 def _disagreements(document: Mapping[str, Any]) -> Iterator[Problem]:
     """Problems that the schema cannot express."""
     if "tes" in document:
@@ -216,7 +225,7 @@ def _disagreements(document: Mapping[str, Any]) -> Iterator[Problem]:
     wrong = list(input_entries.disagreements(entries))
     yield from wrong
     yield from input_entries.too_long("/output_collection", document["output_collection"])
-    yield from input_entries.too_long("/notebook/data_object", document.get("notebook", {}).get("data_object", ""))
+    yield from _unusable_notebook(document.get("notebook", {}).get("data_object", ""))
     yield from _reserved_names(document.get("expected_outputs", ()))
     yield from _repeated(document.get("metadata", ()))
     yield from url_entries.unusable_targets(document.get("put", ()))

@@ -10,7 +10,7 @@ from compute_to_data.inputs.references import OUTPUTS
 from compute_to_data.pipeline.hooks import Program, Step
 from compute_to_data.pipeline.running import channels
 from compute_to_data.pipeline.template import Role
-from compute_to_data.task import Adapter, FileAdapter, ProcessDefinition, Stream, Task
+from compute_to_data.task import RESERVED_NAMES, Adapter, FileAdapter, ProcessDefinition, Stream, Task
 from compute_to_data.tes_task import TesTask
 
 
@@ -82,12 +82,13 @@ def input_of(process: ProcessDefinition, inputs: tuple[str, ...]) -> str:
 
 
 def output_of(process: ProcessDefinition, given: str) -> str:
-    """The path that the output adapter writes. Its name is the adapter's, else the input's, else
-    ``output``. '' without an adapter."""
+    """The path that the output adapter writes. Its name is the adapter's, else the input's, else ``output``, also where
+    no result can have the input's name. '' without an adapter."""
     if process.output_adapter is None:
         return ""
-    name = process.output_adapter.name or given.rpartition("/")[2] or "output"
-    return f"{OUTPUTS}/{name}"
+    own = given.rpartition("/")[2]
+    usable = "" if own.startswith("-") or own in RESERVED_NAMES else own
+    return f"{OUTPUTS}/{process.output_adapter.name or usable or 'output'}"
 
 
 def _is_stream(adapter: Adapter | None, stream: Stream) -> bool:

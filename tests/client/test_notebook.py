@@ -109,6 +109,7 @@ def test_a_failing_cell_is_shown_and_the_notebook_with_its_traceback_is_fetched(
         ("not JSON", [], "n.ipynb: is not a notebook: it is not JSON"),
         ("{}", [], "n.ipynb: is not a notebook: it has no cells"),
         ('{"cells": []}', ["-P", "none.json"], "none.json: cannot be read"),
+        ('{"cells": []}', ["--directory", "n.ipynb"], "n.ipynb: is not a folder"),
         ('{"cells": []}', [], "has no image of its own"),
     ],
 )
@@ -134,9 +135,10 @@ def test_values_are_json_scalars_or_lists_and_texts_otherwise(tmp_path: Path) ->
         "a": 3, "b": 0.001, "c": True, "d": None, "e": "3", "f": [1, 2], "g": "two words",
         "h": "007", "i": "NaN", "j": "", "k": '{"x": 1}', "l": "a=b", "z": {"deep": True},
     }  # fmt: skip
-    file.write_text("[1]")
-    with pytest.raises(InvalidRequest, match="must hold an object"):
-        notebooks.parameters([], str(file))
+    for content, said in (("[1]", "must hold an object"), ('{"a": 1, "a": 2}', '"a" twice'), ("[" * 9999, "nests")):
+        file.write_text(content)
+        with pytest.raises(InvalidRequest, match=said):
+            notebooks.parameters([], str(file))
 
 
 def test_the_role_is_the_one_that_runs_notebooks(site: TrialSite, own_files: Path) -> None:

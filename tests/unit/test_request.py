@@ -152,7 +152,7 @@ parameter_values = st.recursive(
 )
 images = st.from_regex(r"[a-z0-9][a-z0-9./:@_-]{0,20}", fullmatch=True)
 file_names = components.filter(lambda name: name not in (".", "..") and name not in RESERVED_NAMES).filter(
-    lambda name: len(name) < 200 and "++++" not in name
+    lambda name: len(name.encode()) < 200 and "++++" not in name and not name.startswith("-")
 )
 
 
@@ -387,10 +387,17 @@ def test_an_index_without_a_command_is_refused(index: int) -> None:
     assert refusal(task(process=document)).subject == "/process/allowable_command_indices_for_nonzero_exit_code/1"
 
 
-@pytest.mark.parametrize("name", ["/a", "a/b", ".", "..", "", "a\0", "a\n", "a++++b", *sorted(RESERVED_NAMES)])
+@pytest.mark.parametrize(
+    "name", ["/a", "a/b", ".", "..", "", "a\0", "a\n", "a++++b", "-a", "é" * 128, *sorted(RESERVED_NAMES)]
+)
 def test_an_output_name_outside_outputs_or_of_the_record_is_refused(name: str) -> None:
     adapter = {**STDOUT, "output_parameters": {"file_type": "stream", "stream_name": "STDOUT", "file_name": name}}
     assert refusal(task(process=process(output_adapter=adapter))).subject.endswith("/output_parameters/file_name")
+
+
+def test_a_notebook_whose_results_could_not_have_its_name_is_refused() -> None:
+    document = {name: value for name, value in task().items() if name != "process"}
+    assert refusal({**document, "notebook": {"data_object": "/z/-n.ipynb"}}).subject == "/notebook/data_object"
 
 
 @pytest.mark.parametrize("image", ["", "-v", "a b", "a\n", "a;b", "a" * 257, "$(a)", "../a"])
