@@ -237,8 +237,9 @@ def listed(workbench: Workbench) -> list[Listed]:
 
 def _collections(workbench: Workbench) -> list[Collection]:
     """The collections of the project's datasets."""
+    place = f"{workbench.project}/{DATASETS}"  # NotFound for a project that is gone
     try:
-        members = workbench.catalog.children(f"{workbench.project}/{DATASETS}")
+        members = workbench.catalog.children(place)
     except NotFound:
         return []
     collections = [one for one in members if isinstance(one, Collection)]

@@ -10,7 +10,7 @@ from support.people import settings_of
 from support.site import ALICE, COMPUTE, HOME, TrialSite, wait_until
 
 import compute_to_data as c2d
-from compute_to_data.client import secrets
+from compute_to_data.client import datasets, secrets, workloads
 from compute_to_data.errors import AccessDenied, ConfigurationError, InvalidRequest, NotFound, Refused
 from compute_to_data.model import Entity, EntityKind
 from compute_to_data.zones.irods import accounts
@@ -101,6 +101,9 @@ def test_a_removed_project_is_an_error(site: TrialSite) -> None:
         site.alice.remove(f"{HOME}/p")
         with pytest.raises(NotFound, match="project"):
             _ = session.project
+        for listed in (datasets.listed, workloads.listed):
+            with pytest.raises(NotFound, match="project"):
+                listed(session)
 
 
 def test_an_unknown_user_or_zone(own_files: Path) -> None:
