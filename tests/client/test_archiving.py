@@ -200,7 +200,12 @@ class TestOlderThan:
         assert site.record(queued).state() is State.QUEUED
 
     def test_many_and_some_that_are_refused(
-        self, site: TrialSite, session: c2d.Session, run: Callable[..., TaskHandle], monkeypatch: pytest.MonkeyPatch
+        self,
+        site: TrialSite,
+        session: c2d.Session,
+        run: Callable[..., TaskHandle],
+        typed: Type,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(archiving, "_AT_ONCE", 2)
         tasks = [run() for _ in range(7)]
@@ -211,6 +216,8 @@ class TestOlderThan:
             one.collection for one in tasks if one not in (tasks[0], tasks[3])
         ]
         assert sum(one.error is not None for one in done) == 2
+        left = typed("archive", "--older-than", "2999-01-01", "--output", "json")
+        assert (left.code != 0, left.json) == (True, {"archived": 0, "refused": 2})
 
     def test_an_administrator_archives_those_of_all(
         self, site: TrialSite, session: c2d.Session, run: Callable[..., TaskHandle]
