@@ -178,6 +178,8 @@ def _template(catalog: Catalog, tag: str, data_object: DataObject) -> tuple[str,
         except ZoneError as error:
             readable.need_after(catalog, error, template)
             remedy = f"Correct or remove the AVU {tag} of {collection}, which names it"
+            if isinstance(error, NotFound):
+                remedy = f"{remedy}; or, if it is another user's, leave it, and add one of your own"
             refusals.append(type(error)(f"template {shown(template)}", error.cause, remedy, code=error.code))
         except ComputeToDataError as error:
             refusals.append(error)

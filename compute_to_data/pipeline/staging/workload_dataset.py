@@ -14,10 +14,12 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from compute_to_data.bounds import MOST_MEMBERS
 from compute_to_data.catalog_tree import walk
-from compute_to_data.errors import Cancelled, EngineError
+from compute_to_data.errors import Cancelled, EngineError, NotFound
 from compute_to_data.inputs import references
 from compute_to_data.inputs.complete import Origins, has_content
 from compute_to_data.job import JobKey, Sandbox
@@ -33,6 +35,8 @@ from compute_to_data.records.dataset_content import checksum_of
 from compute_to_data.records.workload import Workload, WorkloadRecord
 
 _DATASET, _SANDBOXES = "dataset", "sandboxes"
+_WALKS = 3
+_T = TypeVar("_T")
 
 
 def sandbox(execution: Execution) -> Sandbox | None:
@@ -57,7 +61,7 @@ def sandbox(execution: Execution) -> Sandbox | None:
     acquire = execution.interruption.acquire
     held = ""
     if workload.dataset:
-        look = functools.partial(_look, execution, workload.dataset)
+        look = functools.partial(_steady, functools.partial(_look, execution, workload.dataset))
         held = context.workload_directories.listings.of(collection, execution.submitted_at, look, acquire).fingerprint
     made = context.catalog.stat(collection).created
     identity = hashlib.sha256(json.dumps([made, since, held, workload.document()], sort_keys=True).encode()).hexdigest()
@@ -73,6 +77,14 @@ def sandbox(execution: Execution) -> Sandbox | None:
         directory=os.path.join(place, _SANDBOXES),
         inputs=dataset,
     )
+
+
+def _steady(walks: Callable[..., _T], *given: Any) -> _T:
+    """What a walk through the dataset returns. It begins again when a collection is removed meanwhile."""
+    for _ in range(_WALKS - 1):
+        with contextlib.suppress(NotFound):
+            return walks(*given)
+    return walks(*given)
 
 
 def _look(execution: Execution, dataset: str, before: Listing | None) -> Listing:
@@ -102,17 +114,18 @@ def _fill(execution: Execution, workload: Workload, previous: str, directory: st
     top = os.path.join(directory, _DATASET)
     os.mkdir(top, 0o755)
     context = execution.context
-    moving: list[str] = []
+    moving: set[str] = set()
 
     def takes(one: DataObject) -> bool:
         if previous and not has_content(one):
-            moving.append(one.logical_path[len(workload.dataset) + 1 :])
+            moving.add(one.logical_path[len(workload.dataset) + 1 :])
             return False
         return True
 
     origins = Origins(context.catalog, context.configuration.attributes, own=(execution.task.workload,))
     check = execution.interruption.check
-    below = references.tree(context.catalog, origins, workload.dataset, between=check, takes=takes)
+    tree = functools.partial(references.tree, between=check, takes=takes)
+    below = _steady(tree, context.catalog, origins, workload.dataset)
     found = below.data_objects
     for collection in below.empty:
         os.makedirs(f"{top}{collection[len(workload.dataset) :]}", mode=0o755, exist_ok=True)
@@ -122,7 +135,7 @@ def _fill(execution: Execution, workload: Workload, previous: str, directory: st
             relative = data_object.logical_path[len(workload.dataset) + 1 :]
             os.makedirs(os.path.dirname(os.path.join(top, relative)), mode=0o755, exist_ok=True)
             _link(_staged(execution, data_object), os.path.join(top, relative))
-    for relative in moving:
+    for relative in sorted(moving):
         with contextlib.suppress(FileNotFoundError):
             earlier = os.path.join(previous, _DATASET, relative)
             os.stat(earlier, follow_symlinks=False)
