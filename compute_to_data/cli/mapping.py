@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING
 
-from compute_to_data.cli import zone_words
+from compute_to_data.cli import run_inputs, zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode
 from compute_to_data.cli.interrupts import can_ask, confirmed
@@ -44,7 +44,8 @@ def _arguments(parser: ArgumentParser) -> None:
         "--input",
         required=True,
         metavar="DATASET",
-        help="a dataset's id (d-...), or a collection: all of it is at /input",
+        help="a dataset's id (d-...), a collection, or a folder of this computer, which is uploaded: all of it is at "
+        "/input",
     )
     completes(dataset, zone_words.datasets)
     parser.add_argument(
@@ -86,6 +87,15 @@ class _Map:
         self.workload: WorkloadHandle | None = None
         self.tasks: list[str] = []
         self.files: list[str] = []
+        self.dataset: str = call.options.input
+        self.asked = {
+            "instances": call.options.jobs,
+            "environment": dict(call.options.env),
+            "limits": limits(call.options),
+            "name": call.options.name,
+            "role": call.options.role,
+            "resource": call.options.resource,
+        }
 
     def submit(self) -> WorkloadHandle:
         """Start the workload, unless it is continued, and submit its tasks."""
@@ -93,8 +103,10 @@ class _Map:
         from compute_to_data.client.this_computer import local_inputs
 
         call, options, session = self.call, self.call.options, self.call.session
+        if not options.workload:  # one that continues has its dataset
+            self.dataset = run_inputs.dataset(call, options.input, self._check)
         with local_inputs.hint([options.input]):
-            collection = workloads.collection_of(session, options.input)
+            collection = workloads.collection_of(session, self.dataset)
         self.files = mapping.matching(session.catalog, collection, options.each)
         self.workload = workload = self._workload()
         count = len(self.files)
@@ -113,18 +125,18 @@ class _Map:
         from compute_to_data.client import mapping
 
         options, session = self.call.options, self.call.session
-        files = options.image, options.input, options.each
-        asked = {
-            "instances": options.jobs,
-            "environment": dict(options.env),
-            "limits": limits(options),
-            "name": options.name,
-            "role": options.role,
-            "resource": options.resource,
-        }
+        files = options.image, self.dataset, options.each
         if options.workload:
-            return mapping.continued(session, self.id, *files, **asked)
-        return mapping.start(session, *files, **asked, workload_id=self.id)
+            return mapping.continued(session, self.id, *files, **self.asked)
+        return mapping.start(session, *files, **self.asked, workload_id=self.id)
+
+    def _check(self, local: str) -> None:
+        """Raise what the workload would raise, before a folder or file of this computer is uploaded for it."""
+        from compute_to_data.client import datasets, mapping, workloads
+
+        options, session = self.call.options, self.call.session
+        mapping.matched((one.path for one in datasets.look_over(session, local).files), options.each, local)
+        workloads.check(session, options.image, **{**self.asked, "instances": options.jobs or 1})
 
     def explain_or_discard(self) -> None:
         """After an error: a new workload without tasks goes, of any other it says how to go on."""
@@ -140,9 +152,12 @@ class _Map:
         if self.workload is None and not self._was_started():
             self.call.out.note("no task was submitted")
             return
+        again = f"--workload {self.id}"
+        if self.dataset != self.call.options.input:
+            again = f"--input {self.dataset} {again}"
         self.call.out.note(
             f"workload {self.id} continues. Wait for it: c2d wait {self.id}. Stop it: c2d workload stop {self.id}. "
-            f"Run files again that have no task, or whose task failed: the same command with --workload {self.id}"
+            f"Run files again that have no task, or whose task failed: the same command with {again}"
         )
 
     def _was_started(self) -> bool:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import unicodedata
 from argparse import ArgumentParser
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -195,10 +195,28 @@ def _in_zone(call: Call, path: str) -> str:
     return logical_path
 
 
+def dataset(call: Call, given: str, check: Callable[[str], None]) -> str:
+    """The dataset or collection that ``given`` names. What is on this computer is uploaded as a dataset, once ``check``
+    accepts it."""
+    found = _looked_up(call, given)
+    if found is None or not found.local:
+        return given
+    check(found.local)
+    return _stored(call, found.local)
+
+
 def _uploaded(call: Call, local: str, said: str = "") -> str:
     """Upload a file or folder as a dataset; returns the path of the input."""
     from compute_to_data.client import datasets
     from compute_to_data.records.manifest import FILES
+
+    stored = _stored(call, local, said)
+    return stored if os.path.isdir(local) else f"{datasets.find(call.session, stored)}/{FILES}/{_name(local)}"
+
+
+def _stored(call: Call, local: str, said: str = "") -> str:
+    """Upload a file or folder as a dataset, and say so; returns its id."""
+    from compute_to_data.client import datasets
 
     name = _name(local)
     datasets.look_over(call.session, local)  # fail before creating anything in the zone
@@ -213,4 +231,4 @@ def _uploaded(call: Call, local: str, said: str = "") -> str:
         call.out.note(f"{said or local} is not complete in dataset {dataset}. To {how}")
         raise
     call.out.note(f"{said or local} is dataset {dataset} now. To use it again: --input {dataset}")
-    return dataset if os.path.isdir(local) else f"{datasets.find(call.session, dataset)}/{FILES}/{name}"
+    return dataset

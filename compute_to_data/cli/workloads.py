@@ -95,7 +95,7 @@ def _start_arguments(parser: ArgumentParser) -> None:
         "--input-dataset",
         default="",
         metavar="DATASET",
-        help="a dataset's id, or a collection, that tasks read at /input",
+        help="a dataset's id, a collection, or a folder of this computer, which is uploaded: tasks read it at /input",
     )
     completes(dataset, zone_words.datasets)
     environment_argument(parser)
@@ -129,17 +129,23 @@ def _create_arguments(parser: ArgumentParser) -> None:
 
 
 def _start(call: Call) -> int:
+    from compute_to_data.client import workloads
+
     options = call.options
-    workload = call.session.start_workload(
-        options.image,
-        instances=options.instances,
-        input_dataset=options.input_dataset,
-        environment=dict(options.env),
-        limits=limits(options),
-        name=options.name,
-        role=options.role,
-        resource=options.resource,
-    )
+    asked = {
+        "instances": options.instances,
+        "environment": dict(options.env),
+        "limits": limits(options),
+        "name": options.name,
+        "role": options.role,
+        "resource": options.resource,
+    }
+
+    def check(local: str) -> None:
+        workloads.check(call.session, options.image, **asked)
+
+    dataset = options.input_dataset and run_inputs.dataset(call, options.input_dataset, check)
+    workload = call.session.start_workload(options.image, input_dataset=dataset, **asked)
     call.out.result({"workload": workload.id, "collection": workload.collection}, workload.id)
     call.out.note(f"add tasks with: c2d task create {workload.id} -- PROGRAM")
     return ExitCode.DONE

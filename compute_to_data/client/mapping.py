@@ -8,7 +8,7 @@ import time
 import unicodedata
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -44,18 +44,24 @@ _MOST_NUMBERS = 1000
 
 
 def matching(catalog: ClientCatalog, collection: str, pattern: str) -> list[str]:
-    """The data objects below a collection that match a pattern, by their names relative to it, in order.
+    """The data objects below a collection that match a pattern, by their names relative to it, in order. See
+    :func:`matched`."""
+    start = len(collection) + 1
+    return matched((one.logical_path[start:] for one in data_objects(catalog, collection)), pattern, collection)
+
+
+def matched(given: Iterable[str], pattern: str, collection: str) -> list[str]:
+    """Those names of files that match a pattern, in order. ``collection``: what holds them, for the error.
 
     A pattern without a slash is compared with the last part of a name, any other with the whole name, part by part;
     the part ``**`` stands for any number of parts. NotFound when nothing matches; it says what is there.
     """
-    start = len(collection) + 1
-    names = sorted(one.logical_path[start:] for one in data_objects(catalog, collection))
+    names = sorted(given)
     found = [name for name in names if _matches(name, pattern)]
     if found:
         return found
     if not names:
-        raise NotFound(collection, "holds no data objects")
+        raise NotFound(collection, "holds no files")
     kinds = Counter(f"*.{name.rpartition('.')[2]}" if "." in name.rpartition("/")[2] else name for name in names)
     there = ", ".join(f"{kind} ({count})" if count > 1 else kind for kind, count in kinds.most_common(_SHOWN))
     others = f" and others, {len(names)} files in all" if len(kinds) > _SHOWN else ""

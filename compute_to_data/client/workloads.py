@@ -286,24 +286,30 @@ def _shown(command: Sequence[str]) -> str:
     return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 3]}..."
 
 
-def start(workbench: Workbench, image: str, *, input_dataset: Given = "", **asked: Any) -> WorkloadHandle:
+def start(
+    workbench: Workbench, image: str, *, input_dataset: Given = "", workload_id: str = "", **asked: Any
+) -> WorkloadHandle:
     """Start a workload in the project of the workbench.
 
     ``input_dataset``: the id of a dataset or of a task, an upload, or any collection; tasks find its files at
-    ``/input``. For the other arguments and the errors see :func:`compute_to_data.submission.workloads.start`.
+    ``/input``. For the other arguments and the errors see :func:`compute_to_data.submission.workloads.accept`.
     """
+    asked = _checked(asked, workbench, input_dataset)
+    place = workbench.catalog, workbench.configuration, workbench.project
+    started = workloads.start(*place, image=image, workload_id=workload_id, **asked)
+    return WorkloadHandle(workbench, started.collection)
+
+
+def check(workbench: Workbench, image: str, **asked: Any) -> None:
+    """Raise what :func:`start` would raise, whatever its dataset will be: before that is uploaded."""
+    place = workbench.catalog, workbench.configuration, workbench.project
+    workloads.accept(*place, image=image, **_checked(asked, workbench))
+
+
+def _checked(asked: dict[str, Any], workbench: Workbench, dataset: Given = "") -> dict[str, Any]:
     need_object(asked.get("limits"), "/limits")
     need_object(asked.get("environment"), "/environment")
-    started = workloads.start(
-        workbench.catalog,
-        workbench.configuration,
-        workbench.project,
-        image=image,
-        dataset=collection_of(workbench, input_dataset),
-        ask_images=workbench.held_images,
-        **asked,
-    )
-    return WorkloadHandle(workbench, started.collection)
+    return {**asked, "dataset": collection_of(workbench, dataset), "ask_images": workbench.held_images}
 
 
 def collection_of(workbench: Workbench, dataset: Given) -> str:

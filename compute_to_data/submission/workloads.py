@@ -71,6 +71,22 @@ class Description:
 
 
 def start(
+    catalog: Catalog, configuration: Configuration, project: str, *, workload_id: str = "", **asked: Any
+) -> Started:
+    """Record a workload below ``project``, a collection of the user's own. ``asked`` and errors: as for
+    :func:`accept`; after an error, nothing is recorded. ``workload_id``: from :func:`new_workload_id`; by default a
+    new one."""
+    workload, reason = accept(catalog, configuration, project, **asked)
+    workload_id = workload_id or new_workload_id()
+    collection = f"{project}/{WORKLOADS}/{workload_id}"
+    record = WorkloadRecord(catalog, configuration.attributes, collection, workload.resource)
+    facts = {INSTANCES: str(workload.instances), DATASET: workload.dataset, "name": workload.name}
+    catalog.create_collection(f"{project}/{WORKLOADS}", parents=True)
+    submit.record_sealed(record, workload.document(), lambda: record.declare(WorkloadState.STARTED, facts))
+    return Started(workload_id, collection, workload.resource, reason)
+
+
+def accept(
     catalog: Catalog,
     configuration: Configuration,
     project: str,
@@ -84,17 +100,16 @@ def start(
     resource: str = "",
     name: str = "",
     each: str = "",
-    workload_id: str = "",
     ask_images: AskImages | None = None,
-) -> Started:
-    """Record a workload below ``project``, a collection of the user's own.
+) -> tuple[Workload, str]:
+    """Check what is asked of a workload, and choose its resource; returns the workload, and why this resource. Records
+    nothing.
 
     ``dataset``: a collection that the tasks see, read-only, as ``/input``. ``limits``: the limits
     of each task, as in a task's request. Without ``role`` and ``resource``, the workload goes to a
     resource with the role CONTAINER, preferably one that holds the dataset. ``each``: as in
-    :class:`Workload`. ``workload_id``: from :func:`new_workload_id`; by default a new one.
-    ``ask_images``: as for :func:`~compute_to_data.submission.selection.choose`. Raises Refused
-    (InvalidRequest) or the zone's own error, and then records nothing.
+    :class:`Workload`. ``ask_images``: as for :func:`~compute_to_data.submission.selection.choose`. Raises Refused
+    (InvalidRequest) or the zone's own error.
     """
     variables = environment or {}
     asked = Workload(image, instances, role or DEFAULT_ROLE, resource or "any", dataset, each, variables, name=name)
@@ -106,13 +121,7 @@ def start(
     typical = Task(name, role or ("" if resource else DEFAULT_ROLE), resource, (), project, commands)
     choice = selection.choose(catalog, configuration, typical, inputs, ask_images=ask_images)
     workload = replace(asked, role=choice.role, resource=choice.resource.name, limits=requested_limits)
-    workload_id = workload_id or new_workload_id()
-    collection = f"{project}/{WORKLOADS}/{workload_id}"
-    record = WorkloadRecord(catalog, configuration.attributes, collection, workload.resource)
-    facts = {INSTANCES: str(instances), DATASET: dataset, "name": name}
-    catalog.create_collection(f"{project}/{WORKLOADS}", parents=True)
-    submit.record_sealed(record, workload.document(), lambda: record.declare(WorkloadState.STARTED, facts))
-    return Started(workload_id, collection, workload.resource, choice.reason)
+    return workload, choice.reason
 
 
 def _checked_limits(configuration: Configuration, asked: Workload, limits: Mapping[str, Any] | None) -> RequestedLimits:

@@ -208,13 +208,54 @@ def test_nothing_that_matches_is_an_error_that_says_what_is_there(site: TrialSit
     assert code == ExitCode.NOT_FOUND
     assert "no file of /tempZone/home/alice/data matches; it holds *.txt (2), Makefile, *.csv" in said
     assert "no task was submitted" not in said and typed("workload", "list")[1] == []
-    code, _, said = typed("map", IMAGE, "--input", str(site.folder), "--", "true")
-    assert code == ExitCode.NOT_FOUND and f"Upload it: c2d dataset upload {site.folder}" in said
     code, _, said = typed("map", IMAGE, "--input", f"{top}/a.txt", "--", "true")
     assert code == ExitCode.REFUSED and "is a data object, expected a collection" in said
     site.alice.create_collection(f"{HOME}/empty")
     code, _, said = typed("map", IMAGE, "--input", f"{HOME}/empty", "--", "true")
-    assert code == ExitCode.NOT_FOUND and "holds no data objects" in said
+    assert code == ExitCode.NOT_FOUND and "holds no files" in said
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> str:
+    """A folder of this computer with two files."""
+    (tmp_path / "local").mkdir()
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / "local" / name).write_text(f"{name}\n")
+    return str(tmp_path / "local")
+
+
+def test_a_folder_of_this_computer_is_uploaded(typed: Any, local: str) -> None:
+    """``c2d run`` did so, and ``c2d map`` refused it."""
+    code, mapped, said = typed("map", IMAGE, "--input", local, "--each", "*.csv", "--", "cat")
+    assert (code, mapped["completed"]) == (ExitCode.DONE, 2)
+    (dataset,) = [one["dataset"] for one in typed("dataset", "list")[1]]
+    assert f"{local} is dataset {dataset} now" in said
+    code, started, _ = typed("workload", "start", IMAGE, "--input-dataset", f"{local}/a.csv")
+    assert code == ExitCode.DONE
+    assert typed("task", "create", started["workload"], "--wait", "--", "grep", "a.csv", "/input/a.csv")[0] == 0
+    words = ("map", IMAGE, "--input", local, "--each", "*.csv", "--workload", mapped["workload"], "--", "cat")
+    code, _, said = typed(*words)
+    assert code == ExitCode.NOT_FOUND and f"{local}: is a folder of this computer" in said
+    assert len(typed("dataset", "list")[1]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--each", "*.tsv"], "it holds *.csv (2)"),
+        (["--walltime", "9000h"], "86400 seconds"),
+        (["--role", "nope"], "role nope"),
+        (["--resource", "nope"], "resource nope"),
+    ],
+)
+def test_nothing_is_uploaded_for_a_map_that_is_refused(typed: Any, local: str, words: list[str], said: str) -> None:
+    code, _, answer = typed("map", IMAGE, "--input", local, *words, "--", "cat")
+    assert code in (ExitCode.REFUSED, ExitCode.NOT_FOUND)
+    assert said in answer
+    assert typed("dataset", "list")[1] == []
+    if words[0] != "--each":
+        assert typed("workload", "start", IMAGE, "--input-dataset", local, *words)[0] == code
+        assert typed("dataset", "list")[1] == []
 
 
 @pytest.mark.parametrize("words", [["--env", "K=%(NOBODY)s", "--", "wc"], ["--secret", "NONE", "--", "wc"], ["--", ""]])

@@ -32,7 +32,7 @@ _START = Schema(
         "additionalProperties": False,
     }
 )
-"""``submission.workloads.start`` checks the values themselves."""
+"""``submission.workloads.accept`` checks the values themselves."""
 _TASK = Schema(
     {
         "title": "a task of a workload, which is an object",
