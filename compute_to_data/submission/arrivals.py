@@ -11,6 +11,7 @@ proves that the user for whom the task runs, or an administrator, asked for it i
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,6 +46,7 @@ USER = "%(USER)s"
 """In a template's output collection: the user whose data object has arrived."""
 _MOST_TAGS = 8
 _LONGEST_REASON = 900
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def take(
@@ -222,6 +224,9 @@ def _filled(document: Any, template: str, collection: str, data_object: DataObje
     output = document.get("output_collection")
     if not isinstance(output, str):
         raise InvalidRequest(f"{template}#/output_collection", "found no logical path")
+    if _CONTROL.search(data_object.logical_path):
+        cause = "has a control character in its path, which no request can hold"
+        raise InvalidRequest(shown(data_object.logical_path), cause, "Put it again under another name")
     home_zone = collection.split("/")[1]
     name = user.name if user.zone == home_zone else str(user)
     arrived = {**places[0], "object": data_object.logical_path}

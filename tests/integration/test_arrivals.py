@@ -193,6 +193,17 @@ def test_a_refused_arrival_stays_unchanged(lab: Lab) -> None:
     assert not [avu for avu in lab.alice.avus(entity) if avu.attribute.endswith("::arrival")]
 
 
+def test_a_name_that_no_request_can_hold_is_named(lab: Lab) -> None:
+    """The template was blamed, which is right for all others."""
+    path = lab.put(f"{INBOX}/a\nb.dat")
+    before = lab.site.snapshot()
+    with pytest.raises(InvalidRequest) as refused:
+        lab.take(path)
+    assert refused.value.subject == ascii(path)
+    assert "control character" in refused.value.cause
+    assert lab.site.snapshot() == before
+
+
 WRONG = {
     "no place": {"inputs": []},
     "no inputs": {"inputs": {}},
