@@ -176,7 +176,7 @@ class Sandbox:
 
 
 ENGINE_MARGIN_SECONDS = 1.0
-"""How much later than the worker an engine ends a job by itself: a worker that watches stops the job first."""
+"""How long after the worker would have ended a job the engine begins to end it by itself."""
 
 
 UID, GID = "\0uid\0", "\0gid\0"
@@ -204,8 +204,8 @@ class Job:
     ``log_file`` is the physical path at which the engine keeps what the job writes (see ``log_file``), where the job
     cannot write. The engine makes it, in an existing directory.
 
-    Some time after ``limits.walltime_seconds``, the engine itself ends the job where it can, with ``grace_seconds``
-    between SIGTERM and SIGKILL: the worker, which does so at the walltime, may be dead.
+    At ``limits.walltime_seconds`` the worker ends the job, with ``grace_seconds`` between SIGTERM and SIGKILL. The
+    worker may be dead, so the engine itself does the same ``own_margin`` after the walltime, where it can.
 
     ``helper``: if there are any, the words before ``--`` for ``engines/channels.py``, which the engine starts in front
     of the command, to bring the input or collect the output.
@@ -233,6 +233,13 @@ class Job:
     grace_seconds: float = 10.0
     sandbox: Sandbox | None = None
     helper: tuple[str, ...] = ()
+
+    @property
+    def own_margin(self) -> float:
+        """How many seconds after the walltime the engine itself ends the job. Until then the worker has done so, and
+        given it its whole grace: GNU ``timeout``, which Docker's and Podman's sandboxes begin with, kills at the time
+        that it was told first, even when a SIGTERM has come just before."""
+        return self.grace_seconds + ENGINE_MARGIN_SECONDS
 
     def run_by(self, uid: int, gid: int) -> Job:
         """This job, with the numbers of its account in its environment."""

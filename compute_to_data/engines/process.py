@@ -26,7 +26,7 @@ from compute_to_data.engines import channels, checks, ownership, process_runner
 from compute_to_data.engines.changes import Changes
 from compute_to_data.engines.process_job import SECRETS_FOLDER, ProcessJob
 from compute_to_data.errors import ConfigurationError, EngineError, ImageMissing
-from compute_to_data.job import ENGINE_MARGIN_SECONDS, Image, Job, JobKey, JobStatus
+from compute_to_data.job import Image, Job, JobKey, JobStatus
 
 # A path of the sandbox inside a longer text, but not the end of another path, nor part of a longer name.
 _SANDBOX_PATH = re.compile(r"(?<![\w./-])/(?:inputs?|outputs?|notebook(?=/)|tmp|run/secrets)(?![\w-]|\.\w)")
@@ -238,7 +238,7 @@ def _write_request(folder: Path, job: Job, image: Path) -> None:
         "resource": job.scope,
         "log_file": job.log_file,
         "log_bytes": job.limits.log_bytes,
-        "seconds": job.limits.walltime_seconds + ENGINE_MARGIN_SECONDS,
+        "seconds": job.limits.walltime_seconds + job.own_margin,
         "grace_seconds": job.grace_seconds,
         "command": [*_helper(job, real), *map(real, job.command)],
         "environment": {**environment, **{name: real(value) for name, value in job.environment.items()}},

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.docker
 WALLTIME, GRACE = 1.0, 0.5
 LONGER = 4.0
 """The walltime where a worker must be killed before."""
-LATEST = WALLTIME + ENGINE_MARGIN_SECONDS + GRACE
+LATEST = WALLTIME + GRACE + ENGINE_MARGIN_SECONDS + GRACE
 SLACK = 3.0 * SLOWNESS
 """Seconds that a busy machine may take to end a container that its first process has ended."""
 STARVED = {"outlive_by_load": 30.0 * SLOWNESS}

@@ -27,7 +27,7 @@ from compute_to_data import log_file
 from compute_to_data.engines.docker.backlog import LACKING
 from compute_to_data.engines.slurm.engine import SlurmEngine
 from compute_to_data.errors import EngineError, EngineOutOfReach, ImageMissing
-from compute_to_data.job import GID, UID, Exit, Image, Job, JobKey, JobState, JobStatus, Mount
+from compute_to_data.job import ENGINE_MARGIN_SECONDS, GID, UID, Exit, Image, Job, JobKey, JobState, JobStatus, Mount
 from compute_to_data.pipeline.running import command_line
 from compute_to_data.ports.engine import Engine
 
@@ -43,6 +43,15 @@ import signal
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 open("/outputs/pipe", "w").write("ready")
 while True: signal.pause()
+"""
+SAVING = f"""
+import signal, time
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(1))
+open("/outputs/pipe", "w").write("ready")
+while not told: signal.pause()
+time.sleep({ENGINE_MARGIN_SECONDS + 1.5})  # to save takes longer than what is left of the walltime, and the margin
+print("saved", len(told), flush=True)
 """
 HEARING = """
 import signal, sys
@@ -238,6 +247,16 @@ class EngineContract:
         end = held(bench.engine, job.key).wait(0)
         assert end is not None
         assert (end.status, end.out_of_memory) == (137, False)
+
+    def test_a_job_has_its_whole_grace_at_its_walltime(self, bench: Bench, pipe: MakePipe) -> None:
+        """GNU ``timeout`` killed it a second after the walltime: what it saved in the grace was lost."""
+        job = bench.job("python3", "-c", SAVING, grace_seconds=10.0)
+        job = replace(job, limits=replace(job.limits, walltime_seconds=1.0))
+        ready = pipe(job)
+        bench.engine.submit(job)
+        ready.read()
+        held(bench.engine, job.key).stop(10.0)
+        assert (ended(bench.engine, job).status, written(bench.engine, job).stdout) == (0, b"saved 1\n")
 
     @pytest.mark.parametrize(("program", "status"), [(HEARING, 5), (DEAF, 137)], ids=["hearing", "deaf"])
     def test_a_grace_of_less_than_a_second(self, bench: Bench, pipe: MakePipe, program: str, status: int) -> None:

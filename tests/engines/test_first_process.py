@@ -211,4 +211,4 @@ def test_docker_says_so_when_a_container_is_inspected(docker_bench: Bench) -> No
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     assert "--kill-after=2.000" in command
-    assert f'"{LIMITS.walltime_seconds + ENGINE_MARGIN_SECONDS:.3f}"' in command
+    assert f'"{LIMITS.walltime_seconds + 2.0 + ENGINE_MARGIN_SECONDS:.3f}"' in command

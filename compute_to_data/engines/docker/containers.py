@@ -32,7 +32,7 @@ from compute_to_data.engines.docker.warm import WarmSandboxes
 from compute_to_data.engines.docker.warm_job import WarmJob
 from compute_to_data.engines.job_ids import Account
 from compute_to_data.errors import EngineError, ImageMissing
-from compute_to_data.job import ENGINE_MARGIN_SECONDS, Image, Job, JobKey, JobState, JobStatus
+from compute_to_data.job import Image, Job, JobKey, JobState, JobStatus
 
 _FEW = 8  # for up to this many jobs, single requests are as fast as a list
 _MOST_ACCOUNTS = 5  # two workers that choose the same one try others at once
@@ -172,7 +172,7 @@ class ContainerEngine:
         if job.helper:
             self._helper.wrap(body, job)
         if self._first is not None:
-            self._first.wrap(body, job, job.limits.walltime_seconds + ENGINE_MARGIN_SECONDS)
+            self._first.wrap(body, job, job.limits.walltime_seconds + job.own_margin)
         body["HostConfig"]["Mounts"] += confidential.put(job, account)
         try:
             self._paths.check(body, job.image.name, volumes)

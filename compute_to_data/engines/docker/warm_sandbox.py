@@ -34,7 +34,7 @@ from compute_to_data.engines.docker.warm_channel import Channel, Closed
 from compute_to_data.engines.docker.warm_outputs import LentOutputs
 from compute_to_data.engines.log_writer import created
 from compute_to_data.errors import EngineError, EngineOutOfReach
-from compute_to_data.job import ENGINE_MARGIN_SECONDS, Job
+from compute_to_data.job import Job
 
 _READY_SECONDS = 30.0
 _LOOK_SECONDS = 0.5
@@ -109,7 +109,7 @@ class WarmSandbox:
             if first is not None:
                 seconds = job.limits.walltime_seconds + _REUSED_SECONDS
                 self._ends_at = time.monotonic() + seconds
-                first.wrap(body, job, seconds + ENGINE_MARGIN_SECONDS)
+                first.wrap(body, job, seconds + job.own_margin)
             self._paths.check(body, job.image.name, volumes)
             subject = f"a warm sandbox of {job.image.name}"
             with asking_about(subject), self._groups.place(body, self._scope) as self._group:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from compute_to_data.engines.slurm.settings import SlurmSettings
 from compute_to_data.errors import EngineError, EngineOutOfReach
-from compute_to_data.job import ENGINE_MARGIN_SECONDS, Job, JobKey
+from compute_to_data.job import Job, JobKey
 
 SUBJECT = "Slurm"
 STOP_SIGNAL = "USR1"
@@ -80,7 +80,7 @@ def name_of(key: JobKey) -> str:
 
 def submission(settings: SlurmSettings, job: Job, folder: str, nonce: str) -> list[str]:
     """The command that submits a job, whose notes are in ``folder``."""
-    seconds = job.limits.walltime_seconds + job.grace_seconds + ENGINE_MARGIN_SECONDS + _STARTING_SECONDS
+    seconds = job.limits.walltime_seconds + job.own_margin + job.grace_seconds + _STARTING_SECONDS
     owner = str(job.owner)
     options = {
         "job-name": name_of(job.key),

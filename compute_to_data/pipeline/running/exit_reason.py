@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from compute_to_data.disk_usage import measure
 from compute_to_data.errors import Cancelled, ReasonCode, TaskFailed
-from compute_to_data.job import ENGINE_MARGIN_SECONDS, EndedBy, Exit, Limits, Logs
+from compute_to_data.job import EndedBy, Exit, Limits, Logs
 from compute_to_data.pipeline.execution import Execution, printable
 from compute_to_data.pipeline.hooks import own_line
 from compute_to_data.pipeline.running.run_job import seconds_run
@@ -72,7 +72,7 @@ def _took_too_long(execution: Execution) -> bool:
     """
     exit, walltime = execution.exit, execution.job.limits.walltime_seconds
     ran = min(exit.finished - exit.started, seconds_run(execution, exit.started))  # the wall clock may jump
-    return ran > walltime + execution.grace + ENGINE_MARGIN_SECONDS or (ran >= walltime and exit.status != 0)
+    return ran > walltime + execution.job.own_margin or (ran >= walltime and exit.status != 0)
 
 
 def _beyond_outputs(execution: Execution) -> str:
