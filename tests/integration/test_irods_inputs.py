@@ -179,11 +179,13 @@ def test_an_input_only_on_a_resource_that_is_down(zone: IrodsZoneUnderTest, site
     path = site.put("unreachable", b"x", resource=other)
     zone.set_resource_status(other, "down")
     try:
-        facts = site.run(site.request(*COUNT, inputs=[path], resource=compute))
+        submitted = site.submit(site.request(*COUNT, inputs=[path], resource=compute))
+        wait_until(lambda: "is marked down" in site.record(submitted).facts("held_up").get("held_up", ""), "it to wait")
+        assert site.replicas(path) == {other: "GOOD"}
     finally:
         zone.set_resource_status(other, "up")
-    assert (facts["state"], facts["reason_code"]) == ("FAILED", "system_error"), facts
-    assert site.replicas(path) == {other: "GOOD"}
+    collection = succeeded(site.ended(submitted))
+    assert site.alice.read(f"{collection}/count", ENOUGH).strip() == b"1"
     assert not site.alice.find(
         Query(EntityKind.DATA_OBJECT, site.configuration.attributes.claim, within=f"{site.home}/in")
     )
