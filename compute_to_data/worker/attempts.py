@@ -21,9 +21,9 @@ log = logging.getLogger("compute_to_data.worker")
 class Attempts:
     """The attempts at the tasks of one worker. Threads may share it.
 
-    ``confirm`` raises ServedElsewhere when another worker has taken the resource over. ``lost`` is called when a task
-    is not where it was: the worker must look for its unfinished tasks again. ``give_up`` ends a task that could not be
-    ended otherwise.
+    ``confirm`` raises ServedElsewhere when another worker has taken the resource over. ``lost`` is called with a task
+    that is not where it was: the worker must look for its unfinished tasks again. ``give_up`` ends a task that could
+    not be ended otherwise. ``has_tried``: whether a task was tried before.
     """
 
     def __init__(
@@ -31,14 +31,16 @@ class Attempts:
         served: ServedResource,
         passed_over: PassedOver,
         confirm: Callable[[], None],
-        lost: Callable[[], None],
+        lost: Callable[[str], object],
         give_up: Callable[[str, Exception], object],
+        has_tried: Callable[[str], bool],
     ) -> None:
         self._served = served
         self._passed_over = passed_over
         self._confirm = confirm
         self._lost = lost
         self._give_up = give_up
+        self._has_tried = has_tried
         self._failures: Counter[str] = Counter()
 
     def take(self, collection: str, step: Step) -> Watch | bool:
@@ -59,6 +61,8 @@ class Attempts:
         except Unintelligible as error:
             log.warning("ignoring %s: %s", collection, error)
             self._passed_over.add(collection)
+            if self._has_tried(collection) and self._is_gone(collection):
+                self._lost(collection)
         except OutOfReach as error:  # not the task's fault: try again without a limit
             log.warning("%s waits: %s", collection, error)
             return True
@@ -74,7 +78,7 @@ class Attempts:
     def _has_another(self, collection: str, error: Exception) -> bool:
         """Whether a task that has failed may be tried again. Else it has been ended, or is ignored from now on."""
         if self._is_gone(collection):
-            self._lost()  # a user may have moved it: the worker finds it again by its state
+            self._lost(collection)  # a user may have moved it: the worker finds it again by its state
             return False
         self._failures[collection] += 1
         if self._failures[collection] <= self._served.configuration.worker.attempts:

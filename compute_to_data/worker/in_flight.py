@@ -146,6 +146,14 @@ class TasksInFlight:
         with self._lock:
             return bool(self._watched)
 
+    def watched(self) -> list[str]:
+        """The collections of the tasks that wait for their jobs."""
+        return self._watcher.watched()
+
+    def look_at(self, collections: Collection[str]) -> None:
+        """Let the watcher read the records of these tasks: they may be gone."""
+        self._watcher.look_at(collections)
+
     def note_requests(self, cancel: frozenset[str], follow: frozenset[str]) -> None:
         """Take note of the tasks that users want to cancel and to follow."""
         self._watcher.note_requests(cancel, follow)

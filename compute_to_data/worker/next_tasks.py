@@ -200,6 +200,8 @@ class NextTasks:
         try:
             owner = self._served.storage.owner(f"{collection}/{REQUEST_NAME}")
         except NotFound as error:
+            if self._retries.has_tried(collection):  # it was one: the next attempt finds that it is gone
+                return True
             log.warning("ignoring %s: %s", collection, error)
             return False
         if owner != self._line.owner_of(collection):

@@ -25,7 +25,7 @@ from compute_to_data.errors import (
     ZoneDistrusted,
     zone_error,
 )
-from compute_to_data.model import Resource
+from compute_to_data.model import EntityKind, Query, Resource
 from compute_to_data.pipeline.execution import ServedResource
 from compute_to_data.pipeline.watch_job import Watch
 from compute_to_data.ports.engine import Engine
@@ -75,8 +75,11 @@ class Worker:
         )
         self._passed_over = PassedOver()
         confirm, give_up = self._presence.confirm, self._runner.give_up
-        self._attempts = Attempts(served, self._passed_over, confirm, self._interrupt, give_up)
         self._retries = Retries(min(FIRST_SECONDS, configuration.worker.poll_seconds))
+        self._lost: set[str] = set()
+        self._attempts = Attempts(
+            served, self._passed_over, confirm, self._lost.add, give_up, has_tried=self._retries.has_tried
+        )
         self._begun: set[str] = set()
         self._in_flight = TasksInFlight(
             served,
@@ -248,10 +251,6 @@ class Worker:
                 log.info("resuming %s", collection)
                 self._in_flight.take(collection)
 
-    def _interrupt(self) -> None:
-        """Recover before anything else."""
-        self._interrupted = True
-
     def _over(self, collection: str, again: bool, had_job: bool) -> None:
         """Called when a task is no longer in flight. ``again``: the worker must try it again."""
         self._pace.over(collection, ended=not again, had_job=had_job)
@@ -262,11 +261,20 @@ class Worker:
             self._runner.in_use.staged_bytes.release(collection)
             self._attempts.forget(collection)
             self._waiting_tasks.report(collection)
+        self._look_for(collection)
         self._bell.ring()
+
+    def _look_for(self, collection: str) -> None:
+        """Recover before anything else if a task is lost. Not before it is out of flight: its job and its notes are
+        removed only then."""
+        if collection in self._lost:
+            self._lost.discard(collection)
+            self._interrupted = True
 
     def _settle(self, collection: str, purpose: Purpose) -> None:
         """Queue, cancel or refuse a task, without a slot."""
         self._attempts.take(collection, functools.partial(next, self._runner.run(collection, purpose=purpose)))
+        self._look_for(collection)
 
     def _timed_attempt(self, collection: str, step: Step) -> Watch | bool:
         """Take a step of a task in flight, and note the processor time for its owner."""
@@ -290,7 +298,19 @@ class Worker:
             (*self._in_flight.collections(), *(one.collection for one in self._retries.waiting()))
         )
         self._runner.transfers.settle()
+        self._look_for_gone()
         self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
+
+    def _look_for_gone(self) -> None:
+        """Let tasks end whose collection a user has removed or moved while their jobs run, one question for up to some
+        hundred of them. Else their jobs would run to their end for nothing."""
+        watched = self._in_flight.watched()
+        state, here = self._served.configuration.attributes.state, self._served.resource.name
+        query = Query(EntityKind.COLLECTION, state, units=here)
+        there = {one for each in query.among_each(watched) for one in self._served.storage.find(each)}
+        gone = {*watched} - there
+        if gone:
+            self._in_flight.look_at(gone)
 
     def _check_engine(self) -> None:
         """EngineError when the engine runs no jobs; those who wait for it learn why."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Union
@@ -95,6 +95,17 @@ class Watcher:
                for one in self._all()]  # fmt: skip
         if any(new):
             self._served.engine.wake()
+
+    def watched(self) -> list[str]:
+        """The collections of the tasks whose jobs it watches."""
+        return [one.watch.collection for one in self._all()]
+
+    def look_at(self, collections: Collection[str]) -> None:
+        """Read the records of these tasks soon: they may be gone."""
+        for one in self._all():
+            if one.watch.collection in collections:
+                one.watch.has_request = True
+        self._served.engine.wake()
 
     def close(self) -> None:
         """Let :meth:`run` end."""

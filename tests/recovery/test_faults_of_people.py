@@ -15,13 +15,14 @@ from support.reading import ENOUGH
 from support.site import COMPUTE, HOME, PATIENCE, WAITS, ZONE, TrialSite, wait_until
 
 from compute_to_data.coordination import heartbeat, lock, published_line
-from compute_to_data.errors import EngineOutOfReach
+from compute_to_data.errors import EngineOutOfReach, ZoneOutOfReach
 from compute_to_data.model import Access, Avu, Entity, EntityKind
 from compute_to_data.ports.zone import Catalog
 from compute_to_data.records.cancel import request_cancel
 from compute_to_data.records.state import State
 from compute_to_data.submission import selection, workloads
 from compute_to_data.submission.submit import Submitted
+from compute_to_data.worker import service
 from compute_to_data.worker.service import Worker
 from compute_to_data.zones.embedded.audit import audit
 
@@ -156,13 +157,20 @@ def test_a_task_whose_owner_may_not_write_in_its_collection_any_more_ends(site: 
 # The record
 
 
-def test_a_task_whose_collection_is_deleted_is_ended_and_cleared_away(site: TrialSite) -> None:
+@pytest.mark.parametrize("is_recorded", [True, False], ids=["its run is recorded", "at once"])
+def test_a_task_whose_collection_is_deleted_is_ended_and_cleared_away(
+    site: TrialSite, is_recorded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its job ran on to its end once its run was recorded: nothing made the worker look."""
+    monkeypatch.setattr(service, "HEARTBEAT_SECONDS", 0.5)
     site.alice.create_collection(f"{HOME}/in")
     site.alice.write(f"{HOME}/in/a", b"x", resource="demoResc")
     submitted = site.submit(site.request("/bin/sh", "-c", RUNS, inputs=[{"next_of": f"{HOME}/in"}]))
     other = site.submit(site.request("/bin/sh", "-c", RUNS))
     with site.working():
         outputs = site.outputs(submitted)
+        if is_recorded:
+            wait_until(lambda: site.record(submitted).state() is State.RUNNING, "its run to be recorded")
         site.alice.remove(submitted.collection, recursive=True)
         wait_until(lambda: not outputs.exists(), "its directory to go")
         wait_until(lambda: len(site.engine.jobs(site.worker()._served.scope)) == 1, "its job to go")
@@ -176,13 +184,41 @@ def test_a_task_whose_collection_is_deleted_is_ended_and_cleared_away(site: Tria
     _nothing_left(site)
 
 
-def test_a_task_whose_collection_is_moved_begins_again_there(site: TrialSite) -> None:
+@pytest.mark.parametrize("is_recorded", [True, False], ids=["its run is recorded", "at once"])
+def test_a_task_whose_collection_is_moved_begins_again_there(
+    site: TrialSite, is_recorded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "HEARTBEAT_SECONDS", 0.5)
     submitted = site.submit(site.request("/bin/sh", "-c", RUNS))
     with site.working():
         site.outputs(submitted)
+        if is_recorded:
+            wait_until(lambda: site.record(submitted).state() is State.RUNNING, "its run to be recorded")
         site.alice.rename(submitted.collection, f"{HOME}/elsewhere")
         moved = replace(submitted, collection=f"{HOME}/elsewhere")
         site.let_go(moved)
+        facts = site.ended(moved)
+    assert facts["state"] == "COMPLETED", facts
+    assert site.contents(moved.collection)["x"] == b"x\n"
+    _nothing_left(site)
+
+
+def test_a_task_that_is_moved_before_it_is_tried_again_begins_again_there(site: TrialSite) -> None:
+    """The worker ignored the old place, and never looked for the new one."""
+    submitted = site.submit(site.request("/bin/sh", "-c", "echo x > /outputs/x"))
+    moved = replace(submitted, collection=f"{HOME}/elsewhere")
+
+    def register(original: Callable[..., Any], *given: Any, **more: Any) -> Any:
+        if not moved_yet:
+            site.alice.rename(submitted.collection, moved.collection)
+            moved_yet.append(True)
+            raise ZoneOutOfReach("the zone", "is away for a moment")
+        return original(*given, **more)
+
+    moved_yet: list[bool] = []
+    storage: Any = StorageWithTroubledSessions(site.storage, register=register)
+    with site.working(storage=storage):
+        wait_until(lambda: bool(moved_yet), "the results to be registered")
         facts = site.ended(moved)
     assert facts["state"] == "COMPLETED", facts
     assert site.contents(moved.collection)["x"] == b"x\n"
