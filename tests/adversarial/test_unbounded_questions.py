@@ -79,7 +79,7 @@ def test_collections_that_look_like_started_workloads(site: TrialSite, served: S
     site.alice.annotate(entity, add=[Avu(f"{PREFIX}workload_state", "STARTED", COMPUTE)])
     slots = WorkloadSlots(served)
     for name in ("mine", "stopped"):
-        slots.directories.of(f"{HOME}/{name}", "1", lambda directory: None)
+        slots.directories.of(f"{HOME}/{name}", "1", f"{HOME}/{name}/task", lambda directory: None)
     slots.tend([])
     assert noting.longest == 1
     assert slots.directories.workloads() == {f"{HOME}/mine"}
