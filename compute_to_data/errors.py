@@ -89,6 +89,9 @@ class Code(IntEnum):
     HIERARCHY_ERROR = -1803000
     DIRECT_CHILD_ACCESS = -1816000
     RULE_ENGINE_ERROR = -1828000
+    SSL_HANDSHAKE_ERROR = -2103000
+    SSL_SHUTDOWN_ERROR = -2104000
+    SSL_CERT_ERROR = -2105000
 
 
 class ReasonCode(str, Enum):
@@ -209,7 +212,8 @@ class ZoneDistrusted(ZoneOutOfReach):
     trusted, or the two disagree about TLS. That stays so until an administrator changes it."""
 
 
-BETWEEN_SERVERS = frozenset(
+TLS_BETWEEN_SERVERS = frozenset({Code.SSL_HANDSHAKE_ERROR, Code.SSL_SHUTDOWN_ERROR, Code.SSL_CERT_ERROR})
+BETWEEN_SERVERS = TLS_BETWEEN_SERVERS | frozenset(
     {
         Code.SYS_HEADER_READ_LEN_ERR,
         Code.SYS_HEADER_WRITE_LEN_ERR,

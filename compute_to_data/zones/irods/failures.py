@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from compute_to_data.errors import BETWEEN_SERVERS, Code, ZoneError, zone_error
+from compute_to_data.errors import BETWEEN_SERVERS, TLS_BETWEEN_SERVERS, Code, ZoneError, zone_error
 from compute_to_data.zones.irods.wire import ServerError, nominal
 
 _KNOWN = {int(code): code for code in Code}
@@ -44,6 +44,7 @@ _CAUSES: dict[Code, str] = {
     Code.CAT_RECURSIVE_MOVE: "a collection cannot be moved into itself",
     Code.SYS_RESC_QUOTA_EXCEEDED: "the quota is used up",
     **{code: f"another server of the zone does not answer ({code.name})" for code in BETWEEN_SERVERS},
+    **{code: f"TLS between two servers of the zone failed ({code.name})" for code in TLS_BETWEEN_SERVERS},
 }
 
 
