@@ -1,5 +1,5 @@
-"""What a worker does when it starts, and when it has lost the zone: it finds the tasks that were begun, and removes
-jobs, directories and journals that belong to none of them."""
+"""What a worker does when it starts, and when it has lost the zone or a task: it finds the tasks that were begun, and
+removes jobs, directories and journals that belong to none of them."""
 
 from __future__ import annotations
 
@@ -39,6 +39,14 @@ def unfinished_tasks(served: ServedResource) -> Iterator[Row]:
         query = tasks_in(served, state)
         for owner in dict.fromkeys(one.owner for one in storage.count_by_owner(query, most=1)):
             yield from storage.query(replace(query, owner=owner, limit=_OF_ONE_USER))
+
+
+def gone(served: ServedResource, collections: Collection[str]) -> frozenset[str]:
+    """Those tasks that a user seems to have removed or moved while their jobs run. Nothing else would tell the worker
+    before the jobs' ends."""
+    query = Query(EntityKind.COLLECTION, served.configuration.attributes.state, units=served.resource.name)
+    there = (one for each in query.among_each(collections) for one in served.storage.find(each))
+    return frozenset(collections).difference(there)
 
 
 def remove_what_is_left(served: ServedResource, unfinished: Collection[str]) -> None:

@@ -25,7 +25,7 @@ from compute_to_data.errors import (
     ZoneDistrusted,
     zone_error,
 )
-from compute_to_data.model import EntityKind, Query, Resource
+from compute_to_data.model import Resource
 from compute_to_data.pipeline.execution import ServedResource
 from compute_to_data.pipeline.watch_job import Watch
 from compute_to_data.ports.engine import Engine
@@ -298,19 +298,10 @@ class Worker:
             (*self._in_flight.collections(), *(one.collection for one in self._retries.waiting()))
         )
         self._runner.transfers.settle()
-        self._look_for_gone()
-        self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
-
-    def _look_for_gone(self) -> None:
-        """Let tasks end whose collection a user has removed or moved while their jobs run, one question for up to some
-        hundred of them. Else their jobs would run to their end for nothing."""
-        watched = self._in_flight.watched()
-        state, here = self._served.configuration.attributes.state, self._served.resource.name
-        query = Query(EntityKind.COLLECTION, state, units=here)
-        there = {one for each in query.among_each(watched) for one in self._served.storage.find(each)}
-        gone = {*watched} - there
+        gone = recovery.gone(self._served, self._in_flight.watched())
         if gone:
             self._in_flight.look_at(gone)
+        self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
 
     def _check_engine(self) -> None:
         """EngineError when the engine runs no jobs; those who wait for it learn why."""
