@@ -67,6 +67,10 @@ class Attempts:
             log.warning("%s waits: %s", collection, error)
             return True
         except Exception as error:
+            if self._is_gone(collection):  # a user may have moved it: the worker finds it again by its state
+                log.warning("%s was removed or moved before its end", collection)
+                self._lost(collection)
+                return False
             log.exception("the worker could not run %s to its end", collection)
             return self._has_another(collection, error)
         return False
@@ -77,9 +81,6 @@ class Attempts:
 
     def _has_another(self, collection: str, error: Exception) -> bool:
         """Whether a task that has failed may be tried again. Else it has been ended, or is ignored from now on."""
-        if self._is_gone(collection):
-            self._lost(collection)  # a user may have moved it: the worker finds it again by its state
-            return False
         self._failures[collection] += 1
         if self._failures[collection] <= self._served.configuration.worker.attempts:
             return True

@@ -100,7 +100,11 @@ def test_a_project_that_is_gone(visit: Visit, site: TrialSite) -> None:
     site.alice.remove(f"{HOME}/study", recursive=True)
     answer = alice.http.get("/projects")
     assert "does not exist, or you may not read it. Choose another" in answer.text
-    assert "You have no datasets yet" in alice.http.get("/datasets").text
+    for page in ("/datasets", "/new/command"):
+        answer = alice.http.get(page)
+        assert answer.status_code == 404
+        assert "does not exist, or you may not read it" in answer.text
+        assert 'href="/projects"' in answer.text
     assert alice.http.get("/tasks").status_code == 200
     alice.send("/projects", "/projects/choose", path=HOME)
     assert alice.http.get("/datasets").status_code == 200
