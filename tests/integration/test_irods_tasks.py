@@ -70,17 +70,16 @@ def test_a_role_goes_to_the_resource_that_holds_the_input(zone: IrodsZoneUnderTe
 
 def test_a_task_that_is_removed_while_its_job_runs_ends(site: RealSite, compute: str) -> None:
     """At the worker's next heartbeat, some 15 s later. A running task beside it goes on."""
-    with site.working(compute):
-        removed, kept = (site.submit(site.request("/bin/sh", "-c", WAITS, resource=compute)) for _ in range(2))
-        for one in (removed, kept):
-            outputs = outputs_of(site, one.collection, compute)
-            wait_until(lambda one=one: site.state(one) is State.RUNNING, "its run to be recorded")  # type: ignore[misc]
-        gone = outputs_of(site, removed.collection, compute)
-        site.alice.remove(removed.collection, recursive=True)
-        wait_until(lambda: not gone.exists(), "its directory to go")
-        assert outputs.exists() and site.state(kept) is State.RUNNING
-        let_go(site, kept.collection, compute)
-        assert site.ended(kept)["state"] == "COMPLETED"
+    removed, kept = (site.submit(site.request("/bin/sh", "-c", WAITS, resource=compute)) for _ in range(2))
+    for one in (removed, kept):
+        outputs = outputs_of(site, one.collection, compute)
+        wait_until(lambda one=one: site.state(one) is State.RUNNING, "its run to be recorded")  # type: ignore[misc]
+    gone = outputs_of(site, removed.collection, compute)
+    site.alice.remove(removed.collection, recursive=True)
+    wait_until(lambda: not gone.exists(), "its directory to go")
+    assert outputs.exists() and site.state(kept) is State.RUNNING
+    let_go(site, kept.collection, compute)
+    assert site.ended(kept)["state"] == "COMPLETED"
 
 
 def test_a_large_input_replicates_and_its_task_runs(site: RealSite, compute: str) -> None:
