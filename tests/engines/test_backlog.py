@@ -9,6 +9,7 @@ import socket
 import struct
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from compute_to_data import log_file
 from compute_to_data.engines.docker import backlog, stream
 from compute_to_data.engines.docker.backlog import ENTRY, LACKING, MISSING, Start, starts
 from compute_to_data.engines.docker.log_copies import LogCopies
+from compute_to_data.engines.docker.presence import Presence
 from compute_to_data.engines.log_writer import LogWriter
 from compute_to_data.job import Exit, JobKey, JobState, JobStatus
 
@@ -176,3 +178,12 @@ def test_the_end_that_a_slow_daemon_drops_is_not_lost(tmp_path: Path, kept_lines
     with log_file.opened(file) as reader:
         whole = b"".join(log_file.remains(reader, reader.header(), log_file.kept(reader, reader.header(), 0)))
     assert whole == WRITTEN + b"".join(LATER[:kept_lines]) + doubt + b"".join(LATER[kept_lines:])
+
+
+def test_threads_may_ask_at_a_time_whether_the_daemon_has_ended() -> None:
+    """Two at a time got Python's "concurrent poll() invocation", which failed a task."""
+    ours, daemons = socket.socketpair()
+    with daemons, ThreadPoolExecutor(8) as pool:
+        presence = Presence(ours)
+        assert not any(pool.map(lambda _: any(presence.has_ended() for _ in range(2000)), range(8)))
+    assert presence.has_ended()

@@ -12,14 +12,16 @@ import weakref
 
 
 class Presence:
-    """One daemon, from now on until it ends, or closes the connection because nothing is asked for long."""
+    """One daemon, from now on until it ends, or closes the connection because nothing is asked for long. Threads may
+    share it."""
 
     def __init__(self, connection: socket.socket) -> None:
         """``connection``: to the daemon, on which nothing was asked. It is closed with this object."""
-        self._poll = select.poll()
-        self._poll.register(connection, select.POLLIN)
+        self._connection = connection
         weakref.finalize(self, connection.close)
 
     def has_ended(self) -> bool:
         """Whether the daemon may have ended. False when it certainly has not."""
-        return bool(self._poll.poll(0))
+        poll = select.poll()  # anew each time: two threads cannot use one at a time
+        poll.register(self._connection, select.POLLIN)
+        return bool(poll.poll(0))
