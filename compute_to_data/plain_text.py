@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""A control character, which no request can hold."""
 _BLANK_LETTERS = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0]")
 """Characters that show nothing although Unicode counts them as letters or signs."""
 

@@ -15,7 +15,7 @@ from compute_to_data.cli.task_options import (
     environment_argument,
     image_argument,
     limit_arguments,
-    limits,
+    of_a_workload,
     place_arguments,
     secret_argument,
 )
@@ -88,14 +88,7 @@ class _Map:
         self.tasks: list[str] = []
         self.files: list[str] = []
         self.dataset: str = call.options.input
-        self.asked = {
-            "instances": call.options.jobs,
-            "environment": dict(call.options.env),
-            "limits": limits(call.options),
-            "name": call.options.name,
-            "role": call.options.role,
-            "resource": call.options.resource,
-        }
+        self.asked = of_a_workload(call.options, call.options.jobs)
 
     def submit(self) -> WorkloadHandle:
         """Start the workload, unless it is continued, and submit its tasks."""

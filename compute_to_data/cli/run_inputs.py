@@ -8,7 +8,6 @@ import shlex
 import shutil
 import sys
 import tempfile
-import unicodedata
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from compute_to_data.cli import zone_words
 from compute_to_data.cli.zone_words import completes
+from compute_to_data.plain_text import CONTROL
 from compute_to_data.urls.address import is_url
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _named_well(found: Input) -> Input:
     from compute_to_data.errors import InvalidRequest
 
     name = found.path if found.path or os.path.isdir(found.local) else _name(found.local)
-    if any(unicodedata.category(one) == "Cc" for one in name):
+    if CONTROL.search(name):
         remedy = "Rename it, or give its folder or collection: its own name in there does not matter"
         raise InvalidRequest(found.path or found.local, "has a control character in its name", remedy)
     return found

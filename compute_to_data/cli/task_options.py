@@ -147,6 +147,19 @@ def limits(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in asked.items() if value is not None}
 
 
+def of_a_workload(options: argparse.Namespace, instances: int | None) -> dict[str, Any]:
+    """What the options ask of a workload, besides its image and its dataset. ``instances``: how many of its tasks run
+    at a time; None for as many as may."""
+    return {
+        "instances": instances,
+        "environment": dict(options.env),
+        "limits": limits(options),
+        "name": options.name,
+        "role": options.role,
+        "resource": options.resource,
+    }
+
+
 def at_least_one(text: str) -> int:
     """A whole number from 1 up."""
     if not text.isdecimal() or not int(text):

@@ -13,7 +13,7 @@ from compute_to_data.cli.task_options import (
     environment_argument,
     image_argument,
     limit_arguments,
-    limits,
+    of_a_workload,
     place_arguments,
     secret_argument,
     walltime_argument,
@@ -132,14 +132,7 @@ def _start(call: Call) -> int:
     from compute_to_data.client import workloads
 
     options = call.options
-    asked = {
-        "instances": options.instances,
-        "environment": dict(options.env),
-        "limits": limits(options),
-        "name": options.name,
-        "role": options.role,
-        "resource": options.resource,
-    }
+    asked = of_a_workload(options, options.instances)
 
     def check(local: str) -> None:
         workloads.check(call.session, options.image, **asked)

@@ -58,8 +58,9 @@ def find(workbench: Workbench, given: Given) -> TaskHandle:
 
 
 def _where_renamed(workbench: Workbench, given: str) -> str:
-    """How to name a task of the person's own that has this id, or whose collection was renamed to this. '' when none of
-    the newest has: an id proves nothing, since others may be able to write it."""
+    """The remedy when the person has renamed the collection of one of their newest tasks: its path. ``given``: the
+    task's id, or the new name. '' when there is no such task. It only names the task, since others may have written
+    that id there."""
     query = Query(
         EntityKind.COLLECTION,
         workbench.attributes.named("task_id"),

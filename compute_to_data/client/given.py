@@ -17,7 +17,7 @@ from compute_to_data.model import name_of
 
 
 class InACollection(Protocol):
-    """Whatever has a collection of its own: handles of tasks and workloads, entries of listings, an upload."""
+    """Something that has a collection of its own: a handle, an entry of a listing, an upload."""
 
     @property
     def collection(self) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import time
-import unicodedata
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from compute_to_data.client.workloads import WorkloadHandle
 from compute_to_data.coordination.pauses import Pauses, WaitingPauses
 from compute_to_data.documents import request
 from compute_to_data.errors import AlreadyExists, ComputeToDataError, InvalidRequest, NotFound, Refused
+from compute_to_data.plain_text import CONTROL
 from compute_to_data.records.state import State
 from compute_to_data.records.task import ARCHIVED, TaskRecord
 from compute_to_data.records.waiting_bound import TooManyWait
@@ -94,7 +94,7 @@ def command_for(command: Sequence[str], name: str, mark: str = MARK) -> list[str
 def task_name(file: str) -> str:
     """The name of the task for a file: the file's. Of a long one the beginning with a digest, and of one with control
     characters, which no task can have, without these and with a digest."""
-    plain = "".join("_" if unicodedata.category(one) == "Cc" else one for one in file)
+    plain = CONTROL.sub("_", file)
     if plain == file and len(file) <= _LONGEST_NAME:
         return file
     digest = hashlib.sha256(file.encode()).hexdigest()[:_DIGITS]

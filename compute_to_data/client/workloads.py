@@ -301,7 +301,7 @@ def start(
 
 
 def check(workbench: Workbench, image: str, **asked: Any) -> None:
-    """Raise what :func:`start` would raise, whatever its dataset will be: before that is uploaded."""
+    """Raise what :func:`start` would raise, except about the dataset. Call it before you upload that."""
     place = workbench.catalog, workbench.configuration, workbench.project
     workloads.accept(*place, image=image, **_checked(asked, workbench))
 

@@ -11,7 +11,6 @@ proves that the user for whom the task runs, or an administrator, asked for it i
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,6 +31,7 @@ from compute_to_data.model import (
     parent_of,
     zone_of,
 )
+from compute_to_data.plain_text import CONTROL
 from compute_to_data.ports.zone import Catalog
 from compute_to_data.records import readable
 from compute_to_data.records.access import refuse_displaced, refuse_tampering
@@ -46,7 +46,6 @@ USER = "%(USER)s"
 """In a template's output collection: the user whose data object has arrived."""
 _MOST_TAGS = 8
 _LONGEST_REASON = 900
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def take(
@@ -224,7 +223,7 @@ def _filled(document: Any, template: str, collection: str, data_object: DataObje
     output = document.get("output_collection")
     if not isinstance(output, str):
         raise InvalidRequest(f"{template}#/output_collection", "found no logical path")
-    if _CONTROL.search(data_object.logical_path):
+    if CONTROL.search(data_object.logical_path):
         cause = "has a control character in its path, which no request can hold"
         raise InvalidRequest(shown(data_object.logical_path), cause, "Put it again under another name")
     home_zone = collection.split("/")[1]

@@ -1,5 +1,5 @@
-"""What a worker does when it starts, and when it has lost the zone or a task: it finds the tasks that were begun, and
-removes jobs, directories and journals that belong to none of them."""
+"""What a worker does when it starts, and when it has lost the zone or a task: it finds the tasks that were begun. It
+removes all other jobs, directories and journals."""
 
 from __future__ import annotations
 

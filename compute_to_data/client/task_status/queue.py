@@ -34,7 +34,7 @@ class UserInLine:
 
     @property
     def shown(self) -> str:
-        """The user, or how many others wait. Of others who only run tasks nobody says how many they are."""
+        """The user, or how many others wait. The worker does not publish how many users only run tasks."""
         if self.user or not self.users:
             return self.user or "others"
         return f"{self.users} other{'s' * (self.users != 1)}"

@@ -15,8 +15,9 @@ _CLOCK_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Listing:
-    """What a dataset held when somebody began to look, in Unix seconds: for each logical path, what tells its contents
-    apart. A data object that is being written has the content that it had before, or is not there yet."""
+    """What a dataset held. ``began``: when the worker began to list it, in Unix seconds. ``contents``: for each logical
+    path, a text that changes with the content. A data object that is being written has the content that it had before,
+    or is not there yet."""
 
     began: float
     contents: Mapping[str, str]
