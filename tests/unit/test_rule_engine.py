@@ -224,8 +224,21 @@ def test_what_the_atomic_call_of_43_does_not_find_gets_its_avus_one_by_one(
     calls = [call[1:] for call in zone.script.asked if call[0] == "msiModAVUMetadata"]
     assert calls == [("-d", entity.name, "add", "c", "3", "u"), ("-d", entity.name, "rm", "a", "1", "")]
     with pytest.raises(ZoneError) as caught:
-        zone.catalog.annotate(Entity(EntityKind.DATA_OBJECT, f"{HOME}/x"), add=[Avu("b", "2")])
+        zone.catalog.annotate(Entity(EntityKind.DATA_OBJECT, f"{HOME}/x"), add=[Avu("b", "2"), Avu("c", "3")])
     assert caught.value.code is Code.SYS_INVALID_INPUT_PARAM
+
+
+@pytest.mark.parametrize(
+    ("code", "others"), [(0, []), (-809000, []), (-818000, ["msi_atomic_apply_metadata_operations"])]
+)
+def test_one_avu_goes_without_the_atomic_call(zone: Zone, code: int, others: list[str]) -> None:
+    """So an arrival's note costs the upload less. One that is there already is no error, and the atomic call says why
+    another one is refused."""
+    if code:
+        zone.script.answers["msiModAVUMetadata"] = lambda *_: refusal(code)
+    zone.catalog.annotate(Entity(EntityKind.DATA_OBJECT, f"{HOME}/x"), add=[Avu("b", "2", "u")])
+    assert zone.script.asked[0] == ("msiModAVUMetadata", "-d", f"{HOME}/x", "add", "b", "2", "u")
+    assert [call[0] for call in zone.script.asked[1:]] == others
 
 
 def test_an_error_of_the_plugin_itself_is_not_translated(zone: Zone) -> None:
