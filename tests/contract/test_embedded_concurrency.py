@@ -17,7 +17,7 @@ from support.site import PATIENCE
 from compute_to_data.errors import AlreadyExists, NotFound
 from compute_to_data.model import Avu, DataObject, Entity, EntityKind, Query, User, name_of
 from compute_to_data.ports.zone import Catalog
-from compute_to_data.zones.embedded import EmbeddedZone
+from compute_to_data.zones.embedded import EmbeddedZone, database
 from compute_to_data.zones.embedded.audit import audit
 from compute_to_data.zones.embedded.database import Database
 
@@ -211,3 +211,21 @@ def test_closing_waits_for_the_transaction_of_another_thread(tmp_path: Path) -> 
         reading.result(PATIENCE)
     assert found == [1, 2]
     database.close()
+
+
+def test_threads_wait_for_each_other_and_not_for_sqlite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite would let a thread sleep for up to 100 ms while another one writes; here it may not wait at all."""
+    monkeypatch.setattr(database, "_BUSY_SECONDS", 0)
+    catalog = Database(str(tmp_path / "catalog"))
+    with catalog.writing() as connection:
+        connection.execute("CREATE TABLE numbers (number INTEGER)")
+
+    def work(number: int) -> None:
+        for _ in range(TURNS):
+            with catalog.writing() as connection:
+                connection.execute("INSERT INTO numbers VALUES (?)", (number,))
+
+    with threads(WORKERS, work):
+        pass
+    assert catalog.connection().execute("SELECT count(*) FROM numbers").fetchone() == (WORKERS * TURNS,)
+    catalog.close()

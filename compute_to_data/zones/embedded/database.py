@@ -68,6 +68,8 @@ class Database:
         self._local = threading.local()
         self._held: weakref.WeakSet[_Held] = weakref.WeakSet()
         self._guard = threading.Lock()
+        self._turn = threading.Lock()
+        """Held by the thread that writes. SQLite would let the others sleep for up to 100 ms before they ask again."""
 
     @property
     def file(self) -> str:
@@ -96,7 +98,7 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """The zone's only write transaction: after an error, none of its changes happen."""
-        with self._transaction("BEGIN IMMEDIATE") as connection:
+        with self._turn, self._transaction("BEGIN IMMEDIATE") as connection:
             yield connection
 
     @staticmethod
