@@ -1,14 +1,15 @@
 """Sends files of this host as answers: the kernel copies their bytes, so that none pass through Python.
 
 ASGI has no message for that which uvicorn knows, so a connection puts a function of its own into the scope of each
-request. A thread sends until the socket takes no more; then the event loop waits until the client has taken some. So a
-slow client costs a connection and no thread, and a slow disk does not stop the event loop.
+request. A thread sends as long as the client takes the bytes at once; otherwise the event loop waits until it has taken
+some. So a slow client costs a connection and no thread, and a slow disk does not stop the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import select
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -20,6 +21,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 _EXTENSION = "c2d.send_file"
 _AT_ONCE = 1 << 24
 """Bytes that a thread sends at most before the event loop looks whether the client is still there."""
+_AT_ONCE_MILLISECONDS = 2
+"""How long a thread waits for a client: less than it costs to come back later from the event loop, many times."""
 SendFile = Callable[[int, int, int], Awaitable[int]]
 """Sends bytes of a file, by its descriptor, the first byte and their number. Returns how many were sent: fewer when the
 file has ended, or the client is gone."""
@@ -70,19 +73,34 @@ class FileSendingProtocol(H11Protocol):
     async def _sent(self, socket: int, descriptor: int, offset: int, count: int) -> int:
         sent = 0
         while sent < count and not self.transport.is_closing():
-            try:
-                now = await anyio.to_thread.run_sync(
-                    os.sendfile, socket, descriptor, offset + sent, min(count - sent, _AT_ONCE)
-                )
-            except BlockingIOError:
-                await _writable(self.loop, socket)
-                continue
-            except (BrokenPipeError, ConnectionResetError):
-                break
-            if not now:
-                break
+            most = min(count - sent, _AT_ONCE)
+            now, is_over = await anyio.to_thread.run_sync(_sent_at_once, socket, descriptor, offset + sent, most)
             sent += now
+            if is_over:
+                break
+            if now < most:
+                await _writable(self.loop, socket)
         return sent
+
+
+def _sent_at_once(socket: int, descriptor: int, offset: int, count: int) -> tuple[int, bool]:
+    """How many of ``count`` bytes the client took without making this thread wait; and whether no more can be sent."""
+    room = select.poll()
+    room.register(socket, select.POLLOUT)
+    sent = 0
+    while sent < count:
+        try:
+            now = os.sendfile(socket, descriptor, offset + sent, count - sent)
+        except BlockingIOError:
+            if not room.poll(_AT_ONCE_MILLISECONDS):
+                return sent, False
+            continue
+        except (BrokenPipeError, ConnectionResetError):
+            return sent, True
+        if not now:
+            return sent, True
+        sent += now
+    return sent, False
 
 
 class _Sent:
