@@ -20,13 +20,14 @@ SOURCES := $(shell find compute_to_data -name '*.py' -o -name '*.json') pyprojec
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/demo.py
 
-# All tests on all processors, but those that share the one Docker engine. These run afterwards: the tests of Slurm one at a
+# Tests also wait for other programs, so there is one process more than processors. All tests run in these, but those that share the one Docker engine. These run afterwards: the tests of Slurm one at a
 # time, and beside them all others one at a time.
 # A test that fails runs once more. CONTRIBUTING.md says what that means.
+PROCESSES := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 TWICE := --reruns 1 -rfEsR --cov --cov-report=
 test: lint types $(VENV)/.wheel
 	@rm -f .coverage .coverage.*
-	$(BIN)/pytest tests -n auto -m "not docker" $(TWICE) --durations=30; parallel=$$?; \
+	$(BIN)/pytest tests -n $(PROCESSES) -m "not docker" $(TWICE) --durations=30; parallel=$$?; \
 	    $(BIN)/pytest tests -n 2 -m "docker and not long" $(TWICE) --durations=30 --cov-append && exit $$parallel
 	@$(BIN)/python tests/support/coverage_by_package.py
 

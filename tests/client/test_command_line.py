@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.new_interpreter import run_python
 from support.site import HOME, TrialSite
-from support.unmeasured import run_unmeasured
 
 import compute_to_data
 from compute_to_data.cli import main as main_module
@@ -54,7 +54,7 @@ def test_each_command_has_help_with_an_example(words: tuple[str, ...], capsys: p
 def test_help_imports_few_modules() -> None:
     """It counts modules, because times depend on the host. The benchmark measures times."""
     program = "import sys, compute_to_data.cli.main as m\ntry: m.main(['--help'])\nfinally: print(*sys.modules)"
-    done = run_unmeasured(program)
+    done = run_python(program)
     loaded = set(done.stdout.splitlines()[-1].split())
     assert "compute_to_data.cli.projects" in loaded
     assert not loaded & {"irods", "docker", "sqlite3", "subprocess", "socket", "asyncio", "concurrent.futures"}
@@ -72,7 +72,7 @@ sys.meta_path.insert(0, Presses())
 from compute_to_data.cli.start import main
 sys.exit(main())
 """
-    done = run_unmeasured(program, "version")
+    done = run_python(program, "version")
     assert (done.returncode, done.stdout, done.stderr) == (ExitCode.INTERRUPTED, "", "c2d: interrupted\n")
 
 

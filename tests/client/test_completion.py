@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.new_interpreter import run_python
 from support.people import settings_of
 from support.site import HOME, TrialSite
-from support.unmeasured import run_unmeasured
 
 from compute_to_data.cli import next_word, zone_words
 from compute_to_data.cli.command import LateParser
@@ -418,7 +418,7 @@ def test_nobody_is_asked_for_a_password(
 def test_plain_words_load_nothing_of_the_client() -> None:
     program = "import sys, compute_to_data.cli.main as m\nm.main(sys.argv[1:])\nprint(*sys.modules)"
     words = ["__complete", "run", "img", "--output=x", "--na"]
-    done = run_unmeasured(program, *words)
+    done = run_python(program, *words)
     first, *_, last = done.stdout.splitlines()
     assert first.startswith("--name\t")
     assert "compute_to_data.cli.next_word" in last.split()

@@ -10,8 +10,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from support.new_interpreter import run_python
 from support.site import PATIENCE, TrialSite, wait_until
-from support.unmeasured import run_unmeasured, unmeasured
 
 import compute_to_data as c2d
 from compute_to_data import local_files
@@ -60,7 +60,6 @@ def begun(program: str, *arguments: str) -> subprocess.Popen[str]:
     """The program in a process of its own, when it has begun to write."""
     process = subprocess.Popen(
         [sys.executable, "-c", program, *arguments],
-        env=unmeasured(),
         text=True,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -108,7 +107,7 @@ def test_what_is_ignored_stays_ignored() -> None:
     program = "import os, signal; from compute_to_data.cli.interrupts import unwinding\n"
     program += "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
     program += "with unwinding(): os.kill(os.getpid(), signal.SIGHUP)"
-    assert run_unmeasured(program).returncode == 0
+    assert run_python(program).returncode == 0
 
 
 def test_a_signal_while_a_module_is_imported_is_not_lost(tmp_path: Path) -> None:
@@ -123,7 +122,7 @@ def test_a_signal_while_a_module_is_imported_is_not_lost(tmp_path: Path) -> None
     program = "import sys, threading; sys.path.insert(0, sys.argv[1])\n"
     program += "from compute_to_data.cli.interrupts import unwinding\n"
     program += "with unwinding(): import slow; threading.Event().wait(60)"
-    assert run_unmeasured(program, str(tmp_path)).returncode == -signal.SIGTERM
+    assert run_python(program, str(tmp_path)).returncode == -signal.SIGTERM
 
 
 def test_what_an_interrupted_copy_has_ahead_is_not_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

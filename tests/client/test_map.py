@@ -19,7 +19,6 @@ import pytest
 from support.people import settings_of
 from support.reference import documented
 from support.site import COMPUTE, HOME, PATIENCE, TrialSite, wait_until
-from support.unmeasured import unmeasured
 
 import compute_to_data as c2d
 from compute_to_data.cli.exits import ExitCode
@@ -350,9 +349,7 @@ class TestInterrupted:
 
     @pytest.mark.parametrize("when", [0.05, 0.3, 0.5, 0.7, 1.5])
     def test_without_a_terminal(self, site: TrialSite, command: list[str], when: float) -> None:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=unmeasured()
-        )
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(when)
         process.send_signal(signal.SIGINT)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from support.site import TrialSite
-from support.unmeasured import unmeasured
 
 import compute_to_data as c2d
 from compute_to_data.cli.exits import ExitCode
@@ -107,7 +106,7 @@ def test_a_log_that_a_disk_takes_only_in_part_is_an_error(working: TrialSite, un
             text=True,
             timeout=60,
             check=False,
-            env={**unmeasured(), "PYTHONUNBUFFERED": unbuffered},
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (MOST, MOST)),
         )
     assert kept.stat().st_size == MOST

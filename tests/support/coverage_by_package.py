@@ -1,6 +1,6 @@
 """Print how many lines of each package the tests ran, from the ``.coverage`` they left.
 
-Lines are lower bounds: what a process ran that was killed, or that runs in a sandbox, is not counted.
+Lines are lower bounds: they count what the processes of pytest ran, and not the workers and commands that these start.
 With ``CI`` set, too few of them are a failure; elsewhere an engine or a zone may be missing.
 """
 
