@@ -58,6 +58,7 @@ class DatasetListings:
             lock.release()
 
     def keep(self, workloads: frozenset[str]) -> None:
-        """Forget the listings of other workloads."""
+        """Forget the listings of other workloads, of which no task may run or begin meanwhile."""
         with self._lock:
+            self._locks = {workload: one for workload, one in self._locks.items() if workload in workloads}
             self._newest = {workload: one for workload, one in self._newest.items() if workload in workloads}

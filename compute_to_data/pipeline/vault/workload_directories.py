@@ -116,6 +116,8 @@ class WorkloadDirectories:
         task of another workload may run or begin meanwhile. Of a kept workload, also remove those that its newest one
         has replaced and that no task in flight uses."""
         self.listings.keep(kept)
+        with self._lock:
+            self._locks = {key: one for key, one in self._locks.items() if key[0] in kept}
         try:
             tokens = os.listdir(self._folder)
         except FileNotFoundError:
