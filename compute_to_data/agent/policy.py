@@ -1,6 +1,6 @@
 """What the policies do in a tagged collection: note arrivals for a worker, or submit their tasks.
 
-A note costs the upload one atomic call, and a worker submits the task. Where a note would prove nothing, or no worker
+A note costs the upload one call, and a worker submits the task. Where a note would prove nothing, or no worker
 is alive, the policy submits the task itself. A refusal never reaches the client's operation. A data object without a
 task stays where it is; the server's log and an AVU on the data object say why.
 """

@@ -1,6 +1,6 @@
 """The note that says that a data object has arrived, and that a worker must submit its task.
 
-A policy leaves it inside the user's upload, in one atomic call. It is an AVU of the data object: attribute
+A policy leaves it inside the user's upload, in one call. It is an AVU of the data object: attribute
 ``<prefix>::arrived``, value the compute resource whose worker submits the task, units the id that the task will have.
 The id stays the same after a crash, so the worker's successor recognises what was done already.
 
