@@ -25,6 +25,8 @@ c2d_end='
 c2d_inputs=${1%%"$c2d_end"*} c2d_name=$2 c2d_script=$3 c2d_stdout=$4 c2d_stderr=$5
 c2d_outputs=${1#"$c2d_inputs"}
 shift 5
+c2d_child='' c2d_stopping=''
+trap 'c2d_stopping=1 c2d_signal=1; [ -z "$c2d_child" ] || kill -TERM "$c2d_child" 2>/dev/null' TERM
 cd /outputs || exit 126
 set -f
 IFS=/
@@ -33,13 +35,14 @@ if [ -n "$c2d_name" ]; then
   printf %s "$c2d_script" > "./$c2d_name" && chmod 700 "./$c2d_name" || exit 126
 fi
 (
+  trap - TERM
   if [ -n "$c2d_stdout" ]; then exec > "./$c2d_stdout"; fi
   if [ -n "$c2d_stderr" ]; then exec 2> "./$c2d_stderr"; fi
   unset IFS
   exec "$@"
 ) &
 c2d_child=$!
-trap 'c2d_signal=1; kill -TERM "$c2d_child" 2>/dev/null' TERM
+[ -z "$c2d_stopping" ] || kill -TERM "$c2d_child" 2>/dev/null
 c2d_status='' c2d_signal=1
 while [ -n "$c2d_signal" ]; do
   c2d_signal=''

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -372,14 +373,17 @@ def run(place: Path, document: Any, inputs: dict[str, bytes]) -> subprocess.Comp
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
-def start(place: Path, document: Any, inputs: dict[str, bytes]) -> subprocess.Popen[bytes]:
+def start(
+    place: Path, document: Any, inputs: dict[str, bytes], change: Callable[[str], str] = str
+) -> subprocess.Popen[bytes]:
+    """``change``: what to do to the script before it starts."""
     for folder in ("inputs", "outputs"):
         (place / folder).mkdir()
     for name, content in inputs.items():
         (place / "inputs" / name).write_bytes(content)
     shell, flag, text, *words = command(document)
     here = text.replace("/outputs", f"{place}/outputs").replace("/inputs", f"{place}/inputs")
-    return subprocess.Popen([shell, flag, here, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen([shell, flag, change(here), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 # What it does where it runs
@@ -420,14 +424,24 @@ def test_a_missing_program_has_the_usual_exit_status(tmp_path: Path, executable:
     assert run(tmp_path, job(executable=executable), {}).returncode == status
 
 
-def test_sigterm_reaches_the_program(tmp_path: Path) -> None:
-    ready = tmp_path / "ready"
+@pytest.mark.parametrize("is_slow", [False, True], ids=["as it is", "a shell that is slower than the program"])
+def test_sigterm_reaches_the_program(tmp_path: Path, is_slow: bool) -> None:
+    ready, go_on = tmp_path / "ready", tmp_path / "go on"
     os.mkfifo(ready)
+    os.mkfifo(go_on)
+
+    def slower(script: str) -> str:
+        begun = ") &\n"
+        assert script.count(begun) == 1
+        return script.replace(begun, f"{begun}cat '{go_on}'\n")
+
     # Not a read that blocks: the shell would never look at a signal that came just before it.
     text = f"trap 'echo ended; exit 5' TERM; echo > {ready}; while :; do sleep 0.05; done"
-    process = start(tmp_path, job(executable="sh", args=["-c", text]), {})
+    process = start(tmp_path, job(executable="sh", args=["-c", text]), {}, slower if is_slow else str)
     ready.read_text()
     process.send_signal(signal.SIGTERM)
+    if is_slow:
+        go_on.write_text("")
     stdout, _ = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (5, b"ended\n")
 
