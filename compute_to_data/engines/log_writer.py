@@ -101,7 +101,8 @@ class LogWriter:
                 self._publish(is_closed=False)
 
     def _publish(self, *, is_closed: bool) -> None:
-        self._marks.add(*self.written)
+        if any(self._written):
+            self._marks.add(*self.written)
         lacks = self.problem is not None
         header = Header(self.layout.bound, self._run, self.written, is_closed, time.time(), self._marks.count, lacks)
         os.pwrite(self._descriptor, header.pack(), 0)

@@ -191,6 +191,16 @@ def test_times_say_when_each_byte_came(tmp_path: Path) -> None:
     assert times.of(STDOUT, 10) is None
 
 
+def test_a_log_without_output_has_no_times(tmp_path: Path) -> None:
+    """Nor has one that several workers wrote into, one after the other: its task would get a file with times."""
+    file = str(tmp_path / "LOG")
+    LogWriter.create(file, 1000).close(complete=False)
+    LogWriter.reopen(file, 1000).close(complete=True)
+    with opened(file) as reader:
+        assert reader.header().is_closed
+        assert reader.marks(reader.header()) == []
+
+
 def test_a_table_of_times_that_is_full_becomes_coarser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(time, "time", lambda: now[0])
