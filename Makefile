@@ -20,8 +20,8 @@ SOURCES := $(shell find compute_to_data -name '*.py' -o -name '*.json') pyprojec
 demo: $(VENV)/.demo
 	@$(BIN)/python examples/demo.py
 
-# Tests also wait for other programs, so there is one process more than processors. All tests run in these, but those that share the one Docker engine. These run afterwards: the tests of Slurm one at a
-# time, and beside them all others one at a time.
+# All tests run in one process more than there are processors, since they also wait for other programs; but those that share
+# the one Docker engine run afterwards: the tests of Slurm one at a time, and beside them all others one at a time.
 # A test that fails runs once more. CONTRIBUTING.md says what that means.
 PROCESSES := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 TWICE := --reruns 1 -rfEsR --cov --cov-report=
