@@ -21,7 +21,10 @@ FIRST, COUNT = 900_000, 1_000
 JOB = FIRST + 7
 ACCOUNT = "daemon"
 PYTHON = "/usr/bin/python3"
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process as another account")
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process as another account"),
+    pytest.mark.xdist_group("subordinate ids"),  # some tests give the account some, and others need it without
+]
 
 PROGRAM = """
 import json, os, signal, subprocess, sys
