@@ -1,4 +1,4 @@
-"""A worker serves many workloads in its life. Of those that have ended, it keeps no locks."""
+"""A worker serves many workloads in its life. It keeps no locks of those that have ended."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from compute_to_data.model import Resource
 from compute_to_data.pipeline.vault.dataset_listings import Listing
 from compute_to_data.pipeline.vault.workload_directories import WorkloadDirectories
 
-HERE, ENDED = "/tempZone/home/alice/w-here", "/tempZone/home/alice/w-ended"
+WORKLOAD = "/tempZone/home/alice/w-0123"
 
 
 class Acquired:
@@ -32,13 +32,19 @@ class Acquired:
 
 
 @pytest.mark.parametrize("kind", ["listings", "directories"])
-def test_the_locks_of_ended_workloads_are_forgotten(tmp_path: Path, kind: str) -> None:
-    here, ended = Acquired(), Acquired()
+def test_a_lock_is_kept_while_a_task_has_it_and_not_longer(tmp_path: Path, kind: str) -> None:
     directories = WorkloadDirectories(str(tmp_path / "notes"), Resource("r", "unixfilesystem", "h", str(tmp_path)))
-    for workload, acquire in ((HERE, here), (ENDED, ended)):
-        if kind == "listings":
-            directories.listings.of(workload, 0.0, lambda _: Listing(9.0, {}), acquire)
-        else:
-            directories.of(workload, "1", f"{workload}/task", lambda directory: None, acquire)
-    directories.tidy(frozenset({HERE}), [])
-    assert (here.is_kept, ended.is_kept) == (True, False)
+    acquired, kept_meanwhile = Acquired(), list[bool]()
+
+    def note(_: object) -> None:
+        kept_meanwhile.append(acquired.is_kept)
+
+    def look(_: object) -> Listing:
+        note(_)
+        return Listing(9.0, {})
+
+    if kind == "listings":
+        directories.listings.of(WORKLOAD, 0.0, look, acquired)
+    else:
+        directories.of(WORKLOAD, "1", f"{WORKLOAD}/task", note, acquired)
+    assert (kept_meanwhile, acquired.is_kept) == ([True], False)

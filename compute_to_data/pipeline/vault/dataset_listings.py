@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from weakref import WeakValueDictionary
 
 _CLOCK_SECONDS = 1.0
 """The catalog tells the time in whole seconds."""
@@ -33,7 +34,7 @@ class DatasetListings:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._locks: dict[str, threading.Lock] = {}
+        self._locks: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
         self._newest: dict[str, Listing] = {}
 
     def of(
@@ -58,7 +59,6 @@ class DatasetListings:
             lock.release()
 
     def keep(self, workloads: frozenset[str]) -> None:
-        """Forget the listings of other workloads, of which no task may run or begin meanwhile."""
+        """Forget the listings of other workloads."""
         with self._lock:
-            self._locks = {workload: one for workload, one in self._locks.items() if workload in workloads}
             self._newest = {workload: one for workload, one in self._newest.items() if workload in workloads}

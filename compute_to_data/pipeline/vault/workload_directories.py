@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from weakref import WeakValueDictionary
 
 from compute_to_data.model import Resource
 from compute_to_data.pipeline.vault import workspace
@@ -32,7 +33,7 @@ class WorkloadDirectories:
         self._folder = folder
         self._resource = resource
         self._lock = threading.Lock()
-        self._locks: dict[tuple[str, str], threading.Lock] = {}
+        self._locks: WeakValueDictionary[tuple[str, str], threading.Lock] = WeakValueDictionary()
         self._made: dict[tuple[str, str], str] = {}
         self._newest: dict[str, str] = {}
         self._users: dict[str, dict[str, float]] = {}
@@ -116,8 +117,6 @@ class WorkloadDirectories:
         task of another workload may run or begin meanwhile. Of a kept workload, also remove those that its newest one
         has replaced and that no task in flight uses."""
         self.listings.keep(kept)
-        with self._lock:
-            self._locks = {key: one for key, one in self._locks.items() if key[0] in kept}
         try:
             tokens = os.listdir(self._folder)
         except FileNotFoundError:
