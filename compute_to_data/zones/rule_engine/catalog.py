@@ -183,11 +183,11 @@ class AgentCatalog:
         """As the port says, but not for users: the atomic call identifies them without their zone."""
         removed, added = tuple(remove), tuple(add)
         check_avus((*removed, *added), entity.name)
-        operations = [*(_operation("remove", avu) for avu in removed), *(_operation("add", avu) for avu in added)]
-        if not operations:
+        if not (removed or added):
             return
         if len(added) == 1 and not removed and self._added(entity, *added):
             return
+        operations = [*(_operation("remove", avu) for avu in removed), *(_operation("add", avu) for avu in added)]
         request = {"entity_name": entity.name, "entity_type": entity.kind.value, "operations": operations}
         text = json.dumps(request, ensure_ascii=False)
         try:
@@ -198,15 +198,15 @@ class AgentCatalog:
             self._annotate_singly(entity, added, set(removed) - set(added))
 
     def _added(self, entity: Entity, avu: Avu) -> bool:
-        """Add one AVU with the call of ``imeta add``. For the atomic call, the server connects to its database anew: an
-        arrival's note takes three times as long. False when the server refuses it, so that the atomic call says why."""
+        """Add one AVU with the call of ``imeta add``. False when the server refuses it: then the atomic call says why.
+
+        The atomic call takes longer: for each, the server connects to its database anew (``new_database_connection`` in
+        iRODS's ``atomic_apply_metadata_operations.cpp``).
+        """
         if entity.kind not in _OPTIONS:
             return False
-        words = (avu.attribute, avu.value, avu.units)
         try:
-            self._agent.call(
-                "msiModAVUMetadata", _OPTIONS[entity.kind], entity.name, "add", *words, subject=entity.name
-            )
+            self._modify("add", entity, avu)
         except ZoneError as error:
             return error.code == Code.CATALOG_ALREADY_HAS_ITEM_BY_THAT_NAME
         return True
@@ -218,8 +218,12 @@ class AgentCatalog:
         wanted = [("add", avu) for avu in added if avu not in there]
         wanted += [("rm", avu) for avu in sorted(removed & there)]
         for word, avu in wanted:
-            words = (avu.attribute, avu.value, avu.units)
-            self._agent.call("msiModAVUMetadata", _OPTIONS[entity.kind], entity.name, word, *words, subject=entity.name)
+            self._modify(word, entity, avu)
+
+    def _modify(self, word: str, entity: Entity, avu: Avu) -> None:
+        """What ``imeta`` does for this word, with one AVU of a data object or a collection."""
+        words = (avu.attribute, avu.value, avu.units)
+        self._agent.call("msiModAVUMetadata", _OPTIONS[entity.kind], entity.name, word, *words, subject=entity.name)
 
     def annotate_all(self, data_objects: Sequence[str], add: Sequence[Avu]) -> None:
         """As the port says."""
@@ -229,8 +233,7 @@ class AgentCatalog:
     def set_avu(self, collection: str, avu: Avu) -> None:
         """As the port says."""
         check_avus([avu], collection)
-        parts = (avu.attribute, avu.value, avu.units)
-        self._agent.call("msiModAVUMetadata", "-C", collection, "set", *parts, subject=collection)
+        self._modify("set", Entity(EntityKind.COLLECTION, collection), avu)
 
     def set_access(self, logical_path: str, user: User, access: Access, *, recursive: bool = False) -> None:
         """As the port says."""
