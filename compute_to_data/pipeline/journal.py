@@ -17,7 +17,8 @@ import secrets
 
 from compute_to_data.errors import OutOfReach
 from compute_to_data.job import JobKey, scope_mark
-from compute_to_data.pipeline.checkpoint import Checkpoint, checkpoint_of
+from compute_to_data.pipeline.checkpoint import Checkpoint
+from compute_to_data.pipeline.checkpoint_json import checkpoint_of, document_of
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class Journal:
         OutOfReach when the state directory is full or gone: the task waits until the worker can write the
         file. The checkpoint then stays as it was.
         """
-        replace_file(self._path, checkpoint.document(), "the task's checkpoint")
+        replace_file(self._path, document_of(checkpoint), "the task's checkpoint")
         self.checkpoint = checkpoint
 
     def remove(self) -> None:

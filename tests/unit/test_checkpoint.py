@@ -19,10 +19,10 @@ from compute_to_data.pipeline.checkpoint import (
     Ending,
     Moment,
     ResumePoint,
-    checkpoint_of,
     required,
     resume_point,
 )
+from compute_to_data.pipeline.checkpoint_json import checkpoint_of, document_of
 from compute_to_data.pipeline.journal import Journal
 from compute_to_data.records.state import State
 
@@ -94,7 +94,7 @@ def test_a_file_of_the_release_before_is_understood(tmp_path: Path) -> None:
 
 
 def test_what_is_written_is_what_the_release_before_wrote() -> None:
-    assert json.loads(json.dumps(ENDING.document())) == OF_THE_RELEASE_BEFORE
+    assert json.loads(json.dumps(document_of(ENDING))) == OF_THE_RELEASE_BEFORE
 
 
 def test_values_that_are_left_out_today_are_understood(tmp_path: Path) -> None:
