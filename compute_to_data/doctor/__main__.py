@@ -17,8 +17,9 @@ from pathlib import Path
 
 from compute_to_data import engine_promises, rulebase, site_file
 from compute_to_data.configuration import Configuration
-from compute_to_data.doctor import host, roles, rules, tasks
-from compute_to_data.doctor.findings import Account, Finding, Installation, Server, Verdict, ok, problem, skipped
+from compute_to_data.doctor import engine, host, roles, rules, vaults, workers
+from compute_to_data.doctor.findings import Finding, Verdict, ok, problem, skipped
+from compute_to_data.doctor.installation import Account, Installation, Server
 from compute_to_data.engine_promises import Promise
 from compute_to_data.engines import open_engine
 from compute_to_data.errors import ComputeToDataError, ConfigurationError
@@ -106,8 +107,8 @@ def _agent(installation: Installation) -> Iterator[Finding]:
 
 
 def _account_files(installation: Installation) -> Iterator[Finding]:
-    yield tasks.state_directory(installation)
-    yield tasks.service_environment(installation)
+    yield workers.state_directory(installation)
+    yield workers.service_environment(installation)
 
 
 def _delays(installation: Installation) -> Iterator[Finding]:
@@ -133,9 +134,9 @@ def _resources(installation: Installation, storage: Storage) -> Iterator[Finding
     account = storage.catalog.user
     yield ok("zone", f"{storage.zone} answers to {account}")
     yield from roles.roles(installation, storage)
-    for resource in tasks.compute_resources(installation.configuration, storage):
-        yield tasks.worker(installation, storage, resource)
-        yield tasks.vault(installation, resource)
+    for resource in workers.compute_resources(installation.configuration, storage):
+        yield workers.worker(installation, storage, resource)
+        yield vaults.access(installation, resource)
         if not installation.is_embedded:
             yield host.access_lists(resource)
             yield host.memory(resource)
@@ -150,7 +151,7 @@ def _on_nodes(installation: Installation, resource: Resource) -> Iterator[Findin
     queue = engine_promises.of(settings.name).get(Promise.QUEUE)
     if queue is not None and queue.is_held:
         with suppress(ConfigurationError):  # the check of the engine says that
-            yield tasks.vault_on_nodes(open_engine(settings, ""), resource)
+            yield vaults.on_nodes(open_engine(settings, ""), resource)
 
 
 def _engine(installation: Installation) -> Iterator[Finding]:
@@ -174,11 +175,11 @@ def _open_engine(installation: Installation) -> Iterator[Finding]:
             )
         yield problem("engine", f"{error.subject}: {error.cause}", remedy)
         return
-    found = list(tasks.engine(installation, opened))
+    found = list(engine.answers(installation, opened))
     yield from found
     if found[0].verdict is Verdict.OK:
-        yield from tasks.images(installation.configuration, opened)
-        yield from tasks.images_of_roles(installation.configuration, opened)
+        yield from engine.images(installation.configuration, opened)
+        yield from engine.images_of_roles(installation.configuration, opened)
     else:
         yield skipped("images", "the engine does not answer")
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from compute_to_data.doctor.findings import Finding, Installation, ok, problem, skipped
+from compute_to_data.doctor.findings import Finding, ok, problem, skipped
+from compute_to_data.doctor.installation import Installation
 from compute_to_data.engines import job_ids, namespace, output_quotas
 from compute_to_data.engines import project_quotas as quotas_of_the_kernel
 from compute_to_data.model import Resource

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterator
 
 from compute_to_data.configuration import Configuration
-from compute_to_data.doctor.findings import Finding, Installation, ok, problem, run_as, skipped
+from compute_to_data.doctor.findings import Finding, ok, problem, skipped
+from compute_to_data.doctor.installation import Installation, run_as
 from compute_to_data.model import Entity, EntityKind, Query, Resource
 from compute_to_data.ports.zone import Storage
 

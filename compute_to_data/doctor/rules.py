@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import compute_to_data
-from compute_to_data.doctor.findings import Finding, Installation, ok, problem, python_as, skipped
+from compute_to_data.doctor.findings import Finding, ok, problem, skipped
+from compute_to_data.doctor.installation import Installation, python_as
 
 PYTHON_ENGINE = "irods_rule_engine_plugin-python"
 NATIVE_ENGINE = "irods_rule_engine_plugin-irods_rule_language"

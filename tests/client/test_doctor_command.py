@@ -71,11 +71,11 @@ def test_settings_that_are_wrong_and_a_zone_that_is_gone(
 def test_a_doctor_that_fails_itself_has_the_exit_code_of_a_failure(
     own_files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from compute_to_data.doctor import tasks
+    from compute_to_data.doctor import workers
 
     def fails(*_: object) -> None:
         raise TypeError("broken")
 
-    monkeypatch.setattr(tasks, "state_directory", fails)
+    monkeypatch.setattr(workers, "state_directory", fails)
     assert main(["doctor"]) == 7, "3 is the code of a refusal"
     assert "PROBLEM  doctor: it failed itself" in capsys.readouterr().out

@@ -19,8 +19,9 @@ import compute_to_data
 from compute_to_data import rulebase, site_file
 from compute_to_data.configuration import EngineSettings, ImageRule
 from compute_to_data.doctor import __main__ as doctor
-from compute_to_data.doctor import findings, roles, rules, tasks
-from compute_to_data.doctor.findings import Account, Finding, Installation, Server, Verdict
+from compute_to_data.doctor import engine, roles, rules, vaults, workers
+from compute_to_data.doctor.findings import Finding, Verdict
+from compute_to_data.doctor.installation import Account, Installation, Server
 from compute_to_data.engines import open_engine
 from compute_to_data.model import Resource
 from compute_to_data.site_file import parse
@@ -206,12 +207,12 @@ def test_folders_that_the_workers_account_cannot_write(site: TrialSite, tmp_path
     vault = tmp_path / "vault"
     vault.mkdir(mode=0o755)
     resource = Resource("r", "unixfilesystem", "localhost", str(vault))
-    _check_problem(tasks.vault(installation, resource), "Permission denied", "ReadWritePaths")
+    _check_problem(vaults.access(installation, resource), "Permission denied", "ReadWritePaths")
     absent = replace(resource, vault=str(vault / "absent"))
-    _check_problem(tasks.vault(installation, absent), "does not exist", "install -d -m 750 -o nobody")
+    _check_problem(vaults.access(installation, absent), "does not exist", "install -d -m 750 -o nobody")
     state = Path(site.configuration.worker.state_directory)
     state.mkdir(exist_ok=True)
-    _check_problem(tasks.state_directory(installation), "does not belong to nobody", "chown nobody")
+    _check_problem(workers.state_directory(installation), "does not belong to nobody", "chown nobody")
 
 
 def test_files_that_a_task_cannot_read(site: TrialSite, tmp_path: Path) -> None:
@@ -224,7 +225,7 @@ def test_files_that_a_task_cannot_read(site: TrialSite, tmp_path: Path) -> None:
 
     def found(settings: dict[str, Any]) -> Finding:
         configuration = replace(site.configuration, engine=EngineSettings("docker", settings))
-        return tasks.vault(Installation(Server(), configuration, current), resource)
+        return vaults.access(Installation(Server(), configuration, current), resource)
 
     assert found({}).verdict is Verdict.OK, "the worker lets each job read its inputs"
     if current.uid == 0:
@@ -232,7 +233,7 @@ def test_files_that_a_task_cannot_read(site: TrialSite, tmp_path: Path) -> None:
         os.chown(vault / "private", 1, 1)
         current = Account.named("nobody")
         installation = Installation(Server(), replace(site.configuration, engine=EngineSettings("docker", {})), current)
-        assert tasks._unreadable(str(vault), installation) == f"{vault}/private", "only an owner can let others read"
+        assert vaults._unreadable(str(vault), installation) == f"{vault}/private", "only an owner can let others read"
 
 
 def test_a_state_directory_that_others_can_write(site: TrialSite) -> None:
@@ -255,8 +256,8 @@ def test_docker_its_limits_and_images(docker_answers: None) -> None:
     same = ImageRule(name=BASE_IMAGE, digest=held.digest)
     configuration = replace(configuration, images=(*configuration.images, other, same))
     installation = Installation(Server(), configuration, Account.current())
-    assert next(iter(tasks.engine(installation, opened))).verdict is Verdict.OK
-    named, absent, digest, right = tasks.images(configuration, opened)
+    assert next(iter(engine.answers(installation, opened))).verdict is Verdict.OK
+    named, absent, digest, right = engine.images(configuration, opened)
     assert named.verdict is right.verdict is Verdict.OK
     _check_problem(absent, "does not hold it", "docker pull")
     _check_problem(digest, "not the one in the configuration", "sha256:000000000000")
@@ -268,9 +269,9 @@ def test_podman_is_asked_as_the_workers_account(tmp_path: Path) -> None:
     document = {"zone": {"kind": "irods"}, "engine": {"name": "podman", "socket": str(tmp_path / "s")}}
     installation = Installation(Server(), parse(document, "test"), account)
     before = os.geteuid(), os.getegid()
-    engine, images = doctor._engine(installation)
-    assert engine.verdict is Verdict.PROBLEM and images.verdict is Verdict.SKIPPED
-    assert "runs as root" not in engine.seen
+    answers, images = doctor._engine(installation)
+    assert answers.verdict is Verdict.PROBLEM and images.verdict is Verdict.SKIPPED
+    assert "runs as root" not in answers.seen
     assert (os.geteuid(), os.getegid()) == before
     with account.acting():
         assert (os.geteuid(), os.getegid()) == (account.uid, account.gid)
@@ -279,7 +280,7 @@ def test_podman_is_asked_as_the_workers_account(tmp_path: Path) -> None:
 def test_docker_that_does_not_answer() -> None:
     configuration = parse({"zone": {"kind": "irods"}, "engine": {"name": "docker", "socket": "/nonexistent"}}, "test")
     opened = open_engine(configuration.engine, "/nonexistent")
-    found = list(tasks.engine(Installation(Server(), configuration, Account.current()), opened))
+    found = list(engine.answers(Installation(Server(), configuration, Account.current()), opened))
     assert [one.verdict for one in found] == [Verdict.PROBLEM]
     assert found[0].remedy
 
@@ -290,9 +291,9 @@ def test_a_socket_that_the_account_may_not_use(tmp_path: Path) -> None:
     path.chmod(0o660)
     status = path.stat()
     stranger = Account("stranger", 4_000_001, 4_000_001)
-    assert not tasks.allowed(status, stranger, 0o002)
-    assert tasks.allowed(status, replace(stranger, groups=(status.st_gid,)), 0o002)
-    assert tasks.allowed(status, replace(stranger, uid=status.st_uid or 4_000_001, groups=(status.st_gid,)), 0o002)
+    assert not stranger.may(0o002, status)
+    assert replace(stranger, groups=(status.st_gid,)).may(0o002, status)
+    assert replace(stranger, uid=status.st_uid or 4_000_001, groups=(status.st_gid,)).may(0o002, status)
 
 
 # The agent's side
@@ -372,7 +373,7 @@ def test_a_core_that_does_not_load(installation: Installation, line: str, seen: 
 
 
 def test_a_core_that_never_ends(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(findings, "LONGEST_SECONDS", 0.5)
+    monkeypatch.setattr("compute_to_data.doctor.installation.LONGEST_SECONDS", 0.5)
     _edit(installation, "core.py", lambda text: f"{text}\nwhile True: pass\n")
     _check_problem(_core(installation), "it did not end within 0.5 s", "no client can use the zone")
 
@@ -419,7 +420,7 @@ def test_a_delay_server_without_executors(installation: Installation) -> None:
 
 def test_a_service_environment_that_is_missing(installation: Installation, tmp_path: Path) -> None:
     zone = replace(installation.configuration.zone, settings={"environment_file": str(tmp_path / "absent.json")})
-    finding = tasks.service_environment(
+    finding = workers.service_environment(
         replace(installation, configuration=replace(installation.configuration, zone=zone))
     )
     _check_problem(finding, "absent.json", "iinit")

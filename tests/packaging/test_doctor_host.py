@@ -13,7 +13,8 @@ import pytest
 from support.worker_unit import HAS_SYSTEMD
 
 from compute_to_data.doctor import host
-from compute_to_data.doctor.findings import Account, Finding, Installation, Server, Verdict
+from compute_to_data.doctor.findings import Finding, Verdict
+from compute_to_data.doctor.installation import Account, Installation, Server
 from compute_to_data.model import Resource
 from compute_to_data.site_file import parse
 

@@ -13,7 +13,7 @@ import pytest
 from support.site import TrialSite
 
 from compute_to_data.doctor import __main__ as doctor
-from compute_to_data.doctor import tasks
+from compute_to_data.doctor import workers
 from compute_to_data.doctor.findings import Finding, ok, problem
 
 from .conftest import CHECKOUT
@@ -90,7 +90,7 @@ def test_a_fault_in_one_check_is_not_taken_for_health(
     def fails(*_: object) -> Finding:
         raise TypeError("broken")
 
-    monkeypatch.setattr(tasks, "state_directory", fails)
+    monkeypatch.setattr(workers, "state_directory", fails)
     assert doctor.main(["--configuration", str(site.configuration_file), "--json"]) == 3
     links = [one["link"] for one in json.loads(capsys.readouterr().out)]
     assert "doctor" in links
