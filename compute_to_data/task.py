@@ -13,6 +13,8 @@ from compute_to_data.urls.address import parse
 
 INPUTS = "/inputs"
 """The directory of the sandbox below which a job sees its inputs."""
+OUTPUTS = "/outputs"
+"""The directory of the sandbox in which a job leaves its outputs."""
 REQUEST_NAME = "task.json"
 STDOUT_NAME = "STDOUT.txt"
 STDERR_NAME = "STDERR.txt"

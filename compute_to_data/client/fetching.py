@@ -19,12 +19,11 @@ from compute_to_data.errors import AlreadyExists, Code, ComputeToDataError, Inva
 from compute_to_data.local_files import ENDING, need_storable
 from compute_to_data.model import name_of
 from compute_to_data.records.manifest import ancestors
-from compute_to_data.task import FETCHED_NAME, STDERR_NAME, STDOUT_NAME
+from compute_to_data.task import FETCHED_NAME, LOG_NAMES
 
 if TYPE_CHECKING:
     from compute_to_data.ports.zone import ClientCatalog
 
-_LOGS = (STDOUT_NAME, STDERR_NAME)
 _EARLIER_PARTIAL = ".c2d-part"
 """What earlier versions added to the name of a file that was arriving."""
 
@@ -63,7 +62,7 @@ def fetch_words(
     tree = results.tree(catalog, collection)
     paths = tuple(words)
     if not directory:
-        paths, directory = divided(tree, paths, (*_LOGS, *results.expected(catalog, collection)))
+        paths, directory = divided(tree, paths, (*LOG_NAMES, *results.expected(catalog, collection)))
     return fetch(catalog, collection, directory, paths=paths, force=force, moved=moved, tree=tree)
 
 
@@ -105,7 +104,7 @@ def fetch(
     """
     found = tree or results.tree(catalog, collection)
     lost = [name for name in results.expected(catalog, collection) if name not in found.files]
-    logs = [name for name in _LOGS if name not in found.files]
+    logs = [name for name in LOG_NAMES if name not in found.files]
     target = os.path.abspath(directory)
     if paths:
         logs = [name for name in logs if name in paths]
@@ -135,7 +134,7 @@ def is_copy(catalog: ClientCatalog, collection: str, folder: str) -> bool:
             elif inside in found.files:
                 is_ours = _is_same(path, found.files[inside])
             else:
-                is_ours = inside in _LOGS and _is_empty(path)
+                is_ours = inside in LOG_NAMES and _is_empty(path)
             if not is_ours:
                 return False
     return True
@@ -306,7 +305,7 @@ def _check_room(target: str, needed: int) -> None:
 def write_one(catalog: ClientCatalog, collection: str, paths: Sequence[str], write: Callable[[BinaryIO], None]) -> None:
     """Give ``write`` the content of the one file that paths choose, or of a task's only output, after it has
     arrived whole and verified. InvalidRequest when there are several."""
-    if list(paths) in ([name] for name in _LOGS):
+    if list(paths) in ([name] for name in LOG_NAMES):
         with contextlib.suppress(NotFound):  # a log that the task does not have is empty
             _write(the_only(results.tree(catalog, collection), paths), write)
         return

@@ -22,7 +22,7 @@ from compute_to_data.documents.kotta_command import arguments_of, is_for_a_shell
 from compute_to_data.documents.schema import Problem, first, problems, summary
 from compute_to_data.errors import InvalidRequest
 from compute_to_data.model import name_of
-from compute_to_data.task import STDERR_NAME, STDOUT_NAME
+from compute_to_data.task import LOG_NAMES, STDERR_NAME, STDOUT_NAME
 from compute_to_data.urls.address import without_credentials
 
 _LONGEST_WORD = 128 * 1024 - 1
@@ -122,7 +122,7 @@ def _streams(document: Mapping[str, Any]) -> tuple[str, str]:
 
 def _named_outputs(document: Mapping[str, Any]) -> list[str]:
     """The outputs, without the usual names of the streams, which every task keeps anyway."""
-    return [name for name in kotta_files.items(document, "outputs") if name not in (STDOUT_NAME, STDERR_NAME)]
+    return [name for name in kotta_files.items(document, "outputs") if name not in LOG_NAMES]
 
 
 def _required_outputs(document: Mapping[str, Any], service: Sequence[str]) -> list[str]:

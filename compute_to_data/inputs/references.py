@@ -1,4 +1,4 @@
-"""Resolves a request's input references to data objects, and decides where the sandbox shows them.
+"""Resolves a request's input references to data objects, each with the path at which the sandbox shows it.
 
 A reference stands for one data object, all data objects below a collection, or the next data object
 of a collection that no task has claimed.
@@ -6,29 +6,20 @@ of a collection that no task has claimed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from compute_to_data.bounds import MOST_MEMBERS, check_members
 from compute_to_data.catalog_tree import walk
 from compute_to_data.configuration import Attributes
 from compute_to_data.errors import InvalidRequest, NotFound
-from compute_to_data.inputs.complete import Origins, dataset_of, need_content, without_our_own
-from compute_to_data.job import Mount, misplaced
-from compute_to_data.model import (
-    Access,
-    Collection,
-    DataObject,
-    Replica,
-    User,
-    name_of,
-    parent_of,
-)
+from compute_to_data.inputs.complete import Origins, need_content, without_our_own
+from compute_to_data.job import Mount
+from compute_to_data.model import Access, Collection, DataObject, Replica, User
 from compute_to_data.ports.zone import Catalog
 from compute_to_data.records.access import require, seen
 from compute_to_data.task import FETCHED_NAME, INPUTS, InputKind, InputReference
 
-OUTPUTS = "/outputs"
 MOST_IN_A_DATASET = 131_072
 """The most data objects and collections in the dataset of a workload."""
 MOST_INPUTS = 1024
@@ -108,9 +99,11 @@ def resolve(
     between: Callable[[], object] = lambda: None,
 ) -> Resolved:
     """What a request names singly or by its collection, without claiming any data object, and without what URLs name
-    (:func:`with_fetched`). ``own``: the
-    collections of the task itself and of its workload, which are left out below an input. ``between`` is called before
-    each of them: it may raise, so that a long look ends.
+    (:func:`with_fetched`).
+
+    ``own``: the collections of the task itself and of its workload, which are left out below an input. ``between`` is
+    called before each reference, and before each data object below a collection: it may raise, so that a long look
+    ends.
 
     NotFound and AccessDenied from the zone; InvalidRequest for a collection named as a data object,
     or for too many inputs; Refused for inputs that are not complete (``inputs.complete``).
@@ -249,61 +242,6 @@ def _too_many(collection: str, cause: str) -> InvalidRequest:
         "or run one task for each file (c2d map)"
     )
     return InvalidRequest(collection, cause, remedy)
-
-
-def check_targets(resolved: Resolved) -> tuple[str, ...]:
-    """The empty directories that the job must see, besides the directories of its inputs: ``/inputs`` itself
-    when nothing is below it.
-
-    InvalidRequest when two inputs would have the same path, when one would be inside another, or when
-    the sandbox cannot show an input at its path.
-    """
-    seen: dict[str, Input] = {}
-    for one in resolved.inputs:
-        if one.target in seen:
-            raise _twice(one, seen[one.target])
-        seen[one.target] = one
-    directories: dict[str, Input | Folder] = {above: one for one in resolved.inputs for above in _above(one.target)}
-    folders = {one.target: one for one in resolved.folders}
-    directories.update({place: one for one in resolved.folders for place in (one.target, *_above(one.target))})
-    for place in directories.keys() & seen.keys():
-        raise _file_and_directory(seen[place], directories[place], place)
-    filled = {above for place in (*seen, *folders) for above in _above(place)}
-    empty = tuple(place for place in folders if place not in filled and place != INPUTS)
-    wrong = misplaced((*seen, *empty))
-    if wrong:
-        target, cause = wrong
-        shown = seen[target].data_object.logical_path if target in seen else folders[target].collection
-        raise InvalidRequest(shown, f"cannot be shown at {target}: that {cause}", "Name another path")
-    return empty if any(place.startswith(f"{INPUTS}/") for place in (*seen, *empty)) else (INPUTS, *empty)
-
-
-def _above(target: str) -> Iterator[str]:
-    """The directories above a path in the sandbox, without the root."""
-    return (target[:end] for end, letter in enumerate(target) if letter == "/" and end)
-
-
-def _twice(one: Input, other: Input) -> InvalidRequest:
-    same = "has the same name as" if one.target.startswith(f"{INPUTS}/") else "is shown at the same path as"
-    cause = f"{same} {other.data_object.logical_path}, and both would be {one.target}"
-    return InvalidRequest(one.data_object.logical_path, cause, _rename(one.reference))
-
-
-def _file_and_directory(one: Input, other: Input | Folder, place: str) -> InvalidRequest:
-    below = other.collection if isinstance(other, Folder) else other.data_object.logical_path
-    cause = f"and the collection of {below} would both be {place}"
-    return InvalidRequest(one.data_object.logical_path, cause, _rename(one.reference))
-
-
-def _rename(reference: InputReference) -> str:
-    path = reference.logical_path
-    name = name_of(dataset_of(path) or path)
-    if reference.kind is not InputKind.COLLECTION:
-        name = f"{name_of(parent_of(path))}/{name_of(path)}"
-    return (
-        f'Give one of them a name below {INPUTS}: {{"path": "{path}", "name": "{name}"}}, '
-        f"or with c2d run: --input {path}:{name}"
-    )
 
 
 def anew(catalog: Catalog, logical_path: str) -> DataObject:

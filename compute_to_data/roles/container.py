@@ -6,11 +6,10 @@ from collections.abc import Mapping
 
 from compute_to_data.documents import request
 from compute_to_data.errors import InvalidRequest
-from compute_to_data.inputs.references import OUTPUTS
 from compute_to_data.pipeline.hooks import Program, Step
 from compute_to_data.pipeline.running import channels
 from compute_to_data.pipeline.template import Role
-from compute_to_data.task import RESERVED_NAMES, Adapter, FileAdapter, ProcessDefinition, Stream, Task
+from compute_to_data.task import OUTPUTS, RESERVED_NAMES, Adapter, FileAdapter, ProcessDefinition, Stream, Task
 from compute_to_data.tes_task import TesTask
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from compute_to_data.errors import ConfigurationError, InvalidRequest
-from compute_to_data.inputs.references import OUTPUTS
 from compute_to_data.pipeline.hooks import Program
 from compute_to_data.roles.container import Container
-from compute_to_data.task import Task
+from compute_to_data.task import OUTPUTS, Task
 
 
 class ImageProcessing(Container):

@@ -8,11 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from compute_to_data.errors import ConfigurationError
-from compute_to_data.inputs.references import OUTPUTS
 from compute_to_data.model import name_of
 from compute_to_data.pipeline.hooks import Program
 from compute_to_data.roles.container import Container
-from compute_to_data.task import NOTEBOOK_PLACE, Notebook, Task
+from compute_to_data.task import NOTEBOOK_PLACE, OUTPUTS, Notebook, Task
 
 RUNNER = "run-notebook"
 """The program that a notebook image must have on its PATH. ``run-notebook NOTEBOOK --parameters JSON

@@ -7,9 +7,8 @@ from typing import Any
 
 from compute_to_data.coordination.role_choice import FILTER_NOTEBOOK
 from compute_to_data.errors import InvalidRequest
-from compute_to_data.inputs.references import OUTPUTS
 from compute_to_data.roles.notebook import NotebookRole
-from compute_to_data.task import Task
+from compute_to_data.task import OUTPUTS, Task
 
 
 class SignalProcessing(NotebookRole):

@@ -8,7 +8,7 @@ from compute_to_data.configuration import Configuration
 from compute_to_data.coordination import role_choice
 from compute_to_data.coordination.held_images import nearest
 from compute_to_data.errors import InvalidRequest, Refused
-from compute_to_data.inputs import claims, places, references
+from compute_to_data.inputs import claims, places, references, sandbox_paths
 from compute_to_data.model import Access, DataObject, zone_of
 from compute_to_data.ports.zone import Catalog
 from compute_to_data.provenance import outcome
@@ -98,7 +98,7 @@ def authorise(catalog: Catalog, configuration: Configuration, task: Task) -> ref
     the inputs known so far. The results of tasks that have not ended are not known."""
     known = [one for one in task.inputs if one.kind is not InputKind.TASK]
     found = references.resolve(catalog, configuration.attributes, known, own=(task.workload,))
-    references.check_targets(references.with_fetched(found, task.urls, task.output_collection, catalog.user))
+    sandbox_paths.check(references.with_fetched(found, task.urls, task.output_collection, catalog.user))
     claim = configuration.attributes.claim
     left: dict[str, Iterator[DataObject]] = {}
     for reference in task.inputs:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from compute_to_data.catalog_tree import data_objects
 from compute_to_data.configuration import Configuration
 from compute_to_data.errors import AccessDenied, NotFound, Refused, TooLarge, ZoneError
-from compute_to_data.inputs import references
+from compute_to_data.inputs import references, sandbox_paths
 from compute_to_data.job import Image
 from compute_to_data.model import DataObject, Entity, EntityKind, Query, ReplicaStatus
 from compute_to_data.ports.zone import Catalog
@@ -54,7 +54,7 @@ def find(
     if task.put or any(reference.kind in (InputKind.NEXT_OF, InputKind.URL) for reference in task.inputs):
         return None
     named = ((one.target, _checksum(catalog, one.data_object)) for one in found.inputs)
-    identity = outcome.fingerprint(task, role, named, references.check_targets(found))
+    identity = outcome.fingerprint(task, role, named, sandbox_paths.check(found))
     if not identity:
         return None
     fingerprint = configuration.attributes.named("fingerprint")

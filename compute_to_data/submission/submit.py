@@ -117,25 +117,30 @@ def accept(
     that the user uploads once the rest of the request is accepted; they are not looked up. Raises Refused
     (InvalidRequest) or the zone's own error. Records nothing.
     """
-    beside = GivenBeside(resource, output_collection, image)
     chosen_id = checked_task_id(task_id) if task_id else new_task_id()
     filled = definitions.filled_in(catalog, configuration.attributes, document)
-    document = filled.document
-    task = request.parse(translate(configuration, document, beside), plain=InputKind.PATH)
+    used = formats.format_of(filled.document)
+    beside = GivenBeside(resource, output_collection, image)
+    task = request.parse(translate(configuration, filled.document, beside), plain=InputKind.PATH)
     there = tuple(one for one in task.inputs if one.logical_path not in coming)
     task = replace(task, inputs=there, after=(*task.after, *after), priority=_priority(task, priority))
     task, waits, reads = resolve(catalog, configuration.attributes, task, project)
     admission.admit(configuration, task)
     found = admission.authorise(catalog, configuration, task)
-    role_remedy = formats.format_of(document).role_remedy
-    inputs = found.data_objects
-    how = {"patient": patient, "role_remedy": role_remedy, "ask_images": ask_images}
-    choice = selection.choose(catalog, configuration, task, inputs, **how)  # type: ignore[arg-type]
+    choice = selection.choose(
+        catalog,
+        configuration,
+        task,
+        found.data_objects,
+        patient=patient,
+        role_remedy=used.role_remedy,
+        ask_images=ask_images,
+    )
     admission.check_role(configuration, task, choice.role)
     waiting_bound.need_room(catalog, configuration, choice.resource.name)
     reuses = reuse_earlier and not waits and task.tes is None
     reused = _reused(catalog, configuration, task, choice.role, found) if reuses else None
-    notes = (*filled.notes, *formats.format_of(document).notes(document))
+    notes = (*filled.notes, *used.notes(filled.document))
     return Accepted(task, choice, chosen_id, waits, (*reads, *found.origins, *waits), reused, notes)
 
 

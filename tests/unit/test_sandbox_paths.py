@@ -8,7 +8,7 @@ import pytest
 
 from compute_to_data.documents import request
 from compute_to_data.errors import InvalidRequest
-from compute_to_data.inputs import references
+from compute_to_data.inputs import references, sandbox_paths
 from compute_to_data.inputs.references import Resolved
 from compute_to_data.job import misplaced
 from compute_to_data.model import DataObject, User
@@ -29,7 +29,7 @@ def shown(*found: tuple[str, InputReference]) -> Resolved:
 def targets(*found: tuple[str, InputReference]) -> tuple[str, ...]:
     """The paths at which the job sees them."""
     resolved = shown(*found)
-    assert set(references.check_targets(resolved)) <= {"/inputs"}
+    assert set(sandbox_paths.check(resolved)) <= {"/inputs"}
     return tuple(one.target for one in resolved.inputs)
 
 

@@ -33,13 +33,13 @@ from compute_to_data.pipeline.staging import stage_in
 from compute_to_data.pipeline.vault import workspace
 from compute_to_data.pipeline.watch_job import Detached
 from compute_to_data.records import readable
-from compute_to_data.task import CRATE_NAME, STDERR_NAME, STDOUT_NAME, TIMES_NAME
+from compute_to_data.task import CRATE_NAME, LOG_NAMES, STDERR_NAME, STDOUT_NAME, TIMES_NAME
 
 log = logging.getLogger(__name__)
 
 _LARGEST_LOG = 1 << 20
 """The most bytes of a registered log from which the worker explains a failure. It does without a longer one."""
-_OWN_NAMES = frozenset({CRATE_NAME, STDOUT_NAME, STDERR_NAME, TIMES_NAME})
+_OWN_NAMES = frozenset({CRATE_NAME, *LOG_NAMES, TIMES_NAME})
 
 
 def retain(execution: Execution, results: Sequence[Registration]) -> None:

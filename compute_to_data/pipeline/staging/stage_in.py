@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from compute_to_data.errors import Code, ComputeToDataError, Refused, ZoneError
-from compute_to_data.inputs import claims, naming, places, references
+from compute_to_data.inputs import claims, naming, places, references, sandbox_paths
 from compute_to_data.model import Avu, DataObject, Entity, EntityKind, Replica, Resource, lineage, name_of, parent_of
 from compute_to_data.pipeline.checkpoint import ResumePoint
 from compute_to_data.pipeline.execution import Execution
@@ -48,7 +48,7 @@ def authorise(execution: Execution) -> references.Resolved:
         check()
         require(context.catalog, data_object.logical_path, needed.inputs, "to use it as input")
     found = fetch_urls.with_urls(execution, found)
-    execution.input_folders = references.check_targets(found)
+    execution.input_folders = sandbox_paths.check(found)
     return found
 
 
