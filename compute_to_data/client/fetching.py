@@ -305,14 +305,12 @@ def _check_room(target: str, needed: int) -> None:
 def write_one(catalog: ClientCatalog, collection: str, paths: Sequence[str], write: Callable[[BinaryIO], None]) -> None:
     """Give ``write`` the content of the one file that paths choose, or of a task's only output, after it has
     arrived whole and verified. InvalidRequest when there are several."""
-    if list(paths) in ([name] for name in LOG_NAMES):
-        with contextlib.suppress(NotFound):  # a log that the task does not have is empty
-            _write(the_only(results.tree(catalog, collection), paths), write)
-        return
-    _write(the_only(results.tree(catalog, collection), paths), write)
-
-
-def _write(result: Result, write: Callable[[BinaryIO], None]) -> None:
+    try:
+        result = the_only(results.tree(catalog, collection), paths)
+    except NotFound:
+        if list(paths) in ([name] for name in LOG_NAMES):
+            return  # a log that the task does not have is empty
+        raise
     with tempfile.TemporaryDirectory(prefix="c2d-") as folder:
         file = os.path.join(folder, secrets.token_hex(6))
         result.catalog.get(result.path, file)

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import functools
-import io
-import os
 import re
 import shlex
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from compute_to_data.client import removing
+from compute_to_data.client import removing, standard_input
 from compute_to_data.client.given import Given, input_of, need_object, several, text_of
 from compute_to_data.client.kinds import Kind, Named
 from compute_to_data.client.tasks import TaskHandle
-from compute_to_data.documents.schema_words import shown
-from compute_to_data.errors import AlreadyExists, ComputeToDataError, InvalidRequest, NotFound, OutOfReach
+from compute_to_data.errors import InvalidRequest, NotFound
 from compute_to_data.inputs import naming
 from compute_to_data.model import EntityKind, Query, name_of
 from compute_to_data.plain_text import spaced
-from compute_to_data.records.state import State
 from compute_to_data.records.task import timestamp
 from compute_to_data.records.workload import STATE, is_workload_id
 from compute_to_data.submission import workloads
 
 if TYPE_CHECKING:
     from compute_to_data.client.workbench import Workbench
+    from compute_to_data.client.workload_download import Downloaded
     from compute_to_data.ports.zone import ClientCatalog
 
 _BEGINNING = re.compile(r"w-[0-9a-f]{2,12}")
@@ -58,23 +52,6 @@ class ListedTask:
     state: str
     created: str
     collection: str
-
-
-@dataclass(frozen=True)
-class Downloaded:
-    """What :meth:`WorkloadHandle.download` did: ``folders`` by task id, ``unfinished`` tasks, which
-    have no results yet, ``incomplete`` tasks, whose results are missing, damaged or not fetched in part,
-    and ``failed`` tasks, of which nothing was fetched, with the error's text."""
-
-    folders: Mapping[str, str]
-    unfinished: tuple[str, ...]
-    incomplete: tuple[str, ...]
-    failed: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every task that has ended was fetched whole."""
-        return not self.incomplete and not self.failed
 
 
 class WorkloadHandle:
@@ -113,16 +90,18 @@ class WorkloadHandle:
         self,
         command: Sequence[str],
         *,
-        stdin: bytes | BinaryIO | os.PathLike[str] | None = None,
+        stdin: standard_input.StandardInput | None = None,
         name: str = "",
         environment: Mapping[str, str] | None = None,
         walltime_seconds: float | None = None,
         secrets: Sequence[str] = (),
         task_id: str = "",
     ) -> TaskHandle:
-        """Queue a task with this argument vector, standard input and secrets, which it reads as files. ``stdin``: the
-        bytes, or a binary file, of which all that comes is read; or the path of a file of this computer.
-                task_id=task_id,
+        """Queue a task with this argument vector, standard input and secrets, which it reads as files.
+
+        ``stdin``: the bytes, or a binary file, of which all that comes is read; or the path of a file of this computer.
+        ``environment``: variables in addition to the workload's. ``name``: by default the command. ``task_id``: the id
+        of the new task, by default a random one.
 
         Refused when the workload is stopped; AlreadyExists when it has a task of this id; InvalidRequest, or the zone's
         error.
@@ -130,8 +109,8 @@ class WorkloadHandle:
         workbench = self.workbench
         workloads.need_words(command)
         need_object(environment, "/environment")
-        _need_bytes(stdin)
-        path = "" if stdin is None else self._put_stdin(stdin)
+        standard_input.need_bytes(stdin)
+        path = "" if stdin is None else standard_input.put(workbench, self.collection, stdin)
         try:
             submitted = workloads.create_task(
                 workbench.catalog,
@@ -152,19 +131,6 @@ class WorkloadHandle:
         task = TaskHandle(workbench, submitted.collection)
         task.call_worker()
         return task
-
-    def _put_stdin(self, stdin: bytes | BinaryIO | os.PathLike[str]) -> str:
-        """Store standard input; returns its data object. Of a pipe, a file of this computer has it first."""
-        place = self.workbench.catalog, self.workbench.attributes, self.collection
-        if isinstance(stdin, os.PathLike):
-            return workloads.put_stdin(*place, os.fspath(stdin))
-        if isinstance(stdin, (bytes, bytearray, memoryview)):
-            return workloads.put_stdin(*place, bytes(stdin))
-        with tempfile.TemporaryDirectory(prefix="c2d-") as folder:
-            file = os.path.join(folder, "stdin")
-            with open(file, "wb") as copy:
-                shutil.copyfileobj(stdin, copy)
-            return workloads.put_stdin(*place, file)
 
     def tasks(self) -> list[ListedTask]:
         """The workload's tasks, newest first."""
@@ -220,64 +186,9 @@ class WorkloadHandle:
         receives how many tasks are done, and how many there are. A task that cannot be fetched does not stop the
         others, unless the zone does not answer.
         """
-        from compute_to_data.client import fetching
+        from compute_to_data.client import workload_download
 
-        folders: dict[str, str] = {}
-        failed: dict[str, str] = {}
-        unfinished: list[str] = []
-        incomplete: list[str] = []
-        by_file = bool(self.describe().workload.each)
-        listed = self.current_tasks()
-        for number, task in enumerate(listed, start=1):
-            if not State(task.state).is_final:
-                unfinished.append(task.task_id)
-                continue
-            folder = task.name if by_file and _is_relative(task.name) else ""
-            fetch = functools.partial(fetching.fetch, self.workbench.catalog, task.collection, directory, folder=folder)
-            try:
-                try:
-                    done = fetch(force=force)
-                except AlreadyExists:
-                    if not folder or not self._discarded_earlier(task, os.path.join(directory, folder)):
-                        raise
-                    done = fetch(force=force)
-            except OutOfReach:
-                raise
-            except ComputeToDataError as error:
-                failed[task.task_id] = str(error)
-            else:
-                folders[task.task_id] = done.directory
-                incomplete += [] if done.is_complete else [task.task_id]
-            fetched(number, len(listed))
-        return Downloaded(folders, tuple(unfinished), tuple(incomplete), failed)
-
-    def _discarded_earlier(self, task: ListedTask, folder: str) -> bool:
-        """Remove a folder that holds nothing but a copy of what an earlier task for the same file left. Returns whether
-        it did."""
-        from compute_to_data.client import fetching
-
-        for one in self.tasks():
-            is_earlier = one.name == task.name and one.task_id != task.task_id
-            if is_earlier and fetching.is_copy(self.workbench.catalog, one.collection, folder):
-                shutil.rmtree(folder)
-                return True
-        return False
-
-
-def _need_bytes(stdin: object) -> None:
-    """InvalidRequest for what cannot be standard input."""
-    if isinstance(stdin, str):
-        raise InvalidRequest("stdin", "is text, and a program reads bytes", "Encode it: stdin=text.encode()")
-    if isinstance(stdin, io.TextIOBase):
-        raise InvalidRequest("stdin", "is a file opened for text, and a program reads bytes", 'Open it with "rb"')
-    is_content = stdin is None or isinstance(stdin, (bytes, bytearray, memoryview, os.PathLike))
-    if not is_content and not hasattr(stdin, "read"):
-        raise InvalidRequest("stdin", f"found {shown(stdin)}", "Give bytes, a binary file, or a pathlib.Path")
-
-
-def _is_relative(name: str) -> bool:
-    """Whether a task's name, which its owner can change, leads to a place below a folder."""
-    return not {"", ".", ".."} & set(name.split("/"))
+        return workload_download.download(self, directory, force=force, fetched=fetched)
 
 
 def _shown(command: Sequence[str]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -31,6 +32,19 @@ from compute_to_data.urls.address import is_url
 router = APIRouter(route_class=PageRoute, include_in_schema=False, prefix="/new")
 _SHOWN_DATASETS = 12
 _TASK_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@dataclass(frozen=True)
+class _Program:
+    """What a form runs, as the page shows it. ``action``: the form's own address. ``schema``: of its parameters; {} when
+    they are not known, None when it has none. ``images``: those to choose from; None when there is no choice."""
+
+    title: str
+    what: str
+    action: str
+    schema: Mapping[str, Any] | None
+    images: list[str] | None
+    is_command: bool = False
 
 
 @router.get("")
@@ -68,8 +82,7 @@ def of_process(
 ) -> Response:
     """The form for a stored definition."""
     found = processes.describe(known.workbench, process_id)
-    shown = _shown_process(known.workbench, found)
-    return _form_page(request, known, **shown, inputs=[input] if input else [])
+    return _form_page(request, known, _of_definition(known.workbench, found), inputs=[input] if input else [])
 
 
 @router.post("/process/{process_id}")
@@ -87,15 +100,14 @@ def run_process(
         role = _notebook_role(bench) if is_notebook else "CONTAINER"
         return {"process": found.data_object, **({"parameters": values} if values else {}), "role": role}
 
-    return _submitted(request, known, sent, document, _shown_process(bench, found))
+    return _submitted(request, known, sent, document, _of_definition(bench, found))
 
 
-def _shown_process(bench: Workbench, found: processes.Process) -> dict[str, Any]:
+def _of_definition(bench: Workbench, found: processes.Process) -> _Program:
     if not found.document:
         raise InvalidRequest(f"process definition {found.name}", found.problem or "is not valid")
-    what = processes.runs(found.document)
     schema = processes.schema(bench, found)
-    return {"title": found.name, "what": what, "action": f"/new/process/{found.id}", "schema": schema, "images": None}
+    return _Program(found.name, processes.runs(found.document), f"/new/process/{found.id}", schema, None)
 
 
 @router.get("/notebook")
@@ -107,8 +119,7 @@ def of_notebook(
 ) -> Response:
     """The form for a notebook in the zone."""
     path = notebooks.in_zone_only(known.workbench, data_object)
-    shown = _shown_notebook(known.workbench, path)
-    return _form_page(request, known, **shown, inputs=[input] if input else [])
+    return _form_page(request, known, _notebook(known.workbench, path), inputs=[input] if input else [])
 
 
 @router.post("/notebook")
@@ -121,20 +132,20 @@ def run_notebook(
     """Submit a task of a notebook."""
     bench = known.workbench
     path = notebooks.in_zone_only(bench, data_object)
-    shown = _shown_notebook(bench, path)
+    program = _notebook(bench, path)
 
     def document() -> dict[str, Any]:
-        values = parameter_form.values(shown["schema"], sent)
+        values = parameter_form.values(program.schema or {}, sent)
         notebook = {"data_object": path, "parameters": values, "image": sent.one("image")}
         return {"notebook": {name: one for name, one in notebook.items() if one}, "role": _notebook_role(bench)}
 
-    return _submitted(request, known, sent, document, shown)
+    return _submitted(request, known, sent, document, program)
 
 
-def _shown_notebook(bench: Workbench, path: str) -> dict[str, Any]:
+def _notebook(bench: Workbench, path: str) -> _Program:
     schema = notebook_parameters.schema_of(bench, path)
     action = f"/new/notebook?data_object={quote(path, safe='/')}"
-    return {"title": name_of(path), "what": path, "action": action, "schema": schema, "images": _images(bench)}
+    return _Program(name_of(path), path, action, schema, _images(bench))
 
 
 def _notebook_role(bench: Workbench) -> str:
@@ -149,7 +160,7 @@ def of_command(
     request: Request, known: Visitor = Depends(visitor), input: str = Query("", max_length=1087)
 ) -> Response:
     """The form for a command in an image."""
-    return _form_page(request, known, **_shown_command(known.workbench), inputs=[input] if input else [])
+    return _form_page(request, known, _command(known.workbench), inputs=[input] if input else [])
 
 
 @router.post("/command")
@@ -167,11 +178,11 @@ def run_command(request: Request, known: Visitor = Depends(visitor), sent: Form 
         words = [word.replace("${", "$${") for word in words]
         return {"process": {"image": sent.one("image"), "exec": words[0], "argv": words[1:]}, "role": "CONTAINER"}
 
-    return _submitted(request, known, sent, document, _shown_command(known.workbench))
+    return _submitted(request, known, sent, document, _command(known.workbench))
 
 
-def _shown_command(bench: Workbench) -> dict[str, Any]:
-    return {"title": "A command", "what": "", "action": "/new/command", "schema": None, "images": _images(bench)}
+def _command(bench: Workbench) -> _Program:
+    return _Program("A command", "", "/new/command", None, _images(bench), is_command=True)
 
 
 def _images(bench: Workbench) -> list[str]:
@@ -180,12 +191,16 @@ def _images(bench: Workbench) -> list[str]:
     return sorted(found | {rule["name"] for rule in site.images(bench) if "name" in rule})
 
 
-def _submitted(request: Request, known: Visitor, sent: Form, document: Any, shown: Mapping[str, Any]) -> Response:
-    """Submit what a form asks for, or show the form again: with what is wrong, or to be changed."""
+def _submitted(
+    request: Request, known: Visitor, sent: Form, document: Callable[[], dict[str, Any]], program: _Program
+) -> Response:
+    """Submit what a form asks for, or show the form again: with what is wrong, or to be changed. ``document`` makes
+    the request, apart from its inputs, name and resource."""
+    inputs = _inputs(sent)
     if sent.has(CHANGE):
-        return _form_page(request, known, **shown, inputs=_inputs(sent), sent=sent)
+        return _form_page(request, known, program, inputs=inputs, sent=sent)
     try:
-        asked = {**document(), "inputs": [_input(known.workbench, text) for text in _inputs(sent)]}
+        asked = {**document(), "inputs": [_input(known.workbench, text) for text in inputs]}
         more = {name: sent.one(name).strip() for name in ("name", "resource")}
         asked.update({name: value for name, value in more.items() if value})
         if asked.get("resource"):
@@ -194,8 +209,7 @@ def _submitted(request: Request, known: Visitor, sent: Form, document: Any, show
     except ComputeToDataError as error:
         if status_of(error) >= 500:
             raise
-        inputs = _inputs(sent)
-        return _form_page(request, known, **shown, inputs=inputs, sent=sent, problem=error, status=status_of(error))
+        return _form_page(request, known, program, inputs=inputs, sent=sent, problem=error)
     gateway_of(request).metrics.submitted.inc()
     return RedirectResponse(f"/tasks/{task.id}", 303)
 
@@ -215,17 +229,13 @@ def _input(bench: Workbench, text: str) -> str:
 def _form_page(
     request: Request,
     known: Visitor,
+    program: _Program,
     *,
-    title: str,
-    what: str,
-    action: str,
-    schema: Mapping[str, Any] | None,
-    images: list[str] | None,
     inputs: list[str],
     sent: Form | None = None,
     problem: ComputeToDataError | None = None,
-    status: int = 200,
 ) -> Response:
+    """The form for a program: empty, or with what was ``sent``. ``problem``: why that was not submitted."""
     bench = known.workbench
     offered = [one for one in datasets.listed(bench) if one.is_complete][:_SHOWN_DATASETS]
     ids = {one.dataset for one in offered}
@@ -234,14 +244,14 @@ def _form_page(
         request,
         "new_task.html",
         known,
-        status,
-        title=title,
-        what=what,
-        action=action,
-        fields=parameter_form.fields(schema or {}, sent),
-        is_command=action == "/new/command",
-        knows_parameters=bool(schema) or schema is None,
-        images=images,
+        status_of(problem) if problem else 200,
+        title=program.title,
+        what=program.what,
+        action=program.action,
+        fields=parameter_form.fields(program.schema or {}, sent),
+        is_command=program.is_command,
+        knows_parameters=bool(program.schema) or program.schema is None,
+        images=program.images,
         datasets=offered,
         chosen=[one for one in inputs if one in ids],
         more_inputs="\n".join(one for one in inputs if one not in ids),
