@@ -61,7 +61,7 @@ def with_inputs(
 ) -> dict[str, Any]:
     """The request with its inputs; ``stdin``: also all of standard input. Uploads what is on this computer, as a
     dataset for each file or folder, once the rest of the request is accepted. ``asked``: as for ``Session.submit``."""
-    from compute_to_data.client import tasks
+    from compute_to_data.client import acceptance
 
     if stdin:
         need_redirected()
@@ -71,7 +71,7 @@ def with_inputs(
     if coming:
         kinds = ["collection" if os.path.isdir(one.local) else "" for one in planned]
         entries = [_entry(place, one.name, kind) for place, one, kind in zip(places, planned, kinds)]
-        tasks.check(call.session, {**document, "inputs": entries}, coming, **asked)
+        acceptance.check(call.session, {**document, "inputs": entries}, coming, **asked)
     entries = [_entry(one.path or _uploaded(call, one.local), one.name) for one in inputs]
     return {**document, "inputs": [*entries, _stdin_entry(call)] if stdin else entries}
 

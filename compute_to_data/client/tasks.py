@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from compute_to_data.client import browsing, notebook_parameters, removing, results
-from compute_to_data.client.given import Given, need_seconds, several, text_of
+from compute_to_data.client import acceptance, browsing, removing, results
+from compute_to_data.client.given import need_seconds, text_of
 from compute_to_data.client.kinds import Kind, Named
 from compute_to_data.client.task_status import queue
 from compute_to_data.client.task_status.hold_ups import HoldUps
@@ -18,8 +18,6 @@ from compute_to_data.coordination.pauses import WaitingPauses
 from compute_to_data.documents import request, task_json
 from compute_to_data.errors import (
     AccessDenied,
-    ComputeToDataError,
-    InvalidRequest,
     NotFound,
     ReasonCode,
     Refused,
@@ -272,13 +270,7 @@ def failure(status: TaskStatus) -> TaskFailed:
 
 def submit(workbench: Workbench, document: Any, **options: Any) -> TaskHandle:
     """Submit a task. For ``options`` see :meth:`Session.submit`."""
-    return _submitted(workbench, _accepted(workbench, document, **options))
-
-
-def check(workbench: Workbench, document: Any, coming: Collection[str], **options: Any) -> None:
-    """Check a request before its inputs at the logical paths ``coming`` are uploaded, so that no upload is in vain.
-    Raises what :func:`submit` would raise. For ``options`` see :meth:`Session.submit`."""
-    _accepted(workbench, document, coming=coming, **options)
+    return _submitted(workbench, acceptance.accepted(workbench, document, **options))
 
 
 def submit_all(
@@ -290,67 +282,12 @@ def submit_all(
     Checks all requests first: when one is refused, nothing is submitted, and the error names each file that is
     wrong. For ``options`` see :meth:`Session.submit`.
     """
-    accepted, errors = [], []
-    for name, read in documents:
-        try:
-            accepted.append(_accepted(workbench, read(), **options))
-        except ComputeToDataError as error:
-            errors.append((name, error))
-    if errors:
-        raise _together(errors, len(documents))
-    for one in accepted:
-        yield _submitted(workbench, one)
-
-
-def _together(errors: Sequence[tuple[str, ComputeToDataError]], total: int) -> ComputeToDataError:
-    """One error for the files that are wrong, of the class of the first."""
-    first = errors[0][1]
-    if total == 1:
-        return first
-    kind = InvalidRequest if isinstance(first, InvalidRequest) else type(first)
-    listed = "\n".join(f"{name}: {error}" for name, error in errors)
-    return kind(f"{len(errors)} of {total} files", f"cannot be submitted, so none was\n{listed}", code=first.code)
-
-
-def _accepted(
-    workbench: Workbench,
-    document: Any,
-    *,
-    resource: str = "",
-    output_collection: str = "",
-    image: str = "",
-    task_id: str = "",
-    after: Given | Sequence[Given] | None = (),
-    reuse: bool = False,
-    priority: int | None = None,
-    coming: Collection[str] = (),
-) -> submission.Accepted:
-    names_own = isinstance(document, Mapping) and ("output_collection" in document or "external" in document)
-    if not names_own and not output_collection:
-        output_collection = workbench.results
-        workbench.catalog.create_collection(output_collection, parents=True)
-    accepted = submission.accept(
-        workbench.catalog,
-        workbench.configuration,
-        document,
-        resource=resource,
-        output_collection=output_collection,
-        image=image,
-        task_id=task_id,
-        after=several(after or (), "after"),
-        reuse_earlier=reuse,
-        priority=priority,
-        ask_images=workbench.held_images,
-        project=workbench.named_project,
-        coming=coming,
-    )
-    notebook_parameters.check(workbench, accepted.task)
-    return accepted
+    for accepted in acceptance.all_accepted(workbench, documents, **options):
+        yield _submitted(workbench, accepted)
 
 
 def _submitted(workbench: Workbench, accepted: submission.Accepted) -> TaskHandle:
-    reused = accepted.reused
-    submitted = reused or submission.record(workbench.catalog, workbench.configuration, accepted)
+    submitted = accepted.reused or submission.record(workbench.catalog, workbench.configuration, accepted)
     task = TaskHandle(workbench, submitted.collection)
     task.is_reused = submitted.reused
     if not submitted.reused:

@@ -36,8 +36,8 @@ _TASK_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 @dataclass(frozen=True)
 class _Program:
-    """What a form runs, as the page shows it. ``action``: the form's own address. ``schema``: of its parameters; {} when
-    they are not known, None when it has none. ``images``: those to choose from; None when there is no choice."""
+    """What a form runs, as the page shows it. ``action``: the form's own address. ``schema``: of its parameters; {}
+    when they are not known, None when it has none. ``images``: those to choose from; None when there is no choice."""
 
     title: str
     what: str
