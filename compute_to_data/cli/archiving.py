@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from compute_to_data.cli import zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode, of_error
-from compute_to_data.cli.tasks import administering, found, moment, state_argument
+from compute_to_data.cli.task_arguments import administering, found, moment, state_argument
 from compute_to_data.cli.zone_words import completes
 
 if TYPE_CHECKING:

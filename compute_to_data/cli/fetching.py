@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from compute_to_data.cli.command import FORMS, Call, Commands
 from compute_to_data.cli.exits import ExitCode
 from compute_to_data.cli.output import writing
-from compute_to_data.cli.tasks import administering, found, state_text, task_argument
+from compute_to_data.cli.task_arguments import administering, found, task_argument
+from compute_to_data.cli.task_printer import state_text
 from compute_to_data.cli.workload_results import fetch_all, is_workload
 from compute_to_data.errors import InvalidRequest
 from compute_to_data.task import FAILED_NAME

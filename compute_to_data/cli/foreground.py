@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from compute_to_data.cli.exits import ExitCode
 from compute_to_data.cli.interrupts import can_ask, confirmed, postponed
 from compute_to_data.cli.task_options import in_options
-from compute_to_data.cli.tasks import ended, state_printer
+from compute_to_data.cli.task_printer import ended, state_printer
 from compute_to_data.client.task_status import endings
 
 if TYPE_CHECKING:

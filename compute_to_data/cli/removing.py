@@ -10,7 +10,7 @@ from compute_to_data.cli import zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode, of_error
 from compute_to_data.cli.interrupts import confirmed
-from compute_to_data.cli.tasks import moment, state_argument
+from compute_to_data.cli.task_arguments import moment, state_argument
 from compute_to_data.cli.zone_words import completes
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import of_reason
 from compute_to_data.cli.log_printer import LogPrinter
-from compute_to_data.cli.tasks import count, found, one_task, state_text
+from compute_to_data.cli.task_arguments import count, found, one_task
+from compute_to_data.cli.task_printer import state_text
 from compute_to_data.client.task_status import endings
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import of_reason
 from compute_to_data.cli.run_inputs import STDIN_NAME
 from compute_to_data.cli.submitting import queued
+from compute_to_data.cli.task_arguments import after_argument
 from compute_to_data.cli.task_options import (
     environment_argument,
     image_argument,
@@ -21,7 +22,6 @@ from compute_to_data.cli.task_options import (
     priority_argument,
     secret_argument,
 )
-from compute_to_data.cli.tasks import after_argument
 from compute_to_data.cli.zone_words import completes
 from compute_to_data.task import INPUTS
 

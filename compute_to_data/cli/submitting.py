@@ -11,16 +11,9 @@ from compute_to_data.cli import foreground, zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import of_reason
 from compute_to_data.cli.many_tasks import exit_code, finish, note_failures, wait_for
+from compute_to_data.cli.task_arguments import WAIT, after_argument, found, one_task, several_tasks
 from compute_to_data.cli.task_options import priority_argument
-from compute_to_data.cli.tasks import (
-    WAIT,
-    after_argument,
-    ended,
-    found,
-    one_task,
-    several_tasks,
-    state_text,
-)
+from compute_to_data.cli.task_printer import ended, state_text
 from compute_to_data.cli.workload_results import is_workload
 from compute_to_data.cli.zone_words import completes
 from compute_to_data.client.task_status import endings

@@ -8,6 +8,7 @@ from argparse import ArgumentParser
 from compute_to_data.cli import run_inputs, zone_words
 from compute_to_data.cli.command import Call, Commands
 from compute_to_data.cli.exits import ExitCode
+from compute_to_data.cli.task_arguments import WAIT, task_argument
 from compute_to_data.cli.task_options import (
     at_least_one,
     environment_argument,
@@ -18,7 +19,6 @@ from compute_to_data.cli.task_options import (
     secret_argument,
     walltime_argument,
 )
-from compute_to_data.cli.tasks import WAIT, task_argument
 from compute_to_data.cli.workload_results import fetch_all
 from compute_to_data.cli.zone_words import completes
 
@@ -218,7 +218,7 @@ def _tasks(call: Call) -> int:
 
 
 def _describe_task(call: Call) -> int:
-    from compute_to_data.cli.tasks import describe
+    from compute_to_data.cli.task_printer import describe
 
     return describe(call, call.session.task(call.options.task))
 

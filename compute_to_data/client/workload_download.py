@@ -5,16 +5,17 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from compute_to_data.client import fetching
+from compute_to_data.client import fetching, workload_tasks
 from compute_to_data.errors import AlreadyExists, ComputeToDataError, OutOfReach
 from compute_to_data.records.state import State
 
 if TYPE_CHECKING:
-    from compute_to_data.client.workloads import ListedTask, WorkloadHandle
+    from compute_to_data.client.workload_tasks import ListedTask
+    from compute_to_data.ports.zone import ClientCatalog
 
 
 @dataclass(frozen=True)
@@ -35,22 +36,30 @@ class Downloaded:
 
 
 def download(
-    workload: WorkloadHandle, directory: str, *, force: bool, fetched: Callable[[int, int], None]
+    catalog: ClientCatalog,
+    tasks: Sequence[ListedTask],
+    by_file: bool,
+    directory: str,
+    *,
+    force: bool,
+    fetched: Callable[[int, int], None],
 ) -> Downloaded:
-    """See :meth:`WorkloadHandle.download`."""
+    """See :meth:`WorkloadHandle.download`. ``tasks``: all of the workload, newest first. ``by_file``: they are for one
+    file each."""
     folders: dict[str, str] = {}
     failed: dict[str, str] = {}
     unfinished: list[str] = []
     incomplete: list[str] = []
-    by_file = bool(workload.describe().workload.each)
-    listed = workload.current_tasks()
-    for number, task in enumerate(listed, start=1):
+    current = workload_tasks.current(tasks, by_file=by_file)
+    for number, task in enumerate(current, start=1):
         if not State(task.state).is_final:
             unfinished.append(task.task_id)
             continue
         folder = task.name if by_file and _is_relative(task.name) else ""
+        fetch = functools.partial(fetching.fetch, catalog, task.collection, directory, folder=folder, force=force)
+        earlier = (one.collection for one in tasks if one.name == task.name and one.task_id != task.task_id)
         try:
-            done = _fetch(workload, task, directory, folder, force)
+            done = _in_place_of_earlier(fetch, catalog, os.path.join(directory, folder), earlier) if folder else fetch()
         except OutOfReach:
             raise
         except ComputeToDataError as error:
@@ -59,29 +68,26 @@ def download(
             folders[task.task_id] = done.directory
             if not done.is_complete:
                 incomplete.append(task.task_id)
-        fetched(number, len(listed))
+        fetched(number, len(current))
     return Downloaded(folders, tuple(unfinished), tuple(incomplete), failed)
 
 
-def _fetch(workload: WorkloadHandle, task: ListedTask, directory: str, folder: str, force: bool) -> fetching.Fetched:
-    """Fetch one task. ``folder``: the name of the file that the task is for, or ''. An unchanged copy of what an
-    earlier task for that file left makes place."""
-    catalog = workload.workbench.catalog
-    fetch = functools.partial(fetching.fetch, catalog, task.collection, directory, folder=folder, force=force)
+def _in_place_of_earlier(
+    fetch: Callable[[], fetching.Fetched], catalog: ClientCatalog, folder: str, earlier: Iterable[str]
+) -> fetching.Fetched:
+    """Fetch into a folder, in the place of an unchanged copy of what one of these earlier tasks left."""
     try:
         return fetch()
     except AlreadyExists:
-        if not folder or not _discarded_earlier(workload, task, os.path.join(directory, folder)):
+        if not _discarded(catalog, folder, earlier):
             raise
         return fetch()
 
 
-def _discarded_earlier(workload: WorkloadHandle, task: ListedTask, folder: str) -> bool:
-    """Remove a folder that holds nothing but a copy of what an earlier task for the same file left. Returns whether
-    it did."""
-    for one in workload.tasks():
-        is_earlier = one.name == task.name and one.task_id != task.task_id
-        if is_earlier and fetching.is_copy(workload.workbench.catalog, one.collection, folder):
+def _discarded(catalog: ClientCatalog, folder: str, earlier: Iterable[str]) -> bool:
+    """Remove a folder that holds nothing but a copy of what one of these earlier tasks left. Returns whether it did."""
+    for collection in earlier:
+        if fetching.is_copy(catalog, collection, folder):
             shutil.rmtree(folder)
             return True
     return False

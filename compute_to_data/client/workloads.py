@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from compute_to_data.client import removing, standard_input
+from compute_to_data.client import removing, standard_input, workload_tasks
 from compute_to_data.client.given import Given, input_of, need_object, several, text_of
 from compute_to_data.client.kinds import Kind, Named
 from compute_to_data.client.tasks import TaskHandle
+from compute_to_data.client.workload_tasks import ListedTask
 from compute_to_data.errors import InvalidRequest, NotFound
 from compute_to_data.inputs import naming
 from compute_to_data.model import EntityKind, Query, name_of
@@ -23,7 +24,6 @@ from compute_to_data.submission import workloads
 if TYPE_CHECKING:
     from compute_to_data.client.workbench import Workbench
     from compute_to_data.client.workload_download import Downloaded
-    from compute_to_data.ports.zone import ClientCatalog
 
 _BEGINNING = re.compile(r"w-[0-9a-f]{2,12}")
 """The id of a workload, or the beginning of one. Less would name whichever workload is the only one."""
@@ -39,17 +39,6 @@ class ListedWorkload:
     name: str
     state: str
     resource: str
-    created: str
-    collection: str
-
-
-@dataclass(frozen=True)
-class ListedTask:
-    """A task of a workload in a listing. ``name`` is by default the task's command."""
-
-    task_id: str
-    name: str
-    state: str
     created: str
     collection: str
 
@@ -134,27 +123,15 @@ class WorkloadHandle:
 
     def tasks(self) -> list[ListedTask]:
         """The workload's tasks, newest first."""
-        attributes, catalog = self.workbench.attributes, self.workbench.catalog
-        names = _names(catalog, attributes.named("name"), self.collection)
-        return [
-            ListedTask(
-                name_of(one.collection),
-                names.get(one.collection, ""),
-                one.value,
-                timestamp(one.created),
-                one.collection,
-            )
-            for one in catalog.query(
-                Query(EntityKind.COLLECTION, attributes.state, within=self.collection, newest_first=True)
-            )
-        ]
+        return workload_tasks.listed(self.workbench.catalog, self.workbench.attributes, self.collection)
 
     def current_tasks(self) -> list[ListedTask]:
         """The workload's tasks, oldest first. If it has a task for each file: only the newest one of each file."""
-        oldest_first = self.tasks()[::-1]
-        if not self.describe().workload.each:
-            return oldest_first
-        return list({task.name: task for task in oldest_first}.values())
+        return workload_tasks.current(self.tasks(), by_file=self._has_a_task_for_each_file)
+
+    @property
+    def _has_a_task_for_each_file(self) -> bool:
+        return bool(self.describe().workload.each)
 
     def describe(self) -> workloads.Description:
         """What was asked for, and how many of its tasks are in each state."""
@@ -188,7 +165,8 @@ class WorkloadHandle:
         """
         from compute_to_data.client import workload_download
 
-        return workload_download.download(self, directory, force=force, fetched=fetched)
+        catalog, by_file = self.workbench.catalog, self._has_a_task_for_each_file
+        return workload_download.download(catalog, self.tasks(), by_file, directory, force=force, fetched=fetched)
 
 
 def _shown(command: Sequence[str]) -> str:
@@ -257,7 +235,7 @@ def listed(workbench: Workbench) -> list[ListedWorkload]:
     """The project's workloads, newest first."""
     attributes, catalog = workbench.attributes, workbench.catalog
     place = f"{workbench.project}/{workloads.WORKLOADS}"
-    names = _names(catalog, attributes.named("name"), place)
+    names = workload_tasks.names(catalog, attributes.named("name"), place)
     return [
         ListedWorkload(
             name_of(one.collection),
@@ -270,8 +248,3 @@ def listed(workbench: Workbench) -> list[ListedWorkload]:
         for one in catalog.query(Query(EntityKind.COLLECTION, attributes.named(STATE), within=place, newest_first=True))
         if is_workload_id(name_of(one.collection))
     ]
-
-
-def _names(catalog: ClientCatalog, attribute: str, place: str) -> dict[str, str]:
-    """The names of the tasks or workloads that a collection holds, by their collections."""
-    return {one.collection: one.value for one in catalog.query(Query(EntityKind.COLLECTION, attribute, within=place))}

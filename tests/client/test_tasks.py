@@ -14,7 +14,7 @@ from support.people import settings_of
 from support.site import ALICE, BOB, COMPUTE, HOME, PATIENCE, WAITS, TrialSite, wait_until
 
 import compute_to_data as c2d
-from compute_to_data.cli.tasks import state_text
+from compute_to_data.cli.task_printer import state_text
 from compute_to_data.client import logs
 from compute_to_data.client.task_status import sentence
 from compute_to_data.client.tasks import TaskHandle
