@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
 
 from compute_to_data.errors import AccessDenied, ComputeToDataError, NotFound, OutOfReach
 from compute_to_data.pipeline.checkpoint import Ending
@@ -13,34 +12,30 @@ from compute_to_data.pipeline.watch_job import Detached, Watch
 from compute_to_data.task import REQUEST_NAME
 from compute_to_data.worker.in_flight import Step
 from compute_to_data.worker.passed_over import PassedOver
-from compute_to_data.worker.slot import NotEnded, Unintelligible
+from compute_to_data.worker.presence import Presence
+from compute_to_data.worker.retries import Retries
+from compute_to_data.worker.slot import NotEnded, TaskRunner, Unintelligible
 
 log = logging.getLogger("compute_to_data.worker")
 
 
 class Attempts:
-    """The attempts at the tasks of one worker. Threads may share it.
-
-    ``confirm`` raises ServedElsewhere when another worker has taken the resource over. ``lost`` is called with a task
-    that is not where it was: the worker must look for its unfinished tasks again. ``give_up`` ends a task that could
-    not be ended otherwise. ``has_tried``: whether a task was tried before.
-    """
+    """The attempts at the tasks of one worker. Threads may share it."""
 
     def __init__(
         self,
         served: ServedResource,
         passed_over: PassedOver,
-        confirm: Callable[[], None],
-        lost: Callable[[str], object],
-        give_up: Callable[[str, Exception], object],
-        has_tried: Callable[[str], bool],
+        presence: Presence,
+        runner: TaskRunner,
+        retries: Retries,
     ) -> None:
         self._served = served
         self._passed_over = passed_over
-        self._confirm = confirm
-        self._lost = lost
-        self._give_up = give_up
-        self._has_tried = has_tried
+        self._presence = presence
+        self._runner = runner
+        self._retries = retries
+        self._lost: set[str] = set()
         self._failures: Counter[str] = Counter()
 
     def take(self, collection: str, step: Step) -> Watch | bool:
@@ -50,7 +45,7 @@ class Attempts:
         ignored until the worker starts again. If its owner may not end it, it ends with the service account's rights.
         """
         try:
-            self._confirm()  # this host may have hung, and another worker may have ended the task
+            self._presence.confirm()  # this host may have hung, and another worker may have ended the task
             return step()
         except StopIteration as course:
             ending: Ending | None = course.value
@@ -61,18 +56,26 @@ class Attempts:
         except Unintelligible as error:
             log.warning("ignoring %s: %s", collection, error)
             self._passed_over.add(collection)
-            if self._has_tried(collection) and self._is_gone(collection):
-                self._lost(collection)
+            if self._retries.has_tried(collection) and self._is_gone(collection):
+                self._lost.add(collection)
         except OutOfReach as error:  # not the task's fault: try again without a limit
             log.warning("%s waits: %s", collection, error)
             return True
         except Exception as error:
             if self._is_gone(collection):  # a user may have moved it: the worker finds it again by its state
                 log.warning("%s was removed or moved before its end", collection)
-                self._lost(collection)
+                self._lost.add(collection)
                 return False
             log.exception("the worker could not run %s to its end", collection)
             return self._has_another(collection, error)
+        return False
+
+    def has_lost(self, collection: str) -> bool:
+        """Whether an attempt found that a task is no longer where it was, so that the worker must look for its
+        unfinished tasks again. True only once."""
+        if collection in self._lost:
+            self._lost.discard(collection)
+            return True
         return False
 
     def forget(self, collection: str) -> None:
@@ -87,7 +90,7 @@ class Attempts:
         cause = error.__cause__
         if isinstance(error, NotEnded) and isinstance(cause, AccessDenied):  # which no further attempt would change
             try:
-                self._give_up(collection, cause)
+                self._runner.give_up(collection, cause)
                 return False
             except OutOfReach as unreachable:
                 log.warning("%s waits: %s", collection, unreachable)

@@ -66,21 +66,24 @@ class Worker:
         self._served = served = ServedResource(configuration, storage, engine, _resource(storage, resource), scope)
         self._lock = lock.ResourceLock(configuration, storage.zone, resource)
         self._bell = wakeup.Bell(configuration, storage.zone, resource)
+        self._stopping = threading.Event()
+        self._interrupted = True
+        """Whether to recover before anything else: at the start, after an error, and for a lost task."""
+        self._trusts = True
+        self._begun: set[str] = set()
+        """The tasks that had begun when this worker recovered last."""
+        self._next_heartbeat = 0.0
+
         self._presence = Presence(served)
         self._workload_slots = WorkloadSlots(served)
-        self._stopping = threading.Event()
         self._waiting_tasks = WaitingTasks(served)
-        self._runner = TaskRunner(
-            served, self._workload_slots.directories, self._waiting_tasks, self._stopping.is_set, self._presence.confirm
-        )
         self._passed_over = PassedOver()
-        confirm, give_up = self._presence.confirm, self._runner.give_up
+        self._pace = Pace()
         self._retries = Retries(min(FIRST_SECONDS, configuration.worker.poll_seconds))
-        self._lost: set[str] = set()
-        self._attempts = Attempts(
-            served, self._passed_over, confirm, self._lost.add, give_up, has_tried=self._retries.has_tried
+        self._runner = TaskRunner(
+            served, self._workload_slots.directories, self._waiting_tasks, self._presence, self._stopping.is_set
         )
-        self._begun: set[str] = set()
+        self._attempts = Attempts(served, self._passed_over, self._presence, self._runner, self._retries)
         self._in_flight = TasksInFlight(
             served,
             begin=functools.partial(self._runner.run, purpose=Purpose.RUN),
@@ -88,8 +91,6 @@ class Worker:
             over=self._over,
             is_resumed=lambda collection: collection in self._begun or self._retries.has_tried(collection),
         )
-        self._need_not_wait: list[str] = []
-        self._pace = Pace()
         bounds = UserBounds(served, self._runner.in_use.staged_bytes, self._pace)
         self._line = Line(served, self._workload_slots, bounds.may_begin, self._passed_over)
         self._next_tasks = NextTasks(
@@ -107,9 +108,6 @@ class Worker:
         )
         self._arrivals = Arrivals(served)
         self._unused_replicas = UnusedReplicas(served, self._runner.transfers.staged, self._runner.in_use)
-        self._interrupted = True
-        self._trusts = True
-        self._next_heartbeat = 0.0
 
     def stop(self) -> None:
         """Take no more tasks and end soon, while running jobs go on. Safe in a signal handler."""
@@ -217,13 +215,11 @@ class Worker:
 
     def _queue_waiting(self) -> None:
         """Queue waiting tasks for which all others have completed, and end those that would wait in vain."""
-        if not self._need_not_wait and self._waiting_tasks.due():
-            self._need_not_wait = [one for one in self._waiting_tasks.look() if one not in self._passed_over]
-        now, self._need_not_wait = self._need_not_wait[:_AT_ONCE], self._need_not_wait[_AT_ONCE:]
-        for collection in now:
+        decided = [one for one in self._waiting_tasks.next_decided(_AT_ONCE) if one not in self._passed_over]
+        for collection in decided:
             self._settle(collection, Purpose.QUEUE)
             self._waiting_tasks.report(collection)
-        if now:
+        if decided:
             self._bell.ring()
 
     def _hurry(self, cancelled: frozenset[str]) -> None:
@@ -267,8 +263,7 @@ class Worker:
     def _look_for(self, collection: str) -> None:
         """Recover before anything else if a task is lost. Not before it is out of flight: its job and its notes are
         removed only then."""
-        if collection in self._lost:
-            self._lost.discard(collection)
+        if self._attempts.has_lost(collection):
             self._interrupted = True
 
     def _settle(self, collection: str, purpose: Purpose) -> None:

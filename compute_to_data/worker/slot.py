@@ -28,6 +28,7 @@ from compute_to_data.records.task import CANCEL, HELD_UP, NO_REQUESTS, TaskRecor
 from compute_to_data.records.waiting_bound import too_many
 from compute_to_data.roles import role_named
 from compute_to_data.task import REQUEST_NAME, Task
+from compute_to_data.worker.presence import Presence
 from compute_to_data.worker.waiting import WaitingTasks
 
 log = logging.getLogger("compute_to_data.worker")
@@ -55,22 +56,21 @@ class NotEnded(Exception):
 
 
 class TaskRunner:
-    """Runs the tasks of one worker. Threads may share it. ``confirm`` raises ServedElsewhere when another worker has
-    taken the resource over."""
+    """Runs the tasks of one worker. Threads may share it."""
 
     def __init__(
         self,
         served: ServedResource,
         workload_directories: WorkloadDirectories,
         waiting_tasks: WaitingTasks,
+        presence: Presence,
         stopping: Callable[[], bool],
-        confirm: Callable[[], None],
     ) -> None:
         self._served = served
         self._waiting_tasks = waiting_tasks
         self._workload_directories = workload_directories
         self._stopping = stopping
-        self._confirm = confirm
+        self._presence = presence
         self.in_use = InUse()
         self.cancel_requests = CancelRequests()
         self.transfers = Transfers(served.storage, self.in_use, served.journal_folder, 2 * served.capacity)
@@ -233,8 +233,8 @@ class TaskRunner:
         return ending
 
     def _record(self, catalog: Catalog, collection: str) -> TaskRecord:
-        served = self._served
-        return TaskRecord(catalog, served.configuration.attributes, collection, served.resource.name, self._confirm)
+        attributes, resource = self._served.configuration.attributes, self._served.resource.name
+        return TaskRecord(catalog, attributes, collection, resource, self._presence.confirm)
 
     def _context(self, catalog: Catalog) -> TaskContext:
         return TaskContext(

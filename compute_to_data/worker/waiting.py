@@ -50,6 +50,8 @@ class WaitingTasks:
         """All tasks for which others wait."""
         self._ended: set[str] = set()
         self._asked: list[str] = []
+        self._left: list[str] = []
+        """What the last look found, and :meth:`next_decided` has not returned."""
         self._circles: dict[str, list[str]] = {}
         self._next_look = self._soonest = 0.0
 
@@ -91,6 +93,14 @@ class WaitingTasks:
     def due(self) -> bool:
         """Whether it is time to look."""
         return time.monotonic() >= self._next_look
+
+    def next_decided(self, most: int) -> list[str]:
+        """Some of the tasks that :meth:`look` finds, at most so many. Looks when none are left of the last look and the
+        next one is due."""
+        if not self._left and self.due():
+            self._left = self.look()
+        taken, self._left = self._left[:most], self._left[most:]
+        return taken
 
     def look(self) -> list[str]:
         """Ask the catalog, and return the tasks about which the worker must decide: all that they waited for has
