@@ -9,6 +9,7 @@
     │   ├── AccessDenied        the client user lacks the access the operation needs
     │   ├── AlreadyExists       the name is taken
     │   └── ZoneOutOfReach      the zone does not answer at the moment (also an OutOfReach)
+    │       └── ZoneDistrusted  its certificate is not trusted, or we disagree about TLS
     ├── Refused                 this product or the site does not run such a request
     │   ├── InvalidRequest      the request is malformed (names the JSON pointer)
     │   └── TooLarge            content, or a list of AVUs, beyond the bound of what reads it
@@ -16,6 +17,9 @@
     ├── EngineError             the engine failed at an operation
     │   ├── ImageMissing        the engine does not hold the image
     │   └── EngineOutOfReach    the engine does not answer, or lost the job (also an OutOfReach)
+    │       └── EngineNotReady  something that each job needs does not answer, before the job begins
+    ├── OutOfReach              what does not answer may do so later
+    │   └── ServedElsewhere     another worker has taken over this worker's resource
     └── TaskFailed              the task ran and did not succeed
         └── Cancelled           the owner or an administrator cancelled the task
 

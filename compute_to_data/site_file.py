@@ -193,14 +193,17 @@ def _unusable_settings(roles: Mapping[str, Mapping[str, Any]]) -> Iterator[Probl
     """Settings that one of the product's own roles does not have, or of the wrong type."""
     for name, described in roles.items():
         known = _SETTINGS.get(described.get("implementation", _ROLES.get(name, "")))
-        for setting, value in described.items():
+        if known is None:  # a site's own class, which may have any settings
+            continue
+        settings = {setting: value for setting, value in described.items() if setting != "implementation"}
+        for setting, value in settings.items():
             place = words.below(words.below("/roles", name), setting)
-            if known is None or setting == "implementation":
-                continue
             if setting not in known:
-                yield Problem(
-                    place, f"an unknown property {words.quoted(setting, 40)}", words.one_of(sorted(known), setting)
+                found, expected = (
+                    f"an unknown property {words.quoted(setting, 40)}",
+                    words.one_of(sorted(known), setting),
                 )
+                yield Problem(place, found, expected)
             elif setting == "gps" and not isinstance(value, bool):
                 yield Problem(place, words.shown(value), "true or false")
             elif setting != "gps" and not (isinstance(value, str) and value):

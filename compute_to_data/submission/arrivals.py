@@ -70,13 +70,7 @@ def take(
     begun = _begun(catalog, attributes, logical_path, noted)
     if begun is None:
         return None
-    entity = Entity(EntityKind.DATA_OBJECT, logical_path)
-    found = None
-    try:
-        found = _template(catalog, attributes.named("trigger"), data_object)
-    finally:
-        if found is None:
-            catalog.annotate(entity, remove=begun)
+    found = _template_or_no_claim(catalog, attributes, data_object, begun)
     if found is None:
         return None
     template, document = found
@@ -86,14 +80,26 @@ def take(
         return None
     try:
         submitted = submit.submit(catalog, configuration, document, task_id=task_id, patient=True)
-    except InvalidRequest as error:
-        catalog.annotate(entity, remove=[mine])
-        raise _of_template(error, template) from error
-    except BaseException:
-        catalog.annotate(entity, remove=[mine])
+    except BaseException as error:
+        catalog.annotate(Entity(EntityKind.DATA_OBJECT, logical_path), remove=[mine])
+        if isinstance(error, InvalidRequest):
+            raise _of_template(error, template) from error
         raise
     explain(catalog, configuration, logical_path, "")
     return submitted
+
+
+def _template_or_no_claim(
+    catalog: Catalog, attributes: Attributes, data_object: DataObject, begun: Sequence[Avu]
+) -> tuple[str, dict[str, Any]] | None:
+    """As :func:`_template`. Without a template, whatever the reason, it removes the claims ``begun``."""
+    found = None
+    try:
+        found = _template(catalog, attributes.named("trigger"), data_object)
+    finally:
+        if found is None:
+            catalog.annotate(Entity(EntityKind.DATA_OBJECT, data_object.logical_path), remove=begun)
+    return found
 
 
 def _of_template(error: InvalidRequest, template: str) -> InvalidRequest:

@@ -65,6 +65,30 @@ def _plan(connection: sqlite3.Connection, node: int, data_object: str, resource:
 
 def _carry_out(store: Store, look: _Look, plan: _Plan, data_object: str) -> Replica | None:
     """Copy the bytes and record the replicas. None when the catalog has changed in the meantime."""
+    with store.files.stage() as stage:
+        drafts = stage.drafts([leaf.proper_path(data_object) for leaf in plan.leaves])
+        try:
+            for draft in drafts:
+                _fill(draft, store, look, plan, data_object)
+        except _Changed:
+            return None
+        with store.database.writing() as connection:
+            if plan.source is None or look(connection) != plan:
+                return None
+            made = []
+            for leaf, draft in zip(plan.leaves, drafts):
+                place = stage.settle(connection, draft)
+                shown = replace(plan.source.shown, hierarchy=leaf.hierarchy, physical_path=place)
+                made.append(put_good(connection, stage, plan.node, leaf, shown))
+    return made[0]
+
+
+class _Changed(Exception):
+    """Raised when the data object needs no replica any more, or has another source for it."""
+
+
+def _fill(draft: Draft, store: Store, look: _Look, plan: _Plan, data_object: str) -> None:
+    """Copy the planned source to a draft. _Changed when it is no longer the source."""
 
     def source_of(connection: sqlite3.Connection) -> Copy:
         source = look(connection).source
@@ -72,38 +96,10 @@ def _carry_out(store: Store, look: _Look, plan: _Plan, data_object: str) -> Repl
             raise _Changed
         return source
 
-    with store.files.stage() as stage:
-        drafts = stage.drafts([leaf.proper_path(data_object) for leaf in plan.leaves])
-        try:
-            for draft in drafts:
-                with replicas.opened(store.database, source_of) as (copy, file):
-                    if copy != plan.source:
-                        return None
-                    _copy_bytes(draft, copy, file, data_object)
-        except _Changed:
-            return None
-        with store.database.writing() as connection:
-            if plan.source is None or look(connection) != plan:
-                return None
-            made = [
-                put_good(
-                    connection,
-                    stage,
-                    plan.node,
-                    leaf,
-                    replace(
-                        plan.source.shown,
-                        hierarchy=leaf.hierarchy,
-                        physical_path=stage.settle(connection, draft),
-                    ),
-                )
-                for leaf, draft in zip(plan.leaves, drafts)
-            ]
-    return made[0]
-
-
-class _Changed(Exception):
-    """Raised when the data object needs no replica any more."""
+    with replicas.opened(store.database, source_of) as (copy, file):
+        if copy != plan.source:
+            raise _Changed
+        _copy_bytes(draft, copy, file, data_object)
 
 
 def _copy_bytes(draft: Draft, copy: Copy, file: BinaryIO, data_object: str) -> None:
