@@ -199,11 +199,8 @@ def _unusable_settings(roles: Mapping[str, Mapping[str, Any]]) -> Iterator[Probl
         for setting, value in settings.items():
             place = words.below(words.below("/roles", name), setting)
             if setting not in known:
-                found, expected = (
-                    f"an unknown property {words.quoted(setting, 40)}",
-                    words.one_of(sorted(known), setting),
-                )
-                yield Problem(place, found, expected)
+                expected = words.one_of(sorted(known), setting)
+                yield Problem(place, f"an unknown property {words.quoted(setting, 40)}", expected)
             elif setting == "gps" and not isinstance(value, bool):
                 yield Problem(place, words.shown(value), "true or false")
             elif setting != "gps" and not (isinstance(value, str) and value):
