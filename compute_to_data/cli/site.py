@@ -221,7 +221,8 @@ def _doctor_arguments(parser: ArgumentParser) -> None:
 def _doctor(call: Call) -> int:
     """Check the server that a named configuration belongs to, or the zone in use."""
     try:
-        from compute_to_data.doctor import __main__ as doctor
+        from compute_to_data.doctor.__main__ import main
+        from compute_to_data.doctor.report import report
     except ModuleNotFoundError as error:
         from compute_to_data.errors import ConfigurationError
 
@@ -236,16 +237,16 @@ def _doctor(call: Call) -> int:
         from compute_to_data.doctor import zone_in_use
 
         found = zone_in_use.examine(options.config_file, options.session_file, options.project)
-        return _status(doctor.report(found, as_json=is_json))
+        return _status(report(found, as_json=is_json))
     if configuration:
         given["--configuration"] = configuration
     words = [word for name, value in given.items() if value for word in (name, value)]
-    return _status(doctor.main([*words, *(["--json"] if is_json else [])]))
+    return _status(main([*words, *(["--json"] if is_json else [])]))
 
 
 def _status(doctors: int) -> int:
     """``c2d``'s own exit code for a doctor that failed itself; 3 means something else here."""
-    from compute_to_data.doctor.__main__ import UNKNOWN
+    from compute_to_data.doctor.report import UNKNOWN
 
     return int(ExitCode.UNREACHABLE) if doctors == UNKNOWN else doctors
 

@@ -19,7 +19,7 @@ import compute_to_data
 from compute_to_data import rulebase, site_file
 from compute_to_data.configuration import EngineSettings, ImageRule
 from compute_to_data.doctor import __main__ as doctor
-from compute_to_data.doctor import engine, roles, rules, vaults, workers
+from compute_to_data.doctor import engine, examination, roles, rules, vaults, workers
 from compute_to_data.doctor.findings import Finding, Verdict
 from compute_to_data.doctor.installation import Account, Installation, Server
 from compute_to_data.engines import open_engine
@@ -47,7 +47,7 @@ def _check_problem(finding: Finding, seen: str, remedy: str) -> None:
 
 
 def _examine(site: TrialSite) -> list[Finding]:
-    return list(doctor.examine(Server(), str(site.configuration_file)))
+    return list(examination.examine(Server(), str(site.configuration_file)))
 
 
 def test_a_healthy_embedded_site_has_no_problem(site: TrialSite) -> None:
@@ -80,7 +80,7 @@ def test_exit_status_and_json(site: TrialSite, capsys: pytest.CaptureFixture[str
 def test_an_invalid_configuration_is_the_only_finding(tmp_path: Path) -> None:
     path = tmp_path / "compute_to_data.json"
     path.write_text('{"zone": {"kind": "irods"}, "image": []}')
-    first, second = doctor.examine(Server(), str(path))
+    first, second = examination.examine(Server(), str(path))
     _check_problem(first, "/image", "docs/configuration.md")
     assert second.verdict is Verdict.SKIPPED
 
@@ -269,7 +269,7 @@ def test_podman_is_asked_as_the_workers_account(tmp_path: Path) -> None:
     document = {"zone": {"kind": "irods"}, "engine": {"name": "podman", "socket": str(tmp_path / "s")}}
     installation = Installation(Server(), parse(document, "test"), account)
     before = os.geteuid(), os.getegid()
-    answers, images = doctor._engine(installation)
+    answers, images = examination._engine(installation)
     assert answers.verdict is Verdict.PROBLEM and images.verdict is Verdict.SKIPPED
     assert "runs as root" not in answers.seen
     assert (os.geteuid(), os.getegid()) == before
@@ -437,7 +437,7 @@ def test_an_unreachable_zone_is_reported_and_the_other_checks_run(installation: 
     }
     path.write_text(json.dumps(document))
     assert site_file.load(str(path)).zone.kind == "irods"
-    findings = list(doctor.examine(installation.server, str(path)))
+    findings = list(examination.examine(installation.server, str(path)))
     assert _of(findings, "zone").verdict is Verdict.PROBLEM
     assert _of(findings, "core.py").verdict is Verdict.OK
     assert _of(findings, "engine").verdict is Verdict.OK

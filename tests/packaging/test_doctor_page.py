@@ -15,6 +15,7 @@ from support.site import TrialSite
 from compute_to_data.doctor import __main__ as doctor
 from compute_to_data.doctor import workers
 from compute_to_data.doctor.findings import Finding, ok, problem
+from compute_to_data.doctor.report import report
 
 from .conftest import CHECKOUT
 
@@ -72,7 +73,7 @@ def _breaking() -> Iterator[Finding]:
 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_a_doctor_that_fails_says_that_it_does_not_know(as_json: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    assert doctor.report(_breaking(), as_json=as_json) == 3
+    assert report(_breaking(), as_json=as_json) == 3
     said = capsys.readouterr().out
     if as_json:
         found = json.loads(said)
