@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -117,10 +117,9 @@ def misplaced(inputs: Sequence[str], outputs: Sequence[str] = ()) -> tuple[str, 
             cause = "is the target of two mounts"
         if not cause and target in writable and target.startswith("/inputs/"):
             cause = "lies in /inputs, which is read-only"
-        if not cause:
-            cause = next(
-                (f"lies inside {one}, the target of another mount" for one in _above(target) if one in places), ""
-            )
+        around = next((one for one in directories_above(target) if one in places), "")
+        if not cause and around:
+            cause = f"lies inside {around}, the target of another mount"
         if cause:
             return target, cause
     return None
@@ -138,8 +137,8 @@ def _unusable(target: str) -> str:
     return ""
 
 
-def _above(target: str) -> Iterable[str]:
-    """The directories above ``target``, without the root."""
+def directories_above(target: str) -> Iterator[str]:
+    """The directories above a path in the sandbox, without the root."""
     return (target[:end] for end, letter in enumerate(target) if letter == "/" and end)
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from compute_to_data.errors import InvalidRequest
 from compute_to_data.inputs.complete import dataset_of
 from compute_to_data.inputs.references import Folder, Input, Resolved
-from compute_to_data.job import misplaced
+from compute_to_data.job import directories_above, misplaced
 from compute_to_data.model import name_of, parent_of
 from compute_to_data.task import INPUTS, InputKind, InputReference
 
@@ -24,24 +22,22 @@ def check(resolved: Resolved) -> tuple[str, ...]:
         if one.target in seen:
             raise _twice(one, seen[one.target])
         seen[one.target] = one
-    directories: dict[str, Input | Folder] = {above: one for one in resolved.inputs for above in _above(one.target)}
     folders = {one.target: one for one in resolved.folders}
-    directories.update({place: one for one in resolved.folders for place in (one.target, *_above(one.target))})
+    directories: dict[str, Input | Folder] = {}
+    for file in resolved.inputs:
+        directories.update(dict.fromkeys(directories_above(file.target), file))
+    for folder in resolved.folders:
+        directories.update(dict.fromkeys((folder.target, *directories_above(folder.target)), folder))
     for place in directories.keys() & seen.keys():
         raise _file_and_directory(seen[place], directories[place], place)
-    filled = {above for place in (*seen, *folders) for above in _above(place)}
+    filled = {directory for place in (*seen, *folders) for directory in directories_above(place)}
     empty = tuple(place for place in folders if place not in filled and place != INPUTS)
     wrong = misplaced((*seen, *empty))
     if wrong:
         target, cause = wrong
-        shown = seen[target].data_object.logical_path if target in seen else folders[target].collection
-        raise InvalidRequest(shown, f"cannot be shown at {target}: that {cause}", "Name another path")
+        path = seen[target].data_object.logical_path if target in seen else folders[target].collection
+        raise InvalidRequest(path, f"cannot be shown at {target}: that {cause}", "Name another path")
     return empty if any(place.startswith(f"{INPUTS}/") for place in (*seen, *empty)) else (INPUTS, *empty)
-
-
-def _above(target: str) -> Iterator[str]:
-    """The directories above a path in the sandbox, without the root."""
-    return (target[:end] for end, letter in enumerate(target) if letter == "/" and end)
 
 
 def _twice(one: Input, other: Input) -> InvalidRequest:

@@ -23,7 +23,7 @@ from compute_to_data.pipeline.execution import Execution, printable
 from compute_to_data.pipeline.running import layout
 from compute_to_data.pipeline.staging import stage_in
 from compute_to_data.pipeline.vault import outputs, removal, workspace
-from compute_to_data.pipeline.vault.survey import Refusal, listed, shown_name
+from compute_to_data.pipeline.vault.refusals import Refusal, listed, shown_name
 from compute_to_data.records.state import State
 from compute_to_data.task import FAILED_NAME, OnFailure
 

@@ -21,21 +21,18 @@ from typing import Union
 from compute_to_data import large_files
 from compute_to_data.disk_usage import DIRECTORY
 from compute_to_data.job import OutputFile
-from compute_to_data.pipeline.vault.separate_files import Stopped, separate
-from compute_to_data.pipeline.vault.survey import (
-    MOST_NAME_BYTES,
-    Found,
+from compute_to_data.pipeline.vault.refusals import (
     Refusal,
-    Survey,
     over_bytes,
     over_files,
     over_names,
     refused,
     shown_name,
-    survey,
     unreadable,
     wrong_kind,
 )
+from compute_to_data.pipeline.vault.separate_files import Stopped, separate
+from compute_to_data.pipeline.vault.survey import MOST_NAME_BYTES, Found, Survey, survey
 
 _AT_ONCE = 1000
 """How many files the worker looks at again between two questions whether to go on."""
@@ -69,7 +66,7 @@ def inventory(
     """
     found = survey(directory, collection, most=file_limit, reserved=reserved, between=between)
     if found.name_bytes > MOST_NAME_BYTES:
-        raise over_names()
+        raise over_names(MOST_NAME_BYTES)
     if not found.is_whole:
         raise over_files(file_limit)
     if found.refused:
