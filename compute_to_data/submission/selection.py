@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -60,27 +60,44 @@ def choose(
         _first_with_images(task, able, ask)
         return choice
     role = _known_role(configuration, task.role)
+    candidates = _bearing(catalog, configuration, role, resources)
+    ready = _ready(catalog, configuration, role, candidates, patient)
+    able = _with_engine(catalog, configuration, task, ready)
+    ranking = Ranking(catalog, configuration, able, inputs, _makers_of_inputs(catalog, configuration, task))
+    best = _first_with_images(task, ranking, ask)
+    return Choice(best, role, f"{ranking.reason(best)} (of {len(able)} with the role {role})")
+
+
+def _bearing(
+    catalog: Catalog, configuration: Configuration, role: str, resources: Mapping[str, Resource]
+) -> list[Resource]:
+    """The storage resources with a role. Refused when there is none."""
     with_role = catalog.find(Query(EntityKind.RESOURCE, configuration.attributes.role, role))
-    candidates = [resources[name] for name in with_role if name in resources and resources[name].is_storage]
-    if not candidates:
+    found = [resources[name] for name in with_role if name in resources and resources[name].is_storage]
+    if not found:
         raise Refused(
             f"role {role}",
             "no compute resource has this role",
             f"An administrator can add it with: imeta add -R <resource> {configuration.attributes.role} {role}",
         )
+    return found
+
+
+def _ready(
+    catalog: Catalog, configuration: Configuration, role: str, candidates: Sequence[Resource], patient: bool
+) -> Sequence[Resource]:
+    """The candidates that are up and have a live worker; for a ``patient`` task at least those that are up, or all.
+    Refused when there is none."""
     up = [candidate for candidate in candidates if candidate.is_up]
     served = with_workers(catalog, configuration, {one.name for one in up})
     ready = [candidate for candidate in up if candidate.name in served]
     if not ready and patient:
-        ready = up or candidates
+        return up or candidates
     if not ready:
         names = ", ".join(sorted(candidate.name for candidate in candidates))
         cause = f"no compute resource with this role is up and has a live worker (looked at: {names})"
         raise Refused(f"role {role}", cause, _start_worker_remedy(candidates[0].name))
-    able = _with_engine(catalog, configuration, task, ready)
-    ranking = Ranking(catalog, configuration, able, inputs, _makers_of_inputs(catalog, configuration, task))
-    best = _first_with_images(task, ranking, ask)
-    return Choice(best, role, f"{ranking.reason(best)} (of {len(able)} with the role {role})")
+    return ready
 
 
 def asked_images(task: Task) -> tuple[str, ...]:
