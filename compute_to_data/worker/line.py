@@ -6,9 +6,8 @@ own record of who made a task's collection, which no AVU can change: so a record
 in that user's own line, and only there.
 
 The catalog is the only queue. The line keeps the users in the order of their turns, and a few tasks of each; it asks
-the catalog which users have queued tasks, and for the next tasks of one user. The number of queued tasks does not
-matter for that. After a
-restart the users come in the order of their oldest tasks.
+the catalog which users have queued tasks, and for the next tasks of one user. How long that takes does not depend on
+the number of queued tasks. After a restart, the users come in the order of their oldest tasks.
 """
 
 from __future__ import annotations
