@@ -137,7 +137,6 @@ class Commands:
 
     def __init__(self, parser: argparse.ArgumentParser, words: Sequence[str] = ("c2d",)) -> None:
         self.words = tuple(words)
-        self._parser = parser
         self._below = parser.add_subparsers(
             metavar="COMMAND", title="commands", dest=f"command{len(words)}", parser_class=LateParser
         )

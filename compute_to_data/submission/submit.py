@@ -121,20 +121,14 @@ def accept(
     filled = definitions.filled_in(catalog, configuration.attributes, document)
     used = formats.format_of(filled.document)
     beside = GivenBeside(resource, output_collection, image)
-    task = request.parse(translate(configuration, filled.document, beside), plain=InputKind.PATH)
-    there = tuple(one for one in task.inputs if one.logical_path not in coming)
-    task = replace(task, inputs=there, after=(*task.after, *after), priority=_priority(task, priority))
+    task = _parsed(configuration, filled.document, beside, after, priority)
+    task = replace(task, inputs=tuple(one for one in task.inputs if one.logical_path not in coming))
     task, waits, reads = resolve(catalog, configuration.attributes, task, project)
     admission.admit(configuration, task)
     found = admission.authorise(catalog, configuration, task)
+    inputs = found.data_objects
     choice = selection.choose(
-        catalog,
-        configuration,
-        task,
-        found.data_objects,
-        patient=patient,
-        role_remedy=used.role_remedy,
-        ask_images=ask_images,
+        catalog, configuration, task, inputs, patient=patient, role_remedy=used.role_remedy, ask_images=ask_images
     )
     admission.check_role(configuration, task, choice.role)
     waiting_bound.need_room(catalog, configuration, choice.resource.name)
@@ -142,6 +136,14 @@ def accept(
     reused = _reused(catalog, configuration, task, choice.role, found) if reuses else None
     notes = (*filled.notes, *used.notes(filled.document))
     return Accepted(task, choice, chosen_id, waits, (*reads, *found.origins, *waits), reused, notes)
+
+
+def _parsed(
+    configuration: Configuration, document: Any, beside: GivenBeside, after: Sequence[str], priority: int | None
+) -> Task:
+    """The task that a document asks for, with what is given beside it. InvalidRequest."""
+    task = request.parse(translate(configuration, document, beside), plain=InputKind.PATH)
+    return replace(task, after=(*task.after, *after), priority=_priority(task, priority))
 
 
 def _priority(task: Task, given: int | None) -> int:
