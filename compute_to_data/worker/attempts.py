@@ -14,7 +14,7 @@ from compute_to_data.worker.in_flight import Step
 from compute_to_data.worker.passed_over import PassedOver
 from compute_to_data.worker.presence import Presence
 from compute_to_data.worker.retries import Retries
-from compute_to_data.worker.slot import NotEnded, TaskRunner, Unintelligible
+from compute_to_data.worker.task_runner import NotEnded, TaskRunner, Unintelligible
 
 log = logging.getLogger("compute_to_data.worker")
 

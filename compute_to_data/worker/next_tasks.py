@@ -20,7 +20,7 @@ from compute_to_data.worker.in_flight import TasksInFlight
 from compute_to_data.worker.line import InLine, Line
 from compute_to_data.worker.passed_over import PassedOver
 from compute_to_data.worker.retries import Retries
-from compute_to_data.worker.slot import Purpose
+from compute_to_data.worker.task_runner import Purpose
 from compute_to_data.worker.user_bounds import UserBounds
 
 log = logging.getLogger("compute_to_data.worker")

@@ -42,7 +42,7 @@ from compute_to_data.worker.passed_over import PassedOver
 from compute_to_data.worker.presence import Presence
 from compute_to_data.worker.requests import Requests
 from compute_to_data.worker.retries import FIRST_SECONDS, Retries
-from compute_to_data.worker.slot import Purpose, TaskRunner
+from compute_to_data.worker.task_runner import Purpose, TaskRunner
 from compute_to_data.worker.unused_replicas import UnusedReplicas
 from compute_to_data.worker.user_bounds import UserBounds
 from compute_to_data.worker.waiting import LOOK_SECONDS, WaitingTasks

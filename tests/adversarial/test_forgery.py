@@ -16,7 +16,7 @@ from compute_to_data.model import Access, Avu, DataObject, Entity, EntityKind, Q
 from compute_to_data.pipeline.replication.replicas import InUse
 from compute_to_data.records.state import State
 from compute_to_data.records.task import TaskRecord
-from compute_to_data.worker.slot import Purpose, Unintelligible
+from compute_to_data.worker.task_runner import Purpose, Unintelligible
 
 PREFIX = "irods::compute_to_data::"
 BOBS = "/tempZone/home/bob"
