@@ -69,7 +69,7 @@ class _Place(Action):
 
 
 def _fetch(call: Call) -> int:
-    from compute_to_data.client import fetching, naming
+    from compute_to_data.client import naming, single_file
     from compute_to_data.client.kinds import Kind
     from compute_to_data.errors import Refused
 
@@ -88,7 +88,7 @@ def _fetch(call: Call) -> int:
         call.out.note(f"task {task.id} {state_text(status)}")
     options = call.options
     if options.output == "-":
-        fetching.write_one(task.catalog, task.collection, options.words, _write)
+        single_file.pass_on(task.catalog, task.collection, options.words, _write)
         return ExitCode.DONE
     done = _fetched(call, task.catalog, task.collection)
     is_ours = status.state.value != "COMPLETED"  # else the program itself made a folder of that name
@@ -118,14 +118,14 @@ def _fetch_workload(call: Call) -> int:
 
 def _fetch_from_dataset(call: Call, given: Named) -> int:
     """Fetch single files of a dataset. Its download keeps times and verifies the whole, so it is the way to all."""
-    from compute_to_data.client import fetching
+    from compute_to_data.client import single_file
 
     options, catalog = call.options, call.session.catalog
     if not options.words:
         remedy = f"Name some of its files, or download it: c2d dataset download {given.id} DIR"
         raise InvalidRequest(str(given), "is a dataset, and no files of it are named", remedy)
     if options.output == "-":
-        fetching.write_one(catalog, given.top, options.words, _write)
+        single_file.pass_on(catalog, given.top, options.words, _write)
         return ExitCode.DONE
     return _report(call, given.id, given.collection, _fetched(call, catalog, given.top))
 

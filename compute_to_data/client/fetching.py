@@ -6,16 +6,15 @@ import contextlib
 import os
 import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from compute_to_data.client import results
 from compute_to_data.client.local_folders import folders
 from compute_to_data.client.local_folders.patterns import is_pattern, parsed_all, verdict
 from compute_to_data.client.results import Result, Tree
-from compute_to_data.errors import AlreadyExists, Code, ComputeToDataError, InvalidRequest, NotFound, OutOfReach
+from compute_to_data.errors import AlreadyExists, Code, ComputeToDataError, InvalidRequest, OutOfReach
 from compute_to_data.local_files import ENDING, need_storable
 from compute_to_data.model import name_of
 from compute_to_data.records.manifest import ancestors
@@ -300,30 +299,3 @@ def _check_room(target: str, needed: int) -> None:
     if needed > free:
         cause = f"has {free} bytes free, and the results need {needed}"
         raise InvalidRequest(existing, cause, "Name a folder on a larger disk")
-
-
-def write_one(catalog: ClientCatalog, collection: str, paths: Sequence[str], write: Callable[[BinaryIO], None]) -> None:
-    """Give ``write`` the content of the one file that paths choose, or of a task's only output, after it has
-    arrived whole and verified. InvalidRequest when there are several."""
-    try:
-        result = the_only(results.tree(catalog, collection), paths)
-    except NotFound:
-        if list(paths) in ([name] for name in LOG_NAMES):
-            return  # a log that the task does not have is empty
-        raise
-    with tempfile.TemporaryDirectory(prefix="c2d-") as folder:
-        file = os.path.join(folder, secrets.token_hex(6))
-        result.catalog.get(result.path, file)
-        with open(file, "rb") as content:
-            write(content)
-
-
-def the_only(tree: Tree, paths: Sequence[str]) -> Result:
-    """The one file that paths choose, or the only output of a task. InvalidRequest when there are several."""
-    found = tree.chosen(paths).files if paths else results.without_records(tree.files)
-    if not found:
-        raise NotFound("standard output", "there is no file to write to it")
-    if len(found) > 1:
-        named = ", ".join([*found][:5]) + (" and more" if len(found) > 5 else "")
-        raise InvalidRequest("standard output", f"takes one file, and these were chosen: {named}", "Name one of them")
-    return next(iter(found.values()))
