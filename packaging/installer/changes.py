@@ -163,6 +163,8 @@ def writing(layout: Layout, record: Manifest, items: Mapping[str, Item]) -> Iter
     """The changes that write these files, without those that are there already."""
     for path, item in items.items():
         place = layout.on_disk(path)
+        if item.shared and place.exists() and path not in record.files:
+            continue
         if checksum_of(place) != checksum(item.content) or path not in record.files:
             verb = "replace" if place.exists() else "write"
             yield Change(f"{verb} {path}", partial(_write, layout, record, path, item))

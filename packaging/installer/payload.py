@@ -28,10 +28,12 @@ _RESOURCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
 
 @dataclass(frozen=True)
 class Item:
-    """A file to install: its content and mode."""
+    """A file to install: its content and mode. ``shared``: its name is not ours alone, so one that is there already
+    belongs to somebody else, who keeps it."""
 
     content: bytes
     mode: int = 0o644
+    shared: bool = False
 
 
 class Checkout:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator, Mapping
 
 from installer.layout import InstallError, Layout
@@ -57,13 +58,33 @@ def files(layout: Layout) -> dict[str, Item]:
         f"{layout.units}/user@{uid}.service.d/{_OURS}": Item(_DELEGATION.format(_CONTROLLERS).encode()),
         f"{layout.units}/{UNIT}.d/podman.conf": Item(_WORKER.format(uid=uid).encode()),
         # As loginctl enable-linger does: the account's systemd runs from the start of the host.
-        f"/var/lib/systemd/linger/{layout.account}": Item(b""),
+        f"/var/lib/systemd/linger/{layout.account}": Item(b"", shared=True),
     }
 
 
 def is_installed(files: Mapping[str, object]) -> bool:
     """Whether an earlier installation has set it up. ``files``: those of the record."""
     return any(path.endswith(f"/user/{_SERVICE}") for path in files)
+
+
+def left(layout: Layout) -> Iterator[str]:
+    """What stays when the rest is removed, and why: we end no job, and remove no image."""
+    unit = account_unit(layout)
+    if layout.is_live and os.path.isdir("/run/systemd/system") and _is_active(unit):
+        yield f"{unit}: jobs may run in it. The account's systemd and its Podman end with: systemctl stop {unit}"
+    images = f"{layout.irods_home}/.local/share/containers"
+    if layout.on_disk(images).exists():
+        yield f"{images}: the account's images. Some of their files belong to ids that another account may get later"
+
+
+def account_unit(layout: Layout) -> str:
+    """The unit of the account's own systemd."""
+    ids = layout.account_ids()
+    return f"user@{ids[0] if ids else layout.account}.service"
+
+
+def _is_active(unit: str) -> bool:
+    return subprocess.run(["systemctl", "is-active", "--quiet", unit], check=False).returncode == 0
 
 
 def missing_programs() -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from installer import core_block, environment, gateway_account, job_accounts, server_config
+from installer import core_block, environment, gateway_account, job_accounts, podman, server_config
 from installer.changes import Change, write_core
 from installer.layout import InstallError, Layout, replace_file
 from installer.manifest import Manifest, checksum, checksum_of
@@ -48,9 +48,18 @@ class Removal:
         ]
 
     def _configured(self) -> list[Change]:
-        """The block in core.py, the state directory and the ids of jobs."""
+        """What enables units, the block in core.py, the state directory and the ids of jobs."""
         self._name_the_gateways_account()
-        return [*self._core(), *self._state_directory(), *self._job_accounts()]
+        if podman.is_installed(self.record.files):
+            self.left += podman.left(self.layout)
+        return [*self._enabled(), *self._core(), *self._state_directory(), *self._job_accounts()]
+
+    def _enabled(self) -> Iterator[Change]:
+        """The links by which the host's systemd would start our units, and could not any more."""
+        for link in sorted(self.layout.on_disk("/etc/systemd/system").glob("*.wants/compute-to-data-*")):
+            if link.is_symlink():
+                text = f"remove /{link.relative_to(self.layout.root)}, by which its unit was enabled"
+                yield Change(text, partial(link.unlink, missing_ok=True))
 
     def _name_the_gateways_account(self) -> None:
         is_ours = self.layout.on_disk(f"{self.layout.sysusers}/{GATEWAY_ACCOUNT}").exists()

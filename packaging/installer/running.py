@@ -28,21 +28,22 @@ def has_systemd(layout: Layout) -> bool:
     return layout.is_live and os.path.isdir("/run/systemd/system")
 
 
-def stop_units(layout: Layout) -> list[str]:
-    """Stop our units that run. Returns their names."""
+def units(layout: Layout) -> list[str]:
+    """Our units that run."""
     if not has_systemd(layout):
         return []
     command = ["systemctl", "list-units", "--state=active,activating", "--plain", "--no-legend", *UNITS]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    names = [line.split()[0] for line in listed.splitlines() if line.strip()]
-    if names:
-        print(f"stop {' '.join(names)} (jobs go on)", flush=True)
-        subprocess.run(["systemctl", "stop", *names], check=True)
-    return names
+    return [line.split()[0] for line in listed.splitlines() if line.strip()]
+
+
+def stop_units(names: list[str]) -> None:
+    """Stop units. OSError or CalledProcessError."""
+    subprocess.run(["systemctl", "stop", *names], check=True)
 
 
 def start_units(names: list[str]) -> None:
-    """Start what :func:`stop_units` stopped."""
+    """Start units that :func:`stop_units` stopped."""
     if names:
         print(f"start {' '.join(names)}", flush=True)
         if subprocess.run(["systemctl", "start", *names], check=False).returncode != 0:

@@ -112,7 +112,7 @@ def test_what_a_host_needs_beside_the_package(package: Path, debian: ScratchServ
     wanted = ours.must("configure", *options, "--dry-run")
     assert not debian.path(PODMANS_UNIT).exists()
     assert f"would write {PODMANS_UNIT}\n" in wanted and "would edit /etc/irods/server_config.json" in wanted
-    ours.must("configure", *options)
+    assert "systemctl restart user@998.service" in ours.must("configure", *options)
     assert "SupplementaryGroups=\n" in debian.path(PODMANS_UNIT).read_text()
     assert "ReadWritePaths=/data/vault\n" in debian.path(VAULTS_UNIT).read_text()
     assert "python-instance" in debian.path("/etc/irods/server_config.json").read_text()
@@ -120,6 +120,7 @@ def test_what_a_host_needs_beside_the_package(package: Path, debian: ScratchServ
     debian.path(PODMANS_UNIT).write_text("edited")
     said = must_dpkg(debian, "--install", str(package))
     assert f"left: {PODMANS_UNIT}: it was changed" in said
+    assert "systemctl restart" not in said, "that would end jobs"
     assert debian.path(PODMANS_UNIT).read_text() == "edited" and debian.path(VAULTS_UNIT).exists()
     ours.must("configure", "--force")
     assert "SupplementaryGroups=\n" in debian.path(PODMANS_UNIT).read_text(), "an upgrade keeps what was set up"

@@ -337,6 +337,17 @@ def test_the_installed_installer_can_uninstall(server: ScratchServer) -> None:
     assert server.contents() == before
 
 
+def test_uninstalling_disables_units(server: ScratchServer) -> None:
+    wants = server.path("/etc/systemd/system/multi-user.target.wants")
+    wants.mkdir()
+    (wants / "other.service").symlink_to("/etc/systemd/system/other.service")
+    before = server.contents()
+    _light(server)
+    (wants / "compute-to-data-worker@dsp_resc.service").symlink_to(UNIT)
+    server.must("uninstall")
+    assert server.contents() == before
+
+
 def test_uninstalling_is_refused_while_a_worker_runs(server: ScratchServer) -> None:
     _light(server)
     before = server.contents()

@@ -12,6 +12,8 @@ WORKER = "/etc/systemd/system/compute-to-data-worker@.service.d/podman.conf"
 SOCKET = "/etc/systemd/user/compute-to-data-podman.socket"
 SERVICE = "/etc/systemd/user/compute-to-data-podman.service"
 WANTED = "/etc/systemd/user/sockets.target.d/compute-to-data.conf"
+IMAGES = "/var/lib/irods/.local/share/containers"
+RESTART = "systemctl restart user@998.service"
 
 
 @pytest.fixture
@@ -37,8 +39,9 @@ def test_a_dry_run_names_all_that_it_would_do(server: ScratchServer) -> None:
 
 
 def test_what_it_sets_up_and_takes_back(server: ScratchServer) -> None:
+    server.path(IMAGES).mkdir(parents=True)
     before = server.contents()
-    _install(server, "--podman")
+    assert RESTART in _install(server, "--podman")
     assert server.path(LINGER).read_text() == ""
     for line in ("Delegate=cpu cpuset io memory pids\n", "Slice=c2d.slice\n"):
         assert line in server.path(DELEGATION).read_text()
@@ -51,6 +54,18 @@ def test_what_it_sets_up_and_takes_back(server: ScratchServer) -> None:
     assert "--time=0\n" in server.path(SERVICE).read_text()
     assert "Wants=compute-to-data-podman.socket\n" in server.path(WANTED).read_text()
     assert "nothing to do" in _install(server), "an upgrade keeps what an installation has set up"
+    server.path("/opt/compute-to-data/share/doc/podman.md").unlink()
+    upgraded = _install(server)
+    assert "write " in upgraded and RESTART not in upgraded, "that would end jobs, and nothing of theirs has changed"
+    assert f"left: {IMAGES}: the account's images" in server.must("uninstall")
+    assert server.contents() == before
+
+
+def test_an_account_that_lingers_already_does_so_afterwards(server: ScratchServer) -> None:
+    server.path(LINGER).parent.mkdir(parents=True)
+    server.path(LINGER).touch()
+    before = server.contents()
+    _install(server, "--podman")
     server.must("uninstall")
     assert server.contents() == before
 
