@@ -11,6 +11,7 @@ import re
 import socket
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
@@ -33,6 +34,7 @@ from compute_to_data.engines.docker.container_job import was_started
 from compute_to_data.engines.docker.memory_groups import directory
 from compute_to_data.engines.docker.messages import asking_about
 from compute_to_data.engines.job_ids import JobIds
+from compute_to_data.engines.podman import engine as podman_engine
 from compute_to_data.engines.podman import host, inspection, logs
 from compute_to_data.engines.podman import sandbox as podman_sandbox
 from compute_to_data.engines.podman.client import PodmanClient, forget
@@ -467,6 +469,55 @@ def test_podman_is_asked_about_its_host_once_and_again_for_a_check(tmp_path: Pat
     forget(ending.address)
     PodmanClient(ending, str(tmp_path / "state"))
     assert _Ending.asked_about_its_host == 2
+
+
+class _Probed(_Answering):
+    """Podman of a host that holds limits. It counts what makes sure of that, and pings."""
+
+    counted: Counter[str] = Counter()
+
+    def do_GET(self) -> None:
+        self.counted["info"] += 1
+        self._answer(200, TestHosts().info(cgroupVersion="v2"))
+
+    def do_HEAD(self) -> None:
+        self.counted["ping"] += 1
+        self._answer(200, b"")
+
+
+def test_a_worker_asks_at_each_heartbeat_for_what_costs_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It fills its slots only afterwards. All is checked again when the account's systemd has started again, after some
+    minutes, and when a check has failed."""
+    _Probed.counted.clear()
+    groups = iter((1, 1, 1, 2, 2, 3, 3, 3, 3, 3, 3))
+
+    def check_limits(*_: object) -> None:
+        _Probed.counted["probe"] += 1
+
+    monkeypatch.setattr(host, "check_account", lambda: None)
+    monkeypatch.setattr(host, "check_kernel", lambda: next(groups))
+    monkeypatch.setattr(host, "check_limits", check_limits)
+    monkeypatch.setattr(podman_engine, "install", lambda _: None)
+    engine = podman_engine.PodmanEngine({"socket": str(tmp_path / "s"), "job_uids": None}, str(tmp_path))
+
+    def checked(times: int) -> dict[str, int]:
+        before = Counter(_Probed.counted)
+        for _ in range(times):
+            engine.check()
+        return dict(_Probed.counted - before)
+
+    with listening(tmp_path, _Probed):
+        assert checked(3) == {"info": 1, "probe": 1, "ping": 2}
+        assert checked(2) == {"info": 1, "probe": 1, "ping": 1}, "another control group"
+        with monkeypatch.context() as soon:
+            soon.setattr(podman_engine, "_SURE_SECONDS", 0.0)
+            assert checked(2) == {"info": 2, "probe": 2}, "its time is over"
+        assert checked(2) == {"info": 1, "probe": 1, "ping": 1}
+    with pytest.raises(EngineError):
+        engine.check()
+    (tmp_path / "s").unlink()
+    with listening(tmp_path, _Probed):
+        assert checked(1) == {"info": 1, "probe": 1}
 
 
 class _Listing(_Answering):

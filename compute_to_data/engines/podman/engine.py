@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -16,6 +17,10 @@ from compute_to_data.engines.podman.client import PodmanClient, forget
 from compute_to_data.engines.podman.connection import Connection, default_address
 from compute_to_data.engines.podman.ends import ProcessEnds
 from compute_to_data.engines.podman.logs import PodmanLogs
+
+_SURE_SECONDS = 600.0
+"""How long the kernel's word about a container with limits counts, if the account's systemd has not started again. To
+get it takes longer than a small job does: Podman asks the host's package manager, and makes a container."""
 
 
 class PodmanEngine(ContainerEngine):
@@ -33,6 +38,7 @@ class PodmanEngine(ContainerEngine):
         self._address = connection.address
         self._folder = os.path.join(state_directory, "podman")
         self._state_directory = state_directory
+        self._sure_of, self._sure_until = 0, 0.0
 
         def client() -> PodmanClient:
             return cast(PodmanClient, self._docker())
@@ -52,14 +58,26 @@ class PodmanEngine(ContainerEngine):
         return cast(PodmanClient, self._docker()).seen(account)
 
     def check(self) -> None:
-        """EngineError when Podman does not answer, or when the kernel does not hold the limits of its containers."""
+        """EngineError when Podman does not answer, or when the kernel does not hold the limits of its containers. It
+        makes sure of the limits again after some minutes, or when the account's systemd has started again."""
         host.check_account()
-        host.check_kernel()
+        group = host.check_kernel()
         install(os.path.join(self._state_directory, "first-process"))
-        forget(self._address)
+        is_sure = group == self._sure_of and time.monotonic() < self._sure_until
+        self._sure_of = 0
+        if not is_sure:
+            forget(self._address)
         with asking_about(host.SUBJECT):
             client = cast(PodmanClient, self._docker())
-            info = client.info()
-            host.check_info(info, self._accounts.ids())
-            self._groups.learn(info)
-            host.check_limits(client, self._folder)
+            if is_sure:
+                client.ping()
+            else:
+                self._make_sure(client)
+        self._sure_of = group
+
+    def _make_sure(self, client: PodmanClient) -> None:
+        info = client.info()
+        host.check_info(info, self._accounts.ids())
+        self._groups.learn(info)
+        host.check_limits(client, self._folder)
+        self._sure_until = time.monotonic() + _SURE_SECONDS

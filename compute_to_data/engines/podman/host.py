@@ -67,8 +67,9 @@ def check_account() -> None:
         ) from error
 
 
-def check_kernel(cgroups: Path = CGROUPS) -> None:
-    """EngineError when the host has no cgroup v2, or has not delegated what limits need to this account."""
+def check_kernel(cgroups: Path = CGROUPS) -> int:
+    """EngineError when the host has no cgroup v2, or has not delegated what limits need to this account. Returns a
+    number of the control group of the account's systemd. It is another one when that has started again."""
     if not (cgroups / "cgroup.controllers").exists():
         raise EngineError(
             SUBJECT,
@@ -77,6 +78,7 @@ def check_kernel(cgroups: Path = CGROUPS) -> None:
         )
     own = cgroups / own_group(cgroups)
     try:
+        number = own.stat().st_ino
         given = (own / "cgroup.controllers").read_text().split()
     except OSError as error:
         raise EngineError(
@@ -89,6 +91,7 @@ def check_kernel(cgroups: Path = CGROUPS) -> None:
         raise EngineError(
             SUBJECT, f"systemd has not delegated {', '.join(lacking)} to this account, so it is not limited", _DELEGATE
         )
+    return number
 
 
 def check_info(info: Mapping[str, Any], ids: JobIds | None) -> None:
