@@ -179,7 +179,7 @@ class TestHosts:
 
     def test_an_account_without_services_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "cgroup.controllers").write_text("cpu memory pids\n")
-        with pytest.raises(EngineError, match=r"runs no services of this account .* loginctl enable-linger"):
+        with pytest.raises(EngineError, match=r"runs no services of this account .* systemctl start user@.* --podman"):
             host.check_kernel(tmp_path)
 
     @pytest.mark.parametrize(("given", "lacking"), [("memory pids", "cpu"), ("", "memory, pids, cpu")])

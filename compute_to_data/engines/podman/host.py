@@ -35,8 +35,11 @@ _MEMORY, _PIDS, _PERIOD, _QUOTA = 48 << 20, 7, 100_000, 50_000
 """The limits of the probe."""
 _PROBE = "compute-to-data-probe-"
 """Begins the name of the probe. The worker's process id follows, and when that process began."""
+_SET_UP = (
+    "packaging/install install --podman (after our package: /opt/compute-to-data/packaging/install configure --podman)"
+)
 _DELEGATE = (
-    "Run packaging/install install, or write [Service] Delegate=cpu cpuset io memory pids to "
+    f"Run {_SET_UP}, or write [Service] Delegate=cpu cpuset io memory pids to "
     "/etc/systemd/system/user@.service.d/delegate.conf, then: systemctl daemon-reload, and log the account out"
 )
 
@@ -84,7 +87,7 @@ def check_kernel(cgroups: Path = CGROUPS) -> int:
         raise EngineError(
             SUBJECT,
             f"systemd runs no services of this account ({own} is not there)",
-            "Run packaging/install install, or as root: loginctl enable-linger ACCOUNT",
+            f"Run: systemctl start user@{os.geteuid()}. If it was never set up for Podman, first run {_SET_UP}",
         ) from error
     lacking = [name for name in NEEDED if name not in given]
     if lacking:
