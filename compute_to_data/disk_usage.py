@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Union
 
 DIRECTORY = sum(getattr(os, name, 0) for name in ("O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC"))
@@ -31,12 +32,14 @@ class Usage:
 
     ``hidden``: a directory cannot be read (no permission, or deeper than outputs may be), so it could hold anything.
     ``is_whole``: False when measuring stopped before the end, so there is more than these figures say.
+    ``processor_seconds``: what measuring cost.
     """
 
     size: int
     entries: int
     hidden: bool = False
     is_whole: bool = True
+    processor_seconds: float = field(default=0.0, compare=False)
 
 
 def is_directory(place: str) -> bool:
@@ -65,13 +68,14 @@ def measure(
         return Usage(0, 0)
     except OSError:
         return Usage(0, 0, hidden=True)
-    measuring = _Measuring(most_bytes, most_entries, stop)
+    measuring, began = _Measuring(most_bytes, most_entries, stop), time.thread_time()
     try:
         measuring.add_attributes(".", top)
         measuring.enter(top, 0)
     finally:
         os.close(top)
-    return Usage(measuring.size, measuring.entries, measuring.hidden, not measuring.is_over)
+    seconds = time.thread_time() - began
+    return Usage(measuring.size, measuring.entries, measuring.hidden, not measuring.is_over, seconds)
 
 
 class _Measuring:

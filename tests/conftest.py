@@ -8,13 +8,10 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from support import outside
+from support import outside, powers_over_jobs
 from support.real_docker import ENGINE, need_docker
 from support.real_slurm import need_slurm
 from support.site import TrialSite, closing_sites
-
-from compute_to_data.configuration import EngineSettings
-from compute_to_data.engines import prepare_worker
 
 # How quick a machine is says nothing about the code; with CI set, Hypothesis has it so by itself.
 settings.register_profile("any machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -25,9 +22,9 @@ settings.load_profile("any machine")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-if ENGINE == "podman":  # as the worker's own program does, before there are other threads
+if ENGINE == "podman":  # before there are other threads
     outside.leave_a_starter()
-    prepare_worker(EngineSettings(ENGINE))
+    powers_over_jobs.take()
 
 MOST_SECOND_RUNS = 3
 """So many tests may fail and pass when they run again, as `make test` makes them. With more, the run has failed."""

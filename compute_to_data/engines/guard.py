@@ -2,10 +2,10 @@
 
 It has two capabilities, CAP_SETUID and CAP_SETGID, and does three things with them, only for processes of its account:
 
-- It writes the maps of the user namespace that a worker has entered: the account's ids and those of jobs, each to
-  itself. After that it belongs to this worker until the worker ends.
-- It opens files that the kernel shows only to the job's own uid, outside of the namespace: the root directory and the
-  open files of a job's process. It hands the descriptors to the worker.
+- It writes the maps of the user namespace in which its child changes the files of a worker's jobs (``namespace.py``):
+  the account's ids and those of jobs, each to itself. Both belong to this worker until the worker ends.
+- It opens what the worker's own view of /proc does not show, or the kernel only to the job's own uid: the directory of
+  a job's process in /proc, its root directory and its open files. It hands the descriptors to the worker.
 - When the worker has ended, it looks at the outputs of the jobs that go on, and ends those that break their limits. It
   does that as the job's own account.
 
@@ -24,24 +24,26 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from compute_to_data.disk_usage import measure
+from compute_to_data.engines import namespace
 from compute_to_data.engines.job_ids import JobIds, of_setting
 from compute_to_data.errors import ComputeToDataError, EngineError
 
 SOCKET = "/run/compute-to-data/guard"
 """Where the unit's process listens."""
 MOST_BYTES = 1 << 12
-MAP = b"map"
-"""What a worker asks for that has entered a namespace; any other word from one that is root."""
+FILES, LIMITS_ONLY = b"files", b"limits only"
+"""What a worker asks for: help with jobs' files too, or, if it is root, only to hold limits after its end."""
 _LOOK_SECONDS = 0.5
 CAPABILITIES = (6, 7)
 """CAP_SETGID and CAP_SETUID."""
-_OBSERVED = re.compile(r"/proc/[1-9][0-9]*/(root|fdinfo/[0-9]+)")
+_PROCESS = re.compile(r"/proc/[1-9][0-9]*")
+_OF_PROCESS = re.compile(rf"{_PROCESS.pattern}/(root|fdinfo/[0-9]+)")
 _CREDENTIALS = struct.Struct("3i")
 
 
@@ -64,8 +66,8 @@ class _Kept:
     most_entries: int
 
 
-def serve(channel: socket.socket, worker: int, ids: JobIds) -> NoReturn:
-    """Help one worker until it ends. ``worker``: its process id."""
+def serve(channel: socket.socket, ids: JobIds) -> NoReturn:
+    """Help one worker until it ends."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the worker needs it until its own end
     for stream in range(3):  # it may outlive the program that reads the worker's output
@@ -74,9 +76,14 @@ def serve(channel: socket.socket, worker: int, ids: JobIds) -> NoReturn:
     with suppress(OSError):
         asked = channel.recv(MOST_BYTES)
         by_itself = may_set_ids()
-        problem = _map(worker, ids, by_itself=by_itself) if asked == MAP else ""
+        files, problem = None, ""
+        if asked == FILES:
+            files, problem = namespace.start(lambda process: _map(process, ids, by_itself=by_itself), channel)
         if asked:
-            channel.send(json.dumps({"problem": problem, "stays": by_itself and not problem}).encode())
+            answer = json.dumps({"problem": problem, "stays": by_itself and not problem}).encode()
+            socket.send_fds(channel, [answer], [] if files is None else [files.fileno()])
+        if files is not None:
+            files.close()  # the worker has it now
         if asked and by_itself and not problem:
             os.setgroups([])
             _answer(channel, ids, kept)
@@ -84,16 +91,16 @@ def serve(channel: socket.socket, worker: int, ids: JobIds) -> NoReturn:
     os._exit(0)
 
 
-def _map(worker: int, ids: JobIds, *, by_itself: bool) -> str:
-    """Write the maps of the worker's namespace, or let ``newuidmap`` do it. Returns the problem; '' for none."""
+def _map(process: int, ids: JobIds, *, by_itself: bool) -> str:
+    """Write the maps of a process's namespace, or let ``newuidmap`` do it. Returns the problem; '' for none."""
     for kind, own, first in (("gid", os.getegid(), ids.first_gid), ("uid", os.geteuid(), ids.first_uid)):
         numbers = [own, own, 1, first, first, ids.count]
         try:
             if by_itself:
-                with open(f"/proc/{worker}/{kind}_map", "w", encoding="ascii") as file:
+                with open(f"/proc/{process}/{kind}_map", "w", encoding="ascii") as file:
                     file.write("{} {} {}\n{} {} {}\n".format(*numbers))
                 continue
-            command = [f"new{kind}map", str(worker), *map(str, numbers)]
+            command = [f"new{kind}map", str(process), *map(str, numbers)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
         except OSError as error:
             return f"new{kind}map: {error.strerror}"
@@ -139,7 +146,11 @@ def _open(channel: socket.socket, values: list[Any], ids: JobIds, own: tuple[int
 
 
 def _opened(path: str, uid: int, gid: int, flags: int, *, ids: JobIds, own: tuple[int, int]) -> int:
-    if not (_are_a_jobs(uid, gid, ids) and _OBSERVED.fullmatch(path)):
+    if not _are_a_jobs(uid, gid, ids):
+        raise PermissionError(1, "refused")
+    if _PROCESS.fullmatch(path):
+        return _opened_process(path, uid, flags)
+    if not _OF_PROCESS.fullmatch(path):
         raise PermissionError(1, "refused")
     try:
         return _opened_as(path, uid, gid, flags, own)
@@ -149,6 +160,20 @@ def _opened(path: str, uid: int, gid: int, flags: int, *, ids: JobIds, own: tupl
         if os.stat("/".join(path.split("/")[:3])).st_uid != uid:
             raise
         return os.open(path, flags | os.O_CLOEXEC)
+
+
+def _opened_process(path: str, uid: int, flags: int) -> int:
+    """The directory of a process with this uid. Who owns the directory says nothing: the first process of a container
+    cannot be traced, and root owns the directories of such processes."""
+    place = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        with open(os.open("status", os.O_RDONLY, dir_fd=place), encoding="utf-8", errors="replace") as status:
+            if uid not in _uids(status):
+                raise PermissionError(1, "refused")
+    except BaseException:
+        os.close(place)
+        raise
+    return place
 
 
 def _opened_as(path: str, uid: int, gid: int, flags: int, own: tuple[int, int]) -> int:
@@ -184,8 +209,13 @@ def _uids_of_processes() -> set[int]:
     for name in os.listdir("/proc"):
         if name.isdigit():
             with suppress(OSError), open(f"/proc/{name}/status", encoding="utf-8", errors="replace") as file:
-                found.update(int(line.split()[1]) for line in file if line.startswith("Uid:"))
+                found.update(_uids(file))
     return found
+
+
+def _uids(status: Iterable[str]) -> set[int]:
+    """The real uid in the lines of a process's status."""
+    return {int(line.split()[1]) for line in status if line.startswith("Uid:")}
 
 
 def _look(one: _Kept) -> NoReturn:
@@ -204,9 +234,8 @@ def _look(one: _Kept) -> NoReturn:
 # The unit's process
 
 
-def listen(place: str, serve: Callable[[socket.socket, int], NoReturn]) -> NoReturn:
-    """Accept workers of this account at a socket, for ever. ``serve`` gets each connection with the worker's process
-    id, in a process of its own."""
+def listen(place: str, serve: Callable[[socket.socket], NoReturn]) -> NoReturn:
+    """Accept workers of this account at a socket, for ever. ``serve`` gets each connection in a process of its own."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel then keeps no ended children
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     hidden = f"{place}.new"  # who sees the socket at its place can connect
@@ -221,11 +250,11 @@ def listen(place: str, serve: Callable[[socket.socket, int], NoReturn]) -> NoRet
         channel, _ = listener.accept()
         with channel:
             credentials = channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-            worker, uid, _ = _CREDENTIALS.unpack(credentials)
+            _, uid, _ = _CREDENTIALS.unpack(credentials)
             if uid == os.geteuid() and os.fork() == 0:
                 listener.close()
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                serve(channel, worker)
+                serve(channel)
 
 
 def say_ready() -> None:
@@ -258,7 +287,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     found = ids
-    listen(options.socket, lambda channel, worker: serve(channel, worker, found))
+    listen(options.socket, lambda channel: serve(channel, found))
 
 
 if __name__ == "__main__":

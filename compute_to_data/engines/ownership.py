@@ -7,14 +7,15 @@ worker's account's, so that the iRODS server, which has the same account, can re
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from compute_to_data.disk_usage import DIRECTORY, MAXIMUM_DEPTH
-from compute_to_data.engines import namespace
+from compute_to_data.disk_usage import DIRECTORY, Usage
+from compute_to_data.engines import guard_client
+from compute_to_data.engines.job_ids import JobIds
 from compute_to_data.errors import EngineError
 
-_FILE = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
+_PLACE = sum(getattr(os, name, 0) for name in ("O_PATH", "O_NOFOLLOW", "O_CLOEXEC"))
 
 
 def make_outputs(outputs: str, owner: tuple[int, int] | None = None) -> None:
@@ -36,12 +37,12 @@ def make_outputs(outputs: str, owner: tuple[int, int] | None = None) -> None:
 
 
 def check_owner(subject: str, owner: tuple[int, int]) -> None:
-    """Raise EngineError unless this process can make a file for ``owner`` (uid, gid): as root, with the same uid, or in
-    a namespace with it.
+    """Raise EngineError unless this process can make a file for ``owner`` (uid, gid): as root, with the same uid, or
+    with the help of a guard.
 
     ``subject``: the path of the file, for the error.
     """
-    if os.geteuid() not in (0, owner[0]) and not namespace.has(owner[0]):
+    if os.geteuid() not in (0, owner[0]) and not guard_client.has(owner[0]):
         raise EngineError(
             subject,
             f"it must belong to uid {owner[0]}, but the worker has uid {os.geteuid()} and cannot change owners",
@@ -62,7 +63,8 @@ def give(place: str | int, owner: tuple[int, int], subject: str = "") -> None:
     if os.geteuid() == owner[0]:
         return
     try:
-        os.chown(place, *owner)
+        with place_of(place) as descriptor:
+            guard_client.do("give", *owner, descriptors=[descriptor])
     except OSError as error:
         raise EngineError(
             subject,
@@ -71,77 +73,61 @@ def give(place: str | int, owner: tuple[int, int], subject: str = "") -> None:
         ) from error
 
 
-def take_back(directory: str, is_jobs: Callable[[int], bool], owner: tuple[int, int]) -> None:
-    """Make ``owner`` (uid, gid) the owner of all that a job left in a directory, and of the directory itself.
+def take_back(directory: str, ids: JobIds, owner: tuple[int, int]) -> None:
+    """Make ``owner`` (uid, gid) the owner of all that jobs with these ids left in a directory, and of the directory.
 
-    Call it when the job has ended. It does nothing when the directory is not there. It opens each level by descriptor,
-    follows no link and crosses no mount. Entries stay as they are if their uid is not a job's (``is_jobs``), or if they
-    lie deeper than outputs may. The owner can read and remove all of the others afterwards. EngineError when this
-    process cannot change an owner.
+    Call it when the job has ended. It does nothing when the directory is not there. It follows no link and crosses no
+    mount, and leaves alone what another account made. The owner can read and remove all of the rest afterwards.
+    EngineError when an owner cannot be changed.
     """
-    try:
-        top = os.open(directory, DIRECTORY)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise _refused(directory, error) from error
-    try:
-        _Taking(os.fstat(top).st_dev, is_jobs, owner).take(top, 0)
-    except OSError as error:
-        raise _refused(directory, error) from error
-    finally:
-        os.close(top)
+    _take(directory, ids.first_uid, ids.count, owner)
 
 
 def hand_on(directory: str, owner: tuple[int, int], account: tuple[int, int]) -> None:
     """Make ``account`` (uid, gid) the owner of what ``owner`` has in the outputs of a job that has not begun, as after
     an earlier job on the same outputs. Errors as for :func:`take_back`."""
     if owner[0] != account[0]:
-        take_back(directory, lambda uid: uid == owner[0], account)
+        _take(directory, owner[0], 1, account)
 
 
-def _refused(directory: str, error: OSError) -> EngineError:
-    cause = f"the worker cannot make what the job left there its own ({error.strerror})"
-    return EngineError(directory, cause, "See docs/security.md, 'Accounts of jobs'")
+def _take(directory: str, first_uid: int, count: int, owner: tuple[int, int]) -> None:
+    if not os.path.lexists(directory):
+        return
+    try:
+        with place_of(directory, DIRECTORY) as place:
+            guard_client.do("take", first_uid, count, *owner, descriptors=[place])
+    except OSError as error:
+        cause = f"the worker cannot make what the job left there its own ({error.strerror})"
+        raise EngineError(directory, cause, "See docs/security.md, 'Accounts of jobs'") from error
 
 
-class _Taking:
-    def __init__(self, device: int, is_jobs: Callable[[int], bool], owner: tuple[int, int]) -> None:
-        self._device = device
-        self._is_jobs = is_jobs
-        self._owner = owner
+def measure(directory: str, *, most_bytes: int, most_entries: int, stop: Callable[[], bool] = lambda: False) -> Usage:
+    """As :func:`disk_usage.measure`, for outputs that belong to a job. EngineOutOfReach when the guard does not
+    answer."""
+    try:
+        with place_of(directory, DIRECTORY) as place:
+            return Usage(*guard_client.do("measure", most_bytes, most_entries, descriptors=[place], stop=stop))
+    except FileNotFoundError:
+        return Usage(0, 0)
+    except OSError:
+        return Usage(0, 0, hidden=True)
 
-    def take(self, directory: int, depth: int) -> None:
-        """Take an open directory with its content. The content comes first: another attempt then finds what is left."""
-        status = os.fstat(directory)
-        if status.st_dev != self._device:
-            return
-        if self._is_jobs(status.st_uid):
-            os.fchmod(directory, status.st_mode & 0o777 | 0o700)
-        below = []
-        with os.scandir(directory) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    below.append(entry.name)
-                else:
-                    self._take_entry(directory, entry)
-        for name in below if depth <= MAXIMUM_DEPTH else ():
-            descriptor = os.open(name, DIRECTORY, dir_fd=directory)
-            try:
-                self.take(descriptor, depth + 1)
-            finally:
-                os.close(descriptor)
-        if self._is_jobs(status.st_uid):
-            os.chown(directory, *self._owner)
 
-    def _take_entry(self, directory: int, entry: os.DirEntry[str]) -> None:
-        status = entry.stat(follow_symlinks=False)
-        if not self._is_jobs(status.st_uid) or status.st_dev != self._device:
-            return
-        if stat.S_ISREG(status.st_mode) and status.st_mode & 0o7400 != 0o400:
-            descriptor = os.open(entry.name, os.O_RDONLY | _FILE, dir_fd=directory)
-            try:
-                os.fchmod(descriptor, status.st_mode & 0o777 | 0o400)
-            finally:
-                os.close(descriptor)
-        os.chown(entry.name, *self._owner, dir_fd=directory, follow_symlinks=False)
+def empty(directory: str) -> None:
+    """Remove all that jobs left in a directory. Does nothing when it is not there. OSError."""
+    if os.path.lexists(directory):
+        with place_of(directory, DIRECTORY) as place:
+            guard_client.do("empty", "", descriptors=[place])
+
+
+@contextmanager
+def place_of(place: str | int, flags: int = 0) -> Iterator[int]:
+    """A descriptor that names a file or directory, and does not let this process read it. Follows no link. OSError."""
+    if isinstance(place, int):
+        yield place
+        return
+    descriptor = os.open(place, _PLACE | flags)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -22,6 +22,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from compute_to_data import disk_usage
+from compute_to_data.disk_usage import Usage
 from compute_to_data.engines import channels, checks, ownership, process_runner
 from compute_to_data.engines.changes import Changes
 from compute_to_data.engines.process_job import SECRETS_FOLDER, ProcessJob
@@ -149,6 +151,10 @@ class ProcessEngine:
     def wake(self) -> None:
         """As the port says."""
         self._changes.wake()
+
+    def measure(self, outputs: str, most_bytes: int, most_entries: int, stop: Callable[[], bool]) -> Usage:
+        """As the port says."""
+        return disk_usage.measure(outputs, most_bytes=most_bytes, most_entries=most_entries, stop=stop)
 
     def take_back(self, outputs: str) -> None:
         """Do nothing: jobs have the worker's account."""

@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     if ids is not None:
         found = ids
-        guard.listen(options.socket, lambda channel, _: serve(channel, found))
+        guard.listen(options.socket, lambda channel: serve(channel, found))
     print('nothing to do: the configuration has no "project_quotas": true', file=sys.stderr)
     guard.say_ready()  # else systemd would take this end for a failure, and start it again
     return 0

@@ -56,9 +56,12 @@ def settle(execution: Execution) -> tuple[dict[str, str], _Failures]:
     """
     removal.forget(execution.context.journal_folder, execution.outputs)
     why_not = _why_not(execution)
-    if why_not or not os.path.isdir(execution.outputs):
+    if not os.path.isdir(execution.outputs):
+        return {}, []
+    if why_not:
+        failures = _made_ours(execution)
         left = _is_anything_left(execution.outputs)
-        return ({"not_kept": why_not} if why_not and left else {}), _discard(execution)
+        return ({"not_kept": why_not} if left else {}), [*failures, *_discard(execution)]
     try:
         found = _keep(execution)
     except OutOfReach:
@@ -94,6 +97,21 @@ def _is_anything_left(directory: str) -> bool:
         return False
 
 
+def _make_ours(execution: Execution) -> None:
+    execution.context.engine.remove(execution.job_key)  # nothing may write while the worker reads
+    execution.context.engine.take_back(execution.outputs)
+
+
+def _made_ours(execution: Execution) -> _Failures:
+    try:
+        _make_ours(execution)
+    except OutOfReach:
+        raise
+    except EngineError as error:
+        return [("could not take back the files of its job", error)]
+    return []
+
+
 def _discard(execution: Execution) -> _Failures:
     try:
         if not _is_put_off(execution, ()):
@@ -118,8 +136,7 @@ def _is_put_off(execution: Execution, kept: Sequence[str]) -> bool:
 
 def _keep(execution: Execution) -> outputs.Inventory:
     """Register what can be kept. Returns that, and what is left out. After an error, nothing is registered."""
-    execution.context.engine.remove(execution.job_key)  # nothing may write while the worker reads
-    execution.context.engine.take_back(execution.outputs)
+    _make_ours(execution)
     layout.clear(execution)
     collection = f"{execution.record.collection}/{FAILED_NAME}"
     most_bytes, most_files = execution.context.configuration.limits_of_failed(execution.task.limits)

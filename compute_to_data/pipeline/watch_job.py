@@ -12,10 +12,9 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TypeVar, Union
 
-from compute_to_data.disk_usage import measure
 from compute_to_data.errors import Cancelled, ReasonCode, TaskFailed
 from compute_to_data.job import Job, JobKey, JobStatus
-from compute_to_data.ports.engine import RunningJob
+from compute_to_data.ports.engine import Engine, RunningJob
 
 FIRST_LOOK = 0.1
 """Seconds from the job's start to the first check of the outputs: a job can write gigabytes in a few seconds."""
@@ -62,6 +61,7 @@ class Watch:
 
     def __init__(
         self,
+        engine: Engine,
         running: RunningJob,
         job: Job,
         collection: str,
@@ -77,6 +77,7 @@ class Watch:
         """Whether the job has not begun to run, as far as the worker knows. Its walltime has not begun, and it
         has no outputs to check."""
         self.deadline = math.inf
+        self._engine = engine
         self._job = job
         self._grace = grace
         self._cancelled_by = cancelled_by
@@ -148,23 +149,19 @@ class Watch:
 
     def _check_outputs(self, jobs: int) -> MustEnd | None:
         """Compare the outputs with their limits. A job that breaks them gets no grace: it may fill the vault."""
-        limits, before, used = self._job.limits, time.monotonic(), time.thread_time()
+        limits, before = self._job.limits, time.monotonic()
         most_entries = 2 * limits.output_files
-        usage = measure(
-            self._job.outputs,
-            most_bytes=limits.output_bytes,
-            most_entries=most_entries,
-            stop=lambda: self._interrupted,
-        )
+        usage = self._engine.measure(self._job.outputs, limits.output_bytes, most_entries, lambda: self._interrupted)
         grown, self.size = usage.size - self.size, usage.size
         if usage.hidden:
             return MustEnd(_hidden(), 0.0)
         if usage.size > limits.output_bytes or usage.entries > most_entries:
             return MustEnd(_too_much(self._job), 0.0)
-        after, used = time.monotonic(), time.thread_time() - used
+        after = time.monotonic()
         until_full = (limits.output_bytes - usage.size) * (before - self._looked) / grown if grown > 0 else math.inf
         shortest = max(_SHORTEST_PAUSE, min(_PAUSE, until_full / 2))
-        pause = max(shortest, used * _WALK_SHARE, (after - before) * (_WALL_SHARE - 1), jobs / _LOOKS_A_SECOND)
+        walk = max(usage.processor_seconds * _WALK_SHARE, (after - before) * (_WALL_SHARE - 1))
+        pause = max(shortest, walk, jobs / _LOOKS_A_SECOND)
         self._looked, self._next_look = before, after + min(pause, _LONGEST_LOOK)
         return None
 

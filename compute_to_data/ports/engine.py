@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from compute_to_data.disk_usage import Usage
 from compute_to_data.job import Exit, Image, Job, JobKey, JobStatus
 
 
@@ -101,6 +102,9 @@ class Engine(Protocol):
 
     def wake(self) -> None:
         """Make :meth:`wait_for_change` return now, or at its next call."""
+
+    def measure(self, outputs: str, most_bytes: int, most_entries: int, stop: Callable[[], bool]) -> Usage:
+        """Measure the outputs of a job that may run, as :func:`compute_to_data.disk_usage.measure` does."""
 
     def take_back(self, outputs: str) -> None:
         """Make all that an ended job left in its outputs the worker's account's, if it ran under another one. Leaves

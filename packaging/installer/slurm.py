@@ -1,5 +1,5 @@
-"""What workers need whose jobs run on a Slurm cluster: the directory that they share with its nodes. Of this host they
-need less than others, so their unit may do less."""
+"""What workers need whose jobs run on a Slurm cluster: the directory that they share with its nodes, and no engine of
+this host."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ _WORKER = """\
 [Service]
 SupplementaryGroups=
 ReadWritePaths={directory}
-# Without jobs here, a worker needs no user namespace, and looks at no processes of others.
-RestrictNamespaces=true
-ProtectProc=invisible
 """
 
 

@@ -19,6 +19,7 @@ from support.site import COMPUTE, HOME, PATIENCE, TrialSite, wait_until
 
 from compute_to_data.coordination import wakeup
 from compute_to_data.disk_usage import Usage
+from compute_to_data.engines.process import ProcessEngine
 from compute_to_data.errors import Cancelled
 from compute_to_data.model import Avu, DataObject, Entity, EntityKind, Query
 from compute_to_data.pipeline import left_behind, watch_job
@@ -212,12 +213,12 @@ def test_a_hole_beyond_the_limit_is_not_read(site: TrialSite) -> None:
 def test_while_all_helpers_of_the_watcher_look_at_large_trees(site: TrialSite, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[str] = []
 
-    def endless(directory: str, *, stop: Callable[[], bool], **_: Any) -> Any:
+    def endless(engine: ProcessEngine, directory: str, bytes_: int, entries: int, stop: Callable[[], bool]) -> Usage:
         looks.append(directory)
         wait_until(stop, "the look to be ended")
         return Usage(0, 0, is_whole=False)
 
-    monkeypatch.setattr(watch_job, "measure", endless)
+    monkeypatch.setattr(ProcessEngine, "measure", endless)
     engine = {"name": "process", "images": {"tools": str(site.folder / "tools")}}
     site.configuration = site.configure(engine=engine, worker={"slots": HELPER_THREADS + 2})
     tasks = [site.submit(site.request("/bin/sh", "-c", LONG)) for _ in range(HELPER_THREADS + 2)]
@@ -230,11 +231,11 @@ def test_while_all_helpers_of_the_watcher_look_at_large_trees(site: TrialSite, m
 def test_a_walltime_while_all_helpers_of_the_watcher_look_at_large_trees(
     site: TrialSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def endless(directory: str, *, stop: Callable[[], bool], **_: Any) -> Any:
+    def endless(engine: ProcessEngine, directory: str, bytes_: int, entries: int, stop: Callable[[], bool]) -> Usage:
         wait_until(stop, "the look to be ended")
         return Usage(0, 0, is_whole=False)
 
-    monkeypatch.setattr(watch_job, "measure", endless)
+    monkeypatch.setattr(ProcessEngine, "measure", endless)
     with site.working():
         submitted = site.submit(site.request("/bin/sh", "-c", LONG, limits={"walltime_seconds": 1}))
         began = time.monotonic()

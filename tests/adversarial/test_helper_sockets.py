@@ -24,7 +24,7 @@ LISTENING = """
 import sys
 from compute_to_data.engines import guard, quota_guard
 from compute_to_data.engines.job_ids import JobIds
-guard.listen(sys.argv[1], lambda channel, worker: quota_guard.serve(channel, JobIds(300000, 300000, 100)))
+guard.listen(sys.argv[1], lambda channel: quota_guard.serve(channel, JobIds(300000, 300000, 100)))
 """
 
 

@@ -12,8 +12,8 @@ from support.site import COMPUTE, TrialSite, wait_until
 
 from compute_to_data.coordination import published_line
 from compute_to_data.disk_usage import Usage
+from compute_to_data.engines.process import ProcessEngine
 from compute_to_data.model import Resource
-from compute_to_data.pipeline import watch_job
 from compute_to_data.pipeline.vault.vault_room import VaultRoom
 from compute_to_data.records.state import State
 from compute_to_data.worker.watcher import HELPER_THREADS
@@ -52,12 +52,12 @@ def test_the_reserve_holds_while_all_helpers_look_at_large_trees(
 ) -> None:
     looks: list[str] = []
 
-    def endless(directory: str, *, stop: Callable[[], bool], **_: object) -> Usage:
+    def endless(engine: ProcessEngine, directory: str, bytes_: int, entries: int, stop: Callable[[], bool]) -> Usage:
         looks.append(directory)
         wait_until(stop, "the look to be ended")
         return Usage(0, 0, is_whole=False)
 
-    monkeypatch.setattr(watch_job, "measure", endless)
+    monkeypatch.setattr(ProcessEngine, "measure", endless)
     limits = {"default": {"log_bytes": MIB}}
     site.configuration = site.configure(limits=limits, worker={"slots": HELPER_THREADS, "vault_reserve_bytes": RESERVE})
     tasks = [site.submit(site.request("/bin/sh", "-c", FOREVER)) for _ in range(HELPER_THREADS)]

@@ -198,7 +198,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make fi
 
 
 def _taken_back(folder: Path) -> None:
-    ownership.take_back(str(folder), JobIds(JOB, JOB, 10).has, (OTHER, OTHER + 1))
+    ownership.take_back(str(folder), JobIds(JOB, JOB, 10), (OTHER, OTHER + 1))
 
 
 def _owners(folder: Path) -> dict[str, tuple[int, int]]:

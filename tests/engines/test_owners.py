@@ -76,7 +76,7 @@ def test_a_file_system_that_keeps_owners_is_named(monkeypatch: pytest.MonkeyPatc
         ownership.make_outputs(str(tmp_path / "outputs"), (9, 8))
 
 
-def test_three_modules_do_what_needs_privileges() -> None:
+def test_few_modules_do_what_needs_privileges() -> None:
     """All other code calls them: one changes the owners of files, one opens files as a job, and one gives the copy of
     an output the output's own owner."""
     found = set()
@@ -86,7 +86,7 @@ def test_three_modules_do_what_needs_privileges() -> None:
                 found.add((str(path.relative_to(PACKAGE)), node.attr))
     observer = {("engines/guard.py", one) for one in ("setgroups", "setresgid", "setresuid")}
     assert found == {
-        ("engines/ownership.py", "chown"),
+        ("engines/job_files.py", "chown"),
         ("pipeline/vault/separate_files.py", "fchown"),
         *observer,
     }

@@ -56,7 +56,8 @@ def test_the_unit_is_hardened(layout: Layout, tmp_path: Path) -> None:
     assert service["ProtectSystem"] == "strict"
     assert service["NoNewPrivileges"] == service["PrivateTmp"] == service["ProtectHome"] == "true"
     assert service["CapabilityBoundingSet"] == service["AmbientCapabilities"] == ""
-    assert service["RestrictNamespaces"] == "user"
+    assert service["RestrictNamespaces"] == "true"
+    assert service["ProtectProc"] == "invisible"
     assert service["SupplementaryGroups"] == "docker", "only the worker, not the account, is in the group"
 
 
@@ -66,7 +67,8 @@ def test_the_guard_has_two_capabilities_and_no_network(layout: Layout, tmp_path:
     service = Service(unit)
     assert service.last("CapabilityBoundingSet") == service.last("AmbientCapabilities") == "CAP_SETUID CAP_SETGID"
     assert service.last("User") == layout.account
-    assert service.last("PrivateNetwork") == service.last("RestrictNamespaces") == "true"
+    assert service.last("PrivateNetwork") == "true"
+    assert service.last("RestrictNamespaces") == "user"
     assert service.last("ReadWritePaths") is None
     assert service.last("KillMode") == "process", "a worker's own helper ends with the worker"
 

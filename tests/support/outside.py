@@ -1,8 +1,9 @@
 """Starts workers as their host does, outside of the user namespace that pytest enters for Podman.
 
-A worker enters a namespace of its own, and only its parent namespace can write the maps of that one: a worker that
-pytest starts itself has none. So a small process is left outside, before pytest enters, and starts programs for it.
-They have the same account, environment and process ids as if pytest had started them. Without Podman, pytest does.
+The process that changes jobs' files for a worker enters a namespace of its own, and only its parent namespace can
+write the maps of that one: a worker that pytest starts itself has none. So a small process is left outside, before
+pytest enters, and starts programs for it. They have the same account, environment and process ids as if pytest had
+started them. Without Podman, pytest does.
 """
 
 from __future__ import annotations

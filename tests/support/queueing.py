@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from compute_to_data import disk_usage
+from compute_to_data.disk_usage import Usage
 from compute_to_data.errors import EngineOutOfReach
 from compute_to_data.job import Exit, Image, Job, JobKey, JobState, JobStatus
 
@@ -82,6 +84,10 @@ class QueueingEngine:
     def prepare(self, outputs: str) -> None:
         """As the port says."""
         os.makedirs(outputs)
+
+    def measure(self, outputs: str, most_bytes: int, most_entries: int, stop: Callable[[], bool]) -> Usage:
+        """As the port says."""
+        return disk_usage.measure(outputs, most_bytes=most_bytes, most_entries=most_entries, stop=stop)
 
     def take_back(self, outputs: str) -> None:
         """As the port says; nothing runs here."""

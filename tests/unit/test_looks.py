@@ -20,7 +20,6 @@ class Looks:
     """A job whose outputs have ``size`` bytes. A look takes ``wall`` seconds, and ``used`` seconds of a processor."""
 
     now: float = 100.0
-    processor: float = 0.0
     size: int = 0
     wall: float = 0.0
     used: float = 0.0
@@ -28,13 +27,13 @@ class Looks:
     def __post_init__(self) -> None:
         limits = SimpleNamespace(output_bytes=LIMIT, output_files=10, walltime_seconds=60.0)
         job: Any = SimpleNamespace(limits=limits, outputs="/outputs")
+        engine: Any = self
         running: Any = None
-        self.watch = Watch(running, job, "/z/t", 1.0, cancelled_by=str, followed=bool)
+        self.watch = Watch(engine, running, job, "/z/t", 1.0, cancelled_by=str, followed=bool)
 
-    def measure(self, _: str, **__: Any) -> Usage:
+    def measure(self, *_: Any) -> Usage:
         self.now += self.wall
-        self.processor += self.used
-        return Usage(self.size, 1)
+        return Usage(self.size, 1, processor_seconds=self.used)
 
     def pause_after(self, size: int) -> float:
         """Look at outputs of this size when it is time. Seconds until the next look."""
@@ -46,9 +45,7 @@ class Looks:
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
     looks = Looks()
-    clocks = SimpleNamespace(monotonic=lambda: looks.now, thread_time=lambda: looks.processor)
-    monkeypatch.setattr(watch_job, "time", clocks)
-    monkeypatch.setattr(watch_job, "measure", looks.measure)
+    monkeypatch.setattr(watch_job, "time", SimpleNamespace(monotonic=lambda: looks.now))
     looks.watch.set_running(0.0)
     return looks
 

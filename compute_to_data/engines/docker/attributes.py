@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import platform
-from pathlib import Path
 
-from compute_to_data.engines import namespace
+from compute_to_data.engines.docker.seen_process import SeenProcess
 
 _OF_EACH = ("TracerPid", "Cpus_allowed", "Mems_allowed", "Uid", "Gid", "Groups", "NoNewPrivs", "Seccomp")
 _OF_RUNNER = ("Name", "Umask", "FDSize", "Threads", "SigBlk", "SigIgn", "SigCgt")
@@ -26,61 +25,44 @@ _COUNTS = ("used", "inuse", "tw")
 """The counts in ``sockstat`` that are those of one network namespace. Others are the host's."""
 
 
-def of_process(process: int) -> tuple[object, ...]:
+def of_process(process: SeenProcess) -> tuple[object, ...]:
     """The limits, priorities, scheduling, processors and more of a process, and whether it is stopped or traced.
     OSError when the process is gone."""
-    place = Path(f"/proc/{process}")
-    statistics = (place / "stat").read_text().rpartition(")")[2].split()
+    statistics = process.text("stat").rpartition(")")[2].split()
     return (
         *(statistics[number] for number in (_PRIORITY, _NICE, _REAL_TIME_PRIORITY, _POLICY)),
         statistics[0] in "Tt",
-        *(_text(place / name) for name in _FILES),
+        *(process.optional_text(name) for name in _FILES),
         *_status(process, _OF_EACH),
-        *_scheduling(process),
+        *_scheduling(process.number),
     )
 
 
-def of_runner(process: int, descriptors: range, account: tuple[int, int]) -> tuple[object, ...]:
+def of_runner(process: SeenProcess, descriptors: range) -> tuple[object, ...]:
     """What only the process that starts tasks can hand on: signals, its mask for new files, its core-scheduling
-    cookie (the kernel does not show it to a worker in a user namespace), and the flags and locks of open files, which
-    all processes that inherit a descriptor share. ``account``: the runner's."""
+    cookie (the kernel shows it to a worker of root only), and the flags and locks of open files, which all processes
+    that inherit a descriptor share."""
     cookie = ctypes.c_uint64()
-    found = ctypes.CDLL(None).prctl(_CORE_SCHEDULING, _GET_COOKIE, process, 0, ctypes.byref(cookie))
-    files = (_information(f"/proc/{process}/fdinfo/{number}", account) for number in descriptors)
+    found = ctypes.CDLL(None).prctl(_CORE_SCHEDULING, _GET_COOKIE, process.number, 0, ctypes.byref(cookie))
+    files = (process.information(number) for number in descriptors)
     return (*_status(process, _OF_RUNNER), found, cookie.value, *files)
 
 
-def _status(process: int, names: tuple[str, ...]) -> list[str]:
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+def _status(process: SeenProcess, names: tuple[str, ...]) -> list[str]:
+    lines = process.text("status").splitlines()
     return [line for line in lines if line.startswith(names)]
 
 
-def sockets(process: int) -> tuple[str, ...]:
+def sockets(process: SeenProcess) -> tuple[str, ...]:
     """How many sockets of each kind the process's network namespace has. TCP keeps some for a minute, without a
     process."""
     counts = []
     for name in ("sockstat", "sockstat6"):
-        for line in _text(Path(f"/proc/{process}/net/{name}")).splitlines():
+        for line in process.optional_text(f"net/{name}").splitlines():
             kind, *values = line.split()
             pairs = zip(values[::2], values[1::2], strict=False)
             counts += [f"{kind} {key} {value}" for key, value in pairs if key in _COUNTS]
     return tuple(counts)
-
-
-def _information(path: str, account: tuple[int, int]) -> str:
-    try:
-        with open(namespace.opened(path, account), encoding="ascii") as file:
-            return file.read()
-    except FileNotFoundError:
-        return ""
-
-
-def _text(file: Path) -> str:
-    """The content of a file that not every kernel has."""
-    try:
-        return file.read_text()
-    except FileNotFoundError:
-        return ""
 
 
 def _scheduling(process: int) -> tuple[object, ...]:

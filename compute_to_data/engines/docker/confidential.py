@@ -84,6 +84,6 @@ def _make(directory: str) -> None:
 def _write(path: str, value: bytes, account: tuple[int, int]) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o400)
     with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, 0o400)
         file.write(value)
         ownership.give(descriptor, account, path)
-        os.fchmod(descriptor, 0o400)

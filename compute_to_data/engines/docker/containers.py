@@ -12,8 +12,8 @@ from typing import Any
 from docker.errors import APIError, DockerException, NotFound
 from requests.exceptions import RequestException
 
-from compute_to_data.disk_usage import is_directory
-from compute_to_data.engines import namespace, ownership
+from compute_to_data.disk_usage import Usage, is_directory
+from compute_to_data.engines import guard_client, ownership
 from compute_to_data.engines.docker import confidential, images, sandbox
 from compute_to_data.engines.docker import settings as docker_settings
 from compute_to_data.engines.docker.client import AnswerTooLarge, Client, Ends, LogStreams
@@ -269,13 +269,17 @@ class ContainerEngine:
         """As the port says."""
         self._ends.changes.wake()
 
+    def measure(self, outputs: str, most_bytes: int, most_entries: int, stop: Callable[[], bool]) -> Usage:
+        """As the port says."""
+        return ownership.measure(outputs, most_bytes=most_bytes, most_entries=most_entries, stop=stop)
+
     def take_back(self, outputs: str) -> None:
         """As the port says."""
         self._accounts.take_back(outputs)
 
     def remove(self, key: JobKey) -> None:
         """As the port says. Kills a running job, and removes its volumes, too."""
-        namespace.forget(key.text)
+        guard_client.forget(key.text)
         if self._warm.remove(key):
             return
         name = container_name(key)

@@ -17,7 +17,7 @@ from typing import Any
 
 from docker.errors import NotFound
 
-from compute_to_data.engines import access_lists, job_ids, namespace, ownership
+from compute_to_data.engines import access_lists, guard_client, job_ids, ownership
 from compute_to_data.engines.docker.client import Client
 from compute_to_data.engines.job_ids import Account, JobIds
 from compute_to_data.engines.output_quotas import OutputQuotas
@@ -117,7 +117,7 @@ class JobAccounts:
         quotas = self.quotas()
         if quotas is not None and job is not None:
             quotas.hold(job.outputs, uid, job.limits.output_bytes, 2 * job.limits.output_files)
-        for source in _sources(mounts, read_only=False):
+        for source in reversed(_sources(mounts, read_only=False)):  # the worker cannot look below what it has given
             ownership.hand_on(source, self._owner, (uid, gid))
             ownership.give(source, (uid, gid))
         self.allow(inputs, uid)
@@ -127,7 +127,7 @@ class JobAccounts:
         if self.ids() is not None:
             uid, gid = map(int, user.split(":"))
             limits = job.limits
-            namespace.keep(job.key.text, job.outputs, (uid, gid), limits.output_bytes, 2 * limits.output_files)
+            guard_client.keep(job.key.text, job.outputs, (uid, gid), limits.output_bytes, 2 * limits.output_files)
 
     def allow(self, sources: Iterable[str], uid: int) -> None:
         """Let ``uid`` read files, and directories with all that they hold. EngineError when that fails."""
@@ -164,7 +164,7 @@ class JobAccounts:
         """As the port says."""
         ids = self.ids()
         if ids is not None:
-            ownership.take_back(outputs, ids.has, self._owner)
+            ownership.take_back(outputs, ids, self._owner)
         quotas = self.quotas()
         if quotas is not None:
             quotas.release(outputs)

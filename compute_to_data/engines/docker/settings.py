@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from compute_to_data.engines import checks, job_ids, namespace
+from compute_to_data.engines import checks, guard_client, job_ids
 from compute_to_data.errors import ConfigurationError
 
 NOBODY = 65534
@@ -104,4 +104,4 @@ def prepare_worker(settings: DockerSettings) -> None:
     """As :func:`compute_to_data.engines.prepare_worker`."""
     ids = job_ids.of_setting(settings.job_uids)
     if ids is not None:
-        namespace.enter(ids)
+        guard_client.start(ids)

@@ -6,13 +6,11 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from compute_to_data.disk_usage import DIRECTORY
-from compute_to_data.engines import namespace
+from compute_to_data.engines import guard_client
 from compute_to_data.engines.docker import attributes, warm_runner
 from compute_to_data.engines.docker.memory_groups import CGROUPS, count_of_kills
+from compute_to_data.engines.docker.seen_process import SeenProcess
 from compute_to_data.errors import EngineError
-
-_DEEPEST = 64
 
 
 class Vitals:
@@ -25,17 +23,15 @@ class Vitals:
         """``first``: the process id, on the host, of the first process of ``container`` (its id), which runs as
         ``account`` (uid, gid)."""
         self._root = -1
-        self._account = account
+        self._line: list[SeenProcess] = []
         try:
-            self._line = [first]
-            while below := self._children(self._line[-1]):  # each init has one child; the runner has none yet
-                self._line.append(below[0])
-            self._runner = self._line[-1]
-            # Kept open, so that a later process with the same id cannot be mistaken for this one.
-            self._root = namespace.opened(f"/proc/{self._runner}/root", account, os.O_RDONLY | os.O_DIRECTORY)
+            self._line.append(SeenProcess(first, account))
+            while below := self._runner.children():  # each init has one child; the runner has none yet
+                self._line.append(SeenProcess(below[0], account))
+            self._root = self._runner.root()
             groups = _groups(self._runner)
             if container not in str(groups["pids"]):
-                raise ValueError(f"process {self._runner} is not in {container}")
+                raise ValueError(f"process {self._runner.number} is not in {container}")
             self._pids = groups["pids"] / "pids.current"
             self._events = next(
                 file
@@ -50,8 +46,15 @@ class Vitals:
                 "warm sandboxes", f"this host does not show what runs in a container ({error!r})"
             ) from error
 
+    @property
+    def _runner(self) -> SeenProcess:
+        """The process that starts tasks, below the inits."""
+        return self._line[-1]
+
     def close(self) -> None:
-        """Close the container's file system."""
+        """Close the container's file system, and see its processes no longer."""
+        for one in self._line:
+            one.close()
         if self._root >= 0:
             os.close(self._root)
             self._root = -1
@@ -63,7 +66,7 @@ class Vitals:
     def runs_a_task(self) -> bool:
         """Whether the runner has a child process. False when the runner is gone or ends meanwhile."""
         try:
-            return bool(self._children(self._runner))
+            return bool(self._runner.children())
         except (FileNotFoundError, ProcessLookupError):
             return False
 
@@ -75,7 +78,7 @@ class Vitals:
     def _state(self) -> tuple[object, ...]:
         return (
             *(attributes.of_process(process) for process in self._line),
-            attributes.of_runner(self._runner, warm_runner.DESCRIPTORS, self._account),
+            attributes.of_runner(self._runner, warm_runner.DESCRIPTORS),
             attributes.sockets(self._runner),
         )
 
@@ -89,42 +92,13 @@ class Vitals:
         Follows no symbolic link on the way to a directory or below it: from here, a link in the image would
         lead into the host's file system.
         """
-        for directory in directories:
-            descriptor = os.dup(self._root)
-            try:
-                for part in directory.strip("/").split("/"):
-                    below = os.open(part, DIRECTORY, dir_fd=descriptor)
-                    os.close(descriptor)
-                    descriptor = below
-                _remove_below(descriptor, _DEEPEST)
-            finally:
-                os.close(descriptor)
-
-    def _children(self, process: int) -> list[int]:
-        return [int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+        guard_client.do("empty", *directories, descriptors=[self._root])
 
 
-def _remove_below(directory: int, deepest: int) -> None:
-    if deepest == 0:
-        raise OSError(f"more than {_DEEPEST} directories deep")
-    with os.scandir(directory) as entries:
-        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-    for name, is_directory in found:
-        if not is_directory:
-            os.unlink(name, dir_fd=directory)
-            continue
-        below = os.open(name, DIRECTORY, dir_fd=directory)
-        try:
-            _remove_below(below, deepest - 1)
-        finally:
-            os.close(below)
-        os.rmdir(name, dir_fd=directory)
-
-
-def _groups(process: int) -> dict[str, Path]:
+def _groups(process: SeenProcess) -> dict[str, Path]:
     """The directories of a process's control groups, for cgroup v1 and v2."""
     found: dict[str, Path] = {}
-    for line in Path(f"/proc/{process}/cgroup").read_text().splitlines():
+    for line in process.text("cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers:
             found.update({name: CGROUPS / name / path.lstrip("/") for name in controllers.split(",")})

@@ -31,10 +31,10 @@ class Channel:
             for name in FIFOS:
                 path = os.path.join(folder, name)
                 os.mkfifo(path, 0o600)
-                ownership.give(path, account)
                 # This process also holds the reading end of the requests, so that opening does not fail or block.
                 flags = os.O_RDWR if name == "requests" else os.O_RDONLY
                 self._descriptors[name] = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+                ownership.give(self._descriptors[name], account, path)  # afterwards, this process could not open it
         except BaseException:
             self.close()
             raise

@@ -132,15 +132,16 @@ class WarmSandbox:
         return Vitals(found["State"]["Pid"], found["Id"], self._account)
 
     def _make_folders(self, account: tuple[int, int]) -> None:
-        os.makedirs(self._folder, mode=0o700)
+        os.makedirs(self._folder)
+        os.chmod(self._folder, 0o711)  # the sandbox's account finds its files by name, and the folder above is private
         # The record comes first, so that a later worker finds and removes everything else.
         with open(os.path.join(self._folder, RECORD), "w", encoding="utf-8") as file:
             json.dump({"resource": self._scope, "area": self._area, "container": self.name}, file)
         os.makedirs(self._area, mode=0o700)
         for name in ("outputs", "inputs"):
             os.mkdir(self._in_area(name), 0o700)
-        for place in (self._folder, self._in_area("outputs"), self._in_area("inputs")):
-            ownership.give(place, account)
+        os.chmod(self._in_area("inputs"), 0o755)
+        ownership.give(self._in_area("outputs"), account)
         self._outputs = LentOutputs(self._area)
         self._channel = Channel(self._folder, account)
 
@@ -170,10 +171,7 @@ class WarmSandbox:
         try:
             directory = sandbox.working_directory(job)
             environment = job.run_by(*self._accounts.seen(self._account)).environment
-            script = warm_runner.task_script(job.command, environment, directory)
-            with open(os.path.join(self._folder, warm_runner.TASK), "w", encoding="utf-8") as file:
-                file.write(script)
-                ownership.give(file.fileno(), self._account, file.name)
+            self._write_task(warm_runner.task_script(job.command, environment, directory))
             if self.channel.answer(0) is not None or self.channel.asked:
                 raise Tampered(f"warm sandbox {self.token}", "a process in it sent a message while it was idle")
             self._outputs.lend(job.outputs)
@@ -185,9 +183,18 @@ class WarmSandbox:
             except BaseException:
                 self.log.close(complete=False)
                 raise
-        except (OSError, Closed) as error:
+        except (OSError, Closed, EngineOutOfReach) as error:
             self._outputs.give_back(job.outputs)
             raise EngineError(f"warm sandbox {self.token}", f"cannot run a task ({error!r})") from error
+
+    def _write_task(self, script: str) -> None:
+        place = os.path.join(self._folder, warm_runner.TASK)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(place)  # it is the account's
+        descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(script)
+            ownership.give(descriptor, self._account, place)
 
     def _give_inputs(self, job: Job) -> None:
         try:
@@ -340,6 +347,8 @@ def _end(docker: Client, accounts: JobAccounts, container: str) -> None:
 
 def _clear(folder: str, area: str) -> None:
     """Remove the files of a sandbox, the record last, so that a later worker can find it until then."""
+    with contextlib.suppress(OSError):
+        ownership.empty(area)
     shutil.rmtree(area, ignore_errors=True)
     with contextlib.suppress(OSError):
         os.rmdir(os.path.dirname(area))

@@ -6,11 +6,13 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from compute_to_data import disk_usage
+from compute_to_data.disk_usage import Usage
 from compute_to_data.engines import checks, ownership
 from compute_to_data.engines.changes import Changes
 from compute_to_data.engines.docker import sandbox
@@ -179,6 +181,10 @@ class SlurmEngine:
     def wake(self) -> None:
         """As the port says."""
         self._changes.wake()
+
+    def measure(self, outputs: str, most_bytes: int, most_entries: int, stop: Callable[[], bool]) -> Usage:
+        """As the port says."""
+        return disk_usage.measure(outputs, most_bytes=most_bytes, most_entries=most_entries, stop=stop)
 
     def take_back(self, outputs: str) -> None:
         """Do nothing: all jobs have the account to which outputs belong."""

@@ -97,6 +97,7 @@ def _ended(execution: Execution, shown: job_log.LiveLog) -> Waiting[Exit]:
     """
     running, job = execution.running, execution.job
     watch = watch_job.Watch(
+        execution.context.engine,
         running,
         job,
         execution.record.collection,
@@ -228,6 +229,7 @@ def _submit(execution: Execution, job: Job) -> RunningJob:
         raise EngineError(f"task {record.task_id}", f"its job was lost {allowed} times", "See the worker's log")
     if execution.resume_point is not ResumePoint.FRESH and not continues:
         execution.context.engine.remove(job.key)  # a job that never started, or one that a worker lost
+        execution.context.engine.take_back(job.outputs)
         workspace.discard(job.outputs)
         job_log.discard_files(execution)
     if continues:

@@ -1,4 +1,4 @@
-"""A worker that is not root: in its namespace it has power over its own and its jobs' files, and over nothing else."""
+"""A worker that is not root: its guard has power over its own and its jobs' files, and over nothing else."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ pytestmark = [
 ]
 
 PROGRAM = """
-import json, os, signal, subprocess, sys
-from compute_to_data.engines import namespace, ownership
+import json, os, signal, sys
+from compute_to_data.engines import guard_client, ownership
 from compute_to_data.engines.job_ids import JobIds
 from compute_to_data.errors import EngineError
 
 ids, folder = JobIds(900_000, 900_000, 1_000), sys.argv[1]
-job = (900_007, 900_007)
+job, own = (900_007, 900_007), (os.getuid(), os.getgid())
 
 def attempt(way):
     try:
@@ -42,68 +42,100 @@ def attempt(way):
     except (OSError, EngineError) as error:
         return type(error).__name__
 
-def give_and_take(name="given"):
+def given(name):
     place = f"{folder}/{name}"
-    os.mkdir(place, 0o700)
-    ownership.give(place, job)
-    with open(f"{place}/x", "w") as file:
-        file.write("x")
-    os.chown(f"{place}/x", *job)
-    os.chmod(f"{place}/x", 0)
-    assert os.stat(f"{place}/x").st_uid == job[0]
-    ownership.take_back(place, ids.has, (os.getuid(), os.getgid()))
+    os.makedirs(f"{place}/below", 0o700)
+    os.chmod(place, 0o700)
+    with open(f"{place}/below/x", "w") as file:
+        file.write("x" * 5000)
+    os.chmod(f"{place}/below/x", 0)
+    for one in (f"{place}/below/x", f"{place}/below", place):
+        ownership.give(one, job)
+    return place
 
-def kill_guard():
-    with open(f"/proc/self/task/{os.getpid()}/children") as file:
-        for child in map(int, file.read().split()):
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+def give_and_take(name="given"):
+    place = given(name)
+    assert os.stat(place).st_uid == job[0]
+    ownership.take_back(place, ids, own)
+    assert len(open(f"{place}/below/x").read()) == 5000
 
-def other_programs():
-    os.mkdir(f"{folder}/left", 0o000)
-    os.chown(f"{folder}/left", *job)
-    subprocess.run(["rm", "-r", f"{folder}/left"], check=True)
+def measure():
+    found = ownership.measure(given("measured"), most_bytes=1 << 20, most_entries=10)
+    assert (found.entries, found.hidden, found.is_whole, found.size >= 5000) == (2, False, True, True), found
+
+def empty():
+    place = given("emptied")
+    ownership.empty(place)
+    os.rmdir(place)
+
+def by_the_guard(operation, name, *values):
+    with ownership.place_of(f"{folder}/{name}") as place:
+        guard_client.do(operation, *values, descriptors=[place])
+
+def family():
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        if int(name) != os.getpid() and os.stat(f"/proc/{name}").st_uid == own[0]:
+            with open(f"/proc/{name}/cmdline", "rb") as file, open("/proc/self/cmdline", "rb") as mine:
+                if file.read() == mine.read():
+                    yield int(name)
+
+def kill_the_guard():
+    for one in family():
+        os.kill(one, signal.SIGKILL)
 
 before = attempt(lambda: ownership.give(folder, job))
 try:
-    namespace.enter(ids)
+    guard_client.start(ids)
 except EngineError as error:
     sys.exit(json.dumps({"refused": str(error)}))
 ways = {
     "before": before,
     "give and take": attempt(give_and_take),
-    "other programs": attempt(other_programs),
+    "measure": attempt(measure),
+    "empty": attempt(empty),
+    "give by itself": attempt(lambda: os.chown(f"{folder}/given", *job)),
+    "read by itself": attempt(lambda: os.listdir(given("read"))),
     "read root's": attempt(lambda: open(f"{folder}/root").close()),
-    "take root's": attempt(lambda: os.chown(f"{folder}/root", os.getuid(), -1)),
-    "remove root's": attempt(lambda: os.unlink(f"{folder}/of-root/x")),
-    "give to root": attempt(lambda: os.chown(f"{folder}/given", 0, 0)),
-    "give to another": attempt(lambda: os.chown(f"{folder}/given", 899_999, -1)),
+    "take root's": attempt(lambda: by_the_guard("give", "root", *own)),
+    "measure root's": attempt(lambda: by_the_guard("measure", "of-root", 1, 1)),
+    "remove root's": attempt(lambda: by_the_guard("empty", "of-root", "")),
+    "give to root": attempt(lambda: by_the_guard("give", "given", 0, 0)),
+    "give to another": attempt(lambda: by_the_guard("give", "given", 899_999, -1)),
+    "another operation": attempt(lambda: by_the_guard("remove", "given")),
     "become root": attempt(lambda: os.setuid(0)),
     "become the job": attempt(lambda: os.setuid(job[0])),
-    "see the job": attempt(lambda: os.listdir(namespace.opened(sys.argv[2], job))),
-    "see root's": attempt(lambda: namespace.opened("/proc/1/root", job)),
-    "as root": attempt(lambda: namespace.opened("/proc/1/root", (0, 0))),
-    "as itself": attempt(lambda: namespace.opened(sys.argv[2], (os.getuid(), os.getgid()))),
-    "another file": attempt(lambda: namespace.opened("/proc/../etc/passwd", job)),
-    "again": attempt(lambda: namespace.enter(ids)),
-    "kill the guard": attempt(kill_guard),
+    "see the job": attempt(lambda: os.listdir(guard_client.opened(sys.argv[2], job))),
+    "see root's": attempt(lambda: guard_client.opened("/proc/1/root", job)),
+    "as root": attempt(lambda: guard_client.opened("/proc/1/root", (0, 0))),
+    "as itself": attempt(lambda: guard_client.opened(sys.argv[2], own)),
+    "another file": attempt(lambda: guard_client.opened("/proc/../etc/passwd", job)),
+    "again": attempt(lambda: guard_client.start(ids)),
+    "kill the guard": attempt(kill_the_guard),
     "give and take without it": attempt(lambda: give_and_take("afterwards")),
-    "see the job without it": attempt(lambda: namespace.opened(sys.argv[2], job)),
-    "keep without it": attempt(lambda: namespace.keep("x", folder, job, 1, 1)),
+    "see the job without it": attempt(lambda: guard_client.opened(sys.argv[2], job)),
+    "keep without it": attempt(lambda: guard_client.keep("x", folder, job, 1, 1)),
 }
-print(json.dumps({**ways, "uid": os.getuid(), "groups": len(os.getgroups())}), flush=True)
+with open("/proc/self/status") as file:
+    capabilities = [line.split()[1] for line in file if line.startswith(("CapPrm", "CapEff", "CapAmb"))]
+said = {"uid": own[0], "groups": len(os.getgroups()), "capabilities": set(map(int, capabilities)) == {0}}
+print(json.dumps({**ways, **said}), flush=True)
 sys.stdin.read()
 """
 BEHAVES = {
     "before": "EngineError",
     "give and take": "done",
-    "other programs": "done",
+    "measure": "done",
+    "empty": "done",
+    "give by itself": "PermissionError",
+    "read by itself": "PermissionError",
     "read root's": "PermissionError",
     "take root's": "PermissionError",
+    "measure root's": "PermissionError",
     "remove root's": "PermissionError",
     "give to root": "OSError",
     "give to another": "OSError",
-    "become root": "OSError",
+    "another operation": "OSError",
+    "become root": "PermissionError",
     "become the job": "PermissionError",
     "see the job": "done",
     "see root's": "PermissionError",
@@ -112,9 +144,11 @@ BEHAVES = {
     "another file": "PermissionError",
     "again": "done",
     "kill the guard": "done",
-    "give and take without it": "done",
+    "give and take without it": "EngineOutOfReach",
     "see the job without it": "BrokenPipeError",
     "keep without it": "done",
+    "groups": 2,
+    "capabilities": True,
 }
 
 
@@ -122,12 +156,12 @@ BEHAVES = {
 def folder() -> Iterator[Path]:
     """A folder of the account, with our package, which it may not be able to read where it is."""
     account = pwd.getpwnam(ACCOUNT)
-    made = Path(tempfile.mkdtemp(prefix="c2d-namespace-", dir="/var/lib"))
+    made = Path(tempfile.mkdtemp(prefix="c2d-guard-", dir="/var/lib"))
     try:
         shutil.copytree(Path(compute_to_data.__file__).parent, made / "package/compute_to_data")
         (made / "package").chmod(0o755)
         (made / "root").touch(mode=0o600)
-        (made / "of-root").mkdir()
+        (made / "of-root").mkdir(mode=0o700)
         (made / "of-root/x").touch()
         os.chown(made, account.pw_uid, account.pw_gid)
         made.chmod(0o755)
@@ -193,7 +227,7 @@ CAPABLE = (
 
 def test_a_worker_that_systemd_or_root_starts(folder: Path, job: subprocess.Popen[bytes]) -> None:
     said = _run(folder, job, *CAPABLE)
-    assert (said.pop("uid"), said.pop("groups")) == (pwd.getpwnam(ACCOUNT).pw_uid, 2)
+    assert said.pop("uid") == pwd.getpwnam(ACCOUNT).pw_uid
     assert said == BEHAVES
     assert {path.lstat().st_uid for path in (folder / "given").rglob("*")} == {pwd.getpwnam(ACCOUNT).pw_uid}
 
@@ -201,7 +235,7 @@ def test_a_worker_that_systemd_or_root_starts(folder: Path, job: subprocess.Pope
 def test_a_job_in_a_namespace_of_the_account(folder: Path, confined_job: subprocess.Popen[bytes]) -> None:
     """The kernel does not show it to the job's uid outside of that namespace, but to the account."""
     said = _run(folder, confined_job, *CAPABLE)
-    assert (said.pop("uid"), said.pop("groups")) == (pwd.getpwnam(ACCOUNT).pw_uid, 2)
+    assert said.pop("uid") == pwd.getpwnam(ACCOUNT).pw_uid
     assert said == BEHAVES
 
 
@@ -222,13 +256,71 @@ def subordinate() -> Iterator[None]:
 def test_a_worker_that_its_account_starts(folder: Path, job: subprocess.Popen[bytes]) -> None:
     """It needs newuidmap, and sees nothing of the jobs' processes."""
     said = _run(folder, job)
-    assert (said.pop("uid"), said.pop("groups")) == (pwd.getpwnam(ACCOUNT).pw_uid, 2)
+    assert said.pop("uid") == pwd.getpwnam(ACCOUNT).pw_uid
     assert said == {**BEHAVES, "see the job": "PermissionError", "see the job without it": "PermissionError"}
 
 
 def test_without_subordinate_ids_the_worker_says_what_is_missing(folder: Path, job: subprocess.Popen[bytes]) -> None:
     said = _run(folder, job)["refused"]
     assert said.startswith("the user ids of jobs: newgidmap: ") and 'Or set "job_uids": null' in said
+
+
+LISTENING = """
+import sys
+from compute_to_data.engines import guard
+from compute_to_data.engines.job_ids import JobIds
+guard.listen(sys.argv[1], lambda channel: guard.serve(channel, JobIds(900_000, 900_000, 1_000)))
+"""
+
+
+def test_the_unit_gives_a_worker_another_process_when_one_was_killed(folder: Path) -> None:
+    """A worker with many jobs goes on after the kernel has ended the process for lack of memory."""
+    environment = {"PYTHONPATH": str(folder / "package"), "PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin:/bin"}
+    account = pwd.getpwnam(ACCOUNT)
+    own = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
+    place = folder / "socket"
+    with subprocess.Popen([*own, *CAPABLE, PYTHON, "-c", LISTENING, str(place)], env=environment, cwd="/") as unit:
+        try:
+            until(place.exists, "the guard to listen")
+            command = [*own, "--no-new-privs", PYTHON, "-c", KILLING, str(folder), str(unit.pid)]
+            environment["C2D_GUARD"] = str(place)
+            done = subprocess.run(
+                command, capture_output=True, text=True, env=environment, cwd="/", check=False, timeout=60
+            )
+        finally:
+            unit.kill()
+    assert done.stdout == "taken\nkilled\ntaken\n", done.stderr
+
+
+KILLING = """
+import os, signal, sys
+from compute_to_data.engines import guard_client, ownership
+from compute_to_data.engines.job_ids import JobIds
+
+ids, folder = JobIds(900_000, 900_000, 1_000), sys.argv[1]
+
+def children(process):
+    with open(f"/proc/{process}/task/{process}/children") as file:
+        return [int(one) for one in file.read().split()]
+
+def give_and_take(name):
+    os.mkdir(f"{folder}/{name}")
+    ownership.give(f"{folder}/{name}", (900_007, 900_007))
+    ownership.take_back(f"{folder}/{name}", ids, (os.getuid(), os.getgid()))
+    assert os.stat(f"{folder}/{name}").st_uid == os.getuid()
+    print("taken", flush=True)
+
+guard_client.start(ids)
+give_and_take("one")
+outside, = children(int(sys.argv[2]))
+inside, = children(outside)
+ended = os.pidfd_open(inside)
+os.kill(inside, signal.SIGKILL)
+import select
+select.select([ended], [], [])
+print("killed", flush=True)
+give_and_take("two")
+"""
 
 
 def test_the_observer_ends_with_the_worker(folder: Path, job: subprocess.Popen[bytes]) -> None:
