@@ -13,6 +13,9 @@ from support.real_docker import ENGINE, need_docker
 from support.real_slurm import need_slurm
 from support.site import TrialSite, closing_sites
 
+from compute_to_data.configuration import EngineSettings
+from compute_to_data.engines import prepare_worker
+
 # How quick a machine is says nothing about the code; with CI set, Hypothesis has it so by itself.
 settings.register_profile("any machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
@@ -24,6 +27,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 if ENGINE == "podman":  # before there are other threads
     outside.leave_a_starter()
+    prepare_worker(EngineSettings(ENGINE))  # as the worker's own program does
     powers_over_jobs.take()
 
 MOST_SECOND_RUNS = 3

@@ -40,6 +40,7 @@ from compute_to_data.engines.docker import (  # noqa: E402
 )
 from compute_to_data.engines.docker.connection import DockerClient  # noqa: E402
 from compute_to_data.engines.docker.container_job import status_of  # noqa: E402
+from compute_to_data.engines.docker.seen_process import SeenProcess  # noqa: E402
 from compute_to_data.engines.docker.vitals import Vitals  # noqa: E402
 from compute_to_data.errors import ConfigurationError, EngineError, ImageMissing  # noqa: E402
 from compute_to_data.job import Image, Job, JobKey, JobState, Limits, Mount, OutputMount  # noqa: E402
@@ -441,12 +442,12 @@ class TestWarmSandboxes:
     def test_a_runner_that_ends_during_the_check_runs_no_task(
         self, monkeypatch: pytest.MonkeyPatch, how: type[OSError]
     ) -> None:
-        def gone(self: Path, **_: Any) -> str:
-            raise how(f"{self} is gone")
+        def gone(self: SeenProcess) -> list[int]:
+            raise how(f"{self.number} is gone")
 
-        monkeypatch.setattr(Path, "read_text", gone)
+        monkeypatch.setattr(SeenProcess, "children", gone)
         looking = Vitals.__new__(Vitals)
-        looking._runner = os.getpid()
+        looking._line = [SeenProcess(os.getpid(), (os.getuid(), os.getgid()))]
         assert not looking.runs_a_task()
 
 

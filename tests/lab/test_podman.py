@@ -1,7 +1,7 @@
 """The engine podman on a host with systemd and cgroup v2: the suites that Docker passes, run as the service account.
 
-It takes the tests' image from the file that the guest's Docker loads. Each suite is a process of its own, because the
-account's worker enters a user namespace of its own. C2D_LAB_SELECTION: what these processes get for pytest's ``-k``.
+It takes the tests' image from the file that the guest's Docker loads. Each suite is a process of its own, which enters
+a user namespace (``support/powers_over_jobs.py``). C2D_LAB_SELECTION: what these processes get for pytest's ``-k``.
 """
 
 from __future__ import annotations

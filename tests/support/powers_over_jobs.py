@@ -10,7 +10,7 @@ import ctypes
 import os
 import subprocess
 
-from compute_to_data.engines import guard_client, job_ids
+from compute_to_data.engines import job_ids
 
 _NEW_USER_NAMESPACE = 0x10000000
 _CHOWN, _DAC_OVERRIDE, _FOWNER = 0, 1, 3
@@ -19,7 +19,7 @@ _VERSION_3 = 0x20080522
 
 
 def take() -> None:
-    """Call it once, before the process has other threads."""
+    """Call it once, before the process has other threads, and after the start of its guard."""
     ids = job_ids.of_this_account()
     read, write = os.pipe()
     child = os.fork()
@@ -41,4 +41,3 @@ def take() -> None:
     assert libc.capset(header, data) == 0, os.strerror(ctypes.get_errno())
     for one in (_CHOWN, _DAC_OVERRIDE, _FOWNER):  # for programs that tests start, such as rm
         libc.prctl(_AMBIENT, _RAISE, one, 0, 0)
-    guard_client._ids = ids  # engines in this process need no guard
