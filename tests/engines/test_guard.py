@@ -73,11 +73,15 @@ def by_the_guard(operation, name, *values):
         guard_client.do(operation, *values, descriptors=[place])
 
 def family():
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        if int(name) != os.getpid() and os.stat(f"/proc/{name}").st_uid == own[0]:
-            with open(f"/proc/{name}/cmdline", "rb") as file, open("/proc/self/cmdline", "rb") as mine:
-                if file.read() == mine.read():
+    with open("/proc/self/cmdline", "rb") as file:
+        mine = file.read()
+    for name in set(filter(str.isdigit, os.listdir("/proc"))) - {str(os.getpid())}:
+        try:
+            with open(f"/proc/{name}/cmdline", "rb") as file:
+                if file.read() == mine:
                     yield int(name)
+        except OSError:
+            pass  # it has just ended
 
 def kill_the_guard():
     for one in family():
