@@ -40,7 +40,7 @@ survive: $(VENV)/.wheel
 	$(BIN)/pytest tests -m long -q
 
 # What runs there is named by TESTS, as for pytest. C2D_LAB names the guest's folder.
-# Podman's suites take hours and set the guest up for Podman alone: make lab TESTS=tests/lab/test_podman.py (or test_podman_ends.py)
+# Podman's suites take hours and set the guest up for Podman alone: make lab TESTS=tests/lab/test_podman.py (or test_podman_ends.py, test_podman_package.py)
 LAB_UNITS := tests/lab/test_units.py tests/lab/test_project_quotas.py tests/packaging/test_worker_unit.py tests/packaging/test_gateway_unit.py
 LAB_DOCKER := tests/engines/test_memory_groups.py tests/engines/test_docker.py tests/template/test_reasons_on_docker.py \
     tests/adversarial/test_sandbox.py tests/adversarial/test_limits_without_worker.py tests/adversarial/test_warm.py \
