@@ -12,7 +12,7 @@ from pathlib import Path
 
 from compute_to_data.doctor.findings import Finding, ok, problem, skipped
 from compute_to_data.doctor.installation import Installation
-from compute_to_data.engines import guard_client, job_ids, output_quotas
+from compute_to_data.engines import guard_connection, job_ids, output_quotas
 from compute_to_data.engines import project_quotas as quotas_of_the_kernel
 from compute_to_data.model import Resource
 
@@ -180,7 +180,7 @@ def _namespaces(settings: Path = Path("/proc/sys")) -> Finding:
 
 def _helper(on_demand: bool, has_systemd: bool) -> Finding:
     link = "ids of jobs: guard"
-    if guard_client.answers():
+    if guard_connection.answers():
         return ok(link, f"{GUARD} answers")
     if has_systemd:
         seen = f"{GUARD} does not answer, so workers do not start"

@@ -78,7 +78,10 @@ def serve(channel: socket.socket, ids: JobIds) -> NoReturn:
         by_itself = may_set_ids()
         files, problem = None, ""
         if asked == FILES:
-            files, problem = namespace.start(lambda process: _map(process, ids, by_itself=by_itself), channel)
+            # A worker that loses this process loses its child, too, and so notices it and gets two others.
+            files, problem = namespace.start(
+                lambda process: _map(process, ids, by_itself=by_itself), channel, ends_with_this=by_itself
+            )
         if asked:
             answer = json.dumps({"problem": problem, "stays": by_itself and not problem}).encode()
             socket.send_fds(channel, [answer], [] if files is None else [files.fileno()])

@@ -15,6 +15,7 @@ import errno
 import json
 import os
 import select
+import signal
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -30,13 +31,15 @@ _THREADS = 16
 _NEW_USER_NAMESPACE = 0x10000000
 _CHOWN, _DAC_OVERRIDE, _FOWNER = 0, 1, 3
 _KEPT = (_CHOWN, _DAC_OVERRIDE, _FOWNER)
-_DROP_FROM_BOUNDS, _AMBIENT, _CLEAR = 24, 47, 4
+_END_WITH_PARENT, _DROP_FROM_BOUNDS, _AMBIENT, _CLEAR = 1, 24, 47, 4
 _VERSION_3 = 0x20080522
 
 
-def start(make_maps: Callable[[int], str], others: socket.socket) -> tuple[socket.socket | None, str]:
+def start(
+    make_maps: Callable[[int], str], others: socket.socket, *, ends_with_this: bool
+) -> tuple[socket.socket | None, str]:
     """Start the process. ``make_maps`` writes the maps of its namespace, and returns the problem, '' for none.
-    ``others``: a socket of this process that it must not have.
+    ``others``: a socket of this process that it must not have. ``ends_with_this``: whether it ends with this process.
 
     Returns the worker's end of the socket, or None and the problem.
     """
@@ -45,7 +48,7 @@ def start(make_maps: Callable[[int], str], others: socket.socket) -> tuple[socke
     if child == 0:
         workers.close()
         others.close()
-        _enter_and_serve(own)
+        _enter_and_serve(own, ends_with_parent=ends_with_this)
     own.close()
     cause = workers.recv(MOST_BYTES).decode() or "its process has ended"
     problem = f"this host allows no user namespace ({cause})" if cause != _ENTERED else make_maps(child)
@@ -62,7 +65,7 @@ def start(make_maps: Callable[[int], str], others: socket.socket) -> tuple[socke
 _ENTERED, _READY = "entered", "ready"
 
 
-def _enter_and_serve(channel: socket.socket) -> NoReturn:
+def _enter_and_serve(channel: socket.socket, *, ends_with_parent: bool) -> NoReturn:
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.unshare(_NEW_USER_NAMESPACE):
@@ -71,6 +74,8 @@ def _enter_and_serve(channel: socket.socket) -> NoReturn:
             channel.send(_ENTERED.encode())
             if channel.recv(MOST_BYTES):
                 give_up_capabilities(_KEPT)
+                if ends_with_parent:  # only now: changing capabilities would undo it
+                    libc.prctl(_END_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
                 channel.send(_READY.encode())
                 _serve(channel)
     finally:

@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -149,7 +150,7 @@ BEHAVES = {
     "again": "done",
     "kill the guard": "done",
     "give and take without it": "EngineOutOfReach",
-    "see the job without it": "BrokenPipeError",
+    "see the job without it": "EngineOutOfReach",
     "keep without it": "done",
     "groups": 2,
     "capabilities": True,
@@ -277,8 +278,12 @@ guard.listen(sys.argv[1], lambda channel: guard.serve(channel, JobIds(900_000, 9
 """
 
 
-def test_the_unit_gives_a_worker_another_process_when_one_was_killed(folder: Path) -> None:
-    """A worker with many jobs goes on after the kernel has ended the process for lack of memory."""
+@pytest.mark.parametrize("killed", ["the one outside", "the one for files"])
+def test_the_unit_gives_a_worker_other_processes_when_one_was_killed(
+    folder: Path, job: subprocess.Popen[bytes], killed: str
+) -> None:
+    """A worker with many jobs goes on after the kernel has ended a process for lack of memory, and the guard holds the
+    limits of a job that began before."""
     environment = {"PYTHONPATH": str(folder / "package"), "PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin:/bin"}
     account = pwd.getpwnam(ACCOUNT)
     own = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
@@ -286,14 +291,15 @@ def test_the_unit_gives_a_worker_another_process_when_one_was_killed(folder: Pat
     with subprocess.Popen([*own, *CAPABLE, PYTHON, "-c", LISTENING, str(place)], env=environment, cwd="/") as unit:
         try:
             until(place.exists, "the guard to listen")
-            command = [*own, "--no-new-privs", PYTHON, "-c", KILLING, str(folder), str(unit.pid)]
+            command = [*own, "--no-new-privs", PYTHON, "-c", KILLING, str(folder), str(unit.pid), str(job.pid), killed]
             environment["C2D_GUARD"] = str(place)
             done = subprocess.run(
                 command, capture_output=True, text=True, env=environment, cwd="/", check=False, timeout=60
             )
+            assert done.stdout == "seen\ntaken\nkilled\nseen\ntaken\n", done.stderr
+            assert job.wait(30) == -signal.SIGKILL  # it has written more than it may
         finally:
             unit.kill()
-    assert done.stdout == "taken\nkilled\ntaken\n", done.stderr
 
 
 KILLING = """
@@ -301,28 +307,42 @@ import os, signal, sys
 from compute_to_data.engines import guard_client, ownership
 from compute_to_data.engines.job_ids import JobIds
 
-ids, folder = JobIds(900_000, 900_000, 1_000), sys.argv[1]
+folder, unit, job, killed = sys.argv[1:]
+ids, account = JobIds(900_000, 900_000, 1_000), (900_007, 900_007)
 
 def children(process):
     with open(f"/proc/{process}/task/{process}/children") as file:
         return [int(one) for one in file.read().split()]
 
+def see():
+    os.close(guard_client.process(int(job), account))
+    print("seen", flush=True)
+
 def give_and_take(name):
     os.mkdir(f"{folder}/{name}")
-    ownership.give(f"{folder}/{name}", (900_007, 900_007))
+    ownership.give(f"{folder}/{name}", account)
     ownership.take_back(f"{folder}/{name}", ids, (os.getuid(), os.getgid()))
     assert os.stat(f"{folder}/{name}").st_uid == os.getuid()
     print("taken", flush=True)
 
 guard_client.start(ids)
+outputs = f"{folder}/outputs"
+os.mkdir(outputs)
+with open(f"{outputs}/x", "w") as file:
+    file.write("x" * 5000)
+ownership.give(outputs, account)
+guard_client.keep("job", outputs, account, 1000, 10)
+see()
 give_and_take("one")
-outside, = children(int(sys.argv[2]))
+outside, = children(unit)
 inside, = children(outside)
-ended = os.pidfd_open(inside)
-os.kill(inside, signal.SIGKILL)
+ended = [os.pidfd_open(one) for one in (outside, inside)]
+os.kill(outside if killed == "the one outside" else inside, signal.SIGKILL)
 import select
-select.select([ended], [], [])
+for one in ended if killed == "the one outside" else ended[1:]:
+    select.select([one], [], [])
 print("killed", flush=True)
+see()
 give_and_take("two")
 """
 
