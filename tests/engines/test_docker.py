@@ -599,6 +599,23 @@ def test_a_quick_program_does_not_end_before_it_begins(
     assert status.started == status.exit.started == status.exit.finished == wait.finished
 
 
+def test_a_job_whose_end_is_known_is_not_asked_about_again(
+    docker_bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But a later job of the same task is."""
+    engine, job = docker_bench.engine, docker_bench.started("true")
+    running = held(engine, job.key)
+    assert running.wait(TIMEOUT) is not None
+    with monkeypatch.context() as patched:
+        patched.setattr(DockerClient, "inspect_container", lambda *_: pytest.fail("asked again"))
+        assert engine.statuses([job.key])[job.key].state is running.status().state is JobState.ENDED
+        running.finish_log()
+    engine.remove(job.key)
+    assert engine.statuses([job.key])[job.key].state is JobState.UNKNOWN
+    again = replace(docker_bench.job("sleep", "600"), key=job.key)
+    assert engine.submit(again).status().state is JobState.RUNNING
+
+
 @pytest.mark.parametrize(
     ("ends_by", "signals", "stops"),
     [

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -459,6 +459,52 @@ def ending(tmp_path: Path) -> Iterator[Connection]:
 def test_a_container_that_ends_while_it_is_inspected(tmp_path: Path, ending: Connection) -> None:
     PodmanClient(ending, str(tmp_path / "state")).wait("x")
     assert _Ending.noticed
+
+
+class _Keeping(_Answering):
+    """A Podman with one container, whose first process is a real one. It notes what it is asked."""
+
+    process = 0
+    noticed = False
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        type(self).asked.append(self.path.rpartition("/")[2])
+        running = not type(self).noticed
+        state = {"Status": "running" if running else "exited", "Running": running, "Pid": self.process * running}
+        state.update(ExitCode=0, StartedAt="2026-11-30T04:55:22.4Z", FinishedAt="2026-11-30T04:55:23.5Z")
+        rest = {"Id": "1", "Image": "2", "Config": {"User": "0:0"}, "HostConfig": {"LogConfig": {"Path": "/log"}}}
+        self._answer(200, {"host": {}, "store": {}, "State": state, **rest})
+
+    def do_POST(self) -> None:
+        type(self).asked.append("wait")
+        type(self).noticed = True
+        self._answer(200, 0)
+
+    def do_DELETE(self) -> None:
+        type(self).asked.append("remove")
+        self._answer(200, [])
+
+
+def test_few_questions_are_asked_about_a_container_that_has_ended(tmp_path: Path) -> None:
+    """Each takes as long as several steps of a small job."""
+    _Keeping.noticed, _Keeping.asked = False, []
+    with listening(tmp_path, _Keeping) as connection, subprocess.Popen(["sleep", "600"]) as process:
+        _Keeping.process = process.pid
+        client = PodmanClient(connection, str(tmp_path / "state"))
+        client.made("x")
+        assert client.inspect_container("x")["State"]["Running"]
+        process.kill()
+        process.wait()
+        _Keeping.asked = []
+        assert not client.inspect_container("x")["State"]["Running"]
+        assert _Keeping.asked == ["wait", "json"]
+        logs = tmp_path / "state/logs"
+        for name in ("x", "x.first", "y"):
+            (logs / name).touch()
+        client.remove_container("x", force=True)
+    assert _Keeping.asked == ["wait", "json", "remove"]
+    assert [one.name for one in logs.iterdir()] == ["y"]
 
 
 def test_podman_is_asked_about_its_host_once_and_again_for_a_check(tmp_path: Path, ending: Connection) -> None:

@@ -39,20 +39,21 @@ class ContainerJob:
         self,
         key: JobKey,
         docker: Callable[[], Client],
+        status: Callable[[JobKey], JobStatus],
         copies: LogCopies,
         log: Log,
         remove: Callable[[JobKey], None],
     ) -> None:
         self.key = key
         self._docker = docker
+        self._status = status
         self._copies = copies
         self._log = log
         self._remove = remove
 
     def status(self) -> JobStatus:
         """As the port says."""
-        with asking_about(self.key.task):
-            return status_of(self._docker(), self.key)
+        return self._status(self.key)
 
     def wait(self, timeout: float) -> Exit | None:
         """As the port says. The daemon answers at the job's end, so this does not poll."""
@@ -65,7 +66,7 @@ class ContainerJob:
             except RequestException as error:
                 if not timed_out(error):
                     raise
-            status = status_of(self._docker(), self.key)
+        status = self.status()
         if status.state is JobState.UNKNOWN:
             _no_such_job(self.key)
         return status.exit
@@ -80,10 +81,10 @@ class ContainerJob:
 
     def finish_log(self) -> None:
         """As the port says."""
+        status = self.status()
+        if status.exit is None:
+            _no_such_job(self.key)
         with asking_about(self.key.task):
-            status = status_of(self._docker(), self.key)
-            if status.exit is None:
-                _no_such_job(self.key)
             self._copies.finish(self.key, self._log.file, self._log.bound, status.exit.finished)
 
     def remove(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -71,7 +71,8 @@ class ContainerEngine:
         self._lock = threading.Lock()
         self._client: Client | None = None
         self._volumes: dict[str, tuple[str, ...]] = {}
-        self._started: dict[JobKey, float | None] = {}
+        self._known: dict[JobKey, JobStatus] = {}
+        """What the daemon last said of each job."""
         self._copies = LogCopies(logs, self._status)
         self._ends = ends
         self.container_options = docker_settings.of_containers(settings)
@@ -237,8 +238,16 @@ class ContainerEngine:
             return self._container(key, log)
 
     def _status(self, key: JobKey) -> JobStatus:
+        known = self._known.get(key)
+        if known is not None and known.state is JobState.ENDED:
+            return known
         with asking_about(key.task):
-            return status_of(self._docker(), key)
+            found = status_of(self._docker(), key)
+        self._note({key: found})
+        return found
+
+    def _note(self, found: Mapping[JobKey, JobStatus]) -> None:
+        self._known.update({key: one for key, one in found.items() if one.state is not JobState.UNKNOWN})
 
     def statuses(self, keys: Sequence[JobKey]) -> dict[JobKey, JobStatus]:
         """As the port says. One list shows which jobs run; the daemon is asked about the others one by one."""
@@ -250,15 +259,15 @@ class ContainerEngine:
                 if warm is not None:
                     found[key] = warm.status()
                 else:
-                    found[key] = run.get(key) or status_of(self._docker(), key)
-        self._started.update({key: one.started for key, one in found.items() if one.state is JobState.RUNNING})
+                    found[key] = run.get(key) or self._status(key)
         return found
 
     def _running(self) -> dict[JobKey, JobStatus]:
         """The running jobs whose start is known, which Docker's list does not show."""
         listed = self._docker().containers(filters={"label": [sandbox.TASK_LABEL], "status": ["running"]})
         keys = {JobKey(container["Labels"][sandbox.TASK_LABEL]) for container in listed}
-        return {key: JobStatus(JobState.RUNNING, self._started[key]) for key in keys & self._started.keys()}
+        known = {key: self._known[key] for key in keys & self._known.keys()}
+        return {key: one for key, one in known.items() if one.state is JobState.RUNNING}
 
     def wait_for_change(self, scope: str, timeout: float) -> frozenset[JobKey] | None:
         """As the port says. The containers and the warm sandboxes report each end."""
@@ -283,7 +292,7 @@ class ContainerEngine:
         if self._warm.remove(key):
             return
         name = container_name(key)
-        self._started.pop(key, None)
+        self._known.pop(key, None)
         confidential.discard(key)
         self._copies.forget(key)
         with asking_about(key.task):
@@ -305,7 +314,7 @@ class ContainerEngine:
         self._paths.tidy(scope)
 
     def _container(self, key: JobKey, log: Log) -> ContainerJob:
-        return ContainerJob(key, self._docker, self._copies, log, self.remove)
+        return ContainerJob(key, self._docker, self._status, self._copies, log, self.remove)
 
     def _docker(self) -> Client:
         """The client. The first call makes it, because it asks the engine for its version."""

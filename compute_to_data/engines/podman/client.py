@@ -64,6 +64,8 @@ class PodmanClient:
         options = (self._host.get("store") or {}).get("graphOptions") or {}
         self._joins_by_program = "overlay.mount_program" in options
         self._looked_at = "", Layers(())
+        self._processes: dict[str, int] = {}
+        """The first process of each container that has not ended yet, as far as we know."""
 
     def ping(self) -> None:
         """Nothing, but that it answers."""
@@ -157,6 +159,10 @@ class PodmanClient:
 
     def inspect_container(self, container: str) -> dict[str, Any]:
         """A container's state and settings. NotFound."""
+        process = self._processes.get(container)
+        if process is not None and wait_for_end(process, 0.0):
+            self._processes.pop(container, None)
+            self._noticed(container)
         found = self._inspected(container)
         state = found["State"]
         if state["Running"] and state["Pid"] and wait_for_end(state["Pid"], 0.0):
@@ -167,8 +173,10 @@ class PodmanClient:
     def made(self, container: str) -> Made:
         """What Podman has made for a container. NotFound."""
         found = self._inspected(container)
-        labels = found["Config"].get("Labels") or {}
-        return Made(found["State"]["Pid"], found["HostConfig"]["LogConfig"]["Path"], labels)
+        labels, process = found["Config"].get("Labels") or {}, found["State"]["Pid"]
+        if process:
+            self._processes[container] = process
+        return Made(process, found["HostConfig"]["LogConfig"]["Path"], labels)
 
     def containers(self, *, all: bool = False, filters: Any = None) -> list[dict[str, Any]]:
         """The containers with certain labels."""
@@ -179,13 +187,11 @@ class PodmanClient:
         ]
 
     def remove_container(self, container: str, *, v: bool = False, force: bool = False) -> None:
-        """Remove a container, and what Podman keeps of its output. NotFound."""
-        path = ""
-        with suppress(NotFound):
-            path = self.made(container).log
+        """Remove a container, given by its name, and what Podman keeps of its output. NotFound."""
         query = {"v": str(v).lower(), "force": str(force).lower(), **({"timeout": 0} if force else {})}
+        self._processes.pop(container, None)
         self._ask("DELETE", f"/containers/{container}", query=query)
-        inspection.remove_log(path, self._log_folder)
+        sandbox.remove_log(self._log_folder, container)
 
     def _layers_of(self, container: str) -> Layers:
         """The layers of a container's image. Unclear when Podman does not let the kernel join them."""

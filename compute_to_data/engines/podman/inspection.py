@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
 
 from compute_to_data.engines.podman.connection import PodmanHasNot
 from compute_to_data.engines.podman.ids import Ids
-from compute_to_data.engines.podman.sandbox import PARENT_LABEL, first_log
+from compute_to_data.engines.podman.sandbox import PARENT_LABEL
 
 _OWN, _HUB = "localhost/", "docker.io/"
 _HOST = re.compile(r"(?:localhost|[^/]*[.:][^/]*)/")
@@ -101,11 +99,3 @@ def _utc(timestamp: str) -> str:
     zone = "+00:00" if found[3] == "Z" else found[3]
     whole = datetime.fromisoformat(f"{found[1]}{zone}").astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
     return f"{whole}.{found[2] or 0}Z"
-
-
-def remove_log(path: str, folder: str) -> None:
-    """Remove what is left of a container's output in our folder."""
-    if path and os.path.dirname(path) == folder:
-        for one in (path, first_log(path)):
-            with suppress(FileNotFoundError):
-                os.unlink(one)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from compute_to_data.engines.podman.ids import Ids
@@ -21,9 +22,22 @@ _SECCOMP = "seccomp="
 _SIGTERM = 15
 
 
+def log_path(folder: str, name: str) -> str:
+    """Where Podman keeps the output of the container with this name."""
+    return os.path.join(folder, name)
+
+
 def first_log(path: str) -> str:
     """A second name of the first file that Podman makes for a container's output: a full one is replaced by another."""
     return f"{path}.first"
+
+
+def remove_log(folder: str, name: str) -> None:
+    """Remove what is left of a container's output."""
+    path = log_path(folder, name)
+    for one in (path, first_log(path)):
+        with suppress(FileNotFoundError):
+            os.unlink(one)
 
 
 def written(
@@ -48,7 +62,7 @@ def written(
         **_program(given, ids),
     }
     if host:
-        spec.update(_host(host, profile, f"{log_folder}/{name}", controllers, spec["labels"]))
+        spec.update(_host(host, profile, log_path(log_folder, name), controllers, spec["labels"]))
     for key in ("Healthcheck", "NetworkDisabled", "StopSignal"):  # constants of _FIXED
         given.pop(key, None)
     unknown = sorted({*given, *host} - _IGNORED)
