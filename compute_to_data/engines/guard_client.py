@@ -22,8 +22,6 @@ from compute_to_data.engines.guard_connection import Ended, Guard
 from compute_to_data.engines.job_ids import Account, JobIds
 from compute_to_data.errors import EngineError, EngineOutOfReach
 
-_MOST_BYTES = 1 << 12
-"""Of an answer."""
 _STOP_EVERY = 0.05
 """Seconds between two questions whether to stop an operation early."""
 _Returned = TypeVar("_Returned")
@@ -70,7 +68,7 @@ def _asked(ask: Callable[[Guard], _Returned]) -> _Returned:
 
 
 def _started_again(lost: Guard) -> Guard:
-    """Another guard of the unit, which is told of the jobs that go on. Ended when there is none."""
+    """Connect to the guard's unit again, and tell it which jobs run. Raises Ended when the unit does not help."""
     global _guard
     with _starting:
         if _guard is lost:
@@ -124,7 +122,7 @@ def _answer(answers: socket.socket, stop: Callable[[], bool]) -> bytes:
         if stop():
             answers.shutdown(socket.SHUT_WR)
             break
-    return answers.recv(_MOST_BYTES)
+    return answers.recv(namespace.MOST_BYTES)
 
 
 # The processes of jobs

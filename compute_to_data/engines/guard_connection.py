@@ -73,7 +73,8 @@ def _send(channel: socket.socket, request: Sequence[Any], descriptors: Sequence[
 def of_unit() -> Guard | None:
     """The processes that the guard's systemd unit starts for this one. None when there is no unit, or for root.
 
-    EngineError when the unit's place is named and nobody listens there, or when it cannot help.
+    Raises EngineError when the environment names the unit's socket and nobody listens there, or when the guard says
+    that it cannot help.
     """
     if os.geteuid() == 0:
         return None

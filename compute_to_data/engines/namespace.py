@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 from compute_to_data.engines import job_files
 
 MOST_BYTES = 1 << 16
-"""Of a request."""
+"""Of a request, and of an answer."""
 MOST_DESCRIPTORS = 8
 _THREADS = 16
 _NEW_USER_NAMESPACE = 0x10000000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -190,6 +190,7 @@ class ContainerEngine:
                 self._accounts.hand_over(name, body, sandbox.inputs(job), job)
                 self._copies.attach(job.key, job.log_file, job.limits.log_bytes)
                 self._accounts.keep(body["User"], job)
+                self._known.pop(job.key, None)  # a thread may have noted the end of an earlier job after its removal
                 self._docker().start(name)
             except BaseException:
                 self._copies.forget(job.key)
@@ -243,11 +244,9 @@ class ContainerEngine:
             return known
         with asking_about(key.task):
             found = status_of(self._docker(), key)
-        self._note({key: found})
+        if found.state is not JobState.UNKNOWN:
+            self._known[key] = found
         return found
-
-    def _note(self, found: Mapping[JobKey, JobStatus]) -> None:
-        self._known.update({key: one for key, one in found.items() if one.state is not JobState.UNKNOWN})
 
     def statuses(self, keys: Sequence[JobKey]) -> dict[JobKey, JobStatus]:
         """As the port says. One list shows which jobs run; the daemon is asked about the others one by one."""

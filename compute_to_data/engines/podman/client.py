@@ -142,6 +142,7 @@ class PodmanClient:
 
     def _noticed(self, container: str) -> None:
         """Wait until Podman has noticed the end of a container's first process."""
+        self._processes.pop(container, None)
         query = {"condition": _ENDED, "interval": _POLL}
         self._ask("POST", f"/containers/{container}/wait", query=query)
 
@@ -161,7 +162,6 @@ class PodmanClient:
         """A container's state and settings. NotFound."""
         process = self._processes.get(container)
         if process is not None and wait_for_end(process, 0.0):
-            self._processes.pop(container, None)
             self._noticed(container)
         found = self._inspected(container)
         state = found["State"]
